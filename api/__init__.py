@@ -1,0 +1,1 @@
+"""Redis to HTTP: the query and the dialects that ask it."""

@@ -1,0 +1,1 @@
+"""Everything that runs the system: the command line, the local runner, the embedded servers."""

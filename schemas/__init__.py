@@ -1,0 +1,1 @@
+"""The contracts: pure, importing nobody else here."""

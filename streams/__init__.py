@@ -1,0 +1,1 @@
+"""Kafka to Redis: the fold and what carries it."""
