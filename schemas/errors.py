@@ -1,0 +1,82 @@
+"""The one hierarchy of errors, named for what happened in the caller's world.
+
+    OdometerError
+    |- InvalidEvent          a record that cannot be counted: goes to the dead letters with its reason
+    |- InvalidConfig         a setting that cannot work: the process does not start
+    |- StoreError            Redis
+    |  |- StoreUnavailable   no answer: whether the request was carried out is unknown
+    |  |- StoreFull          at `maxmemory`: nothing was written
+    |  '- StoreCorrupt       something under our keys is not ours, or not whole
+    '- LogError              Kafka
+       |- LogUnavailable     no answer in time
+       '- ConsumerBroken     the consumer will not recover by itself: build a new one
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class OdometerError(Exception):
+    """Everything that this project raises."""
+
+
+class Reason(StrEnum):
+    """Why a record is a dead letter. The word is the counter's name, so it never changes."""
+
+    EMPTY = "empty"
+    TOO_LARGE = "too_large"
+    NOT_JSON = "not_json"
+    INVALID_FIELD = "invalid_field"
+    UNSUPPORTED_CLOUDEVENT = "unsupported_cloudevent"
+    TOO_OLD = "too_old"
+    TOO_FAR_AHEAD = "too_far_ahead"
+    UNREADABLE = "unreadable"
+
+
+class InvalidEvent(OdometerError):
+    """A record that cannot be counted.
+
+    Attributes:
+        reason: the class of the problem, which is counted.
+        field: the field it is about, or "" where it is the record as a whole.
+        detail: one sentence: the problem of the value and the limit.
+    """
+
+    def __init__(self, reason: Reason, detail: str, field: str = "") -> None:
+        super().__init__(f"{field}: {detail}" if field else detail)
+        self.reason = reason
+        self.field = field
+        self.detail = detail
+
+
+class InvalidConfig(OdometerError):
+    """A setting that cannot work."""
+
+
+class StoreError(OdometerError):
+    """Redis."""
+
+
+class StoreUnavailable(StoreError):
+    """No answer came: whether the request was carried out is unknown."""
+
+
+class StoreFull(StoreError):
+    """Redis is at its `maxmemory` and refused the request whole."""
+
+
+class StoreCorrupt(StoreError):
+    """What stands under our keys is not ours, or not whole."""
+
+
+class LogError(OdometerError):
+    """Kafka."""
+
+
+class LogUnavailable(LogError):
+    """No answer came in time."""
+
+
+class ConsumerBroken(LogError):
+    """The consumer raised what it never recovers from: a new one must be built."""

@@ -1,0 +1,170 @@
+"""The event: the one contract with producers. Pure.
+
+`Usage` is the neutral event of contracts/producers.md: its JSON Schema is frozen in
+`event.schema.json` (a test compares), and what it refuses is a dead letter. `input_tokens` and
+`output_tokens` are inclusive totals; text, audio, cache and reasoning tokens are subsets of them.
+None is "not reported", 0 is "reported zero"; an empty text is "not reported".
+"""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003  pydantic reads it at run time
+from decimal import Decimal
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
+
+from schemas.errors import InvalidEvent, Reason
+from schemas.limits import (
+    COST_NANO_USD_MAX,
+    COUNT_MAX,
+    DURATION_MS_MAX,
+    EMAIL_CHARS_MAX,
+    ERROR_CHARS_MAX,
+    ID_CHARS_MAX,
+    LABEL_KEY_CHARS_MAX,
+    LABEL_VALUE_CHARS_MAX,
+    LABELS_MAX,
+    NANO_PER_USD,
+    PHONE_CHARS_MAX,
+    PREVIEW_CHARS_MAX,
+    TAG_CHARS_MAX,
+    TAGS_MAX,
+    TENANT_CHARS_MAX,
+    TITLE_CHARS_MAX,
+)
+from schemas.units import usd_to_nano
+
+Kind = Literal["llm", "tts", "stt", "call", "chat", "feedback"]
+KINDS: Final[tuple[Kind, ...]] = ("llm", "tts", "stt", "call", "chat", "feedback")
+USAGE_KINDS: Final[tuple[Kind, ...]] = ("llm", "tts", "stt")
+DEFAULT_TENANT: Final = "default"
+
+
+def parse_instant(value: object) -> object:
+    """RFC 3339 text with an offset to an aware datetime; ValueError says what is wrong."""
+    if not isinstance(value, str):
+        raise ValueError("must be an RFC 3339 text, such as 2026-02-08T10:00:00.123Z")  # noqa: TRY004
+    try:
+        return msgspec.convert(value, Annotated[datetime, msgspec.Meta(tz=True)])
+    except msgspec.ValidationError as error:
+        raise ValueError(f"is not RFC 3339 with an offset: {error}") from error
+
+
+def _decimal(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+        raise ValueError("must be a decimal number or a text that holds one")
+    try:
+        return Decimal(value)
+    except ArithmeticError as error:
+        raise ValueError("must be a decimal number or a text that holds one") from error
+
+
+def _payable(usd: Decimal) -> Decimal:
+    usd_to_nano(usd)
+    return usd
+
+
+Instant = Annotated[datetime, BeforeValidator(parse_instant)]
+Count = Annotated[int, Field(ge=0, le=COUNT_MAX)]
+DurationMs = Annotated[int, Field(ge=0, le=DURATION_MS_MAX)]
+Name = Annotated[str, Field(max_length=ID_CHARS_MAX)]
+CostUsd = Annotated[
+    Decimal,
+    BeforeValidator(_decimal),
+    AfterValidator(_payable),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "maximum": COST_NANO_USD_MAX // NANO_PER_USD},
+                {"type": "string", "pattern": r"^\d+(\.\d+)?([eE][+-]?\d+)?$"},
+            ]
+        }
+    ),
+]
+LabelKey = Annotated[str, Field(min_length=1, max_length=LABEL_KEY_CHARS_MAX)]
+LabelValue = Annotated[str, Field(max_length=LABEL_VALUE_CHARS_MAX)]
+Tag = Annotated[str, Field(min_length=1, max_length=TAG_CHARS_MAX)]
+
+
+class Usage(BaseModel):
+    """One usage event (contracts/producers.md). Unknown fields are ignored and counted by name."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", title="Usage event")
+
+    id: Annotated[str, Field(min_length=1, max_length=ID_CHARS_MAX)]
+    source: Annotated[str, Field(min_length=1, max_length=ID_CHARS_MAX)]
+    time: Instant
+    kind: Kind
+    tenant: Annotated[str, Field(max_length=TENANT_CHARS_MAX)] | None = None
+
+    provider: Name | None = None
+    model: Name | None = None
+    agent_id: Name | None = None
+    user_id: Name | None = None
+    user_email: Annotated[str, Field(max_length=EMAIL_CHARS_MAX)] | None = None
+    user_name: Name | None = None
+    phone_number: Annotated[str, Field(max_length=PHONE_CHARS_MAX)] | None = None
+    service: Name | None = None
+    voice: Name | None = None
+
+    call_id: Name | None = None
+    call_started_at: Instant | None = None
+    duration_ms: DurationMs | None = None
+    chat_id: Name | None = None
+    chat_title: Annotated[str, Field(max_length=TITLE_CHARS_MAX)] | None = None
+    message_preview: Annotated[str, Field(max_length=PREVIEW_CHARS_MAX)] | None = None
+    tags: Annotated[list[Tag], Field(max_length=TAGS_MAX)] | None = None
+    rating: Literal[1, -1] | None = None
+
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    cache_read_tokens: Count | None = None
+    cache_write_tokens: Count | None = None
+    reasoning_tokens: Count | None = None
+    input_text_tokens: Count | None = None
+    input_audio_tokens: Count | None = None
+    cache_read_text_tokens: Count | None = None
+    cache_read_audio_tokens: Count | None = None
+    output_text_tokens: Count | None = None
+    output_audio_tokens: Count | None = None
+    tts_characters: Count | None = None
+    tts_audio_ms: DurationMs | None = None
+    stt_audio_ms: DurationMs | None = None
+
+    cost_usd: CostUsd | None = None
+    latency_ms: DurationMs | None = None
+    first_output_ms: DurationMs | None = None
+    error: Annotated[str, Field(max_length=ERROR_CHARS_MAX)] | None = None
+    labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=LABELS_MAX)] | None = None
+
+
+FIELDS: Final = frozenset(Usage.model_fields)
+
+
+def parse_usage(fields: dict[str, Any]) -> Usage:
+    """A decoded JSON object (numbers with a point as Decimal) to a `Usage`, or InvalidEvent."""
+    try:
+        return Usage.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        detail = first["msg"].removeprefix("Value error, ")
+        raise InvalidEvent(Reason.INVALID_FIELD, detail, field) from error
+
+
+def json_schema() -> dict[str, Any]:
+    """The contract as JSON Schema 2020-12."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Usage.model_json_schema(mode="validation"),
+    }

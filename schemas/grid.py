@@ -1,0 +1,115 @@
+"""Time: tiers of buckets, and the one rule that puts a bound on a bucket boundary. Pure.
+
+A tier keeps buckets of one length for one age. Which tiers an event is written to depends on its
+age at *append* time, so that a replay decides the same; which of them a question reads depends on
+the age of each part of its range at the time it is asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
+
+
+@dataclass(frozen=True)
+class Tier:
+    """Buckets of `bucket_ms`, kept for `kept_ms`, `chunk_buckets` of them under one key."""
+
+    id: int
+    name: str
+    bucket_ms: int
+    kept_ms: int
+    chunk_buckets: int
+
+    @property
+    def chunk_ms(self) -> int:
+        return self.bucket_ms * self.chunk_buckets
+
+
+# A chunk is one key of a series: long enough that the key's own 100 B spread over many buckets,
+# short enough that adding to it copies little (60 x 66 B = 4 kB, 96 x 66 B = 6 kB, 2 kB).
+MINUTE: Final = Tier(0, "1m", MINUTE_MS, 48 * HOUR_MS, 60)
+QUARTER: Final = Tier(1, "15m", 15 * MINUTE_MS, 90 * DAY_MS, 96)
+DAY: Final = Tier(2, "1d", DAY_MS, 5 * 366 * DAY_MS, 32)
+TIERS: Final = (MINUTE, QUARTER, DAY)
+"""Finest first. Each bucket length divides the next, and each tier is kept longer."""
+
+SLACK_MS: Final = HOUR_MS
+"""How much longer than `kept_ms` a tier is written and held: the clocks of broker, worker and API
+may differ by this much, and a question never finds a chunk missing that it is allowed to read."""
+
+
+class Span(NamedTuple):
+    """Half-open [start_ms, end_ms), both on the tier's boundaries."""
+
+    tier: Tier
+    start_ms: int
+    end_ms: int
+
+
+def floor_to(at_ms: int, step_ms: int) -> int:
+    return at_ms - at_ms % step_ms
+
+
+def ceil_to(at_ms: int, step_ms: int) -> int:
+    return -(-at_ms // step_ms) * step_ms
+
+
+def finest_written(age_ms: int) -> int | None:
+    """Index of the finest tier an event of this age at append is written to, with all coarser
+    ones; None where it is older than the oldest tier."""
+    if age_ms > TIERS[-1].kept_ms:
+        return None
+    for index, tier in enumerate(TIERS):
+        if age_ms <= tier.kept_ms + SLACK_MS:
+            return index
+    return len(TIERS) - 1
+
+
+def boundary(at_ms: int, now_ms: int) -> int:
+    """Up to the next boundary of the grid kept at that age.
+
+    Monotone in `at_ms`: the edge of each tier lies on the next tier's grid, so what is before it
+    never rounds to beyond it. So adjacent ranges add up.
+    """
+    for tier, coarser in pairwise(TIERS):
+        if at_ms > kept_from(tier, coarser, now_ms):
+            return ceil_to(at_ms, tier.bucket_ms)
+    return ceil_to(at_ms, TIERS[-1].bucket_ms)
+
+
+def kept_from(tier: Tier, coarser: Tier, now_ms: int) -> int:
+    """The first instant from which `tier` may be read, on the grid of the next coarser tier."""
+    return ceil_to(now_ms - tier.kept_ms, coarser.bucket_ms)
+
+
+def cover(start_ms: int, end_ms: int, now_ms: int, step_ms: int = DAY_MS) -> list[Span]:
+    """The fewest buckets that make up [start_ms, end_ms), in order of time.
+
+    Both bounds come from `boundary` at the same `now_ms`. Only tiers whose buckets are no longer
+    than `step_ms` are used, except at an age at which only longer ones are kept.
+    """
+    return _cover(start_ms, end_ms, now_ms, step_ms, len(TIERS) - 1)
+
+
+def _cover(start_ms: int, end_ms: int, now_ms: int, step_ms: int, level: int) -> list[Span]:
+    if start_ms >= end_ms:
+        return []
+    tier = TIERS[level]
+    if level == 0:
+        return [Span(tier, start_ms, end_ms)]
+    if tier.bucket_ms > step_ms:
+        edge = min(max(start_ms, kept_from(TIERS[level - 1], tier, now_ms)), end_ms)
+        old = [Span(tier, start_ms, edge)] if start_ms < edge else []
+        return old + _cover(edge, end_ms, now_ms, step_ms, level - 1)
+    first, last = ceil_to(start_ms, tier.bucket_ms), floor_to(end_ms, tier.bucket_ms)
+    if first >= last:
+        return _cover(start_ms, end_ms, now_ms, step_ms, level - 1)
+    return [
+        *_cover(start_ms, first, now_ms, step_ms, level - 1),
+        Span(tier, first, last),
+        *_cover(last, end_ms, now_ms, step_ms, level - 1),
+    ]
