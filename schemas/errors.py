@@ -1,15 +1,15 @@
 """The one hierarchy of errors, named for what happened in the caller's world.
 
-    OdometerError
-    |- InvalidEvent          a record that cannot be counted: goes to the dead letters with its reason
-    |- InvalidConfig         a setting that cannot work: the process does not start
-    |- StoreError            Redis
-    |  |- StoreUnavailable   no answer: whether the request was carried out is unknown
-    |  |- StoreFull          at `maxmemory`: nothing was written
-    |  '- StoreCorrupt       something under our keys is not ours, or not whole
-    '- LogError              Kafka
-       |- LogUnavailable     no answer in time
-       '- ConsumerBroken     the consumer will not recover by itself: build a new one
+OdometerError
+|- InvalidEvent          a record that cannot be counted: goes to the dead letters with its reason
+|- InvalidConfig         a setting that cannot work: the process does not start
+|- StoreError            Redis
+|  |- StoreUnavailable   no answer: whether the request was carried out is unknown
+|  |- StoreFull          at `maxmemory`: nothing was written
+|  '- StoreCorrupt       something under our keys is not ours, or not whole
+'- LogError              Kafka
+   |- LogUnavailable     no answer in time
+   '- ConsumerBroken     the consumer will not recover by itself: build a new one
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ class View:
     name: str
     dimensions: tuple[str, ...]
     measures: tuple[Measure, ...]
+    page_series: int = 1
 
     def columns(self) -> list[int]:
         """Where this view's measures stand in the fold's matrix."""
@@ -75,7 +76,7 @@ def generation_digest(topic: str) -> bytes:
         "limits": limit_values,
         "slack_ms": SLACK_MS,
         "tiers": [[t.id, t.bucket_ms, t.kept_ms, t.chunk_buckets] for t in TIERS],
-        "views": [[v.id, v.dimensions, [m.name for m in v.measures]] for v in VIEWS],
+        "views": [[v.id, v.dimensions, [m.name for m in v.measures], v.page_series] for v in VIEWS],
         "measures": [[m.name, m.how, m.field] for m in MEASURES],
         "remembered": [REMEMBERED_MS, SLICE_MS, ID_BUCKETS, CALL_BUCKETS],
     }
