@@ -8,7 +8,7 @@ None is "not reported", 0 is "reported zero"; an empty text is "not reported".
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003  pydantic reads it at run time
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
@@ -53,7 +53,7 @@ DEFAULT_TENANT: Final = "default"
 def parse_instant(value: object) -> object:
     """RFC 3339 text with an offset to an aware datetime; ValueError says what is wrong."""
     if not isinstance(value, str):
-        raise ValueError("must be an RFC 3339 text, such as 2026-02-08T10:00:00.123Z")  # noqa: TRY004
+        raise ValueError("must be an RFC 3339 text, such as 2026-02-08T10:00:00.123Z")
     try:
         return msgspec.convert(value, Annotated[datetime, msgspec.Meta(tz=True)])
     except msgspec.ValidationError as error:
