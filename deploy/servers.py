@@ -1,0 +1,246 @@
+"""A local server as a process: started until it answers, adopted when it still runs, ended for sure.
+
+What differs between Kafka and Valkey (command, configuration, how one asks whether it is ready) is
+a `Plan`, made in `deploy.kafka` and `deploy.valkey`. The tests and `odometer up` use the same code.
+"""
+
+import os
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from deploy import processes
+from deploy.errors import PortTaken, ServerFailed
+
+HOST = "127.0.0.1"
+
+# Kafka needs 3 to 4 s on two idle cores; a machine that is busy with a test suite ten times that.
+START_DEADLINE_S = 60.0
+# Between two questions whether it is ready: short against 3 s, and each costs one connection.
+READY_PAUSE_S = 0.05
+# A clean stop takes Kafka 1 to 2 s and Valkey 0.1 s. Both survive SIGKILL, so patience buys little:
+# a start that finds no clean end is at most a second slower.
+STOP_GRACE_S = 6.0
+# Of a log, as much as one screen shows: the reason stands among its last lines.
+REASON_BYTES_MAX = 4_000
+# An output file is put aside at a start above this, one older one is kept.
+OUTPUT_BYTES_MAX = 5_000_000
+
+# Below what Linux (32768) and macOS (49152) hand out to clients, above the well-known services.
+FREE_PORTS_FROM = 20_000
+FREE_PORTS_UNTIL = 30_000
+FREE_PORT_ATTEMPTS_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one server is started, in `directory`, and how one asks it whether it is ready."""
+
+    role: str
+    port: int
+    ports_needed: tuple[int, ...]
+    directory: Path
+    command: tuple[str, ...] = field(repr=False)
+    # name -> content, written before each start; a difference means: a leftover is not adopted.
+    files: tuple[tuple[str, str], ...] = field(repr=False)
+    prepare: Callable[[], None]
+    # Given the pid: does that very process answer, ready to work? Never raises.
+    is_ready: Callable[[int], bool]
+
+    @property
+    def pidfile(self) -> Path:
+        return self.directory / f"{self.role}.pid"
+
+    @property
+    def output(self) -> Path:
+        return self.directory / f"{self.role}.out"
+
+
+@dataclass(slots=True)
+class Server:
+    """A started server. Its state is one process; every way to lose and regain it is a method."""
+
+    plan: Plan
+    child: processes.Child
+    adopted: bool
+    output_from: int = field(default=0)
+
+    @property
+    def host(self) -> str:
+        return HOST
+
+    @property
+    def port(self) -> int:
+        return self.plan.port
+
+    @property
+    def address(self) -> str:
+        return f"{HOST}:{self.plan.port}"
+
+    @property
+    def pid(self) -> int:
+        return self.child.pid
+
+    def is_running(self) -> bool:
+        return processes.is_running(self.child)
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is flushed, nothing is said."""
+        processes.kill(self.child)
+
+    def pause(self) -> None:
+        """SIGSTOP: connections stay open and nothing answers."""
+        processes.send(self.child, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        processes.send(self.child, signal.SIGCONT)
+
+    def stop(self, grace_s: float = STOP_GRACE_S) -> bool:
+        """End it cleanly, or by force after `grace_s` (then False). Stopping twice is fine."""
+        return processes.end(self.child, grace_s)
+
+    def restart(self, deadline_s: float = START_DEADLINE_S) -> None:
+        """Start it again on the same data and port, whatever became of it."""
+        self.stop()
+        started = start(self.plan, deadline_s)
+        self.child, self.adopted = started.child, started.adopted
+        self.output_from = started.output_from
+
+    def reason(self) -> str:
+        """Why it ended, as its own output says."""
+        return reason_of_end(self.plan.output, self.output_from)
+
+
+def start(plan: Plan, deadline_s: float = START_DEADLINE_S) -> Server:
+    """Start the server and wait until it answers; one that still runs from before is taken over."""
+    leftover = processes.adopt(plan.pidfile)
+    if leftover is not None:
+        if _is_as_planned(plan, leftover) and plan.is_ready(leftover.pid):
+            return Server(plan, leftover, adopted=True)
+        processes.end(leftover, STOP_GRACE_S)
+    for port in plan.ports_needed:
+        check_port_free(port, plan.role)
+    plan.directory.mkdir(parents=True, exist_ok=True)
+    for name, content in plan.files:
+        (plan.directory / name).write_text(content, encoding="utf-8")
+    plan.prepare()
+    output_from = set_aside_if_big(plan.output)
+    child = processes.spawn(
+        plan.command,
+        role=plan.role,
+        pidfile=plan.pidfile,
+        output=plan.output,
+        env=plain_environment(),
+        cwd=plan.directory,
+    )
+    server = Server(plan, child, adopted=False, output_from=output_from)
+    try:
+        _wait_ready(server, deadline_s)
+    except BaseException:
+        # Interrupted or failed: nothing that nobody holds is left running.
+        processes.kill(child)
+        raise
+    return server
+
+
+def check_port_free(port: int, role: str) -> None:
+    """Raise PortTaken, naming the process that has the port where the system tells."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As the servers do it: connections that were closed a moment ago are no listener.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise PortTaken(
+                f"Port {port}, where {role} should listen, is taken{_by_whom(port)};"
+                f" end that, or choose another port (see --help): {error.strerror}."
+            ) from error
+
+
+def free_port() -> int:
+    """Return a port that is free now (for tests, where any will do).
+
+    Never one of those that the system hands to clients: while a server is down, a client that keeps
+    trying to reach such a port is now and then connected to itself, and has the port.
+    """
+    for _attempt in range(FREE_PORT_ATTEMPTS_MAX):
+        port = FREE_PORTS_FROM + secrets.randbelow(FREE_PORTS_UNTIL - FREE_PORTS_FROM)
+        try:
+            check_port_free(port, "a server")
+        except PortTaken:
+            continue
+        return port
+    raise PortTaken(f"No free port found between {FREE_PORTS_FROM} and {FREE_PORTS_UNTIL}.")
+
+
+def plain_environment() -> dict[str, str]:
+    """What a server gets to see: Java and Valkey obey variables that are meant for other programs."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "TZ": "UTC"}
+
+
+def set_aside_if_big(output: Path) -> int:
+    """Rotate an output file that grew too big; return the size from which new output begins."""
+    try:
+        size = output.stat().st_size
+    except FileNotFoundError:
+        return 0
+    if size <= OUTPUT_BYTES_MAX:
+        return size
+    output.replace(output.with_suffix(output.suffix + ".old"))
+    return 0
+
+
+def reason_of_end(output: Path, output_from: int) -> str:
+    """Return a clause with the likely reason, from what a process wrote since `output_from`."""
+    try:
+        with output.open("rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(output_from, size - REASON_BYTES_MAX))
+            text = log.read().decode("utf-8", errors="replace")
+    except OSError:
+        text = ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if "No space left on device" in text:
+        return f"the disk is full (see {output})"
+    loud = [line for line in lines if "FATAL" in line or "ERROR" in line or "rror:" in line]
+    said = (loud or lines or ["it said nothing"])[-1]
+    return f"{said} (see {output})"
+
+
+def _is_as_planned(plan: Plan, leftover: processes.Child) -> bool:
+    """Whether a leftover runs what would be started now, with the same configuration."""
+    written = ((plan.directory / name, content) for name, content in plan.files)
+    return processes.command_of(leftover) == list(plan.command) and all(
+        path.is_file() and path.read_text(encoding="utf-8") == content for path, content in written
+    )
+
+
+def _wait_ready(server: Server, deadline_s: float) -> None:
+    give_up_at = time.monotonic() + deadline_s
+    while not server.plan.is_ready(server.pid):
+        if not server.is_running():
+            raise ServerFailed(f"{server.plan.role} ended while it started: {server.reason()}.")
+        if time.monotonic() > give_up_at:
+            raise ServerFailed(
+                f"{server.plan.role} did not answer on {server.address} within {deadline_s:.0f} s:"
+                f" {server.reason()}."
+            )
+        time.sleep(READY_PAUSE_S)
+
+
+def _by_whom(port: int) -> str:
+    try:
+        for connection in psutil.net_connections(kind="tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:2] == (port,):
+                if connection.pid is None:
+                    return ""
+                return f" by process {connection.pid} ({psutil.Process(connection.pid).name()})"
+    except psutil.Error:
+        return ""  # some systems show this to root only
+    return ""
