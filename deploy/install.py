@@ -1,0 +1,188 @@
+"""The virtual environment of a checkout, with exactly the locked packages. Standard library only.
+
+Run by deploy/up and deploy/test with `python -I`, before anything is installed. It does nothing when
+the lock, the project file, the Python and the place are those of the last complete install.
+"""
+
+import fcntl
+import hashlib
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+# Present while packages are written: what a killed install leaves is not trusted, but made anew.
+UNFINISHED = VENV / ".odometer-unfinished"
+LOG = ROOT / ".odometer" / "install.log"
+
+# The test lock holds all of the other one, in the same versions.
+COVERS = {
+    "requirements.txt": ("requirements.txt",),
+    "requirements-test.txt": ("requirements-test.txt", "requirements.txt"),
+}
+# 350 MB of packages once installed (104 of them Java), and pip's copies on the way there.
+FREE_BYTES_MIN = 1_000_000_000
+# Without a network pip should say so in seconds, and a slow mirror still gets its second chance.
+PIP_RETRIES = 2
+PIP_TIMEOUT_S = 15
+
+_NO_NETWORK = (
+    "NewConnectionError",
+    "NameResolutionError",
+    "Temporary failure in name resolution",
+    "Network is unreachable",
+    "ConnectTimeoutError",
+    "ReadTimeoutError",
+    "ConnectionResetError",
+    "Connection refused",
+    "ProxyError",
+    "Failed to establish a new connection",
+)
+
+
+class InstallFailed(Exception):
+    """One sentence for the user."""
+
+
+def main(lock_name: str) -> int:
+    try:
+        LOG.parent.mkdir(exist_ok=True)
+        with (LOG.parent / "install.lock").open("w") as lock:
+            # Two first starts at once: the second waits, and then finds everything done.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _is_complete(lock_name):
+                _install(lock_name)
+    except InstallFailed as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except OSError as error:
+        sys.stderr.write(f"The virtual environment {VENV} can't be made: {error}.\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted while installing; the next start begins it anew.\n")
+        return 130
+    return 0
+
+
+def _is_complete(lock_name: str) -> bool:
+    stamp = _stamp(lock_name)
+    return (
+        not UNFINISHED.exists()
+        and (VENV / "bin" / "python").exists()
+        and stamp.is_file()
+        and stamp.read_text(encoding="utf-8") == _digest(lock_name)
+    )
+
+
+def _stamp(lock_name: str) -> Path:
+    return VENV / f".odometer-{lock_name}"
+
+
+def _digest(lock_name: str) -> str:
+    """Digest what an install depends on; the place is part of it, since scripts name it."""
+    parts = [str(ROOT).encode(), repr(sys.version_info[:2]).encode()]
+    parts += [(ROOT / "deploy" / lock_name).read_bytes(), (ROOT / "pyproject.toml").read_bytes()]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def _install(lock_name: str) -> None:
+    if importlib.util.find_spec("ensurepip") is None or importlib.util.find_spec("venv") is None:
+        raise InstallFailed(
+            f"The Python at {sys.executable} lacks its venv module (Debian and Ubuntu:"
+            " apt install python3-venv); add it, or name another Python in ODOMETER_PYTHON."
+        )
+    free_bytes = shutil.disk_usage(ROOT).free
+    if free_bytes < FREE_BYTES_MIN:
+        raise InstallFailed(
+            f"The disk of {ROOT} has {free_bytes // 1_000_000} MB left and the packages need"
+            f" {FREE_BYTES_MIN // 1_000_000} MB while they are installed."
+        )
+    with LOG.open("wb"):
+        pass  # each install begins its own log
+    if not _is_usable():
+        _say("Making the virtual environment .venv")
+        _run([sys.executable, "-I", "-m", "venv", "--clear", str(VENV)])
+    UNFINISHED.touch()
+    for name in COVERS:
+        _stamp(name).unlink(missing_ok=True)
+    lines = (ROOT / "deploy" / lock_name).read_text(encoding="utf-8").splitlines()
+    packages = sum(line[:1].isalnum() for line in lines)
+    _say(f"Installing {packages} locked packages (the first time 150 MB are fetched)")
+    pip = [str(VENV / "bin" / "python"), "-I", "-m", "pip", "install", "--no-input"]
+    pip += ["--disable-pip-version-check", "--progress-bar", "off"]
+    pip += ["--retries", str(PIP_RETRIES), "--timeout", str(PIP_TIMEOUT_S)]
+    _run([*pip, "--require-hashes", "-r", str(ROOT / "deploy" / lock_name)])
+    _run([*pip, "--no-deps", "--no-build-isolation", "-e", str(ROOT)])
+    for name in COVERS[lock_name]:
+        _stamp(name).write_text(_digest(name), encoding="utf-8")
+    UNFINISHED.unlink()
+
+
+def _is_usable() -> bool:
+    """Whether the environment is whole and of this Python's version, to be installed into as it is."""
+    if UNFINISHED.exists() or not (VENV / "bin" / "python").exists():
+        return False
+    asked = "import pip, sys; print(*sys.version_info[:2])"
+    done = subprocess.run(
+        [VENV / "bin" / "python", "-I", "-c", asked], capture_output=True, text=True, check=False
+    )
+    return done.stdout.split() == [str(number) for number in sys.version_info[:2]]
+
+
+def _run(command: list[str]) -> None:
+    """Run with the output in the log, naming what is fetched where a person watches."""
+    with LOG.open("ab") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                log.write(line)
+                words = line.decode("utf-8", errors="replace").split()
+                if words[:1] in (["Collecting"], ["Installing"]):
+                    _show(" ".join(words[:2]))
+        finally:
+            if process.poll() is None:
+                process.terminate()
+            process.wait()
+            _show("")
+    if process.returncode != 0:
+        raise InstallFailed(_why(LOG.read_text(encoding="utf-8", errors="replace")))
+
+
+def _why(log: str) -> str:
+    if "No space left on device" in log:
+        return f"The disk of {ROOT} became full while packages were installed (see {LOG})."
+    if "DO NOT MATCH THE HASHES" in log:
+        return f"A package came with another content than the lock says: refused (see {LOG})."
+    if any(sign in log for sign in _NO_NETWORK):
+        return (
+            "The first start has to fetch packages and the network does not let it"
+            f" (see {LOG}); start again when there is one."
+        )
+    if "CERTIFICATE_VERIFY_FAILED" in log:
+        return (
+            "The package index shows a certificate that pip does not trust; if your network has an"
+            f" authority of its own, name its file in PIP_CERT (see {LOG})."
+        )
+    said = [line for line in log.splitlines() if line.startswith(("ERROR:", "Error:"))]
+    reason = said[0].partition(":")[2].strip() if said else "no reason was given"
+    return f"Packages could not be installed: {reason} (see {LOG})."
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+def _show(text: str) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\033[K{text[:70]}")
+        sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
