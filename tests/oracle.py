@@ -1,0 +1,291 @@
+"""The oracle: keeps every event and says by scanning them what the counters must be. Pure.
+
+It is the rules of the design in their plainest form, slow and obvious, and imports nothing of
+`streams`; of `schemas` only the event model and data. What it takes for granted: every resend and
+every event of a call comes while ids and bookings are remembered (`REMEMBERED_MS`).
+
+Decisions where the contract leaves room, so that the fold and the oracle cannot differ by accident:
+- A record is judged first (dead letter or valid), and only then compared with what was counted: a
+  dead letter claims no id, and a resend that has become too old meanwhile is a dead letter.
+- Valid JSON that is no object is NOT_JSON; so is NaN, and a byte order mark.
+- A header `ce_specversion` makes a record a binary CloudEvent, the key `specversion` a structured
+  one; it must have the texts `id`, `source` and `type`. Header values are UTF-8, percent-decoded. An
+  attribute that is null is absent.
+- `time` is judged before `call_started_at`, and that whether the event has a call or not.
+- What a call adds later than the oldest tier's age after its booked time still goes to that tier.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Final, NoReturn
+from urllib.parse import unquote
+
+from schemas.errors import InvalidEvent, Reason
+from schemas.event import Usage, parse_usage
+from schemas.grid import SLACK_MS, TIERS
+from schemas.limits import AHEAD_MS_MAX, EVENT_BYTES_MAX
+from schemas.units import instant_to_ms, iso
+from schemas.views import VIEWS, View
+from tests.events import Fields, Record
+
+Cell = tuple[str, str, str, tuple[str, ...], int]
+"""View, tier, tenant, the series' values in the view's order, start of the bucket in ms."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Rows of nothing but zeros are left out; letters are by (partition, offset)."""
+
+    counters: dict[Cell, tuple[int, ...]]
+    letters: dict[tuple[int, int], Reason]
+    duplicates: int
+    accepted: int
+
+    @property
+    def letters_by_reason(self) -> Counter[Reason]:
+        return Counter(self.letters.values())
+
+    def total(self, measure: str, view_name: str = "total", tier_name: str = "1d") -> int:
+        """One measure's sum over all series and buckets of a view and tier."""
+        view = next(view for view in VIEWS if view.name == view_name)
+        column = [m.name for m in view.measures].index(measure)
+        return sum(
+            values[column]
+            for (in_view, in_tier, *_), values in self.counters.items()
+            if (in_view, in_tier) == (view_name, tier_name)
+        )
+
+
+def expected(records: Iterable[Record]) -> Expected:
+    """What the counters must be after these records, in this order."""
+    oracle = Oracle()
+    for record in records:
+        oracle.add(record)
+    return oracle.expected()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One event that was counted."""
+
+    append_ms: int
+    at_ms: int
+    tenant: str
+    usage: Usage
+
+
+@dataclass
+class Oracle:
+    """Keeps every event; the invariant is that `kept` holds each identity once, in log order."""
+
+    kept: list[Kept] = field(default_factory=list)
+    identities: set[tuple[str, str, str]] = field(default_factory=set)
+    letters: dict[tuple[int, int], Reason] = field(default_factory=dict)
+    duplicates: int = 0
+
+    def add(self, record: Record) -> None:
+        try:
+            usage = judge(record)
+        except InvalidEvent as refused:
+            self.letters[record.partition, record.offset] = refused.reason
+            return
+        tenant = usage.tenant or "default"
+        if (tenant, usage.source, usage.id) in self.identities:
+            self.duplicates += 1
+            return
+        self.identities.add((tenant, usage.source, usage.id))
+        self.kept.append(Kept(record.append_ms, instant_to_ms(usage.time), tenant, usage))
+
+    def expected(self) -> Expected:
+        sums: defaultdict[Cell, Counter[str]] = defaultdict(Counter)
+        for kept in self.kept:
+            _add_event(sums, kept)
+        calls: defaultdict[tuple[str, str], list[Kept]] = defaultdict(list)
+        for kept in self.kept:
+            if kept.usage.call_id:
+                calls[kept.tenant, kept.usage.call_id].append(kept)
+        for events in calls.values():
+            _add_call(sums, events)
+        rows = {
+            cell: tuple(measures[m.name] for m in _view(cell[0]).measures)
+            for cell, measures in sums.items()
+        }
+        return Expected(
+            counters={cell: values for cell, values in rows.items() if any(values)},
+            letters=dict(self.letters),
+            duplicates=self.duplicates,
+            accepted=len(self.kept),
+        )
+
+
+# -- is it an event? -------------------------------------------------------------------------------
+
+
+def judge(record: Record) -> Usage:
+    """The event of one record, or InvalidEvent."""
+    if not record.readable:
+        raise InvalidEvent(Reason.UNREADABLE, "the consumer cannot read it")
+    if not record.value:
+        raise InvalidEvent(Reason.EMPTY, "it has no value")
+    if len(record.value) > EVENT_BYTES_MAX:
+        raise InvalidEvent(Reason.TOO_LARGE, "its value is too large")
+    usage = parse_usage(_fields(record.value, dict(record.headers), record.append_ms))
+    _check_age("time", instant_to_ms(usage.time), record.append_ms)
+    if usage.call_started_at is not None:
+        _check_age("call_started_at", instant_to_ms(usage.call_started_at), record.append_ms)
+    return usage
+
+
+def _check_age(name: str, at_ms: int, append_ms: int) -> None:
+    if at_ms < append_ms - TIERS[-1].kept_ms:
+        raise InvalidEvent(Reason.TOO_OLD, "no tier is kept that long", name)
+    if at_ms > append_ms + AHEAD_MS_MAX:
+        raise InvalidEvent(Reason.TOO_FAR_AHEAD, "it has not happened yet", name)
+
+
+def _fields(value: bytes, headers: Mapping[str, bytes], append_ms: int) -> Fields:
+    body = _json_object(value)
+    if "ce_specversion" in headers:
+        attributes = {
+            name.removeprefix("ce_"): unquote(text.decode())
+            for name, text in headers.items()
+            if name.startswith("ce_")
+        }
+        return _cloudevent(attributes, body, append_ms)
+    if "specversion" in body:
+        return _cloudevent(body, _data(body), append_ms)
+    return body
+
+
+def _json_object(text: bytes) -> Fields:
+    try:
+        body = json.loads(text.decode("utf-8"), parse_float=Decimal, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise InvalidEvent(Reason.NOT_JSON, "it is not JSON") from error
+    if not isinstance(body, dict):
+        raise InvalidEvent(Reason.NOT_JSON, "it is no JSON object")
+    return body
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _data(body: Fields) -> Fields:
+    if "data_base64" in body:
+        try:
+            return _json_object(base64.b64decode(body["data_base64"], validate=True))
+        except (TypeError, binascii.Error) as error:
+            raise InvalidEvent(Reason.UNSUPPORTED_CLOUDEVENT, "data_base64 is not") from error
+    data = body.get("data")
+    if not isinstance(data, dict):
+        raise InvalidEvent(Reason.UNSUPPORTED_CLOUDEVENT, "data is no JSON object")
+    return data
+
+
+def _cloudevent(attributes: Mapping[str, Any], data: Fields, append_ms: int) -> Fields:
+    if attributes.get("specversion") != "1.0":
+        raise InvalidEvent(Reason.UNSUPPORTED_CLOUDEVENT, "specversion is not 1.0")
+    for name in ("id", "source", "type"):
+        if not isinstance(attributes.get(name), str) or not attributes[name]:
+            raise InvalidEvent(Reason.UNSUPPORTED_CLOUDEVENT, "it is missing", name)
+    fields = {**data, "id": attributes["id"], "source": attributes["source"]}
+    if attributes.get("time") is not None:
+        fields["time"] = attributes["time"]
+    if fields.get("time") is None:
+        fields["time"] = iso(append_ms)
+    if not fields.get("agent_id") and attributes.get("subject"):
+        fields["agent_id"] = attributes["subject"]
+    return fields
+
+
+# -- what it adds ----------------------------------------------------------------------------------
+
+USAGE_KINDS: Final = ("llm", "tts", "stt")
+
+
+def _add_event(sums: defaultdict[Cell, Counter[str]], kept: Kept) -> None:
+    usage = kept.usage
+    additions = {"events": 1}
+    if usage.kind in USAGE_KINDS:
+        nano_usd = None if usage.cost_usd is None else round(Fraction(usage.cost_usd) * 10**9)
+        additions |= {
+            "errors": 1 if usage.error else 0,
+            "input_tokens": usage.input_tokens or 0,
+            "output_tokens": usage.output_tokens or 0,
+            "cost_nano_usd": nano_usd or 0,
+            "cost_events": 0 if nano_usd is None else 1,
+            "latency_ms": usage.latency_ms or 0,
+            "latency_events": 0 if usage.latency_ms is None else 1,
+        }
+    values = {
+        "kind": usage.kind,
+        "provider": usage.provider or "",
+        "model": usage.model or "",
+        "agent": usage.agent_id or "",
+    }
+    _add(sums, kept.tenant, values, kept.at_ms, kept.append_ms, additions)
+
+
+def _add_call(sums: defaultdict[Cell, Counter[str]], events: list[Kept]) -> None:
+    """The events of one call in log order; each adds by how much it changes what is known."""
+    first = events[0]
+    booked_ms = first.at_ms
+    if first.usage.call_started_at is not None:
+        booked_ms = instant_to_ms(first.usage.call_started_at)
+    values = {"kind": "call", "agent": first.usage.agent_id or ""}
+    before: Counter[str] = Counter()
+    for count in range(1, len(events) + 1):
+        after = _call_so_far(events[:count])
+        change = {name: after[name] - before[name] for name in after}
+        _add(sums, first.tenant, values, booked_ms, events[count - 1].append_ms, change)
+        before = after
+
+
+def _call_so_far(events: list[Kept]) -> Counter[str]:
+    durations = [
+        kept.usage.duration_ms
+        for kept in events
+        if kept.usage.kind == "call" and kept.usage.duration_ms is not None
+    ]
+    duration_ms = durations[-1] if durations else 0
+    with_usage = any(kept.usage.kind in USAGE_KINDS for kept in events)
+    return Counter(
+        calls=1,
+        call_duration_ms=duration_ms,
+        calls_with_usage=int(with_usage),
+        usage_call_duration_ms=duration_ms if with_usage else 0,
+    )
+
+
+def _add(
+    sums: defaultdict[Cell, Counter[str]],
+    tenant: str,
+    values: Mapping[str, str],
+    at_ms: int,
+    append_ms: int,
+    additions: Mapping[str, int],
+) -> None:
+    """To every view that keeps one of these measures, in every tier that is still written."""
+    for view in VIEWS:
+        if not {m.name for m in view.measures} & set(additions):
+            continue
+        series = tuple(values.get(dimension, "") for dimension in view.dimensions)
+        for tier in TIERS:
+            if tier is TIERS[-1] or append_ms - at_ms <= tier.kept_ms + SLACK_MS:
+                start_ms = at_ms // tier.bucket_ms * tier.bucket_ms
+                cell = (view.name, tier.name, tenant, series, start_ms)
+                for name, number in additions.items():
+                    sums[cell][name] += number
+
+
+def _view(name: str) -> View:
+    return next(view for view in VIEWS if view.name == name)
