@@ -58,11 +58,9 @@ def ceil_to(at_ms: int, step_ms: int) -> int:
     return -(-at_ms // step_ms) * step_ms
 
 
-def finest_written(age_ms: int) -> int | None:
-    """Index of the finest tier an event of this age at append is written to, with all coarser
-    ones; None where it is older than the oldest tier."""
-    if age_ms > TIERS[-1].kept_ms:
-        return None
+def finest_written(age_ms: int) -> int:
+    """Index of the finest tier that what has this age at append is written to, with all coarser
+    ones. (An event older than the oldest tier is a dead letter; a booking is still corrected.)"""
     for index, tier in enumerate(TIERS):
         if age_ms <= tier.kept_ms + SLACK_MS:
             return index

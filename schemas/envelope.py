@@ -1,0 +1,121 @@
+"""A record of the topic to an event: plain JSON, or a CloudEvents 1.0 event. Pure.
+
+This is the full reading, which explains what it refuses. The fold reads most records by a quicker
+way (streams/decode.py) that accepts nothing else; a test holds the two together.
+Source: contracts/producers.md, "The neutral event on the wire"; CloudEvents 1.0.2, Kafka binding.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, Final, NoReturn
+from urllib.parse import unquote
+
+from schemas.errors import InvalidEvent, Reason
+from schemas.event import FIELDS, Usage, parse_usage
+from schemas.limits import EVENT_BYTES_MAX
+from schemas.units import ms_to_instant
+
+Headers = Sequence[tuple[str, bytes]]
+
+_CE_PREFIX: Final = "ce_"
+
+
+def parse_record(
+    value: bytes | None, headers: Headers, append_ms: int
+) -> tuple[Usage, tuple[str, ...]]:
+    """The event of one record and the names of its unknown fields, or InvalidEvent.
+
+    `append_ms` stands in for the time of a CloudEvent that has none.
+    """
+    if not value:
+        raise InvalidEvent(Reason.EMPTY, "the record has no value")
+    if len(value) > EVENT_BYTES_MAX:
+        raise InvalidEvent(
+            Reason.TOO_LARGE, f"the record has {len(value)} bytes, the limit is {EVENT_BYTES_MAX}"
+        )
+    attributes = _binary_attributes(headers)
+    content = load_object(value)
+    if attributes is None and ("specversion" in content or _is_structured(headers)):
+        attributes = content
+        content = _structured_data(content)
+    if attributes is not None:
+        content = _with_attributes(content, attributes, append_ms)
+    return parse_usage(content), tuple(sorted(set(content) - FIELDS))
+
+
+def load_object(value: bytes) -> dict[str, Any]:
+    """UTF-8 JSON to an object, numbers with a point as Decimal; InvalidEvent for all else."""
+    try:
+        content = json.loads(value.decode(), parse_float=Decimal, parse_constant=_refuse_constant)
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        raise InvalidEvent(Reason.NOT_JSON, f"the value is not UTF-8 JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise InvalidEvent(Reason.NOT_JSON, "the value is JSON, but not an object")
+    return content
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _binary_attributes(headers: Headers) -> dict[str, Any] | None:
+    """The attributes that stand in `ce_` headers, or None where there are none."""
+    found: dict[str, Any] = {}
+    for name, value in headers:
+        if name.startswith(_CE_PREFIX):
+            try:
+                # Libraries since 2.x percent-encode here as they do over HTTP.
+                found[name.removeprefix(_CE_PREFIX)] = unquote(value.decode(), errors="strict")
+            except UnicodeDecodeError as error:
+                raise InvalidEvent(
+                    Reason.UNSUPPORTED_CLOUDEVENT, "the header is not UTF-8", name
+                ) from error
+    return found or None
+
+
+def _is_structured(headers: Headers) -> bool:
+    return any(
+        name == "content-type" and value.startswith(b"application/cloudevents+json")
+        for name, value in headers
+    )
+
+
+def _structured_data(content: dict[str, Any]) -> dict[str, Any]:
+    if "data_base64" in content:
+        try:
+            return load_object(base64.b64decode(content["data_base64"], validate=True))
+        except (TypeError, ValueError) as error:
+            raise InvalidEvent(
+                Reason.UNSUPPORTED_CLOUDEVENT, f"is not base64: {error}", "data_base64"
+            ) from error
+    data = content.get("data")
+    if not isinstance(data, dict):
+        raise InvalidEvent(
+            Reason.UNSUPPORTED_CLOUDEVENT, "must be a JSON object: the neutral event", "data"
+        )
+    return data
+
+
+def _with_attributes(
+    content: dict[str, Any], attributes: dict[str, Any], append_ms: int
+) -> dict[str, Any]:
+    """The data with the CloudEvent's identity, time and subject put in their places.
+
+    An attribute that is absent or empty leaves the field of the data.
+    """
+    version = attributes.get("specversion")
+    if version != "1.0":
+        raise InvalidEvent(
+            Reason.UNSUPPORTED_CLOUDEVENT, f"is {version!r}, supported is 1.0", "specversion"
+        )
+    given = {name: attributes[name] for name in ("id", "source", "time") if attributes.get(name)}
+    merged = {**content, **given}
+    if not merged.get("time"):
+        merged["time"] = ms_to_instant(append_ms).isoformat()
+    if not merged.get("agent_id") and attributes.get("subject"):
+        merged["agent_id"] = attributes["subject"]
+    return merged

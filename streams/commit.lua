@@ -1,0 +1,437 @@
+-- The writes of the store: each of these functions is one atomic step. Its Python side is
+-- streams/store.py; keys, rows and the meta record are described in schemas/layout.py.
+--
+-- The library's name carries a digest of this text and a library is never replaced in place: two
+-- versions of a worker each call the code that they were tested with.
+--
+-- Numbers: Lua has doubles only, exact up to 2^53. Positions, times and counts of names stay far
+-- below. Sums of measures may not, so `add` watches for 2^53 and goes on in two 32-bit halves.
+-- An error inside a script is not rolled back, so each function checks everything, then writes.
+
+local HEADER = '<c4I4c16I4I4i8i8i8i8i8i8c16'
+local HEADER_BYTES = 96
+local PARTITION = '<i8c16i8i8i8i8i8'
+local PARTITION_BYTES = 64
+local MAGIC, LIVE, RETIRED = 'ODO1', 1, 2
+local NO_COMMIT = string.rep('\0', 16)
+local EXACT = 9007199254740992 -- 2^53
+local WORD = 4294967296 -- 2^32
+local NEIGHBOURS = 2 -- slices before and after a record's own that may hold its resend: W / slice
+local DROPPED_BUCKETS_MAX = 256 -- of an old slice in one call: 256 UNLINKs are 0.1 ms
+local TALLIES_MAX = 1000 -- names of one hash; a producer that invents field names fills no more
+
+local function read_meta(key)
+  local data = redis.call('GET', key)
+  if not data then return nil end
+  local meta = {parts = {}}
+  local magic
+  magic, meta.state, meta.digest, meta.count, meta.cursor, meta.history_from, meta.commits,
+    meta.slice_low, meta.slice_high, meta.names, meta.created = struct.unpack(HEADER, data)
+  if magic ~= MAGIC then return nil end
+  for index = 1, meta.count do
+    local position, commit, witness_offset, witness_append, complete, committed, refused =
+      struct.unpack(PARTITION, data, HEADER_BYTES + (index - 1) * PARTITION_BYTES + 1)
+    meta.parts[index] = {
+      position = position, commit = commit, witness_offset = witness_offset,
+      witness_append = witness_append, complete = complete, committed = committed,
+      refused = refused,
+    }
+  end
+  return meta
+end
+
+local function write_meta(key, meta)
+  local out = {struct.pack(HEADER, MAGIC, meta.state, meta.digest, #meta.parts, meta.cursor,
+    meta.history_from, meta.commits, meta.slice_low, meta.slice_high, meta.names, meta.created,
+    NO_COMMIT)}
+  for _, part in ipairs(meta.parts) do
+    out[#out + 1] = struct.pack(PARTITION, part.position, part.commit, part.witness_offset,
+      part.witness_append, part.complete, part.committed, part.refused)
+  end
+  redis.call('SET', key, table.concat(out))
+end
+
+local function extend(meta, count, complete)
+  for index = #meta.parts + 1, count do
+    meta.parts[index] = {position = -1, commit = NO_COMMIT, witness_offset = -1,
+      witness_append = 0, complete = complete, committed = 0, refused = 0}
+  end
+end
+
+local function prefix_of(meta_key)
+  return string.sub(meta_key, 1, -5) -- without 'meta'
+end
+
+-- The same sum in two 32-bit halves a measure; nil where it leaves 64 bits.
+local function add_exactly(row, row_at, delta, delta_at, count)
+  local out = {}
+  for index = 0, count - 1 do
+    local low_a, high_a = struct.unpack('<I4i4', row, row_at + 8 * index)
+    local low_b, high_b = struct.unpack('<I4i4', delta, delta_at + 8 * index)
+    local low, high = low_a + low_b, high_a + high_b
+    if low >= WORD then low, high = low - WORD, high + 1 end
+    if high > 2147483647 or high < -2147483648 then return nil end
+    out[#out + 1] = struct.pack('<I4i4', low, high)
+  end
+  return table.concat(out)
+end
+
+-- Packed int64s of `row` from byte `row_at` plus those of `delta`; nil on overflow.
+local function add(row, row_at, delta, delta_at, count, format)
+  local a = {struct.unpack(format, row, row_at)}
+  local b = {struct.unpack(format, delta, delta_at)}
+  for index = 1, count do
+    local x, y = a[index], b[index]
+    local sum = x + y
+    if x >= EXACT or x <= -EXACT or y >= EXACT or y <= -EXACT or sum >= EXACT or sum <= -EXACT then
+      return add_exactly(row, row_at, delta, delta_at, count)
+    end
+    a[index] = sum
+  end
+  a[count + 1] = nil -- struct.unpack's last value is where it stopped
+  return struct.pack(format, unpack(a, 1, count))
+end
+
+-- Where the row of `cell` starts in a page, or nil. From the end: live buckets are the newest.
+local function find_row(data, cell, row_bytes)
+  local low, high = cell % 256, math.floor(cell / 256)
+  for at = #data - row_bytes + 1, 1, -row_bytes do
+    local a, b = string.byte(data, at, at + 1)
+    if a == low and b == high then return at end
+  end
+  return nil
+end
+
+-- Adds one argument's deltas into `pages` (nothing is written yet). False on overflow.
+local function add_deltas(prefix, spec, delta, series, pages)
+  local view, tier, count, chunk_buckets, page_series, chunk_ms, kept_ms = unpack(spec)
+  local values = '<' .. string.rep('i8', count)
+  local row_bytes, entry_bytes = 2 + 8 * count, 10 + 8 * count
+  local zeros = string.rep('\0', 8 * count)
+  local head = prefix .. 'p' .. view .. '.' .. tier .. '.'
+  for at = 1, #delta, entry_bytes do
+    local slot, chunk, bucket = struct.unpack('<I4I4I2', delta, at)
+    local one = series[slot + 1]
+    local key = head .. chunk .. '.' .. one.tenant .. '.' .. math.floor(one.id / page_series)
+    local cell = (one.id % page_series) * chunk_buckets + bucket
+    local page = pages[key]
+    if not page then
+      local data = redis.call('GET', key)
+      page = {key = key, old = data or '', is_new = not data, rows = {}, order = {},
+        expires = (chunk + 1) * chunk_ms + kept_ms}
+      pages[key] = page
+      pages[#pages + 1] = page
+    end
+    local row = page.rows[cell]
+    if row then
+      row.values = add(row.values, 1, delta, at + 10, count, values)
+    else
+      local found = find_row(page.old, cell, row_bytes)
+      row = {at = found}
+      if found then
+        row.values = add(page.old, found + 2, delta, at + 10, count, values)
+      else
+        row.values = add(zeros, 1, delta, at + 10, count, values)
+      end
+      page.rows[cell] = row
+      page.order[#page.order + 1] = cell
+    end
+    if not row.values then return false end
+  end
+  return true
+end
+
+local function write_page(page)
+  local added = {}
+  for _, cell in ipairs(page.order) do
+    local row = page.rows[cell]
+    if row.at then
+      redis.call('SETRANGE', page.key, row.at + 1, row.values) -- past the cell's two bytes
+    else
+      added[#added + 1] = struct.pack('<I2', cell) .. row.values
+    end
+  end
+  if #added == 0 then return end
+  if page.is_new then
+    redis.call('SET', page.key, table.concat(added), 'PXAT', string.format('%.0f', page.expires))
+  else
+    redis.call('APPEND', page.key, table.concat(added))
+  end
+end
+
+-- Ids of names, new ones in order of appearance: {id, ...}. Nothing is written: new names are
+-- collected in `fresh`. `scopes` remembers what this call has looked up.
+local function look_up(prefix, hash, list, name, scopes, fresh)
+  local scope = scopes[hash]
+  if not scope then
+    scope = {ids = {}, next = redis.call('HLEN', prefix .. hash)}
+    scopes[hash] = scope
+  end
+  local id = scope.ids[name]
+  if id then return id end
+  local known = redis.call('HGET', prefix .. hash, name)
+  if known then
+    id = tonumber(known)
+  else
+    id = scope.next
+    scope.next = id + 1
+    fresh[#fresh + 1] = {hash, list, name, id}
+  end
+  scope.ids[name] = id
+  return id
+end
+
+local function resolve(prefix, control, fresh)
+  local scopes, tenants, series = {}, {}, {}
+  for index, name in ipairs(control.tenants) do
+    tenants[index] = look_up(prefix, 't', 'tl', name, scopes, fresh)
+  end
+  for index, entry in ipairs(control.series) do
+    local tenant = tenants[entry[2] + 1]
+    local scope = entry[1] .. '.' .. tenant
+    series[index] = {
+      tenant = tenant,
+      id = look_up(prefix, 'n' .. scope, 'l' .. scope, entry[3], scopes, fresh),
+    }
+  end
+  return series
+end
+
+local function window(meta, slice)
+  return math.max(slice - NEIGHBOURS, meta.slice_low), math.min(slice + NEIGHBOURS, meta.slice_high)
+end
+
+-- Which of the commit's event digests are remembered.
+local function remembered(prefix, meta, ids)
+  local hits = {}
+  for _, group in ipairs(ids) do
+    local first, last = window(meta, group[1])
+    for slice = first, last do
+      local found = redis.call('SMISMEMBER', prefix .. 'i' .. slice .. '.' .. group[2],
+        unpack(group, 3))
+      for index, is_member in ipairs(found) do
+        if is_member == 1 then hits[#hits + 1] = group[index + 2] end
+      end
+    end
+  end
+  return hits
+end
+
+-- Which of the commit's calls are no longer booked as the worker read them.
+local function moved_calls(prefix, meta, calls)
+  local moved = {}
+  for _, call in ipairs(calls) do
+    local digest, bucket, old_slice, old, new_slice = unpack(call)
+    local same = true
+    if old_slice >= 0 then
+      same = redis.call('HGET', prefix .. 'c' .. old_slice .. '.' .. bucket, digest) == old
+    else
+      local first, last = window(meta, new_slice)
+      for slice = first, last do
+        if redis.call('HEXISTS', prefix .. 'c' .. slice .. '.' .. bucket, digest) == 1 then
+          same = false
+        end
+      end
+    end
+    if not same then moved[#moved + 1] = digest end
+  end
+  return moved
+end
+
+local function note_slice(meta, slice)
+  if meta.slice_high == 0 or slice > meta.slice_high then meta.slice_high = slice end
+  if meta.slice_low == 0 or slice < meta.slice_low then
+    meta.slice_low = slice
+    meta.cursor = 0
+  end
+end
+
+-- Drops slices that no record to come can look into, a bounded piece a call. They go by the
+-- progress of the log, never by the clock: workers that were away for days still find them.
+local function drop_slices(prefix, meta, slice_ms, id_buckets, call_buckets)
+  local complete
+  for _, part in ipairs(meta.parts) do
+    if not complete or part.complete < complete then complete = part.complete end
+  end
+  if not complete or meta.slice_low == 0 then return end
+  if meta.slice_low + NEIGHBOURS >= math.floor(complete / slice_ms) then return end
+  local last = math.min(meta.cursor + DROPPED_BUCKETS_MAX, id_buckets + call_buckets) - 1
+  for bucket = meta.cursor, last do
+    if bucket < id_buckets then
+      redis.call('UNLINK', prefix .. 'i' .. meta.slice_low .. '.' .. bucket)
+    else
+      redis.call('UNLINK', prefix .. 'c' .. meta.slice_low .. '.' .. (bucket - id_buckets))
+    end
+  end
+  meta.cursor = last + 1
+  if meta.cursor >= id_buckets + call_buckets then
+    meta.cursor = 0
+    meta.slice_low = meta.slice_low + 1
+  end
+end
+
+local function write_tallies(prefix, tallies)
+  local key = prefix .. 'tallies'
+  for _, tally in ipairs(tallies) do
+    local name = tally[1]
+    if redis.call('HEXISTS', key, name) == 0 and redis.call('HLEN', key) >= TALLIES_MAX then
+      name = string.match(name, '^[^:]*') .. ':other'
+    end
+    redis.call('HINCRBY', key, name, string.format('%.0f', tally[2]))
+  end
+end
+
+-- The first check: nil, or the reply that says what does not match.
+local function mismatch(meta, digest, commit_id, parts)
+  if not meta then return {'missing'} end
+  if meta.state == RETIRED then return {'retired'} end
+  if meta.digest ~= digest then return {'digest'} end
+  for _, part in ipairs(parts) do
+    local stored = meta.parts[part[1] + 1]
+    if stored and stored.commit == commit_id then return {'mine'} end
+  end
+  local stale = {}
+  for _, part in ipairs(parts) do
+    local stored = meta.parts[part[1] + 1]
+    if (stored and stored.position or -1) ~= part[2] then stale[#stale + 1] = part[1] end
+  end
+  if #stale > 0 then return {'stale', unpack(stale)} end
+  return nil
+end
+
+-- commit KEYS[1] = meta; ARGV = generation digest (16 B), commit id (16 B), control (JSON), then
+-- one packed array of deltas (layout.delta_dtype) for each of control.pages.
+-- control: now_ms, count (partitions of the topic), new_complete_ms (of partitions not seen before),
+--   partitions {{partition, start, end, witness_offset, witness_append_ms, complete_ms}},
+--   ids {{slice, bucket, id, ...}}, calls {{digest, bucket, old_slice | -1, old, new_slice, new}},
+--   tenants {name}, series {{view, tenant index, name}}, tallies {{name, n}},
+--   pages {{view, tier, measures, chunk_buckets, page_series, chunk_ms, kept_ms}},
+--   slice_ms, id_buckets, call_buckets
+-- Returns {'committed'} | {'mine'} (a reply was lost) | {'stale', partition...} |
+--   {'remembered', id...} | {'calls', digest...} | {'overflow'} | {'missing'} | {'retired'} |
+--   {'digest'}; in all but the first nothing was written.
+local function commit(keys, args)
+  local prefix = prefix_of(keys[1])
+  local control = cjson.decode(args[3])
+  local meta = read_meta(keys[1])
+  local refusal = mismatch(meta, args[1], args[2], control.partitions)
+  if refusal then return refusal end
+  local hits = remembered(prefix, meta, control.ids)
+  if #hits > 0 then return {'remembered', unpack(hits, 1, math.min(#hits, 5000))} end
+  local moved = moved_calls(prefix, meta, control.calls)
+  if #moved > 0 then return {'calls', unpack(moved, 1, math.min(#moved, 5000))} end
+  local fresh, pages = {}, {}
+  local series = resolve(prefix, control, fresh)
+  for index, spec in ipairs(control.pages) do
+    if not add_deltas(prefix, spec, args[3 + index], series, pages) then return {'overflow'} end
+  end
+
+  for _, name in ipairs(fresh) do
+    redis.call('HSET', prefix .. name[1], name[3], name[4])
+    redis.call('RPUSH', prefix .. name[2], name[3])
+  end
+  meta.names = meta.names + #fresh
+  for _, page in ipairs(pages) do write_page(page) end
+  for _, group in ipairs(control.ids) do
+    redis.call('SADD', prefix .. 'i' .. group[1] .. '.' .. group[2], unpack(group, 3))
+    note_slice(meta, group[1])
+  end
+  for _, call in ipairs(control.calls) do
+    local digest, bucket, old_slice, _, new_slice, new = unpack(call)
+    if old_slice >= 0 and old_slice ~= new_slice then
+      redis.call('HDEL', prefix .. 'c' .. old_slice .. '.' .. bucket, digest)
+    end
+    redis.call('HSET', prefix .. 'c' .. new_slice .. '.' .. bucket, digest, new)
+    note_slice(meta, new_slice)
+  end
+  write_tallies(prefix, control.tallies)
+  extend(meta, control.count, control.new_complete_ms)
+  for _, part in ipairs(control.partitions) do
+    local stored = meta.parts[part[1] + 1]
+    stored.commit = args[2]
+    if part[4] >= 0 then stored.witness_offset, stored.witness_append = part[4], part[5] end
+    stored.complete = math.max(stored.complete, part[6])
+    if stored.position ~= part[3] then stored.committed = control.now_ms end
+    stored.position = part[3]
+    if stored.refused ~= 0 then
+      stored.refused = 0
+      redis.call('HDEL', prefix .. 'refusals', part[1])
+    end
+  end
+  meta.commits = meta.commits + 1
+  drop_slices(prefix, meta, control.slice_ms, control.id_buckets, control.call_buckets)
+  write_meta(keys[1], meta)
+  return {'committed'}
+end
+
+-- open KEYS[1] = meta, KEYS[2] = current; ARGV = digest, generation, partitions, now_ms.
+-- Makes the generation where there is none. Returns 1 if it was made, 0 if it was there.
+local function open(keys, args)
+  if redis.call('EXISTS', keys[1]) == 1 then return 0 end
+  local meta = {state = LIVE, digest = args[1], cursor = 0, history_from = 0, commits = 0,
+    slice_low = 0, slice_high = 0, names = 0, created = tonumber(args[4]), parts = {}}
+  extend(meta, tonumber(args[3]), 0)
+  write_meta(keys[1], meta)
+  redis.call('SETNX', keys[2], args[2])
+  return 1
+end
+
+-- refuse KEYS[1] = meta; ARGV = partition ("generation" for all), code, JSON of the details,
+-- the position it is about (-1 none). Returns 1, or 0 where there is nothing to write it on or the
+-- position has moved meanwhile.
+local function refuse(keys, args)
+  local meta = read_meta(keys[1])
+  if not meta then return 0 end
+  local part = meta.parts[(tonumber(args[1]) or -1) + 1]
+  if part then
+    if part.position ~= tonumber(args[4]) then return 0 end
+    part.refused = tonumber(args[2])
+    write_meta(keys[1], meta)
+  end
+  redis.call('HSET', prefix_of(keys[1]) .. 'refusals', args[1], args[3])
+  return 1
+end
+
+-- accept KEYS[1] = meta; ARGV = partition, expected position, new position, history_from_ms.
+-- An operator's word that counting goes on at the new position. Returns 1, or 0 where the position
+-- has moved meanwhile.
+local function accept(keys, args)
+  local meta = read_meta(keys[1])
+  local part = meta and meta.parts[tonumber(args[1]) + 1]
+  if not part or part.position ~= tonumber(args[2]) then return 0 end
+  part.position, part.commit = tonumber(args[3]), NO_COMMIT
+  part.witness_offset, part.witness_append, part.refused = -1, 0, 0
+  meta.history_from = math.max(meta.history_from, tonumber(args[4]))
+  redis.call('HDEL', prefix_of(keys[1]) .. 'refusals', args[1])
+  write_meta(keys[1], meta)
+  return 1
+end
+
+-- bookings KEYS[1] = meta; ARGV = JSON {{digest, bucket, slice}}. Read only.
+-- Returns for each: the slice that holds it and its booking, or -1 and ''.
+local function bookings(keys, args)
+  local prefix = prefix_of(keys[1])
+  local meta = read_meta(keys[1])
+  local out = {}
+  for _, call in ipairs(cjson.decode(args[1])) do
+    local held, booking = -1, ''
+    if meta then
+      local first, last = window(meta, call[3])
+      for slice = first, last do
+        local found = redis.call('HGET', prefix .. 'c' .. slice .. '.' .. call[2], call[1])
+        if found then held, booking = slice, found end
+      end
+    end
+    out[#out + 1] = held
+    out[#out + 1] = booking
+  end
+  return out
+end
+
+redis.register_function('odometer_commit_@VERSION@', commit)
+redis.register_function('odometer_open_@VERSION@', open)
+redis.register_function('odometer_refuse_@VERSION@', refuse)
+redis.register_function('odometer_accept_@VERSION@', accept)
+redis.register_function{
+  function_name = 'odometer_bookings_@VERSION@', callback = bookings, flags = {'no-writes'},
+}

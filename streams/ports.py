@@ -1,0 +1,188 @@
+"""What the worker needs of the outside: the log (Kafka), the store (Redis), the clock. Pure types.
+
+Each Protocol has two implementations: the real one, and the fake of the seeded simulation, which
+passes the same contract suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Final, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.layout import Meta
+from streams.decode import Record
+from streams.fold import Delta, Held
+
+# -- the log ---------------------------------------------------------------------------------------
+
+
+class PartitionBatch(NamedTuple):
+    """Records of one partition. `end` is the position after them, captured at the moment they were
+    handed over; it may lie beyond the last record + 1, and `records` may be empty, where
+    transaction markers or aborted records stand between."""
+
+    partition: int
+    end: int
+    records: Sequence[Record]
+
+
+class Polled(NamedTuple):
+    """`assignment` counts the assignments seen so far: what belongs to an older one is dropped.
+    `partitions` are those assigned now."""
+
+    assignment: int
+    partitions: frozenset[int]
+    batches: Sequence[PartitionBatch]
+
+
+class Bounds(NamedTuple):
+    """Of one partition: the first offset held, the last stable offset, the high watermark."""
+
+    start: int
+    stable_end: int
+    end: int
+
+
+class Witness(NamedTuple):
+    """The first record at or after an offset: its offset and append time in ms."""
+
+    offset: int
+    append_ms: int
+
+
+class Letter(NamedTuple):
+    """A dead letter: what the record was, and why it cannot be counted."""
+
+    partition: int
+    offset: int
+    append_ms: int
+    reason: str
+    field: str
+    detail: str
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+class Log(Protocol):
+    """The topic, read as a member of the consumer group. New partitions come paused: the worker
+    seeks and resumes them. All but `close` raise LogUnavailable or ConsumerBroken."""
+
+    async def poll(self, records_max: int, wait_ms: int) -> Polled: ...
+
+    def seek(self, positions: Mapping[int, int]) -> None:
+        """Sets where to read on in these partitions and resumes them."""
+
+    async def bounds(self) -> Mapping[int, Bounds]:
+        """Of every partition that the topic has now, from a client of its own."""
+
+    async def witness(self, partition: int, offset: int) -> Witness | None:
+        """The first record from there on, or None where there is none before the end."""
+
+    async def bury(self, letters: Sequence[Letter]) -> None:
+        """Returns once the broker has acknowledged every dead letter."""
+
+
+# -- the store -------------------------------------------------------------------------------------
+
+
+class Refusal(IntEnum):
+    """Why a worker will not go on with a partition. The numbers stand in the meta record."""
+
+    LOG_STARTS_LATER = 1  # no position, and the log no longer starts at 0: the store was emptied
+    POSITION_EXPIRED = 2  # retention has passed the position: records were lost uncounted
+    POSITION_BEYOND_END = 3  # the position lies after the log's end: another log, or it was cut
+    OTHER_LOG = 4  # the witness differs: the topic was made anew
+    OTHER_GENERATION = 5  # the worker would count differently from what is stored
+
+
+NO_DELTA: Final = Delta((), (), (), ())
+
+
+class Progress(NamedTuple):
+    """One partition in a commit: from the stored position `start` (NO_POSITION: none) to `end`.
+    The witness is the last counted record (offset -1: none in this batch). `complete_ms` may be 0:
+    nothing new to say."""
+
+    partition: int
+    start: int
+    end: int
+    witness_offset: int
+    witness_append_ms: int
+    complete_ms: int
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One atomic step. `digests` and `slices` stand side by side. `count` is how many partitions
+    the topic has; those that the store has not seen start complete through `new_complete_ms`."""
+
+    id: bytes
+    generation_digest: bytes
+    now_ms: int
+    count: int
+    new_complete_ms: int
+    partitions: Sequence[Progress]
+    digests: npt.NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
+    slices: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    delta: Delta = NO_DELTA
+    tallies: Mapping[str, int] = field(default_factory=dict)
+
+
+class Outcome(StrEnum):
+    """What became of a commit. In all but the first two, nothing was written."""
+
+    COMMITTED = "committed"
+    MINE = "mine"  # it had been carried out before: a reply was lost
+    STALE = "stale"  # another worker has moved the position, or the store went back
+    REMEMBERED = "remembered"  # some of the ids were counted meanwhile
+    CALLS = "calls"  # some of the calls were booked or changed meanwhile
+    OVERFLOW = "overflow"  # a sum would leave 64 bits
+    MISSING = "missing"  # there is no such generation: the store was emptied
+    RETIRED = "retired"
+    DIGEST = "digest"  # the generation is of another layout, limits or views
+
+
+class Reply(NamedTuple):
+    """`subjects`: partitions (stale), event digests (remembered), call digests (calls)."""
+
+    outcome: Outcome
+    subjects: Sequence[int] = ()
+
+
+class Store(Protocol):
+    """The counters. Every method is one atomic step; all raise StoreError."""
+
+    async def open(self, digest: bytes, count: int, now_ms: int) -> None:
+        """Makes the generation where there is none."""
+
+    async def meta(self) -> Meta | None: ...
+
+    async def bookings(self, calls: Sequence[tuple[int, int]]) -> Mapping[int, Held | None]:
+        """Of calls (digest, slice): what is remembered of them."""
+
+    async def commit(self, commit: Commit) -> Reply: ...
+
+    async def refuse(self, partition: int, position: int, why: Refusal, detail: str) -> None:
+        """Says in the store why this partition is not counted on."""
+
+
+# -- the clock -------------------------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """Time, randomness and yielding: all that the worker takes from its process."""
+
+    def now_ms(self) -> int: ...
+
+    def commit_id(self) -> bytes:
+        """16 random bytes."""
+
+    async def sleep(self, ms: int) -> None: ...
+
+    async def breathe(self) -> None:
+        """Lets heartbeats run between two slices of work."""

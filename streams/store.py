@@ -1,0 +1,231 @@
+"""The store on Redis or Valkey: the only module of streams that imports redis.
+
+Its writes are the functions of commit.lua; the library's name carries a digest of the text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Awaitable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, cast
+
+import msgspec
+import numpy as np
+import redis.asyncio as redis
+from redis import exceptions
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from schemas.errors import StoreCorrupt, StoreFull, StoreUnavailable
+from schemas.layout import (
+    CURRENT_KEY,
+    FIRST_GENERATION,
+    Meta,
+    meta_key,
+    page_kept_ms,
+    refusals_key,
+    tallies_key,
+    unpack_meta,
+)
+from schemas.views import CALL_BUCKETS, ID_BUCKETS, SLICE_MS
+from streams.fold import Held
+from streams.ports import Commit, Outcome, Refusal, Reply
+
+CONNECT_S: Final = 2.0
+"""A store on the same network answers a connect in milliseconds."""
+ANSWER_S: Final = 5.0
+"""The largest commit takes a tenth of a second; an AOF rewrite or a swap-in may add seconds."""
+GROUP_MAX: Final = 1000
+"""Arguments that the Lua side hands to one command: its stack holds 8,000."""
+
+_TEXT: Final = (Path(__file__).parent / "commit.lua").read_text()
+VERSION: Final = hashlib.sha256(_TEXT.encode()).hexdigest()[:12]
+_CODE: Final = f"#!lua name=odometer_{VERSION}\n" + _TEXT.replace("@VERSION@", VERSION)
+
+
+class RedisStore:
+    """`streams.ports.Store` on one lane of a Redis 7 or newer, or Valkey. Use as `async with`."""
+
+    def __init__(self, url: str, generation: int = FIRST_GENERATION) -> None:
+        self._redis = redis.Redis.from_url(
+            url,
+            socket_connect_timeout=CONNECT_S,
+            socket_timeout=ANSWER_S,
+            # A commit is tried again by the worker, with the same commit id, never by the client.
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+            decode_responses=False,
+        )
+        self._generation = generation
+        self._meta_key = meta_key(generation)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        await self._redis.aclose()
+
+    async def open(self, digest: bytes, count: int, now_ms: int) -> None:
+        arguments = [digest, self._generation, count, now_ms]
+        await self._call("open", [self._meta_key, CURRENT_KEY], arguments)
+
+    async def meta(self) -> Meta | None:
+        data = await self._ask(self._redis.get(self._meta_key))
+        return None if data is None else unpack_meta(data)
+
+    async def bookings(self, calls: Sequence[tuple[int, int]]) -> Mapping[int, Held | None]:
+        asked = [(str(digest), digest % CALL_BUCKETS, slice_) for digest, slice_ in calls]
+        flat = await self._call("bookings", [self._meta_key], [msgspec.json.encode(asked)])
+        held = zip(flat[::2], flat[1::2], strict=True)
+        return {
+            digest: None if slice_ < 0 else Held(slice_, data)
+            for (digest, _), (slice_, data) in zip(calls, held, strict=True)
+        }
+
+    async def commit(self, commit: Commit) -> Reply:
+        arguments = encode_commit(commit)
+        outcome, *subjects = await self._call("commit", [self._meta_key], arguments)
+        numbers = [int(subject) for subject in subjects]
+        if outcome == b"remembered":
+            numbers = [number % (1 << 64) for number in numbers]
+        return Reply(Outcome(outcome.decode()), numbers)
+
+    async def refuse(self, partition: int, position: int, why: Refusal, detail: str) -> None:
+        field = "generation" if partition < 0 else partition
+        said = json.dumps({"reason": why.name.lower(), "detail": detail})
+        await self._call("refuse", [self._meta_key], [field, int(why), said, position])
+
+    async def accept(
+        self, partition: int, position: int, new_position: int, history_from_ms: int
+    ) -> bool:
+        """An operator's word that counting goes on elsewhere; False where it has moved already."""
+        arguments = [partition, position, new_position, history_from_ms]
+        return bool(await self._call("accept", [self._meta_key], arguments))
+
+    async def tallies(self) -> dict[str, int]:
+        """Counts of dead letters (`dead:reason`), duplicates, unknown fields (`unknown:name`)."""
+        found = await self._ask(self._redis.hgetall(tallies_key(self._generation)))
+        return {name.decode(): int(count) for name, count in found.items()}
+
+    async def refusals(self) -> dict[str, dict[str, str]]:
+        """Partition, or "generation", to {"reason", "detail"}."""
+        found = await self._ask(self._redis.hgetall(refusals_key(self._generation)))
+        return {name.decode(): json.loads(said) for name, said in found.items()}
+
+    async def _call(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:  # noqa: ANN401  as RESP has it
+        """One function; the library is loaded where the server does not know it yet."""
+        function = f"odometer_{name}_{VERSION}"
+        call = self._redis.fcall_ro if name == "bookings" else self._redis.fcall
+        for attempt in range(2):
+            try:
+                return await self._ask(call(function, len(keys), *keys, *arguments))
+            except _FunctionMissing:
+                if attempt:
+                    raise
+                await self._load()
+        raise AssertionError("unreachable")
+
+    async def _load(self) -> None:
+        try:
+            await self._ask(self._redis.function_load(_CODE))
+        except StoreCorrupt as error:
+            if "already exists" not in str(error):  # another worker was first
+                raise
+
+    async def _ask(self, command: object) -> Any:  # noqa: ANN401
+        """Awaits one command; foreign errors become ours."""
+        try:
+            return await cast("Awaitable[Any]", command)
+        except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
+            raise StoreUnavailable(f"Redis does not answer: {error}") from error
+        except exceptions.ResponseError as error:
+            raise _translated(error) from error
+
+
+class _FunctionMissing(StoreCorrupt):
+    """The server does not have our library: it is new, or was emptied."""
+
+
+def _translated(error: exceptions.ResponseError) -> Exception:
+    text = str(error)
+    if "unction not found" in text:
+        return _FunctionMissing(text)
+    if isinstance(error, exceptions.OutOfMemoryError) or text.startswith(("OOM", "MISCONF")):
+        return StoreFull(f"Redis takes no writes: {text}")
+    if text.startswith(("LOADING", "BUSY", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")):
+        return StoreUnavailable(f"Redis is not ready: {text}")
+    return StoreCorrupt(f"Redis refused the call: {text}")
+
+
+def encode_commit(commit: Commit) -> list[bytes]:
+    """The arguments of `commit` in commit.lua."""
+    delta = commit.delta
+    control = {
+        "now_ms": commit.now_ms,
+        "count": commit.count,
+        "new_complete_ms": commit.new_complete_ms,
+        "partitions": commit.partitions,
+        "ids": _id_groups(commit),
+        "calls": [
+            (
+                str(call.digest),
+                call.digest % CALL_BUCKETS,
+                -1 if call.old is None else call.old.slice,
+                "" if call.old is None else call.old.data.decode(),
+                call.new.slice,
+                call.new.data.decode(),
+            )
+            for call in delta.calls
+        ],
+        "tenants": delta.tenants,
+        "series": [(view.id, tenant, name) for view, tenant, name in delta.series],
+        "tallies": list(commit.tallies.items()),
+        "pages": [
+            (
+                view.id,
+                tier.id,
+                len(view.measures),
+                tier.chunk_buckets,
+                view.page_series,
+                tier.chunk_ms,
+                page_kept_ms(tier),
+            )
+            for view, tier, _ in delta.pages
+        ],
+        "slice_ms": SLICE_MS,
+        "id_buckets": ID_BUCKETS,
+        "call_buckets": CALL_BUCKETS,
+    }
+    return [
+        commit.generation_digest,
+        commit.id,
+        msgspec.json.encode(control),
+        *(packed.tobytes() for _, _, packed in delta.pages),
+    ]
+
+
+def _id_groups(commit: Commit) -> list[list[int | str]]:
+    """[slice, bucket, id, ...]: ids as the signed decimals that a set of integers holds."""
+    if not len(commit.digests):
+        return []
+    bucket = (commit.digests % np.uint64(ID_BUCKETS)).astype(np.int64)
+    order = np.lexsort((bucket, commit.slices))
+    ids = [str(one) for one in commit.digests[order].view(np.int64).tolist()]
+    groups: list[list[int | str]] = []
+    previous: tuple[int, int] | None = None
+    for place, text in zip(
+        zip(commit.slices[order].tolist(), bucket[order].tolist(), strict=True), ids, strict=True
+    ):
+        if place != previous or len(groups[-1]) >= GROUP_MAX:
+            groups.append([*place])
+            previous = place
+        groups[-1].append(text)
+    return groups
