@@ -9,8 +9,10 @@ DeployError
 `-- DiskTooFull         no room to start in
 """
 
+from schemas.errors import OdometerError
 
-class DeployError(Exception):
+
+class DeployError(OdometerError):
     """Starting did not work; the text is one sentence for the user, without a traceback."""
 
 

@@ -19,8 +19,8 @@ import truststore
 from jgo.maven import MavenContext, PythonResolver
 
 from deploy.errors import JarsUnavailable
+from deploy.settings import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parent.parent
 LIST_FILE = CHECKOUT / "deploy" / "kafka-jars.txt"
 # One store a checkout, whatever the data directory is: tests use many of those, 45 MB is enough once.
 STORE = CHECKOUT / ".odometer" / "jars"

