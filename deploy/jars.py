@@ -6,6 +6,7 @@ a temporary folder, the digest of each compared with the list, and only then ren
 
 import fcntl
 import hashlib
+import shutil
 import ssl
 import tempfile
 from collections.abc import Callable, Iterator
@@ -63,6 +64,8 @@ def ensure_jars(
         try:
             store.mkdir(parents=True, exist_ok=True)
             with _locked(store / ".lock"):
+                for folder in store.glob(".new-*"):
+                    shutil.rmtree(folder)  # left by a killed start; nobody else is in here
                 # Looked at again under the lock: another start may have fetched them meanwhile.
                 lacking = [pin for pin in wanted if not is_intact(store, pin)]
                 _fetch_all(store, lacking, progress, remotes)

@@ -1,0 +1,96 @@
+"""Keeping things running: who ended is named with the reason and started again, ever more slowly."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deploy import processes, servers
+from deploy.errors import DeployError
+
+# The first end may be an accident, so the first wait is short; what keeps ending (a full disk, a
+# worker that refuses to go on) is tried twice a minute, which a person can read and a disk can bear.
+FIRST_WAIT_S = 0.5
+WAIT_S_MAX = 30.0
+# Whatever ran this long is in order again: its next end is a first one.
+STEADY_S = 60.0
+
+
+@dataclass(slots=True)
+class Part:
+    """A process of our own beside the servers: worker, API, sample traffic."""
+
+    role: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    directory: Path
+    child: processes.Child | None = None
+    output_from: int = 0
+
+    @property
+    def output(self) -> Path:
+        return self.directory / f"{self.role}.log"
+
+    def start(self) -> None:
+        self.output_from = servers.set_aside_if_big(self.output)
+        self.child = processes.spawn(
+            self.command,
+            role=self.role,
+            pidfile=self.directory / f"{self.role}.pid",
+            output=self.output,
+            env=self.environment,
+            cwd=self.directory,
+        )
+
+    def is_running(self) -> bool:
+        return self.child is not None and processes.is_running(self.child)
+
+    def reason(self) -> str:
+        return servers.reason_of_end(self.output, self.output_from)
+
+
+@dataclass(slots=True)
+class Kept:
+    """Something that should run: how one sees that it does, why it ended, how it starts again."""
+
+    role: str
+    is_running: Callable[[], bool]
+    reason: Callable[[], str]
+    start: Callable[[], None]
+    failures: int = field(default=0)
+    up_since_s: float = field(default=0.0)
+    due_s: float | None = field(default=None)
+
+
+def keep_part(part: Part, now_s: float) -> Kept:
+    return Kept(part.role, part.is_running, part.reason, part.start, up_since_s=now_s)
+
+
+def keep_server(server: servers.Server, now_s: float) -> Kept:
+    role = server.plan.role
+    return Kept(role, server.is_running, server.reason, server.restart, up_since_s=now_s)
+
+
+def look_after(kept: Kept, now_s: float) -> str | None:
+    """See to one of them; return the line that is to be said, if any."""
+    if kept.due_s is None:
+        if kept.is_running():
+            if now_s - kept.up_since_s >= STEADY_S:
+                kept.failures = 0
+            return None
+        return f"{kept.role} ended: {kept.reason()}; {_put_off(kept, now_s)}"
+    if now_s < kept.due_s:
+        return None
+    kept.due_s = None
+    kept.up_since_s = now_s
+    try:
+        kept.start()
+    except DeployError as error:
+        return f"{error} {_put_off(kept, now_s)}"
+    return None
+
+
+def _put_off(kept: Kept, now_s: float) -> str:
+    wait_s = min(WAIT_S_MAX, FIRST_WAIT_S * 2**kept.failures)
+    kept.failures += 1
+    kept.due_s = now_s + wait_s
+    return f"it is started again in {wait_s:g} s."
