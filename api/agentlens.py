@@ -1,0 +1,297 @@
+"""The dialect of AgentLens: `GET /api/analytics/llm` and the shape of its errors.
+
+Only events of kind llm are its calls. Amounts are made here, once, from exact sums. Where its
+server reads `from` and `to` as raw text, these are instants: an empty one is no time, so a 400
+(its SDKs never send one). Beyond the 90 days of the quarter-hours an hour is the day that holds it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.errors import ExpiredKey, NoCredentials, RoleTooLow, Unauthenticated
+from api.keys import Key, Role, authenticate, check_role
+from api.query import STEPS, Plan, Question, Row, Step, assemble, plan
+from api.store import Reading, Store
+from schemas.agentlens import (
+    Amount,
+    Body,
+    LlmAnalytics,
+    LlmBucket,
+    LlmModel,
+    LlmSummary,
+    Problem,
+)
+from schemas.errors import OdometerError
+from schemas.layout import Meta
+from schemas.limits import DAY_MS, NANO_PER_USD
+from schemas.measures import (
+    COST_NANO_USD,
+    EVENTS,
+    INPUT_TOKENS,
+    LATENCY_EVENTS,
+    LATENCY_MS,
+    OUTPUT_TOKENS,
+)
+from schemas.units import EPOCH, ONE_MS, iso, ms_to_instant
+
+Clock = Callable[[], int]
+
+MEASURES: Final = (
+    EVENTS,
+    COST_NANO_USD,
+    INPUT_TOKENS,
+    OUTPUT_TOKENS,
+    LATENCY_MS,
+    LATENCY_EVENTS,
+)
+GRANULARITIES: Final[Mapping[str, Step]] = {step.name: step for step in STEPS}
+FILTERS: Final = {"agentId": "agent", "model": "model", "provider": "provider"}
+"""Query parameter -> dimension."""
+RETRY_AFTER_S: Final = 1
+"""Its SDKs sleep as long as they are told, three times; a restart of Redis takes about this."""
+READING_METHODS: Final = ("GET", "HEAD", "OPTIONS")
+
+_ISO_8601: Final = re.compile(
+    r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(Z|[+-]\d\d(:?\d\d)?)?)?",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+class BadParameter(OdometerError):
+    """A query parameter that is not what the page says."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The query string, understood."""
+
+    from_ms: int
+    to_ms: int
+    step: Step
+    filters: Mapping[str, frozenset[str]]
+
+
+async def llm(request: Request, store: Store, clock: Clock) -> Response:
+    """`GET /api/analytics/llm`: summary, models and series out of one read."""
+    now_ms = clock()
+    key = await _allowed(request, store, now_ms)
+    asked = parse_query(request.query_params, now_ms)
+    plans = plans_for(asked, now_ms)
+    reading = await store.read(key.tenant, plans)
+    return Response(
+        body_of(reading).json_bytes(),
+        media_type="application/json",
+        headers={
+            "x-api-version": "v1",
+            "cache-control": "no-store",
+            **freshness(reading.meta, plans[0]),
+        },
+    )
+
+
+async def unknown_path(request: Request, store: Store, clock: Clock) -> Response:
+    """404, but under /api only to those who may know: as its server does for path and method."""
+    if (request.url.path + "/").startswith("/api/"):
+        await _allowed(request, store, clock())
+    return problem(404, "Not found")
+
+
+def parse_query(params: QueryParams, now_ms: int) -> Asked:
+    """The first value of a repeated parameter counts; BadParameter says what is wrong."""
+    first = dict(reversed(params.multi_items()))
+    step = GRANULARITIES.get(first.get("granularity", "hour"))
+    if step is None:
+        raise BadParameter("Invalid granularity. Use: hour, day, week")
+    return Asked(
+        from_ms=_instant("from", first, now_ms - DAY_MS),
+        to_ms=_instant("to", first, now_ms),
+        step=step,
+        filters={
+            dimension: frozenset((first[name],))
+            for name, dimension in FILTERS.items()
+            if first.get(name)
+        },
+    )
+
+
+def plans_for(asked: Asked, now_ms: int) -> tuple[Plan, Plan, Plan]:
+    """One question a section: the whole, by model, by time."""
+
+    def question(group_by: tuple[str, ...], step: Step | None) -> Plan:
+        filters = {"kind": frozenset(("llm",)), **asked.filters}
+        return plan(Question(MEASURES, asked.from_ms, asked.to_ms, now_ms, filters, group_by, step))
+
+    return question((), None), question(("provider", "model"), None), question((), asked.step)
+
+
+def body_of(reading: Reading) -> LlmAnalytics:
+    whole, models, buckets = (
+        assemble(selection, reading.pages) for selection in reading.selections
+    )
+    return LlmAnalytics(
+        summary=_summary(whole[0]),
+        by_model=[_model(row) for row in sorted(models, key=_most_expensive_first)],
+        by_time=[_bucket(row) for row in buckets],
+    )
+
+
+def freshness(meta: Meta, covered: Plan) -> dict[str, str]:
+    """What an answer says of itself: how fresh, which instants, and what is missing from it."""
+    complete_ms, history_ms = meta.complete_through_ms, meta.history_from_ms
+    refused = [str(number) for number, part in enumerate(meta.partitions) if part.refused]
+    headers = {
+        "odometer-complete-through": _iso_ms(complete_ms) if complete_ms else "unknown",
+        "odometer-range-from": iso(covered.start_ms),
+        "odometer-range-to": iso(covered.end_ms),
+    }
+    if history_ms:
+        headers["odometer-history-from"] = _iso_ms(history_ms)
+    if refused:
+        headers["odometer-refused"] = ", ".join(refused)
+    return headers
+
+
+# -- errors ----------------------------------------------------------------------------------------
+
+
+def problem(status: int, error: str, headers: Mapping[str, str] | None = None) -> Response:
+    return _problem_response(Problem(error=error, status=status), headers)
+
+
+def unauthenticated(reason: Unauthenticated) -> Response:
+    if isinstance(reason, NoCredentials):
+        body = Problem(
+            error="Authentication required",
+            hint="Provide an API key via 'Authorization: Bearer als_...' header,"
+            " or log in via /auth/login",
+            docs="/docs/authentication",
+            status=401,
+        )
+    elif isinstance(reason, ExpiredKey):
+        body = Problem(
+            error="API key expired",
+            hint="This API key has been rotated and is no longer valid. Please use the new key.",
+            status=401,
+        )
+    else:
+        body = Problem(
+            error="Invalid or revoked API key",
+            hint="This API key is no longer valid. Generate a new key at /api/keys.",
+            status=401,
+        )
+    return _problem_response(body)
+
+
+def role_too_low(method: str, reason: RoleTooLow) -> Response:
+    return _problem_response(
+        Problem(
+            error="Insufficient permissions",
+            hint=f"{method} requires '{reason.required}' role. Your role is '{reason.current}'.",
+            required=reason.required,
+            current=reason.current,
+            status=403,
+        )
+    )
+
+
+def unavailable(sentence: str) -> Response:
+    return problem(503, sentence, {"retry-after": str(RETRY_AFTER_S)})
+
+
+def _problem_response(body: Body, headers: Mapping[str, str] | None = None) -> Response:
+    assert isinstance(body, Problem)
+    return Response(body.json_bytes(), body.status, headers, media_type="application/json")
+
+
+# -- the request -----------------------------------------------------------------------------------
+
+
+async def _allowed(request: Request, store: Store, now_ms: int) -> Key:
+    """Who asks, if the method is open to the key's role: reading to all, the rest to members."""
+    key = await authenticate(store, request.headers, now_ms)
+    required: Role = "viewer" if request.method in READING_METHODS else "member"
+    check_role(key, required)
+    return key
+
+
+def _instant(name: str, first: Mapping[str, str], default_ms: int) -> int:
+    text = first.get(name)
+    if text is None:
+        return default_ms
+    if _ISO_8601.fullmatch(text):
+        try:
+            instant = datetime.fromisoformat(text.upper())
+        except ValueError:
+            pass  # a month 13: the sentence below holds for it too
+        else:
+            aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+            return -((EPOCH - aware) // ONE_MS)  # up to the next whole millisecond
+    raise BadParameter(
+        f"Invalid {name}. Use an ISO 8601 time such as 2026-02-08T10:00:00Z or 2026-02-08"
+        " (in a URL, write + as %2B)"
+    )
+
+
+# -- the body --------------------------------------------------------------------------------------
+
+
+def _summary(row: Row) -> LlmSummary:
+    calls, cost_nano_usd, input_tokens, output_tokens, latency_ms, latency_events = row.values
+    return LlmSummary(
+        total_calls=calls,
+        total_cost_usd=_ratio(cost_nano_usd, NANO_PER_USD),
+        total_input_tokens=input_tokens,
+        total_output_tokens=output_tokens,
+        avg_latency_ms=_ratio(latency_ms, latency_events),
+        avg_cost_per_call=_ratio(cost_nano_usd, NANO_PER_USD * calls),
+    )
+
+
+def _model(row: Row) -> LlmModel:
+    calls, cost_nano_usd, input_tokens, output_tokens, latency_ms, latency_events = row.values
+    return LlmModel(
+        provider=row.group[0],
+        model=row.group[1],
+        calls=calls,
+        cost_usd=_ratio(cost_nano_usd, NANO_PER_USD),
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        avg_latency_ms=_ratio(latency_ms, latency_events),
+    )
+
+
+def _bucket(row: Row) -> LlmBucket:
+    calls, cost_nano_usd, input_tokens, output_tokens, latency_ms, latency_events = row.values
+    return LlmBucket(
+        bucket=iso(row.at_ms),
+        calls=calls,
+        cost_usd=_ratio(cost_nano_usd, NANO_PER_USD),
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        avg_latency_ms=_ratio(latency_ms, latency_events),
+    )
+
+
+def _most_expensive_first(row: Row) -> tuple[int, bytes, bytes]:
+    provider, model = row.group
+    return -row.values[MEASURES.index(COST_NANO_USD)], provider.encode(), model.encode()
+
+
+def _ratio(total: int, count: int) -> Amount:
+    """The quotient of two exact sums, rounded once to the nearest double; 0 of nothing."""
+    if count == 0:
+        return 0
+    return total // count if total % count == 0 else total / count
+
+
+def _iso_ms(at_ms: int) -> str:
+    return ms_to_instant(at_ms).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

@@ -1,0 +1,49 @@
+"""What an answer can fail on, besides the store itself (`schemas.errors.StoreError`). Pure.
+
+OdometerError
+|- Unauthenticated        who asks is not known
+|  |- NoCredentials       no key was sent
+|  |- UnknownKey          the key was never made, or is revoked
+|  '- ExpiredKey          the key's time is over
+|- RoleTooLow             the key is known and may not do this
+|- UnanswerableQuestion   no counters are kept for this, or they would be too many to read at once
+'- StoreUnavailable
+   '- CountersMissing     Redis answers, but what it holds is not the counters of this log
+"""
+
+from __future__ import annotations
+
+from schemas.errors import OdometerError, StoreUnavailable
+
+
+class Unauthenticated(OdometerError):
+    """Who asks is not known."""
+
+
+class NoCredentials(Unauthenticated):
+    """No key was sent."""
+
+
+class UnknownKey(Unauthenticated):
+    """The key was never made, or is revoked."""
+
+
+class ExpiredKey(Unauthenticated):
+    """The key's time is over."""
+
+
+class RoleTooLow(OdometerError):
+    """The key is known, and its role may not do this."""
+
+    def __init__(self, required: str, current: str) -> None:
+        super().__init__(f"needs the role {required}, the key has {current}")
+        self.required = required
+        self.current = current
+
+
+class UnanswerableQuestion(OdometerError):
+    """No view holds what is asked for, or the answer would take too many pages."""
+
+
+class CountersMissing(StoreUnavailable):
+    """Redis answers, but the counters of this log are not (yet, or not any more) in it."""

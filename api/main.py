@@ -1,0 +1,133 @@
+"""The composition root of the API: clock, store, routes and server."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from copy import deepcopy
+from functools import partial
+from typing import Any, Final
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route, request_response
+from uvicorn.config import LOGGING_CONFIG
+
+from api import agentlens, health
+from api.errors import CountersMissing, RoleTooLow, UnanswerableQuestion, Unauthenticated
+from api.store import Store
+from schemas.errors import StoreError
+from schemas.views import generation_digest
+
+DEFAULT_TOPIC: Final = "usage.events"
+SHUTDOWN_GRACE_S: Final = 5
+"""Answers under way at a stop: each has 3 s (`api.store.ANSWER_TIMEOUT_S`)."""
+KEEP_ALIVE_S: Final = 75
+"""Longer than the 60 s that proxies keep theirs: the side that closes first races a request."""
+BACKLOG_MAX: Final = 2048
+
+log = logging.getLogger("odometer.api")
+
+
+def wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def build(
+    redis_url: str, topic: str = DEFAULT_TOPIC, clock: Callable[[], int] = wall_clock_ms
+) -> Starlette:
+    """The application over the counters of `topic` in one Redis; `clock` gives ms since 1970."""
+    store = Store(redis_url, generation_digest(topic))
+    unknown_path = partial(agentlens.unknown_path, store=store, clock=clock)
+    return Starlette(
+        routes=[
+            Route("/healthz", health.alive),
+            Route("/readyz", partial(health.ready, store=store)),
+            Route("/api/health", partial(health.agentlens_health, store=store, clock=clock)),
+            Route("/api/analytics/llm", partial(agentlens.llm, store=store, clock=clock)),
+            # Whatever else, any method of the paths above included.
+            Mount("", request_response(unknown_path)),
+        ],
+        exception_handlers={
+            agentlens.BadParameter: _bad_request,
+            UnanswerableQuestion: _bad_request,
+            Unauthenticated: _unauthenticated,
+            RoleTooLow: _role_too_low,
+            StoreError: _store_failed,
+            Exception: _unhandled,
+        },
+        lifespan=partial(_lifespan, store=store),
+    )
+
+
+def serve(redis_url: str, host: str, port: int, topic: str = DEFAULT_TOPIC) -> None:
+    """Answer until SIGINT or SIGTERM; then finish what is under way, for a few seconds at most."""
+    uvicorn.run(
+        build(redis_url, topic),
+        host=host,
+        port=port,
+        loop="auto",  # uvloop, where there is one
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=log_config(),
+        access_log=True,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG_MAX,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
+    )
+
+
+def log_config() -> dict[str, Any]:
+    """Uvicorn's own, with paths instead of whole URLs, and our logger beside its own."""
+    config: dict[str, Any] = deepcopy(LOGGING_CONFIG)
+    config["filters"] = {"no_query": {"()": lambda: without_query}}
+    config["handlers"]["access"]["filters"] = ["no_query"]
+    config["loggers"]["odometer"] = {"handlers": ["default"], "level": "INFO", "propagate": False}
+    return config
+
+
+def without_query(record: logging.LogRecord) -> bool:
+    """Cut the query string out of an access record: filters name users and addresses."""
+    if isinstance(record.args, tuple) and len(record.args) == 5:
+        client, method, path, *rest = record.args
+        record.args = (client, method, str(path).partition("?")[0], *rest)
+    return True
+
+
+@asynccontextmanager
+async def _lifespan(_app: Starlette, store: Store) -> AsyncIterator[None]:
+    yield
+    await store.close()
+
+
+async def _bad_request(_request: Request, error: Exception) -> Response:
+    return agentlens.problem(400, str(error))
+
+
+async def _unauthenticated(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, Unauthenticated)
+    return agentlens.unauthenticated(error)
+
+
+async def _role_too_low(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RoleTooLow)
+    return agentlens.role_too_low(request.method, error)
+
+
+async def _store_failed(_request: Request, error: Exception) -> Response:
+    """The log has the reason with addresses; the caller has what concerns a caller."""
+    log.warning("No answer: %s.", error)
+    if isinstance(error, CountersMissing):
+        return agentlens.unavailable(f"No counters to answer from: {error}.")
+    return agentlens.unavailable("The counters cannot be read right now. Try again in a moment.")
+
+
+async def _unhandled(_request: Request, _error: Exception) -> Response:
+    return agentlens.problem(500, "Internal server error")

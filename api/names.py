@@ -1,0 +1,70 @@
+"""The series of one view and tenant as columns, so that filters and groups cost microseconds. Pure.
+
+A series' id is its place in the list `N:lV.T`; lists only grow, so what is known stays true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.errors import StoreCorrupt
+from schemas.layout import Int64s, series_values
+from schemas.views import View
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One dimension: `words` are its distinct values, `codes[series]` the place of each in them."""
+
+    words: tuple[str, ...]
+    codes: Int64s
+
+
+@dataclass(frozen=True, eq=False)
+class Names:
+    """All series of a view and tenant that are known, one column a dimension."""
+
+    view: View
+    count: int
+    columns: tuple[Column, ...]
+
+    def column(self, dimension: str) -> Column:
+        return self.columns[self.view.dimensions.index(dimension)]
+
+
+def no_names(view: View) -> Names:
+    empty = Column((), np.empty(0, np.int64))
+    return Names(view, 0, (empty,) * len(view.dimensions))
+
+
+def grown(names: Names, more: Sequence[bytes]) -> Names:
+    """`names` with those that follow them in the list; StoreCorrupt where one is not a name."""
+    values = [series_values(name) for name in more]
+    width = len(names.view.dimensions)
+    if any(len(value) != width for value in values):
+        raise StoreCorrupt(f"a series name of view {names.view.name} has not {width} values")
+    columns = tuple(
+        _extended(column, [value[place] for value in values])
+        for place, column in enumerate(names.columns)
+    )
+    return Names(names.view, names.count + len(values), columns)
+
+
+def matching(names: Names, dimension: str, wanted: Iterable[str]) -> Bools:
+    """For each series, whether its value of `dimension` is one of `wanted`."""
+    column = names.column(dimension)
+    allowed = set(wanted)
+    passes = np.fromiter((word in allowed for word in column.words), np.bool_, len(column.words))
+    return passes[column.codes]
+
+
+def _extended(column: Column, values: list[str]) -> Column:
+    places = {word: place for place, word in enumerate(column.words)}
+    codes = [places.setdefault(value, len(places)) for value in values]
+    return Column(tuple(places), np.concatenate([column.codes, np.array(codes, np.int64)]))

@@ -1,0 +1,269 @@
+"""The store reader: every question of an answer in one atomic MGET. The only module that knows Redis.
+
+One MGET holds the pointer to the generation, its meta record and all pages, so counters, positions
+and freshness are of one instant. Which pages those are comes from dictionaries of names that this
+process keeps and only ever extends; `Meta.names` tells when they are behind, and then the MGET is
+repeated if what is new belongs to the question.
+
+What is known is dropped whole when it might belong to another history: another generation, a meta
+record made anew, fewer commits than seen before, or another Redis process behind the address (it
+may have come back from an older copy, and named other series with the same ids since).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+
+from api.errors import CountersMissing
+from api.names import Names, grown, no_names
+from api.query import PageAt, Plan, Selection, page_keys, pages_of, select
+from schemas.errors import InvalidConfig, StoreCorrupt, StoreFull, StoreUnavailable
+from schemas.layout import (
+    CURRENT_KEY,
+    Meta,
+    meta_key,
+    names_list_key,
+    tenants_list_key,
+    unpack_meta,
+)
+from schemas.views import View
+
+CONNECTIONS_MAX: Final = 16
+"""Redis serves one command at a time; more than this only moves the queue to where it can't be seen."""
+CONNECT_TIMEOUT_S: Final = 1.0
+REPLY_TIMEOUT_S: Final = 1.0
+"""A whole answer's MGET takes single milliseconds; a stopped Redis must not hold up its callers."""
+ANSWER_TIMEOUT_S: Final = 3.0
+"""All reads of one answer. The published clients give up after 5 s and should see a 503 before."""
+READS_MAX: Final = 8
+"""MGETs of one answer. One is the rule, two when a series is new, three when the generation moved;
+each further one needs another new series of this very question within that millisecond."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What one atomic read saw: as many selections as plans, the pages of all, and the state."""
+
+    selections: tuple[Selection, ...]
+    pages: Mapping[PageAt, bytes]
+    meta: Meta
+
+
+@dataclass
+class _Known:
+    """What was learnt of one history. `whole_at` is the `Meta.names` at which a list was complete."""
+
+    generation: int
+    created_ms: int | None = None
+    commits: int = 0
+    tenants: dict[str, int] = field(default_factory=dict)
+    tenants_whole_at: int = -1
+    names: dict[tuple[int, str], Names] = field(default_factory=dict)
+    names_whole_at: dict[tuple[int, str], int] = field(default_factory=dict)
+
+    def names_of(self, view: View, tenant: str) -> Names:
+        return self.names.get((view.id, tenant)) or no_names(view)
+
+
+class Store:
+    """One connection pool and what is known of the names. It survives any absence of Redis."""
+
+    def __init__(self, redis_url: str, digest: bytes) -> None:
+        self._digest = digest
+        self._known: _Known | None = None
+        self._run_id: bytes | None = None
+        self._redis = _client(redis_url, self._meet)
+
+    async def read(self, tenant: str, plans: Sequence[Plan]) -> Reading:
+        """All that the plans need, of one instant."""
+        async with _translated():
+            for _attempt in range(READS_MAX):
+                known = self._known or await self._begin()
+                reading = await self._read_once(known, tenant, plans)
+                if reading is None or self._known is not known:
+                    continue
+                if await self._is_whole(known, tenant, reading):
+                    return reading
+        raise StoreUnavailable(f"the counters changed under each of {READS_MAX} reads")
+
+    async def meta(self) -> Meta:
+        """The state of the generation that answers."""
+        return (await self.read("", ())).meta
+
+    async def ping(self) -> None:
+        async with _translated():
+            await self._ask("PING")
+
+    async def hash_value(self, key: str, name: str) -> bytes | None:
+        async with _translated():
+            value = await self._ask("HGET", key, name)
+        return value if isinstance(value, bytes) else None
+
+    async def set_hash_value(self, key: str, name: str, value: bytes) -> None:
+        async with _translated():
+            await self._ask("HSET", key, name, value)
+
+    async def close(self) -> None:
+        async with _translated():
+            await self._redis.aclose(close_connection_pool=True)
+
+    async def _ask(self, *command: str | int | bytes) -> Any:  # noqa: ANN401  as RESP has it
+        return await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
+
+    async def _meet(self, connection: AbstractConnection) -> None:
+        """On each new connection: which Redis process is this?"""
+        await connection.on_connect()
+        await connection.send_command("INFO", "server")
+        try:
+            report: bytes = await connection.read_response()
+        except ResponseError:
+            report = b""  # not allowed to ask: each connection may lead to another Redis
+        run_id = report.partition(b"\r\nrun_id:")[2].partition(b"\r\n")[0]
+        if not run_id or run_id != self._run_id:
+            self._run_id, self._known = run_id, None
+
+    async def _begin(self) -> _Known:
+        current = await self._ask("GET", CURRENT_KEY)
+        if self._known is None:  # nobody else was quicker
+            self._known = _Known(_generation(current))
+        return self._known
+
+    async def _read_once(self, known: _Known, tenant: str, plans: Sequence[Plan]) -> Reading | None:
+        """One MGET with the names known so far; None where it belongs to another history."""
+        selections = tuple(select(plan, known.names_of(plan.view, tenant)) for plan in plans)
+        pages = pages_of(selections)
+        keys = page_keys(known.generation, known.tenants.get(tenant, 0), pages)
+        commits_before = known.commits
+        current, record, *found = await self._ask(
+            "MGET", CURRENT_KEY, meta_key(known.generation), *keys
+        )
+        if _generation(current) != known.generation:
+            self._forget(known)
+            return None
+        meta = self._checked(record)
+        if known.created_ms is None:
+            known.created_ms = meta.created_ms
+        if meta.created_ms != known.created_ms or meta.commits < commits_before:
+            self._forget(known)
+            return None
+        known.commits = max(known.commits, meta.commits)
+        there = {page: data for page, data in zip(pages, found, strict=True) if data is not None}
+        return Reading(selections, there, meta)
+
+    async def _is_whole(self, known: _Known, tenant: str, reading: Reading) -> bool:
+        """Whether no series of this question was new to us; what is new is learnt."""
+        at = reading.meta.names
+        tenant_id = await self._tenant_id(known, tenant, at)
+        if tenant_id is not None:
+            for view in {selection.plan.view for selection in reading.selections}:
+                await self._learn_names(known, view, tenant, tenant_id, at)
+        return self._known is known and all(
+            selection.names.count == known.names_of(selection.plan.view, tenant).count
+            for selection in reading.selections
+        )
+
+    async def _tenant_id(self, known: _Known, tenant: str, at: int) -> int | None:
+        if tenant not in known.tenants and known.tenants_whole_at < at:
+            have = len(known.tenants)
+            more = await self._list_from(tenants_list_key(known.generation), have)
+            for place, name in enumerate(more, have):
+                known.tenants.setdefault(_text(name), place)
+            known.tenants_whole_at = max(known.tenants_whole_at, at)
+        return known.tenants.get(tenant)
+
+    async def _learn_names(
+        self, known: _Known, view: View, tenant: str, tenant_id: int, at: int
+    ) -> None:
+        which = (view.id, tenant)
+        if known.names_whole_at.get(which, -1) >= at:
+            return
+        names = known.names_of(view, tenant)
+        more = await self._list_from(names_list_key(known.generation, view, tenant_id), names.count)
+        if known.names_of(view, tenant).count == names.count:  # nobody else was quicker
+            known.names[which] = grown(names, more)
+            known.names_whole_at[which] = at
+
+    async def _list_from(self, key: str, start: int) -> list[bytes]:
+        found: list[bytes] = await self._ask("LRANGE", key, start, -1)
+        return found
+
+    def _checked(self, record: bytes | None) -> Meta:
+        if record is None:
+            raise CountersMissing("the generation that should answer has no meta record")
+        meta = unpack_meta(record)
+        if meta.digest != self._digest:
+            raise CountersMissing(
+                "the counters in Redis were made with other limits, views or topic than this API's:"
+                " run the API and the workers of one version on one topic"
+            )
+        return meta
+
+    def _forget(self, known: _Known) -> None:
+        if self._known is known:
+            self._known = None
+
+
+def _client(redis_url: str, meet: Callable[[AbstractConnection], Awaitable[None]]) -> Redis:
+    try:
+        pool = BlockingConnectionPool.from_url(
+            redis_url,
+            max_connections=CONNECTIONS_MAX,
+            timeout=ANSWER_TIMEOUT_S,
+            socket_connect_timeout=CONNECT_TIMEOUT_S,
+            socket_timeout=REPLY_TIMEOUT_S,
+            socket_keepalive=True,
+            # A pooled connection may have died since: once more at once, on a new one. A timeout
+            # is not repeated: the second would take as long.
+            retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+            health_check_interval=0,
+            decode_responses=False,
+            protocol=2,
+            redis_connect_func=meet,
+        )
+    except ValueError as error:
+        raise InvalidConfig(f"the Redis URL cannot be used: {error}") from error
+    return Redis.from_pool(pool)
+
+
+@asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    """One deadline around what is done, and our own errors out of it."""
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            yield
+    except OutOfMemoryError as error:
+        raise StoreFull("Redis is at its maxmemory") from error
+    except ResponseError as error:
+        if str(error).startswith("WRONGTYPE"):
+            raise StoreCorrupt(f"a key of ours is of another type: {error}") from error
+        raise StoreUnavailable(f"Redis refuses: {error}") from error
+    except (RedisError, OSError) as error:  # TimeoutError is an OSError
+        raise StoreUnavailable(
+            f"Redis does not answer: {str(error) or type(error).__name__}"
+        ) from error
+
+
+def _generation(current: bytes | None) -> int:
+    if current is None:
+        raise CountersMissing("Redis holds no counters yet: no worker has started on it")
+    if not current.isdigit():
+        raise StoreCorrupt(f"{CURRENT_KEY} is no number")
+    return int(current)
+
+
+def _text(name: bytes) -> str:
+    try:
+        return name.decode()
+    except UnicodeDecodeError as error:
+        raise StoreCorrupt("a tenant's name is not UTF-8") from error

@@ -1,0 +1,81 @@
+"""The bodies of the AgentLens dialect, keys in the order they are sent. Pure.
+
+An amount is an `int` where it is whole and a `float` elsewhere, because JSON written by JavaScript
+shows 12 and not 12.0.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+Amount = int | float
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(
+        strict=True, frozen=True, alias_generator=to_camel, populate_by_name=True
+    )
+
+    def json_bytes(self) -> bytes:
+        return self.model_dump_json(by_alias=True, exclude_unset=True).encode()
+
+
+class LlmSummary(Body):
+    total_calls: int
+    total_cost_usd: Amount
+    total_input_tokens: int
+    total_output_tokens: int
+    avg_latency_ms: Amount
+    avg_cost_per_call: Amount
+
+
+class LlmModel(Body):
+    provider: str
+    model: str
+    calls: int
+    cost_usd: Amount
+    input_tokens: int
+    output_tokens: int
+    avg_latency_ms: Amount
+
+
+class LlmBucket(Body):
+    bucket: str
+    calls: int
+    cost_usd: Amount
+    input_tokens: int
+    output_tokens: int
+    avg_latency_ms: Amount
+
+
+class LlmAnalytics(Body):
+    """`GET /api/analytics/llm`."""
+
+    summary: LlmSummary
+    by_model: list[LlmModel]
+    by_time: list[LlmBucket]
+
+
+class Database(Body):
+    ok: bool
+    latency_ms: int
+
+
+class Health(Body):
+    """`GET /api/health`."""
+
+    status: str
+    version: str
+    db: Database
+
+
+class Problem(Body):
+    """Every error. `hint` and `docs` stand where its server has them, the roles at a 403."""
+
+    error: str
+    hint: str = ""
+    docs: str = ""
+    required: str = ""
+    current: str = ""
+    status: int
