@@ -13,7 +13,7 @@ local HEADER_BYTES = 96
 local PARTITION = '<i8c16i8i8i8i8i8'
 local PARTITION_BYTES = 64
 local MAGIC, LIVE, RETIRED = 'ODO1', 1, 2
-local NO_COMMIT = string.rep('\0', 16)
+local NO_COMMIT = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' -- libraries are not there yet at load
 local EXACT = 9007199254740992 -- 2^53
 local WORD = 4294967296 -- 2^32
 local NEIGHBOURS = 2 -- slices before and after a record's own that may hold its resend: W / slice
@@ -51,10 +51,16 @@ local function write_meta(key, meta)
   redis.call('SET', key, table.concat(out))
 end
 
-local function extend(meta, count, complete)
-  for index = #meta.parts + 1, count do
+-- Adds the partitions that are not there yet. absent {{partition, ms}}: nothing was acknowledged
+-- in that partition before ms, because it did not exist.
+local function extend(meta, count, absent)
+  local known = #meta.parts
+  for index = known + 1, count do
     meta.parts[index] = {position = -1, commit = NO_COMMIT, witness_offset = -1,
-      witness_append = 0, complete = complete, committed = 0, refused = 0}
+      witness_append = 0, complete = 0, committed = 0, refused = 0}
+  end
+  for _, pair in ipairs(absent) do
+    if pair[1] >= known and pair[1] < count then meta.parts[pair[1] + 1].complete = pair[2] end
   end
 end
 
@@ -301,7 +307,7 @@ end
 
 -- commit KEYS[1] = meta; ARGV = generation digest (16 B), commit id (16 B), control (JSON), then
 -- one packed array of deltas (layout.delta_dtype) for each of control.pages.
--- control: now_ms, count (partitions of the topic), new_complete_ms (of partitions not seen before),
+-- control: now_ms, count (partitions of the topic), absent_ms {{partition, ms}},
 --   partitions {{partition, start, end, witness_offset, witness_append_ms, complete_ms}},
 --   ids {{slice, bucket, id, ...}}, calls {{digest, bucket, old_slice | -1, old, new_slice, new}},
 --   tenants {name}, series {{view, tenant index, name}}, tallies {{name, n}},
@@ -345,7 +351,7 @@ local function commit(keys, args)
     note_slice(meta, new_slice)
   end
   write_tallies(prefix, control.tallies)
-  extend(meta, control.count, control.new_complete_ms)
+  extend(meta, control.count, control.absent_ms)
   for _, part in ipairs(control.partitions) do
     local stored = meta.parts[part[1] + 1]
     stored.commit = args[2]
@@ -365,12 +371,17 @@ local function commit(keys, args)
 end
 
 -- open KEYS[1] = meta, KEYS[2] = current; ARGV = digest, generation, partitions, now_ms.
--- Makes the generation where there is none. Returns 1 if it was made, 0 if it was there.
+-- Makes the generation where there is none. Returns 1 if it was made, 0 if it was there; an error
+-- where counters stand without their meta: positions that start anew would count them twice.
 local function open(keys, args)
   if redis.call('EXISTS', keys[1]) == 1 then return 0 end
+  if redis.call('EXISTS', prefix_of(keys[1]) .. 'tl') == 1 then
+    return redis.error_reply('ORPHANS counters stand under ' .. keys[1] .. ' but it is gone: '
+      .. 'bring the whole store back from one copy, or remove all of its keys')
+  end
   local meta = {state = LIVE, digest = args[1], cursor = 0, history_from = 0, commits = 0,
     slice_low = 0, slice_high = 0, names = 0, created = tonumber(args[4]), parts = {}}
-  extend(meta, tonumber(args[3]), 0)
+  extend(meta, tonumber(args[3]), {})
   write_meta(keys[1], meta)
   redis.call('SETNX', keys[2], args[2])
   return 1

@@ -98,6 +98,7 @@ class Refusal(IntEnum):
     POSITION_BEYOND_END = 3  # the position lies after the log's end: another log, or it was cut
     OTHER_LOG = 4  # the witness differs: the topic was made anew
     OTHER_GENERATION = 5  # the worker would count differently from what is stored
+    OVERFLOW = 6  # a sum would leave 64 bits
 
 
 NO_DELTA: Final = Delta((), (), (), ())
@@ -119,13 +120,13 @@ class Progress(NamedTuple):
 @dataclass(frozen=True)
 class Commit:
     """One atomic step. `digests` and `slices` stand side by side. `count` is how many partitions
-    the topic has; those that the store has not seen start complete through `new_complete_ms`."""
+    the topic has; those that the store has not seen start complete through `absent_ms`, or 0."""
 
     id: bytes
     generation_digest: bytes
     now_ms: int
     count: int
-    new_complete_ms: int
+    absent_ms: Mapping[int, int]
     partitions: Sequence[Progress]
     digests: npt.NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     slices: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))

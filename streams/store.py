@@ -171,7 +171,7 @@ def encode_commit(commit: Commit) -> list[bytes]:
     control = {
         "now_ms": commit.now_ms,
         "count": commit.count,
-        "new_complete_ms": commit.new_complete_ms,
+        "absent_ms": list(commit.absent_ms.items()),
         "partitions": commit.partitions,
         "ids": _id_groups(commit),
         "calls": [

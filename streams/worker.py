@@ -1,0 +1,488 @@
+"""The fold worker: polls the log, folds, commits. The shell around the pure core.
+
+It keeps nothing that the store does not know: on every doubt (another assignment, a stale position,
+a store that went back) it drops what it holds, reads the positions again and seeks there. Two
+coroutines run beside each other: `run` does the work, `watch` looks at the ends of the log, which
+is what `complete_through` rests on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, TypeVar
+
+import numpy as np
+
+from schemas.errors import InvalidEvent, LogUnavailable, StoreFull, StoreUnavailable
+from schemas.layout import NO_POSITION, RETIRED, Meta, PartitionMeta
+from schemas.views import SLICE_MS
+from streams.batch import DECODE_SLICE, Batch, Part, Policy
+from streams.decode import Decoded, Record, Unreadable, decode_many
+from streams.fold import Columns, Held, columns, fold
+from streams.ports import (
+    Bounds,
+    Clock,
+    Commit,
+    Letter,
+    Log,
+    Outcome,
+    Progress,
+    Refusal,
+    Reply,
+    Store,
+    Witness,
+)
+
+T = TypeVar("T")
+
+UNKNOWN_NAME_CHARS_MAX: Final = 64
+"""An unknown field's name stands in a tally: enough to find the typo."""
+FIRST_BACKOFF_MS, LAST_BACKOFF_MS = 50, 1000
+"""Between tries while a server is away: it answers again within a second of its return."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """All in ms. `pass_ms`: how often the ends of the log are looked at, which is how stale
+    complete_through gets on an idle system. `clock_skew_ms`: the most that the clocks of the worker
+    and the broker may differ. `recheck_ms`: how often a refused partition is tried again.
+    `stalled_ms`: so long without a commit while there is something to read, and the consumer is
+    taken for broken."""
+
+    pass_ms: int = 200
+    clock_skew_ms: int = 500
+    recheck_ms: int = 2000
+    stalled_ms: int = 30_000
+
+
+class Pass(NamedTuple):
+    """One look at the ends of the log; everything acknowledged before `started_ms` lies before
+    them. `absent_ms`: for partitions that an earlier pass did not see, the start of the last such
+    pass: nothing was acknowledged there before it."""
+
+    started_ms: int
+    bounds: Mapping[int, Bounds]
+    absent_ms: Mapping[int, int]
+
+
+@dataclass
+class Health:
+    """What the health page says of the fold. `progress_ms`: when a commit last succeeded, or there
+    was last nothing to do. `log_away`, `store_away`: "" or what the server's silence is called."""
+
+    progress_ms: int = 0
+    commits: int = 0
+    events: int = 0
+    log_away: str = ""
+    store_away: str = ""
+    refused: dict[int, str] = field(default_factory=dict)
+
+
+class _Stopping(Exception):
+    """The worker was told to stop while it waited for a server."""
+
+
+class _Judged(NamedTuple):
+    """A batch, decoded."""
+
+    columns: Columns
+    letters: Sequence[Letter]
+    tallies: Counter[str]
+
+
+class Worker:
+    """One member of the group. The invariant: `_positions` are the stored positions that the log
+    was last sought to or that our own commits have moved; a partition that is not in it is not
+    counted."""
+
+    def __init__(
+        self,
+        log: Log,
+        store: Store,
+        clock: Clock,
+        generation_digest: bytes,
+        policy: Policy = Policy(),  # noqa: B008  frozen
+        timing: Timing = Timing(),
+    ) -> None:
+        self._log = log
+        self._store = store
+        self._clock = clock
+        self._digest = generation_digest
+        self._policy = policy
+        self._timing = timing
+        self.health = Health()
+        self._assignment = -1
+        self._assigned: frozenset[int] = frozenset()
+        self._positions: dict[int, int] = {}
+        self._batch = Batch()
+        self._pass: Pass | None = None
+        self._told_ms = 0
+        self._rechecked_ms = 0
+        self._stopping: Callable[[], bool] = lambda: False
+
+    # -- the loop ----------------------------------------------------------------------------------
+
+    async def run(self, stopping: Callable[[], bool]) -> None:
+        """Until `stopping`. Raises ConsumerBroken and StoreCorrupt; outlasts servers that are away.
+
+        What is polled and not committed at the end is simply read again by whoever comes next.
+        """
+        self._stopping = stopping
+        while not stopping():
+            try:
+                await self._turn()
+            except _Stopping:
+                return
+            except (LogUnavailable, StoreUnavailable, StoreFull) as away:
+                self._note_away(away)
+                await self._clock.sleep(FIRST_BACKOFF_MS)
+
+    async def watch(self, stopping: Callable[[], bool]) -> None:
+        """Looks at the ends of the log, pass after pass."""
+        while not stopping():
+            started_ms = self._clock.now_ms()
+            try:
+                bounds = await self._log.bounds()
+            except LogUnavailable as away:
+                self._note_away(away)
+            else:
+                self.health.log_away = ""
+                self._pass = _next_pass(self._pass, started_ms, bounds)
+            await self._clock.sleep(self._timing.pass_ms)
+
+    def lag(self) -> int:
+        """Records between the committed positions and the ends that the last pass saw."""
+        if self._pass is None:
+            return 0
+        bounds = self._pass.bounds
+        return sum(
+            max(0, bounds[p].end - max(position, bounds[p].start))
+            for p, position in self._positions.items()
+            if p in bounds
+        )
+
+    def is_stalled(self) -> bool:
+        """Whether there is something to read and nothing has been committed for too long, with no
+        server known to be away: the consumer will not recover by itself."""
+        quiet_ms = self._clock.now_ms() - self.health.progress_ms
+        away = self.health.log_away or self.health.store_away
+        return not away and self.lag() > 0 and quiet_ms > self._timing.stalled_ms
+
+    def _note_away(self, away: LogUnavailable | StoreUnavailable | StoreFull) -> None:
+        if isinstance(away, LogUnavailable):
+            self.health.log_away = str(away)
+        else:
+            self.health.store_away = str(away)
+
+    async def _turn(self) -> None:
+        now_ms = self._clock.now_ms()
+        room = max(1, self._policy.records_max - self._batch.count)
+        wait_ms = self._batch.wait_ms(self._policy, now_ms, self._timing.pass_ms)
+        polled = await self._log.poll(room, wait_ms)
+        now_ms = self._clock.now_ms()
+        if polled.assignment != self._assignment:
+            self._drop_all()
+            if await self._take_over(polled.partitions):
+                self._assignment = polled.assignment
+                self._assigned = polled.partitions
+            return
+        self._batch.add(polled.batches, self._positions, now_ms)
+        if self._batch.is_due(self._policy, now_ms):
+            batch, self._batch = self._batch, Batch()
+            await self._commit_batch(batch)
+        elif not self._batch.parts:
+            await self._tell_freshness()
+        refused = self._assigned - set(self._positions)
+        if refused and now_ms - self._rechecked_ms >= self._timing.recheck_ms:
+            await self._take_over(refused)
+
+    def _drop_all(self) -> None:
+        self._assignment = -1
+        self._batch = Batch()
+        self._positions = {}
+
+    # -- assignment --------------------------------------------------------------------------------
+
+    async def _take_over(self, partitions: frozenset[int]) -> bool:
+        """Reads where each partition stands, checks that the log is the one that was counted, and
+        seeks. Partitions that fail the check stay paused, and the store says why."""
+        self._rechecked_ms = self._clock.now_ms()
+        bounds = await self._log.bounds()
+        meta = await self._opened(len(bounds))
+        if meta.digest != self._digest or meta.state == RETIRED:
+            detail = _of_generation(meta, self._digest)
+            await self._store.refuse(-1, NO_POSITION, Refusal.OTHER_GENERATION, detail)
+            self.health.refused = dict.fromkeys(partitions, detail)
+            return True
+        found: dict[int, int] = {}
+        for partition in sorted(partitions):
+            stored = _stored(meta, partition)
+            if partition not in bounds:
+                continue  # a topic made anew with fewer partitions: the next assignment says so
+            witness = None
+            if stored.witness_offset >= bounds[partition].start:
+                witness = await self._log.witness(partition, stored.witness_offset)
+            refusal = _check(stored, bounds[partition], witness)
+            if refusal is None:
+                found[partition] = stored.position
+                self.health.refused.pop(partition, None)
+                continue
+            why, detail = refusal
+            self.health.refused[partition] = detail
+            await self._store.refuse(partition, stored.position, why, detail)
+        self._positions |= found
+        self._log.seek({p: max(position, 0) for p, position in found.items()})
+        self.health.store_away = ""
+        self.health.progress_ms = self._clock.now_ms()
+        return True
+
+    async def _opened(self, count: int) -> Meta:
+        meta = await self._store.meta()
+        while meta is None:
+            await self._store.open(self._digest, count, self._clock.now_ms())
+            meta = await self._store.meta()
+        return meta
+
+    # -- the commit --------------------------------------------------------------------------------
+
+    async def _commit_batch(self, batch: Batch) -> None:
+        judged = await self._judge(batch)
+        if judged.letters:
+            await self._patiently(lambda: self._log.bury(judged.letters))
+        rows, tallies = judged.columns, judged.tallies
+        while True:
+            commit = await self._folded(batch, rows, tallies)
+            reply = await self._carried_out(commit)
+            if reply.outcome is Outcome.REMEMBERED:
+                kept = rows.without(np.array(reply.subjects, np.uint64))
+                tallies["duplicate"] += len(rows) - len(kept)
+                rows = kept
+            elif reply.outcome is not Outcome.CALLS:
+                await self._finish(commit, reply, len(rows))
+                return
+
+    async def _judge(self, batch: Batch) -> _Judged:
+        """Decodes in slices, so that heartbeats get their turn."""
+        events: list[Decoded] = []
+        append_ms: list[int] = []
+        letters: list[Letter] = []
+        tallies: Counter[str] = Counter()
+        for partition, part in sorted(batch.parts.items()):
+            for at in range(0, len(part.records), DECODE_SLICE):
+                records = part.records[at : at + DECODE_SLICE]
+                for record, result in zip(records, decode_many(records), strict=True):
+                    if isinstance(result, InvalidEvent):
+                        letters.append(_letter(partition, record, result))
+                        tallies[f"dead:{result.reason}"] += 1
+                        continue
+                    events.append(result)
+                    append_ms.append(record.timestamp)
+                    for name in result.unknown:
+                        tallies[f"unknown:{name[:UNKNOWN_NAME_CHARS_MAX]}"] += 1
+                await self._clock.breathe()
+        rows = columns(events, append_ms)
+        if len(rows) < len(events):
+            tallies["duplicate"] += len(events) - len(rows)
+        return _Judged(rows, letters, tallies)
+
+    async def _folded(self, batch: Batch, rows: Columns, tallies: Counter[str]) -> Commit:
+        held: Mapping[int, Held | None] = {}
+        if calls := rows.call_digests:
+            held = await self._patiently(lambda: self._store.bookings(calls))
+        return self._commit(
+            [self._progress(p, part) for p, part in sorted(batch.parts.items())],
+            rows,
+            held,
+            tallies,
+        )
+
+    def _commit(
+        self,
+        partitions: Sequence[Progress],
+        rows: Columns | None = None,
+        held: Mapping[int, Held | None] | None = None,
+        tallies: Mapping[str, int] | None = None,
+    ) -> Commit:
+        seen = self._pass
+        empty = Commit(
+            id=self._clock.commit_id(),
+            generation_digest=self._digest,
+            now_ms=self._clock.now_ms(),
+            count=1 + max([p.partition for p in partitions] + ([*seen.bounds] if seen else [])),
+            absent_ms={
+                p: max(0, ms - self._timing.clock_skew_ms)
+                for p, ms in (seen.absent_ms.items() if seen else ())
+            },
+            partitions=partitions,
+            tallies=tallies or {},
+        )
+        if rows is None or not len(rows):
+            return empty
+        return Commit(
+            **{
+                **vars(empty),
+                "digests": rows.digests,
+                "slices": rows.append_ms // SLICE_MS,
+                "delta": fold(rows, held or {}),
+            }
+        )
+
+    def _progress(self, partition: int, part: Part) -> Progress:
+        readable = (r for r in reversed(part.records) if not isinstance(r, Unreadable))
+        last = next(readable, None)
+        complete_ms = self._complete_ms(partition, part.end)
+        if last is None:
+            return Progress(partition, part.start, part.end, -1, 0, complete_ms)
+        return Progress(
+            partition,
+            part.start,
+            part.end,
+            last.offset,
+            last.timestamp,
+            max(complete_ms, last.timestamp),
+        )
+
+    def _complete_ms(self, partition: int, position: int) -> int:
+        """The start of the last pass, less the skew, where the position has reached the end that
+        the pass saw; else 0: nothing to say. A reader of committed records never passes the last
+        stable offset, so an open transaction holds this back by itself."""
+        seen = self._pass
+        if seen is None or partition not in seen.bounds:
+            return 0
+        if position < seen.bounds[partition].end:
+            return 0
+        return max(0, seen.started_ms - self._timing.clock_skew_ms)
+
+    async def _carried_out(self, commit: Commit) -> Reply:
+        """Sends a commit until there is an answer: a lost reply is asked for again under the same
+        commit id."""
+        return await self._patiently(lambda: self._store.commit(commit))
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Asks until there is an answer; _Stopping where the worker is told to stop meanwhile."""
+        backoff_ms = FIRST_BACKOFF_MS
+        while True:
+            try:
+                answer = await ask()
+            except (StoreUnavailable, StoreFull, LogUnavailable) as away:
+                self._note_away(away)
+                if self._stopping():
+                    raise _Stopping from away
+                await self._clock.sleep(backoff_ms)
+                backoff_ms = min(2 * backoff_ms, LAST_BACKOFF_MS)
+            else:
+                self.health.store_away = ""
+                return answer
+
+    async def _finish(self, commit: Commit, reply: Reply, events: int) -> None:
+        if reply.outcome in {Outcome.COMMITTED, Outcome.MINE}:
+            for progress in commit.partitions:
+                self._positions[progress.partition] = progress.end
+            self.health.progress_ms = self._clock.now_ms()
+            self.health.commits += 1
+            self.health.events += events
+            return
+        if reply.outcome is Outcome.OVERFLOW:
+            detail = "a sum would leave 64 bits; rebuild with smaller limits"
+            for progress in commit.partitions:
+                await self._store.refuse(
+                    progress.partition, progress.start, Refusal.OVERFLOW, detail
+                )
+        # Stale, missing, retired or of another digest: nothing that we hold is worth anything.
+        self._drop_all()
+
+    async def _tell_freshness(self) -> None:
+        """On an idle system: that the committed positions have reached the ends of a new pass."""
+        seen = self._pass
+        if seen is None or seen.started_ms <= self._told_ms:
+            return
+        caught_up = [
+            Progress(p, position, position, -1, 0, complete_ms)
+            for p, position in sorted(self._positions.items())
+            if (complete_ms := self._complete_ms(p, max(position, 0)))
+        ]
+        self._told_ms = seen.started_ms
+        if not self.lag():
+            self.health.progress_ms = self._clock.now_ms()
+        if caught_up:
+            reply = await self._store.commit(self._commit(caught_up))
+            self.health.store_away = ""
+            if reply.outcome is not Outcome.COMMITTED:
+                self._drop_all()
+
+
+def _next_pass(before: Pass | None, started_ms: int, bounds: Mapping[int, Bounds]) -> Pass:
+    if before is None:
+        return Pass(started_ms, bounds, {})
+    absent_ms = dict(before.absent_ms)
+    for partition in bounds:
+        if partition not in before.bounds:
+            absent_ms[partition] = before.started_ms
+    return Pass(started_ms, bounds, absent_ms)
+
+
+# -- the checks of an assignment -------------------------------------------------------------------
+
+
+def _stored(meta: Meta, partition: int) -> PartitionMeta:
+    if partition < len(meta.partitions):
+        return meta.partitions[partition]
+    return PartitionMeta(NO_POSITION, bytes(16), -1, 0, 0, 0, 0)
+
+
+def _check(
+    stored: PartitionMeta, bounds: Bounds, witness: Witness | None
+) -> tuple[Refusal, str] | None:
+    """None where counting may go on from the stored position; else why not, and what to do."""
+    position = stored.position
+    if position == NO_POSITION:
+        if bounds.start == 0:
+            return None
+        return Refusal.LOG_STARTS_LATER, (
+            f"nothing is counted yet, but the log starts at offset {bounds.start}: the store was "
+            "emptied, or retention came first. Bring the store's data back, or let counting begin "
+            "there: odometer accept"
+        )
+    if position < bounds.start:
+        return Refusal.POSITION_EXPIRED, (
+            f"the position is {position}, but the log starts at offset {bounds.start}: "
+            f"{bounds.start - position} records were removed before they were counted. Bring them "
+            "back, or go on without them: odometer accept"
+        )
+    if position > bounds.end:
+        return Refusal.POSITION_BEYOND_END, (
+            f"the position is {position}, but the log ends at {bounds.end}: it is another log, or "
+            "its end was cut. Bring the log back, or begin at its start: odometer accept"
+        )
+    expected = Witness(stored.witness_offset, stored.witness_append_ms)
+    if stored.witness_offset >= bounds.start and witness != expected:
+        return Refusal.OTHER_LOG, (
+            f"the record at offset {expected.offset} was appended at {expected.append_ms} when it "
+            "was counted, and is another one now: the topic was made anew. Name its new topic, or "
+            "begin at its start: odometer accept"
+        )
+    return None
+
+
+def _of_generation(meta: Meta, digest: bytes) -> str:
+    if meta.state == RETIRED:
+        return "the generation is retired: start a worker of the new one"
+    return (
+        f"the counters were made under layout, limits and views {meta.digest.hex()}, this worker "
+        f"has {digest.hex()}: start the version that made them, or rebuild"
+    )
+
+
+def _letter(partition: int, record: Record, invalid: InvalidEvent) -> Letter:
+    return Letter(
+        partition,
+        record.offset,
+        record.timestamp,
+        invalid.reason,
+        invalid.field,
+        invalid.detail,
+        record.value,
+        record.headers,
+    )
