@@ -41,10 +41,9 @@ class Polled(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """Of one partition: the first offset held, the last stable offset, the high watermark."""
+    """Of one partition: the first offset that is held, and the high watermark."""
 
     start: int
-    stable_end: int
     end: int
 
 
