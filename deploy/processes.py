@@ -131,6 +131,14 @@ def wait_gone(child: Child, timeout_s: float) -> bool:
     return True
 
 
+def how_it_ended(child: Child) -> str:
+    """Return `exit code 3` or `killed by SIGKILL`, empty where only its parent could tell."""
+    code = None if child.popen is None else child.popen.poll()
+    if code is None:
+        return ""
+    return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+
+
 def end(child: Child, grace_s: float) -> bool:
     """Ask the process to end, make it end after `grace_s`; False if it had to be made to."""
     return end_all([child], grace_s)

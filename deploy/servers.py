@@ -113,8 +113,8 @@ class Server:
         self.output_from = started.output_from
 
     def reason(self) -> str:
-        """Why it ended, as its own output says."""
-        return reason_of_end(self.plan.output, self.output_from)
+        """Why it ended, as the system and its own output say."""
+        return reason_of_end(self.child, self.plan.output, self.output_from)
 
 
 def start(plan: Plan, deadline_s: float = START_DEADLINE_S) -> Server:
@@ -196,21 +196,28 @@ def set_aside_if_big(output: Path) -> int:
     return 0
 
 
-def reason_of_end(output: Path, output_from: int) -> str:
+def reason_of_end(child: processes.Child, output: Path, output_from: int) -> str:
     """Return a clause with the likely reason, from what a process wrote since `output_from`."""
+    how = processes.how_it_ended(child)
+    text = _text_since(output, output_from)
+    if "No space left on device" in text:
+        return f"the disk is full (see {output})"
+    if how.startswith("killed"):
+        return f"{how} (see {output})"  # it had no time to say anything
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    loud = [line for line in lines if "FATAL" in line or "ERROR" in line or "rror:" in line]
+    said = (loud or lines or ["it said nothing"])[-1]
+    return f"{how}: {said} (see {output})" if how else f"{said} (see {output})"
+
+
+def _text_since(output: Path, output_from: int) -> str:
     try:
         with output.open("rb") as log:
             size = log.seek(0, os.SEEK_END)
             log.seek(max(output_from, size - REASON_BYTES_MAX))
-            text = log.read().decode("utf-8", errors="replace")
+            return log.read().decode("utf-8", errors="replace")
     except OSError:
-        text = ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if "No space left on device" in text:
-        return f"the disk is full (see {output})"
-    loud = [line for line in lines if "FATAL" in line or "ERROR" in line or "rror:" in line]
-    said = (loud or lines or ["it said nothing"])[-1]
-    return f"{said} (see {output})"
+        return ""
 
 
 def _is_as_planned(plan: Plan, leftover: processes.Child) -> bool:

@@ -45,7 +45,9 @@ class Part:
         return self.child is not None and processes.is_running(self.child)
 
     def reason(self) -> str:
-        return servers.reason_of_end(self.output, self.output_from)
+        if self.child is None:
+            return "it was never started"
+        return servers.reason_of_end(self.child, self.output, self.output_from)
 
 
 @dataclass(slots=True)

@@ -94,6 +94,20 @@ def test_a_child_that_ignores_the_request_is_made_to_end(tmp_path: Path) -> None
     assert not processes.is_running(stubborn)
 
 
+def test_how_a_child_ended_is_told_by_its_parent_only(child: Child, tmp_path: Path) -> None:
+    assert processes.how_it_ended(child) == ""
+    adopted = processes.adopt(child.pidfile)
+    assert adopted is not None
+    processes.kill(child)
+    assert processes.how_it_ended(child) == "killed by SIGKILL"
+    assert processes.how_it_ended(adopted) == ""
+    leaving = start(
+        tmp_path, (sys.executable, "-c", "print('up', flush=True); raise SystemExit(3)")
+    )
+    assert processes.wait_gone(leaving, timeout_s=30)
+    assert processes.how_it_ended(leaving) == "exit code 3"
+
+
 def test_a_stopped_child_ends_within_its_grace(child: Child) -> None:
     processes.send(child, signal.SIGSTOP)
     assert processes.end(child, grace_s=10)

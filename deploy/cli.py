@@ -1,0 +1,260 @@
+"""The command `odometer`: everything that can be run, each with a help text that teaches.
+
+Commands import what they run inside themselves, so that `--help` and completion stay quick.
+"""
+# ruff: noqa: PLC0415, FBT002 - options are given by name
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from deploy.settings import describe, read_settings
+from schemas.errors import OdometerError
+
+app = typer.Typer(
+    name="odometer",
+    help="Live metering for LLM and speech usage.\n\n"
+    "Producers put usage events on a Kafka topic; a worker folds them into counters in Redis or"
+    " Valkey, exactly once; the API answers from the counters alone. `odometer up` runs all of it"
+    " on this machine.\n\n"
+    "Every option can also be given as an environment variable, named in its help.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+keys = typer.Typer(
+    help="API keys. A key belongs to one tenant and sees only that tenant's usage.",
+    no_args_is_help=True,
+)
+app.add_typer(keys, name="keys")
+
+# What goes wrong is said here; data goes to stdout, so that it can be piped.
+console = Console(stderr=True)
+
+Kafka = Annotated[str | None, typer.Option(metavar="HOST:PORT", help=describe("kafka"))]
+Redis = Annotated[str | None, typer.Option(metavar="URL", help=describe("redis"))]
+Topic = Annotated[str | None, typer.Option(help=describe("topic"))]
+DeadLetterTopic = Annotated[str | None, typer.Option(help=describe("dead_letter_topic"))]
+Partitions = Annotated[int | None, typer.Option(help=describe("partitions"))]
+Group = Annotated[str | None, typer.Option(help=describe("group"))]
+ApiPort = Annotated[int | None, typer.Option(help=describe("api_port"))]
+Home = Annotated[Path | None, typer.Option(help=describe("home"), file_okay=False)]
+Seed = Annotated[int | None, typer.Option(help=describe("seed"))]
+Rate = Annotated[float | None, typer.Option(help=describe("rate_per_s"))]
+HistoryDays = Annotated[int | None, typer.Option(help=describe("history_days"))]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def main() -> None:
+    """Run a command; what the user can mend is one sentence on stderr, everything else a traceback."""
+    try:
+        app()
+    except OdometerError as error:
+        console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+@app.command()
+def up(
+    kafka: Kafka = None,
+    redis: Redis = None,
+    api_port: ApiPort = None,
+    kafka_port: Annotated[int | None, typer.Option(help=describe("kafka_port"))] = None,
+    redis_port: Annotated[int | None, typer.Option(help=describe("redis_port"))] = None,
+    partitions: Partitions = None,
+    home: Home = None,
+    simulate: Annotated[
+        bool, typer.Option(help="Send sample traffic: a month of history, then live events.")
+    ] = True,
+    seed: Seed = None,
+    rate_per_s: Rate = None,
+    history_days: HistoryDays = None,
+) -> None:
+    """Run everything on this machine until Ctrl-C: Kafka, Valkey, worker, API and sample traffic.
+
+    The first start fetches Kafka's jars (45 MB) and sends a month of sample history; later ones find
+    their data and are ready in seconds. Nothing listens beyond 127.0.0.1. Data and logs are in
+    `.odometer/` of the checkout: end it and remove that folder to begin anew.
+
+    With `--kafka` or `--redis` your own server is used in place of the bundled one.
+    """
+    from deploy.local import run_everything
+
+    run_everything(
+        read_settings(
+            kafka=kafka,
+            redis=redis,
+            api_port=api_port,
+            kafka_port=kafka_port,
+            redis_port=redis_port,
+            partitions=partitions,
+            home=home,
+            seed=seed,
+            rate_per_s=rate_per_s,
+            history_days=history_days,
+        ),
+        simulate=simulate,
+        console=console,
+    )
+
+
+@app.command()
+def worker(
+    kafka: Kafka = None,
+    redis: Redis = None,
+    topic: Topic = None,
+    dead_letter_topic: DeadLetterTopic = None,
+    group: Group = None,
+) -> None:
+    """Fold events into counters, until SIGTERM. Start as many as there is load, up to one a partition.
+
+    Where a worker is in the topic is kept beside the counters, so any of them may be killed at any
+    time: the next one goes on exactly there. One that must not go on (the topic was recreated, the
+    counters are gone) says what to do and ends.
+    """
+    from streams.app import run_worker
+    from streams.settings import WorkerSettings
+
+    settings = read_settings(
+        kafka=kafka, redis=redis, topic=topic, dead_letter_topic=dead_letter_topic, group=group
+    )
+    sys.exit(
+        run_worker(
+            WorkerSettings(
+                kafka=settings.kafka,
+                redis=settings.redis,
+                topic=settings.topic,
+                dead_letter_topic=settings.dead_letter_topic,
+                group=settings.group,
+            )
+        )
+    )
+
+
+@app.command()
+def api(
+    redis: Redis = None,
+    topic: Topic = None,
+    api_host: Annotated[str | None, typer.Option(help=describe("api_host"))] = None,
+    api_port: ApiPort = None,
+) -> None:
+    """Answer questions over HTTP from the counters, until SIGTERM. It needs Redis only, never Kafka.
+
+    Start as many as you like behind a load balancer: they keep nothing that matters.
+    """
+    from api.main import serve
+
+    settings = read_settings(redis=redis, topic=topic, api_host=api_host, api_port=api_port)
+    serve(settings.redis, settings.api_host, settings.api_port, settings.topic)
+
+
+@app.command()
+def topics(
+    kafka: Kafka = None,
+    topic: Topic = None,
+    dead_letter_topic: DeadLetterTopic = None,
+    partitions: Partitions = None,
+    as_json: AsJson = False,
+) -> None:
+    """Create the two topics, or check that those that are there will do. Nothing is ever deleted."""
+    from streams.topics import ensure_topics
+
+    settings = read_settings(
+        kafka=kafka, topic=topic, dead_letter_topic=dead_letter_topic, partitions=partitions
+    )
+    lines = asyncio.run(
+        ensure_topics(
+            settings.kafka,
+            events=settings.topic,
+            dead_letter=settings.dead_letter_topic,
+            partitions=settings.partitions,
+        )
+    )
+    if as_json:
+        print_json(lines)
+    else:
+        typer.echo("\n".join(lines))
+
+
+@app.command()
+def simulate(
+    kafka: Kafka = None,
+    topic: Topic = None,
+    seed: Seed = None,
+    rate_per_s: Rate = None,
+    history_days: HistoryDays = None,
+    progress_file: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    bookmark_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Remembers how much of the history was sent, to go on with after a kill."
+        ),
+    ] = None,
+) -> None:
+    """Send believable sample traffic: history once (into an empty topic), then live, until Ctrl-C.
+
+    The same seed gives the same providers, agents, users and event ids, so that sending a piece of
+    it again counts nothing twice.
+    """
+    from deploy.sample import send_sample_traffic
+
+    settings = read_settings(
+        kafka=kafka, topic=topic, seed=seed, rate_per_s=rate_per_s, history_days=history_days
+    )
+    asyncio.run(send_sample_traffic(settings, console, progress_file, bookmark_file))
+
+
+@app.command()
+def status(kafka: Kafka = None, redis: Redis = None, as_json: AsJson = False) -> None:
+    """Show how far the counters are: per partition, dead letters by reason, and what was refused.
+
+    `position` is the next record that will be counted, `end` the next that will be written, `lag`
+    what lies between. Every event that Kafka acknowledged before `complete through` is counted.
+    """
+    from deploy.report import render_status
+    from streams.status import read_status
+
+    settings = read_settings(kafka=kafka, redis=redis)
+    found = asyncio.run(read_status(settings.kafka, settings.redis))
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        Console().print(render_status(found))
+
+
+@keys.command("create")
+def create(
+    name: Annotated[str, typer.Option(help="What the key is for.")],
+    tenant: Annotated[
+        str, typer.Option(help="Whose usage the key may see: the `tenant` of the events.")
+    ] = "default",
+    role: Annotated[
+        str, typer.Option(help="viewer (reads), member, admin or super-admin.")
+    ] = "viewer",
+    redis: Redis = None,
+    as_json: AsJson = False,
+) -> None:
+    """Create an API key and print it, once: only its SHA-256 is kept.
+
+    It goes into a request's header: `Authorization: Bearer als_...`
+    """
+    from api.keys import create_key
+
+    settings = read_settings(redis=redis)
+    key = asyncio.run(create_key(settings.redis, name=name, tenant=tenant, role=role))
+    if as_json:
+        print_json({"key": key, "name": name, "tenant": tenant, "role": role})
+    else:
+        typer.echo(key)
+
+
+def print_json(value: object) -> None:
+    Console().print_json(data=value)
+
+
+if __name__ == "__main__":
+    main()

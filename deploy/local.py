@@ -1,0 +1,233 @@
+"""What `odometer up` runs on one machine: servers, topics, worker, API and sample traffic, looked after.
+
+Everything it starts is written down in pidfiles under its home directory, and it is from those that
+it is ended: by Ctrl-C, and by the next start after this one was killed.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import re
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, repeat
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from deploy import jars, kafka, processes, ready, servers, supervise, valkey
+from deploy.errors import AlreadyRunning, DeployError, DiskTooFull
+from deploy.settings import Settings, as_environment
+from streams.topics import ensure_topics
+
+# A month of sample history is 150,000 events of 0.5 kB in Kafka's log (75 MB); its counters take
+# 50 MB in Valkey's file, twice that while it is rewritten; 45 MB of jars, 30 MB of logs; and a day
+# of live traffic at 5 events/s another 216 MB.
+FREE_BYTES_MIN = 500_000_000
+
+# Ctrl-C has to be done within 10 s: first those that write, then those that keep what was written.
+PARTS_GRACE_S = 4.0
+SERVERS_GRACE_S = 4.0
+# How often each of them is looked at.
+LOOK_PAUSE_S = 0.2
+
+# In the order of their start. Ended all at once.
+PARTS = ("worker", "api", "simulate")
+
+
+def run_everything(settings: Settings, *, simulate: bool, console: Console) -> None:
+    """Run until SIGINT or SIGTERM; DeployError where it can't be started."""
+    home = settings.home.absolute()
+    with _one_at_a_time(home):
+        logging.basicConfig(filename=home / "up.log", level=logging.WARNING)
+        _check_room(home)
+        try:
+            with _signals_interrupt():
+                _run(settings, home, console, simulate=simulate)
+        except KeyboardInterrupt:
+            console.print("Ending everything.")
+        finally:
+            with _signals_ignored():
+                _end_everything(home)
+
+
+def _run(settings: Settings, home: Path, console: Console, *, simulate: bool) -> None:
+    _end_leftovers(settings, home)
+    servers.check_port_free(settings.api_port, "the API")
+    settings, kept = _start_servers(settings, home, console)
+    asyncio.run(
+        ensure_topics(
+            settings.kafka,
+            events=settings.topic,
+            dead_letter=settings.dead_letter_topic,
+            partitions=settings.partitions,
+        )
+    )
+    sample = _sample_files(home, settings) if simulate else None
+    history_due = sample is not None and ready.is_history_due(settings, sample.progress)
+    for part in _parts(settings, home, sample):
+        part.start()
+        kept.append(supervise.keep_part(part, time.monotonic()))
+    becoming_ready = ready.become_ready(
+        settings, home, sample.progress if sample and history_due else None, console
+    )
+    for _ in chain(becoming_ready, repeat(None)):
+        for each in kept:
+            said = supervise.look_after(each, time.monotonic())
+            if said is not None:
+                console.print(said, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        time.sleep(LOOK_PAUSE_S)
+
+
+def _start_servers(
+    settings: Settings, home: Path, console: Console
+) -> tuple[Settings, list[supervise.Kept]]:
+    """Start what was not named by the user; return the settings with the addresses as they are."""
+    kept = []
+    if settings.own_kafka:
+        kafka.check_reachable(settings.kafka)
+        console.print(f"Kafka: yours at {settings.kafka}")
+    else:
+        with ready.bar(console, "Fetching Kafka's jars") as show:
+            jar_files = jars.ensure_jars(progress=show)
+        server = kafka.start_kafka(home, jar_files=jar_files, port=settings.kafka_port)
+        kept.append(supervise.keep_server(server, time.monotonic()))
+        settings = settings.model_copy(update={"kafka": server.address})
+        console.print(f"Kafka: {_how(server)} at {server.address}, process {server.pid}")
+    if settings.own_redis:
+        valkey.check_reachable(settings.redis)
+        console.print(f"Redis: yours at {valkey.hide_password(settings.redis)}")
+    else:
+        server = valkey.start_valkey(home, port=settings.redis_port)
+        kept.append(supervise.keep_server(server, time.monotonic()))
+        settings = settings.model_copy(update={"redis": valkey.url_of(server)})
+        console.print(f"Valkey: {_how(server)} at {server.address}, process {server.pid}")
+    return settings, kept
+
+
+def _how(server: servers.Server) -> str:
+    return "still running" if server.adopted else "started"
+
+
+@dataclass(frozen=True, slots=True)
+class _SampleFiles:
+    """Where the sample traffic keeps how far it is: of one topic of one Kafka."""
+
+    progress: Path
+    bookmark: Path
+
+
+def _sample_files(home: Path, settings: Settings) -> _SampleFiles:
+    directory = home / "sample"
+    directory.mkdir(exist_ok=True)
+    name = re.sub(r"[^A-Za-z0-9._]+", "-", f"{settings.kafka}-{settings.topic}")
+    return _SampleFiles(directory / f"{name}.progress", directory / f"{name}.bookmark")
+
+
+def _parts(settings: Settings, home: Path, sample: _SampleFiles | None) -> list[supervise.Part]:
+    directory = home / "parts"
+    directory.mkdir(exist_ok=True)
+    environment = {**os.environ, **as_environment(settings), "PYTHONUNBUFFERED": "1"}
+    options: dict[str, tuple[str, ...]] = {"worker": (), "api": ()}
+    if sample is not None:
+        options["simulate"] = ("--progress-file", str(sample.progress))
+        options["simulate"] += ("--bookmark-file", str(sample.bookmark))
+    return [
+        supervise.Part(
+            role=role,
+            command=(sys.executable, "-P", "-m", "deploy.cli", role, *options[role]),
+            environment=environment,
+            directory=directory,
+        )
+        for role in PARTS
+        if role in options
+    ]
+
+
+@contextmanager
+def _one_at_a_time(home: Path) -> Iterator[None]:
+    """Hold the home directory: a lock that the system lets go of however this process ends."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock = (home / "up.lock").open("a+")
+    except OSError as error:
+        raise DeployError(f"{home} can't be used as home directory: {error.strerror}.") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            pid = lock.read().strip() or "unknown"
+            raise AlreadyRunning(
+                f"Odometer already runs in {home} as process {pid};"
+                " end that one, or give this one another --home and other ports."
+            ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _check_room(home: Path) -> None:
+    free_bytes = shutil.disk_usage(home).free
+    if free_bytes < FREE_BYTES_MIN:
+        raise DiskTooFull(
+            f"The disk of {home} has {free_bytes // 1_000_000} MB left, and Odometer wants"
+            f" {FREE_BYTES_MIN // 1_000_000} MB to start; make room, or choose another --home."
+        )
+
+
+def _end_leftovers(settings: Settings, home: Path) -> None:
+    """End what a killed start left and this one does not take over."""
+    pidfiles = [home / "parts" / f"{role}.pid" for role in PARTS]
+    if settings.own_kafka:
+        pidfiles.append(home / "kafka" / "kafka.pid")
+    if settings.own_redis:
+        pidfiles.append(home / "valkey" / "valkey.pid")
+    _end(pidfiles, PARTS_GRACE_S)
+
+
+def _end_everything(home: Path) -> None:
+    _end([home / "parts" / f"{role}.pid" for role in PARTS], PARTS_GRACE_S)
+    _end([home / "kafka" / "kafka.pid", home / "valkey" / "valkey.pid"], SERVERS_GRACE_S)
+
+
+def _end(pidfiles: list[Path], grace_s: float) -> None:
+    found = [processes.adopt(pidfile) for pidfile in pidfiles]
+    processes.end_all([child for child in found if child is not None], grace_s)
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Turn SIGTERM and a closed terminal into what Ctrl-C is: an interrupt wherever we are."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    with _handled(interrupt):
+        yield
+
+
+@contextmanager
+def _signals_ignored() -> Iterator[None]:
+    """While everything is ended, a second Ctrl-C would only leave something running."""
+    with _handled(signal.SIG_IGN):
+        yield
+
+
+@contextmanager
+def _handled(handler: "signal._HANDLER") -> Iterator[None]:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, handler) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, previous in zip(numbers, before, strict=True):
+            signal.signal(number, previous)
