@@ -137,6 +137,10 @@ def body_of(reading: Reading) -> LlmAnalytics:
     whole, models, buckets = (
         assemble(selection, reading.pages) for selection in reading.selections
     )
+    return body_from(whole, models, buckets)
+
+
+def body_from(whole: list[Row], models: list[Row], buckets: list[Row]) -> LlmAnalytics:
     return LlmAnalytics(
         summary=_summary(whole[0]),
         by_model=[_model(row) for row in sorted(models, key=_most_expensive_first)],

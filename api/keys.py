@@ -77,6 +77,19 @@ async def key_is_known(redis_url: str, key: str) -> bool:
     return record is not None and not record.revoked
 
 
+async def revoke_key(redis_url: str, key: str) -> bool:
+    """End a key for good, from the next request on; False where there is none such."""
+    store = Store(redis_url, b"")
+    try:
+        record = await _look_up(store, key)
+        if record is not None:
+            revoked = record.model_copy(update={"revoked": True})
+            await store.set_hash_value(KEYS_KEY, digest_of(key), revoked.model_dump_json().encode())
+    finally:
+        await store.close()
+    return record is not None
+
+
 async def authenticate(store: Store, headers: Headers, now_ms: int) -> Key:
     """Who asks: `Authorization: Bearer KEY`, or `x-api-key: KEY`; or why that is not known."""
     key = _sent_key(headers)

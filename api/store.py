@@ -28,7 +28,7 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from api.errors import CountersMissing
 from api.names import Names, grown, no_names
 from api.query import PageAt, Plan, Selection, page_keys, pages_of, select
-from schemas.errors import InvalidConfig, StoreCorrupt, StoreFull, StoreUnavailable
+from schemas.errors import InvalidConfig, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from schemas.layout import (
     CURRENT_KEY,
     Meta,
@@ -87,14 +87,18 @@ class Store:
 
     async def read(self, tenant: str, plans: Sequence[Plan]) -> Reading:
         """All that the plans need, of one instant."""
-        async with _translated():
-            for _attempt in range(READS_MAX):
-                known = self._known or await self._begin()
-                reading = await self._read_once(known, tenant, plans)
-                if reading is None or self._known is not known:
-                    continue
-                if await self._is_whole(known, tenant, reading):
-                    return reading
+        try:
+            async with _translated():
+                for _attempt in range(READS_MAX):
+                    known = self._known or await self._begin()
+                    reading = await self._read_once(known, tenant, plans)
+                    if reading is None or self._known is not known:
+                        continue
+                    if await self._is_whole(known, tenant, reading):
+                        return reading
+        except StoreError:
+            self._known = None  # what comes back after this may be another history
+            raise
         raise StoreUnavailable(f"the counters changed under each of {READS_MAX} reads")
 
     async def meta(self) -> Meta:

@@ -1,0 +1,56 @@
+"""Fixtures of the API: the application over a real Valkey, asked through HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from api.keys import create_key
+from api.main import build
+from tests.api.counters import NOW_MS
+
+
+class Clock:
+    """Time as an argument: what the application takes for now."""
+
+    def __init__(self) -> None:
+        self.now_ms = NOW_MS
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@asynccontextmanager
+async def client_of(
+    redis_url: str, clock: Callable[[], int], key: str = ""
+) -> AsyncIterator[httpx.AsyncClient]:
+    app = build(redis_url, clock=clock)
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(
+            transport=transport, base_url="http://odometer.test", headers=headers
+        ) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+async def key(redis_url: str) -> str:
+    """A key of the tenant acme that may only read."""
+    return await create_key(redis_url, name="dashboard", tenant="acme", role="viewer")
+
+
+@pytest.fixture
+async def client(redis_url: str, clock: Clock, key: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(redis_url, clock, key) as client:
+        yield client

@@ -1,0 +1,302 @@
+"""Counters as they lie in Redis, packed from plain events, and the oracle that keeps the events.
+
+The packer is the smallest thing that follows the docstring of `schemas.layout`; it shares with the
+fold only the layout itself. The oracle answers by scanning.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import redis
+
+from api.names import grown, no_names
+from api.query import Plan, Selection, assemble, page_keys, pages_of, select
+from schemas import layout
+from schemas.grid import DAY, QUARTER, TIERS, boundary, ceil_to, finest_written, floor_to, kept_from
+from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS
+from schemas.measures import MEASURES
+from schemas.units import instant_to_ms, iso, ms_to_instant
+from schemas.views import VIEWS, generation_digest
+
+NOW_MS = 1_770_552_123_456  # 2026-02-08T12:02:03.456Z
+TOPIC = "usage.events"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event that counts. It was appended at its own time unless said otherwise."""
+
+    at_ms: int
+    provider: str = "openai"
+    model: str = "gpt-4o"
+    agent: str = "support"
+    kind: str = "llm"
+    tenant: str = "acme"
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_nano_usd: int | None = None
+    latency_ms: int | None = None
+    appended_ms: int | None = None
+
+    @property
+    def measures(self) -> dict[str, int]:
+        return {
+            "events": 1,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cost_nano_usd": self.cost_nano_usd or 0,
+            "cost_events": self.cost_nano_usd is not None,
+            "latency_ms": self.latency_ms or 0,
+            "latency_events": self.latency_ms is not None,
+        }
+
+
+@dataclass
+class Counters:
+    """What a lane holds: texts, and lists of names."""
+
+    texts: dict[str, bytes] = field(default_factory=dict)
+    lists: dict[str, list[bytes]] = field(default_factory=dict)
+
+    def write(self, redis_url: str) -> None:
+        """Put all of it there at once, in place of what stood under the same keys."""
+        with redis.Redis.from_url(redis_url) as client, client.pipeline() as pipe:
+            if self.lists:
+                pipe.delete(*self.lists)
+            for key, text in self.texts.items():
+                pipe.set(key, text)
+            for key, names in self.lists.items():
+                pipe.rpush(key, *names)
+            pipe.execute()
+
+
+def pack(
+    events: Iterable[Event],
+    *,
+    generation: int = 1,
+    topic: str = TOPIC,
+    commits: int = 1,
+    created_ms: int = NOW_MS - 40 * DAY_MS,
+    history_from_ms: int = 0,
+    complete_ms: Sequence[int] = (NOW_MS - 1000, NOW_MS - 500),
+    refused: Sequence[int] = (0, 0),
+    now_ms: int = NOW_MS,
+) -> Counters:
+    """What the fold leaves in Redis at `now_ms`; pages that have expired by then are not there."""
+    counters = Counters()
+    tenants: list[bytes] = []
+    rows: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(_zeros))
+    widths: dict[str, int] = {}
+    for event in events:
+        appended_ms = event.at_ms if event.appended_ms is None else event.appended_ms
+        finest = finest_written(appended_ms - event.at_ms)
+        assert finest is not None
+        tenant_id = _place(tenants, event.tenant.encode())
+        for view in VIEWS:
+            name = layout.series_name([getattr(event, dim) for dim in view.dimensions]).encode()
+            names_key = layout.names_list_key(generation, view, tenant_id)
+            series = _place(counters.lists.setdefault(names_key, []), name)
+            page, in_page = divmod(series, view.page_series)
+            for tier in TIERS[finest:]:
+                chunk, bucket = divmod(event.at_ms // tier.bucket_ms, tier.chunk_buckets)
+                if (chunk + 1) * tier.chunk_ms + layout.page_kept_ms(tier) <= now_ms:
+                    continue
+                key = layout.page_key(generation, view, tier, chunk, tenant_id, page)
+                row = rows[key][in_page * tier.chunk_buckets + bucket]
+                widths[key] = len(view.measures)
+                for place, measure in enumerate(view.measures):
+                    row[place] += event.measures.get(measure.name, 0)
+    for key, cells in rows.items():
+        dtype = np.dtype([("cell", "<u2"), ("values", "<i8", (widths[key],))])
+        packed = [(cell, row[: widths[key]]) for cell, row in cells.items()]
+        counters.texts[key] = np.array(packed, dtype).tobytes()
+    if tenants:
+        counters.lists[layout.tenants_list_key(generation)] = tenants
+    names = sum(len(names) for key, names in counters.lists.items() if not key.endswith("tl"))
+    counters.texts[layout.CURRENT_KEY] = str(generation).encode()
+    counters.texts[layout.meta_key(generation)] = pack_meta(
+        digest=generation_digest(topic),
+        names=names + len(tenants),
+        commits=commits,
+        created_ms=created_ms,
+        history_from_ms=history_from_ms,
+        complete_ms=complete_ms,
+        refused=refused,
+    )
+    return counters
+
+
+def pack_meta(
+    *,
+    digest: bytes,
+    names: int,
+    commits: int,
+    created_ms: int,
+    history_from_ms: int,
+    complete_ms: Sequence[int],
+    refused: Sequence[int],
+) -> bytes:
+    header = layout._HEADER.pack(
+        layout.MAGIC,
+        layout.LIVE,
+        digest,
+        len(complete_ms),
+        0,
+        history_from_ms,
+        commits,
+        0,
+        0,
+        names,
+        created_ms,
+    )
+    return header + b"".join(
+        layout._PARTITION.pack(10, bytes(16), 9, complete, complete, complete, code)
+        for complete, code in zip(complete_ms, refused, strict=True)
+    )
+
+
+def read_pure(counters: Counters, tenant: str, plans: Sequence[Plan]) -> list[list[Any]]:
+    """The rows of each plan, through the pure engine alone."""
+    tenants = counters.lists.get(layout.tenants_list_key(1), [])
+    tenant_id = tenants.index(tenant.encode()) if tenant.encode() in tenants else -1
+    selections: list[Selection] = []
+    for plan in plans:
+        key = layout.names_list_key(1, plan.view, tenant_id)
+        selections.append(select(plan, grown(no_names(plan.view), counters.lists.get(key, []))))
+    pages = pages_of(selections)
+    keys = page_keys(1, tenant_id, pages)
+    found = {
+        page: counters.texts[key]
+        for page, key in zip(pages, keys, strict=True)
+        if key in counters.texts
+    }
+    return [assemble(selection, found) for selection in selections]
+
+
+# -- the oracle ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request's parameters; times in ms."""
+
+    from_ms: int
+    to_ms: int
+    granularity: str = "hour"
+    agent: str = ""
+    model: str = ""
+    provider: str = ""
+    tenant: str = "acme"
+    now_ms: int = NOW_MS
+
+    @property
+    def params(self) -> dict[str, str]:
+        return {
+            "from": iso(self.from_ms),
+            "to": iso(self.to_ms),
+            "granularity": self.granularity,
+            "agentId": self.agent,
+            "model": self.model,
+            "provider": self.provider,
+        }
+
+
+def covered(asked: Asked) -> tuple[int, int]:
+    """The rule of the bounds, over what can exist at all."""
+    oldest_ms = ceil_to(asked.now_ms - DAY.kept_ms, DAY_MS)
+    newest_ms = asked.now_ms + AHEAD_MS_MAX + HOUR_MS
+    from_ms, to_ms = (
+        boundary(sorted((oldest_ms, at_ms, newest_ms))[1], asked.now_ms)
+        for at_ms in (asked.from_ms, asked.to_ms)
+    )
+    return from_ms, to_ms
+
+
+def answer(events: Iterable[Event], asked: Asked) -> dict[str, Any]:
+    """The body that the endpoint must give, by scanning every event."""
+    from_ms, to_ms = covered(asked)
+    counted = [
+        event
+        for event in events
+        if event.tenant == asked.tenant
+        and event.kind == "llm"
+        and from_ms <= event.at_ms < to_ms
+        and asked.agent in {"", event.agent}
+        and asked.model in {"", event.model}
+        and asked.provider in {"", event.provider}
+    ]
+    models: dict[tuple[str, str], list[Event]] = defaultdict(list)
+    buckets: dict[str, list[Event]] = defaultdict(list)
+    for event in counted:
+        models[event.provider, event.model].append(event)
+        buckets[label(event.at_ms, asked)].append(event)
+    total = _sums(counted)
+    return {
+        "summary": {
+            "totalCalls": total["calls"],
+            "totalCostUsd": total["costUsd"],
+            "totalInputTokens": total["inputTokens"],
+            "totalOutputTokens": total["outputTokens"],
+            "avgLatencyMs": total["avgLatencyMs"],
+            "avgCostPerCall": _number(Fraction(_cost(counted), 10**9 * max(len(counted), 1))),
+        },
+        "byModel": [
+            {"provider": provider, "model": model, **_sums(members)}
+            for (provider, model), members in sorted(
+                models.items(),
+                key=lambda item: (
+                    -_cost(item[1]),
+                    item[0][0].encode(),
+                    item[0][1].encode(),
+                ),
+            )
+        ],
+        "byTime": [{"bucket": name, **_sums(buckets[name])} for name in sorted(buckets)],
+    }
+
+
+def label(at_ms: int, asked: Asked) -> str:
+    """Start of the bucket; where only whole days are kept, an hour is its day."""
+    instant = ms_to_instant(at_ms)
+    day_ms = floor_to(at_ms, DAY_MS)
+    if asked.granularity == "week":
+        return iso(day_ms - instant.weekday() * DAY_MS)
+    days_only = at_ms < kept_from(QUARTER, DAY, asked.now_ms)
+    if asked.granularity == "day" or days_only:
+        return iso(day_ms)
+    return iso(instant_to_ms(instant.replace(minute=0, second=0, microsecond=0)))
+
+
+def _sums(events: list[Event]) -> dict[str, Any]:
+    latencies = [event.latency_ms for event in events if event.latency_ms is not None]
+    return {
+        "calls": len(events),
+        "costUsd": _number(Fraction(_cost(events), 10**9)),
+        "inputTokens": sum(event.input_tokens for event in events),
+        "outputTokens": sum(event.output_tokens for event in events),
+        "avgLatencyMs": _number(Fraction(sum(latencies), max(len(latencies), 1))),
+    }
+
+
+def _cost(events: list[Event]) -> int:
+    return sum(event.cost_nano_usd or 0 for event in events)
+
+
+def _number(exact: Fraction) -> int | float:
+    return exact.numerator if exact.denominator == 1 else float(exact)
+
+
+def _place(names: list[bytes], name: bytes) -> int:
+    if name not in names:
+        names.append(name)
+    return names.index(name)
+
+
+def _zeros() -> list[int]:
+    return [0] * len(MEASURES)

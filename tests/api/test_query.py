@@ -1,0 +1,290 @@
+"""The laws of the query engine, on the pure core, against the oracle that keeps every event."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from api import agentlens
+from api.agentlens import GRANULARITIES, MEASURES, plans_for
+from api.errors import UnanswerableQuestion
+from api.names import grown, no_names
+from api.query import PAGES_MAX, WEEKLY, Question, exact_sums, pages_of, plan, select
+from api.store import Reading
+from schemas.errors import StoreCorrupt
+from schemas.grid import DAY, MINUTE
+from schemas.layout import series_name, unpack_meta
+from schemas.limits import COST_NANO_USD_MAX, COUNT_MAX, DAY_MS, HOUR_MS, MINUTE_MS
+from schemas.measures import CALLS, EVENTS
+from schemas.views import AGENT_MODEL, TOTAL
+from tests.api.counters import (
+    NOW_MS,
+    Asked,
+    Counters,
+    Event,
+    answer,
+    pack,
+    read_pure,
+)
+
+AGES_MS = st.one_of(
+    st.integers(-HOUR_MS, 3 * HOUR_MS),
+    st.integers(0, 3 * DAY_MS),
+    st.integers(85 * DAY_MS, 95 * DAY_MS),
+    st.integers(0, DAY.kept_ms),
+)
+"""Every tier, and the edges between them."""
+
+
+@st.composite
+def moments(draw: st.DrawFn) -> int:
+    at_ms = NOW_MS - draw(AGES_MS)
+    return at_ms - at_ms % draw(st.sampled_from([1, MINUTE_MS, HOUR_MS, DAY_MS]))
+
+
+@st.composite
+def events(draw: st.DrawFn) -> Event:
+    at_ms = min(NOW_MS + HOUR_MS, max(NOW_MS - DAY.kept_ms + DAY_MS, draw(moments())))
+    late_ms = draw(st.one_of(st.just(0), st.integers(0, max(0, NOW_MS - at_ms))))
+    return Event(
+        at_ms=at_ms,
+        appended_ms=at_ms + late_ms,
+        provider=draw(st.sampled_from(["openai", "anthropic", "", "é"])),
+        model=draw(st.sampled_from(["gpt-4o", "claude", "o3"])),
+        agent=draw(st.sampled_from(["support", "sales", ""])),
+        kind=draw(st.sampled_from(["llm", "llm", "llm", "tts"])),
+        tenant=draw(st.sampled_from(["acme", "acme", "other"])),
+        input_tokens=draw(st.integers(0, COUNT_MAX)),
+        output_tokens=draw(st.integers(0, COUNT_MAX)),
+        cost_nano_usd=draw(st.none() | st.integers(0, COST_NANO_USD_MAX)),
+        latency_ms=draw(st.none() | st.integers(0, 10**6)),
+    )
+
+
+@st.composite
+def questions(draw: st.DrawFn) -> Asked:
+    from_ms, to_ms = sorted([draw(moments()), draw(moments())])
+    return Asked(
+        from_ms=from_ms,
+        to_ms=to_ms,
+        granularity=draw(st.sampled_from(sorted(GRANULARITIES))),
+        agent=draw(st.sampled_from(["", "", "support", "nobody"])),
+        model=draw(st.sampled_from(["", "", "gpt-4o"])),
+        provider=draw(st.sampled_from(["", "", "openai", "é"])),
+    )
+
+
+LOGS = st.lists(events(), max_size=40)
+
+
+def body(counters: Counters, asked: Asked) -> dict[str, Any]:
+    """The endpoint's body through the pure engine."""
+    filters = {"agent": asked.agent, "model": asked.model, "provider": asked.provider}
+    understood = agentlens.Asked(
+        from_ms=asked.from_ms,
+        to_ms=asked.to_ms,
+        step=GRANULARITIES[asked.granularity],
+        filters={name: frozenset((value,)) for name, value in filters.items() if value},
+    )
+    whole, models, buckets = read_pure(counters, asked.tenant, plans_for(understood, asked.now_ms))
+    return agentlens.body_from(whole, models, buckets).model_dump(by_alias=True)
+
+
+def sums(section: dict[str, Any]) -> tuple[int, ...]:
+    return tuple(section[name] for name in ("calls", "inputTokens", "outputTokens"))
+
+
+def total(sections: list[dict[str, Any]]) -> tuple[int, ...]:
+    return tuple(map(sum, zip(*[sums(section) for section in sections], strict=True))) or (0, 0, 0)
+
+
+def summary(counters: Counters, asked: Asked) -> tuple[int, ...]:
+    whole = body(counters, asked)["summary"]
+    return whole["totalCalls"], whole["totalInputTokens"], whole["totalOutputTokens"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(LOGS, questions())
+def test_an_answer_is_what_scanning_every_event_says(log: list[Event], asked: Asked) -> None:
+    assert body(pack(log), asked) == answer(log, asked)
+
+
+@settings(max_examples=100, deadline=None)
+@given(LOGS, questions(), st.lists(moments(), max_size=4))
+def test_adjacent_ranges_add_up(log: list[Event], asked: Asked, cuts: list[int]) -> None:
+    counters = pack(log)
+    inside = [cut for cut in cuts if asked.from_ms <= cut <= asked.to_ms]
+    edges = sorted([asked.from_ms, *inside, asked.to_ms])
+    parts = [
+        summary(counters, replace(asked, from_ms=start_ms, to_ms=end_ms))
+        for start_ms, end_ms in pairwise(edges)
+    ]
+    assert tuple(map(sum, zip(*parts, strict=True))) == summary(counters, asked)
+
+
+@settings(max_examples=100, deadline=None)
+@given(LOGS, questions())
+def test_summary_is_the_sum_of_models_and_of_every_series(log: list[Event], asked: Asked) -> None:
+    counters = pack(log)
+    whole = summary(counters, asked)
+    for granularity in GRANULARITIES:
+        sections = body(counters, replace(asked, granularity=granularity))
+        assert total(sections["byModel"]) == whole
+        assert total(sections["byTime"]) == whole
+
+
+@settings(max_examples=100, deadline=None)
+@given(LOGS, questions())
+def test_filters_partition(log: list[Event], asked: Asked) -> None:
+    counters = pack([replace(event, agent=event.agent or "none") for event in log])
+    everyone = replace(asked, agent="")
+    parts = [
+        summary(counters, replace(asked, agent=agent)) for agent in ("support", "sales", "none")
+    ]
+    assert tuple(map(sum, zip(*parts, strict=True))) == summary(counters, everyone)
+
+
+@settings(max_examples=100, deadline=None)
+@given(LOGS, st.integers(1, 60), st.integers(0, 13), st.sampled_from(["hour", "day"]))
+def test_a_coarser_series_is_the_finer_one_added_up(
+    log: list[Event], days: int, ago: int, finer: str
+) -> None:
+    counters = pack(log)
+    to_ms = NOW_MS - ago * DAY_MS
+    asked = Asked(to_ms - days * DAY_MS, to_ms, granularity=finer)
+    coarser = {"hour": "day", "day": "week"}[finer]
+    fine, coarse = (
+        body(counters, replace(asked, granularity=granularity))["byTime"]
+        for granularity in (finer, coarser)
+    )
+    added: dict[str, list[dict[str, Any]]] = {}
+    for section in fine:
+        day = date.fromisoformat(section["bucket"][:10])
+        if coarser == "week":
+            day -= timedelta(days=day.weekday())
+        added.setdefault(f"{day}T00:00:00Z", []).append(section)
+    assert {name: total(sections) for name, sections in added.items()} == {
+        section["bucket"]: sums(section) for section in coarse
+    }
+
+
+@given(
+    st.lists(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=2, max_size=2), min_size=1),
+    st.data(),
+)
+def test_sums_are_exact_beyond_64_bits(rows: list[list[int]], data: st.DataObject) -> None:
+    inner = data.draw(st.sets(st.integers(0, len(rows) - 1)))
+    starts = sorted({0, *inner})
+    found = exact_sums(np.array(rows, np.int64), np.array(starts, np.int64))
+    runs = zip(starts, [*starts[1:], len(rows)], strict=True)
+    assert found == [
+        tuple(sum(row[place] for row in rows[start:end]) for place in (0, 1)) for start, end in runs
+    ]
+
+
+@given(st.lists(st.lists(st.text(max_size=3), min_size=4, max_size=4), max_size=20), st.data())
+def test_names_grow_in_any_steps_to_the_same(rows: list[list[str]], data: st.DataObject) -> None:
+    raw = [series_name(row).encode() for row in rows]
+    cut = data.draw(st.integers(0, len(raw)))
+    names = grown(grown(no_names(AGENT_MODEL), raw[:cut]), raw[cut:])
+    for place, dimension in enumerate(AGENT_MODEL.dimensions):
+        column = names.column(dimension)
+        assert [column.words[code] for code in column.codes] == [row[place] for row in rows]
+        assert len(set(column.words)) == len(column.words)
+
+
+def question(**changes: Any) -> Question:
+    defaults: dict[str, Any] = {
+        "measures": MEASURES,
+        "from_ms": NOW_MS - DAY_MS,
+        "to_ms": NOW_MS,
+        "now_ms": NOW_MS,
+        "filters": {"kind": frozenset(("llm",))},
+    }
+    return Question(**(defaults | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "view"),
+    [
+        ({}, "total"),
+        ({"measures": (CALLS,)}, "total"),
+        ({"group_by": ("provider", "model")}, "model"),
+        ({"filters": {"provider": frozenset(("openai",))}}, "model"),
+        ({"filters": {"agent": frozenset(("support",))}}, "agent"),
+        ({"group_by": ("agent",), "measures": (CALLS, EVENTS)}, "agent"),
+        ({"group_by": ("model",), "filters": {"agent": frozenset(("support",))}}, "agent_model"),
+    ],
+)
+def test_the_cheapest_view_that_holds_it_answers(changes: dict[str, Any], view: str) -> None:
+    assert plan(question(**changes)).view.name == view
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"group_by": ("user",)}, {"group_by": ("model",), "measures": (CALLS,)}],
+)
+def test_a_question_that_no_view_holds_names_the_views(changes: dict[str, Any]) -> None:
+    with pytest.raises(
+        UnanswerableQuestion, match=r"total \(kind\); model \(kind, provider"
+    ) as raised:
+        plan(question(**changes))
+    assert changes["group_by"][0] in str(raised.value)
+
+
+def test_too_many_pages_for_one_read_are_refused() -> None:
+    raw = [series_name(["llm", f"agent-{n}", "openai", "gpt"]).encode() for n in range(500)]
+    wide = plan(question(group_by=("agent", "model"), from_ms=0, step=None))
+    hourly = plan(question(group_by=("agent", "model"), from_ms=0, step=WEEKLY))
+    names = grown(no_names(AGENT_MODEL), raw)
+    assert len(pages_of([select(wide, names)])) == len(pages_of([select(hourly, names)]))
+    many = grown(names, raw * (2 * PAGES_MAX // len(raw)))
+    with pytest.raises(UnanswerableQuestion, match="shorter range"):
+        pages_of([select(wide, many)])
+
+
+def test_a_page_cut_short_is_an_error_and_never_a_smaller_sum() -> None:
+    counters = pack([Event(NOW_MS - HOUR_MS)])
+    for key, text in counters.texts.items():
+        if f"p{TOTAL.id}.{MINUTE.id}." in key:
+            counters.texts[key] = text[:-1]
+    with pytest.raises(StoreCorrupt):
+        body(counters, Asked(NOW_MS - HOUR_MS - MINUTE_MS, NOW_MS - HOUR_MS + MINUTE_MS))
+
+
+@pytest.mark.parametrize("name", [b"", b"{}", b'["llm"', b'["llm",3]', b'["llm","a"]'])
+def test_a_name_that_is_not_of_its_view_is_an_error(name: bytes) -> None:
+    with pytest.raises(StoreCorrupt):
+        grown(no_names(TOTAL), [name])
+
+
+def test_several_series_in_a_page_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = [Event(NOW_MS - n * HOUR_MS, model=f"m{n % 7}", input_tokens=n) for n in range(50)]
+    import api.query
+    import tests.api.counters
+    from schemas.views import VIEWS
+
+    views = tuple(replace(view, page_series=4) for view in VIEWS)
+    monkeypatch.setattr(api.query, "VIEWS", views)
+    monkeypatch.setattr(api.query, "_VIEWS", {view.id: view for view in views})
+    monkeypatch.setattr(tests.api.counters, "VIEWS", views)
+    for asked in (Asked(NOW_MS - 3 * DAY_MS, NOW_MS), Asked(0, NOW_MS, "day", model="m3")):
+        assert body(pack(log), asked) == answer(log, asked)
+
+
+def test_a_reading_gives_the_body_of_its_own_pages() -> None:
+    counters = pack([])
+    meta = unpack_meta(counters.texts["{od0}:1:meta"])
+    plans = plans_for(agentlens.Asked(0, NOW_MS, WEEKLY, {}), NOW_MS)
+    selections = tuple(select(p, no_names(p.view)) for p in plans)
+    empty = agentlens.body_of(Reading(selections, {}, meta))
+    assert empty.summary.total_calls == 0
+    assert empty.by_model == []
+    assert empty.by_time == []

@@ -1,0 +1,223 @@
+"""The API as a process on loopback, asked by the published client and by whoever means no good."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote_from_bytes
+
+import httpx
+import pytest
+from agentlensai import AgentLensClient, AuthenticationError
+from agentlensai.models import LlmAnalyticsParams
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from api.keys import create_key
+from api.main import wall_clock_ms, without_query
+from deploy import servers
+from deploy.servers import Server, free_port
+from deploy.valkey import url_of
+from schemas.limits import DAY_MS, HOUR_MS
+from schemas.units import iso
+from tests.api.counters import Asked, Event, answer, pack
+
+PATH = "/api/analytics/llm"
+
+
+def plan_of_api(redis_url: str, port: int, directory: Path) -> servers.Plan:
+    program = f"from api.main import serve; serve({redis_url!r}, '127.0.0.1', {port})"
+
+    def is_ready(_pid: int) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/readyz").status_code in {200, 503}
+        except httpx.TransportError:
+            return False
+
+    return servers.Plan(
+        role="api",
+        port=port,
+        ports_needed=(port,),
+        directory=directory,
+        command=(sys.executable, "-W", "error", "-c", program),
+        files=(),
+        prepare=lambda: None,
+        is_ready=is_ready,
+    )
+
+
+@pytest.fixture(scope="module")
+def api(valkey: Server) -> Iterator[Server]:
+    with tempfile.TemporaryDirectory(prefix="odometer-test-") as directory:
+        server = servers.start(plan_of_api(url_of(valkey), free_port(), Path(directory)))
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+def log(redis_url: str) -> list[Event]:
+    """Events up to now: the process has the real clock."""
+    now_ms = wall_clock_ms()
+    log = [
+        Event(
+            at_ms=now_ms - 1 - n * HOUR_MS // 3,
+            provider=["anthropic", "openai"][n % 2],
+            model=f"m{n % 5}",
+            agent=["support", "sales"][n % 2],
+            input_tokens=10 * n,
+            output_tokens=n,
+            cost_nano_usd=n * 333_333_333,
+            latency_ms=n * 7,
+        )
+        for n in range(200)
+    ]
+    pack(log, now_ms=now_ms, created_ms=now_ms, complete_ms=(now_ms,), refused=(0,)).write(
+        redis_url
+    )
+    return log
+
+
+@pytest.fixture
+def key(redis_url: str) -> str:
+    return asyncio.run(create_key(redis_url, name="sdk", tenant="acme", role="viewer"))
+
+
+def test_the_published_client_gets_the_right_numbers(
+    api: Server, log: list[Event], key: str
+) -> None:
+    now_ms = wall_clock_ms()
+    from_ms, to_ms = now_ms - 20 * DAY_MS, now_ms + DAY_MS
+    with AgentLensClient(f"http://{api.address}", api_key=key) as client:
+        params = LlmAnalyticsParams(
+            from_time=iso(from_ms), to_time=iso(to_ms), granularity="day", agent_id="sales"
+        )
+        for asked, sent in (
+            (Asked(from_ms, to_ms, "day", agent="sales", now_ms=now_ms), params),
+            (
+                Asked(from_ms, to_ms, "week", provider="anthropic", model="m2", now_ms=now_ms),
+                LlmAnalyticsParams(
+                    from_time=iso(from_ms),
+                    to_time=iso(to_ms),
+                    granularity="week",
+                    provider="anthropic",
+                    model="m2",
+                ),
+            ),
+            (Asked(from_ms, to_ms, now_ms=now_ms), LlmAnalyticsParams(from_time=iso(from_ms))),
+        ):
+            found = client.get_llm_analytics(sent).model_dump(by_alias=True)
+            expected = answer(log, asked)
+            assert found == expected
+            assert found["summary"]["totalCalls"] > 0
+        assert client.get_llm_analytics().summary.total_calls == pytest.approx(72, abs=1)
+
+
+def test_the_published_client_is_told_of_a_bad_key(api: Server, log: list[Event]) -> None:
+    assert log
+    with (
+        AgentLensClient(f"http://{api.address}", api_key="als_never") as client,
+        pytest.raises(AuthenticationError),
+    ):
+        client.get_llm_analytics()
+
+
+@pytest.fixture
+def guest(api: Server, log: list[Event], key: str) -> Iterator[httpx.Client]:
+    assert log
+    headers = {"authorization": f"Bearer {key}"}
+    with httpx.Client(base_url=f"http://{api.address}", headers=headers) as client:
+        yield client
+
+
+def test_garbage_is_never_a_500(guest: httpx.Client) -> None:
+    names = st.sampled_from(["from", "to", "granularity", "agentId", "model", "provider", "x"])
+    values = st.one_of(
+        st.binary(max_size=30),
+        st.datetimes().map(lambda at: at.isoformat().encode()),
+        st.dates().map(lambda at: at.isoformat().encode()),
+        st.sampled_from([b"hour", b"day", b"week", b"", b"null", b"9999-12-31", b"0001-01-01"]),
+        st.from_regex(r"\A[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9](Z|[+-]\d\d)\Z").map(
+            str.encode
+        ),
+    )
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.lists(st.tuples(names, values), max_size=8), st.binary(max_size=20))
+    def ask(params: list[tuple[str, bytes]], tail: bytes) -> None:
+        query = "&".join(f"{name}={quote_from_bytes(value)}" for name, value in params)
+        response = guest.get(f"{PATH}?{query}&{quote_from_bytes(tail)}")
+        assert response.status_code in {200, 400}
+        if response.status_code == 200:
+            found = response.json()
+            calls = found["summary"]["totalCalls"]
+            assert calls == sum(row["calls"] for row in found["byModel"])
+            assert calls == sum(row["calls"] for row in found["byTime"])
+        else:
+            assert list(response.json()) == ["error", "status"]
+
+    ask()
+
+
+def test_any_credentials_are_never_a_500(api: Server, log: list[Event]) -> None:
+    assert log
+    visible = st.binary(max_size=60).map(lambda raw: bytes(byte for byte in raw if byte >= 32))
+
+    @settings(max_examples=100, deadline=None)
+    @given(st.sampled_from([b"authorization", b"x-api-key"]), visible, st.booleans())
+    def ask(name: bytes, value: bytes, bearer: bool) -> None:  # noqa: FBT001  hypothesis' own
+        value = (b"Bearer als_" + value if bearer else value).replace(b"\x7f", b"")
+        response = httpx.get(f"http://{api.address}{PATH}", headers=[(name, value)])
+        assert response.status_code == 401
+
+    ask()
+
+
+def test_head_sends_no_body(guest: httpx.Client) -> None:
+    response = guest.head(PATH)
+    assert response.status_code == 200
+    assert response.content == b""
+    assert int(response.headers["content-length"]) > 0
+    assert "server" not in response.headers
+
+
+def test_logs_hold_no_key_and_no_query(api: Server, guest: httpx.Client, key: str) -> None:
+    guest.get(f"{PATH}?agentId=somebody@example.com&granularity=day")
+    guest.get(f"{PATH}?granularity=no", headers={"x-api-key": key})
+    guest.get(f"/api/nothing?token={key}")
+    written = api.plan.output.read_text()
+    assert f'"GET {PATH} HTTP/1.1" 200' in written
+    assert '"GET /api/nothing HTTP/1.1" 404' in written
+    assert key not in written
+    assert "somebody" not in written
+    assert "?" not in written
+
+
+def test_the_log_says_why_there_was_no_answer(
+    api: Server, guest: httpx.Client, redis_url: str
+) -> None:
+    pack([], topic="other.events").write(redis_url)
+    assert guest.get(PATH).status_code == 503
+    written = api.plan.output.read_text()
+    assert "No answer: the counters in Redis were made with other limits, views or topic" in written
+
+
+def test_other_records_pass_unchanged() -> None:
+    record = logging.LogRecord("x", logging.INFO, "", 0, "%s?", ("a?b",), None)
+    assert without_query(record)
+    assert record.getMessage() == "a?b?"
+
+
+def test_a_stop_lets_answers_finish_and_is_quick(redis_url: str, tmp_path: Path) -> None:
+    server = servers.start(plan_of_api(redis_url, free_port(), tmp_path / "api"))
+    with httpx.Client(base_url=f"http://{server.address}") as client:
+        assert client.get("/healthz").status_code == 200  # and the connection stays open
+        assert server.stop(servers.STOP_GRACE_S)
+    written = server.plan.output.read_text()
+    assert "Application shutdown complete" in written
+    assert "Traceback" not in written
