@@ -1,0 +1,429 @@
+"""Kafka: the only module of streams that imports aiokafka. The log, the producer, the topics.
+
+Its traps (design: "Known traps"), all seen on Kafka 4.3 with aiokafka 0.14:
+- A position is set before anything can be fetched: the listener's first statement pauses what is
+  new and puts it at 0 without awaiting; the worker seeks where the store says, then resumes.
+- An exception in a listener is logged and swallowed: it is kept here and raised by the next poll.
+- A batch's end is `position()`, taken in the same step in which `getmany` returns.
+- A record that the client cannot read makes `getmany` raise for ever at its offset, and withhold
+  the good ones fetched with it: they are read one by one up to it, and it is stepped over.
+- Everything that waits for a broker has a deadline of ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeVar
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import errors as kafka_errors
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from schemas.errors import ConsumerBroken, InvalidConfig, LogUnavailable
+from streams.decode import Record, Unreadable
+from streams.ports import Bounds, Letter, PartitionBatch, Polled, Witness
+
+ANSWER_S: Final = 5.0
+"""A broker answers in milliseconds; after a restart it takes some seconds to lead again."""
+SEND_S: Final = 10.0
+"""For a batch of records to be acknowledged. The client itself would wait for ever."""
+CLOSE_S: Final = 2.0
+"""A client's `stop` hangs on a frozen broker. Nothing is lost by leaving: positions are in Redis."""
+SESSION_MS: Final = 6000
+"""A takeover after a kill takes this long. Unique members, no static ids: they would not shorten
+it, and two workers with one id evict each other for ever."""
+METADATA_AGE_MS: Final = 10_000
+"""How soon a consumer notices new partitions."""
+PARTITION_FETCH_BYTES: Final = 1 << 20
+LETTERS_AT_ONCE: Final = 1000
+_RECORD_ERRORS: Final = (
+    kafka_errors.CorruptRecordException,
+    kafka_errors.RecordTooLargeError,
+    kafka_errors.UnsupportedCodecError,
+    ValueError,  # a header key that is no UTF-8, a length that cannot be
+    IndexError,
+    struct.error,
+)
+"""What `getmany` raises about a record or a batch of records, not about the connection."""
+
+T = TypeVar("T")
+
+
+async def _within(seconds: float, asked: Awaitable[T], what: str) -> T:
+    """Awaits one exchange with the broker under our own deadline, in our own errors."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await asked
+    except TimeoutError as error:
+        raise LogUnavailable(f"Kafka did not {what} within {seconds:g} s") from error
+    except (kafka_errors.KafkaError, OSError) as error:
+        raise LogUnavailable(f"Kafka did not {what}: {error!r}") from error
+
+
+async def _closed(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient) -> None:
+    """Closes a client, or leaves it after the deadline."""
+    stop = client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop()
+    await asyncio.wait([asyncio.ensure_future(stop)], timeout=CLOSE_S)
+
+
+# -- the log ---------------------------------------------------------------------------------------
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    def __init__(self, log: KafkaLog) -> None:
+        self._log = log
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Nothing: what is in flight is fenced by the store."""
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._log.take_assignment(frozenset(assigned))
+
+
+class KafkaLog:
+    """`streams.ports.Log` on a topic and consumer group. Made by `open_log`."""
+
+    def __init__(
+        self,
+        topic: str,
+        dead_letter_topic: str,
+        consumer: AIOKafkaConsumer,
+        looker: AIOKafkaConsumer,
+        admin: AIOKafkaAdminClient,
+        producer: AIOKafkaProducer,
+    ) -> None:
+        self._topic = topic
+        self._dead_letter_topic = dead_letter_topic
+        self._consumer = consumer
+        self._looker = looker
+        self._admin = admin
+        self._producer = producer
+        self._assignment = 0
+        self._assigned: frozenset[TopicPartition] = frozenset()
+        self._resumed: dict[TopicPartition, int] = {}  # to the position last handed over
+        self._fatal: BaseException | None = None
+
+    def take_assignment(self, assigned: frozenset[TopicPartition]) -> None:
+        """The listener's work. Without an await: nothing may be fetched before it is done."""
+        try:
+            self._consumer.pause(*assigned)
+            for tp in assigned:
+                self._consumer.seek(tp, 0)
+            self._assigned = assigned
+            self._resumed = {}
+            self._assignment += 1
+        except (kafka_errors.KafkaError, ValueError, KeyError, AssertionError) as error:
+            self._fatal = error  # aiokafka would log it and go on
+
+    async def poll(self, records_max: int, wait_ms: int) -> Polled:
+        self._raise_fatal()
+        try:
+            # Longer than the wait: `getmany` does not return while the group is rebalancing.
+            async with asyncio.timeout(wait_ms / 1000 + ANSWER_S):
+                found = await self._consumer.getmany(timeout_ms=wait_ms, max_records=records_max)
+        except TimeoutError:
+            found = {}
+        except _RECORD_ERRORS as error:
+            return self._polled([await self._step_over(error, records_max)])
+        except (kafka_errors.OffsetOutOfRangeError, kafka_errors.NoOffsetForPartitionError):
+            self.take_assignment(self._assigned)  # the worker looks at the log's bounds anew
+            found = {}
+        except kafka_errors.KafkaError as error:
+            raise ConsumerBroken(f"the consumer raised {error!r}") from error
+        self._raise_fatal()
+        return self._polled([await self._batch(tp, found.get(tp, ())) for tp in self._moved(found)])
+
+    def _polled(self, batches: Sequence[PartitionBatch]) -> Polled:
+        partitions = frozenset(tp.partition for tp in self._assigned)
+        return Polled(self._assignment, partitions, batches)
+
+    def _raise_fatal(self) -> None:
+        if self._fatal is not None:
+            raise ConsumerBroken(f"the listener failed: {self._fatal!r}") from self._fatal
+
+    def _moved(self, found: Mapping[TopicPartition, Sequence[Record]]) -> list[TopicPartition]:
+        """Resumed partitions, those with records first."""
+        return [*(tp for tp in found if tp in self._resumed)] + [
+            tp for tp in self._resumed if tp not in found
+        ]
+
+    async def _batch(self, tp: TopicPartition, records: Sequence[Record]) -> PartitionBatch:
+        # Of a partition with a position, as every resumed one has, this returns without waiting.
+        end = await self._consumer.position(tp)
+        self._resumed[tp] = end
+        return PartitionBatch(tp.partition, end, records)
+
+    async def _step_over(self, error: Exception, records_max: int) -> PartitionBatch:
+        """The records before the one that cannot be read, and that one as Unreadable."""
+        tp = _partition_of(error)
+        if tp not in self._resumed:
+            raise ConsumerBroken(f"the consumer raised {error!r}") from error
+        self._consumer.seek(tp, self._resumed[tp])
+        records: list[Record] = []
+        while len(records) < records_max:
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    one = await self._consumer.getmany(tp, timeout_ms=1000, max_records=1)
+            except TimeoutError:
+                break
+            except _RECORD_ERRORS as again:
+                at = await self._consumer.position(tp)
+                if isinstance(again, kafka_errors.RecordTooLargeError):
+                    at -= 1  # aiokafka has stepped over it by itself
+                appended_ms = records[-1].timestamp if records else 0
+                records.append(Unreadable(at, appended_ms, f"the client cannot read it: {again}"))
+                self._consumer.seek(tp, at + 1)
+                break
+            if tp not in one:
+                break
+            records.extend(one[tp])
+        return await self._batch(tp, records)
+
+    def seek(self, positions: Mapping[int, int]) -> None:
+        for partition, position in positions.items():
+            tp = TopicPartition(self._topic, partition)
+            if tp in self._assigned:
+                self._consumer.seek(tp, position)
+                self._consumer.resume(tp)
+                self._resumed[tp] = position
+
+    async def bounds(self) -> Mapping[int, Bounds]:
+        described = await _within(ANSWER_S, self._describe(), "describe the topic")
+        tps = [TopicPartition(self._topic, partition) for partition in sorted(described)]
+        # The ends first: what is appended meanwhile lies after them.
+        ends = await _within(ANSWER_S, self._looker.end_offsets(tps), "say where the log ends")
+        starts = await _within(
+            ANSWER_S, self._looker.beginning_offsets(tps), "say where the log starts"
+        )
+        return {tp.partition: Bounds(starts[tp], ends[tp]) for tp in tps}
+
+    async def _describe(self) -> list[int]:
+        (topic,) = await self._admin.describe_topics([self._topic])
+        if topic["error_code"]:
+            raise kafka_errors.for_code(topic["error_code"])(self._topic)
+        return [partition["partition"] for partition in topic["partitions"]]
+
+    async def witness(self, partition: int, offset: int) -> Witness | None:
+        tp = TopicPartition(self._topic, partition)
+        self._looker.assign([tp])
+        self._looker.seek(tp, offset)
+        try:
+            found = await _within(
+                ANSWER_S,
+                self._looker.getmany(tp, timeout_ms=int(ANSWER_S * 500), max_records=1),
+                "hand over the witness",
+            )
+        except _RECORD_ERRORS:
+            return None
+        finally:
+            self._looker.unsubscribe()
+        return next((Witness(r.offset, r.timestamp) for r in found.get(tp, ())), None)
+
+    async def bury(self, letters: Sequence[Letter]) -> None:
+        for at in range(0, len(letters), LETTERS_AT_ONCE):
+            records = [
+                _letter_record(self._topic, one) for one in letters[at : at + LETTERS_AT_ONCE]
+            ]
+            await _send(self._producer, self._dead_letter_topic, records)
+
+
+def _partition_of(error: BaseException) -> TopicPartition | None:
+    """Whose record `getmany` could not read: aiokafka does not say, but its frames do."""
+    trace = error.__traceback__
+    while trace is not None:
+        tp = trace.tb_frame.f_locals.get("tp")
+        if isinstance(tp, TopicPartition):
+            return tp
+        trace = trace.tb_next
+    return None
+
+
+def _letter_record(
+    topic: str, letter: Letter
+) -> tuple[bytes, bytes | None, list[tuple[str, bytes]]]:
+    """Key, value and headers of a dead letter: the record as it was, and why it is one.
+
+    The key makes the letter one, however often it is written."""
+    origin = f"{topic}:{letter.partition}:{letter.offset}".encode()
+    why = {
+        "odometer-origin": origin,
+        "odometer-append-ms": str(letter.append_ms).encode(),
+        "odometer-reason": letter.reason.encode(),
+        "odometer-field": letter.field.encode(),
+        "odometer-detail": letter.detail.encode(errors="replace"),
+    }
+    return origin, letter.value, [*letter.headers, *why.items()]
+
+
+@asynccontextmanager
+async def open_log(
+    kafka: str, topic: str, dead_letter_topic: str, group: str
+) -> AsyncIterator[KafkaLog]:
+    """Joins the group. Raises LogUnavailable where no broker answers in time."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=kafka,
+        client_id="odometer-worker",
+        group_id=group,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        isolation_level="read_committed",
+        session_timeout_ms=SESSION_MS,
+        heartbeat_interval_ms=SESSION_MS // 6,
+        metadata_max_age_ms=METADATA_AGE_MS,
+        max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
+        fetch_max_wait_ms=100,
+        check_crcs=True,
+    )
+    looker = AIOKafkaConsumer(
+        bootstrap_servers=kafka,
+        client_id="odometer-looker",
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        isolation_level="read_uncommitted",
+        metadata_max_age_ms=METADATA_AGE_MS,
+    )
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka, client_id="odometer-admin")
+    producer = _producer(kafka, "odometer-dead-letters")
+    log = KafkaLog(topic, dead_letter_topic, consumer, looker, admin, producer)
+    clients = [consumer, looker, producer, admin]
+    try:
+        for client in clients:
+            await _within(SEND_S, client.start(), "take a connection")
+        consumer.subscribe([topic], listener=_Listener(log))
+        yield log
+    finally:
+        await asyncio.gather(*(_closed(client) for client in clients))
+
+
+# -- the producer ----------------------------------------------------------------------------------
+
+KeyedRecord = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
+
+
+class Producer:
+    """Sends records and waits for the broker's word. Made by `open_producer`."""
+
+    def __init__(self, producer: AIOKafkaProducer) -> None:
+        self._producer = producer
+
+    async def send(self, topic: str, records: Sequence[tuple[bytes, bytes]]) -> None:
+        """Returns when the broker has acknowledged all (key, value) records; LogUnavailable past
+        the deadline: some may have arrived, so send them again as they are."""
+        await _send(self._producer, topic, [(key, value, ()) for key, value in records])
+
+    async def end_offsets(self, topic: str) -> dict[int, int]:
+        """Where each partition of a topic ends."""
+        partitions = await _within(
+            ANSWER_S, self._producer.partitions_for(topic), "describe the topic"
+        )
+        looker = AIOKafkaConsumer(
+            bootstrap_servers=self._producer.client._bootstrap_servers,  # noqa: SLF001
+            group_id=None,
+        )
+        try:
+            await _within(SEND_S, looker.start(), "take a connection")
+            tps = [TopicPartition(topic, partition) for partition in partitions]
+            ends = await _within(ANSWER_S, looker.end_offsets(tps), "say where the log ends")
+        finally:
+            await _closed(looker)
+        return {tp.partition: end for tp, end in ends.items()}
+
+
+def _producer(kafka: str, client_id: str) -> AIOKafkaProducer:
+    return AIOKafkaProducer(
+        bootstrap_servers=kafka,
+        client_id=client_id,
+        acks="all",
+        enable_idempotence=True,
+        linger_ms=2,
+        max_batch_size=256 << 10,
+        request_timeout_ms=int(ANSWER_S * 1000),
+    )
+
+
+async def _send(producer: AIOKafkaProducer, topic: str, records: Sequence[KeyedRecord]) -> None:
+    async def all_sent() -> None:
+        acknowledged = [
+            await producer.send(topic, value, key=key, headers=list(headers))
+            for key, value, headers in records
+        ]
+        await asyncio.gather(*acknowledged)
+
+    await _within(SEND_S, all_sent(), f"acknowledge {len(records)} records")
+
+
+@asynccontextmanager
+async def open_producer(kafka: str) -> AsyncIterator[Producer]:
+    """An idempotent producer, acks=all. Raises LogUnavailable where no broker answers in time."""
+    producer = _producer(kafka, "odometer-producer")
+    try:
+        await _within(SEND_S, producer.start(), "take a connection")
+        yield Producer(producer)
+    finally:
+        await _closed(producer)
+
+
+# -- the topics ------------------------------------------------------------------------------------
+
+REPLICAS_MAX: Final = 3
+"""Of a topic that we make, where there are so many brokers: one may be lost while one is away."""
+RETENTION_MS: Final = 90 * 24 * 3600 * 1000
+"""Of a topic that we make: what a rebuild can fold again event by event. As long as quarter-hours
+are kept: 90 days at 1,000 events/s of 600 B are 4.7 TB, so a busy operator sets less."""
+
+
+async def ensure_topics(kafka: str, *, events: str, dead_letter: str, partitions: int) -> list[str]:
+    """Makes the topics that are missing; a line for each of what was made or found.
+
+    Raises InvalidConfig where a topic stamps its records with the producer's time: which tiers an
+    event counts in is decided by its append time, so that a replay decides the same.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka, client_id="odometer-topics")
+    try:
+        await _within(SEND_S, admin.start(), "take a connection")
+        lines = []
+        for name, count in ((events, partitions), (dead_letter, 1)):
+            lines.append(await _within(SEND_S, _ensure(admin, name, count), f"make topic {name}"))
+            await _check_append_time(admin, name)
+        return lines
+    finally:
+        await _closed(admin)
+
+
+async def _ensure(admin: AIOKafkaAdminClient, name: str, partitions: int) -> str:
+    configs = {
+        "message.timestamp.type": "LogAppendTime",
+        "cleanup.policy": "delete",
+        "retention.ms": str(RETENTION_MS),
+    }
+    brokers = len((await admin.describe_cluster())["brokers"])
+    replicas = min(REPLICAS_MAX, brokers)
+    response = await admin.create_topics([NewTopic(name, partitions, replicas, None, configs)])
+    code = response.topic_errors[0][1]
+    if code == kafka_errors.TopicAlreadyExistsError.errno:
+        (topic,) = await admin.describe_topics([name])
+        return f"{name}: {len(topic['partitions'])} partitions, found"
+    if code:
+        raise kafka_errors.for_code(code)(name)
+    return f"{name}: {partitions} partitions, made"
+
+
+async def _check_append_time(admin: AIOKafkaAdminClient, name: str) -> None:
+    wanted: Mapping[str, Any] = {"message.timestamp.type": None}
+    resource = ConfigResource(ConfigResourceType.TOPIC, name, configs=dict(wanted))
+    (response,) = await _within(
+        ANSWER_S, admin.describe_configs([resource]), "say how the topic is set up"
+    )
+    for _code, _message, _type, _name, entries in response.resources:
+        for entry in entries:
+            if entry[0] == "message.timestamp.type" and entry[1] != "LogAppendTime":
+                raise InvalidConfig(
+                    f"topic {name} has message.timestamp.type={entry[1]}, it must be LogAppendTime:"
+                    f" kafka-configs --alter --topic {name}"
+                    " --add-config message.timestamp.type=LogAppendTime"
+                )
