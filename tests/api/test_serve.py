@@ -166,16 +166,21 @@ def test_garbage_is_never_a_500(guest: httpx.Client) -> None:
 
 def test_any_credentials_are_never_a_500(api: Server, log: list[Event]) -> None:
     assert log
-    visible = st.binary(max_size=60).map(lambda raw: bytes(byte for byte in raw if byte >= 32))
+    # What a client can send as a header at all.
+    visible = st.binary(max_size=60).map(
+        lambda raw: bytes(byte for byte in raw if byte >= 32 and byte != 127).strip()
+    )
+    with httpx.Client(base_url=f"http://{api.address}") as client:
 
-    @settings(max_examples=100, deadline=None)
-    @given(st.sampled_from([b"authorization", b"x-api-key"]), visible, st.booleans())
-    def ask(name: bytes, value: bytes, bearer: bool) -> None:  # noqa: FBT001  hypothesis' own
-        value = (b"Bearer als_" + value if bearer else value).replace(b"\x7f", b"")
-        response = httpx.get(f"http://{api.address}{PATH}", headers=[(name, value)])
-        assert response.status_code == 401
+        @settings(max_examples=200, deadline=None)
+        @given(st.sampled_from([b"authorization", b"x-api-key"]), visible, st.booleans())
+        def ask(name: bytes, value: bytes, bearer: bool) -> None:  # noqa: FBT001  hypothesis' own
+            value = b"Bearer als_" + value if bearer else value
+            response = client.get(PATH, headers=[(name, value)])
+            assert response.status_code == 401
+            assert list(response.json())[-1] == "status"
 
-    ask()
+        ask()
 
 
 def test_head_sends_no_body(guest: httpx.Client) -> None:
