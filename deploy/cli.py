@@ -109,6 +109,7 @@ def worker(
     topic: Topic = None,
     dead_letter_topic: DeadLetterTopic = None,
     group: Group = None,
+    health_port: Annotated[int | None, typer.Option(help=describe("health_port"))] = None,
 ) -> None:
     """Fold events into counters, until SIGTERM. Start as many as there is load, up to one a partition.
 
@@ -120,7 +121,12 @@ def worker(
     from streams.settings import WorkerSettings
 
     settings = read_settings(
-        kafka=kafka, redis=redis, topic=topic, dead_letter_topic=dead_letter_topic, group=group
+        kafka=kafka,
+        redis=redis,
+        topic=topic,
+        dead_letter_topic=dead_letter_topic,
+        group=group,
+        health_port=health_port,
     )
     sys.exit(
         run_worker(
@@ -130,6 +136,7 @@ def worker(
                 topic=settings.topic,
                 dead_letter_topic=settings.dead_letter_topic,
                 group=settings.group,
+                health_port=settings.health_port,
             )
         )
     )
@@ -161,7 +168,7 @@ def topics(
     as_json: AsJson = False,
 ) -> None:
     """Create the two topics, or check that those that are there will do. Nothing is ever deleted."""
-    from streams.topics import ensure_topics
+    from streams.kafka import ensure_topics
 
     settings = read_settings(
         kafka=kafka, topic=topic, dead_letter_topic=dead_letter_topic, partitions=partitions

@@ -25,7 +25,7 @@ from rich.console import Console
 from deploy import jars, kafka, processes, ready, servers, supervise, valkey
 from deploy.errors import AlreadyRunning, DeployError, DiskTooFull
 from deploy.settings import Settings, as_environment
-from streams.topics import ensure_topics
+from streams.kafka import ensure_topics
 
 # A month of sample history is 150,000 events of 0.5 kB in Kafka's log (75 MB); its counters take
 # 50 MB in Valkey's file, twice that while it is rewritten; 45 MB of jars, 30 MB of logs; and a day
@@ -55,7 +55,13 @@ def run_everything(settings: Settings, *, simulate: bool, console: Console) -> N
             console.print("Ending everything.")
         finally:
             with _signals_ignored():
-                _end_everything(home)
+                end_everything(home)
+
+
+def end_everything(home: Path) -> None:
+    """End whatever runs in this home, those that write before those that keep what was written."""
+    _end([home / "parts" / f"{role}.pid" for role in PARTS], PARTS_GRACE_S)
+    _end([home / "kafka" / "kafka.pid", home / "valkey" / "valkey.pid"], SERVERS_GRACE_S)
 
 
 def _run(settings: Settings, home: Path, console: Console, *, simulate: bool) -> None:
@@ -192,11 +198,6 @@ def _end_leftovers(settings: Settings, home: Path) -> None:
     if settings.own_redis:
         pidfiles.append(home / "valkey" / "valkey.pid")
     _end(pidfiles, PARTS_GRACE_S)
-
-
-def _end_everything(home: Path) -> None:
-    _end([home / "parts" / f"{role}.pid" for role in PARTS], PARTS_GRACE_S)
-    _end([home / "kafka" / "kafka.pid", home / "valkey" / "valkey.pid"], SERVERS_GRACE_S)
 
 
 def _end(pidfiles: list[Path], grace_s: float) -> None:

@@ -6,6 +6,7 @@ a `Plan`, made in `deploy.kafka` and `deploy.valkey`. The tests and `odometer up
 
 import os
 import secrets
+import shutil
 import signal
 import socket
 import time
@@ -31,6 +32,9 @@ STOP_GRACE_S = 6.0
 REASON_BYTES_MAX = 4_000
 # An output file is put aside at a start above this, one older one is kept.
 OUTPUT_BYTES_MAX = 5_000_000
+
+# Kafka gives up when a write fails; by then as much as one segment's index may be free again.
+FULL_BYTES = 10_500_000
 
 # Below what Linux (32768) and macOS (49152) hand out to clients, above the well-known services.
 FREE_PORTS_FROM = 20_000
@@ -200,14 +204,20 @@ def reason_of_end(child: processes.Child, output: Path, output_from: int) -> str
     """Return a clause with the likely reason, from what a process wrote since `output_from`."""
     how = processes.how_it_ended(child)
     text = _text_since(output, output_from)
-    if "No space left on device" in text:
-        return f"the disk is full (see {output})"
+    if "No space left on device" in text or _disk_is_full(output.parent):
+        return f"the disk of {output.parent} is full"
     if how.startswith("killed"):
         return f"{how} (see {output})"  # it had no time to say anything
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     loud = [line for line in lines if "FATAL" in line or "ERROR" in line or "rror:" in line]
-    said = (loud or lines or ["it said nothing"])[-1]
+    # The last line of a process that ended by itself tells something; else it is any line at all.
+    said = (loud or (lines if how else []) or ["it said nothing of it"])[-1]
     return f"{how}: {said} (see {output})" if how else f"{said} (see {output})"
+
+
+def _disk_is_full(directory: Path) -> bool:
+    """Whether there was no room even for the reason."""
+    return shutil.disk_usage(directory).free < FULL_BYTES
 
 
 def _text_since(output: Path, output_from: int) -> str:

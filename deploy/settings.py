@@ -52,6 +52,12 @@ class Settings(BaseSettings):
         default="odometer",
         description="The consumer group through which workers share the partitions.",
     )
+    health_port: int = Field(
+        default=0,
+        ge=0,
+        le=65_535,
+        description="The port of a worker's health page (/health/, on loopback); 0: none.",
+    )
     api_host: str = Field(default="127.0.0.1", description="The address on which the API listens.")
     api_port: Port = Field(default=3400, description="The port on which the API listens.")
     home: Path = Field(

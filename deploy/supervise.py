@@ -87,7 +87,7 @@ def look_after(kept: Kept, now_s: float) -> str | None:
     try:
         kept.start()
     except DeployError as error:
-        return f"{error} {_put_off(kept, now_s)}"
+        return f"{error} Next: {_put_off(kept, now_s)}"
     return None
 
 

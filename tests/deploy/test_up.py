@@ -1,0 +1,248 @@
+"""`odometer up` as its user meets it: a process of its own, real servers, and its sentences."""
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+import pytest
+from rich.console import Console
+
+from deploy import local, processes, ready, servers
+from deploy.errors import DiskTooFull
+from deploy.servers import Server
+from deploy.settings import Settings
+from deploy.valkey import url_of
+
+# Past this a test gives up on an end; the promise itself is checked where it is made.
+ENDED_S_MAX = 60.0
+# Promises to whoever waits: a second start, and Ctrl-C.
+SECOND_START_S_MAX = 15.0
+END_S_MAX = 10.0
+
+
+@dataclass
+class Up:
+    """One `odometer up`, and what it has said so far."""
+
+    home: Path
+    process: subprocess.Popen[str]
+    said: str = ""
+
+    def wait_for(self, words: str) -> str:
+        """Read on until it says `words`; the test's own time limit is the deadline."""
+        assert self.process.stdout is not None
+        while words not in self.said:
+            line = self.process.stdout.readline()
+            assert line, f"it ended without saying {words!r}: {self.said}"
+            self.said += line
+        return self.said
+
+    def read_rest(self) -> str:
+        assert self.process.stdout is not None
+        self.said += self.process.stdout.read()
+        return self.said
+
+    def pid_of(self, pidfile: str) -> int:
+        return processes.Identity.model_validate_json((self.home / pidfile).read_bytes()).pid
+
+    def end(self, number: signal.Signals) -> int:
+        assert self.process.stdout is not None
+        self.process.send_signal(number)
+        code = self.process.wait(ENDED_S_MAX)
+        self.process.stdout.close()
+        return code
+
+
+def start_up(home: Path, *options: str) -> Up:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deploy.cli", "up", "--home", str(home), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+    return Up(home, process)
+
+
+def run_up(home: Path, *options: str) -> tuple[int, str]:
+    up = start_up(home, *options)
+    said = up.read_rest()
+    return up.end(signal.SIGTERM), said
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """A home directory, of which nothing runs any more after the test, however that went."""
+    yield tmp_path / "home"
+    local.end_everything(tmp_path / "home")
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", servers.free_port())) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def three_ports() -> tuple[str, ...]:
+    names = ("--api-port", "--kafka-port", "--redis-port")
+    return tuple(word for name in names for word in (name, str(servers.free_port())))
+
+
+@pytest.mark.servers
+def test_up_answers_survives_kills_and_ends_within_its_promises(
+    home: Path, three_ports: tuple[str, ...]
+) -> None:
+    options = (*three_ports, "--history-days", "1")
+    first = start_up(home, *options)
+    try:
+        said = first.wait_for("provider=")
+        first_answer = ask(said)
+        assert first_answer["summary"]["totalCalls"] > 0
+        code, refusal = run_up(home, *options)
+        assert code == 1
+        assert f"already runs in {home} as process {first.process.pid}" in refusal
+        kafka_pid = first.pid_of("kafka/kafka.pid")
+    finally:
+        first.end(signal.SIGKILL)
+
+    started_s = time.monotonic()
+    second = start_up(home, *options)
+    try:
+        said_again = second.wait_for("provider=")
+        assert time.monotonic() - started_s < SECOND_START_S_MAX
+        assert second.pid_of("kafka/kafka.pid") == kafka_pid
+        assert ask(said_again)["summary"]["totalCalls"] >= first_answer["summary"]["totalCalls"]
+        assert key_in(said_again) == key_in(said)
+        os.kill(second.pid_of("parts/api.pid"), signal.SIGKILL)
+        second.wait_for("api ended: killed by SIGKILL")
+        os.kill(second.pid_of("valkey/valkey.pid"), signal.SIGKILL)
+        second.wait_for("valkey ended")
+    finally:
+        ending_s = time.monotonic()
+        code = second.end(signal.SIGINT)
+    assert time.monotonic() - ending_s < END_S_MAX
+    assert code == 0
+    assert processes_in(home) == []
+
+
+def ask(said: str) -> dict[str, dict[str, int]]:
+    """Run the first of the printed questions, as a shell would read it."""
+    line = next(line for line in said.splitlines() if line.startswith("curl "))
+    header, url = line.split("'")[1], line.split("'")[3]
+    name, _colon, value = header.partition(": ")
+    request = urllib.request.Request(url, headers={name: value})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        found: dict[str, dict[str, int]] = json.load(answer)
+        return found
+
+
+def key_in(said: str) -> str:
+    return next(line for line in said.splitlines() if line.startswith("Key: "))
+
+
+def processes_in(directory: Path) -> list[int]:
+    """Whoever works in `directory`."""
+    return [
+        process.pid
+        for process in psutil.process_iter()
+        if process.pid != os.getpid() and is_in(process, directory)
+    ]
+
+
+def is_in(process: psutil.Process, directory: Path) -> bool:
+    try:
+        return Path(process.cwd()).is_relative_to(directory)
+    except psutil.Error:
+        return False
+
+
+@pytest.mark.parametrize("option", ["--api-port", "--kafka-port"])
+def test_a_busy_port_is_one_sentence(
+    tmp_path: Path, taken_port: int, three_ports: tuple[str, ...], option: str
+) -> None:
+    code, said = run_up(tmp_path, *three_ports, option, str(taken_port))
+    assert code == 1
+    (sentence,) = (line for line in said.splitlines() if "Fetching" not in line)
+    assert sentence.startswith(f"Port {taken_port}, where ")
+    assert f"is taken by process {os.getpid()} " in sentence
+
+
+def test_a_kafka_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    nowhere = f"127.0.0.1:{servers.free_port()}"
+    port = str(servers.free_port())
+    code, said = run_up(tmp_path, "--kafka", nowhere, "--api-port", port)
+    assert (code, said) == (1, f"No Kafka answers at {nowhere}: Connection refused.\n")
+
+
+@pytest.mark.servers
+def test_a_redis_that_is_not_there_is_one_sentence(kafka: Server, tmp_path: Path) -> None:
+    nowhere = f"redis://127.0.0.1:{servers.free_port()}"
+    port = str(servers.free_port())
+    code, said = run_up(tmp_path, "--kafka", kafka.address, "--redis", nowhere, "--api-port", port)
+    assert code == 1
+    assert f"No Redis or Valkey answers at {nowhere}" in said.splitlines()[-1]
+
+
+@pytest.mark.servers
+def test_own_servers_are_used_and_left_running(
+    own_kafka: Server, own_valkey: Server, tmp_path: Path
+) -> None:
+    up = start_up(
+        tmp_path,
+        *("--kafka", own_kafka.address, "--redis", url_of(own_valkey), "--no-simulate"),
+        *("--api-port", str(servers.free_port())),
+    )
+    try:
+        up.wait_for("Odometer is ready")
+        assert not (tmp_path / "kafka").exists()
+        assert not (tmp_path / "valkey").exists()
+    finally:
+        code = up.end(signal.SIGTERM)
+    assert code == 0
+    assert own_kafka.is_running()
+    assert own_valkey.is_running()
+
+
+def test_a_setting_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
+    code, said = run_up(tmp_path, "--api-port", "70000")
+    assert code == 1
+    assert said.startswith("--api-port (or ODOMETER_API_PORT) is 70000: ")
+    assert said.count("\n") == 1
+
+
+def test_a_home_that_is_held_is_refused_with_the_pid(tmp_path: Path) -> None:
+    with (tmp_path / "up.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("4711")
+        lock.flush()
+        code, said = run_up(tmp_path)
+    assert code == 1
+    assert "as process 4711" in said
+
+
+def test_a_disk_without_room_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "FREE_BYTES_MIN", 10**18)
+    with pytest.raises(DiskTooFull, match=r"has \d+ MB left, and Odometer wants 1000000000000 MB"):
+        local.run_everything(Settings(home=tmp_path), simulate=False, console=Console())
+
+
+def test_the_last_words_hold_three_questions_that_can_be_pasted() -> None:
+    said = ready.welcome(3400, "als_x", datetime(2026, 3, 31, 12, tzinfo=UTC))
+    asked = [line for line in said.splitlines() if line.startswith("curl ")]
+    assert len(asked) == 3
+    assert asked[1].endswith("/api/analytics/llm?granularity=day&from=2026-03-01T00:00:00Z'")
+    assert all("Authorization: Bearer als_x" in line for line in asked)
