@@ -222,7 +222,7 @@ def status(kafka: Kafka = None, redis: Redis = None, as_json: AsJson = False) ->
     `position` is the next record that will be counted, `end` the next that will be written, `lag`
     what lies between. Every event that Kafka acknowledged before `complete through` is counted.
     """
-    from deploy.report import render_status
+    from deploy.report import render
     from streams.status import read_status
 
     settings = read_settings(kafka=kafka, redis=redis)
@@ -230,7 +230,7 @@ def status(kafka: Kafka = None, redis: Redis = None, as_json: AsJson = False) ->
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
     else:
-        Console().print(render_status(found))
+        Console().print(render(found))
 
 
 @keys.command("create")

@@ -117,7 +117,7 @@ def _wait_for_fold(settings: Settings, show: Show) -> Iterator[None]:
         with suppress(OdometerError):  # a server that is being started again is asked again
             status = _status(settings)
             target = target or _ends(status)
-            reached = {each.partition: each.position or 0 for each in status.partitions}
+            reached = {each.partition: max(0, each.position or 0) for each in status.partitions}
             done = sum(min(reached.get(which, 0), end) for which, end in target.items())
             show(done, sum(target.values()))
             if done >= sum(target.values()):

@@ -1,0 +1,60 @@
+"""A model on a terminal: its lists as tables, the rest as lines. Whatever it holds is shown. Pure."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from pydantic import BaseModel
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+# What counts milliseconds and is beyond 2001 is an instant; a duration that long is none of ours.
+_INSTANT_MS_MIN = 1_000_000_000_000
+
+
+def render(model: BaseModel) -> Group:
+    """Return lines for the single values, then a table for each list of models."""
+    lines: list[RenderableType] = []
+    tables: list[RenderableType] = []
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if _is_list_of_models(value):
+            tables.append(_table(name, value))
+        else:
+            lines.append(Text(f"{_words(name)}: {_text(name, value)}"))
+    return Group(*lines, *tables)
+
+
+def _is_list_of_models(value: object) -> bool:
+    return (
+        isinstance(value, Sequence)
+        and not isinstance(value, str)
+        and len(value) > 0
+        and all(isinstance(each, BaseModel) for each in value)
+    )
+
+
+def _table(name: str, rows: Sequence[BaseModel]) -> Table:
+    table = Table(title=_words(name), title_justify="left")
+    columns = list(type(rows[0]).model_fields)
+    for column in columns:
+        table.add_column(_words(column), justify="right")
+    for row in rows:
+        table.add_row(*(Text(_text(column, getattr(row, column))) for column in columns))
+    return table
+
+
+def _words(name: str) -> str:
+    return name.removesuffix("_ms").replace("_", " ")
+
+
+def _text(name: str, value: object) -> str:
+    if value is None or value in ({}, [], ()):
+        return "none"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_text(name, each)}" for key, each in value.items())
+    if isinstance(value, int) and name.endswith("_ms"):
+        if value < _INSTANT_MS_MIN:
+            return f"{value} ms"
+        return datetime.fromtimestamp(value / 1000, UTC).isoformat(timespec="milliseconds")
+    return str(value)

@@ -1,0 +1,138 @@
+"""The command `odometer`: what its help teaches, where settings come from, what it prints."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+from rich.console import Console
+from typer.testing import CliRunner
+
+from deploy.cli import app
+from deploy.report import render
+from deploy.servers import Server
+from deploy.settings import Settings, as_environment, describe, read_settings
+from schemas.errors import InvalidConfig
+
+COMMANDS = ("up", "worker", "api", "topics", "simulate", "status", "keys create")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_explains_itself(command: str) -> None:
+    result = CliRunner().invoke(app, [*command.split(), "--help"])
+    assert result.exit_code == 0
+    assert "Usage: " in result.output
+    assert len(result.output.splitlines()) > 10
+
+
+def test_every_setting_is_an_option_somewhere_with_its_variable() -> None:
+    help_texts = "".join(
+        CliRunner().invoke(app, [*command.split(), "--help"], env={"COLUMNS": "200"}).output
+        for command in COMMANDS
+    )
+    for name, field in Settings.model_fields.items():
+        assert field.description
+        assert f"--{name.replace('_', '-')}" in help_texts
+        assert f"ODOMETER_{name.upper()}" in describe(name)
+
+
+def test_an_option_wins_over_its_variable_and_that_over_the_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert read_settings().api_port == 3400
+    monkeypatch.setenv("ODOMETER_API_PORT", "3500")
+    assert read_settings(api_port=None).api_port == 3500
+    assert read_settings(api_port=3600).api_port == 3600
+    monkeypatch.setenv("ODOMETER_API_PORT", "")
+    assert read_settings().api_port == 3400
+
+
+def test_own_servers_are_those_that_were_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not read_settings().own_kafka
+    assert read_settings(kafka="broker:9092").own_kafka
+    monkeypatch.setenv("ODOMETER_REDIS", "redis://somewhere/0")
+    assert read_settings().own_redis
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("api_port", 0), ("partitions", 0), ("history_days", -1)]
+)
+def test_what_cannot_be_names_its_option_and_variable(option: str, value: int) -> None:
+    with pytest.raises(InvalidConfig, match=rf"^--{option.replace('_', '-')} \(or ODOMETER_"):
+        read_settings(**{option: value})
+
+
+def test_a_child_reads_the_very_settings_of_its_parent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = Settings(home=tmp_path, kafka="broker:9092", api_port=1, rate_per_s=0.25)
+    for name, value in as_environment(settings).items():
+        monkeypatch.setenv(name, value)
+    assert read_settings() == settings
+
+
+@pytest.mark.servers
+def test_topics_are_created_and_then_found(kafka: Server, topic: str) -> None:
+    options = ["--kafka", kafka.address, "--topic", topic, "--dead-letter-topic", f"{topic}.dead"]
+    created = run("topics", *options, "--partitions", "3", "--json")
+    assert len(json.loads(created)) == 2
+    assert topic in run("topics", *options, "--partitions", "3")
+
+
+@pytest.mark.servers
+def test_a_key_is_printed_once_alone_or_as_json(redis_url: str) -> None:
+    plain = run("keys", "create", "--name", "test", "--redis", redis_url)
+    assert plain.strip().startswith("als_")
+    options = ("--name", "test", "--tenant", "acme", "--redis", redis_url, "--json")
+    made = json.loads(run("keys", "create", *options))
+    assert made["tenant"] == "acme"
+    assert made["key"] != plain.strip()
+
+
+def test_a_report_shows_whatever_the_model_holds() -> None:
+    class Row(BaseModel):
+        partition: int
+        position: int | None
+        last_commit_ms: int
+
+    class Report(BaseModel):
+        complete_through_ms: int
+        dead_letters: dict[str, int]
+        refusals: dict[str, str]
+        partitions: list[Row]
+
+    console = Console(width=100, file=io.StringIO())
+    with console.capture() as captured:
+        console.print(
+            render(
+                Report(
+                    complete_through_ms=1_772_323_200_000,
+                    dead_letters={"too_old": 3},
+                    refusals={},
+                    partitions=[
+                        Row(partition=0, position=17, last_commit_ms=1_772_323_200_500),
+                        Row(partition=1, position=None, last_commit_ms=0),
+                    ],
+                )
+            )
+        )
+    shown = captured.get()
+    assert "complete through: 2026-03-01T00:00:00.000+00:00" in shown
+    assert "dead letters: too_old 3" in shown
+    assert "refusals: none" in shown
+    assert "last commit" in shown
+    assert "17" in shown
+
+
+def run(*words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.cli", *words],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout
