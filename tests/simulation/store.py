@@ -1,0 +1,279 @@
+"""The fake store of the simulation: `streams.ports.Store` in plain dicts, with faults between.
+
+It passes the same contract suite as the real one (tests/streams/test_store_contract.py). Every
+method is a request and a reply with a turn of the scheduler before each, where either may be lost.
+Bugs can be planted: `Bugs` names them, and the simulation must catch every one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from schemas.layout import LIVE, NO_POSITION, Meta, PartitionMeta, series_values
+from schemas.views import SLICE_MS
+from streams.fold import Held
+from streams.ports import Commit, Outcome, Refusal, Reply
+
+Cell = tuple[str, str, str, tuple[str, ...], int]
+NEIGHBOURS = 2
+INT64_MAX = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Bugs:
+    """Each is a way to lose or double events that the simulation has to find."""
+
+    position_before_counters: bool = False
+    no_fence: bool = False
+    dedupe_outside_the_step: bool = False
+
+
+@dataclass
+class State:
+    """Everything that goes back together when the store does."""
+
+    meta: Meta | None = None
+    counters: dict[Cell, tuple[int, ...]] = field(default_factory=dict)
+    ids: dict[int, set[int]] = field(default_factory=dict)
+    calls: dict[int, dict[int, bytes]] = field(default_factory=dict)
+    series: set[tuple[str, str, str]] = field(default_factory=set)
+    tallies: dict[str, int] = field(default_factory=dict)
+    refusals: dict[int, str] = field(default_factory=dict)
+
+    def copy(self) -> State:
+        """What is inside the containers never changes."""
+        return State(
+            self.meta,
+            dict(self.counters),
+            {slice_: set(ids) for slice_, ids in self.ids.items()},
+            {slice_: dict(calls) for slice_, calls in self.calls.items()},
+            set(self.series),
+            dict(self.tallies),
+            dict(self.refusals),
+        )
+
+
+async def no_turn(_what: str) -> None:
+    """Of a store outside the simulation: nothing happens between request and reply."""
+
+
+class FakeStore:
+    """One store that several workers share; `turn` is where the simulation may intervene."""
+
+    def __init__(
+        self, turn: Callable[[str], Awaitable[None]] = no_turn, bugs: Bugs = Bugs()
+    ) -> None:
+        self.state = State()
+        self._turn = turn
+        self._bugs = bugs
+
+    def counters(self) -> dict[Cell, tuple[int, ...]]:
+        return {cell: values for cell, values in self.state.counters.items() if any(values)}
+
+    async def open(self, digest: bytes, count: int, now_ms: int) -> None:
+        await self._turn("store request")
+        if self.state.meta is None:
+            parts = tuple(_fresh() for _ in range(count))
+            self.state.meta = Meta(LIVE, digest, 0, 0, 0, 0, 0, now_ms, parts)
+        await self._turn("store reply")
+
+    async def meta(self) -> Meta | None:
+        await self._turn("store request")
+        meta = self.state.meta
+        await self._turn("store reply")
+        return meta
+
+    async def bookings(self, calls: Sequence[tuple[int, int]]) -> Mapping[int, Held | None]:
+        await self._turn("store request")
+        found: dict[int, Held | None] = {}
+        for digest, slice_ in calls:
+            found[digest] = None
+            for near in self._window(slice_):
+                data = self.state.calls.get(near, {}).get(digest)
+                if data is not None:
+                    found[digest] = Held(near, data)
+        await self._turn("store reply")
+        return found
+
+    async def commit(self, commit: Commit) -> Reply:
+        await self._turn("store request")
+        refusal = self._mismatch(commit) or self._remembered(commit) or self._moved_calls(commit)
+        if self._bugs.dedupe_outside_the_step:
+            await self._turn("between check and write")
+        if refusal is None:
+            if self._bugs.position_before_counters:
+                self._move(commit)
+                await self._turn("between position and counters")
+            added = self._added(commit)
+            if added is None:
+                refusal = Reply(Outcome.OVERFLOW)
+            else:
+                self._write(commit, added)
+        await self._turn("store reply")
+        return refusal or Reply(Outcome.COMMITTED)
+
+    async def refuse(self, partition: int, position: int, why: Refusal, detail: str) -> None:
+        await self._turn("store request")
+        meta = self.state.meta
+        if meta is not None:
+            if 0 <= partition < len(meta.partitions):
+                if meta.partitions[partition].position != position:
+                    return
+                self._set(partition, refused=int(why))
+            self.state.refusals[partition] = detail
+        await self._turn("store reply")
+
+    # -- the checks ----------------------------------------------------------------------------
+
+    def _mismatch(self, commit: Commit) -> Reply | None:
+        meta = self.state.meta
+        if meta is None:
+            return Reply(Outcome.MISSING)
+        if meta.state != LIVE:
+            return Reply(Outcome.RETIRED)
+        if meta.digest != commit.generation_digest:
+            return Reply(Outcome.DIGEST)
+        stored = {p.partition: self._stored(p.partition) for p in commit.partitions}
+        if any(one.commit_id == commit.id for one in stored.values()):
+            return Reply(Outcome.MINE)
+        stale = [p.partition for p in commit.partitions if stored[p.partition].position != p.start]
+        if stale and not self._bugs.no_fence:
+            return Reply(Outcome.STALE, stale)
+        return None
+
+    def _window(self, slice_: int) -> range:
+        meta = self.state.meta
+        if meta is None:
+            return range(0)
+        return range(
+            max(slice_ - NEIGHBOURS, meta.slice_low), min(slice_ + NEIGHBOURS, meta.slice_high) + 1
+        )
+
+    def _remembered(self, commit: Commit) -> Reply | None:
+        hits = [
+            digest
+            for digest, slice_ in zip(commit.digests.tolist(), commit.slices.tolist(), strict=True)
+            for near in self._window(slice_)
+            if digest in self.state.ids.get(near, ())
+        ]
+        return Reply(Outcome.REMEMBERED, hits) if hits else None
+
+    def _moved_calls(self, commit: Commit) -> Reply | None:
+        moved = []
+        for call in commit.delta.calls:
+            if call.old is not None:
+                same = self.state.calls.get(call.old.slice, {}).get(call.digest) == call.old.data
+            else:
+                near = self._window(call.new.slice)
+                same = not any(call.digest in self.state.calls.get(n, {}) for n in near)
+            if not same:
+                moved.append(call.digest)
+        return Reply(Outcome.CALLS, moved) if moved else None
+
+    # -- the writes ----------------------------------------------------------------------------
+
+    def _added(self, commit: Commit) -> dict[Cell, tuple[int, ...]] | None:
+        added: dict[Cell, tuple[int, ...]] = {}
+        delta = commit.delta
+        for view, tier, packed in delta.pages:
+            for entry in packed.tolist():
+                slot, chunk, bucket, values = entry
+                _, tenant, name = delta.series[slot]
+                start_ms = (chunk * tier.chunk_buckets + bucket) * tier.bucket_ms
+                cell = (
+                    view.name,
+                    tier.name,
+                    delta.tenants[tenant],
+                    tuple(series_values(name)),
+                    start_ms,
+                )
+                before = added.get(cell) or self.state.counters.get(cell) or (0,) * len(values)
+                sums = tuple(a + b for a, b in zip(before, values, strict=True))
+                if any(not -INT64_MAX - 1 <= one <= INT64_MAX for one in sums):
+                    return None
+                added[cell] = sums
+        return added
+
+    def _write(self, commit: Commit, added: Mapping[Cell, tuple[int, ...]]) -> None:
+        state = self.state
+        state.counters.update(added)
+        state.series |= {
+            (view.name, commit.delta.tenants[t], name) for view, t, name in commit.delta.series
+        }
+        for digest, slice_ in zip(commit.digests.tolist(), commit.slices.tolist(), strict=True):
+            state.ids.setdefault(slice_, set()).add(digest)
+            self._note_slice(slice_)
+        for call in commit.delta.calls:
+            if call.old is not None:
+                del state.calls[call.old.slice][call.digest]
+            state.calls.setdefault(call.new.slice, {})[call.digest] = call.new.data
+            self._note_slice(call.new.slice)
+        for name, count in commit.tallies.items():
+            state.tallies[name] = state.tallies.get(name, 0) + count
+        self._move(commit)
+        self._drop_slices()
+        assert state.meta is not None
+        names = len(state.series) + len({tenant for _, tenant, _ in state.series})
+        state.meta = replace(state.meta, commits=state.meta.commits + 1, names=names)
+
+    def _move(self, commit: Commit) -> None:
+        meta = self.state.meta
+        assert meta is not None
+        known = len(meta.partitions)
+        added = tuple(
+            replace(_fresh(), complete_ms=commit.absent_ms.get(p, 0))
+            for p in range(known, commit.count)
+        )
+        self.state.meta = replace(meta, partitions=meta.partitions + added)
+        for p in commit.partitions:
+            stored = self._stored(p.partition)
+            self._set(
+                p.partition,
+                position=p.end,
+                commit_id=commit.id,
+                complete_ms=max(stored.complete_ms, p.complete_ms),
+                refused=0,
+            )
+            if p.end != stored.position:
+                self._set(p.partition, committed_ms=commit.now_ms)
+            if p.witness_offset >= 0:
+                self._set(
+                    p.partition,
+                    witness_offset=p.witness_offset,
+                    witness_append_ms=p.witness_append_ms,
+                )
+            self.state.refusals.pop(p.partition, None)
+
+    def _note_slice(self, slice_: int) -> None:
+        meta = self.state.meta
+        assert meta is not None
+        low = slice_ if meta.slice_low == 0 else min(meta.slice_low, slice_)
+        self.state.meta = replace(meta, slice_low=low, slice_high=max(meta.slice_high, slice_))
+
+    def _drop_slices(self) -> None:
+        meta = self.state.meta
+        assert meta is not None
+        if not meta.partitions or meta.slice_low == 0:
+            return
+        if meta.slice_low + NEIGHBOURS < meta.complete_through_ms // SLICE_MS:
+            self.state.ids.pop(meta.slice_low, None)
+            self.state.calls.pop(meta.slice_low, None)
+            self.state.meta = replace(meta, slice_low=meta.slice_low + 1)
+
+    def _stored(self, partition: int) -> PartitionMeta:
+        meta = self.state.meta
+        if meta is not None and partition < len(meta.partitions):
+            return meta.partitions[partition]
+        return _fresh()
+
+    def _set(self, partition: int, **changes: int | bytes) -> None:
+        meta = self.state.meta
+        assert meta is not None
+        parts = list(meta.partitions)
+        parts[partition] = replace(parts[partition], **changes)  # type: ignore[arg-type]
+        self.state.meta = replace(meta, partitions=tuple(parts))
+
+
+def _fresh() -> PartitionMeta:
+    return PartitionMeta(NO_POSITION, bytes(16), -1, 0, 0, 0, 0)

@@ -1,0 +1,123 @@
+"""Every event counts once, whatever happens between any two awaits: hundreds of seeded runs."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pytest
+
+from streams.batch import Batch, Part
+from streams.ports import Commit, Polled, Progress, Reply
+from streams.worker import Worker
+from tests.events import Mix, mixed
+from tests.simulation.store import Bugs
+from tests.simulation.world import NO_FAULTS, FakeLog, Faults, World
+
+SEEDS: Final = int(os.environ.get("ODOMETER_SEEDS", "150"))
+BUG_SEEDS_MAX: Final = 60
+"""A planted bug that survives so many runs would survive in the product."""
+MIX: Final = Mix(partitions=3, unreadable=True, step_ms=700)
+
+
+def world(seed: int, **changes: Any) -> World:
+    rng = random.Random(seed)
+    records = mixed(rng, 60, mix=MIX)
+    return World(rng, records, **{"faults": Faults(), **changes})
+
+
+def test_without_faults_every_event_is_counted() -> None:
+    for seed in range(10):
+        world(seed, faults=NO_FAULTS).run()
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_under_every_fault_every_event_is_counted_once(block: int) -> None:
+    for seed in range(block, SEEDS, 10):
+        try:
+            world(seed).run()
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+
+
+# -- planted bugs ----------------------------------------------------------------------------------
+
+
+class EndReadLate(Worker):
+    """Asks for the position at the commit, not in the step in which the records came."""
+
+    def _progress(self, partition: int, part: Part) -> Progress:
+        assert isinstance(self._log, FakeLog)
+        end = self._log.positions.get(partition, 0)
+        return super()._progress(partition, Part(part.start, end, part.records))
+
+
+class LettersAfterCommit(Worker):
+    """Buries the dead after the position has moved over them."""
+
+    async def _judge(self, batch: Batch) -> Any:
+        judged = await super()._judge(batch)
+        self.late_letters = judged.letters
+        return judged._replace(letters=())
+
+    async def _finish(self, commit: Commit, reply: Reply, events: int) -> None:
+        await super()._finish(commit, reply, events)
+        await self._log.bury(self.late_letters)
+
+
+class FreshnessOfTheFuture(Worker):
+    """Calls a partition complete through the present, not through the start of the pass."""
+
+    def _complete_ms(self, partition: int, position: int) -> int:
+        return self._clock.now_ms() if super()._complete_ms(partition, position) else 0
+
+
+class WrongSeek(FakeLog):
+    """Goes on where this member was, as if its own memory or the group's commit were the truth."""
+
+    def __init__(self, world: World, member: int) -> None:
+        super().__init__(world, member)
+        self.remembered: dict[int, int] = {}
+
+    async def poll(self, records_max: int, wait_ms: int) -> Polled:
+        polled = await super().poll(records_max, wait_ms)
+        self.remembered |= self.positions
+        return polled
+
+    def seek(self, positions: Mapping[int, int]) -> None:
+        super().seek({p: self.remembered.get(p, at) for p, at in positions.items()})
+
+
+class SwallowedListenerError(FakeLog):
+    """The listener fails now and then, and the consumer goes on as if it had not."""
+
+    def take_assignment(self, share: frozenset[int]) -> None:
+        if self.world.rng.random() < 0.3:
+            self.assigned = share
+            self.positions = dict.fromkeys(share, 0)
+            return
+        super().take_assignment(share)
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        pytest.param({"bugs": Bugs(position_before_counters=True)}, id="position before counters"),
+        pytest.param({"bugs": Bugs(no_fence=True)}, id="no fence"),
+        pytest.param({"bugs": Bugs(dedupe_outside_the_step=True)}, id="dedupe outside the step"),
+        pytest.param({"make_worker": EndReadLate}, id="end position read late"),
+        pytest.param({"make_worker": LettersAfterCommit}, id="letters after the commit"),
+        pytest.param({"make_worker": FreshnessOfTheFuture}, id="freshness of the future"),
+        pytest.param({"make_log": WrongSeek}, id="wrong seek after a rebalance"),
+        pytest.param({"make_log": SwallowedListenerError}, id="swallowed listener error"),
+    ],
+)
+def test_the_simulation_catches_a_planted_bug(planted: Mapping[str, Any]) -> None:
+    for seed in range(BUG_SEEDS_MAX):
+        try:
+            world(seed, **planted).run()
+        except AssertionError:
+            return
+    pytest.fail(f"{BUG_SEEDS_MAX} seeds did not catch it")
