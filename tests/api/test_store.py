@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import redis
 
 from api.agentlens import MEASURES
 from api.errors import CountersMissing
-from api.query import Question, assemble, plan
-from api.store import CONNECTIONS_MAX, Store
+from api.query import Plan, Question, assemble, plan
+from api.store import CONNECTIONS_MAX, READS_MAX, Reading, Store
 from deploy.servers import Server, free_port
 from deploy.valkey import url_of
 from schemas.errors import InvalidConfig, StoreCorrupt, StoreFull, StoreUnavailable
@@ -198,6 +199,26 @@ async def test_every_read_is_of_one_instant(redis_url: str, store: Store) -> Non
     await writer
     assert sizes == sorted(sizes)
     assert await calls_by_model(store) == dict.fromkeys(names, 1)
+
+
+class Restless(Store):
+    """A store that sees another history at each read."""
+
+    reads = 0
+
+    async def _read_once(self, known: Any, tenant: str, plans: Sequence[Plan]) -> Reading | None:
+        self.reads += 1
+        assert await super()._read_once(known, tenant, plans)
+        return None
+
+
+async def test_counters_that_never_hold_still_end_in_an_error(redis_url: str) -> None:
+    pack(calls("a")).write(redis_url)
+    store = Restless(redis_url, DIGEST)
+    with pytest.raises(StoreUnavailable, match="changed under each of 8 reads"):
+        await calls_by_model(store)
+    await store.close()
+    assert store.reads == READS_MAX == 8
 
 
 async def test_nobody_there_is_unavailable() -> None:
