@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -51,8 +52,7 @@ def main(lock_name: str) -> int:
     try:
         LOG.parent.mkdir(exist_ok=True)
         with (LOG.parent / "install.lock").open("w") as lock:
-            # Two first starts at once: the second waits, and then finds everything done.
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            _wait_for_turn(lock)
             if not _is_complete(lock_name):
                 _install(lock_name)
     except InstallFailed as error:
@@ -65,6 +65,15 @@ def main(lock_name: str) -> int:
         sys.stderr.write("Interrupted while installing; the next start begins it anew.\n")
         return 130
     return 0
+
+
+def _wait_for_turn(lock: IO[str]) -> None:
+    """Of two first starts at once the second waits, and then finds everything done."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        _say("Waiting for another start that installs")
+        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def _is_complete(lock_name: str) -> bool:
