@@ -151,7 +151,8 @@ def body_from(whole: list[Row], models: list[Row], buckets: list[Row]) -> LlmAna
 def freshness(meta: Meta, covered: Plan) -> dict[str, str]:
     """What an answer says of itself: how fresh, which instants, and what is missing from it."""
     complete_ms, history_ms = meta.complete_through_ms, meta.history_from_ms
-    refused = [str(number) for number, part in enumerate(meta.partitions) if part.refused]
+    refused = ["generation"] if meta.refused else []
+    refused += [str(number) for number, part in enumerate(meta.partitions) if part.refused]
     headers = {
         "odometer-complete-through": _iso_ms(complete_ms) if complete_ms else "unknown",
         "odometer-range-from": iso(covered.start_ms),

@@ -216,7 +216,9 @@ def simulate(
 
 
 @app.command()
-def status(kafka: Kafka = None, redis: Redis = None, as_json: AsJson = False) -> None:
+def status(
+    kafka: Kafka = None, redis: Redis = None, topic: Topic = None, as_json: AsJson = False
+) -> None:
     """Show how far the counters are: per partition, dead letters by reason, and what was refused.
 
     `position` is the next record that will be counted, `end` the next that will be written, `lag`
@@ -225,8 +227,8 @@ def status(kafka: Kafka = None, redis: Redis = None, as_json: AsJson = False) ->
     from deploy.report import render
     from streams.status import read_status
 
-    settings = read_settings(kafka=kafka, redis=redis)
-    found = asyncio.run(read_status(settings.kafka, settings.redis))
+    settings = read_settings(kafka=kafka, redis=redis, topic=topic)
+    found = asyncio.run(read_status(settings.kafka, settings.redis, settings.topic))
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
     else:

@@ -126,11 +126,11 @@ def _wait_for_fold(settings: Settings, show: Show) -> Iterator[None]:
 
 
 def _status(settings: Settings) -> Status:
-    return asyncio.run(read_status(settings.kafka, settings.redis))
+    return asyncio.run(read_status(settings.kafka, settings.redis, settings.topic))
 
 
 def _ends(status: Status) -> dict[int, int]:
-    return {each.partition: each.end for each in status.partitions}
+    return {each.partition: each.end or 0 for each in status.partitions}
 
 
 def _api_is_ready(port: int) -> bool:

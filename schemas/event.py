@@ -86,7 +86,7 @@ CostUsd = Annotated[
         {
             "anyOf": [
                 {"type": "number", "minimum": 0, "maximum": COST_NANO_USD_MAX // NANO_PER_USD},
-                {"type": "string", "pattern": r"^\d+(\.\d+)?([eE][+-]?\d+)?$"},
+                {"type": "string", "description": "The same as decimal text, exact."},
             ]
         }
     ),

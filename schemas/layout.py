@@ -133,7 +133,7 @@ def unpack_page(view: View, page: bytes) -> Rows:
 MAGIC: Final = b"ODO1"
 LIVE, RETIRED = 1, 2
 NO_POSITION: Final = -1
-_HEADER: Final = struct.Struct("<4sI16sIIqqqqqq16x")
+_HEADER: Final = struct.Struct("<4sI16sIIqqqqqqq8x")
 _PARTITION: Final = struct.Struct("<q16sqqqqq")
 HEADER_BYTES: Final = _HEADER.size  # 96
 PARTITION_BYTES: Final = _PARTITION.size  # 64
@@ -160,7 +160,8 @@ class PartitionMeta:
 @dataclass(frozen=True)
 class Meta:
     """The state of one generation. `history_from_ms` is 0 where nothing was ever lost; `names` is
-    how many series were ever named, so that readers know when their dictionaries are behind."""
+    how many series were ever named, so that readers know when their dictionaries are behind.
+    `refused` is 0, or the code of the reason why no worker counts on this generation."""
 
     state: int
     digest: bytes
@@ -170,6 +171,7 @@ class Meta:
     slice_high: int
     names: int
     created_ms: int
+    refused: int
     partitions: tuple[PartitionMeta, ...]
 
     @property
@@ -185,7 +187,7 @@ def unpack_meta(data: bytes) -> Meta:
     magic, state, digest, count, _cursor, *numbers = _HEADER.unpack_from(data)
     if magic != MAGIC or count * PARTITION_BYTES + HEADER_BYTES != len(data):
         raise StoreCorrupt("the meta record is not of this layout")
-    history_from_ms, commits, slice_low, slice_high, names, created_ms = numbers
+    history_from_ms, commits, slice_low, slice_high, names, created_ms, refused = numbers
     return Meta(
         state=state,
         digest=digest,
@@ -195,6 +197,7 @@ def unpack_meta(data: bytes) -> Meta:
         slice_high=slice_high,
         names=names,
         created_ms=created_ms,
+        refused=refused,
         partitions=tuple(
             PartitionMeta(*_PARTITION.unpack_from(data, HEADER_BYTES + index * PARTITION_BYTES))
             for index in range(count)

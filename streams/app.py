@@ -128,9 +128,14 @@ class _Boot(BootStrategy):
         return []
 
 
+class _App(faust.App):
+    def _create_directories(self) -> None:
+        """None: it keeps no tables, and the working directory may be read-only."""
+
+
 def build(settings: WorkerSettings) -> tuple[faust.App, OneForOneSupervisor]:
     """The App and the supervisor of its fold."""
-    app = faust.App(
+    app = _App(
         "odometer-worker",
         broker=f"kafka://{settings.kafka}",
         autodiscover=False,
@@ -138,7 +143,6 @@ def build(settings: WorkerSettings) -> tuple[faust.App, OneForOneSupervisor]:
         web_host="127.0.0.1",
         web_port=settings.health_port or 6066,
         worker_redirect_stdouts=False,
-        datadir=".odometer/faust",
     )
     app.boot_strategy = _Boot(app, enable_web=settings.health_port > 0)
     supervisor = OneForOneSupervisor(max_restarts=RESTARTS_MAX, over=RESTARTS_OVER_S)

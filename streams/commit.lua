@@ -8,7 +8,8 @@
 -- below. Sums of measures may not, so `add` watches for 2^53 and goes on in two 32-bit halves.
 -- An error inside a script is not rolled back, so each function checks everything, then writes.
 
-local HEADER = '<c4I4c16I4I4i8i8i8i8i8i8c16'
+local HEADER = '<c4I4c16I4I4i8i8i8i8i8i8i8c8'
+local PADDING = '\0\0\0\0\0\0\0\0'
 local HEADER_BYTES = 96
 local PARTITION = '<i8c16i8i8i8i8i8'
 local PARTITION_BYTES = 64
@@ -26,7 +27,8 @@ local function read_meta(key)
   local meta = {parts = {}}
   local magic
   magic, meta.state, meta.digest, meta.count, meta.cursor, meta.history_from, meta.commits,
-    meta.slice_low, meta.slice_high, meta.names, meta.created = struct.unpack(HEADER, data)
+    meta.slice_low, meta.slice_high, meta.names, meta.created, meta.refused =
+    struct.unpack(HEADER, data)
   if magic ~= MAGIC then return nil end
   for index = 1, meta.count do
     local position, commit, witness_offset, witness_append, complete, committed, refused =
@@ -43,7 +45,7 @@ end
 local function write_meta(key, meta)
   local out = {struct.pack(HEADER, MAGIC, meta.state, meta.digest, #meta.parts, meta.cursor,
     meta.history_from, meta.commits, meta.slice_low, meta.slice_high, meta.names, meta.created,
-    NO_COMMIT)}
+    meta.refused, PADDING)}
   for _, part in ipairs(meta.parts) do
     out[#out + 1] = struct.pack(PARTITION, part.position, part.commit, part.witness_offset,
       part.witness_append, part.complete, part.committed, part.refused)
@@ -364,6 +366,10 @@ local function commit(keys, args)
       redis.call('HDEL', prefix .. 'refusals', part[1])
     end
   end
+  if meta.refused ~= 0 then
+    meta.refused = 0
+    redis.call('HDEL', prefix .. 'refusals', 'generation')
+  end
   meta.commits = meta.commits + 1
   drop_slices(prefix, meta, control.slice_ms, control.id_buckets, control.call_buckets)
   write_meta(keys[1], meta)
@@ -380,7 +386,8 @@ local function open(keys, args)
       .. 'bring the whole store back from one copy, or remove all of its keys')
   end
   local meta = {state = LIVE, digest = args[1], cursor = 0, history_from = 0, commits = 0,
-    slice_low = 0, slice_high = 0, names = 0, created = tonumber(args[4]), parts = {}}
+    slice_low = 0, slice_high = 0, names = 0, created = tonumber(args[4]), refused = 0,
+    parts = {}}
   extend(meta, tonumber(args[3]), {})
   write_meta(keys[1], meta)
   redis.call('SETNX', keys[2], args[2])
@@ -397,8 +404,10 @@ local function refuse(keys, args)
   if part then
     if part.position ~= tonumber(args[4]) then return 0 end
     part.refused = tonumber(args[2])
-    write_meta(keys[1], meta)
+  else
+    meta.refused = tonumber(args[2])
   end
+  write_meta(keys[1], meta)
   redis.call('HSET', prefix_of(keys[1]) .. 'refusals', args[1], args[3])
   return 1
 end

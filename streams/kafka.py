@@ -192,20 +192,7 @@ class KafkaLog:
                 self._resumed[tp] = position
 
     async def bounds(self) -> Mapping[int, Bounds]:
-        described = await _within(ANSWER_S, self._describe(), "describe the topic")
-        tps = [TopicPartition(self._topic, partition) for partition in sorted(described)]
-        # The ends first: what is appended meanwhile lies after them.
-        ends = await _within(ANSWER_S, self._looker.end_offsets(tps), "say where the log ends")
-        starts = await _within(
-            ANSWER_S, self._looker.beginning_offsets(tps), "say where the log starts"
-        )
-        return {tp.partition: Bounds(starts[tp], ends[tp]) for tp in tps}
-
-    async def _describe(self) -> list[int]:
-        (topic,) = await self._admin.describe_topics([self._topic])
-        if topic["error_code"]:
-            raise kafka_errors.for_code(topic["error_code"])(self._topic)
-        return [partition["partition"] for partition in topic["partitions"]]
+        return await _bounds(self._topic, self._admin, self._looker)
 
     async def witness(self, partition: int, offset: int) -> Witness | None:
         tp = TopicPartition(self._topic, partition)
@@ -229,6 +216,50 @@ class KafkaLog:
                 _letter_record(self._topic, one) for one in letters[at : at + LETTERS_AT_ONCE]
             ]
             await _send(self._producer, self._dead_letter_topic, records)
+
+
+async def _bounds(
+    topic: str, admin: AIOKafkaAdminClient, looker: AIOKafkaConsumer
+) -> dict[int, Bounds]:
+    described = await _within(ANSWER_S, _describe(admin, topic), "describe the topic")
+    tps = [TopicPartition(topic, partition) for partition in sorted(described)]
+    # The ends first: what is appended meanwhile lies after them.
+    ends = await _within(ANSWER_S, looker.end_offsets(tps), "say where the log ends")
+    starts = await _within(ANSWER_S, looker.beginning_offsets(tps), "say where the log starts")
+    return {tp.partition: Bounds(starts[tp], ends[tp]) for tp in tps}
+
+
+async def _describe(admin: AIOKafkaAdminClient, name: str) -> list[int]:
+    (topic,) = await admin.describe_topics([name])
+    if topic["error_code"]:
+        raise kafka_errors.for_code(topic["error_code"])(name)
+    return [partition["partition"] for partition in topic["partitions"]]
+
+
+async def read_bounds(kafka: str, topic: str) -> dict[int, Bounds]:
+    """Each partition's first offset and end, once, over connections of its own."""
+    looker = _looker(kafka)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka, client_id="odometer-admin")
+    try:
+        for client in (looker, admin):
+            await _within(SEND_S, client.start(), "take a connection")
+        return await _bounds(topic, admin, looker)
+    finally:
+        await asyncio.gather(_closed(looker), _closed(admin))
+
+
+def _looker(kafka: str) -> AIOKafkaConsumer:
+    """A consumer beside the group, for the ends of the log: on a consumer that polls, asking for
+    them takes half a second."""
+    return AIOKafkaConsumer(
+        bootstrap_servers=kafka,
+        client_id="odometer-looker",
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        isolation_level="read_uncommitted",
+        metadata_max_age_ms=METADATA_AGE_MS,
+    )
 
 
 def _partition_of(error: BaseException) -> TopicPartition | None:
@@ -278,15 +309,7 @@ async def open_log(
         fetch_max_wait_ms=100,
         check_crcs=True,
     )
-    looker = AIOKafkaConsumer(
-        bootstrap_servers=kafka,
-        client_id="odometer-looker",
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        isolation_level="read_uncommitted",
-        metadata_max_age_ms=METADATA_AGE_MS,
-    )
+    looker = _looker(kafka)
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka, client_id="odometer-admin")
     producer = _producer(kafka, "odometer-dead-letters")
     log = KafkaLog(topic, dead_letter_topic, consumer, looker, admin, producer)

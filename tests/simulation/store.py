@@ -75,7 +75,7 @@ class FakeStore:
         await self._turn("store request")
         if self.state.meta is None:
             parts = tuple(_fresh() for _ in range(count))
-            self.state.meta = Meta(LIVE, digest, 0, 0, 0, 0, 0, now_ms, parts)
+            self.state.meta = Meta(LIVE, digest, 0, 0, 0, 0, 0, now_ms, 0, parts)
         await self._turn("store reply")
 
     async def meta(self) -> Meta | None:
@@ -121,6 +121,8 @@ class FakeStore:
                 if meta.partitions[partition].position != position:
                     return
                 self._set(partition, refused=int(why))
+            else:
+                self.state.meta = replace(meta, refused=int(why))
             self.state.refusals[partition] = detail
         await self._turn("store reply")
 
@@ -178,7 +180,8 @@ class FakeStore:
         delta = commit.delta
         for view, tier, packed in delta.pages:
             for entry in packed.tolist():
-                slot, chunk, bucket, values = entry
+                slot, chunk, bucket, amounts = entry
+                values = amounts.tolist()
                 _, tenant, name = delta.series[slot]
                 start_ms = (chunk * tier.chunk_buckets + bucket) * tier.bucket_ms
                 cell = (
@@ -215,7 +218,7 @@ class FakeStore:
         self._drop_slices()
         assert state.meta is not None
         names = len(state.series) + len({tenant for _, tenant, _ in state.series})
-        state.meta = replace(state.meta, commits=state.meta.commits + 1, names=names)
+        state.meta = replace(state.meta, commits=state.meta.commits + 1, names=names, refused=0)
 
     def _move(self, commit: Commit) -> None:
         meta = self.state.meta

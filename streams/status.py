@@ -1,0 +1,111 @@
+"""How far the fold is: per partition, complete_through, dead letters, refusals. For `odometer status`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.errors import LogUnavailable
+from schemas.layout import NO_POSITION, Meta
+from schemas.views import generation_digest
+from streams.kafka import read_bounds
+from streams.ports import Bounds
+from streams.store import RedisStore
+
+
+class PartitionStatus(BaseModel):
+    """`position`: the next offset to count, None where nothing is counted yet. `end` and `lag` are
+    None where Kafka does not answer. Times are ms since 1970."""
+
+    model_config = ConfigDict(frozen=True)
+
+    partition: int
+    position: int | None
+    end: int | None
+    lag: int | None
+    last_commit_ms: int | None
+    complete_through_ms: int | None
+    refused: str | None
+
+
+class Status(BaseModel):
+    """`problems` are sentences about the whole: a server that is away, a generation that is not
+    counted on. `complete_through_ms` is the smallest of all partitions."""
+
+    model_config = ConfigDict(frozen=True)
+
+    complete_through_ms: int | None
+    history_from_ms: int | None
+    lag: int | None
+    commits: int
+    series: int
+    partitions: list[PartitionStatus]
+    dead_letters: dict[str, int]
+    duplicates: int
+    unknown_fields: dict[str, int]
+    problems: list[str]
+
+
+async def read_status(kafka: str, redis_url: str, topic: str = "usage.events") -> Status:
+    """Reads both servers once. Raises StoreError where Redis does not answer: there is no status
+    without it; Kafka's silence is one of the problems told."""
+    async with RedisStore(redis_url) as store:
+        meta = await store.meta()
+        tallies = await store.tallies()
+        refusals = await store.refusals()
+    problems = [said["detail"] for field, said in refusals.items() if field == "generation"]
+    try:
+        bounds = await read_bounds(kafka, topic)
+    except LogUnavailable as away:
+        bounds = {}
+        problems.append(str(away))
+    if meta is None:
+        problems.append("nothing is counted yet: start a worker")
+    elif meta.digest != generation_digest(topic):
+        problems.append("the counters are of another version, or of another topic")
+    details = {field: said["detail"] for field, said in refusals.items()}
+    partitions = _partitions(meta, bounds, details)
+    lags = [one.lag for one in partitions if one.lag is not None]
+    return Status(
+        complete_through_ms=meta.complete_through_ms or None if meta else None,
+        history_from_ms=meta.history_from_ms or None if meta else None,
+        lag=sum(lags) if lags else None,
+        commits=meta.commits if meta else 0,
+        series=meta.names if meta else 0,
+        partitions=partitions,
+        dead_letters=_named(tallies, "dead:"),
+        duplicates=tallies.get("duplicate", 0),
+        unknown_fields=_named(tallies, "unknown:"),
+        problems=problems,
+    )
+
+
+def _partitions(
+    meta: Meta | None, bounds: Mapping[int, Bounds], details: Mapping[str, str]
+) -> list[PartitionStatus]:
+    stored = dict(enumerate(meta.partitions)) if meta else {}
+    found = []
+    for partition in sorted({*stored, *bounds}):
+        one, log = stored.get(partition), bounds.get(partition)
+        position = None if one is None or one.position == NO_POSITION else one.position
+        found.append(
+            PartitionStatus(
+                partition=partition,
+                position=position,
+                end=log.end if log else None,
+                lag=max(0, log.end - max(position or 0, log.start)) if log else None,
+                last_commit_ms=one.committed_ms or None if one else None,
+                complete_through_ms=one.complete_ms or None if one else None,
+                refused=details.get(str(partition)),
+            )
+        )
+    return found
+
+
+def _named(tallies: Mapping[str, int], head: str) -> dict[str, int]:
+    return {
+        name.removeprefix(head): count
+        for name, count in sorted(tallies.items())
+        if name.startswith(head)
+    }

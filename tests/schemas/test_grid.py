@@ -1,0 +1,86 @@
+"""The one rule of bounds: monotone, so that adjacent ranges add up, and exactly covered."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.grid import (
+    DAY,
+    MINUTE,
+    QUARTER,
+    SLACK_MS,
+    TIERS,
+    boundary,
+    cover,
+    finest_written,
+    kept_from,
+)
+from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
+
+NOWS = st.integers(1_770_544_800_000, 1_770_544_800_000 + 3 * DAY_MS)
+AGES = st.one_of(
+    st.integers(-2 * HOUR_MS, 3 * HOUR_MS),
+    st.integers(46 * HOUR_MS, 50 * HOUR_MS),
+    st.integers(89 * DAY_MS, 92 * DAY_MS),
+    st.integers(0, 3 * 365 * DAY_MS),
+)
+STEPS = st.sampled_from([MINUTE_MS, 15 * MINUTE_MS, HOUR_MS, DAY_MS, 7 * DAY_MS])
+
+
+@given(NOWS, AGES, AGES)
+def test_bounds_keep_their_order(now_ms: int, one: int, other: int) -> None:
+    first, second = sorted((now_ms - one, now_ms - other))
+    assert boundary(first, now_ms) <= boundary(second, now_ms)
+
+
+@given(NOWS, AGES)
+def test_a_bound_goes_up_by_less_than_a_bucket_of_its_age(now_ms: int, age: int) -> None:
+    at_ms = now_ms - age
+    assert 0 <= boundary(at_ms, now_ms) - at_ms < DAY_MS
+    if age < MINUTE.kept_ms - HOUR_MS:
+        assert boundary(at_ms, now_ms) - at_ms < MINUTE_MS
+    elif age < QUARTER.kept_ms - DAY_MS:
+        assert boundary(at_ms, now_ms) - at_ms < 15 * MINUTE_MS
+
+
+@given(NOWS, AGES)
+def test_a_bound_is_its_own_bound(now_ms: int, age: int) -> None:
+    bound = boundary(now_ms - age, now_ms)
+    assert boundary(bound, now_ms) == bound
+
+
+@given(NOWS, AGES, AGES, STEPS)
+def test_a_cover_is_gapless_and_made_of_kept_buckets(
+    now_ms: int, one: int, other: int, step_ms: int
+) -> None:
+    start, end = sorted((boundary(now_ms - one, now_ms), boundary(now_ms - other, now_ms)))
+    spans = cover(start, end, now_ms, step_ms)
+    at = start
+    for span in spans:
+        assert span.start_ms == at
+        assert span.start_ms < span.end_ms
+        assert span.start_ms % span.tier.bucket_ms == 0
+        assert span.end_ms % span.tier.bucket_ms == 0
+        finest = next(t for t in TIERS if span.start_ms >= _kept_from(t.id, now_ms))
+        assert span.tier.id >= finest.id
+        assert span.tier.bucket_ms <= max(step_ms, finest.bucket_ms)
+        at = span.end_ms
+    assert at == end
+    assert len(spans) <= 2 * len(TIERS)
+
+
+def _kept_from(tier_id: int, now_ms: int) -> int:
+    if tier_id == DAY.id:
+        return 0
+    return kept_from(TIERS[tier_id], TIERS[tier_id + 1], now_ms)
+
+
+@given(NOWS, AGES)
+def test_what_may_be_read_was_written(now_ms: int, age: int) -> None:
+    """Whatever tier a question at `now` may read an instant in, an event of that instant was
+    written to it, though the broker's clock was ahead by the slack."""
+    at_ms = now_ms - age
+    for tier in TIERS[:-1]:
+        if at_ms >= _kept_from(tier.id, now_ms):
+            assert finest_written(now_ms + SLACK_MS - at_ms) <= tier.id

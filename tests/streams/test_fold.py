@@ -1,0 +1,136 @@
+"""The fold against the oracle: equal for any log in any batches, and additive."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.errors import InvalidEvent
+from schemas.layout import series_values
+from schemas.measures import COST_NANO_USD, EVENTS
+from schemas.views import VIEWS
+from streams.decode import Decoded, decode_many
+from streams.fold import Delta, Held, columns, fold
+from tests.events import Mix, Record, logs, mixed
+from tests.oracle import expected
+from tests.simulation.world import Polled1
+
+Cell = tuple[str, str, str, tuple[str, ...], int]
+Sums = dict[Cell, tuple[int, ...]]
+
+
+def as_polled(records: Iterable[Record]) -> list[Polled1]:
+    return [Polled1(r.offset, r.append_ms, r.value, r.headers) for r in records]
+
+
+def folded(batches: Sequence[Sequence[Record]]) -> Sums:
+    """The sums of all batches, with what the store would remember carried from one to the next."""
+    sums: Counter[tuple[Cell, int]] = Counter()
+    remembered: set[int] = set()
+    held: dict[int, Held | None] = {}
+    for batch in batches:
+        records = as_polled(batch)
+        results = zip(records, decode_many(records), strict=True)
+        good = [(one, r.timestamp) for r, one in results if isinstance(one, Decoded)]
+        rows = columns([one for one, _ in good], [at for _, at in good])
+        rows = rows.without(np.array(sorted(remembered), np.uint64))
+        remembered |= set(rows.digests.tolist())
+        if not len(rows):
+            continue
+        delta = fold(rows, {digest: held.get(digest) for digest, _ in rows.call_digests})
+        held |= {update.digest: update.new for update in delta.calls}
+        add_up(sums, delta)
+    return rows_of(sums)
+
+
+def add_up(sums: Counter[tuple[Cell, int]], delta: Delta) -> None:
+    for view, tier, packed in delta.pages:
+        for slot, chunk, bucket, values in packed.tolist():
+            _, tenant, name = delta.series[slot]
+            start_ms = (chunk * tier.chunk_buckets + bucket) * tier.bucket_ms
+            cell = (view.name, tier.name, delta.tenants[tenant], series_values(name), start_ms)
+            for index, value in enumerate(values.tolist()):
+                sums[cell, index] += value
+
+
+def rows_of(sums: Mapping[tuple[Cell, int], int]) -> Sums:
+    sizes = {view.name: len(view.measures) for view in VIEWS}
+    cells = {cell for cell, _ in sums}
+    rows = {cell: tuple(sums[cell, i] for i in range(sizes[cell[0]])) for cell in cells}
+    return {cell: values for cell, values in rows.items() if any(values)}
+
+
+def cut(records: Sequence[Record], rng: random.Random) -> list[Sequence[Record]]:
+    """Batches of random sizes."""
+    batches, at = [], 0
+    while at < len(records):
+        size = rng.randint(1, 40)
+        batches.append(records[at : at + size])
+        at += size
+    return batches
+
+
+@settings(max_examples=60)
+@given(logs(n_max=30), st.randoms(use_true_random=False))
+def test_any_log_in_any_batches_is_what_the_oracle_counts(
+    records: list[Record], rng: random.Random
+) -> None:
+    assert folded(cut(records, rng)) == expected(records).counters
+
+
+def test_long_logs_are_what_the_oracle_counts() -> None:
+    for seed in range(6):
+        rng = random.Random(seed)
+        records = mixed(rng, 500, mix=Mix(unreadable=False))
+        assert folded(cut(records, rng)) == expected(records).counters
+        assert folded([records]) == expected(records).counters
+
+
+@settings(max_examples=40)
+@given(logs(n_max=25), st.integers(0, 25))
+def test_a_fold_of_two_batches_is_the_fold_of_both(records: list[Record], at: int) -> None:
+    assert folded([records[:at], records[at:]]) == folded([records])
+
+
+@settings(max_examples=40)
+@given(logs(n_max=25, mix=Mix(resent_percent=0)), st.randoms(use_true_random=False))
+def test_sums_of_usage_do_not_depend_on_the_order(
+    records: list[Record], rng: random.Random
+) -> None:
+    """(Bookings do: a call is booked at its first event in log order.)"""
+    shuffled = list(records)
+    rng.shuffle(shuffled)
+    assert usage_of(folded([shuffled])) == usage_of(folded([records]))
+
+
+def usage_of(sums: Sums) -> Sums:
+    return {cell: values[:8] for cell, values in sums.items() if any(values[:8])}
+
+
+@settings(max_examples=40)
+@given(logs(n_max=25))
+def test_every_view_and_tier_adds_up_to_the_same(records: list[Record]) -> None:
+    sums = folded([records])
+    for measure in (EVENTS, COST_NANO_USD):
+        totals: Counter[str] = Counter()
+        for (view_name, tier_name, *_), values in sums.items():
+            view = next(view for view in VIEWS if view.name == view_name)
+            if tier_name == "1d":
+                totals[view_name] += values[view.measures.index(measure)]
+        assert len(set(totals.values())) <= 1, totals
+
+
+def test_the_dead_letters_are_those_of_the_oracle_with_its_reasons() -> None:
+    rng = random.Random(3)
+    records = mixed(rng, 300, mix=Mix(invalid_percent=50))
+    results = decode_many(as_polled(records))
+    letters = expected(records).letters
+    assert letters
+    assert [r.reason if isinstance(r, InvalidEvent) else None for r in results] == [
+        letters.get((record.partition, record.offset)) for record in records
+    ]
