@@ -154,6 +154,7 @@ def pack_meta(
         0,
         names,
         created_ms,
+        0,
     )
     return header + b"".join(
         layout._PARTITION.pack(10, bytes(16), 9, complete, complete, complete, code)
