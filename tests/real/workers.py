@@ -1,0 +1,93 @@
+"""Worker processes as an operator has them: started, killed, paused, asked for their health."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from deploy.servers import free_port, plain_environment
+from streams.settings import WorkerSettings
+
+# The command line's own worker, with settings that it has no options for (batch policy, timing).
+_MAIN: Final = """
+import os, sys
+from streams.app import run_worker
+from streams.settings import WorkerSettings
+sys.exit(run_worker(WorkerSettings.model_validate_json(os.environ["WORKER_SETTINGS"])))
+"""
+HEALTH_ANSWER_S: Final = 2.0
+LOG_CHARS_SHOWN: Final = 6000
+END_S: Final = 10.0
+"""What `run_worker` promises after SIGTERM, whatever its servers do."""
+
+
+@dataclass
+class WorkerProcess:
+    """One process; whatever became of it, `discard` ends it."""
+
+    settings: WorkerSettings
+    log: Path
+    process: subprocess.Popen[bytes] = field(repr=False)
+
+    def kill(self) -> None:
+        """SIGKILL, and gone when this returns."""
+        self.process.kill()
+        self.process.wait(END_S)
+
+    def pause(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def terminate(self, within_s: float = END_S) -> int:
+        """SIGTERM; the exit code, or an error where the process outlives its promise."""
+        self.process.terminate()
+        return self.process.wait(within_s)
+
+    def has_failed(self) -> bool:
+        """Whether it has ended by itself, and not as told."""
+        return self.process.poll() not in {None, 0, -signal.SIGKILL}
+
+    def discard(self) -> None:
+        if self.process.poll() is None:
+            self.kill()
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")[-LOG_CHARS_SHOWN:]
+
+    async def health(self) -> dict[str, Any]:
+        """The page's answer with its `status`, or {} while the process does not answer."""
+        url = f"http://127.0.0.1:{self.settings.health_port}/health/"
+        async with httpx.AsyncClient(timeout=HEALTH_ANSWER_S) as client:
+            try:
+                response = await client.get(url)
+            except httpx.TransportError:
+                return {}
+        return {**response.json(), "status": response.status_code}
+
+
+def start_worker(settings: WorkerSettings, directory: Path, number: int) -> WorkerProcess:
+    """Starts a process with a health page on a free port; its output is kept in `directory`."""
+    settings = settings.model_copy(update={"health_port": free_port()})
+    log = directory / f"worker-{number}.log"
+    environment = {
+        **plain_environment(),
+        "WORKER_SETTINGS": settings.model_dump_json(),
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _MAIN],
+            cwd=directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    return WorkerProcess(settings, log, process)
