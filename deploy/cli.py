@@ -6,6 +6,7 @@ Commands import what they run inside themselves, so that `--help` and completion
 
 import asyncio
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -233,6 +234,45 @@ def status(
         typer.echo(found.model_dump_json(indent=2))
     else:
         Console().print(render(found))
+
+
+@app.command()
+def accept(
+    kafka: Kafka = None,
+    redis: Redis = None,
+    topic: Topic = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do it. Without, only say what would be done.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let counting go on where a worker refuses to: records are gone, or the topic is another one.
+
+    `odometer status` says which partitions are refused and why. First try to bring back what is
+    missing: the store's data, or the log's. Accepting goes on at the log's first record; what is
+    counted stays, and every answer says from when its history is whole.
+    """
+    from streams.accept import accept_losses
+
+    settings = read_settings(kafka=kafka, redis=redis, topic=topic)
+    found = asyncio.run(
+        accept_losses(
+            settings.kafka,
+            settings.redis,
+            settings.topic,
+            lambda: time.time_ns() // 1_000_000,
+            dry_run=not yes,
+        )
+    )
+    if as_json:
+        print_json([one.model_dump() for one in found])
+        return
+    for one in found:
+        typer.echo(one.sentence() if yes else f"would do: {one.sentence()}")
+    if not found:
+        typer.echo("no partition is refused")
+    elif not yes:
+        typer.echo("Nothing was changed: add --yes to do it.")
 
 
 @keys.command("create")

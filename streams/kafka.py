@@ -22,6 +22,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.consumer.fetcher import PartitionRecords
 
 from schemas.errors import ConsumerBroken, InvalidConfig, LogUnavailable
 from streams.decode import Record, Unreadable
@@ -159,10 +160,12 @@ class KafkaLog:
 
     async def _step_over(self, error: Exception, records_max: int) -> PartitionBatch:
         """The records before the one that cannot be read, and that one as Unreadable."""
-        tp = _partition_of(error)
+        tp, _ = _place_of(error)
         if tp not in self._resumed:
             raise ConsumerBroken(f"the consumer raised {error!r}") from error
-        self._consumer.seek(tp, self._resumed[tp])
+        # What the same call had taken from other partitions is lost with it: all are read again.
+        for resumed, position in self._resumed.items():
+            self._consumer.seek(resumed, position)
         records: list[Record] = []
         while len(records) < records_max:
             try:
@@ -171,9 +174,11 @@ class KafkaLog:
             except TimeoutError:
                 break
             except _RECORD_ERRORS as again:
-                at = await self._consumer.position(tp)
-                if isinstance(again, kafka_errors.RecordTooLargeError):
-                    at -= 1  # aiokafka has stepped over it by itself
+                _, at = _place_of(again)
+                if at is None:
+                    at = await self._consumer.position(tp)
+                    if isinstance(again, kafka_errors.RecordTooLargeError):
+                        at -= 1  # aiokafka has stepped over it by itself
                 appended_ms = records[-1].timestamp if records else 0
                 records.append(Unreadable(at, appended_ms, f"the client cannot read it: {again}"))
                 self._consumer.seek(tp, at + 1)
@@ -195,20 +200,7 @@ class KafkaLog:
         return await _bounds(self._topic, self._admin, self._looker)
 
     async def witness(self, partition: int, offset: int) -> Witness | None:
-        tp = TopicPartition(self._topic, partition)
-        self._looker.assign([tp])
-        self._looker.seek(tp, offset)
-        try:
-            found = await _within(
-                ANSWER_S,
-                self._looker.getmany(tp, timeout_ms=int(ANSWER_S * 500), max_records=1),
-                "hand over the witness",
-            )
-        except _RECORD_ERRORS:
-            return None
-        finally:
-            self._looker.unsubscribe()
-        return next((Witness(r.offset, r.timestamp) for r in found.get(tp, ())), None)
+        return await _witness(self._looker, TopicPartition(self._topic, partition), offset)
 
     async def bury(self, letters: Sequence[Letter]) -> None:
         for at in range(0, len(letters), LETTERS_AT_ONCE):
@@ -248,6 +240,32 @@ async def read_bounds(kafka: str, topic: str) -> dict[int, Bounds]:
         await asyncio.gather(_closed(looker), _closed(admin))
 
 
+async def _witness(looker: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> Witness | None:
+    looker.assign([tp])
+    looker.seek(tp, offset)
+    try:
+        found = await _within(
+            ANSWER_S,
+            looker.getmany(tp, timeout_ms=int(ANSWER_S * 500), max_records=1),
+            "hand over the witness",
+        )
+    except _RECORD_ERRORS:
+        return None
+    finally:
+        looker.unsubscribe()
+    return next((Witness(r.offset, r.timestamp) for r in found.get(tp, ())), None)
+
+
+async def read_witness(kafka: str, topic: str, partition: int, offset: int) -> Witness | None:
+    """The first record from an offset on, once, over a connection of its own."""
+    looker = _looker(kafka)
+    try:
+        await _within(SEND_S, looker.start(), "take a connection")
+        return await _witness(looker, TopicPartition(topic, partition), offset)
+    finally:
+        await _closed(looker)
+
+
 def _looker(kafka: str) -> AIOKafkaConsumer:
     """A consumer beside the group, for the ends of the log: on a consumer that polls, asking for
     them takes half a second."""
@@ -262,15 +280,21 @@ def _looker(kafka: str) -> AIOKafkaConsumer:
     )
 
 
-def _partition_of(error: BaseException) -> TopicPartition | None:
-    """Whose record `getmany` could not read: aiokafka does not say, but its frames do."""
+def _place_of(error: BaseException) -> tuple[TopicPartition | None, int | None]:
+    """Which record `getmany` could not read: aiokafka does not say, but its frames do.
+
+    The offset is not `position()`, which may stand before aborted records and markers; None where
+    the error came before any record."""
+    tp, offset = None, None
     trace = error.__traceback__
     while trace is not None:
-        tp = trace.tb_frame.f_locals.get("tp")
-        if isinstance(tp, TopicPartition):
-            return tp
+        names = trace.tb_frame.f_locals
+        if isinstance(names.get("tp"), TopicPartition):
+            tp = names["tp"]
+        if isinstance(names.get("self"), PartitionRecords):
+            offset = names["self"].next_fetch_offset
         trace = trace.tb_next
-    return None
+    return tp, offset
 
 
 def _letter_record(

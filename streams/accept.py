@@ -1,0 +1,65 @@
+"""An operator's word that counting goes on though records are gone. For `odometer accept`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.units import iso
+from streams.kafka import read_bounds, read_witness
+from streams.ports import Refusal
+from streams.store import RedisStore
+
+
+class Accepted(BaseModel):
+    """A partition that was refused, from where it is counted on, and from when its history is
+    whole (ms since 1970). `done` is False where the position moved meanwhile."""
+
+    model_config = ConfigDict(frozen=True)
+
+    partition: int
+    reason: str
+    position_before: int
+    position: int
+    history_from_ms: int
+    done: bool
+
+    def sentence(self) -> str:
+        if not self.done:
+            return f"partition {self.partition}: it has moved meanwhile, nothing was changed"
+        return (
+            f"partition {self.partition}: was refused ({self.reason}), is counted on from offset "
+            f"{self.position}; answers say that history is whole from {iso(self.history_from_ms)}"
+        )
+
+
+async def accept_losses(
+    kafka: str, redis_url: str, topic: str, now_ms: Callable[[], int], *, dry_run: bool
+) -> list[Accepted]:
+    """Of every refused partition, goes on at the log's first record. What is counted stays.
+
+    Raises StoreError and LogUnavailable; nothing is changed then, or only the partitions before.
+    """
+    bounds = await read_bounds(kafka, topic)
+    accepted = []
+    async with RedisStore(redis_url) as store:
+        meta = await store.meta()
+        for partition, stored in enumerate(meta.partitions if meta else ()):
+            if not stored.refused or partition not in bounds:
+                continue
+            start = bounds[partition].start
+            first = await read_witness(kafka, topic, partition, start)
+            history_from_ms = first.append_ms if first else now_ms()
+            done = dry_run or await store.accept(partition, stored.position, start, history_from_ms)
+            accepted.append(
+                Accepted(
+                    partition=partition,
+                    reason=Refusal(stored.refused).name.lower(),
+                    position_before=stored.position,
+                    position=start,
+                    history_from_ms=history_from_ms,
+                    done=done,
+                )
+            )
+    return accepted
