@@ -5,15 +5,15 @@ Its traps (design: "Known traps"), all seen on Kafka 4.3 with aiokafka 0.14:
   new and puts it at 0 without awaiting; the worker seeks where the store says, then resumes.
 - An exception in a listener is logged and swallowed: it is kept here and raised by the next poll.
 - A batch's end is `position()`, taken in the same step in which `getmany` returns.
-- A record that the client cannot read makes `getmany` raise for ever at its offset, and withhold
-  the good ones fetched with it: they are read one by one up to it, and it is stepped over.
+- A record that the client cannot read makes `getmany` raise for ever at its offset, drop what the
+  same call took from other partitions, and withhold the good ones of its batch: all positions go
+  back, those before it are read one by one, and `streams.salvage` gives those behind it.
 - Everything that waits for a broker has a deadline of ours.
 """
 
 from __future__ import annotations
 
 import asyncio
-import struct
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
@@ -27,6 +27,7 @@ from aiokafka.consumer.fetcher import PartitionRecords
 from schemas.errors import ConsumerBroken, InvalidConfig, LogUnavailable
 from streams.decode import Record, Unreadable
 from streams.ports import Bounds, Letter, PartitionBatch, Polled, Witness
+from streams.salvage import RECORD_ERRORS, keep_bytes, records_of
 
 ANSWER_S: Final = 5.0
 """A broker answers in milliseconds; after a restart it takes some seconds to lead again."""
@@ -41,16 +42,6 @@ METADATA_AGE_MS: Final = 10_000
 """How soon a consumer notices new partitions."""
 PARTITION_FETCH_BYTES: Final = 1 << 20
 LETTERS_AT_ONCE: Final = 1000
-_RECORD_ERRORS: Final = (
-    kafka_errors.CorruptRecordException,
-    kafka_errors.RecordTooLargeError,
-    kafka_errors.UnsupportedCodecError,
-    ValueError,  # a header key that is no UTF-8, a length that cannot be
-    IndexError,
-    struct.error,
-)
-"""What `getmany` raises about a record or a batch of records, not about the connection."""
-
 T = TypeVar("T")
 
 
@@ -128,7 +119,7 @@ class KafkaLog:
                 found = await self._consumer.getmany(timeout_ms=wait_ms, max_records=records_max)
         except TimeoutError:
             found = {}
-        except _RECORD_ERRORS as error:
+        except RECORD_ERRORS as error:
             return self._polled([await self._step_over(error, records_max)])
         except (kafka_errors.OffsetOutOfRangeError, kafka_errors.NoOffsetForPartitionError):
             self.take_assignment(self._assigned)  # the worker looks at the log's bounds anew
@@ -159,7 +150,7 @@ class KafkaLog:
         return PartitionBatch(tp.partition, end, records)
 
     async def _step_over(self, error: Exception, records_max: int) -> PartitionBatch:
-        """The records before the one that cannot be read, and that one as Unreadable."""
+        """The records up to the end of the batch that aiokafka cannot read."""
         tp, _ = _place_of(error)
         if tp not in self._resumed:
             raise ConsumerBroken(f"the consumer raised {error!r}") from error
@@ -173,20 +164,27 @@ class KafkaLog:
                     one = await self._consumer.getmany(tp, timeout_ms=1000, max_records=1)
             except TimeoutError:
                 break
-            except _RECORD_ERRORS as again:
-                _, at = _place_of(again)
-                if at is None:
-                    at = await self._consumer.position(tp)
-                    if isinstance(again, kafka_errors.RecordTooLargeError):
-                        at -= 1  # aiokafka has stepped over it by itself
-                appended_ms = records[-1].timestamp if records else 0
-                records.append(Unreadable(at, appended_ms, f"the client cannot read it: {again}"))
-                self._consumer.seek(tp, at + 1)
+            except RECORD_ERRORS as again:
+                found, end = await self._salvaged(tp, again)
+                records.extend(found)
+                self._consumer.seek(tp, end)
                 break
             if tp not in one:
                 break
             records.extend(one[tp])
         return await self._batch(tp, records)
+
+    async def _salvaged(self, tp: TopicPartition, error: Exception) -> tuple[Sequence[Record], int]:
+        """What can be had of the batch, or its first record as Unreadable; the position after."""
+        _, failed = _place_of(error)
+        salvaged = None if failed is None else records_of(failed)
+        if salvaged is not None:
+            return salvaged
+        # `position` may stand before aborted records and markers, `next_fetch_offset` does not.
+        at = await self._consumer.position(tp) if failed is None else failed.next_fetch_offset
+        if isinstance(error, kafka_errors.RecordTooLargeError):
+            at -= 1  # aiokafka has stepped over it by itself
+        return [Unreadable(at, 0, f"the client cannot read it: {error}")], at + 1
 
     def seek(self, positions: Mapping[int, int]) -> None:
         for partition, position in positions.items():
@@ -249,7 +247,7 @@ async def _witness(looker: AIOKafkaConsumer, tp: TopicPartition, offset: int) ->
             looker.getmany(tp, timeout_ms=int(ANSWER_S * 500), max_records=1),
             "hand over the witness",
         )
-    except _RECORD_ERRORS:
+    except RECORD_ERRORS:
         return None
     finally:
         looker.unsubscribe()
@@ -280,21 +278,18 @@ def _looker(kafka: str) -> AIOKafkaConsumer:
     )
 
 
-def _place_of(error: BaseException) -> tuple[TopicPartition | None, int | None]:
-    """Which record `getmany` could not read: aiokafka does not say, but its frames do.
-
-    The offset is not `position()`, which may stand before aborted records and markers; None where
-    the error came before any record."""
-    tp, offset = None, None
+def _place_of(error: BaseException) -> tuple[TopicPartition | None, PartitionRecords | None]:
+    """Where `getmany` failed: aiokafka does not say, but its frames do."""
+    tp, failed = None, None
     trace = error.__traceback__
     while trace is not None:
         names = trace.tb_frame.f_locals
         if isinstance(names.get("tp"), TopicPartition):
             tp = names["tp"]
         if isinstance(names.get("self"), PartitionRecords):
-            offset = names["self"].next_fetch_offset
+            failed = names["self"]
         trace = trace.tb_next
-    return tp, offset
+    return tp, failed
 
 
 def _letter_record(
@@ -319,6 +314,7 @@ async def open_log(
     kafka: str, topic: str, dead_letter_topic: str, group: str
 ) -> AsyncIterator[KafkaLog]:
     """Joins the group. Raises LogUnavailable where no broker answers in time."""
+    keep_bytes()
     consumer = AIOKafkaConsumer(
         bootstrap_servers=kafka,
         client_id="odometer-worker",
