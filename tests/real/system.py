@@ -123,10 +123,12 @@ class System:
 
     # -- the judgement -----------------------------------------------------------------------------
 
-    async def judge(self, records: Sequence[Record] | None = None) -> Expected:
-        """That counters, tallies and dead letters are what the oracle makes of the log."""
-        if records is None:
-            records = await read_log(self.settings.kafka, self.topic)
+    async def judge(
+        self, before: Sequence[Record] = (), unreadable: Sequence[Sequence[Record]] = ()
+    ) -> Expected:
+        """That counters, tallies and dead letters are what the oracle makes of the log; `before`
+        are records that were counted and are there no longer."""
+        records = [*before, *await read_log(self.settings.kafka, self.topic, unreadable)]
         want = expected(records)
         got = read_counters(self.settings.redis)
         wrong = {c: (got.get(c), want.counters.get(c)) for c in got.keys() | want.counters.keys()}

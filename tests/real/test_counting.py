@@ -124,29 +124,40 @@ async def test_an_open_transaction_holds_complete_through_back_until_it_is_commi
 
 
 async def test_a_record_that_the_client_cannot_read_is_buried_alone(system: System) -> None:
-    system.worker()
+    """First, in the middle and last of a batch, among good ones of all partitions."""
     async with system.load() as load:
-        await load.send(events("before", 100))
-        offsets = [
+        await load.send(events("before", 400))
+        batches = [
             await send_with_unreadable(
                 load.producer, system.topic, 0, events(f"around-{broken}", 30), broken
             )
             for broken in (0, 13, 29)
         ]
-        await load.send(events("after", 100))
+        await load.send(events("after", 400))
+        system.worker()
+        await system.counted(890)
+        batches.append(
+            await send_with_unreadable(load.producer, system.topic, 0, events("live", 30), 7)
+        )
+        await load.send(events("at last", 100))
     await system.caught_up()
     await system.complete()
-    want = await system.judge()
-    assert want.letters == dict.fromkeys([(0, offset) for offset in offsets], "unreadable")
-    assert want.accepted == 200 + 3 * 29
+    want = await system.judge(unreadable=batches)
+    assert want.letters_by_reason == {"unreadable": 4}
+    assert want.accepted == 900 + 4 * 29
 
 
-async def test_records_that_no_client_can_read_are_buried_when_they_stand_alone(
+async def test_an_unreadable_record_behind_aborted_ones_is_one_dead_letter(
     system: System,
 ) -> None:
-    """At the very start of a log, one after the other, and with nothing behind them."""
+    """The position stands before the aborted records, the record behind them."""
+    async with producer_of(system.settings.kafka, transactional_id=system.topic) as producer:
+        transactional = Load(producer, system.topic)
+        await producer.begin_transaction()
+        await transactional.send(events("aborted", 20), partition=0)
+        await producer.abort_transaction()
     async with system.load() as load:
-        offsets = [
+        batches = [
             await send_with_unreadable(load.producer, system.topic, 0, events(f"{n}", 1), 0)
             for n in range(3)
         ]
@@ -154,7 +165,8 @@ async def test_records_that_no_client_can_read_are_buried_when_they_stand_alone(
     system.worker()
     await system.caught_up()
     await system.complete()
-    assert (await system.judge()).letters.keys() == {(0, offset) for offset in offsets}
+    want = await system.judge(unreadable=batches)
+    assert want.letters.keys() == {(0, batch[0].offset) for batch in batches}
 
 
 async def test_new_partitions_are_counted_from_their_beginning_and_freshness_never_lies(

@@ -18,7 +18,7 @@ from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 from aiokafka.record.util import calc_crc32c
 
-from tests.events import Fields, Record, encode, key_of
+from tests.events import Fields, Record, encode, key_of, unreadable
 
 Sent = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
 """Key, value, headers."""
@@ -152,10 +152,10 @@ _MARK: Final = "marker-of-what-to-break"
 
 async def send_with_unreadable(
     producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[Sent], broken: int
-) -> int:
-    """One batch in which the record number `broken` has a header key that is not UTF-8: its offset.
-
-    The client encodes keys itself, so the finished batch is changed, and its checksum."""
+) -> list[Record]:
+    """One batch in which the record number `broken` has a header key that is not UTF-8, as it then
+    stands in the log. The client encodes keys itself, so the finished batch is changed, and its
+    checksum."""
     batch = producer.create_batch()
     for number, (key, value, headers) in enumerate(records):
         extra = [(_MARK, b"x")] if number == broken else []
@@ -166,7 +166,12 @@ async def send_with_unreadable(
     struct.pack_into(">I", data, 17, calc_crc32c(bytes(data[21:])))
     batch._buffer = bytes(data)
     found = await (await producer.send_batch(batch, topic, partition=partition))
-    return int(found.offset) + broken
+    written = [
+        Record(partition, found.offset + n, found.timestamp, value, tuple(headers), key)
+        for n, (key, value, headers) in enumerate(records)
+    ]
+    written[broken] = unreadable(written[broken])
+    return written
 
 
 # -- reading back ----------------------------------------------------------------------------------
@@ -179,9 +184,11 @@ async def ends_of(kafka: str, topic: str) -> dict[int, int]:
     return {tp.partition: end for tp, end in sorted(ends.items())}
 
 
-async def read_log(kafka: str, topic: str) -> list[Record]:
-    """All committed records from the beginning, by partition and offset. A record that the client
-    cannot read is one with `readable=False`."""
+async def read_log(
+    kafka: str, topic: str, unreadable: Sequence[Sequence[Record]] = ()
+) -> list[Record]:
+    """All committed records from the beginning, by partition and offset. `unreadable` are batches
+    that the client cannot read to their end, as `send_with_unreadable` gives them."""
     records: list[Record] = []
     async with asyncio.timeout(READ_S), _consumer(kafka, "read_committed") as consumer:
         tps = await _partitions(kafka, topic)
@@ -190,28 +197,32 @@ async def read_log(kafka: str, topic: str) -> list[Record]:
         for tp in tps:
             consumer.assign([tp])
             consumer.seek(tp, starts[tp])
-            await _read_partition(consumer, tp, ends[tp], records)
+            batches = [batch for batch in unreadable if batch[0].partition == tp.partition]
+            records += await _read_partition(consumer, tp, ends[tp], batches)
     return records
 
 
 async def _read_partition(
-    consumer: AIOKafkaConsumer, tp: TopicPartition, end: int, records: list[Record]
-) -> None:
+    consumer: AIOKafkaConsumer, tp: TopicPartition, end: int, unreadable: Sequence[Sequence[Record]]
+) -> list[Record]:
+    records: list[Record] = []
     at_once = 1000
     while (position := await consumer.position(tp)) < end:
         try:
             found = await consumer.getmany(tp, timeout_ms=200, max_records=at_once)
         except UnicodeDecodeError:
             consumer.seek(tp, position)
-            if at_once == 1:
-                records.append(Record(tp.partition, position, 0, None, readable=False))
-                consumer.seek(tp, position + 1)
+            if at_once == 1:  # what could be read before it has been
+                batch = next(batch for batch in unreadable if batch[-1].offset >= position)
+                records += [record for record in batch if record.offset >= position]
+                consumer.seek(tp, batch[-1].offset + 1)
             at_once = 1000 if at_once == 1 else 1
             continue
         records += [
             Record(tp.partition, r.offset, r.timestamp, r.value, tuple(r.headers), r.key)
             for r in found.get(tp, ())
         ]
+    return records
 
 
 @asynccontextmanager
