@@ -27,6 +27,7 @@ appendonly yes
 appendfsync everysec
 aof-load-truncated yes
 maxmemory-policy noeviction
+set-max-intset-entries 4096
 set-proc-title no
 """
 

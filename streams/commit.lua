@@ -110,60 +110,88 @@ local function find_row(data, cell, row_bytes)
   return nil
 end
 
--- Adds one argument's deltas into `pages` (nothing is written yet). False on overflow.
-local function add_deltas(prefix, spec, delta, series, pages)
+-- The entries of one argument, page by page: {first byte, ...}. Those of one series lie together
+-- already; pages of several series are sorted, as only their ids say which series share one.
+local function in_page_order(delta, entry_bytes, page_series, series)
+  local order = {}
+  for at = 1, #delta, entry_bytes do order[#order + 1] = at end
+  if page_series == 1 then return order end
+  local rank = {}
+  for _, at in ipairs(order) do
+    local slot, chunk = struct.unpack('<I4I4', delta, at)
+    local one = series[slot + 1]
+    rank[at] = {chunk, one.tenant, math.floor(one.id / page_series), at}
+  end
+  table.sort(order, function(a, b)
+    local x, y = rank[a], rank[b]
+    for index = 1, 3 do
+      if x[index] ~= y[index] then return x[index] < y[index] end
+    end
+    return x[4] < y[4]
+  end)
+  return order
+end
+
+-- Works out what one argument's deltas make of their pages and appends it to `writes`, a flat list
+-- {key, kind, where, bytes, ...}; nothing is written yet. A page's old bytes are let go at once: to
+-- hold those of a whole commit costs the collector more than everything else. False on overflow.
+local function add_deltas(prefix, spec, delta, series, writes)
   local view, tier, count, chunk_buckets, page_series, chunk_ms, kept_ms = unpack(spec)
   local values = '<' .. string.rep('i8', count)
   local row_bytes, entry_bytes = 2 + 8 * count, 10 + 8 * count
-  local zeros = string.rep('\0', 8 * count)
   local head = prefix .. 'p' .. view .. '.' .. tier .. '.'
-  for at = 1, #delta, entry_bytes do
+  local size = #writes
+  local key, data, added, expires
+  local last_chunk, last_page
+  local function finish()
+    if not key or #added == 0 then return end
+    local kind = data and 'APPEND' or 'SET'
+    writes[size + 1], writes[size + 2], writes[size + 3], writes[size + 4] =
+      key, kind, expires, table.concat(added)
+    size = size + 4
+  end
+  for _, at in ipairs(in_page_order(delta, entry_bytes, page_series, series)) do
     local slot, chunk, bucket = struct.unpack('<I4I4I2', delta, at)
     local one = series[slot + 1]
-    local key = head .. chunk .. '.' .. one.tenant .. '.' .. math.floor(one.id / page_series)
+    local page = one.page
+    if page_series ~= 1 or not page then
+      page = '.' .. one.tenant .. '.' .. math.floor(one.id / page_series)
+      if page_series == 1 then one.page = page end
+    end
+    if chunk ~= last_chunk or page ~= last_page then
+      finish()
+      last_chunk, last_page = chunk, page
+      key = head .. chunk .. page
+      data = redis.call('GET', key)
+      added, expires = {}, (chunk + 1) * chunk_ms + kept_ms
+    end
     local cell = (one.id % page_series) * chunk_buckets + bucket
-    local page = pages[key]
-    if not page then
-      local data = redis.call('GET', key)
-      page = {key = key, old = data or '', is_new = not data, rows = {}, order = {},
-        expires = (chunk + 1) * chunk_ms + kept_ms}
-      pages[key] = page
-      pages[#pages + 1] = page
-    end
-    local row = page.rows[cell]
-    if row then
-      row.values = add(row.values, 1, delta, at + 10, count, values)
+    local found = data and find_row(data, cell, row_bytes)
+    if found then
+      local sums = add(data, found + 2, delta, at + 10, count, values)
+      if not sums then return false end
+      writes[size + 1], writes[size + 2], writes[size + 3], writes[size + 4] =
+        key, 'SETRANGE', found + 1, sums -- past the cell's two bytes
+      size = size + 4
     else
-      local found = find_row(page.old, cell, row_bytes)
-      row = {at = found}
-      if found then
-        row.values = add(page.old, found + 2, delta, at + 10, count, values)
-      else
-        row.values = add(zeros, 1, delta, at + 10, count, values)
-      end
-      page.rows[cell] = row
-      page.order[#page.order + 1] = cell
+      added[#added + 1] = struct.pack('<I2', cell) .. string.sub(delta, at + 10, at + entry_bytes - 1)
     end
-    if not row.values then return false end
   end
+  finish()
   return true
 end
 
-local function write_page(page)
-  local added = {}
-  for _, cell in ipairs(page.order) do
-    local row = page.rows[cell]
-    if row.at then
-      redis.call('SETRANGE', page.key, row.at + 1, row.values) -- past the cell's two bytes
+local function write_pages(writes)
+  for index = 1, #writes, 4 do
+    local key, kind, where, bytes = writes[index], writes[index + 1], writes[index + 2],
+      writes[index + 3]
+    if kind == 'SETRANGE' then
+      redis.call('SETRANGE', key, where, bytes)
+    elseif kind == 'APPEND' then
+      redis.call('APPEND', key, bytes)
     else
-      added[#added + 1] = struct.pack('<I2', cell) .. row.values
+      redis.call('SET', key, bytes, 'PXAT', string.format('%.0f', where))
     end
-  end
-  if #added == 0 then return end
-  if page.is_new then
-    redis.call('SET', page.key, table.concat(added), 'PXAT', string.format('%.0f', page.expires))
-  else
-    redis.call('APPEND', page.key, table.concat(added))
   end
 end
 
@@ -198,7 +226,7 @@ local function resolve(prefix, control, fresh)
     local tenant = tenants[entry[2] + 1]
     local scope = entry[1] .. '.' .. tenant
     series[index] = {
-      tenant = tenant,
+      tenant = tenant, -- and `page`, the end of its key, once it is known
       id = look_up(prefix, 'n' .. scope, 'l' .. scope, entry[3], scopes, fresh),
     }
   end
@@ -308,7 +336,8 @@ local function mismatch(meta, digest, commit_id, parts)
 end
 
 -- commit KEYS[1] = meta; ARGV = generation digest (16 B), commit id (16 B), control (JSON), then
--- one packed array of deltas (layout.delta_dtype) for each of control.pages.
+-- one packed array of deltas (layout.delta_dtype) for each of control.pages; no two of its entries
+-- are of one series and bucket, and those of one series and chunk lie together.
 -- control: now_ms, count (partitions of the topic), absent_ms {{partition, ms}},
 --   partitions {{partition, start, end, witness_offset, witness_append_ms, complete_ms}},
 --   ids {{slice, bucket, id, ...}}, calls {{digest, bucket, old_slice | -1, old, new_slice, new}},
@@ -328,10 +357,10 @@ local function commit(keys, args)
   if #hits > 0 then return {'remembered', unpack(hits, 1, math.min(#hits, 5000))} end
   local moved = moved_calls(prefix, meta, control.calls)
   if #moved > 0 then return {'calls', unpack(moved, 1, math.min(#moved, 5000))} end
-  local fresh, pages = {}, {}
+  local fresh, writes = {}, {}
   local series = resolve(prefix, control, fresh)
   for index, spec in ipairs(control.pages) do
-    if not add_deltas(prefix, spec, args[3 + index], series, pages) then return {'overflow'} end
+    if not add_deltas(prefix, spec, args[3 + index], series, writes) then return {'overflow'} end
   end
 
   for _, name in ipairs(fresh) do
@@ -339,7 +368,7 @@ local function commit(keys, args)
     redis.call('RPUSH', prefix .. name[2], name[3])
   end
   meta.names = meta.names + #fresh
-  for _, page in ipairs(pages) do write_page(page) end
+  write_pages(writes)
   for _, group in ipairs(control.ids) do
     redis.call('SADD', prefix .. 'i' .. group[1] .. '.' .. group[2], unpack(group, 3))
     note_slice(meta, group[1])

@@ -404,8 +404,11 @@ def _roll_up(
         at_ms = bucket * tier.bucket_ms
         kept = level <= tier.id
         if kept.any():
-            packed = _pack(view, tier, group[kept] + offset, bucket[kept], values[kept])
-            pages.append((view, tier, packed))
+            at, in_bucket, amounts = group[kept], bucket[kept], values[kept]
+            if np.ptp(level[kept]):  # of one series and bucket there is one row in a delta
+                same = np.zeros(len(at), np.int64)
+                at, in_bucket, _, amounts = _add_up(at, in_bucket, same, amounts)
+            pages.append((view, tier, _pack(view, tier, at + offset, in_bucket, amounts)))
     return pages
 
 
