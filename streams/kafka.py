@@ -249,6 +249,10 @@ async def _witness(looker: AIOKafkaConsumer, tp: TopicPartition, offset: int) ->
         )
     except RECORD_ERRORS:
         return None
+    except LogUnavailable as error:
+        if isinstance(error.__cause__, kafka_errors.OffsetOutOfRangeError):
+            return None  # the log that stands there now is shorter
+        raise
     finally:
         looker.unsubscribe()
     return next((Witness(r.offset, r.timestamp) for r in found.get(tp, ())), None)
