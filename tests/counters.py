@@ -64,7 +64,8 @@ def _rows(
     view: View, tier: Tier, chunk: int, page_number: int, page: bytes
 ) -> Iterator[tuple[int, int, tuple[int, ...]]]:
     """Series id, start of the bucket in ms, values."""
-    for cell, values in layout.unpack_page(view, page).tolist():
+    rows = layout.unpack_page(view, page)
+    for cell, values in zip(rows["cell"].tolist(), rows["values"].tolist(), strict=True):
         in_page, bucket = divmod(cell, tier.chunk_buckets)
         start_ms = chunk * tier.chunk_ms + bucket * tier.bucket_ms
         yield page_number * view.page_series + in_page, start_ms, tuple(values)

@@ -104,11 +104,12 @@ async def test_a_kafka_killed_mid_load_and_resends_of_its_producers_change_nothi
 async def test_a_zombie_adds_nothing(system: System) -> None:
     """Paused past its session with a batch in hand, and let go on when another has counted it."""
     holding = Policy(records_max=5000, age_ms_max=3000)
+    records = adversarial(6, 1500)
     zombie = system.worker(policy=holding)
     async with system.load() as load:
         await load.send(events("first", 100))
         await system.counted(100)
-        await load.at_rate(adversarial(6, 1000), per_s=1000)
+        await load.at_rate(records[:1000], per_s=1000)
         zombie.pause()
         system.worker(policy=SMALL)
         await system.caught_up()
@@ -116,10 +117,10 @@ async def test_a_zombie_adds_nothing(system: System) -> None:
         zombie.resume()
 
         async def zombie_works_again() -> bool:
-            return (await zombie.health()).get("progress_ms", 0) > woken_ms
+            return int((await zombie.health()).get("progress_ms", 0)) > woken_ms
 
         await system.until("the zombie is back in the group", zombie_works_again)
-        await load.at_rate(adversarial(7, 500), per_s=1000)
+        await load.at_rate(records[1000:], per_s=1000)
     await system.caught_up()
     await system.complete()
     await system.judge()
@@ -130,17 +131,19 @@ async def test_a_full_redis_takes_nothing_half_and_the_worker_says_so_and_goes_o
 ) -> None:
     system = own_system
     worker = system.worker()
+    records = adversarial(8, 1000)
     async with system.load() as load:
-        await load.send(adversarial(8, 500))
+        await load.send(records[:500])
         await system.caught_up()
         with redis.Redis.from_url(system.settings.redis) as client:
             client.config_set("maxmemory", "1mb")
             written = client.get(meta_key(1))
-            await load.send(adversarial(9, 500))
+            await load.send(records[500:])
 
             async def says_so() -> bool:
                 health = await worker.health()
-                return health.get("status") == 503 and "takes no writes" in health["store"]
+                full = "takes no writes" in str(health.get("store"))
+                return full and bool(health["status"] == 503)
 
             await system.until("the worker says that Redis is full", says_so)
             assert client.get(meta_key(1)) == written
