@@ -233,7 +233,7 @@ def status(
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
     else:
-        Console().print(render(found))
+        Console().print(render(found, time.time_ns() // 1_000_000))
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """A model on a terminal: its lists as tables, the rest as lines. Whatever it holds is shown. Pure."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel
 from rich.console import Group, RenderableType
@@ -10,16 +10,24 @@ from rich.text import Text
 
 # What counts milliseconds and is beyond 2001 is an instant; a duration that long is none of ours.
 _INSTANT_MS_MIN = 1_000_000_000_000
+_MINUTE_S = 60
+_DAY_S = 24 * 3600
 
 
-def render(model: BaseModel) -> Group:
-    """Return lines for the single values, then a table for each list of models."""
+def render(model: BaseModel, now_ms: int) -> Group:
+    """Return lines for the single values, then a table for each list of models.
+
+    An instant is shown with its age, and in a table by its age alone.
+    """
     lines: list[RenderableType] = []
     tables: list[RenderableType] = []
     for name in type(model).model_fields:
         value = getattr(model, name)
         if _is_list_of_models(value):
-            tables.append(_table(name, value))
+            tables.append(_table(name, value, now_ms))
+        elif _is_instant(name, value):
+            at = datetime.fromtimestamp(value / 1000, UTC).isoformat(timespec="milliseconds")
+            lines.append(Text(f"{_words(name)}: {at} ({_age(value, now_ms)})"))
         else:
             lines.append(Text(f"{_words(name)}: {_text(name, value)}"))
     return Group(*lines, *tables)
@@ -34,14 +42,33 @@ def _is_list_of_models(value: object) -> bool:
     )
 
 
-def _table(name: str, rows: Sequence[BaseModel]) -> Table:
+def _table(name: str, rows: Sequence[BaseModel], now_ms: int) -> Table:
     table = Table(title=_words(name), title_justify="left")
     columns = list(type(rows[0]).model_fields)
     for column in columns:
         table.add_column(_words(column), justify="right")
     for row in rows:
-        table.add_row(*(Text(_text(column, getattr(row, column))) for column in columns))
+        values = [(column, getattr(row, column)) for column in columns]
+        table.add_row(
+            *(
+                Text(_age(value, now_ms) if _is_instant(column, value) else _text(column, value))
+                for column, value in values
+            )
+        )
     return table
+
+
+def _is_instant(name: str, value: object) -> bool:
+    return isinstance(value, int) and name.endswith("_ms") and value >= _INSTANT_MS_MIN
+
+
+def _age(at_ms: int, now_ms: int) -> str:
+    seconds = (now_ms - at_ms) / 1000
+    if seconds < _MINUTE_S:
+        return f"{seconds:.1f} s ago"
+    if seconds < _DAY_S:
+        return f"{timedelta(seconds=int(seconds))} ago"
+    return f"{seconds / _DAY_S:.1f} days ago"
 
 
 def _words(name: str) -> str:
@@ -54,7 +81,5 @@ def _text(name: str, value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_text(name, each)}" for key, each in value.items())
     if isinstance(value, int) and name.endswith("_ms"):
-        if value < _INSTANT_MS_MIN:
-            return f"{value} ms"
-        return datetime.fromtimestamp(value / 1000, UTC).isoformat(timespec="milliseconds")
+        return f"{value} ms"
     return str(value)

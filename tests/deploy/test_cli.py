@@ -116,11 +116,13 @@ def test_a_report_shows_whatever_the_model_holds() -> None:
                         Row(partition=0, position=17, last_commit_ms=1_772_323_200_500),
                         Row(partition=1, position=None, last_commit_ms=0),
                     ],
-                )
+                ),
+                now_ms=1_772_323_201_000,
             )
         )
     shown = captured.get()
-    assert "complete through: 2026-03-01T00:00:00.000+00:00" in shown
+    assert "complete through: 2026-03-01T00:00:00.000+00:00 (1.0 s ago)" in shown
+    assert "0.5 s ago" in shown
     assert "dead letters: too_old 3" in shown
     assert "refusals: none" in shown
     assert "last commit" in shown
