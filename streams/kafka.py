@@ -247,11 +247,14 @@ async def _witness(looker: AIOKafkaConsumer, tp: TopicPartition, offset: int) ->
             looker.getmany(tp, timeout_ms=int(ANSWER_S * 500), max_records=1),
             "hand over the witness",
         )
-    except RECORD_ERRORS:
-        return None
+    except RECORD_ERRORS as error:
+        _, failed = _place_of(error)
+        salvaged = None if failed is None else records_of(failed)
+        readable = [r for r in salvaged[0] if not isinstance(r, Unreadable)] if salvaged else []
+        return Witness(readable[0].offset, readable[0].timestamp) if readable else None
     except LogUnavailable as error:
-        if isinstance(error.__cause__, kafka_errors.OffsetOutOfRangeError):
-            return None  # the log that stands there now is shorter
+        if isinstance(error.__cause__, (kafka_errors.OffsetOutOfRangeError, *RECORD_ERRORS)):
+            return None  # the log that stands there now is shorter, or has rotted
         raise
     finally:
         looker.unsubscribe()
@@ -271,6 +274,7 @@ async def read_witness(kafka: str, topic: str, partition: int, offset: int) -> W
 def _looker(kafka: str) -> AIOKafkaConsumer:
     """A consumer beside the group, for the ends of the log: on a consumer that polls, asking for
     them takes half a second."""
+    keep_bytes()
     return AIOKafkaConsumer(
         bootstrap_servers=kafka,
         client_id="odometer-looker",
@@ -318,7 +322,6 @@ async def open_log(
     kafka: str, topic: str, dead_letter_topic: str, group: str
 ) -> AsyncIterator[KafkaLog]:
     """Joins the group. Raises LogUnavailable where no broker answers in time."""
-    keep_bytes()
     consumer = AIOKafkaConsumer(
         bootstrap_servers=kafka,
         client_id="odometer-worker",
