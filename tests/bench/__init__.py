@@ -1,0 +1,1 @@
+"""Figures, not promises: run by hand, printed, asserted nowhere."""

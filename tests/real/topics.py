@@ -118,7 +118,6 @@ class Load:
     producer: AIOKafkaProducer
     topic: str
     acks: list[Ack] = field(default_factory=list)
-    resent: int = 0
 
     async def send(self, records: Sequence[Sent], *, partition: int | None = None) -> None:
         await asyncio.gather(*(self._send(one, partition) for one in records))
@@ -140,7 +139,6 @@ class Load:
                 )
                 found = await acknowledged
             except kafka_errors.KafkaError:
-                self.resent += 1
                 await asyncio.sleep(0.1)
             else:
                 self.acks.append(Ack(found.partition, found.offset, now_ms()))
