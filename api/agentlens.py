@@ -17,9 +17,11 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.axis import DAILY, HOURLY, WEEKLY, Step
 from api.errors import ExpiredKey, NoCredentials, RoleTooLow, Unauthenticated
 from api.keys import Key, Role, authenticate, check_role
-from api.query import STEPS, Plan, Question, Row, Step, assemble, plan
+from api.names import Filter
+from api.query import Plan, Question, Row, Term, assemble, plan
 from api.store import Reading, Store
 from schemas.agentlens import (
     Amount,
@@ -53,9 +55,11 @@ MEASURES: Final = (
     LATENCY_MS,
     LATENCY_EVENTS,
 )
-GRANULARITIES: Final[Mapping[str, Step]] = {step.name: step for step in STEPS}
+_TERMS: Final = tuple(Term(measure) for measure in MEASURES)
+GRANULARITIES: Final[Mapping[str, Step]] = {"hour": HOURLY, "day": DAILY, "week": WEEKLY}
 FILTERS: Final = {"agentId": "agent", "model": "model", "provider": "provider"}
 """Query parameter -> dimension."""
+_LLM: Final = Filter("kind", frozenset(("llm",)))
 RETRY_AFTER_S: Final = 1
 """Its SDKs sleep as long as they are told, three times; a restart of Redis takes about this."""
 READING_METHODS: Final = ("GET", "HEAD", "OPTIONS")
@@ -77,7 +81,7 @@ class Asked:
     from_ms: int
     to_ms: int
     step: Step
-    filters: Mapping[str, frozenset[str]]
+    filters: tuple[Filter, ...]
 
 
 async def llm(request: Request, store: Store, clock: Clock) -> Response:
@@ -115,20 +119,20 @@ def parse_query(params: QueryParams, now_ms: int) -> Asked:
         from_ms=_instant("from", first, now_ms - DAY_MS),
         to_ms=_instant("to", first, now_ms),
         step=step,
-        filters={
-            dimension: frozenset((first[name],))
+        filters=tuple(
+            Filter(dimension, frozenset((first[name],)))
             for name, dimension in FILTERS.items()
             if first.get(name)
-        },
+        ),
     )
 
 
 def plans_for(asked: Asked, now_ms: int) -> tuple[Plan, Plan, Plan]:
     """One question a section: the whole, by model, by time."""
+    filters = (_LLM, *asked.filters)
 
     def question(group_by: tuple[str, ...], step: Step | None) -> Plan:
-        filters = {"kind": frozenset(("llm",)), **asked.filters}
-        return plan(Question(MEASURES, asked.from_ms, asked.to_ms, now_ms, filters, group_by, step))
+        return plan(Question(_TERMS, asked.from_ms, asked.to_ms, now_ms, filters, group_by, step))
 
     return question((), None), question(("provider", "model"), None), question((), asked.step)
 

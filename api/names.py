@@ -5,7 +5,7 @@ A series' id is its place in the list `N:lV.T`; lists only grow, so what is know
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,17 @@ from schemas.layout import Int64s, series_values
 from schemas.views import View
 
 Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Keeps the series whose `dimension` has one of the values or begins with one of the prefixes;
+    `is_negated` keeps the others. "" is "not reported"."""
+
+    dimension: str
+    values: frozenset[str]
+    prefixes: tuple[str, ...] = ()
+    is_negated: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,12 +67,16 @@ def grown(names: Names, more: Sequence[bytes]) -> Names:
     return Names(names.view, names.count + len(values), columns)
 
 
-def matching(names: Names, dimension: str, wanted: Iterable[str]) -> Bools:
-    """For each series, whether its value of `dimension` is one of `wanted`."""
-    column = names.column(dimension)
-    allowed = set(wanted)
-    passes = np.fromiter((word in allowed for word in column.words), np.bool_, len(column.words))
-    return passes[column.codes]
+def matching(names: Names, filter_: Filter) -> Bools:
+    """For each series, whether it passes."""
+    column = names.column(filter_.dimension)
+    values, prefixes = filter_.values, filter_.prefixes
+    passes = np.fromiter(
+        (word in values or word.startswith(prefixes) for word in column.words),
+        np.bool_,
+        len(column.words),
+    )
+    return (passes ^ filter_.is_negated)[column.codes]
 
 
 def _extended(column: Column, values: list[str]) -> Column:

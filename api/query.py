@@ -1,101 +1,119 @@
 """The query engine behind every dialect: a question to a plan, pages to exact rows. Pure.
 
-    plan(question) -> select(plan, names) -> the store reads page_keys(...) -> assemble(selection, pages)
+    plan(question) -> select(plan, names, ...) -> the store reads page_keys(...)
+                   -> assemble(selection, pages)
 
 Bounds follow one rule (`schemas.grid.boundary`): up to the next boundary of the grid that is kept
 at that age, half-open. So adjacent ranges add up, and all questions of one range cover the same
-instants, whatever they group by. Where only whole days are kept any more (`schemas.grid.QUARTER`
-ends after 90 days) a series by hour has that day's sum at the day's first hour: sums always agree,
-and no bucket is ever split.
+instants, whatever they group by. Where only longer buckets are kept any more than a step is long,
+a bucket's sum stands at the step that holds its start: sums always agree, no bucket is ever split.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
 
+from api.axis import Step, longest_read_ms, starts_of
 from api.errors import UnanswerableQuestion
-from api.names import Names, matching
+from api.names import Bools, Filter, Names, matching
 from schemas.errors import StoreCorrupt
-from schemas.grid import DAY, SLACK_MS, TIERS, Span, boundary, ceil_to, cover
+from schemas.grid import DAY, SLACK_MS, TIERS, Span, Tier, boundary, ceil_to, cover
 from schemas.layout import Int64s, Rows, chunks_of, page_key, row_dtype, unpack_page
-from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS
+from schemas.limits import AHEAD_MS_MAX
 from schemas.measures import Measure
 from schemas.views import VIEWS, View
 
 PAGES_MAX: Final = 50_000
 """Pages of one atomic read. An MGET costs Redis about 1 us a page and nobody else is served
 meanwhile: 50 ms. The default 24 h of 30 models are 150 pages, five years of them by hour 4,500."""
+PICKS_KEPT: Final = 256
+"""Which series pass a filter, and their groups, remembered: dashboards repeat a few questions. One
+of 5,000 series holds 100 kB."""
+KEYS_KEPT: Final = 512
+KEYS_KEPT_EACH_MAX: Final = 512
+"""Keys of a chunk remembered: 512 x 512 x 80 B = 20 MB at most; longer ones are made each time."""
 
 SUM_MAX: Final = 2**63 - 1
 
-_VIEWS: Final = {view.id: view for view in VIEWS}
-_TIERS: Final = {tier.id: tier for tier in TIERS}
-
 
 @dataclass(frozen=True)
-class Step:
-    """Buckets of an answer: [start_ms, start_ms + length_ms), one of which starts at `origin_ms`."""
+class Term:
+    """What is summed: a measure, over events of some kinds only where `kinds` is not empty."""
 
-    name: str
-    length_ms: int
-    origin_ms: int = 0
-
-
-HOURLY: Final = Step("hour", HOUR_MS)
-DAILY: Final = Step("day", DAY_MS)
-WEEKLY: Final = Step("week", 7 * DAY_MS, 4 * DAY_MS)
-"""From Monday, UTC: 1970-01-05 was one."""
-STEPS: Final = (HOURLY, DAILY, WEEKLY)
+    measure: Measure
+    kinds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Question:
-    """Sums of `measures` over [from_ms, to_ms) as it looks at `now_ms`.
+    """Sums of `terms` over [from_ms, to_ms) as it looks at `now_ms`.
 
-    `filters` keeps the series whose dimension has one of the values; `group_by` and `step` say what
-    one row is. Without either there is exactly one row.
+    A series counts that passes every filter; `group_by` and `step` say what one row is. Without
+    either there is exactly one row.
     """
 
-    measures: tuple[Measure, ...]
+    terms: tuple[Term, ...]
     from_ms: int
     to_ms: int
     now_ms: int
-    filters: Mapping[str, frozenset[str]]
+    filters: tuple[Filter, ...] = ()
     group_by: tuple[str, ...] = ()
     step: Step | None = None
+    zone: tzinfo = UTC
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
-    """Which view answers, and which buckets make up the range [start_ms, end_ms) it covers."""
+    """Which view answers, which buckets make up the range [start_ms, end_ms) it covers, and where
+    the buckets of the answer start (one, at 0, without a step)."""
 
     question: Question
     view: View
     start_ms: int
     end_ms: int
     spans: tuple[Span, ...]
+    starts_ms: Int64s
 
 
-class PageAt(NamedTuple):
-    """One page of a tenant. Of plain numbers: thousands of them are dictionary keys of an answer."""
+@dataclass(frozen=True, eq=False)
+class Picked:
+    """The series that pass the filters: ascending, with the pages they lie in and their groups.
 
-    view_id: int
-    tier_id: int
+    `group_of_series` is -1 for those that do not pass; `counted` says for each term which series
+    count in it (None: all do).
+    """
+
+    series: Int64s
+    pages: tuple[int, ...]
+    groups: tuple[tuple[str, ...], ...]
+    group_of_series: Int64s
+    counted: tuple[Bools | None, ...]
+
+
+class Block(NamedTuple):
+    """The pages of one chunk of time that a plan reads, and the part of the chunk it needs."""
+
+    tier: Tier
     chunk: int
-    page: int
+    start_ms: int
+    end_ms: int
+    keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """What a plan reads of one tenant: the series that pass its filters, ascending."""
+    """What a plan reads of one tenant."""
 
     plan: Plan
     names: Names
-    series: Int64s
+    picked: Picked
+    blocks: tuple[Block, ...]
 
 
 class Row(NamedTuple):
@@ -113,9 +131,13 @@ def plan(question: Question) -> Plan:
     """The cheapest view that holds the question, and the fewest buckets that make up its range."""
     view = _view_for(question)
     start_ms, end_ms = covered_range(question.from_ms, question.to_ms, question.now_ms)
-    step_ms = min(question.step.length_ms, DAY_MS) if question.step else DAY_MS
-    spans = cover(start_ms, end_ms, question.now_ms, step_ms)
-    return Plan(question, view, start_ms, end_ms, tuple(spans))
+    longest_ms = longest_read_ms(question.step, question.zone)
+    spans = cover(start_ms, end_ms, question.now_ms, longest_ms)
+    if question.step is None:
+        starts_ms = np.zeros(1, np.int64)
+    else:
+        starts_ms = starts_of(question.step, question.zone, start_ms, end_ms)
+    return Plan(question, view, start_ms, end_ms, tuple(spans), starts_ms)
 
 
 def covered_range(from_ms: int, to_ms: int, now_ms: int) -> tuple[int, int]:
@@ -132,92 +154,159 @@ def covered_range(from_ms: int, to_ms: int, now_ms: int) -> tuple[int, int]:
     return start_ms, max(start_ms, end_ms)
 
 
-def select(question_plan: Plan, names: Names) -> Selection:
-    passes = np.ones(names.count, np.bool_)
-    for dimension, wanted in question_plan.question.filters.items():
-        passes &= matching(names, dimension, wanted)
-    return Selection(question_plan, names, np.flatnonzero(passes).astype(np.int64))
+def views_that_hold(dimensions: Iterable[str], measures: Iterable[Measure]) -> list[View]:
+    wanted, summed = set(dimensions), set(measures)
+    return [v for v in VIEWS if wanted <= set(v.dimensions) and summed <= set(v.measures)]
 
 
-def pages_of(selections: Sequence[Selection]) -> list[PageAt]:
-    """Every page that the selections read, each once."""
-    wanted: dict[PageAt, None] = {}
-    for selection in selections:
-        for span in selection.plan.spans:
-            wanted.update(dict.fromkeys(_pages_of_span(selection, span)))
-        if len(wanted) > PAGES_MAX:
-            raise UnanswerableQuestion(
-                f"The answer would take more than {PAGES_MAX} pages of counters: ask for a shorter"
-                " range, or filter by fewer values."
-            )
-    return list(wanted)
-
-
-def page_keys(generation: int, tenant_id: int, pages: Sequence[PageAt]) -> list[str]:
-    return [
-        page_key(
-            generation, _VIEWS[page.view_id], _TIERS[page.tier_id], page.chunk, tenant_id, page.page
+def select(question_plan: Plan, names: Names, generation: int, tenant_id: int) -> Selection:
+    question, view = question_plan.question, question_plan.view
+    kinds = tuple(term.kinds for term in question.terms)
+    picked = _pick(names, question.filters, question.group_by, kinds)
+    chunks = [(span, chunk) for span in question_plan.spans for chunk in chunks_of(span)]
+    if len(chunks) * len(picked.pages) > PAGES_MAX:
+        raise UnanswerableQuestion(
+            f"The answer would take {len(chunks) * len(picked.pages)} pages of counters, more than"
+            f" the {PAGES_MAX} of one atomic read: ask for a shorter range, or filter by fewer"
+            " values."
         )
-        for page in pages
-    ]
+    make = _keys_kept if len(picked.pages) <= KEYS_KEPT_EACH_MAX else _keys
+    blocks = tuple(
+        Block(
+            span.tier,
+            chunk,
+            span.start_ms,
+            span.end_ms,
+            make(generation, view.id, span.tier.id, chunk, tenant_id, picked.pages),
+        )
+        for span, chunk in chunks
+    )
+    return Selection(question_plan, names, picked, blocks)
+
+
+def page_keys(selections: Sequence[Selection]) -> list[str]:
+    """Every page that the selections read, each once."""
+    keys = list(
+        dict.fromkeys(
+            key for selection in selections for block in selection.blocks for key in block.keys
+        )
+    )
+    if len(keys) > PAGES_MAX:
+        raise UnanswerableQuestion(
+            f"The answer's parts together would take {len(keys)} pages of counters, more than the"
+            f" {PAGES_MAX} of one atomic read: ask for a shorter range, or filter by fewer values."
+        )
+    return keys
 
 
 def _view_for(question: Question) -> View:
-    dimensions = {*question.group_by, *question.filters}
-    for view in VIEWS:
-        if dimensions <= set(view.dimensions) and set(question.measures) <= set(view.measures):
-            return view
-    kept = "; ".join(f"{view.name} ({', '.join(view.dimensions)})" for view in VIEWS)
-    asked = ", ".join(sorted(dimensions))
+    dimensions = {filter_.dimension for filter_ in question.filters} | {*question.group_by}
+    measures = {term.measure for term in question.terms}
+    holding = views_that_hold(dimensions, measures)
+    if holding:
+        return holding[0]
+    by = f" by {', '.join(sorted(dimensions))}"
+    summed = ", ".join(sorted(measure.name for measure in measures))
     raise UnanswerableQuestion(
-        f"No view keeps these measures by {asked}. The views are: {kept}. A view is added in"
-        " schemas/views.py and filled by a rebuild."
+        f"No view keeps {summed}{by}. {_nearly(dimensions, measures)} A view is added as one line"
+        " of VIEWS in schemas/views.py, and a rebuild fills it from the log."
     )
 
 
-def _pages_of_span(selection: Selection, span: Span) -> list[PageAt]:
-    view = selection.plan.view
-    numbers = np.unique(selection.series // view.page_series).tolist()
-    return [
-        PageAt(view.id, span.tier.id, chunk, page) for chunk in chunks_of(span) for page in numbers
-    ]
+def _nearly(dimensions: set[str], measures: set[Measure]) -> str:
+    def listed(views: Sequence[View]) -> str:
+        return "; ".join(f"{view.name} ({', '.join(view.dimensions)})" for view in views) or "none"
+
+    by_dimensions = listed(views_that_hold(dimensions, ()))
+    by_measures = listed(views_that_hold((), measures))
+    return (
+        f"The views are: {listed(VIEWS)}. Of these, with the dimensions: {by_dimensions}; with"
+        f" the measures: {by_measures}."
+    )
+
+
+@lru_cache(maxsize=PICKS_KEPT)
+def _pick(
+    names: Names,
+    filters: tuple[Filter, ...],
+    group_by: tuple[str, ...],
+    kinds: tuple[tuple[str, ...], ...],
+) -> Picked:
+    passes = np.ones(names.count, np.bool_)
+    for filter_ in filters:
+        passes &= matching(names, filter_)
+    series = np.flatnonzero(passes).astype(np.int64)
+    columns = [names.column(dimension) for dimension in group_by]
+    combined = np.zeros(series.size, np.int64)
+    for column in columns:
+        combined = combined * max(1, len(column.words)) + column.codes[series]
+        combined = np.unique(combined, return_inverse=True)[1]  # so that it never overflows
+    _, first, inverse = np.unique(combined, return_index=True, return_inverse=True)
+    # One more: a page of several series may hold one that is newer than the dictionary.
+    page_series = names.view.page_series
+    group_of_series = np.full(names.count + page_series, -1, np.int64)
+    group_of_series[series] = inverse
+    counted: dict[tuple[str, ...], Bools | None] = {(): None}
+    for some in set(kinds) - {()}:
+        of_kind = matching(names, Filter("kind", frozenset(some)))
+        counted[some] = np.concatenate([of_kind, np.zeros(page_series, np.bool_)])
+    return Picked(
+        series,
+        tuple(np.unique(series // page_series).tolist()),
+        tuple(
+            tuple(column.words[int(column.codes[member])] for column in columns)
+            for member in series[first].tolist()
+        ),
+        group_of_series,
+        tuple(counted[some] for some in kinds),
+    )
+
+
+_VIEWS: Final = {view.id: view for view in VIEWS}
+_TIERS: Final = {tier.id: tier for tier in TIERS}
+
+
+def _keys(
+    generation: int, view_id: int, tier_id: int, chunk: int, tenant_id: int, pages: tuple[int, ...]
+) -> tuple[str, ...]:
+    view, tier = _VIEWS[view_id], _TIERS[tier_id]
+    return tuple(page_key(generation, view, tier, chunk, tenant_id, page) for page in pages)
+
+
+_keys_kept = lru_cache(maxsize=KEYS_KEPT)(_keys)
 
 
 # -- after the read --------------------------------------------------------------------------------
 
 
-def assemble(selection: Selection, pages: Mapping[PageAt, bytes]) -> list[Row]:
-    """The question's rows in order of time. A row of zeros only is none: nothing asked for happened.
-
-    A page that is not there was never written.
+def assemble(selection: Selection, pages: Mapping[str, bytes | None]) -> list[Row]:
+    """The question's rows in order of time, groups in order of their first series. A row of zeros
+    only is none: nothing asked for happened. A page that is not there was never written.
     """
     question = selection.plan.question
-    groups, group_of_series = _groups(selection)
-    parts = [_cut(selection, span, group_of_series, pages) for span in selection.plan.spans]
-    group = np.concatenate([part.group for part in parts]) if parts else np.empty(0, np.int64)
-    if not group.size:
-        return [] if question.group_by or question.step else [_nothing(question)]
-    at_ms = np.concatenate([part.at_ms for part in parts])
-    values = np.concatenate([part.values for part in parts])
-    if question.step is None:
-        at_ms = np.zeros_like(at_ms)
+    is_one_row = not (question.group_by or question.step)
+    cut = _cut(selection, pages)
+    if cut is None:
+        return [_nothing(question)] if is_one_row else []
+    cell, values = cut
+    groups, starts_ms = selection.picked.groups, selection.plan.starts_ms
+    if len(groups) * len(starts_ms) == 1:
+        first = np.zeros(1, np.int64)
+        cells = first
     else:
-        origin_ms, length_ms = question.step.origin_ms, question.step.length_ms
-        at_ms = (at_ms - origin_ms) // length_ms * length_ms + origin_ms
-    order = np.lexsort((group, at_ms))
-    group, at_ms = group[order], at_ms[order]
-    starts = np.flatnonzero(np.concatenate([[True], (np.diff(group) != 0) | (np.diff(at_ms) != 0)]))
+        order = np.argsort(cell, kind="stable")
+        cell, values = cell[order], values[order]
+        first = np.flatnonzero(np.concatenate([[True], cell[1:] != cell[:-1]]))
+        cells = cell[first]
+    at_ms = starts_ms[cells // len(groups)].tolist()
     rows = [
-        Row(groups[place], label_ms, sums)
-        for place, label_ms, sums in zip(
-            group[starts].tolist(),
-            at_ms[starts].tolist(),
-            exact_sums(values[order], starts),
-            strict=True,
+        Row(groups[group], start_ms, sums)
+        for group, start_ms, sums in zip(
+            (cells % len(groups)).tolist(), at_ms, exact_sums(values, first), strict=True
         )
         if any(sums)
     ]
-    return rows if rows or question.group_by or question.step else [_nothing(question)]
+    return rows if rows or not is_one_row else [_nothing(question)]
 
 
 def exact_sums(values: Int64s, starts: Int64s) -> list[tuple[int, ...]]:
@@ -237,57 +326,67 @@ def exact_sums(values: Int64s, starts: Int64s) -> list[tuple[int, ...]]:
     ]
 
 
-class _Part(NamedTuple):
-    """Rows of one span that count: the place of their group, their bucket's start, their values."""
-
-    group: Int64s
-    at_ms: Int64s
-    values: Int64s
-
-
 def _nothing(question: Question) -> Row:
-    return Row((), 0, (0,) * len(question.measures))
+    return Row((), 0, (0,) * len(question.terms))
 
 
-def _groups(selection: Selection) -> tuple[list[tuple[str, ...]], Int64s]:
-    """The distinct groups, and for each series of the dictionary the place of its group, or -1."""
-    names, series = selection.names, selection.series
-    columns = [names.column(dimension) for dimension in selection.plan.question.group_by]
-    combined = np.zeros(series.size, np.int64)
-    for column in columns:
-        combined = combined * len(column.words) + column.codes[series]
-    _, first, inverse = np.unique(combined, return_index=True, return_inverse=True)
-    groups = [
-        tuple(column.words[int(column.codes[member])] for column in columns)
-        for member in series[first].tolist()
-    ]
-    group_of_series = np.full(names.count, -1, np.int64)
-    group_of_series[series] = inverse
-    return groups, group_of_series
+def _cut(selection: Selection, pages: Mapping[str, bytes | None]) -> tuple[Int64s, Int64s] | None:
+    """Of the rows inside the plan's spans that belong to a picked series: the cell of the answer
+    (bucket x groups + group), and the values of the terms. None where there are no such rows.
 
-
-def _cut(
-    selection: Selection, span: Span, group_of_series: Int64s, pages: Mapping[PageAt, bytes]
-) -> _Part:
-    """The rows of a span's pages that lie inside it and belong to a selected series.
-
-    All pages are joined, so that numpy is called once a span and not once a page.
+    All pages of all tiers are joined, so that numpy is called once an answer and not once a page.
     """
-    view, tier = selection.plan.view, span.tier
-    found = [(page, data) for page in _pages_of_span(selection, span) if (data := pages.get(page))]
-    rows, owner = _joined(view, [data for _page, data in found])
-    chunk = np.array([page.chunk for page, _data in found], np.int64)[owner]
-    number = np.array([page.page for page, _data in found], np.int64)[owner]
-    cell = rows["cell"].astype(np.int64)
-    series = number * view.page_series + cell // tier.chunk_buckets
-    at_ms = (chunk * tier.chunk_buckets + cell % tier.chunk_buckets) * tier.bucket_ms
-    if series.size and int(series.max()) >= len(group_of_series):
-        # A page of several series may hold one that is newer than the dictionary.
-        group_of_series = np.concatenate([group_of_series, np.full(view.page_series, -1, np.int64)])
-    group = group_of_series[series]
-    counts = (span.start_ms <= at_ms) & (at_ms < span.end_ms) & (group >= 0)
-    wanted = [view.measures.index(measure) for measure in selection.plan.question.measures]
-    return _Part(group[counts], at_ms[counts], rows["values"][counts][:, wanted])
+    plan_, picked, view = selection.plan, selection.picked, selection.plan.view
+    found: list[bytes] = []
+    block_of: list[int] = []
+    number_of: list[int] = []
+    for place, block in enumerate(selection.blocks):
+        for number, key in zip(picked.pages, block.keys, strict=True):
+            data = pages.get(key)
+            if data is not None:
+                found.append(data)
+                block_of.append(place)
+                number_of.append(number)
+    if not found:
+        return None
+    rows, owner = _joined(view, found)
+    block_of_row = np.array(block_of, np.int64)[owner]
+    edges = np.array(
+        [
+            (
+                b.chunk * b.tier.chunk_ms,
+                b.tier.bucket_ms,
+                b.tier.chunk_buckets,
+                b.start_ms,
+                b.end_ms,
+            )
+            for b in selection.blocks
+        ],
+        np.int64,
+    )
+    chunk_ms, bucket_ms, buckets, low_ms, high_ms = (
+        column[block_of_row] for column in np.ascontiguousarray(edges.T)
+    )
+    in_page = rows["cell"].astype(np.int64)
+    series = np.array(number_of, np.int64)[owner]
+    if view.page_series > 1:
+        inside, in_page = np.divmod(in_page, buckets)
+        series = series * view.page_series + inside
+    at_ms = chunk_ms + in_page * bucket_ms
+    group = picked.group_of_series[series]
+    counts = np.flatnonzero((low_ms <= at_ms) & (at_ms < high_ms) & (group >= 0))
+    if not counts.size:
+        return None
+    cell = group[counts]
+    if plan_.question.step is not None:
+        bucket = np.searchsorted(plan_.starts_ms, at_ms[counts], side="right") - 1
+        cell += bucket * len(picked.groups)
+    wanted = [view.measures.index(term.measure) for term in plan_.question.terms]
+    values = rows["values"][counts][:, wanted]
+    for place, counted in enumerate(picked.counted):
+        if counted is not None:
+            values[:, place] *= counted[series[counts]]
+    return cell, values
 
 
 def _joined(view: View, pages: list[bytes]) -> tuple[Rows, Int64s]:

@@ -5,6 +5,9 @@ and freshness are of one instant. Which pages those are comes from dictionaries 
 process keeps and only ever extends; `Meta.names` tells when they are behind, and then the MGET is
 repeated if what is new belongs to the question.
 
+Pages change with a commit only, and each commit counts one up in the meta record, so pages read at
+a commit are kept while it is the last: an answer between two commits costs one MGET of the state.
+
 What is known is dropped whole when it might belong to another history: another generation, a meta
 record made anew, fewer commits than seen before, or another Redis process behind the address (it
 may have come back from an older copy, and named other series with the same ids since).
@@ -27,7 +30,7 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from api.errors import CountersMissing
 from api.names import Names, grown, no_names
-from api.query import PageAt, Plan, Selection, page_keys, pages_of, select
+from api.query import Plan, Selection, page_keys, select
 from schemas.errors import InvalidConfig, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from schemas.layout import (
     CURRENT_KEY,
@@ -51,13 +54,33 @@ READS_MAX: Final = 8
 each further one needs another new series of this very question within that millisecond."""
 
 
+HELD_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Pages kept while no commit comes: a page of a dashboard over 30 days and 30 models is 1 MB."""
+
+
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What one atomic read saw: as many selections as plans, the pages of all, and the state."""
+    """What one atomic read saw: as many selections as plans, the pages of all, and the state. A
+    page that is None, or not there, was never written."""
 
     selections: tuple[Selection, ...]
-    pages: Mapping[PageAt, bytes]
+    pages: Mapping[str, bytes | None]
     meta: Meta
+    generation: int
+
+
+@dataclass
+class _Held:
+    """Pages as they are while `commits` stands in the meta record."""
+
+    commits: int
+    pages: dict[str, bytes | None] = field(default_factory=dict)
+    size_bytes: int = 0
+
+    def keep(self, keys: Sequence[str], pages: Sequence[bytes | None]) -> None:
+        self.size_bytes += sum(len(page) for page in pages if page is not None)
+        if self.size_bytes <= HELD_BYTES_MAX:
+            self.pages.update(zip(keys, pages, strict=True))
 
 
 @dataclass
@@ -71,6 +94,7 @@ class _Known:
     tenants_whole_at: int = -1
     names: dict[tuple[int, str], Names] = field(default_factory=dict)
     names_whole_at: dict[tuple[int, str], int] = field(default_factory=dict)
+    held: _Held = field(default_factory=lambda: _Held(-1))
 
     def names_of(self, view: View, tenant: str) -> Names:
         return self.names.get((view.id, tenant)) or no_names(view)
@@ -145,25 +169,50 @@ class Store:
 
     async def _read_once(self, known: _Known, tenant: str, plans: Sequence[Plan]) -> Reading | None:
         """One MGET with the names known so far; None where it belongs to another history."""
-        selections = tuple(select(plan, known.names_of(plan.view, tenant)) for plan in plans)
-        pages = pages_of(selections)
-        keys = page_keys(known.generation, known.tenants.get(tenant, 0), pages)
+        tenant_id = known.tenants.get(tenant, 0)
+        selections = tuple(
+            select(plan, known.names_of(plan.view, tenant), known.generation, tenant_id)
+            for plan in plans
+        )
+        keys = page_keys(selections)
+        held = known.held
+        missing = [key for key in keys if key not in held.pages]
+        meta, found = await self._mget(known, missing)
+        if meta is not None and meta.commits != held.commits and len(missing) < len(keys):
+            missing = keys  # what is held is older than what was found
+            meta, found = await self._mget(known, missing)
+        if meta is None:
+            return None
+        if meta.commits == held.commits:
+            pages = {key: held.pages.get(key) for key in keys}
+            pages.update(zip(missing, found, strict=True))
+        else:
+            pages = dict(zip(missing, found, strict=True))
+            if meta.commits > known.held.commits:
+                known.held = held = _Held(meta.commits)
+        if meta.commits == known.held.commits:
+            known.held.keep(missing, found)
+        return Reading(selections, pages, meta, known.generation)
+
+    async def _mget(
+        self, known: _Known, keys: Sequence[str]
+    ) -> tuple[Meta | None, list[bytes | None]]:
+        """The state and these pages, of one instant; no state where it is of another history."""
         commits_before = known.commits
         current, record, *found = await self._ask(
             "MGET", CURRENT_KEY, meta_key(known.generation), *keys
         )
         if _generation(current) != known.generation:
             self._forget(known)
-            return None
+            return None, []
         meta = self._checked(record)
         if known.created_ms is None:
             known.created_ms = meta.created_ms
         if meta.created_ms != known.created_ms or meta.commits < commits_before:
             self._forget(known)
-            return None
+            return None, []
         known.commits = max(known.commits, meta.commits)
-        there = {page: data for page, data in zip(pages, found, strict=True) if data is not None}
-        return Reading(selections, there, meta)
+        return meta, found
 
     async def _is_whole(self, known: _Known, tenant: str, reading: Reading) -> bool:
         """Whether no series of this question was new to us; what is new is learnt."""

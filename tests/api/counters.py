@@ -16,7 +16,7 @@ import numpy as np
 import redis
 
 from api.names import grown, no_names
-from api.query import Plan, Selection, assemble, page_keys, pages_of, select
+from api.query import Plan, Selection, assemble, page_keys, select
 from schemas import layout
 from schemas.grid import DAY, QUARTER, TIERS, boundary, ceil_to, finest_written, floor_to, kept_from
 from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS
@@ -169,14 +169,9 @@ def read_pure(counters: Counters, tenant: str, plans: Sequence[Plan]) -> list[li
     selections: list[Selection] = []
     for plan in plans:
         key = layout.names_list_key(1, plan.view, tenant_id)
-        selections.append(select(plan, grown(no_names(plan.view), counters.lists.get(key, []))))
-    pages = pages_of(selections)
-    keys = page_keys(1, tenant_id, pages)
-    found = {
-        page: counters.texts[key]
-        for page, key in zip(pages, keys, strict=True)
-        if key in counters.texts
-    }
+        names = grown(no_names(plan.view), counters.lists.get(key, []))
+        selections.append(select(plan, names, 1, max(tenant_id, 0)))
+    found = {key: counters.texts.get(key) for key in page_keys(selections)}
     return [assemble(selection, found) for selection in selections]
 
 

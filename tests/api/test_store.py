@@ -12,7 +12,8 @@ import redis
 
 from api.agentlens import MEASURES
 from api.errors import CountersMissing
-from api.query import Plan, Question, assemble, plan
+from api.names import Filter
+from api.query import Plan, Question, Term, assemble, plan
 from api.store import CONNECTIONS_MAX, READS_MAX, Reading, Store
 from deploy.servers import Server, free_port
 from deploy.valkey import url_of
@@ -23,10 +24,10 @@ from schemas.views import MODEL, TOTAL, generation_digest
 from tests.api.counters import NOW_MS, TOPIC, Event, pack
 
 DIGEST = generation_digest(TOPIC)
-WHOLE = Question(MEASURES, NOW_MS - DAY_MS, NOW_MS, NOW_MS, {"kind": frozenset(("llm",))})
-MODELS = Question(
-    MEASURES, NOW_MS - DAY_MS, NOW_MS, NOW_MS, {"kind": frozenset(("llm",))}, ("model",)
-)
+TERMS = tuple(Term(measure) for measure in MEASURES)
+LLM = (Filter("kind", frozenset(("llm",))),)
+WHOLE = Question(TERMS, NOW_MS - DAY_MS, NOW_MS, NOW_MS, LLM)
+MODELS = Question(TERMS, NOW_MS - DAY_MS, NOW_MS, NOW_MS, LLM, ("model",))
 
 
 @asynccontextmanager
