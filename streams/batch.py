@@ -16,16 +16,37 @@ DECODE_SLICE: int = 1000
 class Policy:
     """Bounds of a batch.
 
-    records_max: bigger batches cost less an event and block Redis longer (20,000 events of 6,000
-        series: a commit of some 100 ms).
+    records_max: bigger batches cost less an event.
+    vectors_max: additions to counters in one commit, each some 10 us in Redis, during which nobody
+        else is served: 100 ms. How many records that is depends on how many series they spread
+        over, so each batch is sized by what the ones before it needed.
     bytes_max: 20,000 records of 3 kB; a batch of the largest events stays small.
     age_ms_max: the first record waits at most so long for others. It is most of what an event waits
         for on an idle system, where the promise is 250 ms.
     """
 
     records_max: int = 20_000
+    vectors_max: int = 10_000
     bytes_max: int = 64 << 20
     age_ms_max: int = 50
+
+    def first_goal(self) -> int:
+        """Records of the first batch, of which nothing is known: as if each made 10 additions."""
+        return self._bounded(self.vectors_max // 10)
+
+    def next_goal(self, goal: int, records: int, vectors: int) -> int:
+        """Records of the next batch, after one of `records` that made `vectors` additions: fewer
+        where that was too many, half as many more where a full batch was not."""
+        if vectors > self.vectors_max:
+            return self._bounded(records * self.vectors_max // vectors)
+        return self._bounded(goal + goal // 2) if records >= goal else goal
+
+    def _bounded(self, records: int) -> int:
+        return min(self.records_max, max(RECORDS_MIN, records))
+
+
+RECORDS_MIN: int = 200
+"""Below this a commit's fixed cost outweighs its additions."""
 
 
 @dataclass
@@ -60,9 +81,10 @@ class Batch:
             self.count += len(one.records)
             self.size_bytes += sum(len(record.value or b"") for record in one.records)
 
-    def is_due(self, policy: Policy, now_ms: int) -> bool:
+    def is_due(self, policy: Policy, goal: int, now_ms: int) -> bool:
+        """`goal`: how many records make it full."""
         return bool(self.parts) and (
-            self.count >= policy.records_max
+            self.count >= goal
             or self.size_bytes >= policy.bytes_max
             or now_ms - self.oldest_ms >= policy.age_ms_max
         )

@@ -117,6 +117,7 @@ class Worker:
         self._assigned: frozenset[int] = frozenset()
         self._positions: dict[int, int] = {}
         self._batch = Batch()
+        self._goal = policy.first_goal()
         self._pass: Pass | None = None
         self._told_ms = 0
         self._rechecked_ms = 0
@@ -178,7 +179,7 @@ class Worker:
 
     async def _turn(self) -> None:
         now_ms = self._clock.now_ms()
-        room = max(1, self._policy.records_max - self._batch.count)
+        room = max(1, self._goal - self._batch.count)
         wait_ms = self._batch.wait_ms(self._policy, now_ms, self._timing.pass_ms)
         polled = await self._log.poll(room, wait_ms)
         now_ms = self._clock.now_ms()
@@ -189,7 +190,7 @@ class Worker:
                 self._assigned = polled.partitions
             return
         self._batch.add(polled.batches, self._positions, now_ms)
-        if self._batch.is_due(self._policy, now_ms):
+        if self._batch.is_due(self._policy, self._goal, now_ms):
             batch, self._batch = self._batch, Batch()
             await self._commit_batch(batch)
         elif not self._batch.parts:
@@ -261,6 +262,8 @@ class Worker:
                 rows = kept
             elif reply.outcome is not Outcome.CALLS:
                 await self._finish(commit, reply, len(rows))
+                vectors = sum(len(packed) for _, _, packed in commit.delta.pages)
+                self._goal = self._policy.next_goal(self._goal, len(rows), vectors)
                 return
 
     async def _judge(self, batch: Batch) -> _Judged:
