@@ -137,7 +137,8 @@ def _api_is_ready(port: int) -> bool:
     connection = http.client.HTTPConnection(servers.HOST, port, timeout=ANSWER_TIMEOUT_S)
     try:
         connection.request("GET", "/readyz")
-        return connection.getresponse().status == http.HTTPStatus.OK
+        with connection.getresponse() as response:
+            return response.status == http.HTTPStatus.OK
     except (OSError, http.client.HTTPException):
         return False
     finally:
