@@ -320,8 +320,9 @@ def _book(
         old = held.get(digest)
         new_slice = slice_ if old is None else max(slice_, old.slice)
         new = Held(new_slice, msgspec.json.encode(bookings[digest]))
-        if new != old:
-            updates.append(CallUpdate(digest, old, new))
+        # Also where nothing changes: that there was nothing to book is true only while `old` is.
+        # (A store that goes back between the look and the commit would lose the booking.)
+        updates.append(CallUpdate(digest, old, new))
     return additions, updates
 
 

@@ -16,7 +16,7 @@ from schemas.measures import COST_NANO_USD, EVENTS
 from schemas.views import VIEWS
 from streams.decode import Decoded, decode_many
 from streams.fold import Delta, Held, columns, fold
-from tests.events import Mix, Record, logs, mixed
+from tests.events import Mix, Record, event, logs, mixed, record
 from tests.oracle import expected
 from tests.simulation.world import Polled1
 
@@ -123,6 +123,18 @@ def test_every_view_and_tier_adds_up_to_the_same(records: list[Record]) -> None:
             if tier_name == "1d":
                 totals[view_name] += values[view.measures.index(measure)]
         assert len(set(totals.values())) <= 1, totals
+
+
+def test_a_call_in_which_nothing_changes_is_checked_by_the_commit_all_the_same() -> None:
+    """Else a store that goes back between the look and the commit would lose the booking."""
+    records = as_polled([record(event(id=one, call_id="c-1")) for one in ("e-1", "e-2")])
+    first, second = (
+        columns([one for one in decode_many([r]) if isinstance(one, Decoded)], [r.timestamp])
+        for r in records
+    )
+    (booked,) = fold(first, {}).calls
+    (again,) = fold(second, {booked.digest: booked.new}).calls
+    assert (booked.old, again.old, again.new) == (None, booked.new, booked.new)
 
 
 def test_the_dead_letters_are_those_of_the_oracle_with_its_reasons() -> None:
