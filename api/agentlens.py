@@ -7,10 +7,9 @@ server reads `from` and `to` as raw text, these are instants: an empty one is no
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Final
 
 from starlette.datastructures import QueryParams
@@ -19,7 +18,9 @@ from starlette.responses import Response
 
 from api.axis import DAILY, HOURLY, WEEKLY, Step
 from api.errors import ExpiredKey, NoCredentials, RoleTooLow, Unauthenticated
+from api.freshness import headers_of
 from api.keys import Key, Role, authenticate, check_role
+from api.moments import iso_to_ms
 from api.names import Filter
 from api.query import Plan, Question, Row, Term, assemble, plan
 from api.store import Reading, Store
@@ -33,7 +34,6 @@ from schemas.agentlens import (
     Problem,
 )
 from schemas.errors import OdometerError
-from schemas.layout import Meta
 from schemas.limits import DAY_MS, NANO_PER_USD
 from schemas.measures import (
     COST_NANO_USD,
@@ -43,7 +43,7 @@ from schemas.measures import (
     LATENCY_MS,
     OUTPUT_TOKENS,
 )
-from schemas.units import EPOCH, ONE_MS, iso, ms_to_instant
+from schemas.units import iso
 
 Clock = Callable[[], int]
 
@@ -63,11 +63,6 @@ _LLM: Final = Filter("kind", frozenset(("llm",)))
 RETRY_AFTER_S: Final = 1
 """Its SDKs sleep as long as they are told, three times; a restart of Redis takes about this."""
 READING_METHODS: Final = ("GET", "HEAD", "OPTIONS")
-
-_ISO_8601: Final = re.compile(
-    r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(Z|[+-]\d\d(:?\d\d)?)?)?",
-    re.ASCII | re.IGNORECASE,
-)
 
 
 class BadParameter(OdometerError):
@@ -97,7 +92,7 @@ async def llm(request: Request, store: Store, clock: Clock) -> Response:
         headers={
             "x-api-version": "v1",
             "cache-control": "no-store",
-            **freshness(reading.meta, plans[0]),
+            **headers_of(reading.meta, plans[0]),
         },
     )
 
@@ -150,23 +145,6 @@ def body_from(whole: list[Row], models: list[Row], buckets: list[Row]) -> LlmAna
         by_model=[_model(row) for row in sorted(models, key=_most_expensive_first)],
         by_time=[_bucket(row) for row in buckets],
     )
-
-
-def freshness(meta: Meta, covered: Plan) -> dict[str, str]:
-    """What an answer says of itself: how fresh, which instants, and what is missing from it."""
-    complete_ms, history_ms = meta.complete_through_ms, meta.history_from_ms
-    refused = ["generation"] if meta.refused else []
-    refused += [str(number) for number, part in enumerate(meta.partitions) if part.refused]
-    headers = {
-        "odometer-complete-through": _iso_ms(complete_ms) if complete_ms else "unknown",
-        "odometer-range-from": iso(covered.start_ms),
-        "odometer-range-to": iso(covered.end_ms),
-    }
-    if history_ms:
-        headers["odometer-history-from"] = _iso_ms(history_ms)
-    if refused:
-        headers["odometer-refused"] = ", ".join(refused)
-    return headers
 
 
 # -- errors ----------------------------------------------------------------------------------------
@@ -236,14 +214,9 @@ def _instant(name: str, first: Mapping[str, str], default_ms: int) -> int:
     text = first.get(name)
     if text is None:
         return default_ms
-    if _ISO_8601.fullmatch(text):
-        try:
-            instant = datetime.fromisoformat(text.upper())
-        except ValueError:
-            pass  # a month 13: the sentence below holds for it too
-        else:
-            aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
-            return -((EPOCH - aware) // ONE_MS)  # up to the next whole millisecond
+    at_ms = iso_to_ms(text, UTC)
+    if at_ms is not None:
+        return at_ms
     raise BadParameter(
         f"Invalid {name}. Use an ISO 8601 time such as 2026-02-08T10:00:00Z or 2026-02-08"
         " (in a URL, write + as %2B)"
@@ -300,7 +273,3 @@ def _ratio(total: int, count: int) -> Amount:
     if count == 0:
         return 0
     return total // count if total % count == 0 else total / count
-
-
-def _iso_ms(at_ms: int) -> str:
-    return ms_to_instant(at_ms).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

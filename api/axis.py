@@ -121,7 +121,9 @@ def _local_starts(step: Step, zone: tzinfo, start_ms: int, end_ms: int) -> Int64
         # A clock that is put back across midnight does not begin the day before a second time.
         days = np.maximum.accumulate(days)
         starts = quarters[1:][np.diff(days) > 0]
-    return starts[max(0, int(np.searchsorted(starts, start_ms, side="right")) - 1) :]
+    first = max(0, int(np.searchsorted(starts, start_ms, side="right")) - 1)
+    inside: Int64s = starts[first:]
+    return inside
 
 
 def _offsets_ms(zone: tzinfo, at_ms: Int64s) -> Int64s:

@@ -6,6 +6,7 @@ OdometerError
 |  |- UnknownKey          the key was never made, or is revoked
 |  '- ExpiredKey          the key's time is over
 |- RoleTooLow             the key is known and may not do this
+|- InvalidBody            what was sent is not a JSON object of parameters
 |- UnanswerableQuestion   no counters are kept for this, or they would be too many to read at once
 '- StoreUnavailable
    '- CountersMissing     Redis answers, but what it holds is not the counters of this log
@@ -39,6 +40,15 @@ class RoleTooLow(OdometerError):
         super().__init__(f"needs the role {required}, the key has {current}")
         self.required = required
         self.current = current
+
+
+class InvalidBody(OdometerError):
+    """What was sent is not a JSON object of parameters; `status` and `kind` of the problem."""
+
+    def __init__(self, status: int, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.kind = kind
 
 
 class UnanswerableQuestion(OdometerError):

@@ -12,13 +12,22 @@ from typing import Any, Final
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route, request_response
 from uvicorn.config import LOGGING_CONFIG
 
-from api import agentlens, health
-from api.errors import CountersMissing, RoleTooLow, UnanswerableQuestion, Unauthenticated
+from api import agentlens, asking, health, problems, usage
+from api.errors import (
+    CountersMissing,
+    InvalidBody,
+    RoleTooLow,
+    UnanswerableQuestion,
+    Unauthenticated,
+)
 from api.store import Store
 from schemas.errors import StoreError
 from schemas.views import generation_digest
@@ -29,6 +38,10 @@ SHUTDOWN_GRACE_S: Final = 5
 KEEP_ALIVE_S: Final = 75
 """Longer than the 60 s that proxies keep theirs: the side that closes first races a request."""
 BACKLOG_MAX: Final = 2048
+GZIP_FROM_BYTES: Final = 1024
+"""Below a packet's payload there is nothing to win."""
+NATIVE: Final = "/v1"
+"""Paths under this answer errors as RFC 9457 problems; the others in the shape of AgentLens."""
 
 log = logging.getLogger("odometer.api")
 
@@ -48,18 +61,23 @@ def build(
             Route("/healthz", health.alive),
             Route("/readyz", partial(health.ready, store=store)),
             Route("/api/health", partial(health.agentlens_health, store=store, clock=clock)),
+            Mount("/v1", usage.routes(store, clock)),
             Route("/api/analytics/llm", partial(agentlens.llm, store=store, clock=clock)),
             # Whatever else, any method of the paths above included.
             Mount("", request_response(unknown_path)),
         ],
         exception_handlers={
             agentlens.BadParameter: _bad_request,
-            UnanswerableQuestion: _bad_request,
+            asking.BadParameter: _bad_parameter,
+            InvalidBody: _invalid_body,
+            UnanswerableQuestion: _unanswerable,
+            HTTPException: _no_such_route,
             Unauthenticated: _unauthenticated,
             RoleTooLow: _role_too_low,
             StoreError: _store_failed,
             Exception: _unhandled,
         },
+        middleware=[Middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=5)],
         lifespan=partial(_lifespan, store=store),
     )
 
@@ -107,12 +125,44 @@ async def _lifespan(_app: Starlette, store: Store) -> AsyncIterator[None]:
     await store.close()
 
 
+def _is_native(request: Request) -> bool:
+    return (request.url.path + "/").startswith(NATIVE + "/")
+
+
 async def _bad_request(_request: Request, error: Exception) -> Response:
     return agentlens.problem(400, str(error))
 
 
-async def _unauthenticated(_request: Request, error: Exception) -> Response:
+async def _bad_parameter(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, asking.BadParameter)
+    return problems.bad_parameter(error)
+
+
+async def _invalid_body(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, InvalidBody)
+    return problems.problem(error.status, error.kind, str(error))
+
+
+async def _unanswerable(request: Request, error: Exception) -> Response:
+    if _is_native(request):
+        return problems.problem(400, "unanswerable", str(error))
+    return agentlens.problem(400, str(error))
+
+
+async def _no_such_route(request: Request, error: Exception) -> Response:
+    """Of /v1 only: the rest of the paths has a route that takes everything."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        detail = f"{request.method} is not for this path: use {allowed}."
+        return problems.problem(405, "method-not-allowed", detail, {"allow": allowed})
+    return problems.problem(404, "not-found", "There is no such path; /docs lists them.")
+
+
+async def _unauthenticated(request: Request, error: Exception) -> Response:
     assert isinstance(error, Unauthenticated)
+    if _is_native(request):
+        return problems.unauthenticated(error)
     return agentlens.unauthenticated(error)
 
 
@@ -121,13 +171,16 @@ async def _role_too_low(request: Request, error: Exception) -> Response:
     return agentlens.role_too_low(request.method, error)
 
 
-async def _store_failed(_request: Request, error: Exception) -> Response:
+async def _store_failed(request: Request, error: Exception) -> Response:
     """The log has the reason with addresses; the caller has what concerns a caller."""
     log.warning("No answer: %s.", error)
+    unavailable = problems.unavailable if _is_native(request) else agentlens.unavailable
     if isinstance(error, CountersMissing):
-        return agentlens.unavailable(f"No counters to answer from: {error}.")
-    return agentlens.unavailable("The counters cannot be read right now. Try again in a moment.")
+        return unavailable(f"No counters to answer from: {error}.")
+    return unavailable("The counters cannot be read right now. Try again in a moment.")
 
 
-async def _unhandled(_request: Request, _error: Exception) -> Response:
+async def _unhandled(request: Request, _error: Exception) -> Response:
+    if _is_native(request):
+        return problems.problem(500, "internal", "Internal server error.")
     return agentlens.problem(500, "Internal server error")

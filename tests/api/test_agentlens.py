@@ -50,9 +50,8 @@ async def body(client: httpx.AsyncClient, **params: Any) -> dict[str, Any]:
 async def test_the_response_is_frozen(redis_url: str, client: httpx.AsyncClient) -> None:
     """A change of this file is a new version of the endpoint."""
     pack(MONTH, history_from_ms=NOW_MS - 30 * DAY_MS).write(redis_url)
-    response = await client.get(
-        PATH, params={"from": "2026-02-01", "to": DAY_OF_NOW, "granularity": "day"}
-    )
+    params = {"from": "2026-02-01", "to": DAY_OF_NOW, "granularity": "day"}
+    response = await client.get(PATH, params=params, headers={"accept-encoding": "identity"})
     assert response.status_code == 200
     assert response.content + b"\n" == GOLDEN.read_bytes()
     assert response.json() == answer(MONTH, Asked(1_769_904_000_000, 1_770_508_800_000, "day"))
@@ -61,6 +60,7 @@ async def test_the_response_is_frozen(redis_url: str, client: httpx.AsyncClient)
         "content-length": str(len(response.content)),
         "x-api-version": "v1",
         "cache-control": "no-store",
+        "vary": "Accept-Encoding",
         "odometer-complete-through": "2026-02-08T12:02:02.456Z",
         "odometer-range-from": "2026-02-01T00:00:00Z",
         "odometer-range-to": "2026-02-08T00:00:00Z",

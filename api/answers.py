@@ -1,0 +1,237 @@
+"""Rows of exact sums to the rows of an answer: order, limit, fill, running sums, totals. Pure.
+
+Everything is done on sums; a quotient is made of them last, so that the average of the `other` row,
+of a total and of a running sum is that of all its events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, groupby
+from operator import itemgetter
+from typing import Any, Final
+
+from api.asking import TIME, Asked, BadParameter, finest_kept
+from api.axis import label, longest_read_ms
+from api.derived import Formula, Number, formulas, terms_of
+from api.errors import UnanswerableQuestion
+from api.query import Plan, Question, Row, Selection, assemble, plan
+from schemas.units import iso
+
+ROWS_MAX: Final = 100_000
+"""Rows of an answer: 15 MB of JSON. A leaderboard of more groups has a `limit`."""
+
+OTHER: Final = "other"
+"""The column that tells the row of all groups beyond `limit`."""
+
+Sums = tuple[int, ...]
+Cell = str | bool | Number
+
+
+@dataclass(frozen=True)
+class Section:
+    """The rows of one range, columns in the order they are sent, and their total."""
+
+    covered: Plan
+    rows: list[dict[str, Cell]]
+    totals: dict[str, Number]
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One row before quotients: `group` is None for the other row; `is_null`: nothing is said."""
+
+    group: tuple[str, ...] | None
+    at_ms: int
+    sums: Sums
+    is_null: bool = False
+
+
+def plans_of(asked: Asked, now_ms: int) -> tuple[Plan, ...]:
+    """The plan of the range, and that of the one before it where they are to be compared."""
+    current = plan(
+        Question(
+            terms=terms_of(asked.measures),
+            from_ms=asked.from_ms,
+            to_ms=asked.to_ms,
+            now_ms=now_ms,
+            filters=asked.filters,
+            group_by=asked.group_by,
+            step=asked.step,
+            zone=asked.zone,
+        )
+    )
+    if not asked.has_previous:
+        return (current,)
+    length_ms = current.end_ms - current.start_ms
+    before = replace(current.question, from_ms=current.start_ms - length_ms, to_ms=current.start_ms)
+    previous = plan(before)
+    finest = finest_kept(previous.start_ms, now_ms)
+    longest_ms = longest_read_ms(asked.step, asked.zone)
+    if asked.step is not None and finest.bucket_ms > longest_ms:
+        raise BadParameter(
+            "compare",
+            f"At {iso(previous.start_ms)}, where the range before begins, {finest.name} is the"
+            " shortest bucket that is still kept: ask for longer buckets (in UTC), a later range,"
+            " or a shorter one.",
+        )
+    return current, previous
+
+
+def section(asked: Asked, selection: Selection, pages: Mapping[str, bytes | None]) -> Section:
+    covered = selection.plan
+    rows = assemble(selection, pages)
+    terms = covered.question.terms
+    shown = formulas(asked.measures, terms)
+    totals = _added(rows, len(terms))
+    ranked = _ranked(asked, shown, rows)
+    lines = _limited(asked, rows, ranked)
+    if asked.fill != "none":
+        lines = _filled(asked, covered, lines, len(terms))
+    if len(lines) > ROWS_MAX:
+        raise UnanswerableQuestion(
+            f"The answer would have {len(lines)} rows, more than {ROWS_MAX} (ROWS_MAX): ask for"
+            " fewer buckets, group by less, or set a limit."
+        )
+    lines = _in_order(asked, shown, lines, ranked)
+    if asked.is_cumulative:
+        lines = _running(lines)
+    return Section(
+        covered,
+        _cells(asked, shown, lines),
+        {formula.name: formula.value(totals) for formula in shown},
+    )
+
+
+def _ranked(
+    asked: Asked, shown: Sequence[Formula], rows: Sequence[Row]
+) -> dict[tuple[str, ...] | None, int]:
+    """The place of each group by `order_by`, judged by its whole range; the other row is last."""
+    if not asked.group_by:
+        return {(): 0, None: 1}
+    sums: dict[tuple[str, ...], Sums] = {}
+    if asked.step is None:
+        sums = {row.group: row.values for row in rows}
+    else:
+        members: dict[tuple[str, ...], list[Row]] = {}
+        for row in rows:
+            members.setdefault(row.group, []).append(row)
+        sums = {group: _added(own, len(own[0].values)) for group, own in members.items()}
+    order = [(name, down) for name, down in asked.order_by if name != TIME]
+    by_formula = {formula.name: formula for formula in shown}
+    groups = sorted(sums)
+    for name, down in reversed(order or [(shown[0].name, True)]):
+        if name in by_formula:
+            formula = by_formula[name]
+            value_of = {group: formula.value(sums[group]) for group in groups}
+            groups.sort(key=lambda group: _null_last(value_of[group], down=down), reverse=down)
+        else:
+            groups.sort(key=itemgetter(asked.group_by.index(name)), reverse=down)
+    return {group: place for place, group in enumerate([*groups, None])}
+
+
+def _limited(
+    asked: Asked, rows: Sequence[Row], ranked: Mapping[tuple[str, ...] | None, int]
+) -> list[_Line]:
+    """The first groups as they are, all others added up bucket by bucket."""
+    if asked.limit is None:
+        return [_Line(*row) for row in rows]
+    kept = [_Line(*row) for row in rows if ranked[row.group] < asked.limit]
+    rest: dict[int, list[Row]] = {}
+    for row in rows:
+        if ranked[row.group] >= asked.limit:
+            rest.setdefault(row.at_ms, []).append(row)
+    others = [_Line(None, at_ms, _added(own, len(own[0].values))) for at_ms, own in rest.items()]
+    return kept + others
+
+
+def _filled(asked: Asked, covered: Plan, lines: Sequence[_Line], width: int) -> list[_Line]:
+    groups = dict.fromkeys(line.group for line in lines)
+    if not asked.group_by:
+        groups = {(): None}
+    starts_ms = covered.starts_ms.tolist()
+    if len(groups) * len(starts_ms) > ROWS_MAX:
+        raise UnanswerableQuestion(
+            f"Filled, the answer would have {len(groups)} groups x {len(starts_ms)} buckets ="
+            f" {len(groups) * len(starts_ms)} rows, more than {ROWS_MAX} (ROWS_MAX): ask for fewer"
+            " buckets, set a limit, or do not fill."
+        )
+    there = {(line.group, line.at_ms): line for line in lines}
+    nothing = (0,) * width
+    is_null = asked.fill == "null"
+    return [
+        there.get((group, at_ms)) or _Line(group, at_ms, nothing, is_null)
+        for at_ms in starts_ms
+        for group in groups
+    ]
+
+
+def _in_order(
+    asked: Asked,
+    shown: Sequence[Formula],
+    lines: list[_Line],
+    ranked: Mapping[tuple[str, ...] | None, int],
+) -> list[_Line]:
+    """By time and rank; a series without groups by whatever `order_by` says."""
+    is_back_in_time = (TIME, True) in asked.order_by
+    ordered = sorted(lines, key=lambda line: ranked[line.group])
+    ordered.sort(key=lambda line: line.at_ms, reverse=is_back_in_time)
+    if not asked.group_by:
+        by_formula = {formula.name: formula for formula in shown}
+        for name, down in reversed(asked.order_by):
+            if name == TIME:
+                ordered.sort(key=lambda line: line.at_ms, reverse=down)
+                continue
+            formula = by_formula[name]
+            ordered.sort(
+                key=lambda line: _null_last(formula.value(line.sums), down=down),
+                reverse=down,
+            )
+    return ordered
+
+
+def _running(lines: Sequence[_Line]) -> list[_Line]:
+    """Each line's sums with those of all earlier buckets of its group, places unchanged."""
+    place_of = {id(line): place for place, line in enumerate(lines)}
+    summed = list(lines)
+    # Groups have no order of their own here: any that keeps equals together will do.
+    by_group = sorted(lines, key=lambda line: (line.group is None, line.group or (), line.at_ms))
+    for _group, members in groupby(by_group, key=lambda line: line.group):
+        own = list(members)
+        for line, sums in zip(own, accumulate((line.sums for line in own), _plus), strict=True):
+            summed[place_of[id(line)]] = replace(line, sums=sums)
+    return summed
+
+
+def _cells(asked: Asked, shown: Sequence[Formula], lines: Sequence[_Line]) -> list[dict[str, Cell]]:
+    labels: dict[int, str] = {}
+    if asked.step is not None:
+        labels = {at_ms: label(at_ms, asked.zone) for at_ms in {line.at_ms for line in lines}}
+    has_other = asked.limit is not None
+    nobody = (None,) * len(asked.group_by)
+    rows = []
+    for line in lines:
+        row: dict[str, Any] = {TIME: labels[line.at_ms]} if labels else {}
+        row.update(zip(asked.group_by, nobody if line.group is None else line.group, strict=True))
+        if has_other:
+            row[OTHER] = line.group is None
+        sums = line.sums
+        for formula in shown:
+            row[formula.name] = None if line.is_null else formula.value(sums)
+        rows.append(row)
+    return rows
+
+
+def _null_last(value: Number, *, down: bool) -> tuple[bool, float]:
+    return (value is None) is not down, value or 0
+
+
+def _added(rows: Sequence[Row], width: int) -> Sums:
+    if not rows:
+        return (0,) * width
+    return tuple(map(sum, zip(*[row.values for row in rows], strict=True)))
+
+
+def _plus(left: Sums, right: Sums) -> Sums:
+    return tuple(map(sum, zip(left, right, strict=True)))

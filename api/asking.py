@@ -1,0 +1,355 @@
+r"""A question as it is sent, understood: parameters of a URL or a JSON body to one value. Pure.
+
+`PARAMETERS` is the whole list: what is not in it and no filter is refused, with the nearest name.
+A filter is a dimension (`model=gpt-4o`), negated with a `!` at its end (`model!=gpt-4o`). In a URL a
+comma separates values and a repeated parameter adds some; `\,` is a comma, `\*` a star, `\\` a
+backslash of the value itself. In JSON a list has several values, and commas stand for themselves.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, tzinfo
+from itertools import pairwise
+from typing import Final, Literal, cast
+
+from api.axis import STEPS, Step, zone_names, zone_of
+from api.derived import DEFAULTS, OFFERED, Offered
+from api.moments import ALLOWED, NoMoment, parse_range
+from api.names import Filter
+from api.query import covered_range
+from schemas.errors import OdometerError
+from schemas.grid import DAY, QUARTER, TIERS, Tier, kept_from
+from schemas.units import iso
+from schemas.views import DIMENSIONS, VIEWS
+
+VALUES_MAX: Final = 200
+"""Values of all filters of a question: more is a list that a label or a view should hold."""
+BUCKETS_MAX: Final = 10_000
+"""Buckets of a series: 90 days of quarter-hours are 8,640; no screen has as many pixels."""
+AUTO_BUCKETS_MAX: Final = 200
+"""`auto` takes the shortest step with at most so many: a chart of 800 pixels has 4 for each."""
+LIMIT_MAX: Final = 10_000
+"""Groups that `limit` may ask for; without it all are answered, up to `answers.ROWS_MAX`."""
+
+Format = Literal["json", "csv", "ndjson"]
+Fill = Literal["none", "zero", "null"]
+FORMATS: Final[tuple[Format, ...]] = ("json", "csv", "ndjson")
+FILLS: Final[tuple[Fill, ...]] = ("none", "zero", "null")
+GRANULARITIES: Final = (*(step.name for step in STEPS), "auto", "none")
+TIME: Final = "time"
+"""The name of the bucket's start in rows and in `order_by`."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter that is no filter. `is_list`: a comma, or repeating it, gives several."""
+
+    name: str
+    about: str
+    example: str
+    is_list: bool = False
+    allowed: tuple[str, ...] = ()
+
+
+PARAMETERS: Final = (
+    Parameter("measures", f"What is measured; see /v1/measures. Default: {', '.join(DEFAULTS)}.", "requests,cost_usd", is_list=True),
+    Parameter("from", "Start of the range: a time, a date, `now-7d`, or the name of a period such as `this_month`. Default: 24 hours before `to`.", "now-7d"),
+    Parameter("to", "End of the range, exclusive. Default: now, or the end of the period that `from` names.", "now"),
+    Parameter("granularity", "Length of the buckets of a series; `auto` chooses one; `none`: no series.", "1d", allowed=GRANULARITIES),
+    Parameter("tz", "IANA zone in which days, weeks and months begin, and dates are read. Default: UTC.", "Europe/Berlin"),
+    Parameter("group_by", "Dimensions: one row for each combination of their values.", "provider,model", is_list=True),
+    Parameter("order_by", "Measures, dimensions or `time`; a `-` in front: descending. Default: time, then the first measure descending.", "-cost_usd", is_list=True),
+    Parameter("limit", "Keep so many groups, the first by `order_by`; the rest is added up in a row whose `other` is true.", "10"),
+    Parameter("fill", "Buckets in which nothing happened: left out, zero, or null.", "zero", allowed=FILLS),
+    Parameter("compare", "`previous`: the same for the range of the same length that ends where this begins.", "previous", allowed=("previous",)),
+    Parameter("cumulative", "Sums from the start of the range up to each bucket.", "true", allowed=("true", "false")),
+    Parameter("format", "Form of the answer; wins over the Accept header.", "csv", allowed=FORMATS),
+)  # fmt: skip
+BY_NAME: Final = {parameter.name: parameter for parameter in PARAMETERS}
+
+Sent = Mapping[str, Sequence[str]]
+"""Parameters by name, each with the texts that were sent for it."""
+
+
+class BadParameter(OdometerError):
+    """A parameter that is not what it may be."""
+
+    def __init__(
+        self, parameter: str, detail: str, allowed: Sequence[str] = (), nearest: str = ""
+    ) -> None:
+        super().__init__(detail)
+        self.parameter = parameter
+        self.allowed = tuple(allowed)
+        self.nearest = nearest
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question that is understood. `order_by` is (name, is_descending) in order of weight."""
+
+    measures: tuple[Offered, ...]
+    from_ms: int
+    to_ms: int
+    step: Step | None
+    zone: tzinfo
+    zone_name: str
+    filters: tuple[Filter, ...]
+    group_by: tuple[str, ...]
+    order_by: tuple[tuple[str, bool], ...]
+    limit: int | None
+    fill: Fill
+    has_previous: bool
+    is_cumulative: bool
+    format: Format | None
+
+
+def kept_dimensions() -> tuple[str, ...]:
+    """Those of some view: what can be grouped and filtered by."""
+    return tuple(name for name in DIMENSIONS if any(name in view.dimensions for view in VIEWS))
+
+
+def parse(sent: Sent, now_ms: int, *, splits: bool) -> Asked:
+    """The question, or BadParameter. `splits`: commas separate, as in a URL."""
+    check_names(sent, (*BY_NAME, *_filter_names()))
+    zone_name, zone = parse_zone(sent)
+    from_ms, to_ms = parse_bounds(sent, now_ms, zone)
+    measures = _measures(_listed(sent, "measures", splits=splits))
+    group_by = _dimensions("group_by", _listed(sent, "group_by", splits=splits))
+    step = _step(one(sent, "granularity") or "none", from_ms, to_ms, now_ms, zone)
+    names = (*(measure.name for measure in measures), *group_by, *([TIME] if step else []))
+    asked = Asked(
+        measures=measures,
+        from_ms=from_ms,
+        to_ms=to_ms,
+        step=step,
+        zone=zone,
+        zone_name=zone_name,
+        filters=parse_filters(sent, splits=splits),
+        group_by=group_by,
+        order_by=_order(_listed(sent, "order_by", splits=splits), names),
+        limit=parse_limit(sent, LIMIT_MAX),
+        fill=cast("Fill", _choice(sent, "fill") or "none"),
+        has_previous=_choice(sent, "compare") == "previous",
+        is_cumulative=_choice(sent, "cumulative") == "true",
+        format=cast("Format | None", _choice(sent, "format")),
+    )
+    _check_together(asked)
+    return asked
+
+
+def check_names(sent: Sent, known: Sequence[str]) -> None:
+    for name in sent:
+        if name not in known:
+            near = _nearest(name, known)
+            meant = f" Did you mean {near}?" if near else ""
+            raise BadParameter(name, f"There is no parameter {name!r}.{meant}", known, near)
+
+
+def one(sent: Sent, name: str) -> str | None:
+    """The only value of a parameter that has at most one."""
+    texts = sent.get(name, ())
+    if len(texts) > 1:
+        raise BadParameter(name, f"{name} is given {len(texts)} times: it takes one value.")
+    return texts[0] if texts else None
+
+
+def parse_zone(sent: Sent) -> tuple[str, tzinfo]:
+    name = one(sent, "tz")
+    if name is None:
+        return "UTC", UTC
+    zone = zone_of(name)
+    if zone is None:
+        near = _nearest(name, sorted(zone_names()))
+        meant = f" Did you mean {near}?" if near else ""
+        raise BadParameter(
+            "tz", f"{name!r} is no IANA time zone.{meant}", ("UTC", "Europe/Berlin", "..."), near
+        )
+    return name, zone
+
+
+def parse_bounds(sent: Sent, now_ms: int, zone: tzinfo) -> tuple[int, int]:
+    texts = one(sent, "from"), one(sent, "to")
+    try:
+        from_ms, to_ms = parse_range(*texts, now_ms, zone)
+    except NoMoment as error:
+        name = str(error)
+        raise BadParameter(name, f"{one(sent, name)!r} is no time.", ALLOWED) from error
+    if from_ms > to_ms:
+        raise BadParameter("from", "The range ends before it begins: from is after to.")
+    return from_ms, to_ms
+
+
+def parse_filters(sent: Sent, *, splits: bool) -> tuple[Filter, ...]:
+    filters = []
+    total = 0
+    for name in sorted(set(sent) & set(_filter_names())):
+        wanted = [value for text in sent[name] for value in split_values(text, splits=splits)]
+        total += len(wanted)
+        if total > VALUES_MAX:
+            raise BadParameter(
+                name, f"The filters have more than {VALUES_MAX} values (VALUES_MAX)."
+            )
+        filters.append(
+            Filter(
+                name.removesuffix("!"),
+                frozenset(value for value, is_prefix in wanted if not is_prefix),
+                tuple(sorted({value for value, is_prefix in wanted if is_prefix})),
+                name.endswith("!"),
+            )
+        )
+    return tuple(filters)
+
+
+def split_values(text: str, *, splits: bool) -> list[tuple[str, bool]]:
+    """(value, whether it is a prefix) of a filter's text."""
+    found: list[tuple[str, bool]] = []
+    value, is_prefix = "", False
+    place = 0
+    while place < len(text):
+        here, after = text[place], text[place + 1 : place + 2]
+        if here == "\\" and after in {",", "*", "\\"} and after:
+            value += after
+            place += 1
+        elif here == "," and splits:
+            found.append((value, is_prefix))
+            value, is_prefix = "", False
+        elif here == "*" and (not after or (splits and after == ",")):
+            is_prefix = True
+        else:
+            value += here
+        place += 1
+    return [*found, (value, is_prefix)]
+
+
+def parse_limit(sent: Sent, most: int) -> int | None:
+    text = one(sent, "limit")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= most):
+        raise BadParameter(
+            "limit", f"{text!r} is no whole number from 1 to {most}.", (f"1 to {most}",)
+        )
+    return int(text)
+
+
+def finest_kept(start_ms: int, now_ms: int) -> Tier:
+    """The finest tier that is still kept at this age."""
+    for tier, coarser in pairwise(TIERS):
+        if start_ms >= kept_from(tier, coarser, now_ms):
+            return tier
+    return TIERS[-1]
+
+
+def _filter_names() -> tuple[str, ...]:
+    return tuple(name + end for name in kept_dimensions() for end in ("", "!"))
+
+
+def _listed(sent: Sent, name: str, *, splits: bool) -> list[str]:
+    texts = sent.get(name, ())
+    parts = [part for text in texts for part in (text.split(",") if splits else [text])]
+    return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
+
+
+def _measures(names: Sequence[str]) -> tuple[Offered, ...]:
+    for name in names:
+        if name not in OFFERED:
+            _refuse("measures", name, "measure", tuple(OFFERED))
+    chosen = names or [name for name in DEFAULTS if name in OFFERED]
+    return tuple(OFFERED[name] for name in chosen)
+
+
+def _dimensions(parameter: str, names: Sequence[str]) -> tuple[str, ...]:
+    known = kept_dimensions()
+    for name in names:
+        if name not in known:
+            _refuse(parameter, name, "dimension of any kept view", known)
+    return tuple(names)
+
+
+def _refuse(parameter: str, name: str, what: str, known: Sequence[str]) -> None:
+    near = _nearest(name, known)
+    meant = f" Did you mean {near}?" if near else ""
+    raise BadParameter(parameter, f"{name!r} is no {what}.{meant}", known, near)
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.5)), "")
+
+
+def _choice(sent: Sent, name: str) -> str | None:
+    text = one(sent, name)
+    allowed = BY_NAME[name].allowed
+    if text is not None and text not in allowed:
+        near = _nearest(text, allowed)
+        raise BadParameter(
+            name, f"{text!r} is no {name}. Use: {', '.join(allowed)}.", allowed, near
+        )
+    return text
+
+
+def _order(texts: Sequence[str], names: Sequence[str]) -> tuple[tuple[str, bool], ...]:
+    order = []
+    for text in texts:
+        name = text.removeprefix("-").removeprefix("+")
+        if name not in names:
+            _refuse("order_by", name, "measure, dimension or time of this question's rows", names)
+        order.append((name, text.startswith("-")))
+    return tuple(order)
+
+
+def _step(name: str, from_ms: int, to_ms: int, now_ms: int, zone: tzinfo) -> Step | None:
+    """The step of this name, where it can be answered over the whole range."""
+    if name not in GRANULARITIES:
+        near = _nearest(name, GRANULARITIES)
+        raise BadParameter(
+            "granularity",
+            f"{name!r} is no granularity. Use: {', '.join(GRANULARITIES)}.",
+            GRANULARITIES,
+            near,
+        )
+    start_ms, end_ms = covered_range(from_ms, to_ms, now_ms)
+    finest = finest_kept(start_ms, now_ms)
+    if zone is not UTC and finest.bucket_ms > QUARTER.bucket_ms:
+        edge_ms = kept_from(QUARTER, DAY, now_ms)
+        raise BadParameter(
+            "tz",
+            f"Before {iso(edge_ms)} only days of UTC are kept (quarter-hours, of which a day of any"
+            f" zone is made, for {QUARTER.kept_ms // DAY.bucket_ms} days): ask in UTC, or from"
+            " then on.",
+            ("UTC",),
+        )
+    kept = [step for step in STEPS if step.length_ms >= finest.bucket_ms]
+    if name == "none":
+        return None
+    if name == "auto":
+        few = [s for s in kept if (end_ms - start_ms) // s.length_ms <= AUTO_BUCKETS_MAX]
+        return (few or kept[-1:])[0]
+    step = next(step for step in STEPS if step.name == name)
+    if step not in kept:
+        raise BadParameter(
+            "granularity",
+            f"Buckets of {name} are no longer kept at {iso(start_ms)}, where the range begins:"
+            f" {finest.name} is the shortest there.",
+            (*(one_.name for one_ in kept), "auto", "none"),
+        )
+    if (end_ms - start_ms) // step.length_ms > BUCKETS_MAX:
+        raise BadParameter(
+            "granularity",
+            f"The series would have {(end_ms - start_ms) // step.length_ms} buckets; the limit is"
+            f" {BUCKETS_MAX} (BUCKETS_MAX). Ask for a shorter range or longer buckets.",
+            (*(s.name for s in kept if (end_ms - start_ms) // s.length_ms <= BUCKETS_MAX), "auto"),
+        )
+    return step
+
+
+def _check_together(asked: Asked) -> None:
+    """What makes no sense without something else."""
+    if asked.step is None and asked.fill != "none":
+        raise BadParameter("fill", "fill is about the buckets of a series: it needs a granularity.")
+    if asked.step is None and asked.is_cumulative:
+        raise BadParameter("cumulative", "A cumulative sum runs over time: it needs a granularity.")
+    if asked.limit is not None and not asked.group_by:
+        raise BadParameter("limit", "limit counts groups: it needs group_by.")

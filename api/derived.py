@@ -1,0 +1,156 @@
+"""The measures that can be asked for: those that are kept, and those made of them. Data. Pure.
+
+A derived measure is one line of DERIVED: a quotient of two sums of kept measures, or one sum in
+another unit. It is offered as soon as all that it needs is kept. Quotients are made once, from
+exact sums, and are null where nothing was measured; sums are 0 there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from api.query import Term
+from schemas.event import USAGE_KINDS
+from schemas.limits import NANO_PER_USD, SECOND_MS
+from schemas.measures import MEASURES, Measure
+
+Number = int | float | None
+
+
+@dataclass(frozen=True)
+class Derived:
+    """`times` x the sum of `over`, through `by`, through the sum of `under` where there is one.
+
+    Names stand for kept measures; `name@usage` for those of events of kind llm, tts and stt.
+    """
+
+    name: str
+    unit: str
+    about: str
+    over: tuple[str, ...]
+    under: tuple[str, ...] = ()
+    times: int = 1
+    by: int = 1
+
+
+@dataclass(frozen=True)
+class Offered:
+    """A measure that can be asked for, of terms that the engine sums."""
+
+    name: str
+    unit: str
+    about: str
+    over: tuple[Term, ...]
+    under: tuple[Term, ...]
+    times: int
+    by: int
+
+    @property
+    def is_kept(self) -> bool:
+        return [term.measure.name for term in self.over] == [self.name] and not self.under
+
+    @property
+    def is_ratio(self) -> bool:
+        return bool(self.under)
+
+    @property
+    def is_integer(self) -> bool:
+        return not self.under and self.by == 1
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        return self.over + self.under
+
+
+DERIVED: Final = (
+    Derived("requests", "events", "Calls to a model, a voice or a recogniser: events of kind llm, tts and stt.", ("events@usage",)),
+    Derived("cost_usd", "USD", "What the events cost; those without a cost add nothing.", ("cost_nano_usd",), by=NANO_PER_USD),
+    Derived("total_tokens", "tokens", "Input and output tokens.", ("input_tokens", "output_tokens")),
+    Derived("avg_latency_ms", "ms", "Mean latency of the events that report one.", ("latency_ms",), ("latency_events",)),
+    Derived("avg_first_output_ms", "ms", "Mean time to the first output, of the events that report one.", ("first_output_ms",), ("first_output_events",)),
+    Derived("avg_cost_usd", "USD", "Mean cost of the events that have one.", ("cost_nano_usd",), ("cost_events",), by=NANO_PER_USD),
+    Derived("cost_per_request_usd", "USD", "Cost through requests, those without a cost included.", ("cost_nano_usd",), ("events@usage",), by=NANO_PER_USD),
+    Derived("cost_per_1m_tokens_usd", "USD", "Cost of a million tokens, input and output.", ("cost_nano_usd",), ("input_tokens", "output_tokens"), times=10**6, by=NANO_PER_USD),
+    Derived("error_rate", "share", "Share of requests that ended in an error, 0 to 1.", ("errors@usage",), ("events@usage",)),
+    Derived("cost_coverage", "share", "Share of requests that have a cost, 0 to 1.", ("cost_events",), ("events@usage",)),
+    Derived("tokens_per_request", "tokens", "Mean input and output tokens of a request.", ("input_tokens", "output_tokens"), ("events@usage",)),
+    Derived("tokens_per_second", "tokens/s", "Output tokens through the summed latency: meant where every event reports both.", ("output_tokens",), ("latency_ms",), times=SECOND_MS),
+    Derived("cache_hit_share", "share", "Share of input tokens that were read from a cache, 0 to 1.", ("cache_read_tokens",), ("input_tokens",)),
+    Derived("reasoning_share", "share", "Share of output tokens spent on reasoning, 0 to 1.", ("reasoning_tokens",), ("output_tokens",)),
+    Derived("tts_audio_minutes", "min", "Speech made, in minutes.", ("tts_audio_ms",), by=60 * SECOND_MS),
+    Derived("stt_audio_minutes", "min", "Speech recognised, in minutes.", ("stt_audio_ms",), by=60 * SECOND_MS),
+    Derived("call_minutes", "min", "Length of the booked calls, in minutes.", ("call_duration_ms",), by=60 * SECOND_MS),
+    Derived("avg_call_duration_ms", "ms", "Mean length of the booked calls.", ("call_duration_ms",), ("calls",)),
+)  # fmt: skip
+
+DEFAULTS: Final = ("requests", "errors", "input_tokens", "output_tokens", "cost_usd")
+"""What is answered where no measure is named."""
+
+_KEPT: Final = {measure.name: measure for measure in MEASURES}
+
+
+def _offered() -> dict[str, Offered]:
+    offered = {measure.name: _as_kept(measure) for measure in MEASURES}
+    for one in DERIVED:
+        names = [name.partition("@")[0] for name in one.over + one.under]
+        if one.name not in offered and all(name in _KEPT for name in names):
+            over, under = (tuple(map(_term, part)) for part in (one.over, one.under))
+            offered[one.name] = Offered(
+                one.name, one.unit, one.about, over, under, one.times, one.by
+            )
+    return offered
+
+
+def _as_kept(measure: Measure) -> Offered:
+    about = f"The sum that is kept of {measure.name.replace('_', ' ')}."
+    return Offered(measure.name, measure.unit, about, (Term(measure),), (), 1, 1)
+
+
+def _term(name: str) -> Term:
+    kept, _, kinds = name.partition("@")
+    return Term(_KEPT[kept], USAGE_KINDS if kinds == "usage" else ())
+
+
+OFFERED: Final = _offered()
+"""Every measure that can be asked for, by name."""
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A measure over a row of sums: where its terms stand in it."""
+
+    name: str
+    over: tuple[int, ...]
+    under: tuple[int, ...]
+    times: int
+    by: int
+
+    def value(self, sums: Sequence[int]) -> Number:
+        total = self.times * sum(sums[place] for place in self.over)
+        divisor = self.by
+        if self.under:
+            divisor *= sum(sums[place] for place in self.under)
+            if divisor == 0:
+                return None
+        return total // divisor if total % divisor == 0 else total / divisor
+
+
+def terms_of(offered: Sequence[Offered]) -> tuple[Term, ...]:
+    """What must be summed for these measures, each once."""
+    return tuple(dict.fromkeys(term for one in offered for term in one.terms))
+
+
+def formulas(offered: Sequence[Offered], terms: Sequence[Term]) -> tuple[Formula, ...]:
+    place = {term: index for index, term in enumerate(terms)}
+    return tuple(
+        Formula(
+            one.name,
+            tuple(place[term] for term in one.over),
+            tuple(place[term] for term in one.under),
+            one.times,
+            one.by,
+        )
+        for one in offered
+    )

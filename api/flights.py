@@ -1,0 +1,69 @@
+"""Equal questions in flight are computed once, and an answer stands until something is committed.
+
+One process, no clock: an answer is kept with the state of the counters that it was made from, and
+is given again while they are in that state; the store looks that up at each question.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Final, Generic, TypeVar
+
+Result = TypeVar("Result")
+
+KEPT_MAX: Final = 256
+"""Answers kept: what the dashboards of some tens of people show."""
+KEPT_BYTES_MAX: Final = 256 * 1024
+"""A larger answer is not kept: 256 of these are 64 MB."""
+
+
+class Flights(Generic[Result]):
+    """What is being made for each question."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[Hashable, asyncio.Task[Result]] = {}
+
+    async def once(self, question: Hashable, make: Callable[[], Awaitable[Result]]) -> Result:
+        """What `make` gives, or what is being made for an equal question already.
+
+        A caller that goes away does not take the answer from the others.
+        """
+        task = self._under_way.get(question)
+        if task is None:
+            task = asyncio.ensure_future(_awaited(make))
+            self._under_way[question] = task
+            task.add_done_callback(lambda done: self._landed(question, done))
+        return await asyncio.shield(task)
+
+    def _landed(self, question: Hashable, task: asyncio.Task[Result]) -> None:
+        del self._under_way[question]
+        if not task.cancelled():
+            task.exception()  # seen: every caller may have gone away
+
+
+class Kept(Generic[Result]):
+    """The last answers with the state they were made from; the longest unused goes first."""
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[Hashable, tuple[Hashable, Result]] = OrderedDict()
+
+    def get(self, question: Hashable, state: Hashable) -> Result | None:
+        made = self._answers.get(question)
+        if made is None or made[0] != state:
+            return None
+        self._answers.move_to_end(question)
+        return made[1]
+
+    def put(self, question: Hashable, state: Hashable, answer: Result, size_bytes: int) -> None:
+        if size_bytes > KEPT_BYTES_MAX:
+            return
+        self._answers[question] = state, answer
+        self._answers.move_to_end(question)
+        if len(self._answers) > KEPT_MAX:
+            self._answers.popitem(last=False)
+
+
+async def _awaited(make: Callable[[], Awaitable[Result]]) -> Result:
+    return await make()

@@ -1,0 +1,35 @@
+"""What an answer says of itself: how fresh it is, which instants it covers, what it lacks. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from api.query import Plan
+from schemas.layout import Meta
+from schemas.units import iso, ms_to_instant
+
+UNKNOWN: Final = "unknown"
+
+
+def headers_of(meta: Meta, covered: Plan) -> dict[str, str]:
+    complete_ms, history_ms = meta.complete_through_ms, meta.history_from_ms
+    headers = {
+        "odometer-complete-through": iso_ms(complete_ms) if complete_ms else UNKNOWN,
+        "odometer-range-from": iso(covered.start_ms),
+        "odometer-range-to": iso(covered.end_ms),
+    }
+    if history_ms:
+        headers["odometer-history-from"] = iso_ms(history_ms)
+    if refused := refusals(meta):
+        headers["odometer-refused"] = ", ".join(refused)
+    return headers
+
+
+def refusals(meta: Meta) -> list[str]:
+    """Whose worker does not go on: "generation", or numbers of partitions."""
+    refused = ["generation"] if meta.refused else []
+    return refused + [str(n) for n, part in enumerate(meta.partitions) if part.refused]
+
+
+def iso_ms(at_ms: int) -> str:
+    return ms_to_instant(at_ms).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

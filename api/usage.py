@@ -1,0 +1,351 @@
+"""The native API: `/v1/usage`, and what can be asked of it: dimensions, measures, views.
+
+An answer's ETag is over what it says and not over when: the question, the range it covers, the
+generation, and every byte of the pages that were read. So it stands still while other tenants are
+counted, and `complete_through`, which moves on, is in the headers of a 304 too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+from xxhash import xxh3_128
+
+from api import problems
+from api.answers import OTHER, Section, plans_of, section
+from api.asking import (
+    TIME,
+    Asked,
+    BadParameter,
+    Sent,
+    check_names,
+    kept_dimensions,
+    one,
+    parse,
+    parse_bounds,
+    parse_filters,
+    parse_limit,
+    parse_zone,
+)
+from api.derived import OFFERED, Offered
+from api.errors import InvalidBody
+from api.flights import Flights, Kept
+from api.formats import MEDIA_TYPES, accepted, to_csv, to_json, to_ndjson
+from api.freshness import headers_of, iso_ms, refusals
+from api.keys import authenticate
+from api.query import Plan, Question, Term, assemble, plan, views_that_hold
+from api.store import Reading, Store
+from schemas.grid import TIERS
+from schemas.layout import Meta
+from schemas.limits import DAY_MS, SECOND_MS
+from schemas.measures import EVENTS
+from schemas.units import iso
+from schemas.views import VIEWS
+
+Clock = Callable[[], int]
+
+BODY_BYTES_MAX: Final = 64 * 1024
+"""A question with 200 values of 256 characters fits."""
+VALUES_DEFAULT: Final = 100
+VALUES_MAX: Final = 1000
+"""Values of a dimension in one answer: what a list to choose from can show."""
+VALUES_RANGE_MS: Final = 30 * DAY_MS
+VALUES_PARAMETERS: Final = ("search", "from", "to", "tz", "limit")
+CACHING: Final = {"cache-control": "private, no-cache", "vary": "accept, authorization"}
+
+
+@dataclass(frozen=True)
+class Made:
+    """An answer ready to be sent. `tag` says what it holds; headers say how fresh it was."""
+
+    tag: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def routes(store: Store, clock: Clock) -> Router:
+    """Everything under /v1; the paths are below it."""
+    usage = partial(ask, store=store, clock=clock, flights=Flights(), kept=Kept())
+    return Router(
+        [
+            Route("/usage", usage, methods=["GET", "POST"]),
+            Route("/dimensions/{name}", partial(values, store=store, clock=clock)),
+            Route("/measures", partial(measures, store=store, clock=clock)),
+            Route("/views", partial(views, store=store, clock=clock)),
+        ],
+        redirect_slashes=False,
+    )
+
+
+async def ask(
+    request: Request, store: Store, clock: Clock, flights: Flights[Made], kept: Kept[Made]
+) -> Response:
+    """`GET /v1/usage`, or POST with the same parameters as a JSON object."""
+    now_ms = clock()
+    key = await authenticate(store, request.headers, now_ms)
+    splits = request.method != "POST"
+    sent = _of_query(request.query_params) if splits else await _of_body(request)
+    asked = parse(sent, now_ms, splits=splits)
+    form = asked.format or accepted(request.headers.get("accept", ""))
+    if form is None:
+        return problems.problem(
+            406,
+            "not-acceptable",
+            "The Accept header takes none of our formats; the parameter format chooses one too.",
+            allowed=[media_type.partition(";")[0] for media_type in MEDIA_TYPES.values()],
+        )
+    plans = plans_of(asked, now_ms)
+    covered = replace(asked, from_ms=plans[0].start_ms, to_ms=plans[0].end_ms, format=form)
+    question = key.tenant, covered
+    make = partial(_make, store, key.tenant, covered, plans, kept)
+    made = await flights.once(question, make)
+    return _sent(request, made, MEDIA_TYPES[form])
+
+
+async def values(request: Request, store: Store, clock: Clock) -> Response:
+    """`GET /v1/dimensions/{name}`: what was seen in a range, most used first."""
+    now_ms = clock()
+    key = await authenticate(store, request.headers, now_ms)
+    name = request.path_params["name"]
+    dimensions = kept_dimensions()
+    if name not in dimensions:
+        return problems.problem(
+            404, "not-found", f"{name!r} is no dimension of a kept view.", allowed=dimensions
+        )
+    sent = _of_query(request.query_params)
+    filters = [given + end for given in dimensions for end in ("", "!")]
+    check_names(sent, (*VALUES_PARAMETERS, *filters))
+    _zone_name, zone = parse_zone(sent)
+    wide = sent if "from" in sent else {**sent, "from": [f"now-{VALUES_RANGE_MS // DAY_MS}d"]}
+    from_ms, to_ms = parse_bounds(wide, now_ms, zone)
+    limit = parse_limit(sent, VALUES_MAX) or VALUES_DEFAULT
+    wanted = parse_filters(sent, splits=True)
+    asked = plan(Question((Term(EVENTS),), from_ms, to_ms, now_ms, wanted, (name,)))
+    reading = await store.read(key.tenant, (asked,))
+    search = (one(sent, "search") or "").casefold()
+    found = [
+        {"value": row.group[0], "events": row.values[0]}
+        for row in sorted(
+            assemble(reading.selections[0], reading.pages),
+            key=lambda row: (-row.values[0], row.group),
+        )
+        if search in row.group[0].casefold()
+    ]
+    body = {
+        "dimension": name,
+        "range": _range(asked),
+        "values": found[:limit],
+        "found": len(found),
+        "complete_through": _complete_through(reading.meta),
+    }
+    tag = _tag(key.tenant, repr((name, search, limit)), reading)
+    return _sent(
+        request, Made(tag, headers_of(reading.meta, asked), to_json(body)), "application/json"
+    )
+
+
+async def measures(request: Request, store: Store, clock: Clock) -> Response:
+    """`GET /v1/measures`: what can be measured."""
+    await authenticate(store, request.headers, clock())
+    return _listing({"measures": [_about(offered) for offered in OFFERED.values()]})
+
+
+async def views(request: Request, store: Store, clock: Clock) -> Response:
+    """`GET /v1/views`: which dimensions are kept together, and how long."""
+    await authenticate(store, request.headers, clock())
+    return _listing(
+        {
+            "views": [
+                {
+                    "name": view.name,
+                    "dimensions": view.dimensions,
+                    "measures": [measure.name for measure in view.measures],
+                }
+                for view in VIEWS
+            ],
+            "tiers": [
+                {
+                    "name": tier.name,
+                    "bucket_s": tier.bucket_ms // SECOND_MS,
+                    "kept_s": tier.kept_ms // SECOND_MS,
+                }
+                for tier in TIERS
+            ],
+            "dimensions": kept_dimensions(),
+        }
+    )
+
+
+# -- what was sent ---------------------------------------------------------------------------------
+
+
+def _of_query(params: QueryParams) -> Sent:
+    sent: dict[str, list[str]] = {}
+    for name, text in params.multi_items():
+        sent.setdefault(name, []).append(text)
+    return sent
+
+
+async def _of_body(request: Request) -> Sent:
+    """The object's members as texts; a parameter of the URL beside them is refused."""
+    if request.query_params:
+        name = next(iter(request.query_params))
+        raise BadParameter(name, "The parameters of a POST stand in its body, not in its URL.")
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise InvalidBody(415, "unsupported-media-type", "Send content-type: application/json.")
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > BODY_BYTES_MAX:
+            raise InvalidBody(
+                413,
+                "too-large",
+                f"The body is larger than {BODY_BYTES_MAX} bytes (BODY_BYTES_MAX).",
+            )
+    try:
+        content = msgspec.json.decode(bytes(body), type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidBody(400, "invalid-body", f"The body cannot be read: {error}.") from error
+    return {
+        name: [_text(name, one_) for one_ in (value if isinstance(value, list) else [value])]
+        for name, value in content.items()
+        if value is not None
+    }
+
+
+def _text(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | int):
+        return str(value)
+    raise BadParameter(name, f"{name} is a text, a number, a boolean, or a list of texts.")
+
+
+# -- the answer ------------------------------------------------------------------------------------
+
+
+async def _make(
+    store: Store, tenant: str, asked: Asked, plans: Sequence[Plan], kept: Kept[Made]
+) -> Made:
+    reading = await store.read(tenant, plans)
+    state = reading.generation, reading.meta.created_ms, reading.meta.commits
+    made = kept.get((tenant, asked), state)
+    if made is None:
+        tag = _tag(tenant, _canonical(asked), reading)
+        made = Made(tag, headers_of(reading.meta, plans[0]), _body(asked, reading))
+        kept.put((tenant, asked), state, made, len(made.body))
+    return made
+
+
+def _body(asked: Asked, reading: Reading) -> bytes:
+    current, *before = (
+        section(asked, selection, reading.pages) for selection in reading.selections
+    )
+    if asked.format == "json":
+        return to_json(_object(asked, reading, current, before))
+    rows = current.rows
+    columns = _columns(asked)
+    if before:
+        columns = ["period", *columns]
+        periods = (("current", current), ("previous", before[0]))
+        rows = [{"period": name, **row} for name, part in periods for row in part.rows]
+    return to_csv(columns, rows) if asked.format == "csv" else to_ndjson(rows)
+
+
+def _object(
+    asked: Asked, reading: Reading, current: Section, before: Sequence[Section]
+) -> dict[str, Any]:
+    meta = reading.meta
+    found: dict[str, Any] = {
+        "range": _range(current.covered),
+        "granularity": asked.step.name if asked.step else "none",
+        "tz": asked.zone_name,
+        "group_by": asked.group_by,
+        "measures": {measure.name: measure.unit for measure in asked.measures},
+        "rows": current.rows,
+        "totals": current.totals,
+    }
+    if before:
+        (previous,) = before
+        found["previous"] = {
+            "range": _range(previous.covered),
+            "rows": previous.rows,
+            "totals": previous.totals,
+        }
+    return found | {
+        "estimates": {},
+        "complete_through": _complete_through(meta),
+        "history_from": iso_ms(meta.history_from_ms) if meta.history_from_ms else None,
+        "refused": refusals(meta),
+        "generation": reading.generation,
+        "view": current.covered.view.name,
+    }
+
+
+def _columns(asked: Asked) -> list[str]:
+    time = [TIME] if asked.step else []
+    other = [OTHER] if asked.limit is not None else []
+    return [*time, *asked.group_by, *other, *(measure.name for measure in asked.measures)]
+
+
+def _range(covered: Plan) -> dict[str, str]:
+    return {"from": iso(covered.start_ms), "to": iso(covered.end_ms)}
+
+
+def _complete_through(meta: Meta) -> str | None:
+    return iso_ms(meta.complete_through_ms) if meta.complete_through_ms else None
+
+
+def _tag(tenant: str, question: str, reading: Reading) -> str:
+    """A weak validator: equal where the answer would say the same of the same instants."""
+    meta = reading.meta
+    ranges = [(one_.plan.start_ms, one_.plan.end_ms) for one_ in reading.selections]
+    state = meta.created_ms, reading.generation, meta.history_from_ms, refusals(meta)
+    digest = xxh3_128(repr((tenant, question, ranges, state)).encode())
+    for page in reading.pages.values():
+        digest.update(b"\0" if page is None else len(page).to_bytes(8, "big"))
+        digest.update(page or b"")
+    return f'W/"{digest.hexdigest()}"'
+
+
+def _canonical(asked: Asked) -> str:
+    """The same text for the same question in every process."""
+    filters = [(f.dimension, sorted(f.values), f.prefixes, f.is_negated) for f in asked.filters]
+    names = [measure.name for measure in asked.measures]
+    return repr((replace(asked, filters=(), measures=()), filters, names))
+
+
+def _sent(request: Request, made: Made, media_type: str) -> Response:
+    headers = {**made.headers, **CACHING, "etag": made.tag}
+    asked_for = request.headers.get("if-none-match", "")
+    known = {tag.strip().removeprefix("W/") for tag in asked_for.split(",")}
+    if request.method in {"GET", "HEAD"} and known & {made.tag.removeprefix("W/"), "*"}:
+        return Response(None, 304, headers)
+    response = Response(made.body, 200, headers)
+    response.headers["content-type"] = media_type
+    return response
+
+
+def _listing(content: Mapping[str, Any]) -> Response:
+    return Response(to_json(content), headers=CACHING, media_type="application/json")
+
+
+def _about(offered: Offered) -> dict[str, Any]:
+    kept = {term.measure for term in offered.terms}
+    return {
+        "name": offered.name,
+        "unit": offered.unit,
+        "kind": "ratio" if offered.is_ratio else "sum",
+        "about": offered.about,
+        "made_of": list(dict.fromkeys(term.measure.name for term in offered.terms)),
+        "views": [view.name for view in views_that_hold((), kept)],
+    }

@@ -1,0 +1,369 @@
+"""The laws of `/v1/usage`, through HTTP on a real Valkey, against the oracle that keeps every event."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count, pairwise
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from api.keys import create_key
+from schemas.grid import DAY, MINUTE, QUARTER, ceil_to, kept_from
+from schemas.limits import COST_NANO_USD_MAX, COUNT_MAX, DAY_MS, HOUR_MS, MINUTE_MS
+from tests.api.conftest import Clock, client_of
+from tests.api.counters import Event, pack
+from tests.api.usage_oracle import MEASURES, Asked, rows, sums
+
+# 2026-04-28T10:17:03.456Z: in the 90 days before it clocks were changed in every one of ZONES that
+# ever does: 03-08 New York, 03-29 Berlin, and Beirut at midnight, 04-05 Chatham, Lord Howe by half
+# an hour, and Santiago back across midnight, 04-24 Cairo at midnight, 02-15 and 03-22 Casablanca.
+NOW_MS = 1_777_371_423_456
+ZONES = (
+    None, "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Asia/Kathmandu", "Pacific/Chatham",
+    "Australia/Lord_Howe", "America/Santiago", "Asia/Beirut", "Africa/Cairo", "Africa/Casablanca",
+    "Pacific/Kiritimati",
+)  # fmt: skip
+CHANGES_MS = (
+    1_772_953_200_000, 1_774_738_800_000, 1_774_746_000_000, 1_775_311_200_000, 1_775_354_400_000,
+    1_776_981_600_000, 1_771_120_800_000, 1_774_144_800_000,
+)  # fmt: skip
+EXAMPLES = 60
+
+Ask = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class Api:
+    """The application on a real Valkey, asked synchronously; each log is a generation of its own."""
+
+    def __init__(self, runner: asyncio.Runner, client: httpx.AsyncClient, redis_url: str) -> None:
+        self._runner = runner
+        self._client = client
+        self._redis_url = redis_url
+        self._generations = count(1)
+
+    def holds(self, log: list[Event]) -> None:
+        generation = next(self._generations)
+        pack(log, generation=generation, now_ms=NOW_MS, commits=1).write(self._redis_url)
+
+    def ask(self, params: dict[str, Any]) -> dict[str, Any]:
+        response = self._runner.run(self._client.get("/v1/usage", params=params))
+        assert response.status_code == 200, response.text
+        found: dict[str, Any] = response.json()
+        return found
+
+    def rows(self, asked: Asked) -> dict[tuple[str, ...], dict[str, Any]]:
+        return by_key(self.ask(asked.params)["rows"], asked)
+
+
+def by_key(found: list[dict[str, Any]], asked: Asked) -> dict[tuple[str, ...], dict[str, Any]]:
+    names = (*(() if asked.granularity == "none" else ("time",)), *asked.group_by)
+    keyed = {tuple(row.pop(name) for name in names): row for row in found}
+    assert len(keyed) == len(found)
+    return keyed
+
+
+@pytest.fixture
+def api(redis_url: str) -> Iterator[Api]:
+    clock = Clock()
+    clock.now_ms = NOW_MS
+    with asyncio.Runner() as runner:
+        key = runner.run(create_key(redis_url, name="k", tenant="acme", role="viewer"))
+        opened = client_of(redis_url, clock, key)
+        client = runner.run(opened.__aenter__())
+        try:
+            yield Api(runner, client, redis_url)
+        finally:
+            runner.run(opened.__aexit__(None, None, None))
+
+
+@st.composite
+def moments(draw: st.DrawFn, oldest_ms: int = NOW_MS - DAY.kept_ms + DAY_MS) -> int:
+    age_ms = st.one_of(
+        st.integers(-HOUR_MS, 3 * HOUR_MS),
+        st.integers(0, 3 * DAY_MS),
+        st.integers(0, 89 * DAY_MS),
+        st.integers(0, DAY.kept_ms),
+    )
+    near = st.builds(
+        int.__add__,
+        st.sampled_from(CHANGES_MS),
+        st.integers(-150, 150).map(lambda m: m * MINUTE_MS),
+    )
+    at_ms = draw(near) if draw(st.integers(0, 2)) == 0 else NOW_MS - draw(age_ms)
+    at_ms -= at_ms % draw(st.sampled_from([1, MINUTE_MS, 15 * MINUTE_MS, HOUR_MS, DAY_MS]))
+    return min(NOW_MS + HOUR_MS, max(oldest_ms, at_ms))
+
+
+@st.composite
+def events(draw: st.DrawFn) -> Event:
+    return Event(
+        at_ms=draw(moments()),
+        provider=draw(st.sampled_from(["openai", "anthropic", "", "é,*"])),
+        model=draw(st.sampled_from(["gpt-4o", "gpt-5", "claude", "o3"])),
+        agent=draw(st.sampled_from(["support", "sales", ""])),
+        kind=draw(st.sampled_from(["llm", "llm", "tts", "chat"])),
+        tenant=draw(st.sampled_from(["acme", "acme", "acme", "other"])),
+        input_tokens=draw(st.integers(0, COUNT_MAX)),
+        output_tokens=draw(st.integers(0, COUNT_MAX)),
+        cost_nano_usd=draw(st.none() | st.integers(0, COST_NANO_USD_MAX)),
+        latency_ms=draw(st.none() | st.integers(0, 10**6)),
+    )
+
+
+LOGS = st.lists(events(), max_size=40)
+GROUPS = st.sampled_from(
+    [(), ("model",), ("provider", "model"), ("agent",), ("agent", "model"), ("kind",)]
+)
+FILTERS = st.sampled_from(
+    [
+        ("model", "gpt-*"),
+        ("model", "o3"),
+        ("provider", ""),
+        ("provider", "é\\,\\*"),
+        ("agent", "s*"),
+    ]
+)
+
+
+@st.composite
+def ranges(draw: st.DrawFn, zone: object = None, oldest_ms: int = 0) -> tuple[int, int]:
+    """Bounds; of a zone other than UTC inside of what is kept in quarter-hours."""
+    if zone is not None:
+        oldest_ms = max(oldest_ms, kept_from(QUARTER, DAY, NOW_MS))
+    oldest_ms = max(oldest_ms, NOW_MS - DAY.kept_ms + DAY_MS)
+    from_ms, to_ms = sorted([draw(moments(oldest_ms)), draw(moments(oldest_ms))])
+    return from_ms, to_ms
+
+
+@st.composite
+def questions(draw: st.DrawFn) -> Asked:
+    name = draw(st.sampled_from(ZONES))
+    granularity = draw(st.sampled_from(["none", "1m", "5m", "15m", "1h", "1d", "1w", "1mo"]))
+    oldest_ms = {"1m": kept_from(MINUTE, QUARTER, NOW_MS), "5m": kept_from(MINUTE, QUARTER, NOW_MS)}
+    if granularity in {"15m", "1h"}:
+        oldest_ms[granularity] = kept_from(QUARTER, DAY, NOW_MS)
+    from_ms, to_ms = draw(ranges(name, oldest_ms.get(granularity, 0)))
+    if granularity == "15m":
+        to_ms = min(to_ms, from_ms + 60 * DAY_MS)
+    keep = draw(st.lists(FILTERS, max_size=2, unique=True))
+    drop = draw(st.lists(FILTERS, max_size=1))
+    return Asked(
+        from_ms,
+        to_ms,
+        NOW_MS,
+        granularity,
+        ZoneInfo(name) if name else None,
+        draw(GROUPS),
+        tuple(keep),
+        tuple(drop),
+    )
+
+
+def unescaped(asked: Asked) -> Asked:
+    """Filters as the oracle takes them: it has no escapes, and a value with a star at its end."""
+    keep, drop = (
+        tuple((name, "é,?" if "\\" in value else value) for name, value in pairs)
+        for pairs in (asked.keep, asked.drop)
+    )
+    return replace(asked, keep=keep, drop=drop)
+
+
+def judged(log: list[Event], asked: Asked) -> dict[tuple[str, ...], dict[str, Any]]:
+    """The oracle's rows; the provider with a comma and a star has another name for it."""
+    renamed = [replace(e, provider="é,?") if e.provider == "é,*" else e for e in log]
+    place = asked.group_by.index("provider") if "provider" in asked.group_by else -1
+    found = {}
+    for key, row in rows(renamed, unescaped(asked)).items():
+        at = place + (asked.granularity != "none")
+        named = ("é,*" if place >= 0 and n == at and v == "é,?" else v for n, v in enumerate(key))
+        found[tuple(named)] = row
+    return found
+
+
+def added(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of the measures that are integers."""
+    return {name: sum(part[name] for part in parts) for name in ("requests", "input_tokens")}
+
+
+def test_rows_are_what_scanning_every_event_says(api: Api) -> None:
+    @settings(max_examples=4 * EXAMPLES, deadline=None)
+    @given(LOGS, questions())
+    def law(log: list[Event], asked: Asked) -> None:
+        api.holds(log)
+        answer = api.ask(asked.params)
+        expected = judged(log, asked)
+        # A row of zeros is none: events of kind chat have nothing that is asked for here.
+        nothing = (0, None)
+        expected = {
+            key: row for key, row in expected.items() if any(v not in nothing for v in row.values())
+        } or (expected if asked.granularity == "none" and not asked.group_by else {})
+        if asked.granularity == "none" and not asked.group_by:
+            expected = expected or {(): sums([])}
+        found = by_key(answer["rows"], asked)
+        found = {
+            key: row
+            for key, row in found.items()
+            if key == () or any(v not in nothing for v in row.values())
+        }
+        assert found == expected
+        whole = replace(asked, granularity="none", group_by=())
+        assert answer["totals"] == judged(log, whole).get((), sums([]))
+
+    law()
+
+
+def test_adjacent_ranges_add_up(api: Api) -> None:
+    @settings(max_examples=EXAMPLES, deadline=None)
+    @given(LOGS, questions(), st.lists(moments(), max_size=3))
+    def law(log: list[Event], asked: Asked, cuts: list[int]) -> None:
+        api.holds(log)
+        asked = replace(asked, granularity="none", group_by=(), zone=None)
+        inside = [cut for cut in cuts if asked.from_ms <= cut <= asked.to_ms]
+        edges = sorted([asked.from_ms, *inside, asked.to_ms])
+        parts = [
+            api.ask(replace(asked, from_ms=low, to_ms=high).params) for low, high in pairwise(edges)
+        ]
+        whole = api.ask(asked.params)
+        assert added([part["totals"] for part in parts]) == added([whole["totals"]])
+        assert [part["range"]["to"] for part in parts[:-1]] == [
+            part["range"]["from"] for part in parts[1:]
+        ]
+
+    law()
+
+
+def test_breakdowns_and_series_sum_to_the_total(api: Api) -> None:
+    @settings(max_examples=EXAMPLES, deadline=None)
+    @given(LOGS, ranges(oldest_ms=kept_from(MINUTE, QUARTER, NOW_MS)), GROUPS)
+    def law(log: list[Event], bounds: tuple[int, int], group_by: tuple[str, ...]) -> None:
+        api.holds(log)
+        asked = Asked(*bounds, NOW_MS)
+        whole = added([api.ask(asked.params)["totals"]])
+        for granularity in ("none", "1m", "15m", "1h", "1d", "1mo", "auto"):
+            for by in ((), group_by):
+                answer = api.ask(replace(asked, granularity=granularity, group_by=by).params)
+                assert added(answer["rows"]) == whole == added([answer["totals"]])
+
+    law()
+
+
+def test_filters_partition(api: Api) -> None:
+    @settings(max_examples=EXAMPLES, deadline=None)
+    @given(LOGS, questions(), FILTERS)
+    def law(log: list[Event], asked: Asked, by: tuple[str, str]) -> None:
+        api.holds(log)
+        # Several of one dimension are one filter, which passes or excludes any of them.
+        asked = replace(asked, keep=tuple(p for p in asked.keep if p[0] != by[0]), drop=())
+        parts = [
+            api.ask(replace(asked, keep=(*asked.keep, by)).params)["totals"],
+            api.ask(replace(asked, drop=(by,)).params)["totals"],
+        ]
+        assert added(parts) == added([api.ask(asked.params)["totals"]])
+
+    law()
+
+
+def test_the_first_groups_and_the_other_row_are_the_whole(api: Api) -> None:
+    @settings(max_examples=EXAMPLES, deadline=None)
+    @given(
+        LOGS,
+        ranges(oldest_ms=kept_from(QUARTER, DAY, NOW_MS)),
+        st.integers(1, 5),
+        st.sampled_from(["none", "1d"]),
+        st.sampled_from(MEASURES),
+    )
+    def law(
+        log: list[Event], bounds: tuple[int, int], limit: int, granularity: str, by: str
+    ) -> None:
+        api.holds(log)
+        asked = Asked(*bounds, NOW_MS, granularity, None, ("provider", "model"))
+        everything = api.ask(asked.params | {"order_by": f"-{by}"})
+        limited = api.ask(asked.params | {"order_by": f"-{by}", "limit": limit})
+        assert added(limited["rows"]) == added(everything["rows"])
+        assert limited["totals"] == everything["totals"]
+        kept = {(row["provider"], row["model"]) for row in limited["rows"] if not row["other"]}
+        ranked = api.ask(replace(asked, granularity="none").params | {"order_by": f"-{by}"})["rows"]
+        assert kept == {(row["provider"], row["model"]) for row in ranked[:limit]}
+        values = [row[by] for row in ranked]
+        measured = [value for value in values if value is not None]
+        assert values == sorted(measured, reverse=True) + [None] * (len(values) - len(measured))
+        if granularity == "none" and len(ranked) > limit:
+            other = limited["rows"][-1]
+            assert other.pop("other") is True
+            assert (other.pop("provider"), other.pop("model")) == (None, None)
+            rest = {(row["provider"], row["model"]) for row in ranked[limit:]}
+            from_ms, to_ms = bounds
+            own = [e for e in log if (e.provider, e.model) in rest and e.tenant == "acme"]
+            assert other == rows(own, Asked(from_ms, to_ms, NOW_MS))[()]
+
+    law()
+
+
+def test_previous_is_what_asking_for_that_window_says(api: Api) -> None:
+    @settings(max_examples=EXAMPLES, deadline=None)
+    @given(
+        LOGS,
+        ranges(oldest_ms=ceil_to(NOW_MS - 44 * DAY_MS, DAY_MS)),
+        st.sampled_from(["none", "1h", "1d"]),
+        st.sampled_from(ZONES),
+        GROUPS,
+    )
+    def law(
+        log: list[Event],
+        bounds: tuple[int, int],
+        granularity: str,
+        zone: str | None,
+        group_by: tuple[str, ...],
+    ) -> None:
+        api.holds(log)
+        asked = Asked(*bounds, NOW_MS, granularity, ZoneInfo(zone) if zone else None, group_by)
+        both = api.ask(asked.params | {"compare": "previous"})
+        previous = both.pop("previous")
+        assert both == api.ask(asked.params)
+        alone = api.ask(asked.params | previous["range"])
+        assert previous == {name: alone[name] for name in ("range", "rows", "totals")}
+        assert previous["range"]["to"] <= both["range"]["from"]
+
+    law()
+
+
+def test_a_running_sum_ends_at_the_total_and_filling_adds_nothing(api: Api) -> None:
+    @settings(max_examples=EXAMPLES, deadline=None)
+    @given(
+        LOGS,
+        ranges(oldest_ms=ceil_to(NOW_MS - 80 * DAY_MS, DAY_MS)),
+        st.sampled_from(ZONES),
+        GROUPS,
+    )
+    def law(
+        log: list[Event], bounds: tuple[int, int], zone: str | None, group_by: tuple[str, ...]
+    ) -> None:
+        api.holds(log)
+        asked = Asked(*bounds, NOW_MS, "1d", ZoneInfo(zone) if zone else None, group_by)
+        plain = api.ask(asked.params)["rows"]
+        filled = api.ask(asked.params | {"fill": "zero"})
+        assert [row for row in filled["rows"] if row in plain] == plain
+        times = [row["time"] for row in filled["rows"]]
+        assert times == sorted(times, key=lambda text: text[:10])
+        assert added(filled["rows"]) == added(plain)
+        nulls = api.ask(asked.params | {"fill": "null"})["rows"]
+        assert len(nulls) == len(filled["rows"])
+        assert [row for row in nulls if row["requests"] is not None] == plain
+        running = api.ask(asked.params | {"fill": "zero", "cumulative": "true"})["rows"]
+        last = {tuple(row[name] for name in group_by): row for row in running}
+        groups = api.ask(replace(asked, granularity="none").params)["rows"]
+        if running:
+            for row in groups:
+                ended = last[tuple(row[name] for name in group_by)]
+                assert {name: ended[name] for name in MEASURES} == {
+                    name: row[name] for name in MEASURES
+                }
+
+    law()

@@ -1,0 +1,139 @@
+"""What `/v1/usage` must answer, by scanning every event; slow and obvious. Pure.
+
+A bucket of a zone is found by its wall clock: it starts at the first quarter-hour of which the
+local date (or week, month, hour) is that of the event.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from fractions import Fraction
+from typing import Any
+
+from schemas.grid import floor_to
+from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from schemas.units import instant_to_ms, iso, ms_to_instant
+from tests.api.counters import Asked as Bounds
+from tests.api.counters import Event, covered
+
+QUARTER_MS = 15 * MINUTE_MS
+MEASURES = (
+    "requests",
+    "input_tokens",
+    "output_tokens",
+    "cost_usd",
+    "avg_latency_ms",
+    "cost_events",
+)
+FIXED_MS = {"1m": MINUTE_MS, "5m": 5 * MINUTE_MS, "15m": QUARTER_MS}
+
+
+@dataclass(frozen=True)
+class Asked:
+    from_ms: int
+    to_ms: int
+    now_ms: int
+    granularity: str = "none"
+    zone: tzinfo | None = None
+    group_by: tuple[str, ...] = ()
+    keep: tuple[tuple[str, str], ...] = ()
+    drop: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def params(self) -> dict[str, Any]:
+        params: dict[str, Any] = {
+            "from": iso(self.from_ms),
+            "to": iso(self.to_ms),
+            "granularity": self.granularity,
+            "measures": ",".join(MEASURES),
+            "group_by": ",".join(self.group_by),
+        }
+        if self.zone is not None:
+            params["tz"] = str(self.zone)
+        for end, pairs in (("", self.keep), ("!", self.drop)):
+            for name, value in pairs:
+                params.setdefault(name + end, []).append(value)
+        return params
+
+
+def rows(events: Iterable[Event], asked: Asked) -> dict[tuple[str, ...], dict[str, Any]]:
+    """(time, *group) -> measures. Rows in which nothing happened are left out."""
+    from_ms, to_ms = covered(Bounds(asked.from_ms, asked.to_ms, now_ms=asked.now_ms))
+    members: dict[tuple[str, ...], list[Event]] = defaultdict(list)
+    for event in events:
+        if event.tenant == "acme" and from_ms <= event.at_ms < to_ms and _passes(event, asked):
+            time = () if asked.granularity == "none" else (bucket(event.at_ms, asked),)
+            members[(*time, *(getattr(event, name) for name in asked.group_by))].append(event)
+    return {key: sums(own) for key, own in members.items()}
+
+
+def sums(events: list[Event]) -> dict[str, Any]:
+    latencies = [event.latency_ms for event in events if event.latency_ms is not None]
+    costs = [event.cost_nano_usd for event in events if event.cost_nano_usd is not None]
+    return {
+        "requests": sum(event.kind in {"llm", "tts", "stt"} for event in events),
+        "input_tokens": sum(event.input_tokens for event in events),
+        "output_tokens": sum(event.output_tokens for event in events),
+        "cost_usd": number(Fraction(sum(costs), 10**9)),
+        "avg_latency_ms": number(Fraction(sum(latencies), len(latencies))) if latencies else None,
+        "cost_events": len(costs),
+    }
+
+
+def number(exact: Fraction) -> int | float:
+    return exact.numerator if exact.denominator == 1 else float(exact)
+
+
+def bucket(at_ms: int, asked: Asked) -> str:
+    """The label of the bucket that holds an instant."""
+    if asked.zone is None or asked.granularity in FIXED_MS:
+        start_ms = _start_in_utc(at_ms, asked.granularity)
+        return iso(start_ms) if asked.zone is None else _local(start_ms, asked.zone).isoformat()
+    at_ms = floor_to(at_ms, QUARTER_MS)
+    if asked.granularity == "1h":
+        while _local(at_ms, asked.zone).minute != 0:
+            at_ms -= QUARTER_MS
+    else:
+        wanted = _furthest(at_ms, asked)
+        while _furthest(at_ms - QUARTER_MS, asked) == wanted:
+            at_ms -= QUARTER_MS
+    return _local(at_ms, asked.zone).isoformat()
+
+
+def _start_in_utc(at_ms: int, granularity: str) -> int:
+    at = ms_to_instant(at_ms)
+    if granularity == "1mo":
+        return instant_to_ms(at.replace(day=1, hour=0, minute=0, second=0, microsecond=0))
+    if granularity == "1w":
+        return floor_to(at_ms, DAY_MS) - at.weekday() * DAY_MS
+    return floor_to(at_ms, {**FIXED_MS, "1h": HOUR_MS, "1d": DAY_MS}[granularity])
+
+
+def _furthest(at_ms: int, asked: Asked) -> tuple[int, ...]:
+    """The furthest date that the wall clock has shown: put back past midnight, it is still that."""
+    assert asked.zone is not None
+    shown = [_local(at_ms - back, asked.zone) for back in range(0, 3 * HOUR_MS, QUARTER_MS)]
+    if asked.granularity == "1w":
+        return max(local.isocalendar()[:2] for local in shown)
+    if asked.granularity == "1mo":
+        return max((local.year, local.month) for local in shown)
+    return max((local.year, local.month, local.day) for local in shown)
+
+
+def _local(at_ms: int, zone: tzinfo) -> datetime:
+    return ms_to_instant(at_ms).astimezone(zone)
+
+
+def _passes(event: Event, asked: Asked) -> bool:
+    kept = {name: [v for n, v in asked.keep if n == name] for name, _ in asked.keep}
+    dropped = {name: [v for n, v in asked.drop if n == name] for name, _ in asked.drop}
+    return all(_is_one_of(getattr(event, name), v) for name, v in kept.items()) and not any(
+        _is_one_of(getattr(event, name), v) for name, v in dropped.items()
+    )
+
+
+def _is_one_of(value: str, patterns: list[str]) -> bool:
+    return any(value.startswith(p[:-1]) if p.endswith("*") else value == p for p in patterns)
