@@ -23,27 +23,54 @@ class How(StrEnum):
 
 @dataclass(frozen=True)
 class Measure:
+    """`field` is where its number stands in an event. Where the field is not reported and `rest` is
+    given, the number is what is left of the first of the two fields without the second: output
+    text is output less output audio, where the provider gives no split."""
+
     name: str
     unit: str
     how: How
     field: str = ""
+    rest: tuple[str, str] | None = None
+
+
+def _tokens(field: str, rest: tuple[str, str] | None = None) -> Measure:
+    return Measure(field, "tokens", How.SUM, field, rest)
 
 
 EVENTS: Final = Measure("events", "events", How.COUNT)
 ERRORS: Final = Measure("errors", "events", How.REPORTED, "error")
-INPUT_TOKENS: Final = Measure("input_tokens", "tokens", How.SUM, "input_tokens")
-OUTPUT_TOKENS: Final = Measure("output_tokens", "tokens", How.SUM, "output_tokens")
+INPUT_TOKENS: Final = _tokens("input_tokens")
+OUTPUT_TOKENS: Final = _tokens("output_tokens")
+CACHE_READ_TOKENS: Final = _tokens("cache_read_tokens")
+CACHE_WRITE_TOKENS: Final = _tokens("cache_write_tokens")
+REASONING_TOKENS: Final = _tokens("reasoning_tokens")
+INPUT_TEXT_TOKENS: Final = _tokens("input_text_tokens", ("input_tokens", "input_audio_tokens"))
+INPUT_AUDIO_TOKENS: Final = _tokens("input_audio_tokens")
+CACHE_READ_TEXT_TOKENS: Final = _tokens(
+    "cache_read_text_tokens", ("cache_read_tokens", "cache_read_audio_tokens")
+)
+CACHE_READ_AUDIO_TOKENS: Final = _tokens("cache_read_audio_tokens")
+OUTPUT_TEXT_TOKENS: Final = _tokens("output_text_tokens", ("output_tokens", "output_audio_tokens"))
+OUTPUT_AUDIO_TOKENS: Final = _tokens("output_audio_tokens")
+TTS_CHARACTERS: Final = Measure("tts_characters", "characters", How.SUM, "tts_characters")
+TTS_AUDIO_MS: Final = Measure("tts_audio_ms", "ms", How.SUM, "tts_audio_ms")
+STT_AUDIO_MS: Final = Measure("stt_audio_ms", "ms", How.SUM, "stt_audio_ms")
 COST_NANO_USD: Final = Measure("cost_nano_usd", "nano-USD", How.SUM, "cost_nano_usd")
 COST_EVENTS: Final = Measure("cost_events", "events", How.REPORTED, "cost_nano_usd")
 LATENCY_MS: Final = Measure("latency_ms", "ms", How.SUM, "latency_ms")
 LATENCY_EVENTS: Final = Measure("latency_events", "events", How.REPORTED, "latency_ms")
+FIRST_OUTPUT_MS: Final = Measure("first_output_ms", "ms", How.SUM, "first_output_ms")
+FIRST_OUTPUT_EVENTS: Final = Measure(
+    "first_output_events", "events", How.REPORTED, "first_output_ms"
+)
 
 CALLS: Final = Measure("calls", "calls", How.BOOKED)
 CALL_DURATION_MS: Final = Measure("call_duration_ms", "ms", How.BOOKED)
 CALLS_WITH_USAGE: Final = Measure("calls_with_usage", "calls", How.BOOKED)
 USAGE_CALL_DURATION_MS: Final = Measure("usage_call_duration_ms", "ms", How.BOOKED)
 
-USAGE: Final = (
+CORE: Final = (
     EVENTS,
     ERRORS,
     INPUT_TOKENS,
@@ -52,6 +79,24 @@ USAGE: Final = (
     COST_EVENTS,
     LATENCY_MS,
     LATENCY_EVENTS,
+)
+"""What every breakdown of usage keeps."""
+USAGE: Final = (
+    *CORE,
+    CACHE_READ_TOKENS,
+    CACHE_WRITE_TOKENS,
+    REASONING_TOKENS,
+    INPUT_TEXT_TOKENS,
+    INPUT_AUDIO_TOKENS,
+    CACHE_READ_TEXT_TOKENS,
+    CACHE_READ_AUDIO_TOKENS,
+    OUTPUT_TEXT_TOKENS,
+    OUTPUT_AUDIO_TOKENS,
+    TTS_CHARACTERS,
+    TTS_AUDIO_MS,
+    STT_AUDIO_MS,
+    FIRST_OUTPUT_MS,
+    FIRST_OUTPUT_EVENTS,
 )
 BOOKED: Final = (CALLS, CALL_DURATION_MS, CALLS_WITH_USAGE, USAGE_CALL_DURATION_MS)
 MEASURES: Final = USAGE + BOOKED

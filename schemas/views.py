@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from schemas import limits
 from schemas.grid import SLACK_MS, TIERS
-from schemas.measures import BOOKED, MEASURES, USAGE, Measure
+from schemas.measures import BOOKED, CORE, MEASURES, USAGE, Measure
 
 LAYOUT_VERSION: Final = 1
 """Goes up with any change of keys, of the packed rows, or of what the commit does."""
 
-DIMENSIONS: Final = ("kind", "provider", "model", "agent")
-"""Each names the column of the fold that it is read from."""
+DIMENSIONS: Final[Mapping[str, tuple[str, ...]]] = {
+    "kind": ("kind",),
+    "provider": ("provider",),
+    "model": ("model",),
+    "agent": ("agent_id",),
+}
+"""Each with the event's fields that it is read from: the first that is reported."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class View:
 TOTAL: Final = View(1, "total", ("kind",), USAGE + BOOKED)
 MODEL: Final = View(2, "model", ("kind", "provider", "model"), USAGE)
 AGENT: Final = View(3, "agent", ("kind", "agent"), USAGE + BOOKED)
-AGENT_MODEL: Final = View(4, "agent_model", ("kind", "agent", "provider", "model"), USAGE)
+AGENT_MODEL: Final = View(4, "agent_model", ("kind", "agent", "provider", "model"), CORE)
 VIEWS: Final = (TOTAL, MODEL, AGENT, AGENT_MODEL)
 """Cheapest first: the first that holds a question's dimensions and measures answers it."""
 
@@ -79,7 +85,8 @@ def generation_digest(topic: str) -> bytes:
         "slack_ms": SLACK_MS,
         "tiers": [[t.id, t.bucket_ms, t.kept_ms, t.chunk_buckets] for t in TIERS],
         "views": [[v.id, v.dimensions, [m.name for m in v.measures], v.page_series] for v in VIEWS],
-        "measures": [[m.name, m.how, m.field] for m in MEASURES],
+        "dimensions": DIMENSIONS,
+        "measures": [[m.name, m.how, m.field, m.rest] for m in MEASURES],
         "remembered": [REMEMBERED_MS, SLICE_MS, ID_BUCKETS, CALL_BUCKETS],
     }
     text = json.dumps(described, sort_keys=True, separators=(",", ":"))

@@ -25,11 +25,10 @@ from schemas.identity import call_digest, event_digest
 from schemas.layout import Int64s, delta_dtype, series_name
 from schemas.measures import BOOKED, CALLS, MEASURES, USAGE, How, Measure
 from schemas.views import DIMENSIONS, SLICE_MS, VIEWS, View
-from streams.decode import Decoded
+from streams.decode import Decoded, Wire
 
 Codes = npt.NDArray[np.int64]
 
-_WIRE_FIELD: Final = {"agent": "agent_id"}
 _BOOKING_DIMENSIONS: Final = tuple(
     name
     for name in DIMENSIONS
@@ -177,7 +176,7 @@ def columns(events: Sequence[Decoded], append_ms: Sequence[int]) -> Columns:
     words: dict[str, Sequence[str]] = {"tenant": tenant_words.words()}
     for name in DIMENSIONS:
         interned = _Words()
-        codes[name] = interned.encode([getattr(w, _WIRE_FIELD.get(name, name)) for w in wires])
+        codes[name] = interned.encode(_values_of(wires, name))
         words[name] = interned.words()
     is_usage = np.fromiter((wire.kind in USAGE_KINDS for wire in wires), bool, len(wires))
     return Columns(
@@ -195,6 +194,15 @@ def columns(events: Sequence[Decoded], append_ms: Sequence[int]) -> Columns:
         values=_matrix(events, is_usage),
         calls=_call_events(events, tenants, tenant_codes),
     ).first_of_each()
+
+
+def _values_of(wires: Sequence[Wire], dimension: str) -> list[str | None]:
+    """A dimension of each event: the first of its fields that is reported."""
+    first, *others = DIMENSIONS[dimension]
+    values: list[str | None] = [getattr(wire, first) for wire in wires]
+    for field in others:
+        values = [v or getattr(w, field) for v, w in zip(values, wires, strict=True)]
+    return values
 
 
 def _levels(age_ms: Int64s) -> Int64s:
@@ -224,9 +232,19 @@ def _measured(events: Sequence[Decoded], measure: Measure) -> Int64s:
     else:
         found = [getattr(decoded.event, field) for decoded in events]
     if measure.how is How.SUM:
+        if measure.rest is not None:
+            found = [
+                _rest_of(decoded.event, *measure.rest) if value is None else value
+                for decoded, value in zip(events, found, strict=True)
+            ]
         return np.fromiter((value or 0 for value in found), np.int64, len(found))
     empty = (None, "")
     return np.fromiter((value not in empty for value in found), np.int64, len(found))
+
+
+def _rest_of(event: Wire, whole: str, part: str) -> int:
+    """What is left of one field without another: never less than nothing."""
+    return max(0, (getattr(event, whole) or 0) - (getattr(event, part) or 0))
 
 
 def _call_events(
@@ -245,9 +263,7 @@ def _call_events(
                 wire.kind,
                 wire.duration_ms if wire.kind == "call" else None,
                 decoded.at_ms if decoded.started_ms is None else decoded.started_ms,
-                tuple(
-                    getattr(wire, _WIRE_FIELD.get(name, name)) or "" for name in _BOOKING_DIMENSIONS
-                ),
+                tuple(_values_of([wire], name)[0] or "" for name in _BOOKING_DIMENSIONS),
             )
         )
     return calls

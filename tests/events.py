@@ -235,6 +235,19 @@ SOURCES: Final = ("gateway", "s|2", "quelle-ü")
 PROVIDERS: Final = ("openai", "anthropic", None, "")
 MODELS: Final = ("gpt-4o", "claude-sonnet-4-5", "größe/模型", None, "")
 AGENTS: Final = ("my-agent", "agent 2", "Käfer", None, "", '"quoted"')
+USERS: Final = ("u-1", "u-2", None, "")
+SPLITS: Final = (
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "input_text_tokens",
+    "input_audio_tokens",
+    "cache_read_text_tokens",
+    "cache_read_audio_tokens",
+    "output_text_tokens",
+    "output_audio_tokens",
+    "tts_characters",
+)
 COUNTS: Final = (None, 0, 1, 7, 1200, limits.COUNT_MAX)
 COSTS: Final = (
     None,
@@ -295,7 +308,14 @@ def fresh(pick: Pick, number: int, append_ms: int) -> Fields:
         "latency_ms": pick(LATENCIES),
         "error": pick(ERRORS),
         "duration_ms": pick(CALL_DURATIONS),
+        "user_id": pick(USERS),
+        "user_email": pick((None, "a@example.com", "")),
     }
+    if _chance(pick, 40):
+        fields |= {name: pick(COUNTS) for name in SPLITS}
+        fields |= {name: pick(LATENCIES) for name in ("first_output_ms", "tts_audio_ms")}
+        fields |= {"stt_audio_ms": pick(LATENCIES), "service": pick((None, "", "sip"))}
+        fields["phone_number"] = pick((None, "+1555010012", ""))
     if _chance(pick, 50):
         fields["call_id"] = pick(("", "c|0", *(f"call-{number // 25}-{n}" for n in range(3))))
     if _chance(pick, 20):

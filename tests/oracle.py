@@ -212,6 +212,32 @@ def _cloudevent(attributes: Mapping[str, Any], data: Fields, append_ms: int) -> 
 USAGE_KINDS: Final = ("llm", "tts", "stt")
 
 
+SUMMED_FIELDS: Final = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "input_text_tokens",
+    "input_audio_tokens",
+    "cache_read_text_tokens",
+    "cache_read_audio_tokens",
+    "output_text_tokens",
+    "output_audio_tokens",
+    "tts_characters",
+    "tts_audio_ms",
+    "stt_audio_ms",
+    "latency_ms",
+    "first_output_ms",
+)
+TEXT_FIELDS: Final = {
+    "input_text_tokens": ("input_tokens", "input_audio_tokens"),
+    "cache_read_text_tokens": ("cache_read_tokens", "cache_read_audio_tokens"),
+    "output_text_tokens": ("output_tokens", "output_audio_tokens"),
+}
+"""Where a provider gives no split, text is what is left without audio."""
+
+
 def _add_event(sums: defaultdict[Cell, Counter[str]], kept: Kept) -> None:
     usage = kept.usage
     additions = {"events": 1}
@@ -219,13 +245,16 @@ def _add_event(sums: defaultdict[Cell, Counter[str]], kept: Kept) -> None:
         nano_usd = None if usage.cost_usd is None else round(Fraction(usage.cost_usd) * 10**9)
         additions |= {
             "errors": 1 if usage.error else 0,
-            "input_tokens": usage.input_tokens or 0,
-            "output_tokens": usage.output_tokens or 0,
             "cost_nano_usd": nano_usd or 0,
             "cost_events": 0 if nano_usd is None else 1,
-            "latency_ms": usage.latency_ms or 0,
             "latency_events": 0 if usage.latency_ms is None else 1,
+            "first_output_events": 0 if usage.first_output_ms is None else 1,
         }
+        additions |= {name: getattr(usage, name) or 0 for name in SUMMED_FIELDS}
+        for text, (whole, audio) in TEXT_FIELDS.items():
+            if getattr(usage, text) is None:
+                left = (getattr(usage, whole) or 0) - (getattr(usage, audio) or 0)
+                additions[text] = max(left, 0)
     values = {
         "kind": usage.kind,
         "provider": usage.provider or "",

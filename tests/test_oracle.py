@@ -63,14 +63,16 @@ def total_row(records: list[Record], series: tuple[str, ...], tier: str = "1m") 
 def test_one_event_is_in_every_view_and_tier() -> None:
     counters = expected(log(event(agent_id="my-agent"))).counters
     minute, quarter, day = NOW_MS, NOW_MS, NOW_MS - 10 * HOUR_MS  # it is 10:00 UTC
-    row = (1, 0, 1200, 300, 4_500_000, 1, 850, 1)
+    core = (1, 0, 1200, 300, 4_500_000, 1, 850, 1)
+    text = (0, 0, 0, 1200, 0, 0, 0, 300, 0)  # all of it, as no audio is reported
+    row = (*core, *text, 0, 0, 0, 0, 0)
     booked = (0, 0, 0, 0)
     starts = {"1m": minute, "15m": quarter, "1d": day}
     wanted = {
         ("total", LLM): row + booked,
         ("model", ("llm", "openai", "gpt-4o")): row,
         ("agent", ("llm", "my-agent")): row + booked,
-        ("agent_model", ("llm", "my-agent", "openai", "gpt-4o")): row,
+        ("agent_model", ("llm", "my-agent", "openai", "gpt-4o")): core,
     }
     assert counters == {
         (view, tier, "default", series, start): values

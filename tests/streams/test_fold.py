@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import InvalidEvent
 from schemas.layout import series_values
-from schemas.measures import COST_NANO_USD, EVENTS
+from schemas.measures import BOOKED, COST_NANO_USD, EVENTS
 from schemas.views import VIEWS
 from streams.decode import Decoded, decode_many
 from streams.fold import Delta, Held, columns, fold
@@ -109,7 +109,10 @@ def test_sums_of_usage_do_not_depend_on_the_order(
 
 
 def usage_of(sums: Sums) -> Sums:
-    return {cell: values[:8] for cell, values in sums.items() if any(values[:8])}
+    """Without the measures of bookings."""
+    kept = {v.name: [i for i, m in enumerate(v.measures) if m not in BOOKED] for v in VIEWS}
+    rows = {cell: tuple(values[i] for i in kept[cell[0]]) for cell, values in sums.items()}
+    return {cell: values for cell, values in rows.items() if any(values)}
 
 
 @settings(max_examples=40)
@@ -120,7 +123,7 @@ def test_every_view_and_tier_adds_up_to_the_same(records: list[Record]) -> None:
         totals: Counter[str] = Counter()
         for (view_name, tier_name, *_), values in sums.items():
             view = next(view for view in VIEWS if view.name == view_name)
-            if tier_name == "1d":
+            if tier_name == "1d" and measure in view.measures:
                 totals[view_name] += values[view.measures.index(measure)]
         assert len(set(totals.values())) <= 1, totals
 
