@@ -1,0 +1,198 @@
+"""A foreign body: bytes to JSON, bounded, and typed reads of what stands in it. Pure.
+
+Numbers never pass through a binary float: what has a point is a Decimal of its own text. Every read
+names the path of what it refuses (`usage.prompt_tokens`), with its limit.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any, Final, NoReturn
+
+from schemas.errors import InvalidEvent, Reason
+from schemas.limits import COUNT_MAX, DURATION_MS_MAX, ID_CHARS_MAX, SECOND_MS
+from schemas.units import iso, seconds_to_ms
+
+Json = dict[str, Any]
+
+BODY_BYTES_MAX: Final = 16 * 1024 * 1024
+"""After decompression. 10,000 events of 1 kB are 10 MB; decoded, JSON takes about ten times its
+bytes, so one body holds at most 160 MB of a process."""
+DEPTH_MAX: Final = 64
+"""Levels of arrays and objects. The deepest real body (OTLP, tool schemas inside) has about 30; the
+decoder recurses, so this keeps it far from the end of its stack."""
+NUMBER_CHARS_MAX: Final = 64
+"""A binary double written out exactly needs at most 17 digits; the longest number here has 19."""
+AT_MS_MAX: Final = 253_402_300_799_999
+"""The last ms of the year 9999, where RFC 3339 ends."""
+
+_TEXT: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_BRACKETS: Final = re.compile(rb"[\[{]+|[\]}]+")
+
+
+def load(body: bytes) -> object:
+    """UTF-8 JSON to plain objects; InvalidEvent for all that is not unambiguously that."""
+    if len(body) > BODY_BYTES_MAX:
+        raise InvalidEvent(
+            Reason.TOO_LARGE, f"the body has {len(body)} bytes, the limit is {BODY_BYTES_MAX}"
+        )
+    _check_depth(body)
+    try:
+        return json.loads(
+            body.decode(),
+            parse_float=_decimal,
+            parse_int=_integer,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_object,
+        )
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        raise InvalidEvent(Reason.NOT_JSON, f"the body is not UTF-8 JSON: {error}") from error
+
+
+def _check_depth(body: bytes) -> None:
+    if body.count(b"[") + body.count(b"{") <= DEPTH_MAX:
+        return
+    depth = 0
+    for found in _BRACKETS.finditer(_TEXT.sub(b"", body)):
+        run = found.group()
+        depth += len(run) if run[0] in b"[{" else -len(run)
+        if depth > DEPTH_MAX:
+            raise InvalidEvent(
+                Reason.NOT_JSON, f"the body is nested deeper than {DEPTH_MAX} levels"
+            )
+
+
+def _decimal(text: str) -> Decimal:
+    _check_digits(text)
+    return Decimal(text)
+
+
+def _integer(text: str) -> int:
+    _check_digits(text)
+    return int(text)
+
+
+def _check_digits(text: str) -> None:
+    if len(text) > NUMBER_CHARS_MAX:
+        raise ValueError(f"a number has {len(text)} characters, the limit is {NUMBER_CHARS_MAX}")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Json:
+    """Two values under one key: readers differ in which they take, so neither is counted."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {twice[:ID_CHARS_MAX]!r} stands twice in one object")
+    return made
+
+
+# -- typed reads: None where the key is missing or null --------------------------------------------
+
+
+def invalid(path: str, detail: str) -> InvalidEvent:
+    return InvalidEvent(Reason.INVALID_FIELD, detail, path)
+
+
+def section(holder: Json, key: str, path: str = "") -> Json:
+    """The object under a key; an empty one where it is missing or null."""
+    value = holder.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise invalid(path + key, "must be an object")
+    return value
+
+
+def text(holder: Json, key: str, path: str = "") -> str | None:
+    """The text under a key; None where it is empty."""
+    value = holder.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise invalid(path + key, "must be a text")
+    return value or None
+
+
+def flag(holder: Json, key: str, path: str = "") -> bool:
+    value = holder.get(key)
+    if value is None:
+        return False
+    if not isinstance(value, bool):
+        raise invalid(path + key, "must be true or false")
+    return value
+
+
+def number(holder: Json, key: str, path: str = "") -> Decimal | None:
+    value = holder.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise invalid(path + key, "must be a number")
+    exact = Decimal(value)
+    if not exact.is_finite():
+        raise invalid(path + key, "must be a finite number")
+    return exact
+
+
+def count(holder: Json, key: str, path: str = "") -> int | None:
+    """A count from 0 to COUNT_MAX; a double is taken where it is a whole number."""
+    value = number(holder, key, path)
+    if value is None:
+        return None
+    if not 0 <= value <= COUNT_MAX or value != value.to_integral_value():
+        raise invalid(path + key, f"must be a whole number from 0 to {COUNT_MAX}")
+    return int(value)
+
+
+def duration_ms(holder: Json, key: str, path: str = "") -> int | None:
+    """Decimal seconds to ms, half-even."""
+    seconds = number(holder, key, path)
+    return None if seconds is None else checked_ms(seconds, path + key)
+
+
+def checked_ms(seconds: Decimal, path: str) -> int:
+    if not 0 <= seconds <= DURATION_MS_MAX // SECOND_MS:
+        raise invalid(path, f"must be from 0 to {DURATION_MS_MAX // SECOND_MS} seconds")
+    return seconds_to_ms(seconds)
+
+
+def milliseconds(holder: Json, key: str, path: str = "") -> int | None:
+    """Decimal milliseconds to whole ones, half-even."""
+    value = number(holder, key, path)
+    if value is None:
+        return None
+    if not 0 <= value <= DURATION_MS_MAX:
+        raise invalid(path + key, f"must be from 0 to {DURATION_MS_MAX} ms")
+    return int(value.to_integral_value(ROUND_HALF_EVEN))
+
+
+def instant(holder: Json, key: str, path: str = "") -> str | None:
+    """Decimal seconds since 1970 to RFC 3339 text, to the ms, half-even."""
+    seconds = number(holder, key, path)
+    if seconds is None:
+        return None
+    if not 0 <= seconds <= AT_MS_MAX // SECOND_MS:
+        raise invalid(path + key, "must be seconds since 1970, up to the year 9999")
+    return iso(seconds_to_ms(seconds))
+
+
+def usd(holder: Json, key: str, path: str = "") -> str | None:
+    """US dollars as the decimal text that they were written in."""
+    value = number(holder, key, path)
+    return None if value is None else str(value)
+
+
+def difference(whole: int | None, part: int | None) -> int | None:
+    """What is left of a total without one of its parts (none reported: 0); None where the parts
+    are larger than the total, since then nobody can tell."""
+    if whole is None:
+        return None
+    left = whole - (part or 0)
+    return left if left >= 0 else None

@@ -1,0 +1,188 @@
+"""LiteLLM's StandardLoggingPayload to an event, as its callbacks post it. Pure.
+
+`prompt_tokens` already include what was read from and written to the cache, whatever the provider
+says. Messages and responses stand in the payload and are never kept; the text of a speech request
+is measured, because it is what is billed. Source: contracts/producers.md, litellm 1.109.1.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Final
+
+from schemas.formats.body import (
+    Json,
+    checked_ms,
+    count,
+    difference,
+    duration_ms,
+    instant,
+    number,
+    section,
+    text,
+    usd,
+)
+from schemas.formats.draft import Draft, Made, Skip
+from schemas.formats.providers import canonical
+
+REDACTED: Final = "redacted-by-litellm"
+MODEL_CALLS: Final = frozenset(
+    {
+        "completion",
+        "text_completion",
+        "embedding",
+        "responses",
+        "anthropic_messages",
+        "generate_content",
+        "generate_content_stream",
+        "realtime",
+        "image_generation",
+        "image_edit",
+        "pass_through_endpoint",
+    }
+)
+"""Call types that are a request to a model even where no token is reported."""
+_TOTALS: Final = {"prompt_tokens", "completion_tokens", "input_tokens", "output_tokens"}
+_USAGE: Final = "metadata.usage_object."
+_DETAILS_IN: Final = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
+_DETAILS_OUT: Final = ("completion_tokens_details", "output_tokens_details", "output_token_details")
+
+
+def read(payload: Json) -> list[Made]:
+    call_type = (text(payload, "call_type") or "").lstrip("_")
+    name = call_type if call_type in MODEL_CALLS else call_type.removeprefix("a")
+    kind = {"speech": "tts", "transcription": "stt"}.get(name, "llm")
+    counts = _tokens(payload)
+    billed = any(counts.values()) or bool(number(payload, "response_cost"))
+    if kind == "llm" and name not in MODEL_CALLS and not billed:
+        return [Skip(f"the call type {call_type[:64] or '(none)'} carries no usage")]
+    fields = _fields(payload, kind)
+    if fields["error"] is None:
+        fields |= counts
+    return [Draft(fields=fields, id=text(payload, "id") or text(payload, "litellm_call_id"))]
+
+
+def _fields(payload: Json, kind: str) -> dict[str, Any]:
+    metadata = section(payload, "metadata")
+    failed = text(payload, "status") == "failure"
+    usage = section(metadata, "usage_object", "metadata.")
+    return {
+        "kind": kind,
+        "time": instant(payload, "endTime"),
+        "provider": canonical(text(payload, "custom_llm_provider")),
+        "model": text(payload, "model"),
+        "agent_id": _agent(metadata),
+        "call_id": text(payload, "session_id"),
+        "user_id": _user(payload, metadata),
+        "user_email": text(metadata, "user_api_key_user_email", "metadata."),
+        "voice": _voice(payload) if kind == "tts" else None,
+        "tts_characters": _characters(payload) if kind == "tts" and not failed else None,
+        "stt_audio_ms": duration_ms(usage, "seconds", _USAGE) if kind == "stt" else None,
+        "cost_usd": None if failed else _cost(payload),
+        "latency_ms": _elapsed(payload, "endTime"),
+        "first_output_ms": None if failed else _first_output(payload),
+        "error": _error(payload) if failed else None,
+    }
+
+
+def _agent(metadata: Json) -> str | None:
+    requester = section(metadata, "requester_metadata", "metadata.")
+    path = "metadata.requester_metadata."
+    return text(requester, "agent_id", path) or text(requester, "agent", path)
+
+
+def _user(payload: Json, metadata: Json) -> str | None:
+    """Through the proxy the owner of the key, else the end user; in SDK use only `user`."""
+    return (
+        text(metadata, "user_api_key_user_id", "metadata.")
+        or text(payload, "end_user")
+        or text(section(payload, "model_parameters"), "user", "model_parameters.")
+    )
+
+
+def _voice(payload: Json) -> str | None:
+    voice = section(payload, "model_parameters").get("voice")
+    return voice if isinstance(voice, str) else None
+
+
+def _characters(payload: Json) -> int | None:
+    """The length of the text that was spoken; nothing else of the messages is looked at."""
+    messages = payload.get("messages")
+    first = messages[0] if isinstance(messages, list) and messages else None
+    spoken = first.get("content") if isinstance(first, dict) else None
+    if not isinstance(spoken, str) or spoken == REDACTED:
+        return None
+    return len(spoken)
+
+
+def _tokens(payload: Json) -> dict[str, int | None]:
+    """Totals of the payload, parts of the provider's usage object. `text_tokens` of the input are
+    not taken: LiteLLM leaves the cache out of them for Anthropic only."""
+    usage = section(section(payload, "metadata"), "usage_object", "metadata.")
+    totals = {name: count(payload, name) for name in ("prompt_tokens", "completion_tokens")}
+    if not any(totals.values()) and not usage.keys() & _TOTALS:
+        return {}  # LiteLLM writes 0 where the provider reports none
+    details_in, path_in = _details(usage, _DETAILS_IN)
+    details_out, path_out = _details(usage, _DETAILS_OUT)
+    output = totals["completion_tokens"]
+    audio_out = count(details_out, "audio_tokens", path_out)
+    cache_read = count(details_in, "cached_tokens", path_in)
+    if cache_read is None:
+        cache_read = count(usage, "cache_read_input_tokens", _USAGE)
+    return {
+        "input_tokens": totals["prompt_tokens"],
+        "input_audio_tokens": count(details_in, "audio_tokens", path_in),
+        "cache_read_tokens": cache_read,
+        "cache_write_tokens": _cache_write(usage, details_in, path_in),
+        "output_tokens": output,
+        "output_text_tokens": difference(output, audio_out),
+        "output_audio_tokens": audio_out,
+        "reasoning_tokens": count(details_out, "reasoning_tokens", path_out),
+    }
+
+
+def _details(usage: Json, names: tuple[str, ...]) -> tuple[Json, str]:
+    for name in names:
+        found = section(usage, name, _USAGE)
+        if found:
+            return found, f"{_USAGE}{name}."
+    return {}, _USAGE
+
+
+def _cache_write(usage: Json, details: Json, path: str) -> int | None:
+    """The same number under up to three names; where they differ, the first that is not 0."""
+    found = [
+        count(details, "cache_write_tokens", path),
+        count(details, "cache_creation_tokens", path),
+        count(usage, "cache_creation_input_tokens", _USAGE),
+    ]
+    reported = [value for value in found if value is not None]
+    return next((value for value in reported if value), reported[0] if reported else None)
+
+
+def _cost(payload: Json) -> str | None:
+    """0 where LiteLLM knows no price is "not reported"; where it priced 0 (a cache hit), it is 0."""
+    if payload.get("response_cost_failure_debug_info"):
+        return None
+    return usd(payload, "response_cost")
+
+
+def _elapsed(payload: Json, end: str) -> int | None:
+    start_s, end_s = number(payload, "startTime"), number(payload, end)
+    if start_s is None or end_s is None:
+        return None
+    return checked_ms(end_s - start_s, end)
+
+
+def _first_output(payload: Json) -> int | None:
+    """`completionStartTime` is `endTime` where nothing was streamed."""
+    first: Decimal | None = number(payload, "completionStartTime")
+    if first is None or first == number(payload, "endTime"):
+        return None
+    return _elapsed(payload, "completionStartTime")
+
+
+def _error(payload: Json) -> str:
+    """The class of the error; its message and traceback may hold what nobody should store."""
+    information = section(payload, "error_information")
+    return text(information, "error_class", "error_information.") or "failure"

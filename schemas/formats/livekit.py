@@ -1,0 +1,156 @@
+"""LiveKit Agents' metrics to events. Pure.
+
+`request_id` repeats and is no event id; assistant, call and user come with the request. Seconds
+are floats: read from their decimal text. What carries no usage is skipped, and so are the running
+totals of `session_usage_updated`. Source: contracts/producers.md, livekit-agents 1.8.9.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from schemas.formats.body import (
+    Json,
+    count,
+    difference,
+    duration_ms,
+    instant,
+    invalid,
+    number,
+    section,
+    text,
+)
+from schemas.formats.draft import Draft, Made, Skip
+from schemas.formats.providers import canonical
+
+COLLECTED: Final = "metrics_collected"
+CUMULATIVE: Final = "session_usage_updated"
+WITHOUT_USAGE: Final = frozenset(
+    {
+        "vad_metrics",
+        "eou_metrics",
+        "eot_inference_metrics",
+        "interruption_metrics",
+        "avatar_metrics",
+    }
+)
+WITH_USAGE: Final = frozenset(
+    {"llm_metrics", "decision_metrics", "realtime_model_metrics", "tts_metrics", "stt_metrics"}
+)
+TYPES: Final = WITH_USAGE | WITHOUT_USAGE | {COLLECTED, CUMULATIVE}
+
+
+def read(payload: Json) -> list[Made]:
+    """One metrics object, plain or wrapped as `metrics_collected`."""
+    if payload.get("type") == COLLECTED:
+        payload = section(payload, "metrics")
+    kind = text(payload, "type")
+    if kind == CUMULATIVE:
+        return [Skip("session_usage_updated is a running total: adding it up would count twice")]
+    if kind in WITHOUT_USAGE:
+        return [Skip(f"{kind} carry no usage")]
+    if kind not in WITH_USAGE:
+        raise invalid("type", f"is none of {', '.join(sorted(TYPES))}")
+    made = {
+        "llm_metrics": _llm,
+        "decision_metrics": _decision,
+        "realtime_model_metrics": _realtime,
+        "tts_metrics": _tts,
+        "stt_metrics": _stt,
+    }[kind](payload)
+    if not text(payload, "request_id") and _is_empty(made):
+        return [Skip(f"{kind} of a connection carry no usage")]
+    if kind == "realtime_model_metrics" and number(payload, "session_duration") and _is_empty(made):
+        return [Skip("realtime_model_metrics of a session's duration carry no usage")]
+    return [Draft(fields={**_shared(payload), **made})]
+
+
+def _is_empty(made: dict[str, Any]) -> bool:
+    return not any(value for name, value in made.items() if name.endswith(("tokens", "_ms", "ers")))
+
+
+def _shared(payload: Json) -> dict[str, Any]:
+    metadata = section(payload, "metadata")
+    seconds = number(payload, "duration")
+    return {
+        "time": instant(payload, "timestamp"),
+        "provider": canonical(text(metadata, "model_provider", "metadata.")),
+        "model": text(metadata, "model_name", "metadata."),
+        # 0.0: the request streamed, and no duration is meant.
+        "latency_ms": duration_ms(payload, "duration") if seconds else None,
+    }
+
+
+def _first(payload: Json, key: str) -> int | None:
+    """-1 is "there was none"."""
+    seconds = number(payload, key)
+    return None if seconds is None or seconds < 0 else duration_ms(payload, key)
+
+
+def _llm(payload: Json) -> dict[str, Any]:
+    output = count(payload, "completion_tokens")
+    return {
+        "kind": "llm",
+        "input_tokens": count(payload, "prompt_tokens"),
+        "cache_read_tokens": count(payload, "prompt_cached_tokens"),
+        "cache_write_tokens": count(payload, "cache_creation_tokens"),
+        "output_tokens": output,
+        "output_text_tokens": output,
+        "reasoning_tokens": count(payload, "reasoning_tokens"),
+        "first_output_ms": _first(payload, "ttft"),
+    }
+
+
+def _decision(payload: Json) -> dict[str, Any]:
+    output = count(payload, "output_tokens")
+    return {
+        "kind": "llm",
+        "input_tokens": count(payload, "input_tokens"),
+        "output_tokens": output,
+        "output_text_tokens": output,
+    }
+
+
+def _realtime(payload: Json) -> dict[str, Any]:
+    into, out = "input_token_details.", "output_token_details."
+    details_in = section(payload, "input_token_details")
+    details_out = section(payload, "output_token_details")
+    cached = section(details_in, "cached_tokens_details", into)
+    output = count(payload, "output_tokens")
+    audio = count(details_out, "audio_tokens", out)
+    output_text = count(details_out, "text_tokens", out)
+    return {
+        "kind": "llm",
+        "input_tokens": count(payload, "input_tokens"),
+        "input_text_tokens": count(details_in, "text_tokens", into),
+        "input_audio_tokens": count(details_in, "audio_tokens", into),
+        "cache_read_tokens": count(details_in, "cached_tokens", into),
+        "cache_read_text_tokens": count(cached, "text_tokens", f"{into}cached_tokens_details."),
+        "cache_read_audio_tokens": count(cached, "audio_tokens", f"{into}cached_tokens_details."),
+        "output_tokens": output,
+        "output_text_tokens": difference(output, audio) if output_text is None else output_text,
+        "output_audio_tokens": audio,
+        "first_output_ms": _first(payload, "ttft"),
+    }
+
+
+def _tts(payload: Json) -> dict[str, Any]:
+    return {
+        "kind": "tts",
+        "tts_characters": count(payload, "characters_count"),
+        "tts_audio_ms": duration_ms(payload, "audio_duration"),
+        "input_tokens": count(payload, "input_tokens"),
+        "output_tokens": count(payload, "output_tokens"),
+        "first_output_ms": _first(payload, "ttfb"),
+    }
+
+
+def _stt(payload: Json) -> dict[str, Any]:
+    return {
+        "kind": "stt",
+        # 0.0: the plugin does not know.
+        "stt_audio_ms": duration_ms(payload, "audio_duration") or None,
+        "input_tokens": count(payload, "input_tokens"),
+        "input_audio_tokens": count(payload, "input_audio_tokens"),
+        "output_tokens": count(payload, "output_tokens"),
+    }

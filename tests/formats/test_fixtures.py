@@ -1,0 +1,52 @@
+"""What the real libraries make, as it is, to its exact events."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from schemas.event import Usage
+from streams.decode import Wire
+from tests.formats.expected import EXPECTED
+from tests.formats.fixtures import NAMES, fixture, read
+
+SKIPS = {
+    "anthropic/stream": 2,  # its start and its stop
+    "otel/json": 2,  # invoke_agent, and a span of a web server
+    "otel/protobuf": 2,
+}
+
+
+def test_each_fixture_has_its_expectation() -> None:
+    assert sorted(EXPECTED) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_body_is_its_exact_events(name: str) -> None:
+    parsed = read(fixture(name))
+    assert not parsed.refused
+    assert [event.fields for event in parsed.events] == EXPECTED[name]
+    assert len(parsed.skipped) == SKIPS.get(name, 0 if EXPECTED[name] else 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_format_that_is_named_reads_as_one_that_is_told(name: str) -> None:
+    library = name.partition("/")[0]
+    assert read(fixture(name), library) == read(fixture(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_goes_to_the_topic_is_read_there_as_here(name: str) -> None:
+    for event in read(fixture(name)).events:
+        wire = msgspec.json.decode(msgspec.json.encode(event.fields), type=Wire)
+        read_there = Usage.model_construct(
+            **{field: getattr(wire, field) for field in Wire.__struct_fields__}
+        )
+        assert read_there == event.usage
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_text_of_a_conversation_is_kept(name: str) -> None:
+    for event in read(fixture(name)).events:
+        kept = msgspec.json.encode(event.fields).decode()
+        assert not any(text in kept for text in ("secret", "Bonjour", "Grüß", "Traceback"))
