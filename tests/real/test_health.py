@@ -1,0 +1,71 @@
+"""The health page speaks of the fold's progress, not of the process."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import redis
+
+from deploy.servers import Server, free_port
+from schemas.layout import FIRST_GENERATION, meta_key
+from streams.app import describe_health
+from streams.settings import WorkerSettings
+from streams.worker import Worker
+from tests.real.system import System
+from tests.simulation.world import NO_FAULTS, FakeLog, SimulatedClock, World
+
+pytestmark = pytest.mark.servers
+
+
+async def test_a_worker_that_cannot_reach_kafka_says_so_and_tries_again(
+    valkey: Server, tmp_path: Path
+) -> None:
+    settings = WorkerSettings(
+        kafka=f"127.0.0.1:{free_port()}", redis=f"redis://{valkey.address}/0", topic="nowhere"
+    )
+    system = System(settings, tmp_path)
+    worker = system.worker()
+
+    async def says_why() -> bool:
+        health = await worker.health()
+        return health.get("status") == 503 and "connection" in health.get("failure", "")
+
+    try:
+        await system.until("the health page says why", says_why)
+        assert worker.process.poll() is None
+    finally:
+        worker.discard()
+
+
+async def test_a_store_that_is_not_ours_ends_the_life_of_the_fold_and_not_the_process(
+    system: System,
+) -> None:
+    await system.make_topics(1)
+    with redis.Redis.from_url(system.settings.redis) as client:
+        client.set(meta_key(FIRST_GENERATION), b"somebody else's")
+    worker = system.worker()
+
+    async def says_why() -> bool:
+        health = await worker.health()
+        return health.get("status") == 503 and "meta record" in health.get("failure", "")
+
+    await system.until("the health page says why", says_why)
+    with redis.Redis.from_url(system.settings.redis) as client:
+        client.delete(meta_key(FIRST_GENERATION))
+
+    async def counts() -> bool:
+        return (await worker.health()).get("status") == 200
+
+    await system.until("the worker counts", counts)
+
+
+def test_a_refusal_is_not_health() -> None:
+    world = World(random.Random(0), (), NO_FAULTS)
+    worker = Worker(FakeLog(world, 0), world.store, SimulatedClock(world, 0), bytes(16))
+    assert describe_health(worker, "")["ok"]
+    worker.health.refused = {3: "why"}
+    health = describe_health(worker, "")
+    assert (health["ok"], health["state"]) == (False, "refused")
+    assert describe_health(None, "why")["failure"] == "why"
