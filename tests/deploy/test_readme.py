@@ -28,7 +28,7 @@ def test_every_file_that_the_readme_names_exists() -> None:
 
 
 def test_every_module_is_on_the_map() -> None:
-    rows = dict(re.findall(r"^\| `(schemas|streams)/` \| (.*) \|$", README, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(schemas|streams|api)/` \| (.*) \|$", README, re.MULTILINE))
     for folder, row in rows.items():
         modules = {path.name for path in Path(CHECKOUT, folder).glob("*.py")} - {"__init__.py"}
         unnamed = [name for name in modules if f"`{name}`" not in row and name != "settings.py"]
