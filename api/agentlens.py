@@ -7,32 +7,27 @@ server reads `from` and `to` as raw text, these are instants: an empty one is no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.axis import DAILY, HOURLY, WEEKLY, Step
+from api.axis import DAILY, HOURLY, WEEKLY, Step, label
 from api.errors import ExpiredKey, NoCredentials, RoleTooLow, Unauthenticated
+from api.flights import Flights, Kept
+from api.formats import to_json
 from api.freshness import headers_of
 from api.keys import Key, Role, authenticate, check_role
 from api.moments import iso_to_ms
 from api.names import Filter
 from api.query import Plan, Question, Row, Term, assemble, plan
 from api.store import Reading, Store
-from schemas.agentlens import (
-    Amount,
-    Body,
-    LlmAnalytics,
-    LlmBucket,
-    LlmModel,
-    LlmSummary,
-    Problem,
-)
+from schemas.agentlens import Amount, Body, Problem
 from schemas.errors import OdometerError
 from schemas.limits import DAY_MS, NANO_PER_USD
 from schemas.measures import (
@@ -43,7 +38,6 @@ from schemas.measures import (
     LATENCY_MS,
     OUTPUT_TOKENS,
 )
-from schemas.units import iso
 
 Clock = Callable[[], int]
 
@@ -79,22 +73,41 @@ class Asked:
     filters: tuple[Filter, ...]
 
 
-async def llm(request: Request, store: Store, clock: Clock) -> Response:
+@dataclass(frozen=True)
+class Made:
+    """A body, and the headers that say how fresh it is."""
+
+    body: bytes
+    headers: Mapping[str, str]
+
+
+async def llm(
+    request: Request, store: Store, clock: Clock, flights: Flights[Made], kept: Kept[Made]
+) -> Response:
     """`GET /api/analytics/llm`: summary, models and series out of one read."""
     now_ms = clock()
     key = await _allowed(request, store, now_ms)
     asked = parse_query(request.query_params, now_ms)
     plans = plans_for(asked, now_ms)
-    reading = await store.read(key.tenant, plans)
+    covered = replace(asked, from_ms=plans[0].start_ms, to_ms=plans[0].end_ms)
+    question = key.tenant, covered
+    made = await flights.once(question, partial(_make, store, question, plans, kept))
     return Response(
-        body_of(reading).json_bytes(),
+        made.body,
         media_type="application/json",
-        headers={
-            "x-api-version": "v1",
-            "cache-control": "no-store",
-            **headers_of(reading.meta, plans[0]),
-        },
+        headers={"x-api-version": "v1", "cache-control": "no-store", **made.headers},
     )
+
+
+async def _make(
+    store: Store, question: tuple[str, Asked], plans: Sequence[Plan], kept: Kept[Made]
+) -> Made:
+    reading = await store.read(question[0], plans)
+    made = kept.get(question, reading.state)
+    if made is None:
+        made = Made(body_of(reading), headers_of(reading.meta, plans[0]))
+        kept.put(question, reading.state, made, len(made.body))
+    return made
 
 
 async def unknown_path(request: Request, store: Store, clock: Clock) -> Response:
@@ -132,19 +145,23 @@ def plans_for(asked: Asked, now_ms: int) -> tuple[Plan, Plan, Plan]:
     return question((), None), question(("provider", "model"), None), question((), asked.step)
 
 
-def body_of(reading: Reading) -> LlmAnalytics:
+def body_of(reading: Reading) -> bytes:
     whole, models, buckets = (
         assemble(selection, reading.pages) for selection in reading.selections
     )
-    return body_from(whole, models, buckets)
+    return to_json(body_from(whole, models, buckets))
 
 
-def body_from(whole: list[Row], models: list[Row], buckets: list[Row]) -> LlmAnalytics:
-    return LlmAnalytics(
-        summary=_summary(whole[0]),
-        by_model=[_model(row) for row in sorted(models, key=_most_expensive_first)],
-        by_time=[_bucket(row) for row in buckets],
-    )
+def body_from(whole: list[Row], models: list[Row], buckets: list[Row]) -> dict[str, Any]:
+    """As `schemas.agentlens.LlmAnalytics`: of plain objects, since a series has hundreds."""
+    return {
+        "summary": _summary(whole[0]),
+        "byModel": [
+            {"provider": row.group[0], "model": row.group[1], **_sums(row)}
+            for row in sorted(models, key=_most_expensive_first)
+        ],
+        "byTime": [{"bucket": label(row.at_ms, UTC), **_sums(row)} for row in buckets],
+    }
 
 
 # -- errors ----------------------------------------------------------------------------------------
@@ -226,41 +243,27 @@ def _instant(name: str, first: Mapping[str, str], default_ms: int) -> int:
 # -- the body --------------------------------------------------------------------------------------
 
 
-def _summary(row: Row) -> LlmSummary:
+def _summary(row: Row) -> dict[str, Amount]:
     calls, cost_nano_usd, input_tokens, output_tokens, latency_ms, latency_events = row.values
-    return LlmSummary(
-        total_calls=calls,
-        total_cost_usd=_ratio(cost_nano_usd, NANO_PER_USD),
-        total_input_tokens=input_tokens,
-        total_output_tokens=output_tokens,
-        avg_latency_ms=_ratio(latency_ms, latency_events),
-        avg_cost_per_call=_ratio(cost_nano_usd, NANO_PER_USD * calls),
-    )
+    return {
+        "totalCalls": calls,
+        "totalCostUsd": _ratio(cost_nano_usd, NANO_PER_USD),
+        "totalInputTokens": input_tokens,
+        "totalOutputTokens": output_tokens,
+        "avgLatencyMs": _ratio(latency_ms, latency_events),
+        "avgCostPerCall": _ratio(cost_nano_usd, NANO_PER_USD * calls),
+    }
 
 
-def _model(row: Row) -> LlmModel:
+def _sums(row: Row) -> dict[str, Amount]:
     calls, cost_nano_usd, input_tokens, output_tokens, latency_ms, latency_events = row.values
-    return LlmModel(
-        provider=row.group[0],
-        model=row.group[1],
-        calls=calls,
-        cost_usd=_ratio(cost_nano_usd, NANO_PER_USD),
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-        avg_latency_ms=_ratio(latency_ms, latency_events),
-    )
-
-
-def _bucket(row: Row) -> LlmBucket:
-    calls, cost_nano_usd, input_tokens, output_tokens, latency_ms, latency_events = row.values
-    return LlmBucket(
-        bucket=iso(row.at_ms),
-        calls=calls,
-        cost_usd=_ratio(cost_nano_usd, NANO_PER_USD),
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-        avg_latency_ms=_ratio(latency_ms, latency_events),
-    )
+    return {
+        "calls": calls,
+        "costUsd": _ratio(cost_nano_usd, NANO_PER_USD),
+        "inputTokens": input_tokens,
+        "outputTokens": output_tokens,
+        "avgLatencyMs": _ratio(latency_ms, latency_events),
+    }
 
 
 def _most_expensive_first(row: Row) -> tuple[int, bytes, bytes]:

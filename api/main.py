@@ -28,6 +28,7 @@ from api.errors import (
     UnanswerableQuestion,
     Unauthenticated,
 )
+from api.flights import Flights, Kept
 from api.store import Store
 from schemas.errors import StoreError
 from schemas.views import generation_digest
@@ -55,6 +56,7 @@ def build(
 ) -> Starlette:
     """The application over the counters of `topic` in one Redis; `clock` gives ms since 1970."""
     store = Store(redis_url, generation_digest(topic))
+    analytics = partial(agentlens.llm, store=store, clock=clock, flights=Flights(), kept=Kept())
     unknown_path = partial(agentlens.unknown_path, store=store, clock=clock)
     return Starlette(
         routes=[
@@ -62,7 +64,7 @@ def build(
             Route("/readyz", partial(health.ready, store=store)),
             Route("/api/health", partial(health.agentlens_health, store=store, clock=clock)),
             Mount("/v1", usage.routes(store, clock)),
-            Route("/api/analytics/llm", partial(agentlens.llm, store=store, clock=clock)),
+            Route("/api/analytics/llm", analytics),
             # Whatever else, any method of the paths above included.
             Mount("", request_response(unknown_path)),
         ],

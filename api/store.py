@@ -19,6 +19,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -29,6 +30,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from api.errors import CountersMissing
+from api.flights import Flights
 from api.names import Names, grown, no_names
 from api.query import Plan, Selection, page_keys, select
 from schemas.errors import InvalidConfig, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
@@ -67,6 +69,11 @@ class Reading:
     pages: Mapping[str, bytes | None]
     meta: Meta
     generation: int
+
+    @property
+    def state(self) -> tuple[int, int, int]:
+        """Equal where nothing was committed in between."""
+        return self.generation, self.meta.created_ms, self.meta.commits
 
 
 @dataclass
@@ -108,6 +115,7 @@ class Store:
         self._known: _Known | None = None
         self._run_id: bytes | None = None
         self._redis = _client(redis_url, self._meet)
+        self._look_ups: Flights[bytes | None] = Flights()
 
     async def read(self, tenant: str, plans: Sequence[Plan]) -> Reading:
         """All that the plans need, of one instant."""
@@ -125,6 +133,11 @@ class Store:
             raise
         raise StoreUnavailable(f"the counters changed under each of {READS_MAX} reads")
 
+    def let_go(self) -> None:
+        """Drop the pages that are held, as the next commit would."""
+        if self._known is not None:
+            self._known.held = _Held(-1)
+
     async def meta(self) -> Meta:
         """The state of the generation that answers."""
         return (await self.read("", ())).meta
@@ -134,6 +147,10 @@ class Store:
             await self._ask("PING")
 
     async def hash_value(self, key: str, name: str) -> bytes | None:
+        """Equal look-ups at the same time are one: thirty polling pages have one key."""
+        return await self._look_ups.once((key, name), partial(self._hash_value, key, name))
+
+    async def _hash_value(self, key: str, name: str) -> bytes | None:
         async with _translated():
             value = await self._ask("HGET", key, name)
         return value if isinstance(value, bytes) else None

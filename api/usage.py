@@ -237,12 +237,11 @@ async def _make(
     store: Store, tenant: str, asked: Asked, plans: Sequence[Plan], kept: Kept[Made]
 ) -> Made:
     reading = await store.read(tenant, plans)
-    state = reading.generation, reading.meta.created_ms, reading.meta.commits
-    made = kept.get((tenant, asked), state)
+    made = kept.get((tenant, asked), reading.state)
     if made is None:
         tag = _tag(tenant, _canonical(asked), reading)
         made = Made(tag, headers_of(reading.meta, plans[0]), _body(asked, reading))
-        kept.put((tenant, asked), state, made, len(made.body))
+        kept.put((tenant, asked), reading.state, made, len(made.body))
     return made
 
 

@@ -19,6 +19,7 @@ from api.errors import UnanswerableQuestion
 from api.names import Filter, grown, no_names
 from api.query import PAGES_MAX, Question, Term, exact_sums, page_keys, plan, select
 from api.store import Reading
+from schemas.agentlens import LlmAnalytics
 from schemas.errors import StoreCorrupt
 from schemas.grid import DAY, MINUTE
 from schemas.layout import series_name, unpack_meta
@@ -97,7 +98,9 @@ def body(counters: Counters, asked: Asked) -> dict[str, Any]:
         ),
     )
     whole, models, buckets = read_pure(counters, asked.tenant, plans_for(understood, asked.now_ms))
-    return agentlens.body_from(whole, models, buckets).model_dump(by_alias=True)
+    found = agentlens.body_from(whole, models, buckets)
+    LlmAnalytics.model_validate(found)
+    return found
 
 
 def sums(section: dict[str, Any]) -> tuple[int, ...]:
@@ -294,6 +297,7 @@ def test_a_reading_gives_the_body_of_its_own_pages() -> None:
     plans = plans_for(agentlens.Asked(0, NOW_MS, WEEKLY, ()), NOW_MS)
     selections = tuple(select(p, no_names(p.view), 1, 0) for p in plans)
     empty = agentlens.body_of(Reading(selections, {}, meta, 1))
-    assert empty.summary.total_calls == 0
-    assert empty.by_model == []
-    assert empty.by_time == []
+    body_of_nothing = LlmAnalytics.model_validate_json(empty)
+    assert body_of_nothing.summary.total_calls == 0
+    assert body_of_nothing.by_model == []
+    assert body_of_nothing.by_time == []
