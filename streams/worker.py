@@ -116,6 +116,7 @@ class Worker:
         self._assignment = -1
         self._assigned: frozenset[int] = frozenset()
         self._positions: dict[int, int] = {}
+        self._reached: dict[int, int] = {}  # the position after what was polled last
         self._batch = Batch()
         self._goal = policy.first_goal()
         self._pass: Pass | None = None
@@ -141,16 +142,22 @@ class Worker:
                 await self._clock.sleep(FIRST_BACKOFF_MS)
 
     async def watch(self, stopping: Callable[[], bool]) -> None:
-        """Looks at the ends of the log, pass after pass."""
+        """Looks at the ends of the log, pass after pass. An end that lies before what was read from
+        there is another log's: it says nothing of what is counted, and all positions are checked
+        anew."""
         while not stopping():
             started_ms = self._clock.now_ms()
+            reached = dict(self._reached)
             try:
                 bounds = await self._log.bounds()
             except LogUnavailable as away:
                 self._note_away(away)
             else:
                 self.health.log_away = ""
-                self._pass = _next_pass(self._pass, started_ms, bounds)
+                if any(p in bounds and bounds[p].end < at for p, at in reached.items()):
+                    self._assignment = -1
+                else:
+                    self._pass = _next_pass(self._pass, started_ms, bounds)
             await self._clock.sleep(self._timing.pass_ms)
 
     def lag(self) -> int:
@@ -185,11 +192,16 @@ class Worker:
         now_ms = self._clock.now_ms()
         if polled.assignment != self._assignment:
             self._drop_all()
+            for partition in set(self.health.refused) - polled.partitions:
+                del self.health.refused[partition]  # its new owner says so, if it is still true
             if await self._take_over(polled.partitions):
                 self._assignment = polled.assignment
                 self._assigned = polled.partitions
             return
         self._batch.add(polled.batches, self._positions, now_ms)
+        self._reached |= {
+            b.partition: b.end for b in polled.batches if b.partition in self._positions
+        }
         if self._batch.is_due(self._policy, self._goal, now_ms):
             batch, self._batch = self._batch, Batch()
             await self._commit_batch(batch)
@@ -203,6 +215,7 @@ class Worker:
         self._assignment = -1
         self._batch = Batch()
         self._positions = {}
+        self._reached = {}
 
     # -- assignment --------------------------------------------------------------------------------
 
@@ -210,8 +223,10 @@ class Worker:
         """Reads where each partition stands, checks that the log is the one that was counted, and
         seeks. Partitions that fail the check stay paused, and the store says why."""
         self._rechecked_ms = self._clock.now_ms()
+        # The positions first: read after the ends, one that another worker has moved meanwhile
+        # would seem to lie beyond them.
+        meta = await self._opened()
         bounds = await self._log.bounds()
-        meta = await self._opened(len(bounds))
         if meta.digest != self._digest or meta.state == RETIRED:
             detail = _of_generation(meta, self._digest)
             await self._store.refuse(-1, NO_POSITION, Refusal.OTHER_GENERATION, detail)
@@ -234,15 +249,17 @@ class Worker:
             self.health.refused[partition] = detail
             await self._store.refuse(partition, stored.position, why, detail)
         self._positions |= found
+        self._reached |= {p: max(position, 0) for p, position in found.items()}
         self._log.seek({p: max(position, 0) for p, position in found.items()})
         self.health.store_away = ""
         self.health.progress_ms = self._clock.now_ms()
         return True
 
-    async def _opened(self, count: int) -> Meta:
+    async def _opened(self) -> Meta:
         meta = await self._store.meta()
         while meta is None:
-            await self._store.open(self._digest, count, self._clock.now_ms())
+            bounds = await self._log.bounds()
+            await self._store.open(self._digest, len(bounds), self._clock.now_ms())
             meta = await self._store.meta()
         return meta
 
@@ -344,7 +361,7 @@ class Worker:
             part.end,
             last.offset,
             last.timestamp,
-            max(complete_ms, last.timestamp),
+            max(complete_ms, min(last.timestamp, self._looked_ms())),
         )
 
     def _complete_ms(self, partition: int, position: int) -> int:
@@ -354,9 +371,12 @@ class Worker:
         seen = self._pass
         if seen is None or partition not in seen.bounds:
             return 0
-        if position < seen.bounds[partition].end:
-            return 0
-        return max(0, seen.started_ms - self._timing.clock_skew_ms)
+        return 0 if position < seen.bounds[partition].end else self._looked_ms()
+
+    def _looked_ms(self) -> int:
+        """Until when we know all partitions: one that was added since may hold older records than
+        those that are counted now, so that no partition's word goes further."""
+        return max(0, self._pass.started_ms - self._timing.clock_skew_ms) if self._pass else 0
 
     async def _carried_out(self, commit: Commit) -> Reply:
         """Sends a commit until there is an answer: a lost reply is asked for again under the same
@@ -387,14 +407,14 @@ class Worker:
             self.health.commits += 1
             self.health.events += events
             return
+        # Nothing that we hold is worth anything; before the next await, which may fail.
+        self._drop_all()
         if reply.outcome is Outcome.OVERFLOW:
             detail = "a sum would leave 64 bits; rebuild with smaller limits"
             for progress in commit.partitions:
                 await self._store.refuse(
                     progress.partition, progress.start, Refusal.OVERFLOW, detail
                 )
-        # Stale, missing, retired or of another digest: nothing that we hold is worth anything.
-        self._drop_all()
 
     async def _tell_freshness(self) -> None:
         """On an idle system: that the committed positions have reached the ends of a new pass."""

@@ -126,6 +126,38 @@ class FakeStore:
             self.state.refusals[partition] = detail
         await self._turn("store reply")
 
+    async def accept(
+        self, partition: int, position: int, new_position: int, history_from_ms: int
+    ) -> bool:
+        await self._turn("store request")
+        accepted = self.accept_now(partition, position, new_position, history_from_ms)
+        await self._turn("store reply")
+        return accepted
+
+    def accept_now(
+        self, partition: int, position: int, new_position: int, history_from_ms: int
+    ) -> bool:
+        """The same without a turn: an operator's word comes between any two."""
+        meta = self.state.meta
+        if meta is None or partition >= len(meta.partitions):
+            return False
+        if meta.partitions[partition].position != position:
+            return False
+        self._set(
+            partition,
+            position=new_position,
+            commit_id=bytes(16),
+            witness_offset=-1,
+            witness_append_ms=0,
+            refused=0,
+        )
+        assert self.state.meta is not None
+        self.state.meta = replace(
+            self.state.meta, history_from_ms=max(meta.history_from_ms, history_from_ms)
+        )
+        self.state.refusals.pop(partition, None)
+        return True
+
     # -- the checks ----------------------------------------------------------------------------
 
     def _mismatch(self, commit: Commit) -> Reply | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -14,17 +15,21 @@ from streams.ports import Commit, Polled, Progress, Reply
 from streams.worker import Worker
 from tests.events import Mix, mixed
 from tests.simulation.store import Bugs
-from tests.simulation.world import NO_FAULTS, FakeLog, Faults, World
+from tests.simulation.world import MOVED_LOG, NO_FAULTS, FakeLog, Faults, World
 
 SEEDS: Final = int(os.environ.get("ODOMETER_SEEDS", "150"))
 BUG_SEEDS_MAX: Final = 60
 """A planted bug that survives so many runs would survive in the product."""
+MOVED_SEEDS: Final = int(os.environ.get("ODOMETER_MOVED_SEEDS", "40"))
 MIX: Final = Mix(partitions=3, unreadable=True, step_ms=700)
 
 
-def world(seed: int, **changes: Any) -> World:
+MADE_ANEW: Final = replace(MOVED_LOG, made_anew=0.5)
+
+
+def world(seed: int, mix: Mix = MIX, **changes: Any) -> World:
     rng = random.Random(seed)
-    records = mixed(rng, 60, mix=MIX)
+    records = mixed(rng, 50, mix=mix)
     return World(rng, records, **{"faults": Faults(), **changes})
 
 
@@ -38,6 +43,17 @@ def test_under_every_fault_every_event_is_counted_once(block: int) -> None:
     for seed in range(block, SEEDS, 10):
         try:
             world(seed).run()
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_a_log_that_lost_records_or_is_another_one_is_refused_until_told(block: int) -> None:
+    """Without unreadable records: they are no witnesses."""
+    for seed in range(block, MOVED_SEEDS, 4):
+        moved = world(seed, replace(MIX, unreadable=False), faults=MOVED_LOG)
+        try:
+            moved.run()
         except AssertionError as error:
             raise AssertionError(f"seed {seed}: {error}") from error
 
@@ -72,6 +88,30 @@ class FreshnessOfTheFuture(Worker):
 
     def _complete_ms(self, partition: int, position: int) -> int:
         return self._clock.now_ms() if super()._complete_ms(partition, position) else 0
+
+
+class Unchecked(Worker):
+    """Goes on in whatever log it finds, where the position says."""
+
+    async def _take_over(self, partitions: frozenset[int]) -> bool:
+        meta = await self._opened()
+        found = {p: meta.partitions[p].position for p in partitions if p < len(meta.partitions)}
+        self._positions |= found
+        bounds = await self._log.bounds()
+        self._log.seek({p: max(at, bounds[p].start) for p, at in found.items()})
+        return True
+
+
+class EndsOfAnyLog(Worker):
+    """Takes the end of a log that was made anew for one that it has long reached."""
+
+    @property
+    def _reached(self) -> dict[int, int]:
+        return {}
+
+    @_reached.setter
+    def _reached(self, _reached: dict[int, int]) -> None:
+        pass
 
 
 class WrongSeek(FakeLog):
@@ -110,6 +150,8 @@ class SwallowedListenerError(FakeLog):
         pytest.param({"make_worker": EndReadLate}, id="end position read late"),
         pytest.param({"make_worker": LettersAfterCommit}, id="letters after the commit"),
         pytest.param({"make_worker": FreshnessOfTheFuture}, id="freshness of the future"),
+        pytest.param({"make_worker": Unchecked, "faults": MOVED_LOG}, id="another log unchecked"),
+        pytest.param({"make_worker": EndsOfAnyLog, "faults": MADE_ANEW}, id="ends of another log"),
         pytest.param({"make_log": WrongSeek}, id="wrong seek after a rebalance"),
         pytest.param({"make_log": SwallowedListenerError}, id="swallowed listener error"),
     ],

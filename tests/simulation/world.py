@@ -2,26 +2,31 @@
 
 Every await of a worker that reaches outside is a turn: the scheduler may go on with another worker,
 let it crash there, pause it past its session, lose the request, lose the reply, bring the store
-back from an older copy or empty it. The same seed gives the same run.
+back from an older copy or empty it, add partitions, let retention remove records that are not
+counted yet, or make the topic anew. The same seed gives the same run.
 """
 
 from __future__ import annotations
 
 import random
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import coroutine
 from typing import Any, Final, NamedTuple
 
-from schemas.errors import ConsumerBroken, LogUnavailable, StoreUnavailable
+from schemas.errors import ConsumerBroken, InvalidEvent, LogUnavailable, StoreUnavailable
+from schemas.layout import Meta
+from schemas.limits import HOUR_MS
+from schemas.units import instant_to_ms
 from schemas.views import generation_digest
 from streams.batch import Policy
 from streams.decode import Unreadable
 from streams.ports import Bounds, Letter, PartitionBatch, Polled, Witness
 from streams.worker import Timing, Worker
 from tests.events import Record
-from tests.oracle import Oracle
+from tests.oracle import Oracle, judge
 from tests.simulation.store import Bugs, FakeStore, State
 
 DIGEST: Final = generation_digest("simulated")
@@ -58,9 +63,25 @@ class Faults:
     emptied: float = 0.02
     rebalance: float = 0.5
     broken_consumer: float = 0.1
+    widened: float = 0.15
+    expired: float = 0
+    made_anew: float = 0
 
 
-NO_FAULTS: Final = Faults(0, 0, 0, 0, 0, 0, 0, 0)
+NO_FAULTS: Final = Faults(0, 0, 0, 0, 0, 0, 0, 0, 0)
+MOVED_LOG: Final = Faults(rollback=0, emptied=0, expired=0.15, made_anew=0.05)
+"""The log loses records, and an operator says that counting goes on. With a store that never goes
+back, so that one can say which records are gone and which were counted before they went."""
+PARTITIONS_MAX: Final = 5
+ACCEPT_PERCENT: Final = 2
+"""Chance a turn that the operator looks at what is refused."""
+
+
+class Appended(NamedTuple):
+    """A record and the log that it was appended to: a topic made anew is another log."""
+
+    log: int
+    record: Record
 
 
 class Broker:
@@ -68,7 +89,10 @@ class Broker:
 
     def __init__(self, partitions: int) -> None:
         self.records: list[list[Record]] = [[] for _ in range(partitions)]
+        self.starts = [0] * partitions
         self.ends = [0] * partitions
+        self.log = 0  # goes up when the topic is made anew
+        self.bases = [0] * partitions  # planned offset of the log's first record
         self.held: dict[int, int] = {}  # partition to the first offset of an open transaction
         self.letters: dict[tuple[int, int], str] = {}
         self.targets: dict[int, tuple[int, frozenset[int]]] = {}  # of each member
@@ -77,6 +101,19 @@ class Broker:
     def append(self, record: Record, gap_after: int) -> None:
         self.records[record.partition].append(record)
         self.ends[record.partition] = record.offset + 1 + gap_after
+
+    def add_partition(self) -> None:
+        self.records.append([])
+        for numbers in (self.starts, self.ends, self.bases):
+            numbers.append(0)
+
+    def make_anew(self) -> None:
+        self.log += 1
+        for partition, end in enumerate(self.ends):
+            self.records[partition] = []
+            self.bases[partition] += end
+            self.starts[partition] = self.ends[partition] = 0
+        self.held.clear()
 
     def visible_end(self, partition: int) -> int:
         return min(self.ends[partition], self.held.get(partition, self.ends[partition]))
@@ -100,6 +137,7 @@ class FakeLog:
         self.assignment = 0
         self.seen = 0
         self.assigned: frozenset[int] = frozenset()
+        self.log = world.broker.log  # a topic made anew is another one to the consumer
         self.positions: dict[int, int] = {}  # of resumed partitions
         self.world.logs[member] = self
 
@@ -108,6 +146,8 @@ class FakeLog:
         await world.turn("poll", self.member)
         if world.rng.random() < 0.3:
             self.hear_of_rebalance()
+        if any(not self._holds(p, at) for p, at in self.positions.items()):
+            self.take_assignment(self.assigned)
         batches = [b for p in list(self.positions) if (b := self._batch(p, records_max))]
         if not batches and wait_ms:
             self.hear_of_rebalance()
@@ -125,9 +165,19 @@ class FakeLog:
         self.assigned = share
         self.positions = {}
         self.assignment += 1
+        self.log = self.world.broker.log
+
+    def _holds(self, partition: int, position: int) -> bool:
+        """Whether the broker has this offset; of a topic that it forgot a consumer hears later."""
+        broker = self.world.broker
+        return self.log != broker.log or (
+            broker.starts[partition] <= position <= broker.ends[partition]
+        )
 
     def _batch(self, partition: int, records_max: int) -> PartitionBatch | None:
         broker, rng = self.world.broker, self.world.rng
+        if self.log != broker.log:
+            return None
         position = self.positions[partition]
         records = broker.records[partition]
         at = bisect_left(records, position, key=lambda record: record.offset)
@@ -151,7 +201,8 @@ class FakeLog:
 
     async def bounds(self) -> Mapping[int, Bounds]:
         await self.world.turn("bounds request", self.member)
-        found = {p: Bounds(0, end) for p, end in enumerate(self.world.broker.ends)}
+        broker = self.world.broker
+        found = {p: Bounds(broker.starts[p], end) for p, end in enumerate(broker.ends)}
         await self.world.turn("bounds reply", self.member)
         return found
 
@@ -166,6 +217,20 @@ class FakeLog:
             await self.world.turn("bury request", self.member)
             self.world.broker.letters[letter.partition, letter.offset] = letter.reason
         await self.world.turn("bury reply", self.member)
+
+
+OFFSETS_OF_A_LOG: Final = 10**6
+
+
+def _is_movable(record: Record) -> bool:
+    """Whether it adds the same in whatever order and partition it is read in the next hour: a fresh
+    event that belongs to no call and is as old as to count in all tiers."""
+    try:
+        usage = judge(record)
+    except InvalidEvent:
+        return False
+    age_ms = record.append_ms - instant_to_ms(usage.time)
+    return not usage.call_id and not usage.call_started_at and 0 <= age_ms <= HOUR_MS
 
 
 def _as_polled(record: Record) -> Polled1 | Unreadable:
@@ -190,10 +255,6 @@ class SimulatedClock:
 
     async def breathe(self) -> None:
         await self._world.turn("breathe", self._member)
-
-
-class _Crash(BaseException):
-    """A process that was killed."""
 
 
 @dataclass
@@ -226,14 +287,19 @@ class World:
     copies: list[State] = field(default_factory=list)
     happened: list[str] = field(default_factory=list)
     next_member: int = 0
-    appended: list[Record] = field(default_factory=list)
+    appended: list[Appended] = field(default_factory=list)
+    settled: list[Appended] = field(default_factory=list)  # counted, and their log is no more
+    counting: dict[int, tuple[int, int]] = field(default_factory=dict)  # log and first offset
     logs: dict[int, FakeLog] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.now_ms = self.records[0].append_ms if self.records else 1_770_544_800_000
         partitions = 1 + max((record.partition for record in self.records), default=0)
         self.broker = Broker(partitions)
+        keys = Counter(record.key for record in self.records)
+        self._movable = [r for r in self.records if keys[r.key] == 1 and _is_movable(r)]
         self.store = FakeStore(self._store_turn, self.bugs)
+        self._fresh_meta: Meta | None = None
 
     # -- turns and faults --------------------------------------------------------------------------
 
@@ -264,6 +330,8 @@ class World:
         self._spawn()
         for _ in range(STEPS_MAX):
             self._step()
+            if self.store.state.meta is not self._fresh_meta:
+                self.check_freshness()
             if self.rng.random() < 0.01:
                 self.copies.append(self.store.state.copy())
                 self.check()
@@ -311,6 +379,48 @@ class World:
         if self._hits(self.faults.emptied):
             self.happened.append("emptied")
             self.store.state = State()
+        if self._hits(self.faults.widened) and len(self.broker.ends) < PARTITIONS_MAX:
+            self.happened.append("widened")
+            self.broker.add_partition()
+            if self._movable and self.rng.random() < 0.5:  # before anybody has looked
+                self._append_elsewhere(self.rng.choice(self._movable))
+            self._rebalance()
+        if self._hits(self.faults.expired):
+            self._expire()
+        if self._hits(self.faults.made_anew) and self._has_witnesses():
+            self.happened.append("made anew")
+            self.broker.make_anew()
+            self._rebalance()
+        if self.rng.random() * 100 < ACCEPT_PERCENT:
+            self._accept()
+
+    def _has_witnesses(self) -> bool:
+        """A log of which only markers were passed cannot be told from another one."""
+        meta = self.store.state.meta
+        parts = meta.partitions if meta else ()
+        return all(part.position <= 0 or part.witness_offset >= 0 for part in parts)
+
+    def _expire(self) -> None:
+        """Retention removes a log's beginning, counted or not."""
+        partition = self.rng.randrange(len(self.broker.ends))
+        records = self.broker.records[partition]
+        if records:
+            self.happened.append(f"expired {partition}")
+            self.broker.starts[partition] = self.rng.choice(records[-3:]).offset
+
+    def _accept(self) -> None:
+        """The operator's word, as `streams.accept` gives it."""
+        meta = self.store.state.meta
+        for partition, stored in enumerate(meta.partitions if meta else ()):
+            start, end = self.broker.starts[partition], self.broker.ends[partition]
+            is_same_log = self._counting_from(partition)[0] == self.broker.log
+            if not stored.refused or (is_same_log and start <= stored.position <= end):
+                continue  # an operator looks before they speak
+            self.happened.append(f"accepted {partition}: {stored.refused}")
+            gone = [a for a in self.appended if self._is_counted(a, partition)]
+            if self.store.accept_now(partition, stored.position, start, self.now_ms):
+                self.settled += gone
+                self.counting[partition] = (self.broker.log, start)
 
     def _spawn(self) -> None:
         member = self.next_member
@@ -362,14 +472,36 @@ class World:
         last = {record.partition: record for record in self.records}
         for planned in self.records:
             await pause(planned.append_ms)
-            record = replace(planned, append_ms=self.now_ms)
-            self.appended.append(record)
-            is_last = planned is last[planned.partition]
-            self.broker.append(record, self.rng.choice((0, 1)) if is_last else 0)
+            if planned in self._movable:
+                if self.rng.random() < 0.1:  # sent again, and reaches another partition
+                    self._append_elsewhere(planned)
+                if len(self.broker.ends) > len(last) and self.rng.random() < 0.3:
+                    self._append_elsewhere(planned)
+                    continue
+            offset = planned.offset - self.broker.bases[planned.partition]
+            record = replace(planned, offset=offset, append_ms=self.now_ms)
+            self._append(
+                record, self.rng.choice((0, 1)) if planned is last[planned.partition] else 0
+            )
             if self.rng.random() < 0.03:  # a transaction begins here and ends some time
                 self.broker.held.setdefault(record.partition, record.offset)
             elif self.rng.random() < 0.3:
                 self.broker.held.pop(record.partition, None)
+
+    def _append_elsewhere(self, planned: Record) -> None:
+        """To a partition that was added, or to one whose planned records are all there."""
+        planned_for = {record.partition for record in self.records}
+        others = [p for p in range(len(self.broker.ends)) if p not in planned_for]
+        if others:
+            partition = self.rng.choice(others)
+            end = self.broker.ends[partition]
+            self._append(
+                replace(planned, partition=partition, offset=end, append_ms=self.now_ms), 0
+            )
+
+    def _append(self, record: Record, gap_after: int) -> None:
+        self.appended.append(Appended(self.broker.log, record))
+        self.broker.append(record, gap_after)
 
     def _end(self) -> None:
         for actor in self.actors:
@@ -383,39 +515,109 @@ class World:
         known = [max(part.position, 0) for part in parts[: len(self.broker.ends)]]
         return known + [0] * (len(self.broker.ends) - len(known))
 
+    def _is_counted(self, appended: Appended, partition: int | None = None) -> bool:
+        """Whether it lies between where counting began in its log and the position."""
+        log, record = appended
+        if partition not in {None, record.partition}:
+            return False
+        counted_log, first = self._counting_from(record.partition)
+        meta = self.store.state.meta
+        parts = meta.partitions if meta else ()
+        position = parts[record.partition].position if record.partition < len(parts) else 0
+        return log == counted_log and first <= record.offset < position
+
+    def _counting_from(self, partition: int) -> tuple[int, int]:
+        """Which log the stored position lies in, and from which offset on it was counted."""
+        begun = self.counting.get(partition, (0, 0))
+        meta = self.store.state.meta
+        parts = meta.partitions if meta else ()
+        if not self.broker.log or partition >= len(parts):
+            return begun
+        stored = parts[partition]
+        if stored.witness_offset < 0:  # nothing was counted since: whatever log it is now
+            return (self.broker.log, begun[1] if begun[0] == self.broker.log else 0)
+        log = next(
+            one.log
+            for one in self.appended
+            if (one.record.partition, one.record.offset, one.record.append_ms)
+            == (partition, stored.witness_offset, stored.witness_append_ms)
+        )
+        return (log, begun[1] if begun[0] == log else 0)
+
+    def _is_given_up(self, appended: Appended) -> bool:
+        """Whether it was gone when an operator said that counting goes on behind it."""
+        counted_log, first = self._counting_from(appended.record.partition)
+        return appended.log < counted_log or (
+            appended.log == counted_log and appended.record.offset < first
+        )
+
     def _is_done(self) -> bool:
-        return self._positions() == self.broker.ends
+        """Everything is counted, and complete_through has come past it."""
+        meta = self.store.state.meta
+        last_ms = max((a.record.append_ms for a in self.appended), default=0)
+        return (
+            self._positions() == self.broker.ends
+            and meta is not None
+            and all(self._counting_from(p)[0] == self.broker.log for p in self._touched())
+            and not any(part.refused for part in meta.partitions)
+            and meta.complete_through_ms > last_ms
+        )
+
+    def _touched(self) -> set[int]:
+        """Partitions of which something was counted."""
+        meta = self.store.state.meta
+        parts = meta.partitions if meta else ()
+        return {p for p, part in enumerate(parts) if part.position > 0}
+
+    def _counted(self) -> Oracle:
+        """What those records make that lie before the positions, in the order of their appends."""
+        oracle = Oracle()
+        settled = set(self.settled)
+        for one in self.appended:
+            if one in settled or self._is_counted(one):
+                unique = one.record.offset + one.log * OFFSETS_OF_A_LOG
+                oracle.add(replace(one.record, offset=unique))
+        return oracle
 
     def check(self) -> None:
-        """The counters are those of exactly the records before the positions, and nothing that was
-        appended before complete_through lies behind them."""
-        positions = self._positions()
-        oracle = Oracle()
-        for record in self.appended:
-            if record.offset < positions[record.partition]:
-                oracle.add(record)
-        expected = oracle.expected()
+        """The counters are those of exactly the records before the positions."""
+        expected = self._counted().expected()
         assert self.store.counters() == expected.counters, self._describe()
         tallies = self.store.state.tallies
         dead = {name[5:]: n for name, n in tallies.items() if name.startswith("dead:")}
         assert dead == dict(expected.letters_by_reason), self._describe()
         assert tallies.get("duplicate", 0) == expected.duplicates, self._describe()
-        missing = set(expected.letters) - set(self.broker.letters)
+        missing = {(p, o % OFFSETS_OF_A_LOG) for p, o in expected.letters} - set(
+            self.broker.letters
+        )
         assert not missing, f"counted as dead before the letter was there: {missing}"
-        meta = self.store.state.meta
+
+    def check_freshness(self) -> None:
+        """Nothing that was appended before complete_through lies behind the positions."""
+        meta = self._fresh_meta = self.store.state.meta
         through_ms = meta.complete_through_ms if meta else 0
-        for partition, records in enumerate(self.broker.records):
-            late = [
-                r for r in records if r.append_ms < through_ms and r.offset >= positions[partition]
-            ]
-            assert not late, f"complete through {through_ms} is a lie: {late[0]}"
+        settled = set(self.settled)
+        for one in self.appended:
+            if one.log == self.broker.log and one.record.append_ms < through_ms:
+                is_there = one in settled or self._is_counted(one) or self._is_given_up(one)
+                assert is_there, (
+                    f"complete through {through_ms} is a lie: {one}, {self._describe()}"
+                )
 
     def check_all_counted(self) -> None:
-        oracle = Oracle()
-        for record in self.appended:
-            oracle.add(record)
-        assert self.store.counters() == oracle.expected().counters, self._describe()
-        assert set(self.broker.letters) == set(oracle.letters)
+        """Nothing was given up that need not be: only what the log lost is not counted."""
+        if self.broker.log == 0 and not any(self.broker.starts):
+            oracle = Oracle()
+            for one in self.appended:
+                oracle.add(one.record)
+            assert self.store.counters() == oracle.expected().counters, self._describe()
+            assert set(self.broker.letters) == set(oracle.letters)
+        settled = set(self.settled)
+        for one in self.appended:
+            is_held = one.log == self.broker.log and (
+                one.record.offset >= self.broker.starts[one.record.partition]
+            )
+            assert not is_held or one in settled or self._is_counted(one), self._describe()
 
     def _describe(self) -> str:
         return f"positions {self._positions()}, ends {self.broker.ends}, {self.happened[-12:]}"
