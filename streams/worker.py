@@ -16,9 +16,10 @@ from typing import Final, NamedTuple, TypeVar
 import numpy as np
 
 from schemas.errors import InvalidEvent, LogUnavailable, StoreFull, StoreUnavailable
-from schemas.layout import NO_POSITION, RETIRED, Meta, PartitionMeta
+from schemas.layout import NO_POSITION, RETIRED, Meta
 from schemas.views import SLICE_MS
 from streams.batch import DECODE_SLICE, Batch, Part, Policy
+from streams.checks import generation_detail, refusal_of, stored_of
 from streams.decode import Decoded, Record, Unreadable, decode_many
 from streams.fold import Columns, Held, columns, fold
 from streams.ports import (
@@ -32,7 +33,6 @@ from streams.ports import (
     Refusal,
     Reply,
     Store,
-    Witness,
 )
 
 T = TypeVar("T")
@@ -228,19 +228,19 @@ class Worker:
         meta = await self._opened()
         bounds = await self._log.bounds()
         if meta.digest != self._digest or meta.state == RETIRED:
-            detail = _of_generation(meta, self._digest)
+            detail = generation_detail(meta, self._digest)
             await self._store.refuse(-1, NO_POSITION, Refusal.OTHER_GENERATION, detail)
             self.health.refused = dict.fromkeys(partitions, detail)
             return True
         found: dict[int, int] = {}
         for partition in sorted(partitions):
-            stored = _stored(meta, partition)
+            stored = stored_of(meta, partition)
             if partition not in bounds:
                 continue  # a topic made anew with fewer partitions: the next assignment says so
             witness = None
             if stored.witness_offset >= bounds[partition].start:
                 witness = await self._log.witness(partition, stored.witness_offset)
-            refusal = _check(stored, bounds[partition], witness)
+            refusal = refusal_of(stored, bounds[partition], witness)
             if refusal is None:
                 found[partition] = stored.position
                 self.health.refused.pop(partition, None)
@@ -444,58 +444,6 @@ def _next_pass(before: Pass | None, started_ms: int, bounds: Mapping[int, Bounds
         if partition not in before.bounds:
             absent_ms[partition] = before.started_ms
     return Pass(started_ms, bounds, absent_ms)
-
-
-# -- the checks of an assignment -------------------------------------------------------------------
-
-
-def _stored(meta: Meta, partition: int) -> PartitionMeta:
-    if partition < len(meta.partitions):
-        return meta.partitions[partition]
-    return PartitionMeta(NO_POSITION, bytes(16), -1, 0, 0, 0, 0)
-
-
-def _check(
-    stored: PartitionMeta, bounds: Bounds, witness: Witness | None
-) -> tuple[Refusal, str] | None:
-    """None where counting may go on from the stored position; else why not, and what to do."""
-    position = stored.position
-    if position == NO_POSITION:
-        if bounds.start == 0:
-            return None
-        return Refusal.LOG_STARTS_LATER, (
-            f"nothing is counted yet, but the log starts at offset {bounds.start}: the store was "
-            "emptied, or retention came first. Bring the store's data back, or let counting begin "
-            "there: odometer accept"
-        )
-    if position < bounds.start:
-        return Refusal.POSITION_EXPIRED, (
-            f"the position is {position}, but the log starts at offset {bounds.start}: "
-            f"{bounds.start - position} records were removed before they were counted. Bring them "
-            "back, or go on without them: odometer accept"
-        )
-    if position > bounds.end:
-        return Refusal.POSITION_BEYOND_END, (
-            f"the position is {position}, but the log ends at {bounds.end}: it is another log, or "
-            "its end was cut. Bring the log back, or begin at its start: odometer accept"
-        )
-    expected = Witness(stored.witness_offset, stored.witness_append_ms)
-    if stored.witness_offset >= bounds.start and witness != expected:
-        return Refusal.OTHER_LOG, (
-            f"the record at offset {expected.offset} was appended at {expected.append_ms} when it "
-            "was counted, and is another one now: the topic was made anew. Name its new topic, or "
-            "begin at its start: odometer accept"
-        )
-    return None
-
-
-def _of_generation(meta: Meta, digest: bytes) -> str:
-    if meta.state == RETIRED:
-        return "the generation is retired: start a worker of the new one"
-    return (
-        f"the counters were made under layout, limits and views {meta.digest.hex()}, this worker "
-        f"has {digest.hex()}: start the version that made them, or rebuild"
-    )
 
 
 def _letter(partition: int, record: Record, invalid: InvalidEvent) -> Letter:
