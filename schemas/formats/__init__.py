@@ -43,6 +43,7 @@ __all__ = [
     "Skipped",
     "load",
     "parse",
+    "partial_success",
     "with_given",
 ]
 
@@ -98,6 +99,15 @@ class Parsed:
     def seeded(self) -> int:
         """How many events only the seed names: where it was generated, a resend counts again."""
         return sum(event.identity is Identity.SEED for event in self.events)
+
+
+def partial_success(parsed: Parsed) -> tuple[int, str]:
+    """What OTLP calls it: how many spans were rejected, and why the first was. A span that is
+    skipped is accepted, and counts nothing."""
+    if not parsed.refused:
+        return 0, ""
+    first = parsed.refused[0]
+    return len(parsed.refused), f"span {first.index}: {first.error}"
 
 
 class _Unit(NamedTuple):

@@ -82,7 +82,8 @@ def is_speech_request(payload: Json) -> bool:
 def is_transcription(payload: Json) -> bool:
     """`text` with its usage, or the verbose form with its `duration`; its own words for it."""
     usage = payload.get("usage")
-    billed = isinstance(usage, dict) and usage.get("type") in {"tokens", "duration"}
+    kind = usage.get("type") if isinstance(usage, dict) else None
+    billed = kind == "tokens" or kind == "duration"  # noqa: PLR1714  # it may be unhashable
     return isinstance(payload.get("text"), str) and (billed or "duration" in payload)
 
 

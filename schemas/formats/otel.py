@@ -14,7 +14,10 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from schemas.errors import InvalidEvent, Reason
@@ -132,6 +135,22 @@ def load_protobuf(body: bytes) -> Spans:
     return Spans(tuple(spans))
 
 
+def answer_protobuf(rejected: int, message: str) -> bytes:
+    """An ExportTraceServiceResponse: empty where every span was accepted, else partial success."""
+    answer = ExportTraceServiceResponse()
+    if rejected:
+        answer.partial_success.rejected_spans = rejected
+        answer.partial_success.error_message = message
+    return answer.SerializeToString()
+
+
+def answer_json(rejected: int, message: str) -> Json:
+    """The same as OTLP's JSON, where 64-bit integers are texts."""
+    if not rejected:
+        return {}
+    return {"partialSuccess": {"rejectedSpans": str(rejected), "errorMessage": message}}
+
+
 def _plain_attributes(attributes: Iterable[KeyValue]) -> Json:
     return {pair.key: _plain(pair.value) for pair in attributes}
 
@@ -223,7 +242,7 @@ def span_of_json(unread: JsonSpan) -> Span:
         span_id=(text(span, "spanId", path) or "").lower(),
         start_ns=_json_integer(span, "startTimeUnixNano", path),
         end_ns=_json_integer(span, "endTimeUnixNano", path),
-        failed=status.get("code") in {_STATUS_ERROR, "STATUS_CODE_ERROR"},
+        failed=status.get("code") == _STATUS_ERROR,
         attributes=_json_attributes(span, path),
     )
 
