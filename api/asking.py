@@ -118,7 +118,9 @@ def parse(sent: Sent, now_ms: int, *, splits: bool) -> Asked:
     from_ms, to_ms = parse_bounds(sent, now_ms, zone)
     measures = _measures(_listed(sent, "measures", splits=splits))
     group_by = _dimensions("group_by", _listed(sent, "group_by", splits=splits))
-    step = _step(one(sent, "granularity") or "none", from_ms, to_ms, now_ms, zone)
+    granularity = one(sent, "granularity")
+    name = "none" if granularity is None else granularity
+    step = _step(name, from_ms, to_ms, now_ms, zone)
     names = (*(measure.name for measure in measures), *group_by, *([TIME] if step else []))
     asked = Asked(
         measures=measures,

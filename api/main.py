@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route, request_response
 from uvicorn.config import LOGGING_CONFIG
 
-from api import agentlens, asking, health, problems, usage
+from api import agentlens, asking, health, openapi, problems, usage
 from api.errors import (
     CountersMissing,
     InvalidBody,
@@ -63,6 +63,8 @@ def build(
             Route("/healthz", health.alive),
             Route("/readyz", partial(health.ready, store=store)),
             Route("/api/health", partial(health.agentlens_health, store=store, clock=clock)),
+            Route("/openapi.json", openapi.openapi),
+            Route("/docs", openapi.docs),
             Mount("/v1", usage.routes(store, clock)),
             Route("/api/analytics/llm", analytics),
             # Whatever else, any method of the paths above included.
