@@ -1,0 +1,114 @@
+"""A log and a clock that do as a test says, for one worker on the fake store, turn by turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from schemas.layout import Meta
+from schemas.views import generation_digest
+from streams.batch import Policy
+from streams.decode import Record
+from streams.ports import Bounds, Letter, PartitionBatch, Polled, Witness
+from streams.worker import Timing, Worker
+from tests.events import NOW_MS, encode, event
+from tests.simulation.store import FakeStore
+from tests.simulation.world import Polled1
+
+DIGEST: Final = generation_digest("scripted")
+TIMING: Final = Timing(pass_ms=200, clock_skew_ms=500, recheck_ms=2000, stalled_ms=30_000)
+AT_ONCE: Final = Policy(age_ms_max=0)
+"""Every poll with records is a commit."""
+
+
+def polled_event(offset: int, append_ms: int = NOW_MS, **changes: Any) -> Polled1:
+    fields = event(**{"id": f"evt-{offset}", **changes})
+    return Polled1(offset, append_ms, encode(fields), ())
+
+
+@dataclass
+class ScriptedClock:
+    now: int = NOW_MS
+    ids: int = 0
+    breaths: int = 0
+
+    def now_ms(self) -> int:
+        return self.now
+
+    def commit_id(self) -> bytes:
+        self.ids += 1
+        return self.ids.to_bytes(16, "big")
+
+    async def sleep(self, ms: int) -> None:
+        self.now += ms
+        await asyncio.sleep(0)
+
+    async def breathe(self) -> None:
+        self.breaths += 1
+
+
+@dataclass
+class ScriptedLog:
+    """`partitions` are assigned; `waiting` is what the next poll hands over of what was sought."""
+
+    ends: dict[int, int]
+    starts: dict[int, int] = field(default_factory=dict)
+    witnesses: dict[int, Witness] = field(default_factory=dict)
+    assignment: int = 1
+    partitions: frozenset[int] = frozenset({0})
+    waiting: list[PartitionBatch] = field(default_factory=list)
+    sought: dict[int, int] = field(default_factory=dict)
+    letters: list[Letter] = field(default_factory=list)
+
+    async def poll(self, records_max: int, wait_ms: int) -> Polled:  # noqa: ARG002
+        batches, self.waiting = self.waiting, []
+        return Polled(self.assignment, self.partitions, batches)
+
+    def seek(self, positions: Mapping[int, int]) -> None:
+        self.sought |= positions
+
+    async def bounds(self) -> Mapping[int, Bounds]:
+        return {p: Bounds(self.starts.get(p, 0), end) for p, end in self.ends.items()}
+
+    async def witness(self, partition: int, offset: int) -> Witness | None:  # noqa: ARG002
+        return self.witnesses.get(partition)
+
+    async def bury(self, letters: Sequence[Letter]) -> None:
+        self.letters += letters
+
+
+@dataclass
+class Scene:
+    """One worker; its store has one generation when it has taken its first turn."""
+
+    log: ScriptedLog
+    store: FakeStore = field(default_factory=FakeStore)
+    clock: ScriptedClock = field(default_factory=ScriptedClock)
+    policy: Policy = AT_ONCE
+    digest: bytes = DIGEST
+
+    def __post_init__(self) -> None:
+        self.worker = Worker(self.log, self.store, self.clock, self.digest, self.policy, TIMING)
+
+    async def turns(self, count: int = 1) -> None:
+        for _ in range(count):
+            await self.worker._turn()
+
+    async def counts(self, *records: Record, partition: int = 0, end: int | None = None) -> None:
+        """One poll hands these over, and they are committed."""
+        last = end if end is not None else records[-1].offset + 1
+        self.log.ends[partition] = max(self.log.ends.get(partition, 0), last)
+        self.log.waiting.append(PartitionBatch(partition, last, records))
+        await self.turns()
+
+    async def looks(self) -> None:
+        """One pass over the ends of the log."""
+        answers = iter((False, True))
+        await self.worker.watch(lambda: next(answers))
+
+    @property
+    def meta(self) -> Meta:
+        assert self.store.state.meta is not None
+        return self.store.state.meta
