@@ -1,0 +1,176 @@
+"""What an event costs, against prices that the providers publish and against LiteLLM's own list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.event import Usage, parse_usage
+from schemas.formats.cost import PRICES_VERSION, Priced, Unpriced, price
+from tests.formats.fixtures import fixture, read
+
+
+def event(**given: Any) -> Usage:
+    made = {"id": "e", "source": "s", "time": "2026-11-01T10:00:00Z", "kind": "llm", **given}
+    return parse_usage(made)
+
+
+def nano(**given: Any) -> int:
+    priced = price(event(**given))
+    assert isinstance(priced, Priced), priced
+    return priced.nano_usd
+
+
+def reason(**given: Any) -> str:
+    unpriced = price(event(**given))
+    assert isinstance(unpriced, Unpriced)
+    return unpriced.reason
+
+
+def test_the_version_of_the_prices_is_recorded() -> None:
+    assert PRICES_VERSION.removeprefix("genai-prices ")[0].isdigit()
+
+
+@pytest.mark.parametrize(
+    ("model", "base", "cache_write", "cache_read", "output"),
+    [  # Anthropic's price table, nano-USD a token: base, 5m cache writes, cache hits, output
+        ("claude-opus-5-5", 4000, 5000, 200, 20000),
+        ("claude-fable-5-1", 10000, 12500, 250, 50000),
+        ("claude-opus-5", 5000, 6250, 500, 25000),
+        ("claude-opus-4-6", 5000, 6250, 500, 25000),
+        ("claude-haiku-4-5", 1000, 1250, 100, 5000),
+    ],
+)
+def test_anthropics_published_prices(
+    model: str, base: int, cache_write: int, cache_read: int, output: int
+) -> None:
+    whole = {"provider": "anthropic", "model": model, "output_tokens": 7}
+    assert nano(**whole, input_tokens=100) == 100 * base + 7 * output
+    parts = {"input_tokens": 100, "cache_read_tokens": 60, "cache_write_tokens": 30}
+    expected = 10 * base + 60 * cache_read + 30 * cache_write + 7 * output
+    assert nano(**whole, **parts) == expected
+
+
+def test_openais_published_prices_of_text_audio_and_cache() -> None:
+    """Realtime (2024-12-17): text 5, cached 2.5, out 20; audio 40, cached 2.5, out 80 USD a
+    million. The usage block is one that OpenAI's API answered."""
+    assert (
+        nano(
+            provider="openai",
+            model="gpt-4o-realtime-preview-2024-12-17",
+            input_tokens=789,
+            input_text_tokens=313,
+            input_audio_tokens=476,
+            cache_read_tokens=640,
+            cache_read_text_tokens=256,
+            cache_read_audio_tokens=384,
+            output_tokens=32,
+            output_text_tokens=9,
+            output_audio_tokens=23,
+        )
+        == (313 - 256) * 5000 + 640 * 2500 + (476 - 384) * 40000 + 9 * 20000 + 23 * 80000
+    )
+
+
+def test_openais_published_prices_of_speech() -> None:
+    # tts-1: 15 USD a million characters; whisper: 0.006 USD a minute.
+    assert nano(kind="tts", provider="openai", model="tts-1", tts_characters=12) == 180_000
+    assert nano(kind="stt", provider="openai", model="whisper-1", stt_audio_ms=90_000) == 9_000_000
+    assert nano(kind="stt", provider="openai", model="whisper-1", stt_audio_ms=1) == 100
+
+
+@pytest.mark.parametrize(
+    "name", ["litellm/chat", "litellm/anthropic", "litellm/embedding", "litellm/speech"]
+)
+def test_two_price_lists_agree(name: str) -> None:
+    """LiteLLM prices from a list of its own."""
+    (made,) = read(fixture(name)).events
+    assert made.usage.cost_usd is not None
+    priced = price(made.usage.model_copy(update={"cost_usd": None}))
+    assert isinstance(priced, Priced)
+    assert priced.nano_usd == made.usage.cost_usd * 10**9
+
+
+def test_a_price_is_that_of_the_events_own_time() -> None:
+    given = {"provider": "openai", "model": "o3", "input_tokens": 10, "output_tokens": 1}
+    # o3 cost 10 and 40 USD a million until 10 June 2025, 2 and 8 since.
+    assert nano(**given, time="2025-06-01T00:00:00Z") == 10 * 10_000 + 40_000
+    assert nano(**given, time="2025-07-01T00:00:00Z") == 10 * 2000 + 8000
+
+
+def test_the_provider_is_found_by_any_of_its_names() -> None:
+    given = {"model": "gpt-4o", "input_tokens": 10, "output_tokens": 1}
+    assert nano(provider="api.openai.com", **given) == nano(provider="OpenAI", **given)
+    assert nano(provider="az.ai.openai", **given) == 35_000
+    claude = "bedrock/us.anthropic.claude-3-5-sonnet-20240620-v1:0"
+    assert nano(provider="bedrock", **{**given, "model": claude}) > 0
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"model": "gpt-4o"}, "names no provider"),
+        ({"provider": "openai"}, "names no model"),
+        ({"provider": "openai", "model": "nope"}, "knows no model 'nope' of 'openai'"),
+        ({"provider": "openai-compatible", "model": "gpt-4o"}, "knows no model"),
+        ({"provider": "openai", "model": "gpt-4o"}, "input_tokens, output_tokens"),
+        ({"provider": "openai", "model": "gpt-4o", "input_tokens": 1}, "by output_tokens"),
+        (
+            {"kind": "tts", "provider": "openai", "model": "gpt-4o-mini-tts", "tts_characters": 9},
+            "billed by input_tokens, output_tokens",
+        ),
+        ({"kind": "stt", "provider": "openai", "model": "whisper-1"}, "stt_audio_ms, audio_ms"),
+        ({"kind": "call", "provider": "openai", "model": "gpt-4o"}, "of kind call"),
+    ],
+)
+def test_what_is_not_known_is_unpriced_and_never_0(given: dict[str, Any], said: str) -> None:
+    assert said in reason(**given)
+
+
+def test_parts_that_contradict_or_overlap_are_unpriced() -> None:
+    given = {"provider": "openai", "input_tokens": 10, "output_tokens": 1}
+    assert "cannot exceed" in reason(**given, model="gpt-4o", cache_read_tokens=11)
+    shared = {"input_audio_tokens": 5, "cache_read_tokens": 5}
+    assert "overlapping" in reason(**given, **shared, model="gpt-realtime")
+
+
+def test_audio_of_a_transcription_must_be_told_from_its_prompt() -> None:
+    given = {"kind": "stt", "provider": "openai", "model": "gpt-4o-transcribe"}
+    tokens = {"input_tokens": 140, "output_tokens": 45}
+    assert "input_audio_tokens" in reason(**given, **tokens)
+    assert nano(**given, **tokens, input_audio_tokens=126) > 0
+
+
+@given(
+    st.sampled_from(
+        [
+            ("openai", "gpt-realtime"),
+            ("openai", "gpt-4o-transcribe"),
+            ("anthropic", "claude-sonnet-4-5"),
+            ("google", "gemini-2.5-pro"),
+            ("groq", "whisper-large-v3"),
+            ("perplexity", "sonar"),
+            ("elevenlabs", "eleven_realtime_v1_max"),
+            ("mistral", "mistral-ocr-2505"),
+        ]
+    ),
+    st.sampled_from(["llm", "tts", "stt"]),
+    st.dictionaries(
+        st.sampled_from(
+            sorted(
+                name
+                for name in Usage.model_fields
+                if name.endswith(("_tokens", "_characters", "_audio_ms"))
+            )
+        ),
+        st.integers(0, 10**8),
+    ),
+)
+def test_any_event_is_priced_or_unpriced(
+    model: tuple[str, str], kind: str, counts: dict[str, int]
+) -> None:
+    answer = price(event(kind=kind, provider=model[0], model=model[1], **counts))
+    assert isinstance(answer, Unpriced) or answer.nano_usd >= 0
