@@ -8,9 +8,9 @@ server reads `from` and `to` as raw text, these are instants: an empty one is no
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final
 
 from starlette.datastructures import QueryParams
@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 from api.axis import DAILY, HOURLY, WEEKLY, Step, label
 from api.errors import ExpiredKey, NoCredentials, RoleTooLow, Unauthenticated
-from api.flights import Flights, Kept
+from api.flights import Flights, Kept, moment_of
 from api.formats import to_json
 from api.freshness import headers_of
 from api.keys import Key, Role, authenticate, check_role
@@ -56,6 +56,8 @@ FILTERS: Final = {"agentId": "agent", "model": "model", "provider": "provider"}
 _LLM: Final = Filter("kind", frozenset(("llm",)))
 RETRY_AFTER_S: Final = 1
 """Its SDKs sleep as long as they are told, three times; a restart of Redis takes about this."""
+UNDERSTOOD_KEPT: Final = 1024
+"""Questions remembered as they are understood: a few kB each."""
 READING_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 
 
@@ -87,10 +89,8 @@ async def llm(
     """`GET /api/analytics/llm`: summary, models and series out of one read."""
     now_ms = clock()
     key = await _allowed(request, store, now_ms)
-    asked = parse_query(request.query_params, now_ms)
-    plans = plans_for(asked, now_ms)
-    covered = replace(asked, from_ms=plans[0].start_ms, to_ms=plans[0].end_ms)
-    question = key.tenant, covered
+    plans = _understood(request.scope["query_string"], moment_of(now_ms))
+    question = key.tenant, request.scope["query_string"], plans[0].start_ms, plans[0].end_ms
     made = await flights.once(question, partial(_make, store, question, plans, kept))
     return Response(
         made.body,
@@ -99,14 +99,21 @@ async def llm(
     )
 
 
+@lru_cache(maxsize=UNDERSTOOD_KEPT)
+def _understood(query: bytes, now_ms: int) -> tuple[Plan, Plan, Plan]:
+    return plans_for(parse_query(QueryParams(query.decode("latin-1")), now_ms), now_ms)
+
+
 async def _make(
-    store: Store, question: tuple[str, Asked], plans: Sequence[Plan], kept: Kept[Made]
+    store: Store, question: tuple[str, bytes, int, int], plans: Sequence[Plan], kept: Kept[Made]
 ) -> Made:
+    if kept.has(question):
+        stands = kept.get(question, (await store.look()).state)
+        if stands is not None:
+            return stands
     reading = await store.read(question[0], plans)
-    made = kept.get(question, reading.state)
-    if made is None:
-        made = Made(body_of(reading), headers_of(reading.meta, plans[0]))
-        kept.put(question, reading.state, made, len(made.body))
+    made = Made(body_of(reading), headers_of(reading.meta, plans[0]))
+    kept.put(question, reading.state, made, len(made.body))
     return made
 
 

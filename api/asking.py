@@ -12,6 +12,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
+from functools import cache
 from itertools import pairwise
 from typing import Final, Literal, cast
 
@@ -106,6 +107,7 @@ class Asked:
     format: Format | None
 
 
+@cache
 def kept_dimensions() -> tuple[str, ...]:
     """Those of some view: what can be grouped and filtered by."""
     return tuple(name for name in DIMENSIONS if any(name in view.dimensions for view in VIEWS))
@@ -245,6 +247,7 @@ def finest_kept(start_ms: int, now_ms: int) -> Tier:
     return TIERS[-1]
 
 
+@cache
 def _filter_names() -> tuple[str, ...]:
     return tuple(name + end for name in kept_dimensions() for end in ("", "!"))
 

@@ -7,6 +7,7 @@ OdometerError
 |  '- ExpiredKey          the key's time is over
 |- RoleTooLow             the key is known and may not do this
 |- InvalidBody            what was sent is not a JSON object of parameters
+|- NotAcceptable          the answer has none of the forms that are accepted
 |- UnanswerableQuestion   no counters are kept for this, or they would be too many to read at once
 '- StoreUnavailable
    '- CountersMissing     Redis answers, but what it holds is not the counters of this log
@@ -49,6 +50,10 @@ class InvalidBody(OdometerError):
         super().__init__(detail)
         self.status = status
         self.kind = kind
+
+
+class NotAcceptable(OdometerError):
+    """The answer has none of the forms that are accepted."""
 
 
 class UnanswerableQuestion(OdometerError):

@@ -1,7 +1,8 @@
 """Equal questions in flight are computed once, and an answer stands until something is committed.
 
 One process, no clock: an answer is kept with the state of the counters that it was made from, and
-is given again while they are in that state; the store looks that up at each question.
+is given again while they are in that state; the store is asked for that state at each question.
+What a question means is remembered too: for a second, as that is how fast `now` moves here.
 """
 
 from __future__ import annotations
@@ -11,12 +12,23 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Final, Generic, TypeVar
 
+from schemas.limits import SECOND_MS
+
 Result = TypeVar("Result")
 
 KEPT_MAX: Final = 256
 """Answers kept: what the dashboards of some tens of people show."""
 KEPT_BYTES_MAX: Final = 256 * 1024
 """A larger answer is not kept: 256 of these are 64 MB."""
+
+
+def moment_of(now_ms: int) -> int:
+    """The first millisecond of the second that ends with the next whole one.
+
+    All bounds relative to now are whole seconds from it, and go up to a boundary of whole minutes,
+    so any question covers the same instants at both; and the same text means the same for a second.
+    """
+    return (now_ms - 1) // SECOND_MS * SECOND_MS + 1
 
 
 class Flights(Generic[Result]):
@@ -48,6 +60,9 @@ class Kept(Generic[Result]):
 
     def __init__(self) -> None:
         self._answers: OrderedDict[Hashable, tuple[Hashable, Result]] = OrderedDict()
+
+    def has(self, question: Hashable) -> bool:
+        return question in self._answers
 
     def get(self, question: Hashable, state: Hashable) -> Result | None:
         made = self._answers.get(question)

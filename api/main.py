@@ -24,11 +24,13 @@ from api import agentlens, asking, health, openapi, problems, usage
 from api.errors import (
     CountersMissing,
     InvalidBody,
+    NotAcceptable,
     RoleTooLow,
     UnanswerableQuestion,
     Unauthenticated,
 )
 from api.flights import Flights, Kept
+from api.formats import MEDIA_TYPES
 from api.store import Store
 from schemas.errors import StoreError
 from schemas.views import generation_digest
@@ -74,6 +76,7 @@ def build(
             agentlens.BadParameter: _bad_request,
             asking.BadParameter: _bad_parameter,
             InvalidBody: _invalid_body,
+            NotAcceptable: _not_acceptable,
             UnanswerableQuestion: _unanswerable,
             HTTPException: _no_such_route,
             Unauthenticated: _unauthenticated,
@@ -145,6 +148,15 @@ async def _bad_parameter(_request: Request, error: Exception) -> Response:
 async def _invalid_body(_request: Request, error: Exception) -> Response:
     assert isinstance(error, InvalidBody)
     return problems.problem(error.status, error.kind, str(error))
+
+
+async def _not_acceptable(_request: Request, error: Exception) -> Response:
+    return problems.problem(
+        406,
+        "not-acceptable",
+        str(error),
+        allowed=[media_type.partition(";")[0] for media_type in MEDIA_TYPES.values()],
+    )
 
 
 async def _unanswerable(request: Request, error: Exception) -> Response:

@@ -116,6 +116,7 @@ class Store:
         self._run_id: bytes | None = None
         self._redis = _client(redis_url, self._meet)
         self._look_ups: Flights[bytes | None] = Flights()
+        self._looks: Flights[Reading] = Flights()
 
     async def read(self, tenant: str, plans: Sequence[Plan]) -> Reading:
         """All that the plans need, of one instant."""
@@ -137,6 +138,10 @@ class Store:
         """Drop the pages that are held, as the next commit would."""
         if self._known is not None:
             self._known.held = _Held(-1)
+
+    async def look(self) -> Reading:
+        """The state alone: whether what is known still holds. Looks at the same time are one."""
+        return await self._looks.once("state", partial(self.read, "", ()))
 
     async def meta(self) -> Meta:
         """The state of the generation that answers."""

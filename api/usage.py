@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import msgspec
@@ -36,8 +36,8 @@ from api.asking import (
     parse_zone,
 )
 from api.derived import OFFERED, Offered
-from api.errors import InvalidBody
-from api.flights import Flights, Kept
+from api.errors import InvalidBody, NotAcceptable
+from api.flights import Flights, Kept, moment_of
 from api.formats import MEDIA_TYPES, accepted, to_csv, to_json, to_ndjson
 from api.freshness import headers_of, iso_ms, refusals
 from api.keys import authenticate
@@ -52,6 +52,10 @@ from schemas.views import VIEWS
 
 Clock = Callable[[], int]
 
+UNDERSTOOD_KEPT: Final = 1024
+"""Questions remembered as they are understood: a few kB each."""
+UNDERSTOOD_BYTES_MAX: Final = 4096
+"""A longer question is understood anew each time."""
 BODY_BYTES_MAX: Final = 64 * 1024
 """A question with 200 values of 256 characters fits."""
 VALUES_DEFAULT: Final = 100
@@ -91,23 +95,19 @@ async def ask(
     """`GET /v1/usage`, or POST with the same parameters as a JSON object."""
     now_ms = clock()
     key = await authenticate(store, request.headers, now_ms)
-    splits = request.method != "POST"
-    sent = _of_query(request.query_params) if splits else await _of_body(request)
-    asked = parse(sent, now_ms, splits=splits)
-    form = asked.format or accepted(request.headers.get("accept", ""))
-    if form is None:
-        return problems.problem(
-            406,
-            "not-acceptable",
-            "The Accept header takes none of our formats; the parameter format chooses one too.",
-            allowed=[media_type.partition(";")[0] for media_type in MEDIA_TYPES.values()],
-        )
-    plans = plans_of(asked, now_ms)
-    covered = replace(asked, from_ms=plans[0].start_ms, to_ms=plans[0].end_ms, format=form)
-    question = key.tenant, covered
-    make = partial(_make, store, key.tenant, covered, plans, kept)
+    accept = request.headers.get("accept", "")
+    if request.method == "POST":
+        content, is_json = await _body_of(request), True
+    else:
+        content, is_json = request.scope["query_string"], False
+    is_short = len(content) + len(accept) <= UNDERSTOOD_BYTES_MAX
+    understand = _understood if is_short else _understood.__wrapped__
+    understood = understand(content, accept, moment_of(now_ms), is_json=is_json)
+    question = key.tenant, understood.text
+    make = partial(_make, store, question, understood, kept)
     made = await flights.once(question, make)
-    return _sent(request, made, MEDIA_TYPES[form])
+    assert understood.asked.format is not None
+    return _sent(request, made, MEDIA_TYPES[understood.asked.format])
 
 
 async def values(request: Request, store: Store, clock: Clock) -> Response:
@@ -187,6 +187,27 @@ async def views(request: Request, store: Store, clock: Clock) -> Response:
 # -- what was sent ---------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, eq=False)
+class _Understood:
+    """A question with the instants it covers and its form; `text` is equal for equal questions."""
+
+    asked: Asked
+    plans: tuple[Plan, ...]
+    text: str
+
+
+@lru_cache(maxsize=UNDERSTOOD_KEPT)
+def _understood(content: bytes, accept: str, now_ms: int, *, is_json: bool) -> _Understood:
+    sent = _of_json(content) if is_json else _of_query(QueryParams(content.decode("latin-1")))
+    asked = parse(sent, now_ms, splits=not is_json)
+    form = asked.format or accepted(accept)
+    if form is None:
+        raise NotAcceptable("The Accept header takes none of our formats; format chooses one too.")
+    plans = plans_of(asked, now_ms)
+    covered = replace(asked, from_ms=plans[0].start_ms, to_ms=plans[0].end_ms, format=form)
+    return _Understood(covered, plans, _canonical(covered))
+
+
 def _of_query(params: QueryParams) -> Sent:
     sent: dict[str, list[str]] = {}
     for name, text in params.multi_items():
@@ -194,8 +215,8 @@ def _of_query(params: QueryParams) -> Sent:
     return sent
 
 
-async def _of_body(request: Request) -> Sent:
-    """The object's members as texts; a parameter of the URL beside them is refused."""
+async def _body_of(request: Request) -> bytes:
+    """A parameter of the URL beside it is refused."""
     if request.query_params:
         name = next(iter(request.query_params))
         raise BadParameter(name, "The parameters of a POST stand in its body, not in its URL.")
@@ -211,8 +232,13 @@ async def _of_body(request: Request) -> Sent:
                 "too-large",
                 f"The body is larger than {BODY_BYTES_MAX} bytes (BODY_BYTES_MAX).",
             )
+    return bytes(body)
+
+
+def _of_json(body: bytes) -> Sent:
+    """The object's members as texts."""
     try:
-        content = msgspec.json.decode(bytes(body), type=dict[str, Any])
+        content = msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidBody(400, "invalid-body", f"The body cannot be read: {error}.") from error
     return {
@@ -234,14 +260,17 @@ def _text(name: str, value: object) -> str:
 
 
 async def _make(
-    store: Store, tenant: str, asked: Asked, plans: Sequence[Plan], kept: Kept[Made]
+    store: Store, question: tuple[str, str], understood: _Understood, kept: Kept[Made]
 ) -> Made:
-    reading = await store.read(tenant, plans)
-    made = kept.get((tenant, asked), reading.state)
-    if made is None:
-        tag = _tag(tenant, _canonical(asked), reading)
-        made = Made(tag, headers_of(reading.meta, plans[0]), _body(asked, reading))
-        kept.put((tenant, asked), reading.state, made, len(made.body))
+    if kept.has(question):
+        stands = kept.get(question, (await store.look()).state)
+        if stands is not None:
+            return stands
+    reading = await store.read(question[0], understood.plans)
+    headers = headers_of(reading.meta, understood.plans[0])
+    tag = _tag(*question, reading)
+    made = Made(tag, headers, _body(understood.asked, reading))
+    kept.put(question, reading.state, made, len(made.body))
     return made
 
 
