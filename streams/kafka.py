@@ -108,8 +108,8 @@ class KafkaLog:
             self._assigned = assigned
             self._resumed = {}
             self._assignment += 1
-        except (kafka_errors.KafkaError, ValueError, KeyError, AssertionError) as error:
-            self._fatal = error  # aiokafka would log it and go on
+        except Exception as error:  # noqa: BLE001  whatever it is, aiokafka logs it and goes on
+            self._fatal = error
 
     async def poll(self, records_max: int, wait_ms: int) -> Polled:
         self._raise_fatal()

@@ -260,6 +260,14 @@ async def test_a_lost_reply_is_asked_for_again_under_the_same_id() -> None:
     assert scene.worker.health.store_away == ""
 
 
+async def test_a_batch_whose_calls_have_moved_is_folded_again_at_once() -> None:
+    store = Replies(script=[Outcome.CALLS, Outcome.CALLS])
+    scene = await begun(ScriptedLog({0: 1}), store=store)
+    await scene.counts(polled_event(0, call_id="c"))
+    assert scene.meta.partitions[0].position == 1
+    assert len({commit.id for commit in store.sent}) == 3
+
+
 async def test_a_full_store_is_waited_for_with_the_batch_in_hand() -> None:
     store = Replies(script=["full", "full"])
     scene = await begun(ScriptedLog({0: 1}), store=store)
@@ -316,8 +324,10 @@ async def test_a_large_batch_lets_heartbeats_run_between_its_slices() -> None:
 
 async def test_a_consumer_that_hands_over_nothing_is_found_broken_and_its_life_ended() -> None:
     scene = await begun(ScriptedLog({0: 1}))
-    await scene.counts(polled_event(0))
     await scene.looks()
+    assert scene.worker.lag() == 1
+    await scene.counts(polled_event(0))
+    assert scene.worker.lag() == 0
     scene.clock.now += TIMING.stalled_ms + 1
     assert not scene.worker.is_stalled()  # there is nothing to read
     scene.log.ends[0] = 4

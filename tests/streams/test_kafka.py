@@ -1,0 +1,171 @@
+"""The Kafka module where it must not trust its client, and the topics that it will not take."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import errors as kafka_errors
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from deploy.servers import Server, free_port
+from schemas.errors import ConsumerBroken, InvalidConfig, LogUnavailable
+from streams import kafka as module
+from streams.kafka import KafkaLog, _closed, _send, ensure_topics, open_log
+from streams.ports import Letter, Polled
+
+NOWHERE = "127.0.0.1:1"
+TP = TopicPartition("events", 0)
+
+
+class FailingConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka has no types
+    """A real consumer, never started, whose next answers are told."""
+
+    def __init__(self, fails: Exception) -> None:
+        super().__init__(bootstrap_servers=NOWHERE, group_id=None)
+        self._fails = fails
+        self.assign([TP])
+
+    async def getmany(self, *_partitions: Any, **_options: Any) -> Mapping[Any, Any]:
+        raise self._fails
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Nothing is fetched."""
+
+
+@asynccontextmanager
+async def log_with(consumer: AIOKafkaConsumer) -> AsyncIterator[KafkaLog]:
+    looker = AIOKafkaConsumer(bootstrap_servers=NOWHERE, group_id=None)
+    admin = AIOKafkaAdminClient(bootstrap_servers=NOWHERE)
+    producer = AIOKafkaProducer(bootstrap_servers=NOWHERE)
+    yield KafkaLog("events", "dead", consumer, looker, admin, producer)
+    for client in (consumer, looker, producer):
+        await client.stop()
+
+
+@pytest.mark.parametrize("assigned", [False, True])
+async def test_an_error_in_the_listener_is_raised_by_every_later_poll(assigned: bool) -> None:  # noqa: FBT001
+    """The client would log it and go on from wherever it stands. Here it either does not know the
+    partition, or (it was never started) fails in a way that is not its own."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=NOWHERE, group_id=None)
+    if assigned:
+        consumer.assign([TP])
+    async with log_with(consumer) as log:
+        log.take_assignment(frozenset({TP}))
+        for _ in range(2):
+            with pytest.raises(ConsumerBroken, match="the listener failed"):
+                await log.poll(10, 0)
+
+
+async def test_a_heartbeat_error_is_a_broken_consumer_and_not_an_empty_poll() -> None:
+    async with log_with(FailingConsumer(kafka_errors.UnknownError("heartbeat"))) as log:
+        with pytest.raises(ConsumerBroken, match="heartbeat"):
+            await log.poll(10, 0)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [kafka_errors.OffsetOutOfRangeError({TP: 5}), kafka_errors.NoOffsetForPartitionError(TP)],
+)
+async def test_a_position_that_the_log_does_not_hold_is_a_new_assignment(
+    error: Exception,
+) -> None:
+    """The worker then looks at the log's bounds, and refuses or seeks."""
+    async with log_with(FailingConsumer(error)) as log:
+        log.take_assignment(frozenset({TP}))
+        log.seek({0: 5})
+        polled = await log.poll(10, 0)
+        assert polled == Polled(2, frozenset({0}), [])
+        assert TP in log._consumer.paused()
+
+
+class SilentProducer:
+    """As an idempotent producer without a broker: it takes everything and answers never."""
+
+    async def send(self, *_record: Any, **_more: Any) -> Awaitable[None]:
+        return asyncio.get_running_loop().create_future()
+
+    async def stop(self) -> None:
+        await asyncio.get_running_loop().create_future()
+
+
+async def test_what_is_not_acknowledged_in_time_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "SEND_S", 0.05)
+    with pytest.raises(LogUnavailable, match="acknowledge 1 records"):
+        await _send(SilentProducer(), "dead", [(b"k", b"v", ())])
+
+
+async def test_a_client_that_does_not_stop_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CLOSE_S", 0.05)
+    async with asyncio.timeout(5):
+        await _closed(SilentProducer())
+    (left,) = (t for t in asyncio.all_tasks() if t is not asyncio.current_task())
+    left.cancel()
+
+
+async def test_where_no_broker_answers_the_log_is_not_opened() -> None:
+    with pytest.raises(LogUnavailable, match="take a connection"):
+        async with open_log(f"127.0.0.1:{free_port()}", "events", "dead", "group"):
+            pass
+
+
+# -- on a real Kafka -------------------------------------------------------------------------------
+
+
+@pytest.mark.servers
+async def test_a_topic_that_keeps_its_producers_times_is_not_taken(
+    kafka: Server, topic: str
+) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
+    await admin.start()
+    try:
+        own_times = {"message.timestamp.type": "CreateTime"}
+        await admin.create_topics([NewTopic(topic, 2, 1, None, own_times)])
+    finally:
+        await admin.close()
+    with pytest.raises(InvalidConfig, match="it must be LogAppendTime"):
+        await ensure_topics(kafka.address, events=topic, dead_letter=f"{topic}.dead", partitions=2)
+
+
+@pytest.mark.servers
+async def test_topics_are_made_once_and_found_as_they_are(kafka: Server, topic: str) -> None:
+    made = await ensure_topics(
+        kafka.address, events=topic, dead_letter=f"{topic}.dead", partitions=3
+    )
+    found = await ensure_topics(
+        kafka.address, events=topic, dead_letter=f"{topic}.dead", partitions=5
+    )
+    assert [line.rpartition(", ")[2] for line in made + found] == ["made", "made", "found", "found"]
+    assert "3 partitions" in found[0]
+
+
+@pytest.mark.servers
+async def test_new_partitions_come_paused_and_are_handed_over_from_where_they_are_sought(
+    kafka: Server, topic: str
+) -> None:
+    await ensure_topics(kafka.address, events=topic, dead_letter=f"{topic}.dead", partitions=1)
+    letters = [Letter(0, n, 0, "empty", "", "", f"{n}".encode(), ()) for n in range(5)]
+    async with open_log(kafka.address, "elsewhere", topic, f"{topic}.writer") as writer:
+        await writer.bury(letters)
+    async with open_log(kafka.address, topic, f"{topic}.dead", topic) as log:
+        polled = await log.poll(10, 100)
+        while not polled.partitions:
+            polled = await log.poll(10, 100)
+        for _ in range(3):
+            assert (await log.poll(10, 100)).batches == []
+        log.seek({0: 3})
+        give_up_s = time.monotonic() + 20
+        values: list[bytes | None] = []
+        while len(values) < 2 and time.monotonic() < give_up_s:
+            for batch in (await log.poll(1, 100)).batches:
+                values += [record.value for record in batch.records]
+                if batch.records:  # however much the client has fetched ahead
+                    assert batch.end == batch.records[-1].offset + 1
+        assert values == [b"3", b"4"]
