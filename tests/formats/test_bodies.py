@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 from genai_prices.data import providers
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas.errors import InvalidEvent, Reason
 from schemas.formats import FORMATS, ITEMS_MAX, Identity, load, with_given
-from schemas.formats.body import BODY_BYTES_MAX, DEPTH_MAX, NUMBER_CHARS_MAX
+from schemas.formats.body import BODY_BYTES_MAX, CONTAINERS_MAX, DEPTH_MAX, NUMBER_CHARS_MAX
 from schemas.formats.providers import ALIASES, HOSTS, canonical
 from tests.formats.fixtures import CONTEXT, NAMES, fixture, only, read
 
@@ -34,12 +36,15 @@ CHAT: dict[str, Any] = {
         (b'{"a":NaN}', "NaN is not a JSON number"),
         (b'{"a":-Infinity}', "-Infinity is not a JSON number"),
         (b'{"a":{"b":1,"b":1}}', "the key 'b' stands twice"),
-        (b'{"a":' + b"9" * (NUMBER_CHARS_MAX + 1) + b"}", f"the limit is {NUMBER_CHARS_MAX}"),
+        (b'{"a":' + b"9" * 5000 + b"}", "Exceeds the limit (4300 digits)"),
         (b'{"a":1.' + b"9" * NUMBER_CHARS_MAX + b"}", f"the limit is {NUMBER_CHARS_MAX}"),
         (b'{"a":1e99999999999999999999999}', "UTF-8 JSON"),
         (b"[" * (DEPTH_MAX + 1) + b"]" * (DEPTH_MAX + 1), f"deeper than {DEPTH_MAX} levels"),
-        (b"[" * 10**6, f"deeper than {DEPTH_MAX} levels"),
-        (b'{"a":' * 10**6, f"deeper than {DEPTH_MAX} levels"),
+        (b"[" * (DEPTH_MAX + 1) + b"{}" + b"]" * (DEPTH_MAX + 1), "deeper than"),
+        (b'{"a":' * (DEPTH_MAX + 1) + b"1" + b"}" * (DEPTH_MAX + 1), "deeper than"),
+        (b'["\\\\", ' + b"[" * DEPTH_MAX + b"]" * DEPTH_MAX + b"]", "deeper than"),
+        (b"[" * 10**5, f"deeper than {DEPTH_MAX} levels"),
+        (b'{"a":' * 10**5, f"deeper than {DEPTH_MAX} levels"),
     ],
 )
 def test_what_is_no_unambiguous_json_is_refused(body: bytes, said: str) -> None:
@@ -52,15 +57,36 @@ def test_what_is_no_unambiguous_json_is_refused(body: bytes, said: str) -> None:
 def test_a_body_at_its_limits_is_read() -> None:
     deep = b"[" * DEPTH_MAX + b"]" * DEPTH_MAX
     assert load(deep) is not None
+    quoted = rb'["\\\"[[[", "\\", "]"' + b", " + deep[1:-1] + b"]"
+    assert isinstance(load(quoted), list)
     wide = b"[" + b",".join([b'"[[[{\\"{"'] * 1000 + [b"[]"] * 1000) + b"]"
     assert load(wide) == ['[[[{"{'] * 1000 + [[]] * 1000
     assert load(b"1." + b"1" * (NUMBER_CHARS_MAX - 2)) == Decimal("1." + "1" * 62)
+
+
+@given(st.lists(st.booleans(), max_size=2 * DEPTH_MAX))
+def test_the_depth_is_counted_to_the_level(kinds: list[bool]) -> None:
+    opening = b"".join(b'{"a":' if is_object else b"[" for is_object in kinds)
+    closing = b"".join(b"}" if is_object else b"]" for is_object in reversed(kinds))
+    body = opening + b"[1,[]]" + closing
+    if len(kinds) + 2 <= DEPTH_MAX:
+        load(body)
+    else:
+        with pytest.raises(InvalidEvent, match="deeper than 64 levels"):
+            load(body)
 
 
 def test_a_body_too_large_is_refused_before_it_is_read() -> None:
     with pytest.raises(InvalidEvent) as caught:
         load(b" " * (BODY_BYTES_MAX + 1))
     assert caught.value.reason is Reason.TOO_LARGE
+
+
+def test_arrays_and_objects_of_a_body_are_bounded() -> None:
+    load(b"[" + b"{}," * (CONTAINERS_MAX - 2) + b"{}]")
+    with pytest.raises(InvalidEvent, match="700001 arrays and objects, the limit is 700000"):
+        load(b"[" + b"[]," * (CONTAINERS_MAX - 1) + b"{}]")
+    load(b'["' + b"{" * (CONTAINERS_MAX + 1) + b'"]')
 
 
 def test_objects_of_a_body_are_bounded() -> None:
