@@ -17,8 +17,10 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,6 +51,7 @@ DAYS: Final = 30
 MODELS, AGENTS, USERS = 30, 200, 5000
 CLIENTS: Final = 32
 ROUNDS: Final = 60
+COMMITS_A_SECOND: Final = 20
 Ints = npt.NDArray[np.int64]
 
 
@@ -97,13 +100,13 @@ WORDS: Final = {
 USAGE_FIELDS: Final = ("input_tokens", "output_tokens", "cost_nano_usd", "latency_ms")
 
 
-def batches(count: int, now_ms: int, seed: int = 1) -> Iterator[Batch]:
+def batches(events: int, now_ms: int, seed: int = 1) -> Iterator[Batch]:
     """In order of time; a model belongs to one provider, busy models and agents come more often."""
     rng = np.random.default_rng(seed)
-    for start in range(0, count, BATCH_EVENTS):
-        n = min(BATCH_EVENTS, count - start)
-        low_ms = now_ms - DAYS * DAY_MS + start * DAYS * DAY_MS // count
-        high_ms = now_ms - DAYS * DAY_MS + (start + n) * DAYS * DAY_MS // count
+    for start in range(0, events, BATCH_EVENTS):
+        n = min(BATCH_EVENTS, events - start)
+        low_ms = now_ms - DAYS * DAY_MS + start * DAYS * DAY_MS // events
+        high_ms = now_ms - DAYS * DAY_MS + (start + n) * DAYS * DAY_MS // events
         model = np.minimum(rng.geometric(0.12, n) - 1, MODELS - 1)
         agent = np.minimum(rng.geometric(0.03, n) - 1, AGENTS - 1)
         values = np.zeros((n, len(MEASURES)), np.int64)
@@ -122,14 +125,14 @@ def batches(count: int, now_ms: int, seed: int = 1) -> Iterator[Batch]:
 # -- filling ---------------------------------------------------------------------------------------
 
 
-async def fill(redis_url: str, count: int, now_ms: int) -> None:
+async def fill(redis_url: str, events: int, now_ms: int) -> None:
     """Through the fold's own roll-up and commit; appended when they happened."""
     words = {name: WORDS.get(name, [""]) for name in DIMENSIONS} | {"tenant": ["acme"]}
     words["user"] = [f"user-{n}" for n in range(USERS)]
     done = 0
     async with RedisStore(redis_url) as store:
         await store.open(generation_digest(TOPIC), 1, now_ms)
-        for batch in batches(count, now_ms):
+        for batch in batches(events, now_ms):
             n = len(batch.at_ms)
             nobody = np.zeros(n, np.int64)
             # No digests are remembered: that is the fold's cost, not a reader's.
@@ -187,13 +190,13 @@ TABLES: Final = {
 }
 
 
-def roll_up(path: Path, count: int, now_ms: int) -> sqlite3.Connection:
+def roll_up(path: Path, events: int, now_ms: int) -> sqlite3.Connection:
     """The baseline: hourly and daily rollups, with and without the agent."""
     database = sqlite3.connect(path)
     places = [[m.name for m in MEASURES].index(name) for name in SUMMED]
     for name in TABLES:
         database.executescript(ROLLUP.format(name=name))
-    for batch in batches(count, now_ms):
+    for batch in batches(events, now_ms):
         for name, (bucket_ms, with_agent) in TABLES.items():
             agent = batch.codes["agent"] if with_agent else np.zeros_like(batch.at_ms)
             bucket = batch.at_ms // bucket_ms
@@ -351,12 +354,13 @@ def start_api(redis_url: str, directory: Path) -> Server:
     )
 
 
-async def rate(port: int, request: bytes, seconds: float = 3.0) -> float:
-    """Requests a second of CLIENTS connections that each ask again as soon as they are answered."""
+async def rate(port: int, requests: Sequence[bytes], seconds: float = 3.0) -> float:
+    """Requests a second of CLIENTS connections that each ask again as soon as they are answered;
+    each asks one of the questions, again and again."""
     end = time.perf_counter() + seconds
     done = 0
 
-    async def client() -> None:
+    async def client(request: bytes) -> None:
         nonlocal done
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         while time.perf_counter() < end:
@@ -368,8 +372,39 @@ async def rate(port: int, request: bytes, seconds: float = 3.0) -> float:
             done += 1
         writer.close()
 
-    await asyncio.gather(*[client() for _ in range(CLIENTS)])
+    await asyncio.gather(*[client(requests[n % len(requests)]) for n in range(CLIENTS)])
     return done / seconds
+
+
+@asynccontextmanager
+async def committing(redis_url: str, now_ms: int) -> AsyncIterator[None]:
+    """A worker that goes on: every commit ends what answers and held pages stand on."""
+    async with RedisStore(redis_url) as store:
+        meta = await store.meta()
+        assert meta is not None
+        position = meta.partitions[0].position
+
+        async def go_on() -> None:
+            for end in count(position + 1):
+                reply = await store.commit(
+                    Commit(
+                        id=end.to_bytes(16, "big"),
+                        generation_digest=generation_digest(TOPIC),
+                        now_ms=now_ms,
+                        count=1,
+                        absent_ms={},
+                        partitions=[Progress(0, end - 1, end, end - 1, now_ms, now_ms)],
+                    )
+                )
+                assert reply.outcome is Outcome.COMMITTED, reply
+                await asyncio.sleep(1 / COMMITS_A_SECOND)
+
+        worker = asyncio.create_task(go_on())
+        try:
+            yield
+        finally:
+            worker.cancel()
+            await asyncio.gather(worker, return_exceptions=True)
 
 
 async def compare_http(redis_url: str, now_ms: int, directory: Path) -> None:
@@ -389,16 +424,26 @@ async def compare_http(redis_url: str, now_ms: int, directory: Path) -> None:
             answer = await client.get(usage, headers={"authorization": f"Bearer {key}"})
             tag = answer.headers["etag"]
         agentlens = f"/api/analytics/llm?{bounds}"
-        base = await rate(port, request("/trivial"))
-        print(f"\n{'over HTTP':34}{'requests/s':>11}{'ratio':>7}")
-        print(f"{'trivial JSON route':34}{base:11.0f}{1:7.2f}")
-        for name, asked in (
-            ("/v1/usage, same question", request(usage)),
-            ("/v1/usage, 304", request(usage, f"if-none-match: {tag}")),
-            ("AgentLens page, 24 h", request(agentlens)),
-        ):
-            found = await rate(port, asked)
-            print(f"{name:34}{found:11.0f}{found / base:7.2f}")
+        each = [
+            request(f"/v1/usage?{bounds}&granularity=1h&group_by=model&limit={n + 1}")
+            for n in range(CLIENTS)
+        ]
+        agents = [request(f"{agentlens}&agentId=agent-{n}") for n in range(CLIENTS)]
+        base = await rate(port, [request("/trivial")])
+        print(f"\n{'over HTTP, 32 clients':46}{'requests/s':>11}{'ratio':>7}")
+        print(f"{'trivial JSON route':46}{base:11.0f}{1:7.2f}")
+
+        async def show(name: str, requests: Sequence[bytes]) -> None:
+            found = await rate(port, requests)
+            print(f"{name:46}{found:11.0f}{found / base:7.2f}")
+
+        await show("/v1/usage, one question, nothing committed", [request(usage)])
+        await show("/v1/usage, 304", [request(usage, f"if-none-match: {tag}")])
+        await show("AgentLens page, 24 h, nothing committed", [request(agentlens)])
+        async with committing(redis_url, now_ms):
+            await show(f"/v1/usage, one question, {COMMITS_A_SECOND} commits/s", [request(usage)])
+            await show(f"/v1/usage, 32 questions, {COMMITS_A_SECOND} commits/s", each)
+            await show(f"AgentLens, 32 agents, {COMMITS_A_SECOND} commits/s", agents)
     finally:
         server.stop()
 
@@ -406,7 +451,7 @@ async def compare_http(redis_url: str, now_ms: int, directory: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--events", type=int, default=1_000_000)
-    count = parser.parse_args(arguments).events
+    events = parser.parse_args(arguments).events
     now_ms = wall_clock_ms()
     with tempfile.TemporaryDirectory(prefix="odometer-bench-") as directory:
         home = Path(directory)
@@ -414,11 +459,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         try:
             redis_url = url_of(valkey)
             started = time.perf_counter()
-            asyncio.run(fill(redis_url, count, now_ms))
+            asyncio.run(fill(redis_url, events, now_ms))
             filled = time.perf_counter()
-            database = roll_up(home / "rollup.sqlite", count, now_ms)
+            database = roll_up(home / "rollup.sqlite", events, now_ms)
             print(
-                f"{count} events: counted in {filled - started:.1f} s, rolled up in SQLite in"
+                f"{events} events: counted in {filled - started:.1f} s, rolled up in SQLite in"
                 f" {time.perf_counter() - filled:.1f} s"
             )
             asyncio.run(compare(redis_url, database, now_ms))
