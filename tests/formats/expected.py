@@ -305,6 +305,45 @@ SPANS = [
 ]
 OTEL: dict[str, list[Fields]] = {"json": SPANS, "protobuf": SPANS}
 
+# -- agentlens, cloudevents ------------------------------------------------------------------------
+
+AGENTLENS: dict[str, list[Fields]] = {
+    "call": [
+        llm(
+            id="call-1",
+            source="agentlens",
+            time="2026-02-08T10:00:00.123456+00:00",
+            provider="anthropic",
+            model="claude-sonnet-4-5",
+            agent_id="my-agent",
+            chat_id="session-1",
+            input_tokens=21,
+            cache_read_tokens=1800,
+            cache_write_tokens=188,
+            output_tokens=393,
+            output_text_tokens=393,
+            reasoning_tokens=200,
+            cost_usd="0.0045",
+            latency_ms=850,  # 850.5, half-even
+        )
+    ]
+}
+CLOUD = llm(
+    id="evt-1",
+    source="/gateways/größe 1",
+    time="2026-02-08T10:00:00.123000+00:00",
+    provider="openai",
+    model="gpt-4o",
+    agent_id="my agent",
+    input_tokens=1200,
+)
+CLOUDEVENTS: dict[str, list[Fields]] = {
+    "structured": [CLOUD],
+    "bytes": [CLOUD],
+    "batch": [CLOUD, CLOUD | {"id": "evt-2"}],
+    "binary": [CLOUD],
+}
+
 EXPECTED = {
     f"{library}/{name}": events
     for library, expected in (
@@ -313,6 +352,8 @@ EXPECTED = {
         ("litellm", LITELLM),
         ("livekit", LIVEKIT),
         ("otel", OTEL),
+        ("agentlens", AGENTLENS),
+        ("cloudevents", CLOUDEVENTS),
     )
     for name, events in expected.items()
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.formats import Context, Parsed, load, otel, parse
+from schemas.formats.cloudevents import Binary
 
 FOLDER = Path(__file__).parent / "fixtures"
 NAMES = sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.glob("*/*.json"))
@@ -15,12 +16,18 @@ CONTEXT = Context(received_ms=RECEIVED_MS, id_seed="seed")
 
 
 def fixture(name: str) -> Any:
-    """The body, decoded as a request's would be; protobuf is kept as base64 text."""
+    """The body, decoded as a request's would be. Protobuf is kept as base64 text, a CloudEvent in
+    binary mode as its headers and data."""
     held = load((FOLDER / f"{name}.json").read_bytes())
     assert isinstance(held, dict)
     assert " " in held["made_by"]
     body = held["body"]
-    return otel.load_protobuf(base64.b64decode(body)) if isinstance(body, str) else body
+    if isinstance(body, str):
+        return otel.load_protobuf(base64.b64decode(body))
+    if isinstance(body, dict) and "headers" in body:
+        headers = [(name, value) for name, value in body["headers"]]
+        return Binary(headers, body["data"].encode())
+    return body
 
 
 def read(body: object, format: str | None = None, context: Context = CONTEXT) -> Parsed:  # noqa: A002
