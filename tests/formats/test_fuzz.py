@@ -73,15 +73,15 @@ def bodies() -> list[tuple[str, Any]]:
 
 def mutated(body: Any, rng: random.Random) -> Any:
     """A copy with one to four places changed: replaced, removed, doubled, renamed, swapped."""
-    copy = msgspec_copy(body)
+    copy = copied(body)
     for _ in range(rng.choice((1, 1, 2, 4))):
         places = list(walk(copy))
         if not places:
-            return rng.choice(ODD)
+            return copied(rng.choice(ODD))
         holder, key = rng.choice(places)
         match rng.randrange(5):
             case 0 | 1:
-                holder[key] = rng.choice(ODD)
+                holder[key] = copied(rng.choice(ODD))
             case 2:
                 holder.pop(key)
             case 3 if isinstance(holder, dict):
@@ -89,15 +89,15 @@ def mutated(body: Any, rng: random.Random) -> Any:
                 holder[str(other)] = holder.pop(key)
             case _:
                 other_holder, other_key = rng.choice(places)
-                holder[key] = msgspec_copy(other_holder[other_key])
+                holder[key] = copied(other_holder[other_key])
     return copy
 
 
-def msgspec_copy(value: Any) -> Any:
+def copied(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: msgspec_copy(held) for key, held in value.items()}
+        return {key: copied(held) for key, held in value.items()}
     if isinstance(value, list):
-        return [msgspec_copy(held) for held in value]
+        return [copied(held) for held in value]
     return value
 
 

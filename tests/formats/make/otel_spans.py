@@ -43,7 +43,8 @@ class CountingIds(IdGenerator):  # type: ignore[misc]  # the SDK is not installe
 
 def spans() -> list[ReadableSpan]:
     exporter = InMemorySpanExporter()
-    resource = Resource.create({"service.name": "checkout-bot"})
+    named = {"service.name": "checkout-bot", "service.instance.id": "checkout-bot-1"}
+    resource = Resource.create(named)
     provider = TracerProvider(resource=resource, id_generator=CountingIds())
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = provider.get_tracer("fixtures")
