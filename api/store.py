@@ -7,6 +7,8 @@ repeated if what is new belongs to the question.
 
 Pages change with a commit only, and each commit counts one up in the meta record, so pages read at
 a commit are kept while it is the last: an answer between two commits costs one MGET of the state.
+One MGET is under way at a time, as Redis serves one at a time anyway; what is asked meanwhile goes
+with the next, so thirty pages that are polled at once cost two reads and not thirty.
 
 What is known is dropped whole when it might belong to another history: another generation, a meta
 record made anew, fewer commits than seen before, or another Redis process behind the address (it
@@ -32,7 +34,7 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from api.errors import CountersMissing
 from api.flights import Flights
 from api.names import Names, grown, no_names
-from api.query import Plan, Selection, page_keys, select
+from api.query import PAGES_MAX, Plan, Selection, page_keys, select
 from schemas.errors import InvalidConfig, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from schemas.layout import (
     CURRENT_KEY,
@@ -90,6 +92,18 @@ class _Held:
             self.pages.update(zip(keys, pages, strict=True))
 
 
+_Fetched = tuple[Meta | None, Mapping[str, bytes | None]]
+"""The state and pages by key; no state where it is of another history."""
+
+
+@dataclass(eq=False)
+class _Batch:
+    """Keys that are read by one MGET, and the task that does it."""
+
+    keys: dict[str, None] = field(default_factory=dict)
+    task: asyncio.Task[_Fetched] | None = None
+
+
 @dataclass
 class _Known:
     """What was learnt of one history. `whole_at` is the `Meta.names` at which a list was complete."""
@@ -102,6 +116,8 @@ class _Known:
     names: dict[tuple[int, str], Names] = field(default_factory=dict)
     names_whole_at: dict[tuple[int, str], int] = field(default_factory=dict)
     held: _Held = field(default_factory=lambda: _Held(-1))
+    waiting: _Batch | None = None
+    latest: asyncio.Task[_Fetched] | None = None
 
     def names_of(self, view: View, tenant: str) -> Names:
         return self.names.get((view.id, tenant)) or no_names(view)
@@ -197,24 +213,50 @@ class Store:
             for plan in plans
         )
         keys = page_keys(selections)
+        meta, fetched = await self._fetch(known, keys)
+        if meta is None:
+            return None
+        pages = {key: fetched[key] for key in keys}  # not those of others that flew along
+        return Reading(selections, pages, meta, known.generation)
+
+    async def _fetch(self, known: _Known, keys: Sequence[str]) -> _Fetched:
+        """These pages and the state, of one instant, together with all that are asked meanwhile."""
+        batch = known.waiting
+        if batch is None or len(batch.keys) + len(keys) > PAGES_MAX:
+            batch = known.waiting = _Batch()
+            batch.task = known.latest = asyncio.ensure_future(self._fly(known, batch, known.latest))
+            batch.task.add_done_callback(_seen)
+        batch.keys.update(dict.fromkeys(keys))
+        assert batch.task is not None
+        return await asyncio.shield(batch.task)
+
+    async def _fly(
+        self, known: _Known, batch: _Batch, before: asyncio.Task[_Fetched] | None
+    ) -> _Fetched:
+        if before is not None and not before.done():
+            await asyncio.wait([before])
+        if known.waiting is batch:
+            known.waiting = None
+        return await self._pages(known, list(batch.keys))
+
+    async def _pages(self, known: _Known, keys: Sequence[str]) -> _Fetched:
+        """What is held is asked for again only where it is older than the state that was found."""
         held = known.held
         missing = [key for key in keys if key not in held.pages]
         meta, found = await self._mget(known, missing)
         if meta is not None and meta.commits != held.commits and len(missing) < len(keys):
-            missing = keys  # what is held is older than what was found
+            missing = list(keys)
             meta, found = await self._mget(known, missing)
         if meta is None:
-            return None
+            return None, {}
+        pages = dict(zip(missing, found, strict=True))
         if meta.commits == held.commits:
-            pages = {key: held.pages.get(key) for key in keys}
-            pages.update(zip(missing, found, strict=True))
-        else:
-            pages = dict(zip(missing, found, strict=True))
-            if meta.commits > known.held.commits:
-                known.held = held = _Held(meta.commits)
+            pages |= {key: held.pages.get(key) for key in keys if key not in pages}
+        if meta.commits > known.held.commits:
+            known.held = _Held(meta.commits)
         if meta.commits == known.held.commits:
             known.held.keep(missing, found)
-        return Reading(selections, pages, meta, known.generation)
+        return meta, pages
 
     async def _mget(
         self, known: _Known, keys: Sequence[str]
@@ -327,6 +369,11 @@ async def _translated() -> AsyncIterator[None]:
         raise StoreUnavailable(
             f"Redis does not answer: {str(error) or type(error).__name__}"
         ) from error
+
+
+def _seen(task: asyncio.Task[_Fetched]) -> None:
+    if not task.cancelled():
+        task.exception()  # every caller may have gone away
 
 
 def _generation(current: bytes | None) -> int:

@@ -285,6 +285,7 @@ def test_several_series_in_a_page_are_told_apart(monkeypatch: pytest.MonkeyPatch
 
     views = tuple(replace(view, page_series=4) for view in VIEWS)
     monkeypatch.setattr(api.query, "VIEWS", views)
+    monkeypatch.setattr(api.query, "_holding", api.query._holding.__wrapped__)
     monkeypatch.setattr(api.query, "_VIEWS", {view.id: view for view in views})
     monkeypatch.setattr(tests.api.counters, "VIEWS", views)
     for asked in (Asked(NOW_MS - 3 * DAY_MS, NOW_MS), Asked(0, NOW_MS, "day", model="m3")):

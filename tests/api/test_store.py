@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -181,6 +183,28 @@ async def test_many_at_once_learn_the_names_once_each(redis_url: str, store: Sto
     assert found == [dict.fromkeys("abcdefghijkl", 1)] * (10 * CONNECTIONS_MAX)
     with redis.Redis.from_url(redis_url) as client:
         assert client.info("clients")["connected_clients"] <= CONNECTIONS_MAX + 1
+
+
+async def test_reads_at_the_same_time_are_one_and_each_has_its_own_pages(
+    redis_url: str, store: Store
+) -> None:
+    names = [f"m{n}" for n in range(20)]
+    pack(calls(*names)).write(redis_url)
+    await calls_by_model(store)
+    store.let_go()
+
+    async def pages(name: str) -> set[str]:
+        asked = replace(MODELS, filters=(*LLM, Filter("model", frozenset((name,)))))
+        reading = await store.read("acme", (plan(asked),))
+        (row,) = assemble(reading.selections[0], reading.pages)
+        assert (row.group, row.values[0]) == ((name,), 1)
+        return set(reading.pages)
+
+    with redis.Redis.from_url(redis_url) as client:
+        client.config_resetstat()
+        own = await asyncio.gather(*[pages(name) for name in names])
+        assert client.info("commandstats")["cmdstat_mget"]["calls"] == 1
+    assert not any(one & other for one, other in combinations(own, 2))
 
 
 async def test_every_read_is_of_one_instant(redis_url: str, store: Store) -> None:
