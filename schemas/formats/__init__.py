@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from schemas.errors import InvalidEvent, Reason
 from schemas.event import FIELDS, Usage, parse_usage
 from schemas.formats import (
@@ -30,6 +32,7 @@ from schemas.formats.context import GIVEN, Context, with_given
 from schemas.formats.detect import FORMATS, Format, checked, detect
 from schemas.formats.draft import Draft, Identity, Made, Skip
 from schemas.formats.providers import canonical
+from schemas.limits import EVENT_BYTES_MAX
 from schemas.units import iso
 
 __all__ = [
@@ -63,14 +66,16 @@ _ORDER: Final = tuple(Usage.model_fields)
 
 @dataclass(frozen=True)
 class Event:
-    """One event: `fields` is the JSON object for the topic, `usage` the same as the contract reads
-    it. `unknown` names the fields that the contract does not know (values are not passed on)."""
+    """One event: `record` is its JSON for the topic, `fields` the object in it, `usage` the same as
+    the contract reads it. `unknown` names the fields that the contract does not know (the fold
+    counts the names; values are not passed on)."""
 
     index: int
     format: Format
     identity: Identity
     fields: dict[str, Any]
     usage: Usage
+    record: bytes
     unknown: tuple[str, ...]
 
 
@@ -221,8 +226,20 @@ def _complete(made: list[Made], unit: _Unit, index: int, *, alone: bool) -> list
             known["cost_usd"] = str(known["cost_usd"])  # decimal text: exact in any JSON
         passed_on = {name: None for name in unknown[:UNKNOWN_MAX] if _is_passable(name)}
         usage = parse_usage(known)
-        events.append(Event(index, unit.format, identity, {**known, **passed_on}, usage, unknown))
+        fields = {**known, **passed_on}
+        record = _record(fields)
+        events.append(Event(index, unit.format, identity, fields, usage, record, unknown))
     return events
+
+
+def _record(fields: dict[str, Any]) -> bytes:
+    """The contract bounds texts, but not the digits of a number or of a time that are texts."""
+    record = msgspec.json.encode(fields)
+    if len(record) > EVENT_BYTES_MAX:
+        raise InvalidEvent(
+            Reason.TOO_LARGE, f"the event has {len(record)} bytes, the limit is {EVENT_BYTES_MAX}"
+        )
+    return record
 
 
 def _fill(draft: Draft, unit: _Unit, *, first: bool) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def _message(payload: Json) -> list[Made]:
     started = section(payload, _STARTED)
     usage = section(payload, "usage")
     if started:
-        provisional = section(started, "usage", "message.usage.")
+        provisional = section(started, "usage", "message.")
         final = {name: value for name, value in usage.items() if value is not None}
         usage = {**provisional, **final}
     response_id = text(payload, "id") or text(started, "id", "message.")

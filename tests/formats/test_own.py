@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from schemas.errors import Reason
 from schemas.formats import Identity, load
 from schemas.formats.cloudevents import Binary
+from schemas.limits import EVENT_BYTES_MAX
 from tests.formats.fixtures import CONTEXT, only, read
 
 RESPONSE: dict[str, Any] = {
@@ -165,3 +167,8 @@ def test_the_topic_and_we_read_the_same_decimals() -> None:
     )
     assert only(read(body))["cost_usd"] == "1E-9"
     assert CONTEXT.tenant is None
+
+
+def test_an_event_that_the_topic_would_not_take_is_refused_here() -> None:
+    parsed = read({**EVENT, "cost_usd": "0." + "0" * EVENT_BYTES_MAX})
+    assert parsed.refused[0].error.reason is Reason.TOO_LARGE
