@@ -154,13 +154,21 @@ class _FunctionMissing(StoreCorrupt):
     """The server does not have our library: it is new, or was emptied."""
 
 
+_NOT_READY: Final = (
+    exceptions.ReadOnlyError,  # a replica: a failover is under way
+    exceptions.ClusterDownError,  # and a replica that has lost its master
+    exceptions.TryAgainError,
+)
+"""The client cuts the code off the text of the errors that it has classes for."""
+
+
 def _translated(error: exceptions.ResponseError) -> Exception:
     text = str(error)
     if "unction not found" in text:
         return _FunctionMissing(text)
     if isinstance(error, exceptions.OutOfMemoryError) or text.startswith(("OOM", "MISCONF")):
         return StoreFull(f"Redis takes no writes: {text}")
-    if text.startswith(("LOADING", "BUSY", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")):
+    if isinstance(error, _NOT_READY) or text.startswith(("BUSY", "NOREPLICAS")):
         return StoreUnavailable(f"Redis is not ready: {text}")
     return StoreCorrupt(f"Redis refused the call: {text}")
 

@@ -18,6 +18,7 @@ from schemas.errors import ConsumerBroken, InvalidConfig, LogUnavailable
 from streams import kafka as module
 from streams.kafka import KafkaLog, _closed, _send, ensure_topics, open_log
 from streams.ports import Letter, Polled
+from tests.real.topics import cut
 
 NOWHERE = "127.0.0.1:1"
 TP = TopicPartition("events", 0)
@@ -169,3 +170,23 @@ async def test_new_partitions_come_paused_and_are_handed_over_from_where_they_ar
                 if batch.records:  # however much the client has fetched ahead
                     assert batch.end == batch.records[-1].offset + 1
         assert values == [b"3", b"4"]
+
+
+@pytest.mark.servers
+async def test_a_position_that_retention_has_passed_never_jumps_by_itself(
+    kafka: Server, topic: str
+) -> None:
+    await ensure_topics(kafka.address, events=topic, dead_letter=f"{topic}.dead", partitions=1)
+    letters = [Letter(0, n, 0, "empty", "", "", f"{n}".encode(), ()) for n in range(5)]
+    async with open_log(kafka.address, "elsewhere", topic, f"{topic}.writer") as writer:
+        await writer.bury(letters)
+    await cut(kafka.address, topic, {0: 3})
+    async with open_log(kafka.address, topic, f"{topic}.dead", topic) as log:
+        polled = await log.poll(10, 100)
+        while not polled.partitions:
+            polled = await log.poll(10, 100)
+        first = polled.assignment
+        log.seek({0: 1})
+        while polled.assignment == first:
+            polled = await log.poll(10, 100)
+            assert not any(batch.records for batch in polled.batches)
