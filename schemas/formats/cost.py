@@ -101,11 +101,8 @@ def _find(provider_id: str, name: str) -> tuple[Provider, ModelInfo] | None:
     provider = _by_id().get(provider_id)
     if provider is None:
         return None
-    for known_as in (name, name.rpartition("/")[2]):  # LiteLLM writes `bedrock/...`
-        model = provider.find_model(known_as, all_providers=_providers)
-        if model is not None:
-            return provider, model
-    return None
+    model = provider.find_model(name, all_providers=_providers)
+    return None if model is None else (provider, model)
 
 
 @cache
