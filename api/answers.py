@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, groupby
 from operator import itemgetter
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from api.asking import TIME, Asked, BadParameter, finest_kept
 from api.axis import label, longest_read_ms
@@ -38,8 +38,7 @@ class Section:
     totals: dict[str, Number]
 
 
-@dataclass(frozen=True)
-class _Line:
+class _Line(NamedTuple):
     """One row before quotients: `group` is None for the other row; `is_null`: nothing is said."""
 
     group: tuple[str, ...] | None
@@ -200,27 +199,29 @@ def _running(lines: Sequence[_Line]) -> list[_Line]:
     for _group, members in groupby(by_group, key=lambda line: line.group):
         own = list(members)
         for line, sums in zip(own, accumulate((line.sums for line in own), _plus), strict=True):
-            summed[place_of[id(line)]] = replace(line, sums=sums)
+            summed[place_of[id(line)]] = line._replace(sums=sums)
     return summed
 
 
 def _cells(asked: Asked, shown: Sequence[Formula], lines: Sequence[_Line]) -> list[dict[str, Cell]]:
-    labels: dict[int, str] = {}
+    """Column by column, then turned into rows."""
+    columns: dict[str, Sequence[Cell]] = {}
     if asked.step is not None:
         labels = {at_ms: label(at_ms, asked.zone) for at_ms in {line.at_ms for line in lines}}
-    has_other = asked.limit is not None
-    nobody = (None,) * len(asked.group_by)
-    rows = []
-    for line in lines:
-        row: dict[str, Any] = {TIME: labels[line.at_ms]} if labels else {}
-        row.update(zip(asked.group_by, nobody if line.group is None else line.group, strict=True))
-        if has_other:
-            row[OTHER] = line.group is None
-        sums = line.sums
-        for formula in shown:
-            row[formula.name] = None if line.is_null else formula.value(sums)
-        rows.append(row)
-    return rows
+        columns[TIME] = [labels[line.at_ms] for line in lines]
+    for place, name in enumerate(asked.group_by):
+        columns[name] = [None if line.group is None else line.group[place] for line in lines]
+    if asked.limit is not None:
+        columns[OTHER] = [line.group is None for line in lines]
+    sums = [line.sums for line in lines]
+    nulls = [place for place, line in enumerate(lines) if line.is_null]
+    for formula in shown:
+        column = formula.column(sums)
+        for place in nulls:
+            column[place] = None
+        columns[formula.name] = column
+    names = tuple(columns)
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _null_last(value: Number, *, down: bool) -> tuple[bool, float]:

@@ -128,13 +128,27 @@ class Formula:
     by: int
 
     def value(self, sums: Sequence[int]) -> Number:
-        total = self.times * sum(sums[place] for place in self.over)
-        divisor = self.by
+        return self.column((sums,))[0]
+
+    def column(self, rows: Sequence[Sequence[int]]) -> list[Number]:
+        """The measure of each row: by column, as an answer has thousands of rows."""
+        by = self.by
+        totals = _added(rows, self.over)
+        if self.times != 1:
+            totals = [total * self.times for total in totals]
         if self.under:
-            divisor *= sum(sums[place] for place in self.under)
-            if divisor == 0:
-                return None
-        return total // divisor if total % divisor == 0 else total / divisor
+            divisors = [count * by for count in _added(rows, self.under)]
+            return [
+                None
+                if not divisor
+                else total // divisor
+                if total % divisor == 0
+                else total / divisor
+                for total, divisor in zip(totals, divisors, strict=True)
+            ]
+        if by == 1:
+            return [*totals]
+        return [total // by if total % by == 0 else total / by for total in totals]
 
 
 def terms_of(offered: Sequence[Offered]) -> tuple[Term, ...]:
@@ -154,3 +168,10 @@ def formulas(offered: Sequence[Offered], terms: Sequence[Term]) -> tuple[Formula
         )
         for one in offered
     )
+
+
+def _added(rows: Sequence[Sequence[int]], places: tuple[int, ...]) -> list[int]:
+    if len(places) == 1:
+        (place,) = places
+        return [row[place] for row in rows]
+    return [sum([row[place] for place in places]) for row in rows]
