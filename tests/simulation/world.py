@@ -406,7 +406,8 @@ class World:
         records = self.broker.records[partition]
         if records:
             self.happened.append(f"expired {partition}")
-            self.broker.starts[partition] = self.rng.choice(records[-3:]).offset
+            start = self.rng.choice(records[-3:]).offset
+            self.broker.starts[partition] = max(self.broker.starts[partition], start)
 
     def _accept(self) -> None:
         """The operator's word, as `streams.accept` gives it."""

@@ -61,8 +61,10 @@ class ScriptedLog:
     waiting: list[PartitionBatch] = field(default_factory=list)
     sought: dict[int, int] = field(default_factory=dict)
     letters: list[Letter] = field(default_factory=list)
+    asked: list[int] = field(default_factory=list)  # how many records a poll may give
 
     async def poll(self, records_max: int, wait_ms: int) -> Polled:  # noqa: ARG002
+        self.asked.append(records_max)
         batches, self.waiting = self.waiting, []
         return Polled(self.assignment, self.partitions, batches)
 

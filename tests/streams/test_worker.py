@@ -10,7 +10,7 @@ import pytest
 from schemas.errors import ConsumerBroken, StoreFull, StoreUnavailable
 from schemas.layout import NO_POSITION, RETIRED
 from streams.app import FoldService, describe_health
-from streams.batch import DECODE_SLICE
+from streams.batch import DECODE_SLICE, Policy
 from streams.decode import Unreadable
 from streams.ports import Commit, Outcome, PartitionBatch, Refusal, Reply, Witness
 from streams.settings import WorkerSettings
@@ -348,3 +348,13 @@ async def test_a_server_that_is_away_is_not_taken_for_a_broken_consumer() -> Non
     assert not scene.worker.is_stalled()
     scene.worker.health.store_away = ""
     assert scene.worker.is_stalled()
+
+
+async def test_a_poll_asks_for_no_more_than_the_batch_has_room_for() -> None:
+    policy = Policy(records_max=3, age_ms_max=1000)
+    scene = await begun(ScriptedLog({0: 3}), policy=policy)
+    await scene.counts(polled_event(0), polled_event(1))
+    await scene.counts(polled_event(2))
+    await scene.turns()
+    assert scene.log.asked[-3:] == [3, 1, 3]
+    assert scene.meta.commits == 1
