@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
@@ -194,9 +194,9 @@ class Worker:
             self._drop_all()
             for partition in set(self.health.refused) - polled.partitions:
                 del self.health.refused[partition]  # its new owner says so, if it is still true
-            if await self._take_over(polled.partitions):
-                self._assignment = polled.assignment
-                self._assigned = polled.partitions
+            await self._take_over(polled.partitions)
+            self._assignment = polled.assignment
+            self._assigned = polled.partitions
             return
         self._batch.add(polled.batches, self._positions, now_ms)
         self._reached |= {
@@ -219,7 +219,7 @@ class Worker:
 
     # -- assignment --------------------------------------------------------------------------------
 
-    async def _take_over(self, partitions: frozenset[int]) -> bool:
+    async def _take_over(self, partitions: frozenset[int]) -> None:
         """Reads where each partition stands, checks that the log is the one that was counted, and
         seeks. Partitions that fail the check stay paused, and the store says why."""
         self._rechecked_ms = self._clock.now_ms()
@@ -231,7 +231,7 @@ class Worker:
             detail = generation_detail(meta, self._digest)
             await self._store.refuse(-1, NO_POSITION, Refusal.OTHER_GENERATION, detail)
             self.health.refused = dict.fromkeys(partitions, detail)
-            return True
+            return
         found: dict[int, int] = {}
         for partition in sorted(partitions):
             stored = stored_of(meta, partition)
@@ -253,7 +253,6 @@ class Worker:
         self._log.seek({p: max(position, 0) for p, position in found.items()})
         self.health.store_away = ""
         self.health.progress_ms = self._clock.now_ms()
-        return True
 
     async def _opened(self) -> Meta:
         meta = await self._store.meta()
@@ -340,13 +339,11 @@ class Worker:
         )
         if rows is None or not len(rows):
             return empty
-        return Commit(
-            **{
-                **vars(empty),
-                "digests": rows.digests,
-                "slices": rows.append_ms // SLICE_MS,
-                "delta": fold(rows, held or {}),
-            }
+        return replace(
+            empty,
+            digests=rows.digests,
+            slices=rows.append_ms // SLICE_MS,
+            delta=fold(rows, held or {}),
         )
 
     def _progress(self, partition: int, part: Part) -> Progress:

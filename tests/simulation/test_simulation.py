@@ -93,13 +93,12 @@ class FreshnessOfTheFuture(Worker):
 class Unchecked(Worker):
     """Goes on in whatever log it finds, where the position says."""
 
-    async def _take_over(self, partitions: frozenset[int]) -> bool:
+    async def _take_over(self, partitions: frozenset[int]) -> None:
         meta = await self._opened()
         found = {p: meta.partitions[p].position for p in partitions if p < len(meta.partitions)}
         self._positions |= found
         bounds = await self._log.bounds()
         self._log.seek({p: max(at, bounds[p].start) for p, at in found.items()})
-        return True
 
 
 class EndsOfAnyLog(Worker):
