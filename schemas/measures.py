@@ -80,7 +80,7 @@ CORE: Final = (
     LATENCY_MS,
     LATENCY_EVENTS,
 )
-"""What every breakdown of usage keeps."""
+"""What nearly every question of usage asks for."""
 USAGE: Final = (
     *CORE,
     CACHE_READ_TOKENS,

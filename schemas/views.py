@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from schemas import limits
 from schemas.grid import SLACK_MS, TIERS
-from schemas.measures import BOOKED, CORE, MEASURES, USAGE, Measure
+from schemas.measures import BOOKED, MEASURES, USAGE, Measure
 
 LAYOUT_VERSION: Final = 1
 """Goes up with any change of keys, of the packed rows, or of what the commit does."""
@@ -25,6 +25,9 @@ DIMENSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "provider": ("provider",),
     "model": ("model",),
     "agent": ("agent_id",),
+    "user": ("user_id", "user_email"),
+    "service": ("service",),
+    "phone": ("phone_number",),
 }
 """Each with the event's fields that it is read from: the first that is reported."""
 
@@ -47,8 +50,23 @@ class View:
 TOTAL: Final = View(1, "total", ("kind",), USAGE + BOOKED)
 MODEL: Final = View(2, "model", ("kind", "provider", "model"), USAGE)
 AGENT: Final = View(3, "agent", ("kind", "agent"), USAGE + BOOKED)
-AGENT_MODEL: Final = View(4, "agent_model", ("kind", "agent", "provider", "model"), CORE)
-VIEWS: Final = (TOTAL, MODEL, AGENT, AGENT_MODEL)
+AGENT_MODEL: Final = View(4, "agent_model", ("kind", "agent", "provider", "model"), USAGE)
+USER: Final = View(5, "user", ("kind", "user"), USAGE + BOOKED)
+USER_AGENT: Final = View(6, "user_agent", ("kind", "user", "agent"), USAGE + BOOKED)
+USER_MODEL: Final = View(7, "user_model", ("kind", "user", "provider", "model"), USAGE)
+SERVICE: Final = View(8, "service", ("kind", "service"), BOOKED)
+PHONE: Final = View(9, "phone", ("kind", "phone"), BOOKED)
+VIEWS: Final = (
+    TOTAL,
+    MODEL,
+    AGENT,
+    AGENT_MODEL,
+    SERVICE,
+    PHONE,
+    USER,
+    USER_AGENT,
+    USER_MODEL,
+)
 """Cheapest first: the first that holds a question's dimensions and measures answers it."""
 
 REMEMBERED_MS: Final = 24 * limits.HOUR_MS

@@ -260,6 +260,9 @@ def _add_event(sums: defaultdict[Cell, Counter[str]], kept: Kept) -> None:
         "provider": usage.provider or "",
         "model": usage.model or "",
         "agent": usage.agent_id or "",
+        "user": usage.user_id or usage.user_email or "",
+        "service": usage.service or "",
+        "phone": usage.phone_number or "",
     }
     _add(sums, kept.tenant, values, kept.at_ms, kept.append_ms, additions)
 
@@ -270,7 +273,13 @@ def _add_call(sums: defaultdict[Cell, Counter[str]], events: list[Kept]) -> None
     booked_ms = first.at_ms
     if first.usage.call_started_at is not None:
         booked_ms = instant_to_ms(first.usage.call_started_at)
-    values = {"kind": "call", "agent": first.usage.agent_id or ""}
+    values = {
+        "kind": "call",
+        "agent": first.usage.agent_id or "",
+        "user": first.usage.user_id or first.usage.user_email or "",
+        "service": first.usage.service or "",
+        "phone": first.usage.phone_number or "",
+    }
     before: Counter[str] = Counter()
     for count in range(1, len(events) + 1):
         after = _call_so_far(events[:count])

@@ -61,7 +61,7 @@ def total_row(records: list[Record], series: tuple[str, ...], tier: str = "1m") 
 
 
 def test_one_event_is_in_every_view_and_tier() -> None:
-    counters = expected(log(event(agent_id="my-agent"))).counters
+    counters = expected(log(event(agent_id="my-agent", user_id="ann"))).counters
     minute, quarter, day = NOW_MS, NOW_MS, NOW_MS - 10 * HOUR_MS  # it is 10:00 UTC
     core = (1, 0, 1200, 300, 4_500_000, 1, 850, 1)
     text = (0, 0, 0, 1200, 0, 0, 0, 300, 0)  # all of it, as no audio is reported
@@ -72,7 +72,10 @@ def test_one_event_is_in_every_view_and_tier() -> None:
         ("total", LLM): row + booked,
         ("model", ("llm", "openai", "gpt-4o")): row,
         ("agent", ("llm", "my-agent")): row + booked,
-        ("agent_model", ("llm", "my-agent", "openai", "gpt-4o")): core,
+        ("agent_model", ("llm", "my-agent", "openai", "gpt-4o")): row,
+        ("user", ("llm", "ann")): row + booked,
+        ("user_agent", ("llm", "ann", "my-agent")): row + booked,
+        ("user_model", ("llm", "ann", "openai", "gpt-4o")): row,
     }
     assert counters == {
         (view, tier, "default", series, start): values

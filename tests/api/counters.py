@@ -36,6 +36,9 @@ class Event:
     provider: str = "openai"
     model: str = "gpt-4o"
     agent: str = "support"
+    user: str = "ann"
+    service: str = ""
+    phone: str = ""
     kind: str = "llm"
     tenant: str = "acme"
     input_tokens: int = 0
