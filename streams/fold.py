@@ -25,7 +25,8 @@ from schemas.identity import call_digest, event_digest
 from schemas.layout import Int64s, delta_dtype, series_name
 from schemas.measures import BOOKED, CALLS, MEASURES, USAGE, How, Measure
 from schemas.views import DIMENSIONS, SLICE_MS, VIEWS, View
-from streams.decode import Decoded, Wire
+from schemas.wire import Wire
+from streams.decode import Decoded
 
 Codes = npt.NDArray[np.int64]
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from schemas.event import Usage
-from streams.decode import Wire
+from schemas.wire import Wire
 from tests.formats.expected import EXPECTED
 from tests.formats.fixtures import NAMES, fixture, read
 

@@ -19,7 +19,7 @@ import pytest
 from schemas.errors import InvalidEvent
 from schemas.event import parse_usage
 from schemas.formats import Parsed, load, otel
-from streams.decode import Wire
+from schemas.wire import Wire
 from tests.formats.fixtures import FOLDER, NAMES, fixture, read
 from tests.formats.test_own import CLOUD, EVENT, RESPONSE
 

@@ -17,7 +17,8 @@ from schemas.errors import InvalidEvent, Reason
 from schemas.event import Usage, json_schema, parse_usage
 from schemas.limits import COST_NANO_USD_MAX, EVENT_BYTES_MAX
 from schemas.units import instant_to_ms, iso, seconds_to_ms, usd_to_nano
-from streams.decode import Wire, decode
+from schemas.wire import Wire
+from streams.decode import decode
 from tests.events import NOW_MS, encode, event, events, record
 from tests.simulation.world import Polled1
 
