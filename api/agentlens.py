@@ -14,11 +14,22 @@ from functools import lru_cache, partial
 from typing import Any, Final
 
 from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.axis import DAILY, HOURLY, WEEKLY, Step, label
-from api.errors import ExpiredKey, NoCredentials, RoleTooLow, Unauthenticated
+from api.errors import (
+    CountersMissing,
+    ExpiredKey,
+    NoCredentials,
+    NoSuchTenant,
+    RateLimited,
+    RoleTooLow,
+    TenantNotNamed,
+    UnanswerableQuestion,
+    Unauthenticated,
+)
 from api.flights import Flights, Kept, moment_of
 from api.formats import to_json
 from api.freshness import headers_of
@@ -28,7 +39,7 @@ from api.names import Filter
 from api.query import Plan, Question, Row, Term, assemble, plan
 from api.store import Reading, Store
 from schemas.agentlens import Amount, Body, Problem
-from schemas.errors import OdometerError
+from schemas.errors import OdometerError, StoreError
 from schemas.limits import DAY_MS, NANO_PER_USD
 from schemas.measures import (
     COST_NANO_USD,
@@ -178,7 +189,32 @@ def problem(status: int, error: str, headers: Mapping[str, str] | None = None) -
     return _problem_response(Problem(error=error, status=status), headers)
 
 
-def unauthenticated(reason: Unauthenticated) -> Response:
+def failed(request: Request, error: Exception) -> Response:  # noqa: PLR0911  a table
+    """Any error, in the shape of AgentLens."""
+    match error:
+        case BadParameter() | UnanswerableQuestion():
+            return problem(400, str(error))
+        case Unauthenticated():
+            return _unauthenticated(error)
+        case RoleTooLow():
+            return _role_too_low(request.method, error)
+        case TenantNotNamed():
+            return problem(400, f"{error}.")
+        case NoSuchTenant():
+            return problem(403, f"{error}.")
+        case RateLimited():
+            return problem(429, f"{error}.", {"retry-after": str(error.retry_after_s)})
+        case HTTPException():
+            return problem(404, "Not found")
+        case CountersMissing():
+            return _unavailable(f"No counters to answer from: {error}.")
+        case StoreError():
+            return _unavailable("The counters cannot be read right now. Try again in a moment.")
+        case _:
+            return problem(500, "Internal server error")
+
+
+def _unauthenticated(reason: Unauthenticated) -> Response:
     if isinstance(reason, NoCredentials):
         body = Problem(
             error="Authentication required",
@@ -202,7 +238,7 @@ def unauthenticated(reason: Unauthenticated) -> Response:
     return _problem_response(body)
 
 
-def role_too_low(method: str, reason: RoleTooLow) -> Response:
+def _role_too_low(method: str, reason: RoleTooLow) -> Response:
     return _problem_response(
         Problem(
             error="Insufficient permissions",
@@ -214,7 +250,7 @@ def role_too_low(method: str, reason: RoleTooLow) -> Response:
     )
 
 
-def unavailable(sentence: str) -> Response:
+def _unavailable(sentence: str) -> Response:
     return problem(503, sentence, {"retry-after": str(RETRY_AFTER_S)})
 
 

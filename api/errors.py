@@ -6,6 +6,9 @@ OdometerError
 |  |- UnknownKey          the key was never made, or is revoked
 |  '- ExpiredKey          the key's time is over
 |- RoleTooLow             the key is known and may not do this
+|- TenantNotNamed         the key has several tenants and the request names none
+|- NoSuchTenant           the key has no tenant of that name, whether there is one or not
+|- RateLimited            the key asks more often than it may
 |- InvalidBody            what was sent is not a JSON object of parameters
 |- NotAcceptable          the answer has none of the forms that are accepted
 |- UnanswerableQuestion   no counters are kept for this, or they would be too many to read at once
@@ -41,6 +44,22 @@ class RoleTooLow(OdometerError):
         super().__init__(f"needs the role {required}, the key has {current}")
         self.required = required
         self.current = current
+
+
+class TenantNotNamed(OdometerError):
+    """The key has several tenants, and the request does not say which of them is meant."""
+
+
+class NoSuchTenant(OdometerError):
+    """The key has no tenant of that name; whether anybody has one is not said."""
+
+
+class RateLimited(OdometerError):
+    """The key asks more often than it may; `retry_after_s` is when it may again."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(f"too many requests with this key: try again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
 
 
 class InvalidBody(OdometerError):

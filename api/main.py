@@ -20,19 +20,11 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route, request_response
 from uvicorn.config import LOGGING_CONFIG
 
-from api import agentlens, asking, health, openapi, problems, usage
-from api.errors import (
-    CountersMissing,
-    InvalidBody,
-    NotAcceptable,
-    RoleTooLow,
-    UnanswerableQuestion,
-    Unauthenticated,
-)
+from api import agentlens, health, openapi, usage
+from api.dialects import failed
 from api.flights import Flights, Kept
-from api.formats import MEDIA_TYPES
 from api.store import Store
-from schemas.errors import StoreError
+from schemas.errors import OdometerError, StoreError
 from schemas.views import generation_digest
 
 DEFAULT_TOPIC: Final = "usage.events"
@@ -43,8 +35,6 @@ KEEP_ALIVE_S: Final = 75
 BACKLOG_MAX: Final = 2048
 GZIP_FROM_BYTES: Final = 1024
 """Below a packet's payload there is nothing to win."""
-NATIVE: Final = "/v1"
-"""Paths under this answer errors as RFC 9457 problems; the others in the shape of AgentLens."""
 
 log = logging.getLogger("odometer.api")
 
@@ -72,18 +62,7 @@ def build(
             # Whatever else, any method of the paths above included.
             Mount("", request_response(unknown_path)),
         ],
-        exception_handlers={
-            agentlens.BadParameter: _bad_request,
-            asking.BadParameter: _bad_parameter,
-            InvalidBody: _invalid_body,
-            NotAcceptable: _not_acceptable,
-            UnanswerableQuestion: _unanswerable,
-            HTTPException: _no_such_route,
-            Unauthenticated: _unauthenticated,
-            RoleTooLow: _role_too_low,
-            StoreError: _store_failed,
-            Exception: _unhandled,
-        },
+        exception_handlers=dict.fromkeys((OdometerError, HTTPException, Exception), _failed),
         middleware=[Middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=5)],
         lifespan=partial(_lifespan, store=store),
     )
@@ -132,71 +111,15 @@ async def _lifespan(_app: Starlette, store: Store) -> AsyncIterator[None]:
     await store.close()
 
 
-def _is_native(request: Request) -> bool:
-    return (request.url.path + "/").startswith(NATIVE + "/")
-
-
-async def _bad_request(_request: Request, error: Exception) -> Response:
-    return agentlens.problem(400, str(error))
-
-
-async def _bad_parameter(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, asking.BadParameter)
-    return problems.bad_parameter(error)
-
-
-async def _invalid_body(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, InvalidBody)
-    return problems.problem(error.status, error.kind, str(error))
-
-
-async def _not_acceptable(_request: Request, error: Exception) -> Response:
-    return problems.problem(
-        406,
-        "not-acceptable",
-        str(error),
-        allowed=[media_type.partition(";")[0] for media_type in MEDIA_TYPES.values()],
-    )
-
-
-async def _unanswerable(request: Request, error: Exception) -> Response:
-    if _is_native(request):
-        return problems.problem(400, "unanswerable", str(error))
-    return agentlens.problem(400, str(error))
-
-
-async def _no_such_route(request: Request, error: Exception) -> Response:
-    """Of /v1 only: the rest of the paths has a route that takes everything."""
-    assert isinstance(error, HTTPException)
-    if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
-        detail = f"{request.method} is not for this path: use {allowed}."
-        return problems.problem(405, "method-not-allowed", detail, {"allow": allowed})
-    return problems.problem(404, "not-found", "There is no such path; /docs lists them.")
-
-
-async def _unauthenticated(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Unauthenticated)
-    if _is_native(request):
-        return problems.unauthenticated(error)
-    return agentlens.unauthenticated(error)
-
-
-async def _role_too_low(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RoleTooLow)
-    return agentlens.role_too_low(request.method, error)
-
-
-async def _store_failed(request: Request, error: Exception) -> Response:
-    """The log has the reason with addresses; the caller has what concerns a caller."""
-    log.warning("No answer: %s.", error)
-    unavailable = problems.unavailable if _is_native(request) else agentlens.unavailable
-    if isinstance(error, CountersMissing):
-        return unavailable(f"No counters to answer from: {error}.")
-    return unavailable("The counters cannot be read right now. Try again in a moment.")
-
-
-async def _unhandled(request: Request, _error: Exception) -> Response:
-    if _is_native(request):
-        return problems.problem(500, "internal", "Internal server error.")
-    return agentlens.problem(500, "Internal server error")
+async def _failed(request: Request, error: Exception) -> Response:
+    """Any error, in the shape of the path's dialect; the log has what is the operator's to mend."""
+    if isinstance(error, StoreError):
+        log.warning("No answer: %s.", error)
+    response = failed(request, error)
+    if (
+        not isinstance(error, StoreError)
+        and isinstance(error, OdometerError)
+        and response.status_code >= 500
+    ):
+        log.error("An error that no dialect knows.", exc_info=error)
+    return response

@@ -5,11 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 
 from api.asking import BadParameter
-from api.errors import ExpiredKey, NoCredentials, Unauthenticated
-from api.formats import to_json
+from api.errors import (
+    CountersMissing,
+    ExpiredKey,
+    InvalidBody,
+    NoCredentials,
+    NoSuchTenant,
+    NotAcceptable,
+    RateLimited,
+    RoleTooLow,
+    TenantNotNamed,
+    UnanswerableQuestion,
+    Unauthenticated,
+)
+from api.formats import MEDIA_TYPES, to_json
+from schemas.errors import StoreError
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 1
@@ -20,6 +35,8 @@ TITLES: Final = {
     "invalid-body": "The body is not a JSON object of parameters",
     "unanswerable": "No kept view answers this",
     "unauthenticated": "Who asks is not known",
+    "forbidden": "The key may not do this",
+    "rate-limited": "The key asks more often than it may",
     "not-found": "There is nothing here",
     "method-not-allowed": "Not with this method",
     "not-acceptable": "None of our formats is accepted",
@@ -29,6 +46,44 @@ TITLES: Final = {
     "internal": "Something went wrong here",
 }
 """Every type of problem, by the last part of its URI; /docs explains them."""
+
+
+def failed(request: Request, error: Exception) -> Response:  # noqa: C901, PLR0911  a table
+    """Any error, as a problem."""
+    match error:
+        case BadParameter():
+            return problem(
+                400,
+                "invalid-parameter",
+                str(error),
+                parameter=error.parameter,
+                allowed=list(error.allowed),
+                nearest=error.nearest,
+            )
+        case UnanswerableQuestion():
+            return problem(400, "unanswerable", str(error))
+        case InvalidBody():
+            return problem(error.status, error.kind, str(error))
+        case NotAcceptable():
+            forms = [media_type.partition(";")[0] for media_type in MEDIA_TYPES.values()]
+            return problem(406, "not-acceptable", str(error), allowed=forms)
+        case Unauthenticated():
+            return _unauthenticated(error)
+        case RoleTooLow() | NoSuchTenant():
+            return problem(403, "forbidden", f"{error}.")
+        case TenantNotNamed():
+            return problem(400, "invalid-parameter", f"{error}.", parameter="tenant")
+        case RateLimited():
+            wait = {"retry-after": str(error.retry_after_s)}
+            return problem(429, "rate-limited", f"{error}.", wait)
+        case HTTPException():
+            return _no_such_route(request, error)
+        case CountersMissing():
+            return _unavailable(f"No counters to answer from: {error}.")
+        case StoreError():
+            return _unavailable("The counters cannot be read right now. Try again in a moment.")
+        case _:
+            return problem(500, "internal", "Internal server error.")
 
 
 def problem(
@@ -48,18 +103,7 @@ def problem(
     return Response(to_json(body), status, headers, media_type=MEDIA_TYPE)
 
 
-def bad_parameter(error: BadParameter) -> Response:
-    return problem(
-        400,
-        "invalid-parameter",
-        str(error),
-        parameter=error.parameter,
-        allowed=list(error.allowed),
-        nearest=error.nearest,
-    )
-
-
-def unauthenticated(error: Unauthenticated) -> Response:
+def _unauthenticated(error: Unauthenticated) -> Response:
     if isinstance(error, NoCredentials):
         detail, challenge = "Send a key: Authorization: Bearer als_...", "Bearer"
     elif isinstance(error, ExpiredKey):
@@ -69,5 +113,13 @@ def unauthenticated(error: Unauthenticated) -> Response:
     return problem(401, "unauthenticated", detail, {"www-authenticate": challenge})
 
 
-def unavailable(detail: str) -> Response:
+def _no_such_route(request: Request, error: HTTPException) -> Response:
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        detail = f"{request.method} is not for this path: use {allowed}."
+        return problem(405, "method-not-allowed", detail, {"allow": allowed})
+    return problem(404, "not-found", "There is no such path; /docs lists them.")
+
+
+def _unavailable(detail: str) -> Response:
     return problem(503, "unavailable", detail, {"retry-after": str(RETRY_AFTER_S)})
