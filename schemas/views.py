@@ -55,7 +55,10 @@ USER: Final = View(5, "user", ("kind", "user"), USAGE + BOOKED)
 USER_AGENT: Final = View(6, "user_agent", ("kind", "user", "agent"), USAGE + BOOKED)
 USER_MODEL: Final = View(7, "user_model", ("kind", "user", "provider", "model"), USAGE)
 SERVICE: Final = View(8, "service", ("kind", "service"), BOOKED)
-PHONE: Final = View(9, "phone", ("kind", "phone"), BOOKED)
+PHONE: Final = View(9, "phone", ("kind", "service", "phone"), BOOKED)
+"""With the service: a call over the web has no number, and is told from one whose number is not
+known by that."""
+USER_PHONE: Final = View(10, "user_phone", ("kind", "user", "service", "phone"), BOOKED)
 VIEWS: Final = (
     TOTAL,
     MODEL,
@@ -64,6 +67,7 @@ VIEWS: Final = (
     SERVICE,
     PHONE,
     USER,
+    USER_PHONE,
     USER_AGENT,
     USER_MODEL,
 )
