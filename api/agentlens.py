@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.axis import DAILY, HOURLY, WEEKLY, Step, label
+from api.callers import authenticate, check_role, tenant_of
 from api.errors import (
     CountersMissing,
     ExpiredKey,
@@ -33,13 +34,13 @@ from api.errors import (
 from api.flights import Flights, Kept, moment_of
 from api.formats import to_json
 from api.freshness import headers_of
-from api.keys import Key, Role, authenticate, check_role
 from api.moments import iso_to_ms
 from api.names import Filter
 from api.query import Plan, Question, Row, Term, assemble, plan
 from api.store import Reading, Store
 from schemas.agentlens import Amount, Body, Problem
 from schemas.errors import OdometerError, StoreError
+from schemas.keys import Key, Role
 from schemas.limits import DAY_MS, NANO_PER_USD
 from schemas.measures import (
     COST_NANO_USD,
@@ -101,7 +102,8 @@ async def llm(
     now_ms = clock()
     key = await _allowed(request, store, now_ms)
     plans = _understood(request.scope["query_string"], moment_of(now_ms))
-    question = key.tenant, request.scope["query_string"], plans[0].start_ms, plans[0].end_ms
+    tenant = tenant_of(key, request.headers)
+    question = tenant, request.scope["query_string"], plans[0].start_ms, plans[0].end_ms
     made = await flights.once(question, partial(_make, store, question, plans, kept))
     return Response(
         made.body,

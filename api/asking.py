@@ -67,6 +67,7 @@ PARAMETERS: Final = (
     Parameter("fill", "Buckets in which nothing happened: left out, zero, or null.", "zero", allowed=FILLS),
     Parameter("compare", "`previous`: the same for the range of the same length that ends where this begins.", "previous", allowed=("previous",)),
     Parameter("cumulative", "Sums from the start of the range up to each bucket.", "true", allowed=("true", "false")),
+    Parameter("tenant", "Whose usage: needed where the key has several tenants; the header x-odometer-tenant says the same.", "acme"),
     Parameter("format", "Form of the answer; wins over the Accept header.", "csv", allowed=FORMATS),
 )  # fmt: skip
 BY_NAME: Final = {parameter.name: parameter for parameter in PARAMETERS}
@@ -104,6 +105,7 @@ class Asked:
     fill: Fill
     has_previous: bool
     is_cumulative: bool
+    tenant: str | None
     format: Format | None
 
 
@@ -138,6 +140,7 @@ def parse(sent: Sent, now_ms: int, *, splits: bool) -> Asked:
         fill=cast("Fill", _choice(sent, "fill") or "none"),
         has_previous=_choice(sent, "compare") == "previous",
         is_cumulative=_choice(sent, "cumulative") == "true",
+        tenant=one(sent, "tenant"),
         format=cast("Format | None", _choice(sent, "format")),
     )
     _check_together(asked)

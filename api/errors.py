@@ -9,6 +9,9 @@ OdometerError
 |- TenantNotNamed         the key has several tenants and the request names none
 |- NoSuchTenant           the key has no tenant of that name, whether there is one or not
 |- RateLimited            the key asks more often than it may
+|- InvalidKey             a key that is to be made, imported or changed cannot be so
+|- NoSuchKey              nobody's key, or none that the one who asks manages
+|- TooManyKeys            no more keys are kept
 |- InvalidBody            what was sent is not a JSON object of parameters
 |- NotAcceptable          the answer has none of the forms that are accepted
 |- UnanswerableQuestion   no counters are kept for this, or they would be too many to read at once
@@ -60,6 +63,22 @@ class RateLimited(OdometerError):
     def __init__(self, retry_after_s: int) -> None:
         super().__init__(f"too many requests with this key: try again in {retry_after_s} s")
         self.retry_after_s = retry_after_s
+
+
+class InvalidKey(OdometerError):
+    """A key that is to be made, imported or changed cannot be so; `field` says what of it."""
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(f"{field} of a key: {detail}")
+        self.field = field
+
+
+class NoSuchKey(OdometerError):
+    """Nobody's key, or none that the one who asks manages."""
+
+
+class TooManyKeys(OdometerError):
+    """No more keys are kept."""
 
 
 class InvalidBody(OdometerError):

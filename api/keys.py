@@ -1,129 +1,314 @@
-"""API keys: made once, shown once, kept only as SHA-256, looked up at each request.
+"""Making, importing, rotating and revoking keys: pure decisions over all records, and their shell.
 
-`{od0}:keys` is a hash: hex digest of the key -> JSON of what it may do. It lies beside the
-generations: a rebuild leaves it alone. What is looked up is a digest of what was sent, 256 random
-bits at its source, so the time that a look-up takes says nothing about any key.
+Every change and its audit lines are written in one step, and only if the records are still those
+that the decision was made from; else it is made anew. An audit line says who did what to which key
+and when, and never holds a key. Lines go to the log `odometer.audit` too.
 """
 
 from __future__ import annotations
 
-import hashlib
 import secrets
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Final, Literal, get_args
+from pathlib import Path
+from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.datastructures import Headers
+from pydantic import ValidationError
 
-from api.errors import ExpiredKey, NoCredentials, RoleTooLow, UnknownKey
+from api.audit import AUDIT_KEY, AUDIT_MAX, Actor, audit_log, line_of, operator
+from api.callers import KEY_CHARS_MAX, digest_of
+from api.errors import InvalidKey, NoSuchKey, TooManyKeys
+from api.keyring import KEYS_KEY, KEYS_MAX, USES_KEY, record_of
 from api.store import Store
-from schemas.errors import InvalidConfig, StoreCorrupt
-from schemas.layout import LANE
-from schemas.limits import ID_CHARS_MAX, TENANT_CHARS_MAX
+from schemas.errors import StoreUnavailable
+from schemas.keys import Key
+from schemas.limits import DAY_MS, HOUR_MS
 from schemas.units import instant_to_ms
 
-KEYS_KEY: Final = LANE + "keys"
 KEY_PREFIX: Final = "als_"
 KEY_RANDOM_BYTES: Final = 32
 """43 URL-safe characters: 2^256 keys cannot be tried."""
+ENDED_KEPT_MS: Final = 90 * DAY_MS
+"""How long a key that is revoked or expired can still be listed."""
+GRACE_MS: Final = 24 * HOUR_MS
+"""How long the old secret goes on after a rotation, where nothing is said: a day to roll it out."""
+GRACE_MS_MAX: Final = 30 * DAY_MS
+IMPORT_MAX: Final = 1000
+"""Keys of one import: its step blocks Redis for some 5 ms."""
+IMPORT_CHARS_MIN: Final = 16
+"""What is shorter can be guessed: 16 hex characters are 2^64."""
+CHANGES_MAX: Final = 8
+"""Tries of one change; each further one needs another change within the same milliseconds."""
 
-Role = Literal["viewer", "member", "admin", "super-admin"]
-ROLES: Final[tuple[Role, ...]] = get_args(Role)
-"""Least first; each may do what those before it may."""
+_CHANGE: Final = (Path(__file__).parent / "key_change.lua").read_text()
+
+Records = Mapping[str, Key]
+"""Hex SHA-256 -> record."""
 
 
-class Key(BaseModel):
-    """What a key may do, as it is kept. A key sees its own tenant only."""
+@dataclass(frozen=True)
+class Wanted:
+    """A key to be made, or one that its client already holds (`secret`)."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+    name: str
+    tenants: tuple[str, ...] | str
+    role: str
+    expires_ms: int | None = None
+    requests_per_s: float | None = None
+    burst: int | None = None
+    secret: str | None = field(default=None, repr=False)
 
-    name: Annotated[str, Field(min_length=1, max_length=ID_CHARS_MAX)]
-    tenant: Annotated[str, Field(min_length=1, max_length=TENANT_CHARS_MAX)]
-    role: Role
-    created_ms: Annotated[int, Field(ge=0)]
-    expires_ms: Annotated[int, Field(ge=0)] | None = None
-    revoked: bool = False
+
+@dataclass(frozen=True)
+class Made:
+    """A record and its secret: the only time that it can be seen."""
+
+    record: Key
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A record, and when it was last used: to the minute, None: never."""
+
+    record: Key
+    last_used_ms: int | None
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What is to stand under each digest, and what is to be said about it."""
+
+    records: Mapping[str, Key]
+    lines: Sequence[str]
+
+
+# -- what can be done ------------------------------------------------------------------------------
+
+
+async def create_keys(
+    store: Store, wanted: Sequence[Wanted], actor: Actor, now_ms: int
+) -> list[Made]:
+    """Make keys, or take in those that have a secret already: all of them, or none.
+
+    Raises InvalidKey, TooManyKeys, StoreError.
+    """
+    if len(wanted) > IMPORT_MAX:
+        raise InvalidKey("keys", f"{len(wanted)} at once are more than {IMPORT_MAX} (IMPORT_MAX)")
+    made = [_made(one, actor, now_ms) for one in wanted]
+    digests = [digest_of(one.secret) for one in made]
+
+    def decide(kept: Records) -> _Change:
+        for place, digest in enumerate(digests):
+            if digest in kept or digest in digests[:place]:
+                at = f" (entry {place + 1})" if len(digests) > 1 else ""
+                raise InvalidKey("key", f"this key is here already{at}")
+        action = [("import" if one.secret else "create") for one in wanted]
+        lines = [
+            line_of(verb, one.record, actor, now_ms) for verb, one in zip(action, made, strict=True)
+        ]
+        return _Change({d: one.record for d, one in zip(digests, made, strict=True)}, lines)
+
+    await _change(store, decide, now_ms)
+    return made
+
+
+async def rotate_key(store: Store, key_id: str, grace_ms: int, actor: Actor, now_ms: int) -> Made:
+    """A new secret for a key; the one before goes on for `grace_ms`. Raises NoSuchKey, InvalidKey."""
+    if not 0 <= grace_ms <= GRACE_MS_MAX:
+        most = GRACE_MS_MAX // DAY_MS
+        raise InvalidKey("grace_s", f"the grace of a rotation is 0 to {most} days (GRACE_MS_MAX)")
+    secret = _new_secret()
+    found: list[Key] = []
+
+    def decide(kept: Records) -> _Change:
+        mine = _of_id(kept, key_id, actor)
+        latest = max(mine.values(), key=lambda record: record.serial)
+        if latest.state(now_ms) != "active":
+            raise InvalidKey("id", f"the key is {latest.state(now_ms)}: make another one")
+        record = latest.model_copy(update={"serial": latest.serial + 1, "created_ms": now_ms})
+        found[:] = [record]
+        ended = {d: _ended(old, now_ms + grace_ms) for d, old in mine.items()}
+        line = line_of("rotate", record, actor, now_ms, grace_ms=grace_ms)
+        return _Change({**ended, digest_of(secret): record}, [line])
+
+    await _change(store, decide, now_ms)
+    return Made(found[0], secret)
+
+
+async def revoke_key(store: Store, key_id: str, actor: Actor, now_ms: int) -> Key:
+    """End a key and all its secrets for good. Again is no error. Raises NoSuchKey."""
+    found: list[Key] = []
+
+    def decide(kept: Records) -> _Change:
+        mine = _of_id(kept, key_id, actor)
+        revoked = {
+            digest: record.model_copy(update={"revoked_ms": now_ms})
+            for digest, record in mine.items()
+            if record.revoked_ms is None
+        }
+        latest = max(mine.values(), key=lambda record: record.serial)
+        found[:] = [latest.model_copy(update={"revoked_ms": latest.revoked_ms or now_ms})]
+        return _Change(revoked, [line_of("revoke", latest, actor, now_ms)] if revoked else [])
+
+    await _change(store, decide, now_ms)
+    return found[0]
+
+
+async def restore_keys(store: Store, records: Records, actor: Actor, now_ms: int) -> int:
+    """Put back records whose secret Redis does not know; how many. What it knows stays."""
+    missing: dict[str, Key] = {}
+
+    def decide(kept: Records) -> _Change:
+        missing.clear()
+        missing.update((digest, one) for digest, one in records.items() if digest not in kept)
+        return _Change(
+            missing, [line_of("restore", one, actor, now_ms) for one in missing.values()]
+        )
+
+    await _change(store, decide, now_ms)
+    return len(missing)
+
+
+async def list_keys(store: Store, actor: Actor) -> list[Listed]:
+    """Those that the actor manages: by name, then id, the newest secret first."""
+    kept = await read_records(store)
+    uses: dict[bytes, bytes] = await store.command("HGETALL", USES_KEY)
+    last_used = {digest.decode(): int(at_ms) for digest, at_ms in uses.items()}
+    found = [
+        Listed(record, last_used.get(digest))
+        for digest, record in kept.items()
+        if actor.manages(record)
+    ]
+    return sorted(found, key=lambda one: (one.record.name, one.record.id, -one.record.serial))
+
+
+async def read_records(store: Store) -> dict[str, Key]:
+    return {d: record_of(content) for d, content in (await _contents(store)).items()}
 
 
 async def create_key(
     redis_url: str, *, name: str, tenant: str, role: str, expires_ms: int | None = None
 ) -> str:
-    """Make a key and return it: this is the only time that it can be seen."""
+    """Make a key of one tenant for whoever has no store open, and return it.
+
+    Raises InvalidKey, TooManyKeys, StoreError.
+    """
     now_ms = instant_to_ms(datetime.now(UTC))
-    try:
-        record = Key.model_validate(
-            {"name": name, "tenant": tenant, "role": role, "created_ms": now_ms}
-            | {"expires_ms": expires_ms}
-        )
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        raise InvalidConfig(f"{first['loc'][0]} of a key: {first['msg']}") from error
-    key = KEY_PREFIX + secrets.token_urlsafe(KEY_RANDOM_BYTES)
-    store = Store(redis_url, b"")
-    try:
-        await store.set_hash_value(KEYS_KEY, digest_of(key), record.model_dump_json().encode())
-    finally:
-        await store.close()
-    return key
+    wanted = Wanted(name, (tenant,), role, expires_ms)
+    async with opened(redis_url) as store:
+        (made,) = await create_keys(store, [wanted], operator(), now_ms)
+    return made.secret
 
 
 async def key_is_known(redis_url: str, key: str) -> bool:
-    """Whether `key` was made here and is not revoked, whatever its role and expiry."""
+    """Whether there is this key and it is not revoked, whatever its role and expiry."""
+    async with opened(redis_url) as store:
+        known = await store.keyring.find(digest_of(key))
+    return known is not None and known.record.revoked_ms is None
+
+
+@asynccontextmanager
+async def opened(redis_url: str) -> AsyncIterator[Store]:
+    """A store for keys alone."""
     store = Store(redis_url, b"")
     try:
-        record = await _look_up(store, key)
+        yield store
     finally:
         await store.close()
-    return record is not None and not record.revoked
 
 
-async def revoke_key(redis_url: str, key: str) -> bool:
-    """End a key for good, from the next request on; False where there is none such."""
-    store = Store(redis_url, b"")
+# -- one change ------------------------------------------------------------------------------------
+
+
+async def _change(store: Store, decide: Callable[[Records], _Change], now_ms: int) -> None:
+    for _attempt in range(CHANGES_MAX):
+        contents = await _contents(store)
+        kept = {digest: record_of(content) for digest, content in contents.items()}
+        change = decide(kept)
+        put = {
+            digest: record.model_dump_json().encode() for digest, record in change.records.items()
+        }
+        put |= dict.fromkeys(_long_ended(kept, now_ms) - put.keys(), b"")
+        if not put:
+            return
+        reply = await store.command(
+            *("EVAL", _CHANGE, 3, KEYS_KEY, USES_KEY, AUDIT_KEY, KEYS_MAX, AUDIT_MAX, len(put)),
+            *(word for d, new in put.items() for word in (d, contents.get(d, b""), new)),
+            *change.lines,
+        )
+        if reply == b"full":
+            raise TooManyKeys(
+                f"there are {KEYS_MAX} keys (KEYS_MAX): revoked ones go after 90 days"
+            )
+        if reply == b"done":
+            for line in change.lines:
+                audit_log.info("%s", line)
+            return
+    raise StoreUnavailable(f"the keys were changed by others under each of {CHANGES_MAX} tries")
+
+
+async def _contents(store: Store) -> dict[str, bytes]:
+    found: dict[bytes, bytes] = await store.command("HGETALL", KEYS_KEY)
+    return {digest.decode(): content for digest, content in found.items()}
+
+
+def _long_ended(kept: Records, now_ms: int) -> set[str]:
+    def ended_ms(record: Key) -> int:
+        ends = [at for at in (record.revoked_ms, record.expires_ms) if at is not None]
+        return min(ends, default=now_ms)
+
+    return {digest for digest, one in kept.items() if now_ms - ended_ms(one) > ENDED_KEPT_MS}
+
+
+def _of_id(kept: Records, key_id: str, actor: Actor) -> dict[str, Key]:
+    """All secrets of a key; one that the actor does not manage is one that is not there."""
+    mine = {d: one for d, one in kept.items() if one.id == key_id and actor.manages(one)}
+    if not mine:
+        raise NoSuchKey("there is no key of this id among those that you manage")
+    return mine
+
+
+def _ended(record: Key, at_ms: int) -> Key:
+    ends = [at for at in (record.expires_ms, at_ms) if at is not None]
+    return record.model_copy(update={"expires_ms": min(ends)})
+
+
+def _made(wanted: Wanted, actor: Actor, now_ms: int) -> Made:
+    given: dict[str, Any] = {
+        "id": f"key-{secrets.token_hex(5)}",
+        "name": wanted.name,
+        "tenants": wanted.tenants,
+        "role": wanted.role,
+        "created_ms": now_ms,
+        "expires_ms": wanted.expires_ms,
+        "requests_per_s": wanted.requests_per_s,
+        "burst": wanted.burst,
+    }
     try:
-        record = await _look_up(store, key)
-        if record is not None:
-            revoked = record.model_copy(update={"revoked": True})
-            await store.set_hash_value(KEYS_KEY, digest_of(key), revoked.model_dump_json().encode())
-    finally:
-        await store.close()
-    return record is not None
-
-
-async def authenticate(store: Store, headers: Headers, now_ms: int) -> Key:
-    """Who asks: `Authorization: Bearer KEY`, or `x-api-key: KEY`; or why that is not known."""
-    key = _sent_key(headers)
-    if not key:
-        raise NoCredentials("no API key was sent")
-    record = await _look_up(store, key) if key.startswith(KEY_PREFIX) else None
-    if record is None or record.revoked:
-        raise UnknownKey("the API key is not known, or revoked")
-    if record.expires_ms is not None and now_ms >= record.expires_ms:
-        raise ExpiredKey("the API key's time is over")
-    return record
-
-
-def check_role(key: Key, required: Role) -> None:
-    if ROLES.index(key.role) < ROLES.index(required):
-        raise RoleTooLow(required, key.role)
-
-
-def digest_of(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()
-
-
-def _sent_key(headers: Headers) -> str:
-    scheme, _, credentials = headers.get("authorization", "").partition(" ")
-    if scheme == "Bearer" and credentials.strip():
-        return credentials.strip()
-    return headers.get("x-api-key", "").strip()
-
-
-async def _look_up(store: Store, key: str) -> Key | None:
-    record = await store.hash_value(KEYS_KEY, digest_of(key))
-    if record is None:
-        return None
-    try:
-        return Key.model_validate_json(record)
+        record = Key.model_validate(given)
     except ValidationError as error:
-        raise StoreCorrupt("the record of an API key is not one") from error
+        first = error.errors(include_url=False, include_context=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else "tenants"
+        raise InvalidKey(name, first["msg"].removeprefix("Value error, ")) from error
+    if not actor.manages(record):
+        raise InvalidKey("role", "you give your own tenants, and roles up to your own")
+    return Made(record, _new_secret() if wanted.secret is None else _checked_secret(wanted.secret))
+
+
+def _new_secret() -> str:
+    return KEY_PREFIX + secrets.token_urlsafe(KEY_RANDOM_BYTES)
+
+
+def _checked_secret(secret: str) -> str:
+    if not IMPORT_CHARS_MIN <= len(secret) <= KEY_CHARS_MAX:
+        raise InvalidKey(
+            "key",
+            f"a key has {IMPORT_CHARS_MIN} to {KEY_CHARS_MAX} characters"
+            f" (IMPORT_CHARS_MIN, KEY_CHARS_MAX), this has {len(secret)}",
+        )
+    if not secret.isascii() or not secret.isprintable() or " " in secret:
+        raise InvalidKey("key", "a key is of visible ASCII characters: it goes into a header")
+    return secret

@@ -116,10 +116,6 @@ async def _failed(request: Request, error: Exception) -> Response:
     if isinstance(error, StoreError):
         log.warning("No answer: %s.", error)
     response = failed(request, error)
-    if (
-        not isinstance(error, StoreError)
-        and isinstance(error, OdometerError)
-        and response.status_code >= 500
-    ):
+    if isinstance(error, OdometerError) and response.status_code == 500:
         log.error("An error that no dialect knows.", exc_info=error)
     return response

@@ -177,7 +177,7 @@ def _paths(ref: Mapping[type[BaseModel], Object]) -> Object:
                     names | {"schema": {"enum": list(kept_dimensions())}},
                     _text("search", "Only values that contain this, in any case.", "gpt"),
                     _parameter(BY_NAME["from"], "Default: 30 days ago."),
-                    *(_parameter(BY_NAME[name]) for name in ("to", "tz")),
+                    *(_parameter(BY_NAME[name]) for name in ("to", "tz", "tenant")),
                     _text("limit", "1 to 1000. Default: 100.", "20"),
                     *_filters(),
                 ],

@@ -18,6 +18,7 @@ may have come back from an older copy, and named other series with the same ids 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from api.errors import CountersMissing
 from api.flights import Flights
+from api.keyring import Keyring
 from api.names import Names, grown, no_names
 from api.query import PAGES_MAX, Plan, Selection, page_keys, select
 from schemas.errors import InvalidConfig, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
@@ -56,8 +58,6 @@ ANSWER_TIMEOUT_S: Final = 3.0
 READS_MAX: Final = 8
 """MGETs of one answer. One is the rule, two when a series is new, three when the generation moved;
 each further one needs another new series of this very question within that millisecond."""
-
-
 HELD_BYTES_MAX: Final = 64 * 1024 * 1024
 """Pages kept while no commit comes: a page of a dashboard over 30 days and 30 models is 1 MB."""
 
@@ -123,15 +123,19 @@ class _Known:
         return self.names.get((view.id, tenant)) or no_names(view)
 
 
+def steady_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
 class Store:
     """One connection pool and what is known of the names. It survives any absence of Redis."""
 
-    def __init__(self, redis_url: str, digest: bytes) -> None:
+    def __init__(self, redis_url: str, digest: bytes, ticks: Callable[[], int] = steady_ms) -> None:
+        self.keyring = Keyring(self.command, ticks)
         self._digest = digest
         self._known: _Known | None = None
         self._run_id: bytes | None = None
         self._redis = _client(redis_url, self._meet)
-        self._look_ups: Flights[bytes | None] = Flights()
         self._looks: Flights[Reading] = Flights()
 
     async def read(self, tenant: str, plans: Sequence[Plan]) -> Reading:
@@ -167,18 +171,10 @@ class Store:
         async with _translated():
             await self._ask("PING")
 
-    async def hash_value(self, key: str, name: str) -> bytes | None:
-        """Equal look-ups at the same time are one: thirty polling pages have one key."""
-        return await self._look_ups.once((key, name), partial(self._hash_value, key, name))
-
-    async def _hash_value(self, key: str, name: str) -> bytes | None:
+    async def command(self, *words: str | int | bytes) -> Any:  # noqa: ANN401  as RESP has it
+        """One command, as it is."""
         async with _translated():
-            value = await self._ask("HGET", key, name)
-        return value if isinstance(value, bytes) else None
-
-    async def set_hash_value(self, key: str, name: str, value: bytes) -> None:
-        async with _translated():
-            await self._ask("HSET", key, name, value)
+            return await self._ask(*words)
 
     async def close(self) -> None:
         async with _translated():

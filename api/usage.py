@@ -35,12 +35,12 @@ from api.asking import (
     parse_limit,
     parse_zone,
 )
+from api.callers import TENANT_HEADER, reader, tenant_of
 from api.derived import OFFERED, Offered
 from api.errors import InvalidBody, NotAcceptable
 from api.flights import Flights, Kept, moment_of
 from api.formats import MEDIA_TYPES, accepted, to_csv, to_json, to_ndjson
 from api.freshness import headers_of, iso_ms, refusals
-from api.keys import authenticate
 from api.query import Plan, Question, Term, assemble, plan, views_that_hold
 from api.store import Reading, Store
 from schemas.grid import TIERS
@@ -62,8 +62,11 @@ VALUES_DEFAULT: Final = 100
 VALUES_MAX: Final = 1000
 """Values of a dimension in one answer: what a list to choose from can show."""
 VALUES_RANGE_MS: Final = 30 * DAY_MS
-VALUES_PARAMETERS: Final = ("search", "from", "to", "tz", "limit")
-CACHING: Final = {"cache-control": "private, no-cache", "vary": "accept, authorization"}
+VALUES_PARAMETERS: Final = ("search", "from", "to", "tz", "limit", "tenant")
+CACHING: Final = {
+    "cache-control": "private, no-cache",
+    "vary": f"accept, authorization, x-api-key, {TENANT_HEADER}",
+}
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ async def ask(
 ) -> Response:
     """`GET /v1/usage`, or POST with the same parameters as a JSON object."""
     now_ms = clock()
-    key = await authenticate(store, request.headers, now_ms)
+    key = await reader(store, request.headers, now_ms)
     accept = request.headers.get("accept", "")
     if request.method == "POST":
         content, is_json = await _body_of(request), True
@@ -103,7 +106,8 @@ async def ask(
     is_short = len(content) + len(accept) <= UNDERSTOOD_BYTES_MAX
     understand = _understood if is_short else _understood.__wrapped__
     understood = understand(content, accept, moment_of(now_ms), is_json=is_json)
-    question = key.tenant, understood.text
+    tenant = tenant_of(key, request.headers, understood.asked.tenant)
+    question = tenant, understood.text
     make = partial(_make, store, question, understood, kept)
     made = await flights.once(question, make)
     assert understood.asked.format is not None
@@ -113,7 +117,7 @@ async def ask(
 async def values(request: Request, store: Store, clock: Clock) -> Response:
     """`GET /v1/dimensions/{name}`: what was seen in a range, most used first."""
     now_ms = clock()
-    key = await authenticate(store, request.headers, now_ms)
+    key = await reader(store, request.headers, now_ms)
     name = request.path_params["name"]
     dimensions = kept_dimensions()
     if name not in dimensions:
@@ -129,7 +133,8 @@ async def values(request: Request, store: Store, clock: Clock) -> Response:
     limit = parse_limit(sent, VALUES_MAX) or VALUES_DEFAULT
     wanted = parse_filters(sent, splits=True)
     asked = plan(Question((Term(EVENTS),), from_ms, to_ms, now_ms, wanted, (name,)))
-    reading = await store.read(key.tenant, (asked,))
+    tenant = tenant_of(key, request.headers, one(sent, "tenant"))
+    reading = await store.read(tenant, (asked,))
     search = (one(sent, "search") or "").casefold()
     found = [
         {"value": row.group[0], "events": row.values[0]}
@@ -146,7 +151,7 @@ async def values(request: Request, store: Store, clock: Clock) -> Response:
         "found": len(found),
         "complete_through": _complete_through(reading.meta),
     }
-    tag = _tag(key.tenant, repr((name, search, limit)), reading)
+    tag = _tag(tenant, repr((name, search, limit)), reading)
     return _sent(
         request, Made(tag, headers_of(reading.meta, asked), to_json(body)), "application/json"
     )
@@ -154,13 +159,13 @@ async def values(request: Request, store: Store, clock: Clock) -> Response:
 
 async def measures(request: Request, store: Store, clock: Clock) -> Response:
     """`GET /v1/measures`: what can be measured."""
-    await authenticate(store, request.headers, clock())
+    await reader(store, request.headers, clock())
     return _listing({"measures": [_about(offered) for offered in OFFERED.values()]})
 
 
 async def views(request: Request, store: Store, clock: Clock) -> Response:
     """`GET /v1/views`: which dimensions are kept together, and how long."""
-    await authenticate(store, request.headers, clock())
+    await reader(store, request.headers, clock())
     return _listing(
         {
             "views": [
@@ -349,7 +354,7 @@ def _canonical(asked: Asked) -> str:
     """The same text for the same question in every process."""
     filters = [(f.dimension, sorted(f.values), f.prefixes, f.is_negated) for f in asked.filters]
     names = [measure.name for measure in asked.measures]
-    return repr((replace(asked, filters=(), measures=()), filters, names))
+    return repr((replace(asked, filters=(), measures=(), tenant=None), filters, names))
 
 
 def _sent(request: Request, made: Made, media_type: str) -> Response:

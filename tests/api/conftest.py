@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from api.keys import create_key
+from api.audit import operator
+from api.callers import digest_of
+from api.keys import create_key, opened, read_records, revoke_key
 from api.main import build
 from tests.api.counters import NOW_MS
 
@@ -54,3 +56,10 @@ async def key(redis_url: str) -> str:
 async def client(redis_url: str, clock: Clock, key: str) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(redis_url, clock, key) as client:
         yield client
+
+
+async def revoke(redis_url: str, secret: str) -> None:
+    """End the key that has this secret."""
+    async with opened(redis_url) as store:
+        record = (await read_records(store))[digest_of(secret)]
+        await revoke_key(store, record.id, operator(), NOW_MS)

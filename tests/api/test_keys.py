@@ -1,27 +1,76 @@
-"""API keys: shown once, kept as a digest, good for one tenant and one role."""
+"""API keys: shown once, kept as a digest, changed in one step with the line that says so."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import re
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import redis
+from pydantic import ValidationError
+from starlette.datastructures import Headers
 
-from api.errors import RoleTooLow
-from api.keys import (
-    KEYS_KEY,
-    ROLES,
-    Key,
-    check_role,
-    create_key,
-    digest_of,
-    key_is_known,
-    revoke_key,
+from api import keys
+from api.audit import AUDIT_KEY, AUDIT_MAX, Actor, operator, read_audit
+from api.callers import KEY_CHARS_MAX, check_role, check_writer, digest_of, tenant_of
+from api.errors import (
+    InvalidKey,
+    NoSuchKey,
+    NoSuchTenant,
+    RoleTooLow,
+    TenantNotNamed,
+    TooManyKeys,
 )
-from schemas.errors import InvalidConfig, StoreCorrupt
+from api.keyring import KEYS_KEY, USES_KEY
+from api.keys import (
+    ENDED_KEPT_MS,
+    GRACE_MS_MAX,
+    IMPORT_MAX,
+    Made,
+    Wanted,
+    create_key,
+    create_keys,
+    key_is_known,
+    list_keys,
+    opened,
+    read_records,
+    restore_keys,
+    revoke_key,
+    rotate_key,
+)
+from api.store import Store
+from schemas.errors import StoreCorrupt
+from schemas.keys import ROLES, TENANTS_MAX, WRITERS, Key, Role
 from schemas.limits import ID_CHARS_MAX, TENANT_CHARS_MAX
+from tests.api.conftest import revoke
+
+NOW_MS = 1_770_552_123_456
+ACME = Actor("key-0000000000", "acme's admin", "admin", ("acme", "acme-test"))
+WANTED = Wanted("ci", ("acme",), "viewer")
+DEFAULTS: dict[str, Any] = {"id": "key-0123456789", "name": "k", "tenants": ("t",), "created_ms": 0}
+
+
+@pytest.fixture
+async def store(redis_url: str) -> AsyncIterator[Store]:
+    async with opened(redis_url) as store:
+        yield store
+
+
+async def make(store: Store, actor: Actor | None = None, **changes: Any) -> Made:
+    (made,) = await create_keys(store, [replace(WANTED, **changes)], actor or operator(), NOW_MS)
+    return made
+
+
+async def state_of(store: Store, secret: str, now_ms: int = NOW_MS) -> str:
+    return (await read_records(store))[digest_of(secret)].state(now_ms)
+
+
+# -- made ------------------------------------------------------------------------------------------
 
 
 async def test_only_a_digest_is_kept(redis_url: str) -> None:
@@ -36,12 +85,16 @@ async def test_only_a_digest_is_kept(redis_url: str) -> None:
     assert digest == digest_of(key).encode()
     record = json.loads(kept[digest])
     assert record.pop("created_ms") > 1_700_000_000_000
+    assert re.fullmatch("key-[0-9a-f]{10}", record.pop("id"))
     assert record == {
+        "serial": 1,
         "name": "ci",
-        "tenant": "acme",
+        "tenants": ["acme"],
         "role": "member",
         "expires_ms": 5,
-        "revoked": False,
+        "revoked_ms": None,
+        "requests_per_s": None,
+        "burst": None,
     }
 
 
@@ -52,9 +105,8 @@ async def test_a_key_is_known_until_it_is_revoked(redis_url: str) -> None:
     assert await key_is_known(redis_url, key)
     assert not await key_is_known(redis_url, key + "x")
     assert not await key_is_known(redis_url, "")
-    assert await revoke_key(redis_url, key)
-    assert await revoke_key(redis_url, key)
-    assert not await revoke_key(redis_url, key + "x")
+    await revoke(redis_url, key)
+    await revoke(redis_url, key)
     assert not await key_is_known(redis_url, key)
     assert await key_is_known(redis_url, other)
 
@@ -62,20 +114,147 @@ async def test_a_key_is_known_until_it_is_revoked(redis_url: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"role": "root"}, "role of a key"),
-        ({"tenant": ""}, "tenant of a key"),
-        ({"tenant": "t" * (TENANT_CHARS_MAX + 1)}, "tenant of a key"),
-        ({"name": ""}, "name of a key"),
-        ({"name": "n" * (ID_CHARS_MAX + 1)}, "name of a key"),
-        ({"expires_ms": -1}, "expires_ms of a key"),
+        ({"role": "root"}, "^role of a key: Input should be 'write-only', 'viewer'"),
+        ({"tenants": ("",)}, "^tenants of a key: .* at least 1 char"),
+        ({"tenants": ()}, "^tenants of a key"),
+        ({"tenants": ("t" * (TENANT_CHARS_MAX + 1),)}, "^tenants of a key: .* at most 64"),
+        ({"tenants": tuple(f"t{n}" for n in range(TENANTS_MAX + 1))}, "^tenants of a key"),
+        ({"tenants": "some"}, "^tenants of a key"),
+        ({"tenants": "all", "role": "admin"}, "^tenants of a key: only a super-admin sees all"),
+        ({"name": ""}, "^name of a key"),
+        ({"name": "n" * (ID_CHARS_MAX + 1)}, "^name of a key"),
+        ({"expires_ms": -1}, "^expires_ms of a key"),
+        ({"requests_per_s": 0}, "^requests_per_s of a key: .* greater than 0"),
+        ({"requests_per_s": float("inf")}, "^requests_per_s of a key"),
+        ({"requests_per_s": 1e9}, "^requests_per_s of a key"),
+        ({"requests_per_s": 1, "burst": 0}, "^burst of a key"),
+        ({"burst": 5}, "a burst needs requests_per_s"),
+        ({"secret": "short"}, "^key of a key: a key has 16 to 512 characters .* this has 5$"),
+        ({"secret": "k" * (KEY_CHARS_MAX + 1)}, "^key of a key: .* this has 513$"),
+        ({"secret": "sk-with a space in it"}, "visible ASCII"),
+        ({"secret": "sk-0123456789\r\nabcdef"}, "visible ASCII"),
+        ({"secret": "sk-0123456789-ü-abcdef"}, "visible ASCII"),
     ],
 )
-async def test_a_key_that_cannot_be(redis_url: str, changes: dict[str, Any], says: str) -> None:
-    wanted: dict[str, Any] = {"name": "ci", "tenant": "acme", "role": "viewer"} | changes
-    with pytest.raises(InvalidConfig, match=says):
-        await create_key(redis_url, **wanted)
-    with redis.Redis.from_url(redis_url) as client:
-        assert not client.exists(KEYS_KEY)
+async def test_a_key_that_cannot_be(store: Store, changes: dict[str, Any], says: str) -> None:
+    fine = replace(WANTED, name="fine")
+    with pytest.raises(InvalidKey, match=says) as raised:
+        await create_keys(store, [fine, replace(WANTED, **changes)], operator(), NOW_MS)
+    assert changes.get("secret", "no secret") not in str(raised.value)
+    assert await read_records(store) == {}
+    assert await read_audit(store, operator()) == []
+
+
+async def test_keys_that_clients_hold_are_taken_in_all_or_none(store: Store) -> None:
+    held = ["lvk_0123456789abcdef", "sk-0123456789abcdef", "als_0123456789abcdef"]
+    wanted = [replace(WANTED, name=secret[:3], secret=secret) for secret in held]
+    made = await create_keys(store, wanted, operator(), NOW_MS)
+    assert [one.secret for one in made] == held
+    assert {digest_of(secret) for secret in held} == (await read_records(store)).keys()
+    before = await read_records(store)
+    other = "sk-another-one-here"
+    with pytest.raises(InvalidKey, match=r"here already \(entry 2\)"):
+        await create_keys(store, [replace(WANTED, secret=other), wanted[0]], operator(), NOW_MS)
+    twice = replace(WANTED, secret=other)
+    with pytest.raises(InvalidKey, match=r"here already \(entry 2\)"):
+        await create_keys(store, [twice, twice], operator(), NOW_MS)
+    with pytest.raises(InvalidKey, match="IMPORT_MAX"):
+        await create_keys(store, [WANTED] * (IMPORT_MAX + 1), operator(), NOW_MS)
+    assert await read_records(store) == before
+    assert [line["action"] for line in await read_audit(store, operator())] == ["import"] * 3
+
+
+async def test_no_more_keys_than_can_be_listed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "KEYS_MAX", 3)
+    first = await make(store)
+    await make(store)
+    with pytest.raises(TooManyKeys, match="3 keys"):
+        await create_keys(store, [WANTED, WANTED], operator(), NOW_MS)
+    assert len(await read_records(store)) == 2
+    await make(store)
+    with pytest.raises(TooManyKeys):
+        await rotate_key(store, first.record.id, 0, operator(), NOW_MS)
+    await revoke_key(store, first.record.id, operator(), NOW_MS)
+    later_ms = NOW_MS + ENDED_KEPT_MS
+    with pytest.raises(TooManyKeys):
+        await create_keys(store, [WANTED], operator(), later_ms)
+    await create_keys(store, [WANTED], operator(), later_ms + 1)
+    assert digest_of(first.secret) not in await read_records(store)
+
+
+# -- changed ---------------------------------------------------------------------------------------
+
+
+async def test_a_rotated_key_goes_on_for_its_grace(store: Store) -> None:
+    old = await make(store, expires_ms=NOW_MS + 9_000, requests_per_s=2.5, burst=7)
+    new = await rotate_key(store, old.record.id, 5_000, operator(), NOW_MS + 1)
+    assert new.secret != old.secret
+    changed = {"serial": 2, "created_ms": NOW_MS + 1}
+    assert new.record == old.record.model_copy(update=changed)
+    assert await state_of(store, old.secret, NOW_MS + 5_000) == "active"
+    assert await state_of(store, old.secret, NOW_MS + 5_001) == "expired"
+    assert await state_of(store, new.secret, NOW_MS + 5_001) == "active"
+    # At once, and the one before it does not get longer by that.
+    newest = await rotate_key(store, old.record.id, 0, operator(), NOW_MS + 2)
+    assert await state_of(store, new.secret, NOW_MS + 2) == "expired"
+    assert await state_of(store, old.secret, NOW_MS + 2) == "expired"
+    await rotate_key(store, old.record.id, 60_000, operator(), NOW_MS + 3)
+    assert await state_of(store, new.secret, NOW_MS + 3) == "expired"
+    assert await state_of(store, newest.secret, NOW_MS + 8_999) == "active"
+    assert await state_of(store, newest.secret, NOW_MS + 9_000) == "expired"
+    with pytest.raises(InvalidKey, match="expired: make another"):
+        await rotate_key(store, old.record.id, 0, operator(), NOW_MS + 9_000)
+
+
+@pytest.mark.parametrize("grace_ms", [-1, GRACE_MS_MAX + 1])
+async def test_a_grace_has_limits(store: Store, grace_ms: int) -> None:
+    made = await make(store)
+    with pytest.raises(InvalidKey, match=r"0 to 30 days \(GRACE_MS_MAX\)"):
+        await rotate_key(store, made.record.id, grace_ms, operator(), NOW_MS)
+
+
+async def test_revoking_ends_all_secrets_of_a_key(store: Store) -> None:
+    old, other = await make(store), await make(store)
+    new = await rotate_key(store, old.record.id, 60_000, operator(), NOW_MS)
+    revoked = await revoke_key(store, old.record.id, operator(), NOW_MS + 5)
+    assert (revoked.serial, revoked.revoked_ms) == (2, NOW_MS + 5)
+    again = await revoke_key(store, old.record.id, operator(), NOW_MS + 9)
+    assert again.revoked_ms == NOW_MS + 5
+    assert await state_of(store, old.secret) == "revoked"
+    assert await state_of(store, new.secret) == "revoked"
+    assert await state_of(store, other.secret) == "active"
+    with pytest.raises(InvalidKey, match="revoked: make another"):
+        await rotate_key(store, old.record.id, 0, operator(), NOW_MS + 9)
+    lines = await read_audit(store, operator())
+    assert [line["action"] for line in lines] == ["revoke", "rotate", "create", "create"]
+
+
+async def test_changes_at_the_same_time_are_one_after_the_other(store: Store) -> None:
+    made = [await make(store) for _ in range(5)]
+    ids = [one.record.id for one in made]
+    await asyncio.gather(
+        *(rotate_key(store, ids[0], 60_000, operator(), NOW_MS) for _ in range(3)),
+        *(revoke_key(store, key_id, operator(), NOW_MS) for key_id in ids[1:]),
+    )
+    records = (await read_records(store)).values()
+    assert sorted(one.serial for one in records if one.id == ids[0]) == [1, 2, 3, 4]
+    assert {one.id for one in records if one.revoked_ms} == {*ids[1:]}
+    assert len(await read_audit(store, operator())) == 12
+
+
+async def test_what_is_missing_is_put_back_and_nothing_else(store: Store) -> None:
+    made = [await make(store, name=name) for name in "abc"]
+    saved = await read_records(store)
+    await revoke_key(store, made[0].record.id, operator(), NOW_MS)
+    await store.command("HDEL", KEYS_KEY, digest_of(made[1].secret))
+    assert await restore_keys(store, saved, operator(), NOW_MS) == 1
+    assert await state_of(store, made[0].secret) == "revoked"
+    assert await state_of(store, made[1].secret) == "active"
+    assert await restore_keys(store, saved, operator(), NOW_MS) == 0
+    (line, *_) = await read_audit(store, operator())
+    assert (line["action"], line["key_name"]) == ("restore", "b")
 
 
 async def test_a_damaged_record_is_no_key(redis_url: str) -> None:
@@ -86,12 +265,177 @@ async def test_a_damaged_record_is_no_key(redis_url: str) -> None:
         await key_is_known(redis_url, key)
 
 
+# -- by whom ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "may"),
+    [
+        ({}, True),
+        ({"tenants": ("acme", "acme-test"), "role": "admin"}, True),
+        ({"role": "write-only"}, True),
+        ({"role": "super-admin"}, False),
+        ({"tenants": ("acme", "other")}, False),
+        ({"tenants": "all", "role": "super-admin"}, False),
+    ],
+)
+async def test_an_admin_manages_its_tenants_up_to_its_role(
+    store: Store,
+    changes: dict[str, Any],
+    may: bool,  # noqa: FBT001
+) -> None:
+    made = await make(store, **changes)
+    if may:
+        theirs = await make(store, ACME, **changes)
+        assert {one.record.id for one in await list_keys(store, ACME)} == {
+            made.record.id,
+            theirs.record.id,
+        }
+        await rotate_key(store, made.record.id, 0, ACME, NOW_MS)
+        await revoke_key(store, made.record.id, ACME, NOW_MS)
+        return
+    before = await read_records(store)
+    with pytest.raises(InvalidKey, match="your own"):
+        await make(store, ACME, **changes)
+    for key_id in (made.record.id, "key-ffffffffff", ""):
+        with pytest.raises(NoSuchKey) as rotating:
+            await rotate_key(store, key_id, 0, ACME, NOW_MS)
+        with pytest.raises(NoSuchKey) as revoking:
+            await revoke_key(store, key_id, ACME, NOW_MS)
+        assert str(rotating.value) == str(revoking.value)
+        assert key_id not in str(rotating.value) or not key_id
+    assert await list_keys(store, ACME) == []
+    assert await read_records(store) == before
+
+
+async def test_an_audit_line_says_who_did_what(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "odometer.audit")
+    made = await make(store, ACME, name="ci\nadmin")
+    await make(store, tenants=("other",))
+    rotated = await rotate_key(store, made.record.id, 7, ACME, NOW_MS + 1)
+    line, first = await read_audit(store, ACME)
+    assert first["action"] == "create"
+    assert line == {
+        "at_ms": NOW_MS + 1,
+        "action": "rotate",
+        "key_id": made.record.id,
+        "key_name": "ci\nadmin",
+        "key_role": "viewer",
+        "key_tenants": ["acme"],
+        "serial": 2,
+        "by_id": ACME.id,
+        "by_name": ACME.name,
+        "grace_ms": 7,
+    }
+    assert [json.loads(record.message)["action"] for record in caplog.records] == [
+        "create",
+        "create",
+        "rotate",
+    ]
+    assert not any("\n" in record.message for record in caplog.records)
+    for secret in (made.secret, rotated.secret):
+        assert secret not in caplog.text
+    assert len(await read_audit(store, operator())) == 3
+    assert len(await read_audit(store, operator(), 2)) == 2
+    # A flood of changes ends the oldest lines.
+    flood = (word for _ in range(AUDIT_MAX) for word in [json.dumps(line)])
+    await store.command(
+        "EVAL",
+        "for n = 1, #ARGV do redis.call('XADD', KEYS[1], '*', 'line', ARGV[n]) end",
+        1,
+        AUDIT_KEY,
+        *flood,
+    )
+    await make(store)
+    assert await store.command("XLEN", AUDIT_KEY) == AUDIT_MAX
+
+
+async def test_a_list_says_when_each_was_used(store: Store) -> None:
+    used, unused = await make(store, name="a"), await make(store, name="b")
+    assert await store.keyring.find(digest_of(used.secret))
+    first, second = await list_keys(store, operator())
+    assert (first.record, second.record) == (used.record, unused.record)
+    assert second.last_used_ms is None
+    assert first.last_used_ms is not None
+    assert first.last_used_ms % 60_000 == 0
+    await revoke_key(store, used.record.id, operator(), NOW_MS)
+    await store.command("HDEL", USES_KEY, digest_of(used.secret))
+    assert await store.keyring.find(digest_of("x")) is None
+    assert (await list_keys(store, operator()))[0].last_used_ms is None
+
+
+# -- what a key may --------------------------------------------------------------------------------
+
+
 def test_a_role_may_do_what_lesser_ones_may() -> None:
     for place, role in enumerate(ROLES):
-        key = Key(name="k", tenant="t", role=role, created_ms=0)
+        key = Key(role=role, **DEFAULTS)
         for required_place, required in enumerate(ROLES):
             if required_place <= place:
                 check_role(key, required)
             else:
                 with pytest.raises(RoleTooLow):
                     check_role(key, required)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_who_may_write(role: Role) -> None:
+    key = Key(role=role, **DEFAULTS)
+    if role in WRITERS:
+        check_writer(key)
+    else:
+        with pytest.raises(RoleTooLow):
+            check_writer(key)
+
+
+@pytest.mark.parametrize(
+    ("tenants", "named", "header", "found"),
+    [
+        (("a",), None, None, "a"),
+        (("a",), "a", None, "a"),
+        (("a",), None, "a", "a"),
+        (("a",), "a", "a", "a"),
+        (("a",), "b", None, NoSuchTenant),
+        (("a",), None, "b", NoSuchTenant),
+        (("a",), "", None, NoSuchTenant),
+        (("a",), None, "", NoSuchTenant),
+        (("a",), "a", "b", TenantNotNamed),
+        (("a", "b"), None, None, TenantNotNamed),
+        (("a", "b"), "b", None, "b"),
+        (("a", "b"), None, "b", "b"),
+        (("a", "b"), "A", None, NoSuchTenant),
+        (("a", "bü"), None, "bü", "bü"),
+        ("all", None, None, TenantNotNamed),
+        ("all", "whoever", None, "whoever"),
+        ("all", "", None, NoSuchTenant),
+        ("all", "t" * (TENANT_CHARS_MAX + 1), None, NoSuchTenant),
+        (("all",), "whoever", None, NoSuchTenant),
+    ],
+)
+def test_which_tenant(
+    tenants: tuple[str, ...] | str,
+    named: str | None,
+    header: str | None,
+    found: str | type[Exception],
+) -> None:
+    key = Key.model_validate(DEFAULTS | {"tenants": tenants, "role": "super-admin"})
+    raw = [] if header is None else [(b"x-odometer-tenant", header.encode())]
+    if isinstance(found, str):
+        assert tenant_of(key, Headers(raw=raw), named) == found
+    else:
+        with pytest.raises(found):
+            tenant_of(key, Headers(raw=raw), named)
+
+
+def test_a_header_that_is_no_text_is_no_tenant() -> None:
+    key = Key(role="viewer", **DEFAULTS)
+    with pytest.raises(NoSuchTenant):
+        tenant_of(key, Headers(raw=[(b"x-odometer-tenant", b"\xff")]))
+
+
+def test_records_are_strict() -> None:
+    for changes in ({"id": "k"}, {"role": "root"}, {"more": 1}, {"created_ms": "0"}):
+        with pytest.raises(ValidationError):
+            Key.model_validate(DEFAULTS | {"role": "viewer"} | changes)

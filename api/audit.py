@@ -1,0 +1,79 @@
+"""Who changed which key, and when: a line for each, in the log `odometer.audit` and a stream of Redis.
+
+A line has the key's id and name, and never the key.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from api.store import Store
+from schemas.keys import ALL, ROLES, Key, Role
+from schemas.layout import LANE
+
+AUDIT_KEY: Final = LANE + "api-key-audit"
+AUDIT_MAX: Final = 10_000
+"""Lines of 300 B that Redis keeps; the log has them all."""
+AUDIT_SHOWN: Final = 100
+
+audit_log = logging.getLogger("odometer.audit")
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who changes keys: a key by its id and name, or an operator at the machine."""
+
+    id: str
+    name: str
+    role: Role = "super-admin"
+    tenants: tuple[str, ...] | str = ALL
+
+    def manages(self, key: Key) -> bool:
+        """Keys of its own tenants, with a role up to its own."""
+        if ROLES.index(key.role) > ROLES.index(self.role):
+            return False
+        return self.tenants == ALL or (key.tenants != ALL and set(key.tenants) <= {*self.tenants})
+
+
+def operator() -> Actor:
+    """Whoever runs a command: reaching Redis is what allows it."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        user = ""
+    return Actor("operator", user)
+
+
+def line_of(action: str, record: Key, actor: Actor, now_ms: int, **more: int) -> str:
+    line = {
+        "at_ms": now_ms,
+        "action": action,
+        "key_id": record.id,
+        "key_name": record.name,
+        "key_role": record.role,
+        "key_tenants": record.tenants,
+        "serial": record.serial,
+        "by_id": actor.id,
+        "by_name": actor.name,
+    }
+    return json.dumps(line | more, ensure_ascii=True)
+
+
+async def read_audit(store: Store, actor: Actor, limit: int = AUDIT_SHOWN) -> list[dict[str, Any]]:
+    """The latest lines about keys of the actor's tenants, newest first."""
+    most = limit if actor.tenants == ALL else AUDIT_MAX
+    entries = await store.command("XREVRANGE", AUDIT_KEY, "+", "-", "COUNT", most)
+    lines = (json.loads(fields[b"line"]) for _id, fields in entries)
+    return [line for line in lines if _may_read(line, actor)][:limit]
+
+
+def _may_read(line: Mapping[str, Any], actor: Actor) -> bool:
+    if actor.tenants == ALL:
+        return True
+    tenants = line["key_tenants"]
+    return tenants != ALL and {*tenants} <= {*actor.tenants}

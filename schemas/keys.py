@@ -1,0 +1,84 @@
+"""An API key as it is kept: whose usage it sees, what it may do, how long and how often. Pure.
+
+Never the key itself: a record stands under the SHA-256 of its secret. A key that is rotated has two
+records for a while, of one `id` and consecutive serials.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Annotated, Final, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from schemas.limits import ID_CHARS_MAX, TENANT_CHARS_MAX
+
+Role = Literal["write-only", "viewer", "member", "admin", "super-admin"]
+ROLES: Final[tuple[Role, ...]] = get_args(Role)
+"""Least first. From viewer on, each may do what those before it may read; write-only reads nothing."""
+WRITERS: Final[tuple[Role, ...]] = ("write-only", "member", "admin", "super-admin")
+"""Who may send events."""
+ALL: Final = "all"
+
+TENANTS_MAX: Final = 100
+"""Of one key: its record stays under 7 kB. A key for more is one for all."""
+REQUESTS_PER_S_MAX: Final = 100_000
+"""More than one process answers: no limit says the same."""
+ID_PATTERN: Final = r"key-[0-9a-f]{10}"
+"""40 random bits: among the 10,000 keys that are kept at most, the next has the id of another once
+in 10^8."""
+
+Tenant = Annotated[str, Field(min_length=1, max_length=TENANT_CHARS_MAX)]
+AtMs = Annotated[int, Field(ge=0)]
+
+
+class Key(BaseModel):
+    """What a key may do. Instants are ms since 1970."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    id: Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]
+    serial: Annotated[int, Field(ge=1)] = 1
+    name: Annotated[str, Field(min_length=1, max_length=ID_CHARS_MAX)]
+    tenants: (
+        Annotated[tuple[Tenant, ...], Field(min_length=1, max_length=TENANTS_MAX)] | Literal["all"]
+    )
+    role: Role
+    created_ms: AtMs
+    expires_ms: AtMs | None = None
+    revoked_ms: AtMs | None = None
+    requests_per_s: (
+        Annotated[float, Field(gt=0, le=REQUESTS_PER_S_MAX, allow_inf_nan=False)] | None
+    ) = None
+    burst: Annotated[int, Field(ge=1, le=REQUESTS_PER_S_MAX)] | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.tenants == ALL and self.role != "super-admin":
+            raise ValueError("only a super-admin sees all tenants")
+        if self.burst is not None and self.requests_per_s is None:
+            raise ValueError("a burst needs requests_per_s")
+        return self
+
+    @property
+    def limit_burst(self) -> int:
+        """Requests at once that a key with a limit may make: a second's worth where none is said."""
+        assert self.requests_per_s is not None
+        return self.burst or max(1, ceil(self.requests_per_s))
+
+    def sees(self, tenant: str) -> bool:
+        """Whether `tenant` is one of its own."""
+        if self.tenants == ALL:
+            return 0 < len(tenant) <= TENANT_CHARS_MAX
+        return tenant in self.tenants
+
+    def state(self, now_ms: int) -> Literal["active", "expired", "revoked"]:
+        if self.revoked_ms is not None:
+            return "revoked"
+        return "expired" if self.expires_ms is not None and now_ms >= self.expires_ms else "active"
+
+
+class KeptKey(Key):
+    """A line of a keys file: a record and the hex SHA-256 of its secret."""
+
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
