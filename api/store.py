@@ -176,6 +176,37 @@ class Store:
         async with _translated():
             return await self._ask(*words)
 
+    async def ask(self, *command: str | int | bytes) -> Any:  # noqa: ANN401  as RESP has it
+        """One command beside the counters, under the deadline of an answer."""
+        async with _translated():
+            return await self._ask(*command)
+
+    async def ask_all(self, commands: Sequence[Sequence[str | int | bytes]]) -> list[Any]:
+        """Several commands in one go; others may come between them."""
+        async with _translated():
+            pipeline = self._redis.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            return await pipeline.execute()
+
+    async def call(
+        self, function: str, library: str, keys: Sequence[str], arguments: Sequence[str | int]
+    ) -> Any:  # noqa: ANN401
+        """One function of a library, which is loaded where Redis does not know it yet."""
+        command = ("FCALL", function, len(keys), *keys, *arguments)
+        async with _translated():
+            try:
+                return await self._ask(*command)
+            except ResponseError as error:
+                if "unction not found" not in str(error):
+                    raise
+            try:
+                await self._ask("FUNCTION", "LOAD", library)
+            except ResponseError as error:
+                if "already exists" not in str(error):  # somebody else was first
+                    raise
+            return await self._ask(*command)
+
     async def close(self) -> None:
         async with _translated():
             await self._redis.aclose(close_connection_pool=True)

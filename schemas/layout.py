@@ -12,6 +12,8 @@ One Redis has one lane. Under `{od0}:`
     N:cS.K             bookings of calls, likewise: a hash digest -> booking
     N:tallies          hash: dead letters by reason, duplicates, unknown fields
     N:refusals         hash: partition (or "generation") -> why a worker will not go on, as JSON
+    N:r:TENANT         the latest calls of a tenant (schemas/recent.py)
+    d:...              the directory (schemas/directory.py), of all generations
 
 A row is a cell and its measures: `u16 cell | n x i64`, little endian, in order of first touch. A
 page holds `page_series` neighbouring series over one chunk: cell = (series mod page_series) *

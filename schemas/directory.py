@@ -1,0 +1,217 @@
+"""The directory: who users are, which groups they are in, what chats are called. Pure.
+
+It lies beside the generations, so a rebuild leaves it alone. Per tenant, under `{od0}:d:`:
+
+    u:TENANT           users: hash user key -> record (`Person`, packed as below)
+    a:TENANT           addresses: sorted set of "address NUL key", all of score 0
+    g:TENANT           groups: hash group id -> i64 mark | i64 created_ms | i64 updated_ms |
+                       JSON of name and description; nothing where it is deleted
+    m:N:TENANT:GROUP   members of a group: set of user keys; N is the tenant's length in characters
+    c:TENANT           chats: hash chat id -> i64 mark | title; nothing where it is deleted
+
+What is known is the latest word, whoever comes first: each word has a mark, and the larger mark
+wins, so events, resends, replays and rebuilds may come in any order and any number of times. A mark
+is the word's time in ms, and what an admin or a stream says is marked SAID_SO higher than any event:
+who was named or deleted on purpose stays so, though producers go on sending what they knew.
+
+A user's record: `<i64 first_ms | i64 last_ms | i64 email mark | i64 name mark | u16 n | email |
+u16 n | name>`. A mark of 0: nothing was ever said; an empty text: nothing is known (any more).
+`directory.lua` is the one place that writes all this; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from schemas.errors import StoreCorrupt
+from schemas.layout import LANE
+
+USERS_MAX: Final = 100_000
+"""Users of a tenant, deleted ones included: 200 B each with their address, 20 MB. Counters of
+further ones are kept like all others, only their names and addresses are not."""
+GROUPS_MAX: Final = 2000
+"""Groups of a tenant, deleted ones included. Listing them all is one read of 0.5 MB."""
+MEMBERS_MAX: Final = 10_000
+"""Members of one group: they are read whole to filter by it, 1 ms."""
+CHATS_MAX: Final = 100_000
+"""Titles of a tenant, deleted ones included: 100 B each, 10 MB."""
+KEY_BYTES_MAX: Final = 1024
+"""Of a user's, group's or chat's id in UTF-8: 256 characters of four bytes."""
+DESCRIPTION_CHARS_MAX: Final = 1024
+
+SAID_SO: Final = 1 << 50
+"""Added to the time of what was said on purpose. Times stay below 2^43 ms (the year 2248), and their
+sum below 2^53, where Lua counts exactly."""
+
+DIRECTORY: Final = LANE + "d:"
+
+
+def users_key(tenant: str) -> str:
+    return f"{DIRECTORY}u:{tenant}"
+
+
+def addresses_key(tenant: str) -> str:
+    return f"{DIRECTORY}a:{tenant}"
+
+
+def groups_key(tenant: str) -> str:
+    return f"{DIRECTORY}g:{tenant}"
+
+
+def members_key(tenant: str, group_id: str) -> str:
+    return f"{DIRECTORY}m:{len(tenant)}:{tenant}:{group_id}"
+
+
+def chats_key(tenant: str) -> str:
+    return f"{DIRECTORY}c:{tenant}"
+
+
+# -- users -----------------------------------------------------------------------------------------
+
+
+class Word(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What is said of one user. A mark of 0: nothing is said of that; an empty text with a mark: it
+    is known no more."""
+
+    key: str
+    first_ms: int
+    last_ms: int
+    email_mark: int = 0
+    email: str = ""
+    name_mark: int = 0
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Person:
+    """What is known of one user; None: nothing is. `first_ms`, `last_ms`: the earliest and latest
+    time of a word about it."""
+
+    key: str
+    email: str | None
+    name: str | None
+    first_ms: int
+    last_ms: int
+
+
+_RECORD: Final = struct.Struct("<qqqqH")
+_LENGTH: Final = struct.Struct("<H")
+
+
+def pack_word(word: Word) -> bytes:
+    """A user's record where nothing else is known."""
+    email, name = word.email.encode(), word.name.encode()
+    head = _RECORD.pack(word.first_ms, word.last_ms, word.email_mark, word.name_mark, len(email))
+    return head + email + _LENGTH.pack(len(name)) + name
+
+
+def unpack_word(key: str, record: bytes) -> Word:
+    """What `pack_word` made of it; StoreCorrupt where it is cut."""
+    try:
+        first_ms, last_ms, email_mark, name_mark, count = _RECORD.unpack_from(record)
+        at = _RECORD.size + count
+        email = record[_RECORD.size : at].decode()
+        (count,) = _LENGTH.unpack_from(record, at)
+        name = record[at + _LENGTH.size :].decode()
+        if len(record) != at + _LENGTH.size + count:
+            raise StoreCorrupt(f"the record of the user {key!r} is not whole")
+    except (struct.error, UnicodeDecodeError) as error:
+        raise StoreCorrupt(f"the record of the user {key!r} is not whole") from error
+    return Word(key, first_ms, last_ms, email_mark, email, name_mark, name)
+
+
+def person_of(word: Word) -> Person:
+    return Person(word.key, word.email or None, word.name or None, word.first_ms, word.last_ms)
+
+
+def merged(one: Word, other: Word) -> Word:
+    """Both words about a user as one: the order does not matter, and twice is once."""
+    email_mark, email = max((one.email_mark, one.email), (other.email_mark, other.email))
+    name_mark, name = max((one.name_mark, one.name), (other.name_mark, other.name))
+    return Word(
+        one.key,
+        min(one.first_ms, other.first_ms),
+        max(one.last_ms, other.last_ms),
+        email_mark,
+        email,
+        name_mark,
+        name,
+    )
+
+
+# -- groups and chats ------------------------------------------------------------------------------
+
+_GROUP_HEAD: Final = struct.Struct("<qqq")
+_MARK: Final = struct.Struct("<q")
+_GROUP_TEXT: Final = msgspec.json.Decoder(tuple[str, str])
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group without its members."""
+
+    id: str
+    name: str
+    description: str
+    created_ms: int
+    updated_ms: int
+
+
+class GroupSaid(msgspec.Struct, frozen=True):
+    """What `group` of directory.lua is told. `members`: all of them, None where they stay."""
+
+    id: str
+    mark: int
+    at_ms: int
+    is_last: bool = False
+    is_new: bool = False
+    is_deleted: bool = False
+    text: str | None = None
+    members: Sequence[str] | None = None
+    add: Sequence[str] = ()
+    remove: Sequence[str] = ()
+    groups_max: int = GROUPS_MAX
+    members_max: int = MEMBERS_MAX
+
+
+def group_text(name: str, description: str) -> str:
+    return msgspec.json.encode((name, description)).decode()
+
+
+def unpack_group(group_id: str, record: bytes) -> Group | None:
+    """A group as it is stored; None where it is deleted, StoreCorrupt where it is cut."""
+    try:
+        _, created_ms, updated_ms = _GROUP_HEAD.unpack_from(record)
+        if len(record) == _GROUP_HEAD.size:
+            return None
+        name, description = _GROUP_TEXT.decode(record[_GROUP_HEAD.size :])
+    except (struct.error, msgspec.MsgspecError) as error:
+        raise StoreCorrupt(f"the record of the group {group_id!r} is not whole") from error
+    return Group(group_id, name, description, created_ms, updated_ms)
+
+
+def unpack_title(record: bytes) -> str:
+    """A chat's title; "" where it is deleted."""
+    return record[_MARK.size :].decode(errors="replace")
+
+
+# -- the functions that write ----------------------------------------------------------------------
+
+LUA: Final = (Path(__file__).parent / "directory.lua").read_text()
+VERSION: Final = hashlib.sha256(LUA.encode()).hexdigest()[:12]
+LIBRARY: Final = f"#!lua name=odometer_directory_{VERSION}\n{LUA}" + "".join(
+    f"redis.register_function('odometer_{name}_{VERSION}', {name})\n"
+    for name in ("users", "group", "chat")
+)
+"""Loaded by whoever finds a function missing; never replaced in place, as the commit's."""
+
+
+def function_name(name: str) -> str:
+    return f"odometer_{name}_{VERSION}"
