@@ -17,10 +17,10 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route, request_response
+from starlette.routing import Mount, Route, Router, request_response
 from uvicorn.config import LOGGING_CONFIG
 
-from api import agentlens, health, openapi, usage
+from api import agentlens, health, key_admin, openapi, usage
 from api.dialects import failed
 from api.flights import Flights, Kept
 from api.store import Store
@@ -49,6 +49,9 @@ def build(
     """The application over the counters of `topic` in one Redis; `clock` gives ms since 1970."""
     store = Store(redis_url, generation_digest(topic))
     analytics = partial(agentlens.llm, store=store, clock=clock, flights=Flights(), kept=Kept())
+    native = Router(
+        [*usage.routes(store, clock), *key_admin.routes(store, clock)], redirect_slashes=False
+    )
     unknown_path = partial(agentlens.unknown_path, store=store, clock=clock)
     return Starlette(
         routes=[
@@ -57,7 +60,7 @@ def build(
             Route("/api/health", partial(health.agentlens_health, store=store, clock=clock)),
             Route("/openapi.json", openapi.openapi),
             Route("/docs", openapi.docs),
-            Mount("/v1", usage.routes(store, clock)),
+            Mount("/v1", native),
             Route("/api/analytics/llm", analytics),
             # Whatever else, any method of the paths above included.
             Mount("", request_response(unknown_path)),

@@ -14,12 +14,15 @@ from api.errors import (
     CountersMissing,
     ExpiredKey,
     InvalidBody,
+    InvalidKey,
     NoCredentials,
+    NoSuchKey,
     NoSuchTenant,
     NotAcceptable,
     RateLimited,
     RoleTooLow,
     TenantNotNamed,
+    TooManyKeys,
     UnanswerableQuestion,
     Unauthenticated,
 )
@@ -37,6 +40,7 @@ TITLES: Final = {
     "unauthenticated": "Who asks is not known",
     "forbidden": "The key may not do this",
     "rate-limited": "The key asks more often than it may",
+    "too-many-keys": "No more keys are kept",
     "not-found": "There is nothing here",
     "method-not-allowed": "Not with this method",
     "not-acceptable": "None of our formats is accepted",
@@ -47,8 +51,16 @@ TITLES: Final = {
 }
 """Every type of problem, by the last part of its URI; /docs explains them."""
 
+PLAIN: Final[Mapping[type[Exception], tuple[int, str]]] = {
+    RoleTooLow: (403, "forbidden"),
+    NoSuchTenant: (403, "forbidden"),
+    NoSuchKey: (404, "not-found"),
+    TooManyKeys: (409, "too-many-keys"),
+}
+"""Errors whose sentence is all there is to say -> status and type of the problem."""
 
-def failed(request: Request, error: Exception) -> Response:  # noqa: C901, PLR0911  a table
+
+def failed(request: Request, error: Exception) -> Response:  # noqa: C901, PLR0911, PLR0912  a table
     """Any error, as a problem."""
     match error:
         case BadParameter():
@@ -69,10 +81,12 @@ def failed(request: Request, error: Exception) -> Response:  # noqa: C901, PLR09
             return problem(406, "not-acceptable", str(error), allowed=forms)
         case Unauthenticated():
             return _unauthenticated(error)
-        case RoleTooLow() | NoSuchTenant():
-            return problem(403, "forbidden", f"{error}.")
         case TenantNotNamed():
             return problem(400, "invalid-parameter", f"{error}.", parameter="tenant")
+        case InvalidKey():
+            return problem(400, "invalid-parameter", f"{error}.", parameter=error.field)
+        case RoleTooLow() | NoSuchTenant() | NoSuchKey() | TooManyKeys():
+            return problem(*PLAIN[type(error)], f"{error}.")
         case RateLimited():
             wait = {"retry-after": str(error.retry_after_s)}
             return problem(429, "rate-limited", f"{error}.", wait)

@@ -16,7 +16,7 @@ import msgspec
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route, Router
+from starlette.routing import Route
 from xxhash import xxh3_128
 
 from api import problems
@@ -35,6 +35,7 @@ from api.asking import (
     parse_limit,
     parse_zone,
 )
+from api.bodies import json_body
 from api.callers import TENANT_HEADER, reader, tenant_of
 from api.derived import OFFERED, Offered
 from api.errors import InvalidBody, NotAcceptable
@@ -78,18 +79,15 @@ class Made:
     body: bytes
 
 
-def routes(store: Store, clock: Clock) -> Router:
-    """Everything under /v1; the paths are below it."""
+def routes(store: Store, clock: Clock) -> list[Route]:
+    """Below /v1."""
     usage = partial(ask, store=store, clock=clock, flights=Flights(), kept=Kept())
-    return Router(
-        [
-            Route("/usage", usage, methods=["GET", "POST"]),
-            Route("/dimensions/{name}", partial(values, store=store, clock=clock)),
-            Route("/measures", partial(measures, store=store, clock=clock)),
-            Route("/views", partial(views, store=store, clock=clock)),
-        ],
-        redirect_slashes=False,
-    )
+    return [
+        Route("/usage", usage, methods=["GET", "POST"]),
+        Route("/dimensions/{name}", partial(values, store=store, clock=clock)),
+        Route("/measures", partial(measures, store=store, clock=clock)),
+        Route("/views", partial(views, store=store, clock=clock)),
+    ]
 
 
 async def ask(
@@ -100,7 +98,7 @@ async def ask(
     key = await reader(store, request.headers, now_ms)
     accept = request.headers.get("accept", "")
     if request.method == "POST":
-        content, is_json = await _body_of(request), True
+        content, is_json = await json_body(request, BODY_BYTES_MAX), True
     else:
         content, is_json = request.scope["query_string"], False
     is_short = len(content) + len(accept) <= UNDERSTOOD_BYTES_MAX
@@ -218,26 +216,6 @@ def _of_query(params: QueryParams) -> Sent:
     for name, text in params.multi_items():
         sent.setdefault(name, []).append(text)
     return sent
-
-
-async def _body_of(request: Request) -> bytes:
-    """A parameter of the URL beside it is refused."""
-    if request.query_params:
-        name = next(iter(request.query_params))
-        raise BadParameter(name, "The parameters of a POST stand in its body, not in its URL.")
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != "application/json":
-        raise InvalidBody(415, "unsupported-media-type", "Send content-type: application/json.")
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > BODY_BYTES_MAX:
-            raise InvalidBody(
-                413,
-                "too-large",
-                f"The body is larger than {BODY_BYTES_MAX} bytes (BODY_BYTES_MAX).",
-            )
-    return bytes(body)
 
 
 def _of_json(body: bytes) -> Sent:

@@ -9,7 +9,15 @@ from __future__ import annotations
 from math import ceil
 from typing import Annotated, Final, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from schemas.limits import ID_CHARS_MAX, TENANT_CHARS_MAX
 
@@ -28,8 +36,27 @@ ID_PATTERN: Final = r"key-[0-9a-f]{10}"
 """40 random bits: among the 10,000 keys that are kept at most, the next has the id of another once
 in 10^8."""
 
+
+def _tenants(value: object, check: ValidatorFunctionWrapHandler) -> object:
+    """One sentence for whatever is wrong with them."""
+    try:
+        return check(value)
+    except ValidationError:
+        raise ValueError(
+            f"a list of 1 to {TENANTS_MAX} tenants of 1 to {TENANT_CHARS_MAX} characters, or the"
+            f" text {ALL}"
+        ) from None
+
+
 Tenant = Annotated[str, Field(min_length=1, max_length=TENANT_CHARS_MAX)]
-AtMs = Annotated[int, Field(ge=0)]
+Tenants = Annotated[
+    # Not strict: what a wrapping validator hands on is a list, also where it came as JSON.
+    Annotated[tuple[Tenant, ...], Field(min_length=1, max_length=TENANTS_MAX, strict=False)]
+    | Literal["all"],
+    WrapValidator(_tenants),
+]
+AtMs = Annotated[int, Field(ge=0, le=253_402_300_799_999)]
+"""Up to the end of the year 9999, the last that ISO 8601 writes in four digits."""
 
 
 class Key(BaseModel):
@@ -40,9 +67,7 @@ class Key(BaseModel):
     id: Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]
     serial: Annotated[int, Field(ge=1)] = 1
     name: Annotated[str, Field(min_length=1, max_length=ID_CHARS_MAX)]
-    tenants: (
-        Annotated[tuple[Tenant, ...], Field(min_length=1, max_length=TENANTS_MAX)] | Literal["all"]
-    )
+    tenants: Tenants
     role: Role
     created_ms: AtMs
     expires_ms: AtMs | None = None

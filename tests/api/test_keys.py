@@ -115,9 +115,9 @@ async def test_a_key_is_known_until_it_is_revoked(redis_url: str) -> None:
     ("changes", "says"),
     [
         ({"role": "root"}, "^role of a key: Input should be 'write-only', 'viewer'"),
-        ({"tenants": ("",)}, "^tenants of a key: .* at least 1 char"),
+        ({"tenants": ("",)}, "^tenants of a key: a list of 1 to 100"),
         ({"tenants": ()}, "^tenants of a key"),
-        ({"tenants": ("t" * (TENANT_CHARS_MAX + 1),)}, "^tenants of a key: .* at most 64"),
+        ({"tenants": ("t" * (TENANT_CHARS_MAX + 1),)}, "of 1 to 64 characters, or the text all$"),
         ({"tenants": tuple(f"t{n}" for n in range(TENANTS_MAX + 1))}, "^tenants of a key"),
         ({"tenants": "some"}, "^tenants of a key"),
         ({"tenants": "all", "role": "admin"}, "^tenants of a key: only a super-admin sees all"),

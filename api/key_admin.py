@@ -1,0 +1,182 @@
+"""`/v1/keys`: an admin makes, lists, rotates and revokes keys of its own tenants, up to its role.
+
+What an admin does not manage is not there for it. Answers that hold a secret are never cached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from api.asking import check_names
+from api.audit import AUDIT_SHOWN, Actor, read_audit
+from api.bodies import json_body
+from api.callers import authenticate, check_role, tenant_of
+from api.errors import InvalidKey
+from api.keys import (
+    IMPORT_MAX,
+    Made,
+    Wanted,
+    create_keys,
+    list_keys,
+    revoke_key,
+    rotate_key,
+)
+from api.moments import iso_to_ms
+from api.store import Store
+from schemas.key_bodies import (
+    AuditAnswer,
+    AuditLine,
+    KeyHeld,
+    KeyMade,
+    KeysAnswer,
+    KeysHeld,
+    KeyWanted,
+    Rotation,
+    shown,
+)
+from schemas.keys import Key
+from schemas.limits import SECOND_MS
+from schemas.units import iso
+
+Clock = Callable[[], int]
+Body = TypeVar("Body", bound=BaseModel)
+
+BODY_BYTES_MAX: Final = 16 * 1024
+"""A key with 100 tenants of 64 characters: 7 kB."""
+IMPORT_BYTES_MAX: Final = 1024 * 1024
+"""1000 keys (`IMPORT_MAX`) of 1 kB."""
+PRIVATE: Final = {"cache-control": "no-store"}
+
+
+def routes(store: Store, clock: Clock) -> list[Route]:
+    """Below /v1."""
+
+    def to(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+        return partial(endpoint, store=store, clock=clock)
+
+    return [
+        Route("/keys", to(_keys), methods=["GET", "POST"]),
+        Route("/keys/import", to(take_in), methods=["POST"]),
+        Route("/keys/audit", to(audit), methods=["GET"]),
+        Route("/keys/{id}", to(revoke), methods=["DELETE"]),
+        Route("/keys/{id}/rotate", to(rotate), methods=["POST"]),
+    ]
+
+
+async def _keys(request: Request, store: Store, clock: Clock) -> Response:
+    """`GET /v1/keys`: those that the caller manages; `POST`: one more."""
+    now_ms = clock()
+    key, actor = await _admin(request, store, now_ms)
+    if request.method == "POST":
+        body = _understood(KeyWanted, await json_body(request, BODY_BYTES_MAX))
+        (made,) = await create_keys(store, [_wanted(body, request, key, now_ms)], actor, now_ms)
+        return _made(made, now_ms, 201)
+    _check_no_parameters(request)
+    found = await list_keys(store, actor)
+    return _sent(KeysAnswer(keys=[shown(each.record, each.last_used_ms, now_ms) for each in found]))
+
+
+async def take_in(request: Request, store: Store, clock: Clock) -> Response:
+    """`POST /v1/keys/import`: keys that clients hold already."""
+    now_ms = clock()
+    key, actor = await _admin(request, store, now_ms)
+    body = _understood(KeysHeld, await json_body(request, IMPORT_BYTES_MAX))
+    if len(body.keys) > IMPORT_MAX:
+        raise InvalidKey("keys", f"{len(body.keys)} at once are more than {IMPORT_MAX}")
+    wanted = [_wanted(held, request, key, now_ms) for held in body.keys]
+    made = await create_keys(store, wanted, actor, now_ms)
+    return _sent(KeysAnswer(keys=[shown(each.record, None, now_ms) for each in made]), 201)
+
+
+async def rotate(request: Request, store: Store, clock: Clock) -> Response:
+    """`POST /v1/keys/{id}/rotate`: a new secret; the one before goes on for a while."""
+    now_ms = clock()
+    _key, actor = await _admin(request, store, now_ms)
+    body = _understood(Rotation, await json_body(request, BODY_BYTES_MAX))
+    grace_ms = body.grace_s * SECOND_MS
+    made = await rotate_key(store, request.path_params["id"], grace_ms, actor, now_ms)
+    return _made(made, now_ms, 200)
+
+
+async def revoke(request: Request, store: Store, clock: Clock) -> Response:
+    """`DELETE /v1/keys/{id}`: all its secrets end, on every process within a second."""
+    now_ms = clock()
+    _key, actor = await _admin(request, store, now_ms)
+    _check_no_parameters(request)
+    record = await revoke_key(store, request.path_params["id"], actor, now_ms)
+    return _sent(shown(record, None, now_ms))
+
+
+async def audit(request: Request, store: Store, clock: Clock) -> Response:
+    """`GET /v1/keys/audit`: who did what to the keys of the caller's tenants."""
+    _key, actor = await _admin(request, store, clock())
+    _check_no_parameters(request)
+    lines = await read_audit(store, actor, AUDIT_SHOWN)
+    return _sent(AuditAnswer(lines=[_line(line) for line in lines]))
+
+
+# -- the request -----------------------------------------------------------------------------------
+
+
+async def _admin(request: Request, store: Store, now_ms: int) -> tuple[Key, Actor]:
+    key = await authenticate(store, request.headers, now_ms)
+    check_role(key, "admin")
+    return key, Actor(key.id, key.name, key.role, key.tenants)
+
+
+def _check_no_parameters(request: Request) -> None:
+    check_names(dict.fromkeys(request.query_params, ()), ())
+
+
+def _understood(model: type[Body], content: bytes) -> Body:
+    """The body; InvalidKey names what is wrong with it, and never says what was sent."""
+    try:
+        return model.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "body"
+        raise InvalidKey(place, first["msg"].removeprefix("Value error, ")) from None
+
+
+def _wanted(body: KeyWanted, request: Request, key: Key, now_ms: int) -> Wanted:
+    return Wanted(
+        name=body.name,
+        tenants=body.tenants or (tenant_of(key, request.headers),),
+        role=body.role,
+        expires_ms=None if body.expires is None else expiry(body.expires, now_ms),
+        requests_per_s=body.requests_per_s,
+        burst=body.burst,
+        secret=body.key if isinstance(body, KeyHeld) else None,
+    )
+
+
+def expiry(text: str, now_ms: int) -> int:
+    """The instant at which a key ends, in ms. Raises InvalidKey."""
+    at_ms = iso_to_ms(text, UTC)
+    if at_ms is None or at_ms <= now_ms:
+        raise InvalidKey("expires", "an ISO 8601 time in the future, such as 2030-12-31T00:00:00Z")
+    return at_ms
+
+
+# -- the answer ------------------------------------------------------------------------------------
+
+
+def _made(made: Made, now_ms: int, status: int) -> Response:
+    about = shown(made.record, None, now_ms).model_dump()
+    return _sent(KeyMade(**about, key=made.secret), status)
+
+
+def _line(line: dict[str, Any]) -> AuditLine:
+    return AuditLine(at=iso(line.pop("at_ms")), **line)
+
+
+def _sent(body: BaseModel, status: int = 200) -> Response:
+    return Response(body.model_dump_json().encode(), status, PRIVATE, media_type="application/json")
