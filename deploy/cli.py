@@ -13,6 +13,21 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from deploy.dead import dead
+from deploy.options import (
+    ApiPort,
+    AsJson,
+    DeadLetterTopic,
+    Group,
+    HistoryDays,
+    Home,
+    Kafka,
+    Partitions,
+    Rate,
+    Redis,
+    Seed,
+    Topic,
+)
 from deploy.settings import describe, read_settings
 from schemas.errors import OdometerError
 
@@ -32,22 +47,10 @@ keys = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(keys, name="keys")
+app.add_typer(dead, name="dead")
 
 # What goes wrong is said here; data goes to stdout, so that it can be piped.
 console = Console(stderr=True)
-
-Kafka = Annotated[str | None, typer.Option(metavar="HOST:PORT", help=describe("kafka"))]
-Redis = Annotated[str | None, typer.Option(metavar="URL", help=describe("redis"))]
-Topic = Annotated[str | None, typer.Option(help=describe("topic"))]
-DeadLetterTopic = Annotated[str | None, typer.Option(help=describe("dead_letter_topic"))]
-Partitions = Annotated[int | None, typer.Option(help=describe("partitions"))]
-Group = Annotated[str | None, typer.Option(help=describe("group"))]
-ApiPort = Annotated[int | None, typer.Option(help=describe("api_port"))]
-Home = Annotated[Path | None, typer.Option(help=describe("home"), file_okay=False)]
-Seed = Annotated[int | None, typer.Option(help=describe("seed"))]
-Rate = Annotated[float | None, typer.Option(help=describe("rate_per_s"))]
-HistoryDays = Annotated[int | None, typer.Option(help=describe("history_days"))]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 def main() -> None:

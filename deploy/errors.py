@@ -1,4 +1,4 @@
-"""What can go wrong while things are started, each a sentence that a user reads as it stands.
+"""What can go wrong while things are started or sent, each a sentence that a user reads as it stands.
 
 DeployError
 |-- JarsUnavailable     Kafka's jars can't be fetched, or are not what the list says
@@ -6,7 +6,8 @@ DeployError
 |-- ServerFailed        a server of ours ended, or never answered
 |-- ServerUnreachable   a server that the user named does not answer as one
 |-- AlreadyRunning      a second start beside the first
-`-- DiskTooFull         no room to start in
+|-- DiskTooFull         no room to start in
+`-- NothingChosen       a command was told to act on what is not there
 """
 
 from schemas.errors import OdometerError
@@ -37,4 +38,8 @@ class AlreadyRunning(DeployError):
 
 
 class DiskTooFull(DeployError):
+    pass
+
+
+class NothingChosen(DeployError):
     pass

@@ -31,6 +31,13 @@ def parse_record(
 
     `append_ms` stands in for the time of a CloudEvent that has none.
     """
+    content = read_content(value, headers, append_ms)
+    return parse_usage(content), tuple(sorted(set(content) - FIELDS))
+
+
+def read_content(value: bytes | None, headers: Headers, append_ms: int) -> dict[str, Any]:
+    """The fields of one record before the contract judges them, out of their CloudEvent where they
+    are in one; InvalidEvent where there are none."""
     if not value:
         raise InvalidEvent(Reason.EMPTY, "the record has no value")
     if len(value) > EVENT_BYTES_MAX:
@@ -44,7 +51,7 @@ def parse_record(
         content = _structured_data(content)
     if attributes is not None:
         content = _with_attributes(content, attributes, append_ms)
-    return parse_usage(content), tuple(sorted(set(content) - FIELDS))
+    return content
 
 
 def load_object(value: bytes) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from aiokafka.consumer.fetcher import PartitionRecords
 
 from schemas.errors import ConsumerBroken, InvalidConfig, LogUnavailable
 from streams.decode import Record, Unreadable
+from streams.letters import DeadLetter, KeyedRecord, letter_record
 from streams.ports import Bounds, Letter, PartitionBatch, Polled, Witness
 from streams.salvage import RECORD_ERRORS, keep_bytes, records_of
 
@@ -42,6 +43,8 @@ METADATA_AGE_MS: Final = 10_000
 """How soon a consumer notices new partitions."""
 PARTITION_FETCH_BYTES: Final = 1 << 20
 LETTERS_AT_ONCE: Final = 1000
+SCAN_RECORDS: Final = 500
+"""At once, where a topic is read beside the group: 32 MB of the largest events."""
 T = TypeVar("T")
 
 
@@ -271,6 +274,40 @@ async def read_witness(kafka: str, topic: str, partition: int, offset: int) -> W
         await _closed(looker)
 
 
+async def scan(kafka: str, topic: str) -> AsyncIterator[Sequence[Record]]:
+    """What a topic holds now, in order of each partition, beside any group; LogUnavailable where a
+    broker is silent, ConsumerBroken at a record that cannot be read."""
+    try:
+        bounds = await read_bounds(kafka, topic)
+    except LogUnavailable as error:
+        if isinstance(error.__cause__, kafka_errors.UnknownTopicOrPartitionError):
+            raise InvalidConfig(
+                f"there is no topic {topic!r}: `odometer topics` makes it"
+            ) from error
+        raise
+    looker = _looker(kafka)
+    try:
+        await _within(SEND_S, looker.start(), "take a connection")
+        for partition, held in sorted(bounds.items()):
+            tp = TopicPartition(topic, partition)
+            looker.assign([tp])
+            looker.seek(tp, held.start)
+            while (position := await looker.position(tp)) < held.end:
+                asked = looker.getmany(tp, timeout_ms=int(ANSWER_S * 500), max_records=SCAN_RECORDS)
+                try:
+                    found = await _within(ANSWER_S, asked, f"hand over records of {topic}")
+                except RECORD_ERRORS as error:
+                    place = f"{topic}:{tp.partition}:{position}"
+                    raise ConsumerBroken(f"a record from {place} on cannot be read") from error
+                if await looker.position(tp) == position:
+                    raise LogUnavailable(
+                        f"Kafka hands over no record of {topic} from {position} on"
+                    )
+                yield found.get(tp, ())
+    finally:
+        await _closed(looker)
+
+
 def _looker(kafka: str) -> AIOKafkaConsumer:
     """A consumer beside the group, for the ends of the log: on a consumer that polls, asking for
     them takes half a second."""
@@ -300,21 +337,10 @@ def _place_of(error: BaseException) -> tuple[TopicPartition | None, PartitionRec
     return tp, failed
 
 
-def _letter_record(
-    topic: str, letter: Letter
-) -> tuple[bytes, bytes | None, list[tuple[str, bytes]]]:
-    """Key, value and headers of a dead letter: the record as it was, and why it is one.
-
-    The key makes the letter one, however often it is written."""
-    origin = f"{topic}:{letter.partition}:{letter.offset}".encode()
-    why = {
-        "odometer-origin": origin,
-        "odometer-append-ms": str(letter.append_ms).encode(),
-        "odometer-reason": letter.reason.encode(),
-        "odometer-field": letter.field.encode(),
-        "odometer-detail": letter.detail.encode(errors="replace"),
-    }
-    return origin, letter.value, [*letter.headers, *why.items()]
+def _letter_record(topic: str, letter: Letter) -> KeyedRecord:
+    """The key makes the letter one, however often it is written."""
+    origin = f"{topic}:{letter.partition}:{letter.offset}"
+    return letter_record(DeadLetter(origin, *letter[2:]))
 
 
 @asynccontextmanager
@@ -352,8 +378,6 @@ async def open_log(
 
 # -- the producer ----------------------------------------------------------------------------------
 
-KeyedRecord = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
-
 
 class Producer:
     """Sends records and waits for the broker's word. Made by `open_producer`."""
@@ -365,6 +389,10 @@ class Producer:
         """Returns when the broker has acknowledged all (key, value) records; LogUnavailable past
         the deadline: some may have arrived, so send them again as they are."""
         await _send(self._producer, topic, [(key, value, ()) for key, value in records])
+
+    async def send_records(self, topic: str, records: Sequence[KeyedRecord]) -> None:
+        """`send` for records with headers, or without a value."""
+        await _send(self._producer, topic, records)
 
     async def end_offsets(self, topic: str) -> dict[int, int]:
         """Where each partition of a topic ends."""

@@ -17,7 +17,10 @@ from deploy.servers import Server
 from deploy.settings import Settings, as_environment, describe, read_settings
 from schemas.errors import InvalidConfig
 
-COMMANDS = ("up", "worker", "api", "topics", "simulate", "status", "keys create")
+COMMANDS = (
+    "up", "worker", "api", "topics", "simulate", "status", "keys create", "dead list", "dead show",
+    "dead replay",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,0 +1,346 @@
+"""`odometer dead`: what could not be counted, looked at, mended, and sent again."""
+# ruff: noqa: PLC0415, FBT002 - a command imports what it runs; its options are given by name
+
+import asyncio
+import json
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from datetime import UTC
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from deploy.errors import NothingChosen
+from deploy.options import AsJson, DeadLetterTopic, Kafka, Topic
+from deploy.settings import Settings, read_settings
+from schemas.errors import InvalidConfig, InvalidEvent, Reason
+from schemas.units import iso
+
+if TYPE_CHECKING:
+    from streams.letters import Change, DeadLetter
+    from streams.replay import Result
+
+dead = typer.Typer(
+    help="Dead letters: records that could not be counted, each with its reason.\n\n"
+    "A letter is named by its origin, TOPIC:PARTITION:OFFSET. Mend what was wrong (a limit, the"
+    " decoder, the letter itself by `--set`) and replay it: it counts once, however often.",
+    no_args_is_help=True,
+)
+
+LISTED_MAX = 1000
+"""Letters that `list` shows unless told otherwise: what a person reads."""
+
+WithReason = Annotated[
+    str | None, typer.Option("--reason", help=f"Only these: {', '.join(Reason)}.")
+]
+WithField = Annotated[str | None, typer.Option("--field", help="Only those about this field.")]
+Since = Annotated[
+    str | None,
+    typer.Option(help="Appended at or after: `now-2h`, `2026-02-08`, or RFC 3339 (UTC)."),
+]
+Until = Annotated[str | None, typer.Option(help="Appended before; the same forms.")]
+Wanted = Callable[["DeadLetter"], bool]
+
+
+@dead.command("list")
+def list_letters(
+    kafka: Kafka = None,
+    dead_letter_topic: DeadLetterTopic = None,
+    reason: WithReason = None,
+    field: WithField = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = LISTED_MAX,
+    as_json: AsJson = False,
+) -> None:
+    """List the letters, the oldest first, and how many there are of each reason."""
+    settings = read_settings(kafka=kafka, dead_letter_topic=dead_letter_topic)
+    wanted = _filter(reason, field, since, until)
+    reasons: Counter[str] = Counter()
+    shown: deque[DeadLetter] = deque(maxlen=limit)
+
+    async def read() -> None:
+        async for letter in _read(settings, wanted):
+            reasons[letter.reason] += 1
+            shown.append(letter)
+
+    asyncio.run(read())
+    if as_json:
+        Console().print_json(data=[_as_data(letter) for letter in shown])
+        return
+    Console().print(_table(shown))
+    counts = ", ".join(f"{name} {count}" for name, count in reasons.most_common())
+    typer.echo(f"{reasons.total()} letters{f': {counts}' if counts else ''}")
+    if reasons.total() > len(shown):
+        typer.echo(f"The newest {len(shown)} are shown; --limit shows more.")
+
+
+@dead.command("show")
+def show(
+    origin: Annotated[str, typer.Argument(help="TOPIC:PARTITION:OFFSET, as `list` shows it.")],
+    kafka: Kafka = None,
+    dead_letter_topic: DeadLetterTopic = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one letter whole: why it is one, the record as it was, and what a replay would do."""
+    from streams.letters import NO_CHANGE
+
+    settings = read_settings(kafka=kafka, dead_letter_topic=dead_letter_topic)
+    (letter,) = asyncio.run(_named(settings, [origin]))
+    data = _as_data(letter) | {
+        "headers": {name: text.decode(errors="backslashreplace") for name, text in letter.headers},
+        "value": None if letter.value is None else letter.value.decode(errors="backslashreplace"),
+        "replay_would": _prospect(letter, NO_CHANGE),
+    }
+    if as_json:
+        Console().print_json(data=data)
+        return
+    for name, value in data.items():
+        if name != "value":
+            typer.echo(f"{name.replace('_', ' ')}: {value if value not in (None, {}) else 'none'}")
+    typer.echo(f"value:\n{_pretty(letter.value)}")
+
+
+@dead.command("replay")
+def replay(
+    origins: Annotated[
+        list[str] | None, typer.Argument(help="Those to send, as `list` shows them.")
+    ] = None,
+    kafka: Kafka = None,
+    topic: Topic = None,
+    dead_letter_topic: DeadLetterTopic = None,
+    reason: WithReason = None,
+    field: WithField = None,
+    since: Since = None,
+    until: Until = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every letter that there is.")] = False,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="FIELD=TEXT",
+            help="Mend a field: FIELD=TEXT, or FIELD:=JSON for what is no text (5, null, {...}).",
+        ),
+    ] = None,
+    edit: Annotated[bool, typer.Option(help="Mend one letter's value in your $EDITOR.")] = False,
+    again: Annotated[
+        bool,
+        typer.Option(
+            help="Also those that an earlier replay may have sent before it was cut off more than"
+            " 23 hours ago: their ids are forgotten, so look first whether they were counted."
+        ),
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do it. Without, only say what would be done.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send letters to the events' topic again. Each counts once, however often it is replayed.
+
+    An event keeps its own id, so that it and a resend by its producer count once; one without an id
+    gets its origin as id. A letter that would be refused again is not sent. What was replayed is
+    marked in the dead-letter topic and never sent again. It is judged by its age now: one that is
+    too old stays too old unless its `time` is mended.
+    """
+    settings = read_settings(kafka=kafka, topic=topic, dead_letter_topic=dead_letter_topic)
+    given = [origins, reason, field, since, until]
+    if not any(given) and not everything:
+        raise NothingChosen("Which letters? Name their origins, filter them, or say --all.")
+    change = _change(settings, origins or [], changes or [], edit=edit)
+    wanted = _filter(reason, field, since, until, set(origins or ()))
+    results = asyncio.run(_replay(settings, wanted, change, again=again, dry_run=not yes))
+    missing = set(origins or ()) - {result.origin for result in results}
+    if missing:
+        raise NothingChosen(f"There is no letter {', '.join(sorted(missing))}.")
+    if as_json:
+        Console().print_json(data=[_result_data(result) for result in results])
+    else:
+        _tell(results, done=yes)
+    if any(result.outcome == "refused" for result in results):
+        raise typer.Exit(1)
+
+
+# -- reading ---------------------------------------------------------------------------------------
+
+
+def _filter(
+    reason: str | None,
+    field: str | None,
+    since: str | None,
+    until: str | None,
+    origins: set[str] | None = None,
+) -> Wanted:
+    if reason is not None and reason not in set(Reason):
+        raise InvalidConfig(f"--reason is {reason!r}; those are {', '.join(Reason)}")
+    from_ms, to_ms = _moment("--since", since), _moment("--until", until)
+
+    def wanted(letter: "DeadLetter") -> bool:
+        return (
+            (reason is None or letter.reason == reason)
+            and (field is None or letter.field == field)
+            and (from_ms is None or letter.append_ms >= from_ms)
+            and (to_ms is None or letter.append_ms < to_ms)
+            and (not origins or letter.origin in origins)
+        )
+
+    return wanted
+
+
+def _moment(option: str, text: str | None) -> int | None:
+    from api.moments import ALLOWED, NoMoment, parse_range
+
+    if text is None:
+        return None
+    try:
+        return parse_range(text, None, _now_ms(), UTC)[0]
+    except NoMoment as error:
+        raise InvalidConfig(f"{option} is {text!r}; it may be {'; '.join(ALLOWED)}") from error
+
+
+async def _read(settings: Settings, wanted: Wanted) -> AsyncIterator["DeadLetter"]:
+    from streams.replay import read_letters
+
+    letters = read_letters(settings.kafka, settings.dead_letter_topic, wanted)
+    async with aclosing(letters):  # type: ignore[type-var]  # a generator, typed as what it gives
+        async for letter in letters:
+            yield letter
+
+
+async def _named(settings: Settings, origins: Sequence[str]) -> list["DeadLetter"]:
+    found = {one.origin: one async for one in _read(settings, lambda one: one.origin in origins)}
+    for origin in origins:
+        if origin not in found:
+            raise NothingChosen(f"There is no letter {origin} in {settings.dead_letter_topic}.")
+    return list(found.values())
+
+
+# -- replaying -------------------------------------------------------------------------------------
+
+
+async def _replay(
+    settings: Settings, wanted: Wanted, change: "Change", *, again: bool, dry_run: bool
+) -> list["Result"]:
+    from streams.replay import replay as send
+
+    results = send(
+        settings.kafka,
+        settings.topic,
+        settings.dead_letter_topic,
+        _read(settings, wanted),
+        change,
+        _now_ms,
+        again=again,
+        dry_run=dry_run,
+    )
+    return [result async for result in results]
+
+
+def _change(
+    settings: Settings, origins: Sequence[str], changes: Sequence[str], *, edit: bool
+) -> "Change":
+    from streams.letters import Change
+
+    value = None
+    if edit:
+        if len(origins) != 1:
+            raise InvalidConfig("--edit mends one letter: name its origin, and only one.")
+        (letter,) = asyncio.run(_named(settings, origins))
+        edited = click.edit(_pretty(letter.value), extension=".json", require_save=True)
+        if edited is None:
+            raise NothingChosen("The editor was left without saving: nothing was sent.")
+        value = edited.encode()
+    return Change(value, dict(_assignment(one) for one in changes))
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.rstrip(":"):
+        raise InvalidConfig(f"--set is {text!r}; it must be FIELD=TEXT or FIELD:=JSON")
+    if not name.endswith(":"):
+        return name, value
+    try:
+        return name.removesuffix(":"), json.loads(value)
+    except ValueError as error:
+        raise InvalidConfig(f"--set is {text!r}: what follows := is no JSON: {error}") from error
+
+
+def _prospect(letter: "DeadLetter", change: "Change") -> str:
+    from streams.letters import already_sent, doubt, resend
+
+    now_ms = _now_ms()
+    if sent := already_sent(letter):
+        return f"not be made: it {sent}"
+    try:
+        identity = resend(letter, change, now_ms).identity
+    except InvalidEvent as invalid:
+        return f"be refused: {invalid}"
+    kept = doubt(letter, identity, now_ms)
+    return f"not be made: it {kept}" if kept else f"count it as {'|'.join(identity)}"
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+# -- showing ---------------------------------------------------------------------------------------
+
+
+def _table(letters: Sequence["DeadLetter"] | deque["DeadLetter"]) -> Table:
+    table = Table()
+    for column in ("origin", "appended", "reason", "field", "detail", "replayed"):
+        table.add_column(column, overflow="fold")
+    for one in letters:
+        state = one.replay.state if one.replay else ""
+        cells = (one.origin, iso(one.append_ms), one.reason, one.field, one.detail, state)
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+def _as_data(letter: "DeadLetter") -> dict[str, Any]:
+    mark = letter.replay
+    return {
+        "origin": letter.origin,
+        "appended": iso(letter.append_ms),
+        "reason": letter.reason,
+        "field": letter.field,
+        "detail": letter.detail,
+        "replayed": None
+        if mark is None
+        else {"state": str(mark.state), "at": iso(mark.at_ms), "as": mark.identity._asdict()},
+    }
+
+
+def _pretty(value: bytes | None) -> str:
+    """JSON indented, anything else as it stands."""
+    text = (value or b"").decode(errors="backslashreplace")
+    try:
+        return json.dumps(json.loads(text), indent=1, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _result_data(result: "Result") -> dict[str, Any]:
+    return {
+        "origin": result.origin,
+        "outcome": str(result.outcome),
+        "identity": result.identity._asdict() if result.identity else None,
+        "detail": result.detail,
+    }
+
+
+def _tell(results: Sequence["Result"], *, done: bool) -> None:
+    for result in islice((r for r in results if r.detail), LISTED_MAX):
+        typer.echo(f"{result.origin}: {result.outcome}: {result.detail}")
+    outcomes = Counter(str(result.outcome) for result in results)
+    words = {"sendable": "would be sent", "refused": "would be refused again", "kept": "left alone"}
+    said = ", ".join(f"{count} {words.get(name, name)}" for name, count in outcomes.items())
+    typer.echo(said or "no such letter")
+    if not done and outcomes["sendable"]:
+        typer.echo("Nothing was sent: add --yes to do it.")

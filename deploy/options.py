@@ -1,0 +1,21 @@
+"""Options that several commands share, each a setting with its variable."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.settings import describe
+
+Kafka = Annotated[str | None, typer.Option(metavar="HOST:PORT", help=describe("kafka"))]
+Redis = Annotated[str | None, typer.Option(metavar="URL", help=describe("redis"))]
+Topic = Annotated[str | None, typer.Option(help=describe("topic"))]
+DeadLetterTopic = Annotated[str | None, typer.Option(help=describe("dead_letter_topic"))]
+Partitions = Annotated[int | None, typer.Option(help=describe("partitions"))]
+Group = Annotated[str | None, typer.Option(help=describe("group"))]
+ApiPort = Annotated[int | None, typer.Option(help=describe("api_port"))]
+Home = Annotated[Path | None, typer.Option(help=describe("home"), file_okay=False)]
+Seed = Annotated[int | None, typer.Option(help=describe("seed"))]
+Rate = Annotated[float | None, typer.Option(help=describe("rate_per_s"))]
+HistoryDays = Annotated[int | None, typer.Option(help=describe("history_days"))]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

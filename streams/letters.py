@@ -1,0 +1,221 @@
+"""Dead letters: how one is written, read, mended, and sent again so that it counts once. Pure.
+
+A letter is the record as it was (value, headers) under the key `topic:partition:offset`, with five
+headers that say why. Who keeps one letter a key sees each once, however often it was written.
+
+A replay is a record of the events' topic like any other, with its origin in a header. What makes it
+count once:
+- Its identity. An event that names itself keeps its id, so that it and a resend by its producer
+  count once. One without an id gets its origin as id: the same however often it is replayed.
+- Its mark. The letter is written again under its key, with a header that says `sending` before and
+  `sent` after: what is `sent` is never sent again, also when its id is no longer remembered.
+- Where a replay died in between, only `sending` stands there. Within the time that ids are
+  remembered it is sent again under the same identity; after that, only when somebody says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from schemas.envelope import Headers, load_object, read_content
+from schemas.errors import InvalidConfig, InvalidEvent, Reason
+from schemas.event import DEFAULT_TENANT, FIELDS
+from schemas.identity import partition_key
+from schemas.limits import HOUR_MS
+from schemas.units import iso
+from schemas.views import REMEMBERED_MS
+from streams.decode import decode
+
+ORIGIN: Final = "odometer-origin"
+APPEND_MS: Final = "odometer-append-ms"
+REASON: Final = "odometer-reason"
+FIELD: Final = "odometer-field"
+DETAIL: Final = "odometer-detail"
+WHY: Final = (ORIGIN, APPEND_MS, REASON, FIELD, DETAIL)
+"""In this order, after the record's own headers."""
+REPLAY: Final = "odometer-replay"
+"""Of a letter: its mark. After the five."""
+REPLAY_OF: Final = "odometer-replay-of"
+"""Of a record of the events' topic: the origin of the letter that it was."""
+SURE_MS: Final = REMEMBERED_MS - HOUR_MS
+"""So long after it was marked, a replay may be repeated: ids are counted from their append, which
+comes later, and clocks differ by less than an hour."""
+
+KeyedRecord = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
+
+
+class Identity(NamedTuple):
+    """Who a replayed event is: all that its digest is made of."""
+
+    tenant: str
+    source: str
+    id: str
+
+
+class State(StrEnum):
+    SENDING = "sending"
+    SENT = "sent"
+
+
+class Replay(msgspec.Struct, frozen=True):
+    """The mark of a letter, as JSON in its header."""
+
+    state: State
+    at_ms: int
+    identity: Identity
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """`origin` is topic:partition:offset; `headers` are the record's own."""
+
+    origin: str
+    append_ms: int
+    reason: str
+    field: str
+    detail: str
+    value: bytes | None
+    headers: Headers
+    replay: Replay | None = None
+
+    @property
+    def topic(self) -> str:
+        return self.origin.rsplit(":", 2)[0]
+
+
+def letter_record(letter: DeadLetter) -> KeyedRecord:
+    """Key, value and headers of the dead-letter topic's record."""
+    origin = letter.origin.encode()
+    why = (
+        origin,
+        str(letter.append_ms).encode(),
+        letter.reason.encode(),
+        letter.field.encode(),
+        letter.detail.encode(errors="replace"),
+    )
+    mark = [] if letter.replay is None else [(REPLAY, msgspec.json.encode(letter.replay))]
+    return origin, letter.value, [*letter.headers, *zip(WHY, why, strict=True), *mark]
+
+
+def read_letter(value: bytes | None, headers: Headers) -> DeadLetter | None:
+    """A record of the dead-letter topic; None where it is no letter of ours."""
+    own = list(headers)
+    replay = None
+    try:
+        if own and own[-1][0] == REPLAY:
+            replay = msgspec.json.decode(own.pop()[1], type=Replay)
+        why = own[-len(WHY) :]
+        if tuple(name for name, _ in why) != WHY:
+            return None
+        origin, append_ms, reason, about, detail = (text.decode() for _, text in why)
+        return DeadLetter(
+            origin, int(append_ms), reason, about, detail, value, own[: -len(WHY)], replay
+        )
+    except (ValueError, msgspec.MsgspecError):
+        return None
+
+
+# -- sent again ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is mended before a letter is sent again: another value as a whole, or fields of it
+    (None: without that field)."""
+
+    value: bytes | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.fields) - FIELDS)
+        if unknown:
+            raise InvalidConfig(
+                f"{unknown[0]!r} is no field of an event; those are {', '.join(sorted(FIELDS))}"
+            )
+
+
+NO_CHANGE: Final = Change()
+_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
+
+
+class Resent(NamedTuple):
+    """A record for the events' topic."""
+
+    identity: Identity
+    record: KeyedRecord
+
+
+class _Again(NamedTuple):
+    """The record as the fold would see it, appended now."""
+
+    offset: int
+    timestamp: int
+    value: bytes
+    headers: Headers
+
+
+def resend(letter: DeadLetter, change: Change, now_ms: int) -> Resent:
+    """The record that makes the letter count, or InvalidEvent where it would be refused again.
+
+    A neutral event that needs no mending is sent with its very bytes. What does, or is a CloudEvent,
+    becomes a neutral one; where a CloudEvent gave no time, that of its first append stays.
+    """
+    value = letter.value if change.value is None else change.value
+    headers = letter.headers if change.value is None else ()
+    if value is None:
+        raise InvalidEvent(Reason.EMPTY, "the record had no value")
+    changed = {**read_content(value, headers, letter.append_ms), **change.fields}
+    if not changed.get("id"):
+        changed["id"] = letter.origin
+    if not changed.get("time"):
+        changed["time"] = iso(letter.append_ms)
+    if changed != load_object(value):
+        value = _encoded({name: given for name, given in changed.items() if given is not None})
+        headers = [(name, text) for name, text in headers if not _is_envelope(name)]
+    event = decode(_Again(0, now_ms, value, headers)).event
+    tenant = event.tenant or DEFAULT_TENANT
+    key = partition_key(tenant, event.source, event.id, event.call_id)
+    origin = (REPLAY_OF, letter.origin.encode())
+    kept = [(name, text) for name, text in headers if name != REPLAY_OF]
+    return Resent(Identity(tenant, event.source, event.id), (key, value, [*kept, origin]))
+
+
+def _encoded(fields: dict[str, Any]) -> bytes:
+    try:
+        return _ENCODER.encode(fields)
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise InvalidEvent(Reason.NOT_JSON, f"the value cannot be written: {error}") from error
+
+
+def _is_envelope(name: str) -> bool:
+    return name.startswith("ce_") or name == "content-type"
+
+
+def marked(letter: DeadLetter, state: State, identity: Identity, now_ms: int) -> DeadLetter:
+    return replace(letter, replay=Replay(state, now_ms, identity))
+
+
+def already_sent(letter: DeadLetter) -> str:
+    """That a letter was replayed, or ""."""
+    mark = letter.replay
+    if mark is None or mark.state is not State.SENT:
+        return ""
+    return f"was replayed at {iso(mark.at_ms)} as {'|'.join(mark.identity)}"
+
+
+def doubt(letter: DeadLetter, identity: Identity, now_ms: int) -> str:
+    """Why a letter whose replay was cut off must not be sent again as this event, or ""."""
+    mark = letter.replay
+    if mark is None or mark.state is not State.SENDING:
+        return ""
+    maybe = f"may have been replayed at {iso(mark.at_ms)} as {'|'.join(mark.identity)}"
+    if mark.identity != identity:
+        return f"{maybe}: send it as that, or look whether it was counted and use --again"
+    if now_ms - mark.at_ms > SURE_MS:
+        return f"{maybe}, and ids of then are forgotten: look whether it was and use --again"
+    return ""

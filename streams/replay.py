@@ -1,0 +1,143 @@
+"""The dead-letter topic, read and replayed: what `odometer dead` does. The shell around `letters`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from schemas.errors import InvalidEvent
+from streams.kafka import Producer, open_producer, scan
+from streams.letters import (
+    Change,
+    DeadLetter,
+    Identity,
+    Replay,
+    Resent,
+    State,
+    already_sent,
+    doubt,
+    letter_record,
+    marked,
+    read_letter,
+    resend,
+)
+
+BATCH_LETTERS_MAX: Final = 500
+"""Marked and sent together; of the largest records 32 MB."""
+
+
+class Outcome(StrEnum):
+    SENT = "sent"
+    SENDABLE = "sendable"  # nothing was done: it was only asked for
+    REFUSED = "refused"  # it would be a dead letter again
+    KEPT = "kept"  # it was replayed before, or may have been
+
+
+class Result(NamedTuple):
+    """What became of one letter. `identity` is None where it has none."""
+
+    origin: str
+    outcome: Outcome
+    identity: Identity | None
+    detail: str = ""
+
+
+async def read_letters(
+    kafka: str, dead_letter_topic: str, wanted: Callable[[DeadLetter], bool]
+) -> AsyncIterator[DeadLetter]:
+    """Each letter once, in the order in which they were written, with the mark of its last replay.
+
+    The topic is read twice: marks stand after the letters that they are about."""
+    marks: dict[str, Replay] = {}
+    async for letter in _letters(kafka, dead_letter_topic):
+        if letter.replay is not None:
+            marks[letter.origin] = letter.replay
+    seen: set[str] = set()
+    async for letter in _letters(kafka, dead_letter_topic):
+        if letter.origin not in seen:
+            seen.add(letter.origin)
+            known = marked_as(letter, marks)
+            if wanted(known):
+                yield known
+
+
+def marked_as(letter: DeadLetter, marks: Mapping[str, Replay]) -> DeadLetter:
+    mark = marks.get(letter.origin)
+    return letter if mark is None else marked(letter, mark.state, mark.identity, mark.at_ms)
+
+
+async def _letters(kafka: str, dead_letter_topic: str) -> AsyncIterator[DeadLetter]:
+    async for records in scan(kafka, dead_letter_topic):
+        for record in records:
+            letter = read_letter(record.value, record.headers)
+            if letter is not None:
+                yield letter
+
+
+async def replay(
+    kafka: str,
+    topic: str,
+    dead_letter_topic: str,
+    letters: AsyncIterator[DeadLetter],
+    change: Change,
+    now_ms: Callable[[], int],
+    *,
+    again: bool,
+    dry_run: bool,
+) -> AsyncIterator[Result]:
+    """Sends letters to the events' topic, each with its result. Where Kafka falls silent,
+    LogUnavailable: those without a result are marked, or untouched, and may be asked for again."""
+    async with open_producer(kafka) as producer:
+        chosen: list[tuple[DeadLetter, Resent]] = []
+        async for letter in letters:
+            result, resent = _judge(letter, topic, change, now_ms(), again=again)
+            if resent is None or dry_run:
+                yield result
+                continue
+            chosen.append((letter, resent))
+            if len(chosen) == BATCH_LETTERS_MAX:
+                for sent in await _send(producer, topic, dead_letter_topic, chosen, now_ms):
+                    yield sent
+                chosen = []
+        for sent in await _send(producer, topic, dead_letter_topic, chosen, now_ms):
+            yield sent
+
+
+def _judge(
+    letter: DeadLetter, topic: str, change: Change, now_ms: int, *, again: bool
+) -> tuple[Result, Resent | None]:
+    if letter.topic != topic:
+        detail = f"is of the topic {letter.topic}, not of {topic}"
+        return Result(letter.origin, Outcome.KEPT, None, detail), None
+    if detail := already_sent(letter):
+        return Result(letter.origin, Outcome.KEPT, None, detail), None
+    try:
+        resent = resend(letter, change, now_ms)
+    except InvalidEvent as invalid:
+        return Result(letter.origin, Outcome.REFUSED, None, str(invalid)), None
+    if not again and (detail := doubt(letter, resent.identity, now_ms)):
+        return Result(letter.origin, Outcome.KEPT, resent.identity, detail), None
+    return Result(letter.origin, Outcome.SENDABLE, resent.identity), resent
+
+
+async def _send(
+    producer: Producer,
+    topic: str,
+    dead_letter_topic: str,
+    chosen: Sequence[tuple[DeadLetter, Resent]],
+    now_ms: Callable[[], int],
+) -> list[Result]:
+    """The mark, the record, the mark: each is acknowledged before the next."""
+
+    async def mark(state: State) -> None:
+        at_ms = now_ms()
+        records = [letter_record(marked(one, state, to.identity, at_ms)) for one, to in chosen]
+        await producer.send_records(dead_letter_topic, records)
+
+    if not chosen:
+        return []
+    await mark(State.SENDING)
+    await producer.send_records(topic, [to.record for _, to in chosen])
+    await mark(State.SENT)
+    return [Result(letter.origin, Outcome.SENT, to.identity) for letter, to in chosen]
