@@ -317,6 +317,31 @@ local function write_tallies(prefix, tallies)
   end
 end
 
+-- What the commit's words make of the users of their tenants, beside all generations; nothing is
+-- written yet. Those that find no room are tallied.
+local function plan_words(meta_key, control)
+  local head, writes, turned_away = string.match(meta_key, '^{[^}]*}:') .. 'd:', {}, 0
+  for _, said in ipairs(control.people) do
+    turned_away = turned_away + plan_people(
+      head .. 'u:' .. said[1], head .. 'a:' .. said[1], said[2], control.users_max, false, writes)
+  end
+  if turned_away > 0 then
+    control.tallies[#control.tallies + 1] = {'directory_full', turned_away}
+  end
+  return writes
+end
+
+-- The latest calls of each tenant: a sorted set by time, cut to its limit from the oldest end.
+local function note_recent(prefix, control)
+  for _, calls in ipairs(control.recent) do
+    local key = prefix .. 'r:' .. calls[1]
+    for from = 1, #calls[2], AT_ONCE do
+      redis.call('ZADD', key, unpack(calls[2], from, math.min(from + AT_ONCE - 1, #calls[2])))
+    end
+    redis.call('ZREMRANGEBYRANK', key, 0, -control.recent_max - 1)
+  end
+end
+
 -- The first check: nil, or the reply that says what does not match.
 local function mismatch(meta, digest, commit_id, parts)
   if not meta then return {'missing'} end
@@ -343,6 +368,8 @@ end
 --   ids {{slice, bucket, id, ...}}, calls {{digest, bucket, old_slice | -1, old, new_slice, new}},
 --   tenants {name}, series {{view, tenant index, name}}, tallies {{name, n}},
 --   pages {{view, tier, measures, chunk_buckets, page_series, chunk_ms, kept_ms}},
+--   people {{tenant, {word}}} (schemas/directory.py), users_max,
+--   recent {{tenant, {ms, member, ...}}} (schemas/recent.py), recent_max,
 --   slice_ms, id_buckets, call_buckets
 -- Returns {'committed'} | {'mine'} (a reply was lost) | {'stale', partition...} |
 --   {'remembered', id...} | {'calls', digest...} | {'overflow'} | {'missing'} | {'retired'} |
@@ -362,6 +389,7 @@ local function commit(keys, args)
   for index, spec in ipairs(control.pages) do
     if not add_deltas(prefix, spec, args[3 + index], series, writes) then return {'overflow'} end
   end
+  local words = plan_words(keys[1], control)
 
   for _, name in ipairs(fresh) do
     redis.call('HSET', prefix .. name[1], name[3], name[4])
@@ -369,6 +397,8 @@ local function commit(keys, args)
   end
   meta.names = meta.names + #fresh
   write_pages(writes)
+  write_people(words)
+  note_recent(prefix, control)
   for _, group in ipairs(control.ids) do
     redis.call('SADD', prefix .. 'i' .. group[1] .. '.' .. group[2], unpack(group, 3))
     note_slice(meta, group[1])

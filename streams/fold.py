@@ -23,10 +23,20 @@ from schemas.event import DEFAULT_TENANT, USAGE_KINDS
 from schemas.grid import TIERS, Tier, finest_written
 from schemas.identity import call_digest, event_digest
 from schemas.layout import Int64s, delta_dtype, series_name
-from schemas.measures import BOOKED, CALLS, MEASURES, USAGE, How, Measure
+from schemas.measures import (
+    BOOKED,
+    CALLS,
+    COST_EVENTS,
+    COST_NANO_USD,
+    MEASURES,
+    USAGE,
+    How,
+    Measure,
+)
 from schemas.views import DIMENSIONS, SLICE_MS, VIEWS, View
 from schemas.wire import Wire
 from streams.decode import Decoded
+from streams.people import CALL_KIND, Calls, Said, latest_calls, words_of
 
 Codes = npt.NDArray[np.int64]
 
@@ -83,7 +93,8 @@ class Columns:
     """A batch's accepted events in log order of each partition: one row an event.
 
     digests: uint64; at_ms, append_ms: int64; level: index of the finest tier; codes: one int64
-    column a dimension, indexes into `words`; values: n x measures int64; calls: in log order.
+    column a dimension, indexes into `words`; values: n x measures int64; calls: in log order;
+    origin: each row's place in `events`, which holds those that do not count, too.
     """
 
     digests: npt.NDArray[np.uint64]
@@ -95,6 +106,8 @@ class Columns:
     words: Mapping[str, Sequence[str]]
     values: Int64s
     calls: Sequence[_CallEvent]
+    events: Sequence[Decoded]
+    origin: Int64s
 
     def __len__(self) -> int:
         return len(self.digests)
@@ -131,6 +144,7 @@ class Columns:
             tenants=self.tenants[keep],
             codes={name: column[keep] for name, column in self.codes.items()},
             values=self.values[keep],
+            origin=self.origin[keep],
             calls=[c._replace(row=int(new_row[c.row])) for c in self.calls if keep[c.row]],
         )
 
@@ -143,6 +157,8 @@ class Delta(NamedTuple):
     series: Sequence[tuple[View, int, str]]
     pages: Sequence[tuple[View, Tier, npt.NDArray[Any]]]
     calls: Sequence[CallUpdate]
+    people: Said = ()
+    recent: Calls = ()
 
 
 # -- columns ---------------------------------------------------------------------------------------
@@ -194,6 +210,8 @@ def columns(events: Sequence[Decoded], append_ms: Sequence[int]) -> Columns:
         words=words,
         values=_matrix(events, is_usage),
         calls=_call_events(events, tenants, tenant_codes),
+        events=events,
+        origin=np.arange(len(events)),
     ).first_of_each()
 
 
@@ -397,7 +415,19 @@ def fold(batch: Columns, held: Mapping[int, Held | None]) -> Delta:
     pages: list[tuple[View, Tier, npt.NDArray[Any]]] = []
     for view in VIEWS:
         pages.extend(_roll_up(view, rows, series))
-    return Delta(rows.words["tenant"], series, pages, updates)
+    people = words_of(batch.events[place] for place in batch.origin.tolist())
+    return Delta(rows.words["tenant"], series, pages, updates, people, _latest_calls(batch))
+
+
+def _latest_calls(batch: Columns) -> Calls:
+    if CALL_KIND not in batch.words["kind"]:
+        return ()
+    rows = np.flatnonzero(batch.codes["kind"] == list(batch.words["kind"]).index(CALL_KIND))
+    known = batch.values[rows, MEASURES.index(COST_EVENTS)] > 0
+    costs = np.where(known, batch.values[rows, MEASURES.index(COST_NANO_USD)], -1)
+    return latest_calls(
+        batch.events, batch.origin[rows], batch.tenants[rows], batch.at_ms[rows], costs.tolist()
+    )
 
 
 def _roll_up(

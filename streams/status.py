@@ -31,7 +31,8 @@ class PartitionStatus(BaseModel):
 
 class Status(BaseModel):
     """`problems` are sentences about the whole: a server that is away, a generation that is not
-    counted on. `complete_through_ms` is the smallest of all partitions."""
+    counted on. `complete_through_ms` is the smallest of all partitions. `directory_full`: how often a
+    tenant's directory had no room for a user's name and address."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,6 +45,7 @@ class Status(BaseModel):
     dead_letters: dict[str, int]
     duplicates: int
     unknown_fields: dict[str, int]
+    directory_full: int
     problems: list[str]
 
 
@@ -77,6 +79,7 @@ async def read_status(kafka: str, redis_url: str, topic: str = "usage.events") -
         dead_letters=_named(tallies, "dead:"),
         duplicates=tallies.get("duplicate", 0),
         unknown_fields=_named(tallies, "unknown:"),
+        directory_full=tallies.get("directory_full", 0),
         problems=problems,
     )
 

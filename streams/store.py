@@ -1,6 +1,7 @@
 """The store on Redis or Valkey: the only module of streams that imports redis.
 
-Its writes are the functions of commit.lua; the library's name carries a digest of the text.
+Its writes are the functions of commit.lua, which begins with those of schemas/directory.lua; the
+library's name carries a digest of the text.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from redis import exceptions
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from schemas import directory
 from schemas.errors import StoreCorrupt, StoreFull, StoreUnavailable
 from schemas.layout import (
     CURRENT_KEY,
@@ -30,6 +32,7 @@ from schemas.layout import (
     tallies_key,
     unpack_meta,
 )
+from schemas.recent import RECENT_MAX
 from schemas.views import CALL_BUCKETS, ID_BUCKETS, SLICE_MS
 from streams.fold import Held
 from streams.ports import Commit, Outcome, Refusal, Reply
@@ -41,7 +44,7 @@ ANSWER_S: Final = 5.0
 GROUP_MAX: Final = 1000
 """Arguments that the Lua side hands to one command: its stack holds 8,000."""
 
-_TEXT: Final = (Path(__file__).parent / "commit.lua").read_text()
+_TEXT: Final = directory.LUA + (Path(__file__).parent / "commit.lua").read_text()
 VERSION: Final = hashlib.sha256(_TEXT.encode()).hexdigest()[:12]
 _CODE: Final = f"#!lua name=odometer_{VERSION}\n" + _TEXT.replace("@VERSION@", VERSION)
 
@@ -111,7 +114,8 @@ class RedisStore:
         return bool(await self._call("accept", [self._meta_key], arguments))
 
     async def tallies(self) -> dict[str, int]:
-        """Counts of dead letters (`dead:reason`), duplicates, unknown fields (`unknown:name`)."""
+        """Counts of dead letters (`dead:reason`), duplicates, unknown fields (`unknown:name`), and
+        of users for whom the directory had no room (`directory_full`)."""
         found = await self._ask(self._redis.hgetall(tallies_key(self._generation)))
         return {name.decode(): int(count) for name, count in found.items()}
 
@@ -208,6 +212,12 @@ def encode_commit(commit: Commit) -> list[bytes]:
             )
             for view, tier, _ in delta.pages
         ],
+        "people": delta.people,
+        "users_max": directory.USERS_MAX,
+        "recent": [
+            (tenant, [part for call in calls for part in call]) for tenant, calls in delta.recent
+        ],
+        "recent_max": RECENT_MAX,
         "slice_ms": SLICE_MS,
         "id_buckets": ID_BUCKETS,
         "call_buckets": CALL_BUCKETS,

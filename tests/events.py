@@ -309,7 +309,8 @@ def fresh(pick: Pick, number: int, append_ms: int) -> Fields:
         "error": pick(ERRORS),
         "duration_ms": pick(CALL_DURATIONS),
         "user_id": pick(USERS),
-        "user_email": pick((None, "a@example.com", "")),
+        "user_email": pick((None, "a@example.com", "", "b@example.com")),
+        "user_name": pick((None, "Ann", "", "Änne")),
     }
     if _chance(pick, 40):
         fields |= {name: pick(COUNTS) for name in SPLITS}

@@ -42,12 +42,16 @@ Cell = tuple[str, str, str, tuple[str, ...], int]
 
 @dataclass(frozen=True)
 class Expected:
-    """Rows of nothing but zeros are left out; letters are by (partition, offset)."""
+    """Rows of nothing but zeros are left out; letters are by (partition, offset). `people`: of
+    (tenant, user key) the latest address and name, "" where none was ever sent. `recent`: of a
+    tenant (time, source, id) of its calls to models, all of them, oldest first."""
 
     counters: dict[Cell, tuple[int, ...]]
     letters: dict[tuple[int, int], Reason]
     duplicates: int
     accepted: int
+    people: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    recent: dict[str, list[tuple[int, str, str]]] = field(default_factory=dict)
 
     @property
     def letters_by_reason(self) -> Counter[Reason]:
@@ -123,7 +127,36 @@ class Oracle:
             letters=dict(self.letters),
             duplicates=self.duplicates,
             accepted=len(self.kept),
+            people=_people(self.kept),
+            recent=_recent(self.kept),
         )
+
+
+# -- what it says of people ------------------------------------------------------------------------
+
+
+def _people(events: list[Kept]) -> dict[tuple[str, str], tuple[str, str]]:
+    """The latest address and name by the events' own time; of equal times the greater text."""
+    said: defaultdict[tuple[str, str], list[Kept]] = defaultdict(list)
+    for kept in events:
+        key = kept.usage.user_id or kept.usage.user_email
+        if key and (kept.usage.user_email or kept.usage.user_name):
+            said[kept.tenant, key].append(kept)
+    return {
+        who: (
+            max(((k.at_ms, k.usage.user_email) for k in kept if k.usage.user_email), default=(0, ""))[1],
+            max(((k.at_ms, k.usage.user_name) for k in kept if k.usage.user_name), default=(0, ""))[1],
+        )
+        for who, kept in said.items()
+    }  # fmt: skip
+
+
+def _recent(events: list[Kept]) -> dict[str, list[tuple[int, str, str]]]:
+    calls: defaultdict[str, list[tuple[int, str, str]]] = defaultdict(list)
+    for kept in events:
+        if kept.usage.kind == "llm":
+            calls[kept.tenant].append((kept.at_ms, kept.usage.source, kept.usage.id))
+    return {tenant: sorted(found) for tenant, found in calls.items()}
 
 
 # -- is it an event? -------------------------------------------------------------------------------

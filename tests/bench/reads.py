@@ -39,8 +39,10 @@ from deploy.servers import Server, free_port
 from deploy.valkey import start_valkey, url_of
 from schemas.limits import DAY_MS, HOUR_MS, NANO_PER_USD
 from schemas.measures import MEASURES
-from schemas.units import iso
+from schemas.units import EPOCH, iso
 from schemas.views import DIMENSIONS, SLICE_MS, generation_digest
+from schemas.wire import Wire
+from streams.decode import Decoded
 from streams.fold import Columns, fold
 from streams.ports import Commit, Outcome, Progress
 from streams.store import RedisStore
@@ -97,6 +99,8 @@ WORDS: Final = {
     "model": [f"model-{n}" for n in range(MODELS)],
     "agent": [f"agent-{n}" for n in range(AGENTS)],
 }
+ONE_CALL: Final = Decoded(Wire(id="one", source="bench", time=EPOCH, kind="llm"), 0, None, None, ())
+"""What the latest calls hold: no reader measured here looks at them."""
 USAGE_FIELDS: Final = ("input_tokens", "output_tokens", "cost_nano_usd", "latency_ms")
 
 
@@ -146,6 +150,8 @@ async def fill(redis_url: str, events: int, now_ms: int) -> None:
                 words=words,
                 values=batch.values,
                 calls=[],
+                events=[ONE_CALL] * n,
+                origin=np.arange(n),
             )
             end = done + n
             reply = await store.commit(

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from schemas.directory import USERS_MAX, Word, merged
 from schemas.layout import LIVE, NO_POSITION, Meta, PartitionMeta, series_values
+from schemas.recent import RECENT_MAX
 from schemas.views import SLICE_MS
 from streams.fold import Held
 from streams.ports import Commit, Outcome, Refusal, Reply
@@ -40,6 +42,8 @@ class State:
     series: set[tuple[str, str, str]] = field(default_factory=set)
     tallies: dict[str, int] = field(default_factory=dict)
     refusals: dict[int, str] = field(default_factory=dict)
+    people: dict[tuple[str, str], Word] = field(default_factory=dict)
+    recent: dict[str, tuple[tuple[int, bytes], ...]] = field(default_factory=dict)
 
     def copy(self) -> State:
         """What is inside the containers never changes."""
@@ -51,6 +55,8 @@ class State:
             set(self.series),
             dict(self.tallies),
             dict(self.refusals),
+            dict(self.people),
+            dict(self.recent),
         )
 
 
@@ -246,11 +252,25 @@ class FakeStore:
             self._note_slice(call.new.slice)
         for name, count in commit.tallies.items():
             state.tallies[name] = state.tallies.get(name, 0) + count
+        self._note_people(commit)
         self._move(commit)
         self._drop_slices()
         assert state.meta is not None
         names = len(state.series) + len({tenant for _, tenant, _ in state.series})
         state.meta = replace(state.meta, commits=state.meta.commits + 1, names=names, refused=0)
+
+    def _note_people(self, commit: Commit) -> None:
+        state = self.state
+        for tenant, words in commit.delta.people:
+            for word in words:
+                known = state.people.get((tenant, word.key))
+                if known is None and sum(t == tenant for t, _ in state.people) >= USERS_MAX:
+                    state.tallies["directory_full"] = state.tallies.get("directory_full", 0) + 1
+                    continue
+                state.people[tenant, word.key] = word if known is None else merged(known, word)
+        for tenant, calls in commit.delta.recent:
+            both = {*state.recent.get(tenant, ()), *((at_ms, one.encode()) for at_ms, one in calls)}
+            state.recent[tenant] = tuple(sorted(both)[-RECENT_MAX:])
 
     def _move(self, commit: Commit) -> None:
         meta = self.state.meta

@@ -27,6 +27,7 @@ from streams.ports import Bounds, Letter, PartitionBatch, Polled, Witness
 from streams.worker import Timing, Worker
 from tests.events import Record
 from tests.oracle import Oracle, judge
+from tests.people import assert_told
 from tests.simulation.store import Bugs, FakeStore, State
 
 DIGEST: Final = generation_digest("simulated")
@@ -584,6 +585,7 @@ class World:
         """The counters are those of exactly the records before the positions."""
         expected = self._counted().expected()
         assert self.store.counters() == expected.counters, self._describe()
+        assert_told(self.store.state.people, self.store.state.recent, expected)
         tallies = self.store.state.tallies
         dead = {name[5:]: n for name, n in tallies.items() if name.startswith("dead:")}
         assert dead == dict(expected.letters_by_reason), self._describe()

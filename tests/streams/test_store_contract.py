@@ -21,6 +21,7 @@ from streams.ports import NO_DELTA, Commit, Outcome, Progress, Refusal, Reply, S
 from streams.store import RedisStore
 from tests.counters import read_counters
 from tests.events import DEFAULT_MIX, mixed
+from tests.people import read_people, read_recent
 from tests.simulation.store import FakeStore
 from tests.simulation.world import Polled1
 
@@ -408,6 +409,8 @@ async def test_the_fake_and_the_real_store_answer_alike(seed: int, redis_url: st
         assert await real.meta() == await fake.meta()
         assert await real.tallies() == fake.state.tallies
     assert read_counters(redis_url) == fake.counters()
+    assert read_people(redis_url) == fake.state.people
+    assert read_recent(redis_url) == fake.state.recent
 
 
 def _random_commit(
