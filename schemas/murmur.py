@@ -26,7 +26,8 @@ def partitions_of(keys: Sequence[bytes], count: int) -> list[int]:
     """The partition of each key, of `count`."""
     if len(keys) < COLUMNS_FROM:
         return [(_one(key) & _POSITIVE) % count for key in keys]
-    return ((_columns(keys) & np.uint32(_POSITIVE)) % np.uint32(count)).tolist()
+    places: list[int] = ((_columns(keys) & np.uint32(_POSITIVE)) % np.uint32(count)).tolist()
+    return places
 
 
 def _one(key: bytes) -> int:

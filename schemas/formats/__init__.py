@@ -26,6 +26,7 @@ from schemas.formats import (
     neutral,
     openai,
     otel,
+    quick,
 )
 from schemas.formats.body import invalid, load
 from schemas.formats.context import GIVEN, Context, with_given
@@ -34,6 +35,7 @@ from schemas.formats.draft import Draft, Identity, Made, Skip
 from schemas.formats.providers import canonical
 from schemas.limits import EVENT_BYTES_MAX
 from schemas.units import iso
+from schemas.wire import Wire
 
 __all__ = [
     "FORMATS",
@@ -64,19 +66,22 @@ deployment answers in OpenAI's format)."""
 _ORDER: Final = tuple(Usage.model_fields)
 
 
-@dataclass(frozen=True)
-class Event:
-    """One event: `record` is its JSON for the topic, `fields` the object in it, `usage` the same as
-    the contract reads it. `unknown` names the fields that the contract does not know (the fold
-    counts the names; values are not passed on)."""
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """One event: `record` is its JSON for the topic, `usage` the same as the contract reads it,
+    fully or quickly. `unknown` names the fields that the contract does not know (the fold counts
+    the names; values are not passed on)."""
 
     index: int
     format: Format
     identity: Identity
-    fields: dict[str, Any]
-    usage: Usage
+    usage: Usage | Wire
     record: bytes
     unknown: tuple[str, ...]
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The object in the record."""
+        return msgspec.json.decode(self.record, type=dict[str, Any])
 
 
 @dataclass(frozen=True)
@@ -124,14 +129,23 @@ class _Unit(NamedTuple):
 
 
 def parse(body: object, format: str | None, context: Context) -> Parsed:  # noqa: A002
-    """The events of a decoded body; InvalidEvent where it is no list of anything."""
+    """The events of a decoded body; InvalidEvent where it is no list of anything. An item that
+    could not be decoded stands in the list as its InvalidEvent."""
     named = None if format is None else checked(format)
     events: list[Event] = []
     skipped: list[Skipped] = []
     refused: list[Refused] = []
     items = _items(body, named)
+    is_quick = quick.applies(named, context)
     index = 0
     for item in items:
+        read = quick.read(item, context) if is_quick else None
+        if read is not None:
+            wire, record = read
+            _check_items(index + 1)
+            events.append(Event(index, "neutral", Identity.EVENT, wire, record, ()))
+            index += 1
+            continue
         try:
             units: list[_Unit] = list(_open(item, named, context))
         except InvalidEvent as error:
@@ -167,6 +181,8 @@ def _check_items(count: int) -> None:
 
 def _open(item: object, named: Format | None, context: Context) -> Iterator[_Unit]:
     """The objects in one item, out of its envelope and of what its format wraps around them."""
+    if isinstance(item, InvalidEvent):
+        raise item
     if isinstance(item, dict) and "payload" in item and item.keys() <= _ENVELOPE:
         given = item.get("context") or {}
         if not isinstance(given, dict):
@@ -226,9 +242,8 @@ def _complete(made: list[Made], unit: _Unit, index: int, *, alone: bool) -> list
             known["cost_usd"] = str(known["cost_usd"])  # decimal text: exact in any JSON
         passed_on = {name: None for name in unknown[:UNKNOWN_MAX] if _is_passable(name)}
         usage = parse_usage(known)
-        fields = {**known, **passed_on}
-        record = _record(fields)
-        events.append(Event(index, unit.format, identity, fields, usage, record, unknown))
+        record = _record({**known, **passed_on})
+        events.append(Event(index, unit.format, identity, usage, record, unknown))
     return events
 
 

@@ -88,6 +88,7 @@ def test_openais_published_prices_of_speech() -> None:
 def test_two_price_lists_agree(name: str) -> None:
     """LiteLLM prices from a list of its own."""
     (made,) = read(fixture(name)).events
+    assert isinstance(made.usage, Usage)
     assert made.usage.cost_usd is not None
     priced = price(made.usage.model_copy(update={"cost_usd": None}))
     assert isinstance(priced, Priced)

@@ -1,0 +1,39 @@
+"""Our own event, read quickly: one that nothing is missing from, and that nobody need explain. Pure.
+
+It accepts nothing that the full reading refuses and gives the same event (a test compares the two);
+all else it leaves to that. A hundred events take 0.4 ms this way and 2.2 ms the full one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from schemas.formats.context import GIVEN, Context
+from schemas.limits import EVENT_BYTES_MAX
+from schemas.units import usd_to_nano
+from schemas.wire import Wire
+
+
+def applies(format: str | None, context: Context) -> bool:  # noqa: A002
+    """Whether a request adds nothing to its events but their tenant."""
+    return format in {None, "neutral"} and all(
+        getattr(context, name) is None for name in GIVEN if name != "tenant"
+    )
+
+
+def read(item: Any, context: Context) -> tuple[Wire, bytes] | None:  # noqa: ANN401  any JSON
+    """The event and its record for the topic, or None where the full reading has to look."""
+    try:
+        wire = msgspec.convert(item, Wire)
+        if wire.cost_usd is not None:
+            usd_to_nano(wire.cost_usd)
+        if context.tenant is not None:
+            if wire.tenant not in {None, "", context.tenant}:
+                return None
+            wire.tenant = context.tenant
+        record = msgspec.json.encode(wire)
+    except (msgspec.ValidationError, ValueError, ArithmeticError, RecursionError):
+        return None
+    return (wire, record) if len(record) <= EVENT_BYTES_MAX else None

@@ -1,0 +1,85 @@
+"""The quick reading of our own events gives what the full one gives, and refuses nothing itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.event import Usage
+from schemas.formats import Event, Parsed, load, quick
+from schemas.limits import EVENT_BYTES_MAX
+from schemas.wire import Wire
+from tests.events import event, events
+from tests.formats.fixtures import CONTEXT, read
+from tests.schemas.test_event import VALUES
+
+ACME = replace(CONTEXT, tenant="acme")
+
+
+def plain(one: Event) -> tuple[object, ...]:
+    """What becomes of an event; instants and amounts may be written in more than one way, and an empty
+    text is none."""
+    usage = {name: getattr(one.usage, name) or None for name in Usage.model_fields}
+    instants_and_amounts = {"time", "call_started_at", "cost_usd"}
+    on_topic = {k: v for k, v in one.fields.items() if v and k not in instants_and_amounts}
+    return one.index, one.format, one.identity, one.unknown, usage, on_topic
+
+
+def both(fields: Any) -> tuple[Parsed, Parsed]:
+    """As it is, and in an envelope, which only the full reading opens."""
+    sent = load(json.dumps(fields, default=str).encode())
+    return read(sent, None, ACME), read({"payload": sent, "format": "neutral"}, None, ACME)
+
+
+def check_alike(fields: Any) -> Parsed:
+    quickly, fully = both(fields)
+    assert [plain(one) for one in quickly.events] == [plain(one) for one in fully.events]
+    said = [[(one.index, str(one.error)) for one in parsed.refused] for parsed in (quickly, fully)]
+    assert said[0] == said[1] or "format" in said[0][0][1]  # nobody said that it is neutral
+    return quickly
+
+
+@given(events())
+def test_valid_events(fields: dict[str, Any]) -> None:
+    parsed = check_alike({**fields, "tenant": "acme"})
+    assert isinstance(parsed.events[0].usage, Wire) == ("misspelt_tokens" not in fields)
+
+
+@given(st.sampled_from([*Usage.model_fields, "typo"]), VALUES)
+def test_one_field_is_anything(name: str, value: Any) -> None:
+    check_alike({**event(tenant="acme"), name: value})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tenant": "other"},
+        {"tenant": ""},
+        {"cost_usd": "NaN"},
+        {"cost_usd": "1e400"},
+        {"cost_usd": 10001},
+        {"model": "\ud800"},
+        {"labels": {"": "a"}},
+        {"time": "2026-02-08T10:00:00"},
+        {"id": ""},
+    ],
+)
+def test_what_only_the_full_reading_explains(changes: dict[str, Any]) -> None:
+    check_alike({**event(tenant="acme"), **changes})
+
+
+def test_a_request_that_adds_something_is_read_fully() -> None:
+    assert quick.applies(None, ACME)
+    assert quick.applies("neutral", CONTEXT)
+    assert not quick.applies("openai", ACME)
+    assert not quick.applies(None, replace(ACME, agent_id="support"))
+
+
+def test_a_record_that_the_topic_would_not_take_is_left_to_the_full_reading() -> None:
+    item = {**event(), "cost_usd": "0." + "1" * EVENT_BYTES_MAX}
+    assert quick.read(item, CONTEXT) is None
