@@ -23,11 +23,14 @@ from api.callers import authenticate, check_role, tenant_of
 from api.errors import (
     CountersMissing,
     ExpiredKey,
+    InvalidBody,
     NoCredentials,
     NoSuchTenant,
     RateLimited,
+    RefusedEvents,
     RoleTooLow,
     TenantNotNamed,
+    TooBusy,
     UnanswerableQuestion,
     Unauthenticated,
 )
@@ -38,8 +41,8 @@ from api.moments import iso_to_ms
 from api.names import Filter
 from api.query import Plan, Question, Row, Term, assemble, plan
 from api.store import Reading, Store
-from schemas.agentlens import Amount, Body, Problem
-from schemas.errors import OdometerError, StoreError
+from schemas.agentlens import Amount, Body, Detail, Problem
+from schemas.errors import LogError, OdometerError, StoreError
 from schemas.keys import Key, Role
 from schemas.limits import DAY_MS, NANO_PER_USD
 from schemas.measures import (
@@ -191,7 +194,7 @@ def problem(status: int, error: str, headers: Mapping[str, str] | None = None) -
     return _problem_response(Problem(error=error, status=status), headers)
 
 
-def failed(request: Request, error: Exception) -> Response:  # noqa: PLR0911  a table
+def failed(request: Request, error: Exception) -> Response:  # noqa: C901, PLR0911, PLR0912  a table
     """Any error, in the shape of AgentLens."""
     match error:
         case BadParameter() | UnanswerableQuestion():
@@ -206,6 +209,14 @@ def failed(request: Request, error: Exception) -> Response:  # noqa: PLR0911  a 
             return problem(403, f"{error}.")
         case RateLimited():
             return problem(429, f"{error}.", {"retry-after": str(error.retry_after_s)})
+        case InvalidBody():
+            return problem(error.status, str(error).rstrip("."))
+        case RefusedEvents():
+            return _refused(error)
+        case TooBusy():
+            return _unavailable(f"{error} Try again in a moment.")
+        case LogError():
+            return _unavailable("Events cannot be taken right now. Send them again in a moment.")
         case HTTPException():
             return problem(404, "Not found")
         case CountersMissing():
@@ -214,6 +225,11 @@ def failed(request: Request, error: Exception) -> Response:  # noqa: PLR0911  a 
             return _unavailable("The counters cannot be read right now. Try again in a moment.")
         case _:
             return problem(500, "Internal server error")
+
+
+def _refused(error: RefusedEvents) -> Response:
+    details = [Detail(path=one["path"], message=one["message"]) for one in error.refusals]
+    return _problem_response(Problem(error="Validation failed", status=400, details=details))
 
 
 def _unauthenticated(reason: Unauthenticated) -> Response:

@@ -12,7 +12,9 @@ OdometerError
 |- InvalidKey             a key that is to be made, imported or changed cannot be so
 |- NoSuchKey              nobody's key, or none that the one who asks manages
 |- TooManyKeys            no more keys are kept
-|- InvalidBody            what was sent is not a JSON object of parameters
+|- InvalidBody            what was sent is not what the path takes
+|- RefusedEvents          what was sent was read, and no event of it is taken
+|- TooBusy                this process holds as many bodies as it may
 |- NotAcceptable          the answer has none of the forms that are accepted
 |- UnanswerableQuestion   no counters are kept for this, or they would be too many to read at once
 '- StoreUnavailable
@@ -20,6 +22,9 @@ OdometerError
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from schemas.errors import OdometerError, StoreUnavailable
 
@@ -82,12 +87,25 @@ class TooManyKeys(OdometerError):
 
 
 class InvalidBody(OdometerError):
-    """What was sent is not a JSON object of parameters; `status` and `kind` of the problem."""
+    """What was sent is not what the path takes; `status` and `kind` of the problem."""
 
     def __init__(self, status: int, kind: str, detail: str) -> None:
         super().__init__(detail)
         self.status = status
         self.kind = kind
+
+
+class RefusedEvents(OdometerError):
+    """What was sent was read, and no event of it is taken; each refusal in the dialect's words."""
+
+    def __init__(self, refusals: Sequence[Mapping[str, Any]], *, is_atomic: bool) -> None:
+        super().__init__(f"{len(refusals)} events are refused")
+        self.refusals = refusals
+        self.is_atomic = is_atomic
+
+
+class TooBusy(OdometerError):
+    """The process holds as many bodies as it may: the next moment it will not."""
 
 
 class NotAcceptable(OdometerError):

@@ -63,14 +63,14 @@ class _Load:
 
 
 class Producer:
-    """Sends to one topic. Made by `open_producer`."""
+    """Sends to one topic, while it is `connected`."""
 
     def __init__(self, topic: str) -> None:
         self._topic = topic
         self._waiting: asyncio.Queue[_Load] = asyncio.Queue()
         self._held_bytes = 0
         self._took_off_s: dict[int, float] = {}  # by lane, of flights under way
-        self._away: str | None = "there is no connection to Kafka yet"
+        self._away: str | None = None  # what comes before the first connection waits for it
 
     @property
     def away(self) -> str | None:
@@ -106,7 +106,17 @@ class Producer:
                 f"Kafka did not acknowledge {len(records)} records within {ACK_S:g} s"
             ) from error
 
-    async def keep(self, kafka: str) -> None:
+    @asynccontextmanager
+    async def connected(self, kafka: str) -> AsyncIterator[None]:
+        """Enters at once, whether a broker answers or not."""
+        keeper = asyncio.create_task(self._keep(kafka))
+        try:
+            yield
+        finally:
+            keeper.cancel()
+            await asyncio.wait([keeper])
+
+    async def _keep(self, kafka: str) -> None:
         """Until cancelled: a client, and a new one whenever it has failed."""
         while True:
             try:
@@ -203,18 +213,6 @@ async def _appended(
 
 
 @asynccontextmanager
-async def open_producer(kafka: str, topic: str) -> AsyncIterator[Producer]:
-    """Returns at once, whether a broker answers or not."""
-    producer = Producer(topic)
-    keeper = asyncio.create_task(producer.keep(kafka))
-    try:
-        yield producer
-    finally:
-        keeper.cancel()
-        await asyncio.wait([keeper])
-
-
-@asynccontextmanager
 async def _connected(kafka: str, topic: str) -> AsyncIterator[AIOKafkaProducer]:
     client = AIOKafkaProducer(
         bootstrap_servers=kafka,
@@ -226,16 +224,22 @@ async def _connected(kafka: str, topic: str) -> AsyncIterator[AIOKafkaProducer]:
         metadata_max_age_ms=METADATA_AGE_MS,
         request_timeout_ms=int(CONNECT_S * 1000),
     )
+    # Cut off in the middle, it would leave a connection behind that nobody closes.
+    start = asyncio.ensure_future(client.start())
     try:
-        await _within(CONNECT_S, client.start(), "take a connection")
+        await _within(CONNECT_S, asyncio.shield(start), "take a connection")
         await _within(CONNECT_S, client.partitions_for(topic), f"describe the topic {topic}")
         yield client
     finally:
-        await _closed(client)
+        await _closed(client, start)
 
 
-async def _closed(client: AIOKafkaProducer) -> None:
+async def _closed(client: AIOKafkaProducer, start: asyncio.Future[None]) -> None:
     """Closes a client; what it still holds after the deadline is thrown away with it."""
+    done, _ = await asyncio.wait([start], timeout=CLOSE_S)
+    if start in done and not start.cancelled():
+        start.exception()  # seen, where nobody waited for it any more
+    start.cancel()
     stop = asyncio.ensure_future(client.stop())
     await asyncio.wait([stop], timeout=CLOSE_S)
     if stop.done():

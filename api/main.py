@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from copy import deepcopy
 from functools import partial
 from typing import Any, Final
@@ -20,16 +20,18 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route, Router, request_response
 from uvicorn.config import LOGGING_CONFIG
 
-from api import agentlens, health, key_admin, openapi, usage
+from api import agentlens, agentlens_ingest, health, ingest, key_admin, openapi, otlp, usage
 from api.dialects import failed
 from api.flights import Flights, Kept
+from api.ingest import Intakes
+from api.kafka import Producer
 from api.store import Store
 from schemas.errors import OdometerError, StoreError
 from schemas.views import generation_digest
 
 DEFAULT_TOPIC: Final = "usage.events"
 SHUTDOWN_GRACE_S: Final = 5
-"""Answers under way at a stop: each has 3 s (`api.store.ANSWER_TIMEOUT_S`)."""
+"""Answers under way at a stop: each has 3 s for Redis, or 4 s for Kafka (`api.kafka.ACK_S`)."""
 KEEP_ALIVE_S: Final = 75
 """Longer than the 60 s that proxies keep theirs: the side that closes first races a request."""
 BACKLOG_MAX: Final = 2048
@@ -44,14 +46,26 @@ def wall_clock_ms() -> int:
 
 
 def build(
-    redis_url: str, topic: str = DEFAULT_TOPIC, clock: Callable[[], int] = wall_clock_ms
+    redis_url: str,
+    topic: str = DEFAULT_TOPIC,
+    clock: Callable[[], int] = wall_clock_ms,
+    *,
+    kafka: str | None = None,
 ) -> Starlette:
-    """The application over the counters of `topic` in one Redis; `clock` gives ms since 1970."""
+    """The application over the counters of `topic` in one Redis; `clock` gives ms since 1970.
+
+    Events are taken where `kafka` says HOST:PORT of the broker that they go to; None: read only.
+    """
     store = Store(redis_url, generation_digest(topic))
+    producer = Producer(topic)
+    intakes = Intakes(store, clock, producer)
     analytics = partial(agentlens.llm, store=store, clock=clock, flights=Flights(), kept=Kept())
+    taking = _taking(intakes) if kafka else []
     native = Router(
-        [*usage.routes(store, clock), *key_admin.routes(store, clock)], redirect_slashes=False
+        [*taking, *usage.routes(store, clock), *key_admin.routes(store, clock)],
+        redirect_slashes=False,
     )
+    agentlens_events = partial(agentlens_ingest.events, intakes=intakes)
     unknown_path = partial(agentlens.unknown_path, store=store, clock=clock)
     return Starlette(
         routes=[
@@ -61,20 +75,31 @@ def build(
             Route("/openapi.json", openapi.openapi),
             Route("/docs", openapi.docs),
             Mount("/v1", native),
+            *([Route("/api/events", agentlens_events, methods=["POST"])] if kafka else ()),
             Route("/api/analytics/llm", analytics),
             # Whatever else, any method of the paths above included.
             Mount("", request_response(unknown_path)),
         ],
         exception_handlers=dict.fromkeys((OdometerError, HTTPException, Exception), _failed),
         middleware=[Middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=5)],
-        lifespan=partial(_lifespan, store=store),
+        lifespan=partial(_lifespan, store=store, producer=producer, kafka=kafka),
     )
 
 
-def serve(redis_url: str, host: str, port: int, topic: str = DEFAULT_TOPIC) -> None:
+def _taking(intakes: Intakes) -> list[Route]:
+    """The paths below /v1 that take events."""
+    return [
+        Route("/events", partial(ingest.events, intakes=intakes), methods=["POST"]),
+        Route("/traces", partial(otlp.traces, intakes=intakes), methods=["POST"]),
+    ]
+
+
+def serve(
+    redis_url: str, host: str, port: int, topic: str = DEFAULT_TOPIC, *, kafka: str | None = None
+) -> None:
     """Answer until SIGINT or SIGTERM; then finish what is under way, for a few seconds at most."""
     uvicorn.run(
-        build(redis_url, topic),
+        build(redis_url, topic, kafka=kafka),
         host=host,
         port=port,
         loop="auto",  # uvloop, where there is one
@@ -109,8 +134,11 @@ def without_query(record: logging.LogRecord) -> bool:
 
 
 @asynccontextmanager
-async def _lifespan(_app: Starlette, store: Store) -> AsyncIterator[None]:
-    yield
+async def _lifespan(
+    _app: Starlette, store: Store, producer: Producer, kafka: str | None
+) -> AsyncIterator[None]:
+    async with producer.connected(kafka) if kafka else nullcontext():
+        yield
     await store.close()
 
 

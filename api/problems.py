@@ -20,22 +20,30 @@ from api.errors import (
     NoSuchTenant,
     NotAcceptable,
     RateLimited,
+    RefusedEvents,
     RoleTooLow,
     TenantNotNamed,
+    TooBusy,
     TooManyKeys,
     UnanswerableQuestion,
     Unauthenticated,
 )
 from api.formats import MEDIA_TYPES, to_json
-from schemas.errors import StoreError
+from schemas.errors import LogError, StoreError
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 1
 """A restart of Redis takes about this."""
 
+NOT_CONFIRMED: Final = (
+    "Kafka does not take events right now. None of these is confirmed: send them again under the same"
+    " ids, or with the same Idempotency-Key, and each counts once."
+)
+
 TITLES: Final = {
     "invalid-parameter": "A parameter is not what it may be",
-    "invalid-body": "The body is not a JSON object of parameters",
+    "invalid-body": "The body cannot be read",
+    "invalid-events": "Events cannot be counted as they are",
     "unanswerable": "No kept view answers this",
     "unauthenticated": "Who asks is not known",
     "forbidden": "The key may not do this",
@@ -45,8 +53,9 @@ TITLES: Final = {
     "method-not-allowed": "Not with this method",
     "not-acceptable": "None of our formats is accepted",
     "too-large": "The body is too large",
-    "unsupported-media-type": "The body is not JSON",
-    "unavailable": "The counters cannot be read right now",
+    "too-slow": "The body did not arrive in time",
+    "unsupported-media-type": "The body is of a kind that is not taken here",
+    "unavailable": "Not possible right now",
     "internal": "Something went wrong here",
 }
 """Every type of problem, by the last part of its URI; /docs explains them."""
@@ -76,6 +85,12 @@ def failed(request: Request, error: Exception) -> Response:  # noqa: C901, PLR09
             return problem(400, "unanswerable", str(error))
         case InvalidBody():
             return problem(error.status, error.kind, str(error))
+        case RefusedEvents():
+            return _refused(error)
+        case TooBusy():
+            return _unavailable(f"{error} Try again in a moment.")
+        case LogError():
+            return _unavailable(NOT_CONFIRMED)
         case NotAcceptable():
             forms = [media_type.partition(";")[0] for media_type in MEDIA_TYPES.values()]
             return problem(406, "not-acceptable", str(error), allowed=forms)
@@ -125,6 +140,13 @@ def _unauthenticated(error: Unauthenticated) -> Response:
     else:
         detail, challenge = "The key is not known, or revoked.", 'Bearer error="invalid_token"'
     return problem(401, "unauthenticated", detail, {"www-authenticate": challenge})
+
+
+def _refused(error: RefusedEvents) -> Response:
+    detail = "None of the events can be counted."
+    if error.is_atomic:
+        detail = "Some of the events cannot be counted, so none was taken (atomic=true)."
+    return problem(400, "invalid-events", detail, refusals=error.refusals)
 
 
 def _no_such_route(request: Request, error: HTTPException) -> Response:

@@ -148,19 +148,29 @@ def worker(
 
 @app.command()
 def api(
+    kafka: Kafka = None,
     redis: Redis = None,
     topic: Topic = None,
     api_host: Annotated[str | None, typer.Option(help=describe("api_host"))] = None,
     api_port: ApiPort = None,
 ) -> None:
-    """Answer questions over HTTP from the counters, until SIGTERM. It needs Redis only, never Kafka.
+    """Answer questions over HTTP from the counters, and take events to Kafka, until SIGTERM.
 
+    Answers need Redis only: while Kafka is away, events are refused with a 503 and the rest goes on.
     Start as many as you like behind a load balancer: they keep nothing that matters.
     """
     from api.main import serve
 
-    settings = read_settings(redis=redis, topic=topic, api_host=api_host, api_port=api_port)
-    serve(settings.redis, settings.api_host, settings.api_port, settings.topic)
+    settings = read_settings(
+        kafka=kafka, redis=redis, topic=topic, api_host=api_host, api_port=api_port
+    )
+    serve(
+        settings.redis,
+        settings.api_host,
+        settings.api_port,
+        settings.topic,
+        kafka=settings.kafka,
+    )
 
 
 @app.command()

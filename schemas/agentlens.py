@@ -70,8 +70,16 @@ class Health(Body):
     db: Database
 
 
+class Detail(Body):
+    """What is wrong with one field of what was sent."""
+
+    path: str
+    message: str
+
+
 class Problem(Body):
-    """Every error. `hint` and `docs` stand where its server has them, the roles at a 403."""
+    """Every error. `hint` and `docs` stand where its server has them, the roles at a 403, `details`
+    at events that are not valid."""
 
     error: str
     hint: str = ""
@@ -79,3 +87,18 @@ class Problem(Body):
     required: str = ""
     current: str = ""
     status: int
+    details: list[Detail] = []
+
+
+class IngestedEvent(Body):
+    """Made of what was sent: the same event again has the same."""
+
+    id: str
+    hash: str
+
+
+class Ingested(Body):
+    """`POST /api/events`."""
+
+    ingested: int
+    events: list[IngestedEvent]

@@ -28,8 +28,8 @@ from schemas.formats import (
     otel,
     quick,
 )
-from schemas.formats.body import invalid, load
-from schemas.formats.context import GIVEN, Context, with_given
+from schemas.formats.body import invalid, load, load_lines
+from schemas.formats.context import GIVEN, NOT_OURS, OTHER_TENANT, Context, with_given
 from schemas.formats.detect import FORMATS, Format, checked, detect
 from schemas.formats.draft import Draft, Identity, Made, Skip
 from schemas.formats.providers import canonical
@@ -47,6 +47,7 @@ __all__ = [
     "Refused",
     "Skipped",
     "load",
+    "load_lines",
     "parse",
     "partial_success",
     "with_given",
@@ -79,6 +80,11 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     unknown: tuple[str, ...]
 
     @property
+    def is_seeded(self) -> bool:
+        """Whether only the seed names it: where that was generated, a resend counts again."""
+        return self.identity is Identity.SEED
+
+    @property
     def fields(self) -> dict[str, Any]:
         """The object in the record."""
         return msgspec.json.decode(self.record, type=dict[str, Any])
@@ -108,7 +114,7 @@ class Parsed:
     @property
     def seeded(self) -> int:
         """How many events only the seed names: where it was generated, a resend counts again."""
-        return sum(event.identity is Identity.SEED for event in self.events)
+        return sum(event.is_seeded for event in self.events)
 
 
 def partial_success(parsed: Parsed) -> tuple[int, str]:
@@ -265,10 +271,7 @@ def _fill(draft: Draft, unit: _Unit, *, first: bool) -> dict[str, Any]:
     for name in _FILLED if first else _FILLED_PARTS:
         if given.get(name) in (None, ""):  # a producer's value may be unhashable
             given[name] = getattr(context, name)
-    if context.tenant is not None:
-        if given.get("tenant") not in (None, "", context.tenant):
-            raise invalid("tenant", "differs from the tenant that the request may write to")
-        given["tenant"] = context.tenant
+    given["tenant"] = _tenant(given.get("tenant"), context)
     given["source"] = given.get("source") or context.source
     given["time"] = given.get("time") or context.time
     if unit.format != "neutral":  # the contract requires both, so they are not made up for it
@@ -277,6 +280,20 @@ def _fill(draft: Draft, unit: _Unit, *, first: bool) -> dict[str, Any]:
             given["provider"] = canonical(context.provider) or unit.format
         given["time"] = given["time"] or iso(context.received_ms)
     return given
+
+
+def _tenant(said: object, context: Context) -> object:
+    """The one tenant of an event; the contract judges what is no text."""
+    if context.tenant is not None:
+        if said not in (None, "", context.tenant):
+            raise invalid("tenant", OTHER_TENANT)
+        return context.tenant
+    if context.writes is not None:
+        if not isinstance(said, str) or not said:
+            raise invalid("tenant", "must be named: the key may write to several")
+        if not context.writes(said):
+            raise invalid("tenant", NOT_OURS)
+    return said
 
 
 def _identify(draft: Draft, context: Context, place: str, *, alone: bool) -> tuple[Identity, str]:

@@ -26,6 +26,8 @@ decoder recurses, so this keeps it far from the end of its stack."""
 CONTAINERS_MAX: Final = 700_000
 """Arrays and objects of a body, 232 B each where they hold something: 160 MB. OTLP's JSON, the
 densest real one, has an object every 25 bytes at most: 670,000 in the largest body."""
+LINES_MAX: Final = 20_000
+"""Of a body of one value a line, blank ones included: twice as many as it may have objects."""
 NUMBER_CHARS_MAX: Final = 64
 """Of a number with a point: a double written out exactly needs 17 digits. Of an integer the decoder
 itself refuses more than 4,300 digits."""
@@ -52,6 +54,27 @@ def load(body: bytes) -> object:
         )
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise InvalidEvent(Reason.NOT_JSON, f"the body is not UTF-8 JSON: {error}") from error
+
+
+def load_lines(body: bytes) -> list[object]:
+    """JSON values, one a line; in the place of a line that is none stands its InvalidEvent. Blank
+    lines are none."""
+    if body.count(b"\n") > LINES_MAX:
+        raise InvalidEvent(Reason.TOO_LARGE, f"the body has more than {LINES_MAX} lines")
+    containers = body.count(b"[") + body.count(b"{")
+    if containers > CONTAINERS_MAX:
+        raise InvalidEvent(
+            Reason.TOO_LARGE,
+            f"the body has {containers} opening brackets, the limit is {CONTAINERS_MAX}",
+        )
+    return [_line(line) for line in body.split(b"\n") if line.strip()]
+
+
+def _line(line: bytes) -> object:
+    try:
+        return load(line)
+    except InvalidEvent as error:
+        return error
 
 
 def _check_brackets(body: bytes) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from schemas.formats.body import invalid
 
 _INTEGERS: Final = frozenset({"latency_ms", "first_output_ms"})
+OTHER_TENANT: Final = "differs from the tenant that the request may write to"
+NOT_OURS: Final = "is no tenant that the key may write to"
 _DIGITS: Final = re.compile(r"[0-9]{1,15}")
 
 
@@ -19,11 +21,13 @@ class Context:
 
     `id_seed` is the request's idempotency key, or an id made for it: an event that nothing names
     gets the seed and its place in the body. What the body says itself is not overwritten; only a
-    `tenant` that differs is refused, since it is the key's.
+    `tenant` that differs is refused, since it is the key's. Where `writes` says which tenants the
+    key may write to, none of them is the request's: each event names its own.
     """
 
     received_ms: int
     id_seed: str
+    writes: Callable[[str], bool] | None = None
     id: str | None = None
     source: str | None = None
     time: str | None = None
@@ -45,7 +49,9 @@ class Context:
 
 
 GIVEN: Final = tuple(
-    field.name for field in fields(Context) if field.name not in {"received_ms", "id_seed"}
+    field.name
+    for field in fields(Context)
+    if field.name not in {"received_ms", "id_seed", "writes"}
 )
 """What a producer may say: as query parameters, or in the `context` of an envelope."""
 
@@ -63,7 +69,9 @@ def with_given(context: Context, given: Mapping[str, object], where: str = "") -
         changes[name] = _read(name, value, where)
     tenant = changes.get("tenant")
     if context.tenant is not None and tenant not in {None, context.tenant}:
-        raise invalid(where + "tenant", "differs from the tenant that the request may write to")
+        raise invalid(where + "tenant", OTHER_TENANT)
+    if tenant is not None and context.writes is not None and not context.writes(tenant):
+        raise invalid(where + "tenant", NOT_OURS)
     return replace(context, **changes)
 
 

@@ -11,7 +11,7 @@ A format is recognised by keys that only it has:
   openai       `object` is one of its, `type` is one of its stream's events, a speech request
                (`input` and `voice`), a transcription (`text` with usage or duration), or `usage`
                with `prompt_tokens` or with details of its
-  neutral      `kind` is one of ours
+  neutral      `kind` is one of ours, or any where nothing else is told
 A body of none, or of more than one (a bare `usage` with `input_tokens` is OpenAI's as well as
 Anthropic's) is refused with the names of the formats: the producer says which.
 """
@@ -89,8 +89,8 @@ def _certain(payload: Json) -> list[Format]:
         or openai.is_transcription(payload)
     ):
         found.append("openai")
-    if isinstance(payload.get("kind"), str) and payload["kind"] in KINDS:
-        found.append("neutral")
+    if isinstance(payload.get("kind"), str) and (payload["kind"] in KINDS or not found):
+        found.append("neutral")  # of another kind than ours it is refused, by that name
     return found
 
 

@@ -33,6 +33,8 @@ def read(item: Any, context: Context) -> tuple[Wire, bytes] | None:  # noqa: ANN
             if wire.tenant not in {None, "", context.tenant}:
                 return None
             wire.tenant = context.tenant
+        elif context.writes is not None and not (wire.tenant and context.writes(wire.tenant)):
+            return None
         record = msgspec.json.encode(wire)
     except (msgspec.ValidationError, ValueError, ArithmeticError, RecursionError):
         return None

@@ -1,0 +1,123 @@
+"""AgentLens's `POST /api/events`, for producers that already speak it: all of a request or nothing.
+
+Only `llm_response` is a call and goes to the topic; every other type is checked and answered as its
+server does. Id and hash are made of what was sent, so the same event again has the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.errors import InvalidBody, RefusedEvents
+from api.formats import to_json
+from api.ingest import Intakes, context_of, writer
+from api.intake import Intake, judge, shown
+from schemas.errors import InvalidEvent, Reason
+from schemas.event import parse_instant
+from schemas.formats import Context, load, parse
+from schemas.formats.body import Json
+
+EVENTS_MAX: Final = 1000
+ID_CHARS: Final = 26
+"""As many as its server's ids have: 104 bits of the hash."""
+REQUIRED: Final = ("sessionId", "agentId", "eventType")
+SEVERITIES: Final = ("debug", "info", "warn", "error", "critical")
+OBJECTS: Final = ("payload", "metadata")
+PATHS: Final = {
+    "id": "payload.callId",
+    "time": "timestamp",
+    "agent_id": "agentId",
+    "chat_id": "sessionId",
+    "provider": "payload.provider",
+    "model": "payload.model",
+    "cost_usd": "payload.costUsd",
+    "latency_ms": "payload.latencyMs",
+}
+"""The neutral event's field -> where its value stood."""
+
+
+@dataclass(frozen=True)
+class _Taken:
+    intake: Intake
+    answers: list[dict[str, str]]
+
+
+async def events(request: Request, intakes: Intakes) -> Response:
+    """`POST /api/events`: 201 after Kafka has the calls."""
+    now_ms = intakes.clock()
+    key = await writer(request, intakes.store, now_ms)
+    context = context_of(key, request.headers, {}, now_ms)
+    async with intakes.room.body(request) as body:
+        taken = await intakes.read(len(body), lambda: _take(body, context))
+    await intakes.producer.send(taken.intake.records)
+    answer = {"ingested": len(taken.answers), "events": taken.answers}
+    return Response(to_json(answer), 201, media_type="application/json")
+
+
+def _take(body: bytes, context: Context) -> _Taken:
+    try:
+        content = load(body)
+    except InvalidEvent as error:
+        if error.reason is Reason.TOO_LARGE:
+            raise InvalidBody(413, "too-large", "Request body too large") from error
+        raise _invalid([_problem("", error.detail)]) from error
+    sent = content.get("events") if isinstance(content, dict) else None
+    if not isinstance(sent, list) or not 1 <= len(sent) <= EVENTS_MAX:
+        raise _invalid([_problem("events", f"must be an array of 1 to {EVENTS_MAX} events")])
+    wrong = [problem for index, event in enumerate(sent) for problem in _check(event, index)]
+    if wrong:
+        raise _invalid(wrong)
+    intake = judge(parse({"events": sent}, "agentlens", context), context.received_ms)
+    if intake.refused:
+        raise _invalid(
+            [
+                _problem(_path(one.index, one.error.field), one.error.detail)
+                for one in intake.refused
+            ]
+        )
+    return _Taken(intake, [_answer(event) for event in sent])
+
+
+def _check(event: Any, index: int) -> Iterator[Mapping[str, str]]:  # noqa: ANN401  any JSON
+    """What its server asks of every event, of whatever type."""
+    if not isinstance(event, dict):
+        yield _problem(_path(index, ""), "must be an object")
+        return
+    for name in REQUIRED:
+        if not isinstance(event.get(name), str) or not event[name]:
+            yield _problem(_path(index, name), "must be a text that is not empty")
+    if event.get("severity", "info") not in SEVERITIES:
+        yield _problem(_path(index, "severity"), f"must be one of {', '.join(SEVERITIES)}")
+    for name in OBJECTS:
+        if not isinstance(event.get(name, {}), dict):
+            yield _problem(_path(index, name), "must be an object")
+    if event.get("timestamp") is not None:
+        try:
+            parse_instant(event["timestamp"])
+        except ValueError as error:
+            yield _problem(_path(index, "timestamp"), str(error))
+
+
+def _path(index: int, field: str) -> str:
+    return f"events.{index}.{PATHS.get(field, field)}".rstrip(".")
+
+
+def _problem(path: str, message: str) -> dict[str, str]:
+    return {"path": shown(path), "message": shown(message)}
+
+
+def _invalid(details: list[dict[str, str]] | list[Mapping[str, str]]) -> RefusedEvents:
+    return RefusedEvents(details, is_atomic=True)
+
+
+def _answer(event: Json) -> dict[str, str]:
+    text = json.dumps(event, sort_keys=True, separators=(",", ":"), default=str)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return {"id": digest[:ID_CHARS], "hash": digest}

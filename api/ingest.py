@@ -1,0 +1,221 @@
+"""`POST /v1/events`: whatever producers emit, to the topic. The answer comes after Kafka has it.
+
+The kind of body is told by its content type, the format of its objects by themselves or by
+`?format=`; what they lack stands in other parameters of the query (schemas/formats/context.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeVar
+
+from starlette.datastructures import Headers, QueryParams
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.asking import BadParameter
+from api.callers import TENANT_HEADER, authenticate, check_writer, tenant_of
+from api.errors import InvalidBody, RefusedEvents
+from api.formats import to_json
+from api.intake import Intake, answer_of, judge, refusals_of
+from api.kafka import Producer
+from api.store import Store
+from api.uploads import Room
+from schemas.errors import InvalidEvent, Reason
+from schemas.formats import FORMATS, Context, load, load_lines, parse, with_given
+from schemas.formats.cloudevents import Binary
+from schemas.formats.context import GIVEN
+from schemas.keys import ALL, Key
+
+INLINE_BYTES_MAX: Final = 128 * 1024
+"""A larger body is read in a thread, so that others are answered meanwhile: it takes 5 ms or more."""
+THREADS: Final = 2
+"""Large bodies read at once: each takes up to 160 MB as objects."""
+IDEMPOTENCY_KEY_CHARS_MAX: Final = 200
+"""With the place of an event behind it, it is still an id."""
+
+JSON_TYPES: Final = ("", "application/json", "text/json")
+LINES_TYPES: Final = (
+    "application/x-ndjson",
+    "application/ndjson",
+    "application/jsonl",
+    "application/x-jsonlines",
+)
+CLOUDEVENT: Final = "application/cloudevents+json"
+CLOUDEVENTS: Final = "application/cloudevents-batch+json"
+BOOLEANS: Final = {"": False, "false": False, "0": False, "true": True, "1": True}
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Intakes:
+    """What every path that takes events needs, once a process."""
+
+    store: Store
+    clock: Callable[[], int]
+    producer: Producer
+    room: Room = field(default_factory=Room)
+    threads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(THREADS))
+
+    async def read(self, size_bytes: int, reading: Callable[[], T]) -> T:
+        """What reads a body of that size, beside the event loop where it takes long."""
+        if size_bytes <= INLINE_BYTES_MAX:
+            return reading()
+        async with self.threads:
+            return await asyncio.to_thread(reading)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a request says beside its body."""
+
+    context: Context
+    format: str | None
+    is_atomic: bool
+    is_named: bool
+
+
+async def events(request: Request, intakes: Intakes) -> Response:
+    """`POST /v1/events`: 202 with counts, and of each refused object its field and reason."""
+    now_ms = intakes.clock()
+    key = await writer(request, intakes.store, now_ms)
+    asked = ask(request, key, now_ms)
+    async with intakes.room.body(request) as body:
+        try:
+            intake = await intakes.read(len(body), lambda: take(request.headers, body, asked))
+        except InvalidEvent as error:
+            raise unreadable(error) from error
+    if intake.refused and (asked.is_atomic or not (intake.records or intake.skipped)):
+        raise RefusedEvents(refusals_of(intake.refused), is_atomic=asked.is_atomic)
+    await intakes.producer.send(intake.records)
+    return Response(
+        to_json(answer_of(intake, is_named=asked.is_named)), 202, media_type="application/json"
+    )
+
+
+async def writer(request: Request, store: Store, now_ms: int) -> Key:
+    """Who sends, if the key may."""
+    key = await authenticate(store, request.headers, now_ms)
+    check_writer(key)
+    return key
+
+
+# -- what a request says beside its body -----------------------------------------------------------
+
+
+def ask(request: Request, key: Key, now_ms: int) -> Asked:
+    """BadParameter where the query or the Idempotency-Key is not what it may be."""
+    given = _once_each(request.query_params)
+    format = given.pop("format", "") or None  # noqa: A001
+    if format is not None and format not in FORMATS:
+        raise BadParameter("format", f"format is one of {', '.join(FORMATS)}.", FORMATS)
+    is_atomic = BOOLEANS.get(given.pop("atomic", "").lower())
+    if is_atomic is None:
+        raise BadParameter("atomic", "atomic is true or false.", ("true", "false"))
+    seed = _idempotency_key(request.headers)
+    return Asked(
+        context_of(key, request.headers, given, now_ms, seed),
+        format,
+        is_atomic=is_atomic,
+        is_named=bool(seed),
+    )
+
+
+def context_of(
+    key: Key, headers: Headers, given: Mapping[str, str], now_ms: int, seed: str = ""
+) -> Context:
+    """The context of a request: what its query gives, and the one tenant that is named by it or is
+    the key's only one. Where there is none, each event names one of the key's own."""
+    named = given.get("tenant") or None
+    context = Context(now_ms, seed or secrets.token_hex(16), writes=key.sees)
+    if named is not None or TENANT_HEADER in headers or _has_one_tenant(key):
+        tenant = tenant_of(key, headers, named)
+        context = replace(context, tenant=tenant, writes=None)
+    try:
+        return with_given(context, given) if given else context
+    except InvalidEvent as error:
+        allowed = ("format", "atomic", *GIVEN)
+        raise BadParameter(error.field, f"{error.field}: {error.detail}.", allowed) from error
+
+
+def _has_one_tenant(key: Key) -> bool:
+    return key.tenants != ALL and len(key.tenants) == 1
+
+
+def _once_each(params: QueryParams) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for name, text in params.multi_items():
+        if name in given:
+            raise BadParameter(name, f"{name} stands twice.")
+        given[name] = text
+    return given
+
+
+def _idempotency_key(headers: Mapping[str, str]) -> str:
+    seed = headers.get("idempotency-key", "").strip().strip('"')
+    if len(seed) > IDEMPOTENCY_KEY_CHARS_MAX or not (seed.isascii() and seed.isprintable()):
+        raise BadParameter(
+            "idempotency-key",
+            f"Idempotency-Key is up to {IDEMPOTENCY_KEY_CHARS_MAX} printable ASCII characters.",
+        )
+    return seed
+
+
+# -- what stands in the body -----------------------------------------------------------------------
+
+
+def take(headers: Mapping[str, str], body: bytes, asked: Asked) -> Intake:
+    """InvalidBody where the content type is none of ours, InvalidEvent where the body is not it."""
+    content, format = _decoded(headers, body, asked.format)  # noqa: A001
+    return judge(parse(content, format, asked.context), asked.context.received_ms)
+
+
+def _decoded(
+    headers: Mapping[str, str], body: bytes, named: str | None
+) -> tuple[object, str | None]:
+    media_type = media_type_of(headers)
+    if media_type in {CLOUDEVENT, CLOUDEVENTS}:  # the batch's name begins like the other's
+        content = load(body)
+        if isinstance(content, list) != (media_type == CLOUDEVENTS):
+            raise InvalidEvent(
+                Reason.UNSUPPORTED_CLOUDEVENT,
+                "a batch is an array of events, a structured one is an object: as content-type says",
+            )
+        return content, _cloudevents(named)
+    if "ce-specversion" in headers or "ce-id" in headers:
+        return Binary([*headers.items()], body), _cloudevents(named)
+    if media_type in LINES_TYPES:
+        return load_lines(body), named
+    if media_type in JSON_TYPES:
+        return load(body), named
+    known = ", ".join((*JSON_TYPES[1:], *LINES_TYPES, CLOUDEVENT, CLOUDEVENTS))
+    raise InvalidBody(
+        415, "unsupported-media-type", f"The content-type is none of {known}: send one of them."
+    )
+
+
+def _cloudevents(named: str | None) -> str:
+    if named not in {None, "cloudevents"}:
+        raise InvalidEvent(
+            Reason.INVALID_FIELD, f"is {named}, but the request is of CloudEvents", "format"
+        )
+    return "cloudevents"
+
+
+def media_type_of(headers: Mapping[str, str]) -> str:
+    """In lower case, without parameters. InvalidBody where its charset is not UTF-8."""
+    media_type, _, parameters = headers.get("content-type", "").lower().partition(";")
+    charset = parameters.partition("charset=")[2].partition(";")[0].strip(' "')
+    if charset not in {"", "utf-8", "utf8", "us-ascii"}:
+        raise InvalidBody(415, "unsupported-media-type", "The charset of a body is UTF-8.")
+    return media_type.strip()
+
+
+def unreadable(error: InvalidEvent) -> InvalidBody:
+    """A body that is no list of anything."""
+    if error.reason is Reason.TOO_LARGE:
+        return InvalidBody(413, "too-large", f"{error}.")
+    return InvalidBody(400, "invalid-body", f"{error}.")

@@ -1,0 +1,94 @@
+"""What stands in a body to records for the topic and an answer. Pure.
+
+The time of an event is judged here as the fold will judge it at the append, so that a producer is
+told at once of what would only be found among the dead letters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from schemas.errors import InvalidEvent
+from schemas.event import DEFAULT_TENANT
+from schemas.formats import Event, Parsed, Refused, Skipped
+from schemas.identity import partition_key
+from schemas.limits import ID_CHARS_MAX
+from schemas.units import instant_to_ms
+from schemas.wire import check_age
+
+UNKNOWN_SHOWN: Final = 16
+"""Names of unknown fields in an answer: a typo is among the first."""
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What is to be sent (key, value), and what is to be said of the rest."""
+
+    records: Sequence[tuple[bytes, bytes]]
+    refused: Sequence[Refused]
+    skipped: Sequence[Skipped]
+    seeded: int
+    unknown: Sequence[str]
+
+
+def judge(parsed: Parsed, received_ms: int) -> Intake:
+    records: list[tuple[bytes, bytes]] = []
+    refused: list[Refused] = []
+    seeded = 0
+    unknown: set[str] = set()
+    for event in parsed.events:
+        try:
+            records.append((_key(event, received_ms), event.record))
+        except InvalidEvent as error:
+            refused.append(Refused(event.index, error))
+            continue
+        seeded += event.is_seeded
+        unknown.update(event.unknown)
+    if refused:
+        refused = sorted([*parsed.refused, *refused], key=lambda one: one.index)
+    else:
+        refused = [*parsed.refused]
+    return Intake(records, refused, parsed.skipped, seeded, sorted(unknown)[:UNKNOWN_SHOWN])
+
+
+def _key(event: Event, received_ms: int) -> bytes:
+    usage = event.usage
+    check_age("time", instant_to_ms(usage.time), received_ms)
+    if usage.call_started_at is not None:
+        check_age("call_started_at", instant_to_ms(usage.call_started_at), received_ms)
+    return partition_key(usage.tenant or DEFAULT_TENANT, usage.source, usage.id, usage.call_id)
+
+
+def answer_of(intake: Intake, *, is_named: bool) -> dict[str, Any]:
+    """As `schemas.ingest.IngestAnswer`; `is_named` where the request has an Idempotency-Key."""
+    return {
+        "accepted": len(intake.records),
+        "skipped": len(intake.skipped),
+        "refused": len(intake.refused),
+        "ids": "generated" if intake.seeded and not is_named else "given",
+        "unknown_fields": [shown(name) for name in intake.unknown],
+        "refusals": refusals_of(intake.refused),
+        "skips": [
+            {"index": one.index, "format": one.format, "reason": shown(one.reason)}
+            for one in intake.skipped
+        ],
+    }
+
+
+def refusals_of(refused: Sequence[Refused]) -> list[dict[str, Any]]:
+    return [
+        {
+            "index": one.index,
+            "field": shown(one.error.field),
+            "reason": one.error.reason.value,
+            "detail": shown(one.error.detail),
+        }
+        for one in refused
+    ]
+
+
+def shown(text: str) -> str:
+    """A producer's words in an answer: bounded, and UTF-8 even where they were not."""
+    return text[: 2 * ID_CHARS_MAX].encode(errors="replace").decode()

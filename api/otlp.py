@@ -1,0 +1,97 @@
+"""`POST /v1/traces`: OTLP over HTTP, in protobuf and in JSON, answers and errors as OTLP has them.
+
+Spans of a call to a model count, all others are accepted and count nothing. A span that cannot be
+counted is a partial success, as OTLP says: its exporter must not send the rest again.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api import problems
+from api.asking import BadParameter
+from api.errors import InvalidBody
+from api.formats import to_json
+from api.ingest import Asked, Intakes, ask, media_type_of, unreadable, writer
+from api.intake import Intake, judge, shown
+from schemas.errors import InvalidEvent, Reason
+from schemas.formats import load, parse
+from schemas.formats.otel import answer_json, answer_protobuf, load_protobuf
+
+PROTOBUF: Final = ("application/x-protobuf", "application/protobuf")
+JSON: Final = "application/json"
+CODES: Final = {400: 3, 401: 16, 403: 7, 404: 5, 405: 12, 408: 4, 413: 3, 415: 3, 429: 8, 503: 14}
+"""HTTP status -> the code of google.rpc.Status; INTERNAL (13) for all else."""
+
+
+async def traces(request: Request, intakes: Intakes) -> Response:
+    """`POST /v1/traces`: 200 after Kafka has the events."""
+    now_ms = intakes.clock()
+    key = await writer(request, intakes.store, now_ms)
+    asked = ask(request, key, now_ms)
+    if asked.format not in {None, "otel"}:
+        raise BadParameter("format", "The format of /v1/traces is otel.", ("otel",))
+    media_type = media_type_of(request.headers)
+    if media_type not in {*PROTOBUF, JSON}:
+        raise InvalidBody(
+            415, "unsupported-media-type", f"Send content-type {PROTOBUF[0]} or {JSON}."
+        )
+    async with intakes.room.body(request) as body:
+        try:
+            intake = await intakes.read(len(body), lambda: _take(media_type, body, asked))
+        except InvalidEvent as error:
+            raise unreadable(error) from error
+    await intakes.producer.send(intake.records)
+    rejected, message = _partial_success(intake)
+    if media_type == JSON:
+        return Response(to_json(answer_json(rejected, message)), media_type=JSON)
+    return Response(answer_protobuf(rejected, message), media_type=media_type)
+
+
+def _take(media_type: str, body: bytes, asked: Asked) -> Intake:
+    content = load(body) if media_type == JSON else load_protobuf(body)
+    if isinstance(content, list):
+        raise InvalidEvent(Reason.NOT_JSON, "the body is no ExportTraceServiceRequest: an array")
+    return judge(parse(content, "otel", asked.context), asked.context.received_ms)
+
+
+def _partial_success(intake: Intake) -> tuple[int, str]:
+    if not intake.refused:
+        return 0, ""
+    first = intake.refused[0]
+    return len(intake.refused), shown(f"span {first.index}: {first.error}")
+
+
+def failed(request: Request, error: Exception) -> Response:
+    """Any error as google.rpc.Status, in the encoding of the request."""
+    said = problems.failed(request, error)
+    detail = str(msgspec.json.decode(bytes(said.body))["detail"])
+    code = CODES.get(said.status_code, 13)
+    headers = {
+        name: value
+        for name, value in said.headers.items()
+        if name not in {"content-type", "content-length"}
+    }
+    media_type = request.headers.get("content-type", "").lower().partition(";")[0].strip()
+    if media_type in PROTOBUF:
+        return Response(_status(code, detail), said.status_code, headers, media_type=media_type)
+    body = to_json({"code": code, "message": detail})
+    return Response(body, said.status_code, headers, media_type=JSON)
+
+
+def _status(code: int, message: str) -> bytes:
+    """google.rpc.Status: field 1 the code, field 2 the message."""
+    text = message.encode()
+    return b"\x08" + _varint(code) + b"\x12" + _varint(len(text)) + text
+
+
+def _varint(number: int) -> bytes:
+    parts = bytearray()
+    while number > 0x7F:
+        parts.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*parts, number])

@@ -1,0 +1,83 @@
+"""An API that takes events, over a topic of its own on the session's Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import msgspec
+from starlette.requests import Request
+
+from api.main import build
+from streams.kafka import ensure_topics
+from tests.events import Record
+from tests.real.topics import read_log
+
+PARTITIONS = 3
+
+
+@dataclass
+class Taking:
+    """`client` sends with a key of the tenant acme that may write."""
+
+    kafka: str
+    topic: str
+    client: httpx.AsyncClient
+
+    async def post(self, content: Any, path: str = "/v1/events", **options: Any) -> httpx.Response:
+        """Bytes as they are, anything else as JSON."""
+        if not isinstance(content, bytes):
+            content = msgspec.json.encode(content)
+            options["headers"] = {
+                "content-type": "application/json",
+                **options.get("headers", {}),
+            }
+        return await self.client.post(path, content=content, **options)
+
+    async def log(self) -> list[Record]:
+        """What Kafka holds, by partition and offset."""
+        return await read_log(self.kafka, self.topic)
+
+    async def held(self) -> list[dict[str, Any]]:
+        """The events on the topic, by id."""
+        events = [msgspec.json.decode(record.value or b"") for record in await self.log()]
+        return sorted(events, key=lambda one: str(one["id"]))
+
+
+@asynccontextmanager
+async def taking(
+    kafka: str, redis_url: str, topic: str, clock: Callable[[], int], key: str
+) -> AsyncIterator[Taking]:
+    await ensure_topics(kafka, events=topic, dead_letter=f"{topic}.dead", partitions=PARTITIONS)
+    async with client_of(kafka, redis_url, topic, clock, key) as client:
+        yield Taking(kafka, topic, client)
+
+
+@asynccontextmanager
+async def client_of(
+    kafka: str, redis_url: str, topic: str, clock: Callable[[], int], key: str
+) -> AsyncIterator[httpx.AsyncClient]:
+    app = build(redis_url, topic, clock, kafka=kafka)
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(
+            transport=transport,
+            base_url="http://odometer.test",
+            headers={"authorization": f"Bearer {key}"} if key else {},
+        ) as client,
+    ):
+        yield client
+
+
+def request_of(body: bytes, **headers: str) -> Request:
+    """A request as Starlette hands it to a route."""
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return Request({"type": "http", "method": "POST", "headers": raw}, receive)
