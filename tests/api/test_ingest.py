@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from backports import zstd
 
+from api.audit import operator
 from api.errors import InvalidBody
 from api.ingest import IDEMPOTENCY_KEY_CHARS_MAX, INLINE_BYTES_MAX
-from api.keys import create_key
+from api.keys import Wanted, create_key, create_keys, opened
 from api.uploads import STREAMS_MAX, Room, decompressed
 from deploy.servers import Server
 from schemas.formats import ITEMS_MAX
@@ -244,7 +245,6 @@ async def test_what_objects_lack_comes_from_the_query_or_an_envelope(api: Taking
         ({"format": "gemini"}, "format"),
         ({"atomic": "maybe"}, "atomic"),
         ({"latency_ms": "fast"}, "latency_ms"),
-        ({"tenant": "other"}, "tenant"),
         ([("agent_id", "a"), ("agent_id", "b")], "agent_id"),
     ],
 )
@@ -267,8 +267,32 @@ async def test_an_event_of_another_tenant_is_refused_and_one_without_gets_the_ke
     ]
 
 
+async def test_a_key_of_several_tenants_writes_to_the_one_that_is_named(
+    api: Taking, redis_url: str
+) -> None:
+    async with opened(redis_url) as store:
+        wanted = Wanted("both", ("acme", "beta"), "write-only")
+        (made,) = await create_keys(store, [wanted], operator(), NOW_MS)
+    both = {"authorization": f"Bearer {made.secret}"}
+    batch = [one(id="a", tenant="acme"), one(id="b", tenant="beta"), one(id="c"), one(tenant="x")]
+    said = (await api.post(batch, headers=both)).json()
+    assert [(r["index"], r["field"]) for r in said["refusals"]] == [(2, "tenant"), (3, "tenant")]
+    envelope = {"context": {"tenant": "beta"}, "payload": one(id="d")}
+    foreign = {"context": {"tenant": "gamma"}, "payload": one(id="e")}
+    said = (await api.post([envelope, foreign], headers=both)).json()
+    assert [(r["index"], r["field"]) for r in said["refusals"]] == [(1, "context.tenant")]
+    answer = await api.post(one(id="f"), headers=both, params={"tenant": "acme"})
+    assert answer.status_code == 202
+    answer = await api.post(one(id="g"), headers={**both, "x-odometer-tenant": "beta"})
+    assert answer.status_code == 202
+    held = [(held["id"], held["tenant"]) for held in await api.held()]
+    assert held == [("a", "acme"), ("b", "beta"), ("d", "beta"), ("f", "acme"), ("g", "beta")]
+
+
 async def test_who_may_not_write(api: Taking, key: str) -> None:
     answer = await api.post(one(), headers={"authorization": f"Bearer {key}"})
+    assert (answer.status_code, answer.json()["type"]) == (403, "/docs#forbidden")
+    answer = await api.post(one(), params={"tenant": "other"})
     assert (answer.status_code, answer.json()["type"]) == (403, "/docs#forbidden")
     answer = await api.post(one(), headers={"authorization": ""})
     assert (answer.status_code, answer.json()["type"]) == (401, "/docs#unauthenticated")
