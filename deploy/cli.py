@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from deploy.dead import dead
+from deploy.explain import explain
 from deploy.options import (
     ApiPort,
     AsJson,
@@ -48,6 +49,7 @@ keys = typer.Typer(
 )
 app.add_typer(keys, name="keys")
 app.add_typer(dead, name="dead")
+app.command()(explain)
 
 # What goes wrong is said here; data goes to stdout, so that it can be piped.
 console = Console(stderr=True)

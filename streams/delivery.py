@@ -40,6 +40,7 @@ ANSWER_BYTES_MAX: Final = 4 << 20
 """1,000 refusals of 4 kB."""
 SAID_CHARS_MAX: Final = 300
 """Of an error page, as much as says what is wrong."""
+ACCEPTED: Final = 202
 NEVER: Final = frozenset({400, 409, 413, 415, 422})
 """Answers that are about the batch. All others are about the moment (503), the key (401) or the
 address (404): somebody can mend those while the events wait."""
@@ -122,8 +123,9 @@ class HttpTarget:
     def send(self, batch: Sequence[Outgoing], within_s: float) -> Sequence[Refusal]:
         body = gzip.compress(b"[" + b",".join(one.value for one in batch) + b"]", GZIP_LEVEL)
         status, retry_after, answer = self._post(body, within_s)
-        if status in {200, 202}:
-            return _refusals(answer)
+        refusals = _refusals(answer)
+        if status == ACCEPTED or len(refusals) == len(batch):
+            return refusals
         text = f"{self._where} answered {status}: {_said(answer)}"
         if status in NEVER:
             raise BatchRefused(text)
@@ -179,7 +181,7 @@ def _seconds(retry_after: str | None) -> float:
 
 
 def _refusals(answer: bytes) -> list[Refusal]:
-    found = _object(answer).get("refused")
+    found = _object(answer).get("refusals")
     return [
         Refusal(
             int(one.get("index", 0)),

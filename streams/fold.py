@@ -40,7 +40,7 @@ from streams.people import CALL_KIND, Calls, Said, latest_calls, words_of
 
 Codes = npt.NDArray[np.int64]
 
-_BOOKING_DIMENSIONS: Final = tuple(
+BOOKING_DIMENSIONS: Final = tuple(
     name
     for name in DIMENSIONS
     if name != "kind" and any(CALLS in v.measures and name in v.dimensions for v in VIEWS)
@@ -282,7 +282,7 @@ def _call_events(
                 wire.kind,
                 wire.duration_ms if wire.kind == "call" else None,
                 decoded.at_ms if decoded.started_ms is None else decoded.started_ms,
-                tuple(_values_of([wire], name)[0] or "" for name in _BOOKING_DIMENSIONS),
+                tuple(_values_of([wire], name)[0] or "" for name in BOOKING_DIMENSIONS),
             )
         )
     return calls
@@ -376,8 +376,8 @@ def _rows(batch: Columns, additions: Sequence[_Addition]) -> _Rows:
         code = {word: index for index, word in enumerate(known)}
         if name == "kind":
             booked = ["call"] * count
-        elif name in _BOOKING_DIMENSIONS:
-            at = _BOOKING_DIMENSIONS.index(name)
+        elif name in BOOKING_DIMENSIONS:
+            at = BOOKING_DIMENSIONS.index(name)
             booked = [addition.values[at] for addition in additions]
         else:
             booked = [""] * count

@@ -79,7 +79,7 @@ def test_what_is_refused_is_counted_said_and_not_sent_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     refused = [{"index": 1, "field": "kind", "reason": "invalid_field", "detail": "is no kind"}]
-    script = [Answer(202, {"refused": refused}), Answer(413, {"detail": "too large"})]
+    script = [Answer(202, {"refusals": refused}), Answer(413, {"detail": "too large"})]
     with (
         caplog.at_level(logging.WARNING, "odometer.meter"),
         receiver_of(script) as receiver,

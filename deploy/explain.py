@@ -1,0 +1,214 @@
+"""`odometer explain`: what events would be counted as, or why they would be refused."""
+# ruff: noqa: PLC0415, FBT002 - a command imports what it runs; its options are given by name
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC
+from operator import attrgetter
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from schemas.errors import InvalidConfig
+
+if TYPE_CHECKING:
+    from schemas.formats import Event, Refused, Skipped
+    from streams.explain import Counted, Explainer, Row, Uncounted
+
+SHOWN_MAX = 20
+"""Events that are shown in full on a terminal; JSON has all."""
+
+FileArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE|-",
+        help="Any format that is taken: one object or array, or one a line; plain, gzip or zstd.",
+    ),
+]
+FormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        help="openai, anthropic, litellm, livekit, agentlens, otel, cloudevents or neutral; told"
+        " from each object by itself where it can be.",
+    ),
+]
+ContextOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--context",
+        metavar="NAME=TEXT",
+        help="What the objects do not say themselves: agent_id, user_id, call_id, tenant, time ...",
+    ),
+]
+NameOption = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        help="What names the file in the ids of events that have none; its own name otherwise.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One object of the file: its event as it would count, or why it does not (a text: skipped)."""
+
+    line: int
+    index: int
+    outcome: str  # counted, duplicate, refused or skipped
+    format: str
+    identity: str
+    event: "Counted | Uncounted | str"
+
+
+def explain(
+    file: FileArgument,
+    format: FormatOption = None,  # noqa: A002
+    context: ContextOption = None,
+    name: NameOption = None,
+    at: Annotated[
+        str | None,
+        typer.Option(help="When they are appended: `now-3d`, `2026-02-08` or RFC 3339; now."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Events shown in full.")] = SHOWN_MAX,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object a line, of all events.")
+    ] = False,
+) -> None:
+    """Say what the events of a file would be counted as, without sending anything.
+
+    For each: its identity and partition key, its measures, which rows of which views and tiers it
+    adds to, where its call is booked, its cost; or the field, the problem and the limit for which
+    it would be refused. It is the worker's own code that is asked, as if nothing had been counted
+    before the file. Exit code 1 where anything would be refused.
+    """
+    outcomes: Counter[str] = Counter()
+    console = Console()
+    for explained in _explained(file, format, context or [], name, at):
+        outcomes[explained.outcome] += 1
+        if as_json:
+            sys.stdout.buffer.write(msgspec.json.encode(explained) + b"\n")
+        elif outcomes.total() <= limit:
+            console.print(_shown(explained))
+    if not as_json:
+        console.print(_summary(outcomes, limit))
+    if outcomes["refused"]:
+        raise typer.Exit(1)
+
+
+def _explained(
+    file: str,
+    format: str | None,  # noqa: A002
+    context: list[str],
+    name: str | None,
+    at: str | None,
+) -> Iterator[Explained]:
+    from deploy.reading import bodies, context_of, file_name, opened, read_body
+    from streams.explain import Explainer
+
+    append_ms = _moment(at)
+    given = context_of(context, append_ms)
+    explainer = Explainer(append_ms)
+    with opened(file) as plain:
+        for body in bodies(plain, file_name(file, name), format):
+            parsed = read_body(body, format, replace(given, id_seed=body.name))
+            items: list[Event | Skipped | Refused]
+            items = [*parsed.events, *parsed.skipped, *parsed.refused]
+            for item in sorted(items, key=attrgetter("index")):
+                yield _explain(body.line, item, explainer)
+
+
+def _explain(line: int, item: "Event | Skipped | Refused", explainer: "Explainer") -> Explained:
+    from schemas.formats import Refused, Skipped
+    from streams.explain import Counted, Uncounted
+
+    if isinstance(item, Refused):
+        error = item.error
+        why = Uncounted(error.reason, error.field, error.detail)
+        return Explained(line, item.index, "refused", "", "", why)
+    if isinstance(item, Skipped):
+        return Explained(line, item.index, "skipped", item.format, "", item.reason)
+    found = explainer.explain(item.record)
+    outcome = "refused"
+    if isinstance(found, Counted):
+        outcome = "duplicate" if found.duplicate else "counted"
+    return Explained(line, item.index, outcome, item.format, item.identity, found)
+
+
+def _moment(at: str | None) -> int:
+    from api.moments import ALLOWED, NoMoment, parse_range
+
+    now_ms = time.time_ns() // 1_000_000
+    try:
+        return now_ms if at is None else parse_range(at, None, now_ms, UTC)[0]
+    except NoMoment as error:
+        raise InvalidConfig(f"--at is {at!r}; it may be {'; '.join(ALLOWED)}") from error
+
+
+# -- on a terminal ---------------------------------------------------------------------------------
+
+
+def _shown(explained: Explained) -> RenderableType:
+    from streams.explain import Counted, Uncounted
+
+    place = f"line {explained.line}" + (f", object {explained.index}" if explained.index else "")
+    head = Text(f"{place}: {explained.outcome}", style="bold")
+    event = explained.event
+    if isinstance(event, Uncounted):
+        about = f"{event.field}: " if event.field else ""
+        return Group(head, Text(f"  {event.reason}: {about}{event.detail}", style="red"))
+    if not isinstance(event, Counted):
+        return Group(head, Text(f"  {explained.format}: {event}"))
+    lines = [
+        f"{event.kind} event {event.id} of {event.source}, tenant {event.tenant}, at {event.at}",
+        f"told as {explained.format}, named by its {explained.identity}, digest {event.digest}",
+        f"partition key {event.partition_key}",
+        f"measures: {_amounts(event.measures)}",
+    ]
+    if event.call is not None:
+        when = "booked" if event.call.is_new else "was booked before"
+        lines.append(f"call {event.call.call_id}: {when}, in the bucket of {event.call.at}")
+    if event.unknown_fields:
+        lines.append(f"unknown fields, not counted: {', '.join(event.unknown_fields)}")
+    if event.duplicate:
+        lines.append("adds nothing: an event before it has the same tenant, source and id")
+    parts: list[RenderableType] = [Text(f"  {line}") for line in lines]
+    return Group(head, *parts, *_tables(event.rows))
+
+
+def _tables(rows: Sequence["Row"]) -> list[Table]:
+    """What is added to which series: a table for each set of buckets, mostly one."""
+    buckets: dict[tuple[str, str, str], list[str]] = {}
+    for row in rows:
+        series = ", ".join(f"{name} {value or '-'}" for name, value in row.series.items())
+        if row.measures:
+            place = row.view, series, _amounts(row.measures)
+            buckets.setdefault(place, []).append(f"{row.tier} {row.bucket}")
+    tables: dict[str, Table] = {}
+    for place, names in buckets.items():
+        title = f"added in the buckets {', '.join(names)}"
+        if title not in tables:
+            tables[title] = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+            for column in ("view", "series", "adds"):
+                tables[title].add_column(column, overflow="fold")
+        tables[title].add_row(*(Text(cell) for cell in place))
+    return list(tables.values())
+
+
+def _amounts(measures: dict[str, int]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in measures.items()) or "none"
+
+
+def _summary(outcomes: Counter[str], limit: int) -> str:
+    said = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
+    more = f" The first {limit} are shown; --json has all." if outcomes.total() > limit else ""
+    return f"{outcomes.total()} objects: {said or 'none'}.{more}"

@@ -1,0 +1,176 @@
+"""A file of usage, as its producer has it, to bodies that `schemas.formats` reads.
+
+One body a line (NDJSON), or the file as one JSON document; plain, gzip or zstd, told by its first
+bytes. Each body has a name of its own that is made of the file's name and of everything in the file
+up to its end: the same file gives the same names, also when it has grown since or was compressed,
+and a body that stands twice in it has two.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import IO, Any, Final, cast
+
+import msgspec
+
+from schemas.errors import InvalidConfig, InvalidEvent
+from schemas.formats import Context, Parsed, Refused, load, otel, parse, with_given
+from schemas.formats.body import BODY_BYTES_MAX
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+STDIN: Final = "-"
+GZIP_MAGIC: Final = b"\x1f\x8b"
+ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+PROTOBUF_START: Final = b"\n"
+"""The tag of OTLP's first field; its JSON starts with a bracket, as a rule."""
+BOM: Final = b"\xef\xbb\xbf"
+SUFFIXES: Final = frozenset({".gz", ".zst", ".zstd"})
+LINES_SUFFIXES: Final = (".ndjson", ".jsonl")
+NAME_CHARS: Final = 32
+"""Of a body's name: 128 bits."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """`line` is where it starts, from 1. `name` stands for all that the file holds up to its end."""
+
+    line: int
+    data: bytes
+    name: str
+
+
+def file_name(file: str, given: str | None) -> str:
+    """What names a file: as told, else its own name, whatever it is compressed with."""
+    if given:
+        return given
+    path = Path(file)
+    return path.stem if path.suffix in SUFFIXES else path.name
+
+
+@contextmanager
+def opened(file: str) -> Iterator[IO[bytes]]:
+    """The file's plain bytes, or standard input's. InvalidConfig where it cannot be read."""
+    try:
+        with (
+            _raw(file) as raw,
+            _decompressed(raw) as plain,
+        ):
+            yield plain
+    except (OSError, EOFError, zstd.ZstdError) as error:
+        raise InvalidConfig(f"{file} cannot be read: {error}") from error
+
+
+def bodies(plain: IO[bytes], name: str, format: str | None) -> Iterator[Body]:  # noqa: A002
+    """Each body in order. A file that is named so (`.ndjson`, `.jsonl`), or whose first line is JSON
+    by itself, has one body a line."""
+    chain = hashlib.sha256(f"{len(name)}:{name}".encode())
+    if format == "otel" and cast("BufferedReader", plain).peek(1)[:1] == PROTOBUF_START:
+        data = plain.read(BODY_BYTES_MAX + 1)
+        yield Body(1, data, _named(chain, data))
+        return
+    first, line = _first_line(plain)
+    if not first:
+        return
+    if not (name.endswith(LINES_SUFFIXES) or _is_json(first)):
+        data = first + plain.read(BODY_BYTES_MAX + 1)
+        yield Body(line, data, _named(chain, data))
+        return
+    while first:
+        if data := first.strip():
+            yield Body(line, data, _named(chain, data))
+        first = plain.readline(BODY_BYTES_MAX + 1)
+        line += 1
+
+
+def read_body(body: Body, format: str | None, context: Context) -> Parsed:  # noqa: A002
+    """Its events; where it is none of ours as a whole, it is one refusal."""
+    try:
+        return parse(_content(body.data, format), format, context)
+    except InvalidEvent as error:
+        return Parsed((), (), (Refused(0, error),))
+
+
+def _content(data: bytes, format: str | None) -> object:  # noqa: A002
+    if format == "otel" and data.startswith(PROTOBUF_START):
+        with suppress(InvalidEvent):  # it may be JSON after an empty line
+            return otel.load_protobuf(data)
+    return load(data)
+
+
+def context_of(given: list[str], now_ms: int) -> Context:
+    """`NAME=TEXT` options to what a request's query would say; InvalidConfig names what is wrong."""
+    named: dict[str, str] = {}
+    for one in given:
+        name, equals, text = one.partition("=")
+        if not equals:
+            raise InvalidConfig(f"--context is {one!r}; it must be NAME=TEXT, such as agent_id=a")
+        named[name] = text
+    try:
+        return with_given(Context(received_ms=now_ms, id_seed="file"), named)
+    except InvalidEvent as error:
+        raise InvalidConfig(f"--context {error}") from error
+
+
+# -- the bytes -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _raw(file: str) -> Iterator[BufferedReader]:
+    if file == STDIN:
+        reader: BufferedReader = BufferedReader(cast("Any", sys.stdin.buffer))
+        try:
+            yield reader
+        finally:
+            reader.detach()  # so that it stays open
+        return
+    with Path(file).open("rb") as raw:
+        yield raw
+
+
+@contextmanager
+def _decompressed(raw: BufferedReader) -> Iterator[IO[bytes]]:
+    magic = raw.peek(len(ZSTD_MAGIC))
+    if magic.startswith(GZIP_MAGIC):
+        with gzip.GzipFile(fileobj=raw, mode="rb") as plain:
+            yield cast("IO[bytes]", BufferedReader(plain))
+    elif magic.startswith(ZSTD_MAGIC):
+        with zstd.ZstdFile(raw, "rb") as plain:
+            yield cast("IO[bytes]", BufferedReader(plain))
+    else:
+        yield raw
+
+
+def _first_line(plain: IO[bytes]) -> tuple[bytes, int]:
+    """The first line that holds anything, and its number; b"" where there is none."""
+    line = 0
+    while data := plain.readline(BODY_BYTES_MAX + 1):
+        line += 1
+        data = data.removeprefix(BOM) if line == 1 else data
+        if data.strip():
+            return data, line
+    return b"", line
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        msgspec.json.decode(line, type=msgspec.Raw)
+    except (msgspec.MsgspecError, RecursionError):
+        return False
+    return True
+
+
+def _named(chain: hashlib._Hash, data: bytes) -> str:
+    """Goes on with the chain; its state so far is the name."""
+    chain.update(f"{len(data)}:".encode() + data)
+    return chain.hexdigest()[:NAME_CHARS]

@@ -1,0 +1,153 @@
+"""What one event would be counted as, in words and numbers: the fold itself, asked about one event.
+
+Pure. Nothing here decides anything: `decode`, `columns` and `fold` do, as in the worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+
+from schemas.envelope import Headers
+from schemas.errors import InvalidEvent
+from schemas.event import DEFAULT_TENANT
+from schemas.grid import TIERS
+from schemas.identity import partition_key
+from schemas.layout import series_values
+from schemas.measures import MEASURES
+from schemas.units import iso
+from streams.decode import decode
+from streams.fold import BOOKING_DIMENSIONS, Booking, CallUpdate, Delta, Held, columns, fold
+from streams.ports import NO_DELTA
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is added to one series in one bucket. `bucket` is its start."""
+
+    view: str
+    tier: str
+    bucket: str
+    series: dict[str, str]
+    measures: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Booked:
+    """Where the event's call is booked from now on, and whether it was before."""
+
+    call_id: str
+    digest: str
+    at: str
+    is_new: bool
+    duration_ms: int | None
+    dimensions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """One event that counts. `digest` is its identity among those remembered, `duplicate` that an
+    earlier one has it: then it adds nothing."""
+
+    id: str
+    source: str
+    tenant: str
+    kind: str
+    at: str
+    digest: str
+    partition_key: str
+    tiers: list[str]
+    duplicate: bool
+    measures: dict[str, int]
+    rows: list[Row]
+    call: Booked | None
+    unknown_fields: list[str]
+
+
+@dataclass(frozen=True)
+class Uncounted:
+    """One that would be a dead letter."""
+
+    reason: str
+    field: str
+    detail: str
+
+
+@dataclass
+class Explainer:
+    """Events one after the other, as if nothing had been counted before the first of them."""
+
+    append_ms: int
+    _digests: set[int] = field(default_factory=set)
+    _held: dict[int, Held | None] = field(default_factory=dict)
+
+    def explain(self, value: bytes | None, headers: Headers = ()) -> Counted | Uncounted:
+        """Of one record of the events' topic, appended at `append_ms`."""
+        try:
+            decoded = decode(_Record(0, self.append_ms, value, headers))
+        except InvalidEvent as invalid:
+            return Uncounted(invalid.reason, invalid.field, invalid.detail)
+        event = decoded.event
+        tenant = event.tenant or DEFAULT_TENANT
+        batch = columns([decoded], [self.append_ms])
+        digest = int(batch.digests[0])
+        duplicate = digest in self._digests
+        self._digests.add(digest)
+        delta = NO_DELTA if duplicate else fold(batch, self._held)
+        call = _booked(event.call_id, delta.calls)
+        self._held |= {update.digest: update.new for update in delta.calls}
+        return Counted(
+            event.id,
+            event.source,
+            tenant,
+            event.kind,
+            iso(decoded.at_ms),
+            f"{digest:016x}",
+            partition_key(tenant, event.source, event.id, event.call_id).decode(),
+            [tier.name for tier in TIERS[int(batch.level[0]) :]],
+            duplicate,
+            {m.name: v for m, v in zip(MEASURES, batch.values[0].tolist(), strict=True) if v},
+            list(_rows(delta)),
+            call,
+            list(decoded.unknown),
+        )
+
+
+class _Record(NamedTuple):
+    offset: int
+    timestamp: int
+    value: bytes | None
+    headers: Headers
+
+
+def _rows(delta: Delta) -> Iterator[Row]:
+    for view, tier, packed in delta.pages:
+        for row in packed:
+            _, _, name = delta.series[int(row["series"])]
+            start_ms = int(row["chunk"]) * tier.chunk_ms + int(row["bucket"]) * tier.bucket_ms
+            values = zip(view.measures, row["values"].tolist(), strict=True)
+            yield Row(
+                view.name,
+                tier.name,
+                iso(start_ms),
+                dict(zip(view.dimensions, series_values(name), strict=True)),
+                {measure.name: value for measure, value in values if value},
+            )
+
+
+def _booked(call_id: str | None, updates: Sequence[CallUpdate]) -> Booked | None:
+    """An event is of one call at most."""
+    for update in updates:
+        booking = msgspec.json.decode(update.new.data, type=Booking)
+        return Booked(
+            call_id or "",
+            f"{update.digest:016x}",
+            iso(booking.booked_ms),
+            update.old is None,
+            None if booking.duration_ms < 0 else booking.duration_ms,
+            dict(zip(BOOKING_DIMENSIONS, booking.values, strict=True)),
+        )
+    return None

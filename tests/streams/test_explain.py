@@ -1,0 +1,93 @@
+"""What `explain` says of events, added up, is what the oracle counts."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from datetime import datetime
+
+from schemas.measures import MEASURES
+from schemas.units import instant_to_ms
+from schemas.views import VIEWS
+from streams.explain import Counted, Explainer, Uncounted
+from tests.counters import Cell
+from tests.events import NOW_MS, Mix, Record, encode, event, mixed
+from tests.oracle import expected
+
+MIX = Mix(partitions=1, resent_percent=5, invalid_percent=10, step_ms=0)
+VIEW_OF = {view.name: view for view in VIEWS}
+
+
+def test_explanations_add_up_to_what_is_counted() -> None:
+    explainer = Explainer(NOW_MS)
+    records = [
+        Record(0, offset, NOW_MS, one.value, one.headers)
+        for offset, one in enumerate(
+            one for one in mixed(random.Random(11), 600, mix=MIX) if one.readable
+        )
+    ]
+    sums: defaultdict[Cell, Counter[str]] = defaultdict(Counter)
+    reasons: Counter[str] = Counter()
+    duplicates = 0
+    for record in records:
+        found = explainer.explain(record.value, record.headers)
+        if isinstance(found, Uncounted):
+            reasons[found.reason] += 1
+            continue
+        duplicates += found.duplicate
+        for row in found.rows:
+            start_ms = instant_to_ms(datetime.fromisoformat(row.bucket))
+            cell = (row.view, row.tier, found.tenant, tuple(row.series.values()), start_ms)
+            sums[cell].update(row.measures)
+    want = expected(records)
+    assert duplicates == want.duplicates > 10
+    assert reasons == Counter(str(reason) for reason in want.letters.values())
+    assert len(reasons) > 5
+    assert want.counters == {
+        cell: tuple(measures[m.name] for m in VIEW_OF[cell[0]].measures)
+        for cell, measures in sums.items()
+        if any(measures.values())
+    }
+
+
+def test_one_event_says_who_it_is_and_where_its_call_is_booked() -> None:
+    explainer = Explainer(NOW_MS)
+    first = explainer.explain(encode(event(call_id="c", tenant="acme", agent_id="a", typo=1)))
+    assert isinstance(first, Counted)
+    assert (first.tenant, first.partition_key) == ("acme", "acme|c")
+    assert first.tiers == ["1m", "15m", "1d"]
+    assert first.unknown_fields == ["typo"]
+    assert first.measures["cost_nano_usd"] == 4_500_000
+    assert set(first.measures) < {measure.name for measure in MEASURES}
+    assert first.call is not None
+    assert first.call.is_new
+    assert first.call.duration_ms is None
+    assert first.call.dimensions["agent"] == "a"
+    end = encode(event(id="2", kind="call", call_id="c", tenant="acme", duration_ms=7))
+    second = explainer.explain(end)
+    assert isinstance(second, Counted)
+    assert second.call is not None
+    assert not second.call.is_new
+    assert second.call.duration_ms == 7
+    again = explainer.explain(end)
+    assert isinstance(again, Counted)
+    assert again.duplicate
+    assert again.digest == second.digest
+    assert again.rows == []
+
+
+def test_an_old_event_counts_in_the_tiers_of_its_age() -> None:
+    explainer = Explainer(NOW_MS)
+    for time, tiers in (
+        ("2026-02-05T10:00:00Z", ["15m", "1d"]),
+        ("2025-02-05T10:00:00Z", ["1d"]),
+    ):
+        found = explainer.explain(encode(event(id=time, time=time)))
+        assert isinstance(found, Counted)
+        assert found.tiers == tiers
+        assert {row.tier for row in found.rows} == set(tiers)
+    assert explainer.explain(encode(event(time="2019-01-01T00:00:00Z"))) == Uncounted(
+        "too_old",
+        "time",
+        "lies 224244000000 ms before the record's append, the limit is 158112000000",
+    )
