@@ -46,6 +46,10 @@ class DirectoryFull(OdometerError):
     """A limit of the directory is reached: what was said has no room, and nothing was written."""
 
 
+class GroupExists(OdometerError):
+    """There is a group of that id already, and nothing was written."""
+
+
 class NoSuchGroup(OdometerError):
     """The tenant has no group of that id."""
 
@@ -178,7 +182,7 @@ async def groups_of(
 
 
 async def say_group(store: Store, tenant: str, said: GroupSaid) -> None:
-    """One change of a group; NoSuchGroup, or DirectoryFull, where nothing was written."""
+    """One change of a group; NoSuchGroup, GroupExists or DirectoryFull where nothing was written."""
     keys = [groups_key(tenant), members_key(tenant, said.id)]
     arguments = [msgspec.json.encode(said).decode()]
     outcome = await store.call(function_name("group"), LIBRARY, keys, arguments)
@@ -187,6 +191,8 @@ async def say_group(store: Store, tenant: str, said: GroupSaid) -> None:
             return
         case b"unknown":
             raise NoSuchGroup(f"there is no group {said.id!r}")
+        case b"exists":
+            raise GroupExists(f"there is a group {said.id!r} already")
         case b"groups":
             raise DirectoryFull(f"the directory has {GROUPS_MAX} groups, its limit")
         case b"members":

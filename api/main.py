@@ -20,7 +20,17 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route, Router, request_response
 from uvicorn.config import LOGGING_CONFIG
 
-from api import agentlens, agentlens_ingest, health, ingest, key_admin, openapi, otlp, usage
+from api import (
+    agentlens,
+    agentlens_ingest,
+    health,
+    ingest,
+    key_admin,
+    openapi,
+    openwebui_people,
+    otlp,
+    usage,
+)
 from api.dialects import failed
 from api.flights import Flights, Kept
 from api.ingest import Intakes
@@ -76,6 +86,7 @@ def build(
             Route("/docs", openapi.docs),
             Mount("/v1", native),
             *([Route("/api/events", agentlens_events, methods=["POST"])] if kafka else ()),
+            *openwebui_people.routes(store, clock),
             Route("/api/analytics/llm", analytics),
             # Whatever else, any method of the paths above included.
             Mount("", request_response(unknown_path)),

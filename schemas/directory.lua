@@ -85,9 +85,9 @@ local function users(keys, args)
 end
 
 -- group KEYS = groups, members; ARGV = JSON {id, mark, at_ms, is_last, is_new (it may be made),
--- is_deleted, text (JSON of name and description) or null, members or null (all of them), add,
+-- is_first (there must be none), is_deleted, text (JSON of name and description) or null, members or null (all of them), add,
 -- remove, groups_max, members_max}.
--- Returns 'done' | 'stale' (a later word is known) | 'unknown' | 'groups' | 'members' (over the
+-- Returns 'done' | 'stale' (a later word is known) | 'unknown' | 'exists' | 'groups' | 'members' (over the
 -- limit); in all but the first nothing was written.
 local function group(keys, args)
   local said = cjson.decode(args[1])
@@ -108,6 +108,7 @@ local function group(keys, args)
     return 'done'
   end
   if not text and not said.is_new then return 'unknown' end
+  if text and said.is_first then return 'exists' end
   if not stored and redis.call('HLEN', keys[1]) >= said.groups_max then return 'groups' end
   local count = said.members ~= cjson.null and #said.members or redis.call('SCARD', keys[2])
   if #said.add > 0 then

@@ -30,6 +30,7 @@ from typing import Final
 
 import msgspec
 
+from schemas import limits
 from schemas.errors import StoreCorrupt
 from schemas.layout import LANE
 
@@ -42,8 +43,8 @@ MEMBERS_MAX: Final = 10_000
 """Members of one group: they are read whole to filter by it, 1 ms."""
 CHATS_MAX: Final = 100_000
 """Titles of a tenant, deleted ones included: 100 B each, 10 MB."""
-KEY_BYTES_MAX: Final = 1024
-"""Of a user's, group's or chat's id in UTF-8: 256 characters of four bytes."""
+KEY_CHARS_MAX: Final = limits.EMAIL_CHARS_MAX
+"""Of a user's key: its id, or its address."""
 DESCRIPTION_CHARS_MAX: Final = 1024
 
 SAID_SO: Final = 1 << 50
@@ -172,6 +173,7 @@ class GroupSaid(msgspec.Struct, frozen=True):
     at_ms: int
     is_last: bool = False
     is_new: bool = False
+    is_first: bool = False
     is_deleted: bool = False
     text: str | None = None
     members: Sequence[str] | None = None

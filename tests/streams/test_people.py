@@ -77,7 +77,7 @@ def log_of(*fields: dict[str, object]) -> list[Record]:
 # -- the words of a batch --------------------------------------------------------------------------
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(logs(n_max=30), st.randoms(use_true_random=False))
 async def test_any_log_in_any_batches_in_any_order_tells_what_the_oracle_says(
     records: list[Record], rng: random.Random

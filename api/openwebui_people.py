@@ -1,0 +1,384 @@
+"""The dialect of Open WebUI: `/api/v1/groups`, `/api/v1/users` and `/api/v1/auths/add`, for admins.
+
+Its own paths, so that its clients read and write our directory. A user is whoever events or an
+admin named; its id is the user key of events. What an admin says of a user stands above what events
+carry: one who is deleted stays without name and address, and keeps its counters. Where its server
+asks for more than we keep (passwords, roles, pictures), it is ignored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Final, TypeVar
+from uuid import uuid4
+
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from api import directory
+from api.callers import authenticate, check_role, tenant_of
+from api.directory import DirectoryFull, GroupExists, NoSuchGroup
+from api.formats import to_json
+from api.store import Store
+from schemas.directory import (
+    KEY_CHARS_MAX,
+    SAID_SO,
+    GroupSaid,
+    Person,
+    group_text,
+)
+from schemas.errors import OdometerError
+from schemas.openwebui_people import (
+    AddUserForm,
+    GroupExport,
+    GroupForm,
+    GroupInfo,
+    GroupUpdateForm,
+    UserAdded,
+    UserCard,
+    UserIdsForm,
+    UserInfo,
+    UserInfoList,
+    UserList,
+    UserName,
+    UserNameList,
+    UserUpdateForm,
+    group_shown,
+    name_of,
+    user_info,
+    user_shown,
+)
+
+Clock = Callable[[], int]
+Endpoint = Callable[[Request, Store, str, int], Awaitable[Response]]
+Form = TypeVar("Form", bound=BaseModel)
+
+PAGE_USERS: Final = 30
+"""As at its server."""
+_INTEGER: Final = re.compile(r"[+-]?\d{1,9}", re.ASCII)
+"""Of a page: no list is that long."""
+BODY_BYTES_MAX: Final = 2 * 1024 * 1024
+"""A thousand user keys (`CHANGED_MAX`) of 320 characters, escaped: 1.9 MB."""
+DONE: Final = True
+"""The whole body of what only deletes."""
+NOT_FOUND: Final = "We could not find what you're looking for :/"
+
+
+class Refused(OdometerError):
+    """A request that is understood and not done; `status` and `detail` as its server has them."""
+
+    def __init__(self, status: int, detail: str | list[dict[str, Any]]) -> None:
+        super().__init__(detail if isinstance(detail, str) else f"{len(detail)} invalid fields")
+        self.status = status
+        self.detail = detail
+
+
+def routes(store: Store, clock: Clock) -> list[Route]:
+    """Whole paths: they stand beside the analytics of /api/v1."""
+
+    def to(method: str, path: str, endpoint: Endpoint) -> Route:
+        handler = partial(_allowed, endpoint=endpoint, store=store, clock=clock)
+        return Route(f"/api/v1{path}", handler, methods=[method])
+
+    group = "/groups/id/{id:path}"
+    return [
+        to("GET", "/groups/", groups),
+        to("GET", "/groups", groups),
+        to("POST", "/groups/create", create_group),
+        to("GET", f"{group}/info", group_info),
+        to("GET", f"{group}/export", export_group),
+        to("POST", f"{group}/users/add", add_members),
+        to("POST", f"{group}/users/remove", remove_members),
+        to("POST", f"{group}/users", group_users),
+        to("POST", f"{group}/update", update_group),
+        to("DELETE", f"{group}/delete", delete_group),
+        to("GET", group, one_group),
+        to("GET", "/users/", users),
+        to("GET", "/users", users),
+        to("GET", "/users/all", all_users),
+        to("GET", "/users/search", search_users),
+        to("POST", "/users/{id:path}/update", update_user),
+        to("DELETE", "/users/{id:path}", delete_user),
+        to("GET", "/users/{id:path}", one_user),
+        to("POST", "/auths/add", add_user),
+    ]
+
+
+async def _allowed(request: Request, endpoint: Endpoint, store: Store, clock: Clock) -> Response:
+    """Who asks comes before what is asked, as at its server."""
+    now_ms = clock()
+    key = await authenticate(store, request.headers, now_ms)
+    check_role(key, "admin")
+    tenant = tenant_of(key, request.headers)
+    try:
+        return await endpoint(request, store, tenant, now_ms)
+    except Refused as refused:
+        return refusal(refused)
+    except DirectoryFull as full:
+        return refusal(Refused(400, f"{full}."))
+    except GroupExists as exists:
+        return refusal(Refused(400, f"{exists}."))
+    except NoSuchGroup:
+        return refusal(Refused(401, NOT_FOUND))  # which its server says with this status
+
+
+def refusal(refused: Refused) -> Response:
+    body = to_json({"detail": refused.detail})
+    return Response(body, refused.status, media_type="application/json")
+
+
+# -- groups ----------------------------------------------------------------------------------------
+
+
+async def groups(_request: Request, store: Store, tenant: str, _now_ms: int) -> Response:
+    """`GET /groups/`: all groups, by name."""
+    found = await directory.groups(store, tenant)
+    return _sent([group_shown(one, count) for one, count in found])
+
+
+async def one_group(request: Request, store: Store, tenant: str, _now_ms: int) -> Response:
+    return await _group(store, tenant, request.path_params["id"])
+
+
+async def group_info(request: Request, store: Store, tenant: str, _now_ms: int) -> Response:
+    one, count = await directory.group(store, tenant, request.path_params["id"])
+    shown = group_shown(one, count)
+    return _sent(GroupInfo(**{name: getattr(shown, name) for name in GroupInfo.model_fields}))
+
+
+async def export_group(request: Request, store: Store, tenant: str, _now_ms: int) -> Response:
+    one, count = await directory.group(store, tenant, request.path_params["id"])
+    members = await directory.members(store, tenant, one.id)
+    shown = group_shown(one, count)
+    return _sent(GroupExport(**shown.model_dump(), user_ids=sorted(members)))
+
+
+async def group_users(request: Request, store: Store, tenant: str, _now_ms: int) -> Response:
+    """`POST /groups/id/{id}/users`: its members; those of whom nothing is known by their key."""
+    one, _ = await directory.group(store, tenant, request.path_params["id"])
+    members = sorted(await directory.members(store, tenant, one.id))
+    known = await directory.people(store, tenant, members)
+    nothing = UserInfo(id="", name="", email="")
+    return _sent(
+        [
+            user_info(known[key])
+            if key in known
+            else nothing.model_copy(update={"id": key, "name": key})
+            for key in members
+        ]
+    )
+
+
+async def create_group(request: Request, store: Store, tenant: str, now_ms: int) -> Response:
+    form = await _form(GroupForm, request)
+    group_id = form.id or str(uuid4())
+    said = GroupSaid(
+        group_id,
+        SAID_SO + now_ms,
+        now_ms,
+        is_last=True,
+        is_new=True,
+        is_first=True,
+        text=group_text(form.name, form.description),
+        members=[],
+    )
+    await directory.say_group(store, tenant, said)
+    return await _group(store, tenant, group_id)
+
+
+async def update_group(request: Request, store: Store, tenant: str, now_ms: int) -> Response:
+    form = await _form(GroupUpdateForm, request)
+    text = group_text(form.name, form.description)
+    return await _change(request, store, tenant, now_ms, text=text)
+
+
+async def add_members(request: Request, store: Store, tenant: str, now_ms: int) -> Response:
+    form = await _form(UserIdsForm, request)
+    add = list(dict.fromkeys(form.user_ids or ()))
+    return await _change(request, store, tenant, now_ms, add=add)
+
+
+async def remove_members(request: Request, store: Store, tenant: str, now_ms: int) -> Response:
+    form = await _form(UserIdsForm, request)
+    return await _change(request, store, tenant, now_ms, remove=form.user_ids or ())
+
+
+async def delete_group(request: Request, store: Store, tenant: str, now_ms: int) -> Response:
+    group_id = request.path_params["id"]
+    await directory.group(store, tenant, group_id)
+    said = GroupSaid(group_id, SAID_SO + now_ms, now_ms, is_last=True, is_deleted=True)
+    await directory.say_group(store, tenant, said)
+    return _answer(DONE)
+
+
+async def _change(
+    request: Request,
+    store: Store,
+    tenant: str,
+    now_ms: int,
+    *,
+    text: str | None = None,
+    add: Sequence[str] = (),
+    remove: Sequence[str] = (),
+) -> Response:
+    group_id = request.path_params["id"]
+    said = GroupSaid(
+        group_id, SAID_SO + now_ms, now_ms, is_last=True, text=text, add=add, remove=remove
+    )
+    await directory.say_group(store, tenant, said)
+    return await _group(store, tenant, group_id)
+
+
+async def _group(store: Store, tenant: str, group_id: str) -> Response:
+    return _sent(group_shown(*await directory.group(store, tenant, group_id)))
+
+
+# -- users -----------------------------------------------------------------------------------------
+
+
+async def users(request: Request, store: Store, tenant: str, _now_ms: int) -> Response:
+    """`GET /users/`: a page of those that match, with their groups."""
+    params = request.query_params
+    page = max(1, _whole_number(params.get("page", "1")))
+    found = _matching(await directory.everybody(store, tenant), params.get("query", ""))
+    found = _ordered(found, params.get("order_by", ""), params.get("direction", ""))
+    shown = found[(page - 1) * PAGE_USERS : page * PAGE_USERS]
+    listed = [one for one, _ in await directory.groups(store, tenant)] if shown else []
+    of = await directory.groups_of(store, tenant, [person.key for person in shown], listed)
+    rows = [user_shown(person, of[person.key]) for person in shown]
+    return _sent(UserList(users=rows, total=len(found)))
+
+
+async def all_users(_request: Request, store: Store, tenant: str, _now_ms: int) -> Response:
+    found = _ordered(await directory.everybody(store, tenant), "", "")
+    return _sent(UserInfoList(users=[user_info(person) for person in found], total=len(found)))
+
+
+async def search_users(request: Request, store: Store, tenant: str, _now_ms: int) -> Response:
+    """`GET /users/search`: the first page of those that match."""
+    everybody = await directory.everybody(store, tenant)
+    found = _ordered(_matching(everybody, request.query_params.get("query", "")), "name", "asc")
+    shown = [UserName(id=person.key, name=name_of(person)) for person in found[:PAGE_USERS]]
+    return _sent(UserNameList(users=shown, total=len(found)))
+
+
+async def one_user(request: Request, store: Store, tenant: str, _now_ms: int) -> Response:
+    person = await _person(store, tenant, request.path_params["id"])
+    listed = [one for one, _ in await directory.groups(store, tenant)]
+    of = await directory.groups_of(store, tenant, [person.key], listed)
+    return _sent(UserCard(name=name_of(person), groups=of[person.key]))
+
+
+async def update_user(request: Request, store: Store, tenant: str, now_ms: int) -> Response:
+    """`POST /users/{id}/update`: also of a user whose key events carry without name and address."""
+    form = await _form(UserUpdateForm, request)
+    key = request.path_params["id"]
+    if not 1 <= len(key) <= KEY_CHARS_MAX:
+        raise Refused(400, f"A user's id has 1 to {KEY_CHARS_MAX} characters.")
+    await directory.name_user(store, tenant, key, now_ms, email=form.email, name=form.name)
+    person = await _person(store, tenant, key)
+    listed = [one for one, _ in await directory.groups(store, tenant)]
+    of = await directory.groups_of(store, tenant, [key], listed)
+    return _sent(user_shown(person, of[key]))
+
+
+async def delete_user(request: Request, store: Store, tenant: str, now_ms: int) -> Response:
+    """`DELETE /users/{id}`: name and address are known no more, whatever events carry."""
+    person = await _person(store, tenant, request.path_params["id"])
+    await directory.forget_user(store, tenant, person.key, now_ms)
+    return _answer(DONE)
+
+
+async def add_user(request: Request, store: Store, tenant: str, now_ms: int) -> Response:
+    form = await _form(AddUserForm, request)
+    key = form.id or form.email
+    await directory.name_user(store, tenant, key, now_ms, email=form.email, name=form.name)
+    return _sent(UserAdded(id=key, name=form.name, email=form.email))
+
+
+async def _person(store: Store, tenant: str, key: str) -> Person:
+    found = await directory.people(store, tenant, [key])
+    if key not in found:
+        raise Refused(400, NOT_FOUND)
+    return found[key]
+
+
+def _matching(people: Sequence[Person], query: str) -> list[Person]:
+    """Whose name or address contains the text, whatever the case."""
+    text = query.casefold()
+    return [
+        person
+        for person in people
+        if text in (person.name or "").casefold() or text in (person.email or "").casefold()
+    ]
+
+
+def _ordered(people: Sequence[Person], order_by: str, direction: str) -> list[Person]:
+    """By a field of its list, the newest first where none is named; equals by their key."""
+    by_key = sorted(people, key=lambda person: person.key)
+    is_down = direction != "asc"
+    match order_by:
+        case "name":
+            return sorted(by_key, key=lambda person: name_of(person).casefold(), reverse=is_down)
+        case "email":
+            return sorted(by_key, key=lambda person: person.email or "", reverse=is_down)
+        case "last_active_at" | "updated_at":
+            return sorted(by_key, key=lambda person: person.last_ms, reverse=is_down)
+        case "created_at":
+            return sorted(by_key, key=lambda person: person.first_ms, reverse=is_down)
+        case _:
+            return sorted(by_key, key=lambda person: person.first_ms, reverse=True)
+
+
+# -- requests and answers --------------------------------------------------------------------------
+
+
+async def _form(model: type[Form], request: Request) -> Form:
+    """The body; 422 in the shape of its server where it is not what it may be."""
+    content = bytearray()
+    async for part in request.stream():
+        content += part
+        if len(content) > BODY_BYTES_MAX:
+            raise Refused(413, f"The body is larger than {BODY_BYTES_MAX} bytes.")
+    try:
+        return model.model_validate_json(bytes(content))
+    except ValidationError as error:
+        raise Refused(422, _invalid("body", error)) from None
+
+
+def _invalid(where: str, error: ValidationError) -> list[dict[str, Any]]:
+    return [
+        {**one, "loc": [where, *one["loc"]]}
+        for one in error.errors(include_url=False, include_context=False)
+    ]
+
+
+def _whole_number(text: str) -> int:
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    raise Refused(
+        422,
+        [
+            {
+                "type": "int_parsing",
+                "loc": ["query", "page"],
+                "msg": "Input should be a valid integer, unable to parse string as an integer",
+                "input": text,
+            }
+        ],
+    )
+
+
+def _sent(value: BaseModel | Sequence[BaseModel]) -> Response:
+    if isinstance(value, BaseModel):
+        return _answer(value.model_dump())
+    return _answer([one.model_dump() for one in value])
+
+
+def _answer(body: Any) -> Response:  # noqa: ANN401  any JSON
+    headers = {"cache-control": "no-store"}
+    return Response(to_json(body), 200, headers, media_type="application/json")

@@ -1,0 +1,190 @@
+"""Bodies of Open WebUI's users and groups: what its clients send and read. Pure.
+
+Times are whole seconds since 1970. What its server keeps and we do not know (pictures, settings,
+permissions) is null, or the word that its clients take for "nothing special". Fields that its forms
+have and we keep nothing of (role, password) are ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.directory import DESCRIPTION_CHARS_MAX, KEY_CHARS_MAX, Group, Person
+from schemas.limits import EMAIL_CHARS_MAX, ID_CHARS_MAX, SECOND_MS
+
+CHANGED_MAX: Final = 1000
+"""Members added or removed by one request; Redis hears of them in one command."""
+ROLE: Final = "user"
+PICTURE: Final = "/user.png"
+
+Id = Annotated[str, Field(min_length=1, max_length=ID_CHARS_MAX)]
+UserKey = Annotated[str, Field(min_length=1, max_length=KEY_CHARS_MAX)]
+Name = Annotated[str, Field(min_length=1, max_length=ID_CHARS_MAX)]
+Email = Annotated[str, Field(min_length=1, max_length=EMAIL_CHARS_MAX)]
+Description = Annotated[str, Field(max_length=DESCRIPTION_CHARS_MAX)]
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+
+class GroupForm(_Form):
+    """`POST /groups/create`. `id` is ours: where it is given, the group has it, and an existing one
+    is a conflict."""
+
+    name: Name
+    description: Description
+    id: Id | None = None
+
+
+class GroupUpdateForm(_Form):
+    name: Name
+    description: Description
+
+
+class UserIdsForm(_Form):
+    user_ids: Annotated[list[UserKey], Field(max_length=CHANGED_MAX)] | None = None
+
+
+class UserUpdateForm(_Form):
+    name: Name
+    email: Email
+
+
+class AddUserForm(_Form):
+    """`POST /auths/add`. `id` is ours: the user's key in events; without it that is the address."""
+
+    name: Name
+    email: Email
+    id: UserKey | None = None
+
+
+class GroupInfo(BaseModel):
+    """`GET /groups/id/{id}/info`."""
+
+    id: str
+    user_id: str
+    name: str
+    description: str
+    member_count: int
+
+
+class GroupShown(GroupInfo):
+    """A group, wherever one is answered."""
+
+    data: None = None
+    meta: None = None
+    permissions: None = None
+    created_at: int
+    updated_at: int
+
+
+class GroupExport(GroupShown):
+    """`GET /groups/id/{id}/export`."""
+
+    user_ids: list[str]
+
+
+class UserShown(BaseModel):
+    """One row of `GET /users/`, and what an update answers."""
+
+    id: str
+    name: str
+    email: str
+    role: str = ROLE
+    profile_image_url: str = PICTURE
+    last_active_at: int
+    updated_at: int
+    created_at: int
+    group_ids: list[str]
+
+
+class UserList(BaseModel):
+    """`GET /users/`: one page; `total` is of all that match."""
+
+    users: list[UserShown]
+    total: int
+
+
+class UserInfo(BaseModel):
+    """One row of `GET /users/all`, or of a group's members."""
+
+    id: str
+    name: str
+    email: str
+    role: str = ROLE
+    groups: list[str] = []
+    is_active: bool = False
+
+
+class UserInfoList(BaseModel):
+    users: list[UserInfo]
+    total: int
+
+
+class UserName(BaseModel):
+    id: str
+    name: str
+
+
+class UserNameList(BaseModel):
+    """`GET /users/search`."""
+
+    users: list[UserName]
+    total: int
+
+
+class UserCard(BaseModel):
+    """`GET /users/{id}`."""
+
+    name: str
+    profile_image_url: str = PICTURE
+    is_active: bool = False
+    groups: list[str]
+
+
+class UserAdded(BaseModel):
+    """`POST /auths/add`. There is nothing to sign in to, so no token."""
+
+    token: str = ""
+    token_type: str = "Bearer"  # noqa: S105  a scheme, no secret
+    id: str
+    name: str
+    email: str
+    role: str = ROLE
+    profile_image_url: str = PICTURE
+
+
+def group_shown(group: Group, member_count: int) -> GroupShown:
+    return GroupShown(
+        id=group.id,
+        user_id="",
+        name=group.name,
+        description=group.description,
+        member_count=member_count,
+        created_at=group.created_ms // SECOND_MS,
+        updated_at=group.updated_ms // SECOND_MS,
+    )
+
+
+def name_of(person: Person) -> str:
+    """Its clients want a text: the name, else the address, else the key."""
+    return person.name or person.email or person.key
+
+
+def user_shown(person: Person, group_ids: list[str]) -> UserShown:
+    return UserShown(
+        id=person.key,
+        name=name_of(person),
+        email=person.email or "",
+        last_active_at=person.last_ms // SECOND_MS,
+        updated_at=person.last_ms // SECOND_MS,
+        created_at=person.first_ms // SECOND_MS,
+        group_ids=group_ids,
+    )
+
+
+def user_info(person: Person) -> UserInfo:
+    return UserInfo(id=person.key, name=name_of(person), email=person.email or "")
