@@ -32,8 +32,8 @@ from schemas.formats.body import invalid, load, load_lines
 from schemas.formats.context import GIVEN, NOT_OURS, OTHER_TENANT, Context, with_given
 from schemas.formats.detect import FORMATS, Format, checked, detect
 from schemas.formats.draft import Draft, Identity, Made, Skip
-from schemas.formats.providers import canonical
 from schemas.limits import EVENT_BYTES_MAX
+from schemas.providers import canonical
 from schemas.units import iso
 from schemas.wire import Wire
 

@@ -33,8 +33,8 @@ from schemas.formats.body import (
     text,
 )
 from schemas.formats.draft import Draft, Made, Skip
-from schemas.formats.providers import canonical
 from schemas.limits import DURATION_MS_MAX
+from schemas.providers import canonical
 from schemas.units import iso
 
 OPERATIONS: Final = frozenset({"chat", "text_completion", "generate_content", "embeddings"})

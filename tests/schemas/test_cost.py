@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.cost import Priced, Unpriced, price
 from schemas.event import Usage, parse_usage
-from schemas.formats.cost import PRICES_VERSION, Priced, Unpriced, price
+from schemas.prices import BUNDLED_VERSION
 from tests.formats.fixtures import fixture, read
 
 
@@ -31,7 +32,7 @@ def reason(**given: Any) -> str:
 
 
 def test_the_version_of_the_prices_is_recorded() -> None:
-    assert PRICES_VERSION.removeprefix("genai-prices ")[0].isdigit()
+    assert BUNDLED_VERSION.removeprefix("genai-prices ")[0].isdigit()
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,10 @@ def test_the_provider_is_found_by_any_of_its_names() -> None:
             {"kind": "tts", "provider": "openai", "model": "gpt-4o-mini-tts", "tts_characters": 9},
             "billed by input_tokens, output_tokens",
         ),
-        ({"kind": "stt", "provider": "openai", "model": "whisper-1"}, "stt_audio_ms, audio_ms"),
+        (
+            {"kind": "stt", "provider": "openai", "model": "whisper-1"},
+            "whisper-1 is billed by stt_audio_ms, which",
+        ),
         ({"kind": "call", "provider": "openai", "model": "gpt-4o"}, "of kind call"),
     ],
 )

@@ -1,0 +1,278 @@
+"""Which prices apply where a producer sends no cost: those of a file of our own, then the bundled. Pure.
+
+The file is TOML, one `[[price]]` an entry:
+
+    [[price]]
+    tenant = "acme"        # left out: of every tenant
+    provider = "openai"    # left out: of any provider, and of events that name none
+    model = "gpt-4o*"      # a name, or the beginning of one before a *; "*" is any, or none named
+    from = 2026-01-01      # the first UTC day; left out: from ever
+    to = 2026-07-01        # the first UTC day after; left out: for ever
+    usd_per_million_input_tokens = 2.0
+    usd_per_million_output_tokens = 8.0
+
+Of the entries that hold for an event, one that names the tenant comes first, then one that names the
+provider, then the whole name of a model, then the longest beginning. Where none holds, the
+bundled prices (genai-prices, offline) do. A price is whole: what an entry does not state is not
+taken from elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from functools import cached_property
+from importlib.metadata import version
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from schemas.errors import InvalidConfig
+from schemas.limits import ID_CHARS_MAX, TENANT_CHARS_MAX
+from schemas.providers import canonical
+
+BUNDLED_VERSION: Final = f"genai-prices {version('genai-prices')}"
+
+PRICES_BYTES_MAX: Final = 1 << 20
+"""A price list of 5,000 entries; read once at a worker's start."""
+ENTRIES_MAX: Final = 5000
+PLACES_MAX: Final = 9
+"""Decimal places of a price: a million tokens to a nano-USD."""
+PRICE_USD_MAX: Final = 1_000_000
+"""The dearest of the bundled prices is 35,000 USD a million tokens."""
+
+
+def _day(value: object) -> object:
+    if isinstance(value, datetime) or not isinstance(value, date):
+        raise ValueError("must be a day, such as 2026-01-31, without quotes")
+    return value
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise ValueError("must be a number")
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+Usd = Annotated[
+    Decimal,
+    BeforeValidator(_number),
+    Field(ge=0, le=PRICE_USD_MAX, decimal_places=PLACES_MAX, allow_inf_nan=False),
+]
+
+
+class OwnPrice(BaseModel):
+    """One entry. A price that is left out is none: such tokens are then billed as what they are a
+    part of (cached input as input), and 0 is free."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    tenant: Annotated[str, Field(strict=True, min_length=1, max_length=TENANT_CHARS_MAX)] | None = (
+        None
+    )
+    provider: Annotated[str, Field(strict=True, min_length=1, max_length=ID_CHARS_MAX)] | None = (
+        None
+    )
+    model: Annotated[str, Field(strict=True, min_length=1, max_length=ID_CHARS_MAX)]
+    valid_from: Annotated[Day | None, Field(alias="from")] = None
+    valid_to: Annotated[Day | None, Field(alias="to")] = None
+    usd_per_million_input_tokens: Usd | None = None
+    usd_per_million_output_tokens: Usd | None = None
+    usd_per_million_cache_read_tokens: Usd | None = None
+    usd_per_million_cache_write_tokens: Usd | None = None
+    usd_per_million_input_audio_tokens: Usd | None = None
+    usd_per_million_cache_read_audio_tokens: Usd | None = None
+    usd_per_million_output_audio_tokens: Usd | None = None
+    usd_per_million_characters: Usd | None = None
+    usd_per_minute_of_audio: Usd | None = None
+    usd_per_request: Usd | None = None
+
+    @property
+    def name(self) -> str:
+        """`acme: openai/gpt-4o* from 2026-01-01 to 2026-07-01`, as errors and `explain` say it."""
+        tenant = f"{self.tenant}: " if self.tenant else ""
+        days = "".join(
+            f" {word} {day}"
+            for word, day in (("from", self.valid_from), ("to", self.valid_to))
+            if day
+        )
+        return f"{tenant}{self.provider or 'any'}/{self.model}{days}"
+
+    def rates(self) -> dict[str, Decimal]:
+        """Its prices by field."""
+        return {
+            field: value
+            for field in type(self).model_fields
+            if field.startswith("usd_per_") and (value := getattr(self, field)) is not None
+        }
+
+    def takes(self, model: str) -> bool:
+        """Whether a model of this name is meant; names differ in case between libraries."""
+        if self.model.endswith("*"):
+            return model.lower().startswith(self.model[:-1].lower())
+        return model.lower() == self.model.lower()
+
+    def holds_on(self, day: date) -> bool:
+        return (self.valid_from is None or self.valid_from <= day) and (
+            self.valid_to is None or day < self.valid_to
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Prices:
+    """The price list of a worker: entries of our own, before the bundled ones. Equal is the same."""
+
+    own: tuple[OwnPrice, ...] = ()
+
+    @cached_property
+    def version(self) -> str:
+        """Part of what a generation of counters is: other prices, other sums."""
+        if not self.own:
+            return BUNDLED_VERSION
+        entries = sorted(json.dumps(_described(entry), sort_keys=True) for entry in self.own)
+        digest = hashlib.sha256("\n".join(entries).encode()).hexdigest()[:16]
+        return f"{BUNDLED_VERSION}, own prices {digest}"
+
+    @cached_property
+    def tenants(self) -> frozenset[str]:
+        """Those that have prices of their own."""
+        return frozenset(entry.tenant for entry in self.own if entry.tenant)
+
+    def candidates(self, tenant: str, provider: str | None, model: str) -> Iterator[OwnPrice]:
+        """The entries for a model, on whatever day, the one that comes first first."""
+        for of_tenant in (tenant, None):
+            for of_provider in (provider, None) if provider else (None,):
+                for entry in self._by_owner.get((of_tenant, of_provider), ()):
+                    if entry.takes(model):
+                        yield entry
+
+    @cached_property
+    def _by_owner(self) -> Mapping[tuple[str | None, str | None], Sequence[OwnPrice]]:
+        found: defaultdict[tuple[str | None, str | None], list[OwnPrice]] = defaultdict(list)
+        for entry in self.own:
+            found[entry.tenant, canonical(entry.provider)].append(entry)
+        for entries in found.values():
+            entries.sort(key=lambda entry: (entry.model.endswith("*"), -len(entry.model)))
+        return found
+
+
+BUNDLED: Final = Prices()
+"""No prices of our own."""
+
+
+def _described(entry: OwnPrice) -> list[str]:
+    """What decides about a cost, and nothing of how it is written: 2 and 2.0 are one price."""
+    return [
+        entry.tenant or "",
+        canonical(entry.provider) or "",
+        entry.model.lower(),
+        str(entry.valid_from or ""),
+        str(entry.valid_to or ""),
+        *(f"{field}={value.normalize():f}" for field, value in entry.rates().items()),
+    ]
+
+
+# -- the file --------------------------------------------------------------------------------------
+
+
+def parse_prices(text: bytes, file: str) -> Prices:
+    """The prices of a file; InvalidConfig names the file, the entry, its field and the problem."""
+    if len(text) > PRICES_BYTES_MAX:
+        raise InvalidConfig(
+            f"{file} has {len(text)} bytes; a price list has at most {PRICES_BYTES_MAX}."
+        )
+    try:
+        found = tomllib.loads(text.decode(), parse_float=Decimal)
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        raise InvalidConfig(f"{file} is not TOML: {error}.") from error
+    if others := sorted(found.keys() - {"price"}):
+        raise InvalidConfig(f"{file}: {others[0]!r} is nothing that a price list has: [[price]].")
+    entries = found.get("price", [])
+    if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
+        raise InvalidConfig(f"{file}: each price is a table of its own: [[price]].")
+    if len(entries) > ENTRIES_MAX:
+        raise InvalidConfig(f"{file} has {len(entries)} prices, the limit is {ENTRIES_MAX}.")
+    own = [_entry(fields, f"{file}: price {n}") for n, fields in enumerate(entries, start=1)]
+    _check_apart(own, file)
+    return Prices(tuple(own))
+
+
+def _entry(fields: Mapping[str, Any], which: str) -> OwnPrice:
+    who = f"{which} ({fields.get('provider', 'any')}/{fields.get('model', 'no model')})"
+    try:
+        entry = OwnPrice.model_validate(fields, by_alias=True, by_name=False)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        problem = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            problem = "is no field of a price"
+        raise InvalidConfig(f"{who}: {field}: {problem}.") from error
+    if problem := _problem(entry):
+        raise InvalidConfig(f"{who}: {problem}.")
+    return entry
+
+
+_PARTS: Final = (
+    ("cache_read_tokens", "input_tokens"),
+    ("cache_write_tokens", "input_tokens"),
+    ("input_audio_tokens", "input_tokens"),
+    ("output_audio_tokens", "output_tokens"),
+    ("cache_read_audio_tokens", "cache_read_tokens"),
+    ("cache_read_audio_tokens", "input_audio_tokens"),
+)
+"""Tokens that are a part of others: the whole needs a price where the part has one."""
+
+
+def _problem(entry: OwnPrice) -> str:
+    """What no field says by itself; "" where nothing is wrong."""
+    rates = entry.rates()
+    if "*" in entry.model[:-1]:
+        return "model: a * can only stand at its end"
+    if not rates:
+        return "states no price: give one of usd_per_..., 0 where it is free"
+    if entry.valid_from and entry.valid_to and entry.valid_to <= entry.valid_from:
+        return f"to: {entry.valid_to} is not after from, which is {entry.valid_from}"
+    return _problem_of_parts(rates.keys())
+
+
+def _problem_of_parts(rates: Collection[str]) -> str:
+    head = "usd_per_million_"
+    for part, whole in _PARTS:
+        if head + part in rates and head + whole not in rates:
+            return f"{head}{part} needs {head}{whole} beside it, of which they are a part"
+    both = {f"{head}input_audio_tokens", f"{head}cache_read_tokens"}
+    if both <= {*rates} and f"{head}cache_read_audio_tokens" not in rates:
+        return (
+            f"{head}cache_read_audio_tokens is missing: audio and cached tokens have prices, and"
+            " tokens can be both"
+        )
+    return ""
+
+
+def _check_apart(own: Sequence[OwnPrice], file: str) -> None:
+    """No two entries for the same models on the same day: which one holds would be chance."""
+    seen: defaultdict[tuple[str | None, str | None, str], list[tuple[int, OwnPrice]]]
+    seen = defaultdict(list)
+    for number, entry in enumerate(own, start=1):
+        key = (entry.tenant, canonical(entry.provider), entry.model.lower())
+        for other_number, other in seen[key]:
+            if _overlap(entry, other):
+                raise InvalidConfig(
+                    f"{file}: price {number} ({entry.name}) holds on days on which price"
+                    f" {other_number} ({other.name}) does: give one of them a from or a to."
+                )
+        seen[key].append((number, entry))
+
+
+def _overlap(one: OwnPrice, other: OwnPrice) -> bool:
+    starts = max(one.valid_from or date.min, other.valid_from or date.min)
+    ends = min(one.valid_to or date.max, other.valid_to or date.max)
+    return starts < ends

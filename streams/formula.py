@@ -1,0 +1,237 @@
+"""A price as whole numbers: what `streams.pricing` evaluates for many events at once. Pure.
+
+The bundled list prices a count without those of its parts that have a price themselves (input
+tokens without the cached ones), refuses parts that exceed their whole, and refuses a count that is
+not reported where something that belongs to it is. All of that is linear in the event's numbers, and
+is written down here once for each price instead of being found anew for each event.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from functools import cache
+from itertools import combinations
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from schemas.cost import Tariff, least_audio_ms, needs, usage_keys
+from schemas.limits import (
+    COST_NANO_USD_MAX,
+    COUNT_MAX,
+    DURATION_MS_MAX,
+    NANO_PER_USD,
+    SECOND_MS,
+)
+
+if TYPE_CHECKING:
+    from genai_prices.types import TieredPrices
+
+_NARROW_MAX: Final = 1 << 62
+"""Sums below it, and twice their remainders, are exact in 64 bits."""
+_REQUESTS: Final = "requests_kcount"
+"""The price of which every event is one."""
+
+
+class Absence(NamedTuple):
+    """About a count that has a price. Where `field` is not reported (None: no event reports it),
+    none of `parts` may be more than 0, nor both of any of `overlaps`."""
+
+    field: str | None
+    parts: tuple[str, ...]
+    overlaps: tuple[tuple[str, str], ...]
+
+
+class Shape(NamedTuple):
+    """What formulas have in common. `fields`: those of the event that the cost is a sum of;
+    `required`: those that must be reported; `leaves`: sums of fields, each with 1 or -1 and the
+    like, that must not be less than 0; `is_narrow`: 64 bits hold every sum."""
+
+    fields: tuple[str, ...]
+    required: tuple[str, ...]
+    absences: tuple[Absence, ...]
+    leaves: tuple[tuple[tuple[str, int], ...], ...]
+    least_audio_ms: int
+    has_steps: bool
+    is_narrow: bool
+
+    @property
+    def reads(self) -> set[str]:
+        """Every field that is looked at."""
+        found = {*self.fields, *self.required}
+        for field, parts, overlaps in self.absences:
+            found |= {*parts, *(one for pair in overlaps for one in pair)}
+            found |= {field} if field else set()
+        found |= {field for leaf in self.leaves for field, _ in leaf}
+        return found | ({"input_tokens"} if self.has_steps else set())
+
+
+class Rates(NamedTuple):
+    """Nano-USD times the denominator: of one of each of the shape's fields, and of a request."""
+
+    per_field: tuple[int, ...]
+    per_request: int
+
+
+@dataclass(frozen=True, eq=False)
+class Formula:
+    """With more input tokens than `steps[n]`, all that the event reports is priced by
+    `rates[n + 1]`. `is_own`: the price is ours."""
+
+    shape: Shape
+    is_own: bool
+    denominator: int
+    steps: tuple[int, ...]
+    rates: tuple[Rates, ...]
+
+
+def formula_of(kind: str, found: Tariff) -> Formula | None:
+    """The formula of a price for events of a kind; None where it is by what no event reports."""
+    required, others = needs(kind, found)
+    if others:
+        return None
+    prices = {key: value for key, value in vars(found.rates).items() if value is not None}
+    fields_of = usage_keys(kind)
+    units = [_units()[key] for key in prices if key != _REQUESTS]
+    leaves = _leaves(units, fields_of)
+    steps = sorted({start for price in prices.values() for start in _starts(price)})
+    levels = [
+        _linear({key: _at_step(price, floor) for key, price in prices.items()}, leaves)
+        for floor in (-1, *steps)
+    ]
+    denominator = math.lcm(*(f.denominator for level in levels for f in level.values()))
+    fields = tuple(sorted({field for level in levels for field in level} - {_REQUESTS}))
+    largest = max(
+        sum(abs(amount) * denominator * _most_of(field) for field, amount in level.items())
+        for level in levels
+    )
+    shape = Shape(
+        fields,
+        tuple(sorted(set(required))),
+        _absences(units, fields_of, required),
+        tuple(
+            tuple(sorted(leaf.items()))
+            for leaf in leaves.values()
+            if min(leaf.values(), default=0) < 0
+        ),
+        least_audio_ms(found),
+        bool(steps),
+        max(largest, COST_NANO_USD_MAX * denominator) < _NARROW_MAX,
+    )
+    rates = tuple(
+        Rates(
+            tuple(int(level.get(field, 0) * denominator) for field in fields),
+            int(level.get(_REQUESTS, 0) * denominator),
+        )
+        for level in levels
+    )
+    return Formula(shape, found.is_own, denominator, tuple(steps), rates)
+
+
+# -- a price in parts ------------------------------------------------------------------------------
+
+
+class _Unit(NamedTuple):
+    """What a price can be by, in the bundled list's terms: of the usage key, 1 / `per`."""
+
+    usage_key: str
+    price_key: str
+    per: int
+    dimensions: Mapping[str, str]
+
+    def holds(self, other: _Unit) -> bool:
+        """Whether what `other` counts is counted here as well."""
+        return self.dimensions.items() <= other.dimensions.items()
+
+    def joins(self, one: _Unit, other: _Unit) -> bool:
+        """Whether this counts what is both, of two that are neither a part of the other."""
+        apart = not one.holds(other) and not other.holds(one)
+        both = {**one.dimensions, **other.dimensions}
+        return apart and both == {**other.dimensions, **one.dimensions} == dict(self.dimensions)
+
+
+@cache
+def _units() -> dict[str, _Unit]:
+    """By price key."""
+    from genai_prices.data_units import unit_data  # noqa: PLC0415  read when prices are
+
+    units = (
+        _Unit(usage_key, unit["price_key"], unit["per"], unit["dimensions"])
+        for usage_key, unit in unit_data.items()
+    )
+    return {unit.price_key: unit for unit in units}
+
+
+def _leaves(units: list[_Unit], fields_of: Mapping[str, str]) -> dict[str, Counter[str]]:
+    """By price key: the sum of fields that is billed at that price, what is left of the count
+    without its parts that have prices themselves. What no event reports counts as 0."""
+    leaves: dict[str, Counter[str]] = {}
+    for unit in sorted(units, key=lambda unit: -len(unit.dimensions)):
+        field = fields_of.get(unit.usage_key)
+        leaf = Counter({field: 1} if field else {})
+        for part in units:
+            if part is not unit and unit.holds(part):
+                leaf.subtract(leaves[part.price_key])
+        leaves[unit.price_key] = Counter({name: n for name, n in leaf.items() if n})
+    return leaves
+
+
+def _absences(
+    units: list[_Unit], fields_of: Mapping[str, str], required: list[str]
+) -> tuple[Absence, ...]:
+    reported = [unit for unit in _units().values() if unit.usage_key in fields_of]
+    found = set()
+    for unit in units:
+        field = fields_of.get(unit.usage_key)
+        if field in required:
+            continue
+        parts = {
+            fields_of[one.usage_key]
+            for one in reported
+            if one.usage_key != unit.usage_key and unit.holds(one)
+        }
+        overlaps = {
+            (fields_of[one.usage_key], fields_of[other.usage_key])
+            for one, other in combinations(reported, 2)
+            if unit.joins(one, other)
+        }
+        if parts or overlaps:
+            found.add(Absence(field, tuple(sorted(parts)), tuple(sorted(overlaps))))
+    return tuple(sorted(found, key=repr))
+
+
+def _linear(
+    prices: Mapping[str, Decimal], leaves: Mapping[str, Counter[str]]
+) -> dict[str, Fraction]:
+    """Nano-USD of one of each field, and of a request."""
+    total: dict[str, Fraction] = {}
+    for key, usd in prices.items():
+        each = Fraction(usd) * NANO_PER_USD / _units()[key].per
+        if key == _REQUESTS:
+            total[_REQUESTS] = each
+            continue
+        for field, count in leaves[key].items():
+            of_field = each / SECOND_MS if field.endswith("_ms") else each
+            total[field] = total.get(field, Fraction(0)) + count * of_field
+    return total
+
+
+def _starts(price: Decimal | TieredPrices) -> list[int]:
+    return [] if isinstance(price, Decimal) else [tier.start for tier in price.tiers]
+
+
+def _at_step(price: Decimal | TieredPrices, floor: int) -> Decimal:
+    """The price with more than `floor` input tokens, and no more than the next step."""
+    if isinstance(price, Decimal):
+        return price
+    reached = [tier.price for tier in price.tiers if tier.start <= floor]
+    return reached[-1] if reached else price.base
+
+
+def _most_of(field: str) -> int:
+    if field == _REQUESTS:
+        return 1
+    return DURATION_MS_MAX if field.endswith("_ms") else COUNT_MAX

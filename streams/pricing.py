@@ -1,0 +1,270 @@
+"""What a batch's events cost whose producers sent no cost: `schemas.cost.price` with arrays. Pure.
+
+A price that holds is a `Formula`: a sum of whole numbers times the event's own, over a common
+denominator, rounded half-even at the end, so that no digit differs from the plain way. Formulas of
+one `Shape` (the same fields and checks; some dozens exist) are evaluated together whatever their
+rates, so that a batch costs much the same with one model in it as with a thousand.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.cost import MODELS_MAX, Tariff, edges, tariff, uses_anything
+from schemas.event import USAGE_KINDS
+from schemas.layout import Int64s
+from schemas.limits import COST_NANO_USD_MAX, COUNT_MAX, DAY_MS
+from schemas.measures import COST_EVENTS, COST_NANO_USD, MEASURES
+from schemas.prices import Prices
+from schemas.units import EPOCH, instant_to_ms, ms_to_instant
+from schemas.wire import Wire
+from streams.formula import Absence, Formula, Shape, formula_of
+
+NAMES_MAX: Final = 100
+"""Models without a price that one commit names, those with most events: each is a command in the
+store's own time. The rest are counted together."""
+NAME_CHARS_MAX: Final = 64
+"""Of a provider and of a model in a tally: enough to find it."""
+
+_COST_AT: Final = MEASURES.index(COST_NANO_USD)
+_COST_EVENTS_AT: Final = MEASURES.index(COST_EVENTS)
+
+Standings = npt.NDArray[np.int8]
+
+
+class Standing(IntEnum):
+    """How an event's cost is known, or why it is not."""
+
+    NONE = 0  # no usage, or nothing in it that is billed
+    GIVEN = 1  # by its producer
+    OWN = 2  # by prices of our own
+    BUNDLED = 3
+    UNKNOWN = 4  # there is usage, and nobody states a price
+    INCOMPLETE = 5  # there is a price, and the numbers that it is by are missing or contradict
+
+
+_COMPUTED: Final = {Standing.OWN: "cost:own_prices", Standing.BUNDLED: "cost:bundled_prices"}
+_UNPRICED: Final = {Standing.UNKNOWN: "unpriced:", Standing.INCOMPLETE: "incomplete:"}
+
+
+class Asked(NamedTuple):
+    """A batch's events, and their kinds, providers, models and tenants as indexes into words."""
+
+    wires: Sequence[Wire]
+    at_ms: Int64s
+    codes: Mapping[str, Int64s]
+    words: Mapping[str, Sequence[str]]
+
+
+def add_costs(prices: Prices, asked: Asked, values: Int64s) -> Standings:
+    """Writes the cost of every event of usage that has none into `values` (a row an event, the
+    measures' columns); returns how each event's cost is known."""
+    kinds = np.array([kind in USAGE_KINDS for kind in asked.words["kind"]], bool)
+    is_usage = kinds[asked.codes["kind"]]
+    is_given = values[:, _COST_EVENTS_AT] > 0
+    standing = np.where(is_given, np.int8(Standing.GIVEN), np.int8(Standing.NONE))
+    rows = np.flatnonzero(is_usage & ~is_given)
+    if len(rows):
+        nano_usd, standing[rows] = _priced(prices, asked, rows)
+        values[rows, _COST_AT] = nano_usd
+        values[rows, _COST_EVENTS_AT] = np.isin(standing[rows], list(_COMPUTED))
+    return standing
+
+
+def tallies(
+    standing: Standings, codes: Mapping[str, Int64s], words: Mapping[str, Sequence[str]]
+) -> Counter[str]:
+    """Events priced by each list, and those that are not, by provider and model."""
+    counts = np.bincount(standing, minlength=len(Standing))
+    found = Counter({name: int(counts[one]) for one, name in _COMPUTED.items() if counts[one]})
+    for one, head in _UNPRICED.items():
+        if counts[one]:
+            found.update(_named(head, np.flatnonzero(standing == one), codes, words))
+    return found
+
+
+def _named(
+    head: str, rows: Int64s, codes: Mapping[str, Int64s], words: Mapping[str, Sequence[str]]
+) -> Counter[str]:
+    providers, models = words["provider"], words["model"]
+    pairs = codes["provider"][rows] * len(models) + codes["model"][rows]
+    names: Counter[str] = Counter()
+    for pair, count in zip(
+        *(one.tolist() for one in np.unique(pairs, return_counts=True)), strict=True
+    ):
+        provider, model = providers[pair // len(models)], models[pair % len(models)]
+        names[f"{head}{provider[:NAME_CHARS_MAX]}/{model[:NAME_CHARS_MAX]}"] += count
+    ranked = sorted(names.items(), key=lambda one: (-one[1], one[0]))
+    kept = Counter(dict(ranked[:NAMES_MAX]))
+    if rest := sum(count for _, count in ranked[NAMES_MAX:]):
+        kept[f"{head}other"] = rest
+    return kept
+
+
+# -- which price -----------------------------------------------------------------------------------
+
+
+def _priced(prices: Prices, asked: Asked, rows: Int64s) -> tuple[Int64s, Standings]:
+    formulas, which = _formulas(prices, asked, rows)
+    wires = [asked.wires[row] for row in rows.tolist()]
+    nano_usd = np.zeros(len(rows), np.int64)
+    standing = np.full(len(rows), Standing.UNKNOWN, np.int8)
+    idle = np.zeros(len(rows), bool)
+    shapes: dict[Shape, int] = {}
+    numbers = [shapes.setdefault(formula.shape, len(shapes)) for formula in formulas]
+    shape_of = np.array([*numbers, -1], np.int64)[which]  # the last: of what has no formula
+    for shape, number in shapes.items():
+        at = np.flatnonzero(shape_of == number)
+        if not len(at):
+            continue  # a price of another time than these events
+        evaluated = _evaluated(shape, formulas, which[at], [wires[row] for row in at.tolist()])
+        nano_usd[at], standing[at], idle[at] = evaluated
+    for row in np.flatnonzero(idle | (standing >= Standing.UNKNOWN)).tolist():
+        wire = wires[row]
+        if not uses_anything(wire) and (wire.error or standing[row] >= Standing.UNKNOWN):
+            nano_usd[row], standing[row] = 0, Standing.NONE
+    return nano_usd, standing
+
+
+def _formulas(prices: Prices, asked: Asked, rows: Int64s) -> tuple[list[Formula], Int64s]:
+    """The formulas of these rows, and for each row the index of its own; -1: no price is known."""
+    tenants = [t if t in prices.tenants else "" for t in asked.words["tenant"]]
+    tenant_numbers = {tenant: number for number, tenant in enumerate(dict.fromkeys(tenants))}
+    tenant = np.array([tenant_numbers[t] for t in tenants], np.int64)[asked.codes["tenant"][rows]]
+    key = tenant
+    for name in ("kind", "provider", "model"):  # n x n x n x 6 is far from 2^63 with n records
+        key = key * len(asked.words[name]) + asked.codes[name][rows]
+    _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    numbers: dict[Formula, int] = {}
+    number_of = np.empty(len(first), np.int64)
+    over_time: list[tuple[int, Table]] = []
+    for group, row in enumerate(first.tolist()):
+        at = int(rows[row])
+        kind, provider, model = (
+            asked.words[name][asked.codes[name][at]] for name in ("kind", "provider", "model")
+        )
+        table = table_of(prices, tenants[asked.codes["tenant"][at]], kind, provider, model)
+        number_of[group] = _number(table.cells[0], numbers)
+        if len(table.cells) > 1:
+            over_time.append((group, table))
+    which = number_of[inverse]
+    if over_time:
+        order = np.argsort(inverse, kind="stable")
+        starts = np.searchsorted(inverse[order], np.arange(len(first) + 1))
+        for group, table in over_time:
+            at_rows = order[starts[group] : starts[group + 1]]
+            cells = table.cell_of(asked.at_ms[rows[at_rows]])
+            which[at_rows] = np.array([_number(c, numbers) for c in table.cells], np.int64)[cells]
+    return list(numbers), which
+
+
+def _number(cell: Formula | None, numbers: dict[Formula, int]) -> int:
+    return -1 if cell is None else numbers.setdefault(cell, len(numbers))
+
+
+class Table(NamedTuple):
+    """The price of one model over time: a formula, or None where no price is known, for each day
+    from a midnight on (ms since 1970) and, within it, from a time of day on (ms)."""
+
+    midnights: Int64s
+    times: Int64s
+    cells: tuple[Formula | None, ...]
+
+    def cell_of(self, at_ms: Int64s) -> Int64s:
+        days = np.searchsorted(self.midnights, at_ms, side="right")
+        times = np.searchsorted(self.times, at_ms % DAY_MS, side="right")
+        return days * (len(self.times) + 1) + times
+
+
+@lru_cache(maxsize=MODELS_MAX)
+def table_of(prices: Prices, tenant: str, kind: str, provider: str, model: str) -> Table:
+    days, times = edges(prices, tenant, provider, model)
+    midnights = [instant_to_ms(day) for day in days]
+    before = midnights[0] - DAY_MS if midnights else instant_to_ms(EPOCH)
+    cells: list[Formula | None] = []
+    for midnight in (before, *midnights):
+        for time_ms in (0, *times):
+            at = ms_to_instant(midnight + time_ms)
+            found = tariff(prices, tenant, provider, model, at)
+            cells.append(formula_of(kind, found) if isinstance(found, Tariff) else None)
+    return Table(np.array(midnights, np.int64), np.array(times, np.int64), tuple(cells))
+
+
+# -- how much --------------------------------------------------------------------------------------
+
+
+def _evaluated(
+    shape: Shape, formulas: Sequence[Formula], which: Int64s, wires: Sequence[Wire]
+) -> tuple[Int64s, Standings, npt.NDArray[np.bool_]]:
+    """Of rows whose formulas have one shape: the cost, how it is known, and whether none of the
+    fields that the price is by is more than 0."""
+    raw = {field: _column(wires, field) for field in shape.reads}
+    bad = np.zeros(len(wires), bool)
+    for field in shape.required:
+        bad |= raw[field] < 0
+    for absence in shape.absences:
+        bad |= _is_unclear(absence, raw, len(wires))
+    amounts = {field: np.maximum(column, 0) for field, column in raw.items()}
+    if shape.least_audio_ms:
+        audio = amounts["stt_audio_ms"]
+        amounts["stt_audio_ms"] = np.where(audio > 0, np.maximum(audio, shape.least_audio_ms), 0)
+    for leaf in shape.leaves:
+        bad |= sum((amounts[f] * sign for f, sign in leaf), np.zeros(len(wires), np.int64)) < 0
+    used, local = np.unique(which, return_inverse=True)
+    total, denominator = _totals(shape, [formulas[i] for i in used], local.reshape(-1), amounts)
+    whole, twice = total // denominator, 2 * (total % denominator)
+    up = (twice > denominator) | ((twice == denominator) & (whole % 2 == 1))
+    bad |= (total > COST_NANO_USD_MAX * denominator).astype(bool)
+    nano_usd = np.where(bad, 0, whole + up).astype(np.int64)
+    lists = [Standing.OWN if formulas[i].is_own else Standing.BUNDLED for i in used]
+    priced_as = np.array(lists, np.int8)[local.reshape(-1)]
+    idle = np.ones(len(wires), bool)
+    for field in shape.fields:
+        idle &= amounts[field] == 0
+    return nano_usd, np.where(bad, np.int8(Standing.INCOMPLETE), priced_as), idle
+
+
+def _column(wires: Sequence[Wire], field: str) -> Int64s:
+    """A field of each event, -1 where it is not reported."""
+    found = list(map(attrgetter(field), wires))
+    missing = found.count(None)
+    if missing == len(found):
+        return np.full(len(found), -1, np.int64)
+    if missing:
+        found = [-1 if value is None else value for value in found]
+    return np.array(found, np.int64)
+
+
+def _is_unclear(absence: Absence, raw: Mapping[str, Int64s], count: int) -> npt.NDArray[np.bool_]:
+    unclear = np.zeros(count, bool)
+    for field in absence.parts:
+        unclear |= raw[field] > 0
+    for one, other in absence.overlaps:
+        unclear |= (raw[one] > 0) & (raw[other] > 0)
+    return unclear if absence.field is None else unclear & (raw[absence.field] < 0)
+
+
+def _totals(
+    shape: Shape, formulas: Sequence[Formula], local: Int64s, amounts: Mapping[str, Int64s]
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Each row's cost times its denominator, and that. `local`: each row's index into `formulas`."""
+    number = np.int64 if shape.is_narrow else object
+    row = np.cumsum([0, *(len(formula.rates) for formula in formulas)])[:-1][local]
+    steps_max = max(len(formula.steps) for formula in formulas)
+    for step in range(steps_max):
+        above = [f.steps[step] if step < len(f.steps) else COUNT_MAX for f in formulas]
+        row += amounts["input_tokens"] > np.array(above, np.int64)[local]
+    rates = [one for formula in formulas for one in formula.rates]
+    total = np.array([one.per_request for one in rates], number)[row]
+    for at, field in enumerate(shape.fields):
+        total += np.array([one.per_field[at] for one in rates], number)[row] * amounts[field]
+    return total, np.array([formula.denominator for formula in formulas], number)[local]

@@ -1,0 +1,253 @@
+"""Prices of whole batches: to the nano-USD those of the per-event function, for every model there is."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from genai_prices.data import providers as bundled
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.cost import BILLED, Priced, Unpriced, Why, edges, price, uses_anything
+from schemas.event import KINDS, USAGE_KINDS
+from schemas.limits import COUNT_MAX, DURATION_MS_MAX
+from schemas.measures import COST_EVENTS, COST_NANO_USD, MEASURES
+from schemas.prices import BUNDLED, Prices, parse_prices
+from schemas.units import instant_to_ms
+from schemas.wire import Wire
+from streams.pricing import NAMES_MAX, Asked, Standing, Standings, add_costs, tallies
+
+OWN = b"""
+[[price]]
+provider = "openai"
+model = "gpt-4o*"
+from = 2026-01-01
+to = 2026-07-01
+usd_per_million_input_tokens = 2.123456789
+usd_per_million_output_tokens = 0.0005
+usd_per_million_cache_read_tokens = 3
+[[price]]
+provider = "openai"
+model = "gpt-4o"
+from = 2026-03-01
+to = 2026-04-01
+usd_per_million_input_tokens = 0
+[[price]]
+tenant = "acme"
+model = "gpt*"
+usd_per_request = 0.01
+usd_per_million_characters = 15
+[[price]]
+model = "our-voice"
+usd_per_minute_of_audio = 0.0043
+usd_per_request = 0.000000001
+[[price]]
+model = "our-realtime"
+usd_per_million_input_tokens = 1
+usd_per_million_cache_read_tokens = 0.1
+usd_per_million_cache_write_tokens = 1.25
+usd_per_million_input_audio_tokens = 30
+usd_per_million_cache_read_audio_tokens = 0.3
+usd_per_million_output_tokens = 2
+usd_per_million_output_audio_tokens = 60.5
+[[price]]
+provider = "openai"
+model = "dear"
+usd_per_million_input_tokens = 1000000
+"""
+
+
+@cache
+def own() -> Prices:
+    return parse_prices(OWN, "prices.toml")
+
+
+def priced(prices: Prices, wires: Sequence[Wire]) -> tuple[list[int], list[int], Standings]:
+    """Cost and number of costs of each, and how it is known, by the batch."""
+    codes, words = {}, {}
+    for name in ("kind", "provider", "model", "tenant"):
+        texts = [getattr(wire, name) or "" for wire in wires]
+        words[name] = list(dict.fromkeys(texts))
+        codes[name] = np.array([words[name].index(text) for text in texts], np.int64)
+    words["tenant"] = [text or "default" for text in words["tenant"]]
+    values = np.zeros((len(wires), len(MEASURES)), np.int64)
+    cost, costs = MEASURES.index(COST_NANO_USD), MEASURES.index(COST_EVENTS)
+    at_ms = np.array([instant_to_ms(wire.time) for wire in wires], np.int64)
+    standing = add_costs(prices, Asked(wires, at_ms, codes, words), values)
+    return values[:, cost].tolist(), values[:, costs].tolist(), standing
+
+
+def plain(prices: Prices, wire: Wire) -> tuple[int, int, Standing]:
+    """The same by the per-event function."""
+    if wire.kind not in USAGE_KINDS:
+        return 0, 0, Standing.NONE
+    answer = price(wire, prices)
+    if isinstance(answer, Priced):
+        standing = Standing.OWN if answer.tariff.is_own else Standing.BUNDLED
+        return answer.nano_usd, 1, standing
+    standings = {Why.NOTHING: Standing.NONE, Why.UNKNOWN: Standing.UNKNOWN}
+    return 0, 0, standings.get(answer.why, Standing.INCOMPLETE)
+
+
+def check(prices: Prices, wires: Sequence[Wire]) -> Counter[int]:
+    for wire, *batch in zip(wires, *priced(prices, wires), strict=True):
+        assert tuple(batch) == plain(prices, wire), (wire, price(wire, prices))
+    return Counter(priced(prices, wires)[2].tolist())
+
+
+def usage(rng: random.Random, provider: str, model: str, at: datetime) -> Wire:
+    """An event whose numbers often add up and sometimes do not, of which some are left out."""
+    whole, out = (rng.choice((0, 1, 999, 130_000, 199_999, 200_000, 200_001, 10**6)) for _ in "io")
+    audio = rng.choice((0, 0, rng.randint(0, max(whole, 1))))
+    cached = rng.choice((0, 0, rng.randint(0, max(whole - audio, 1))))
+    numbers: dict[str, int | None] = {
+        "input_tokens": whole,
+        "output_tokens": out,
+        "cache_read_tokens": cached,
+        "cache_write_tokens": rng.choice((0, max(whole - audio - cached, 0) // 2)),
+        "reasoning_tokens": rng.randint(0, out),
+        "input_audio_tokens": audio,
+        "cache_read_audio_tokens": rng.choice((0, min(audio, cached))),
+        "output_audio_tokens": rng.choice((0, out // 3)),
+        "tts_characters": rng.choice((0, 1, 1000)),
+        "tts_audio_ms": rng.choice((0, 1, 1499, 90_000)),
+        "stt_audio_ms": rng.choice((0, 1, 9_999, 10_000, 90_001, DURATION_MS_MAX)),
+    }
+    kept = {name: n for name, n in numbers.items() if n and rng.random() < 0.8}
+    kept |= {name: numbers[name] or 0 for name in rng.sample(list(numbers), 3)}
+    if rng.random() < 0.9:
+        kept |= {"input_tokens": whole, "output_tokens": out}
+    for name in rng.sample(BILLED, rng.choice((0, 0, 0, 1))):
+        kept[name] = rng.choice((0, 5, COUNT_MAX if name.endswith("_tokens") else 5))
+    if rng.random() < 0.1:
+        kept = dict.fromkeys(rng.sample(BILLED, 5), 0)
+    return Wire(
+        id="e", source="s", time=at, kind=rng.choice(("llm", "llm", "tts", "stt")),
+        provider=provider, model=model, error=rng.choice((None, None, None, "Timeout")), **kept,
+    )  # fmt: skip
+
+
+def times(rng: random.Random, provider: str, model: str) -> datetime:
+    """Any time, often the last or first ms of a price."""
+    days, clocks = edges(own(), "acme", provider, model)
+    midnight = rng.choice(
+        [*days, datetime(2026, 11, 1, tzinfo=UTC), datetime(2025, 2, 1, tzinfo=UTC)]
+    )
+    clock_ms = rng.choice([*clocks, 0, rng.randrange(86_400_000)])
+    return midnight + timedelta(milliseconds=clock_ms + rng.choice((-1, 0, 1)))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_every_bundled_model_costs_what_the_plain_way_says(seed: int) -> None:
+    rng = random.Random(seed)
+    models = [(provider.id, model.id) for provider in bundled for model in provider.models]
+    rng.shuffle(models)
+    found: Counter[int] = Counter()
+    for at in range(0, len(models), 500):
+        some = models[at : at + 500]
+        found += check(BUNDLED, [usage(rng, *one, times(rng, *one)) for one in some for _ in "12"])
+    assert found[Standing.BUNDLED] > len(models)
+    assert min(found[Standing.NONE], found[Standing.UNKNOWN], found[Standing.INCOMPLETE]) > 20
+
+
+NAMES = (
+    ("openai", "gpt-4o"),
+    ("OpenAI", "GPT-4o-mini"),
+    ("openai", "o3"),
+    ("deepseek", "deepseek-chat"),
+    ("openai", "dear"),
+    ("", "our-voice"),
+    ("vllm", "our-realtime"),
+    ("groq", "whisper-large-v3"),
+    ("nobody", "knows"),
+    ("", ""),
+    ("openai", ""),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.randoms(use_true_random=False), st.lists(st.sampled_from(NAMES), min_size=1, max_size=30))
+def test_any_batch_costs_what_the_plain_way_says(
+    rng: random.Random, names: list[tuple[str, str]]
+) -> None:
+    wires = [usage(rng, *name, times(rng, *name)) for name in names]
+    for wire in wires:
+        wire.tenant = rng.choice((None, "", "acme", "other"))
+        wire.kind = rng.choice(KINDS)
+    check(own(), wires)
+
+
+def one(**fields: Any) -> Wire:
+    at = datetime(2026, 5, 1, tzinfo=UTC)
+    return Wire(**{"id": "e", "source": "s", "time": at, "kind": "llm", **fields})
+
+
+def test_half_a_nano_usd_goes_to_the_even_one() -> None:
+    """0.0005 USD a million: half a nano-USD a token."""
+    made = {"provider": "openai", "model": "gpt-4o-x", "input_tokens": 0}
+    wires = [one(**made, output_tokens=n) for n in range(6)]
+    assert priced(own(), wires)[0] == [0, 0, 1, 2, 2, 2]
+
+
+def test_more_than_an_event_may_cost_is_no_cost() -> None:
+    wires = [one(provider="openai", model="dear", input_tokens=n) for n in (10_000, 10_001)]
+    nano_usd, costs, standing = priced(own(), wires)
+    assert nano_usd == [10**13, 0]
+    assert costs == [1, 0]
+    assert standing.tolist() == [Standing.OWN, Standing.INCOMPLETE]
+    check(own(), wires)
+
+
+def test_a_tally_names_the_models_without_a_price_up_to_a_limit() -> None:
+    standing = np.array([Standing.UNKNOWN] * 205 + [Standing.BUNDLED, Standing.GIVEN], np.int8)
+    models = ["x" * 99, *(f"m{n:03}" for n in range(104))]
+    codes = {
+        "provider": np.zeros(207, np.int64),
+        "model": np.array([0] * 101 + [*range(1, 105)] + [0, 0], np.int64),
+    }
+    found = tallies(standing, codes, {"provider": ["p"], "model": models})
+    assert found["cost:bundled_prices"] == 1
+    named = {name: n for name, n in found.items() if name.startswith("unpriced:p/")}
+    assert len(named) == NAMES_MAX
+    assert named[f"unpriced:p/{'x' * 64}"] == 101
+    assert named["unpriced:p/m000"] == 1
+    assert found["unpriced:other"] == 5
+    assert found.total() == 206
+
+
+def test_the_tallies_of_a_batch_are_those_of_its_events() -> None:
+    wires = [
+        one(provider="openai", model="gpt-9", input_tokens=1),
+        one(provider="openai", model="gpt-9", input_tokens=1),
+        one(provider="openai", model="gpt-9", input_tokens=0),  # nothing that is billed
+        one(provider="openai", model="gpt-9", error="Timeout"),
+        one(provider="openai", model="o3", input_tokens=1),  # and how many out?
+        one(provider="openai", model="gpt-4o", input_tokens=1, output_tokens=0),
+        one(kind="call", provider="openai", model="gpt-9"),
+    ]
+    standing = priced(BUNDLED, wires)[2]
+    models = ["gpt-9", "o3", "gpt-4o"]
+    codes = {
+        "provider": np.zeros(7, np.int64),
+        "model": np.array([models.index(w.model or "") for w in wires]),
+    }
+    assert tallies(standing, codes, {"provider": ["openai"], "model": models}) == {
+        "unpriced:openai/gpt-9": 2,
+        "incomplete:openai/o3": 1,
+        "cost:bundled_prices": 1,
+    }
+
+
+def test_nothing_is_used_is_told_from_every_field_that_is_billed() -> None:
+    assert not uses_anything(one())
+    for field in BILLED:
+        assert uses_anything(one(**{field: 1}))
+        assert not uses_anything(one(**{field: 0}))
+        assert isinstance(price(one(**{field: 1})), Unpriced)
