@@ -37,7 +37,7 @@ from api.ingest import Intakes
 from api.kafka import Producer
 from api.store import Store
 from schemas.errors import OdometerError, StoreError
-from schemas.views import generation_digest
+from schemas.views import layout_digest
 
 DEFAULT_TOPIC: Final = "usage.events"
 SHUTDOWN_GRACE_S: Final = 5
@@ -66,7 +66,7 @@ def build(
 
     Events are taken where `kafka` says HOST:PORT of the broker that they go to; None: read only.
     """
-    store = Store(redis_url, generation_digest(topic))
+    store = Store(redis_url, layout_digest(topic))
     producer = Producer(topic)
     intakes = Intakes(store, clock, producer)
     analytics = partial(agentlens.llm, store=store, clock=clock, flights=Flights(), kept=Kept())

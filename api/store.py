@@ -346,7 +346,7 @@ class Store:
         if record is None:
             raise CountersMissing("the generation that should answer has no meta record")
         meta = unpack_meta(record)
-        if meta.digest != self._digest:
+        if not meta.digest.startswith(self._digest):
             raise CountersMissing(
                 "the counters in Redis were made with other limits, views or topic than this API's:"
                 " run the API and the workers of one version on one topic"

@@ -24,12 +24,13 @@ from deploy.options import (
     Home,
     Kafka,
     Partitions,
+    PricesFile,
     Rate,
     Redis,
     Seed,
     Topic,
 )
-from deploy.settings import describe, read_settings
+from deploy.settings import describe, read_prices, read_settings
 from schemas.errors import OdometerError
 
 app = typer.Typer(
@@ -73,6 +74,7 @@ def up(
     redis_port: Annotated[int | None, typer.Option(help=describe("redis_port"))] = None,
     partitions: Partitions = None,
     home: Home = None,
+    prices_file: PricesFile = None,
     simulate: Annotated[
         bool, typer.Option(help="Send sample traffic: a month of history, then live events.")
     ] = True,
@@ -99,6 +101,7 @@ def up(
             redis_port=redis_port,
             partitions=partitions,
             home=home,
+            prices_file=prices_file,
             seed=seed,
             rate_per_s=rate_per_s,
             history_days=history_days,
@@ -115,6 +118,7 @@ def worker(
     topic: Topic = None,
     dead_letter_topic: DeadLetterTopic = None,
     group: Group = None,
+    prices_file: PricesFile = None,
     health_port: Annotated[int | None, typer.Option(help=describe("health_port"))] = None,
 ) -> None:
     """Fold events into counters, until SIGTERM. Start as many as there is load, up to one a partition.
@@ -132,6 +136,7 @@ def worker(
         topic=topic,
         dead_letter_topic=dead_letter_topic,
         group=group,
+        prices_file=prices_file,
         health_port=health_port,
     )
     sys.exit(
@@ -143,7 +148,8 @@ def worker(
                 dead_letter_topic=settings.dead_letter_topic,
                 group=settings.group,
                 health_port=settings.health_port,
-            )
+            ),
+            read_prices(settings),
         )
     )
 
@@ -233,7 +239,11 @@ def simulate(
 
 @app.command()
 def status(
-    kafka: Kafka = None, redis: Redis = None, topic: Topic = None, as_json: AsJson = False
+    kafka: Kafka = None,
+    redis: Redis = None,
+    topic: Topic = None,
+    prices_file: PricesFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show how far the counters are: per partition, dead letters by reason, and what was refused.
 
@@ -243,8 +253,9 @@ def status(
     from deploy.report import render
     from streams.status import read_status
 
-    settings = read_settings(kafka=kafka, redis=redis, topic=topic)
-    found = asyncio.run(read_status(settings.kafka, settings.redis, settings.topic))
+    settings = read_settings(kafka=kafka, redis=redis, topic=topic, prices_file=prices_file)
+    prices = read_prices(settings).version
+    found = asyncio.run(read_status(settings.kafka, settings.redis, settings.topic, prices))
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
     else:

@@ -7,10 +7,11 @@ its children the same way.
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import InvalidConfig
+from schemas.prices import BUNDLED, Prices, parse_prices
 
 ENV_PREFIX = "ODOMETER_"
 
@@ -58,6 +59,11 @@ class Settings(BaseSettings):
         le=65_535,
         description="The port of a worker's health page (/health/, on loopback); 0: none.",
     )
+    prices_file: Path | None = Field(
+        default=None,
+        description="A TOML file of your own prices, for events that come without a cost; before"
+        " the bundled ones.",
+    )
     api_host: str = Field(default="127.0.0.1", description="The address on which the API listens.")
     api_port: Port = Field(default=3400, description="The port on which the API listens.")
     home: Path = Field(
@@ -76,6 +82,12 @@ class Settings(BaseSettings):
     history_days: int = Field(
         default=30, ge=0, le=90, description="Days of history before the sample traffic goes live."
     )
+
+    @field_validator("prices_file")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        """What `up` starts works in a directory of its own."""
+        return path and path.absolute()
 
     @property
     def own_kafka(self) -> bool:
@@ -110,7 +122,21 @@ def describe(name: str) -> str:
 
 def as_environment(settings: Settings) -> dict[str, str]:
     """Return the variables that make a child process read these very settings."""
+    given = {name: getattr(settings, name) for name in Settings.model_fields}
     return {
-        f"{ENV_PREFIX}{name.upper()}": str(getattr(settings, name))
-        for name in Settings.model_fields
+        f"{ENV_PREFIX}{name.upper()}": "" if value is None else str(value)
+        for name, value in given.items()
     }
+
+
+def read_prices(settings: Settings) -> Prices:
+    """Return the prices of the settings; InvalidConfig says what is wrong with their file."""
+    if settings.prices_file is None:
+        return BUNDLED
+    try:
+        text = settings.prices_file.read_bytes()
+    except OSError as error:
+        raise InvalidConfig(
+            f"The prices file {error.filename} cannot be read: {error.strerror}."
+        ) from error
+    return parse_prices(text, str(settings.prices_file))

@@ -16,9 +16,14 @@ from typing import Any, Final
 from schemas import limits
 from schemas.grid import SLACK_MS, TIERS
 from schemas.measures import BOOKED, MEASURES, USAGE, Measure
+from schemas.prices import BUNDLED_VERSION
 
 LAYOUT_VERSION: Final = 1
 """Goes up with any change of keys, of the packed rows, or of what the commit does."""
+
+LAYOUT_BYTES: Final = 8
+"""Of a generation's digest, over all but the prices; as many over those follow. Nobody forges them:
+two that differ by chance have odds of 2^-64."""
 
 DIMENSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "kind": ("kind",),
@@ -90,11 +95,17 @@ CALL_BUCKETS: Final = 1 << 12
 """Hashes of call bookings of one slice."""
 
 
-def generation_digest(topic: str) -> bytes:
-    """16 bytes over all that decides what the counters of a log are.
+def generation_digest(topic: str, prices: str = BUNDLED_VERSION) -> bytes:
+    """16 bytes over all that decides what the counters of a log are; `prices` is the version of
+    the price list (schemas/prices.py).
 
     Two workers with different digests would count differently, so the store refuses the second.
     """
+    return layout_digest(topic) + hashlib.sha256(prices.encode()).digest()[:LAYOUT_BYTES]
+
+
+def layout_digest(topic: str) -> bytes:
+    """The first 8 bytes of it, over all but the prices: what those need to know who only read."""
     limit_values = {
         name: value
         for name, value in sorted(vars(limits).items())
@@ -112,4 +123,4 @@ def generation_digest(topic: str) -> bytes:
         "remembered": [REMEMBERED_MS, SLICE_MS, ID_BUCKETS, CALL_BUCKETS],
     }
     text = json.dumps(described, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).digest()[:16]
+    return hashlib.sha256(text.encode()).digest()[:LAYOUT_BYTES]

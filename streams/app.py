@@ -22,7 +22,9 @@ from faust.web import Request, Response, View
 from mode import Service
 from mode.supervisors import OneForOneSupervisor
 
+from schemas.cost import warm_up
 from schemas.errors import ConsumerBroken, OdometerError
+from schemas.prices import BUNDLED, Prices
 from schemas.views import generation_digest
 from streams.kafka import open_log
 from streams.settings import WorkerSettings
@@ -58,9 +60,10 @@ class ProcessClock:
 class FoldService(Service):
     """One life of the fold: opens the log and the store, runs the worker, raises what ends it."""
 
-    def __init__(self, settings: WorkerSettings, **kwargs: Any) -> None:  # noqa: ANN401
+    def __init__(self, settings: WorkerSettings, prices: Prices = BUNDLED, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(**kwargs)
         self._settings = settings
+        self._prices = prices
         self.worker: Worker | None = None
         self.failure = ""
 
@@ -92,9 +95,10 @@ class FoldService(Service):
                 kafka_log,
                 store,
                 ProcessClock(),
-                generation_digest(settings.topic),
+                generation_digest(settings.topic, self._prices.version),
                 settings.policy,
                 settings.timing,
+                self._prices,
             )
             self.worker, self.failure = worker, ""
             stopping = lambda: self.should_stop  # noqa: E731
@@ -141,7 +145,9 @@ class _App(faust.App):
         """None: it keeps no tables, and the working directory may be read-only."""
 
 
-def build(settings: WorkerSettings) -> tuple[faust.App, OneForOneSupervisor]:
+def build(
+    settings: WorkerSettings, prices: Prices = BUNDLED
+) -> tuple[faust.App, OneForOneSupervisor]:
     """The App and the supervisor of its fold."""
     app = _App(
         "odometer-worker",
@@ -154,7 +160,7 @@ def build(settings: WorkerSettings) -> tuple[faust.App, OneForOneSupervisor]:
     )
     app.boot_strategy = _Boot(app, enable_web=settings.health_port > 0)
     supervisor = OneForOneSupervisor(max_restarts=RESTARTS_MAX, over=RESTARTS_OVER_S)
-    fold = FoldService(settings)
+    fold = FoldService(settings, prices)
     supervisor.add(fold)
 
     @app.page("/health/")
@@ -185,11 +191,12 @@ def describe_health(worker: Worker | None, failure: str) -> dict[str, Any]:
     }
 
 
-def run_worker(settings: WorkerSettings) -> int:
+def run_worker(settings: WorkerSettings, prices: Prices = BUNDLED) -> int:
     """Runs until SIGTERM or SIGINT; the process's exit code. Blocking."""
+    warm_up()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    app, supervisor = build(settings)
+    app, supervisor = build(settings, prices)
     worker = _Process(app, supervisor, loop=loop, loglevel="INFO")
     try:
         worker.execute_from_commandline()

@@ -6,6 +6,7 @@ Each refusal is a sentence for an operator: what does not match, and what to do.
 from __future__ import annotations
 
 from schemas.layout import NO_POSITION, RETIRED, Meta, PartitionMeta
+from schemas.views import LAYOUT_BYTES
 from streams.ports import Bounds, Refusal, Witness
 
 
@@ -52,6 +53,11 @@ def refusal_of(
 def generation_detail(meta: Meta, digest: bytes) -> str:
     if meta.state == RETIRED:
         return "the generation is retired: start a worker of the new one"
+    if meta.digest.startswith(digest[:LAYOUT_BYTES]):
+        return (
+            "the counters were made with other prices than this worker's: start it with the"
+            " genai-prices and the prices file that made them, or rebuild with the new ones"
+        )
     return (
         f"the counters were made under layout, limits and views {meta.digest.hex()}, this worker "
         f"has {digest.hex()}: start the version that made them, or rebuild"

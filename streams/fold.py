@@ -33,10 +33,12 @@ from schemas.measures import (
     How,
     Measure,
 )
+from schemas.prices import BUNDLED, Prices
 from schemas.views import DIMENSIONS, SLICE_MS, VIEWS, View
 from schemas.wire import Wire
 from streams.decode import Decoded
 from streams.people import CALL_KIND, Calls, Said, latest_calls, words_of
+from streams.pricing import Asked, Standings, add_costs
 
 Codes = npt.NDArray[np.int64]
 
@@ -93,8 +95,9 @@ class Columns:
     """A batch's accepted events in log order of each partition: one row an event.
 
     digests: uint64; at_ms, append_ms: int64; level: index of the finest tier; codes: one int64
-    column a dimension, indexes into `words`; values: n x measures int64; calls: in log order;
-    origin: each row's place in `events`, which holds those that do not count, too.
+    column a dimension, indexes into `words`; values: n x measures int64; standing: how each cost is
+    known; calls: in log order; origin: each row's place in `events`, which holds those that do not
+    count, too.
     """
 
     digests: npt.NDArray[np.uint64]
@@ -105,6 +108,7 @@ class Columns:
     codes: Mapping[str, Codes]
     words: Mapping[str, Sequence[str]]
     values: Int64s
+    standing: Standings
     calls: Sequence[_CallEvent]
     events: Sequence[Decoded]
     origin: Int64s
@@ -145,6 +149,7 @@ class Columns:
             codes={name: column[keep] for name, column in self.codes.items()},
             values=self.values[keep],
             origin=self.origin[keep],
+            standing=self.standing[keep],
             calls=[c._replace(row=int(new_row[c.row])) for c in self.calls if keep[c.row]],
         )
 
@@ -181,8 +186,11 @@ class _Words:
         return list(self.code)
 
 
-def columns(events: Sequence[Decoded], append_ms: Sequence[int]) -> Columns:
-    """The batch as arrays; of equal events the first. `append_ms` stands beside `events`."""
+def columns(
+    events: Sequence[Decoded], append_ms: Sequence[int], prices: Prices = BUNDLED
+) -> Columns:
+    """The batch as arrays; of equal events the first. `append_ms` stands beside `events`; an event
+    of usage without a cost gets that of `prices`."""
     wires = [decoded.event for decoded in events]
     tenants = [wire.tenant or DEFAULT_TENANT for wire in wires]
     tenant_words = _Words()
@@ -196,6 +204,9 @@ def columns(events: Sequence[Decoded], append_ms: Sequence[int]) -> Columns:
         codes[name] = interned.encode(_values_of(wires, name))
         words[name] = interned.words()
     is_usage = np.fromiter((wire.kind in USAGE_KINDS for wire in wires), bool, len(wires))
+    values = _matrix(events, is_usage)
+    asked = Asked(wires, at, {**codes, "tenant": tenant_codes}, words)
+    standing = add_costs(prices, asked, values)
     return Columns(
         digests=np.fromiter(
             (event_digest(t, w.source, w.id) for t, w in zip(tenants, wires, strict=True)),
@@ -208,7 +219,8 @@ def columns(events: Sequence[Decoded], append_ms: Sequence[int]) -> Columns:
         tenants=tenant_codes,
         codes=codes,
         words=words,
-        values=_matrix(events, is_usage),
+        values=values,
+        standing=standing,
         calls=_call_events(events, tenants, tenant_codes),
         events=events,
         origin=np.arange(len(events)),

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict
 
 from schemas.errors import LogUnavailable
 from schemas.layout import NO_POSITION, Meta
-from schemas.views import generation_digest
+from schemas.prices import BUNDLED_VERSION
+from schemas.views import generation_digest, layout_digest
 from streams.kafka import read_bounds
 from streams.ports import Bounds
 from streams.store import RedisStore
@@ -30,7 +31,9 @@ class PartitionStatus(BaseModel):
 
 
 class Status(BaseModel):
-    """`problems` are sentences about the whole: a server that is away, a generation that is not
+    """Of events without a cost: `costs_computed` by each price list; `unpriced` by provider/model of
+    which no price is known; `incomplete` where one is, and the event lacks numbers that it is by.
+    `problems` are sentences about the whole: a server that is away, a generation that is not
     counted on. `complete_through_ms` is the smallest of all partitions. `directory_full`: how often a
     tenant's directory had no room for a user's name and address."""
 
@@ -46,11 +49,19 @@ class Status(BaseModel):
     duplicates: int
     unknown_fields: dict[str, int]
     directory_full: int
+    costs_computed: dict[str, int]
+    unpriced: dict[str, int]
+    incomplete: dict[str, int]
     problems: list[str]
 
 
-async def read_status(kafka: str, redis_url: str, topic: str = "usage.events") -> Status:
-    """Reads both servers once. Raises StoreError where Redis does not answer: there is no status
+async def read_status(
+    kafka: str,
+    redis_url: str,
+    topic: str = "usage.events",
+    prices: str = BUNDLED_VERSION,
+) -> Status:
+    """`prices`: the version of this installation's. Reads both servers once. Raises StoreError where Redis does not answer: there is no status
     without it; Kafka's silence is one of the problems told."""
     async with RedisStore(redis_url) as store:
         meta = await store.meta()
@@ -64,8 +75,10 @@ async def read_status(kafka: str, redis_url: str, topic: str = "usage.events") -
         problems.append(str(away))
     if meta is None:
         problems.append("nothing is counted yet: start a worker")
-    elif meta.digest != generation_digest(topic):
+    elif not meta.digest.startswith(layout_digest(topic)):
         problems.append("the counters are of another version, or of another topic")
+    elif meta.digest != generation_digest(topic, prices):
+        problems.append(f"the counters were made with other prices than those here: {prices}")
     details = {field: said["detail"] for field, said in refusals.items()}
     partitions = _partitions(meta, bounds, details)
     lags = [one.lag for one in partitions if one.lag is not None]
@@ -80,6 +93,9 @@ async def read_status(kafka: str, redis_url: str, topic: str = "usage.events") -
         duplicates=tallies.get("duplicate", 0),
         unknown_fields=_named(tallies, "unknown:"),
         directory_full=tallies.get("directory_full", 0),
+        costs_computed=_named(tallies, "cost:"),
+        unpriced=_named(tallies, "unpriced:"),
+        incomplete=_named(tallies, "incomplete:"),
         problems=problems,
     )
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from schemas.errors import InvalidEvent, LogUnavailable, StoreFull, StoreUnavailable
 from schemas.layout import NO_POSITION, RETIRED, Meta
+from schemas.prices import BUNDLED, Prices
 from schemas.views import SLICE_MS
 from streams.batch import DECODE_SLICE, Batch, Part, Policy
 from streams.checks import generation_detail, refusal_of, stored_of
@@ -34,6 +35,7 @@ from streams.ports import (
     Reply,
     Store,
 )
+from streams.pricing import tallies as cost_tallies
 
 T = TypeVar("T")
 
@@ -105,6 +107,7 @@ class Worker:
         generation_digest: bytes,
         policy: Policy = Policy(),  # noqa: B008  frozen
         timing: Timing = Timing(),
+        prices: Prices = BUNDLED,
     ) -> None:
         self._log = log
         self._store = store
@@ -112,6 +115,7 @@ class Worker:
         self._digest = generation_digest
         self._policy = policy
         self._timing = timing
+        self._prices = prices
         self.health = Health()
         self._assignment = -1
         self._assigned: frozenset[int] = frozenset()
@@ -301,7 +305,7 @@ class Worker:
                     for name in result.unknown:
                         tallies[f"unknown:{name[:UNKNOWN_NAME_CHARS_MAX]}"] += 1
                 await self._clock.breathe()
-        rows = columns(events, append_ms)
+        rows = columns(events, append_ms, self._prices)
         if len(rows) < len(events):
             tallies["duplicate"] += len(events) - len(rows)
         return _Judged(rows, letters, tallies)
@@ -344,6 +348,7 @@ class Worker:
             digests=rows.digests,
             slices=rows.append_ms // SLICE_MS,
             delta=fold(rows, held or {}),
+            tallies={**empty.tallies, **cost_tallies(rows.standing, rows.codes, rows.words)},
         )
 
     def _progress(self, partition: int, part: Part) -> Progress:

@@ -251,6 +251,10 @@ SPLITS: Final = (
 COUNTS: Final = (None, 0, 1, 7, 1200, limits.COUNT_MAX)
 COSTS: Final = (
     None,
+    None,
+    None,
+    None,
+    None,
     "0",
     "0.0045",
     "0.0000000005",  # half of a nano-USD: to the even 0

@@ -12,6 +12,7 @@ Decisions where the contract leaves room, so that the fold and the oracle cannot
   one; it must have the texts `id`, `source` and `type`. Header values are UTF-8, percent-decoded. An
   attribute that is null is absent.
 - `time` is judged before `call_started_at`, and that whether the event has a call or not.
+- What an event without a cost costs is what `schemas.cost.price` says of it alone.
 - What a call adds later than the oldest tier's age after its booked time still goes to that tier.
 """
 
@@ -28,10 +29,12 @@ from fractions import Fraction
 from typing import Any, Final, NoReturn
 from urllib.parse import unquote
 
+from schemas.cost import Priced, Unpriced, Why, price
 from schemas.errors import InvalidEvent, Reason
 from schemas.event import Usage, parse_usage
 from schemas.grid import SLACK_MS, TIERS
 from schemas.limits import AHEAD_MS_MAX, EVENT_BYTES_MAX
+from schemas.prices import BUNDLED, Prices
 from schemas.units import instant_to_ms, iso
 from schemas.views import VIEWS, View
 from tests.events import Fields, Record
@@ -50,6 +53,7 @@ class Expected:
     letters: dict[tuple[int, int], Reason]
     duplicates: int
     accepted: int
+    cost_tallies: Counter[str]
     people: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     recent: dict[str, list[tuple[int, str, str]]] = field(default_factory=dict)
 
@@ -68,9 +72,9 @@ class Expected:
         )
 
 
-def expected(records: Iterable[Record]) -> Expected:
+def expected(records: Iterable[Record], prices: Prices = BUNDLED) -> Expected:
     """What the counters must be after these records, in this order."""
-    oracle = Oracle()
+    oracle = Oracle(prices)
     for record in records:
         oracle.add(record)
     return oracle.expected()
@@ -84,12 +88,15 @@ class Kept:
     at_ms: int
     tenant: str
     usage: Usage
+    computed: Priced | Unpriced | None
+    """The cost by the price list, where the event has usage and sends none."""
 
 
 @dataclass
 class Oracle:
     """Keeps every event; the invariant is that `kept` holds each identity once, in log order."""
 
+    prices: Prices = BUNDLED
     kept: list[Kept] = field(default_factory=list)
     identities: set[tuple[str, str, str]] = field(default_factory=set)
     letters: dict[tuple[int, int], Reason] = field(default_factory=dict)
@@ -106,7 +113,11 @@ class Oracle:
             self.duplicates += 1
             return
         self.identities.add((tenant, usage.source, usage.id))
-        self.kept.append(Kept(record.append_ms, instant_to_ms(usage.time), tenant, usage))
+        computed = None
+        if usage.kind in USAGE_KINDS and usage.cost_usd is None:
+            computed = price(usage, self.prices)
+        at_ms = instant_to_ms(usage.time)
+        self.kept.append(Kept(record.append_ms, at_ms, tenant, usage, computed))
 
     def expected(self) -> Expected:
         sums: defaultdict[Cell, Counter[str]] = defaultdict(Counter)
@@ -129,6 +140,7 @@ class Oracle:
             accepted=len(self.kept),
             people=_people(self.kept),
             recent=_recent(self.kept),
+            cost_tallies=Counter(name for kept in self.kept if (name := _cost_tally(kept))),
         )
 
 
@@ -276,6 +288,8 @@ def _add_event(sums: defaultdict[Cell, Counter[str]], kept: Kept) -> None:
     additions = {"events": 1}
     if usage.kind in USAGE_KINDS:
         nano_usd = None if usage.cost_usd is None else round(Fraction(usage.cost_usd) * 10**9)
+        if isinstance(kept.computed, Priced):
+            nano_usd = kept.computed.nano_usd
         additions |= {
             "errors": 1 if usage.error else 0,
             "cost_nano_usd": nano_usd or 0,
@@ -298,6 +312,16 @@ def _add_event(sums: defaultdict[Cell, Counter[str]], kept: Kept) -> None:
         "phone": usage.phone_number or "",
     }
     _add(sums, kept.tenant, values, kept.at_ms, kept.append_ms, additions)
+
+
+def _cost_tally(kept: Kept) -> str:
+    """How the cost of an event that sends none is told; "" where it is not."""
+    if isinstance(kept.computed, Priced):
+        return "cost:own_prices" if kept.computed.tariff.is_own else "cost:bundled_prices"
+    if kept.computed is None or kept.computed.why is Why.NOTHING:
+        return ""
+    head = "unpriced" if kept.computed.why is Why.UNKNOWN else "incomplete"
+    return f"{head}:{kept.usage.provider or ''}/{kept.usage.model or ''}"
 
 
 def _add_call(sums: defaultdict[Cell, Counter[str]], events: list[Kept]) -> None:

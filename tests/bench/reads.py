@@ -45,6 +45,7 @@ from schemas.wire import Wire
 from streams.decode import Decoded
 from streams.fold import Columns, fold
 from streams.ports import Commit, Outcome, Progress
+from streams.pricing import Standing
 from streams.store import RedisStore
 
 TOPIC: Final = "usage.events"
@@ -149,6 +150,7 @@ async def fill(redis_url: str, events: int, now_ms: int) -> None:
                 codes=batch.codes,
                 words=words,
                 values=batch.values,
+                standing=np.full(n, Standing.GIVEN, np.int8),
                 calls=[],
                 events=[ONE_CALL] * n,
                 origin=np.arange(n),

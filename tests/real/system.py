@@ -142,6 +142,7 @@ class System:
         assert found == {
             **{f"dead:{reason}": n for reason, n in want.letters_by_reason.items()},
             **({"duplicate": want.duplicates} if want.duplicates else {}),
+            **want.cost_tallies,
         }
         await self._judge_letters(records, want)
         return want

@@ -28,10 +28,12 @@ from streams.worker import Timing, Worker
 from tests.events import Record
 from tests.oracle import Oracle, judge
 from tests.people import assert_told
+from tests.prices import OWN
 from tests.simulation.store import Bugs, FakeStore, State
 
-DIGEST: Final = generation_digest("simulated")
+DIGEST: Final = generation_digest("simulated", OWN.version)
 POLICY: Final = Policy(records_max=7, bytes_max=1 << 20, age_ms_max=30)
+COST_TALLIES: Final = ("cost:", "unpriced:", "incomplete:")
 TIMING: Final = Timing(pass_ms=200, clock_skew_ms=0, recheck_ms=500, stalled_ms=10**9)
 STEPS_MAX: Final = 60_000
 """Of one seed: a run that takes more is stuck. Usual are 500 to 3,000."""
@@ -429,7 +431,7 @@ class World:
         self.next_member += 1
         log = self.make_log(self, member)
         clock = SimulatedClock(self, member)
-        worker = self.make_worker(log, self.store, clock, DIGEST, POLICY, TIMING)
+        worker = self.make_worker(log, self.store, clock, DIGEST, POLICY, TIMING, OWN)
         for steps in (worker.run(lambda: False), worker.watch(lambda: False)):
             self.actors.append(_Actor(steps, self.now_ms, member))
         self._rebalance()
@@ -573,7 +575,7 @@ class World:
 
     def _counted(self) -> Oracle:
         """What those records make that lie before the positions, in the order of their appends."""
-        oracle = Oracle()
+        oracle = Oracle(OWN)
         settled = set(self.settled)
         for one in self.appended:
             if one in settled or self._is_counted(one):
@@ -590,6 +592,8 @@ class World:
         dead = {name[5:]: n for name, n in tallies.items() if name.startswith("dead:")}
         assert dead == dict(expected.letters_by_reason), self._describe()
         assert tallies.get("duplicate", 0) == expected.duplicates, self._describe()
+        costs = {n: count for n, count in tallies.items() if n.startswith(COST_TALLIES)}
+        assert costs == expected.cost_tallies, self._describe()
         missing = {(p, o % OFFSETS_OF_A_LOG) for p, o in expected.letters} - set(
             self.broker.letters
         )
@@ -610,7 +614,7 @@ class World:
     def check_all_counted(self) -> None:
         """Nothing was given up that need not be: only what the log lost is not counted."""
         if self.broker.log == 0 and not any(self.broker.starts):
-            oracle = Oracle()
+            oracle = Oracle(OWN)
             for one in self.appended:
                 oracle.add(one.record)
             assert self.store.counters() == oracle.expected().counters, self._describe()

@@ -29,8 +29,8 @@ class Hanging(Service):
         print("stopping", flush=True)
         await asyncio.get_running_loop().create_future()
 
-def build(settings):
-    built, supervisor = real_build(settings)
+def build(settings, prices):
+    built, supervisor = real_build(settings, prices)
     supervisor.add(Hanging())
     return built, supervisor
 

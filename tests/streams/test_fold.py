@@ -18,6 +18,7 @@ from streams.decode import Decoded, decode_many
 from streams.fold import Delta, Held, columns, fold
 from tests.events import Mix, Record, event, logs, mixed, record
 from tests.oracle import expected
+from tests.prices import OWN
 from tests.simulation.world import Polled1
 
 Cell = tuple[str, str, str, tuple[str, ...], int]
@@ -37,7 +38,7 @@ def folded(batches: Sequence[Sequence[Record]]) -> Sums:
         records = as_polled(batch)
         results = zip(records, decode_many(records), strict=True)
         good = [(one, r.timestamp) for r, one in results if isinstance(one, Decoded)]
-        rows = columns([one for one, _ in good], [at for _, at in good])
+        rows = columns([one for one, _ in good], [at for _, at in good], OWN)
         rows = rows.without(np.array(sorted(remembered), np.uint64))
         remembered |= set(rows.digests.tolist())
         if not len(rows):
@@ -75,29 +76,29 @@ def cut(records: Sequence[Record], rng: random.Random) -> list[Sequence[Record]]
     return batches
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(logs(n_max=30), st.randoms(use_true_random=False))
 def test_any_log_in_any_batches_is_what_the_oracle_counts(
     records: list[Record], rng: random.Random
 ) -> None:
-    assert folded(cut(records, rng)) == expected(records).counters
+    assert folded(cut(records, rng)) == expected(records, OWN).counters
 
 
 def test_long_logs_are_what_the_oracle_counts() -> None:
     for seed in range(6):
         rng = random.Random(seed)
         records = mixed(rng, 500, mix=Mix(unreadable=False))
-        assert folded(cut(records, rng)) == expected(records).counters
-        assert folded([records]) == expected(records).counters
+        assert folded(cut(records, rng)) == expected(records, OWN).counters
+        assert folded([records]) == expected(records, OWN).counters
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(logs(n_max=25), st.integers(0, 25))
 def test_a_fold_of_two_batches_is_the_fold_of_both(records: list[Record], at: int) -> None:
     assert folded([records[:at], records[at:]]) == folded([records])
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(logs(n_max=25, mix=Mix(resent_percent=0)), st.randoms(use_true_random=False))
 def test_sums_of_usage_do_not_depend_on_the_order(
     records: list[Record], rng: random.Random
@@ -115,7 +116,7 @@ def usage_of(sums: Sums) -> Sums:
     return {cell: values for cell, values in rows.items() if any(values)}
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(logs(n_max=25))
 def test_every_view_and_tier_adds_up_to_the_same(records: list[Record]) -> None:
     sums = folded([records])

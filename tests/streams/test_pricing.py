@@ -6,7 +6,6 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,54 +18,11 @@ from schemas.cost import BILLED, Priced, Unpriced, Why, edges, price, uses_anyth
 from schemas.event import KINDS, USAGE_KINDS
 from schemas.limits import COUNT_MAX, DURATION_MS_MAX
 from schemas.measures import COST_EVENTS, COST_NANO_USD, MEASURES
-from schemas.prices import BUNDLED, Prices, parse_prices
+from schemas.prices import BUNDLED, Prices
 from schemas.units import instant_to_ms
 from schemas.wire import Wire
 from streams.pricing import NAMES_MAX, Asked, Standing, Standings, add_costs, tallies
-
-OWN = b"""
-[[price]]
-provider = "openai"
-model = "gpt-4o*"
-from = 2026-01-01
-to = 2026-07-01
-usd_per_million_input_tokens = 2.123456789
-usd_per_million_output_tokens = 0.0005
-usd_per_million_cache_read_tokens = 3
-[[price]]
-provider = "openai"
-model = "gpt-4o"
-from = 2026-03-01
-to = 2026-04-01
-usd_per_million_input_tokens = 0
-[[price]]
-tenant = "acme"
-model = "gpt*"
-usd_per_request = 0.01
-usd_per_million_characters = 15
-[[price]]
-model = "our-voice"
-usd_per_minute_of_audio = 0.0043
-usd_per_request = 0.000000001
-[[price]]
-model = "our-realtime"
-usd_per_million_input_tokens = 1
-usd_per_million_cache_read_tokens = 0.1
-usd_per_million_cache_write_tokens = 1.25
-usd_per_million_input_audio_tokens = 30
-usd_per_million_cache_read_audio_tokens = 0.3
-usd_per_million_output_tokens = 2
-usd_per_million_output_audio_tokens = 60.5
-[[price]]
-provider = "openai"
-model = "dear"
-usd_per_million_input_tokens = 1000000
-"""
-
-
-@cache
-def own() -> Prices:
-    return parse_prices(OWN, "prices.toml")
+from tests.prices import OWN
 
 
 def priced(prices: Prices, wires: Sequence[Wire]) -> tuple[list[int], list[int], Standings]:
@@ -107,7 +63,7 @@ def usage(rng: random.Random, provider: str, model: str, at: datetime) -> Wire:
     whole, out = (rng.choice((0, 1, 999, 130_000, 199_999, 200_000, 200_001, 10**6)) for _ in "io")
     audio = rng.choice((0, 0, rng.randint(0, max(whole, 1))))
     cached = rng.choice((0, 0, rng.randint(0, max(whole - audio, 1))))
-    numbers: dict[str, int | None] = {
+    numbers = {
         "input_tokens": whole,
         "output_tokens": out,
         "cache_read_tokens": cached,
@@ -120,8 +76,8 @@ def usage(rng: random.Random, provider: str, model: str, at: datetime) -> Wire:
         "tts_audio_ms": rng.choice((0, 1, 1499, 90_000)),
         "stt_audio_ms": rng.choice((0, 1, 9_999, 10_000, 90_001, DURATION_MS_MAX)),
     }
-    kept = {name: n for name, n in numbers.items() if n and rng.random() < 0.8}
-    kept |= {name: numbers[name] or 0 for name in rng.sample(list(numbers), 3)}
+    kept: dict[str, Any] = {name: n for name, n in numbers.items() if n and rng.random() < 0.8}
+    kept |= {name: numbers[name] for name in rng.sample(list(numbers), 3)}
     if rng.random() < 0.9:
         kept |= {"input_tokens": whole, "output_tokens": out}
     for name in rng.sample(BILLED, rng.choice((0, 0, 0, 1))):
@@ -136,7 +92,7 @@ def usage(rng: random.Random, provider: str, model: str, at: datetime) -> Wire:
 
 def times(rng: random.Random, provider: str, model: str) -> datetime:
     """Any time, often the last or first ms of a price."""
-    days, clocks = edges(own(), "acme", provider, model)
+    days, clocks = edges(OWN, "acme", provider, model)
     midnight = rng.choice(
         [*days, datetime(2026, 11, 1, tzinfo=UTC), datetime(2025, 2, 1, tzinfo=UTC)]
     )
@@ -163,7 +119,7 @@ NAMES = (
     ("openai", "o3"),
     ("deepseek", "deepseek-chat"),
     ("openai", "dear"),
-    ("", "our-voice"),
+    ("", "größe/x"),
     ("vllm", "our-realtime"),
     ("groq", "whisper-large-v3"),
     ("nobody", "knows"),
@@ -179,9 +135,9 @@ def test_any_batch_costs_what_the_plain_way_says(
 ) -> None:
     wires = [usage(rng, *name, times(rng, *name)) for name in names]
     for wire in wires:
-        wire.tenant = rng.choice((None, "", "acme", "other"))
+        wire.tenant = rng.choice((None, "", "acme", "a|b"))
         wire.kind = rng.choice(KINDS)
-    check(own(), wires)
+    check(OWN, wires)
 
 
 def one(**fields: Any) -> Wire:
@@ -193,16 +149,16 @@ def test_half_a_nano_usd_goes_to_the_even_one() -> None:
     """0.0005 USD a million: half a nano-USD a token."""
     made = {"provider": "openai", "model": "gpt-4o-x", "input_tokens": 0}
     wires = [one(**made, output_tokens=n) for n in range(6)]
-    assert priced(own(), wires)[0] == [0, 0, 1, 2, 2, 2]
+    assert priced(OWN, wires)[0] == [0, 0, 1, 2, 2, 2]
 
 
 def test_more_than_an_event_may_cost_is_no_cost() -> None:
     wires = [one(provider="openai", model="dear", input_tokens=n) for n in (10_000, 10_001)]
-    nano_usd, costs, standing = priced(own(), wires)
+    nano_usd, costs, standing = priced(OWN, wires)
     assert nano_usd == [10**13, 0]
     assert costs == [1, 0]
     assert standing.tolist() == [Standing.OWN, Standing.INCOMPLETE]
-    check(own(), wires)
+    check(OWN, wires)
 
 
 def test_a_tally_names_the_models_without_a_price_up_to_a_limit() -> None:
