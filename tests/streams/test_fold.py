@@ -76,7 +76,7 @@ def cut(records: Sequence[Record], rng: random.Random) -> list[Sequence[Record]]
     return batches
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(logs(n_max=30), st.randoms(use_true_random=False))
 def test_any_log_in_any_batches_is_what_the_oracle_counts(
     records: list[Record], rng: random.Random
@@ -92,13 +92,13 @@ def test_long_logs_are_what_the_oracle_counts() -> None:
         assert folded([records]) == expected(records, OWN).counters
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(logs(n_max=25), st.integers(0, 25))
 def test_a_fold_of_two_batches_is_the_fold_of_both(records: list[Record], at: int) -> None:
     assert folded([records[:at], records[at:]]) == folded([records])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(logs(n_max=25, mix=Mix(resent_percent=0)), st.randoms(use_true_random=False))
 def test_sums_of_usage_do_not_depend_on_the_order(
     records: list[Record], rng: random.Random
@@ -116,7 +116,7 @@ def usage_of(sums: Sums) -> Sums:
     return {cell: values for cell, values in rows.items() if any(values)}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(logs(n_max=25))
 def test_every_view_and_tier_adds_up_to_the_same(records: list[Record]) -> None:
     sums = folded([records])

@@ -128,7 +128,7 @@ NAMES = (
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.randoms(use_true_random=False), st.lists(st.sampled_from(NAMES), min_size=1, max_size=30))
 def test_any_batch_costs_what_the_plain_way_says(
     rng: random.Random, names: list[tuple[str, str]]
