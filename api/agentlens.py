@@ -103,7 +103,7 @@ async def llm(
 ) -> Response:
     """`GET /api/analytics/llm`: summary, models and series out of one read."""
     now_ms = clock()
-    key = await _allowed(request, store, now_ms)
+    key = await allowed(request, store, now_ms)
     plans = _understood(request.scope["query_string"], moment_of(now_ms))
     tenant = tenant_of(key, request.headers)
     question = tenant, request.scope["query_string"], plans[0].start_ms, plans[0].end_ms
@@ -136,7 +136,7 @@ async def _make(
 async def unknown_path(request: Request, store: Store, clock: Clock) -> Response:
     """404, but under /api only to those who may know: as its server does for path and method."""
     if (request.url.path + "/").startswith("/api/"):
-        await _allowed(request, store, clock())
+        await allowed(request, store, clock())
     return problem(404, "Not found")
 
 
@@ -280,7 +280,7 @@ def _problem_response(body: Body, headers: Mapping[str, str] | None = None) -> R
 # -- the request -----------------------------------------------------------------------------------
 
 
-async def _allowed(request: Request, store: Store, now_ms: int) -> Key:
+async def allowed(request: Request, store: Store, now_ms: int) -> Key:
     """Who asks, if the method is open to the key's role: reading to all, the rest to members."""
     key = await authenticate(store, request.headers, now_ms)
     required: Role = "viewer" if request.method in READING_METHODS else "member"
@@ -290,8 +290,11 @@ async def _allowed(request: Request, store: Store, now_ms: int) -> Key:
 
 def _instant(name: str, first: Mapping[str, str], default_ms: int) -> int:
     text = first.get(name)
-    if text is None:
-        return default_ms
+    return default_ms if text is None else instant_of(name, text)
+
+
+def instant_of(name: str, text: str) -> int:
+    """A bound in ms, or BadParameter."""
     at_ms = iso_to_ms(text, UTC)
     if at_ms is not None:
         return at_ms
@@ -308,11 +311,11 @@ def _summary(row: Row) -> dict[str, Amount]:
     calls, cost_nano_usd, input_tokens, output_tokens, latency_ms, latency_events = row.values
     return {
         "totalCalls": calls,
-        "totalCostUsd": _ratio(cost_nano_usd, NANO_PER_USD),
+        "totalCostUsd": ratio(cost_nano_usd, NANO_PER_USD),
         "totalInputTokens": input_tokens,
         "totalOutputTokens": output_tokens,
-        "avgLatencyMs": _ratio(latency_ms, latency_events),
-        "avgCostPerCall": _ratio(cost_nano_usd, NANO_PER_USD * calls),
+        "avgLatencyMs": ratio(latency_ms, latency_events),
+        "avgCostPerCall": ratio(cost_nano_usd, NANO_PER_USD * calls),
     }
 
 
@@ -320,10 +323,10 @@ def _sums(row: Row) -> dict[str, Amount]:
     calls, cost_nano_usd, input_tokens, output_tokens, latency_ms, latency_events = row.values
     return {
         "calls": calls,
-        "costUsd": _ratio(cost_nano_usd, NANO_PER_USD),
+        "costUsd": ratio(cost_nano_usd, NANO_PER_USD),
         "inputTokens": input_tokens,
         "outputTokens": output_tokens,
-        "avgLatencyMs": _ratio(latency_ms, latency_events),
+        "avgLatencyMs": ratio(latency_ms, latency_events),
     }
 
 
@@ -332,7 +335,7 @@ def _most_expensive_first(row: Row) -> tuple[int, bytes, bytes]:
     return -row.values[MEASURES.index(COST_NANO_USD)], provider.encode(), model.encode()
 
 
-def _ratio(total: int, count: int) -> Amount:
+def ratio(total: int, count: int) -> Amount:
     """The quotient of two exact sums, rounded once to the nearest double; 0 of nothing."""
     if count == 0:
         return 0

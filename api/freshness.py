@@ -12,12 +12,18 @@ UNKNOWN: Final = "unknown"
 
 
 def headers_of(meta: Meta, covered: Plan) -> dict[str, str]:
-    complete_ms, history_ms = meta.complete_through_ms, meta.history_from_ms
-    headers = {
-        "odometer-complete-through": iso_ms(complete_ms) if complete_ms else UNKNOWN,
+    """Of an answer made of counters."""
+    return {
+        **state_headers(meta),
         "odometer-range-from": iso(covered.start_ms),
         "odometer-range-to": iso(covered.end_ms),
     }
+
+
+def state_headers(meta: Meta) -> dict[str, str]:
+    """Of any answer: they say nothing of a range."""
+    complete_ms, history_ms = meta.complete_through_ms, meta.history_from_ms
+    headers = {"odometer-complete-through": iso_ms(complete_ms) if complete_ms else UNKNOWN}
     if history_ms:
         headers["odometer-history-from"] = iso_ms(history_ms)
     if refused := refusals(meta):

@@ -22,6 +22,7 @@ from uvicorn.config import LOGGING_CONFIG
 
 from api import (
     agentlens,
+    agentlens_events,
     agentlens_ingest,
     health,
     ingest,
@@ -75,7 +76,7 @@ def build(
         [*taking, *usage.routes(store, clock), *key_admin.routes(store, clock)],
         redirect_slashes=False,
     )
-    agentlens_events = partial(agentlens_ingest.events, intakes=intakes)
+    agentlens_intake = partial(agentlens_ingest.events, intakes=intakes)
     unknown_path = partial(agentlens.unknown_path, store=store, clock=clock)
     return Starlette(
         routes=[
@@ -85,7 +86,8 @@ def build(
             Route("/openapi.json", openapi.openapi),
             Route("/docs", openapi.docs),
             Mount("/v1", native),
-            *([Route("/api/events", agentlens_events, methods=["POST"])] if kafka else ()),
+            *([Route("/api/events", agentlens_intake, methods=["POST"])] if kafka else ()),
+            *agentlens_events.routes(store, clock),
             *openwebui_people.routes(store, clock),
             Route("/api/analytics/llm", analytics),
             # Whatever else, any method of the paths above included.

@@ -57,6 +57,71 @@ class LlmAnalytics(Body):
     by_time: list[LlmBucket]
 
 
+class TokenCounts(Body):
+    """Of one call; what was not reported is 0, or left out where its server leaves it out."""
+
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    thinking_tokens: int = 0
+
+
+class LlmResponse(Body):
+    """The payload of a call, without its content: `completion` is always null."""
+
+    call_id: str
+    provider: str
+    model: str
+    completion: None
+    finish_reason: str
+    usage: TokenCounts
+    cost_usd: Amount
+    latency_ms: Amount
+    error: str = ""
+
+
+class Event(Body):
+    """One of `GET /api/events`."""
+
+    id: str
+    timestamp: str
+    session_id: str
+    agent_id: str
+    event_type: str
+    severity: str
+    payload: LlmResponse
+    metadata: dict[str, str]
+    prev_hash: None
+    hash: str
+    tenant_id: str
+
+
+class Events(Body):
+    """`GET /api/events`."""
+
+    events: list[Event]
+    total: int
+    has_more: bool
+
+
+class Agent(Body):
+    id: str
+    name: str
+    first_seen_at: str
+    last_seen_at: str
+    session_count: int
+    tenant_id: str
+    error_rate: Amount
+
+
+class Agents(Body):
+    """`GET /api/agents`."""
+
+    agents: list[Agent]
+
+
 class Database(Body):
     ok: bool
     latency_ms: int

@@ -1,0 +1,289 @@
+"""AgentLens's `GET /api/events` and `GET /api/agents`: the latest calls, and who makes calls.
+
+The calls are those that are kept of the tenant (`schemas.recent.RECENT_MAX`), without a word of
+their content; `total` counts among them. Only `llm_response` is kept, so other types are empty.
+Parameters are read as its server reads them, but `from` and `to` as instants.
+
+An agent is one that the counters saw within AGENTS_MS: first on a UTC day, last in a quarter-hour.
+What its server calls a session of an agent is a call that was booked on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from api.agentlens import allowed, instant_of, problem, ratio
+from api.axis import DAILY, STEPS
+from api.callers import tenant_of
+from api.directory import recent
+from api.flights import moment_of
+from api.freshness import headers_of, iso_ms, state_headers
+from api.names import Filter
+from api.query import Plan, Question, Row, Term, assemble, plan
+from api.store import Store
+from schemas.agentlens import Agent, Agents, Body, Event, Events, LlmResponse, TokenCounts
+from schemas.event import USAGE_KINDS
+from schemas.limits import DAY_MS, NANO_PER_USD
+from schemas.measures import CALLS, ERRORS, EVENTS
+from schemas.recent import Recent, pack_recent
+from schemas.units import iso
+
+Clock = Callable[[], int]
+
+CALL: Final = "llm_response"
+LIMIT_DEFAULT: Final = 50
+LIMIT_MAX: Final = 500
+AGENTS_MS: Final = 90 * DAY_MS
+"""Days of 90 days lie in four pages a series: 10,000 series of agents are within one read."""
+_QUARTERLY: Final = next(step for step in STEPS if step.name == "15m")
+_TERMS: Final = (Term(EVENTS), Term(EVENTS, USAGE_KINDS), Term(ERRORS), Term(CALLS))
+_LEADING_INTEGER: Final = re.compile(r"\s*([+-]?\d{1,15})", re.ASCII)
+
+
+# -- events ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The query string, understood. Empty sets and texts: no filter."""
+
+    types: frozenset[str]
+    severities: frozenset[str]
+    session: str
+    agent: str
+    search: str
+    from_ms: int | None
+    to_ms: int | None
+    limit: int
+    offset: int
+    is_ascending: bool
+
+
+def routes(store: Store, clock: Clock) -> list[Route]:
+    """Whole paths. What is sent to /api/events is api/agentlens_ingest.py's."""
+    paths = {
+        "/api/events": events,
+        "/api/events/{id:path}": event,
+        "/api/agents": agents,
+        "/api/agents/{id:path}": agent,
+    }
+    return [
+        Route(path, partial(endpoint, store=store, clock=clock), methods=["GET"])
+        for path, endpoint in paths.items()
+    ]
+
+
+async def events(request: Request, store: Store, clock: Clock) -> Response:
+    """`GET /api/events`: a page of the latest calls."""
+    key = await allowed(request, store, clock())
+    tenant = tenant_of(key, request.headers)
+    wanted = parse_query(dict(reversed(request.query_params.multi_items())))
+    latest = await recent(store, tenant)
+    found = list(matching(latest.calls, wanted))
+    if not wanted.is_ascending:
+        found.reverse()
+    page = found[wanted.offset : wanted.offset + wanted.limit]
+    body = Events(
+        events=[event_of(call, tenant) for call in page],
+        total=len(found),
+        has_more=wanted.offset + len(page) < len(found),
+    )
+    return _sent(body, state_headers(latest.meta))
+
+
+async def event(request: Request, store: Store, clock: Clock) -> Response:
+    """`GET /api/events/{id}`."""
+    key = await allowed(request, store, clock())
+    tenant = tenant_of(key, request.headers)
+    latest = await recent(store, tenant)
+    for call in reversed(latest.calls):
+        if call.id == request.path_params["id"]:
+            return _sent(event_of(call, tenant), state_headers(latest.meta))
+    return problem(404, "Event not found")
+
+
+def parse_query(first: Mapping[str, str]) -> Wanted:
+    """Of a repeated parameter the first value; BadParameter where a bound is no time."""
+    return Wanted(
+        types=_listed(first.get("eventType", "")),
+        severities=_listed(first.get("severity", "")),
+        session=first.get("sessionId", ""),
+        agent=first.get("agentId", ""),
+        search=first.get("search", "").casefold(),
+        from_ms=_bound("from", first),
+        to_ms=_bound("to", first),
+        limit=max(1, min(_integer(first.get("limit", "")) or LIMIT_DEFAULT, LIMIT_MAX)),
+        offset=max(0, _integer(first.get("offset", ""))),
+        is_ascending=first.get("order") == "asc",
+    )
+
+
+def matching(calls: Iterable[Recent], wanted: Wanted) -> Iterable[Recent]:
+    """Those that pass every filter, in their order. Both bounds are inclusive, as at its server."""
+    if wanted.types and CALL not in wanted.types:
+        return
+    for call in calls:
+        if (
+            (not wanted.severities or severity_of(call) in wanted.severities)
+            and (not wanted.session or wanted.session == session_of(call))
+            and (not wanted.agent or wanted.agent == call.agent)
+            and (wanted.from_ms is None or call.at_ms >= wanted.from_ms)
+            and (wanted.to_ms is None or call.at_ms <= wanted.to_ms)
+            and (not wanted.search or wanted.search in _searched(call))
+        ):
+            yield call
+
+
+def event_of(call: Recent, tenant: str) -> Event:
+    """A call as its server shows it. Amounts that were not reported are 0, as analytics has them."""
+    known = {"source": call.source, "userId": call.user}
+    return Event(
+        id=call.id,
+        timestamp=iso_ms(call.at_ms),
+        session_id=session_of(call),
+        agent_id=call.agent,
+        event_type=CALL,
+        severity=severity_of(call),
+        payload=payload_of(call),
+        metadata={name: value for name, value in known.items() if value},
+        prev_hash=None,
+        hash=hashlib.sha256(pack_recent(call).encode()).hexdigest(),
+        tenant_id=tenant,
+    )
+
+
+def payload_of(call: Recent) -> LlmResponse:
+    input_tokens, output_tokens = call.input_tokens or 0, call.output_tokens or 0
+    parts = {
+        "cache_read_tokens": call.cache_read_tokens,
+        "cache_write_tokens": call.cache_write_tokens,
+        "thinking_tokens": call.reasoning_tokens,
+    }
+    usage = TokenCounts(
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        total_tokens=input_tokens + output_tokens,
+        **{name: count for name, count in parts.items() if count is not None},
+    )
+    return LlmResponse(
+        call_id=call.call_id or call.id,
+        provider=call.provider,
+        model=call.model,
+        completion=None,
+        finish_reason="error" if call.error else "",
+        usage=usage,
+        cost_usd=ratio(call.cost_nano_usd or 0, NANO_PER_USD),
+        latency_ms=call.latency_ms or 0,
+        **({"error": call.error} if call.error else {}),
+    )
+
+
+def session_of(call: Recent) -> str:
+    """What its ingest takes a session for: the chat; where there is none, the call that it is in."""
+    return call.chat_id or call.call_id
+
+
+def severity_of(call: Recent) -> str:
+    return "error" if call.error else "info"
+
+
+def _searched(call: Recent) -> str:
+    return payload_of(call).json_bytes().decode().casefold()
+
+
+def _listed(text: str) -> frozenset[str]:
+    return frozenset(text.split(",")) if text else frozenset()
+
+
+def _bound(name: str, first: Mapping[str, str]) -> int | None:
+    text = first.get(name)
+    return instant_of(name, text) if text else None
+
+
+def _integer(text: str) -> int:
+    """The integer that a text begins with, as JavaScript reads it; 0 where there is none."""
+    found = _LEADING_INTEGER.match(text)
+    return int(found[1]) if found else 0
+
+
+# -- agents ----------------------------------------------------------------------------------------
+
+
+async def agents(request: Request, store: Store, clock: Clock) -> Response:
+    """`GET /api/agents`: the last seen first."""
+    now_ms = clock()
+    key = await allowed(request, store, now_ms)
+    tenant = tenant_of(key, request.headers)
+    found, headers = await _agents(store, tenant, moment_of(now_ms), ())
+    return _sent(Agents(agents=found), headers)
+
+
+async def agent(request: Request, store: Store, clock: Clock) -> Response:
+    """`GET /api/agents/{id}`."""
+    now_ms = clock()
+    key = await allowed(request, store, now_ms)
+    tenant = tenant_of(key, request.headers)
+    one = Filter("agent", frozenset((request.path_params["id"],)))
+    found, headers = await _agents(store, tenant, moment_of(now_ms), (one,))
+    return _sent(found[0], headers) if found else problem(404, "Agent not found")
+
+
+async def _agents(
+    store: Store, tenant: str, now_ms: int, filters: tuple[Filter, ...]
+) -> tuple[list[Agent], dict[str, str]]:
+    plans = plans_for(now_ms, filters)
+    reading = await store.read(tenant, plans)
+    days, quarters = (assemble(selection, reading.pages) for selection in reading.selections)
+    return agents_of(days, quarters, tenant), headers_of(reading.meta, plans[0])
+
+
+def plans_for(now_ms: int, filters: tuple[Filter, ...]) -> tuple[Plan, Plan]:
+    """The days of AGENTS_MS and the quarter-hours of the last day."""
+
+    def question(length_ms: int, step_name: str) -> Plan:
+        step = DAILY if step_name == "1d" else _QUARTERLY
+        return plan(Question(_TERMS, now_ms - length_ms, now_ms, now_ms, filters, ("agent",), step))
+
+    return question(AGENTS_MS, "1d"), question(DAY_MS, "15m")
+
+
+def agents_of(days: Sequence[Row], quarters: Sequence[Row], tenant: str) -> list[Agent]:
+    """Of rows by agent and time; those without an agent are nobody's."""
+    seen: dict[str, list[int]] = {}
+    sums: dict[str, list[int]] = {}
+    for row in (*days, *quarters):
+        if row.group[0] and any(row.values):
+            seen.setdefault(row.group[0], []).append(row.at_ms)
+    for row in days:
+        total = sums.setdefault(row.group[0], [0] * len(_TERMS))
+        sums[row.group[0]] = [a + b for a, b in zip(total, row.values, strict=True)]
+    last_first = sorted(seen, key=lambda name: (-max(seen[name]), name))
+    return [
+        Agent(
+            id=name,
+            name=name,
+            first_seen_at=iso(min(seen[name])),
+            last_seen_at=iso(max(seen[name])),
+            session_count=sums[name][3],
+            tenant_id=tenant,
+            error_rate=ratio(sums[name][2], sums[name][1]),
+        )
+        for name in last_first
+    ]
+
+
+def _sent(body: Body, freshness: Mapping[str, str]) -> Response:
+    return Response(
+        body.json_bytes(),
+        media_type="application/json",
+        headers={"x-api-version": "v1", "cache-control": "no-store", **freshness},
+    )
