@@ -30,6 +30,7 @@ from deploy.options import (
     Seed,
     Topic,
 )
+from deploy.send import send
 from deploy.settings import describe, read_prices, read_settings
 from schemas.errors import OdometerError
 
@@ -50,6 +51,7 @@ keys = typer.Typer(
 )
 app.add_typer(keys, name="keys")
 app.add_typer(dead, name="dead")
+app.command()(send)
 app.command()(explain)
 
 # What goes wrong is said here; data goes to stdout, so that it can be piped.

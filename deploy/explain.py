@@ -118,8 +118,8 @@ def _explained(
     append_ms = _moment(at)
     given = context_of(context, append_ms)
     explainer = Explainer(append_ms)
-    with opened(file) as plain:
-        for body in bodies(plain, file_name(file, name), format):
+    with opened(file) as source:
+        for body in bodies(source.plain, file_name(file, name), format):
             parsed = read_body(body, format, replace(given, id_seed=body.name))
             items: list[Event | Skipped | Refused]
             items = [*parsed.events, *parsed.skipped, *parsed.refused]

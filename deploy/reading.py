@@ -11,7 +11,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BufferedReader
@@ -43,11 +43,23 @@ NAME_CHARS: Final = 32
 
 @dataclass(frozen=True)
 class Body:
-    """`line` is where it starts, from 1. `name` stands for all that the file holds up to its end."""
+    """`line` is where it starts, from 1. `name` stands for all that the file holds up to its end.
+    `is_open`: it is the last line and has no end yet; whoever writes it may not be done."""
 
     line: int
     data: bytes
     name: str
+    is_open: bool = False
+
+
+@dataclass(frozen=True)
+class Opened:
+    """`plain` are the decompressed bytes; `at_byte` says how far the file itself is read, of
+    `size_bytes`, None where nobody knows."""
+
+    plain: IO[bytes]
+    at_byte: Callable[[], int]
+    size_bytes: int | None
 
 
 def file_name(file: str, given: str | None) -> str:
@@ -59,14 +71,15 @@ def file_name(file: str, given: str | None) -> str:
 
 
 @contextmanager
-def opened(file: str) -> Iterator[IO[bytes]]:
-    """The file's plain bytes, or standard input's. InvalidConfig where it cannot be read."""
+def opened(file: str) -> Iterator[Opened]:
+    """The file, or standard input. InvalidConfig where it cannot be read."""
     try:
         with (
             _raw(file) as raw,
             _decompressed(raw) as plain,
         ):
-            yield plain
+            size_bytes = None if file == STDIN else Path(file).stat().st_size
+            yield Opened(plain, lambda: 0 if file == STDIN else raw.tell(), size_bytes)
     except (OSError, EOFError, zstd.ZstdError) as error:
         raise InvalidConfig(f"{file} cannot be read: {error}") from error
 
@@ -88,7 +101,7 @@ def bodies(plain: IO[bytes], name: str, format: str | None) -> Iterator[Body]:  
         return
     while first:
         if data := first.strip():
-            yield Body(line, data, _named(chain, data))
+            yield Body(line, data, _named(chain, data), not first.endswith(b"\n"))
         first = plain.readline(BODY_BYTES_MAX + 1)
         line += 1
 
@@ -117,6 +130,8 @@ def context_of(given: list[str], now_ms: int) -> Context:
             raise InvalidConfig(f"--context is {one!r}; it must be NAME=TEXT, such as agent_id=a")
         named[name] = text
     try:
+        if "id" in named:
+            raise InvalidConfig("--context id would name all events alike: --name names the file")
         return with_given(Context(received_ms=now_ms, id_seed="file"), named)
     except InvalidEvent as error:
         raise InvalidConfig(f"--context {error}") from error

@@ -152,7 +152,7 @@ def _key(redis_url: str, file: Path) -> str:
         if asyncio.run(key_is_known(redis_url, key)):
             return key
     key = asyncio.run(
-        create_key(redis_url, name="odometer up", tenant=DEFAULT_TENANT, role="viewer")
+        create_key(redis_url, name="odometer up", tenant=DEFAULT_TENANT, role="member")
     )
     new = file.with_suffix(".new")
     new.unlink(missing_ok=True)

@@ -66,6 +66,13 @@ class Settings(BaseSettings):
     )
     api_host: str = Field(default="127.0.0.1", description="The address on which the API listens.")
     api_port: Port = Field(default=3400, description="The port on which the API listens.")
+    api_url: str = Field(
+        default="http://127.0.0.1:3400", description="Where `send` finds the API: http(s)://..."
+    )
+    api_key: str = Field(
+        default="",
+        description="The key with which `send` writes; empty: the one that `up` made, in its home.",
+    )
     home: Path = Field(
         default=CHECKOUT / ".odometer",
         description="Where `up` keeps the data and logs of what it runs.",

@@ -5,6 +5,7 @@ not delivered, as it is, so that its ids count it once.
 
 DeliveryError
 |- NotDelivered     no answer, or one that asks for patience: send the same events again
+|  '- NotAllowed    the key or the address is wrong, until somebody mends it
 '- BatchRefused     the receiver will never take this batch
 """
 
@@ -42,8 +43,9 @@ SAID_CHARS_MAX: Final = 300
 """Of an error page, as much as says what is wrong."""
 ACCEPTED: Final = 202
 NEVER: Final = frozenset({400, 409, 413, 415, 422})
-"""Answers that are about the batch. All others are about the moment (503), the key (401) or the
-address (404): somebody can mend those while the events wait."""
+"""Answers that are about the batch."""
+MENDED: Final = frozenset({401, 403, 404, 405})
+"""About the key or the address; all others are about the moment."""
 
 
 class DeliveryError(OdometerError):
@@ -56,6 +58,10 @@ class NotDelivered(DeliveryError):
     def __init__(self, text: str, retry_after_s: float = 0.0) -> None:
         super().__init__(text)
         self.retry_after_s = retry_after_s
+
+
+class NotAllowed(NotDelivered):
+    """Nothing of it was taken; the same will be, with another key or at another address."""
 
 
 class BatchRefused(DeliveryError):
@@ -91,8 +97,8 @@ class Target(Protocol):
 
 
 def open_target(url: str, key: str = "") -> Target:
-    """Of `http://HOST:PORT`, `https://...`, or `kafka://HOST:PORT[,HOST:PORT]/TOPIC`; no connection
-    is made yet. InvalidConfig for any other."""
+    """Of `http://HOST:PORT`, `https://HOST` (with `?tenant=T` for a key of several tenants), or
+    `kafka://HOST:PORT[,HOST:PORT]/TOPIC`; no connection is made yet. InvalidConfig for any other."""
     parts = urlsplit(url)
     if parts.scheme in {"http", "https"} and parts.hostname:
         return HttpTarget(parts, key)
@@ -114,7 +120,7 @@ class HttpTarget:
     def __init__(self, url: SplitResult, key: str) -> None:
         self._url = url
         self._where = f"{url.scheme}://{url.netloc}"
-        self._path = url.path.rstrip("/") + EVENTS_PATH
+        self._path = url.path.rstrip("/") + EVENTS_PATH + (f"?{url.query}" if url.query else "")
         self._headers = {"content-type": "application/json", "content-encoding": "gzip"}
         if key:
             self._headers["authorization"] = f"Bearer {key}"
@@ -129,7 +135,7 @@ class HttpTarget:
         text = f"{self._where} answered {status}: {_said(answer)}"
         if status in NEVER:
             raise BatchRefused(text)
-        raise NotDelivered(text, retry_after)
+        raise (NotAllowed if status in MENDED else NotDelivered)(text, retry_after)
 
     def close(self) -> None:
         if self._connection is not None:

@@ -30,7 +30,7 @@ from streams.delivery import (
 
 SEND_S: Final = 15.0
 """For one request. The ingest answers within 10 s, if only to say that Kafka does not."""
-FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 10.0
+FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.1, 5.0
 RETRY_AFTER_S_MAX: Final = 60.0
 TELL_EVERY_S: Final = 60.0
 TROUBLE_S: Final = 5.0

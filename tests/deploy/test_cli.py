@@ -19,7 +19,7 @@ from schemas.errors import InvalidConfig
 
 COMMANDS = (
     "up", "worker", "api", "topics", "simulate", "status", "keys create", "dead list", "dead show",
-    "dead replay", "explain",
+    "dead replay", "explain", "send",
 )  # fmt: skip
 
 

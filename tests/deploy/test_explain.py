@@ -26,8 +26,8 @@ OLD = [
 
 
 def read(path: Path, format: str | None = None, name: str | None = None) -> list[Body]:  # noqa: A002
-    with opened(str(path)) as plain:
-        return list(bodies(plain, file_name(str(path), name), format))
+    with opened(str(path)) as source:
+        return list(bodies(source.plain, file_name(str(path), name), format))
 
 
 def explain(path: Path, *words: str) -> tuple[int, list[dict[str, Any]]]:
@@ -48,6 +48,7 @@ def test_a_file_is_the_same_however_it_is_compressed(tmp_path: Path) -> None:
     assert plain == gzipped == zipped
     assert [(body.line, body.data) for body in plain] == [(1, OLD[0]), (3, OLD[1]), (4, OLD[1])]
     assert len({body.name for body in plain}) == 3
+    assert [body.is_open for body in plain] == [False, False, True]
     assert read(tmp_path / "a.ndjson", name="b")[0].name != plain[0].name
 
 
@@ -157,6 +158,7 @@ def test_standard_input_and_a_person_s_view(monkeypatch: pytest.MonkeyPatch) -> 
     [
         (["--context", "agent"], "it must be NAME=TEXT"),
         (["--context", "agnt=a"], "agnt: is no part of a context: those are id, source"),
+        (["--context", "id=x"], "would name all events alike"),
         (["--at", "soon"], "--at is 'soon'; it may be an RFC 3339 time"),
     ],
 )

@@ -1,0 +1,156 @@
+"""`odometer send`: a file's events over HTTP or to Kafka, once."""
+# ruff: noqa: PLC0415, FBT002 - a command imports what it runs; its options are given by name
+
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from deploy.explain import ContextOption, FileArgument, FormatOption, NameOption
+from deploy.options import AsJson, Kafka, Topic
+from deploy.settings import Settings, describe, read_settings
+
+if TYPE_CHECKING:
+    from deploy.sending import Refused, Tally
+
+REFUSED_EXIT = 3
+"""Other than 1, which says that sending the file again may help."""
+REFUSALS_SHOWN = 100
+REFUSALS_KEPT = 10_000
+"""In the JSON answer; all are counted."""
+STATE_SUFFIX = ".sent"
+
+
+def send(
+    file: FileArgument,
+    format: FormatOption = None,  # noqa: A002
+    context: ContextOption = None,
+    name: NameOption = None,
+    api_url: Annotated[str | None, typer.Option(metavar="URL", help=describe("api_url"))] = None,
+    api_key: Annotated[str | None, typer.Option(metavar="KEY", help=describe("api_key"))] = None,
+    to_kafka: Annotated[
+        bool, typer.Option("--to-kafka", help="Straight to the topic, not over HTTP.")
+    ] = False,
+    kafka: Kafka = None,
+    topic: Topic = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where it is noted how far the file was sent; FILE.sent.", dir_okay=False
+        ),
+    ] = None,
+    no_state: Annotated[
+        bool, typer.Option("--no-state", help="Note nothing, and send the file from its start.")
+    ] = False,
+    give_up_s: Annotated[
+        float, typer.Option(min=0, help="So long the receiver may be away before it ends.")
+    ] = 300.0,
+    as_json: AsJson = False,
+) -> None:
+    """Send the events of a file; sent again, the same file counts nothing twice.
+
+    How far it came is noted beside the file: the next run goes on there, also when the file has
+    grown. An event without an id gets one made of the file's name and of all that the file holds up
+    to it, so that within 24 h even a run without that note counts nothing twice.
+
+    Objects are read here, so that their texts stay here: only what is counted is sent. Exit code: 0
+    when all of it has arrived, 3 when some of it was refused, 1 when it ended before.
+    """
+    from deploy.reading import STDIN, context_of, file_name, opened
+    from deploy.sending import Job, send_file
+    from streams.delivery import open_target
+
+    settings = read_settings(api_url=api_url, api_key=api_key, kafka=kafka, topic=topic)
+    url = f"kafka://{settings.kafka}/{settings.topic}" if to_kafka else settings.api_url
+    target = open_target(url, "" if to_kafka else _key(settings))
+    beside = None if file == STDIN else Path(f"{file}{STATE_SUFFIX}")
+    console = Console(stderr=True)
+    refusals: list[Refused] = []
+    with opened(file) as source, _bar(console, source.size_bytes) as bar:
+        task = bar.task_ids[0]
+
+        def refused(one: "Refused") -> None:
+            if len(refusals) < REFUSALS_SHOWN:
+                console.print(_sentence(one), markup=False, highlight=False, soft_wrap=True)
+            if len(refusals) < REFUSALS_KEPT:
+                refusals.append(one)
+
+        def step(tally: "Tally") -> None:
+            _show(bar, task, tally, source.at_byte())
+
+        def away(why: str) -> None:
+            if bar.tasks[0].description != why:
+                console.print(f"waiting: {why}", markup=False, highlight=False, soft_wrap=True)
+            bar.update(task, description=why)
+
+        job = Job(
+            target_name=url,
+            name=file_name(file, name),
+            format=format,
+            context=context_of(context or [], time.time_ns() // 1_000_000),
+            state=None if no_state else state or beside,
+            give_up_s=give_up_s,
+            is_judged_here=to_kafka,
+            on_refused=refused,
+            on_step=step,
+            on_away=away,
+        )
+        try:
+            tally = send_file(job, source.plain, target)
+        finally:
+            target.close()
+    _tell(tally, refusals, as_json=as_json)
+    if tally.refused:
+        sys.exit(REFUSED_EXIT)
+
+
+def _key(settings: Settings) -> str:
+    """As told, else that of `odometer up`, where there is one."""
+    try:
+        return settings.api_key or (settings.home / "api-key").read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def _bar(console: Console, size_bytes: int | None) -> Progress:
+    bar = Progress(
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%") if size_bytes else TextColumn(""),
+        TextColumn("{task.fields[said]}"),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+    bar.add_task("", total=size_bytes, said="")
+    return bar
+
+
+def _show(bar: Progress, task: TaskID, tally: "Tally", at_byte: int) -> None:
+    said = f"{tally.sent} sent" + (f", {tally.refused} refused" if tally.refused else "")
+    bar.update(task, completed=at_byte, description="", said=said)
+
+
+def _sentence(one: "Refused") -> str:
+    place = f"line {one.line}" + (f", object {one.place}" if one.place else "")
+    return f"{place}: {f'{one.field}: ' if one.field else ''}{one.detail} ({one.reason})"
+
+
+def _tell(tally: "Tally", refusals: "list[Refused]", *, as_json: bool) -> None:
+    if as_json:
+        data: dict[str, Any] = asdict(tally) | {"refusals": [one._asdict() for one in refusals]}
+        Console().print_json(data=data)
+        return
+    said = f"{tally.sent} sent, {tally.skipped} skipped, {tally.refused} refused"
+    if tally.before:
+        said += f"; {tally.before} lines or documents were sent before"
+    typer.echo(said)
+    if tally.made_ids:
+        typer.echo(f"{tally.made_ids} had no id and are named by their place in the file.")
+    if tally.refused > REFUSALS_SHOWN:
+        typer.echo(f"The first {REFUSALS_SHOWN} refusals are shown; --json lists more.")
