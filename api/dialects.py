@@ -11,13 +11,14 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import agentlens, otlp, problems
+from api import agentlens, livekit, otlp, problems
 
 Shape = Callable[[Request, Exception], Response]
 
 SHAPES: Final[tuple[tuple[str, Shape], ...]] = (
     ("/v1/traces/", otlp.failed),
     ("/v1/", problems.failed),
+    ("/admin/", livekit.failed),
     # The whole rest, paths where nothing is included: so it stays the last.
     ("/", agentlens.failed),
 )

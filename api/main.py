@@ -27,6 +27,7 @@ from api import (
     health,
     ingest,
     key_admin,
+    livekit,
     openapi,
     openwebui_people,
     otlp,
@@ -89,6 +90,7 @@ def build(
             *([Route("/api/events", agentlens_intake, methods=["POST"])] if kafka else ()),
             *agentlens_events.routes(store, clock),
             *openwebui_people.routes(store, clock),
+            Mount("/admin", livekit.routes(store, clock)),
             Route("/api/analytics/llm", analytics),
             # Whatever else, any method of the paths above included.
             Mount("", request_response(unknown_path)),

@@ -18,6 +18,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api import livekit_openapi
 from api.agentlens import FILTERS, GRANULARITIES
 from api.asking import BY_NAME, PARAMETERS, Parameter, kept_dimensions
 from api.derived import OFFERED
@@ -99,6 +100,7 @@ def document() -> Object:
         LlmAnalytics,
         Health,
         AgentLensProblem,
+        *livekit_openapi.MODELS,
     )
     names, definitions = models_json_schema(
         [(model, "serialization") for model in models], ref_template="#/components/schemas/{model}"
@@ -214,6 +216,7 @@ def _paths(ref: Mapping[type[BaseModel], Object]) -> Object:
                 },
             }
         },
+        **livekit_openapi.paths(ref),
         "/api/health": _open("getHealth", "Whether Redis answers", _of("Ok.", ref[Health])),
         "/healthz": _open(
             "getLiveness", "Whether the process answers", {"description": "It does."}

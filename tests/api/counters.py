@@ -7,7 +7,7 @@ fold only the layout itself. The oracle answers by scanning.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -46,10 +46,12 @@ class Event:
     cost_nano_usd: int | None = None
     latency_ms: int | None = None
     appended_ms: int | None = None
+    others: Mapping[str, int] = field(default_factory=dict)
+    """Measures by name, in place of those of the other fields."""
 
     @property
-    def measures(self) -> dict[str, int]:
-        return {
+    def measures(self) -> Mapping[str, int]:
+        return self.others or {
             "events": 1,
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.keys import create_key
-from api.main import wall_clock_ms, without_query
+from api.main import DEFAULT_TOPIC, wall_clock_ms, without_query
 from deploy import servers
 from deploy.servers import Server, free_port
 from deploy.valkey import url_of
@@ -29,8 +29,10 @@ from tests.api.counters import Asked, Event, answer, pack
 PATH = "/api/analytics/llm"
 
 
-def plan_of_api(redis_url: str, port: int, directory: Path) -> servers.Plan:
-    program = f"from api.main import serve; serve({redis_url!r}, '127.0.0.1', {port})"
+def plan_of_api(
+    redis_url: str, port: int, directory: Path, topic: str = DEFAULT_TOPIC
+) -> servers.Plan:
+    program = f"from api.main import serve; serve({redis_url!r}, '127.0.0.1', {port}, {topic!r})"
 
     def is_ready(_pid: int) -> bool:
         try:

@@ -1,0 +1,235 @@
+"""The dialect of the LiveKit voice platform: its `GET /admin/analytics/...`, in its envelope.
+
+Every path is one question over booked calls or usage (api/livekit_paths.py). Dates are read by
+pydantic, as its own server reads them: ISO 8601, seconds or milliseconds since 1970; the sentences
+of a 422 are pydantic's too. A call counts at the instant it was booked, tokens where they were used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from pydantic import TypeAdapter, ValidationError
+from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+
+from api.callers import authenticate, check_role, tenant_of
+from api.directory import keys_of_address, people
+from api.errors import (
+    CountersMissing,
+    NoCredentials,
+    NoSuchTenant,
+    RateLimited,
+    RoleTooLow,
+    TenantNotNamed,
+    UnanswerableQuestion,
+    Unauthenticated,
+)
+from api.freshness import headers_of
+from api.livekit_bodies import Addresses, Bounds, Endpoint, data_of
+from api.livekit_paths import ENDPOINTS, USER_EMAIL
+from api.names import Filter
+from api.query import Plan, Question, assemble, plan
+from api.store import Store
+from schemas.errors import OdometerError, StoreError
+from schemas.units import EPOCH, ONE_MS, ms_to_instant
+
+Clock = Callable[[], int]
+
+PREFIX: Final = "/analytics"
+DEFAULT_RANGE: Final = timedelta(days=30)
+"""Before now, and not before the end that is asked for: as its server does."""
+RETRY_AFTER_S: Final = 1
+"""A restart of Redis takes about this."""
+
+_DATE: Final = TypeAdapter(datetime)
+_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
+
+
+class BadParameters(OdometerError):
+    """Query parameters that are no dates: `errors` has one entry each, as pydantic says it."""
+
+    def __init__(self, errors: list[dict[str, Any]]) -> None:
+        super().__init__(
+            "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in errors)
+        )
+        self.errors = errors
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The query string, understood: the range, and the values of the filters that are not empty."""
+
+    bounds: Bounds
+    wanted: Mapping[str, str]
+
+
+def routes(store: Store, clock: Clock) -> Router:
+    """Everything under /admin; the paths are below it."""
+    return Router(
+        [
+            Route(
+                PREFIX + endpoint.path,
+                partial(answer, endpoint=endpoint, store=store, clock=clock),
+                name=endpoint.path,
+            )
+            for endpoint in ENDPOINTS
+        ],
+        redirect_slashes=False,
+    )
+
+
+async def answer(request: Request, endpoint: Endpoint, store: Store, clock: Clock) -> Response:
+    """One path: its question out of one atomic read."""
+    now_ms = clock()
+    key = await authenticate(store, request.headers, now_ms)
+    check_role(key, "super-admin")
+    tenant = tenant_of(key, request.headers)
+    asked = parse_query(request.query_params, endpoint, now_ms)
+    address = asked.wanted.get(USER_EMAIL)
+    users = None if address is None else await users_of(store, tenant, address)
+    covered = plan_for(endpoint, asked, users, now_ms)
+    reading = await store.read(tenant, (covered,))
+    rows = assemble(reading.selections[0], reading.pages)
+    addresses: Addresses = {}
+    if "user" in endpoint.group_by:
+        addresses = await addresses_of(store, tenant, [row.group[0] for row in rows])
+    content = {
+        "success": True,
+        "message": endpoint.message,
+        "data": data_of(endpoint, asked.bounds, rows, addresses),
+    }
+    return Response(
+        _ENCODER.encode(content),
+        headers={"cache-control": "no-store", **headers_of(reading.meta, covered)},
+        media_type="application/json",
+    )
+
+
+def parse_query(params: QueryParams, endpoint: Endpoint, now_ms: int) -> Asked:
+    """The last value of a repeated parameter counts; BadParameters has all that are no dates."""
+    now = ms_to_instant(now_ms)
+    dates = {"start_date": now - DEFAULT_RANGE, "end_date": now}
+    errors: list[dict[str, Any]] = []
+    for name in dates:
+        text = params.get(name)
+        if text is None:
+            continue
+        try:
+            dates[name] = _DATE.validate_python(text)
+        except ValidationError as error:
+            found = error.errors(include_url=False)
+            errors += [{**one, "loc": ["query", name]} for one in found]
+    if errors:
+        raise BadParameters(errors)
+    wanted = {name: params[name] for name in endpoint.filters if params.get(name)}
+    return Asked(Bounds(dates["start_date"], dates["end_date"]), wanted)
+
+
+def plan_for(endpoint: Endpoint, asked: Asked, users: frozenset[str] | None, now_ms: int) -> Plan:
+    """The endpoint's question; `users` are the keys of those that have the address that is asked for."""
+    filters = [
+        Filter(dimension, frozenset((asked.wanted[name],)))
+        for name, dimension in endpoint.filters.items()
+        if name in asked.wanted and name != USER_EMAIL
+    ]
+    if users is not None:
+        filters.append(Filter("user", users))
+    if endpoint.kinds:
+        filters.append(Filter("kind", frozenset(endpoint.kinds)))
+    return plan(
+        Question(
+            endpoint.terms,
+            _to_ms(asked.bounds.start),
+            _to_ms(asked.bounds.end),
+            now_ms,
+            tuple(filters),
+            endpoint.group_by,
+        )
+    )
+
+
+def _to_ms(at: datetime) -> int:
+    """The next whole millisecond; a time without an offset is UTC."""
+    aware = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return -((EPOCH - aware) // ONE_MS)
+
+
+# -- people ----------------------------------------------------------------------------------------
+
+
+async def users_of(store: Store, tenant: str, address: str) -> frozenset[str]:
+    """The keys of all users that are shown under this address: those whose latest known address it
+    is, and the key that is the address itself, unless another is known of it."""
+    found = await keys_of_address(store, tenant, address)
+    itself = await addresses_of(store, tenant, [address])
+    return found | {address} if itself.get(address, address) == address else found
+
+
+async def addresses_of(store: Store, tenant: str, users: Sequence[str]) -> Addresses:
+    known = await people(store, tenant, users)
+    return {user: person.email for user, person in known.items() if person.email}
+
+
+# -- errors ----------------------------------------------------------------------------------------
+
+
+def problem(
+    status: int,
+    message: str,
+    headers: Mapping[str, str] | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> Response:
+    content = {"success": False, "message": message, "data": data or {}}
+    return Response(_ENCODER.encode(content), status, headers, media_type="application/json")
+
+
+def failed(_request: Request, error: Exception) -> Response:  # noqa: PLR0911  a table
+    """Any error, in the platform's envelope."""
+    match error:
+        case BadParameters():
+            return problem(422, f"Validation Error: {error}", data={"errors": error.errors})
+        case UnanswerableQuestion() | TenantNotNamed():
+            return problem(400, _sentence(error))
+        case Unauthenticated() | RoleTooLow() | NoSuchTenant() | RateLimited():
+            return _refused(error)
+        case HTTPException():
+            return problem(error.status_code, error.detail, error.headers)
+        case CountersMissing():
+            return _unavailable(f"No counters to answer from: {error}.")
+        case StoreError():
+            return _unavailable("The counters cannot be read right now. Try again in a moment.")
+        case _:
+            return problem(500, "Internal Server Error")
+
+
+def _refused(error: Unauthenticated | RoleTooLow | NoSuchTenant | RateLimited) -> Response:
+    """What the key does not allow."""
+    match error:
+        case NoCredentials():
+            return problem(401, "Not authenticated", {"www-authenticate": "Bearer"})
+        case Unauthenticated():
+            return problem(401, "Invalid or inactive API key", {"www-authenticate": "Bearer"})
+        case RoleTooLow():
+            return problem(403, "Super admin access required")
+        case NoSuchTenant():
+            return problem(403, _sentence(error))
+        case RateLimited():
+            return problem(429, _sentence(error), {"retry-after": str(error.retry_after_s)})
+
+
+def _unavailable(message: str) -> Response:
+    return problem(503, message, {"retry-after": str(RETRY_AFTER_S)})
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return text[:1].upper() + text[1:].removesuffix(".") + "."

@@ -1,0 +1,177 @@
+"""Rows of counters to the `data` of the LiveKit dialect's answers. Pure.
+
+A figure is one key of an answer: the sum of its terms in the unit it is shown in. Durations are
+rounded once, half-even, from exact sums of milliseconds: 945.3 min is 15.76 h, which binary
+fractions would make 15.75. Rows that are shown under one name are added up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Final, NamedTuple
+
+from api.query import Row, Term
+from schemas.livekit import Envelope
+
+Object = dict[str, Any]
+Addresses = Mapping[str, str]
+"""User key -> latest known address, where there is one."""
+Labels = tuple[str, ...]
+
+UNKNOWN: Final = "unknown"
+WEB_SERVICE: Final = "web"
+WEB_CALL: Final = "WEB_CALL"
+UNKNOWN_PLATFORM: Final = "UNKNOWN_PLATFORM"
+"""As the platform names calls without a number, over the web and otherwise."""
+PLACES: Final = 2
+
+
+@dataclass(frozen=True)
+class Figure:
+    """`unit` is how much of the terms' sum is 1, `per` what the quotient is an average over; a
+    figure without either is a whole number. `is_exact` is not rounded."""
+
+    name: str
+    terms: tuple[Term, ...]
+    unit: int = 1
+    per: Term | None = None
+    is_exact: bool = False
+
+
+class Counted(NamedTuple):
+    """One row as it is shown: its names, and the sum of each term."""
+
+    labels: Labels
+    sums: Mapping[Term, int]
+
+
+class Bounds(NamedTuple):
+    """The range as it was asked for."""
+
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One path under /admin/analytics.
+
+    `group_by` are dimensions, `label` makes the names of a row of them, in the order of `labels`;
+    rows stand by `rank`, most first, and by name. `also`: a row is listed where only this happened.
+    """
+
+    path: str
+    message: str
+    body: type[Envelope]
+    figures: tuple[Figure, ...]
+    data: Callable[[Endpoint, Bounds, Sequence[Counted]], Object]
+    label: Callable[[Labels, Addresses], Labels]
+    section: str = ""
+    group_by: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    rank: tuple[Term, ...] = ()
+    also: tuple[Term, ...] = ()
+    filters: Mapping[str, str] = field(default_factory=dict)
+    kinds: tuple[str, ...] = ()
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """Each once."""
+        shown = (term for one in self.figures for term in (*one.terms, one.per) if term)
+        return tuple(dict.fromkeys((*shown, *self.rank, *self.also)))
+
+
+def data_of(
+    endpoint: Endpoint, bounds: Bounds, rows: Iterable[Row], addresses: Addresses
+) -> Object:
+    """The answer's `data` out of the rows of the endpoint's question."""
+    return endpoint.data(endpoint, bounds, counted(endpoint, rows, addresses))
+
+
+def counted(endpoint: Endpoint, rows: Iterable[Row], addresses: Addresses) -> list[Counted]:
+    """Rows of one name added up, in the order in which they are shown."""
+    added: dict[Labels, tuple[int, ...]] = {}
+    for row in rows:
+        labels = endpoint.label(row.group, addresses)
+        before = added.get(labels, (0,) * len(row.values))
+        added[labels] = tuple(a + b for a, b in zip(before, row.values, strict=True))
+    shown = [
+        Counted(labels, dict(zip(endpoint.terms, values, strict=True)))
+        for labels, values in added.items()
+    ]
+    return sorted(shown, key=lambda one: (-sum(one.sums[t] for t in endpoint.rank), one.labels))
+
+
+def amount(figure: Figure, sums: Mapping[Term, int]) -> Decimal:
+    """0 of nothing."""
+    total = sum(sums[term] for term in figure.terms)
+    if figure.is_exact:
+        return Decimal(total) / figure.unit
+    count = 1 if figure.per is None else sums[figure.per]
+    return rounded(total, figure.unit * count) if count else Decimal(0)
+
+
+def rounded(total: int, of: int) -> Decimal:
+    """The quotient, half-even to two places, without trailing zeros."""
+    if of == 1:
+        return Decimal(total)
+    return Decimal(round(Fraction(total * 10**PLACES, of))) / 10**PLACES
+
+
+# -- shapes of data --------------------------------------------------------------------------------
+
+
+def listed(endpoint: Endpoint, _bounds: Bounds, rows: Sequence[Counted]) -> Object:
+    return {
+        endpoint.section: [
+            {**dict(zip(endpoint.labels, row.labels, strict=True)), **_figures(endpoint, row.sums)}
+            for row in rows
+        ]
+    }
+
+
+def single(endpoint: Endpoint, _bounds: Bounds, rows: Sequence[Counted]) -> Object:
+    return _figures(endpoint, rows[0].sums)
+
+
+def dashboard(endpoint: Endpoint, bounds: Bounds, rows: Sequence[Counted]) -> Object:
+    """Out of the rows by user, so that both agree."""
+    total = {term: sum(row.sums[term] for row in rows) for term in endpoint.terms}
+    return {
+        **_figures(endpoint, total),
+        "total_active_users": Decimal(sum(row.labels != (UNKNOWN,) for row in rows)),
+        "date_range": {
+            "start_date": bounds.start.isoformat(),
+            "end_date": bounds.end.isoformat(),
+        },
+    }
+
+
+def _figures(endpoint: Endpoint, sums: Mapping[Term, int]) -> dict[str, Decimal]:
+    return {figure.name: amount(figure, sums) for figure in endpoint.figures}
+
+
+# -- names of rows ---------------------------------------------------------------------------------
+
+
+def or_unknown(group: Labels, _addresses: Addresses) -> Labels:
+    return tuple(value or UNKNOWN for value in group)
+
+
+def address(group: Labels, addresses: Addresses) -> Labels:
+    (key,) = group
+    return (addresses.get(key) or key or UNKNOWN,)
+
+
+def number(group: Labels, _addresses: Addresses) -> Labels:
+    service, number = group
+    return (WEB_CALL if service == WEB_SERVICE else number or UNKNOWN_PLATFORM,)
+
+
+def model(group: Labels, _addresses: Addresses) -> Labels:
+    kind, provider, model = group
+    return f"{kind}_usage", provider or UNKNOWN, model or UNKNOWN

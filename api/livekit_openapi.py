@@ -1,0 +1,74 @@
+"""The OpenAPI entries of the LiveKit dialect, out of its table of paths. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from api.livekit_bodies import Endpoint
+from api.livekit_paths import ENDPOINTS
+from schemas.livekit import PlatformProblem
+
+Object = dict[str, Any]
+
+ROOT: Final = "/admin/analytics"
+MODELS: Final[tuple[type[BaseModel], ...]] = (
+    *(endpoint.body for endpoint in ENDPOINTS),
+    PlatformProblem,
+)
+
+_TEXT: Final = {"type": "string"}
+_DATE: Final = (
+    "ISO 8601, or seconds or milliseconds since 1970; without an offset it is UTC (in a URL, write"
+    " + as %2B)."
+)
+_PARAMETERS: Final = {
+    "start_date": f"{_DATE} Default: 30 days before now.",
+    "end_date": f"{_DATE} Default: now.",
+    "user_email": "Only the users whose latest known address this is. Empty: all.",
+    "assistant_id": "Only this assistant. Empty: all.",
+}
+_ERRORS: Final = {
+    "400": "No kept view answers this, or the key has several tenants and none is named.",
+    "401": "No key, or one that is not known.",
+    "403": "The key is not a super-admin's.",
+    "422": "A date is none; `data.errors` has each.",
+    "429": "The key asks too often; see retry-after.",
+    "503": "The counters cannot be read right now; never zeros instead.",
+}
+
+
+def paths(ref: Mapping[type[BaseModel], Object]) -> Object:
+    """`ref`: the schema of each of MODELS."""
+    errors = {status: _of(about, ref[PlatformProblem]) for status, about in _ERRORS.items()}
+    return {
+        ROOT + endpoint.path: {
+            "get": {
+                "operationId": "getAdmin" + _camel(endpoint.path),
+                "summary": f"{_title(endpoint)} as the LiveKit voice platform answers it",
+                "description": "Needs a key of a super-admin. Both bounds go up to the next"
+                " boundary of the grid that is kept at their age; headers say what was covered.",
+                "parameters": [
+                    {"name": name, "in": "query", "description": about, "schema": _TEXT}
+                    for name, about in _PARAMETERS.items()
+                    if name.endswith("_date") or name in endpoint.filters
+                ],
+                "responses": {"200": _of(endpoint.message, ref[endpoint.body]), **errors},
+            }
+        }
+        for endpoint in ENDPOINTS
+    }
+
+
+def _title(endpoint: Endpoint) -> str:
+    return endpoint.message.removesuffix(" fetched successfully")
+
+
+def _camel(path: str) -> str:
+    return "".join(part.capitalize() for part in path.replace("/", "-").split("-"))
+
+
+def _of(description: str, schema: Object) -> Object:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}

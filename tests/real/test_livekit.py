@@ -1,0 +1,177 @@
+"""The example of the LiveKit platform's documentation, to the digit: from events that add up to it,
+through Kafka, a worker, Redis and the API's own process."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from api.keys import create_key
+from deploy import servers
+from deploy.servers import free_port
+from schemas.limits import DAY_MS, HOUR_MS
+from schemas.units import iso
+from tests.api.livekit_oracle import PATHS, Asked, answer
+from tests.api.test_serve import plan_of_api
+from tests.events import Fields
+from tests.real.system import System
+from tests.real.topics import now_ms, sent
+
+pytestmark = pytest.mark.servers
+
+ALICE = "alice@example.com"
+DOCUMENTED = """[
+  {
+    "assistant_id": "550e8400-e29b-41d4-a716-446655440000",
+    "total_calls": 210,
+    "total_llm_tokens": 980000,
+    "total_llm_input_audio_tokens": 350000,
+    "total_llm_output_text_tokens": 130000,
+    "total_tts_characters": 580000,
+    "total_tts_audio_duration": 4900.30,
+    "total_call_duration_minutes": 945.30,
+    "total_call_duration_hours": 15.76
+  },
+  {
+    "assistant_id": "661f9511-f3ac-52e5-b827-557766551111",
+    "total_calls": 132,
+    "total_llm_tokens": 620000,
+    "total_llm_input_audio_tokens": 220000,
+    "total_llm_output_text_tokens": 85000,
+    "total_tts_characters": 370000,
+    "total_tts_audio_duration": 3150.20,
+    "total_call_duration_minutes": 575.45,
+    "total_call_duration_hours": 9.59
+  }
+]"""
+
+
+def exact(text: str) -> Any:
+    return json.loads(text, parse_float=Decimal)
+
+
+def calls_of(row: dict[str, Any], start_ms: int) -> Iterator[list[Fields]]:
+    """Calls that add up to a documented row: each heard and spoken by a model and a voice, told of
+    by its platform at the end; some durations are corrected."""
+    calls = row["total_calls"]
+    llm_tokens = row["total_llm_tokens"]
+    output_text, input_audio = (
+        row["total_llm_output_text_tokens"],
+        row["total_llm_input_audio_tokens"],
+    )
+    output_audio = llm_tokens // 9
+    shares = zip(
+        _parts(llm_tokens - output_text - output_audio, calls),
+        _parts(output_text, calls),
+        _parts(output_audio, calls),
+        _parts(input_audio, calls),
+        _parts(row["total_tts_characters"], calls),
+        _parts(int(row["total_tts_audio_duration"] * 1000), calls),
+        _parts(int(row["total_call_duration_minutes"] * 60_000), calls),
+        strict=True,
+    )
+    for n, (read, text, audio, heard, characters, spoken_ms, duration_ms) in enumerate(shares):
+        common: Fields = {
+            "source": "voice-agent",
+            "time": iso(start_ms - n * 3 * HOUR_MS - 7),
+            "tenant": "acme",
+            "agent_id": row["assistant_id"],
+            # Half of them know alice by her address only.
+            "user_id": "u-1" if n % 2 else None,
+            "user_email": ALICE,
+            "call_id": f"{row['assistant_id']}-{n}",
+            "service": "web" if n % 3 else "telephony",
+        }
+        thought = {
+            "kind": "llm",
+            "provider": "openai",
+            "model": "gpt-realtime",
+            "input_tokens": read,
+            "input_audio_tokens": heard,
+            "cache_read_tokens": read // 2,
+            "output_tokens": text + audio,
+            "output_audio_tokens": audio,
+        }
+        spoken = {"kind": "tts", "tts_characters": characters, "tts_audio_ms": spoken_ms}
+        heard_by = {"kind": "stt", "stt_audio_ms": 1234, "input_tokens": 99}
+        ended = [{"kind": "call", "duration_ms": duration_ms}]
+        if n % 5 == 0:
+            ended.insert(0, {"kind": "call", "duration_ms": 77_777})
+        yield [common | event for event in (thought, spoken, heard_by, *ended)]
+
+
+def _parts(total: int, count: int) -> list[int]:
+    """Whole numbers that add up to `total`."""
+    return [total * (n + 1) // count - total * n // count for n in range(count)]
+
+
+def others(start_ms: int) -> Iterator[list[Fields]]:
+    """The same assistants at work for bob, who must not count where alice is asked for."""
+    for n, row in enumerate(exact(DOCUMENTED) * 3):
+        common = {"source": "voice-agent", "time": iso(start_ms - n * HOUR_MS), "tenant": "acme"}
+        common |= {"agent_id": row["assistant_id"], "user_id": "u-2", "call_id": f"bob-{n}"}
+        common |= {"user_email": "bob@example.com"}
+        yield [
+            common | {"kind": "llm", "input_tokens": 10, "output_tokens": 5},
+            common | {"kind": "call", "duration_ms": 61_000},
+        ]
+
+
+def log_of(start_ms: int) -> list[Fields]:
+    """Calls in any order, the events of each in theirs, some sent again."""
+    documented = [call for row in exact(DOCUMENTED) for call in calls_of(row, start_ms)]
+    calls = [*documented, *others(start_ms)]
+    random.Random(5).shuffle(calls)
+    events = [event for call in calls for event in call]
+    log = [event | {"id": f"e{n}"} for n, event in enumerate(events)]
+    return log + log[::9]
+
+
+async def test_the_documented_example_is_answered_to_the_digit(
+    system: System, redis_url: str, tmp_path: Path
+) -> None:
+    start_ms = now_ms()
+    month_ago_ms = start_ms - 30 * DAY_MS
+    log = log_of(start_ms)
+    system.worker()
+    async with system.load() as load:
+        await load.send([sent(event) for event in log])
+    await system.caught_up()
+    await system.complete()
+    key = await create_key(redis_url, name="page", tenant="acme", role="super-admin")
+    plan = plan_of_api(redis_url, free_port(), tmp_path / "api", system.topic)
+    api = servers.start(plan)
+    try:
+        headers = {"authorization": f"Bearer {key}"}
+        async with httpx.AsyncClient(base_url=f"http://{api.address}", headers=headers) as client:
+            path = "/admin/analytics/tokens/by-assistant"
+            response = await client.get(f"{path}?user_email={ALICE}")
+            found = exact(response.text)
+            assert found["success"] is True
+            assert found["message"] == "Token usage by assistant fetched successfully"
+            rows = found["data"]["assistants"]
+            assert [list(row.items())[:9] for row in rows] == [
+                list(row.items()) for row in exact(DOCUMENTED)
+            ]
+            assert '"total_call_duration_minutes":945.3,"total_call_duration_hours":15.76,' in (
+                response.text
+            )
+            seen = list({event["id"]: event for event in log}.values())
+            for one in PATHS:
+                for email in ("", ALICE, "bob@example.com", "nobody@example.com"):
+                    asked = Asked(one, month_ago_ms, start_ms + HOUR_MS, email, now_ms=start_ms)
+                    answered = await client.get(f"/admin/analytics/{one}", params=asked.params)
+                    told = exact(answered.text)["data"]
+                    want = answer(seen, asked)
+                    for data in (told, want):
+                        data.pop("date_range", None)
+                    assert told == want
+    finally:
+        api.stop()
