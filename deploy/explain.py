@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC
+from decimal import Decimal
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,11 +18,14 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from deploy.options import PricesFile
+from deploy.settings import read_prices, read_settings
 from schemas.errors import InvalidConfig
 
 if TYPE_CHECKING:
     from schemas.formats import Event, Refused, Skipped
-    from streams.explain import Counted, Explainer, Row, Uncounted
+    from schemas.prices import Prices
+    from streams.explain import Cost, Counted, Explainer, Row, Uncounted
 
 SHOWN_MAX = 20
 """Events that are shown in full on a terminal; JSON has all."""
@@ -79,6 +83,7 @@ def explain(
         str | None,
         typer.Option(help="When they are appended: `now-3d`, `2026-02-08` or RFC 3339; now."),
     ] = None,
+    prices_file: PricesFile = None,
     limit: Annotated[int, typer.Option(min=0, help="Events shown in full.")] = SHOWN_MAX,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a line, of all events.")
@@ -91,9 +96,10 @@ def explain(
     it would be refused. It is the worker's own code that is asked, as if nothing had been counted
     before the file. Exit code 1 where anything would be refused.
     """
+    settings = read_settings(prices_file=prices_file)
     outcomes: Counter[str] = Counter()
     console = Console()
-    for explained in _explained(file, format, context or [], name, at):
+    for explained in _explained(file, format, context or [], name, at, read_prices(settings)):
         outcomes[explained.outcome] += 1
         if as_json:
             sys.stdout.buffer.write(msgspec.json.encode(explained) + b"\n")
@@ -111,13 +117,14 @@ def _explained(
     context: list[str],
     name: str | None,
     at: str | None,
+    prices: "Prices",
 ) -> Iterator[Explained]:
     from deploy.reading import bodies, context_of, file_name, opened, read_body
     from streams.explain import Explainer
 
     append_ms = _moment(at)
     given = context_of(context, append_ms)
-    explainer = Explainer(append_ms)
+    explainer = Explainer(append_ms, prices)
     with opened(file) as source:
         for body in bodies(source.plain, file_name(file, name), format):
             parsed = read_body(body, format, replace(given, id_seed=body.name))
@@ -173,6 +180,7 @@ def _shown(explained: Explained) -> RenderableType:
         f"told as {explained.format}, named by its {explained.identity}, digest {event.digest}",
         f"partition key {event.partition_key}",
         f"measures: {_amounts(event.measures)}",
+        f"cost: {_usd(event.cost)}",
     ]
     if event.call is not None:
         when = "booked" if event.call.is_new else "was booked before"
@@ -202,6 +210,12 @@ def _tables(rows: Sequence["Row"]) -> list[Table]:
                 tables[title].add_column(column, overflow="fold")
         tables[title].add_row(*(Text(cell) for cell in place))
     return list(tables.values())
+
+
+def _usd(cost: "Cost") -> str:
+    if cost.nano_usd is None:
+        return f"none: {cost.by}"
+    return f"{Decimal(cost.nano_usd).scaleb(-9):f} USD, {cost.by}"
 
 
 def _amounts(measures: dict[str, int]) -> str:

@@ -5,20 +5,23 @@ Pure. Nothing here decides anything: `decode`, `columns` and `fold` do, as in th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
 
+from schemas.cost import Unpriced, price
 from schemas.envelope import Headers
 from schemas.errors import InvalidEvent
-from schemas.event import DEFAULT_TENANT
+from schemas.event import DEFAULT_TENANT, USAGE_KINDS
 from schemas.grid import TIERS
 from schemas.identity import partition_key
 from schemas.layout import series_values
-from schemas.measures import MEASURES
+from schemas.measures import COST_EVENTS, COST_NANO_USD, MEASURES
+from schemas.prices import BUNDLED, Prices
 from schemas.units import iso
+from schemas.wire import Wire
 from streams.decode import decode
 from streams.fold import BOOKING_DIMENSIONS, Booking, CallUpdate, Delta, Held, columns, fold
 from streams.ports import NO_DELTA
@@ -48,6 +51,14 @@ class Booked:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What the event is counted with (None: with no cost), and by which price or why not."""
+
+    nano_usd: int | None
+    by: str
+
+
+@dataclass(frozen=True)
 class Counted:
     """One event that counts. `digest` is its identity among those remembered, `duplicate` that an
     earlier one has it: then it adds nothing."""
@@ -62,6 +73,7 @@ class Counted:
     tiers: list[str]
     duplicate: bool
     measures: dict[str, int]
+    cost: Cost
     rows: list[Row]
     call: Booked | None
     unknown_fields: list[str]
@@ -81,6 +93,7 @@ class Explainer:
     """Events one after the other, as if nothing had been counted before the first of them."""
 
     append_ms: int
+    prices: Prices = BUNDLED
     _digests: set[int] = field(default_factory=set)
     _held: dict[int, Held | None] = field(default_factory=dict)
 
@@ -92,7 +105,9 @@ class Explainer:
             return Uncounted(invalid.reason, invalid.field, invalid.detail)
         event = decoded.event
         tenant = event.tenant or DEFAULT_TENANT
-        batch = columns([decoded], [self.append_ms])
+        batch = columns([decoded], [self.append_ms], self.prices)
+        values = zip(MEASURES, batch.values[0].tolist(), strict=True)
+        measures = {measure.name: value for measure, value in values if value}
         digest = int(batch.digests[0])
         duplicate = digest in self._digests
         self._digests.add(digest)
@@ -109,7 +124,8 @@ class Explainer:
             partition_key(tenant, event.source, event.id, event.call_id).decode(),
             [tier.name for tier in TIERS[int(batch.level[0]) :]],
             duplicate,
-            {m.name: v for m, v in zip(MEASURES, batch.values[0].tolist(), strict=True) if v},
+            measures,
+            _cost(event, measures, self.prices),
             list(_rows(delta)),
             call,
             list(decoded.unknown),
@@ -121,6 +137,19 @@ class _Record(NamedTuple):
     timestamp: int
     value: bytes | None
     headers: Headers
+
+
+def _cost(event: Wire, measures: Mapping[str, int], prices: Prices) -> Cost:
+    """The fold says how much, `schemas.cost` says by what: a test holds the two together."""
+    nano_usd = measures.get(COST_NANO_USD.name, 0) if COST_EVENTS.name in measures else None
+    if event.kind not in USAGE_KINDS:
+        return Cost(None, f"an event of kind {event.kind} has none")
+    if event.cost_usd is not None:
+        return Cost(nano_usd, "as its producer sent it")
+    found = price(event, prices)
+    if isinstance(found, Unpriced):
+        return Cost(nano_usd, found.reason)
+    return Cost(nano_usd, found.tariff.sentence())
 
 
 def _rows(delta: Delta) -> Iterator[Row]:

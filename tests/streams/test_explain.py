@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter, defaultdict
 from datetime import datetime
+from typing import Any
+
+import pytest
 
 from schemas.measures import MEASURES
+from schemas.prices import parse_prices
 from schemas.units import instant_to_ms
 from schemas.views import VIEWS
 from streams.explain import Counted, Explainer, Uncounted
@@ -74,6 +79,39 @@ def test_one_event_says_who_it_is_and_where_its_call_is_booked() -> None:
     assert again.duplicate
     assert again.digest == second.digest
     assert again.rows == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "nano_usd", "by"),
+    [
+        ({}, 4_500_000, "as its producer sent it"),
+        ({"cost_usd": 0}, 0, "as its producer sent it"),
+        ({"cost_usd": None}, 6_000_000, r"gpt-4o\)$"),
+        ({"cost_usd": None, "model": "of nobody"}, None, "of nobody"),
+        ({"cost_usd": None, "input_tokens": None}, None, "input_tokens"),
+        ({"kind": "chat"}, None, "an event of kind chat has none"),
+    ],
+)
+def test_its_cost_and_by_which_price(
+    changes: dict[str, Any], nano_usd: int | None, by: str
+) -> None:
+    fields = event(**{"input_tokens": 1200, "output_tokens": 300, **changes})
+    found = Explainer(NOW_MS).explain(encode(fields))
+    assert isinstance(found, Counted)
+    assert found.cost.nano_usd == nano_usd
+    assert re.search(by, found.cost.by)
+
+
+def test_own_prices_come_first() -> None:
+    prices = parse_prices(
+        b"[[price]]\nmodel = 'gpt-4o'\nusd_per_million_input_tokens = 1\n"
+        b"usd_per_million_output_tokens = 10\n",
+        "own.toml",
+    )
+    found = Explainer(NOW_MS, prices).explain(encode(event(cost_usd=None)))
+    assert isinstance(found, Counted)
+    assert found.cost.nano_usd == 1200 * 1000 + 300 * 10_000
+    assert found.cost.by == "$1/input MTok, $10/output MTok (own prices: any/gpt-4o)"
 
 
 def test_an_old_event_counts_in_the_tiers_of_its_age() -> None:
