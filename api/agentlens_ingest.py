@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from api.errors import InvalidBody, RefusedEvents
 from api.formats import to_json
-from api.ingest import Intakes, context_of, writer
+from api.ingest import Intakes, context_of, headers_of, writer
 from api.intake import Intake, judge, shown
 from schemas.errors import InvalidEvent, Reason
 from schemas.event import parse_instant
@@ -51,10 +51,9 @@ class _Taken:
 
 async def events(request: Request, intakes: Intakes) -> Response:
     """`POST /api/events`: 201 after Kafka has the calls."""
-    now_ms = intakes.clock()
-    key = await writer(request, intakes.store, now_ms)
-    context = context_of(key, request.headers, {}, now_ms)
-    async with intakes.room.body(request) as body:
+    headers = headers_of(request)
+    context = context_of(await writer(headers, intakes), headers, {}, intakes)
+    with await intakes.room.body(request.receive, headers) as body:
         taken = await intakes.read(len(body), lambda: _take(body, context))
     await intakes.producer.send(taken.intake.records)
     answer = {"ingested": len(taken.answers), "events": taken.answers}

@@ -11,9 +11,8 @@ dict of this process alike.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Final
-
-from starlette.datastructures import Headers
 
 from api.errors import (
     ExpiredKey,
@@ -31,7 +30,7 @@ KEY_CHARS_MAX: Final = 512
 TENANT_HEADER: Final = "x-odometer-tenant"
 
 
-async def authenticate(store: Store, headers: Headers, now_ms: int) -> Key:
+async def authenticate(store: Store, headers: Mapping[str, str], now_ms: int) -> Key:
     """Who asks, if the key is good and within its limit; each call is one request of the limit.
 
     Raises NoCredentials, UnknownKey, ExpiredKey, RateLimited, StoreError.
@@ -49,7 +48,7 @@ async def authenticate(store: Store, headers: Headers, now_ms: int) -> Key:
     return known.record
 
 
-async def reader(store: Store, headers: Headers, now_ms: int) -> Key:
+async def reader(store: Store, headers: Mapping[str, str], now_ms: int) -> Key:
     """Who asks, if the key may read at all."""
     key = await authenticate(store, headers, now_ms)
     check_role(key, "viewer")
@@ -68,7 +67,7 @@ def check_writer(key: Key) -> None:
         raise RoleTooLow("member", key.role)
 
 
-def tenant_of(key: Key, headers: Headers, named: str | None = None) -> str:
+def tenant_of(key: Key, headers: Mapping[str, str], named: str | None = None) -> str:
     """The tenant that a request is about: `named` by it, or by its header, or the key's only one.
 
     `named` is what the dialect itself has for it, such as the parameter `tenant` of /v1; it and the
@@ -94,14 +93,14 @@ def digest_of(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def _sent_key(headers: Headers) -> str:
+def _sent_key(headers: Mapping[str, str]) -> str:
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     if scheme == "Bearer" and credentials.strip():
         return credentials.strip()
     return headers.get("x-api-key", "").strip()
 
 
-def _tenant_of_header(headers: Headers) -> str | None:
+def _tenant_of_header(headers: Mapping[str, str]) -> str | None:
     """Headers are bytes that arrive as Latin-1; a tenant is UTF-8."""
     text = headers.get(TENANT_HEADER)
     if text is None:

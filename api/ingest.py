@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import count
 from typing import Final, TypeVar
 
-from starlette.datastructures import Headers, QueryParams
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -50,6 +51,12 @@ BOOLEANS: Final = {"": False, "false": False, "0": False, "true": True, "1": Tru
 T = TypeVar("T")
 
 
+def _seeds() -> Iterator[str]:
+    """Names for what nobody has named: of this process, and of each of its requests."""
+    process = secrets.token_hex(12)
+    return (f"{process}-{number:x}" for number in count())
+
+
 @dataclass(frozen=True)
 class Intakes:
     """What every path that takes events needs, once a process."""
@@ -58,6 +65,7 @@ class Intakes:
     clock: Callable[[], int]
     producer: Producer
     room: Room = field(default_factory=Room)
+    seeds: Iterator[str] = field(default_factory=_seeds)
     threads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(THREADS))
 
     async def read(self, size_bytes: int, reading: Callable[[], T]) -> T:
@@ -80,12 +88,11 @@ class Asked:
 
 async def events(request: Request, intakes: Intakes) -> Response:
     """`POST /v1/events`: 202 with counts, and of each refused object its field and reason."""
-    now_ms = intakes.clock()
-    key = await writer(request, intakes.store, now_ms)
-    asked = ask(request, key, now_ms)
-    async with intakes.room.body(request) as body:
+    headers = headers_of(request)
+    asked = ask(request, headers, await writer(headers, intakes), intakes)
+    with await intakes.room.body(request.receive, headers) as body:
         try:
-            intake = await intakes.read(len(body), lambda: take(request.headers, body, asked))
+            intake = await intakes.read(len(body), lambda: take(headers, body, asked))
         except InvalidEvent as error:
             raise unreadable(error) from error
     if intake.refused and (asked.is_atomic or not (intake.records or intake.skipped)):
@@ -96,9 +103,15 @@ async def events(request: Request, intakes: Intakes) -> Response:
     )
 
 
-async def writer(request: Request, store: Store, now_ms: int) -> Key:
+def headers_of(request: Request) -> dict[str, str]:
+    """Of a header that stands twice, the first. A dict: a request looks up ten of them."""
+    raw = reversed(request.scope["headers"])
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
+
+
+async def writer(headers: Mapping[str, str], intakes: Intakes) -> Key:
     """Who sends, if the key may."""
-    key = await authenticate(store, request.headers, now_ms)
+    key = await authenticate(intakes.store, headers, intakes.clock())
     check_writer(key)
     return key
 
@@ -106,18 +119,18 @@ async def writer(request: Request, store: Store, now_ms: int) -> Key:
 # -- what a request says beside its body -----------------------------------------------------------
 
 
-def ask(request: Request, key: Key, now_ms: int) -> Asked:
+def ask(request: Request, headers: Mapping[str, str], key: Key, intakes: Intakes) -> Asked:
     """BadParameter where the query or the Idempotency-Key is not what it may be."""
-    given = _once_each(request.query_params)
+    given = _once_each(request.query_params) if request.scope["query_string"] else {}
     format = given.pop("format", "") or None  # noqa: A001
     if format is not None and format not in FORMATS:
         raise BadParameter("format", f"format is one of {', '.join(FORMATS)}.", FORMATS)
     is_atomic = BOOLEANS.get(given.pop("atomic", "").lower())
     if is_atomic is None:
         raise BadParameter("atomic", "atomic is true or false.", ("true", "false"))
-    seed = _idempotency_key(request.headers)
+    seed = _idempotency_key(headers)
     return Asked(
-        context_of(key, request.headers, given, now_ms, seed),
+        context_of(key, headers, given, intakes, seed),
         format,
         is_atomic=is_atomic,
         is_named=bool(seed),
@@ -125,15 +138,20 @@ def ask(request: Request, key: Key, now_ms: int) -> Asked:
 
 
 def context_of(
-    key: Key, headers: Headers, given: Mapping[str, str], now_ms: int, seed: str = ""
+    key: Key,
+    headers: Mapping[str, str],
+    given: Mapping[str, str],
+    intakes: Intakes,
+    seed: str = "",
 ) -> Context:
     """The context of a request: what its query gives, and the one tenant that is named by it or is
     the key's only one. Where there is none, each event names one of the key's own."""
     named = given.get("tenant") or None
-    context = Context(now_ms, seed or secrets.token_hex(16), writes=key.sees)
+    now_ms, seed = intakes.clock(), seed or next(intakes.seeds)
     if named is not None or TENANT_HEADER in headers or _has_one_tenant(key):
-        tenant = tenant_of(key, headers, named)
-        context = replace(context, tenant=tenant, writes=None)
+        context = Context(now_ms, seed, tenant=tenant_of(key, headers, named))
+    else:
+        context = Context(now_ms, seed, writes=key.sees)
     try:
         return with_given(context, given) if given else context
     except InvalidEvent as error:

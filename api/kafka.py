@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -37,8 +38,9 @@ CLOSE_S: Final = 2.0
 RECONNECT_S: Final = 1.0
 HELD_BYTES_MAX: Final = 32 << 20
 """Records that wait or fly: a second of the fastest ingest (50,000 events of 600 B)."""
-FLIGHTS: Final = 2
-"""One under way, and one that stands ready behind it; more would only be smaller."""
+LINGER_S: Final = 0.002
+"""After a flight of several requests the next one waits so long for their senders to come back: 32
+of them then share a flight, where the first would have left alone. A lone sender never waits."""
 FLIGHT_BYTES_MAX: Final = 4 << 20
 """From here on a flight takes no more requests, so that the first in it need not wait long."""
 BATCH_BYTES_MAX: Final = 512 << 10
@@ -60,6 +62,7 @@ class _Load:
     records: Sequence[KeyedRecord]
     size_bytes: int
     landed: asyncio.Future[None]
+    due_s: float
 
 
 class Producer:
@@ -68,8 +71,10 @@ class Producer:
     def __init__(self, topic: str) -> None:
         self._topic = topic
         self._waiting: asyncio.Queue[_Load] = asyncio.Queue()
+        self._due: deque[_Load] = deque()  # those that may still be late, soonest first
+        self._timer: asyncio.TimerHandle | None = None
         self._held_bytes = 0
-        self._took_off_s: dict[int, float] = {}  # by lane, of flights under way
+        self._took_off_s: float | None = None
         self._away: str | None = None  # what comes before the first connection waits for it
 
     @property
@@ -77,8 +82,9 @@ class Producer:
         """Why nothing can be sent right now; None where it can."""
         if self._away is not None:
             return self._away
-        now_s = asyncio.get_running_loop().time()
-        if any(now_s - at_s > ACK_S for at_s in self._took_off_s.values()):
+        if self._took_off_s is None:
+            return None
+        if asyncio.get_running_loop().time() - self._took_off_s > ACK_S:
             return f"Kafka has acknowledged nothing for more than {ACK_S:g} s"
         return None
 
@@ -95,16 +101,31 @@ class Producer:
             raise LogUnavailable(
                 f"{self._held_bytes} bytes are under way to Kafka, the limit is {HELD_BYTES_MAX}"
             )
-        landed = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        load = _Load(records, size_bytes, loop.create_future(), loop.time() + ACK_S)
         self._held_bytes += size_bytes
-        self._waiting.put_nowait(_Load(records, size_bytes, landed))
-        try:
-            async with asyncio.timeout(ACK_S):
-                await landed
-        except TimeoutError as error:
-            raise LogUnavailable(
-                f"Kafka did not acknowledge {len(records)} records within {ACK_S:g} s"
-            ) from error
+        self._waiting.put_nowait(load)
+        self._await(load)
+        await load.landed
+
+    def _await(self, load: _Load) -> None:
+        """Sees to the load's deadline. One timer for all: one a request would cost as much as the
+        rest of this module."""
+        while self._due and self._due[0].landed.done():
+            self._due.popleft()
+        self._due.append(load)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_at(load.due_s, self._fail_late)
+
+    def _fail_late(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._due and (self._due[0].landed.done() or self._due[0].due_s <= loop.time()):
+            load = self._due.popleft()
+            if not load.landed.done():
+                count = len(load.records)
+                late = f"Kafka did not acknowledge {count} records within {ACK_S:g} s"
+                load.landed.set_exception(LogUnavailable(late))
+        self._timer = loop.call_at(self._due[0].due_s, self._fail_late) if self._due else None
 
     @asynccontextmanager
     async def connected(self, kafka: str) -> AsyncIterator[None]:
@@ -136,21 +157,10 @@ class Producer:
             self._finish(self._waiting.get_nowait(), LogUnavailable(self._away or "shutting down"))
 
     async def _fly_with(self, client: AIOKafkaProducer) -> None:
-        lanes = [asyncio.create_task(self._lane(number, client)) for number in range(FLIGHTS)]
-        try:
-            done, _ = await asyncio.wait(lanes, return_when=asyncio.FIRST_COMPLETED)
-            for lane in done:
-                lane.result()
-        finally:
-            for lane in lanes:
-                lane.cancel()
-            await asyncio.wait(lanes)
-
-    async def _lane(self, number: int, client: AIOKafkaProducer) -> None:
         """One flight after the other; ends with the first that fails."""
         while True:
             flight = await self._boarded()
-            self._took_off_s[number] = asyncio.get_running_loop().time()
+            self._took_off_s = asyncio.get_running_loop().time()
             error: LogUnavailable | None = LogUnavailable("the connection to Kafka was given up")
             try:
                 await _within(HANGING_S, self._flown(client, flight), "acknowledge records")
@@ -159,9 +169,11 @@ class Producer:
                 error = failed
                 raise
             finally:
-                del self._took_off_s[number]
+                self._took_off_s = None
                 for load in flight:
                     self._finish(load, error)
+            if len(flight) > 1:
+                await asyncio.sleep(LINGER_S)
 
     async def _boarded(self) -> list[_Load]:
         """All that waits, up to the size of a flight; those whose request gave up stay behind."""

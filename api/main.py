@@ -18,6 +18,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route, Router, request_response
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import LOGGING_CONFIG
 
 from api import (
@@ -50,6 +51,9 @@ BACKLOG_MAX: Final = 2048
 GZIP_FROM_BYTES: Final = 1024
 """Below a packet's payload there is nothing to win."""
 
+NATIVE: Final = "/v1"
+TAKING_PATHS: Final = frozenset(("/v1/events", "/v1/traces", "/api/events"))
+
 log = logging.getLogger("odometer.api")
 
 
@@ -72,22 +76,27 @@ def build(
     producer = Producer(topic)
     intakes = Intakes(store, clock, producer)
     analytics = partial(agentlens.llm, store=store, clock=clock, flights=Flights(), kept=Kept())
-    taking = _taking(intakes) if kafka else []
     native = Router(
-        [*taking, *usage.routes(store, clock), *key_admin.routes(store, clock)],
+        [
+            *usage.routes(store, clock),
+            *key_admin.routes(store, clock),
+            *(_taking(intakes, "") if kafka else ()),  # which says what their methods are
+        ],
         redirect_slashes=False,
     )
     agentlens_intake = partial(agentlens_ingest.events, intakes=intakes)
     unknown_path = partial(agentlens.unknown_path, store=store, clock=clock)
     return Starlette(
         routes=[
+            # First those that are asked most.
+            *(_taking(intakes, NATIVE) if kafka else ()),
+            Mount(NATIVE, native),
+            *([Route("/api/events", agentlens_intake, methods=["POST"])] if kafka else ()),
             Route("/healthz", health.alive),
             Route("/readyz", partial(health.ready, store=store)),
             Route("/api/health", partial(health.agentlens_health, store=store, clock=clock)),
             Route("/openapi.json", openapi.openapi),
             Route("/docs", openapi.docs),
-            Mount("/v1", native),
-            *([Route("/api/events", agentlens_intake, methods=["POST"])] if kafka else ()),
             *agentlens_events.routes(store, clock),
             *openwebui_people.routes(store, clock),
             Mount("/admin", livekit.routes(store, clock)),
@@ -96,17 +105,29 @@ def build(
             Mount("", request_response(unknown_path)),
         ],
         exception_handlers=dict.fromkeys((OdometerError, HTTPException, Exception), _failed),
-        middleware=[Middleware(GZipMiddleware, minimum_size=GZIP_FROM_BYTES, compresslevel=5)],
+        middleware=[Middleware(_Compressing)],
         lifespan=partial(_lifespan, store=store, producer=producer, kafka=kafka),
     )
 
 
-def _taking(intakes: Intakes) -> list[Route]:
-    """The paths below /v1 that take events."""
+def _taking(intakes: Intakes, prefix: str) -> list[Route]:
+    """The native paths that take events."""
     return [
-        Route("/events", partial(ingest.events, intakes=intakes), methods=["POST"]),
-        Route("/traces", partial(otlp.traces, intakes=intakes), methods=["POST"]),
+        Route(f"{prefix}/events", partial(ingest.events, intakes=intakes), methods=["POST"]),
+        Route(f"{prefix}/traces", partial(otlp.traces, intakes=intakes), methods=["POST"]),
     ]
+
+
+class _Compressing:
+    """Long answers as gzip, but of paths that take events: theirs are short, and they are many."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._plain = app
+        self._compressed = GZipMiddleware(app, minimum_size=GZIP_FROM_BYTES, compresslevel=5)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_taking = scope.get("method") == "POST" and scope["path"] in TAKING_PATHS
+        await (self._plain if is_taking else self._compressed)(scope, receive, send)
 
 
 def serve(

@@ -16,7 +16,7 @@ from api import problems
 from api.asking import BadParameter
 from api.errors import InvalidBody
 from api.formats import to_json
-from api.ingest import Asked, Intakes, ask, media_type_of, unreadable, writer
+from api.ingest import Asked, Intakes, ask, headers_of, media_type_of, unreadable, writer
 from api.intake import Intake, judge, shown
 from schemas.errors import InvalidEvent, Reason
 from schemas.formats import load, parse
@@ -30,17 +30,16 @@ CODES: Final = {400: 3, 401: 16, 403: 7, 404: 5, 405: 12, 408: 4, 413: 3, 415: 3
 
 async def traces(request: Request, intakes: Intakes) -> Response:
     """`POST /v1/traces`: 200 after Kafka has the events."""
-    now_ms = intakes.clock()
-    key = await writer(request, intakes.store, now_ms)
-    asked = ask(request, key, now_ms)
+    headers = headers_of(request)
+    asked = ask(request, headers, await writer(headers, intakes), intakes)
     if asked.format not in {None, "otel"}:
         raise BadParameter("format", "The format of /v1/traces is otel.", ("otel",))
-    media_type = media_type_of(request.headers)
+    media_type = media_type_of(headers)
     if media_type not in {*PROTOBUF, JSON}:
         raise InvalidBody(
             415, "unsupported-media-type", f"Send content-type {PROTOBUF[0]} or {JSON}."
         )
-    async with intakes.room.body(request) as body:
+    with await intakes.room.body(request.receive, headers) as body:
         try:
             intake = await intakes.read(len(body), lambda: _take(media_type, body, asked))
         except InvalidEvent as error:

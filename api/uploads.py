@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import sys
 import zlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from typing import Final
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
 
 from api.errors import InvalidBody, TooBusy
 from schemas.formats.body import BODY_BYTES_MAX
@@ -25,6 +24,8 @@ else:
 
 BODY_S: Final = 30.0
 """For a body to arrive: 16 MB at 4 Mbit/s. A client that is slower sends smaller bodies."""
+SMALL_BYTES_MAX: Final = 64 * 1024
+"""A body that says it is no larger may take its time: all that it holds is its connection."""
 HELD_BYTES_MAX: Final = 128 << 20
 """Of all bodies that one process holds, as sent or decompressed: eight of the largest."""
 WINDOW_LOG_MAX: Final = 23
@@ -42,49 +43,83 @@ class Room:
     def __init__(self, bytes_max: int = HELD_BYTES_MAX) -> None:
         self._free_bytes = bytes_max
 
-    @asynccontextmanager
-    async def body(self, request: Request, bytes_max: int = BODY_BYTES_MAX) -> AsyncIterator[bytes]:
-        """The decompressed body, while it is worked on. Raises InvalidBody, TooBusy."""
-        held_bytes = 0
+    def hold(self, size_bytes: int) -> None:
+        """A negative size is let go. Raises TooBusy."""
+        if size_bytes > self._free_bytes:
+            raise TooBusy("Too many large bodies are being read.")
+        self._free_bytes -= size_bytes
 
-        def hold(size_bytes: int) -> None:
-            nonlocal held_bytes
-            if size_bytes > self._free_bytes:
-                raise TooBusy("Too many large bodies are being read.")
-            self._free_bytes -= size_bytes
-            held_bytes += size_bytes
-
+    async def body(
+        self, receive: Receive, headers: Mapping[str, str], bytes_max: int = BODY_BYTES_MAX
+    ) -> Held:
+        """The decompressed body, held until its `with` ends. Raises InvalidBody, TooBusy."""
+        held = Held(self)
         try:
-            sent = await _sent(request, bytes_max, hold)
-            plain = decompressed(sent, request.headers.get("content-encoding", ""), bytes_max)
-            if plain is not sent:
-                hold(len(plain))
-            yield plain
-        finally:
-            self._free_bytes += held_bytes
+            sent = await _sent(receive, headers.get("content-length", ""), bytes_max, held)
+            held.plain = decompressed(sent, headers.get("content-encoding", ""), bytes_max)
+            if held.plain is not sent:
+                held.hold(len(held.plain))
+        except BaseException:
+            held.let_go()
+            raise
+        return held
 
 
-async def _sent(request: Request, bytes_max: int, hold: Callable[[int], None]) -> bytes:
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and len(length) < 20 and int(length) > bytes_max:
+class Held:
+    """One body, and the room that it takes."""
+
+    __slots__ = ("_room", "_size_bytes", "plain")
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._size_bytes = 0
+        self.plain = b""
+
+    def __enter__(self) -> bytes:
+        return self.plain
+
+    def __exit__(self, *_error: object) -> None:
+        self.let_go()
+
+    def hold(self, size_bytes: int) -> None:
+        self._room.hold(size_bytes)
+        self._size_bytes += size_bytes
+
+    def let_go(self) -> None:
+        self._room.hold(-self._size_bytes)
+        self._size_bytes = 0
+
+
+async def _sent(receive: Receive, length: str, bytes_max: int, held: Held) -> bytes:
+    length_bytes = int(length) if length.isdecimal() and len(length) < 20 else None
+    if length_bytes is not None and length_bytes > bytes_max:
         raise _too_large(bytes_max)
-    parts: list[bytes] = []
-    size_bytes = 0
+    if length_bytes is not None and length_bytes <= SMALL_BYTES_MAX:
+        return await _arrived(receive, bytes_max, held)
     try:
         async with asyncio.timeout(BODY_S):
-            async for part in request.stream():
-                size_bytes += len(part)
-                if size_bytes > bytes_max:
-                    raise _too_large(bytes_max)
-                hold(len(part))
-                parts.append(part)
+            return await _arrived(receive, bytes_max, held)
     except TimeoutError as error:
         raise InvalidBody(
             408, "too-slow", f"The body did not arrive within {BODY_S:g} s (BODY_S)."
         ) from error
-    except ClientDisconnect as error:
-        raise InvalidBody(400, "invalid-body", "The body ended before it was whole.") from error
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def _arrived(receive: Receive, bytes_max: int, held: Held) -> bytes:
+    parts: list[bytes] = []
+    size_bytes = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise InvalidBody(400, "invalid-body", "The body ended before it was whole.")
+        part = message.get("body", b"")
+        size_bytes += len(part)
+        if size_bytes > bytes_max:
+            raise _too_large(bytes_max)
+        held.hold(len(part))
+        parts.append(part)
+        if not message.get("more_body", False):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def decompressed(body: bytes, encoding: str, bytes_max: int) -> bytes:

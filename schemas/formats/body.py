@@ -46,12 +46,7 @@ def load(body: bytes) -> object:
         )
     _check_brackets(body)
     try:
-        return json.loads(
-            body.decode(),
-            parse_float=_decimal,
-            parse_constant=_refuse_constant,
-            object_pairs_hook=_object,
-        )
+        return _DECODER.decode(body.decode())
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise InvalidEvent(Reason.NOT_JSON, f"the body is not UTF-8 JSON: {error}") from error
 
@@ -115,6 +110,11 @@ def _object(pairs: list[tuple[str, Any]]) -> Json:
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise ValueError(f"the key {twice[:ID_CHARS_MAX]!r} stands twice in one object")
     return made
+
+
+_DECODER: Final = json.JSONDecoder(
+    parse_float=_decimal, parse_constant=_refuse_constant, object_pairs_hook=_object
+)
 
 
 # -- typed reads: None where the key is missing or null --------------------------------------------

@@ -6,7 +6,8 @@ all else it leaves to that. A hundred events take 0.4 ms this way and 2.2 ms the
 
 from __future__ import annotations
 
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
 import msgspec
 
@@ -15,12 +16,13 @@ from schemas.limits import EVENT_BYTES_MAX
 from schemas.units import usd_to_nano
 from schemas.wire import Wire
 
+_ADDED: Final = attrgetter(*(name for name in GIVEN if name != "tenant"))
+_NOTHING: Final = (None,) * (len(GIVEN) - 1)
+
 
 def applies(format: str | None, context: Context) -> bool:  # noqa: A002
     """Whether a request adds nothing to its events but their tenant."""
-    return format in {None, "neutral"} and all(
-        getattr(context, name) is None for name in GIVEN if name != "tenant"
-    )
+    return format in {None, "neutral"} and _ADDED(context) == _NOTHING
 
 
 def read(item: Any, context: Context) -> tuple[Wire, bytes] | None:  # noqa: ANN401  any JSON

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import msgspec
-from starlette.requests import Request
+from starlette.types import Receive
 
 from api.main import build
 from streams.kafka import ensure_topics
@@ -73,11 +73,10 @@ async def client_of(
         yield client
 
 
-def request_of(body: bytes, **headers: str) -> Request:
-    """A request as Starlette hands it to a route."""
+def receiving(body: bytes) -> Receive:
+    """A request's body as the server hands it over."""
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": body, "more_body": False}
 
-    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    return Request({"type": "http", "method": "POST", "headers": raw}, receive)
+    return receive

@@ -26,7 +26,7 @@ from schemas.murmur import partitions_of
 from schemas.units import iso
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS
-from tests.api.taking import PARTITIONS, Taking, request_of, taking
+from tests.api.taking import PARTITIONS, Taking, receiving, taking
 from tests.events import event
 
 pytestmark = pytest.mark.servers
@@ -393,10 +393,9 @@ def test_streams_behind_each_other_are_bounded() -> None:
 
 async def test_bodies_together_take_no_more_than_there_is_room_for() -> None:
     room = Room(bytes_max=10)
-    async with room.body(request_of(b"12345")) as body, room.body(request_of(b"12345")):
+    with await room.body(receiving(b"12345"), {}) as body, await room.body(receiving(b"12345"), {}):
         assert body == b"12345"
         with pytest.raises(Exception, match="Too many large bodies"):
-            async with room.body(request_of(b"1")):
-                pass
-    async with room.body(request_of(b"1234567890")) as body:
+            await room.body(receiving(b"1"), {})
+    with await room.body(receiving(b"1234567890"), {}) as body:
         assert len(body) == 10

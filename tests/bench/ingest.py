@@ -216,11 +216,9 @@ async def compare(system: System, directory: Path, rounds: int) -> None:
         print(f"{'':30}{'events per CPU s':>18}{'events/s':>12}")
         for name, (per_cpu_s, per_s) in medians.items():
             print(f"{name:30}{per_cpu_s:18.0f}{per_s:12.0f}")
-        for clients in ("32 clients", "1 client"):
-            ratio = (
-                medians[f"single events, {clients}"][0] / medians[f"trivial route, {clients}"][0]
-            )
-            print(f"single events beside the trivial route, {clients}: {ratio:.2f}")
+        for many in ("32 clients", "1 client"):
+            ratio = medians[f"single events, {many}"][0] / medians[f"trivial route, {many}"][0]
+            print(f"single events beside the trivial route, {many}: {ratio:.2f}")
         print(f"goals: {GOAL_BATCHES} events per CPU s in batches, {GOAL_SINGLE} single")
         await check_totals(system, api, sender)
     finally:
