@@ -21,6 +21,7 @@ from schemas import layout
 from schemas.grid import DAY, QUARTER, TIERS, boundary, ceil_to, finest_written, floor_to, kept_from
 from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS
 from schemas.measures import MEASURES
+from schemas.prices import BUNDLED_VERSION
 from schemas.units import instant_to_ms, iso, ms_to_instant
 from schemas.views import VIEWS, generation_digest
 
@@ -86,6 +87,7 @@ def pack(
     *,
     generation: int = 1,
     topic: str = TOPIC,
+    prices: str = BUNDLED_VERSION,
     commits: int = 1,
     created_ms: int = NOW_MS - 40 * DAY_MS,
     history_from_ms: int = 0,
@@ -126,7 +128,7 @@ def pack(
     names = sum(len(names) for key, names in counters.lists.items() if not key.endswith("tl"))
     counters.texts[layout.CURRENT_KEY] = str(generation).encode()
     counters.texts[layout.meta_key(generation)] = pack_meta(
-        digest=generation_digest(topic),
+        digest=generation_digest(topic, prices),
         names=names + len(tenants),
         commits=commits,
         created_ms=created_ms,

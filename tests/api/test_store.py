@@ -22,7 +22,7 @@ from deploy.valkey import url_of
 from schemas.errors import InvalidConfig, StoreCorrupt, StoreFull, StoreUnavailable
 from schemas.layout import CURRENT_KEY, meta_key, names_list_key
 from schemas.limits import DAY_MS, HOUR_MS
-from schemas.views import MODEL, TOTAL, generation_digest
+from schemas.views import MODEL, TOTAL, generation_digest, layout_digest
 from tests.api.counters import NOW_MS, TOPIC, Event, pack
 
 DIGEST = generation_digest(TOPIC)
@@ -297,3 +297,14 @@ async def test_a_user_who_may_not_ask_for_the_process_can_still_read(redis_url: 
 def test_a_url_that_cannot_be_used_is_a_sentence(url: str) -> None:
     with pytest.raises(InvalidConfig, match="Redis URL"):
         Store(url, DIGEST)
+
+
+async def test_counters_made_with_other_prices_are_read_all_the_same(redis_url: str) -> None:
+    pack(calls("gpt-4o"), prices="others").write(redis_url)
+    for digest, is_read in ((layout_digest(TOPIC), True), (layout_digest("another"), False)):
+        async with store_at(redis_url, digest) as store:
+            if is_read:
+                assert await calls_by_model(store) == {"gpt-4o": 1}
+                continue
+            with pytest.raises(CountersMissing):
+                await calls_by_model(store)

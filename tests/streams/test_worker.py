@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
 from schemas.errors import ConsumerBroken, StoreFull, StoreUnavailable
 from schemas.layout import NO_POSITION, RETIRED
+from schemas.views import generation_digest
 from streams.app import FoldService, describe_health
 from streams.batch import DECODE_SLICE, Policy
 from streams.decode import Unreadable
@@ -16,6 +18,7 @@ from streams.ports import Commit, Outcome, PartitionBatch, Refusal, Reply, Witne
 from streams.settings import WorkerSettings
 from streams.worker import UNKNOWN_NAME_CHARS_MAX
 from tests.events import NOW_MS
+from tests.prices import OWN
 from tests.simulation.store import FakeStore
 from tests.streams.scripted import TIMING, Scene, ScriptedLog, polled_event
 
@@ -314,6 +317,32 @@ async def test_unknown_fields_are_tallied_by_name_once_an_event() -> None:
         "unknown:inptu_tokens": 2,
         f"unknown:{'x' * UNKNOWN_NAME_CHARS_MAX}": 1,
     }
+
+
+async def test_costs_are_tallied_once_an_event_and_models_without_a_price_by_name() -> None:
+    scene = await begun(ScriptedLog({0: 5}))
+    unknown: dict[str, Any] = {"model": "gpt-77", "cost_usd": None}
+    await scene.counts(
+        polled_event(0, **unknown),
+        polled_event(1, cost_usd=None),
+        polled_event(2, cost_usd=None, output_tokens=None),
+        polled_event(3),
+    )
+    again = polled_event(0, **unknown)._replace(offset=4)
+    await scene.counts(again)
+    assert scene.store.state.tallies == {
+        "unpriced:openai/gpt-77": 1,
+        "cost:bundled_prices": 1,
+        "incomplete:openai/gpt-4o": 1,
+        "duplicate": 1,
+    }
+
+
+async def test_a_worker_with_other_prices_counts_nothing_and_says_so() -> None:
+    first = await begun(ScriptedLog({0: 1}))
+    others = generation_digest("scripted", OWN.version)
+    scene = await begun(ScriptedLog({0: 1}), store=first.store, digest=others)
+    assert "with other prices than this worker's" in scene.worker.health.refused[0]
 
 
 async def test_a_large_batch_lets_heartbeats_run_between_its_slices() -> None:
