@@ -114,8 +114,8 @@ def _local_starts(step: Step, zone: tzinfo, start_ms: int, end_ms: int) -> Int64
     from_ms = floor_to(start_ms - step.longest_ms - 2 * DAY_MS, QUARTER.bucket_ms)
     quarters = np.arange(from_ms, end_ms, QUARTER.bucket_ms, dtype=np.int64)
     wall = quarters + _offsets_ms(zone, quarters)
-    if step is HOURLY:
-        starts = quarters[wall % HOUR_MS == 0]
+    if step.length_ms < DAY_MS:
+        starts = quarters[wall % step.length_ms == 0]
     else:
         days = wall // DAY_MS
         if step is WEEKLY:

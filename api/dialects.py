@@ -11,7 +11,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import agentlens, livekit, otlp, problems
+from api import agentlens, livekit, openwebui, otlp, problems
 
 Shape = Callable[[Request, Exception], Response]
 
@@ -19,6 +19,7 @@ SHAPES: Final[tuple[tuple[str, Shape], ...]] = (
     ("/v1/traces/", otlp.failed),
     ("/v1/", problems.failed),
     ("/admin/", livekit.failed),
+    ("/api/v1/", openwebui.failed),
     # The whole rest, paths where nothing is included: so it stays the last.
     ("/", agentlens.failed),
 )

@@ -30,6 +30,7 @@ from api import (
     key_admin,
     livekit,
     openapi,
+    openwebui,
     openwebui_people,
     otlp,
     usage,
@@ -84,6 +85,10 @@ def build(
         ],
         redirect_slashes=False,
     )
+    openwebui_routes = Router(
+        [*openwebui.routes(store, clock), *openwebui_people.routes(store, clock)],
+        redirect_slashes=False,
+    )
     agentlens_intake = partial(agentlens_ingest.events, intakes=intakes)
     unknown_path = partial(agentlens.unknown_path, store=store, clock=clock)
     return Starlette(
@@ -98,7 +103,7 @@ def build(
             Route("/openapi.json", openapi.openapi),
             Route("/docs", openapi.docs),
             *agentlens_events.routes(store, clock),
-            *openwebui_people.routes(store, clock),
+            Mount("/api/v1", openwebui_routes),
             Mount("/admin", livekit.routes(store, clock)),
             Route("/api/analytics/llm", analytics),
             # Whatever else, any method of the paths above included.

@@ -78,11 +78,11 @@ class Refused(OdometerError):
 
 
 def routes(store: Store, clock: Clock) -> list[Route]:
-    """Whole paths: they stand beside the analytics of /api/v1."""
+    """Below /api/v1, beside the analytics."""
 
     def to(method: str, path: str, endpoint: Endpoint) -> Route:
         handler = partial(_allowed, endpoint=endpoint, store=store, clock=clock)
-        return Route(f"/api/v1{path}", handler, methods=[method])
+        return Route(path, handler, methods=[method])
 
     group = "/groups/id/{id:path}"
     return [

@@ -1,0 +1,204 @@
+"""The dialect of Open WebUI: `/api/v1/analytics` and the shape of its errors.
+
+A message is one request to a language model, with or without a chat. Who asks is looked at before
+what is asked, as at its server, where all of this is for admins. Ranges follow our one rule of
+bounds; the members of a group are those of now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from api.callers import authenticate, check_role, tenant_of
+from api.directory import members, people
+from api.errors import (
+    CountersMissing,
+    NoCredentials,
+    NoSuchTenant,
+    RateLimited,
+    RoleTooLow,
+    TenantNotNamed,
+    UnanswerableQuestion,
+    Unauthenticated,
+)
+from api.flights import moment_of
+from api.formats import to_json
+from api.freshness import headers_of
+from api.names import Filter
+from api.openwebui_bodies import TERMS, series_of, tokens_of, top_users, users_of
+from api.openwebui_parameters import (
+    BadRange,
+    InvalidQuery,
+    OfDays,
+    OfGroup,
+    OfUsers,
+    Parameters,
+    check_kept,
+    parse,
+    series_bounds,
+)
+from api.query import Plan, Question, assemble, plan
+from api.store import Store
+from schemas.errors import StoreError
+from schemas.layout import Meta
+
+Clock = Callable[[], int]
+
+_LLM: Final = Filter("kind", frozenset(("llm",)))
+NOT_AUTHENTICATED: Final = "Not authenticated"
+UNKNOWN_KEY: Final = "Your session has expired or the token is invalid. Please sign in again."
+FORBIDDEN: Final = (
+    "You do not have permission to access this resource."
+    " Please contact your administrator for assistance."
+)
+UNBOUNDED: Final = "Comparison requires a bounded date range"
+RETRY_AFTER_S: Final = 1
+"""A restart of Redis takes about this."""
+
+
+def routes(store: Store, clock: Clock) -> list[Route]:
+    """Below /api/v1."""
+    endpoints = {
+        "/users": users,
+        "/tokens": tokens,
+        "/daily": daily,
+    }
+    return [
+        Route(f"/analytics{path}", partial(endpoint, store=store, clock=clock))
+        for path, endpoint in endpoints.items()
+    ]
+
+
+async def users(request: Request, store: Store, clock: Clock) -> Response:
+    """`GET /users`: who asked models most, or for most tokens."""
+    now_ms, tenant = await _allowed(request, store, clock)
+    asked = parse(OfUsers, request.query_params)
+    by_user = _plan(asked, now_ms, await _filters(store, tenant, asked), ("user",))
+    reading = await store.read(tenant, [by_user])
+    rows = assemble(reading.selections[0], reading.pages)
+    top = top_users(rows, asked.metric, asked.limit)
+    known = await people(store, tenant, [row.group[0] for row in top])
+    return _answer(users_of(top, known), reading.meta, by_user)
+
+
+async def tokens(request: Request, store: Store, clock: Clock) -> Response:
+    """`GET /tokens`: tokens by model."""
+    now_ms, tenant = await _allowed(request, store, clock)
+    asked = parse(OfGroup, request.query_params)
+    by_model = _plan(asked, now_ms, await _filters(store, tenant, asked), ("model",))
+    reading = await store.read(tenant, [by_model])
+    rows = assemble(reading.selections[0], reading.pages)
+    return _answer(tokens_of(rows), reading.meta, by_model)
+
+
+async def daily(request: Request, store: Store, clock: Clock) -> Response:
+    """`GET /daily`: messages or tokens by model and time, with the window before where asked."""
+    now_ms, tenant = await _allowed(request, store, clock)
+    asked = parse(OfDays, request.query_params)
+    if asked.compare and not asked.is_bounded:
+        raise BadRange(UNBOUNDED)
+    filters = await _filters(store, tenant, asked)
+    from_ms, to_ms = series_bounds(asked, now_ms)
+    question = Question(TERMS, from_ms, to_ms, now_ms, filters, ("model",), asked.step, asked.zone)
+    plans = [plan(question)]
+    if asked.compare:
+        plans.append(_before(asked, plans[0], now_ms))
+    reading = await store.read(tenant, plans)
+    sections = [
+        series_of(
+            assemble(selection, reading.pages),
+            one.starts_ms.tolist() if asked.is_bounded else (),
+            asked.step,
+            asked.zone,
+            asked.metric,
+        )
+        for selection, one in zip(reading.selections, plans, strict=True)
+    ]
+    return _answer(dict(zip(("data", "previous"), sections, strict=False)), reading.meta, plans[0])
+
+
+# -- errors ----------------------------------------------------------------------------------------
+
+
+def failed(_request: Request, error: Exception) -> Response:  # noqa: PLR0911  a table
+    """Any error, in the shape of Open WebUI."""
+    match error:
+        case NoCredentials():
+            return problem(401, NOT_AUTHENTICATED)
+        case Unauthenticated():
+            return problem(401, UNKNOWN_KEY)
+        case RoleTooLow() | NoSuchTenant():
+            return problem(401, FORBIDDEN)
+        case InvalidQuery():
+            return problem(422, error.found)
+        case BadRange() | UnanswerableQuestion() | TenantNotNamed():
+            return problem(400, str(error))
+        case RateLimited():
+            return problem(429, str(error), {"retry-after": str(error.retry_after_s)})
+        case HTTPException():
+            return problem(error.status_code, error.detail, error.headers)
+        case CountersMissing():
+            return _unavailable(f"No counters to answer from: {error}.")
+        case StoreError():
+            return _unavailable("The counters cannot be read right now. Try again in a moment.")
+        case _:
+            return problem(500, "Internal Server Error")
+
+
+def problem(
+    status: int, detail: str | list[dict[str, Any]], headers: Mapping[str, str] | None = None
+) -> Response:
+    body = to_json({"detail": detail})
+    return Response(body, status, headers, media_type="application/json")
+
+
+def _unavailable(sentence: str) -> Response:
+    return problem(503, sentence, {"retry-after": str(RETRY_AFTER_S)})
+
+
+# -- pieces ----------------------------------------------------------------------------------------
+
+
+async def _allowed(request: Request, store: Store, clock: Clock) -> tuple[int, str]:
+    """The moment that answers look from, and the tenant, if the key is an admin's."""
+    now_ms = clock()
+    key = await authenticate(store, request.headers, now_ms)
+    check_role(key, "admin")
+    return moment_of(now_ms), tenant_of(key, request.headers)
+
+
+async def _filters(store: Store, tenant: str, asked: OfGroup) -> tuple[Filter, ...]:
+    """Language models only, and the members of the group where one is asked for."""
+    if not asked.group_id:
+        return (_LLM,)
+    return _LLM, Filter("user", await members(store, tenant, asked.group_id))
+
+
+def _plan(
+    asked: Parameters, now_ms: int, filters: tuple[Filter, ...], group_by: tuple[str, ...]
+) -> Plan:
+    return plan(Question(TERMS, asked.from_ms, asked.to_ms(now_ms), now_ms, filters, group_by))
+
+
+def _before(asked: OfDays, current: Plan, now_ms: int) -> Plan:
+    """The window of equal length that ends where this one begins."""
+    length_ms = current.end_ms - current.start_ms
+    question = replace(
+        current.question, from_ms=current.start_ms - length_ms, to_ms=current.start_ms
+    )
+    previous = plan(question)
+    if length_ms:
+        check_kept(asked, previous.start_ms, now_ms)
+    return previous
+
+
+def _answer(body: Mapping[str, Any], meta: Meta, covered: Plan) -> Response:
+    return Response(to_json(body), 200, headers_of(meta, covered), media_type="application/json")

@@ -1,0 +1,165 @@
+"""The parameters of Open WebUI's analytics, understood as its own server reads them. Pure.
+
+Each endpoint's are a model; unknown ones are ignored, of repeated ones the last counts. Where its
+server takes any text (`granularity`, `metric`, `order_by`, `direction`), one that it does not know
+stands for the default.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, tzinfo
+from typing import Annotated, Any, Final, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
+from starlette.datastructures import QueryParams
+
+from api.asking import finest_kept
+from api.axis import DAILY, HOURLY, Step, longest_read_ms, zone_of
+from api.query import covered_range
+from schemas.errors import OdometerError
+from schemas.grid import DAY, QUARTER, kept_from
+from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+from schemas.units import iso
+
+STEPS: Final = {
+    "daily": DAILY,
+    "hourly": HOURLY,
+    "10m": Step("10m", 10 * MINUTE_MS, 10 * MINUTE_MS),
+    "3h": Step("3h", 3 * HOUR_MS, 3 * HOUR_MS),
+    "6h": Step("6h", 6 * HOUR_MS, 6 * HOUR_MS),
+}
+LISTED_MAX: Final = 10_000
+"""Users of one answer: its server has no limit; these are 2 MB."""
+PAGE_MAX: Final = 100
+"""Chats or messages of one answer, as at its server."""
+SKIP_MAX: Final = 10**9
+DAYS_MAX: Final = DAY.kept_ms // DAY_MS
+"""Ratings are kept that long."""
+BUCKETS_MAX: Final = 50_000
+"""Of a series that is filled: five years by hour are 43,920, 2 MB where nothing happened."""
+
+P = TypeVar("P", bound="Parameters")
+
+
+class InvalidQuery(OdometerError):
+    """Parameters that are not what they may be; `found` says which and why."""
+
+    def __init__(self, found: list[dict[str, Any]]) -> None:
+        super().__init__("; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in found))
+        self.found = found
+
+
+class BadRange(OdometerError):
+    """The range cannot be cut as it was asked."""
+
+
+def _zone_name(name: str) -> str:
+    if zone_of(name) is None:
+        raise PydanticCustomError(
+            "timezone", "Input should be an IANA time zone such as Europe/Berlin"
+        )
+    return name
+
+
+class Parameters(BaseModel):
+    """Bounds are seconds since 1970; 0 is none."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+    start_date: int | None = None
+    end_date: int | None = None
+
+    @property
+    def from_ms(self) -> int:
+        return (self.start_date or 0) * SECOND_MS
+
+    @property
+    def is_bounded(self) -> bool:
+        return bool(self.start_date and self.end_date)
+
+    def to_ms(self, now_ms: int) -> int:
+        """Without an end: beyond whatever can have been counted."""
+        return self.end_date * SECOND_MS if self.end_date else now_ms + 2 * AHEAD_MS_MAX
+
+
+class OfGroup(Parameters):
+    group_id: str = ""
+
+
+class OfUsers(OfGroup):
+    limit: Annotated[int, Field(ge=0, le=LISTED_MAX)] = 50
+    metric: str = "messages"
+
+
+class OfDays(OfGroup):
+    granularity: str = "daily"
+    metric: str = "messages"
+    compare: bool = False
+    tz: Annotated[str, AfterValidator(_zone_name)] = "UTC"
+
+    @property
+    def step(self) -> Step:
+        return STEPS.get(self.granularity, DAILY)
+
+    @property
+    def zone(self) -> tzinfo:
+        return zone_of(self.tz) or UTC
+
+
+class OfChats(Parameters):
+    skip: Annotated[int, Field(ge=0, le=SKIP_MAX)] = 0
+    limit: Annotated[int, Field(ge=0, le=PAGE_MAX)] = 50
+    order_by: str = "updated_at"
+    direction: str = "desc"
+
+
+class OfMessages(Parameters):
+    model_id: str = ""
+    user_id: str = ""
+    chat_id: str = ""
+    skip: Annotated[int, Field(ge=0, le=SKIP_MAX)] = 0
+    limit: Annotated[int, Field(ge=0, le=PAGE_MAX)] = 50
+
+
+class OfModel(Parameters):
+    days: Annotated[int, Field(le=DAYS_MAX)] = 30
+
+
+def parse(model: type[P], params: QueryParams) -> P:
+    """The parameters, or InvalidQuery with all that is wrong, in the words of its server."""
+    try:
+        return model.model_validate(dict(params))
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        raise InvalidQuery([{**one, "loc": ["query", *one["loc"]]} for one in found]) from error
+
+
+def series_bounds(asked: OfDays, now_ms: int) -> tuple[int, int]:
+    """The range of a series in ms; BadRange where its buckets are not kept, or too many.
+
+    Without a start, a zone other than UTC begins where quarters of an hour do: before, only UTC's
+    days are kept.
+    """
+    from_ms, to_ms = asked.from_ms, asked.to_ms(now_ms)
+    if not asked.start_date and asked.zone is not UTC:
+        from_ms = kept_from(QUARTER, DAY, now_ms)
+    start_ms, end_ms = covered_range(from_ms, to_ms, now_ms)
+    if start_ms < end_ms:
+        check_kept(asked, start_ms, now_ms)
+    if asked.is_bounded and (end_ms - start_ms) // asked.step.length_ms > BUCKETS_MAX:
+        raise BadRange(
+            f"The range has more than {BUCKETS_MAX} buckets of {asked.step.name}: ask for a shorter"
+            " one, or longer buckets"
+        )
+    return from_ms, to_ms
+
+
+def check_kept(asked: OfDays, start_ms: int, now_ms: int) -> None:
+    """BadRange where a zone's own days and hours are not kept that far back."""
+    longest_ms = longest_read_ms(asked.step, asked.zone)
+    if asked.zone is not UTC and finest_kept(start_ms, now_ms).bucket_ms > longest_ms:
+        raise BadRange(
+            f"Before {iso(kept_from(QUARTER, DAY, now_ms))} only days in UTC are kept: ask for a"
+            " later start_date, or leave tz out"
+        )

@@ -1,0 +1,105 @@
+"""The bodies of the Open WebUI dialect, keys in the order they are sent. Pure.
+
+Counts are whole numbers, times are whole seconds since 1970, dates are texts in the zone that was
+asked for. What nothing is known of is null where its server's own model allows it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(
+        strict=True,
+        frozen=True,
+        extra="forbid",
+        protected_namespaces=(),  # `model_id` is theirs
+    )
+
+
+class Summary(Body):
+    """`GET /api/v1/analytics/summary`."""
+
+    total_messages: int = Field(description="Requests to a language model.")
+    total_chats: int
+    total_models: int
+    total_users: int
+
+
+class ModelCount(Body):
+    model_id: str
+    count: int
+    unique_users: int
+    unique_chats: int
+
+
+class Models(Body):
+    """`GET /api/v1/analytics/models`."""
+
+    models: list[ModelCount]
+
+
+class UserCount(Body):
+    user_id: str
+    name: str | None
+    email: str | None
+    count: int
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+
+
+class Users(Body):
+    """`GET /api/v1/analytics/users`."""
+
+    users: list[UserCount]
+
+
+class ModelTokens(Body):
+    model_id: str
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    message_count: int
+
+
+class Tokens(Body):
+    """`GET /api/v1/analytics/tokens`."""
+
+    models: list[ModelTokens]
+    total_input_tokens: int
+    total_output_tokens: int
+    total_tokens: int
+
+
+class Bucket(Body):
+    date: str = Field(description="`YYYY-MM-DD`; with `HH:MM` where buckets are shorter.")
+    models: dict[str, int]
+
+
+class Daily(Body):
+    """`GET /api/v1/analytics/daily`."""
+
+    data: list[Bucket]
+    previous: list[Bucket] = Field(
+        default=[], description="The window of equal length directly before; with `compare` only."
+    )
+
+
+class Invalid(Body):
+    """One parameter that is not what it may be."""
+
+    type: str
+    loc: list[str]
+    msg: str
+    input: str
+    ctx: dict[str, Any] = Field(default={}, description="What would be accepted, if it is a bound.")
+
+
+class Problem(Body):
+    """Every error; a list where parameters are wrong (422)."""
+
+    detail: str | list[Invalid]
