@@ -122,6 +122,7 @@ def worker(
     group: Group = None,
     prices_file: PricesFile = None,
     health_port: Annotated[int | None, typer.Option(help=describe("health_port"))] = None,
+    store_previews: Annotated[bool | None, typer.Option(help=describe("store_previews"))] = None,
 ) -> None:
     """Fold events into counters, until SIGTERM. Start as many as there is load, up to one a partition.
 
@@ -140,6 +141,7 @@ def worker(
         group=group,
         prices_file=prices_file,
         health_port=health_port,
+        store_previews=store_previews,
     )
     sys.exit(
         run_worker(
@@ -150,6 +152,7 @@ def worker(
                 dead_letter_topic=settings.dead_letter_topic,
                 group=settings.group,
                 health_port=settings.health_port,
+                store_previews=settings.store_previews,
             ),
             read_prices(settings),
         )

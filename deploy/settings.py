@@ -64,6 +64,11 @@ class Settings(BaseSettings):
         description="A TOML file of your own prices, for events that come without a cost; before"
         " the bundled ones.",
     )
+    store_previews: bool = Field(
+        default=False,
+        description="Whether workers keep the first 200 characters of a chat's first message, where"
+        " events carry them: content of your users, shown to admins of the tenant.",
+    )
     api_host: str = Field(default="127.0.0.1", description="The address on which the API listens.")
     api_port: Port = Field(default=3400, description="The port on which the API listens.")
     api_url: str = Field(

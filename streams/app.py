@@ -99,6 +99,7 @@ class FoldService(Service):
                 settings.policy,
                 settings.timing,
                 self._prices,
+                keeps_previews=settings.store_previews,
             )
             self.worker, self.failure = worker, ""
             stopping = lambda: self.should_stop  # noqa: E731

@@ -370,6 +370,7 @@ end
 --   pages {{view, tier, measures, chunk_buckets, page_series, chunk_ms, kept_ms}},
 --   people {{tenant, {word}}} (schemas/directory.py), users_max,
 --   recent {{tenant, {ms, member, ...}}} (schemas/recent.py), recent_max,
+--   chats {{tenant, characters, {note}}} (chats.lua), chats_max, chat_models_max,
 --   slice_ms, id_buckets, call_buckets
 -- Returns {'committed'} | {'mine'} (a reply was lost) | {'stale', partition...} |
 --   {'remembered', id...} | {'calls', digest...} | {'overflow'} | {'missing'} | {'retired'} |
@@ -399,6 +400,7 @@ local function commit(keys, args)
   write_pages(writes)
   write_people(words)
   note_recent(prefix, control)
+  note_chats(keys[1], control)
   for _, group in ipairs(control.ids) do
     redis.call('SADD', prefix .. 'i' .. group[1] .. '.' .. group[2], unpack(group, 3))
     note_slice(meta, group[1])

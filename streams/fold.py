@@ -36,6 +36,7 @@ from schemas.measures import (
 from schemas.prices import BUNDLED, Prices
 from schemas.views import DIMENSIONS, SLICE_MS, VIEWS, View
 from schemas.wire import Wire
+from streams.chats import Chats, chats_of
 from streams.decode import Decoded
 from streams.people import CALL_KIND, Calls, Said, latest_calls, words_of
 from streams.pricing import Asked, Standings, add_costs
@@ -164,6 +165,7 @@ class Delta(NamedTuple):
     calls: Sequence[CallUpdate]
     people: Said = ()
     recent: Calls = ()
+    chats: Chats = ()
 
 
 # -- columns ---------------------------------------------------------------------------------------
@@ -419,7 +421,7 @@ def _rows(batch: Columns, additions: Sequence[_Addition]) -> _Rows:
 # -- roll-up ---------------------------------------------------------------------------------------
 
 
-def fold(batch: Columns, held: Mapping[int, Held | None]) -> Delta:
+def fold(batch: Columns, held: Mapping[int, Held | None], *, keeps_previews: bool = False) -> Delta:
     """What the batch adds to every view and tier. `held`: the bookings of its calls."""
     additions, updates = _book(batch, held)
     rows = _rows(batch, additions)
@@ -427,8 +429,16 @@ def fold(batch: Columns, held: Mapping[int, Held | None]) -> Delta:
     pages: list[tuple[View, Tier, npt.NDArray[Any]]] = []
     for view in VIEWS:
         pages.extend(_roll_up(view, rows, series))
-    people = words_of(batch.events[place] for place in batch.origin.tolist())
-    return Delta(rows.words["tenant"], series, pages, updates, people, _latest_calls(batch))
+    counted = [batch.events[place] for place in batch.origin.tolist()]
+    return Delta(
+        rows.words["tenant"],
+        series,
+        pages,
+        updates,
+        words_of(counted),
+        _latest_calls(batch),
+        chats_of(counted, keeps_previews=keeps_previews),
+    )
 
 
 def _latest_calls(batch: Columns) -> Calls:

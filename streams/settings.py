@@ -17,5 +17,6 @@ class WorkerSettings(BaseModel):
     dead_letter_topic: str = "usage.dead-letter"
     group: str = "odometer"
     health_port: int = 0
+    store_previews: bool = False
     policy: Policy = Policy()
     timing: Timing = Timing()

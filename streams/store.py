@@ -1,7 +1,7 @@
 """The store on Redis or Valkey: the only module of streams that imports redis.
 
-Its writes are the functions of commit.lua, which begins with those of schemas/directory.lua; the
-library's name carries a digest of the text.
+Its writes are the functions of commit.lua, after those of schemas/directory.lua and
+chats.lua; the library's name carries a digest of the text.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from schemas import directory
+from schemas.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat, tags_text
 from schemas.errors import StoreCorrupt, StoreFull, StoreUnavailable
 from schemas.layout import (
     CURRENT_KEY,
@@ -44,7 +45,9 @@ ANSWER_S: Final = 5.0
 GROUP_MAX: Final = 1000
 """Arguments that the Lua side hands to one command: its stack holds 8,000."""
 
-_TEXT: Final = directory.LUA + (Path(__file__).parent / "commit.lua").read_text()
+_TEXT: Final = directory.LUA + "".join(
+    (Path(__file__).parent / name).read_text() for name in ("chats.lua", "commit.lua")
+)
 VERSION: Final = hashlib.sha256(_TEXT.encode()).hexdigest()[:12]
 _CODE: Final = f"#!lua name=odometer_{VERSION}\n" + _TEXT.replace("@VERSION@", VERSION)
 
@@ -221,6 +224,12 @@ def encode_commit(commit: Commit) -> list[bytes]:
         "slice_ms": SLICE_MS,
         "id_buckets": ID_BUCKETS,
         "call_buckets": CALL_BUCKETS,
+        "chats": [
+            (tenant, len(tenant), [_chat_note(chat) for chat in chats])
+            for tenant, chats in delta.chats
+        ],
+        "chats_max": CHATS_MAX,
+        "chat_models_max": CHAT_MODELS_MAX,
     }
     return [
         commit.generation_digest,
@@ -228,6 +237,15 @@ def encode_commit(commit: Commit) -> list[bytes]:
         msgspec.json.encode(control),
         *(packed.tobytes() for _, _, packed in delta.pages),
     ]
+
+
+def _chat_note(chat: Chat) -> list[Any]:
+    """As `heard_chat` in chats.lua takes it: short where there is no title, no tags, no preview."""
+    said = [chat.id, chat.first_ms, chat.last_ms, chat.user_ms, chat.user, chat.models]
+    if chat.title_ms or chat.tags_ms or chat.preview_ms:
+        said += [chat.title_ms, chat.title, chat.tags_ms, tags_text(chat.tags)]
+        said += [chat.preview_ms, chat.preview]
+    return said
 
 
 def _id_groups(commit: Commit) -> list[list[int | str]]:

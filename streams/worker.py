@@ -108,6 +108,8 @@ class Worker:
         policy: Policy = Policy(),  # noqa: B008  frozen
         timing: Timing = Timing(),
         prices: Prices = BUNDLED,
+        *,
+        keeps_previews: bool = False,
     ) -> None:
         self._log = log
         self._store = store
@@ -116,6 +118,7 @@ class Worker:
         self._policy = policy
         self._timing = timing
         self._prices = prices
+        self._keeps_previews = keeps_previews
         self.health = Health()
         self._assignment = -1
         self._assigned: frozenset[int] = frozenset()
@@ -347,7 +350,7 @@ class Worker:
             empty,
             digests=rows.digests,
             slices=rows.append_ms // SLICE_MS,
-            delta=fold(rows, held or {}),
+            delta=fold(rows, held or {}, keeps_previews=self._keeps_previews),
             tallies={**empty.tallies, **cost_tallies(rows.standing, rows.codes, rows.words)},
         )
 

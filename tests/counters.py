@@ -11,6 +11,7 @@ from typing import Final, cast
 import redis
 
 from schemas import layout
+from schemas.chats import CHATS, Chat, model_key, records_key, unpack_chat, updates_key
 from schemas.grid import TIERS, Tier
 from schemas.views import VIEWS, View
 
@@ -54,6 +55,32 @@ def read_counters(
                 assert cell not in counters, f"two rows for {cell}"
                 counters[cell] = values
     return {cell: values for cell, values in counters.items() if any(values)}
+
+
+def read_chats(redis_url: str) -> dict[tuple[str, str], Chat]:
+    """By tenant and id; the sets of models hold the same chats."""
+    found: dict[tuple[str, str], Chat] = {}
+    head = records_key("")
+    with redis.Redis.from_url(redis_url) as client:
+        for key in client.scan_iter(match=f"{head}*"):
+            tenant = key.decode().removeprefix(head)
+            last_ms = dict(client.zrange(updates_key(tenant), 0, -1, withscores=True))
+            records = client.hgetall(key)
+            assert set(records) == set(last_ms)
+            for chat_id, record in records.items():
+                chat = unpack_chat(chat_id.decode(), int(last_ms[chat_id]), record)
+                found[tenant, chat.id] = chat
+        listed = {
+            (key.decode(), member.decode())
+            for key in client.scan_iter(match=f"{CHATS}m:*")
+            for member in client.smembers(key)
+        }
+    assert listed == {
+        (model_key(tenant, model), chat.id)
+        for (tenant, _), chat in found.items()
+        for model in chat.models
+    }
+    return found
 
 
 def _texts(client: redis.Redis, key: str) -> list[str]:

@@ -323,6 +323,7 @@ def fresh(pick: Pick, number: int, append_ms: int) -> Fields:
         fields["phone_number"] = pick((None, "+1555010012", ""))
     if _chance(pick, 50):
         fields["call_id"] = pick(("", "c|0", *(f"call-{number // 25}-{n}" for n in range(3))))
+    fields |= _chat_of(number)
     if _chance(pick, 20):
         fields["call_started_at"] = instant(pick, append_ms - pick(AGES_MS))
     if _chance(pick, 20):
@@ -330,6 +331,19 @@ def fresh(pick: Pick, number: int, append_ms: int) -> Fields:
     if _chance(pick, 30):  # null and left out are the same
         fields = {name: value for name, value in fields.items() if value is not None}
     return fields
+
+
+def _chat_of(number: int) -> Fields:
+    """Two events in five belong to a chat; `number` alone decides what they say of it."""
+    if number % 5 > 1:
+        return {}
+    chats = ("", "ch|ät", *(f"chat-{number // 60}-{n}" for n in range(3)))
+    return {
+        "chat_id": chats[number // 5 % 5],
+        "chat_title": (None, "", "Title", "Títle\x00 2")[number // 3 % 4],
+        "message_preview": (None, "Hello", "", "ü" * 300)[number // 4 % 4],
+        "tags": (None, [], ["a"], ["b", "größe"])[number // 7 % 4],
+    }
 
 
 def instant(pick: Pick, at_ms: int) -> str:

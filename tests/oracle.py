@@ -29,6 +29,9 @@ from fractions import Fraction
 from typing import Any, Final, NoReturn
 from urllib.parse import unquote
 
+import msgspec
+
+from schemas.chats import Chat
 from schemas.cost import Priced, Unpriced, Why, price
 from schemas.errors import InvalidEvent, Reason
 from schemas.event import Usage, parse_usage
@@ -56,6 +59,7 @@ class Expected:
     cost_tallies: Counter[str]
     people: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     recent: dict[str, list[tuple[int, str, str]]] = field(default_factory=dict)
+    chats: dict[tuple[str, str], Chat] = field(default_factory=dict)
 
     @property
     def letters_by_reason(self) -> Counter[Reason]:
@@ -141,6 +145,7 @@ class Oracle:
             people=_people(self.kept),
             recent=_recent(self.kept),
             cost_tallies=Counter(name for kept in self.kept if (name := _cost_tally(kept))),
+            chats=_chats(self.kept),
         )
 
 
@@ -380,6 +385,56 @@ def _add(
                 cell = (view.name, tier.name, tenant, series, start_ms)
                 for name, number in additions.items():
                     sums[cell][name] += number
+
+
+# -- chats -----------------------------------------------------------------------------------------
+
+
+def _chats(events: Iterable[Kept]) -> dict[tuple[str, str], Chat]:
+    """By tenant and id: what is known of each chat where previews are kept."""
+    chats: defaultdict[tuple[str, str], list[Kept]] = defaultdict(list)
+    for kept in events:
+        if kept.usage.chat_id and kept.usage.kind in {"llm", "chat"}:
+            chats[kept.tenant, kept.usage.chat_id].append(kept)
+    return {which: _chat(which[1], own) for which, own in chats.items()}
+
+
+def without_previews(chats: dict[tuple[str, str], Chat]) -> dict[tuple[str, str], Chat]:
+    """The same where the operator keeps none."""
+    return {
+        which: msgspec.structs.replace(chat, preview_ms=0, preview="")
+        for which, chat in chats.items()
+    }
+
+
+def _chat(chat_id: str, events: list[Kept]) -> Chat:
+    users = [(-k.at_ms, k.usage.user_id or k.usage.user_email) for k in events]
+    previews = [(-k.at_ms, (k.usage.message_preview or "")[:200]) for k in events]
+    titles = [(k.at_ms, k.usage.chat_title) for k in events]
+    tags = [
+        (k.at_ms, json.dumps(k.usage.tags, ensure_ascii=False, separators=(",", ":")))
+        for k in events
+        if k.usage.tags is not None
+    ]
+    user_ms, user = max([one for one in users if one[1]], default=(0, ""))
+    preview_ms, preview = max([one for one in previews if one[1]], default=(0, ""))
+    title_ms, title = max([one for one in titles if one[1]], default=(0, ""))
+    tags_ms, last_tags = max(tags, default=(0, "[]"))
+    models = {k.usage.model for k in events if k.usage.kind == "llm" and k.usage.model}
+    return Chat(
+        id=chat_id,
+        first_ms=min(kept.at_ms for kept in events),
+        last_ms=max(kept.at_ms for kept in events),
+        user_ms=-user_ms,
+        user=user or "",
+        preview_ms=-preview_ms,
+        preview=preview,
+        title_ms=title_ms,
+        title=title or "",
+        tags_ms=tags_ms,
+        tags=tuple(json.loads(last_tags)),
+        models=tuple(sorted(models)),
+    )
 
 
 def _view(name: str) -> View:

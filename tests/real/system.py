@@ -20,9 +20,9 @@ from streams.batch import Policy
 from streams.kafka import ensure_topics
 from streams.settings import WorkerSettings
 from streams.store import RedisStore
-from tests.counters import read_counters
+from tests.counters import read_chats, read_counters
 from tests.events import Record
-from tests.oracle import Expected, expected
+from tests.oracle import Expected, expected, without_previews
 from tests.people import assert_told, read_people, read_recent
 from tests.real.topics import Ack, Load, ends_of, now_ms, producer_of, read_log
 from tests.real.workers import WorkerProcess, start_worker
@@ -136,6 +136,7 @@ class System:
         wrong = {cell: pair for cell, pair in wrong.items() if pair[0] != pair[1]}
         assert not wrong, f"{len(wrong)} cells differ (got, want): {dict([*wrong.items()][:5])}"
         assert_told(read_people(self.settings.redis), read_recent(self.settings.redis), want)
+        assert read_chats(self.settings.redis) == without_previews(want.chats)
         async with self.store() as store:
             tallies = await store.tallies()
         found = {name: n for name, n in tallies.items() if not name.startswith("unknown:")}

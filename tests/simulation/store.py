@@ -10,6 +10,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import msgspec
+
+from schemas import chats as chat_words
+from schemas.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat
 from schemas.directory import USERS_MAX, Word, merged
 from schemas.layout import LIVE, NO_POSITION, Meta, PartitionMeta, series_values
 from schemas.recent import RECENT_MAX
@@ -44,6 +48,7 @@ class State:
     refusals: dict[int, str] = field(default_factory=dict)
     people: dict[tuple[str, str], Word] = field(default_factory=dict)
     recent: dict[str, tuple[tuple[int, bytes], ...]] = field(default_factory=dict)
+    chats: dict[str, dict[str, Chat]] = field(default_factory=dict)
 
     def copy(self) -> State:
         """What is inside the containers never changes."""
@@ -57,6 +62,7 @@ class State:
             dict(self.refusals),
             dict(self.people),
             dict(self.recent),
+            {tenant: dict(chats) for tenant, chats in self.chats.items()},
         )
 
 
@@ -76,6 +82,13 @@ class FakeStore:
 
     def counters(self) -> dict[Cell, tuple[int, ...]]:
         return {cell: values for cell, values in self.state.counters.items() if any(values)}
+
+    def chats(self) -> dict[tuple[str, str], Chat]:
+        return {
+            (tenant, chat.id): chat
+            for tenant, chats in self.state.chats.items()
+            for chat in chats.values()
+        }
 
     async def open(self, digest: bytes, count: int, now_ms: int) -> None:
         await self._turn("store request")
@@ -250,6 +263,8 @@ class FakeStore:
                 del state.calls[call.old.slice][call.digest]
             state.calls.setdefault(call.new.slice, {})[call.digest] = call.new.data
             self._note_slice(call.new.slice)
+        for tenant, chats in commit.delta.chats:
+            _note_chats(state.chats.setdefault(tenant, {}), chats)
         for name, count in commit.tallies.items():
             state.tallies[name] = state.tallies.get(name, 0) + count
         self._note_people(commit)
@@ -328,6 +343,20 @@ class FakeStore:
         parts = list(meta.partitions)
         parts[partition] = replace(parts[partition], **changes)  # type: ignore[arg-type]
         self.state.meta = replace(meta, partitions=tuple(parts))
+
+
+def _note_chats(known: dict[str, Chat], said: Sequence[Chat]) -> None:
+    for chat in said:
+        before = known.get(chat.id)
+        models = list(before.models if before else ())
+        models += [model for model in chat.models if model not in models]
+        after = chat if before is None else chat_words.merged(before, chat)
+        known[chat.id] = msgspec.structs.replace(
+            after, models=tuple(sorted(models[:CHAT_MODELS_MAX]))
+        )
+    resting = sorted(known.values(), key=lambda chat: (chat.last_ms, chat.id.encode()))
+    for chat in resting[: max(0, len(known) - CHATS_MAX)]:
+        del known[chat.id]
 
 
 def _fresh() -> PartitionMeta:

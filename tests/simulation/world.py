@@ -26,7 +26,7 @@ from streams.decode import Unreadable
 from streams.ports import Bounds, Letter, PartitionBatch, Polled, Witness
 from streams.worker import Timing, Worker
 from tests.events import Record
-from tests.oracle import Oracle, judge
+from tests.oracle import Oracle, judge, without_previews
 from tests.people import assert_told
 from tests.prices import OWN
 from tests.simulation.store import Bugs, FakeStore, State
@@ -588,6 +588,7 @@ class World:
         expected = self._counted().expected()
         assert self.store.counters() == expected.counters, self._describe()
         assert_told(self.store.state.people, self.store.state.recent, expected)
+        assert self.store.chats() == without_previews(expected.chats), self._describe()
         tallies = self.store.state.tallies
         dead = {name[5:]: n for name, n in tallies.items() if name.startswith("dead:")}
         assert dead == dict(expected.letters_by_reason), self._describe()

@@ -1,0 +1,139 @@
+"""The chats of a tenant: who began each, its title, tags and models. Pure.
+
+They lie beside the generations, so a rebuild leaves them alone. Per tenant, under `{od0}:c:`:
+
+    r:TENANT          chats: hash chat id -> record
+    u:TENANT          sorted set of the chat ids, scored by the newest event's time in ms
+    m:N:TENANT:MODEL  set of the chats that used a model; N is the tenant's length in characters
+
+A chat is made of its events of kinds llm and chat; the commit that counts them writes it. What is
+known is the word of the earliest event (user, preview) or of the latest one (title, tags), of equal
+times the larger text, so events and replays may come in any order and any number of times.
+
+A record is `<5 x i64: time of the first event, and of the words about user, preview, title, tags
+(0: none) | user | preview | title | tags as JSON | model, model, ...`, each text with its length in
+bytes before it (u16). `note_chats` of the commit writes it; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+import msgspec
+
+from schemas.errors import StoreCorrupt
+from schemas.layout import LANE
+
+CHATS_MAX: Final = 10_000
+"""Chats of a tenant; beyond that the one that rested longest goes. As many as Open WebUI's own
+server looks at for one model. 0.5 kB each, with its places in the sets: 5 MB (at most 13 kB)."""
+CHAT_MODELS_MAX: Final = 32
+"""Models of one chat; further ones are counted like all others, only the chat is not listed under
+them. A chat that compares models side by side has a handful."""
+SHOWN_CHARS_MAX: Final = 200
+"""Of a preview: as much as Open WebUI shows."""
+
+CHATS: Final = LANE + "c:"
+
+
+def records_key(tenant: str) -> str:
+    return f"{CHATS}r:{tenant}"
+
+
+def updates_key(tenant: str) -> str:
+    return f"{CHATS}u:{tenant}"
+
+
+def model_key(tenant: str, model: str) -> str:
+    return f"{CHATS}m:{len(tenant)}:{tenant}:{model}"
+
+
+class Chat(msgspec.Struct, frozen=True, gc=False):
+    """What is known of one chat. A time of 0: nothing was said of that; models are ascending."""
+
+    id: str
+    first_ms: int
+    last_ms: int
+    user_ms: int = 0
+    user: str = ""
+    preview_ms: int = 0
+    preview: str = ""
+    title_ms: int = 0
+    title: str = ""
+    tags_ms: int = 0
+    tags: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+
+
+def merged(one: Chat, other: Chat) -> Chat:
+    """Both words about a chat as one: the order does not matter, and twice is once."""
+    user_ms, user = _earlier(one.user_ms, one.user, other.user_ms, other.user)
+    preview_ms, preview = _earlier(one.preview_ms, one.preview, other.preview_ms, other.preview)
+    title_ms, title = max((one.title_ms, one.title), (other.title_ms, other.title))
+    tags_ms, tags = max((c.tags_ms, tags_text(c.tags), c.tags) for c in (one, other))[::2]
+    return Chat(
+        one.id,
+        min(one.first_ms, other.first_ms),
+        max(one.last_ms, other.last_ms),
+        user_ms,
+        user,
+        preview_ms,
+        preview,
+        title_ms,
+        title,
+        tags_ms,
+        tags,
+        tuple(sorted({*one.models, *other.models})),
+    )
+
+
+def _earlier(ms: int, text: str, other_ms: int, other: str) -> tuple[int, str]:
+    """The word of the earlier time, of equal times the larger; a time of 0 is no word."""
+    if not ms or (other_ms and other_ms < ms):
+        return other_ms, other
+    return (ms, max(text, other)) if ms == other_ms else (ms, text)
+
+
+def tags_text(tags: tuple[str, ...]) -> str:
+    return msgspec.json.encode(tags).decode()
+
+
+_MARKS: Final = struct.Struct("<qqqqq")
+_LENGTH: Final = struct.Struct("<H")
+_TAGS: Final = msgspec.json.Decoder(tuple[str, ...])
+
+
+def unpack_chat(chat_id: str, last_ms: int, record: bytes) -> Chat:
+    """A chat as it is stored; StoreCorrupt where it is cut."""
+    try:
+        first_ms, user_ms, preview_ms, title_ms, tags_ms = _MARKS.unpack_from(record)
+        user, preview, title, tags, *models = _texts(record, _MARKS.size)
+        return Chat(
+            chat_id,
+            first_ms,
+            last_ms,
+            user_ms,
+            user,
+            preview_ms,
+            preview,
+            title_ms,
+            title,
+            tags_ms,
+            _TAGS.decode(tags),
+            tuple(sorted(models)),
+        )
+    except (struct.error, ValueError, msgspec.MsgspecError) as error:
+        raise StoreCorrupt(f"the record of the chat {chat_id!r} is not whole") from error
+
+
+def _texts(record: bytes, at: int) -> list[str]:
+    found: list[str] = []
+    while at < len(record):
+        (length,) = _LENGTH.unpack_from(record, at)
+        at += _LENGTH.size
+        if at + length > len(record):
+            raise ValueError("it is cut inside a text")
+        found.append(record[at : at + length].decode())
+        at += length
+    return found

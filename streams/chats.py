@@ -1,0 +1,56 @@
+"""What a batch says of chats: one word about each, of its events of kinds llm and chat. Pure.
+
+It comes out of the events that count, so a resend says nothing; the words of a batch are joined
+here, the commit joins them with what is stored (schemas/chats.py says how). A preview goes on from
+here only where the operator said so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from schemas.chats import SHOWN_CHARS_MAX, Chat, merged
+from schemas.event import DEFAULT_TENANT
+from streams.decode import Decoded
+
+Chats = Sequence[tuple[str, Sequence[Chat]]]
+"""Tenant and what is said of its chats, each chat once."""
+
+CHAT_KINDS: Final = ("llm", "chat")
+
+
+def chats_of(events: Iterable[Decoded], *, keeps_previews: bool) -> Chats:
+    found: dict[tuple[str, str], Chat] = {}
+    for decoded in events:
+        event = decoded.event
+        if not event.chat_id or event.kind not in CHAT_KINDS:
+            continue
+        which = event.tenant or DEFAULT_TENANT, event.chat_id
+        word = _word(decoded, event.chat_id, keeps_previews=keeps_previews)
+        found[which] = merged(found[which], word) if which in found else word
+    chats: dict[str, list[Chat]] = {}
+    for (tenant, _), chat in found.items():
+        chats.setdefault(tenant, []).append(chat)
+    return list(chats.items())
+
+
+def _word(decoded: Decoded, chat_id: str, *, keeps_previews: bool) -> Chat:
+    event, at_ms = decoded.event, decoded.at_ms
+    user = event.user_id or event.user_email or ""
+    preview = (event.message_preview or "")[:SHOWN_CHARS_MAX] if keeps_previews else ""
+    title = event.chat_title or ""
+    return Chat(
+        id=chat_id,
+        first_ms=at_ms,
+        last_ms=at_ms,
+        user_ms=at_ms if user else 0,
+        user=user,
+        preview_ms=at_ms if preview else 0,
+        preview=preview,
+        title_ms=at_ms if title else 0,
+        title=title,
+        tags_ms=0 if event.tags is None else at_ms,
+        tags=tuple(event.tags or ()),
+        models=(event.model,) if event.model and event.kind == "llm" else (),
+    )
