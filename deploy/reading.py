@@ -37,6 +37,10 @@ PROTOBUF_START: Final = b"\n"
 BOM: Final = b"\xef\xbb\xbf"
 SUFFIXES: Final = frozenset({".gz", ".zst", ".zstd"})
 LINES_SUFFIXES: Final = (".ndjson", ".jsonl")
+DOCUMENT_BYTES_MAX: Final = 256 << 20
+"""It is held in memory."""
+SLICE_ITEMS: Final = 1000
+"""Of a long array: 16 kB each make the largest body."""
 NAME_CHARS: Final = 32
 """Of a body's name: 128 bits."""
 
@@ -80,6 +84,8 @@ def opened(file: str) -> Iterator[Opened]:
         ):
             size_bytes = None if file == STDIN else Path(file).stat().st_size
             yield Opened(plain, lambda: 0 if file == STDIN else raw.tell(), size_bytes)
+    except BrokenPipeError:
+        raise  # of whoever reads what the command prints
     except (OSError, EOFError, zstd.ZstdError) as error:
         raise InvalidConfig(f"{file} cannot be read: {error}") from error
 
@@ -96,14 +102,36 @@ def bodies(plain: IO[bytes], name: str, format: str | None) -> Iterator[Body]:  
     if not first:
         return
     if not (name.endswith(LINES_SUFFIXES) or _is_json(first)):
-        data = first + plain.read(BODY_BYTES_MAX + 1)
-        yield Body(line, data, _named(chain, data))
+        for data in _slices(first + plain.read(DOCUMENT_BYTES_MAX), format):
+            yield Body(line, data, _named(chain, data))
         return
     while first:
-        if data := first.strip():
-            yield Body(line, data, _named(chain, data), not first.endswith(b"\n"))
+        is_open = not first.endswith(b"\n")
+        for data in _slices(first.strip(), format):
+            yield Body(line, data, _named(chain, data), is_open)
         first = plain.readline(BODY_BYTES_MAX + 1)
         line += 1
+
+
+def _slices(document: bytes, format: str | None) -> Iterator[bytes]:  # noqa: A002
+    """A document or line, if there is anything in it; a long array in several parts, but for those
+    of Anthropic's streams, which belong together."""
+    if len(document) > DOCUMENT_BYTES_MAX:
+        raise InvalidConfig(
+            f"The document has more than {DOCUMENT_BYTES_MAX} bytes (DOCUMENT_BYTES_MAX): a file with"
+            " one object a line may have any size."
+        )
+    if not document:
+        return
+    items: list[msgspec.Raw] = []
+    if format != "anthropic" and document.lstrip().startswith(b"["):
+        with suppress(msgspec.MsgspecError, RecursionError):  # what it is not, `load` says
+            items = msgspec.json.decode(document, type=list[msgspec.Raw])
+    if not items or (len(items) <= SLICE_ITEMS and len(document) <= BODY_BYTES_MAX):
+        yield document
+        return
+    for at in range(0, len(items), SLICE_ITEMS):
+        yield b"[" + b",".join(bytes(item) for item in items[at : at + SLICE_ITEMS]) + b"]"
 
 
 def read_body(body: Body, format: str | None, context: Context) -> Parsed:  # noqa: A002

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from schemas.limits import EVENT_BYTES_MAX
 from schemas.units import iso
 from streams.delivery import (
     BATCH_BYTES_MAX,
@@ -237,7 +238,7 @@ class Outbox:
 
             made, refused = events_of(one, self._plan.common)
         except Exception as error:  # noqa: BLE001  an app's object may do anything when it is read
-            self._refuse(1, f"cannot be written as JSON: {error!r}")
+            self._refuse(1, f"cannot be sent as an event: {error!r}")
             return ()
         if refused:
             self._refuse(len(refused), refused[0])
@@ -254,7 +255,7 @@ class Outbox:
             try:
                 refusals = self._target.send(batch, within_s)
             except BatchRefused as error:
-                self._refuse(len(batch), str(error))
+                self._part(batch, str(error))
                 return
             except NotDelivered as error:
                 self._trouble_s = self._trouble_s if self._trouble else time.monotonic()
@@ -269,6 +270,16 @@ class Outbox:
                     first = refusals[0]
                     self._refuse(len(refusals), f"{first.field}: {first.detail or first.reason}")
                 return
+
+    def _part(self, batch: Sequence[Outgoing], why: str) -> None:
+        """One event that no receiver can read takes none of the others with it: halves are tried,
+        ten levels deep at most."""
+        if len(batch) == 1:
+            self._refuse(1, why)
+            return
+        half = len(batch) // 2
+        self._deliver(batch[:half])
+        self._deliver(batch[half:])
 
     def _left_s(self) -> float:
         if not self._ending.is_set():
@@ -306,14 +317,17 @@ class Outbox:
 
 
 def _outgoing(one: Recorded, common: Mapping[str, object]) -> Outgoing:
-    """The event's JSON; TypeError where a value is no JSON."""
+    """The event's JSON; TypeError where a value is no JSON, ValueError where it is too much."""
     fields: dict[str, Any] = {
         "id": one.id, "time": iso(one.at_ms), "kind": one.kind, **common, **one.fields
     }  # fmt: skip
+    value = msgspec.json.encode(fields)
+    if len(value) > EVENT_BYTES_MAX:
+        raise ValueError(f"the event has {len(value)} bytes, the limit is {EVENT_BYTES_MAX}")
     return Outgoing(
         str(fields.get("tenant") or ""),
         str(fields.get("source") or ""),
         one.id,
         str(fields["call_id"]) if fields.get("call_id") else None,
-        msgspec.json.encode(fields),
+        value,
     )

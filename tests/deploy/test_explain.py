@@ -69,6 +69,25 @@ def test_a_document_is_one_body(tmp_path: Path, indent: int | None) -> None:
     assert json.loads(body.data) == [json.loads(one) for one in OLD]
 
 
+def test_a_long_array_is_read_in_slices(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    for indent in (0, None):
+        path.write_text(json.dumps([{"n": n} for n in range(12_001)], indent=indent))
+        found = read(path)
+        last = [json.loads(body.data)[-1]["n"] for body in found]
+        assert last == [*range(999, 12_000, 1000), 12_000]
+        assert len({body.name for body in found}) == 13
+    assert len(read(path, "anthropic")) == 1
+
+
+def test_a_document_that_is_too_large_is_refused_with_its_limit(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(b'{\n"a": "' + b"x" * (17 << 20) + b'"}')
+    _, (found,) = explain(path)
+    assert found["event"]["reason"] == "too_large"
+    assert "the limit is 16777216" in found["event"]["detail"]
+
+
 def test_a_line_that_is_broken_is_refused_alone(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"{broken\n" + OLD[0] + b"\n")

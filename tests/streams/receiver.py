@@ -28,6 +28,8 @@ class Receiver:
     bodies: list[list[dict[str, Any]]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
+    never: str = ""
+    """The id of an event for which a whole body gets a 400."""
     port: int = 0
     asked: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
@@ -54,6 +56,8 @@ def receiver_of(script: list[Answer], port: int = 0) -> Iterator[Receiver]:
             receiver.bodies.append(events)
             receiver.headers.append({k.lower(): v for k, v in self.headers.items()})
             answer = receiver.script.pop(0) if receiver.script else Answer()
+            if any(one["id"] == receiver.never for one in events):
+                answer = Answer(400, {"detail": "no body of ours"})
             if answer.status == 202:
                 receiver.ids += [one["id"] for one in events]
             if answer.status:

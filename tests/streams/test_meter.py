@@ -92,14 +92,28 @@ def test_what_is_refused_is_counted_said_and_not_sent_again(
         meter.record("llm")
         assert meter.flush(30)
         meter.record("llm", labels={"a": object()})
+        meter.record("llm", model="m" * 70_000)
         meter.record("llm", output_tokens=1)
         assert meter.flush(30)
-        assert meter.counts == (2, 3, 0, 0)
+        assert meter.counts == (2, 4, 0, 0)
     assert len(receiver.bodies) == 3
     said = [record.getMessage() for record in caplog.records]
     assert said[0] == "0 events dropped, 1 refused, 0 waiting: kind: is no kind"
     assert len(said) == 2  # the second at the end: once a minute
-    assert said[1].startswith("0 events dropped, 3 refused, 0 waiting: cannot be written as JSON")
+    assert said[1].startswith("0 events dropped, 4 refused, 0 waiting: cannot be sent as an event")
+
+
+def test_one_event_that_cannot_be_read_takes_no_other_with_it() -> None:
+    """As one that is nested too deep: the ingest answers 400 to the body that it is in."""
+    with receiver_of([]) as receiver:
+        receiver.never = "bad"
+        with Meter(receiver.url, source="app") as meter:
+            for number in range(1000):
+                meter.record("llm", id="bad" if number == 321 else f"good-{number}")
+            assert meter.flush(30)
+            assert meter.counts == (999, 1, 0, 0)
+    assert len(set(receiver.ids)) == len(receiver.ids) == 999
+    assert len(receiver.bodies) < 25
 
 
 def test_a_full_queue_drops_and_says_so_and_never_waits(caplog: pytest.LogCaptureFixture) -> None:
