@@ -18,7 +18,7 @@ from schemas.layout import LANE
 
 AUDIT_KEY: Final = LANE + "api-key-audit"
 AUDIT_MAX: Final = 10_000
-"""Lines of 300 B that Redis keeps; the log has them all."""
+"""Lines of 300 B that Redis keeps; the log of the process that changed a key has them longer."""
 AUDIT_SHOWN: Final = 100
 
 audit_log = logging.getLogger("odometer.audit")
@@ -67,7 +67,7 @@ def line_of(action: str, record: Key, actor: Actor, now_ms: int, **more: int) ->
 async def read_audit(store: Store, actor: Actor, limit: int = AUDIT_SHOWN) -> list[dict[str, Any]]:
     """The latest lines about keys of the actor's tenants, newest first."""
     most = limit if actor.tenants == ALL else AUDIT_MAX
-    entries = await store.command("XREVRANGE", AUDIT_KEY, "+", "-", "COUNT", most)
+    entries = await store.ask("XREVRANGE", AUDIT_KEY, "+", "-", "COUNT", most)
     lines = (json.loads(fields[b"line"]) for _id, fields in entries)
     return [line for line in lines if _may_read(line, actor)][:limit]
 

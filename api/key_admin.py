@@ -6,7 +6,6 @@ What an admin does not manage is not there for it. Answers that hold a secret ar
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -25,11 +24,11 @@ from api.keys import (
     Made,
     Wanted,
     create_keys,
+    expiry,
     list_keys,
     revoke_key,
     rotate_key,
 )
-from api.moments import iso_to_ms
 from api.store import Store
 from schemas.key_bodies import (
     AuditAnswer,
@@ -156,14 +155,6 @@ def _wanted(body: KeyWanted, request: Request, key: Key, now_ms: int) -> Wanted:
         burst=body.burst,
         secret=body.key if isinstance(body, KeyHeld) else None,
     )
-
-
-def expiry(text: str, now_ms: int) -> int:
-    """The instant at which a key ends, in ms. Raises InvalidKey."""
-    at_ms = iso_to_ms(text, UTC)
-    if at_ms is None or at_ms <= now_ms:
-        raise InvalidKey("expires", "an ISO 8601 time in the future, such as 2030-12-31T00:00:00Z")
-    return at_ms
 
 
 # -- the answer ------------------------------------------------------------------------------------

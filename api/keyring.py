@@ -71,6 +71,8 @@ class Keyring:
         self._ticks = ticks
         self._known: dict[str, Known] = {}
         self._looks: Flights[Known | None] = Flights()
+        self.put_back: Callable[[str], Awaitable[bool]] | None = None
+        """What is tried where Redis does not know a digest; whether it does now."""
 
     async def find(self, digest: str) -> Known | None:
         """The key whose secret has this SHA-256; None where there is none such."""
@@ -87,10 +89,11 @@ class Keyring:
         before = self._known.pop(digest, None)
         asked_ms = self._ticks()
         taken = before.taken if before is not None else 0
+        look = ("EVAL", _LOOK, 3, KEYS_KEY, USES_KEY, LIMIT_PREFIX + digest, digest, taken)
         try:
-            found = await self._command(
-                "EVAL", _LOOK, 3, KEYS_KEY, USES_KEY, LIMIT_PREFIX + digest, digest, taken
-            )
+            found = await self._command(*look)
+            if found is None and self.put_back is not None and await self.put_back(digest):
+                found = await self._command(*look)
         except StoreError:
             if before is not None:
                 self._known[digest] = before  # still too old to be used, but it knows what to tell

@@ -21,6 +21,7 @@ from api.audit import AUDIT_KEY, AUDIT_MAX, Actor, audit_log, line_of, operator
 from api.callers import KEY_CHARS_MAX, digest_of
 from api.errors import InvalidKey, NoSuchKey, TooManyKeys
 from api.keyring import KEYS_KEY, KEYS_MAX, USES_KEY, record_of
+from api.moments import iso_to_ms
 from api.store import Store
 from schemas.errors import StoreUnavailable
 from schemas.keys import Key
@@ -163,7 +164,8 @@ async def restore_keys(store: Store, records: Records, actor: Actor, now_ms: int
 
     def decide(kept: Records) -> _Change:
         missing.clear()
-        missing.update((digest, one) for digest, one in records.items() if digest not in kept)
+        gone = kept.keys() | _long_ended(records, now_ms)
+        missing.update((digest, one) for digest, one in records.items() if digest not in gone)
         return _Change(
             missing, [line_of("restore", one, actor, now_ms) for one in missing.values()]
         )
@@ -175,7 +177,7 @@ async def restore_keys(store: Store, records: Records, actor: Actor, now_ms: int
 async def list_keys(store: Store, actor: Actor) -> list[Listed]:
     """Those that the actor manages: by name, then id, the newest secret first."""
     kept = await read_records(store)
-    uses: dict[bytes, bytes] = await store.command("HGETALL", USES_KEY)
+    uses: dict[bytes, bytes] = await store.ask("HGETALL", USES_KEY)
     last_used = {digest.decode(): int(at_ms) for digest, at_ms in uses.items()}
     found = [
         Listed(record, last_used.get(digest))
@@ -220,6 +222,14 @@ async def opened(redis_url: str) -> AsyncIterator[Store]:
         await store.close()
 
 
+def expiry(text: str, now_ms: int) -> int:
+    """The instant at which a key ends, in ms. Raises InvalidKey."""
+    at_ms = iso_to_ms(text, UTC)
+    if at_ms is None or at_ms <= now_ms:
+        raise InvalidKey("expires", "an ISO 8601 time in the future, such as 2030-12-31T00:00:00Z")
+    return at_ms
+
+
 # -- one change ------------------------------------------------------------------------------------
 
 
@@ -234,7 +244,7 @@ async def _change(store: Store, decide: Callable[[Records], _Change], now_ms: in
         put |= dict.fromkeys(_long_ended(kept, now_ms) - put.keys(), b"")
         if not put:
             return
-        reply = await store.command(
+        reply = await store.ask(
             *("EVAL", _CHANGE, 3, KEYS_KEY, USES_KEY, AUDIT_KEY, KEYS_MAX, AUDIT_MAX, len(put)),
             *(word for d, new in put.items() for word in (d, contents.get(d, b""), new)),
             *change.lines,
@@ -251,7 +261,7 @@ async def _change(store: Store, decide: Callable[[Records], _Change], now_ms: in
 
 
 async def _contents(store: Store) -> dict[str, bytes]:
-    found: dict[bytes, bytes] = await store.command("HGETALL", KEYS_KEY)
+    found: dict[bytes, bytes] = await store.ask("HGETALL", KEYS_KEY)
     return {digest.decode(): content for digest, content in found.items()}
 
 

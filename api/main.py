@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from copy import deepcopy
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import uvicorn
@@ -39,6 +40,7 @@ from api.dialects import failed
 from api.flights import Flights, Kept
 from api.ingest import Intakes
 from api.kafka import Producer
+from api.keys_file import load_keys_file, put_back
 from api.store import Store
 from schemas.errors import OdometerError, StoreError
 from schemas.views import layout_digest
@@ -68,14 +70,19 @@ def build(
     clock: Callable[[], int] = wall_clock_ms,
     *,
     kafka: str | None = None,
+    keys_file: Path | None = None,
 ) -> Starlette:
     """The application over the counters of `topic` in one Redis; `clock` gives ms since 1970.
 
     Events are taken where `kafka` says HOST:PORT of the broker that they go to; None: read only.
+    Keys that Redis has lost are those of `keys_file`. Raises InvalidConfig.
     """
     store = Store(redis_url, layout_digest(topic))
     producer = Producer(topic)
     intakes = Intakes(store, clock, producer)
+    if keys_file is not None:
+        spare = load_keys_file(keys_file)
+        store.keyring.put_back = partial(put_back, store=store, records=spare, clock=clock)
     analytics = partial(agentlens.llm, store=store, clock=clock, flights=Flights(), kept=Kept())
     native = Router(
         [
@@ -136,11 +143,17 @@ class _Compressing:
 
 
 def serve(
-    redis_url: str, host: str, port: int, topic: str = DEFAULT_TOPIC, *, kafka: str | None = None
+    redis_url: str,
+    host: str,
+    port: int,
+    topic: str = DEFAULT_TOPIC,
+    *,
+    kafka: str | None = None,
+    keys_file: Path | None = None,
 ) -> None:
     """Answer until SIGINT or SIGTERM; then finish what is under way, for a few seconds at most."""
     uvicorn.run(
-        build(redis_url, topic, kafka=kafka),
+        build(redis_url, topic, kafka=kafka, keys_file=keys_file),
         host=host,
         port=port,
         loop="auto",  # uvloop, where there is one

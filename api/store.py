@@ -131,7 +131,7 @@ class Store:
     """One connection pool and what is known of the names. It survives any absence of Redis."""
 
     def __init__(self, redis_url: str, digest: bytes, ticks: Callable[[], int] = steady_ms) -> None:
-        self.keyring = Keyring(self.command, ticks)
+        self.keyring = Keyring(self.ask, ticks)
         self._digest = digest
         self._known: _Known | None = None
         self._run_id: bytes | None = None
@@ -170,11 +170,6 @@ class Store:
     async def ping(self) -> None:
         async with _translated():
             await self._ask("PING")
-
-    async def command(self, *words: str | int | bytes) -> Any:  # noqa: ANN401  as RESP has it
-        """One command, as it is."""
-        async with _translated():
-            return await self._ask(*words)
 
     async def ask(self, *command: str | int | bytes) -> Any:  # noqa: ANN401  as RESP has it
         """One command beside the counters, under the deadline of an answer."""

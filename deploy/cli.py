@@ -15,6 +15,7 @@ from rich.console import Console
 
 from deploy.dead import dead
 from deploy.explain import explain
+from deploy.keys import keys
 from deploy.options import (
     ApiPort,
     AsJson,
@@ -23,6 +24,7 @@ from deploy.options import (
     HistoryDays,
     Home,
     Kafka,
+    KeysFile,
     Partitions,
     PricesFile,
     Rate,
@@ -44,10 +46,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-)
-keys = typer.Typer(
-    help="API keys. A key belongs to one tenant and sees only that tenant's usage.",
-    no_args_is_help=True,
 )
 app.add_typer(keys, name="keys")
 app.add_typer(dead, name="dead")
@@ -166,6 +164,7 @@ def api(
     topic: Topic = None,
     api_host: Annotated[str | None, typer.Option(help=describe("api_host"))] = None,
     api_port: ApiPort = None,
+    keys_file: KeysFile = None,
 ) -> None:
     """Answer questions over HTTP from the counters, and take events to Kafka, until SIGTERM.
 
@@ -175,7 +174,12 @@ def api(
     from api.main import serve
 
     settings = read_settings(
-        kafka=kafka, redis=redis, topic=topic, api_host=api_host, api_port=api_port
+        kafka=kafka,
+        redis=redis,
+        topic=topic,
+        api_host=api_host,
+        api_port=api_port,
+        keys_file=keys_file,
     )
     serve(
         settings.redis,
@@ -183,6 +187,7 @@ def api(
         settings.api_port,
         settings.topic,
         kafka=settings.kafka,
+        keys_file=settings.keys_file,
     )
 
 
@@ -304,32 +309,6 @@ def accept(
         typer.echo("no partition is refused")
     elif not yes:
         typer.echo("Nothing was changed: add --yes to do it.")
-
-
-@keys.command("create")
-def create(
-    name: Annotated[str, typer.Option(help="What the key is for.")],
-    tenant: Annotated[
-        str, typer.Option(help="Whose usage the key may see: the `tenant` of the events.")
-    ] = "default",
-    role: Annotated[
-        str, typer.Option(help="viewer (reads), member, admin or super-admin.")
-    ] = "viewer",
-    redis: Redis = None,
-    as_json: AsJson = False,
-) -> None:
-    """Create an API key and print it, once: only its SHA-256 is kept.
-
-    It goes into a request's header: `Authorization: Bearer als_...`
-    """
-    from api.keys import create_key
-
-    settings = read_settings(redis=redis)
-    key = asyncio.run(create_key(settings.redis, name=name, tenant=tenant, role=role))
-    if as_json:
-        print_json({"key": key, "name": name, "tenant": tenant, "role": role})
-    else:
-        typer.echo(key)
 
 
 def print_json(value: object) -> None:

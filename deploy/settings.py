@@ -78,6 +78,11 @@ class Settings(BaseSettings):
         default="",
         description="The key with which `send` writes; empty: the one that `up` made, in its home.",
     )
+    keys_file: Path | None = Field(
+        default=None,
+        description="A file of hashed keys: the API puts back from it what Redis has lost, and the"
+        " `keys` commands keep it up to date.",
+    )
     home: Path = Field(
         default=CHECKOUT / ".odometer",
         description="Where `up` keeps the data and logs of what it runs.",

@@ -45,7 +45,7 @@ class Counted:
 
     async def __call__(self, *words: str | int | bytes) -> Any:
         self.asked += 1
-        return await self.store.command(*words)
+        return await self.store.ask(*words)
 
 
 @asynccontextmanager

@@ -248,7 +248,7 @@ async def test_what_is_missing_is_put_back_and_nothing_else(store: Store) -> Non
     made = [await make(store, name=name) for name in "abc"]
     saved = await read_records(store)
     await revoke_key(store, made[0].record.id, operator(), NOW_MS)
-    await store.command("HDEL", KEYS_KEY, digest_of(made[1].secret))
+    await store.ask("HDEL", KEYS_KEY, digest_of(made[1].secret))
     assert await restore_keys(store, saved, operator(), NOW_MS) == 1
     assert await state_of(store, made[0].secret) == "revoked"
     assert await state_of(store, made[1].secret) == "active"
@@ -341,7 +341,7 @@ async def test_an_audit_line_says_who_did_what(
     assert len(await read_audit(store, operator(), 2)) == 2
     # A flood of changes ends the oldest lines.
     flood = (word for _ in range(AUDIT_MAX) for word in [json.dumps(line)])
-    await store.command(
+    await store.ask(
         "EVAL",
         "for n = 1, #ARGV do redis.call('XADD', KEYS[1], '*', 'line', ARGV[n]) end",
         1,
@@ -349,7 +349,7 @@ async def test_an_audit_line_says_who_did_what(
         *flood,
     )
     await make(store)
-    assert await store.command("XLEN", AUDIT_KEY) == AUDIT_MAX
+    assert await store.ask("XLEN", AUDIT_KEY) == AUDIT_MAX
 
 
 async def test_a_list_says_when_each_was_used(store: Store) -> None:
@@ -361,7 +361,7 @@ async def test_a_list_says_when_each_was_used(store: Store) -> None:
     assert first.last_used_ms is not None
     assert first.last_used_ms % 60_000 == 0
     await revoke_key(store, used.record.id, operator(), NOW_MS)
-    await store.command("HDEL", USES_KEY, digest_of(used.secret))
+    await store.ask("HDEL", USES_KEY, digest_of(used.secret))
     assert await store.keyring.find(digest_of("x")) is None
     assert (await list_keys(store, operator()))[0].last_used_ms is None
 

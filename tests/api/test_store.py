@@ -272,7 +272,7 @@ async def test_a_full_redis_says_so(redis_url: str, store: Store) -> None:
         client.config_set("maxmemory", "1")
         try:
             with pytest.raises(StoreFull):
-                await store.command("SET", "{od0}:any", b"b")
+                await store.ask("SET", "{od0}:any", b"b")
         finally:
             client.config_set("maxmemory", before)
 

@@ -1,0 +1,92 @@
+"""Keys beside Redis: a file of hashed records, from which those that Redis lost are put back.
+
+Keys live in Redis only, so an emptied Redis has none. A line of the file is a record and the
+SHA-256 of its secret, as JSON; `odometer keys export` writes it, and the `odometer keys` commands
+write it anew after each change where they know of it. A process that is given it looks there when
+Redis does not know a key, and puts back all that are missing. What Redis knows stays as it is: only
+what was revoked after the file was written, and then lost with all of Redis, would be good again.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from api.audit import Actor
+from api.keyring import KEYS_MAX
+from api.keys import restore_keys
+from api.store import Store
+from schemas.errors import InvalidConfig
+from schemas.keys import KeptKey, Key
+
+FILE_BYTES_MAX: Final = 100 * 1024 * 1024
+"""KEYS_MAX records of 100 tenants of 64 characters are 70 MB."""
+RESTORER: Final = Actor("keys-file", "")
+
+
+def load_keys_file(path: Path) -> dict[str, Key]:
+    """Hex SHA-256 -> record. Raises InvalidConfig, which names the line."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise InvalidConfig(f"the keys file {path} cannot be read: {error.strerror}") from error
+    if len(content) > FILE_BYTES_MAX:
+        raise InvalidConfig(f"the keys file {path} is larger than {FILE_BYTES_MAX} bytes")
+    found: dict[str, Key] = {}
+    for number, line in enumerate(content.splitlines(), 1):
+        if line.strip():
+            digest, record = kept_key(line, f"line {number} of the keys file {path}")
+            found[digest] = record
+    if len(found) > KEYS_MAX:
+        raise InvalidConfig(f"the keys file {path} holds more than {KEYS_MAX} keys (KEYS_MAX)")
+    return found
+
+
+def kept_key(line: bytes, place: str) -> tuple[str, Key]:
+    """A line's SHA-256 and record. Raises InvalidConfig, which says where and what, never more."""
+    try:
+        kept = KeptKey.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        name = ".".join(map(str, first["loc"])) or "the record"
+        raise InvalidConfig(f"{place}: {name}: {first['msg']}") from None
+    return kept.sha256, Key.model_validate(kept.model_dump(exclude={"sha256"}))
+
+
+def lines_of(records: Mapping[str, Key]) -> Iterable[str]:
+    """As they stand in the file, in an order that stays."""
+    ordered = sorted(records.items(), key=lambda each: (each[1].id, each[1].serial))
+    for digest, record in ordered:
+        yield KeptKey(**record.model_dump(), sha256=digest).model_dump_json()
+
+
+def write_keys_file(path: Path, records: Mapping[str, Key]) -> None:
+    """Whole or not at all, for the owner's eyes only. Raises InvalidConfig."""
+    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            with os.fdopen(os.open(new, flags, 0o600), "w", encoding="utf-8") as out:
+                out.writelines(line + "\n" for line in lines_of(records))
+                out.flush()
+                os.fsync(out.fileno())
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
+    except OSError as error:
+        raise InvalidConfig(f"the keys file {path} cannot be written: {error.strerror}") from error
+
+
+async def put_back(
+    digest: str, store: Store, records: Mapping[str, Key], clock: Callable[[], int]
+) -> bool:
+    """Where `digest`, which Redis does not know, is a key of the file: put back what is missing."""
+    if digest not in records:
+        return False
+    return await restore_keys(store, records, RESTORER, clock()) > 0

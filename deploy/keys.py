@@ -1,0 +1,366 @@
+"""`odometer keys`: making, listing, rotating, revoking, importing and saving API keys.
+
+A key itself is never an argument, which any user of the machine could see: keys are read from a
+file or standard input. What was done is said on stderr and kept in the audit; data is on stdout.
+"""
+# ruff: noqa: PLC0415, FBT002 - options are given by name
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from deploy.options import AsJson, KeysFile, Redis
+from deploy.settings import Settings, read_settings
+from schemas.errors import InvalidConfig
+from schemas.keys import ALL
+
+if TYPE_CHECKING:
+    from api.keys import Made, Wanted
+    from api.store import Store
+
+Result = TypeVar("Result")
+
+# An import's file: 1000 keys (`api.keys.IMPORT_MAX`) a step, 10,000 are kept at all.
+IMPORT_BYTES_MAX = 100 * 1024 * 1024
+SECOND_MS = 1000
+
+keys = typer.Typer(
+    help="API keys: whose usage each may see, what it may do, how long and how often.\n\n"
+    "Only SHA-256 digests are kept: a key is shown once, when it is made. An admin can do the same"
+    " over HTTP, under `/v1/keys`.",
+    no_args_is_help=True,
+)
+
+Tenants = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tenant",
+        help="Whose usage: the `tenant` of the events. Several: give it again. [default: default]",
+    ),
+]
+AllTenants = Annotated[
+    bool, typer.Option("--all-tenants", help="Of every tenant there is or will be (super-admin).")
+]
+Role = Annotated[
+    str,
+    typer.Option(
+        help="viewer (reads), member (also sends events), write-only (sends events, reads nothing),"
+        " admin (also manages keys), super-admin."
+    ),
+]
+Expires = Annotated[
+    str | None, typer.Option(metavar="ISO8601", help="When it ends. [default: never]")
+]
+RequestsPerS = Annotated[
+    float | None, typer.Option("--requests-per-s", help="Its limit. [default: none]")
+]
+Burst = Annotated[
+    int | None,
+    typer.Option(help="Requests at once within the limit. [default: a second's worth]"),
+]
+KeyId = Annotated[str, typer.Argument(metavar="ID", help="The key's id, as `keys list` shows it.")]
+
+
+@keys.command("create")
+def create(
+    name: Annotated[str, typer.Option(help="What the key is for.")],
+    tenant: Tenants = None,
+    all_tenants: AllTenants = False,
+    role: Role = "viewer",
+    expires: Expires = None,
+    requests_per_s: RequestsPerS = None,
+    burst: Burst = None,
+    redis: Redis = None,
+    keys_file: KeysFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Create an API key and print it, once: only its SHA-256 is kept.
+
+    It goes into a request's header: `Authorization: Bearer als_...`
+    """
+    wanted = _wanted(name, _tenants(tenant, all_tenants), role, expires, requests_per_s, burst)
+
+    async def run(store: "Store") -> "Made":
+        from api.audit import operator
+        from api.keys import create_keys
+
+        (made,) = await create_keys(store, [wanted], operator(), _now_ms())
+        return made
+
+    _print_made(_changing(read_settings(redis=redis, keys_file=keys_file), run), as_json=as_json)
+
+
+@keys.command("list")
+def list_all(redis: Redis = None, as_json: AsJson = False) -> None:
+    """Show all keys: never their secrets. A key that was rotated has a line for each secret."""
+    from api.audit import operator
+    from api.keys import list_keys, opened
+    from schemas.key_bodies import KeysAnswer, shown
+
+    async def run() -> KeysAnswer:
+        async with opened(read_settings(redis=redis).redis) as store:
+            found = await list_keys(store, operator())
+        now_ms = _now_ms()
+        return KeysAnswer(keys=[shown(each.record, each.last_used_ms, now_ms) for each in found])
+
+    answer = asyncio.run(run())
+    if as_json:
+        typer.echo(answer.model_dump_json(indent=2))
+        return
+    columns = ("id", "name", "tenants", "role", "state", "created", "last_used", "expires")
+    rows = [each.model_dump() | {"tenants": _joined(each.tenants)} for each in answer.keys]
+    _print_table(columns, rows)
+
+
+@keys.command("rotate")
+def rotate(
+    key_id: KeyId,
+    grace_s: Annotated[
+        int,
+        typer.Option(help="How long the secret before goes on, up to 30 days; 0: it ends at once."),
+    ] = 24 * 3600,
+    redis: Redis = None,
+    keys_file: KeysFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a key a new secret and print it, once. The one before goes on for a day, or as you say."""
+
+    async def run(store: "Store") -> "Made":
+        from api.audit import operator
+        from api.keys import rotate_key
+
+        return await rotate_key(store, key_id, grace_s * SECOND_MS, operator(), _now_ms())
+
+    _print_made(_changing(read_settings(redis=redis, keys_file=keys_file), run), as_json=as_json)
+
+
+@keys.command("revoke")
+def revoke(key_id: KeyId, redis: Redis = None, keys_file: KeysFile = None) -> None:
+    """End a key with all its secrets, for good; on every API process within a second."""
+
+    async def run(store: "Store") -> str:
+        from api.audit import operator
+        from api.keys import revoke_key
+
+        return (await revoke_key(store, key_id, operator(), _now_ms())).name
+
+    name = _changing(read_settings(redis=redis, keys_file=keys_file), run)
+    typer.echo(f"{key_id} ({name}) is revoked", err=True)
+
+
+@keys.command("import")
+def take_in(
+    file: Annotated[
+        typer.FileBinaryRead,
+        typer.Argument(
+            help="A file, or - for standard input. A line is a key, or a JSON object with `key` and"
+            " any of `name`, `tenants`, `role`, `expires`, `requests_per_s`, `burst`; or a record"
+            " of `keys export`."
+        ),
+    ],
+    name: Annotated[str, typer.Option(help="Name of those that have none of their own.")] = (
+        "imported"
+    ),
+    tenant: Tenants = None,
+    all_tenants: AllTenants = False,
+    role: Role = "viewer",
+    redis: Redis = None,
+    keys_file: KeysFile = None,
+) -> None:
+    """Take in keys that clients hold already, such as `als_...`, `lvk_...` or `sk-...`.
+
+    A key has 16 to 512 visible characters. Those of one file are taken in all or none, 1000 at most;
+    records of an export are put back where their key is not known.
+    """
+    from api.keys_file import kept_key
+
+    lines = _lines(file)
+    hashed = dict(kept_key(line, f"line {at}") for at, line in lines if b'"sha256"' in line)
+    defaults = {"name": name, "tenants": _tenants(tenant, all_tenants), "role": role}
+    plain = [_held(line, at, defaults) for at, line in lines if b'"sha256"' not in line]
+
+    async def run(store: "Store") -> tuple[int, int]:
+        from api.audit import operator
+        from api.keys import create_keys, restore_keys
+
+        made = await create_keys(store, plain, operator(), _now_ms())
+        return len(made), await restore_keys(store, hashed, operator(), _now_ms())
+
+    made, restored = _changing(read_settings(redis=redis, keys_file=keys_file), run)
+    typer.echo(f"{made} keys taken in, {restored} of {len(hashed)} records put back", err=True)
+
+
+@keys.command("export")
+def export(
+    file: Annotated[
+        Path | None, typer.Argument(help="Where to. [default: standard output]", dir_okay=False)
+    ] = None,
+    redis: Redis = None,
+) -> None:
+    """Write all keys as hashed records, a JSON object a line: a copy for when Redis is lost.
+
+    It holds no key, only digests. `odometer keys import` puts the records back, and so does an API
+    with this file as ODOMETER_KEYS_FILE when it meets a key that Redis does not know. Export again
+    after a change: a key that was revoked since is good in an older copy.
+    """
+    from api.keys import opened, read_records
+    from api.keys_file import lines_of, write_keys_file
+
+    async def run() -> dict[str, Any]:
+        async with opened(read_settings(redis=redis).redis) as store:
+            return dict(await read_records(store))
+
+    records = asyncio.run(run())
+    if file is None:
+        typer.echo("".join(line + "\n" for line in lines_of(records)), nl=False)
+        return
+    write_keys_file(file, records)
+    typer.echo(f"{len(records)} records in {file}", err=True)
+
+
+@keys.command("audit")
+def audit(
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many of the latest.")] = 100,
+    redis: Redis = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show who did what to which key, newest first. 10,000 lines are kept.
+
+    What was done over HTTP is also in that API's log, under `odometer.audit`.
+    """
+    from api.audit import operator, read_audit
+    from api.keys import opened
+    from schemas.units import iso
+
+    async def run() -> list[dict[str, Any]]:
+        async with opened(read_settings(redis=redis).redis) as store:
+            return await read_audit(store, operator(), limit)
+
+    lines = [{"at": iso(line.pop("at_ms")), **line} for line in asyncio.run(run())]
+    if as_json:
+        typer.echo(json.dumps(lines, indent=2))
+        return
+    for line in lines:
+        line["by"] = f"{line['by_name'] or '?'} ({line['by_id']})"
+        line["tenants"] = _joined(line["key_tenants"])
+    _print_table(("at", "action", "key_id", "key_name", "tenants", "by"), lines)
+
+
+# -- what was asked for ----------------------------------------------------------------------------
+
+
+def _wanted(
+    name: str,
+    tenants: tuple[str, ...] | str,
+    role: str,
+    expires: str | None,
+    requests_per_s: float | None,
+    burst: int | None,
+    secret: str | None = None,
+) -> "Wanted":
+    from api.keys import Wanted, expiry
+
+    expires_ms = None if expires is None else expiry(expires, _now_ms())
+    return Wanted(name, tenants, role, expires_ms, requests_per_s, burst, secret)
+
+
+def _tenants(named: Sequence[str] | None, all_of_them: bool) -> tuple[str, ...] | str:  # noqa: FBT001
+    from schemas.event import DEFAULT_TENANT
+
+    if all_of_them and named:
+        raise InvalidConfig("--tenant and --all-tenants exclude each other")
+    return ALL if all_of_them else tuple(named or (DEFAULT_TENANT,))
+
+
+def _lines(file: typer.FileBinaryRead) -> list[tuple[int, bytes]]:
+    """The lines that are not empty, numbered from 1."""
+    content = file.read(IMPORT_BYTES_MAX + 1)
+    if len(content) > IMPORT_BYTES_MAX:
+        raise InvalidConfig(f"the file is larger than {IMPORT_BYTES_MAX} bytes (IMPORT_BYTES_MAX)")
+    lines = enumerate(content.splitlines(), 1)
+    return [(number, line.strip()) for number, line in lines if line.strip()]
+
+
+def _held(line: bytes, number: int, defaults: dict[str, Any]) -> "Wanted":
+    """A line of an import. InvalidConfig says which line is wrong, and never what is on it."""
+    from pydantic import ValidationError
+
+    from schemas.key_bodies import KeyHeld
+
+    try:
+        given = json.loads(line) if line.startswith(b"{") else {"key": line.decode("ascii")}
+        held = KeyHeld.model_validate(defaults | given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise InvalidConfig(f"line {number}: {what}") from None
+    except ValueError:
+        raise InvalidConfig(f"line {number} is neither a key nor a JSON object") from None
+    tenants = held.tenants or defaults["tenants"]
+    return _wanted(
+        held.name, tenants, held.role, held.expires, held.requests_per_s, held.burst, held.key
+    )
+
+
+# -- Redis, and the file beside it -----------------------------------------------------------------
+
+
+def _changing(settings: Settings, change: Callable[["Store"], Awaitable[Result]]) -> Result:
+    """Change keys; where there is a keys file, what Redis lost comes first and what is now after."""
+    return asyncio.run(_changed(settings, change))
+
+
+async def _changed(settings: Settings, change: Callable[["Store"], Awaitable[Result]]) -> Result:
+    from api.audit import operator
+    from api.keys import opened, read_records, restore_keys
+    from api.keys_file import load_keys_file, write_keys_file
+
+    path = settings.keys_file
+    async with opened(settings.redis) as store:
+        if path is not None and path.exists():
+            await restore_keys(store, load_keys_file(path), operator(), _now_ms())
+        result = await change(store)
+        if path is not None:
+            write_keys_file(path, await read_records(store))
+    return result
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+# -- what is shown ---------------------------------------------------------------------------------
+
+
+def _print_made(made: "Made", *, as_json: bool) -> None:
+    from schemas.key_bodies import shown
+
+    if as_json:
+        about = shown(made.record, None, _now_ms()).model_dump(mode="json")
+        typer.echo(json.dumps(about | {"key": made.secret}, indent=2))
+        return
+    typer.echo(made.secret)
+    print(f"{made.record.id} ({made.record.name})", file=sys.stderr)
+
+
+def _joined(tenants: str | Sequence[str]) -> str:
+    return tenants if isinstance(tenants, str) else ", ".join(tenants)
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    from rich.text import Text
+
+    table = Table()
+    for column in columns:
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(str(row[column] or "-")) for column in columns))
+    Console().print(table)

@@ -1,0 +1,461 @@
+"""A key sees its tenants only: every route of the application, whatever is asked of it.
+
+The same application answers twice: from counters of all tenants, and from those of one tenant
+alone. Where the key sees that tenant, both answers are the same to the last byte and header; where
+it does not, the answer says the same as for a tenant that nobody has. So nothing of another tenant,
+neither a name nor a sum nor its existence, can be in an answer. Each route has a row below that
+says what may be asked of it: a route without one fails here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, Final
+
+import httpx
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.routing import BaseRoute, Mount, Route
+
+from api import directory
+from api.asking import PARAMETERS, kept_dimensions
+from api.callers import digest_of
+from api.derived import OFFERED
+from api.keyring import KEYS_KEY
+from api.keys import opened, read_records
+from api.main import build
+from schemas.directory import SAID_SO, GroupSaid, group_text
+from schemas.keys import ALL, ROLES, Key, Role
+from schemas.layout import FIRST_GENERATION
+from schemas.limits import HOUR_MS
+from schemas.recent import pack_recent, recent_key
+from tests.api.conftest import Clock
+from tests.api.counters import NOW_MS, Event, pack
+from tests.api.test_agentlens_events import call
+
+TENANTS: Final = ("acme", "beta", "ütil")
+"""Those with counters; each name of theirs has the tenant in it."""
+NOBODY: Final = "nobody"
+
+Sent = dict[str, Any]
+
+
+def events_of(tenants: tuple[str, ...]) -> Iterator[Event]:
+    """In an order in which the ids of tenants and series differ from those of one tenant alone."""
+    for n in range(60):
+        tenant = TENANTS[n % 3]
+        if tenant in tenants:
+            yield Event(
+                at_ms=NOW_MS - 1 - n * HOUR_MS // 2,
+                tenant=tenant,
+                provider=f"p-of-{tenant}",
+                model=f"m{n % 4}-of-{tenant}",
+                agent=f"a{n % 2}-of-{tenant}",
+                input_tokens=n * n,
+                cost_nano_usd=n * 333,
+                latency_ms=n,
+            )
+
+
+@st.composite
+def some(
+    draw: st.DrawFn, options: dict[str, st.SearchStrategy[str]], questions: list[Sent]
+) -> Sent:
+    """A question that is answered, and perhaps one thing more, which may be refused."""
+    sent = dict(draw(st.sampled_from(questions)))
+    for name in draw(st.lists(st.sampled_from([*options]), max_size=1)):
+        sent[name] = draw(options[name])
+    return sent
+
+
+# -- what may be asked -----------------------------------------------------------------------------
+
+VALUES: Final = st.sampled_from(
+    [f"m1-of-{tenant}" for tenant in TENANTS]
+    + [f"a1-of-{tenant}" for tenant in TENANTS]
+    + [f"p-of-{tenant}" for tenant in TENANTS]
+    + ["*", "m*", "a*", "p*", "of", "", "llm"]
+)
+TIMES: Final = st.sampled_from(["now-7d", "now-36h", "2026-02-07", "yesterday"])
+BY_NAME: Final = {
+    "measures": st.sampled_from([*OFFERED, *["requests", "cost_usd", "avg_latency_ms"] * 9]),
+    "from": TIMES,
+    "to": st.sampled_from(["now", "today", "2026-02-08"]),
+    "granularity": st.sampled_from(["1h", "1d", "none", "auto"]),
+    "tz": st.sampled_from(["UTC", "Asia/Kathmandu"]),
+    "group_by": st.sampled_from([*kept_dimensions(), *["provider", "agent", "model"] * 3]),
+    "order_by": st.just("-requests"),
+    "limit": st.sampled_from(["1", "2", "50"]),
+    "fill": st.sampled_from(["zero", "null"]),
+    "compare": st.just("previous"),
+    "cumulative": st.just("true"),
+    "format": st.sampled_from(["json", "csv", "ndjson"]),
+}
+FILTERS: Final = {name + end: VALUES for name in kept_dimensions() for end in ("", "!")}
+USAGE: Final = some(
+    {**BY_NAME, **FILTERS},
+    [
+        {},
+        {"measures": "requests,cost_usd,avg_latency_ms", "from": "now-7d", "granularity": "1h"},
+        {"group_by": "agent,model", "measures": "events", "model!": "m1-of-acme"},
+        {"group_by": "model", "limit": "2", "from": "2026-02-07", "model": "m*"},
+        {"group_by": "provider", "granularity": "1d", "fill": "zero", "format": "csv"},
+        {"agent": "a1-of-beta", "compare": "previous"},
+    ],
+)
+DIMENSION: Final = some(
+    {"from": TIMES, "to": BY_NAME["to"], "limit": BY_NAME["limit"], **FILTERS},
+    [{}, {"search": "of"}, {"search": "beta"}, {"from": "now-7d"}],
+)
+AGENTLENS: Final = some(
+    {
+        "to": st.just("2026-02-08"),
+        "granularity": st.sampled_from(["hour", "day", "week"]),
+        "agentId": VALUES,
+        "model": VALUES,
+        "provider": VALUES,
+    },
+    [{}, {"granularity": "day", "from": "2026-02-01"}, {"agentId": "a1-of-acme"}],
+)
+LIVEKIT: Final = some(
+    {"user_email": st.just("beta@of-beta.test"), "assistant_id": VALUES},
+    [{}, {"start_date": "2026-02-01"}, {"end_date": "2026-02-08"}],
+)
+LIVEKIT_PATHS: Final = [
+    f"/admin/analytics/{path}"
+    for path in (
+        "dashboard",
+        "calls/by-user",
+        "calls/by-phone-number",
+        "calls/by-service",
+        "tokens/summary",
+        "tokens/by-user",
+        "tokens/by-model",
+        "tokens/by-assistant",
+    )
+]
+OPENWEBUI: Final = some(
+    {
+        "group_id": st.sampled_from([f"g-of-{tenant}" for tenant in TENANTS]),
+        "granularity": st.just("hourly"),
+        "metric": st.just("tokens"),
+        "limit": st.just("1"),
+    },
+    [{}, {"start_date": str(NOW_MS // 1000 - 86_400)}],
+)
+OPENWEBUI_PATHS: Final = [f"/api/v1/analytics/{name}" for name in ("daily", "tokens", "users")]
+NOTHING: Final[st.SearchStrategy[Sent]] = st.just({})
+
+
+@dataclass(frozen=True)
+class Row:
+    """What may be asked of a route. `is_open`: without a key, and it says nothing of anybody."""
+
+    sent: st.SearchStrategy[Sent]
+    path: st.SearchStrategy[str]
+    is_open: bool = False
+
+
+def row(path: str, sent: st.SearchStrategy[Sent] = NOTHING, *, is_open: bool = False) -> Row:
+    return Row(sent, st.just(path), is_open)
+
+
+def of_each(path: str) -> Row:
+    """A path with a name of each tenant in it."""
+    return Row(NOTHING, st.sampled_from([path.format(tenant) for tenant in TENANTS]))
+
+
+ROUTES: Final[dict[tuple[str, str], Row]] = {
+    ("GET", "/healthz"): row("/healthz", is_open=True),
+    ("GET", "/readyz"): row("/readyz", is_open=True),
+    ("GET", "/api/health"): row("/api/health", is_open=True),
+    ("GET", "/openapi.json"): row("/openapi.json", is_open=True),
+    ("GET", "/docs"): row("/docs", is_open=True),
+    ("GET", "/v1/usage"): row("/v1/usage", USAGE),
+    ("POST", "/v1/usage"): row("/v1/usage", USAGE),
+    ("GET", "/v1/dimensions/{name}"): Row(
+        DIMENSION, st.sampled_from([f"/v1/dimensions/{name}" for name in kept_dimensions()])
+    ),
+    ("GET", "/v1/measures"): row("/v1/measures"),
+    ("GET", "/v1/views"): row("/v1/views"),
+    ("GET", "/v1/keys"): row("/v1/keys"),
+    ("GET", "/v1/keys/audit"): row("/v1/keys/audit"),
+    ("GET", "/api/analytics/llm"): row("/api/analytics/llm", AGENTLENS),
+    ("GET", "/api/events"): row("/api/events", st.just({"eventType": "llm_response"})),
+    ("GET", "/api/events/{id:path}"): of_each("/api/events/e-of-{}"),
+    ("GET", "/api/agents"): row("/api/agents"),
+    ("GET", "/api/agents/{id:path}"): of_each("/api/agents/a1-of-{}"),
+    ("GET", "/api/v1/groups"): row("/api/v1/groups"),
+    ("GET", "/api/v1/groups/"): row("/api/v1/groups/"),
+    ("GET", "/api/v1/groups/id/{id:path}"): of_each("/api/v1/groups/id/g-of-{}"),
+    ("GET", "/api/v1/groups/id/{id:path}/export"): of_each("/api/v1/groups/id/g-of-{}/export"),
+    ("GET", "/api/v1/groups/id/{id:path}/info"): of_each("/api/v1/groups/id/g-of-{}/info"),
+    ("POST", "/api/v1/groups/id/{id:path}/users"): of_each("/api/v1/groups/id/g-of-{}/users"),
+    ("GET", "/api/v1/users"): row("/api/v1/users", st.sampled_from([{}, {"query": "of"}])),
+    ("GET", "/api/v1/users/"): row("/api/v1/users/"),
+    ("GET", "/api/v1/users/all"): row("/api/v1/users/all"),
+    ("GET", "/api/v1/users/search"): row("/api/v1/users/search", st.just({"query": "beta"})),
+    ("GET", "/api/v1/users/{id:path}"): of_each("/api/v1/users/u-of-{}"),
+    **{("GET", path): row(path, LIVEKIT) for path in LIVEKIT_PATHS},
+    **{("GET", path): row(path, OPENWEBUI) for path in OPENWEBUI_PATHS},
+    ("GET", ""): row("/api/whatever"),
+}
+GROUP: Final = "/api/v1/groups/id/g-of-beta"
+CHANGING: Final[dict[tuple[str, str], tuple[str, Any]]] = {
+    ("POST", "/v1/keys"): ("/v1/keys", {"name": "x", "tenants": ["beta"]}),
+    ("POST", "/v1/keys/import"): (
+        "/v1/keys/import",
+        {"keys": [{"name": "x", "tenants": ["beta"], "key": "sk-0123456789-of-beta"}]},
+    ),
+    ("DELETE", "/v1/keys/{id}"): ("/v1/keys/key-0000100001", None),
+    ("POST", "/v1/keys/{id}/rotate"): ("/v1/keys/key-0000100002/rotate", {"grace_s": 0}),
+    ("POST", "/api/v1/groups/create"): (
+        "/api/v1/groups/create",
+        {"name": "x", "description": "x", "id": "g-of-beta"},
+    ),
+    ("POST", "/api/v1/groups/id/{id:path}/update"): (
+        f"{GROUP}/update",
+        {"name": "x", "description": "x"},
+    ),
+    ("POST", "/api/v1/groups/id/{id:path}/users/add"): (f"{GROUP}/users/add", {"user_ids": ["x"]}),
+    ("POST", "/api/v1/groups/id/{id:path}/users/remove"): (
+        f"{GROUP}/users/remove",
+        {"user_ids": ["u-of-beta"]},
+    ),
+    ("DELETE", "/api/v1/groups/id/{id:path}/delete"): (f"{GROUP}/delete", None),
+    ("POST", "/api/v1/users/{id:path}/update"): (
+        "/api/v1/users/u-of-beta/update",
+        {"name": "x", "email": "x@beta.test"},
+    ),
+    ("DELETE", "/api/v1/users/{id:path}"): ("/api/v1/users/u-of-beta", None),
+    ("POST", "/api/v1/auths/add"): (
+        "/api/v1/auths/add",
+        {"name": "x", "email": "x", "id": "u-of-beta"},
+    ),
+}
+"""Routes that change something, each with a request that would change what is beta's."""
+TAKING: Final = {("POST", "/v1/events"), ("POST", "/v1/traces"), ("POST", "/api/events")}
+"""Routes that take events, and read no counters: tests/api/test_ingest.py has whose they may be."""
+
+
+def routes_of(routes: list[BaseRoute], above: str = "") -> Iterator[tuple[str, str]]:
+    for route in routes:
+        assert isinstance(route, Route | Mount)
+        if isinstance(route, Mount) and route.routes:
+            yield from routes_of(route.routes, above + route.path)
+        elif isinstance(route, Mount):
+            yield "GET", above + route.path
+        else:
+            methods = route.methods or {"GET"}
+            yield from ((method, above + route.path) for method in methods - {"HEAD"})
+
+
+def test_every_route_is_asked_here(redis_url: str) -> None:
+    found = set(routes_of(build(redis_url, kafka="127.0.0.1:1").router.routes))
+    assert found == ROUTES.keys() | CHANGING.keys() | TAKING
+    assert {parameter.name for parameter in PARAMETERS} == {*BY_NAME, "tenant"}
+
+
+# -- asked twice -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Both:
+    """The application over the counters of everybody, and one over those of each tenant alone."""
+
+    everybody: httpx.AsyncClient
+    alone: dict[str, httpx.AsyncClient]
+    keys: dict[str, Key]
+
+
+def keys_of_all() -> dict[str, Key]:
+    """Every set of tenants with every role: secret -> record."""
+    sets: list[Any] = [("acme",), ("beta",), ("acme", "ütil"), TENANTS, (NOBODY,), ALL]
+    return {
+        f"sk-{place}-{role}-0123456789": Key(
+            id=f"key-{place:05d}{number:05d}",
+            name=f"of {tenants}",
+            tenants=tenants,
+            role=role,
+            created_ms=NOW_MS,
+        )
+        for place, tenants in enumerate(sets)
+        for number, role in enumerate(ROLES)
+        if tenants != ALL or role == "super-admin"
+    }
+
+
+async def keep_directory(redis_url: str, tenants: tuple[str, ...]) -> None:
+    """A user, a group and a latest call of each tenant."""
+    async with opened(redis_url) as store:
+        for name in tenants:
+            user, email = f"u-of-{name}", f"{name}@of-{name}.test"
+            await directory.name_user(store, name, user, NOW_MS, email=email, name=f"n-of-{name}")
+            text = group_text(f"name-of-{name}", f"text-of-{name}")
+            said = GroupSaid(
+                f"g-of-{name}",
+                SAID_SO + NOW_MS,
+                NOW_MS,
+                is_last=True,
+                is_new=True,
+                is_first=True,
+                text=text,
+                members=[user],
+            )
+            await directory.say_group(store, name, said)
+            latest = call(id=f"e-of-{name}", agent=f"a1-of-{name}", model=f"m1-of-{name}")
+            key = recent_key(FIRST_GENERATION, name)
+            await store.ask("ZADD", key, latest.at_ms, pack_recent(latest))
+
+
+@pytest.fixture
+async def both(redis_url: str, clock: Clock) -> AsyncIterator[Both]:
+    keys = keys_of_all()
+    assert redis_url.endswith("/0")
+    async with AsyncExitStack() as stack:
+
+        async def client(number: int, tenants: tuple[str, ...]) -> httpx.AsyncClient:
+            url = f"{redis_url[:-1]}{number}"
+            pack(list(events_of(tenants))).write(url)
+            await keep_directory(url, tenants)
+            with redis.Redis.from_url(url) as store:
+                for secret, record in keys.items():
+                    store.hset(KEYS_KEY, digest_of(secret), record.model_dump_json())
+            app = build(url, clock=clock)
+            await stack.enter_async_context(app.router.lifespan_context(app))
+            transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+            return await stack.enter_async_context(
+                httpx.AsyncClient(transport=transport, base_url="http://odometer.test")
+            )
+
+        everybody = await client(0, TENANTS)
+        alone = {name: await client(n, (name,)) for n, name in enumerate(TENANTS, 1)}
+        alone[NOBODY] = await client(len(TENANTS) + 1, ())
+        yield Both(everybody, alone, keys)
+
+
+async def ask(
+    client: httpx.AsyncClient, method: str, path: str, sent: Sent, headers: dict[str, Any]
+) -> tuple[int, dict[str, str], bytes]:
+    if method == "GET":
+        response = await client.get(path, params=sent, headers=headers)
+    else:
+        response = await client.request(method, path, json=sent, headers=headers)
+    return response.status_code, dict(response.headers), response.content
+
+
+@pytest.mark.parametrize("method_and_path", [*ROUTES], ids=" ".join)
+async def test_no_byte_of_another_tenant(both: Both, method_and_path: tuple[str, str]) -> None:
+    method, _path = method_and_path
+    what = ROUTES[method_and_path]
+    loop = asyncio.get_running_loop()
+
+    @given(
+        st.sampled_from([*both.keys]),
+        st.sampled_from([*TENANTS, NOBODY]),
+        st.sampled_from(["header", "header", "parameter", "unsaid"]),
+        what.sent,
+        what.path,
+    )
+    @settings(
+        max_examples=10 if what.is_open else 80,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    def asked(secret: str, tenant: str, said: str, sent: Sent, path: str) -> None:
+        check = compare(both, what, method, path, dict(sent), secret, tenant, said)
+        asyncio.run_coroutine_threadsafe(check, loop).result(timeout=60)
+
+    await asyncio.to_thread(asked)
+
+
+async def compare(
+    both: Both, what: Row, method: str, path: str, sent: Sent, secret: str, tenant: str, said: str
+) -> None:
+    key = both.keys[secret]
+    headers: dict[str, Any] = {} if what.is_open else {"x-api-key": secret}
+    nobodys = headers
+    unnamed = dict(sent)
+    if said == "header":
+        nobodys = headers | {"x-odometer-tenant": NOBODY}
+        headers = headers | {"x-odometer-tenant": tenant.encode()}
+    elif said == "parameter" and path.startswith(("/v1/usage", "/v1/dimensions")):
+        unnamed |= {"tenant": NOBODY}
+        sent = sent | {"tenant": tenant}
+    elif key.tenants == ALL or len(key.tenants) > 1:
+        tenant = NOBODY  # one that is not said is an error, and says nothing
+    else:
+        tenant = key.tenants[0]
+    found = await ask(both.everybody, method, path, sent, headers)
+    assert found[0] != 500
+    if path.startswith("/v1/keys"):
+        check_keys(key, found)
+        return
+    assert found == await ask(both.alone[tenant], method, path, sent, headers)
+    if not key.sees(tenant) and not key.sees(NOBODY):
+        assert found == await ask(both.everybody, method, path, unnamed, nobodys)
+        assert not any(f"of-{name}".encode() in found[2] for name in {*TENANTS} - echoed(sent))
+
+
+def echoed(sent: Sent) -> set[str]:
+    """Tenants whose names stand in what was sent: an error may repeat that."""
+    text = json.dumps(sent, ensure_ascii=False)
+    return {name for name in TENANTS if f"of-{name}" in text}
+
+
+def check_keys(key: Key, found: tuple[int, dict[str, str], bytes]) -> None:
+    """Keys of the caller's tenants only."""
+    status, _headers, content = found
+    assert status == (200 if key.role in {"admin", "super-admin"} else 403)
+    for listed in json.loads(content).get("keys", []):
+        theirs = listed["tenants"]
+        assert key.tenants == ALL or (theirs != ALL and {*theirs} <= {*key.tenants})
+
+
+@pytest.mark.parametrize("role", ["admin", "super-admin"])
+async def test_a_change_reaches_no_other_tenant(both: Both, redis_url: str, role: Role) -> None:
+    """Whatever an admin of acme sends about what is beta's, beta reads what it read before."""
+    theirs = next(s for s, k in both.keys.items() if (k.tenants, k.role) == (("acme",), role))
+    before = await all_of_beta(both, redis_url)
+    for (method, _path), (path, body) in CHANGING.items():
+        for named in ({}, {"x-odometer-tenant": "beta"}):
+            headers = {"x-api-key": theirs, **named}
+            assert (await ask(both.everybody, method, path, body, headers))[0] != 500
+    assert await all_of_beta(both, redis_url) == before
+    # The same requests do change it, where beta's own admin sends them.
+    own = next(s for s, k in both.keys.items() if (k.tenants, k.role) == (("beta",), role))
+    for (method, _path), (path, body) in CHANGING.items():
+        if not path.endswith("/create"):
+            status, _headers, _body = await ask(
+                both.everybody, method, path, body, {"x-api-key": own}
+            )
+            assert status < 300, path
+    assert await all_of_beta(both, redis_url) != before
+
+
+async def all_of_beta(both: Both, redis_url: str) -> list[Any]:
+    """Every answer that beta gets, and the records of its keys."""
+    theirs = next(
+        s for s, k in both.keys.items() if (k.tenants, k.role) == (("beta",), "super-admin")
+    )
+    paths = [
+        path.replace("{name}", "model").replace(
+            "{id:path}", "g-of-beta" if "groups" in path else "u-of-beta"
+        )
+        for method, path in ROUTES
+        if method == "GET" and not path.startswith("/v1/keys")
+    ]
+    answers = [await ask(both.everybody, "GET", path, {}, {"x-api-key": theirs}) for path in paths]
+    async with opened(redis_url) as store:
+        records = await read_records(store)
+    return [
+        *answers,
+        sorted(d for d, k in records.items() if k.tenants == ("beta",)),
+        [k for k in records.values() if "beta" in k.tenants],
+    ]
