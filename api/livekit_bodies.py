@@ -7,11 +7,12 @@ fractions would make 15.75. Rows that are shown under one name are added up.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from fractions import Fraction
+from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from api.query import Row, Term
@@ -43,10 +44,18 @@ class Figure:
 
 
 class Counted(NamedTuple):
-    """One row as it is shown: its names, and the sum of each term."""
+    """One row as it is shown: its names, and sums in the order of the endpoint's terms."""
 
     labels: Labels
-    sums: Mapping[Term, int]
+    sums: tuple[int, ...]
+
+
+class Placed(NamedTuple):
+    """A figure, and where the sums of its terms stand."""
+
+    figure: Figure
+    terms: tuple[int, ...]
+    per: int | None
 
 
 class Bounds(NamedTuple):
@@ -78,11 +87,19 @@ class Endpoint:
     filters: Mapping[str, str] = field(default_factory=dict)
     kinds: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def terms(self) -> tuple[Term, ...]:
         """Each once."""
         shown = (term for one in self.figures for term in (*one.terms, one.per) if term)
         return tuple(dict.fromkeys((*shown, *self.rank, *self.also)))
+
+    @cached_property
+    def placed(self) -> tuple[Placed, ...]:
+        at = self.terms.index
+        return tuple(
+            Placed(one, tuple(map(at, one.terms)), None if one.per is None else at(one.per))
+            for one in self.figures
+        )
 
 
 def data_of(
@@ -97,21 +114,22 @@ def counted(endpoint: Endpoint, rows: Iterable[Row], addresses: Addresses) -> li
     added: dict[Labels, tuple[int, ...]] = {}
     for row in rows:
         labels = endpoint.label(row.group, addresses)
-        before = added.get(labels, (0,) * len(row.values))
-        added[labels] = tuple(a + b for a, b in zip(before, row.values, strict=True))
-    shown = [
-        Counted(labels, dict(zip(endpoint.terms, values, strict=True)))
-        for labels, values in added.items()
-    ]
-    return sorted(shown, key=lambda one: (-sum(one.sums[t] for t in endpoint.rank), one.labels))
+        before = added.get(labels)
+        added[labels] = row.values if before is None else _sum([before, row.values])
+    rank = [endpoint.terms.index(term) for term in endpoint.rank]
+    return sorted(
+        itertools.starmap(Counted, added.items()),
+        key=lambda one: (-sum(one.sums[place] for place in rank), one.labels),
+    )
 
 
-def amount(figure: Figure, sums: Mapping[Term, int]) -> Decimal:
+def amount(placed: Placed, sums: tuple[int, ...]) -> Decimal:
     """0 of nothing."""
-    total = sum(sums[term] for term in figure.terms)
+    figure, terms, per = placed
+    total = sum([sums[place] for place in terms])
     if figure.is_exact:
         return Decimal(total) / figure.unit
-    count = 1 if figure.per is None else sums[figure.per]
+    count = 1 if per is None else sums[per]
     return rounded(total, figure.unit * count) if count else Decimal(0)
 
 
@@ -119,7 +137,13 @@ def rounded(total: int, of: int) -> Decimal:
     """The quotient, half-even to two places, without trailing zeros."""
     if of == 1:
         return Decimal(total)
-    return Decimal(round(Fraction(total * 10**PLACES, of))) / 10**PLACES
+    number, rest = divmod(total * 10**PLACES, of)
+    number += 2 * rest > of or (2 * rest == of and number % 2)
+    return Decimal(number) / 10**PLACES
+
+
+def _sum(rows: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+    return tuple(map(sum, zip(*rows, strict=True)))
 
 
 # -- shapes of data --------------------------------------------------------------------------------
@@ -140,9 +164,9 @@ def single(endpoint: Endpoint, _bounds: Bounds, rows: Sequence[Counted]) -> Obje
 
 def dashboard(endpoint: Endpoint, bounds: Bounds, rows: Sequence[Counted]) -> Object:
     """Out of the rows by user, so that both agree."""
-    total = {term: sum(row.sums[term] for row in rows) for term in endpoint.terms}
+    nothing = (0,) * len(endpoint.terms)
     return {
-        **_figures(endpoint, total),
+        **_figures(endpoint, _sum([nothing, *(row.sums for row in rows)])),
         "total_active_users": Decimal(sum(row.labels != (UNKNOWN,) for row in rows)),
         "date_range": {
             "start_date": bounds.start.isoformat(),
@@ -151,8 +175,8 @@ def dashboard(endpoint: Endpoint, bounds: Bounds, rows: Sequence[Counted]) -> Ob
     }
 
 
-def _figures(endpoint: Endpoint, sums: Mapping[Term, int]) -> dict[str, Decimal]:
-    return {figure.name: amount(figure, sums) for figure in endpoint.figures}
+def _figures(endpoint: Endpoint, sums: tuple[int, ...]) -> dict[str, Decimal]:
+    return {placed.figure.name: amount(placed, sums) for placed in endpoint.placed}
 
 
 # -- names of rows ---------------------------------------------------------------------------------
