@@ -19,7 +19,8 @@ Way = Literal["call", "chat", "task"]
 class Model:
     """Prices in pico-USD a token (llm), a started second of audio (stt) or a character (tts).
 
-    A price of 0 for the cache is: has none. `first_ms` is the typical time to the first output.
+    A price of 0 for the cache is: has none. `first_ms` is the typical time to the first output;
+    `reports_tokens`: a model of speech that counts tokens too.
     """
 
     provider: str
@@ -33,6 +34,7 @@ class Model:
     first_ms: int = 500
     tokens_per_s: int = 80
     reasons: bool = False
+    reports_tokens: bool = False
 
     @property
     def names(self) -> dict[str, str]:
@@ -83,10 +85,15 @@ NOVA: Final = Model("deepgram", "nova-3", 128_333_333, first_ms=180)
 SCRIBE: Final = Model("elevenlabs", "scribe_v2_realtime", 77_777_778, first_ms=150)
 SONIC: Final = Model("cartesia", "sonic-2", 37_500_000, first_ms=95)
 FLASH_VOICE: Final = Model("elevenlabs", "eleven_flash_v2_5", 50_000_000, first_ms=110)
-OPENAI_VOICE: Final = Model("openai", "gpt-4o-mini-tts", 15_000_000, first_ms=320)
+OPENAI_EAR: Final = Model(
+    "openai", "gpt-4o-mini-transcribe", 50_000_000, first_ms=300, reports_tokens=True
+)
+OPENAI_VOICE: Final = Model(
+    "openai", "gpt-4o-mini-tts", 15_000_000, first_ms=320, reports_tokens=True
+)
 
 LLMS: Final = (GPT_41, GPT_41_MINI, GPT_4O, GPT_5, GPT_REALTIME, SONNET, HAIKU, GEMINI_FLASH, MISTRAL)  # fmt: skip
-STTS: Final = (NOVA, SCRIBE)
+STTS: Final = (NOVA, SCRIBE, OPENAI_EAR)
 TTSS: Final = (SONIC, FLASH_VOICE, OPENAI_VOICE)
 
 
@@ -147,7 +154,7 @@ _AGENTS: Final = (
     Agent("order-line", "call", GPT_4O, 5, 1700, (), "telephony", NOVA, FLASH_VOICE, "Rachel"),
     Agent("appointments", "call", HAIKU, 5, 1400, (), "telephony", NOVA, SONIC, "calm-man"),
     Agent("claims", "call", SONNET, 3, 2400, (), "telephony", SCRIBE, FLASH_VOICE, "Adam"),
-    Agent("web-voice", "call", GEMINI_FLASH, 4, 900, (), "web", NOVA, OPENAI_VOICE, "alloy"),
+    Agent("web-voice", "call", GEMINI_FLASH, 4, 900, (), "web", OPENAI_EAR, OPENAI_VOICE, "alloy"),
     Agent("tutor", "call", GPT_REALTIME, 3, 700, (), "web", voice="marin"),
     Agent("concierge", "call", GPT_REALTIME, 2, 800, (), "telephony", voice="cedar"),
     Agent("survey", "call", GPT_41_MINI, 2, 500, (), "outbound", SCRIBE, SONIC, "friendly-woman"),

@@ -349,6 +349,7 @@ def _hear(session: _Session, model: Model, said_ms: int) -> None:
         "stt",
         {
             **model.names,
+            **_speech_tokens(model, heard=said_ms // 100, written=5 + said_ms // 300),
             "stt_audio_ms": said_ms,
             "cost_usd": usd_text(-(-said_ms // SECOND_MS) * model.input_pico_usd),
             "latency_ms": latency_ms,
@@ -368,6 +369,7 @@ def _speak(session: _Session, model: Model, characters: int) -> int:
         "tts",
         {
             **model.names,
+            **_speech_tokens(model, read=-(-characters // 4), spoken=audio_ms // 50),
             "voice": session.agent.voice,
             "tts_characters": characters,
             "tts_audio_ms": audio_ms,
@@ -378,6 +380,20 @@ def _speak(session: _Session, model: Model, characters: int) -> int:
         at_ms=session.at_ms + latency_ms,
     )
     return first_ms + max(audio_ms, latency_ms - first_ms)
+
+
+def _speech_tokens(
+    model: Model, *, heard: int = 0, read: int = 0, spoken: int = 0, written: int = 0
+) -> Event:
+    """Audio and text tokens, in and out, of those models of speech that count them."""
+    if not model.reports_tokens:
+        return {}
+    return {
+        "input_tokens": heard + read,
+        "input_audio_tokens": heard,
+        "output_tokens": spoken + written,
+        "output_audio_tokens": spoken,
+    }
 
 
 _PICO: Final = 10**12

@@ -23,6 +23,7 @@ from api.livekit_bodies import data_of, rounded
 from api.livekit_paths import ENDPOINTS
 from schemas.limits import DAY_MS
 from schemas.units import iso
+from streams.traffic import history
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import NOW_MS, Counters, Event, pack, read_pure
 from tests.api.livekit_logs import logs, month, questions
@@ -390,6 +391,16 @@ def test_every_filter_of_the_page_is_offered() -> None:
     assert [path for path in PATHS if not BY_PATH[path].filters] == [
         path for path in PATHS if path not in FILTERS
     ]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_sample_traffic_fills_every_field(path: str) -> None:
+    week_ago_ms = NOW_MS - 7 * DAY_MS
+    log = [event | {"tenant": "acme"} for event in history(1, week_ago_ms, NOW_MS, 500)]
+    found = answer(log, Asked(path, week_ago_ms, NOW_MS))
+    sections = [section for section in found.values() if isinstance(section, list)]
+    rows = sections[0] if sections else [found]
+    assert not [name for name in rows[0] if not any(row[name] for row in rows)]
 
 
 def test_sums_beyond_64_bits_are_numbers() -> None:

@@ -80,6 +80,16 @@ def test_parts_of_tokens_are_subsets(week: list[Usage]) -> None:
         assert (usage.first_output_ms or 0) <= (usage.latency_ms or 0)
 
 
+def test_some_models_of_speech_count_tokens_too(week: list[Usage]) -> None:
+    for kind, models in (("stt", cast.STTS), ("tts", cast.TTSS)):
+        counting = {model.model for model in models if model.reports_tokens}
+        spoken = [usage for usage in week if usage.kind == kind and usage.error is None]
+        assert {usage.model for usage in spoken if usage.input_tokens} == counting != set()
+        for usage in spoken:
+            assert (usage.input_audio_tokens or 0) <= (usage.input_tokens or 0)
+            assert (usage.output_audio_tokens or 0) <= (usage.output_tokens or 0)
+
+
 def test_one_request_in_a_hundred_fails_and_reports_no_tokens(week: list[Usage]) -> None:
     requests = [usage for usage in week if usage.kind in {"llm", "tts", "stt"}]
     failed = [usage for usage in requests if usage.error]
