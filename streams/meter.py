@@ -59,8 +59,9 @@ class Meter:
         linger_s: float = LINGER_S,
         close_s: float = CLOSE_S,
     ) -> None:
-        """`url` is `http://HOST:PORT`, `https://HOST` or `kafka://HOST:PORT/TOPIC`; nothing is
-        connected to before there is an event. InvalidConfig says what cannot work."""
+        """`url` is `http://HOST:PORT`, `https://HOST` (with `?tenant=T` where the key has several) or
+        `kafka://HOST:PORT/TOPIC`; nothing is connected to before there is an event. InvalidConfig
+        says what cannot work."""
         if not source:
             raise InvalidConfig("a meter's source is empty: name the app, such as 'voice-agent'")
         fields = {"source": source, **(common or {})}

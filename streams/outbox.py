@@ -195,40 +195,45 @@ class Outbox:
             self._some.clear()
             self._many.clear()
             ending = self._ending.is_set()
-            while self._queue:
-                self._send_next()
+            left = len(self._queue)  # what comes meanwhile gathers to a batch of its own
+            while self._queue and (left > 0 or ending):
+                left -= self._send_next()
             if ending:
                 break
         self._target.close()
 
-    def _send_next(self) -> None:
-        """One batch, or one marker. The thread must outlive whatever an app's objects do."""
+    def _send_next(self) -> int:
+        """One batch, or one marker; how much of the queue that was. The thread must outlive whatever
+        an app's objects do."""
         first = self._queue[0]
         if isinstance(first, Future):
             self._queue.popleft()
             self._reached(first)
-            return
-        batch = self._next_batch()
+            return 1
+        batch, taken = self._next_batch()
         self._in_hand = len(batch)
         try:
             self._deliver(batch)
         except Exception as error:  # noqa: BLE001  the root of this thread
             self._drop(self._in_hand, f"unexpected: {error!r}")
-        self._in_hand = 0
+            self._in_hand = 0
         self._tell()
+        return taken
 
-    def _next_batch(self) -> list[Outgoing]:
+    def _next_batch(self) -> tuple[list[Outgoing], int]:
+        """Events for one request, and how much of the queue they were."""
         batch: list[Outgoing] = []
-        size = 0
-        while self._queue and len(batch) < BATCH_EVENTS_MAX and size < BATCH_BYTES_MAX:
+        size_bytes = taken = 0
+        while self._queue and len(batch) < BATCH_EVENTS_MAX and size_bytes < BATCH_BYTES_MAX:
             one = self._queue[0]
             if isinstance(one, Future):
                 break
             self._queue.popleft()
+            taken += 1
             for made in self._events_of(one):
                 batch.append(made)
-                size += len(made.value)
-        return batch
+                size_bytes += len(made.value)
+        return batch, taken
 
     def _events_of(self, one: Recorded | Taken) -> Sequence[Outgoing]:
         try:
@@ -250,6 +255,7 @@ class Outbox:
         while batch:
             within_s = self._left_s()
             if within_s <= 0:
+                self._in_hand -= len(batch)
                 self._drop(len(batch), "")
                 return
             try:
@@ -264,6 +270,7 @@ class Outbox:
                 self._pause(max(backoff_s, min(error.retry_after_s, RETRY_AFTER_S_MAX)))
                 backoff_s = min(2 * backoff_s, LAST_BACKOFF_S)
             else:
+                self._in_hand -= len(batch)
                 self._sent += len(batch) - len(refusals)
                 self._trouble = ""
                 if refusals:
@@ -275,6 +282,7 @@ class Outbox:
         """One event that no receiver can read takes none of the others with it: halves are tried,
         ten levels deep at most."""
         if len(batch) == 1:
+            self._in_hand -= 1
             self._refuse(1, why)
             return
         half = len(batch) // 2

@@ -146,6 +146,16 @@ def test_a_receiver_that_comes_back_gets_all_that_waited() -> None:
     assert len(receiver.bodies) == 3
 
 
+def test_what_comes_while_a_batch_is_sent_gathers_to_the_next() -> None:
+    with receiver_of([]) as receiver, Meter(receiver.url, source="app", linger_s=0.1) as meter:
+        ending_s = time.monotonic() + 1
+        while time.monotonic() < ending_s:
+            meter.record("llm")
+            time.sleep(0.001)
+        assert meter.flush(30)
+    assert len(receiver.bodies) < 15
+
+
 def test_threads_share_a_meter() -> None:
     with receiver_of([]) as receiver, Meter(receiver.url, source="app") as meter:
         made: list[str] = []
@@ -350,6 +360,9 @@ def test_a_broker_killed_under_the_meter_loses_nothing(own_kafka: Server, topic:
             wait_until_queued(meter, 0)
         ending.set()
         app.join()
+        assert meter.flush(30)
+        own_kafka.restart()  # while nothing is sent
+        made.append(meter.record("llm"))
     assert meter.counts == (len(made), 0, 0, 0)
     records = asyncio.run(read_log(own_kafka.address, topic))
     found = {json.loads(record.value or b"")["id"] for record in records}
