@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
@@ -43,6 +44,7 @@ from api.kafka import Producer
 from api.keys_file import load_keys_file, put_back
 from api.store import Store
 from schemas.errors import OdometerError, StoreError
+from schemas.keys import ID_PATTERN
 from schemas.views import layout_digest
 
 DEFAULT_TOPIC: Final = "usage.events"
@@ -56,6 +58,8 @@ GZIP_FROM_BYTES: Final = 1024
 
 NATIVE: Final = "/v1"
 TAKING_PATHS: Final = frozenset(("/v1/events", "/v1/traces", "/api/events"))
+
+_NO_KEY_ID: Final = re.compile(rf"/v1/keys/(?!(import|audit|{ID_PATTERN})(/|$))[^/]*")
 
 log = logging.getLogger("odometer.api")
 
@@ -180,10 +184,14 @@ def log_config() -> dict[str, Any]:
 
 
 def without_query(record: logging.LogRecord) -> bool:
-    """Cut the query string out of an access record: filters name users and addresses."""
+    """Cut the query string out of an access record: filters name users and addresses.
+
+    So is whatever stands in the place of a key's id and is none: it may be the key itself.
+    """
     if isinstance(record.args, tuple) and len(record.args) == 5:
         client, method, path, *rest = record.args
-        record.args = (client, method, str(path).partition("?")[0], *rest)
+        shown = _NO_KEY_ID.sub("/v1/keys/-", str(path).partition("?")[0])
+        record.args = (client, method, shown, *rest)
     return True
 
 

@@ -18,7 +18,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import livekit_openapi
+from api import key_openapi, livekit_openapi
 from api.agentlens import FILTERS, GRANULARITIES
 from api.asking import BY_NAME, PARAMETERS, Parameter, kept_dimensions
 from api.derived import OFFERED
@@ -101,11 +101,17 @@ def document() -> Object:
         Health,
         AgentLensProblem,
         *livekit_openapi.MODELS,
+        *key_openapi.MODELS,
     )
     names, definitions = models_json_schema(
-        [(model, "serialization") for model in models], ref_template="#/components/schemas/{model}"
+        [
+            *((model, "serialization") for model in models),
+            *((form, "validation") for form in key_openapi.FORMS),
+        ],
+        ref_template="#/components/schemas/{model}",
     )
     ref = {model: names[model, "serialization"] for model in models}
+    forms = {form: names[form, "validation"] for form in key_openapi.FORMS}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -116,7 +122,7 @@ def document() -> Object:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "security": [{"bearer": []}, {"header": []}],
-        "paths": _paths(ref),
+        "paths": _paths(ref) | key_openapi.paths(ref, forms, _problems(ref[Problem])),
         "components": {
             "schemas": definitions["$defs"],
             "securitySchemes": {
@@ -132,7 +138,7 @@ def _paths(ref: Mapping[type[BaseModel], Object]) -> Object:
     errors = _problems(ref[Problem])
     other_errors = {
         str(status): _of("An error, in the shape of AgentLens.", ref[AgentLensProblem])
-        for status in (400, 401, 503)
+        for status in (400, 401, 403, 429, 503)
     }
     usage = {"200": _usage_answer(ref[UsageAnswer]), **errors}
     unchanged = {"304": {"description": "Nothing has changed since the answer with this ETag."}}
@@ -342,6 +348,8 @@ def _problems(ref: Object) -> Object:
     of = {
         "400": "A parameter is wrong, or no kept view answers this.",
         "401": "No key, or one that is not known.",
+        "403": "The key may not read, or has no such tenant.",
+        "429": "The key asks more often than it may; Retry-After says how long to wait.",
         "503": "The counters cannot be read right now; never zeros instead.",
     }
     return {

@@ -205,6 +205,42 @@ def test_logs_hold_no_key_and_no_query(api: Server, guest: httpx.Client, key: st
     assert "?" not in written
 
 
+def test_logs_hold_no_key_whatever_is_done_with_it(
+    api: Server, log: list[Event], redis_url: str
+) -> None:
+    assert log
+    admin = asyncio.run(create_key(redis_url, name="boss", tenant="acme", role="admin"))
+    held = "lvk_0123456789abcdef-held-by-a-client"
+    keys = [admin, held, "als_a-key-that-was-never-made"]
+    with httpx.Client(base_url=f"http://{api.address}") as client:
+        client.headers["authorization"] = f"Bearer {admin}"
+        made = client.post("/v1/keys", json={"name": "x", "requests_per_s": 0.01}).json()
+        body = {"keys": [{"name": "y", "key": held}]}
+        assert client.post("/v1/keys/import", json=body).status_code == 201
+        assert client.post("/v1/keys/import", json=body).status_code == 400
+        rotated = client.post(f"/v1/keys/{made['id']}/rotate", json={}).json()
+        keys += [made["key"], rotated["key"]]
+        for key in keys:  # in each place where one might stand, by mistake too
+            for headers in ({"authorization": f"Bearer {key}"}, {"x-api-key": key}):
+                for path in (PATH, "/v1/usage", "/admin/analytics/dashboard", "/api/v1/users/"):
+                    client.get(path, headers=headers)
+            client.get("/v1/usage", params={"tenant": key, "model": key})
+            client.get("/v1/usage", headers={"x-odometer-tenant": key})
+            client.post("/v1/keys", json={"name": "z", "key": key})
+            client.post("/v1/keys", content=key, headers={"content-type": "application/json"})
+            client.delete(f"/v1/keys/{key}")
+            client.post(f"/v1/keys/{key}/rotate", json={})
+        assert client.delete(f"/v1/keys/{made['id']}").status_code == 200
+    written = api.plan.output.read_text()
+    assert not [key for key in keys if key in written]
+    assert '"DELETE /v1/keys/- HTTP/1.1" 404' in written
+    assert '"POST /v1/keys/-/rotate HTTP/1.1" 404' in written
+    assert f'"DELETE /v1/keys/{made["id"]} HTTP/1.1" 200' in written
+    assert '" 429' in written
+    for action in ("create", "import", "rotate", "revoke"):
+        assert f'"action": "{action}", "key_id": "key-' in written
+
+
 def test_the_log_says_why_there_was_no_answer(
     api: Server, guest: httpx.Client, redis_url: str
 ) -> None:
