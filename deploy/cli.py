@@ -33,7 +33,7 @@ from deploy.options import (
     Topic,
 )
 from deploy.send import send
-from deploy.settings import describe, read_prices, read_settings
+from deploy.settings import describe, directory_settings, read_prices, read_settings
 from schemas.errors import OdometerError
 
 app = typer.Typer(
@@ -155,6 +155,27 @@ def worker(
             read_prices(settings),
         )
     )
+
+
+@app.command()
+def directory(
+    kafka: Kafka = None,
+    redis: Redis = None,
+    group: Group = None,
+    directory_prefix: Annotated[str | None, typer.Option(help=describe("directory_prefix"))] = None,
+) -> None:
+    """Read names, groups and chat titles from their topics into the directory, until SIGTERM.
+
+    Three compacted topics, made where they are missing: `directory.users`, `directory.groups` and
+    `directory.chats`. A record's key is `TENANT|ID`, its value a JSON object; without a value the
+    thing is deleted. Names that events carry need none of this. One process is enough.
+    """
+    from streams.directory_app import run_directory
+
+    settings = read_settings(
+        kafka=kafka, redis=redis, group=group, directory_prefix=directory_prefix
+    )
+    sys.exit(run_directory(directory_settings(settings)))
 
 
 @app.command()

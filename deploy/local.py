@@ -39,7 +39,7 @@ SERVERS_GRACE_S = 4.0
 LOOK_PAUSE_S = 0.2
 
 # In the order of their start. Ended all at once.
-PARTS = ("worker", "api", "simulate")
+PARTS = ("worker", "api", "directory", "simulate")
 
 
 def run_everything(settings: Settings, *, simulate: bool, console: Console) -> None:
@@ -142,7 +142,7 @@ def _parts(settings: Settings, home: Path, sample: _SampleFiles | None) -> list[
     directory = home / "parts"
     directory.mkdir(exist_ok=True)
     environment = {**os.environ, **as_environment(settings), "PYTHONUNBUFFERED": "1"}
-    options: dict[str, tuple[str, ...]] = {"worker": (), "api": ()}
+    options: dict[str, tuple[str, ...]] = {"worker": (), "api": (), "directory": ()}
     if sample is not None:
         options["simulate"] = ("--progress-file", str(sample.progress))
         options["simulate"] += ("--bookmark-file", str(sample.bookmark))

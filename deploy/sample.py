@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
 from rich.progress import Progress
 
-from deploy.settings import Settings
+from deploy.settings import Settings, directory_settings
 from streams import simulate
 
 
@@ -49,6 +49,7 @@ async def send_sample_traffic(
         def show(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
+        await simulate.name_groups(directory_settings(settings), settings.seed, stop)
         await simulate.run(
             settings.kafka,
             settings.topic,

@@ -5,13 +5,16 @@ its children the same way.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import InvalidConfig
 from schemas.prices import BUNDLED, Prices, parse_prices
+
+if TYPE_CHECKING:
+    from streams.settings import DirectorySettings
 
 ENV_PREFIX = "ODOMETER_"
 
@@ -52,6 +55,12 @@ class Settings(BaseSettings):
     group: str = Field(
         default="odometer",
         description="The consumer group through which workers share the partitions.",
+    )
+    directory_prefix: str = Field(
+        default="directory",
+        pattern=r"^[A-Za-z0-9._-]{1,200}$",
+        description="The topics of names, groups and titles begin with this: PREFIX.users,"
+        " PREFIX.groups, PREFIX.chats.",
     )
     health_port: int = Field(
         default=0,
@@ -144,6 +153,18 @@ def as_environment(settings: Settings) -> dict[str, str]:
         f"{ENV_PREFIX}{name.upper()}": "" if value is None else str(value)
         for name, value in given.items()
     }
+
+
+def directory_settings(settings: Settings) -> "DirectorySettings":
+    """Return what the directory's process is told."""
+    from streams.settings import DirectorySettings  # noqa: PLC0415  quick for all other commands
+
+    return DirectorySettings(
+        kafka=settings.kafka,
+        redis=settings.redis,
+        prefix=settings.directory_prefix,
+        group=f"{settings.group}-directory",
+    )
 
 
 def read_prices(settings: Settings) -> Prices:

@@ -7,6 +7,8 @@ It lies beside the generations, so a rebuild leaves it alone. Per tenant, under 
     g:TENANT           groups: hash group id -> i64 mark | i64 created_ms | i64 updated_ms |
                        JSON of name and description; nothing where it is deleted
     m:N:TENANT:GROUP   members of a group: set of user keys; N is the tenant's length in characters
+    epoch              a random word: another one after Redis was emptied
+    refused            hash TOPIC:PARTITION:OFFSET of a stream's record -> why it was not taken
     c:TENANT           chats: hash chat id -> i64 mark | title; nothing where it is deleted
 
 What is known is the latest word, whoever comes first: each word has a mark, and the larger mark
@@ -52,6 +54,8 @@ SAID_SO: Final = 1 << 50
 sum below 2^53, where Lua counts exactly."""
 
 DIRECTORY: Final = LANE + "d:"
+REFUSALS_KEY: Final = DIRECTORY + "refused"
+EPOCH_KEY: Final = DIRECTORY + "epoch"
 
 
 def users_key(tenant: str) -> str:

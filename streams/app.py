@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
-import threading
 import time
 from typing import Any, Final
 
@@ -27,12 +25,11 @@ from schemas.errors import ConsumerBroken, OdometerError
 from schemas.prices import BUNDLED, Prices
 from schemas.views import generation_digest
 from streams.kafka import open_log
+from streams.process import run_process
 from streams.settings import WorkerSettings
 from streams.store import RedisStore
 from streams.worker import Worker
 
-STOP_S: Final = 8.0
-"""From the signal to the end of the process; an orchestrator's own patience is 10 s and more."""
 RESTARTS_MAX: Final = 100
 """Within RESTARTS_OVER_S: a fold that fails more often ends the process, for others to see."""
 RESTARTS_OVER_S: Final = 60.0
@@ -198,31 +195,4 @@ def run_worker(settings: WorkerSettings, prices: Prices = BUNDLED) -> int:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     app, supervisor = build(settings, prices)
-    worker = _Process(app, supervisor, loop=loop, loglevel="INFO")
-    try:
-        worker.execute_from_commandline()
-    except SystemExit as leaving:
-        return int(leaving.code or 0)
-
-
-class _Process(faust.Worker):
-    """Faust's worker with a deadline of our own on its stop."""
-
-    def _on_sigterm(self) -> None:
-        self._arm()
-        super()._on_sigterm()
-
-    def _on_sigint(self) -> None:
-        self._arm()
-        super()._on_sigint()
-
-    def _arm(self) -> None:
-        timer = threading.Timer(STOP_S, _leave)
-        timer.daemon = True
-        timer.start()
-
-
-def _leave() -> None:
-    log.warning("not stopped within %g s: leaving, nothing is lost", STOP_S)
-    logging.shutdown()
-    os._exit(0)
+    return run_process(app, supervisor, loop=loop)

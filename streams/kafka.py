@@ -455,6 +455,10 @@ RETENTION_MS: Final = 90 * 24 * 3600 * 1000
 are kept: 90 days at 1,000 events/s of 600 B are 4.7 TB, so a busy operator sets less."""
 
 
+APPEND_TIME: Final = {"message.timestamp.type": "LogAppendTime"}
+COMPACTED: Final = {"cleanup.policy": "compact"}
+
+
 async def ensure_topics(kafka: str, *, events: str, dead_letter: str, partitions: int) -> list[str]:
     """Makes the topics that are missing; a line for each of what was made or found.
 
@@ -473,22 +477,49 @@ async def ensure_topics(kafka: str, *, events: str, dead_letter: str, partitions
         await _closed(admin)
 
 
+async def ensure_directory_topics(
+    kafka: str, changelogs: Mapping[str, str], partitions: int
+) -> dict[str, int]:
+    """Makes the compacted topics of the directory that are missing, and beside each the changelog
+    of its table with as many partitions; how many each has. Raises LogUnavailable, InvalidConfig.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka, client_id="odometer-topics")
+    found: dict[str, int] = {}
+    try:
+        await _within(SEND_S, admin.start(), "take a connection")
+        for name, changelog in changelogs.items():
+            made = _made(admin, name, partitions, COMPACTED | APPEND_TIME)
+            found[name], _ = await _within(SEND_S, made, f"make topic {name}")
+            await _check_append_time(admin, name)
+            made = _made(admin, changelog, found[name], COMPACTED)
+            await _within(SEND_S, made, f"make topic {changelog}")
+    finally:
+        await _closed(admin)
+    return found
+
+
 async def _ensure(admin: AIOKafkaAdminClient, name: str, partitions: int) -> str:
-    configs = {
-        "message.timestamp.type": "LogAppendTime",
-        "cleanup.policy": "delete",
-        "retention.ms": str(RETENTION_MS),
-    }
+    configs = {**APPEND_TIME, "cleanup.policy": "delete", "retention.ms": str(RETENTION_MS)}
+    count, is_new = await _made(admin, name, partitions, configs)
+    return f"{name}: {count} partitions, {'made' if is_new else 'found'}"
+
+
+async def _made(
+    admin: AIOKafkaAdminClient, name: str, partitions: int, configs: Mapping[str, str]
+) -> tuple[int, bool]:
+    """How many partitions the topic has, and whether it was made just now."""
     brokers = len((await admin.describe_cluster())["brokers"])
     replicas = min(REPLICAS_MAX, brokers)
-    response = await admin.create_topics([NewTopic(name, partitions, replicas, None, configs)])
+    response = await admin.create_topics(
+        [NewTopic(name, partitions, replicas, None, dict(configs))]
+    )
     code = response.topic_errors[0][1]
     if code == kafka_errors.TopicAlreadyExistsError.errno:
         (topic,) = await admin.describe_topics([name])
-        return f"{name}: {len(topic['partitions'])} partitions, found"
+        return len(topic["partitions"]), False
     if code:
         raise kafka_errors.for_code(code)(name)
-    return f"{name}: {partitions} partitions, made"
+    return partitions, True
 
 
 async def _check_append_time(admin: AIOKafkaAdminClient, name: str) -> None:

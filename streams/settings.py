@@ -1,9 +1,15 @@
-"""What a worker is told when it starts. Pure."""
+"""What a worker, and the directory's process, are told when they start. Pure."""
+
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
 from streams.batch import Policy
+from streams.entries import Stream, topic_of
 from streams.worker import Timing
+
+PARTITIONS: Final = 4
+"""Of a topic that is made: the most processes that share it. One takes 1,000 records a second."""
 
 
 class WorkerSettings(BaseModel):
@@ -20,3 +26,26 @@ class WorkerSettings(BaseModel):
     store_previews: bool = False
     policy: Policy = Policy()
     timing: Timing = Timing()
+
+
+class DirectorySettings(BaseModel):
+    """`prefix`: the topics are this, a dot, and users, groups or chats."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kafka: str
+    redis: str
+    prefix: str = "directory"
+    group: str = "odometer-directory"
+
+
+def table_of(stream: Stream) -> str:
+    return f"directory-{stream}"
+
+
+def changelogs(settings: DirectorySettings) -> dict[str, str]:
+    """Each topic of a stream, and the changelog of its table, as Faust names it."""
+    return {
+        topic_of(settings.prefix, stream): f"{settings.group}-{table_of(stream)}-changelog"
+        for stream in Stream
+    }

@@ -24,7 +24,10 @@ from schemas.errors import LogUnavailable
 from schemas.event import DEFAULT_TENANT
 from schemas.identity import partition_key
 from schemas.limits import DAY_MS, MINUTE_MS, SECOND_MS
-from streams.kafka import open_producer
+from streams.cast import cast
+from streams.entries import Stream, topic_of
+from streams.kafka import ensure_directory_topics, open_producer
+from streams.settings import PARTITIONS, DirectorySettings, changelogs
 from streams.traffic import Event, history, live
 
 T = TypeVar("T")
@@ -91,6 +94,36 @@ async def run(
             if rate_per_s > 0:
                 live_from_ms = now_ms() if due is None else due.end_ms
                 await _send_live(line, seed, rate_per_s, live_from_ms, now_ms)
+
+
+async def name_groups(
+    directory: DirectorySettings,
+    seed: int,
+    stop: asyncio.Event,
+    connect: Connect = open_producer,
+) -> None:
+    """Says on the directory's stream, where that is empty, which teams the sample's users are in."""
+    topic = topic_of(directory.prefix, Stream.GROUPS)
+    made = ensure_directory_topics
+    with suppress(_Stopped):
+        async with _Line(directory.kafka, topic, stop, connect) as line:
+            await line.ask(lambda _: made(directory.kafka, changelogs(directory), PARTITIONS))
+            ends = await line.ask(lambda producer: producer.end_offsets(topic))
+            if not any(ends.values()):
+                await line.ask(lambda producer: producer.send(topic, _group_records(seed)))
+
+
+def _group_records(seed: int) -> list[tuple[bytes, bytes]]:
+    members: dict[str, list[str]] = {}
+    for user in cast(seed).users:
+        members.setdefault(user.team, []).append(user.id)
+    return [
+        (
+            f"{DEFAULT_TENANT}|{team}".encode(),
+            msgspec.json.encode({"name": team.capitalize(), "members": keys}),
+        )
+        for team, keys in sorted(members.items())
+    ]
 
 
 # -- history ---------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from schemas.prices import BUNDLED_VERSION
 from schemas.views import generation_digest, layout_digest
 from streams.kafka import read_bounds
 from streams.ports import Bounds
-from streams.store import RedisStore
+from streams.store import RedisDirectory, RedisStore
 
 
 class PartitionStatus(BaseModel):
@@ -35,7 +35,8 @@ class Status(BaseModel):
     which no price is known; `incomplete` where one is, and the event lacks numbers that it is by.
     `problems` are sentences about the whole: a server that is away, a generation that is not
     counted on. `complete_through_ms` is the smallest of all partitions. `directory_full`: how often a
-    tenant's directory had no room for a user's name and address."""
+    tenant's directory had no room for a user's name and address. `directory_refused`: records of
+    the directory's streams, by topic:partition:offset, and why they were not taken."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -49,6 +50,7 @@ class Status(BaseModel):
     duplicates: int
     unknown_fields: dict[str, int]
     directory_full: int
+    directory_refused: dict[str, str]
     costs_computed: dict[str, int]
     unpriced: dict[str, int]
     incomplete: dict[str, int]
@@ -67,6 +69,8 @@ async def read_status(
         meta = await store.meta()
         tallies = await store.tallies()
         refusals = await store.refusals()
+    async with RedisDirectory(redis_url) as directory:
+        directory_refused = await directory.refusals()
     problems = [said["detail"] for field, said in refusals.items() if field == "generation"]
     try:
         bounds = await read_bounds(kafka, topic)
@@ -93,6 +97,7 @@ async def read_status(
         duplicates=tallies.get("duplicate", 0),
         unknown_fields=_named(tallies, "unknown:"),
         directory_full=tallies.get("directory_full", 0),
+        directory_refused=directory_refused,
         costs_computed=_named(tallies, "cost:"),
         unpriced=_named(tallies, "unpriced:"),
         incomplete=_named(tallies, "incomplete:"),

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Mapping, Sequence
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self, assert_never, cast
 
 import msgspec
 import numpy as np
@@ -35,6 +36,7 @@ from schemas.layout import (
 )
 from schemas.recent import RECENT_MAX
 from schemas.views import CALL_BUCKETS, ID_BUCKETS, SLICE_MS
+from streams.entries import Title
 from streams.fold import Held
 from streams.ports import Commit, Outcome, Refusal, Reply
 
@@ -44,6 +46,9 @@ ANSWER_S: Final = 5.0
 """The largest commit takes a tenth of a second; an AOF rewrite or a swap-in may add seconds."""
 GROUP_MAX: Final = 1000
 """Arguments that the Lua side hands to one command: its stack holds 8,000."""
+
+REFUSALS_MAX: Final = 1000
+"""Records of the directory's streams whose refusal is kept for `odometer status`."""
 
 _TEXT: Final = directory.LUA + "".join(
     (Path(__file__).parent / name).read_text() for name in ("chats.lua", "commit.lua")
@@ -56,15 +61,7 @@ class RedisStore:
     """`streams.ports.Store` on one lane of a Redis 7 or newer, or Valkey. Use as `async with`."""
 
     def __init__(self, url: str, generation: int = FIRST_GENERATION) -> None:
-        self._redis = redis.Redis.from_url(
-            url,
-            socket_connect_timeout=CONNECT_S,
-            socket_timeout=ANSWER_S,
-            # A commit is tried again by the worker, with the same commit id, never by the client.
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-            decode_responses=False,
-        )
+        self._redis = _client(url)
         self._generation = generation
         self._meta_key = meta_key(generation)
 
@@ -84,7 +81,7 @@ class RedisStore:
         await self._call("open", [self._meta_key, CURRENT_KEY], arguments)
 
     async def meta(self) -> Meta | None:
-        data = await self._ask(self._redis.get(self._meta_key))
+        data = await _ask(self._redis.get(self._meta_key))
         return None if data is None else unpack_meta(data)
 
     async def bookings(self, calls: Sequence[tuple[int, int]]) -> Mapping[int, Held | None]:
@@ -119,42 +116,140 @@ class RedisStore:
     async def tallies(self) -> dict[str, int]:
         """Counts of dead letters (`dead:reason`), duplicates, unknown fields (`unknown:name`), and
         of users for whom the directory had no room (`directory_full`)."""
-        found = await self._ask(self._redis.hgetall(tallies_key(self._generation)))
+        found = await _ask(self._redis.hgetall(tallies_key(self._generation)))
         return {name.decode(): int(count) for name, count in found.items()}
 
     async def refusals(self) -> dict[str, dict[str, str]]:
         """Partition, or "generation", to {"reason", "detail"}."""
-        found = await self._ask(self._redis.hgetall(refusals_key(self._generation)))
+        found = await _ask(self._redis.hgetall(refusals_key(self._generation)))
         return {name.decode(): json.loads(said) for name, said in found.items()}
 
     async def _call(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:  # noqa: ANN401  as RESP has it
-        """One function; the library is loaded where the server does not know it yet."""
-        function = f"odometer_{name}_{VERSION}"
         call = self._redis.fcall_ro if name == "bookings" else self._redis.fcall
-        for attempt in range(2):
-            try:
-                return await self._ask(call(function, len(keys), *keys, *arguments))
-            except _FunctionMissing:
-                if attempt:
-                    raise
-                await self._load()
-        raise AssertionError("unreachable")
+        function = f"odometer_{name}_{VERSION}"
+        return await _function(call, self._redis, function, _CODE, keys, arguments)
 
-    async def _load(self) -> None:
+
+class RedisDirectory:
+    """The directory beside the counters (schemas/directory.py), for what streams say. Use as
+    `async with`; every method raises StoreError."""
+
+    def __init__(self, url: str) -> None:
+        self._redis = _client(url)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        await self._redis.aclose()
+
+    async def say(self, tenant: str, said: directory.Word | directory.GroupSaid | Title) -> str:
+        """Writes what is said where it is the latest word; "", or the limit that leaves no room."""
+        match said:
+            case directory.Word():
+                keys = [directory.users_key(tenant), directory.addresses_key(tenant)]
+                arguments = [msgspec.json.encode([said]), directory.USERS_MAX, 0]
+                _, turned_away = await self._call("users", keys, arguments)
+                outcome = b"users" if turned_away else b"done"
+            case directory.GroupSaid():
+                keys = [directory.groups_key(tenant), directory.members_key(tenant, said.id)]
+                outcome = await self._call("group", keys, [msgspec.json.encode(said)])
+            case Title():
+                arguments = [said.chat_id, said.mark, said.title, directory.CHATS_MAX]
+                outcome = await self._call("chat", [directory.chats_key(tenant)], arguments)
+            case _:
+                assert_never(said)
+        limit = _LIMITS.get(outcome)
+        return "" if limit is None else f"the tenant's directory has {limit} {outcome.decode()}"
+
+    async def note_refusal(self, place: str, why: str) -> None:
+        """Says of a record, by its topic, partition and offset, why it was not taken. Those beyond
+        REFUSALS_MAX are in the log only."""
+        key = directory.REFUSALS_KEY
+        if await _ask(self._redis.hlen(key)) < REFUSALS_MAX:
+            await _ask(self._redis.hset(key, place, why))
+
+    async def refusals(self) -> dict[str, str]:
+        found = await _ask(self._redis.hgetall(directory.REFUSALS_KEY))
+        return {place.decode(): why.decode() for place, why in found.items()}
+
+    async def history(self) -> str:
+        """Differs where what was written may be gone: another Redis process answers than before, or
+        the same was emptied meanwhile."""
+        epoch = directory.EPOCH_KEY
+        await _ask(self._redis.set(epoch, secrets.token_hex(8), nx=True))
+        found = await _ask(self._redis.info("server"))
+        return f"{found['run_id']} {await _ask(self._redis.get(epoch))}"
+
+    async def _call(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:  # noqa: ANN401
+        return await _function(
+            self._redis.fcall, self._redis, directory.function_name(name), directory.LIBRARY,
+            keys, arguments,
+        )  # fmt: skip
+
+
+_LIMITS: Final = {
+    b"users": directory.USERS_MAX,
+    b"groups": directory.GROUPS_MAX,
+    b"chats": directory.CHATS_MAX,
+}
+
+
+# -- one exchange ----------------------------------------------------------------------------------
+
+
+def _client(url: str) -> redis.Redis:
+    return redis.Redis.from_url(
+        url,
+        socket_connect_timeout=CONNECT_S,
+        socket_timeout=ANSWER_S,
+        # A commit is tried again by the worker, with the same commit id, never by the client.
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+        decode_responses=False,
+    )
+
+
+async def _function(
+    call: Callable[..., object],
+    client: redis.Redis,
+    function: str,
+    library: str,
+    keys: Sequence[str],
+    arguments: Sequence[Any],
+) -> Any:  # noqa: ANN401  as RESP has it
+    """One function; its library is loaded where the server does not know it yet."""
+    for attempt in range(2):
         try:
-            await self._ask(self._redis.function_load(_CODE))
-        except StoreCorrupt as error:
-            if "already exists" not in str(error):  # another worker was first
+            return await _ask(call(function, len(keys), *keys, *arguments))
+        except _FunctionMissing:
+            if attempt:
                 raise
+            await _load(client, library)
+    raise AssertionError("unreachable")
 
-    async def _ask(self, command: object) -> Any:  # noqa: ANN401
-        """Awaits one command; foreign errors become ours."""
-        try:
-            return await cast("Awaitable[Any]", command)
-        except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
-            raise StoreUnavailable(f"Redis does not answer: {error}") from error
-        except exceptions.ResponseError as error:
-            raise _translated(error) from error
+
+async def _load(client: redis.Redis, library: str) -> None:
+    try:
+        await _ask(client.function_load(library))
+    except StoreCorrupt as error:
+        if "already exists" not in str(error):  # another process was first
+            raise
+
+
+async def _ask(command: object) -> Any:  # noqa: ANN401
+    """Awaits one command; foreign errors become ours."""
+    try:
+        return await cast("Awaitable[Any]", command)
+    except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as error:
+        raise StoreUnavailable(f"Redis does not answer: {error}") from error
+    except exceptions.ResponseError as error:
+        raise _translated(error) from error
 
 
 class _FunctionMissing(StoreCorrupt):

@@ -21,8 +21,8 @@ KEYS = tuple(
     f"keys {name}" for name in ["create", "list", "rotate", "revoke", "import", "export", "audit"]
 )
 COMMANDS = (
-    "up", "worker", "api", "topics", "simulate", "status", *KEYS, "dead list", "dead show",
-    "dead replay", "explain", "send",
+    "up", "worker", "directory", "api", "topics", "simulate", "status", *KEYS, "dead list",
+    "dead show", "dead replay", "explain", "send",
 )  # fmt: skip
 
 

@@ -15,10 +15,10 @@ END_S = 30.0
 _HANGS = """
 import asyncio, sys, time
 from mode import Service
-from streams import app
+from streams import app, process
 from streams.settings import WorkerSettings
 
-app.STOP_S = 1.0
+process.STOP_S = 1.0
 real_build = app.build
 
 class Hanging(Service):

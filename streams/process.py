@@ -1,0 +1,53 @@
+"""A Faust process that ends in time: its signals, and a hard deadline of our own on its stop.
+
+No client, however it hangs on a frozen broker, holds the process longer; nothing is lost by
+leaving, as what it has done is written down elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from typing import Final
+
+import faust
+from mode import ServiceT
+
+STOP_S: Final = 8.0
+"""From the signal to the end of the process; an orchestrator's own patience is 10 s and more."""
+
+log = logging.getLogger("odometer.worker")
+
+
+def run_process(app: faust.App, *services: ServiceT, loop: asyncio.AbstractEventLoop) -> int:
+    """Runs until SIGTERM or SIGINT; the process's exit code. Blocking."""
+    worker = _Process(app, *services, loop=loop, loglevel="INFO")
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+
+
+class _Process(faust.Worker):
+    """Faust's worker with our deadline."""
+
+    def _on_sigterm(self) -> None:
+        self._arm()
+        super()._on_sigterm()
+
+    def _on_sigint(self) -> None:
+        self._arm()
+        super()._on_sigint()
+
+    def _arm(self) -> None:
+        timer = threading.Timer(STOP_S, _leave)
+        timer.daemon = True
+        timer.start()
+
+
+def _leave() -> None:
+    log.warning("not stopped within %g s: leaving, nothing is lost", STOP_S)
+    logging.shutdown()
+    os._exit(0)
