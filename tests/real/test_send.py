@@ -152,10 +152,9 @@ async def test_what_is_killed_under_send_loses_and_doubles_nothing(
     assert rest["before"] >= at
     assert rest["sent"] == count - rest["before"]
     records = await read_log(system.settings.kafka, system.topic)
-    want = expected(records)
-    assert want.accepted == count
-    assert not want.letters
-    assert want.duplicates < 10_000  # batches in doubt, not the file from its start
+    ids = [json.loads(record.value or b"")["id"] for record in records]
+    assert set(ids) == {f"big-{n}" for n in range(count)}
+    assert len(ids) - count < 10_000  # batches in doubt, not the file from its start
 
 
 def start(words: list[str], log: Path) -> subprocess.Popen[bytes]:
