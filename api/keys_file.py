@@ -2,13 +2,15 @@
 
 Keys live in Redis only, so an emptied Redis has none. A line of the file is a record and the
 SHA-256 of its secret, as JSON; `odometer keys export` writes it, and the `odometer keys` commands
-write it anew after each change where they know of it. A process that is given it looks there when
+write it anew after each change where they know of it. A process that is given it looks there, as it is then, when
 Redis does not know a key, and puts back all that are missing. What Redis knows stays as it is: only
 what was revoked after the file was written, and then lost with all of Redis, would be good again.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping
@@ -26,6 +28,7 @@ from schemas.keys import KeptKey, Key
 
 FILE_BYTES_MAX: Final = 100 * 1024 * 1024
 """KEYS_MAX records of 100 tenants of 64 characters are 70 MB."""
+log = logging.getLogger("odometer.api")
 RESTORER: Final = Actor("keys-file", "")
 
 
@@ -83,10 +86,44 @@ def write_keys_file(path: Path, records: Mapping[str, Key]) -> None:
         raise InvalidConfig(f"the keys file {path} cannot be written: {error.strerror}") from error
 
 
-async def put_back(
-    digest: str, store: Store, records: Mapping[str, Key], clock: Callable[[], int]
-) -> bool:
-    """Where `digest`, which Redis does not know, is a key of the file: put back what is missing."""
-    if digest not in records:
-        return False
-    return await restore_keys(store, records, RESTORER, clock()) > 0
+class KeysFile:
+    """The records of a file, read anew when it has changed. One that is not there yet is empty."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises InvalidConfig where the file is there and holds something else."""
+        self._path = path
+        self._stamp = self._stamp_now()
+        self._records = load_keys_file(path) if self._stamp else {}
+        if not self._stamp:
+            log.warning("The keys file %s is not there yet: it is looked for again.", path)
+
+    def records(self) -> Mapping[str, Key]:
+        """As the file has them now; where it cannot be read any more, as it last could."""
+        stamp = self._stamp_now()
+        if stamp and stamp != self._stamp:
+            self._stamp = stamp
+            try:
+                self._records = load_keys_file(self._path)
+            except InvalidConfig as error:
+                # An unknown key stays unknown, whatever state the operator's copy is in.
+                log.error("%s. What it held before is used.", error)  # noqa: TRY400
+        return self._records
+
+    async def put_back(self, digest: str, store: Store, clock: Callable[[], int]) -> bool:
+        """Where `digest`, which Redis does not know, is a key of the file: put back all that are
+        missing, and say whether it is known now."""
+        records = await asyncio.to_thread(self.records)
+        if digest not in records:
+            return False
+        return await restore_keys(store, records, RESTORER, clock()) > 0
+
+    def _stamp_now(self) -> tuple[int, int, int] | None:
+        try:
+            about = self._path.stat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise InvalidConfig(
+                f"the keys file {self._path} cannot be read: {error.strerror}"
+            ) from error
+        return about.st_mtime_ns, about.st_size, about.st_ino

@@ -41,7 +41,7 @@ from api.dialects import failed
 from api.flights import Flights, Kept
 from api.ingest import Intakes
 from api.kafka import Producer
-from api.keys_file import load_keys_file, put_back
+from api.keys_file import KeysFile
 from api.store import Store
 from schemas.errors import OdometerError, StoreError
 from schemas.keys import ID_PATTERN
@@ -85,8 +85,8 @@ def build(
     producer = Producer(topic)
     intakes = Intakes(store, clock, producer)
     if keys_file is not None:
-        spare = load_keys_file(keys_file)
-        store.keyring.put_back = partial(put_back, store=store, records=spare, clock=clock)
+        put_back = KeysFile(keys_file).put_back
+        store.keyring.put_back = partial(put_back, store=store, clock=clock)
     analytics = partial(agentlens.llm, store=store, clock=clock, flights=Flights(), kept=Kept())
     native = Router(
         [

@@ -360,7 +360,15 @@ def _print_table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None
 
     table = Table()
     for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
+        shrinks = column in {"name", "key_name", "tenants", "by"}
+        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=not shrinks)
     for row in rows:
-        table.add_row(*(Text(str(row[column] or "-")) for column in columns))
+        table.add_row(*(Text(_cell(column, row[column])) for column in columns))
     Console().print(table)
+
+
+def _cell(column: str, value: object) -> str:
+    """Instants to the minute."""
+    if column in {"at", "created", "last_used", "expires"} and value:
+        return str(value)[:16].replace("T", " ")
+    return str(value or "-")

@@ -18,6 +18,7 @@ from api.keyring import KEYS_KEY
 from api.keys import (
     ENDED_KEPT_MS,
     Wanted,
+    create_key,
     create_keys,
     opened,
     read_records,
@@ -97,6 +98,33 @@ async def test_what_redis_knows_stays(redis_url: str, clock: Clock, tmp_path: Pa
     app = build(redis_url, clock=clock, keys_file=path)
     async with app.router.lifespan_context(app):
         assert await asked(app, [secrets[3], secrets[0]]) == [200, 401]
+
+
+async def test_the_file_is_read_as_it_is_when_it_is_needed(
+    redis_url: str, clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "keys.jsonl"
+    app = build(redis_url, clock=clock, keys_file=path)
+    assert "is not there yet" in caplog.text
+    async with app.router.lifespan_context(app):
+        secrets = await saved(redis_url, path)
+        with redis.Redis.from_url(redis_url) as client:
+            client.delete(KEYS_KEY)
+            assert await asked(app, secrets) == [200, 401, 200, 200]
+            later = [await create_key(redis_url, name="b", tenant="b", role="viewer")]
+            async with opened(redis_url) as store:
+                write_keys_file(path, await read_records(store))
+            client.delete(KEYS_KEY)
+            assert await asked(app, later) == [200]
+            client.delete(KEYS_KEY)
+            path.write_text("als_not-a-record\n")
+            assert await asked(app, secrets[3:]) == [200]
+            assert await asked(app, ["als_unknown"]) == [401]
+            assert "What it held before is used" in caplog.text
+            assert "als_not" not in caplog.text
+            path.unlink()
+            client.delete(KEYS_KEY)
+            assert await asked(app, secrets[:1]) == [200]
 
 
 async def test_what_ended_long_ago_is_not_put_back(
