@@ -115,7 +115,7 @@ def list_all(redis: Redis = None, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(answer.model_dump_json(indent=2))
         return
-    columns = ("id", "name", "tenants", "role", "state", "created", "last_used", "expires")
+    columns = ("id", "name", "tenants", "role", "state", "last_used", "expires")
     rows = [each.model_dump() | {"tenants": _joined(each.tenants)} for each in answer.keys]
     _print_table(columns, rows)
 
@@ -249,7 +249,7 @@ def audit(
         typer.echo(json.dumps(lines, indent=2))
         return
     for line in lines:
-        line["by"] = f"{line['by_name'] or '?'} ({line['by_id']})"
+        line["by"] = " ".join(text for text in (line["by_name"], f"({line['by_id']})") if text)
         line["tenants"] = _joined(line["key_tenants"])
     _print_table(("at", "action", "key_id", "key_name", "tenants", "by"), lines)
 
@@ -360,8 +360,8 @@ def _print_table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None
 
     table = Table()
     for column in columns:
-        shrinks = column in {"name", "key_name", "tenants", "by"}
-        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=not shrinks)
+        is_whole = column in {"id", "key_id"}  # what is typed or pasted elsewhere
+        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=is_whole)
     for row in rows:
         table.add_row(*(Text(_cell(column, row[column])) for column in columns))
     Console().print(table)
