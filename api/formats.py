@@ -38,7 +38,7 @@ def accepted(accept: str) -> Format | None:
     return best[2] if best else None
 
 
-def to_json(content: Mapping[str, Any]) -> bytes:
+def to_json(content: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> bytes:
     try:
         return msgspec.json.encode(content)
     except OverflowError:  # a sum beyond 64 bits, which JSON can hold

@@ -13,11 +13,11 @@ UNKNOWN: Final = "unknown"
 
 def headers_of(meta: Meta, covered: Plan) -> dict[str, str]:
     """Of an answer made of counters."""
-    return {
-        **state_headers(meta),
-        "odometer-range-from": iso(covered.start_ms),
-        "odometer-range-to": iso(covered.end_ms),
-    }
+    return state_headers(meta) | range_headers(covered.start_ms, covered.end_ms)
+
+
+def range_headers(start_ms: int, end_ms: int) -> dict[str, str]:
+    return {"odometer-range-from": iso(start_ms), "odometer-range-to": iso(end_ms)}
 
 
 def state_headers(meta: Meta) -> dict[str, str]:

@@ -7,7 +7,7 @@ bounds; the members of a group are those of now.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -18,7 +18,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.callers import authenticate, check_role, tenant_of
-from api.directory import members, people
+from api.chats import chats, used_by
+from api.directory import members, people, recent, titles
 from api.errors import (
     CountersMissing,
     NoCredentials,
@@ -31,22 +32,38 @@ from api.errors import (
 )
 from api.flights import moment_of
 from api.formats import to_json
-from api.freshness import headers_of
+from api.freshness import range_headers, state_headers
 from api.names import Filter
-from api.openwebui_bodies import TERMS, series_of, tokens_of, top_users, users_of
+from api.openwebui_bodies import (
+    ORDERS_OF_WORDS,
+    TERMS,
+    Object,
+    by_words,
+    chat_of,
+    message_of,
+    newest_first,
+    series_of,
+    tokens_of,
+    top_users,
+    users_of,
+)
 from api.openwebui_parameters import (
     BadRange,
     InvalidQuery,
+    OfChats,
     OfDays,
     OfGroup,
+    OfMessages,
     OfUsers,
     Parameters,
     check_kept,
     parse,
     series_bounds,
 )
-from api.query import Plan, Question, assemble, plan
+from api.query import Plan, Question, assemble, covered_range, plan
 from api.store import Store
+from schemas.chats import Chat
+from schemas.directory import Person
 from schemas.errors import StoreError
 from schemas.layout import Meta
 
@@ -70,6 +87,8 @@ def routes(store: Store, clock: Clock) -> list[Route]:
         "/users": users,
         "/tokens": tokens,
         "/daily": daily,
+        "/messages": messages,
+        "/models/{model_id:path}/chats": model_chats,
     }
     return [
         Route(f"/analytics{path}", partial(endpoint, store=store, clock=clock))
@@ -123,6 +142,59 @@ async def daily(request: Request, store: Store, clock: Clock) -> Response:
         for selection, one in zip(reading.selections, plans, strict=True)
     ]
     return _answer(dict(zip(("data", "previous"), sections, strict=False)), reading.meta, plans[0])
+
+
+async def messages(request: Request, store: Store, clock: Clock) -> Response:
+    """`GET /messages`: of the latest requests those of one chat, model or user, newest first. Of a
+    chat all of them, whatever else is asked, as its server does."""
+    now_ms, tenant = await _allowed(request, store, clock)
+    asked = parse(OfMessages, request.query_params)
+    latest = await recent(store, tenant)
+    start_ms, end_ms = covered_range(asked.from_ms, asked.to_ms(now_ms), now_ms)
+    field, wanted = next(
+        (one for one in (("model", asked.model_id), ("user", asked.user_id)) if one[1]), ("", "")
+    )
+    if asked.chat_id:
+        start_ms, end_ms = covered_range(0, Parameters().to_ms(now_ms), now_ms)
+        found = [call for call in latest.calls if call.chat_id == asked.chat_id][::-1]
+    else:
+        found = [
+            call
+            for call in reversed(latest.calls)
+            if wanted and getattr(call, field) == wanted and start_ms <= call.at_ms < end_ms
+        ][asked.skip : asked.skip + asked.limit]
+    return _sent([message_of(call) for call in found], latest.meta, start_ms, end_ms)
+
+
+async def model_chats(request: Request, store: Store, clock: Clock) -> Response:
+    """`GET /models/{id}/chats`: who used a model for what, a page at a time."""
+    now_ms, tenant = await _allowed(request, store, clock)
+    asked = parse(OfChats, request.query_params)
+    start_ms, end_ms = covered_range(asked.from_ms, asked.to_ms(now_ms), now_ms)
+    reading = await store.look()
+    last_ms = await used_by(store, tenant, request.path_params["model_id"], start_ms, end_ms)
+    ids = newest_first(last_ms, is_reversed=asked.direction == "asc")
+    if asked.order_by in ORDERS_OF_WORDS:
+        every = list((await chats(store, tenant, ids, last_ms)).values())
+        titled, named = await _words_of(store, tenant, every)
+        page = by_words(every, asked.order_by, asked.direction, titled, named)
+        page = page[asked.skip : asked.skip + asked.limit]
+    else:
+        wanted = ids[asked.skip : asked.skip + asked.limit]
+        page = list((await chats(store, tenant, wanted, last_ms)).values())
+        titled, named = await _words_of(store, tenant, page)
+    body = {"chats": [chat_of(chat, titled, named) for chat in page], "total": len(ids)}
+    return _sent(body, reading.meta, start_ms, end_ms)
+
+
+async def _words_of(
+    store: Store, tenant: str, some: Sequence[Chat]
+) -> tuple[dict[str, str], dict[str, Person]]:
+    """Titles by chat, and users by key, as far as the directory knows them."""
+    return (
+        await titles(store, tenant, [chat.id for chat in some]),
+        await people(store, tenant, {chat.user for chat in some if chat.user}),
+    )
 
 
 # -- errors ----------------------------------------------------------------------------------------
@@ -201,4 +273,11 @@ def _before(asked: OfDays, current: Plan, now_ms: int) -> Plan:
 
 
 def _answer(body: Mapping[str, Any], meta: Meta, covered: Plan) -> Response:
-    return Response(to_json(body), 200, headers_of(meta, covered), media_type="application/json")
+    return _sent(body, meta, covered.start_ms, covered.end_ms)
+
+
+def _sent(
+    body: Mapping[str, Any] | list[Object], meta: Meta, start_ms: int, end_ms: int
+) -> Response:
+    headers = state_headers(meta) | range_headers(start_ms, end_ms)
+    return Response(to_json(body), 200, headers, media_type="application/json")

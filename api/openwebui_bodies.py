@@ -6,20 +6,26 @@ a row without a user adds to no number of users. Equals stand in the order of th
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import tzinfo
 from typing import Any, Final
 
 from api.axis import Step
 from api.query import Row, Term
+from schemas.chats import Chat
 from schemas.directory import Person
-from schemas.limits import DAY_MS
+from schemas.limits import DAY_MS, SECOND_MS
 from schemas.measures import EVENTS, INPUT_TOKENS, OUTPUT_TOKENS
+from schemas.recent import Recent
 from schemas.units import ms_to_instant
 
 Object = dict[str, Any]
 
+ORDERS_OF_WORDS: Final = frozenset(("title", "user_name"))
+"""Of chats: for these all must be read, not only a page of them."""
+TAGS_SHOWN: Final = 10
+"""As at its server."""
 TERMS: Final = (Term(EVENTS), Term(INPUT_TOKENS), Term(OUTPUT_TOKENS))
 
 
@@ -89,6 +95,94 @@ def members_of(rows: Iterable[Row]) -> dict[str, list[Row]]:
         if row.group[0]:
             members[row.group[0]].append(row)
     return members
+
+
+# -- chats and messages ----------------------------------------------------------------------------
+
+
+def newest_first(last_ms: Mapping[str, int], *, is_reversed: bool) -> list[str]:
+    """Chats by the second of their newest event, then by id."""
+    ids = sorted(last_ms)
+    ids.sort(key=lambda chat_id: last_ms[chat_id] // SECOND_MS, reverse=not is_reversed)
+    return ids
+
+
+def first_message(chat: Chat, titles: Mapping[str, str]) -> str:
+    """Its preview; else its title, that of the stream of titles before that of events."""
+    return chat.preview or titles.get(chat.id) or chat.title
+
+
+def by_words(
+    chats: Iterable[Chat],
+    order_by: str,
+    direction: str,
+    titles: Mapping[str, str],
+    people: Mapping[str, Person],
+) -> list[Chat]:
+    """By title or by the user's name, then by id; what has none is the smallest."""
+
+    def word(chat: Chat) -> str:
+        if order_by == "title":
+            return titles.get(chat.id) or chat.title
+        return _name(chat.user, people) or ""
+
+    ordered = sorted(chats, key=lambda chat: chat.id)
+    ordered.sort(key=word, reverse=direction != "asc")
+    return ordered
+
+
+def chat_of(chat: Chat, titles: Mapping[str, str], people: Mapping[str, Person]) -> Object:
+    """As `schemas.openwebui.ModelChat`."""
+    return {
+        "chat_id": chat.id,
+        "user_id": chat.user or None,
+        "user_name": _name(chat.user, people),
+        "first_message": first_message(chat, titles) or None,
+        "updated_at": chat.last_ms // SECOND_MS,
+    }
+
+
+def tags_of(chats: Iterable[Chat]) -> list[Object]:
+    """The ten tags with most chats, as `schemas.openwebui.Tag`."""
+    counts = Counter(tag for chat in chats for tag in set(chat.tags))
+    top = sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:TAGS_SHOWN]
+    return [{"tag": tag, "count": count} for tag, count in top]
+
+
+def message_of(call: Recent) -> Object:
+    """As `schemas.openwebui.Message`; null where nothing is known."""
+    known = call.input_tokens is not None or call.output_tokens is not None
+    input_tokens, output_tokens = call.input_tokens or 0, call.output_tokens or 0
+    usage = {
+        "input_tokens": input_tokens,
+        "output_tokens": output_tokens,
+        "total_tokens": input_tokens + output_tokens,
+    }
+    return {
+        "id": call.id,
+        "chat_id": call.chat_id or None,
+        "user_id": call.user or None,
+        "role": "assistant",
+        "parent_id": None,
+        "content": None,
+        "output": None,
+        "model_id": call.model or None,
+        "files": None,
+        "sources": None,
+        "embeds": None,
+        "meta": None,
+        "done": True,
+        "status_history": None,
+        "error": call.error or None,
+        "usage": usage if known else None,
+        "created_at": call.at_ms // SECOND_MS,
+        "updated_at": call.at_ms // SECOND_MS,
+    }
+
+
+def _name(user: str, people: Mapping[str, Person]) -> str | None:
+    person = people.get(user)
+    return person.name if person else None
 
 
 def _user(row: Row, person: Person | None) -> Object:

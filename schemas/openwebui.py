@@ -89,6 +89,70 @@ class Daily(Body):
     )
 
 
+class ModelChat(Body):
+    chat_id: str
+    user_id: str | None
+    user_name: str | None
+    first_message: str | None = Field(
+        description="The preview where the operator keeps previews, else the title."
+    )
+    updated_at: int
+
+
+class ModelChats(Body):
+    """`GET /api/v1/analytics/models/{id}/chats`."""
+
+    chats: list[ModelChat]
+    total: int = Field(description="Before `skip` and `limit`.")
+
+
+class Rated(Body):
+    date: str
+    won: int
+    lost: int
+
+
+class Tag(Body):
+    tag: str
+    count: int = Field(description="Chats.")
+
+
+class ModelOverview(Body):
+    """`GET /api/v1/analytics/models/{id}/overview`."""
+
+    history: list[Rated]
+    tags: list[Tag]
+
+
+class Usage(Body):
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+
+
+class Message(Body):
+    """One of `GET /api/v1/analytics/messages`: a request to a model, without its content."""
+
+    id: str
+    chat_id: str | None
+    user_id: str | None
+    role: str
+    parent_id: None
+    content: None
+    output: None
+    model_id: str | None
+    files: None
+    sources: None
+    embeds: None
+    meta: None
+    done: bool
+    status_history: None
+    error: str | None
+    usage: Usage | None
+    created_at: int
+    updated_at: int
+
+
 class Invalid(Body):
     """One parameter that is not what it may be."""
 

@@ -1,0 +1,63 @@
+"""The chats of a tenant, read: which used a model, and what is known of each.
+
+They lie beside the counters (schemas/chats.py) and change with the same commits; what is not known
+(any more) is left out, never an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+from api.store import Store
+from schemas.chats import Chat, model_key, records_key, unpack_chat, updates_key
+from schemas.errors import StoreCorrupt
+
+AT_ONCE: Final = 1000
+"""Records that one command asks for: 0.3 MB of an answer, 1 ms."""
+
+
+async def used_by(
+    store: Store, tenant: str, model: str, start_ms: int, end_ms: int
+) -> dict[str, int]:
+    """The chats that used a model, each with the time in ms of its newest event: those that began
+    before `end_ms` and had not come to rest at `start_ms`.
+
+    At most `schemas.chats.CHATS_MAX`; one read of some milliseconds, and records of those only that
+    went on after `end_ms`.
+    """
+    keys = updates_key(tenant), model_key(tenant, model)
+    # A set counts as scored 1, so the largest score is the time.
+    flat: Sequence[bytes] = await store.ask(
+        "ZINTER", len(keys), *keys, "AGGREGATE", "MAX", "WITHSCORES"
+    )
+    pairs = zip(flat[::2], flat[1::2], strict=True)
+    found = {_text(name): int(score) for name, score in pairs if int(score) >= start_ms}
+    later = [chat_id for chat_id, last_ms in found.items() if last_ms >= end_ms]
+    known = await chats(store, tenant, later, found)
+    for chat_id in later:
+        if chat_id not in known or known[chat_id].first_ms >= end_ms:
+            del found[chat_id]
+    return found
+
+
+async def chats(
+    store: Store, tenant: str, wanted: Collection[str], last_ms: Mapping[str, int]
+) -> dict[str, Chat]:
+    """What is known of the `wanted` chats, by id; `last_ms` as `used_by` gave it."""
+    asked = list(wanted)
+    found: dict[str, Chat] = {}
+    for at in range(0, len(asked), AT_ONCE):
+        some = asked[at : at + AT_ONCE]
+        records: list[bytes | None] = await store.ask("HMGET", records_key(tenant), *some)
+        for chat_id, record in zip(some, records, strict=True):
+            if record is not None:
+                found[chat_id] = unpack_chat(chat_id, last_ms[chat_id], record)
+    return found
+
+
+def _text(chat_id: bytes) -> str:
+    try:
+        return chat_id.decode()
+    except UnicodeDecodeError as error:
+        raise StoreCorrupt("the id of a chat is not UTF-8") from error
