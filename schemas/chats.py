@@ -104,6 +104,15 @@ _LENGTH: Final = struct.Struct("<H")
 _TAGS: Final = msgspec.json.Decoder(tuple[str, ...])
 
 
+def pack_chat(chat: Chat) -> bytes:
+    """A chat's record where nothing else is known."""
+    marks = (chat.first_ms, chat.user_ms, chat.preview_ms, chat.title_ms, chat.tags_ms)
+    texts = (chat.user, chat.preview, chat.title, tags_text(chat.tags), *chat.models)
+    return _MARKS.pack(*marks) + b"".join(
+        _LENGTH.pack(len(text.encode())) + text.encode() for text in texts
+    )
+
+
 def unpack_chat(chat_id: str, last_ms: int, record: bytes) -> Chat:
     """A chat as it is stored; StoreCorrupt where it is cut."""
     try:

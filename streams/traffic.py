@@ -203,7 +203,9 @@ def _chat(session: _Session, user: User) -> None:
         asked = 15 + min(int(rng.expovariate(1 / 120)), 6000)
         _think(session, asked, 40 + min(int(rng.expovariate(1 / 350)), 2500))
         if turn == 0:
-            session.emit("chat", {"chat_title": topic.title, "tags": [topic.tag]})
+            asked_for = f"Can you help me with this? {topic.title}"
+            news = {"chat_title": topic.title, "tags": [topic.tag], "message_preview": asked_for}
+            session.emit("chat", news)
         if not session.goes_on():
             break
     _rate(session, 15)
@@ -224,7 +226,8 @@ def _task(session: _Session) -> None:
 def _rate(session: _Session, percent: int) -> None:
     if session.rng.random() * 100 < percent:
         session.at_ms += session.rng.randrange(2000, 30_000)
-        session.emit("feedback", {"rating": 1 if session.rng.random() < 0.8 else -1})
+        rating = 1 if session.rng.random() < 0.8 else -1
+        session.emit("feedback", {**session.agent.llm.names, "rating": rating})
 
 
 # -- requests to a model ---------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from api.derived import OFFERED
 from api.keyring import KEYS_KEY
 from api.keys import opened, read_records
 from api.main import build
+from schemas.chats import Chat, model_key, pack_chat, records_key, updates_key
 from schemas.directory import SAID_SO, GroupSaid, group_text
 from schemas.keys import ALL, ROLES, Key, Role
 from schemas.layout import FIRST_GENERATION
@@ -150,6 +151,11 @@ OPENWEBUI: Final = some(
     [{}, {"start_date": str(NOW_MS // 1000 - 86_400)}],
 )
 OPENWEBUI_PATHS: Final = [f"/api/v1/analytics/{name}" for name in ("daily", "tokens", "users")]
+OPENWEBUI_MESSAGES: Final = some(
+    dict.fromkeys(("model_id", "user_id", "chat_id"), VALUES),
+    [{"model_id": f"m1-of-{tenant}"} for tenant in TENANTS]
+    + [{"chat_id": f"c-of-{tenant}"} for tenant in TENANTS],
+)
 NOTHING: Final[st.SearchStrategy[Sent]] = st.just({})
 
 
@@ -191,6 +197,10 @@ ROUTES: Final[dict[tuple[str, str], Row]] = {
     ("GET", "/api/events/{id:path}"): of_each("/api/events/e-of-{}"),
     ("GET", "/api/agents"): row("/api/agents"),
     ("GET", "/api/agents/{id:path}"): of_each("/api/agents/a1-of-{}"),
+    ("GET", "/api/v1/analytics/messages"): row("/api/v1/analytics/messages", OPENWEBUI_MESSAGES),
+    ("GET", "/api/v1/analytics/models/{model_id:path}/chats"): of_each(
+        "/api/v1/analytics/models/m1-of-{}/chats"
+    ),
     ("GET", "/api/v1/groups"): row("/api/v1/groups"),
     ("GET", "/api/v1/groups/"): row("/api/v1/groups/"),
     ("GET", "/api/v1/groups/id/{id:path}"): of_each("/api/v1/groups/id/g-of-{}"),
@@ -312,6 +322,11 @@ async def keep_directory(redis_url: str, tenants: tuple[str, ...]) -> None:
             latest = call(id=f"e-of-{name}", agent=f"a1-of-{name}", model=f"m1-of-{name}")
             key = recent_key(FIRST_GENERATION, name)
             await store.ask("ZADD", key, latest.at_ms, pack_recent(latest))
+            chat = f"c-of-{name}"
+            await store.ask("ZADD", updates_key(name), NOW_MS, chat)
+            await store.ask("SADD", model_key(name, f"m1-of-{name}"), chat)
+            record = pack_chat(Chat(chat, NOW_MS, NOW_MS, title_ms=1, title=f"t-of-{name}"))
+            await store.ask("HSET", records_key(name), chat, record)
 
 
 @pytest.fixture

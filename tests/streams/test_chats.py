@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat, merged, unpack_chat
+from schemas.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat, merged, pack_chat, unpack_chat
 from schemas.errors import StoreCorrupt
 from schemas.layout import NO_POSITION
 from schemas.views import generation_digest
@@ -107,6 +107,11 @@ def test_words_may_come_in_any_order_and_twice(words: list[Chat]) -> None:
     together = reduce(merged, words)
     assert reduce(merged, words[::-1]) == together
     assert reduce(merged, [*words, words[0], together]) == together
+
+
+@given(WORDS)
+def test_a_record_is_what_was_packed(chat: Chat) -> None:
+    assert unpack_chat(chat.id, chat.last_ms, pack_chat(chat)) == chat
 
 
 @given(st.binary(max_size=90))
