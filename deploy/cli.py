@@ -294,6 +294,38 @@ def status(
 
 
 @app.command()
+def rebuild(
+    kafka: Kafka = None,
+    redis: Redis = None,
+    topic: Topic = None,
+    prices_file: PricesFile = None,
+    replaced_hours: Annotated[float | None, typer.Option(help=describe("replaced_hours"))] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count the whole topic anew under this configuration, beside what answers, and then switch.
+
+    For a new view or measure, a corrected price or limit, or a mended error: run it under the new
+    configuration. Workers and API of the old one go on meanwhile; at the switch, one atomic step,
+    its workers end, and those of the new configuration go on counting. What is older than the topic
+    still holds is taken over from the counters that answer. Killed, it is simply run again.
+    """
+    from deploy.rebuilding import rebuild_with_progress
+
+    settings = read_settings(
+        kafka=kafka,
+        redis=redis,
+        topic=topic,
+        prices_file=prices_file,
+        replaced_hours=replaced_hours,
+    )
+    done = asyncio.run(rebuild_with_progress(settings, console))
+    if as_json:
+        typer.echo(done.model_dump_json(indent=2))
+    else:
+        typer.echo(done.sentence())
+
+
+@app.command()
 def accept(
     kafka: Kafka = None,
     redis: Redis = None,

@@ -62,6 +62,12 @@ class Settings(BaseSettings):
         description="The topics of names, groups and titles begin with this: PREFIX.users,"
         " PREFIX.groups, PREFIX.chats.",
     )
+    replaced_hours: float = Field(
+        default=24,
+        ge=0,
+        le=24 * 366,
+        description="How long the counters that a rebuild has replaced are kept, in hours.",
+    )
     health_port: int = Field(
         default=0,
         ge=0,

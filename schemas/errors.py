@@ -3,6 +3,8 @@
 OdometerError
 |- InvalidEvent          a record that cannot be counted: goes to the dead letters with its reason
 |- InvalidConfig         a setting that cannot work: the process does not start
+|- OtherGeneration       the counters that answer were made under another configuration
+|- RebuildRefused        a rebuild that cannot be right, or is under way already
 |- StoreError            Redis
 |  |- StoreUnavailable   no answer: whether the request was carried out is unknown
 |  |- StoreFull          at `maxmemory`: nothing was written
@@ -52,6 +54,22 @@ class InvalidEvent(OdometerError):
 
 class InvalidConfig(OdometerError):
     """A setting that cannot work."""
+
+
+class OtherGeneration(OdometerError):
+    """The counters that answer were made under another layout, limits or views than ours.
+
+    Attributes:
+        was_ours: whether they were ours before: a rebuild has replaced them since.
+    """
+
+    def __init__(self, detail: str, *, was_ours: bool = False) -> None:
+        super().__init__(detail)
+        self.was_ours = was_ours
+
+
+class RebuildRefused(OdometerError):
+    """A rebuild that cannot be right, or is under way already. Nothing was changed."""
 
 
 class StoreError(OdometerError):

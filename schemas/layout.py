@@ -4,7 +4,11 @@ All keys of a lane share one hash tag, so that one call or one MGET reaches them
 One Redis has one lane. Under `{od0}:`
 
     current            the generation that answers, in decimal
+    generations        hash: number -> what a rebuild knows of that generation, as JSON
+    rebuild            who rebuilds, while they live
     N:meta             what generation N is and how far it is (`Meta`)
+    N:about            what its counters mean (views.describe), whose digest is in the meta record
+    N:hold             while it is there, nothing is committed: a rebuild is taking over old buckets
     N:t, N:tl          tenants: hash name -> id, list id -> name
     N:nV.T, N:lV.T     series of view V and tenant T: hash name -> id, list id -> name
     N:pV.I.C.T.B       page B of view V, tier I, chunk of time C, tenant T: packed rows
@@ -37,6 +41,8 @@ from schemas.views import View
 
 LANE: Final = "{od0}:"
 CURRENT_KEY: Final = LANE + "current"
+GENERATIONS_KEY: Final = LANE + "generations"
+REBUILD_KEY: Final = LANE + "rebuild"
 FIRST_GENERATION: Final = 1
 
 Int64s = npt.NDArray[np.int64]
@@ -52,6 +58,14 @@ def prefix(generation: int) -> str:
 
 def meta_key(generation: int) -> str:
     return prefix(generation) + "meta"
+
+
+def about_key(generation: int) -> str:
+    return prefix(generation) + "about"
+
+
+def hold_key(generation: int) -> str:
+    return prefix(generation) + "hold"
 
 
 def tenants_list_key(generation: int) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from schemas import limits
 from schemas.grid import SLACK_MS, TIERS
-from schemas.measures import BOOKED, MEASURES, USAGE, Measure
+from schemas.measures import BOOKED, CALLS, MEASURES, USAGE, Measure
 from schemas.prices import BUNDLED_VERSION
 
 LAYOUT_VERSION: Final = 1
@@ -95,6 +95,14 @@ CALL_BUCKETS: Final = 1 << 12
 """Hashes of call bookings of one slice."""
 
 
+BOOKING_DIMENSIONS: Final = tuple(
+    name
+    for name in DIMENSIONS
+    if name != "kind" and any(CALLS in v.measures and name in v.dimensions for v in VIEWS)
+)
+"""What a booking remembers of its first event: the dimensions of the views that count calls."""
+
+
 def generation_digest(topic: str, prices: str = BUNDLED_VERSION) -> bytes:
     """16 bytes over all that decides what the counters of a log are; `prices` is the version of
     the price list (schemas/prices.py).
@@ -106,6 +114,12 @@ def generation_digest(topic: str, prices: str = BUNDLED_VERSION) -> bytes:
 
 def layout_digest(topic: str) -> bytes:
     """The first 8 bytes of it, over all but the prices: what those need to know who only read."""
+    return hashlib.sha256(describe(topic).encode()).digest()[:LAYOUT_BYTES]
+
+
+def describe(topic: str) -> str:
+    """All but the prices that decides what the counters of a log are, as JSON. It stands beside the
+    counters, so that a rebuild can read what an earlier configuration has written."""
     limit_values = {
         name: value
         for name, value in sorted(vars(limits).items())
@@ -119,8 +133,8 @@ def layout_digest(topic: str) -> bytes:
         "tiers": [[t.id, t.bucket_ms, t.kept_ms, t.chunk_buckets] for t in TIERS],
         "views": [[v.id, v.dimensions, [m.name for m in v.measures], v.page_series] for v in VIEWS],
         "dimensions": DIMENSIONS,
+        "booking_dimensions": BOOKING_DIMENSIONS,
         "measures": [[m.name, m.how, m.field, m.rest] for m in MEASURES],
         "remembered": [REMEMBERED_MS, SLICE_MS, ID_BUCKETS, CALL_BUCKETS],
     }
-    text = json.dumps(described, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).digest()[:LAYOUT_BYTES]
+    return json.dumps(described, sort_keys=True, separators=(",", ":"))

@@ -4,14 +4,17 @@ Faust brings the process: signals, logging, the web page, supervision. Its own K
 off (the fold reads whole batches, 50 times what an agent handles). A fold that fails is built anew
 by the supervisor, consumer and all. SIGTERM has a hard deadline: no client, however it hangs on a
 frozen broker, holds the process longer, and nothing is lost by leaving, as positions are in Redis.
+
+Where the counters that answer were made under another configuration, a worker waits outside the
+consumer group, so that those that may count have all partitions: it is started before a rebuild and
+counts from the switch on. One whose counters a rebuild has replaced ends, with REPLACED: started
+again by whoever looks after it, it reads its configuration anew.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
-import time
 from typing import Any, Final
 
 import faust
@@ -21,11 +24,16 @@ from mode import Service
 from mode.supervisors import OneForOneSupervisor
 
 from schemas.cost import warm_up
-from schemas.errors import ConsumerBroken, OdometerError
+from schemas.errors import ConsumerBroken, OdometerError, OtherGeneration, StoreUnavailable
+from schemas.layout import LIVE, NO_POSITION
 from schemas.prices import BUNDLED, Prices
-from schemas.views import generation_digest
+from schemas.views import describe, generation_digest
+from streams.checks import generation_detail
+from streams.clock import ProcessClock
+from streams.generations import RedisGenerations
 from streams.kafka import open_log
-from streams.process import run_process
+from streams.ports import Refusal
+from streams.process import leave, run_process
 from streams.settings import WorkerSettings
 from streams.store import RedisStore
 from streams.worker import Worker
@@ -34,24 +42,12 @@ RESTARTS_MAX: Final = 100
 """Within RESTARTS_OVER_S: a fold that fails more often ends the process, for others to see."""
 RESTARTS_OVER_S: Final = 60.0
 RESTART_PAUSE_S: Final = 1.0
+DROP_EVERY_S: Final = 30.0
+REPLACED: Final = 3
+"""The exit code of a worker whose counters a rebuild has replaced by those of another
+configuration. Not 0, so that supervisors that restart on failure do."""
 
 log = logging.getLogger("odometer.worker")
-
-
-class ProcessClock:
-    """`streams.ports.Clock` of this process."""
-
-    def now_ms(self) -> int:
-        return time.time_ns() // 1_000_000
-
-    def commit_id(self) -> bytes:
-        return secrets.token_bytes(16)
-
-    async def sleep(self, ms: int) -> None:
-        await asyncio.sleep(ms / 1000)
-
-    async def breathe(self) -> None:
-        await asyncio.sleep(0)
 
 
 class FoldService(Service):
@@ -63,11 +59,18 @@ class FoldService(Service):
         self._prices = prices
         self.worker: Worker | None = None
         self.failure = ""
+        self.refusal = ""  # why it waits outside the group
 
     @Service.task
     async def _fold(self) -> None:
         try:
             await self._one_life()
+        except* OtherGeneration as errors:
+            (other,) = (e for e in errors.exceptions if isinstance(e, OtherGeneration))
+            if other.was_ours:
+                log.error("a rebuild has replaced what this worker counted: %s", other)  # noqa: TRY400
+                leave(REPLACED)
+            await self._end_of_life(errors, str(other))
         except* OdometerError as errors:
             log.error("the fold begins anew: %s", errors.exceptions[0])  # noqa: TRY400
             await self._end_of_life(errors, str(errors.exceptions[0]))
@@ -82,12 +85,48 @@ class FoldService(Service):
 
     async def _one_life(self) -> None:
         settings = self._settings
-        async with (
-            RedisStore(settings.redis) as store,
-            open_log(
-                settings.kafka, settings.topic, settings.dead_letter_topic, settings.group
-            ) as kafka_log,
-        ):
+        async with RedisStore(settings.redis, about=describe(settings.topic)) as store:
+            await self._until_ours(store)
+            if not self.should_stop:
+                await self._count(store)
+
+    @Service.task
+    async def _drop(self) -> None:
+        """What a rebuild has replaced is dropped when its time has come, by any worker."""
+        async with RedisGenerations(self._settings.redis) as generations:
+            while not self.should_stop:
+                try:
+                    dropped = await generations.drop_due(ProcessClock().now_ms())
+                except StoreUnavailable:
+                    dropped = []
+                for number in dropped:
+                    log.info("generation %d, which a rebuild had replaced, is dropped", number)
+                await self.sleep(DROP_EVERY_S)
+
+    async def _until_ours(self, store: RedisStore) -> None:
+        """Waits while the counters that answer are of another configuration."""
+        digest = generation_digest(self._settings.topic)
+        while not self.should_stop:
+            try:
+                meta = await store.meta()
+                if meta is None or (meta.digest == digest and meta.state == LIVE):
+                    break
+                detail = generation_detail(meta, digest)
+                await store.refuse(-1, NO_POSITION, Refusal.OTHER_GENERATION, detail)
+            except StoreUnavailable:
+                break  # the worker itself waits for it, and says so
+            if detail != self.refusal:
+                log.warning("waits outside the group: %s", detail)
+            self.refusal = detail
+            await self.sleep(self._settings.timing.recheck_ms / 1000)
+        self.refusal = ""
+
+    async def _count(self, store: RedisStore) -> None:
+        settings = self._settings
+        stopping = lambda: self.should_stop  # noqa: E731
+        async with open_log(
+            settings.kafka, settings.topic, settings.dead_letter_topic, settings.group
+        ) as kafka_log:
             worker = Worker(
                 kafka_log,
                 store,
@@ -99,7 +138,6 @@ class FoldService(Service):
                 keeps_previews=settings.store_previews,
             )
             self.worker, self.failure = worker, ""
-            stopping = lambda: self.should_stop  # noqa: E731
             async with asyncio.TaskGroup() as tasks:
                 watching = tasks.create_task(worker.watch(stopping))
                 guard = tasks.create_task(self._guard(worker))
@@ -163,15 +201,18 @@ def build(
 
     @app.page("/health/")
     async def health(view: View, _request: Request) -> Response:
-        answer = describe_health(fold.worker, fold.failure)
+        answer = describe_health(fold.worker, fold.failure, fold.refusal)
         return view.json(answer, status=200 if answer["ok"] else 503)
 
     return app, supervisor
 
 
-def describe_health(worker: Worker | None, failure: str) -> dict[str, Any]:
+def describe_health(worker: Worker | None, failure: str, refusal: str = "") -> dict[str, Any]:
     """Of the fold's progress, not of the process: ok while it counts or has nothing to count.
-    `failure` is why the last life of the fold ended, where it has not begun anew."""
+    `failure` is why the last life of the fold ended, where it has not begun anew; `refusal` why it
+    waits outside the group."""
+    if refusal:
+        return {"ok": False, "state": "refused", "refused": {"generation": refusal}}
     if worker is None:
         return {"ok": False, "state": "starting", "failure": failure}
     health = worker.health

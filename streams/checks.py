@@ -59,6 +59,7 @@ def generation_detail(meta: Meta, digest: bytes) -> str:
             " genai-prices and the prices file that made them, or rebuild with the new ones"
         )
     return (
-        f"the counters were made under layout, limits and views {meta.digest.hex()}, this worker "
-        f"has {digest.hex()}: start the version that made them, or rebuild"
+        f"the counters that answer were made under layout, limits and views {meta.digest.hex()}, "
+        f"this worker has {digest.hex()}: start the version and configuration that made them, or "
+        "make them anew under this one: odometer rebuild"
     )

@@ -371,16 +371,22 @@ end
 --   people {{tenant, {word}}} (schemas/directory.py), users_max,
 --   recent {{tenant, {ms, member, ...}}} (schemas/recent.py), recent_max,
 --   chats {{tenant, characters, {note}}} (chats.lua), chats_max, chat_models_max,
---   slice_ms, id_buckets, call_buckets
+--   slice_ms, id_buckets, call_buckets,
+--   at_commits (how many commits the generation must have taken, else 'stale'; null: any)
 -- Returns {'committed'} | {'mine'} (a reply was lost) | {'stale', partition...} |
 --   {'remembered', id...} | {'calls', digest...} | {'overflow'} | {'missing'} | {'retired'} |
---   {'digest'}; in all but the first nothing was written.
+--   {'digest'} | {'held'} (a rebuild takes over old buckets: try again soon); in all but the first
+--   nothing was written.
 local function commit(keys, args)
   local prefix = prefix_of(keys[1])
   local control = cjson.decode(args[3])
   local meta = read_meta(keys[1])
   local refusal = mismatch(meta, args[1], args[2], control.partitions)
   if refusal then return refusal end
+  if control.at_commits ~= cjson.null and control.at_commits ~= meta.commits then
+    return {'stale'}
+  end
+  if redis.call('EXISTS', prefix .. 'hold') == 1 then return {'held'} end
   local hits = remembered(prefix, meta, control.ids)
   if #hits > 0 then return {'remembered', unpack(hits, 1, math.min(#hits, 5000))} end
   local moved = moved_calls(prefix, meta, control.calls)
@@ -437,7 +443,12 @@ local function commit(keys, args)
   return {'committed'}
 end
 
--- open KEYS[1] = meta, KEYS[2] = current; ARGV = digest, generation, partitions, now_ms.
+local function new_meta(digest, now_ms)
+  return {state = LIVE, digest = digest, cursor = 0, history_from = 0, commits = 0, slice_low = 0,
+    slice_high = 0, names = 0, created = now_ms, refused = 0, parts = {}}
+end
+
+-- open KEYS[1] = meta, KEYS[2] = current; ARGV = digest, generation, partitions, now_ms, about.
 -- Makes the generation where there is none. Returns 1 if it was made, 0 if it was there; an error
 -- where counters stand without their meta: positions that start anew would count them twice.
 local function open(keys, args)
@@ -446,11 +457,10 @@ local function open(keys, args)
     return redis.error_reply('ORPHANS counters stand under ' .. keys[1] .. ' but it is gone: '
       .. 'bring the whole store back from one copy, or remove all of its keys')
   end
-  local meta = {state = LIVE, digest = args[1], cursor = 0, history_from = 0, commits = 0,
-    slice_low = 0, slice_high = 0, names = 0, created = tonumber(args[4]), refused = 0,
-    parts = {}}
+  local meta = new_meta(args[1], tonumber(args[4]))
   extend(meta, tonumber(args[3]), {})
   write_meta(keys[1], meta)
+  redis.call('SET', prefix_of(keys[1]) .. 'about', args[5])
   redis.call('SETNX', keys[2], args[2])
   return 1
 end
@@ -509,6 +519,68 @@ local function bookings(keys, args)
   return out
 end
 
+-- begin KEYS = meta of the generation that answers, meta of the next, current, generations;
+-- ARGV = their numbers, digest, now_ms, JSON of the positions to begin at (-1 none), history_from_ms,
+-- about, JSON for the hash of generations. Returns 1, or 0 where another generation answers by now
+-- or the next one is there already.
+local function begin(keys, args)
+  if redis.call('GET', keys[3]) ~= args[1] or redis.call('EXISTS', keys[2]) == 1 then return 0 end
+  local meta = new_meta(args[3], tonumber(args[4]))
+  meta.history_from = tonumber(args[6])
+  local positions = cjson.decode(args[5])
+  extend(meta, #positions, {})
+  for index, position in ipairs(positions) do meta.parts[index].position = position end
+  write_meta(keys[2], meta)
+  redis.call('SET', prefix_of(keys[2]) .. 'about', args[7])
+  redis.call('HSET', keys[4], args[2], args[8])
+  return 1
+end
+
+-- switch KEYS as of begin; ARGV = their numbers, now_ms, JSON for the hash of generations of the one
+-- that answers until now. Retires it and lets the next answer, if that has counted at least as much
+-- of every partition. What the one knew to be complete, the other has counted too. Returns
+-- {'switched'} (also where it had been) | {'replaced'} (another one answers) | {'missing'} |
+-- {'behind', partition...}.
+local function switch(keys, args)
+  local current = redis.call('GET', keys[3])
+  if current == args[2] then return {'switched'} end
+  if current ~= args[1] then return {'replaced'} end
+  local old, new = read_meta(keys[1]), read_meta(keys[2])
+  if not old or not new then return {'missing'} end
+  extend(new, #old.parts, {})
+  local behind = {}
+  for index, part in ipairs(old.parts) do
+    if new.parts[index].position < part.position then behind[#behind + 1] = index - 1 end
+  end
+  if #behind > 0 then return {'behind', unpack(behind)} end
+  for index, part in ipairs(old.parts) do
+    new.parts[index].complete = math.max(new.parts[index].complete, part.complete)
+  end
+  old.state = RETIRED
+  write_meta(keys[1], old)
+  write_meta(keys[2], new)
+  redis.call('HSET', keys[4], args[1], args[4])
+  redis.call('SET', keys[3], args[2])
+  return {'switched'}
+end
+
+-- retire KEYS = meta, current, generations; ARGV = its number, JSON for the hash of generations.
+-- Of a generation that does not answer: nothing is committed to it from now on. Returns 1, or 0
+-- where it answers.
+local function retire(keys, args)
+  if redis.call('GET', keys[2]) == args[1] then return 0 end
+  local meta = read_meta(keys[1])
+  if meta then
+    meta.state = RETIRED
+    write_meta(keys[1], meta)
+  end
+  redis.call('HSET', keys[3], args[1], args[2])
+  return 1
+end
+
+redis.register_function('odometer_begin_@VERSION@', begin)
+redis.register_function('odometer_retire_@VERSION@', retire)
+redis.register_function('odometer_switch_@VERSION@', switch)
 redis.register_function('odometer_commit_@VERSION@', commit)
 redis.register_function('odometer_open_@VERSION@', open)
 redis.register_function('odometer_refuse_@VERSION@', refuse)

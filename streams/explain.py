@@ -21,9 +21,10 @@ from schemas.layout import series_values
 from schemas.measures import COST_EVENTS, COST_NANO_USD, MEASURES
 from schemas.prices import BUNDLED, Prices
 from schemas.units import iso
+from schemas.views import BOOKING_DIMENSIONS
 from schemas.wire import Wire
 from streams.decode import decode
-from streams.fold import BOOKING_DIMENSIONS, Booking, CallUpdate, Delta, Held, columns, fold
+from streams.fold import Booking, CallUpdate, Delta, Held, columns, fold
 from streams.ports import NO_DELTA
 
 

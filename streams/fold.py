@@ -34,7 +34,7 @@ from schemas.measures import (
     Measure,
 )
 from schemas.prices import BUNDLED, Prices
-from schemas.views import DIMENSIONS, SLICE_MS, VIEWS, View
+from schemas.views import BOOKING_DIMENSIONS, DIMENSIONS, SLICE_MS, VIEWS, View
 from schemas.wire import Wire
 from streams.chats import Chats, chats_of
 from streams.decode import Decoded
@@ -43,12 +43,6 @@ from streams.pricing import Asked, Standings, add_costs
 
 Codes = npt.NDArray[np.int64]
 
-BOOKING_DIMENSIONS: Final = tuple(
-    name
-    for name in DIMENSIONS
-    if name != "kind" and any(CALLS in v.measures and name in v.dimensions for v in VIEWS)
-)
-"""What a booking remembers of its first event: the dimensions of the views that count calls."""
 _BOOKED_AT: Final = len(USAGE)
 """The first column of the booked measures in the matrix."""
 _CALLS, _DURATION, _WITH_USAGE, _USAGE_DURATION = range(len(BOOKED))

@@ -89,7 +89,7 @@ class KafkaLog:
         consumer: AIOKafkaConsumer,
         looker: AIOKafkaConsumer,
         admin: AIOKafkaAdminClient,
-        producer: AIOKafkaProducer,
+        producer: AIOKafkaProducer | None,
     ) -> None:
         self._topic = topic
         self._dead_letter_topic = dead_letter_topic
@@ -371,6 +371,50 @@ async def open_log(
         for client in clients:
             await _within(SEND_S, client.start(), "take a connection")
         consumer.subscribe([topic], listener=_Listener(log))
+        yield log
+    finally:
+        await asyncio.gather(*(_closed(client) for client in clients))
+
+
+class WholeLog(KafkaLog):
+    """`streams.ports.Log` on all partitions of a topic, without a group. It buries nothing: what is
+    read again here was judged before. Made by `open_whole_log`."""
+
+    async def bounds(self) -> Mapping[int, Bounds]:
+        found = await super().bounds()
+        partitions = frozenset(TopicPartition(self._topic, partition) for partition in found)
+        if partitions != self._assigned:
+            self._consumer.assign(list(partitions))
+            self.take_assignment(partitions)
+        return found
+
+    async def bury(self, letters: Sequence[Letter]) -> None:
+        """Nothing: a rebuild only reads what was counted, and its letters buried, before."""
+
+
+@asynccontextmanager
+async def open_whole_log(kafka: str, topic: str) -> AsyncIterator[WholeLog]:
+    """Reads beside the group. Raises LogUnavailable where no broker answers in time."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=kafka,
+        client_id="odometer-rebuild",
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        isolation_level="read_committed",
+        metadata_max_age_ms=METADATA_AGE_MS,
+        max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
+        fetch_max_wait_ms=100,
+        check_crcs=True,
+    )
+    looker = _looker(kafka)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka, client_id="odometer-admin")
+    log = WholeLog(topic, "", consumer, looker, admin, None)
+    clients = [consumer, looker, admin]
+    try:
+        for client in clients:
+            await _within(SEND_S, client.start(), "take a connection")
+        await log.bounds()
         yield log
     finally:
         await asyncio.gather(*(_closed(client) for client in clients))

@@ -119,7 +119,8 @@ class Progress(NamedTuple):
 @dataclass(frozen=True)
 class Commit:
     """One atomic step. `digests` and `slices` stand side by side. `count` is how many partitions
-    the topic has; those that the store has not seen start complete through `absent_ms`, or 0."""
+    the topic has; those that the store has not seen start complete through `absent_ms`, or 0.
+    `at_commits`: what it says holds only while the generation has taken so many commits."""
 
     id: bytes
     generation_digest: bytes
@@ -131,6 +132,7 @@ class Commit:
     slices: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     delta: Delta = NO_DELTA
     tallies: Mapping[str, int] = field(default_factory=dict)
+    at_commits: int | None = None
 
 
 class Outcome(StrEnum):
@@ -142,6 +144,7 @@ class Outcome(StrEnum):
     REMEMBERED = "remembered"  # some of the ids were counted meanwhile
     CALLS = "calls"  # some of the calls were booked or changed meanwhile
     OVERFLOW = "overflow"  # a sum would leave 64 bits
+    HELD = "held"  # a rebuild takes over old buckets: the same again in some milliseconds
     MISSING = "missing"  # there is no such generation: the store was emptied
     RETIRED = "retired"
     DIGEST = "digest"  # the generation is of another layout, limits or views
@@ -155,7 +158,8 @@ class Reply(NamedTuple):
 
 
 class Store(Protocol):
-    """The counters. Every method is one atomic step; all raise StoreError."""
+    """The counters: of one generation, or of the one that answers whenever `meta` is read. Every
+    method is one atomic step; all raise StoreError."""
 
     async def open(self, digest: bytes, count: int, now_ms: int) -> None:
         """Makes the generation where there is none."""
@@ -169,6 +173,30 @@ class Store(Protocol):
 
     async def refuse(self, partition: int, position: int, why: Refusal, detail: str) -> None:
         """Says in the store why this partition is not counted on."""
+
+
+# -- two generations -------------------------------------------------------------------------------
+
+
+class Look(NamedTuple):
+    """The generation that answers and the one that a rebuild fills, at one instant."""
+
+    old: Meta
+    new: Meta
+
+
+class Pair(Protocol):
+    """Both generations of a rebuild. Every method is one atomic step; all raise StoreError, and
+    RebuildRefused where one of the two is gone or a third one answers."""
+
+    async def look(self) -> Look: ...
+
+    async def hold(self, for_ms: int) -> None:
+        """Nothing is committed to the old one for so long."""
+
+    async def switch(self, now_ms: int, kept_ms: int) -> bool:
+        """Retires the old one, to be dropped after `kept_ms`, and lets the new one answer: True,
+        also where that was so before. False where it has not counted as much."""
 
 
 # -- the clock -------------------------------------------------------------------------------------

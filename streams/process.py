@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import threading
-from typing import Final
+from typing import Final, NoReturn
 
 import faust
 from mode import ServiceT
@@ -42,12 +42,17 @@ class _Process(faust.Worker):
         super()._on_sigint()
 
     def _arm(self) -> None:
-        timer = threading.Timer(STOP_S, _leave)
+        timer = threading.Timer(STOP_S, _late)
         timer.daemon = True
         timer.start()
 
 
-def _leave() -> None:
+def _late() -> None:
     log.warning("not stopped within %g s: leaving, nothing is lost", STOP_S)
+    leave(0)
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process at once, whatever its clients are at."""
     logging.shutdown()
-    os._exit(0)
+    os._exit(code)

@@ -10,9 +10,10 @@ from schemas.errors import LogUnavailable
 from schemas.layout import NO_POSITION, Meta
 from schemas.prices import BUNDLED_VERSION
 from schemas.views import generation_digest, layout_digest
+from streams.generations import Entry, RedisGenerations
 from streams.kafka import read_bounds
 from streams.ports import Bounds
-from streams.store import RedisDirectory, RedisStore
+from streams.store import RedisDirectory
 
 
 class PartitionStatus(BaseModel):
@@ -28,6 +29,20 @@ class PartitionStatus(BaseModel):
     last_commit_ms: int | None
     complete_through_ms: int | None
     refused: str | None
+
+
+class GenerationStatus(BaseModel):
+    """`state`: answers, filling, replaced or given up (both are dropped in time). `counted`:
+    records, all partitions together."""
+
+    model_config = ConfigDict(frozen=True)
+
+    generation: int
+    state: str
+    counted: int | None
+    begun_ms: int | None
+    replaced_ms: int | None
+    dropped_after_ms: int | None
 
 
 class Status(BaseModel):
@@ -46,6 +61,7 @@ class Status(BaseModel):
     commits: int
     series: int
     partitions: list[PartitionStatus]
+    generations: list[GenerationStatus]
     dead_letters: dict[str, int]
     duplicates: int
     unknown_fields: dict[str, int]
@@ -65,10 +81,11 @@ async def read_status(
 ) -> Status:
     """`prices`: the version of this installation's. Reads both servers once. Raises StoreError where Redis does not answer: there is no status
     without it; Kafka's silence is one of the problems told."""
-    async with RedisStore(redis_url) as store:
+    async with RedisGenerations(redis_url) as store:
         meta = await store.meta()
         tallies = await store.tallies()
         refusals = await store.refusals()
+        generations = await _generations(store) if meta else []
     async with RedisDirectory(redis_url) as directory:
         directory_refused = await directory.refusals()
     problems = [said["detail"] for field, said in refusals.items() if field == "generation"]
@@ -93,6 +110,7 @@ async def read_status(
         commits=meta.commits if meta else 0,
         series=meta.names if meta else 0,
         partitions=partitions,
+        generations=generations,
         dead_letters=_named(tallies, "dead:"),
         duplicates=tallies.get("duplicate", 0),
         unknown_fields=_named(tallies, "unknown:"),
@@ -103,6 +121,30 @@ async def read_status(
         incomplete=_named(tallies, "incomplete:"),
         problems=problems,
     )
+
+
+async def _generations(store: RedisGenerations) -> list[GenerationStatus]:
+    """The one that answers, what a rebuild fills, and what it has replaced."""
+    answering = store.generation
+    found = []
+    for number, entry in sorted({answering: Entry(), **await store.entries()}.items()):
+        meta = await store.meta_of(number)
+        if meta is None:
+            continue
+        state = "answers" if number == answering else "filling"
+        if entry.drop_ms:
+            state = "replaced" if number < answering else "given up"
+        found.append(
+            GenerationStatus(
+                generation=number,
+                state=state,
+                counted=sum(max(part.position, 0) for part in meta.partitions),
+                begun_ms=entry.begun_ms or meta.created_ms,
+                replaced_ms=entry.retired_ms or None,
+                dropped_after_ms=entry.drop_ms or None,
+            )
+        )
+    return found
 
 
 def _partitions(

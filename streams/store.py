@@ -44,6 +44,8 @@ CONNECT_S: Final = 2.0
 """A store on the same network answers a connect in milliseconds."""
 ANSWER_S: Final = 5.0
 """The largest commit takes a tenth of a second; an AOF rewrite or a swap-in may add seconds."""
+LOOKS_MAX: Final = 4
+"""For the generation that answers: one look, two after a rebuild."""
 GROUP_MAX: Final = 1000
 """Arguments that the Lua side hands to one command: its stack holds 8,000."""
 
@@ -58,12 +60,21 @@ _CODE: Final = f"#!lua name=odometer_{VERSION}\n" + _TEXT.replace("@VERSION@", V
 
 
 class RedisStore:
-    """`streams.ports.Store` on one lane of a Redis 7 or newer, or Valkey. Use as `async with`."""
+    """`streams.ports.Store` on one lane of a Redis 7 or newer, or Valkey. Use as `async with`.
 
-    def __init__(self, url: str, generation: int = FIRST_GENERATION) -> None:
+    Where no `generation` is given it is that which answered when `meta` was last read. `about` is
+    what a generation that it opens is said to be (views.describe).
+    """
+
+    def __init__(self, url: str, generation: int | None = None, about: str = "") -> None:
         self._redis = _client(url)
-        self._generation = generation
-        self._meta_key = meta_key(generation)
+        self._is_pinned = generation is not None
+        self.generation = generation or FIRST_GENERATION
+        self._about = about
+
+    @property
+    def _meta_key(self) -> str:
+        return meta_key(self.generation)
 
     async def __aenter__(self) -> Self:
         return self
@@ -77,12 +88,17 @@ class RedisStore:
         await self._redis.aclose()
 
     async def open(self, digest: bytes, count: int, now_ms: int) -> None:
-        arguments = [digest, self._generation, count, now_ms]
+        arguments = [digest, self.generation, count, now_ms, self._about]
         await self._call("open", [self._meta_key, CURRENT_KEY], arguments)
 
     async def meta(self) -> Meta | None:
-        data = await _ask(self._redis.get(self._meta_key))
-        return None if data is None else unpack_meta(data)
+        for _attempt in range(LOOKS_MAX):
+            current, data = await ask(self._redis.mget(CURRENT_KEY, self._meta_key))
+            answering = generation_of(current)
+            if self._is_pinned or answering == self.generation:
+                return None if data is None else unpack_meta(data)
+            self.generation = answering
+        raise StoreUnavailable(f"the generation that answers changed under {LOOKS_MAX} looks")
 
     async def bookings(self, calls: Sequence[tuple[int, int]]) -> Mapping[int, Held | None]:
         asked = [(str(digest), digest % CALL_BUCKETS, slice_) for digest, slice_ in calls]
@@ -116,12 +132,12 @@ class RedisStore:
     async def tallies(self) -> dict[str, int]:
         """Counts of dead letters (`dead:reason`), duplicates, unknown fields (`unknown:name`), and
         of users for whom the directory had no room (`directory_full`)."""
-        found = await _ask(self._redis.hgetall(tallies_key(self._generation)))
+        found = await ask(self._redis.hgetall(tallies_key(self.generation)))
         return {name.decode(): int(count) for name, count in found.items()}
 
     async def refusals(self) -> dict[str, dict[str, str]]:
         """Partition, or "generation", to {"reason", "detail"}."""
-        found = await _ask(self._redis.hgetall(refusals_key(self._generation)))
+        found = await ask(self._redis.hgetall(refusals_key(self.generation)))
         return {name.decode(): json.loads(said) for name, said in found.items()}
 
     async def _call(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:  # noqa: ANN401  as RESP has it
@@ -171,20 +187,20 @@ class RedisDirectory:
         """Says of a record, by its topic, partition and offset, why it was not taken. Those beyond
         REFUSALS_MAX are in the log only."""
         key = directory.REFUSALS_KEY
-        if await _ask(self._redis.hlen(key)) < REFUSALS_MAX:
-            await _ask(self._redis.hset(key, place, why))
+        if await ask(self._redis.hlen(key)) < REFUSALS_MAX:
+            await ask(self._redis.hset(key, place, why))
 
     async def refusals(self) -> dict[str, str]:
-        found = await _ask(self._redis.hgetall(directory.REFUSALS_KEY))
+        found = await ask(self._redis.hgetall(directory.REFUSALS_KEY))
         return {place.decode(): why.decode() for place, why in found.items()}
 
     async def history(self) -> str:
         """Differs where what was written may be gone: another Redis process answers than before, or
         the same was emptied meanwhile."""
         epoch = directory.EPOCH_KEY
-        await _ask(self._redis.set(epoch, secrets.token_hex(8), nx=True))
-        found = await _ask(self._redis.info("server"))
-        return f"{found['run_id']} {await _ask(self._redis.get(epoch))}"
+        await ask(self._redis.set(epoch, secrets.token_hex(8), nx=True))
+        found = await ask(self._redis.info("server"))
+        return f"{found['run_id']} {await ask(self._redis.get(epoch))}"
 
     async def _call(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:  # noqa: ANN401
         return await _function(
@@ -226,7 +242,7 @@ async def _function(
     """One function; its library is loaded where the server does not know it yet."""
     for attempt in range(2):
         try:
-            return await _ask(call(function, len(keys), *keys, *arguments))
+            return await ask(call(function, len(keys), *keys, *arguments))
         except _FunctionMissing:
             if attempt:
                 raise
@@ -236,13 +252,13 @@ async def _function(
 
 async def _load(client: redis.Redis, library: str) -> None:
     try:
-        await _ask(client.function_load(library))
+        await ask(client.function_load(library))
     except StoreCorrupt as error:
         if "already exists" not in str(error):  # another process was first
             raise
 
 
-async def _ask(command: object) -> Any:  # noqa: ANN401
+async def ask(command: object) -> Any:  # noqa: ANN401
     """Awaits one command; foreign errors become ours."""
     try:
         return await cast("Awaitable[Any]", command)
@@ -250,6 +266,15 @@ async def _ask(command: object) -> Any:  # noqa: ANN401
         raise StoreUnavailable(f"Redis does not answer: {error}") from error
     except exceptions.ResponseError as error:
         raise _translated(error) from error
+
+
+def generation_of(current: bytes | None) -> int:
+    """What stands under `current`: the first generation where nothing was counted yet."""
+    if current is None:
+        return FIRST_GENERATION
+    if not current.isdigit():
+        raise StoreCorrupt(f"{CURRENT_KEY} holds {current!r}, which is no generation")
+    return int(current)
 
 
 class _FunctionMissing(StoreCorrupt):
@@ -325,6 +350,7 @@ def encode_commit(commit: Commit) -> list[bytes]:
         ],
         "chats_max": CHATS_MAX,
         "chat_models_max": CHAT_MODELS_MAX,
+        "at_commits": commit.at_commits,
     }
     return [
         commit.generation_digest,

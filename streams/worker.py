@@ -15,7 +15,13 @@ from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
-from schemas.errors import InvalidEvent, LogUnavailable, StoreFull, StoreUnavailable
+from schemas.errors import (
+    InvalidEvent,
+    LogUnavailable,
+    OtherGeneration,
+    StoreFull,
+    StoreUnavailable,
+)
 from schemas.layout import NO_POSITION, RETIRED, Meta
 from schemas.prices import BUNDLED, Prices
 from schemas.views import SLICE_MS
@@ -43,6 +49,8 @@ UNKNOWN_NAME_CHARS_MAX: Final = 64
 """An unknown field's name stands in a tally: enough to find the typo."""
 FIRST_BACKOFF_MS, LAST_BACKOFF_MS = 50, 1000
 """Between tries while a server is away: it answers again within a second of its return."""
+HELD_MS: Final = 10
+"""Between tries while a rebuild holds the generation, which it does for a fraction of a second."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +128,7 @@ class Worker:
         self._prices = prices
         self._keeps_previews = keeps_previews
         self.health = Health()
+        self._was_ours = False
         self._assignment = -1
         self._assigned: frozenset[int] = frozenset()
         self._positions: dict[int, int] = {}
@@ -134,7 +143,8 @@ class Worker:
     # -- the loop ----------------------------------------------------------------------------------
 
     async def run(self, stopping: Callable[[], bool]) -> None:
-        """Until `stopping`. Raises ConsumerBroken and StoreCorrupt; outlasts servers that are away.
+        """Until `stopping`. Raises ConsumerBroken, StoreCorrupt and, where the counters that answer
+        are not ours, OtherGeneration; outlasts servers that are away.
 
         What is polled and not committed at the end is simply read again by whoever comes next.
         """
@@ -237,8 +247,8 @@ class Worker:
         if meta.digest != self._digest or meta.state == RETIRED:
             detail = generation_detail(meta, self._digest)
             await self._store.refuse(-1, NO_POSITION, Refusal.OTHER_GENERATION, detail)
-            self.health.refused = dict.fromkeys(partitions, detail)
-            return
+            raise OtherGeneration(detail, was_ours=self._was_ours)
+        self._was_ours = True
         found: dict[int, int] = {}
         for partition in sorted(partitions):
             stored = stored_of(meta, partition)
@@ -386,7 +396,13 @@ class Worker:
     async def _carried_out(self, commit: Commit) -> Reply:
         """Sends a commit until there is an answer: a lost reply is asked for again under the same
         commit id."""
-        return await self._patiently(lambda: self._store.commit(commit))
+        while True:
+            reply = await self._patiently(lambda: self._store.commit(commit))
+            if reply.outcome is not Outcome.HELD:
+                return reply
+            if self._stopping():
+                raise _Stopping
+            await self._clock.sleep(HELD_MS)
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Asks until there is an answer; _Stopping where the worker is told to stop meanwhile."""
@@ -437,7 +453,7 @@ class Worker:
         if caught_up:
             reply = await self._store.commit(self._commit(caught_up))
             self.health.store_away = ""
-            if reply.outcome is not Outcome.COMMITTED:
+            if reply.outcome not in {Outcome.COMMITTED, Outcome.HELD}:
                 self._drop_all()
 
 

@@ -22,7 +22,7 @@ KEYS = tuple(
 )
 COMMANDS = (
     "up", "worker", "directory", "api", "topics", "simulate", "status", *KEYS, "dead list",
-    "dead show", "dead replay", "explain", "send",
+    "dead show", "dead replay", "explain", "send", "rebuild",
 )  # fmt: skip
 
 

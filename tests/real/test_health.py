@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from deploy.servers import Server, free_port
+from deploy.servers import free_port
 from schemas.layout import FIRST_GENERATION, meta_key
 from streams.app import describe_health
 from streams.settings import WorkerSettings
@@ -20,11 +20,9 @@ pytestmark = pytest.mark.servers
 
 
 async def test_a_worker_that_cannot_reach_kafka_says_so_and_tries_again(
-    valkey: Server, tmp_path: Path
+    redis_url: str, tmp_path: Path
 ) -> None:
-    settings = WorkerSettings(
-        kafka=f"127.0.0.1:{free_port()}", redis=f"redis://{valkey.address}/0", topic="nowhere"
-    )
+    settings = WorkerSettings(kafka=f"127.0.0.1:{free_port()}", redis=redis_url, topic="nowhere")
     system = System(settings, tmp_path)
     worker = system.worker()
 

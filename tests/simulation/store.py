@@ -9,17 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import msgspec
 
 from schemas import chats as chat_words
 from schemas.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat
 from schemas.directory import USERS_MAX, Word, merged
-from schemas.layout import LIVE, NO_POSITION, Meta, PartitionMeta, series_values
+from schemas.errors import RebuildRefused
+from schemas.layout import (
+    FIRST_GENERATION,
+    LIVE,
+    NO_POSITION,
+    RETIRED,
+    Meta,
+    PartitionMeta,
+    series_values,
+)
 from schemas.recent import RECENT_MAX
 from schemas.views import SLICE_MS
 from streams.fold import Held
-from streams.ports import Commit, Outcome, Refusal, Reply
+from streams.ports import Commit, Look, Outcome, Refusal, Reply
 
 Cell = tuple[str, str, str, tuple[str, ...], int]
 NEIGHBOURS = 2
@@ -33,6 +43,8 @@ class Bugs:
     position_before_counters: bool = False
     no_fence: bool = False
     dedupe_outside_the_step: bool = False
+    switch_too_soon: bool = False
+    refill_of_retired: bool = False
 
 
 @dataclass
@@ -70,15 +82,59 @@ async def no_turn(_what: str) -> None:
     """Of a store outside the simulation: nothing happens between request and reply."""
 
 
+@dataclass
+class Lane:
+    """All generations, and which of them answers. `retired`: how many commits each of those had
+    taken that are retired."""
+
+    states: dict[int, State] = field(default_factory=lambda: {FIRST_GENERATION: State()})
+    current: int = FIRST_GENERATION
+    last: int = FIRST_GENERATION
+    held_until_ms: int = 0
+    retired: dict[int, int] = field(default_factory=dict)
+
+    def copy(self) -> Lane:
+        states = {number: state.copy() for number, state in self.states.items()}
+        return Lane(states, self.current, self.last, self.held_until_ms, dict(self.retired))
+
+    def become(self, other: Lane) -> None:
+        """What every client sees from now on."""
+        for name, value in vars(other.copy()).items():
+            setattr(self, name, value)
+
+
 class FakeStore:
-    """One store that several workers share; `turn` is where the simulation may intervene."""
+    """One client of a lane that several share; `turn` is where the simulation may intervene."""
 
     def __init__(
-        self, turn: Callable[[str], Awaitable[None]] = no_turn, bugs: Bugs = Bugs()
+        self,
+        turn: Callable[[str], Awaitable[None]] = no_turn,
+        bugs: Bugs = Bugs(),
+        lane: Lane | None = None,
+        now_ms: Callable[[], int] = lambda: 0,
     ) -> None:
-        self.state = State()
+        self.lane = lane or Lane()
+        self.generation = self.lane.current
         self._turn = turn
         self._bugs = bugs
+        self._now_ms = now_ms
+
+    def client(self) -> FakeStore:
+        """Another one of the same lane."""
+        return FakeStore(self._turn, self._bugs, self.lane, self._now_ms)
+
+    def pair(self, number: int) -> FakePair:
+        return FakePair(self.lane.current, number, self._turn, self._bugs, self.lane, self._now_ms)
+
+    @property
+    def state(self) -> State:
+        """Of the generation that answers."""
+        return self.lane.states[self.lane.current]
+
+    @property
+    def own(self) -> State:
+        """Of the generation that this client knows of; an empty one where it was dropped."""
+        return self.lane.states.get(self.generation) or State()
 
     def counters(self) -> dict[Cell, tuple[int, ...]]:
         return {cell: values for cell, values in self.state.counters.items() if any(values)}
@@ -92,14 +148,15 @@ class FakeStore:
 
     async def open(self, digest: bytes, count: int, now_ms: int) -> None:
         await self._turn("store request")
-        if self.state.meta is None:
+        if self.own.meta is None:
             parts = tuple(_fresh() for _ in range(count))
-            self.state.meta = Meta(LIVE, digest, 0, 0, 0, 0, 0, now_ms, 0, parts)
+            self.own.meta = Meta(LIVE, digest, 0, 0, 0, 0, 0, now_ms, 0, parts)
         await self._turn("store reply")
 
     async def meta(self) -> Meta | None:
         await self._turn("store request")
-        meta = self.state.meta
+        self.generation = self.lane.current
+        meta = self.own.meta
         await self._turn("store reply")
         return meta
 
@@ -109,7 +166,7 @@ class FakeStore:
         for digest, slice_ in calls:
             found[digest] = None
             for near in self._window(slice_):
-                data = self.state.calls.get(near, {}).get(digest)
+                data = self.own.calls.get(near, {}).get(digest)
                 if data is not None:
                     found[digest] = Held(near, data)
         await self._turn("store reply")
@@ -117,7 +174,12 @@ class FakeStore:
 
     async def commit(self, commit: Commit) -> Reply:
         await self._turn("store request")
-        refusal = self._mismatch(commit) or self._remembered(commit) or self._moved_calls(commit)
+        refusal = (
+            self._refusal(commit)
+            or self._mismatch(commit)
+            or self._remembered(commit)
+            or self._moved_calls(commit)
+        )
         if self._bugs.dedupe_outside_the_step:
             await self._turn("between check and write")
         if refusal is None:
@@ -134,15 +196,15 @@ class FakeStore:
 
     async def refuse(self, partition: int, position: int, why: Refusal, detail: str) -> None:
         await self._turn("store request")
-        meta = self.state.meta
+        meta = self.own.meta
         if meta is not None:
             if 0 <= partition < len(meta.partitions):
                 if meta.partitions[partition].position != position:
                     return
                 self._set(partition, refused=int(why))
             else:
-                self.state.meta = replace(meta, refused=int(why))
-            self.state.refusals[partition] = detail
+                self.own.meta = replace(meta, refused=int(why))
+            self.own.refusals[partition] = detail
         await self._turn("store reply")
 
     async def accept(
@@ -157,7 +219,8 @@ class FakeStore:
         self, partition: int, position: int, new_position: int, history_from_ms: int
     ) -> bool:
         """The same without a turn: an operator's word comes between any two."""
-        meta = self.state.meta
+        self.generation = self.lane.current
+        meta = self.own.meta
         if meta is None or partition >= len(meta.partitions):
             return False
         if meta.partitions[partition].position != position:
@@ -170,33 +233,38 @@ class FakeStore:
             witness_append_ms=0,
             refused=0,
         )
-        assert self.state.meta is not None
-        self.state.meta = replace(
-            self.state.meta, history_from_ms=max(meta.history_from_ms, history_from_ms)
+        assert self.own.meta is not None
+        self.own.meta = replace(
+            self.own.meta, history_from_ms=max(meta.history_from_ms, history_from_ms)
         )
-        self.state.refusals.pop(partition, None)
+        self.own.refusals.pop(partition, None)
         return True
 
     # -- the checks ----------------------------------------------------------------------------
 
-    def _mismatch(self, commit: Commit) -> Reply | None:
-        meta = self.state.meta
+    def _refusal(self, commit: Commit) -> Reply | None:
+        meta = self.own.meta
         if meta is None:
             return Reply(Outcome.MISSING)
-        if meta.state != LIVE:
+        if meta.state != LIVE and not self._bugs.refill_of_retired:
             return Reply(Outcome.RETIRED)
-        if meta.digest != commit.generation_digest:
-            return Reply(Outcome.DIGEST)
+        return Reply(Outcome.DIGEST) if meta.digest != commit.generation_digest else None
+
+    def _mismatch(self, commit: Commit) -> Reply | None:
+        meta = self.own.meta
+        assert meta is not None
         stored = {p.partition: self._stored(p.partition) for p in commit.partitions}
         if any(one.commit_id == commit.id for one in stored.values()):
             return Reply(Outcome.MINE)
         stale = [p.partition for p in commit.partitions if stored[p.partition].position != p.start]
         if stale and not self._bugs.no_fence:
             return Reply(Outcome.STALE, stale)
+        if self.generation == self.lane.current and self._now_ms() < self.lane.held_until_ms:
+            return Reply(Outcome.HELD)
         return None
 
     def _window(self, slice_: int) -> range:
-        meta = self.state.meta
+        meta = self.own.meta
         if meta is None:
             return range(0)
         return range(
@@ -208,7 +276,7 @@ class FakeStore:
             digest
             for digest, slice_ in zip(commit.digests.tolist(), commit.slices.tolist(), strict=True)
             for near in self._window(slice_)
-            if digest in self.state.ids.get(near, ())
+            if digest in self.own.ids.get(near, ())
         ]
         return Reply(Outcome.REMEMBERED, hits) if hits else None
 
@@ -216,10 +284,10 @@ class FakeStore:
         moved = []
         for call in commit.delta.calls:
             if call.old is not None:
-                same = self.state.calls.get(call.old.slice, {}).get(call.digest) == call.old.data
+                same = self.own.calls.get(call.old.slice, {}).get(call.digest) == call.old.data
             else:
                 near = self._window(call.new.slice)
-                same = not any(call.digest in self.state.calls.get(n, {}) for n in near)
+                same = not any(call.digest in self.own.calls.get(n, {}) for n in near)
             if not same:
                 moved.append(call.digest)
         return Reply(Outcome.CALLS, moved) if moved else None
@@ -242,7 +310,7 @@ class FakeStore:
                     tuple(series_values(name)),
                     start_ms,
                 )
-                before = added.get(cell) or self.state.counters.get(cell) or (0,) * len(values)
+                before = added.get(cell) or self.own.counters.get(cell) or (0,) * len(values)
                 sums = tuple(a + b for a, b in zip(before, values, strict=True))
                 if any(not -INT64_MAX - 1 <= one <= INT64_MAX for one in sums):
                     return None
@@ -250,7 +318,7 @@ class FakeStore:
         return added
 
     def _write(self, commit: Commit, added: Mapping[Cell, tuple[int, ...]]) -> None:
-        state = self.state
+        state = self.own
         state.counters.update(added)
         state.series |= {
             (view.name, commit.delta.tenants[t], name) for view, t, name in commit.delta.series
@@ -275,7 +343,7 @@ class FakeStore:
         state.meta = replace(state.meta, commits=state.meta.commits + 1, names=names, refused=0)
 
     def _note_people(self, commit: Commit) -> None:
-        state = self.state
+        state = self.own
         for tenant, words in commit.delta.people:
             for word in words:
                 known = state.people.get((tenant, word.key))
@@ -288,14 +356,14 @@ class FakeStore:
             state.recent[tenant] = tuple(sorted(both)[-RECENT_MAX:])
 
     def _move(self, commit: Commit) -> None:
-        meta = self.state.meta
+        meta = self.own.meta
         assert meta is not None
         known = len(meta.partitions)
         added = tuple(
             replace(_fresh(), complete_ms=commit.absent_ms.get(p, 0))
             for p in range(known, commit.count)
         )
-        self.state.meta = replace(meta, partitions=meta.partitions + added)
+        self.own.meta = replace(meta, partitions=meta.partitions + added)
         for p in commit.partitions:
             stored = self._stored(p.partition)
             self._set(
@@ -313,36 +381,104 @@ class FakeStore:
                     witness_offset=p.witness_offset,
                     witness_append_ms=p.witness_append_ms,
                 )
-            self.state.refusals.pop(p.partition, None)
+            self.own.refusals.pop(p.partition, None)
 
     def _note_slice(self, slice_: int) -> None:
-        meta = self.state.meta
+        meta = self.own.meta
         assert meta is not None
         low = slice_ if meta.slice_low == 0 else min(meta.slice_low, slice_)
-        self.state.meta = replace(meta, slice_low=low, slice_high=max(meta.slice_high, slice_))
+        self.own.meta = replace(meta, slice_low=low, slice_high=max(meta.slice_high, slice_))
 
     def _drop_slices(self) -> None:
-        meta = self.state.meta
+        meta = self.own.meta
         assert meta is not None
         if not meta.partitions or meta.slice_low == 0:
             return
         if meta.slice_low + NEIGHBOURS < meta.complete_through_ms // SLICE_MS:
-            self.state.ids.pop(meta.slice_low, None)
-            self.state.calls.pop(meta.slice_low, None)
-            self.state.meta = replace(meta, slice_low=meta.slice_low + 1)
+            self.own.ids.pop(meta.slice_low, None)
+            self.own.calls.pop(meta.slice_low, None)
+            self.own.meta = replace(meta, slice_low=meta.slice_low + 1)
 
     def _stored(self, partition: int) -> PartitionMeta:
-        meta = self.state.meta
+        meta = self.own.meta
         if meta is not None and partition < len(meta.partitions):
             return meta.partitions[partition]
         return _fresh()
 
     def _set(self, partition: int, **changes: int | bytes) -> None:
-        meta = self.state.meta
+        meta = self.own.meta
         assert meta is not None
         parts = list(meta.partitions)
         parts[partition] = replace(parts[partition], **changes)  # type: ignore[arg-type]
-        self.state.meta = replace(meta, partitions=tuple(parts))
+        self.own.meta = replace(meta, partitions=tuple(parts))
+
+
+class FakePair(FakeStore):
+    """`streams.ports.Pair` and, of the generation that is filled, `streams.ports.Store`."""
+
+    def __init__(self, origin: int, number: int, *shared: Any) -> None:
+        super().__init__(*shared)
+        self.origin = origin
+        self.generation = number
+
+    async def begin(self, digest: bytes, count: int) -> bool:
+        await self._turn("store request")
+        lane = self.lane
+        is_free = lane.current == self.origin and self.generation not in lane.states
+        if is_free:
+            meta = Meta(LIVE, digest, 0, 0, 0, 0, 0, self._now_ms(), 0, (_fresh(),) * count)
+            lane.states[self.generation] = State(meta)
+            lane.last = max(lane.last, self.generation)
+        await self._turn("store reply")
+        return is_free
+
+    async def meta(self) -> Meta | None:
+        await self._turn("store request")
+        meta = self.own.meta
+        await self._turn("store reply")
+        return meta
+
+    async def look(self) -> Look:
+        await self._turn("store request")
+        old, new = (self.lane.states.get(number) for number in (self.origin, self.generation))
+        if self.lane.current != self.origin:
+            raise RebuildRefused("another one answers")
+        if old is None or new is None or old.meta is None or new.meta is None:
+            raise RebuildRefused("one of the two is gone")
+        look = Look(old.meta, new.meta)
+        await self._turn("store reply")
+        return look
+
+    async def hold(self, for_ms: int) -> None:
+        await self._turn("store request")
+        self.lane.held_until_ms = self._now_ms() + for_ms
+
+    async def switch(self, now_ms: int, kept_ms: int) -> bool:  # noqa: ARG002
+        await self._turn("store request")
+        lane = self.lane
+        if lane.current == self.generation:
+            return True
+        old, new = (lane.states.get(number) for number in (self.origin, self.generation))
+        if lane.current != self.origin or not old or not new or not old.meta or not new.meta:
+            raise RebuildRefused("another one answers, or one is gone")
+        fresh = (_fresh(),) * max(0, len(old.meta.partitions) - len(new.meta.partitions))
+        parts = new.meta.partitions + fresh
+        behind = any(
+            b.position < a.position for a, b in zip(old.meta.partitions, parts, strict=False)
+        )
+        if behind and not self._bugs.switch_too_soon:
+            return False
+        known = [part.complete_ms for part in old.meta.partitions] + [0] * len(parts)
+        parts = tuple(
+            replace(part, complete_ms=max(part.complete_ms, known[p]))
+            for p, part in enumerate(parts)
+        )
+        new.meta = replace(new.meta, partitions=parts)
+        old.meta = replace(old.meta, state=RETIRED)
+        lane.retired[self.origin] = old.meta.commits
+        lane.current = self.generation
+        await self._turn("store reply")
+        return True
 
 
 def _note_chats(known: dict[str, Chat], said: Sequence[Chat]) -> None:

@@ -16,7 +16,14 @@ from dataclasses import dataclass, field, replace
 from types import coroutine
 from typing import Any, Final, NamedTuple
 
-from schemas.errors import ConsumerBroken, InvalidEvent, LogUnavailable, StoreUnavailable
+from schemas.errors import (
+    ConsumerBroken,
+    InvalidEvent,
+    LogUnavailable,
+    OtherGeneration,
+    RebuildRefused,
+    StoreUnavailable,
+)
 from schemas.layout import Meta
 from schemas.limits import HOUR_MS
 from schemas.units import instant_to_ms
@@ -24,14 +31,18 @@ from schemas.views import generation_digest
 from streams.batch import Policy
 from streams.decode import Unreadable
 from streams.ports import Bounds, Letter, PartitionBatch, Polled, Witness
+from streams.refill import Refill
 from streams.worker import Timing, Worker
 from tests.events import Record
 from tests.oracle import Oracle, judge, without_previews
 from tests.people import assert_told
 from tests.prices import OWN
-from tests.simulation.store import Bugs, FakeStore, State
+from tests.simulation.store import Bugs, FakeStore, Lane
 
 DIGEST: Final = generation_digest("simulated", OWN.version)
+OTHER_DIGEST: Final = generation_digest("simulated, configured otherwise", OWN.version)
+REBUILD_POLICY: Final = Policy(records_max=7, bytes_max=1 << 20, age_ms_max=0)
+REBUILDS_MAX: Final = 2
 POLICY: Final = Policy(records_max=7, bytes_max=1 << 20, age_ms_max=30)
 COST_TALLIES: Final = ("cost:", "unpriced:", "incomplete:")
 TIMING: Final = Timing(pass_ms=200, clock_skew_ms=0, recheck_ms=500, stalled_ms=10**9)
@@ -69,6 +80,7 @@ class Faults:
     widened: float = 0.15
     expired: float = 0
     made_anew: float = 0
+    rebuild: float = 0
 
 
 NO_FAULTS: Final = Faults(0, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -222,6 +234,22 @@ class FakeLog:
         await self.world.turn("bury reply", self.member)
 
 
+class WholeLog(FakeLog):
+    """As a rebuild reads it: all partitions, without the group."""
+
+    def __init__(self, world: World, member: int) -> None:
+        super().__init__(world, member)
+        self.take_assignment(frozenset(range(len(world.broker.ends))))
+
+    def hear_of_rebalance(self) -> None:
+        partitions = frozenset(range(len(self.world.broker.ends)))
+        if partitions != self.assigned:
+            self.take_assignment(partitions)
+
+    async def bury(self, letters: Sequence[Letter]) -> None:
+        """Nothing, as the real one."""
+
+
 OFFSETS_OF_A_LOG: Final = 10**6
 
 
@@ -284,16 +312,19 @@ class World:
     make_log: MakeLog = FakeLog
     make_worker: MakeWorker = Worker
     members_max: int = 3
+    checks_on_the_way: bool = True
     now_ms: int = 0
     quiet: bool = False
     actors: list[_Actor] = field(default_factory=list)
-    copies: list[State] = field(default_factory=list)
+    copies: list[Lane] = field(default_factory=list)
     happened: list[str] = field(default_factory=list)
     next_member: int = 0
     appended: list[Appended] = field(default_factory=list)
     settled: list[Appended] = field(default_factory=list)  # counted, and their log is no more
     counting: dict[int, tuple[int, int]] = field(default_factory=dict)  # log and first offset
     logs: dict[int, FakeLog] = field(default_factory=dict)
+    rebuilders: set[int] = field(default_factory=set)  # members that are no worker
+    switches: int = 0
 
     def __post_init__(self) -> None:
         self.now_ms = self.records[0].append_ms if self.records else 1_770_544_800_000
@@ -301,7 +332,7 @@ class World:
         self.broker = Broker(partitions)
         keys = Counter(record.key for record in self.records)
         self._movable = [r for r in self.records if keys[r.key] == 1 and _is_movable(r)]
-        self.store = FakeStore(self._store_turn, self.bugs)
+        self.store = FakeStore(self._store_turn, self.bugs, now_ms=lambda: self.now_ms)
         self._fresh_meta: Meta | None = None
 
     # -- turns and faults --------------------------------------------------------------------------
@@ -336,8 +367,9 @@ class World:
             if self.store.state.meta is not self._fresh_meta:
                 self.check_freshness()
             if self.rng.random() < 0.01:
-                self.copies.append(self.store.state.copy())
-                self.check()
+                self.copies.append(self.store.lane.copy())
+                if self.checks_on_the_way:
+                    self.check()
             if not any(actor.member is None for actor in self.actors):
                 if not self.quiet:
                     self._calm_down()
@@ -362,26 +394,27 @@ class World:
             if self._hits(self.faults.freeze):
                 self._freeze(actor.member)
                 return
-            if self.rng.random() < 0.05:
+            if self.rng.random() < 0.05 and actor.member in self.logs:
                 self.logs[actor.member].hear_of_rebalance()
         self._misfortune()
+        self._now = actor.steps
         try:
             actor.wake_ms = actor.steps.send(None)
         except StopIteration:
             self.actors.remove(actor)
-        except ConsumerBroken:
+        except (ConsumerBroken, OtherGeneration, RebuildRefused) as error:
             assert actor.member is not None
-            self._crash(actor.member)
+            self._crash(actor.member, type(error).__name__)
 
     def _misfortune(self) -> None:
         if self._hits(self.faults.rebalance):
             self._rebalance()
         if self.copies and self._hits(self.faults.rollback):
             self.happened.append("rollback")
-            self.store.state = self.rng.choice(self.copies[-3:]).copy()
+            self.store.lane.become(self.rng.choice(self.copies[-3:]))
         if self._hits(self.faults.emptied):
             self.happened.append("emptied")
-            self.store.state = State()
+            self.store.lane.become(Lane())
         if self._hits(self.faults.widened) and len(self.broker.ends) < PARTITIONS_MAX:
             self.happened.append("widened")
             self.broker.add_partition()
@@ -394,6 +427,8 @@ class World:
             self.happened.append("made anew")
             self.broker.make_anew()
             self._rebalance()
+        if self._hits(self.faults.rebuild):
+            self._begin_rebuild()
         if self.rng.random() * 100 < ACCEPT_PERCENT:
             self._accept()
 
@@ -431,7 +466,9 @@ class World:
         self.next_member += 1
         log = self.make_log(self, member)
         clock = SimulatedClock(self, member)
-        worker = self.make_worker(log, self.store, clock, DIGEST, POLICY, TIMING, OWN)
+        digest = meta.digest if (meta := self.store.state.meta) else DIGEST
+        client = self.store.client()
+        worker = self.make_worker(log, client, clock, digest, POLICY, TIMING, OWN)
         for steps in (worker.run(lambda: False), worker.watch(lambda: False)):
             self.actors.append(_Actor(steps, self.now_ms, member))
         self._rebalance()
@@ -439,19 +476,64 @@ class World:
     def _members(self) -> list[int]:
         """Those whose sessions live."""
         awake = {a.member for a in self.actors if a.wake_ms <= self.now_ms + 1000}
-        return sorted(member for member in awake if member is not None)
+        return sorted(m for m in awake if m is not None and m not in self.rebuilders)
 
     def _rebalance(self) -> None:
         self.broker.rebalance(self._members(), self.rng)
 
-    def _crash(self, member: int) -> None:
+    def _crash(self, member: int, why: str = "crash") -> None:
         """At this very await: whatever it was doing is cut off there."""
-        self.happened.append(f"crash {member}")
+        self.happened.append(f"{why} {member}")
         for actor in [a for a in self.actors if a.member == member]:
             self.actors.remove(actor)
             actor.steps.close()
-        if len({a.member for a in self.actors} - {None}) < self.members_max:
+        if (
+            member not in self.rebuilders
+            and len({a.member for a in self.actors} - {None} - self.rebuilders) < self.members_max
+        ):
             self._spawn()
+
+    def _begin_rebuild(self) -> None:
+        """At most two at once. It has no lease here: that is courtesy, nothing rests on it."""
+        alive = {a.member for a in self.actors} & self.rebuilders
+        if len(alive) == REBUILDS_MAX:
+            return
+        if self.rng.random() < 0.5:
+            for number in self.store.lane.retired:
+                self.store.lane.states.pop(number, None)  # dropped at last
+        member = self.next_member
+        self.next_member += 1
+        self.rebuilders.add(member)
+        self.happened.append(f"rebuild {member}")
+        self.actors.append(_Actor(self._rebuild(member), self.now_ms, member))
+
+    async def _rebuild(self, member: int) -> None:
+        """As streams.rebuild does it: goes on with what was begun, where it is of the same
+        configuration."""
+        lane = self.store.lane
+        if lane.states[lane.current].meta is None:
+            return
+        digest = self.rng.choice((DIGEST, OTHER_DIGEST))
+        number = lane.last
+        begun = lane.states.get(number)
+        if number > lane.current and begun and begun.meta and begun.meta.digest == digest:
+            pair = self.store.pair(number)
+        else:
+            pair = self.store.pair(lane.last + 1)
+            try:
+                if not await pair.begin(digest, len(self.broker.ends)):
+                    return
+            except StoreUnavailable:
+                return
+        log, clock = WholeLog(self, member), SimulatedClock(self, member)
+        filler = Refill(log, pair, clock, digest, pair, None, REBUILD_POLICY, TIMING, OWN)
+        self.actors.append(_Actor(filler.watch(lambda: False), self.now_ms, member))
+        await filler.refill(0)
+        self.switches += 1
+        self.happened.append(f"switched to {pair.generation}")
+        for actor in [a for a in self.actors if a.member == member and a.steps is not self._now]:
+            self.actors.remove(actor)
+            actor.steps.close()
 
     def _freeze(self, member: int) -> None:
         """Past its session: its partitions go to others, and then it goes on where it was."""
@@ -471,6 +553,8 @@ class World:
         for actor in self.actors:
             actor.wake_ms = min(actor.wake_ms, self.now_ms + 100)
         self._rebalance()
+        if self.faults.rebuild and self.store.state.meta is not None:
+            self._begin_rebuild()  # one that nothing disturbs must come to its end
 
     async def _produce(self) -> None:
         last = {record.partition: record for record in self.records}
@@ -564,6 +648,7 @@ class World:
             and meta is not None
             and all(self._counting_from(p)[0] == self.broker.log for p in self._touched())
             and not any(part.refused for part in meta.partitions)
+            and not {a.member for a in self.actors} & self.rebuilders
             and meta.complete_through_ms > last_ms
         )
 
@@ -589,6 +674,10 @@ class World:
         assert self.store.counters() == expected.counters, self._describe()
         assert_told(self.store.state.people, self.store.state.recent, expected)
         assert self.store.chats() == without_previews(expected.chats), self._describe()
+        for number, commits in self.store.lane.retired.items():
+            retired = self.store.lane.states.get(number)
+            is_same = retired is None or retired.meta is None or retired.meta.commits == commits
+            assert is_same, f"generation {number} was counted on when it was retired"
         tallies = self.store.state.tallies
         dead = {name[5:]: n for name, n in tallies.items() if name.startswith("dead:")}
         assert dead == dict(expected.letters_by_reason), self._describe()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import ConsumerBroken, StoreFull, StoreUnavailable
+from schemas.errors import ConsumerBroken, OtherGeneration, StoreFull, StoreUnavailable
 from schemas.layout import NO_POSITION, RETIRED
 from schemas.views import generation_digest
 from streams.app import FoldService, describe_health
@@ -182,12 +182,18 @@ async def test_a_worker_of_another_generation_counts_nothing_and_says_so(what: s
     if what == "retired":
         first.store.state.meta = replace(first.meta, state=RETIRED)
     digest = bytes(16) if what == "digest" else first.digest
-    scene = await begun(ScriptedLog({0: 1}), store=first.store, digest=digest)
-    await scene.counts(polled_event(0))
-    assert not scene.log.sought
-    assert scene.meta.refused == Refusal.OTHER_GENERATION
-    assert scene.meta.partitions[0].position == NO_POSITION
-    assert not describe_health(scene.worker, "")["ok"]
+    with pytest.raises(OtherGeneration) as told:
+        await begun(ScriptedLog({0: 1}), store=first.store, digest=digest)
+    assert not told.value.was_ours
+    assert first.meta.refused == Refusal.OTHER_GENERATION
+    assert first.meta.partitions[0].position == NO_POSITION
+    assert describe_health(None, "", str(told.value))["state"] == "refused"
+    if what == "retired":
+        await first.counts(polled_event(0))
+        with pytest.raises(OtherGeneration) as told:
+            await first.turns()
+        assert told.value.was_ours
+        assert first.meta.partitions[0].position == NO_POSITION
 
 
 async def test_a_position_that_another_worker_moves_meanwhile_is_not_beyond_the_end() -> None:
@@ -204,7 +210,7 @@ async def test_a_position_that_another_worker_moves_meanwhile_is_not_beyond_the_
     await scene.counts(polled_event(4))
     log.ends[0] = 1
     store = Moving()
-    store.state = scene.store.state
+    store.lane.states[1] = scene.store.state
     other = await begun(log, store=store)
     assert not other.worker.health.refused
 
@@ -341,8 +347,8 @@ async def test_costs_are_tallied_once_an_event_and_models_without_a_price_by_nam
 async def test_a_worker_with_other_prices_counts_nothing_and_says_so() -> None:
     first = await begun(ScriptedLog({0: 1}))
     others = generation_digest("scripted", OWN.version)
-    scene = await begun(ScriptedLog({0: 1}), store=first.store, digest=others)
-    assert "with other prices than this worker's" in scene.worker.health.refused[0]
+    with pytest.raises(OtherGeneration, match="with other prices than this worker's"):
+        await begun(ScriptedLog({0: 1}), store=first.store, digest=others)
 
 
 async def test_a_large_batch_lets_heartbeats_run_between_its_slices() -> None:

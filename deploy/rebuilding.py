@@ -1,0 +1,37 @@
+"""A rebuild on a terminal: how far it is, and what it did."""
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from deploy.settings import Settings, read_prices
+from streams.rebuild import Far, Rebuilt, rebuild
+
+HOUR_MS = 3_600_000
+
+
+async def rebuild_with_progress(settings: Settings, console: Console) -> Rebuilt:
+    """Run `streams.rebuild.rebuild` with a bar on a terminal, and nothing elsewhere.
+
+    Raises what that does.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("reading the topic", total=None)
+
+        def show(far: Far) -> None:
+            label = f"generation {far.generation}: {far.doing}"
+            bar.update(task, description=label, completed=far.done, total=far.total or None)
+
+        return await rebuild(
+            settings.kafka,
+            settings.redis,
+            settings.topic,
+            read_prices(settings),
+            int(settings.replaced_hours * HOUR_MS),
+            show,
+        )

@@ -1,0 +1,23 @@
+"""The clock and the randomness of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+
+
+class ProcessClock:
+    """`streams.ports.Clock` of this process."""
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def commit_id(self) -> bytes:
+        return secrets.token_bytes(16)
+
+    async def sleep(self, ms: int) -> None:
+        await asyncio.sleep(ms / 1000)
+
+    async def breathe(self) -> None:
+        await asyncio.sleep(0)

@@ -1,0 +1,209 @@
+"""The generations of the counters in Redis: which there are, how one begins, answers, and goes.
+
+A generation is a whole set of counters under a number of its own (schemas/layout.py). One answers;
+a rebuild fills the next beside it. Each step here is one atomic call or reads only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from schemas.errors import RebuildRefused, StoreCorrupt
+from schemas.layout import (
+    CURRENT_KEY,
+    GENERATIONS_KEY,
+    REBUILD_KEY,
+    Meta,
+    about_key,
+    hold_key,
+    meta_key,
+    prefix,
+    unpack_meta,
+)
+from streams.ports import Look
+from streams.store import RedisStore, ask, generation_of
+
+SCAN_COUNT: Final = 1000
+"""Keys looked at in one call: half a millisecond of Redis' time."""
+LEASE_MS: Final = 10_000
+"""A rebuild that was killed is forgotten after this; one that lives says so thrice within it."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What the hash of generations says of one. Times are ms since 1970, 0 is "not (yet)".
+
+    origin: the generation that it was filled beside. older_ms: its buckets before that come from
+    the origin, as the log no longer holds their records (0: it held all). is_whole: they have been
+    taken over. drop_ms: when it is dropped. dropped_ms: when nothing was left of it.
+    """
+
+    origin: int = 0
+    begun_ms: int = 0
+    older_ms: int = 0
+    is_whole: bool = False
+    retired_ms: int = 0
+    drop_ms: int = 0
+    dropped_ms: int = 0
+
+
+class RedisGenerations(RedisStore):
+    """All generations of one lane; as a `streams.ports.Store` it is the one that answers."""
+
+    async def entries(self) -> dict[int, Entry]:
+        """Of all generations that a rebuild has begun or replaced."""
+        found = await ask(self._redis.hgetall(GENERATIONS_KEY))
+        return {int(number): _entry(data) for number, data in sorted(found.items())}
+
+    async def note(self, number: int, entry: Entry) -> None:
+        await ask(
+            self._redis.hset(GENERATIONS_KEY, str(number), msgspec.json.encode(entry).decode())
+        )
+
+    async def about(self, number: int) -> str:
+        """What its counters mean (views.describe); "" where it does not say."""
+        data = await ask(self._redis.get(about_key(number)))
+        return "" if data is None else data.decode()
+
+    async def meta_of(self, number: int) -> Meta | None:
+        data = await ask(self._redis.get(meta_key(number)))
+        return None if data is None else unpack_meta(data)
+
+    async def begin(
+        self,
+        number: int,
+        entry: Entry,
+        digest: bytes,
+        positions: Sequence[int],
+        history_from_ms: int,
+        about: str,
+    ) -> bool:
+        """Makes a generation beside its origin, to be counted from these positions on (NO_POSITION:
+        from the log's beginning). False where another one answers by now, or it is there."""
+        keys = [meta_key(entry.origin), meta_key(number), CURRENT_KEY, GENERATIONS_KEY]
+        arguments = [
+            entry.origin,
+            number,
+            digest,
+            entry.begun_ms,
+            msgspec.json.encode(positions),
+            history_from_ms,
+            about,
+            msgspec.json.encode(entry),
+        ]
+        return bool(await self._call("begin", keys, arguments))
+
+    async def retire(self, number: int, entry: Entry) -> bool:
+        """Ends a generation that does not answer; False where it does."""
+        keys = [meta_key(number), CURRENT_KEY, GENERATIONS_KEY]
+        return bool(await self._call("retire", keys, [number, msgspec.json.encode(entry)]))
+
+    async def drop_due(self, now_ms: int) -> list[int]:
+        """Drops the generations whose time has come, piece by piece; their numbers. Nobody counts
+        on them any more, so that several may do this at once, and any may be killed at it."""
+        dropped = []
+        for number, entry in (await self.entries()).items():
+            if entry.dropped_ms or not entry.drop_ms or entry.drop_ms > now_ms:
+                continue
+            # Its meta record goes last: while it is there, who comes late reads that it is retired.
+            cursor = 0
+            while True:
+                cursor, keys = await self.some_keys(number, "", cursor)
+                if others := [key for key in keys if key != meta_key(number).encode()]:
+                    await ask(self._redis.unlink(*others))
+                if not cursor:
+                    break
+            await ask(self._redis.unlink(meta_key(number)))
+            await self.note(number, msgspec.structs.replace(entry, dropped_ms=now_ms))
+            dropped.append(number)
+        return dropped
+
+    async def some_keys(self, number: int, kind: str, cursor: int) -> tuple[int, list[bytes]]:
+        """Some of a generation's keys, and the cursor of the next ones: 0 is the first and the
+        last."""
+        asked = self._redis.scan(cursor, match=f"{prefix(number)}{kind}*", count=SCAN_COUNT)
+        found: tuple[int, list[bytes]] = await ask(asked)
+        return found
+
+    # -- who rebuilds ------------------------------------------------------------------------------
+
+    async def take_lease(self, token: bytes) -> bool:
+        """Whether nobody else rebuilds; said anew by whoever holds it."""
+        asked = self._redis.set(REBUILD_KEY, token, nx=True, px=LEASE_MS)
+        if await ask(asked):
+            return True
+        if await ask(self._redis.get(REBUILD_KEY)) != token:
+            return False
+        await ask(self._redis.pexpire(REBUILD_KEY, LEASE_MS))
+        return True
+
+    async def lease_left_ms(self) -> int:
+        return max(0, int(await ask(self._redis.pttl(REBUILD_KEY))))
+
+    async def let_lease_go(self, token: bytes) -> None:
+        if await ask(self._redis.get(REBUILD_KEY)) == token:
+            await ask(self._redis.delete(REBUILD_KEY))
+
+
+class RedisPair(RedisGenerations):
+    """`streams.ports.Pair`: the generation that answers and the one that is filled beside it; as a
+    `streams.ports.Store` it is the latter."""
+
+    def __init__(self, url: str, origin: int, number: int) -> None:
+        super().__init__(url, number)
+        self.origin = origin
+
+    async def look(self) -> Look:
+        return (await self.read(()))[0]
+
+    async def read(self, keys: Sequence[str]) -> tuple[Look, list[bytes | None]]:
+        """The state of both and the values of these keys, of one instant."""
+        head = [CURRENT_KEY, meta_key(self.origin), meta_key(self.generation)]
+        current, *found = await ask(self._redis.mget([*head, *keys]))
+        return self._look(current, *found[:2]), found[2:]
+
+    async def read_together(self, commands: Sequence[Sequence[Any]]) -> tuple[Look, list[Any]]:
+        """The state of both and the answers to these commands, of one instant."""
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.mget([CURRENT_KEY, meta_key(self.origin), meta_key(self.generation)])
+        for command in commands:
+            pipe.execute_command(*command)
+        head, *answers = await ask(pipe.execute())
+        return self._look(*head), answers
+
+    def _look(self, current: bytes | None, old: bytes | None, new: bytes | None) -> Look:
+        if generation_of(current) != self.origin:
+            raise RebuildRefused(f"generation {generation_of(current)} answers by now")
+        if old is None or new is None:
+            raise RebuildRefused(
+                f"generation {self.origin if old is None else self.generation} is gone: Redis was "
+                "emptied, or went back"
+            )
+        return Look(unpack_meta(old), unpack_meta(new))
+
+    async def list_from(self, key: str, start: int) -> list[str]:
+        return [name.decode() for name in await ask(self._redis.lrange(key, start, -1))]
+
+    async def hold(self, for_ms: int) -> None:
+        await ask(self._redis.set(hold_key(self.origin), b"1", px=for_ms))
+
+    async def switch(self, now_ms: int, kept_ms: int) -> bool:
+        keys = [
+            meta_key(self.origin), meta_key(self.generation), CURRENT_KEY, GENERATIONS_KEY,
+        ]  # fmt: skip
+        before = (await self.entries()).get(self.origin, Entry())
+        retired = msgspec.structs.replace(before, retired_ms=now_ms, drop_ms=now_ms + kept_ms)
+        arguments = [self.origin, self.generation, now_ms, msgspec.json.encode(retired)]
+        outcome, *_ = await self._call("switch", keys, arguments)
+        if outcome in {b"replaced", b"missing"}:
+            raise RebuildRefused("another generation answers by now, or one of the two is gone")
+        return bool(outcome == b"switched")
+
+
+def _entry(data: bytes) -> Entry:
+    try:
+        return msgspec.json.decode(data, type=Entry)
+    except msgspec.DecodeError as error:
+        raise StoreCorrupt(f"{GENERATIONS_KEY} holds {data!r}") from error

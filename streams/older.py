@@ -1,0 +1,533 @@
+"""What is older than the log: taken over from the generation that counted it.
+
+The rule: *while both generations stand at the same positions, they speak of the same records, so
+that what one of them says of a bucket may replace what the other says.* The new one has counted the
+log from where it starts now. Whatever the old one has besides, in buckets that records before that
+start may have reached, is the difference of the two, and is committed to the new one as an ordinary
+delta. So it does not matter how late an event came, how often a killed rebuild begins again, or what
+the new one had counted there; and from then on both add the same.
+
+- `older_ms` (B) parts the buckets, for all tiers at one instant, a UTC midnight: those before B are
+  the old generation's, under its limits and prices; those from B on are counted from the log alone.
+- B lies so far behind the first record's append that no record before it reaches B, neither by its
+  own time nor as the original of a resend or the first event of a call: AHEAD + slack + 1.5 W.
+- What is remembered (ids, bookings of calls before B) is taken over first, so that both generations
+  judge and place the records to come alike while the buckets follow.
+- Views and measures that the old generation did not keep have no history before B: the new one
+  says so (`history_from`).
+
+What it cannot know: an event whose original is gone from the log *and* from the ids (older than W),
+sent again under another time. The old generation would have counted it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple, TypeVar
+
+import msgspec
+import numpy as np
+
+from schemas.errors import RebuildRefused, StoreUnavailable
+from schemas.grid import SLACK_MS, TIERS, Tier, ceil_to
+from schemas.layout import (
+    Int64s,
+    Rows,
+    delta_dtype,
+    names_list_key,
+    page_key,
+    prefix,
+    tallies_key,
+    tenants_list_key,
+    unpack_page,
+)
+from schemas.limits import AHEAD_MS_MAX, DAY_MS
+from schemas.measures import How, Measure
+from schemas.recent import recent_key, unpack_recent
+from schemas.views import (
+    BOOKING_DIMENSIONS,
+    CALL_BUCKETS,
+    DIMENSIONS,
+    ID_BUCKETS,
+    LAYOUT_VERSION,
+    REMEMBERED_MS,
+    SLICE_MS,
+    VIEWS,
+    View,
+)
+from streams.fold import Booking, CallUpdate, Delta, Held
+from streams.generations import Entry, RedisPair
+from streams.ports import Outcome
+from streams.refill import Refill
+
+T = TypeVar("T")
+
+PAGES_AT_ONCE: Final = 100
+"""Compared at once: at most 9,600 additions in one commit, 0.1 s of Redis."""
+BUCKETS_AT_ONCE: Final = 64
+"""Sets of ids or hashes of calls that are read at once, each of up to some 4,096."""
+IDS_AT_ONCE: Final = 5000
+CALLS_AT_ONCE: Final = 1000
+TAKEN_TALLIES: Final = (b"dead:", b"duplicate", b"unknown:", b"directory_full")
+EXPIRING_MS: Final = 600_000
+"""A page that goes so soon is not compared: it might go in between, and is not read any more."""
+
+
+def older_than(first_append_ms: int) -> int:
+    """B: no record that was appended before `first_append_ms`, and nothing that depends on one
+    within the time that is remembered, adds to a bucket from there on."""
+    return ceil_to(first_append_ms + AHEAD_MS_MAX + SLACK_MS + REMEMBERED_MS + SLICE_MS, DAY_MS)
+
+
+# -- what the old generation means -----------------------------------------------------------------
+
+
+class About(msgspec.Struct, frozen=True):
+    """What views.describe says of a generation, as far as it is read here."""
+
+    layout: int
+    tiers: list[tuple[int, int, int, int]]
+    views: list[tuple[int, list[str], list[str], int]]
+    dimensions: dict[str, list[str]]
+    booking_dimensions: list[str]
+    measures: list[tuple[str, How, str, tuple[str, str] | None]]
+    remembered: list[int]
+
+
+class Common(NamedTuple):
+    """A view that both generations keep; `columns`: of each measure that both keep, where it stands
+    in the old one's rows and in the new one's."""
+
+    old: View
+    new: View
+    columns: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What can be taken over. `missing`: names of what the old generation does not have."""
+
+    views: Mapping[int, Common]
+    tiers: Mapping[int, Tier]
+    booking_dimensions: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def shared_with(about: str) -> Shared:
+    """RebuildRefused where the old generation's keys are not laid out as ours."""
+    try:
+        old = msgspec.json.decode(about, type=About)
+    except msgspec.DecodeError as error:
+        raise RebuildRefused(
+            "the log no longer holds all, and the counters do not say how to read them"
+        ) from error
+    if old.layout != LAYOUT_VERSION or old.remembered != [
+        REMEMBERED_MS, SLICE_MS, ID_BUCKETS, CALL_BUCKETS,
+    ]:  # fmt: skip
+        raise RebuildRefused(
+            f"the log no longer holds all, and the older counters are of layout {old.layout}: only "
+            f"layout {LAYOUT_VERSION} can be taken over"
+        )
+    measures = {
+        name: Measure(name, "", how, field, rest) for name, how, field, rest in old.measures
+    }
+    tiers = {
+        tier.id: replace(tier, kept_ms=kept_ms)
+        for tier in TIERS
+        for id_, bucket_ms, kept_ms, chunk_buckets in old.tiers
+        if (id_, bucket_ms, chunk_buckets) == (tier.id, tier.bucket_ms, tier.chunk_buckets)
+    }
+    views: dict[int, Common] = {}
+    missing: list[str] = []
+    described = {id_: (dimensions, names, size) for id_, dimensions, names, size in old.views}
+    for view in VIEWS:
+        dimensions, names, page_series = described.get(view.id, ([], [], 1))
+        same = tuple(dimensions) == view.dimensions and all(
+            tuple(old.dimensions[name]) == DIMENSIONS[name] for name in dimensions
+        )
+        if not same:
+            missing.append(view.name)
+            continue
+        was = View(
+            view.id, view.name, view.dimensions, tuple(measures[n] for n in names), page_series
+        )
+        columns = tuple(
+            (names.index(measure.name), at)
+            for at, measure in enumerate(view.measures)
+            if measure.name in names and _same(measures[measure.name], measure)
+        )
+        views[view.id] = Common(was, view, columns)
+        kept = {at for _, at in columns}
+        missing += [f"{view.name}.{m.name}" for at, m in enumerate(view.measures) if at not in kept]
+    return Shared(views, tiers, tuple(old.booking_dimensions), tuple(missing))
+
+
+def _same(a: Measure, b: Measure) -> bool:
+    return (a.name, a.how, a.field, a.rest) == (b.name, b.how, b.field, b.rest)
+
+
+# -- the difference of two pages: pure -------------------------------------------------------------
+
+
+class Unit(NamedTuple):
+    """One series in one chunk of a view and tier."""
+
+    view: int
+    tier: Tier
+    chunk: int
+    tenant: str
+    name: str
+
+
+def by_bucket(view: View, tier: Tier, page: bytes | None, series: int) -> Int64s:
+    """A series' values in a page: chunk_buckets x measures, 0 where there is no row."""
+    values = np.zeros((tier.chunk_buckets, len(view.measures)), np.int64)
+    if page is not None:
+        rows = unpack_page(view, page)
+        in_page, bucket = np.divmod(rows["cell"].astype(np.int64), tier.chunk_buckets)
+        ours = in_page == series % view.page_series
+        values[bucket[ours]] = rows["values"][ours]
+    return values
+
+
+def difference(common: Common, unit: Unit, old: Int64s, new: Int64s, before_ms: int) -> Rows:
+    """What is to be added to the new generation's buckets before `before_ms`, as delta rows."""
+    tier = unit.tier
+    count = (before_ms - unit.chunk * tier.chunk_ms) // tier.bucket_ms
+    lacking = np.zeros((tier.chunk_buckets, len(common.new.measures)), np.int64)
+    for at_old, at_new in common.columns:
+        lacking[:, at_new] = old[:, at_old] - new[:, at_new]
+    buckets = np.flatnonzero(lacking[: max(count, 0)].any(axis=1))
+    packed = np.zeros(len(buckets), delta_dtype(common.new))
+    packed["chunk"], packed["bucket"] = unit.chunk, buckets
+    packed["values"] = lacking[buckets]
+    return packed
+
+
+# -- names -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Names:
+    """One list of names: id to name and back."""
+
+    names: list[str] = field(default_factory=list)
+    ids: dict[str, int] = field(default_factory=dict)
+
+
+class _Dictionary:
+    """The names of one generation, read as far as they were needed. Let go whole on every doubt: a
+    store that went back may give an id to another name."""
+
+    def __init__(self, pair: RedisPair, generation: int) -> None:
+        self._pair = pair
+        self._lists: dict[str, _Names] = {}
+        self._read_now: set[str] = set()
+        self.generation = generation
+
+    def let_go(self) -> None:
+        self._lists.clear()
+
+    def look_again(self) -> None:
+        """What is asked for from now on is read once more: names may have been added."""
+        self._read_now.clear()
+
+    async def tenants(self) -> _Names:
+        return await self._read(tenants_list_key(self.generation))
+
+    async def series(self, view: View, tenant: int) -> _Names:
+        return await self._read(names_list_key(self.generation, view, tenant))
+
+    async def key(self, view: View, unit: Unit) -> tuple[str, int]:
+        """The page in which a series' chunk lies, and the series' id; "" where it has no name."""
+        tenant = (await self.tenants()).ids.get(unit.tenant)
+        if tenant is None:
+            return "", 0
+        series = (await self.series(view, tenant)).ids.get(unit.name)
+        if series is None:
+            return "", 0
+        page = series // view.page_series
+        return page_key(self.generation, view, unit.tier, unit.chunk, tenant, page), series
+
+    async def _read(self, key: str) -> _Names:
+        known = self._lists.setdefault(key, _Names())
+        if key in self._read_now:
+            return known
+        self._read_now.add(key)
+        for name in await self._pair.list_from(key, len(known.names)):
+            known.ids[name] = len(known.names)
+            known.names.append(name)
+        return known
+
+
+# -- taking over -----------------------------------------------------------------------------------
+
+Place = tuple[int, int, int, int, int]
+"""Of a page: view, tier, chunk, tenant, page."""
+
+
+class _Found(NamedTuple):
+    """A unit and where it lies in either generation: key ("" nowhere) and series."""
+
+    unit: Unit
+    old: tuple[str, int]
+    new: tuple[str, int]
+
+
+class OlderBuckets:
+    """`streams.refill.Older` on Redis: everything before the entry's `older_ms` that both
+    generations keep."""
+
+    def __init__(self, pair: RedisPair, shared: Shared, entry: Entry, now_ms: int) -> None:
+        self._pair = pair
+        self._shared = shared
+        self._entry = entry
+        self._older_ms = entry.older_ms
+        self._now_ms = now_ms
+        self._old = _Dictionary(pair, pair.origin)
+        self._new = _Dictionary(pair, pair.generation)
+
+    async def take_over(self, filler: Refill) -> None:
+        """Each step is a commit that finds nothing to add where it was done before."""
+        look = await filler.patiently(self._pair.look)
+        for slice_ in range(look.old.slice_low, look.old.slice_high + 1):
+            for at in range(0, ID_BUCKETS, BUCKETS_AT_ONCE):
+                await self._take_ids(filler, slice_, range(at, at + BUCKETS_AT_ONCE))
+            for at in range(0, CALL_BUCKETS, BUCKETS_AT_ONCE):
+                await self._take_calls(filler, slice_, range(at, at + BUCKETS_AT_ONCE))
+        for dictionary in (self._old, self._new):
+            cursor = 0
+            while True:
+                cursor, keys = await filler.patiently(
+                    lambda d=dictionary, c=cursor: self._pair.some_keys(d.generation, "p", c)  # type: ignore[misc]
+                )
+                places = self._older_places(dictionary.generation, keys)
+                for at in range(0, len(places), PAGES_AT_ONCE):
+                    await self._take_pages(filler, dictionary, places[at : at + PAGES_AT_ONCE])
+                if not cursor:
+                    break
+        await self._take_recent(filler)
+        await self._take_tallies(filler)
+        done = msgspec.structs.replace(self._entry, is_whole=True)
+        await filler.patiently(lambda: self._pair.note(self._pair.generation, done))
+
+    # -- pages -------------------------------------------------------------------------------------
+
+    def _older_places(self, generation: int, keys: Sequence[bytes]) -> list[Place]:
+        head = f"{prefix(generation)}p"
+        places = []
+        for key in keys:
+            view, tier, chunk, tenant, page = map(int, key.decode().removeprefix(head).split("."))
+            if self._is_older(view, tier, chunk):
+                places.append((view, tier, chunk, tenant, page))
+        return places
+
+    def _is_older(self, view: int, tier_id: int, chunk: int) -> bool:
+        tier = self._shared.tiers.get(tier_id)
+        if tier is None or view not in self._shared.views:
+            return False
+        expires_ms = (chunk + 1) * tier.chunk_ms + tier.kept_ms + 2 * SLACK_MS
+        return chunk * tier.chunk_ms < self._older_ms and expires_ms > self._now_ms + EXPIRING_MS
+
+    async def _take_pages(
+        self, filler: Refill, dictionary: _Dictionary, places: Sequence[Place]
+    ) -> None:
+        while True:
+            found = await filler.patiently(lambda: self._careful(self._found(dictionary, places)))
+            keys = list(dict.fromkeys(key for f in found for key, _ in (f.old, f.new) if key))
+            state, pages = await filler.level(lambda k=keys: self._careful(self._pair.read(k)))  # type: ignore[misc]
+            delta = self._delta(found, dict(zip(keys, pages, strict=True)))
+            if not delta.pages:
+                return
+            commit = replace(filler.correction(state), delta=delta)
+            if (await filler.correct(commit)).outcome is Outcome.COMMITTED:
+                return
+
+    async def _careful(self, asked: Awaitable[T]) -> T:
+        """A store that was away may have come back older, with other names under the same ids."""
+        try:
+            return await asked
+        except StoreUnavailable:
+            self._old.let_go()
+            self._new.let_go()
+            raise
+
+    async def _found(self, dictionary: _Dictionary, places: Sequence[Place]) -> list[_Found]:
+        """The series of these pages, and where they lie in both generations."""
+        self._old.look_again()
+        self._new.look_again()
+        units: dict[Unit, None] = {}
+        tenants = await dictionary.tenants()
+        for view_id, tier, chunk, tenant, page in places:
+            view = self._view_of(dictionary, view_id)
+            names = (await dictionary.series(view, tenant)).names
+            first = page * view.page_series
+            for name in names[first : first + view.page_series]:
+                units[
+                    Unit(view_id, self._shared.tiers[tier], chunk, tenants.names[tenant], name)
+                ] = None
+        found = []
+        for unit in units:
+            common = self._shared.views[unit.view]
+            old = await self._old.key(common.old, unit)
+            found.append(_Found(unit, old, await self._new.key(common.new, unit)))
+        return found
+
+    def _view_of(self, dictionary: _Dictionary, view_id: int) -> View:
+        common = self._shared.views[view_id]
+        return common.old if dictionary is self._old else common.new
+
+    def _delta(self, found: Sequence[_Found], pages: Mapping[str, bytes | None]) -> Delta:
+        tenants: dict[str, int] = {}
+        series: list[tuple[View, int, str]] = []
+        parts: dict[tuple[int, int], list[Rows]] = {}
+        tiers = {one.unit.tier.id: one.unit.tier for one in found}
+        for unit, (old_key, old_series), (new_key, new_series) in found:
+            common = self._shared.views[unit.view]
+            lacking = difference(
+                common,
+                unit,
+                by_bucket(common.old, unit.tier, pages.get(old_key), old_series),
+                by_bucket(common.new, unit.tier, pages.get(new_key), new_series),
+                self._older_ms,
+            )
+            if len(lacking):
+                lacking["series"] = len(series)
+                tenant = tenants.setdefault(unit.tenant, len(tenants))
+                series.append((common.new, tenant, unit.name))
+                parts.setdefault((unit.view, unit.tier.id), []).append(lacking)
+        return Delta(
+            list(tenants),
+            series,
+            [
+                (self._shared.views[view].new, tiers[tier], np.concatenate(rows))
+                for (view, tier), rows in parts.items()
+            ],
+            (),
+        )
+
+    # -- what is remembered ------------------------------------------------------------------------
+
+    async def _take_ids(self, filler: Refill, slice_: int, buckets: Sequence[int]) -> None:
+        """Read while both stand at the same positions, so that no id of a record that the new
+        generation has still to count is among them."""
+        keys = [
+            f"{prefix(generation)}i{slice_}.{bucket}"
+            for generation in (self._pair.origin, self._pair.generation)
+            for bucket in buckets
+        ]
+        commands = [("SMEMBERS", key) for key in keys]
+        state, sets = await filler.level(lambda: self._pair.read_together(commands))
+        half = len(buckets)
+        lacking = [
+            int(id_)
+            for old, new in zip(sets[:half], sets[half:], strict=True)
+            for id_ in set(old) - set(new)
+        ]
+        ids = np.array(lacking, np.int64).view(np.uint64)
+        while len(ids):
+            some = ids[:IDS_AT_ONCE]
+            commit = replace(
+                filler.correction(state),
+                digests=some,
+                slices=np.full(len(some), slice_, np.int64),
+            )
+            reply = await filler.correct(commit)
+            if reply.outcome is Outcome.REMEMBERED:  # in a neighbouring slice
+                ids = ids[~np.isin(ids, np.array(reply.subjects, np.uint64))]
+                continue
+            if reply.outcome is Outcome.COMMITTED:
+                ids = ids[len(some) :]
+            state, _ = await filler.level(lambda: self._pair.read(()))
+
+    async def _take_calls(self, filler: Refill, slice_: int, buckets: Sequence[int]) -> None:
+        """The bookings in buckets before B: what is corrected later, is corrected where the old
+        generation has booked the call."""
+        commands = [("HGETALL", f"{prefix(self._pair.origin)}c{slice_}.{b}") for b in buckets]
+        while True:
+            state, hashes = await filler.level(lambda: self._pair.read_together(commands))
+            booked = {int(call): data for one in hashes for call, data in one.items()}
+            updates = await self._updates(filler, slice_, booked)
+            if not updates:
+                return
+            delta = Delta((), (), (), updates[:CALLS_AT_ONCE])
+            await filler.correct(replace(filler.correction(state), delta=delta))
+
+    async def _updates(
+        self, filler: Refill, slice_: int, booked: Mapping[int, bytes]
+    ) -> list[CallUpdate]:
+        older = {
+            call: booking
+            for call, data in booked.items()
+            if (booking := msgspec.json.decode(data, type=Booking)).booked_ms < self._older_ms
+        }
+        asked = [(call, slice_) for call in older]
+        held = await filler.patiently(lambda: self._pair.bookings(asked)) if asked else {}
+        updates = []
+        for call, booking in older.items():
+            now = held.get(call)
+            new = Held(slice_, msgspec.json.encode(self._translated(booking, now)))
+            if now != new:
+                updates.append(CallUpdate(call, now, new))
+        return updates
+
+    def _translated(self, booking: Booking, now: Held | None) -> Booking:
+        """As the new generation writes it; of dimensions that the old one did not keep, what the
+        new one knows."""
+        own = msgspec.json.decode(now.data, type=Booking).values if now else ()
+        values = dict(zip(BOOKING_DIMENSIONS, own, strict=False)) | dict(
+            zip(self._shared.booking_dimensions, booking.values, strict=True)
+        )
+        names = (values.get(name, "") for name in BOOKING_DIMENSIONS)
+        return msgspec.structs.replace(booking, values=tuple(names))
+
+    async def _take_recent(self, filler: Refill, cursor: int = 0) -> None:
+        """The latest calls that the new generation has not read; those that it has are its own,
+        as it may know another cost of them."""
+        while True:
+            cursor, keys = await filler.patiently(
+                lambda c=cursor: self._pair.some_keys(self._pair.origin, "r:", c)  # type: ignore[misc]
+            )
+            for key in keys:
+                tenant = key.decode().removeprefix(recent_key(self._pair.origin, ""))
+                await self._take_recent_of(filler, tenant)
+            if not cursor:
+                return
+
+    async def _take_recent_of(self, filler: Refill, tenant: str) -> None:
+        pair = (self._pair.origin, self._pair.generation)
+        commands = [("ZRANGE", recent_key(one, tenant), 0, -1) for one in pair]
+        while True:
+            state, (old, new) = await filler.level(lambda: self._pair.read_together(commands))
+            known = {(one.source, one.id) for one in map(unpack_recent, new)}
+            lacking = [
+                (one.at_ms, member.decode())
+                for member in old
+                if ((one := unpack_recent(member)).source, one.id) not in known
+            ]
+            if not lacking:
+                return
+            delta = Delta((), (), (), (), (), [(tenant, lacking)])
+            if (
+                await filler.correct(replace(filler.correction(state), delta=delta))
+            ).outcome is Outcome.COMMITTED:
+                return
+
+    # -- tallies -----------------------------------------------------------------------------------
+
+    async def _take_tallies(self, filler: Refill) -> None:
+        """Of each the larger count, as the old generation has seen more records and the new one may
+        judge them differently. What is told of prices is what the new ones make of the log."""
+        pair = (tallies_key(self._pair.origin), tallies_key(self._pair.generation))
+        commands = [("HGETALL", key) for key in pair]
+        while True:
+            state, (old, new) = await filler.level(lambda: self._pair.read_together(commands))
+            lacking = {
+                name.decode(): int(count) - int(new.get(name, 0))
+                for name, count in old.items()
+                if int(count) > int(new.get(name, 0)) and name.startswith(TAKEN_TALLIES)
+            }
+            if not lacking:
+                return
+            await filler.correct(replace(filler.correction(state), tallies=lacking))
