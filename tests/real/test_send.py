@@ -92,32 +92,32 @@ async def test_a_file_counts_once_however_often_it_is_sent(
     system.worker(policy=SMALL)
     without_id = json.dumps({"usage": {"prompt_tokens": 5, "completion_tokens": 2}}).encode()
     broken = encode(event(id="bad", model=7))
-    file = write(tmp_path / "a.ndjson", [*lines("a", 1500), without_id, without_id, broken])
+    file = write(tmp_path / "a.ndjson", [*lines("a", 600), without_id, without_id, broken])
     first = await send(api, key, file, "--context", "agent_id=ag", code=REFUSED)
-    assert (first["sent"], first["refused"], first["made_ids"]) == (1502, 1, 2)
+    assert (first["sent"], first["refused"], first["made_ids"]) == (602, 1, 2)
     assert first["refusals"] == [
-        {"line": 1503, "place": 0, "field": "model", "reason": "invalid_field",
+        {"line": 603, "place": 0, "field": "model", "reason": "invalid_field",
          "detail": "Input should be a valid string"},
     ]  # fmt: skip
-    assert (await judged(system)).accepted == 1502
+    assert (await judged(system)).accepted == 602
 
     again = await send(api, key, file)
-    assert (again["before"], again["sent"], again["refused"]) == (1503, 0, 0)
+    assert (again["before"], again["sent"], again["refused"]) == (603, 0, 0)
     zipped = tmp_path / "a.ndjson.gz"
     zipped.write_bytes(gzip.compress(file.read_bytes()))
     whole = await send(api, key, zipped, "--no-state", code=REFUSED)
-    assert whole["sent"] == 1502
+    assert whole["sent"] == 602
     want = await judged(system)
-    assert (want.accepted, want.duplicates) == (1502, 1502)
+    assert (want.accepted, want.duplicates) == (602, 602)
 
     with file.open("ab") as log:  # a log goes on
         log.write(b"".join(one + b"\n" for one in lines("b", 3)) + b'{"id":"half')
     grown = await send(api, key, file, code=REFUSED)
-    assert (grown["before"], grown["sent"], grown["refusals"][0]["line"]) == (1503, 3, 1507)
+    assert (grown["before"], grown["sent"], grown["refusals"][0]["line"]) == (603, 3, 607)
     with file.open("ab") as log:
         log.write(b'-written","source":"s","kind":"llm","time":"%s"}\n' % iso(now_ms()).encode())
     assert (await send(api, key, file))["sent"] == 1
-    assert (await judged(system)).accepted == 1506
+    assert (await judged(system)).accepted == 606
 
 
 async def test_what_is_killed_under_send_loses_and_doubles_nothing(
@@ -230,7 +230,7 @@ async def test_an_app_s_events_are_counted_whatever_is_killed_meanwhile(
         )  # fmt: skip
 
         def app() -> None:
-            while not ending.wait(0.002):
+            while not ending.wait(0.01):
                 made.append(meter.record("llm", model="m", input_tokens=1))
 
         thread = threading.Thread(target=app)
@@ -239,7 +239,7 @@ async def test_an_app_s_events_are_counted_whatever_is_killed_meanwhile(
             for server in (api, own_kafka, api):
                 await system.until("events go through", sends_on(meter))
                 server.kill()
-                await system.until("events wait", lambda: meter.counts.queued > 100)
+                await system.until("events wait", lambda: meter.counts.queued > 30)
                 await asyncio.to_thread(server.restart)
             await system.until("events go through", sends_on(meter))
         finally:
@@ -248,13 +248,13 @@ async def test_an_app_s_events_are_counted_whatever_is_killed_meanwhile(
             await asyncio.to_thread(meter.close)
     assert meter.counts == (len(made), 0, 0, 0)
     want = await judged(system)
-    assert want.accepted == len(made) > 1000
+    assert want.accepted == len(made) > 250
     assert want.total("input_tokens") == len(made)
 
 
 def sends_on(meter: Meter) -> Any:
     before = meter.counts.sent
-    return lambda: meter.counts.sent > before + 300
+    return lambda: meter.counts.sent > before + 50
 
 
 def test_ctrl_c_notes_how_far_it_came(tmp_path: Path) -> None:
