@@ -4,7 +4,8 @@ Two things keep a second run from counting twice:
 - An event that nothing names gets an id made of the file's name and of all that the file holds up
   to it (deploy/reading.py), so that what is sent again within 24 h is recognised.
 - Beside the file stands how far it was sent (FILE.sent): a second run goes on there, also days
-  later and when the file has grown, if what was sent still stands in it unchanged.
+  later and when the file has grown, if what was sent still stands in it unchanged. Only the batch
+  that was under way when a run was killed (1,000 events) is sent again, under its ids.
 """
 
 from __future__ import annotations
@@ -113,10 +114,10 @@ def send_file(job: Job, plain: IO[bytes], target: Target) -> Tally:
     for number, body in enumerate(_unsent(job, plain, before), before.bodies + 1):
         refused = tally.refused
         for event in _events(job, body, tally):
-            batch.add(event, body.line)
-            if batch.is_full:
+            if batch.is_full:  # now `done` says all that is in it
                 batch = _deliver(job, target, batch, tally)
                 _write_state(job, done)
+            batch.add(event, body.line)
         if body.is_open and tally.refused > refused:
             break  # it may become whole: the next run reads it again
         done = Sent(job.target_name, number, body.name)
