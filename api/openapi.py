@@ -18,7 +18,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import key_openapi, livekit_openapi, openwebui_openapi
+from api import ingest_openapi, key_openapi, livekit_openapi, openwebui_openapi
 from api.agentlens import FILTERS, GRANULARITIES
 from api.asking import BY_NAME, PARAMETERS, Parameter, kept_dimensions
 from api.derived import OFFERED
@@ -103,6 +103,7 @@ def document() -> Object:
         *livekit_openapi.MODELS,
         *key_openapi.MODELS,
         *openwebui_openapi.MODELS,
+        *ingest_openapi.MODELS,
     )
     names, definitions = models_json_schema(
         [
@@ -225,6 +226,7 @@ def _paths(ref: Mapping[type[BaseModel], Object]) -> Object:
         },
         **livekit_openapi.paths(ref),
         **openwebui_openapi.paths(ref),
+        **ingest_openapi.paths(ref),
         "/api/health": _open("getHealth", "Whether Redis answers", _of("Ok.", ref[Health])),
         "/healthz": _open(
             "getLiveness", "Whether the process answers", {"description": "It does."}

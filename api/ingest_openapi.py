@@ -1,0 +1,262 @@
+"""The OpenAPI entries of the paths that take events. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from api.agentlens_ingest import EVENTS_MAX, SEVERITIES
+from api.ingest import CLOUDEVENT, CLOUDEVENTS, LINES_TYPES
+from api.otlp import PROTOBUF
+from api.problems import MEDIA_TYPE, NOT_CONFIRMED
+from schemas.agentlens import Ingested
+from schemas.agentlens import Problem as AgentLensProblem
+from schemas.event import json_schema
+from schemas.formats import FORMATS
+from schemas.formats.context import GIVEN
+from schemas.ingest import IngestAnswer
+from schemas.usage import Problem
+
+Object = dict[str, Any]
+
+MODELS: Final[tuple[type[BaseModel], ...]] = (IngestAnswer, Ingested)
+_EVENT: Final[Object] = {
+    "id": "evt-1",
+    "source": "gateway-eu-1",
+    "time": "2026-02-08T10:00:00.123Z",
+    "kind": "llm",
+    "provider": "openai",
+    "model": "gpt-4o",
+    "agent_id": "my-agent",
+    "call_id": "call-1",
+    "input_tokens": 1200,
+    "output_tokens": 300,
+    "cost_usd": "0.00450",
+    "latency_ms": 850,
+}
+_CHAT: Final[Object] = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1770544800,
+    "model": "gpt-4o",
+    "usage": {"prompt_tokens": 1200, "completion_tokens": 300, "total_tokens": 1500},
+}
+_ENVELOPE: Final[Object] = {
+    "format": "openai",
+    "context": {"agent_id": "my-agent", "call_id": "call-1", "latency_ms": 850},
+    "payload": _CHAT,
+}
+_CLOUD: Final[Object] = {
+    "specversion": "1.0",
+    "id": "evt-1",
+    "source": "gateway-eu-1",
+    "type": "usage",
+    "time": "2026-02-08T10:00:00.123Z",
+    "data": {"kind": "llm", "model": "gpt-4o", "input_tokens": 1200},
+}
+ANSWER: Final[Object] = {
+    "accepted": 2,
+    "skipped": 0,
+    "refused": 1,
+    "ids": "given",
+    "unknown_fields": ["inputtokens"],
+    "refusals": [
+        {
+            "index": 1,
+            "field": "input_tokens",
+            "reason": "invalid_field",
+            "detail": "Input should be less than or equal to 1000000000",
+        }
+    ],
+    "skips": [],
+}
+_SPANS: Final[Object] = {
+    "resourceSpans": [
+        {
+            "scopeSpans": [
+                {
+                    "spans": [
+                        {
+                            "traceId": "5b8efff798038103d269b633813fc60c",
+                            "spanId": "eee19b7ec3c1b174",
+                            "startTimeUnixNano": "1770544799150000000",
+                            "endTimeUnixNano": "1770544800000000000",
+                            "attributes": [
+                                {
+                                    "key": "gen_ai.operation.name",
+                                    "value": {"stringValue": "chat"},
+                                },
+                                {
+                                    "key": "gen_ai.usage.input_tokens",
+                                    "value": {"intValue": "1200"},
+                                },
+                            ],
+                        }
+                    ]
+                }
+            ]
+        }
+    ]
+}
+_AGENTLENS: Final[Object] = {
+    "events": [
+        {
+            "sessionId": "session-1",
+            "agentId": "my-agent",
+            "eventType": "llm_response",
+            "severity": "info",
+            "timestamp": "2026-02-08T10:00:00.123Z",
+            "metadata": {},
+            "payload": {
+                "callId": "call-1",
+                "provider": "openai",
+                "model": "gpt-4o",
+                "completion": None,
+                "finishReason": "stop",
+                "usage": {"inputTokens": 1200, "outputTokens": 300, "totalTokens": 1500},
+                "costUsd": 0.0045,
+                "latencyMs": 850,
+            },
+        }
+    ]
+}
+_ABOUT: Final = (
+    "The answer comes after Kafka has the events. The format is told from each object, or by"
+    " `format`; what it lacks stands in other parameters, or in the `context` of an envelope around"
+    " it. An event that is sent again under its id counts once; what has none is named by the"
+    " Idempotency-Key and its place in the body. Bodies may be gzip, deflate or zstd."
+)
+
+
+def paths(ref: Mapping[type[BaseModel], Object]) -> Object:
+    return {
+        "/v1/events": {"post": _events(ref)},
+        "/v1/traces": {"post": _traces()},
+        "/api/events": {"post": _agentlens(ref)},
+    }
+
+
+def _events(ref: Mapping[type[BaseModel], Object]) -> Object:
+    event = {name: of for name, of in json_schema().items() if name != "$schema"}
+    one_or_more = {"anyOf": [event, {"type": "object"}, {"type": "array"}]}
+    examples = {
+        "event": {"value": _EVENT},
+        "batch": {"value": [_EVENT, {**_EVENT, "id": "evt-2"}]},
+        "openai": {"summary": "As OpenAI's library has it", "value": _CHAT},
+        "envelope": {"summary": "With what it lacks", "value": [_ENVELOPE]},
+    }
+    content: Object = {"application/json": {"schema": one_or_more, "examples": examples}}
+    content |= {name: {"schema": {"type": "string"}} for name in LINES_TYPES[:1]}
+    content[CLOUDEVENT] = {"schema": {"type": "object"}, "example": _CLOUD}
+    content[CLOUDEVENTS] = {"schema": {"type": "array"}, "example": [_CLOUD]}
+    return {
+        "operationId": "postEvents",
+        "summary": "Send usage events, in any of the formats",
+        "description": _ABOUT,
+        "parameters": [*_parameters(), _IDEMPOTENCY_KEY],
+        "requestBody": {"required": True, "content": content},
+        "responses": {
+            "202": _answer("With Kafka.", "application/json", ref[IngestAnswer], ANSWER),
+            **_problems(ref[Problem]),
+        },
+    }
+
+
+_IDEMPOTENCY_KEY: Final[Object] = {
+    "name": "idempotency-key",
+    "in": "header",
+    "description": "Names what has no id: sent again with the same key, it counts once.",
+    "schema": {"type": "string", "maxLength": 200},
+}
+
+
+def _parameters() -> list[Object]:
+    formats = {"type": "string", "enum": list(FORMATS)}
+    atomic = {"type": "boolean", "default": False}
+    return [
+        _query("format", "Of all objects; without it, told from each.", formats),
+        _query("atomic", "One that is refused refuses all.", atomic),
+        *(_query(name, "For events that do not say it.", {"type": "string"}) for name in GIVEN),
+    ]
+
+
+def _traces() -> Object:
+    return {
+        "operationId": "postTraces",
+        "summary": "OTLP over HTTP: spans of model calls",
+        "description": "Spans with `gen_ai.operation.name` chat, text_completion, generate_content"
+        " or embeddings are counted; others are accepted and count nothing.",
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": {"type": "object"}, "example": _SPANS},
+                PROTOBUF[0]: {"schema": {"type": "string"}},
+            },
+        },
+        "responses": {
+            "200": _answer("ExportTraceServiceResponse.", "application/json", {"type": "object"}),
+            **{
+                status: _answer("google.rpc.Status.", "application/json", {"type": "object"})
+                for status in ("400", "401", "403", "413", "415", "503")
+            },
+        },
+    }
+
+
+def _agentlens(ref: Mapping[type[BaseModel], Object]) -> Object:
+    schema = {
+        "type": "object",
+        "required": ["events"],
+        "properties": {
+            "events": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": EVENTS_MAX,
+                "items": {
+                    "type": "object",
+                    "required": ["sessionId", "agentId", "eventType"],
+                    "properties": {"severity": {"enum": list(SEVERITIES)}},
+                },
+            }
+        },
+    }
+    return {
+        "operationId": "postAgentLensEvents",
+        "summary": "Events as AgentLens's producers send them: all or nothing",
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": schema, "example": _AGENTLENS}},
+        },
+        "responses": {
+            "201": _answer("With Kafka.", "application/json", ref[Ingested]),
+            **{
+                status: _answer("An error.", "application/json", ref[AgentLensProblem])
+                for status in ("400", "401", "403", "413", "503")
+            },
+        },
+    }
+
+
+def _problems(ref: Object) -> Object:
+    of = {
+        "400": "A parameter or the body is wrong, or every event is refused.",
+        "401": "No key, or one that is not known.",
+        "403": "The key may not write, or not to that tenant.",
+        "413": "The body is too large.",
+        "415": "A content type or encoding that is not taken.",
+        "503": NOT_CONFIRMED,
+    }
+    return {status: _answer(about, MEDIA_TYPE, ref) for status, about in of.items()}
+
+
+def _query(name: str, about: str, schema: Object) -> Object:
+    return {"name": name, "in": "query", "description": about, "schema": schema}
+
+
+def _answer(about: str, media_type: str, schema: Object, example: Object | None = None) -> Object:
+    content: Object = {"schema": schema}
+    if example is not None:
+        content["example"] = example
+    return {"description": about, "content": {media_type: content}}

@@ -1,0 +1,141 @@
+"""`POST /v1/traces`: OTLP's own client and encodings, answers and errors as OTLP has them."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+
+from api.keys import create_key
+from api.otlp import _status
+from deploy.servers import Server
+from tests.api.conftest import Clock
+from tests.api.counters import NOW_MS
+from tests.api.taking import Taking, taking
+from tests.formats.fixtures import FOLDER
+
+pytestmark = pytest.mark.servers
+
+PROTOBUF = {"content-type": "application/x-protobuf"}
+NS = 10**6
+
+
+@pytest.fixture
+async def api(kafka: Server, redis_url: str, topic: str, clock: Clock) -> AsyncIterator[Taking]:
+    key = await create_key(redis_url, name="collector", tenant="acme", role="write-only")
+    async with taking(kafka.address, redis_url, topic, clock, key) as api:
+        yield api
+
+
+def span(number: int, **attributes: Any) -> dict[str, Any]:
+    given = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", **attributes}
+    return {
+        "traceId": f"{1:032x}",
+        "spanId": f"{number:016x}",
+        "startTimeUnixNano": str((NOW_MS - 850) * NS),
+        "endTimeUnixNano": str(NOW_MS * NS),
+        "attributes": [
+            {"key": key, "value": {"intValue" if isinstance(v, int) else "stringValue": v}}
+            for key, v in given.items()
+        ],
+    }
+
+
+def spans(*given: Any) -> dict[str, Any]:
+    return {"resourceSpans": [{"scopeSpans": [{"spans": list(given)}]}]}
+
+
+def protobuf() -> bytes:
+    return base64.b64decode(json.loads((FOLDER / "otel/protobuf.json").read_text())["body"])
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+async def test_protobuf_is_answered_in_protobuf(api: Taking, encoding: str) -> None:
+    body = protobuf() if encoding == "identity" else gzip.compress(protobuf())
+    answer = await api.post(body, "/v1/traces", headers={**PROTOBUF, "content-encoding": encoding})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/x-protobuf"
+    assert answer.content == ExportTraceServiceResponse().SerializeToString()
+    assert len(await api.held()) == 3
+
+
+async def test_json_is_answered_in_json_and_spans_that_are_no_call_count_nothing(
+    api: Taking,
+) -> None:
+    body = spans(span(1), span(2, **{"gen_ai.operation.name": "invoke_agent"}))
+    answer = await api.post(body, "/v1/traces", params={"agent_id": "support"})
+    assert (answer.status_code, answer.json()) == (200, {})
+    (held,) = await api.held()
+    assert held["id"] == f"{1:032x}-{1:016x}"
+    assert (held["agent_id"], held["tenant"], held["latency_ms"]) == ("support", "acme", 850)
+
+
+async def test_a_span_that_cannot_be_counted_is_a_partial_success(api: Taking) -> None:
+    wrong = span(2, **{"gen_ai.usage.input_tokens": 10**9 + 1})
+    answer = await api.post(spans(span(1), wrong, span(3)), "/v1/traces")
+    assert answer.status_code == 200
+    said = answer.json()["partialSuccess"]
+    assert said["rejectedSpans"] == "1"
+    assert said["errorMessage"].startswith("span 1: gen_ai.usage.input_tokens: ")
+    assert len(await api.held()) == 2
+
+
+async def test_a_partial_success_in_protobuf(api: Taking) -> None:
+    request = ExportTraceServiceRequest.FromString(protobuf())
+    for resource in request.resource_spans:
+        for scope in resource.scope_spans:
+            for one in scope.spans:
+                one.end_time_unix_nano = 2**63
+    answer = await api.post(request.SerializeToString(), "/v1/traces", headers=PROTOBUF)
+    said = ExportTraceServiceResponse.FromString(answer.content).partial_success
+    assert answer.status_code == 200
+    assert said.rejected_spans > 0
+    assert "endTimeUnixNano" in said.error_message
+    assert await api.log() == []
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "code", "word"),
+    [
+        (b"\xff\xff", PROTOBUF, 400, 3, "ExportTraceServiceRequest"),
+        (b"{", {"content-type": "application/json"}, 400, 3, "JSON"),
+        (b"[]", {"content-type": "application/json"}, 400, 3, "array"),
+        (b"{}", {"content-type": "text/plain"}, 415, 3, "application/x-protobuf"),
+        (b"", {**PROTOBUF, "authorization": "Bearer als_none"}, 401, 16, "not known"),
+        (b" " * (17 << 20), PROTOBUF, 413, 3, "16777216"),
+    ],
+)
+async def test_errors_are_statuses_in_the_encoding_of_the_request(
+    api: Taking, body: bytes, headers: dict[str, str], status: int, code: int, word: str
+) -> None:
+    answer = await api.post(body, "/v1/traces", headers=headers)
+    assert answer.status_code == status
+    if headers["content-type"] == PROTOBUF["content-type"]:
+        assert answer.headers["content-type"] == PROTOBUF["content-type"]
+        assert answer.content.startswith(bytes([8, code, 18]))
+        assert word in answer.content.decode("latin-1")
+    else:
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.json()["code"] == code
+        assert word in answer.json()["message"]
+
+
+async def test_the_format_is_no_other(api: Taking) -> None:
+    answer = await api.post(spans(), "/v1/traces", params={"format": "openai"})
+    assert (answer.status_code, answer.json()["code"]) == (400, 3)
+
+
+@pytest.mark.parametrize("length", [0, 1, 127, 128, 20_000])
+def test_a_status_is_what_protobuf_reads(length: int) -> None:
+    """Read by a message with a text under the same number: partial success, error_message = 2."""
+    partial = ExportTraceServiceResponse().partial_success
+    partial.ParseFromString(_status(14, "x" * length))
+    assert (partial.rejected_spans, partial.error_message) == (14, "x" * length)
