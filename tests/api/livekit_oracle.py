@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
@@ -123,16 +123,11 @@ def packed(log: Sequence[Fields], *, late: bool = False) -> list[Event]:
     was appended now."""
     appended_ms = NOW_MS if late else None
     found = [
-        Event(
-            at_ms(event["time"]),
-            event.get("provider") or "",
-            event.get("model") or "",
-            event.get("agent_id") or "",
-            user_of(event),
-            event.get("service") or "",
-            event.get("phone_number") or "",
-            event["kind"],
-            event["tenant"],
+        replace(
+            _whose(event, at_ms(event["time"])),
+            kind=event["kind"],
+            provider=event.get("provider") or "",
+            model=event.get("model") or "",
             appended_ms=appended_ms,
             others=_measures(event),
         )
@@ -146,23 +141,23 @@ def packed(log: Sequence[Fields], *, late: bool = False) -> list[Event]:
             "calls_with_usage": used,
             "usage_call_duration_ms": used * call.duration_ms,
         }
-        first = call.first
-        found.append(
-            Event(
-                call.booked_ms,
-                "",
-                "",
-                first.get("agent_id") or "",
-                user_of(first),
-                first.get("service") or "",
-                first.get("phone_number") or "",
-                "call",
-                first["tenant"],
-                appended_ms=appended_ms,
-                others=booked,
-            )
-        )
+        whose = _whose(call.first, call.booked_ms)
+        found.append(replace(whose, kind="call", appended_ms=appended_ms, others=booked))
     return found
+
+
+def _whose(event: Fields, moment_ms: int) -> Event:
+    """Without what it counts."""
+    return Event(
+        moment_ms,
+        provider="",
+        model="",
+        tenant=event["tenant"],
+        agent=event.get("agent_id") or "",
+        user=user_of(event),
+        service=event.get("service") or "",
+        phone=event.get("phone_number") or "",
+    )
 
 
 def _measures(event: Fields) -> dict[str, int]:
