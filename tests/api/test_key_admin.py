@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -301,6 +301,28 @@ async def test_who_asks_too_often_is_told_when_to_come_back(redis_url: str, cloc
         )
         other = await made(redis_url, "viewer")
         assert (await client.get(USAGE, headers=sends(other.secret))).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "is_ours"),
+    [
+        (USAGE, lambda body: body["status"] == 429 and body["type"] == "/docs#rate-limited"),
+        (AGENTLENS, lambda body: body["status"] == 429 and "again in" in body["error"]),
+        ("/admin/analytics/dashboard", lambda body: body["success"] is False),
+        ("/api/v1/analytics/users", lambda body: "again in" in body["detail"]),
+        ("/api/v1/users/", lambda body: "again in" in body["detail"]),
+    ],
+)
+async def test_a_limit_in_the_shape_of_each_dialect(
+    redis_url: str, clock: Clock, path: str, is_ours: Callable[[Any], bool]
+) -> None:
+    pack([Event(NOW_MS - HOUR_MS)]).write(redis_url)
+    key = await made(redis_url, "super-admin", requests_per_s=0.5, burst=1)
+    async with asking(redis_url, clock, key) as client:
+        assert (await client.get(path)).status_code == 200
+        over = await client.get(path)
+        assert (over.status_code, over.headers["retry-after"]) == (429, "2")
+        assert is_ours(over.json())
 
 
 async def test_write_only_reads_nothing(redis_url: str, clock: Clock) -> None:
