@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from typing import Final
+
 from hypothesis import strategies as st
 
 from schemas.grid import DAY
@@ -86,24 +89,25 @@ def _spoken(n: int) -> Fields:
 # -- any log ---------------------------------------------------------------------------------------
 
 
+TEXTS: Final = {
+    "tenant": ("acme", "acme", "acme", "other"),
+    "kind": ("llm", "llm", "tts", "stt", "call", "call", "chat"),
+    "provider": ("openai", "", "unknown"),
+    "model": ("gpt-4o", "é", ""),
+    "agent_id": ("reception", "tutor", "", "unknown"),
+    "user_id": ("u-1", "u-2", "u-3", "", "alice@example.com"),
+    "user_email": ("", *EMAILS.values()),
+    "service": ("web", "telephony", ""),
+    "phone_number": ("+12025550100", "", "WEB_CALL"),
+    "call_id": ("", "c1", "c2", "c3"),
+}
+
+
 @st.composite
 def events(draw: st.DrawFn) -> Fields:
     at_ms = min(NOW_MS + HOUR_MS, max(NOW_MS - DAY.kept_ms + DAY_MS, draw(moments())))
-    user_id = draw(st.sampled_from(["u-1", "u-2", "u-3", "", "alice@example.com"]))
-    event: Fields = {
-        "tenant": draw(st.sampled_from(["acme", "acme", "acme", "other"])),
-        "source": "test",
-        "time": iso(at_ms),
-        "kind": draw(st.sampled_from(["llm", "llm", "tts", "stt", "call", "call", "chat"])),
-        "provider": draw(st.sampled_from(["openai", "", "unknown"])),
-        "model": draw(st.sampled_from(["gpt-4o", "é", ""])),
-        "agent_id": draw(st.sampled_from(["reception", "tutor", "", "unknown"])),
-        "user_id": user_id,
-        "user_email": draw(st.sampled_from(["", *EMAILS.values()])),
-        "service": draw(st.sampled_from(["web", "telephony", ""])),
-        "phone_number": draw(st.sampled_from(["+12025550100", "", "WEB_CALL"])),
-        "call_id": draw(st.sampled_from(["", "c1", "c2", "c3"])),
-    }
+    event: Fields = {name: draw(st.sampled_from(texts)) for name, texts in TEXTS.items()}
+    event |= {"source": "test", "time": iso(at_ms)}
     if draw(st.booleans()):
         event["call_started_at"] = iso(at_ms - draw(st.integers(0, 10 * HOUR_MS)))
     for name in ("input", "output", "cache_read"):
@@ -112,20 +116,25 @@ def events(draw: st.DrawFn) -> Fields:
     event["tts_characters"] = draw(st.integers(0, COUNT_MAX))
     for name in ("tts_audio_ms", "stt_audio_ms", "duration_ms"):
         event[name] = draw(st.integers(0, DURATION_MS_MAX))
-    nano_usd = draw(st.integers(0, COST_NANO_USD_MAX))
-    event["cost_usd"] = f"{nano_usd // 10**9}.{nano_usd % 10**9:09}"
-    return event
+    return event | {"cost_usd": _usd(draw(st.integers(0, COST_NANO_USD_MAX)))}
+
+
+def _usd(nano_usd: int) -> str:
+    return f"{nano_usd // 10**9}.{nano_usd % 10**9:09}"
 
 
 def _parts(name: str) -> st.SearchStrategy[Fields]:
     """A total with its audio; the text is reported or is what is left."""
 
-    def fields(total: int, share: int, *, reported: bool) -> Fields:
-        audio = total * share // 4
-        found = {f"{name}_tokens": total, f"{name}_audio_tokens": audio}
-        return found | ({f"{name}_text_tokens": total - audio} if reported else {})
+    return st.builds(
+        _split, st.just(name), st.integers(0, COUNT_MAX), st.integers(0, 4), st.booleans()
+    )
 
-    return st.builds(fields, st.integers(0, COUNT_MAX), st.integers(0, 4), reported=st.booleans())
+
+def _split(name: str, total: int, share: int, reported: bool) -> Fields:  # noqa: FBT001  drawn
+    audio = total * share // 4
+    found = {f"{name}_tokens": total, f"{name}_audio_tokens": audio}
+    return found | ({f"{name}_text_tokens": total - audio} if reported else {})
 
 
 @st.composite
@@ -147,3 +156,44 @@ def questions(draw: st.DrawFn) -> Asked:
         agent = ""
     tenant = draw(st.sampled_from(["acme", "acme", "other", "nobody"]))
     return Asked(path, from_ms, to_ms, email, agent, tenant)
+
+
+# -- for real servers ------------------------------------------------------------------------------
+
+AGES_MS: Final = (HOUR_MS, 3 * DAY_MS, 40 * DAY_MS, 400 * DAY_MS)
+
+
+def random_log(rng: random.Random, count: int, now_ms: int) -> list[Fields]:
+    """Events of every tier and some forty calls, in any order, as `events` draws them."""
+    return [_random(rng, now_ms) | {"id": f"r{place}"} for place in range(count)]
+
+
+def _random(rng: random.Random, now_ms: int) -> Fields:
+    at_ms = now_ms - rng.randrange(rng.choice(AGES_MS))
+    event: Fields = {name: rng.choice(texts) for name, texts in TEXTS.items()}
+    event |= {"source": "random", "time": iso(at_ms)}
+    event["call_id"] = rng.choice(["", f"c{rng.randrange(40)}"])
+    if rng.random() < 0.5:
+        event["call_started_at"] = iso(at_ms - rng.randrange(10 * HOUR_MS))
+    for name in ("input", "output", "cache_read"):
+        event |= _split(name, rng.randrange(COUNT_MAX), rng.randrange(5), rng.random() < 0.5)
+    event["cache_write_tokens"] = rng.randrange(COUNT_MAX)
+    event["tts_characters"] = rng.randrange(COUNT_MAX)
+    for name in ("tts_audio_ms", "stt_audio_ms", "duration_ms"):
+        event[name] = rng.randrange(DURATION_MS_MAX)
+    return event | {"cost_usd": _usd(rng.randrange(COST_NANO_USD_MAX))}
+
+
+def random_question(rng: random.Random, now_ms: int) -> Asked:
+    from_ms, to_ms = sorted(now_ms - rng.randrange(rng.choice(AGES_MS)) for _ in range(2))
+    path = rng.choice(PATHS)
+    email = rng.choice(["", *EMAILS.values(), "u-1", "nobody@example.com"])
+    return Asked(
+        path,
+        from_ms,
+        to_ms,
+        email,
+        "" if email and path == "tokens/by-model" else rng.choice(["", "", "tutor", "nobody"]),
+        rng.choice(["acme", "acme", "other", "nobody"]),
+        now_ms,
+    )

@@ -176,10 +176,10 @@ def _measures(event: Fields) -> dict[str, int]:
 # -- the answer ------------------------------------------------------------------------------------
 
 
-def answer(log: Sequence[Fields], asked: Asked) -> Any:
-    """`data`, by scanning."""
+def answer(log: Sequence[Fields], asked: Asked, covered: tuple[int, int] | None = None) -> Any:
+    """`data`, by scanning; `covered` is the range, where the clock of the API is not `now_ms`."""
     bounds = counters.Asked(asked.from_ms, asked.to_ms, now_ms=asked.now_ms)
-    from_ms, to_ms = counters.covered(bounds)
+    from_ms, to_ms = counters.covered(bounds) if covered is None else covered
     addresses = addresses_of(log, asked.tenant)
 
     def shown(event: Fields) -> str:
