@@ -50,6 +50,7 @@ from schemas.views import (
     CALL_BUCKETS,
     DIMENSIONS,
     ID_BUCKETS,
+    LAYOUT_BYTES,
     LAYOUT_VERSION,
     REMEMBERED_MS,
     SLICE_MS,
@@ -518,15 +519,19 @@ class OlderBuckets:
 
     async def _take_tallies(self, filler: Refill) -> None:
         """Of each the larger count, as the old generation has seen more records and the new one may
-        judge them differently. What is told of prices is what the new ones make of the log."""
+        judge them differently. Under other prices, what is told of costs is what those make of the
+        log alone."""
         pair = (tallies_key(self._pair.origin), tallies_key(self._pair.generation))
         commands = [("HGETALL", key) for key in pair]
         while True:
             state, (old, new) = await filler.level(lambda: self._pair.read_together(commands))
+            look = await filler.patiently(self._pair.look)
+            same_prices = look.old.digest[LAYOUT_BYTES:] == look.new.digest[LAYOUT_BYTES:]
             lacking = {
                 name.decode(): int(count) - int(new.get(name, 0))
                 for name, count in old.items()
-                if int(count) > int(new.get(name, 0)) and name.startswith(TAKEN_TALLIES)
+                if int(count) > int(new.get(name, 0))
+                and (same_prices or name.startswith(TAKEN_TALLIES))
             }
             if not lacking:
                 return

@@ -130,7 +130,7 @@ class RedisStore:
         return bool(await self._call("accept", [self._meta_key], arguments))
 
     async def tallies(self) -> dict[str, int]:
-        """Counts of dead letters (`dead:reason`), duplicates, unknown fields (`unknown:name`), and
+        """Of the generation that `meta` found: counts of dead letters (`dead:reason`), duplicates, unknown fields (`unknown:name`), and
         of users for whom the directory had no room (`directory_full`)."""
         found = await ask(self._redis.hgetall(tallies_key(self.generation)))
         return {name.decode(): int(count) for name, count in found.items()}

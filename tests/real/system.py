@@ -43,15 +43,18 @@ class System:
     settings: WorkerSettings
     directory: Path
     workers: list[WorkerProcess] = field(default_factory=list)
+    started: int = 0
+    generation: int = FIRST_GENERATION
 
     @property
     def topic(self) -> str:
         return self.settings.topic
 
-    def worker(self, **changes: Any) -> WorkerProcess:
+    def worker(self, configured: str = "", **changes: Any) -> WorkerProcess:
         """One more process; `changes` are settings that differ."""
         settings = self.settings.model_copy(update=changes)
-        started = start_worker(settings, self.directory, len(self.workers))
+        started = start_worker(settings, self.directory, self.started, configured)
+        self.started += 1
         self.workers.append(started)
         return started
 
@@ -76,7 +79,7 @@ class System:
         """None too while Redis does not answer, or loads its data."""
         with redis.Redis.from_url(self.settings.redis, socket_timeout=1) as client:
             try:
-                data = client.get(meta_key(FIRST_GENERATION))
+                data = client.get(meta_key(self.generation))
             except (redis.ConnectionError, redis.TimeoutError):
                 return None
         return None if data is None else unpack_meta(data)
@@ -131,13 +134,18 @@ class System:
         are records that were counted and are there no longer."""
         records = [*before, *await read_log(self.settings.kafka, self.topic, unreadable)]
         want = expected(records)
-        got = read_counters(self.settings.redis)
+        got = read_counters(self.settings.redis, self.generation)
         wrong = {c: (got.get(c), want.counters.get(c)) for c in got.keys() | want.counters.keys()}
         wrong = {cell: pair for cell, pair in wrong.items() if pair[0] != pair[1]}
         assert not wrong, f"{len(wrong)} cells differ (got, want): {dict([*wrong.items()][:5])}"
-        assert_told(read_people(self.settings.redis), read_recent(self.settings.redis), want)
+        assert_told(
+            read_people(self.settings.redis),
+            read_recent(self.settings.redis, self.generation),
+            want,
+        )
         assert read_chats(self.settings.redis) == without_previews(want.chats)
         async with self.store() as store:
+            await store.meta()
             tallies = await store.tallies()
         found = {name: n for name, n in tallies.items() if not name.startswith("unknown:")}
         assert found == {

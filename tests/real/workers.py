@@ -17,10 +17,21 @@ from streams.settings import WorkerSettings
 # The command line's own worker, with settings that it has no options for (batch policy, timing).
 _MAIN: Final = """
 import os, sys
+exec(os.environ.get("CONFIGURED", ""))
 from streams.app import run_worker
 from streams.settings import WorkerSettings
 sys.exit(run_worker(WorkerSettings.model_validate_json(os.environ["WORKER_SETTINGS"])))
 """
+EARLIER: Final = """
+import schemas.views as views
+from dataclasses import replace
+views.VIEWS = tuple(
+    replace(v, measures=v.measures[:-1], page_series=4) if v.name == "model" else v
+    for v in views.VIEWS
+    if v.name != "user_agent"
+)
+"""
+"""An earlier configuration: a view less, a measure of another less, and that in larger pages."""
 HEALTH_ANSWER_S: Final = 2.0
 LOG_CHARS_SHOWN: Final = 6000
 END_S: Final = 10.0
@@ -73,13 +84,17 @@ class WorkerProcess:
         return {**response.json(), "status": response.status_code}
 
 
-def start_worker(settings: WorkerSettings, directory: Path, number: int) -> WorkerProcess:
-    """Starts a process with a health page on a free port; its output is kept in `directory`."""
+def start_worker(
+    settings: WorkerSettings, directory: Path, number: int, configured: str = ""
+) -> WorkerProcess:
+    """Starts a process with a health page on a free port; its output is kept in `directory`.
+    `configured`: what is done to the schemas first, as another configuration would."""
     settings = settings.model_copy(update={"health_port": free_port()})
     log = directory / f"worker-{number}.log"
     environment = {
         **plain_environment(),
         "WORKER_SETTINGS": settings.model_dump_json(),
+        "CONFIGURED": configured,
     }
     with log.open("wb") as output:
         process = subprocess.Popen(
