@@ -14,10 +14,11 @@ from typing import Final, NamedTuple
 
 from api.asking import TIME, Asked, BadParameter, finest_kept
 from api.axis import label, longest_read_ms
-from api.derived import Formula, Number, formulas, terms_of
+from api.derived import Formula, Number, estimates_of, formulas, terms_of
 from api.errors import UnanswerableQuestion
-from api.query import Plan, Question, Row, Selection, assemble, plan
+from api.query import Plan, Question, Row, Selection, Sum, assemble, plan
 from schemas.units import iso
+from schemas.views import DEFAULT, Catalog
 
 ROWS_MAX: Final = 100_000
 """Rows of an answer: 15 MB of JSON. A leaderboard of more groups has a `limit`."""
@@ -25,17 +26,19 @@ ROWS_MAX: Final = 100_000
 OTHER: Final = "other"
 """The column that tells the row of all groups beyond `limit`."""
 
-Sums = tuple[int, ...]
+Sums = tuple[Sum, ...]
 Cell = str | bool | Number
 
 
 @dataclass(frozen=True)
 class Section:
-    """The rows of one range, columns in the order they are sent, and their total."""
+    """The rows of one range, columns in the order they are sent, and their total. `estimates`:
+    how far the measures that are no exact sums may be off."""
 
     covered: Plan
     rows: list[dict[str, Cell]]
     totals: dict[str, Number]
+    estimates: dict[str, float]
 
 
 class _Line(NamedTuple):
@@ -47,7 +50,7 @@ class _Line(NamedTuple):
     is_null: bool = False
 
 
-def plans_of(asked: Asked, now_ms: int) -> tuple[Plan, ...]:
+def plans_of(asked: Asked, now_ms: int, catalog: Catalog = DEFAULT) -> tuple[Plan, ...]:
     """The plan of the range, and that of the one before it where they are to be compared."""
     current = plan(
         Question(
@@ -59,13 +62,14 @@ def plans_of(asked: Asked, now_ms: int) -> tuple[Plan, ...]:
             group_by=asked.group_by,
             step=asked.step,
             zone=asked.zone,
-        )
+        ),
+        catalog,
     )
     if not asked.has_previous:
         return (current,)
     length_ms = current.end_ms - current.start_ms
     before = replace(current.question, from_ms=current.start_ms - length_ms, to_ms=current.start_ms)
-    previous = plan(before)
+    previous = plan(before, catalog)
     finest = finest_kept(previous.start_ms, now_ms)
     longest_ms = longest_read_ms(asked.step, asked.zone)
     if asked.step is not None and finest.bucket_ms > longest_ms:
@@ -100,6 +104,7 @@ def section(asked: Asked, selection: Selection, pages: Mapping[str, bytes | None
         covered,
         _cells(asked, shown, lines),
         {formula.name: formula.value(totals) for formula in shown},
+        estimates_of(shown, [totals, *(line.sums for line in lines)]),
     )
 
 
@@ -111,12 +116,12 @@ def _ranked(
         return {(): 0, None: 1}
     sums: dict[tuple[str, ...], Sums] = {}
     if asked.step is None:
-        sums = {row.group: row.values for row in rows}
+        sums = {row.group: row.sums for row in rows}
     else:
         members: dict[tuple[str, ...], list[Row]] = {}
         for row in rows:
             members.setdefault(row.group, []).append(row)
-        sums = {group: _added(own, len(own[0].values)) for group, own in members.items()}
+        sums = {group: _added(own, len(own[0].sums)) for group, own in members.items()}
     order = [(name, down) for name, down in asked.order_by if name != TIME]
     by_formula = {formula.name: formula for formula in shown}
     groups = sorted(sums)
@@ -135,13 +140,15 @@ def _limited(
 ) -> list[_Line]:
     """The first groups as they are, all others added up bucket by bucket."""
     if asked.limit is None:
-        return [_Line(*row) for row in rows]
-    kept = [_Line(*row) for row in rows if ranked[row.group] < asked.limit]
+        return [_Line(row.group, row.at_ms, row.sums) for row in rows]
+    kept = [
+        _Line(row.group, row.at_ms, row.sums) for row in rows if ranked[row.group] < asked.limit
+    ]
     rest: dict[int, list[Row]] = {}
     for row in rows:
         if ranked[row.group] >= asked.limit:
             rest.setdefault(row.at_ms, []).append(row)
-    others = [_Line(None, at_ms, _added(own, len(own[0].values))) for at_ms, own in rest.items()]
+    others = [_Line(None, at_ms, _added(own, len(own[0].sums))) for at_ms, own in rest.items()]
     return kept + others
 
 
@@ -231,7 +238,7 @@ def _null_last(value: Number, *, down: bool) -> tuple[bool, float]:
 def _added(rows: Sequence[Row], width: int) -> Sums:
     if not rows:
         return (0,) * width
-    return tuple(map(sum, zip(*[row.values for row in rows], strict=True)))
+    return tuple(map(sum, zip(*[row.sums for row in rows], strict=True)))
 
 
 def _plus(left: Sums, right: Sums) -> Sums:

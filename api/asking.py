@@ -17,14 +17,14 @@ from itertools import pairwise
 from typing import Final, Literal, cast
 
 from api.axis import STEPS, Step, zone_names, zone_of
-from api.derived import DEFAULTS, OFFERED, Offered
+from api.derived import DEFAULTS, Offered, offered_by
 from api.moments import ALLOWED, NoMoment, parse_range
 from api.names import Filter
 from api.query import covered_range
 from schemas.errors import OdometerError
 from schemas.grid import DAY, QUARTER, TIERS, Tier, kept_from
 from schemas.units import iso
-from schemas.views import DIMENSIONS, VIEWS
+from schemas.views import DEFAULT, Catalog
 
 VALUES_MAX: Final = 200
 """Values of all filters of a question: more is a list that a label or a view should hold."""
@@ -109,19 +109,13 @@ class Asked:
     format: Format | None
 
 
-@cache
-def kept_dimensions() -> tuple[str, ...]:
-    """Those of some view: what can be grouped and filtered by."""
-    return tuple(name for name in DIMENSIONS if any(name in view.dimensions for view in VIEWS))
-
-
-def parse(sent: Sent, now_ms: int, *, splits: bool) -> Asked:
+def parse(sent: Sent, now_ms: int, catalog: Catalog = DEFAULT, *, splits: bool) -> Asked:
     """The question, or BadParameter. `splits`: commas separate, as in a URL."""
-    check_names(sent, (*BY_NAME, *_filter_names()))
+    check_names(sent, (*BY_NAME, *filter_names(catalog)))
     zone_name, zone = parse_zone(sent)
     from_ms, to_ms = parse_bounds(sent, now_ms, zone)
-    measures = _measures(_listed(sent, "measures", splits=splits))
-    group_by = _dimensions("group_by", _listed(sent, "group_by", splits=splits))
+    measures = _measures(_listed(sent, "measures", splits=splits), catalog)
+    group_by = _dimensions("group_by", _listed(sent, "group_by", splits=splits), catalog)
     granularity = one(sent, "granularity")
     name = "none" if granularity is None else granularity
     step = _step(name, from_ms, to_ms, now_ms, zone)
@@ -133,7 +127,7 @@ def parse(sent: Sent, now_ms: int, *, splits: bool) -> Asked:
         step=step,
         zone=zone,
         zone_name=zone_name,
-        filters=parse_filters(sent, splits=splits),
+        filters=parse_filters(sent, catalog, splits=splits),
         group_by=group_by,
         order_by=_order(_listed(sent, "order_by", splits=splits), names),
         limit=parse_limit(sent, LIMIT_MAX),
@@ -189,10 +183,10 @@ def parse_bounds(sent: Sent, now_ms: int, zone: tzinfo) -> tuple[int, int]:
     return from_ms, to_ms
 
 
-def parse_filters(sent: Sent, *, splits: bool) -> tuple[Filter, ...]:
+def parse_filters(sent: Sent, catalog: Catalog = DEFAULT, *, splits: bool) -> tuple[Filter, ...]:
     filters = []
     total = 0
-    for name in sorted(set(sent) & set(_filter_names())):
+    for name in sorted(set(sent) & set(filter_names(catalog))):
         wanted = [value for text in sent[name] for value in split_values(text, splits=splits)]
         total += len(wanted)
         if total > VALUES_MAX:
@@ -251,8 +245,8 @@ def finest_kept(start_ms: int, now_ms: int) -> Tier:
 
 
 @cache
-def _filter_names() -> tuple[str, ...]:
-    return tuple(name + end for name in kept_dimensions() for end in ("", "!"))
+def filter_names(catalog: Catalog) -> tuple[str, ...]:
+    return tuple(name + end for name in catalog.kept_dimensions for end in ("", "!"))
 
 
 def _listed(sent: Sent, name: str, *, splits: bool) -> list[str]:
@@ -261,16 +255,16 @@ def _listed(sent: Sent, name: str, *, splits: bool) -> list[str]:
     return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
 
 
-def _measures(names: Sequence[str]) -> tuple[Offered, ...]:
+def _measures(names: Sequence[str], catalog: Catalog) -> tuple[Offered, ...]:
+    offered = offered_by(catalog)
     for name in names:
-        if name not in OFFERED:
-            _refuse("measures", name, "measure", tuple(OFFERED))
-    chosen = names or [name for name in DEFAULTS if name in OFFERED]
-    return tuple(OFFERED[name] for name in chosen)
+        if name not in offered:
+            _refuse("measures", name, "measure", tuple(offered))
+    return tuple(offered[name] for name in names or DEFAULTS)
 
 
-def _dimensions(parameter: str, names: Sequence[str]) -> tuple[str, ...]:
-    known = kept_dimensions()
+def _dimensions(parameter: str, names: Sequence[str], catalog: Catalog) -> tuple[str, ...]:
+    known = catalog.kept_dimensions
     for name in names:
         if name not in known:
             _refuse(parameter, name, "dimension of any kept view", known)

@@ -2,19 +2,23 @@
 
 A derived measure is one line of DERIVED: a quotient of two sums of kept measures, or one sum in
 another unit. It is offered as soon as all that it needs is kept. Quotients are made once, from
-exact sums, and are null where nothing was measured; sums are 0 there.
+exact sums, and are null where nothing was measured; sums are 0 there. Percentiles are those of
+PERCENTILES of every histogram; a set of digests is offered as how many different ones it holds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import cache
+from typing import Final, cast
 
-from api.query import Term
+from api.query import Sum, Term
 from schemas.event import USAGE_KINDS
 from schemas.limits import NANO_PER_USD, SECOND_MS
-from schemas.measures import MEASURES, Measure
+from schemas.measures import SKETCHES, How, Measure
+from schemas.sketches import RELATIVE_ERROR, SAMPLE_ERROR, Distinct, Histogram
+from schemas.views import Catalog
 
 Number = int | float | None
 
@@ -37,15 +41,17 @@ class Derived:
 
 @dataclass(frozen=True)
 class Offered:
-    """A measure that can be asked for, of terms that the engine sums."""
+    """A measure that can be asked for, of terms that the engine sums. With a `share` it is the
+    quantile of a histogram, 0 to 1."""
 
     name: str
     unit: str
     about: str
     over: tuple[Term, ...]
     under: tuple[Term, ...]
-    times: int
-    by: int
+    times: int = 1
+    by: int = 1
+    share: float | None = None
 
     @property
     def is_kept(self) -> bool:
@@ -53,11 +59,11 @@ class Offered:
 
     @property
     def is_ratio(self) -> bool:
-        return bool(self.under)
+        return bool(self.under) or self.share is not None
 
     @property
     def is_integer(self) -> bool:
-        return not self.under and self.by == 1
+        return not self.is_ratio and self.by == 1
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -88,33 +94,57 @@ DERIVED: Final = (
 DEFAULTS: Final = ("requests", "errors", "input_tokens", "output_tokens", "cost_usd")
 """What is answered where no measure is named."""
 
-_KEPT: Final = {measure.name: measure for measure in MEASURES}
+PERCENTILES: Final = (
+    ("p50", 0.5), ("p75", 0.75), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99), ("p99_9", 0.999),
+)  # fmt: skip
 
 
-def _offered() -> dict[str, Offered]:
-    offered = {measure.name: _as_kept(measure) for measure in MEASURES}
+@cache
+def offered_by(catalog: Catalog) -> Mapping[str, Offered]:
+    """Every measure that can be asked for, by name."""
+    kept = {measure.name: measure for measure in catalog.measures}
+    offered = {measure.name: _as_kept(measure) for measure in catalog.measures}
+    for sketch in SKETCHES:
+        if sketch.how is How.HISTOGRAM:
+            offered |= {one.name: one for one in _percentiles(sketch)}
+        else:
+            about = f"How many different {sketch.name} there were: exact while a bucket has few."
+            offered[sketch.name] = Offered(sketch.name, sketch.unit, about, (Term(sketch),), ())
     for one in DERIVED:
         names = [name.partition("@")[0] for name in one.over + one.under]
-        if one.name not in offered and all(name in _KEPT for name in names):
-            over, under = (tuple(map(_term, part)) for part in (one.over, one.under))
+        if one.name not in offered and all(name in kept for name in names):
+            over, under = (
+                tuple(_term(name, kept) for name in part) for part in (one.over, one.under)
+            )
             offered[one.name] = Offered(
                 one.name, one.unit, one.about, over, under, one.times, one.by
             )
     return offered
 
 
+def _percentiles(sketch: Measure) -> list[Offered]:
+    return [
+        Offered(
+            f"{name}_{sketch.name}_{sketch.unit}",
+            sketch.unit,
+            f"{share:.1%} of the events that report a {sketch.name.replace('_', ' ')} took no"
+            f" longer; within {RELATIVE_ERROR:.0%}.".replace(".0%", "%"),
+            (Term(sketch),),
+            (),
+            share=share,
+        )
+        for name, share in PERCENTILES
+    ]
+
+
 def _as_kept(measure: Measure) -> Offered:
     about = f"The sum that is kept of {measure.name.replace('_', ' ')}."
-    return Offered(measure.name, measure.unit, about, (Term(measure),), (), 1, 1)
+    return Offered(measure.name, measure.unit, about, (Term(measure),), ())
 
 
-def _term(name: str) -> Term:
-    kept, _, kinds = name.partition("@")
-    return Term(_KEPT[kept], USAGE_KINDS if kinds == "usage" else ())
-
-
-OFFERED: Final = _offered()
-"""Every measure that can be asked for, by name."""
+def _term(name: str, kept: Mapping[str, Measure]) -> Term:
+    measure, _, kinds = name.partition("@")
+    return Term(kept[measure], USAGE_KINDS if kinds == "usage" else ())
 
 
 @dataclass(frozen=True)
@@ -126,12 +156,16 @@ class Formula:
     under: tuple[int, ...]
     times: int
     by: int
+    share: float | None = None
 
-    def value(self, sums: Sequence[int]) -> Number:
+    def value(self, sums: Sequence[Sum]) -> Number:
         return self.column((sums,))[0]
 
-    def column(self, rows: Sequence[Sequence[int]]) -> list[Number]:
+    def column(self, rows: Sequence[Sequence[Sum]]) -> list[Number]:
         """The measure of each row: by column, as an answer has thousands of rows."""
+        if self.share is not None:
+            (place,) = self.over
+            return [_quantile(row[place], self.share) for row in rows]
         by = self.by
         totals = _added(rows, self.over)
         if self.times != 1:
@@ -152,8 +186,9 @@ class Formula:
 
 
 def terms_of(offered: Sequence[Offered]) -> tuple[Term, ...]:
-    """What must be summed for these measures, each once."""
-    return tuple(dict.fromkeys(term for one in offered for term in one.terms))
+    """What must be summed for these measures, each once; sketches last, as rows have them."""
+    terms = dict.fromkeys(term for one in offered for term in one.terms)
+    return tuple(sorted(terms, key=lambda term: not term.measure.is_sum))
 
 
 def formulas(offered: Sequence[Offered], terms: Sequence[Term]) -> tuple[Formula, ...]:
@@ -165,13 +200,36 @@ def formulas(offered: Sequence[Offered], terms: Sequence[Term]) -> tuple[Formula
             tuple(place[term] for term in one.under),
             one.times,
             one.by,
+            one.share,
         )
         for one in offered
     )
 
 
-def _added(rows: Sequence[Sequence[int]], places: tuple[int, ...]) -> list[int]:
+def estimates_of(shown: Sequence[Formula], rows: Sequence[Sequence[Sum]]) -> dict[str, float]:
+    """Which of the measures are estimates in these rows, and their relative error: the most it can
+    be of a percentile, one standard error of a count of different values."""
+    found: dict[str, float] = {}
+    for formula in shown:
+        if formula.share is not None:
+            found[formula.name] = RELATIVE_ERROR
+            continue
+        sets = [row[place] for row in rows for place in formula.over]
+        if any(isinstance(one, Distinct) and not one.is_exact for one in sets):
+            found[formula.name] = round(SAMPLE_ERROR, 3)
+    return found
+
+
+def _quantile(found: Sum, share: float) -> float | None:
+    return found.quantile(share) if isinstance(found, Histogram) else None
+
+
+def _added(rows: Sequence[Sequence[Sum]], places: tuple[int, ...]) -> list[int]:
     if len(places) == 1:
         (place,) = places
-        return [row[place] for row in rows]
-    return [sum([row[place] for place in places]) for row in rows]
+        return [_counted(row[place]) for row in rows]
+    return [sum([_counted(row[place]) for place in places]) for row in rows]
+
+
+def _counted(one: Sum) -> int:
+    return len(one) if isinstance(one, Distinct) else cast("int", one)

@@ -1,4 +1,4 @@
-"""The series of one view and tenant as columns, so that filters and groups cost microseconds. Pure.
+"""The series of one table and tenant as columns, so that filters and groups cost microseconds. Pure.
 
 A series' id is its place in the list `N:lV.T`; lists only grow, so what is known stays true.
 """
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from schemas.errors import StoreCorrupt
 from schemas.layout import Int64s, series_values
-from schemas.views import View
+from schemas.views import Table
 
 Bools = npt.NDArray[np.bool_]
 
@@ -28,6 +28,9 @@ class Filter:
     prefixes: tuple[str, ...] = ()
     is_negated: bool = False
 
+    def takes(self, value: str) -> bool:
+        return (value in self.values or value.startswith(self.prefixes)) is not self.is_negated
+
 
 @dataclass(frozen=True, eq=False)
 class Column:
@@ -39,44 +42,42 @@ class Column:
 
 @dataclass(frozen=True, eq=False)
 class Names:
-    """All series of a view and tenant that are known, one column a dimension."""
+    """All series of a table and tenant that are known, one column a dimension."""
 
-    view: View
+    table: Table
     count: int
     columns: tuple[Column, ...]
 
     def column(self, dimension: str) -> Column:
-        return self.columns[self.view.dimensions.index(dimension)]
+        """Of the kind, the same for all."""
+        if dimension == "kind":
+            return Column((self.table.kind,), np.zeros(self.count, np.int64))
+        return self.columns[self.table.dimensions.index(dimension)]
 
 
-def no_names(view: View) -> Names:
+def no_names(table: Table) -> Names:
     empty = Column((), np.empty(0, np.int64))
-    return Names(view, 0, (empty,) * len(view.dimensions))
+    return Names(table, 0, (empty,) * len(table.dimensions))
 
 
 def grown(names: Names, more: Sequence[bytes]) -> Names:
     """`names` with those that follow them in the list; StoreCorrupt where one is not a name."""
     values = [series_values(name) for name in more]
-    width = len(names.view.dimensions)
+    width = len(names.table.dimensions)
     if any(len(value) != width for value in values):
-        raise StoreCorrupt(f"a series name of view {names.view.name} has not {width} values")
+        raise StoreCorrupt(f"a series name of view {names.table.view.name} has not {width} values")
     columns = tuple(
         _extended(column, [value[place] for value in values])
         for place, column in enumerate(names.columns)
     )
-    return Names(names.view, names.count + len(values), columns)
+    return Names(names.table, names.count + len(values), columns)
 
 
 def matching(names: Names, filter_: Filter) -> Bools:
     """For each series, whether it passes."""
     column = names.column(filter_.dimension)
-    values, prefixes = filter_.values, filter_.prefixes
-    passes = np.fromiter(
-        (word in values or word.startswith(prefixes) for word in column.words),
-        np.bool_,
-        len(column.words),
-    )
-    return (passes ^ filter_.is_negated)[column.codes]
+    passes = np.fromiter(map(filter_.takes, column.words), np.bool_, len(column.words))
+    return passes[column.codes]
 
 
 def _extended(column: Column, values: list[str]) -> Column:

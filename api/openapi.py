@@ -20,13 +20,14 @@ from starlette.responses import Response
 
 from api import ingest_openapi, key_openapi, livekit_openapi, openwebui_openapi
 from api.agentlens import FILTERS, GRANULARITIES
-from api.asking import BY_NAME, PARAMETERS, Parameter, kept_dimensions
-from api.derived import OFFERED
+from api.asking import BY_NAME, PARAMETERS, Parameter
+from api.derived import offered_by
 from api.formats import MEDIA_TYPES, to_json
 from api.problems import MEDIA_TYPE, TITLES
 from schemas.agentlens import Health, LlmAnalytics
 from schemas.agentlens import Problem as AgentLensProblem
 from schemas.usage import MeasuresAnswer, Problem, UsageAnswer, ValuesAnswer, ViewsAnswer
+from schemas.views import DEFAULT
 
 Object = dict[str, Any]
 
@@ -184,7 +185,7 @@ def _paths(ref: Mapping[type[BaseModel], Object]) -> Object:
                 "operationId": "getDimension",
                 "summary": "Values seen in a range, most used first",
                 "parameters": [
-                    names | {"schema": {"enum": list(kept_dimensions())}},
+                    names | {"schema": {"enum": list(DEFAULT.kept_dimensions)}},
                     _text("search", "Only values that contain this, in any case.", "gpt"),
                     _parameter(BY_NAME["from"], "Default: 30 days ago."),
                     *(_parameter(BY_NAME[name]) for name in ("to", "tz", "tenant")),
@@ -278,9 +279,9 @@ def _parameter(parameter: Parameter, more: str = "") -> Object:
 
 def _schema(parameter: Parameter) -> Object:
     if parameter.name == "measures":
-        return {"type": "array", "items": {"enum": list(OFFERED)}}
+        return {"type": "array", "items": {"enum": list(offered_by(DEFAULT))}}
     if parameter.name == "group_by":
-        return {"type": "array", "items": {"enum": list(kept_dimensions())}}
+        return {"type": "array", "items": {"enum": list(DEFAULT.kept_dimensions)}}
     if parameter.is_list:
         return {"type": "array", "items": {"type": "string"}}
     if parameter.name == "limit":
@@ -300,7 +301,7 @@ def _filters() -> list[Object]:
             "style": "form",
             "explode": False,
         }
-        for name in kept_dimensions()
+        for name in DEFAULT.kept_dimensions
         for end in ("", "!")
     ]
 
@@ -320,7 +321,7 @@ def _body_schema() -> Object:
         "properties": {
             **{one.name: _schema(one) | {"description": one.about} for one in PARAMETERS},
             **more,
-            **{name + end: texts for name in kept_dimensions() for end in ("", "!")},
+            **{name + end: texts for name in DEFAULT.kept_dimensions for end in ("", "!")},
         },
         "additionalProperties": False,
     }

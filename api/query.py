@@ -21,13 +21,24 @@ import numpy as np
 
 from api.axis import Step, longest_read_ms, starts_of
 from api.errors import UnanswerableQuestion
-from api.names import Bools, Filter, Names, matching
+from api.names import Filter, Names, matching
 from schemas.errors import StoreCorrupt
 from schemas.grid import DAY, SLACK_MS, TIERS, Span, Tier, boundary, ceil_to, cover
-from schemas.layout import Int64s, Rows, chunks_of, page_key, row_dtype, unpack_page
+from schemas.layout import (
+    PAGE_HEADER_BYTES,
+    SLOT,
+    Family,
+    Int64s,
+    Rows,
+    chunks_of,
+    counters_of,
+    page_key,
+    sketch_of,
+)
 from schemas.limits import AHEAD_MS_MAX
-from schemas.measures import Measure
-from schemas.views import VIEWS, View
+from schemas.measures import How, Measure
+from schemas.sketches import BINS, Distinct, Histogram, distinct_of
+from schemas.views import DEFAULT, Catalog, Table, View
 
 PAGES_MAX: Final = 50_000
 """Pages of one atomic read. An MGET costs Redis about 1 us a page and nobody else is served
@@ -46,10 +57,21 @@ SUM_MAX: Final = 2**63 - 1
 
 @dataclass(frozen=True)
 class Term:
-    """What is summed: a measure, over events of some kinds only where `kinds` is not empty."""
+    """What is summed: a measure, over events of some kinds only where `kinds` is not empty. The sum
+    of a sketch is a Histogram or a Distinct, or 0 where there is nothing."""
 
     measure: Measure
     kinds: tuple[str, ...] = ()
+
+    def is_in(self, table: Table) -> bool:
+        is_kept = self.measure in table.measures or self.measure in table.sketches
+        return is_kept and (not self.kinds or table.kind in self.kinds)
+
+    def family(self, table: Table) -> Family:
+        """The pages that hold it."""
+        if self.measure in table.sketches:
+            return sketch_of(table, self.measure)
+        return counters_of(table)
 
 
 @dataclass(frozen=True)
@@ -72,11 +94,12 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Which view answers, which buckets make up the range [start_ms, end_ms) it covers, and where
-    the buckets of the answer start (one, at 0, without a step)."""
+    """Which tables of a view answer, which buckets make up the range [start_ms, end_ms) it covers,
+    and where the buckets of the answer start (one, at 0, without a step)."""
 
     question: Question
     view: View
+    tables: tuple[Table, ...]
     start_ms: int
     end_ms: int
     spans: tuple[Span, ...]
@@ -85,21 +108,17 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Picked:
-    """The series that pass the filters: ascending, with the pages they lie in and their groups.
-
-    `group_of_series` is -1 for those that do not pass; `counted` says for each term which series
-    count in it (None: all do).
-    """
+    """The series of a table that pass the filters: ascending, with the pages they lie in.
+    `group_of_series` is -1 for those that do not pass."""
 
     series: Int64s
     pages: tuple[int, ...]
-    groups: tuple[tuple[str, ...], ...]
     group_of_series: Int64s
-    counted: tuple[Bools | None, ...]
 
 
 class Block(NamedTuple):
-    """The pages of one chunk of time that a plan reads, and the part of the chunk it needs."""
+    """The pages of one family and chunk of time that a plan reads, and the part of the chunk it
+    needs."""
 
     tier: Tier
     chunk: int
@@ -109,40 +128,80 @@ class Block(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Selection:
-    """What a plan reads of one tenant."""
+class Part:
+    """What a plan reads of one table: the blocks of each family that its terms need."""
 
-    plan: Plan
     names: Names
     picked: Picked
-    blocks: tuple[Block, ...]
+    blocks: Mapping[Family, tuple[Block, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """What a plan reads of one tenant. `groups`: values of `group_by`, in order of first series."""
+
+    plan: Plan
+    groups: tuple[tuple[str, ...], ...]
+    parts: tuple[Part, ...]
+
+    @property
+    def names(self) -> tuple[Names, ...]:
+        return tuple(part.names for part in self.parts)
+
+
+Sum = int | Histogram | Distinct
 
 
 class Row(NamedTuple):
-    """One row: values of `group_by`, start of the step's bucket (0 without a step), exact sums."""
+    """One row: values of `group_by`, start of the step's bucket (0 without a step), the exact sums
+    of the question's terms in order, and those of its terms that are sketches."""
 
     group: tuple[str, ...]
     at_ms: int
     values: tuple[int, ...]
+    sketches: tuple[Sum, ...] = ()
+
+    @property
+    def sums(self) -> tuple[Sum, ...]:
+        return self.values + self.sketches
 
 
 # -- before the read -------------------------------------------------------------------------------
 
 
-def plan(question: Question) -> Plan:
+def plan(question: Question, catalog: Catalog = DEFAULT) -> Plan:
     """The cheapest view that holds the question, and the fewest buckets that make up its range."""
-    view = _view_for(question)
-    start_ms, end_ms = covered_range(question.from_ms, question.to_ms, question.now_ms)
+    return plans((question,), catalog)[0]
+
+
+def plans(questions: Sequence[Question], catalog: Catalog = DEFAULT) -> tuple[Plan, ...]:
+    """Of the sections of one answer: where a view keeps fewer tiers than another, all go by those
+    that they have in common, so that equal bounds cover the same instants."""
+    views = [_view_for(question, catalog) for question in questions]
+    tiers = tuple(tier for tier in TIERS if all(tier in view.tiers for view in views))
+    return tuple(_plan(one, view, tiers) for one, view in zip(questions, views, strict=True))
+
+
+def _plan(question: Question, view: View, tiers: tuple[Tier, ...]) -> Plan:
+    start_ms, end_ms = covered_range(question.from_ms, question.to_ms, question.now_ms, tiers)
     longest_ms = longest_read_ms(question.step, question.zone)
-    spans = cover(start_ms, end_ms, question.now_ms, longest_ms)
+    spans = cover(start_ms, end_ms, question.now_ms, longest_ms, tiers)
     if question.step is None:
         starts_ms = np.zeros(1, np.int64)
     else:
         starts_ms = starts_of(question.step, question.zone, start_ms, end_ms)
-    return Plan(question, view, start_ms, end_ms, tuple(spans), starts_ms)
+    tables = tuple(
+        table
+        for table in view.tables.values()
+        if any(term.is_in(table) for term in question.terms)
+        and all(f.takes(table.kind) for f in question.filters if f.dimension == "kind")
+    )
+    return Plan(question, view, tables, start_ms, end_ms, tuple(spans), starts_ms)
 
 
-def covered_range(from_ms: int, to_ms: int, now_ms: int) -> tuple[int, int]:
+def covered_range(
+    from_ms: int, to_ms: int, now_ms: int, tiers: Sequence[Tier] = TIERS
+) -> tuple[int, int]:
     """The instants that an answer covers: [start, end), empty where `from_ms` is after `to_ms`.
 
     Bounds are first brought into what can hold a counter at all: from the oldest day that is kept,
@@ -151,138 +210,165 @@ def covered_range(from_ms: int, to_ms: int, now_ms: int) -> tuple[int, int]:
     oldest_ms = ceil_to(now_ms - DAY.kept_ms, DAY.bucket_ms)
     newest_ms = now_ms + AHEAD_MS_MAX + SLACK_MS
     start_ms, end_ms = (
-        boundary(min(max(at_ms, oldest_ms), newest_ms), now_ms) for at_ms in (from_ms, to_ms)
+        boundary(min(max(at_ms, oldest_ms), newest_ms), now_ms, tiers) for at_ms in (from_ms, to_ms)
     )
     return start_ms, max(start_ms, end_ms)
 
 
-def views_that_hold(dimensions: Iterable[str], measures: Iterable[Measure]) -> tuple[View, ...]:
+def views_that_hold(
+    dimensions: Iterable[str], measures: Iterable[Measure], catalog: Catalog = DEFAULT
+) -> tuple[View, ...]:
     """Cheapest first."""
-    return _holding(frozenset(dimensions), frozenset(measure.name for measure in measures))
+    return _holding(frozenset(dimensions), frozenset(m.name for m in measures), catalog)
 
 
 @lru_cache(maxsize=VIEWS_KEPT)
-def _holding(dimensions: frozenset[str], measures: frozenset[str]) -> tuple[View, ...]:
+def _holding(
+    dimensions: frozenset[str], measures: frozenset[str], catalog: Catalog
+) -> tuple[View, ...]:
     return tuple(
         view
-        for view in VIEWS
-        if dimensions <= {*view.dimensions}
-        and measures <= {measure.name for measure in view.measures}
+        for view in catalog.views
+        if dimensions <= {*view.dimensions} and measures <= view.holds
     )
 
 
-def select(question_plan: Plan, names: Names, generation: int, tenant_id: int) -> Selection:
-    question, view = question_plan.question, question_plan.view
-    kinds = tuple(term.kinds for term in question.terms)
-    picked = _pick(names, question.filters, question.group_by, kinds)
+def select(
+    question_plan: Plan, names: Sequence[Names], generation: int, tenant_id: int
+) -> Selection:
+    """`names` are those of the plan's tables."""
+    question = question_plan.question
+    groups, picked = _pick(tuple(names), question.filters, question.group_by)
     chunks = [(span, chunk) for span in question_plan.spans for chunk in chunks_of(span)]
-    if len(chunks) * len(picked.pages) > PAGES_MAX:
-        raise UnanswerableQuestion(
-            f"The answer would take {len(chunks) * len(picked.pages)} pages of counters, more than"
-            f" the {PAGES_MAX} of one atomic read: ask for a shorter range, or filter by fewer"
-            " values."
-        )
-    make = _keys_kept if len(picked.pages) <= KEYS_KEPT_EACH_MAX else _keys
-    blocks = tuple(
-        Block(
-            span.tier,
-            chunk,
-            span.start_ms,
-            span.end_ms,
-            make(generation, view.id, span.tier.id, chunk, tenant_id, picked.pages),
-        )
-        for span, chunk in chunks
-    )
-    return Selection(question_plan, names, picked, blocks)
+    parts = []
+    for own, names_ in zip(picked, names, strict=True):
+        table = names_.table
+        families = dict.fromkeys(t.family(table) for t in question.terms if t.is_in(table))
+        make = _keys_kept if len(own.pages) <= KEYS_KEPT_EACH_MAX else _keys
+        _check_pages(len(chunks) * len(own.pages) * len(families), "The answer")
+        blocks = {
+            family: tuple(
+                Block(
+                    span.tier,
+                    chunk,
+                    span.start_ms,
+                    span.end_ms,
+                    make(generation, family, span.tier, chunk, tenant_id, own.pages),
+                )
+                for span, chunk in chunks
+            )
+            for family in families
+        }
+        parts.append(Part(names_, own, blocks))
+    return Selection(question_plan, groups, tuple(parts))
 
 
 def page_keys(selections: Sequence[Selection]) -> list[str]:
     """Every page that the selections read, each once."""
     keys = list(
         dict.fromkeys(
-            key for selection in selections for block in selection.blocks for key in block.keys
+            key
+            for selection in selections
+            for part in selection.parts
+            for blocks in part.blocks.values()
+            for block in blocks
+            for key in block.keys
         )
     )
-    if len(keys) > PAGES_MAX:
-        raise UnanswerableQuestion(
-            f"The answer's parts together would take {len(keys)} pages of counters, more than the"
-            f" {PAGES_MAX} of one atomic read: ask for a shorter range, or filter by fewer values."
-        )
+    _check_pages(len(keys), "The answer's parts together")
     return keys
 
 
-def _view_for(question: Question) -> View:
+def _check_pages(count: int, what: str) -> None:
+    if count > PAGES_MAX:
+        raise UnanswerableQuestion(
+            f"{what} would take {count} pages of counters, more than the {PAGES_MAX} of one atomic"
+            " read: ask for a shorter range, or filter by fewer values."
+        )
+
+
+def _view_for(question: Question, catalog: Catalog) -> View:
     dimensions = {filter_.dimension for filter_ in question.filters} | {*question.group_by}
     measures = [term.measure for term in question.terms]
-    holding = views_that_hold(dimensions, measures)
-    if holding:
-        return holding[0]
-    by = f" by {', '.join(sorted(dimensions))}"
+    holding = views_that_hold(dimensions, measures, catalog)
+    step = question.step
+    for view in holding:
+        if step is None or step.length_ms >= view.tiers[0].bucket_ms:
+            return view
+    by = f" by {', '.join(sorted(dimensions))}" if dimensions else ""
     summed = ", ".join(sorted({measure.name for measure in measures}))
+    if step is not None and holding:
+        view = holding[0]
+        raise UnanswerableQuestion(
+            f"View {view.name}, which keeps {summed}{by}, has no buckets shorter than"
+            f" {view.tiers[0].name}: ask for a granularity of {view.tiers[0].name} or longer."
+        )
     raise UnanswerableQuestion(
-        f"No view keeps {summed}{by}. {_nearly(dimensions, measures)} A view is added as one line"
-        " of VIEWS in schemas/views.py, and a rebuild fills it from the log."
+        f"No view keeps {summed}{by}. {_nearly(dimensions, measures, catalog)} A view is added by"
+        " one entry of the file that ODOMETER_CATALOG_FILE names, and `odometer rebuild` fills it"
+        " from the log."
     )
 
 
-def _nearly(dimensions: set[str], measures: Sequence[Measure]) -> str:
+def _nearly(dimensions: set[str], measures: Sequence[Measure], catalog: Catalog) -> str:
     def listed(views: Sequence[View]) -> str:
         return "; ".join(f"{view.name} ({', '.join(view.dimensions)})" for view in views) or "none"
 
-    by_dimensions = listed(views_that_hold(dimensions, ()))
-    by_measures = listed(views_that_hold((), measures))
+    by_dimensions = listed(views_that_hold(dimensions, (), catalog))
+    by_measures = listed(views_that_hold((), measures, catalog))
     return (
-        f"The views are: {listed(VIEWS)}. Of these, with the dimensions: {by_dimensions}; with"
-        f" the measures: {by_measures}."
+        f"The views are: {listed(catalog.views)}. Of these, with the dimensions: {by_dimensions};"
+        f" with the measures: {by_measures}."
     )
 
 
 @lru_cache(maxsize=PICKS_KEPT)
 def _pick(
-    names: Names,
-    filters: tuple[Filter, ...],
-    group_by: tuple[str, ...],
-    kinds: tuple[tuple[str, ...], ...],
-) -> Picked:
-    passes = np.ones(names.count, np.bool_)
-    for filter_ in filters:
-        passes &= matching(names, filter_)
-    series = np.flatnonzero(passes).astype(np.int64)
-    columns = [names.column(dimension) for dimension in group_by]
-    combined = np.zeros(series.size, np.int64)
-    for column in columns:
-        combined = combined * max(1, len(column.words)) + column.codes[series]
-        combined = np.unique(combined, return_inverse=True)[1]  # so that it never overflows
-    _, first, inverse = np.unique(combined, return_index=True, return_inverse=True)
-    # One more: a page of several series may hold one that is newer than the dictionary.
-    page_series = names.view.page_series
-    group_of_series = np.full(names.count + page_series, -1, np.int64)
-    group_of_series[series] = inverse
-    counted: dict[tuple[str, ...], Bools | None] = {(): None}
-    for some in set(kinds) - {()}:
-        of_kind = matching(names, Filter("kind", frozenset(some)))
-        counted[some] = np.concatenate([of_kind, np.zeros(page_series, np.bool_)])
-    return Picked(
-        series,
-        tuple(np.unique(series // page_series).tolist()),
-        tuple(
-            tuple(column.words[int(column.codes[member])] for column in columns)
-            for member in series[first].tolist()
-        ),
-        group_of_series,
-        tuple(counted[some] for some in kinds),
-    )
-
-
-_VIEWS: Final = {view.id: view for view in VIEWS}
-_TIERS: Final = {tier.id: tier for tier in TIERS}
+    names: tuple[Names, ...], filters: tuple[Filter, ...], group_by: tuple[str, ...]
+) -> tuple[tuple[tuple[str, ...], ...], tuple[Picked, ...]]:
+    """The groups of all tables, and the series picked of each."""
+    groups: dict[tuple[str, ...], int] = {}
+    picked = []
+    for own in names:
+        passes = np.ones(own.count, np.bool_)
+        for filter_ in filters:
+            if filter_.dimension != "kind":  # then the table would not be here
+                passes &= matching(own, filter_)
+        series = np.flatnonzero(passes).astype(np.int64)
+        columns = [own.column(dimension) for dimension in group_by]
+        combined = np.zeros(series.size, np.int64)
+        for column in columns:
+            combined = combined * max(1, len(column.words)) + column.codes[series]
+            combined = np.unique(combined, return_inverse=True)[1]  # so that it never overflows
+        _, first, inverse = np.unique(combined, return_index=True, return_inverse=True)
+        numbers = np.array(
+            [
+                groups.setdefault(
+                    tuple(column.words[int(column.codes[member])] for column in columns),
+                    len(groups),
+                )
+                for member in series[first].tolist()
+            ],
+            np.int64,
+        )
+        # One more: a page of several series may hold one that is newer than the dictionary.
+        page_series = own.table.view.page_series
+        group_of_series = np.full(own.count + page_series, -1, np.int64)
+        group_of_series[series] = numbers[inverse]
+        pages = tuple(np.unique(series // page_series).tolist())
+        picked.append(Picked(series, pages, group_of_series))
+    return tuple(groups), tuple(picked)
 
 
 def _keys(
-    generation: int, view_id: int, tier_id: int, chunk: int, tenant_id: int, pages: tuple[int, ...]
+    generation: int,
+    family: Family,
+    tier: Tier,
+    chunk: int,
+    tenant_id: int,
+    pages: tuple[int, ...],
 ) -> tuple[str, ...]:
-    view, tier = _VIEWS[view_id], _TIERS[tier_id]
-    return tuple(page_key(generation, view, tier, chunk, tenant_id, page) for page in pages)
+    return tuple(page_key(generation, family, tier, chunk, tenant_id, page) for page in pages)
 
 
 _keys_kept = lru_cache(maxsize=KEYS_KEPT)(_keys)
@@ -296,29 +382,96 @@ def assemble(selection: Selection, pages: Mapping[str, bytes | None]) -> list[Ro
     only is none: nothing asked for happened. A page that is not there was never written.
     """
     question = selection.plan.question
-    is_one_row = not (question.group_by or question.step)
-    cut = _cut(selection, pages)
-    if cut is None:
-        return [_nothing(question)] if is_one_row else []
-    cell, values = cut
-    groups, starts_ms = selection.picked.groups, selection.plan.starts_ms
-    if len(groups) * len(starts_ms) == 1:
-        first = np.zeros(1, np.int64)
-        cells = first
+    sums = tuple(term for term in question.terms if term.measure.is_sum)
+    sketches = tuple(term for term in question.terms if not term.measure.is_sum)
+    found = _summed(selection, sums, pages)
+    for place, term in enumerate(sketches):
+        for cell, sketch in _sketched(selection, term, pages).items():
+            values, others = found.get(cell, ((0,) * len(sums), (0,) * len(sketches)))
+            found[cell] = values, (*others[:place], sketch, *others[place + 1 :])
+    if not found and not (question.group_by or question.step):
+        return [Row((), 0, (0,) * len(sums), (0,) * len(sketches))]
+    count = len(selection.groups)
+    at_ms = selection.plan.starts_ms.tolist()
+    cells = sorted(found) if sketches else found
+    return [Row(selection.groups[c % count], at_ms[c // count], *found[c]) for c in cells]
+
+
+_Found = tuple[tuple[int, ...], tuple[Sum, ...]]
+
+
+def _summed(
+    selection: Selection, terms: tuple[Term, ...], pages: Mapping[str, bytes | None]
+) -> dict[int, _Found]:
+    """The sums of each cell of the answer (bucket x groups + group), in order of cells."""
+    if not terms:
+        return {}
+    cells, blocks = [], []
+    for part in selection.parts:
+        table = part.names.table
+        family = counters_of(table)
+        cut = _cut(selection, part, family, pages) if family in part.blocks else None
+        if cut is None:
+            continue
+        rows, cell = cut
+        is_in = [term.is_in(table) for term in terms]
+        wanted = [
+            table.measures.index(term.measure) if here else 0
+            for term, here in zip(terms, is_in, strict=True)
+        ]
+        values = rows["values"][:, wanted]
+        if not all(is_in):
+            values *= np.array(is_in, np.int64)
+        cells.append(cell)
+        blocks.append(values)
+    if not cells:
+        return {}
+    nothing: tuple[Sum, ...] = (0,) * (len(selection.plan.question.terms) - len(terms))
+    cell, values = np.concatenate(cells), np.concatenate(blocks)
+    if len(selection.groups) * len(selection.plan.starts_ms) == 1:
+        first = places = np.zeros(1, np.int64)
     else:
         order = np.argsort(cell, kind="stable")
         cell, values = cell[order], values[order]
         first = np.flatnonzero(np.concatenate([[True], cell[1:] != cell[:-1]]))
-        cells = cell[first]
-    at_ms = starts_ms[cells // len(groups)].tolist()
-    rows = [
-        Row(groups[group], start_ms, sums)
-        for group, start_ms, sums in zip(
-            (cells % len(groups)).tolist(), at_ms, exact_sums(values, first), strict=True
-        )
+        places = cell[first]
+    return {
+        place: (sums, nothing)
+        for place, sums in zip(places.tolist(), exact_sums(values, first), strict=True)
         if any(sums)
-    ]
-    return rows if rows or not is_one_row else [_nothing(question)]
+    }
+
+
+def _sketched(
+    selection: Selection, term: Term, pages: Mapping[str, bytes | None]
+) -> dict[int, Histogram | Distinct]:
+    """One sketch of each cell of the answer, over all tables."""
+    cells, rows_of = [], []
+    for part in selection.parts:
+        table = part.names.table
+        cut = None
+        if term.is_in(table):
+            cut = _cut(selection, part, sketch_of(table, term.measure), pages)
+        if cut is not None:
+            rows_of.append(cut[0])
+            cells.append(cut[1])
+    if not cells:
+        return {}
+    cell, rows = np.concatenate(cells), np.concatenate(rows_of)
+    order = np.argsort(cell, kind="stable")
+    cell, rows = cell[order], rows[order]
+    first = np.flatnonzero(np.concatenate([[True], cell[1:] != cell[:-1]]))
+    ends = np.append(first[1:], len(cell)).tolist()
+    found: dict[int, Histogram | Distinct] = {}
+    for place, start, end in zip(cell[first].tolist(), first.tolist(), ends, strict=True):
+        own = rows[start:end]
+        if term.measure.how is How.HISTOGRAM:
+            counts = np.zeros(BINS, np.int64)
+            np.add.at(counts, own["bin"], own["count"].astype(np.int64))
+            found[place] = Histogram(counts)
+        else:
+            found[place] = distinct_of(own["digest"].astype(np.uint64))
+    return found
 
 
 def exact_sums(values: Int64s, starts: Int64s) -> list[tuple[int, ...]]:
@@ -338,21 +491,20 @@ def exact_sums(values: Int64s, starts: Int64s) -> list[tuple[int, ...]]:
     ]
 
 
-def _nothing(question: Question) -> Row:
-    return Row((), 0, (0,) * len(question.terms))
+def _cut(
+    selection: Selection, part: Part, family: Family, pages: Mapping[str, bytes | None]
+) -> tuple[Rows, Int64s] | None:
+    """The rows of a family that lie inside the plan's spans and belong to a picked series, each
+    with its cell of the answer. None where there are no such rows.
 
-
-def _cut(selection: Selection, pages: Mapping[str, bytes | None]) -> tuple[Int64s, Int64s] | None:
-    """Of the rows inside the plan's spans that belong to a picked series: the cell of the answer
-    (bucket x groups + group), and the values of the terms. None where there are no such rows.
-
-    All pages of all tiers are joined, so that numpy is called once an answer and not once a page.
+    All pages of all tiers are joined, so that numpy is called once a family and not once a page.
     """
-    plan_, picked, view = selection.plan, selection.picked, selection.plan.view
+    plan_, picked = selection.plan, part.picked
     found: list[bytes] = []
     block_of: list[int] = []
     number_of: list[int] = []
-    for place, block in enumerate(selection.blocks):
+    blocks = part.blocks[family]
+    for place, block in enumerate(blocks):
         for number, key in zip(picked.pages, block.keys, strict=True):
             data = pages.get(key)
             if data is not None:
@@ -361,51 +513,39 @@ def _cut(selection: Selection, pages: Mapping[str, bytes | None]) -> tuple[Int64
                 number_of.append(number)
     if not found:
         return None
-    rows, owner = _joined(view, found)
+    rows, owner = _joined(family, found)
     block_of_row = np.array(block_of, np.int64)[owner]
     edges = np.array(
-        [
-            (
-                b.chunk * b.tier.chunk_ms,
-                b.tier.bucket_ms,
-                b.tier.chunk_buckets,
-                b.start_ms,
-                b.end_ms,
-            )
-            for b in selection.blocks
-        ],
+        [(b.chunk * b.tier.chunk_ms, b.tier.bucket_ms, b.start_ms, b.end_ms) for b in blocks],
         np.int64,
     )
-    chunk_ms, bucket_ms, buckets, low_ms, high_ms = (
+    chunk_ms, bucket_ms, low_ms, high_ms = (
         column[block_of_row] for column in np.ascontiguousarray(edges.T)
     )
-    in_page = rows["cell"].astype(np.int64)
+    cell = rows["cell"].astype(np.int64)
+    page_series = family.table.view.page_series
     series = np.array(number_of, np.int64)[owner]
-    if view.page_series > 1:
-        inside, in_page = np.divmod(in_page, buckets)
-        series = series * view.page_series + inside
-    at_ms = chunk_ms + in_page * bucket_ms
+    if page_series > 1:
+        series = series * page_series + cell // SLOT
+        cell %= SLOT
+    at_ms = chunk_ms + cell * bucket_ms
     group = picked.group_of_series[series]
     counts = np.flatnonzero((low_ms <= at_ms) & (at_ms < high_ms) & (group >= 0))
     if not counts.size:
         return None
-    cell = group[counts]
+    in_answer = group[counts]
     if plan_.question.step is not None:
         bucket = np.searchsorted(plan_.starts_ms, at_ms[counts], side="right") - 1
-        cell += bucket * len(picked.groups)
-    wanted = [view.measures.index(term.measure) for term in plan_.question.terms]
-    values = rows["values"][counts][:, wanted]
-    for place, counted in enumerate(picked.counted):
-        if counted is not None:
-            values[:, place] *= counted[series[counts]]
-    return cell, values
+        in_answer += bucket * len(selection.groups)
+    return rows[counts], in_answer
 
 
-def _joined(view: View, pages: list[bytes]) -> tuple[Rows, Int64s]:
+def _joined(family: Family, pages: list[bytes]) -> tuple[Rows, Int64s]:
     """All rows of the pages, and for each the place of its page."""
-    row_bytes = row_dtype(view).itemsize
-    lengths = np.array([len(page) for page in pages], np.int64)
-    if np.any(lengths % row_bytes):
-        raise StoreCorrupt(f"a page of view {view.name} is no whole number of rows")
+    row_bytes = family.dtype.itemsize
+    lengths = np.array([len(page) for page in pages], np.int64) - PAGE_HEADER_BYTES
+    if np.any(lengths % row_bytes) or np.any(lengths < 0):
+        raise StoreCorrupt(f"a page of view {family.table.view.name} is no whole number of rows")
     owner = np.repeat(np.arange(len(pages), dtype=np.int64), lengths // row_bytes)
-    return unpack_page(view, b"".join(pages)), owner
+    joined = b"".join([page[PAGE_HEADER_BYTES:] for page in pages])
+    return np.frombuffer(joined, family.dtype), owner

@@ -46,7 +46,7 @@ from schemas.layout import (
     tenants_list_key,
     unpack_meta,
 )
-from schemas.views import View
+from schemas.views import DEFAULT, Catalog, Table
 
 CONNECTIONS_MAX: Final = 16
 """Redis serves one command at a time; more than this only moves the queue to where it can't be seen."""
@@ -119,8 +119,11 @@ class _Known:
     waiting: _Batch | None = None
     latest: asyncio.Task[_Fetched] | None = None
 
-    def names_of(self, view: View, tenant: str) -> Names:
-        return self.names.get((view.id, tenant)) or no_names(view)
+    def names_of(self, table: Table, tenant: str) -> Names:
+        return self.names.get((table.id, tenant)) or no_names(table)
+
+    def names_for(self, plan: Plan, tenant: str) -> tuple[Names, ...]:
+        return tuple(self.names_of(table, tenant) for table in plan.tables)
 
 
 def steady_ms() -> int:
@@ -130,7 +133,14 @@ def steady_ms() -> int:
 class Store:
     """One connection pool and what is known of the names. It survives any absence of Redis."""
 
-    def __init__(self, redis_url: str, digest: bytes, ticks: Callable[[], int] = steady_ms) -> None:
+    def __init__(
+        self,
+        redis_url: str,
+        digest: bytes,
+        catalog: Catalog = DEFAULT,
+        ticks: Callable[[], int] = steady_ms,
+    ) -> None:
+        self.catalog = catalog
         self.keyring = Keyring(self.ask, ticks)
         self._digest = digest
         self._known: _Known | None = None
@@ -231,7 +241,7 @@ class Store:
         """One MGET with the names known so far; None where it belongs to another history."""
         tenant_id = known.tenants.get(tenant, 0)
         selections = tuple(
-            select(plan, known.names_of(plan.view, tenant), known.generation, tenant_id)
+            select(plan, known.names_for(plan, tenant), known.generation, tenant_id)
             for plan in plans
         )
         keys = page_keys(selections)
@@ -305,11 +315,12 @@ class Store:
         at = reading.meta.names
         tenant_id = await self._tenant_id(known, tenant, at)
         if tenant_id is not None:
-            for view in {selection.plan.view for selection in reading.selections}:
-                await self._learn_names(known, view, tenant, tenant_id, at)
+            for table in {t: None for one in reading.selections for t in one.plan.tables}:
+                await self._learn_names(known, table, tenant, tenant_id, at)
         return self._known is known and all(
-            selection.names.count == known.names_of(selection.plan.view, tenant).count
+            names.count == known.names_of(names.table, tenant).count
             for selection in reading.selections
+            for names in selection.names
         )
 
     async def _tenant_id(self, known: _Known, tenant: str, at: int) -> int | None:
@@ -322,14 +333,16 @@ class Store:
         return known.tenants.get(tenant)
 
     async def _learn_names(
-        self, known: _Known, view: View, tenant: str, tenant_id: int, at: int
+        self, known: _Known, table: Table, tenant: str, tenant_id: int, at: int
     ) -> None:
-        which = (view.id, tenant)
+        which = (table.id, tenant)
         if known.names_whole_at.get(which, -1) >= at:
             return
-        names = known.names_of(view, tenant)
-        more = await self._list_from(names_list_key(known.generation, view, tenant_id), names.count)
-        if known.names_of(view, tenant).count == names.count:  # nobody else was quicker
+        names = known.names_of(table, tenant)
+        more = await self._list_from(
+            names_list_key(known.generation, table, tenant_id), names.count
+        )
+        if known.names_of(table, tenant).count == names.count:  # nobody else was quicker
             known.names[which] = grown(names, more)
             known.names_whole_at[which] = at
 

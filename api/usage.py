@@ -27,7 +27,7 @@ from api.asking import (
     BadParameter,
     Sent,
     check_names,
-    kept_dimensions,
+    filter_names,
     one,
     parse,
     parse_bounds,
@@ -37,7 +37,7 @@ from api.asking import (
 )
 from api.bodies import json_body
 from api.callers import TENANT_HEADER, reader, tenant_of
-from api.derived import OFFERED, Offered
+from api.derived import Offered, offered_by
 from api.errors import InvalidBody, NotAcceptable
 from api.flights import Flights, Kept, moment_of
 from api.formats import MEDIA_TYPES, accepted, to_csv, to_json, to_ndjson
@@ -49,7 +49,7 @@ from schemas.layout import Meta
 from schemas.limits import DAY_MS, SECOND_MS
 from schemas.measures import EVENTS
 from schemas.units import iso
-from schemas.views import VIEWS
+from schemas.views import Catalog
 
 Clock = Callable[[], int]
 
@@ -103,7 +103,7 @@ async def ask(
         content, is_json = request.scope["query_string"], False
     is_short = len(content) + len(accept) <= UNDERSTOOD_BYTES_MAX
     understand = _understood if is_short else _understood.__wrapped__
-    understood = understand(content, accept, moment_of(now_ms), is_json=is_json)
+    understood = understand(content, accept, moment_of(now_ms), store.catalog, is_json=is_json)
     tenant = tenant_of(key, request.headers, understood.asked.tenant)
     question = tenant, understood.text
     make = partial(_make, store, question, understood, kept)
@@ -117,20 +117,20 @@ async def values(request: Request, store: Store, clock: Clock) -> Response:
     now_ms = clock()
     key = await reader(store, request.headers, now_ms)
     name = request.path_params["name"]
-    dimensions = kept_dimensions()
+    catalog = store.catalog
+    dimensions = catalog.kept_dimensions
     if name not in dimensions:
         return problems.problem(
             404, "not-found", f"{name!r} is no dimension of a kept view.", allowed=dimensions
         )
     sent = _of_query(request.query_params)
-    filters = [given + end for given in dimensions for end in ("", "!")]
-    check_names(sent, (*VALUES_PARAMETERS, *filters))
+    check_names(sent, (*VALUES_PARAMETERS, *filter_names(catalog)))
     _zone_name, zone = parse_zone(sent)
     wide = sent if "from" in sent else {**sent, "from": [f"now-{VALUES_RANGE_MS // DAY_MS}d"]}
     from_ms, to_ms = parse_bounds(wide, now_ms, zone)
     limit = parse_limit(sent, VALUES_MAX) or VALUES_DEFAULT
-    wanted = parse_filters(sent, splits=True)
-    asked = plan(Question((Term(EVENTS),), from_ms, to_ms, now_ms, wanted, (name,)))
+    wanted = parse_filters(sent, catalog, splits=True)
+    asked = plan(Question((Term(EVENTS),), from_ms, to_ms, now_ms, wanted, (name,)), catalog)
     tenant = tenant_of(key, request.headers, one(sent, "tenant"))
     reading = await store.read(tenant, (asked,))
     search = (one(sent, "search") or "").casefold()
@@ -158,7 +158,13 @@ async def values(request: Request, store: Store, clock: Clock) -> Response:
 async def measures(request: Request, store: Store, clock: Clock) -> Response:
     """`GET /v1/measures`: what can be measured."""
     await reader(store, request.headers, clock())
-    return _listing({"measures": [_about(offered) for offered in OFFERED.values()]})
+    return _listing(
+        {
+            "measures": [
+                _about(offered, store.catalog) for offered in offered_by(store.catalog).values()
+            ]
+        }
+    )
 
 
 async def views(request: Request, store: Store, clock: Clock) -> Response:
@@ -171,8 +177,11 @@ async def views(request: Request, store: Store, clock: Clock) -> Response:
                     "name": view.name,
                     "dimensions": view.dimensions,
                     "measures": [measure.name for measure in view.measures],
+                    "sketches": [measure.name for measure in view.sketches],
+                    "tiers": [tier.name for tier in view.tiers],
+                    "series_max": view.series_max,
                 }
-                for view in VIEWS
+                for view in store.catalog.views
             ],
             "tiers": [
                 {
@@ -182,7 +191,7 @@ async def views(request: Request, store: Store, clock: Clock) -> Response:
                 }
                 for tier in TIERS
             ],
-            "dimensions": kept_dimensions(),
+            "dimensions": store.catalog.kept_dimensions,
         }
     )
 
@@ -200,13 +209,15 @@ class _Understood:
 
 
 @lru_cache(maxsize=UNDERSTOOD_KEPT)
-def _understood(content: bytes, accept: str, now_ms: int, *, is_json: bool) -> _Understood:
+def _understood(
+    content: bytes, accept: str, now_ms: int, catalog: Catalog, *, is_json: bool
+) -> _Understood:
     sent = _of_json(content) if is_json else _of_query(QueryParams(content.decode("latin-1")))
-    asked = parse(sent, now_ms, splits=not is_json)
+    asked = parse(sent, now_ms, catalog, splits=not is_json)
     form = asked.format or accepted(accept)
     if form is None:
         raise NotAcceptable("The Accept header takes none of our formats; format chooses one too.")
-    plans = plans_of(asked, now_ms)
+    plans = plans_of(asked, now_ms, catalog)
     covered = replace(asked, from_ms=plans[0].start_ms, to_ms=plans[0].end_ms, format=form)
     return _Understood(covered, plans, _canonical(covered))
 
@@ -293,7 +304,7 @@ def _object(
             "totals": previous.totals,
         }
     return found | {
-        "estimates": {},
+        "estimates": current.estimates,
         "complete_through": _complete_through(meta),
         "history_from": iso_ms(meta.history_from_ms) if meta.history_from_ms else None,
         "refused": refusals(meta),
@@ -350,7 +361,7 @@ def _listing(content: Mapping[str, Any]) -> Response:
     return Response(to_json(content), headers=CACHING, media_type="application/json")
 
 
-def _about(offered: Offered) -> dict[str, Any]:
+def _about(offered: Offered, catalog: Catalog) -> dict[str, Any]:
     kept = {term.measure for term in offered.terms}
     return {
         "name": offered.name,
@@ -358,5 +369,5 @@ def _about(offered: Offered) -> dict[str, Any]:
         "kind": "ratio" if offered.is_ratio else "sum",
         "about": offered.about,
         "made_of": list(dict.fromkeys(term.measure.name for term in offered.terms)),
-        "views": [view.name for view in views_that_hold((), kept)],
+        "views": [view.name for view in views_that_hold((), kept, catalog)],
     }

@@ -7,6 +7,7 @@ the age of each part of its range at the time it is asked.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, NamedTuple
@@ -67,16 +68,16 @@ def finest_written(age_ms: int) -> int:
     return len(TIERS) - 1
 
 
-def boundary(at_ms: int, now_ms: int) -> int:
-    """Up to the next boundary of the grid kept at that age.
+def boundary(at_ms: int, now_ms: int, tiers: Sequence[Tier] = TIERS) -> int:
+    """Up to the next boundary of the grid kept at that age. `tiers`: finest first.
 
     Monotone in `at_ms`: the edge of each tier lies on the next tier's grid, so what is before it
     never rounds to beyond it. So adjacent ranges add up.
     """
-    for tier, coarser in pairwise(TIERS):
+    for tier, coarser in pairwise(tiers):
         if at_ms > kept_from(tier, coarser, now_ms):
             return ceil_to(at_ms, tier.bucket_ms)
-    return ceil_to(at_ms, TIERS[-1].bucket_ms)
+    return ceil_to(at_ms, tiers[-1].bucket_ms)
 
 
 def kept_from(tier: Tier, coarser: Tier, now_ms: int) -> int:
@@ -84,30 +85,32 @@ def kept_from(tier: Tier, coarser: Tier, now_ms: int) -> int:
     return ceil_to(now_ms - tier.kept_ms, coarser.bucket_ms)
 
 
-def cover(start_ms: int, end_ms: int, now_ms: int, step_ms: int = DAY_MS) -> list[Span]:
+def cover(
+    start_ms: int,
+    end_ms: int,
+    now_ms: int,
+    step_ms: int = DAY_MS,
+    tiers: Sequence[Tier] = TIERS,
+) -> list[Span]:
     """The fewest buckets that make up [start_ms, end_ms), in order of time.
 
-    Both bounds come from `boundary` at the same `now_ms`. Only tiers whose buckets are no longer
+    Both bounds come from `boundary` at the same `now_ms` and `tiers`. Only tiers whose buckets are no longer
     than `step_ms` are used, except at an age at which only longer ones are kept.
     """
-    return _cover(start_ms, end_ms, now_ms, step_ms, len(TIERS) - 1)
-
-
-def _cover(start_ms: int, end_ms: int, now_ms: int, step_ms: int, level: int) -> list[Span]:
     if start_ms >= end_ms:
         return []
-    tier = TIERS[level]
-    if level == 0:
+    *finer, tier = tiers
+    if not finer:
         return [Span(tier, start_ms, end_ms)]
     if tier.bucket_ms > step_ms:
-        edge = min(max(start_ms, kept_from(TIERS[level - 1], tier, now_ms)), end_ms)
+        edge = min(max(start_ms, kept_from(finer[-1], tier, now_ms)), end_ms)
         old = [Span(tier, start_ms, edge)] if start_ms < edge else []
-        return old + _cover(edge, end_ms, now_ms, step_ms, level - 1)
+        return old + cover(edge, end_ms, now_ms, step_ms, finer)
     first, last = ceil_to(start_ms, tier.bucket_ms), floor_to(end_ms, tier.bucket_ms)
     if first >= last:
-        return _cover(start_ms, end_ms, now_ms, step_ms, level - 1)
+        return cover(start_ms, end_ms, now_ms, step_ms, finer)
     return [
-        *_cover(start_ms, first, now_ms, step_ms, level - 1),
+        *cover(start_ms, first, now_ms, step_ms, finer),
         Span(tier, first, last),
-        *_cover(last, end_ms, now_ms, step_ms, level - 1),
+        *cover(last, end_ms, now_ms, step_ms, finer),
     ]

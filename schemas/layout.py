@@ -10,8 +10,10 @@ One Redis has one lane. Under `{od0}:`
     N:about            what its counters mean (views.describe), whose digest is in the meta record
     N:hold             while it is there, nothing is committed: a rebuild is taking over old buckets
     N:t, N:tl          tenants: hash name -> id, list id -> name
-    N:nV.T, N:lV.T     series of view V and tenant T: hash name -> id, list id -> name
-    N:pV.I.C.T.B       page B of view V, tier I, chunk of time C, tenant T: packed rows
+    N:nX.T, N:lX.T     series of table X (a view's kind) and tenant T: name -> id, id -> name
+    N:pX.I.C.T.B       page B of table X, tier I, chunk of time C, tenant T: rows of counters
+    N:sS.X.I.C.T.B     the same of sketch S (its place in `measures.SKETCHES`)
+    N:closing          list: pages whose chunk has ended, to be made compact
     N:iS.K             digests of events counted in slice S of append time, bucket K: a set
     N:cS.K             bookings of calls, likewise: a hash digest -> booking
     N:tallies          hash: dead letters by reason, duplicates, unknown fields
@@ -19,16 +21,26 @@ One Redis has one lane. Under `{od0}:`
     N:r:TENANT         the latest calls of a tenant (schemas/recent.py)
     d:...              the directory (schemas/directory.py), of all generations
 
-A row is a cell and its measures: `u16 cell | n x i64`, little endian, in order of first touch. A
-page holds `page_series` neighbouring series over one chunk: cell = (series mod page_series) *
-chunk_buckets + bucket. The Lua of the commit writes both forms; a test holds the two together.
+A page holds `page_series` neighbouring series over one chunk. It begins with `u32`, its length when
+it was last made compact; then come rows, little endian, each a key and what is added there:
+
+    counters           u16 cell                 | n x i64
+    histogram          u16 cell, u16 bin        | i32 count
+    distinct           u16 cell, u64 digest (big endian)
+
+cell = (series mod page_series) * 256 + bucket. A commit only appends, so a key may stand there many
+times, and **what a page says is the sum of its rows**. When a page has grown to twice its compact
+length and 4 kB more, and once after its chunk has ended, the commit makes it compact: one row a key
+(more where a sum would leave 53 bits, which Lua's numbers end at). So adding costs one APPEND a
+page whatever it holds, nothing can overflow, and a page is at most twice as long as it must be.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -37,7 +49,8 @@ import numpy.typing as npt
 
 from schemas.errors import StoreCorrupt
 from schemas.grid import SLACK_MS, Span, Tier
-from schemas.views import View
+from schemas.measures import SKETCHES, How, Measure
+from schemas.views import Table
 
 LANE: Final = "{od0}:"
 CURRENT_KEY: Final = LANE + "current"
@@ -72,14 +85,14 @@ def tenants_list_key(generation: int) -> str:
     return prefix(generation) + "tl"
 
 
-def names_list_key(generation: int, view: View, tenant_id: int) -> str:
-    return f"{prefix(generation)}l{view.id}.{tenant_id}"
+def names_list_key(generation: int, table: Table, tenant_id: int) -> str:
+    return f"{prefix(generation)}l{table.id}.{tenant_id}"
 
 
 def page_key(  # a page's full address
-    generation: int, view: View, tier: Tier, chunk: int, tenant_id: int, page: int
+    generation: int, family: Family, tier: Tier, chunk: int, tenant_id: int, page: int
 ) -> str:
-    return f"{prefix(generation)}p{view.id}.{tier.id}.{chunk}.{tenant_id}.{page}"
+    return f"{prefix(generation)}{family.head}.{tier.id}.{chunk}.{tenant_id}.{page}"
 
 
 def tallies_key(generation: int) -> str:
@@ -118,30 +131,66 @@ def series_values(name: str | bytes) -> tuple[str, ...]:
 
 # -- packed rows -----------------------------------------------------------------------------------
 
-
-def row_dtype(view: View) -> np.dtype[Any]:
-    """One row of a page: 2 B + 8 B a measure."""
-    return np.dtype([("cell", "<u2"), ("values", "<i8", (len(view.measures),))])
-
-
-def delta_dtype(view: View) -> np.dtype[Any]:
-    """One addition in a commit: `series` is an index into the commit's own list of series."""
-    return np.dtype(
-        [
-            ("series", "<u4"),
-            ("chunk", "<u4"),
-            ("bucket", "<u2"),
-            ("values", "<i8", (len(view.measures),)),
-        ]
-    )
+PAGE_HEADER_BYTES: Final = 4
+SLOT: Final = 256
+"""Buckets of a chunk, and series of a page, are at most so many: each has a byte of a cell."""
+RUN_DTYPE: Final = np.dtype([("series", "<u4"), ("chunk", "<u4"), ("rows", "<u4")])
+"""In a commit: so many rows for this series (an index into the commit's own list) and chunk."""
 
 
-def unpack_page(view: View, page: bytes) -> Rows:
-    """The rows of one page; StoreCorrupt where it is cut."""
-    dtype = row_dtype(view)
-    if len(page) % dtype.itemsize:
-        raise StoreCorrupt(f"a page of view {view.name} is no whole number of rows")
-    return np.frombuffer(page, dtype)
+@dataclass(frozen=True, eq=False)
+class Family:
+    """The pages of one form: a table's counters, or one of its sketches.
+
+    `head` begins their keys; a row is `key_bytes` that say where it adds, and `numbers` of
+    `number_bytes` that it adds; `dtype` is the whole row.
+    """
+
+    table: Table
+    sketch: Measure | None = None
+    head: str = field(init=False)
+    key_bytes: int = field(init=False)
+    numbers: int = field(init=False)
+    number_bytes: int = field(init=False)
+    dtype: np.dtype[Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        count = len(self.table.measures)
+        if self.sketch is None:
+            form: tuple[Any, ...] = (2, count, 8, [("values", "<i8", (count,))])
+        elif self.sketch.how is How.HISTOGRAM:
+            form = 4, 1, 4, [("bin", "<u2"), ("count", "<i4")]
+        else:
+            form = 10, 0, 8, [("digest", ">u8")]
+        head = "p" if self.sketch is None else f"s{SKETCHES.index(self.sketch)}."
+        set_once = object.__setattr__
+        set_once(self, "head", f"{head}{self.table.id}")
+        for name, value in zip(("key_bytes", "numbers", "number_bytes"), form, strict=False):
+            set_once(self, name, value)
+        set_once(self, "dtype", np.dtype([("cell", "<u2"), *form[3]]))
+
+    def rows_of(self, page: bytes) -> Rows:
+        """The rows of one page; StoreCorrupt where it is cut."""
+        if (len(page) - PAGE_HEADER_BYTES) % self.dtype.itemsize or len(page) < PAGE_HEADER_BYTES:
+            raise StoreCorrupt(f"a page of view {self.table.view.name} is no whole number of rows")
+        return np.frombuffer(page, self.dtype, offset=PAGE_HEADER_BYTES)
+
+
+@cache
+def counters_of(table: Table) -> Family:
+    return Family(table)
+
+
+@cache
+def sketch_of(table: Table, sketch: Measure) -> Family:
+    return Family(table, sketch)
+
+
+@cache
+def families_of(table: Table) -> tuple[Family, ...]:
+    """All that a table has pages of."""
+    own = (counters_of(table),) if table.measures else ()
+    return (*own, *(sketch_of(table, sketch) for sketch in table.sketches))
 
 
 # -- meta ------------------------------------------------------------------------------------------

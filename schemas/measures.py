@@ -1,8 +1,9 @@
 """The measures: what is added up. Data; a new one is one line here. Pure.
 
-Every measure is a sum of signed 64-bit integers in the unit its name ends with. Averages, dollars
-and hours are made at the edge from these sums. kind is a dimension of every view, so `events`
-counts calls to a model where kind is llm, and bookings where kind is call.
+A measure is a sum of signed 64-bit integers in the unit its name ends with; averages, dollars and
+hours are made at the edge from these sums. kind is a dimension of every view, so `events` counts
+calls to a model where kind is llm, and bookings where kind is call. A sketch is a measure that is
+no sum, but adds up all the same: a histogram, or a set of digests (see schemas/sketches.py).
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from schemas.event import KINDS, USAGE_KINDS, Kind
+
 
 class How(StrEnum):
     """How an event's field becomes a number to add."""
@@ -18,27 +21,37 @@ class How(StrEnum):
     COUNT = "count"  # 1 an event
     SUM = "sum"  # the field's value, nothing where it is not reported
     REPORTED = "reported"  # 1 where the field is reported, so that averages know the difference
+    IS = "is"  # 1 where the field has the value `equals`
     BOOKED = "booked"  # from the booking of calls, not from an event's field
+    HISTOGRAM = "histogram"  # how often each value was reported, in bins: percentiles
+    DISTINCT = "distinct"  # which values were reported: how many different ones there are
 
 
 @dataclass(frozen=True)
 class Measure:
-    """`field` is where its number stands in an event. Where the field is not reported and `rest` is
-    given, the number is what is left of the first of the two fields without the second: output
-    text is output less output audio, where the provider gives no split."""
+    """`field` is where its number stands in an event, `kinds` are the kinds of event that have it.
+    Where the field is not reported and `rest` is given, the number is what is left of the first of
+    the two fields without the second: output text is output less output audio, where the provider
+    gives no split."""
 
     name: str
     unit: str
     how: How
     field: str = ""
     rest: tuple[str, str] | None = None
+    kinds: tuple[Kind, ...] = USAGE_KINDS
+    equals: int = 0
+
+    @property
+    def is_sum(self) -> bool:
+        return self.how not in {How.HISTOGRAM, How.DISTINCT}
 
 
 def _tokens(field: str, rest: tuple[str, str] | None = None) -> Measure:
     return Measure(field, "tokens", How.SUM, field, rest)
 
 
-EVENTS: Final = Measure("events", "events", How.COUNT)
+EVENTS: Final = Measure("events", "events", How.COUNT, kinds=KINDS)
 ERRORS: Final = Measure("errors", "events", How.REPORTED, "error")
 INPUT_TOKENS: Final = _tokens("input_tokens")
 OUTPUT_TOKENS: Final = _tokens("output_tokens")
@@ -65,10 +78,13 @@ FIRST_OUTPUT_EVENTS: Final = Measure(
     "first_output_events", "events", How.REPORTED, "first_output_ms"
 )
 
-CALLS: Final = Measure("calls", "calls", How.BOOKED)
-CALL_DURATION_MS: Final = Measure("call_duration_ms", "ms", How.BOOKED)
-CALLS_WITH_USAGE: Final = Measure("calls_with_usage", "calls", How.BOOKED)
-USAGE_CALL_DURATION_MS: Final = Measure("usage_call_duration_ms", "ms", How.BOOKED)
+CALLS: Final = Measure("calls", "calls", How.BOOKED, kinds=("call",))
+CALL_DURATION_MS: Final = Measure("call_duration_ms", "ms", How.BOOKED, kinds=("call",))
+CALLS_WITH_USAGE: Final = Measure("calls_with_usage", "calls", How.BOOKED, kinds=("call",))
+USAGE_CALL_DURATION_MS: Final = Measure("usage_call_duration_ms", "ms", How.BOOKED, kinds=("call",))
+
+RATINGS_UP: Final = Measure("ratings_up", "ratings", How.IS, "rating", None, ("feedback",), 1)
+RATINGS_DOWN: Final = Measure("ratings_down", "ratings", How.IS, "rating", None, ("feedback",), -1)
 
 CORE: Final = (
     EVENTS,
@@ -99,5 +115,12 @@ USAGE: Final = (
     FIRST_OUTPUT_EVENTS,
 )
 BOOKED: Final = (CALLS, CALL_DURATION_MS, CALLS_WITH_USAGE, USAGE_CALL_DURATION_MS)
-MEASURES: Final = USAGE + BOOKED
-"""In the order of the fold's matrix."""
+RATED: Final = (RATINGS_UP, RATINGS_DOWN)
+MEASURES: Final = USAGE + BOOKED + RATED
+"""Those that are sums."""
+
+LATENCY: Final = Measure("latency", "ms", How.HISTOGRAM, "latency_ms")
+FIRST_OUTPUT: Final = Measure("first_output", "ms", How.HISTOGRAM, "first_output_ms")
+CHATS: Final = Measure("chats", "chats", How.DISTINCT, "chat_id", kinds=("llm",))
+SKETCHES: Final = (LATENCY, FIRST_OUTPUT, CHATS)
+"""Those that are not. Their places stand in keys: new ones go to the end."""

@@ -45,7 +45,8 @@ class UsageAnswer(Body):
     )
     previous: Period | None = None
     estimates: dict[str, float] = Field(
-        description="Measures that are estimates -> their relative error. All others are exact."
+        description="Measures that are estimates -> their relative error: the most it can be of a"
+        " percentile, one standard error of a count of different values. All others are exact."
     )
     complete_through: str | None = Field(
         description="Every event that the broker acknowledged before this instant is counted, or"
@@ -97,6 +98,9 @@ class ViewAbout(Body):
     name: str
     dimensions: list[str]
     measures: list[str]
+    sketches: list[str] = Field(description="Histograms and sets that it keeps.")
+    tiers: list[str] = Field(description="Those of its buckets, finest first.")
+    series_max: int = Field(description="Series a tenant; what goes over it is in (other).")
 
 
 class ViewsAnswer(Body):

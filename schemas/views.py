@@ -1,24 +1,42 @@
 """The views: the sets of dimensions that are kept. Data. Pure.
 
 A series is one combination of a view's dimensions within a tenant; a view keeps its measures for
-each series and bucket. kind is in every view. A question is answered by the cheapest view that
-holds its dimensions.
+each series and bucket of its tiers. kind is in every view, and each kind of a view is a table of
+its own with the measures that its events can have. A question is answered by the cheapest view
+that holds its dimensions and measures.
+
+`Catalog` is all of it as one value: ours, and what an operator's file adds (schemas/catalog.py).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 from schemas import limits
-from schemas.grid import SLACK_MS, TIERS
-from schemas.measures import BOOKED, CALLS, MEASURES, USAGE, Measure
+from schemas.event import KINDS, Kind
+from schemas.grid import DAY, QUARTER, SLACK_MS, TIERS, Tier
+from schemas.measures import (
+    BOOKED,
+    CHATS,
+    FIRST_OUTPUT,
+    FIRST_OUTPUT_EVENTS,
+    FIRST_OUTPUT_MS,
+    LATENCY,
+    MEASURES,
+    RATED,
+    REASONING_TOKENS,
+    SKETCHES,
+    USAGE,
+    Measure,
+)
 from schemas.prices import BUNDLED_VERSION
 
-LAYOUT_VERSION: Final = 1
+LAYOUT_VERSION: Final = 2
 """Goes up with any change of keys, of the packed rows, or of what the commit does."""
 
 LAYOUT_BYTES: Final = 8
@@ -33,50 +51,164 @@ DIMENSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "user": ("user_id", "user_email"),
     "service": ("service",),
     "phone": ("phone_number",),
+    "voice": ("voice",),
 }
 """Each with the event's fields that it is read from: the first that is reported."""
 
+OTHER: Final = "(other)"
+"""What every dimension of the series is called that counts what goes over a view's limit."""
 
-@dataclass(frozen=True)
+SERIES_MAX: Final = 10_000
+"""Series of a table and tenant, unless its view says more: what one screen or report lists. Names
+of 60 B cost 200 B each."""
+TENANTS_MAX: Final = 10_000
+"""Tenants of a store; what comes after is counted under the tenant OTHER. A tenant costs some 30
+keys even where it sends one event an hour: 10,000 are 30 MB."""
+
+
+@dataclass(frozen=True, eq=False)
 class View:
-    """`id` stands in keys and never changes its meaning."""
+    """`id` stands in keys and never changes its meaning. `tiers`: finest first, the last is always
+    the oldest that there is. `page_series`: how many neighbouring series share a page."""
 
     id: int
     name: str
     dimensions: tuple[str, ...]
     measures: tuple[Measure, ...]
+    sketches: tuple[Measure, ...] = ()
+    tiers: tuple[Tier, ...] = TIERS
     page_series: int = 1
+    series_max: int = SERIES_MAX
 
-    def columns(self) -> list[int]:
-        """Where this view's measures stand in the fold's matrix."""
-        return [MEASURES.index(measure) for measure in self.measures]
+    @cached_property
+    def tables(self) -> Mapping[Kind, Table]:
+        """One for each kind that has a measure here."""
+        found = {kind: Table(self, kind) for kind in KINDS}
+        return {kind: table for kind, table in found.items() if table.measures or table.sketches}
+
+    @cached_property
+    def holds(self) -> frozenset[str]:
+        """Names of all that it keeps."""
+        return frozenset(measure.name for measure in self.measures + self.sketches)
 
 
-TOTAL: Final = View(1, "total", ("kind",), USAGE + BOOKED)
-MODEL: Final = View(2, "model", ("kind", "provider", "model"), USAGE)
+@dataclass(frozen=True, eq=False)
+class Table:
+    """One kind of a view: a name space of series, with rows of one width."""
+
+    view: View
+    kind: Kind
+    id: int = field(init=False)
+    dimensions: tuple[str, ...] = field(init=False)
+    measures: tuple[Measure, ...] = field(init=False)
+    sketches: tuple[Measure, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        def of_kind(measures: Sequence[Measure]) -> tuple[Measure, ...]:
+            return tuple(measure for measure in measures if self.kind in measure.kinds)
+
+        set_once = object.__setattr__
+        set_once(self, "id", self.view.id * 8 + KINDS.index(self.kind))  # there are six kinds
+        set_once(self, "dimensions", tuple(d for d in self.view.dimensions if d != "kind"))
+        set_once(self, "measures", of_kind(self.view.measures))
+        set_once(self, "sketches", of_kind(self.view.sketches))
+
+
+WIDE: Final = tuple(
+    measure
+    for measure in USAGE
+    if measure not in {REASONING_TOKENS, FIRST_OUTPUT_MS, FIRST_OUTPUT_EVENTS}
+)
+"""What the views with the most series keep: 8 B less a row for each measure left out."""
+COARSE: Final = (QUARTER, DAY)
+"""Tiers of the views with the most series: of their minutes nearly each would hold one event."""
+
+TOTAL: Final = View(1, "total", ("kind",), USAGE + BOOKED + RATED, (CHATS,))
+MODEL: Final = View(
+    2, "model", ("kind", "provider", "model"), USAGE + RATED, (LATENCY, FIRST_OUTPUT, CHATS)
+)
 AGENT: Final = View(3, "agent", ("kind", "agent"), USAGE + BOOKED)
-AGENT_MODEL: Final = View(4, "agent_model", ("kind", "agent", "provider", "model"), USAGE)
-USER: Final = View(5, "user", ("kind", "user"), USAGE + BOOKED)
-USER_AGENT: Final = View(6, "user_agent", ("kind", "user", "agent"), USAGE + BOOKED)
-USER_MODEL: Final = View(7, "user_model", ("kind", "user", "provider", "model"), USAGE)
+AGENT_MODEL: Final = View(
+    4,
+    "agent_model",
+    ("kind", "agent", "provider", "model"),
+    USAGE,
+    (LATENCY, FIRST_OUTPUT),
+    series_max=100_000,
+)
+USER: Final = View(
+    5, "user", ("kind", "user"), USAGE + BOOKED, page_series=32, series_max=1_000_000
+)
+USER_AGENT: Final = View(
+    6,
+    "user_agent",
+    ("kind", "user", "agent"),
+    WIDE + BOOKED,
+    tiers=COARSE,
+    page_series=32,
+    series_max=1_000_000,
+)
+USER_MODEL: Final = View(
+    7,
+    "user_model",
+    ("kind", "user", "provider", "model"),
+    WIDE,
+    (CHATS,),
+    tiers=COARSE,
+    page_series=32,
+    series_max=1_000_000,
+)
 SERVICE: Final = View(8, "service", ("kind", "service"), BOOKED)
-PHONE: Final = View(9, "phone", ("kind", "service", "phone"), BOOKED)
+PHONE: Final = View(
+    9, "phone", ("kind", "service", "phone"), BOOKED, page_series=32, series_max=1_000_000
+)
 """With the service: a call over the web has no number, and is told from one whose number is not
 known by that."""
-USER_PHONE: Final = View(10, "user_phone", ("kind", "user", "service", "phone"), BOOKED)
+USER_PHONE: Final = View(
+    10,
+    "user_phone",
+    ("kind", "user", "service", "phone"),
+    BOOKED,
+    page_series=32,
+    series_max=1_000_000,
+)
 VIEWS: Final = (
     TOTAL,
+    SERVICE,
     MODEL,
     AGENT,
-    AGENT_MODEL,
-    SERVICE,
     PHONE,
+    AGENT_MODEL,
     USER,
     USER_PHONE,
     USER_AGENT,
     USER_MODEL,
 )
 """Cheapest first: the first that holds a question's dimensions and measures answers it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Catalog:
+    """Everything that is counted: ours, and what an operator adds."""
+
+    dimensions: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: DIMENSIONS)
+    measures: tuple[Measure, ...] = MEASURES
+    views: tuple[View, ...] = VIEWS
+
+    @cached_property
+    def kept_dimensions(self) -> tuple[str, ...]:
+        """Those of some view: what can be grouped and filtered by."""
+        return tuple(
+            name for name in self.dimensions if any(name in view.dimensions for view in self.views)
+        )
+
+    @cached_property
+    def tables(self) -> tuple[Table, ...]:
+        return tuple(table for view in self.views for table in view.tables.values())
+
+
+DEFAULT: Final = Catalog()
+"""Without an operator's file."""
 
 REMEMBERED_MS: Final = 24 * limits.HOUR_MS
 """W: an event's id, and a call's booking, is remembered for at least this long after its first
@@ -95,29 +227,29 @@ CALL_BUCKETS: Final = 1 << 12
 """Hashes of call bookings of one slice."""
 
 
-BOOKING_DIMENSIONS: Final = tuple(
-    name
-    for name in DIMENSIONS
-    if name != "kind" and any(CALLS in v.measures and name in v.dimensions for v in VIEWS)
-)
-"""What a booking remembers of its first event: the dimensions of the views that count calls."""
+def booking_dimensions(catalog: Catalog) -> tuple[str, ...]:
+    """What a booking remembers of its first event: the dimensions of the views that count calls."""
+    kept = {name for v in catalog.views if {*BOOKED} & {*v.measures} for name in v.dimensions}
+    return tuple(name for name in catalog.dimensions if name in kept - {"kind"})
 
 
-def generation_digest(topic: str, prices: str = BUNDLED_VERSION) -> bytes:
+def generation_digest(
+    topic: str, prices: str = BUNDLED_VERSION, catalog: Catalog = DEFAULT
+) -> bytes:
     """16 bytes over all that decides what the counters of a log are; `prices` is the version of
     the price list (schemas/prices.py).
 
     Two workers with different digests would count differently, so the store refuses the second.
     """
-    return layout_digest(topic) + hashlib.sha256(prices.encode()).digest()[:LAYOUT_BYTES]
+    return layout_digest(topic, catalog) + hashlib.sha256(prices.encode()).digest()[:LAYOUT_BYTES]
 
 
-def layout_digest(topic: str) -> bytes:
+def layout_digest(topic: str, catalog: Catalog = DEFAULT) -> bytes:
     """The first 8 bytes of it, over all but the prices: what those need to know who only read."""
-    return hashlib.sha256(describe(topic).encode()).digest()[:LAYOUT_BYTES]
+    return hashlib.sha256(describe(topic, catalog).encode()).digest()[:LAYOUT_BYTES]
 
 
-def describe(topic: str) -> str:
+def describe(topic: str, catalog: Catalog = DEFAULT) -> str:
     """All but the prices that decides what the counters of a log are, as JSON. It stands beside the
     counters, so that a rebuild can read what an earlier configuration has written."""
     limit_values = {
@@ -131,10 +263,20 @@ def describe(topic: str) -> str:
         "limits": limit_values,
         "slack_ms": SLACK_MS,
         "tiers": [[t.id, t.bucket_ms, t.kept_ms, t.chunk_buckets] for t in TIERS],
-        "views": [[v.id, v.dimensions, [m.name for m in v.measures], v.page_series] for v in VIEWS],
-        "dimensions": DIMENSIONS,
-        "booking_dimensions": BOOKING_DIMENSIONS,
-        "measures": [[m.name, m.how, m.field, m.rest] for m in MEASURES],
+        "views": [_described(view) for view in catalog.views],
+        "dimensions": dict(catalog.dimensions),
+        "booking_dimensions": booking_dimensions(catalog),
+        "measures": [
+            [m.name, m.how, m.field, m.rest, m.kinds, m.equals]
+            for m in (*catalog.measures, *SKETCHES)
+        ],
         "remembered": [REMEMBERED_MS, SLICE_MS, ID_BUCKETS, CALL_BUCKETS],
+        "tenants": TENANTS_MAX,
     }
     return json.dumps(described, sort_keys=True, separators=(",", ":"))
+
+
+def _described(view: View) -> list[Any]:
+    names = [measure.name for measure in view.measures + view.sketches]
+    tiers = [tier.id for tier in view.tiers]
+    return [view.id, view.dimensions, names, tiers, view.page_series, view.series_max]

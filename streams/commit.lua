@@ -5,7 +5,7 @@
 -- versions of a worker each call the code that they were tested with.
 --
 -- Numbers: Lua has doubles only, exact up to 2^53. Positions, times and counts of names stay far
--- below. Sums of measures may not, so `add` watches for 2^53 and goes on in two 32-bit halves.
+-- below. Sums of measures may not: what would leave 53 bits stays in two rows.
 -- An error inside a script is not rolled back, so each function checks everything, then writes.
 
 local HEADER = '<c4I4c16I4I4i8i8i8i8i8i8i8c8'
@@ -15,8 +15,14 @@ local PARTITION = '<i8c16i8i8i8i8i8'
 local PARTITION_BYTES = 64
 local MAGIC, LIVE, RETIRED = 'ODO1', 1, 2
 local NO_COMMIT = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' -- libraries are not there yet at load
-local EXACT = 9007199254740992 -- 2^53
-local WORD = 4294967296 -- 2^32
+local EXACT = {[8] = 9007199254740991, [4] = 2147483647} -- 2^53 - 1 of an i64; an i32
+local FORMAT = {[8] = 'i8', [4] = 'i4'}
+local HEADER_FORMAT = '<I4' -- of a page
+local ROOM = 4096 -- how much longer than twice its compact length a page may grow
+local CLOSED_MAX = 50 -- pages of ended chunks made compact in one call: some 5 ms
+local NAMES_MAX = 1000 -- arguments of one command: the stack holds 8,000
+local SAMPLE_MAX, LEVEL_MAX = 2048, 15 -- schemas/sketches.py
+local MARK = '\255\255\255\255\255\255\255' -- begins a digest that is none
 local NEIGHBOURS = 2 -- slices before and after a record's own that may hold its resend: W / slice
 local DROPPED_BUCKETS_MAX = 256 -- of an old slice in one call: 256 UNLINKs are 0.1 ms
 local TALLIES_MAX = 1000 -- names of one hash; a producer that invents field names fills no more
@@ -70,167 +76,212 @@ local function prefix_of(meta_key)
   return string.sub(meta_key, 1, -5) -- without 'meta'
 end
 
--- The same sum in two 32-bit halves a measure; nil where it leaves 64 bits.
-local function add_exactly(row, row_at, delta, delta_at, count)
+-- Rows of `data` with equal keys added up: {row, ...}, a key's first place kept. What would leave
+-- exact numbers stays a row of its own.
+local function merged(data, key_bytes, count, number_bytes)
+  local format, exact = '<' .. string.rep(FORMAT[number_bytes], count), EXACT[number_bytes]
+  local row_bytes = key_bytes + count * number_bytes
+  local rows, place, sums = {}, {}, {}
+  for at = 5, #data, row_bytes do
+    local key = string.sub(data, at, at + key_bytes - 1)
+    local seen = place[key]
+    if not seen then
+      rows[#rows + 1] = string.sub(data, at, at + row_bytes - 1)
+      place[key] = #rows
+    elseif count > 0 then
+      local sum = sums[key] or {struct.unpack(format, rows[seen], key_bytes + 1)}
+      local more = {struct.unpack(format, data, at + key_bytes)}
+      local total, fits = {}, true
+      for index = 1, count do
+        local x, y = sum[index], more[index]
+        local z = x + y
+        if z > exact or z < -exact or x > exact or x < -exact or y > exact or y < -exact then
+          fits = false
+          break
+        end
+        total[index] = z
+      end
+      if fits then
+        sums[key] = total
+      else -- begin another row for this key
+        if sums[key] then
+          rows[seen] = key .. struct.pack(format, unpack(sum, 1, count))
+          sums[key] = nil
+        end
+        rows[#rows + 1] = string.sub(data, at, at + row_bytes - 1)
+        place[key] = #rows
+      end
+    end
+  end
+  for key, sum in pairs(sums) do
+    rows[place[key]] = key .. struct.pack(format, unpack(sum, 1, count))
+  end
+  return rows
+end
+
+-- Whether a digest (big endian, behind the cell) lies below 2^(64 - level).
+local function is_sampled(row, level)
+  local high, low = string.byte(row, 3, 4)
+  return high * 256 + low < 2 ^ (16 - level)
+end
+
+-- Rows of digests: a cell that holds more than SAMPLE_MAX goes a level up, which its mark says.
+local function sampled(rows)
+  local of_cell, levels, order = {}, {}, {}
+  for _, row in ipairs(rows) do
+    local cell = string.sub(row, 1, 2)
+    if not of_cell[cell] then
+      of_cell[cell], levels[cell] = {}, 0
+      order[#order + 1] = cell
+    end
+    if string.sub(row, 3, 9) == MARK then
+      levels[cell] = math.max(levels[cell], string.byte(row, 10))
+    else
+      table.insert(of_cell[cell], row)
+    end
+  end
   local out = {}
-  for index = 0, count - 1 do
-    local low_a, high_a = struct.unpack('<I4i4', row, row_at + 8 * index)
-    local low_b, high_b = struct.unpack('<I4i4', delta, delta_at + 8 * index)
-    local low, high = low_a + low_b, high_a + high_b
-    if low >= WORD then low, high = low - WORD, high + 1 end
-    if high > 2147483647 or high < -2147483648 then return nil end
-    out[#out + 1] = struct.pack('<I4i4', low, high)
-  end
-  return table.concat(out)
-end
-
--- Packed int64s of `row` from byte `row_at` plus those of `delta`; nil on overflow.
-local function add(row, row_at, delta, delta_at, count, format)
-  local a = {struct.unpack(format, row, row_at)}
-  local b = {struct.unpack(format, delta, delta_at)}
-  for index = 1, count do
-    local x, y = a[index], b[index]
-    local sum = x + y
-    if x >= EXACT or x <= -EXACT or y >= EXACT or y <= -EXACT or sum >= EXACT or sum <= -EXACT then
-      return add_exactly(row, row_at, delta, delta_at, count)
+  for _, cell in ipairs(order) do
+    local level, own = levels[cell], of_cell[cell]
+    local low = level
+    while true do
+      local kept = {}
+      for _, row in ipairs(own) do
+        if is_sampled(row, level) then kept[#kept + 1] = row end
+      end
+      own = kept
+      if #own <= SAMPLE_MAX or level >= LEVEL_MAX then break end
+      level = level + 1
     end
-    a[index] = sum
+    if level > 0 then out[#out + 1] = cell .. MARK .. string.char(level) end
+    for _, row in ipairs(own) do out[#out + 1] = row end
   end
-  a[count + 1] = nil -- struct.unpack's last value is where it stopped
-  return struct.pack(format, unpack(a, 1, count))
+  return out
 end
 
--- Where the row of `cell` starts in a page, or nil. From the end: live buckets are the newest.
-local function find_row(data, cell, row_bytes)
-  local low, high = cell % 256, math.floor(cell / 256)
-  for at = #data - row_bytes + 1, 1, -row_bytes do
-    local a, b = string.byte(data, at, at + 1)
-    if a == low and b == high then return at end
-  end
-  return nil
+-- Makes a page compact: the same sums, one row a key.
+local function make_compact(key, key_bytes, count, number_bytes)
+  local data = redis.call('GET', key)
+  if not data or struct.unpack(HEADER_FORMAT, data) == #data then return end
+  local rows = merged(data, key_bytes, count, number_bytes)
+  if count == 0 then rows = sampled(rows) end
+  local length = 4 + #rows * (key_bytes + count * number_bytes)
+  redis.call('SET', key, struct.pack(HEADER_FORMAT, length) .. table.concat(rows), 'KEEPTTL')
 end
 
--- The entries of one argument, page by page: {first byte, ...}. Those of one series lie together
--- already; pages of several series are sorted, as only their ids say which series share one.
-local function in_page_order(delta, entry_bytes, page_series, series)
-  local order = {}
-  for at = 1, #delta, entry_bytes do order[#order + 1] = at end
-  if page_series == 1 then return order end
-  local rank = {}
-  for _, at in ipairs(order) do
-    local slot, chunk = struct.unpack('<I4I4', delta, at)
+-- Appends rows to a page. Its first ones make it, and its predecessor in time is to be closed.
+local function append(prefix, page, bytes, spec)
+  local key = prefix .. page.stem .. page.chunk .. page.rest
+  local length = redis.call('APPEND', key, bytes)
+  if length == #bytes then
+    local expires = (page.chunk + 1) * spec.chunk_ms + spec.kept_ms
+    redis.call('SET', key, '\4\0\0\0' .. bytes, 'PXAT', string.format('%.0f', expires))
+    local before = page.stem .. (page.chunk - 1) .. page.rest
+    redis.call('RPUSH', prefix .. 'closing', before .. ' ' .. spec.form)
+  elseif length > ROOM and math.floor(length / ROOM) ~= math.floor((length - #bytes) / ROOM) then
+    local compact = struct.unpack(HEADER_FORMAT, redis.call('GETRANGE', key, 0, 3))
+    if length >= 2 * compact + ROOM then
+      make_compact(key, spec.key_bytes, spec.count, spec.number_bytes)
+    end
+  end
+end
+
+-- Some of the pages whose chunk has ended are made compact, a bounded piece a call.
+local function close_pages(prefix)
+  local closed = redis.call('LPOP', prefix .. 'closing', CLOSED_MAX)
+  for _, entry in ipairs(closed or {}) do
+    local key, key_bytes, count, number_bytes = string.match(entry, '^(%S+) (%d+) (%d+) (%d+)$')
+    make_compact(prefix .. key, tonumber(key_bytes), tonumber(count), tonumber(number_bytes))
+  end
+end
+
+-- One of control.parts: its runs of rows go to the pages of their series.
+local function append_part(prefix, entry, runs, rows, series)
+  local head, tier, page_series, chunk_ms, kept_ms, key_bytes, count, number_bytes = unpack(entry)
+  local spec = {chunk_ms = chunk_ms, kept_ms = kept_ms, key_bytes = key_bytes, count = count,
+    number_bytes = number_bytes, form = key_bytes .. ' ' .. count .. ' ' .. number_bytes}
+  local stem = head .. '.' .. tier .. '.'
+  local row_bytes = key_bytes + count * number_bytes
+  local pages, order, at = {}, {}, 1
+  for run_at = 1, #runs, 12 do
+    local slot, chunk, n = struct.unpack('<I4I4I4', runs, run_at)
     local one = series[slot + 1]
-    rank[at] = {chunk, one.tenant, math.floor(one.id / page_series), at}
-  end
-  table.sort(order, function(a, b)
-    local x, y = rank[a], rank[b]
-    for index = 1, 3 do
-      if x[index] ~= y[index] then return x[index] < y[index] end
-    end
-    return x[4] < y[4]
-  end)
-  return order
-end
-
--- Works out what one argument's deltas make of their pages and appends it to `writes`, a flat list
--- {key, kind, where, bytes, ...}; nothing is written yet. A page's old bytes are let go at once: to
--- hold those of a whole commit costs the collector more than everything else. False on overflow.
-local function add_deltas(prefix, spec, delta, series, writes)
-  local view, tier, count, chunk_buckets, page_series, chunk_ms, kept_ms = unpack(spec)
-  local values = '<' .. string.rep('i8', count)
-  local row_bytes, entry_bytes = 2 + 8 * count, 10 + 8 * count
-  local head = prefix .. 'p' .. view .. '.' .. tier .. '.'
-  local size = #writes
-  local key, data, added, expires
-  local last_chunk, last_page
-  local function finish()
-    if not key or #added == 0 then return end
-    local kind = data and 'APPEND' or 'SET'
-    writes[size + 1], writes[size + 2], writes[size + 3], writes[size + 4] =
-      key, kind, expires, table.concat(added)
-    size = size + 4
-  end
-  for _, at in ipairs(in_page_order(delta, entry_bytes, page_series, series)) do
-    local slot, chunk, bucket = struct.unpack('<I4I4I2', delta, at)
-    local one = series[slot + 1]
-    local page = one.page
-    if page_series ~= 1 or not page then
-      page = '.' .. one.tenant .. '.' .. math.floor(one.id / page_series)
-      if page_series == 1 then one.page = page end
-    end
-    if chunk ~= last_chunk or page ~= last_page then
-      finish()
-      last_chunk, last_page = chunk, page
-      key = head .. chunk .. page
-      data = redis.call('GET', key)
-      added, expires = {}, (chunk + 1) * chunk_ms + kept_ms
-    end
-    local cell = (one.id % page_series) * chunk_buckets + bucket
-    local found = data and find_row(data, cell, row_bytes)
-    if found then
-      local sums = add(data, found + 2, delta, at + 10, count, values)
-      if not sums then return false end
-      writes[size + 1], writes[size + 2], writes[size + 3], writes[size + 4] =
-        key, 'SETRANGE', found + 1, sums -- past the cell's two bytes
-      size = size + 4
+    local rest = '.' .. one.tenant .. '.' .. math.floor(one.id / page_series)
+    if page_series == 1 then
+      local bytes = string.sub(rows, at, at + n * row_bytes - 1)
+      append(prefix, {stem = stem, chunk = chunk, rest = rest}, bytes, spec)
+      at = at + n * row_bytes
     else
-      added[#added + 1] = struct.pack('<I2', cell) .. string.sub(delta, at + 10, at + entry_bytes - 1)
+      local name = chunk .. rest
+      local page = pages[name]
+      if not page then
+        page = {stem = stem, chunk = chunk, rest = rest}
+        pages[name] = page
+        order[#order + 1] = page
+      end
+      local place = string.char(one.id % page_series) -- the high byte of the cell
+      for _ = 1, n do
+        page[#page + 1] = string.sub(rows, at, at)
+        page[#page + 1] = place
+        page[#page + 1] = string.sub(rows, at + 2, at + row_bytes - 1)
+        at = at + row_bytes
+      end
     end
   end
-  finish()
-  return true
+  for _, page in ipairs(order) do append(prefix, page, table.concat(page), spec) end
 end
 
-local function write_pages(writes)
-  for index = 1, #writes, 4 do
-    local key, kind, where, bytes = writes[index], writes[index + 1], writes[index + 2],
-      writes[index + 3]
-    if kind == 'SETRANGE' then
-      redis.call('SETRANGE', key, where, bytes)
-    elseif kind == 'APPEND' then
-      redis.call('APPEND', key, bytes)
-    else
-      redis.call('SET', key, bytes, 'PXAT', string.format('%.0f', where))
-    end
-  end
-end
-
--- Ids of names, new ones in order of appearance: {id, ...}. Nothing is written: new names are
--- collected in `fresh`. `scopes` remembers what this call has looked up.
-local function look_up(prefix, hash, list, name, scopes, fresh)
+-- Ids of names in a hash, new ones in order of appearance up to `most`; those beyond it share that
+-- of `other`. Returns {id, ...} and how many went there. Nothing is written: what is new is
+-- collected in `fresh`, and remembered in `scopes` for the rest of this call.
+local function look_up(prefix, hash, list, names, most, other, scopes, fresh)
   local scope = scopes[hash]
   if not scope then
-    scope = {ids = {}, next = redis.call('HLEN', prefix .. hash)}
+    scope = {free = redis.call('HLEN', prefix .. hash), new = {}}
     scopes[hash] = scope
   end
-  local id = scope.ids[name]
-  if id then return id end
-  local known = redis.call('HGET', prefix .. hash, name)
-  if known then
-    id = tonumber(known)
-  else
-    id = scope.next
-    scope.next = id + 1
-    fresh[#fresh + 1] = {hash, list, name, id}
+  local function id_of(name, stored)
+    if stored then return tonumber(stored) end
+    if scope.new[name] then return scope.new[name] end
+    if scope.free >= most and name ~= other then return nil end
+    fresh[#fresh + 1] = {hash, list, name, scope.free}
+    scope.new[name] = scope.free
+    scope.free = scope.free + 1
+    return scope.new[name]
   end
-  scope.ids[name] = id
-  return id
+  local ids, beyond = {}, 0
+  for from = 1, #names, NAMES_MAX do
+    local upto = math.min(#names, from + NAMES_MAX - 1)
+    local stored = redis.call('HMGET', prefix .. hash, unpack(names, from, upto))
+    for index = from, upto do
+      local id = id_of(names[index], stored[index - from + 1])
+      if not id then
+        id = id_of(other, redis.call('HGET', prefix .. hash, other))
+        beyond = beyond + 1
+      end
+      ids[index] = id
+    end
+  end
+  return ids, beyond
 end
 
+-- The series of a commit: {{tenant =, id =}, ...}, and how many are over a limit: {view = n}.
 local function resolve(prefix, control, fresh)
-  local scopes, tenants, series = {}, {}, {}
-  for index, name in ipairs(control.tenants) do
-    tenants[index] = look_up(prefix, 't', 'tl', name, scopes, fresh)
+  local scopes, series, over = {}, {}, {}
+  local tenants, beyond = look_up(prefix, 't', 'tl', control.tenants, control.tenants_max,
+    control.other, scopes, fresh)
+  if beyond > 0 then over.tenant = beyond end
+  for _, group in ipairs(control.series) do
+    local table_id, tenant_index, view, most, other, names = unpack(group)
+    local tenant = tenants[tenant_index + 1]
+    local scope, ids = table_id .. '.' .. tenant, nil
+    ids, beyond = look_up(prefix, 'n' .. scope, 'l' .. scope, names, most, other, scopes, fresh)
+    if beyond > 0 then over[view] = (over[view] or 0) + beyond end
+    for index = 1, #names do
+      series[#series + 1] = {tenant = tenant, id = ids[index]}
+    end
   end
-  for index, entry in ipairs(control.series) do
-    local tenant = tenants[entry[2] + 1]
-    local scope = entry[1] .. '.' .. tenant
-    series[index] = {
-      tenant = tenant, -- and `page`, the end of its key, once it is known
-      id = look_up(prefix, 'n' .. scope, 'l' .. scope, entry[3], scopes, fresh),
-    }
-  end
-  return series
+  return series, over
 end
 
 local function window(meta, slice)
@@ -361,22 +412,22 @@ local function mismatch(meta, digest, commit_id, parts)
 end
 
 -- commit KEYS[1] = meta; ARGV = generation digest (16 B), commit id (16 B), control (JSON), then
--- one packed array of deltas (layout.delta_dtype) for each of control.pages; no two of its entries
--- are of one series and bucket, and those of one series and chunk lie together.
+-- for each of control.parts its runs (layout.RUN_DTYPE) and its rows (layout.Family.dtype).
 -- control: now_ms, count (partitions of the topic), absent_ms {{partition, ms}},
 --   partitions {{partition, start, end, witness_offset, witness_append_ms, complete_ms}},
 --   ids {{slice, bucket, id, ...}}, calls {{digest, bucket, old_slice | -1, old, new_slice, new}},
---   tenants {name}, series {{view, tenant index, name}}, tallies {{name, n}},
---   pages {{view, tier, measures, chunk_buckets, page_series, chunk_ms, kept_ms}},
+--   tenants {name}, tenants_max, other (a tenant's name), tallies {{name, n}},
+--   series {{table, tenant index, view's name, series_max, name of the other, {name}}},
+--   parts {{head, tier, page_series, chunk_ms, kept_ms, key_bytes, numbers, number_bytes}},
 --   people {{tenant, {word}}} (schemas/directory.py), users_max,
 --   recent {{tenant, {ms, member, ...}}} (schemas/recent.py), recent_max,
 --   chats {{tenant, characters, {note}}} (chats.lua), chats_max, chat_models_max,
 --   slice_ms, id_buckets, call_buckets,
 --   at_commits (how many commits the generation must have taken, else 'stale'; null: any)
 -- Returns {'committed'} | {'mine'} (a reply was lost) | {'stale', partition...} |
---   {'remembered', id...} | {'calls', digest...} | {'overflow'} | {'missing'} | {'retired'} |
---   {'digest'} | {'held'} (a rebuild takes over old buckets: try again soon); in all but the first
---   nothing was written.
+--   {'remembered', id...} | {'calls', digest...} | {'missing'} | {'retired'} | {'digest'} |
+--   {'held'} (a rebuild takes over old buckets: try again soon); in all but the first nothing was
+--   written.
 local function commit(keys, args)
   local prefix = prefix_of(keys[1])
   local control = cjson.decode(args[3])
@@ -391,19 +442,19 @@ local function commit(keys, args)
   if #hits > 0 then return {'remembered', unpack(hits, 1, math.min(#hits, 5000))} end
   local moved = moved_calls(prefix, meta, control.calls)
   if #moved > 0 then return {'calls', unpack(moved, 1, math.min(#moved, 5000))} end
-  local fresh, writes = {}, {}
-  local series = resolve(prefix, control, fresh)
-  for index, spec in ipairs(control.pages) do
-    if not add_deltas(prefix, spec, args[3 + index], series, writes) then return {'overflow'} end
-  end
   local words = plan_words(keys[1], control)
 
+  local fresh = {}
+  local series, over = resolve(prefix, control, fresh)
   for _, name in ipairs(fresh) do
     redis.call('HSET', prefix .. name[1], name[3], name[4])
     redis.call('RPUSH', prefix .. name[2], name[3])
   end
   meta.names = meta.names + #fresh
-  write_pages(writes)
+  for index, entry in ipairs(control.parts) do
+    append_part(prefix, entry, args[2 + 2 * index], args[3 + 2 * index], series)
+  end
+  close_pages(prefix)
   write_people(words)
   note_recent(prefix, control)
   note_chats(keys[1], control)
@@ -420,6 +471,7 @@ local function commit(keys, args)
     note_slice(meta, new_slice)
   end
   write_tallies(prefix, control.tallies)
+  for view, count in pairs(over) do write_tallies(prefix, {{'over:' .. view, count}}) end
   extend(meta, control.count, control.absent_ms)
   for _, part in ipairs(control.partitions) do
     local stored = meta.parts[part[1] + 1]

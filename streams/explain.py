@@ -21,7 +21,7 @@ from schemas.layout import series_values
 from schemas.measures import COST_EVENTS, COST_NANO_USD, MEASURES
 from schemas.prices import BUNDLED, Prices
 from schemas.units import iso
-from schemas.views import BOOKING_DIMENSIONS
+from schemas.views import DEFAULT, booking_dimensions
 from schemas.wire import Wire
 from streams.decode import decode
 from streams.fold import Booking, CallUpdate, Delta, Held, columns, fold
@@ -154,18 +154,25 @@ def _cost(event: Wire, measures: Mapping[str, int], prices: Prices) -> Cost:
 
 
 def _rows(delta: Delta) -> Iterator[Row]:
-    for view, tier, packed in delta.pages:
-        for row in packed:
-            _, _, name = delta.series[int(row["series"])]
-            start_ms = int(row["chunk"]) * tier.chunk_ms + int(row["bucket"]) * tier.bucket_ms
-            values = zip(view.measures, row["values"].tolist(), strict=True)
-            yield Row(
-                view.name,
-                tier.name,
-                iso(start_ms),
-                dict(zip(view.dimensions, series_values(name), strict=True)),
-                {measure.name: value for measure, value in values if value},
-            )
+    """Of counters: what an event adds to sketches is its latencies and its chat, in other words."""
+    for family, tier, runs, rows in delta.parts:
+        if family.sketch is not None:
+            continue
+        place = 0
+        for slot, chunk, count in runs.tolist():
+            table, _, name = delta.series[slot]
+            values = dict(zip(table.dimensions, series_values(name), strict=True))
+            for row in rows[place : place + count]:
+                start_ms = chunk * tier.chunk_ms + int(row["cell"]) * tier.bucket_ms
+                added = zip(table.measures, row["values"].tolist(), strict=True)
+                yield Row(
+                    table.view.name,
+                    tier.name,
+                    iso(start_ms),
+                    {"kind": table.kind, **values},
+                    {measure.name: value for measure, value in added if value},
+                )
+            place += count
 
 
 def _booked(call_id: str | None, updates: Sequence[CallUpdate]) -> Booked | None:
@@ -178,6 +185,6 @@ def _booked(call_id: str | None, updates: Sequence[CallUpdate]) -> Booked | None
             iso(booking.booked_ms),
             update.old is None,
             None if booking.duration_ms < 0 else booking.duration_ms,
-            dict(zip(BOOKING_DIMENSIONS, booking.values, strict=True)),
+            dict(zip(booking_dimensions(DEFAULT), booking.values, strict=True)),
         )
     return None

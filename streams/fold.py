@@ -11,30 +11,40 @@ first event in log order, with that event's agent, and its duration is added to 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from functools import cache
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from schemas.event import DEFAULT_TENANT, USAGE_KINDS
+from schemas.event import DEFAULT_TENANT, USAGE_KINDS, Kind
 from schemas.grid import TIERS, Tier, finest_written
 from schemas.identity import call_digest, event_digest
-from schemas.layout import Int64s, delta_dtype, series_name
+from schemas.layout import (
+    RUN_DTYPE,
+    Family,
+    Int64s,
+    Rows,
+    counters_of,
+    series_name,
+    sketch_of,
+)
+from schemas.limits import COUNT_MAX
 from schemas.measures import (
     BOOKED,
-    CALLS,
     COST_EVENTS,
     COST_NANO_USD,
-    MEASURES,
-    USAGE,
+    SKETCHES,
     How,
     Measure,
 )
 from schemas.prices import BUNDLED, Prices
-from schemas.views import BOOKING_DIMENSIONS, DIMENSIONS, SLICE_MS, VIEWS, View
+from schemas.sketches import MARK, bins_of, chat_digest
+from schemas.views import DEFAULT, SLICE_MS, Catalog, Table, booking_dimensions
 from schemas.wire import Wire
 from streams.chats import Chats, chats_of
 from streams.decode import Decoded
@@ -42,9 +52,12 @@ from streams.people import CALL_KIND, Calls, Said, latest_calls, words_of
 from streams.pricing import Asked, Standings, add_costs
 
 Codes = npt.NDArray[np.int64]
+Items = npt.NDArray[np.uint64]
+NOTHING: Final = MARK
+"""In a column of a sketch: this event adds nothing to it."""
 
-_BOOKED_AT: Final = len(USAGE)
-"""The first column of the booked measures in the matrix."""
+LABEL: Final = "labels."
+"""Begins a field that is read from an event's labels."""
 _CALLS, _DURATION, _WITH_USAGE, _USAGE_DURATION = range(len(BOOKED))
 
 
@@ -91,10 +104,12 @@ class Columns:
 
     digests: uint64; at_ms, append_ms: int64; level: index of the finest tier; codes: one int64
     column a dimension, indexes into `words`; values: n x measures int64; standing: how each cost is
-    known; calls: in log order; origin: each row's place in `events`, which holds those that do not
-    count, too.
+    known; sketched: for each sketch the bin or digest to add (NOTHING: none); misread: labels that
+    should be numbers and are not, by field; calls: in log order; origin: each row's place in
+    `events`, which holds those that do not count, too.
     """
 
+    catalog: Catalog
     digests: npt.NDArray[np.uint64]
     at_ms: Int64s
     append_ms: Int64s
@@ -104,6 +119,8 @@ class Columns:
     words: Mapping[str, Sequence[str]]
     values: Int64s
     standing: Standings
+    sketched: Mapping[str, Items]
+    misread: Mapping[str, int]
     calls: Sequence[_CallEvent]
     events: Sequence[Decoded]
     origin: Int64s
@@ -145,17 +162,29 @@ class Columns:
             values=self.values[keep],
             origin=self.origin[keep],
             standing=self.standing[keep],
+            sketched={name: items[keep] for name, items in self.sketched.items()},
             calls=[c._replace(row=int(new_row[c.row])) for c in self.calls if keep[c.row]],
         )
 
 
+class Part(NamedTuple):
+    """Rows for the pages of one family and tier. `runs` (layout.RUN_DTYPE) say of whom they are:
+    the next so many rows are of one series, an index into the delta's, and chunk. The cell of a row
+    is its bucket; the store knows the place of its series."""
+
+    family: Family
+    tier: Tier
+    runs: Rows
+    rows: Rows
+
+
 class Delta(NamedTuple):
-    """What a batch adds. `pages`: for each view and tier an array of layout.delta_dtype, whose
-    `series` are indexes into `series`: (view, index into `tenants`, name)."""
+    """What a batch adds. `series`: (table, index into `tenants`, name), those of one table and
+    tenant side by side."""
 
     tenants: Sequence[str]
-    series: Sequence[tuple[View, int, str]]
-    pages: Sequence[tuple[View, Tier, npt.NDArray[Any]]]
+    series: Sequence[tuple[Table, int, str]]
+    parts: Sequence[Part]
     calls: Sequence[CallUpdate]
     people: Said = ()
     recent: Calls = ()
@@ -183,7 +212,10 @@ class _Words:
 
 
 def columns(
-    events: Sequence[Decoded], append_ms: Sequence[int], prices: Prices = BUNDLED
+    events: Sequence[Decoded],
+    append_ms: Sequence[int],
+    prices: Prices = BUNDLED,
+    catalog: Catalog = DEFAULT,
 ) -> Columns:
     """The batch as arrays; of equal events the first. `append_ms` stands beside `events`; an event
     of usage without a cost gets that of `prices`."""
@@ -195,15 +227,17 @@ def columns(
     append = np.array(append_ms, np.int64).reshape(len(events))
     codes: dict[str, Codes] = {}
     words: dict[str, Sequence[str]] = {"tenant": tenant_words.words()}
-    for name in DIMENSIONS:
+    for name in catalog.kept_dimensions:
         interned = _Words()
-        codes[name] = interned.encode(_values_of(wires, name))
+        codes[name] = interned.encode(_values_of(wires, catalog.dimensions[name]))
         words[name] = interned.words()
-    is_usage = np.fromiter((wire.kind in USAGE_KINDS for wire in wires), bool, len(wires))
-    values = _matrix(events, is_usage)
+    has_kind = _has_kind(codes["kind"], words["kind"])
+    misread: Counter[str] = Counter()
+    values = _matrix(events, catalog, has_kind, misread)
     asked = Asked(wires, at, {**codes, "tenant": tenant_codes}, words)
     standing = add_costs(prices, asked, values)
     return Columns(
+        catalog=catalog,
         digests=np.fromiter(
             (event_digest(t, w.source, w.id) for t, w in zip(tenants, wires, strict=True)),
             np.uint64,
@@ -217,19 +251,41 @@ def columns(
         words=words,
         values=values,
         standing=standing,
-        calls=_call_events(events, tenants, tenant_codes),
+        sketched={
+            sketch.name: np.where(has_kind(sketch), _items(wires, tenants, sketch), NOTHING)
+            for sketch in SKETCHES
+        },
+        misread=misread,
+        calls=_call_events(events, tenants, tenant_codes, catalog),
         events=events,
         origin=np.arange(len(events)),
     ).first_of_each()
 
 
-def _values_of(wires: Sequence[Wire], dimension: str) -> list[str | None]:
+def _fields(wires: Sequence[Wire], field: str) -> list[Any]:
+    if field.startswith(LABEL):
+        key = field.removeprefix(LABEL)
+        return [None if wire.labels is None else wire.labels.get(key) for wire in wires]
+    return [getattr(wire, field) for wire in wires]
+
+
+def _values_of(wires: Sequence[Wire], fields: Sequence[str]) -> list[str | None]:
     """A dimension of each event: the first of its fields that is reported."""
-    first, *others = DIMENSIONS[dimension]
-    values: list[str | None] = [getattr(wire, first) for wire in wires]
+    first, *others = fields
+    values: list[str | None] = _fields(wires, first)
     for field in others:
-        values = [v or getattr(w, field) for v, w in zip(values, wires, strict=True)]
+        values = [v or other for v, other in zip(values, _fields(wires, field), strict=True)]
     return values
+
+
+def _has_kind(codes: Codes, words: Sequence[str]) -> Callable[[Measure], npt.NDArray[np.bool_]]:
+    """For each event, whether its kind has a measure."""
+
+    @cache
+    def of_kinds(kinds: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+        return np.isin(codes, [code for code, word in enumerate(words) if word in kinds])
+
+    return lambda measure: of_kinds(measure.kinds)
 
 
 def _levels(age_ms: Int64s) -> Int64s:
@@ -240,33 +296,68 @@ def _levels(age_ms: Int64s) -> Int64s:
     return np.array([finest_written(age) for age in age_ms.tolist()], np.int64)
 
 
-def _matrix(events: Sequence[Decoded], is_usage: npt.NDArray[np.bool_]) -> Int64s:
-    matrix = np.zeros((len(events), len(MEASURES)), np.int64)
-    for index, measure in enumerate(USAGE):
+def _matrix(
+    events: Sequence[Decoded],
+    catalog: Catalog,
+    has_kind: Callable[[Measure], npt.NDArray[np.bool_]],
+    misread: Counter[str],
+) -> Int64s:
+    matrix = np.zeros((len(events), len(catalog.measures)), np.int64)
+    for index, measure in enumerate(catalog.measures):
         if measure.how is How.COUNT:
             matrix[:, index] = 1
-        else:
-            matrix[:, index] = _measured(events, measure) * is_usage
+        elif measure.how is not How.BOOKED:
+            matrix[:, index] = _measured(events, measure, misread) * has_kind(measure)
     return matrix
 
 
-def _measured(events: Sequence[Decoded], measure: Measure) -> Int64s:
-    """One measure of each event: its field's value, or whether it is reported."""
+def _measured(events: Sequence[Decoded], measure: Measure, misread: Counter[str]) -> Int64s:
+    """One measure of each event: its field's value, whether it is reported, or is this value."""
     field = measure.field
     found: list[Any]
     if field == "cost_nano_usd":
         found = [decoded.cost_nano_usd for decoded in events]
     else:
-        found = [getattr(decoded.event, field) for decoded in events]
+        found = _fields([decoded.event for decoded in events], field)
     if measure.how is How.SUM:
+        if field.startswith(LABEL):
+            found = [_whole_number(text, field, misread) for text in found]
         if measure.rest is not None:
             found = [
                 _rest_of(decoded.event, *measure.rest) if value is None else value
                 for decoded, value in zip(events, found, strict=True)
             ]
         return np.fromiter((value or 0 for value in found), np.int64, len(found))
+    if measure.how is How.IS:
+        return np.fromiter((value == measure.equals for value in found), np.int64, len(found))
     empty = (None, "")
     return np.fromiter((value not in empty for value in found), np.int64, len(found))
+
+
+def _whole_number(text: str | None, field: str, misread: Counter[str]) -> int | None:
+    """What a label says, where that is a number of 0 to COUNT_MAX in decimal digits."""
+    if not text:
+        return None
+    if text.isascii() and text.isdigit() and int(text) <= COUNT_MAX:  # labels are 256 long at most
+        return int(text)
+    misread[field] += 1
+    return None
+
+
+def _items(wires: Sequence[Wire], tenants: Sequence[str], sketch: Measure) -> Items:
+    """What each event adds to a sketch: a bin, or a digest; NOTHING where it reports nothing."""
+    found = _fields(wires, sketch.field)
+    if sketch.how is How.HISTOGRAM:
+        values = np.fromiter((-1 if v is None else v for v in found), np.int64, len(found))
+        return np.where(values < 0, np.uint64(NOTHING), bins_of(values).astype(np.uint64))
+    return np.fromiter(
+        (
+            chat_digest(tenant, value) if value else NOTHING
+            for tenant, value in zip(tenants, found, strict=True)
+        ),
+        np.uint64,
+        len(found),
+    )
 
 
 def _rest_of(event: Wire, whole: str, part: str) -> int:
@@ -275,9 +366,13 @@ def _rest_of(event: Wire, whole: str, part: str) -> int:
 
 
 def _call_events(
-    events: Sequence[Decoded], tenants: Sequence[str], tenant_codes: Codes
+    events: Sequence[Decoded],
+    tenants: Sequence[str],
+    tenant_codes: Codes,
+    catalog: Catalog,
 ) -> list[_CallEvent]:
     calls: list[_CallEvent] = []
+    fields = [catalog.dimensions[name] for name in booking_dimensions(catalog)]
     for row, decoded in enumerate(events):
         wire = decoded.event
         if not wire.call_id:
@@ -290,7 +385,7 @@ def _call_events(
                 wire.kind,
                 wire.duration_ms if wire.kind == "call" else None,
                 decoded.at_ms if decoded.started_ms is None else decoded.started_ms,
-                tuple(_values_of([wire], name)[0] or "" for name in BOOKING_DIMENSIONS),
+                tuple(_values_of([wire], from_)[0] or "" for from_ in fields),
             )
         )
     return calls
@@ -308,7 +403,7 @@ class _Rows(NamedTuple):
     codes: Mapping[str, Codes]
     words: Mapping[str, Sequence[str]]
     values: Int64s
-    events: int  # so many rows are events; bookings follow
+    sketched: Mapping[str, Items]
 
 
 class _Addition(NamedTuple):
@@ -374,18 +469,19 @@ def _rows(batch: Columns, additions: Sequence[_Addition]) -> _Rows:
     if not additions:
         return _Rows(
             batch.at_ms, batch.level, batch.tenants, batch.codes, batch.words, batch.values,
-            len(batch),
+            batch.sketched,
         )  # fmt: skip
     count = len(additions)
+    of_bookings = booking_dimensions(batch.catalog)
     codes: dict[str, Codes] = {}
     words: dict[str, Sequence[str]] = {"tenant": batch.words["tenant"]}
-    for name in DIMENSIONS:
+    for name in batch.codes:
         known = list(batch.words[name])
         code = {word: index for index, word in enumerate(known)}
         if name == "kind":
             booked = ["call"] * count
-        elif name in BOOKING_DIMENSIONS:
-            at = BOOKING_DIMENSIONS.index(name)
+        elif name in of_bookings:
+            at = of_bookings.index(name)
             booked = [addition.values[at] for addition in additions]
         else:
             booked = [""] * count
@@ -396,11 +492,13 @@ def _rows(batch: Columns, additions: Sequence[_Addition]) -> _Rows:
         added = np.fromiter((code[word] for word in booked), np.int64, count)
         codes[name] = np.concatenate([batch.codes[name], added])
         words[name] = known
-    values = np.zeros((count, len(MEASURES)), np.int64)
-    values[:, _BOOKED_AT:] = [addition.amounts for addition in additions]
+    values = np.zeros((count, len(batch.catalog.measures)), np.int64)
+    booked_at = [batch.catalog.measures.index(measure) for measure in BOOKED]
+    values[:, booked_at] = [addition.amounts for addition in additions]
     at_ms = np.array([addition.booked_ms for addition in additions], np.int64)
     level = np.array([addition.level for addition in additions], np.int64)
     tenants = np.array([addition.tenant for addition in additions], np.int64)
+    nothing = np.full(count, NOTHING, np.uint64)
     return _Rows(
         np.concatenate([batch.at_ms, at_ms]),
         np.concatenate([batch.level, level]),
@@ -408,7 +506,7 @@ def _rows(batch: Columns, additions: Sequence[_Addition]) -> _Rows:
         codes,
         words,
         np.concatenate([batch.values, values]),
-        len(batch),
+        {name: np.concatenate([items, nothing]) for name, items in batch.sketched.items()},
     )
 
 
@@ -419,15 +517,19 @@ def fold(batch: Columns, held: Mapping[int, Held | None], *, keeps_previews: boo
     """What the batch adds to every view and tier. `held`: the bookings of its calls."""
     additions, updates = _book(batch, held)
     rows = _rows(batch, additions)
-    series: list[tuple[View, int, str]] = []
-    pages: list[tuple[View, Tier, npt.NDArray[Any]]] = []
-    for view in VIEWS:
-        pages.extend(_roll_up(view, rows, series))
+    series: list[tuple[Table, int, str]] = []
+    parts: list[Part] = []
+    for code, kind in enumerate(rows.words["kind"]):
+        of_kind = _chosen(rows, np.flatnonzero(rows.codes["kind"] == code))
+        for view in batch.catalog.views:
+            table = view.tables.get(cast("Kind", kind))
+            if table is not None:
+                parts.extend(_roll_up(table, batch.catalog, of_kind, series))
     counted = [batch.events[place] for place in batch.origin.tolist()]
     return Delta(
         rows.words["tenant"],
         series,
-        pages,
+        parts,
         updates,
         words_of(counted),
         _latest_calls(batch),
@@ -439,76 +541,150 @@ def _latest_calls(batch: Columns) -> Calls:
     if CALL_KIND not in batch.words["kind"]:
         return ()
     rows = np.flatnonzero(batch.codes["kind"] == list(batch.words["kind"]).index(CALL_KIND))
-    known = batch.values[rows, MEASURES.index(COST_EVENTS)] > 0
-    costs = np.where(known, batch.values[rows, MEASURES.index(COST_NANO_USD)], -1)
+    measures = batch.catalog.measures
+    known = batch.values[rows, measures.index(COST_EVENTS)] > 0
+    costs = np.where(known, batch.values[rows, measures.index(COST_NANO_USD)], -1)
     return latest_calls(
         batch.events, batch.origin[rows], batch.tenants[rows], batch.at_ms[rows], costs.tolist()
     )
 
 
+def _chosen(rows: _Rows, at: Codes) -> _Rows:
+    if len(at) == len(rows.at_ms):
+        return rows
+    return _Rows(
+        rows.at_ms[at],
+        rows.level[at],
+        rows.tenants[at],
+        {name: column[at] for name, column in rows.codes.items()},
+        rows.words,
+        rows.values[at],
+        {name: items[at] for name, items in rows.sketched.items()},
+    )
+
+
 def _roll_up(
-    view: View, rows: _Rows, series: list[tuple[View, int, str]]
-) -> list[tuple[View, Tier, npt.NDArray[Any]]]:
-    """One view's deltas in all tiers; its series are appended to `series`."""
-    end = len(rows.at_ms) if CALLS in view.measures else rows.events
-    if end == 0:
+    table: Table, catalog: Catalog, rows: _Rows, series: list[tuple[Table, int, str]]
+) -> list[Part]:
+    """One table's rows in all tiers; its series are appended to `series`."""
+    values = rows.values[:, [catalog.measures.index(measure) for measure in table.measures]]
+    if table.kind == "call":  # events and bookings, of which this view may keep one kind only
+        adds = np.flatnonzero(values.any(axis=1))
+        rows, values = _chosen(rows, adds), values[adds]
+    if not len(rows.at_ms):
         return []
-    code_columns = [rows.tenants[:end], *(rows.codes[name][:end] for name in view.dimensions)]
-    group, first = _group(code_columns)
+    group, first = _group([rows.tenants, *(rows.codes[name] for name in table.dimensions)])
     offset = len(series)
     for row in first.tolist():
-        name = series_name([rows.words[d][rows.codes[d][row]] for d in view.dimensions])
-        series.append((view, int(rows.tenants[row]), name))
-    values = rows.values[:end][:, view.columns()]
-    at_ms, level = rows.at_ms[:end], rows.level[:end]
-    pages = []
+        name = series_name([rows.words[d][rows.codes[d][row]] for d in table.dimensions])
+        series.append((table, int(rows.tenants[row]), name))
+    parts = []
+    if table.measures:
+        nothing = np.zeros(len(group), np.int64)
+        levelled = _Levelled(group, rows.at_ms, nothing, rows.level, values)
+        for tier, found in _by_tier(table, levelled):
+            packed = _packed(counters_of(table), tier, found, offset)
+            packed.rows["values"] = found.values
+            parts.append(packed)
+    for sketch in table.sketches:
+        parts.extend(_sketched(table, sketch, rows, group, offset))
+    return parts
+
+
+def _sketched(
+    table: Table, sketch: Measure, rows: _Rows, group: Codes, offset: int
+) -> Iterator[Part]:
+    """One sketch of a table in all tiers: counts of bins, or digests."""
+    items = rows.sketched[sketch.name]
+    adds = np.flatnonzero(items != np.uint64(NOTHING))
+    if not len(adds):
+        return
+    words, codes = np.unique(items[adds], return_inverse=True)
+    once = np.ones((len(adds), 1), np.int64)
+    levelled = _Levelled(group[adds], rows.at_ms[adds], codes, rows.level[adds], once)
+    for tier, found in _by_tier(table, levelled):
+        packed = _packed(sketch_of(table, sketch), tier, found, offset)
+        if sketch.how is How.HISTOGRAM:
+            packed.rows["bin"] = words[found.item]
+            packed.rows["count"] = found.values[:, 0]
+        else:
+            packed.rows["digest"] = words[found.item]
+        yield packed
+
+
+class _Levelled(NamedTuple):
+    """What is added up: of which group, when, of which item, from which tier on, and how much."""
+
+    group: Codes
+    at_ms: Int64s
+    item: Codes
+    level: Int64s
+    values: Int64s
+
+
+def _by_tier(table: Table, rows: _Levelled) -> Iterator[tuple[Tier, _Levelled]]:
+    """The sums of each tier that the view keeps, in order of group, time, item. From fine to
+    coarse, each from the rows of the one before: their number only shrinks."""
+    kept: _Levelled | None = None
     for tier in TIERS:
-        # From fine to coarse, each from the rows of the one before: their number only shrinks.
-        group, bucket, level, values = _add_up(group, at_ms // tier.bucket_ms, level, values)
-        at_ms = bucket * tier.bucket_ms
-        kept = level <= tier.id
-        if kept.any():
-            at, in_bucket, amounts = group[kept], bucket[kept], values[kept]
-            if np.ptp(level[kept]):  # of one series and bucket there is one row in a delta
-                same = np.zeros(len(at), np.int64)
-                at, in_bucket, _, amounts = _add_up(at, in_bucket, same, amounts)
-            pages.append((view, tier, _pack(view, tier, at + offset, in_bucket, amounts)))
-    return pages
+        joins = rows if not np.any(rows.level != tier.id) else _at(rows, rows.level == tier.id)
+        if kept is not None and len(kept.group):
+            joins = _Levelled(*map(np.concatenate, zip(kept, joins, strict=True)))
+        kept = joins
+        if tier in table.view.tiers and len(kept.group):
+            kept = _add_up(kept, tier.bucket_ms)
+            yield tier, kept
 
 
-def _group(code_columns: Sequence[Codes]) -> tuple[Codes, Codes]:
-    """Rows with equal codes: the group of each row, and the first row of each group."""
-    key = code_columns[0]
-    for column in code_columns[1:]:
-        width = int(column.max()) + 1
-        if int(key.max()) > (1 << 62) // width:  # would not fit: number the groups so far
-            key = np.unique(key, return_inverse=True)[1].reshape(-1)
-        key = key * width + column
-    _, first, group = np.unique(key, return_index=True, return_inverse=True)
-    return group.reshape(-1), first
+def _at(rows: _Levelled, chosen: npt.NDArray[Any]) -> _Levelled:
+    return _Levelled(*(column[chosen] for column in rows))
 
 
-def _add_up(
-    group: Codes, bucket: Int64s, level: Int64s, values: Int64s
-) -> tuple[Codes, Int64s, Int64s, Int64s]:
-    """Sums over equal (group, bucket, level), sorted by them."""
-    low = int(bucket.min())
-    span = int(bucket.max()) - low + 1
-    levels = len(TIERS)
-    key = (group * span + (bucket - low)) * levels + level
+def _add_up(rows: _Levelled, bucket_ms: int) -> _Levelled:
+    """Sums over equal (group, bucket, item), in their order."""
+    bucket = rows.at_ms // bucket_ms
+    key = _joint([rows.group, bucket - bucket.min(), rows.item])
     order = np.argsort(key, kind="stable")
     ordered = key[order]
     starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
     at = order[starts]
-    return group[at], bucket[at], level[at], np.add.reduceat(values[order], starts, axis=0)
+    return _Levelled(
+        rows.group[at],
+        bucket[at] * bucket_ms,
+        rows.item[at],
+        rows.level[at],
+        np.add.reduceat(rows.values[order], starts, axis=0),
+    )
 
 
-def _pack(
-    view: View, tier: Tier, series: Codes, bucket: Int64s, values: Int64s
-) -> npt.NDArray[Any]:
-    packed = np.empty(len(series), delta_dtype(view))
-    packed["series"] = series
-    packed["chunk"] = bucket // tier.chunk_buckets
-    packed["bucket"] = bucket % tier.chunk_buckets
-    packed["values"] = values
-    return packed
+def _group(code_columns: Sequence[Codes]) -> tuple[Codes, Codes]:
+    """Rows with equal codes: the group of each row, and the first row of each group. Groups are in
+    the order of the columns' codes, the first weighing most."""
+    _, first, group = np.unique(_joint(code_columns), return_index=True, return_inverse=True)
+    return group.reshape(-1), first
+
+
+def _joint(columns: Sequence[Int64s]) -> Int64s:
+    """One key for several columns of codes, in the same order, the first weighing most."""
+    key = columns[0]
+    for column in columns[1:]:
+        width = int(column.max()) + 1
+        if int(key.max()) > (1 << 62) // width:  # would not fit: number what there is
+            key = np.unique(key, return_inverse=True)[1].reshape(-1)
+        key = key * width + column
+    return key
+
+
+def _packed(family: Family, tier: Tier, found: _Levelled, offset: int) -> Part:
+    """Runs, and rows whose cells are set."""
+    bucket = found.at_ms // tier.bucket_ms
+    chunk = bucket // tier.chunk_buckets
+    changes = (found.group[1:] != found.group[:-1]) | (chunk[1:] != chunk[:-1])
+    starts = np.flatnonzero(np.concatenate(([True], changes)))
+    runs = np.empty(len(starts), RUN_DTYPE)
+    runs["series"] = found.group[starts] + offset
+    runs["chunk"] = chunk[starts]
+    runs["rows"] = np.diff(starts, append=len(bucket))
+    rows = np.empty(len(bucket), family.dtype)
+    rows["cell"] = bucket % tier.chunk_buckets
+    return Part(family, tier, runs, rows)

@@ -22,7 +22,7 @@ sent again under another time. The old generation would have counted it too.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, TypeVar
 
@@ -30,34 +30,39 @@ import msgspec
 import numpy as np
 
 from schemas.errors import RebuildRefused, StoreUnavailable
+from schemas.event import Kind
 from schemas.grid import SLACK_MS, TIERS, Tier, ceil_to
 from schemas.layout import (
-    Int64s,
+    RUN_DTYPE,
+    SLOT,
+    Family,
     Rows,
-    delta_dtype,
+    counters_of,
     names_list_key,
     page_key,
     prefix,
+    sketch_of,
     tallies_key,
     tenants_list_key,
-    unpack_page,
 )
 from schemas.limits import AHEAD_MS_MAX, DAY_MS
 from schemas.measures import How, Measure
 from schemas.recent import recent_key, unpack_recent
+from schemas.sketches import BINS
 from schemas.views import (
-    BOOKING_DIMENSIONS,
     CALL_BUCKETS,
-    DIMENSIONS,
+    DEFAULT,
     ID_BUCKETS,
     LAYOUT_BYTES,
     LAYOUT_VERSION,
     REMEMBERED_MS,
     SLICE_MS,
-    VIEWS,
+    Catalog,
+    Table,
     View,
+    booking_dimensions,
 )
-from streams.fold import Booking, CallUpdate, Delta, Held
+from streams.fold import Booking, CallUpdate, Delta, Held, Part
 from streams.generations import Entry, RedisPair
 from streams.ports import Outcome
 from streams.refill import Refill
@@ -84,38 +89,51 @@ def older_than(first_append_ms: int) -> int:
 # -- what the old generation means -----------------------------------------------------------------
 
 
+class AboutView(msgspec.Struct, frozen=True, array_like=True):
+    """One of them; `names` are those of measures and sketches."""
+
+    id: int
+    dimensions: list[str]
+    names: list[str]
+    tiers: list[int]
+    page_series: int
+    series_max: int
+
+
 class About(msgspec.Struct, frozen=True):
     """What views.describe says of a generation, as far as it is read here."""
 
     layout: int
     tiers: list[tuple[int, int, int, int]]
-    views: list[tuple[int, list[str], list[str], int]]
+    views: list[AboutView]
     dimensions: dict[str, list[str]]
     booking_dimensions: list[str]
-    measures: list[tuple[str, How, str, tuple[str, str] | None]]
+    measures: list[tuple[str, How, str, tuple[str, str] | None, tuple[Kind, ...], int]]
     remembered: list[int]
 
 
 class Common(NamedTuple):
-    """A view that both generations keep; `columns`: of each measure that both keep, where it stands
+    """Pages that both generations keep; `columns`: of each measure that both keep, where it stands
     in the old one's rows and in the new one's."""
 
-    old: View
-    new: View
+    old: Family
+    new: Family
     columns: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
 class Shared:
-    """What can be taken over. `missing`: names of what the old generation does not have."""
+    """What can be taken over: `families` by the head of their keys. `missing`: names of what the
+    old generation does not have."""
 
-    views: Mapping[int, Common]
+    families: Mapping[str, Common]
     tiers: Mapping[int, Tier]
     booking_dimensions: tuple[str, ...]
     missing: tuple[str, ...]
+    catalog: Catalog
 
 
-def shared_with(about: str) -> Shared:
+def shared_with(about: str, catalog: Catalog = DEFAULT) -> Shared:
     """RebuildRefused where the old generation's keys are not laid out as ours."""
     try:
         old = msgspec.json.decode(about, type=About)
@@ -131,7 +149,8 @@ def shared_with(about: str) -> Shared:
             f"layout {LAYOUT_VERSION} can be taken over"
         )
     measures = {
-        name: Measure(name, "", how, field, rest) for name, how, field, rest in old.measures
+        name: Measure(name, "", how, field, rest, kinds, equals)
+        for name, how, field, rest, kinds, equals in old.measures
     }
     tiers = {
         tier.id: replace(tier, kept_ms=kept_ms)
@@ -139,71 +158,112 @@ def shared_with(about: str) -> Shared:
         for id_, bucket_ms, kept_ms, chunk_buckets in old.tiers
         if (id_, bucket_ms, chunk_buckets) == (tier.id, tier.bucket_ms, tier.chunk_buckets)
     }
-    views: dict[int, Common] = {}
+    families: dict[str, Common] = {}
     missing: list[str] = []
-    described = {id_: (dimensions, names, size) for id_, dimensions, names, size in old.views}
-    for view in VIEWS:
-        dimensions, names, page_series = described.get(view.id, ([], [], 1))
-        same = tuple(dimensions) == view.dimensions and all(
-            tuple(old.dimensions[name]) == DIMENSIONS[name] for name in dimensions
-        )
-        if not same:
+    described = {one.id: one for one in old.views}
+    for view in catalog.views:
+        was = described.get(view.id)
+        if was is None or not _has_same_dimensions(view, was, old, catalog):
             missing.append(view.name)
             continue
-        was = View(
-            view.id, view.name, view.dimensions, tuple(measures[n] for n in names), page_series
-        )
+        kept = {name: measures[name] for name in was.names}
+        missing += [
+            f"{view.name}.{measure.name}"
+            for measure in view.measures + view.sketches
+            if measure.name not in kept or not _same(kept[measure.name], measure)
+        ]
+        missing += [f"{view.name}.{t.name}" for t in view.tiers if t.id not in was.tiers]
+        families |= {one.new.head: one for one in _common(view, was, kept)}
+    return Shared(families, tiers, tuple(old.booking_dimensions), tuple(missing), catalog)
+
+
+def _has_same_dimensions(view: View, was: AboutView, old: About, catalog: Catalog) -> bool:
+    return tuple(was.dimensions) == view.dimensions and all(
+        tuple(old.dimensions[name]) == catalog.dimensions[name] for name in was.dimensions
+    )
+
+
+def _common(view: View, was: AboutView, kept: Mapping[str, Measure]) -> Iterator[Common]:
+    """The pages of one view, kind by kind, that both have."""
+    sums = tuple(measure for measure in kept.values() if measure.is_sum)
+    before = View(view.id, view.name, view.dimensions, sums, page_series=was.page_series)
+    for kind, table in view.tables.items():
+        old = before.tables.get(kind) or Table(before, kind)
         columns = tuple(
-            (names.index(measure.name), at)
-            for at, measure in enumerate(view.measures)
-            if measure.name in names and _same(measures[measure.name], measure)
+            (old.measures.index(kept[measure.name]), at)
+            for at, measure in enumerate(table.measures)
+            if measure.name in kept and _same(kept[measure.name], measure)
         )
-        views[view.id] = Common(was, view, columns)
-        kept = {at for _, at in columns}
-        missing += [f"{view.name}.{m.name}" for at, m in enumerate(view.measures) if at not in kept]
-    return Shared(views, tiers, tuple(old.booking_dimensions), tuple(missing))
+        if columns:
+            yield Common(counters_of(old), counters_of(table), columns)
+        for sketch in table.sketches:
+            if sketch.name in kept and _same(kept[sketch.name], sketch):
+                yield Common(Family(old, sketch), sketch_of(table, sketch), ())
 
 
 def _same(a: Measure, b: Measure) -> bool:
-    return (a.name, a.how, a.field, a.rest) == (b.name, b.how, b.field, b.rest)
+    return replace(a, unit="") == replace(b, unit="")
 
 
 # -- the difference of two pages: pure -------------------------------------------------------------
 
 
 class Unit(NamedTuple):
-    """One series in one chunk of a view and tier."""
+    """One series in one chunk of a family and tier."""
 
-    view: int
+    head: str
     tier: Tier
     chunk: int
     tenant: str
     name: str
 
 
-def by_bucket(view: View, tier: Tier, page: bytes | None, series: int) -> Int64s:
-    """A series' values in a page: chunk_buckets x measures, 0 where there is no row."""
-    values = np.zeros((tier.chunk_buckets, len(view.measures)), np.int64)
-    if page is not None:
-        rows = unpack_page(view, page)
-        in_page, bucket = np.divmod(rows["cell"].astype(np.int64), tier.chunk_buckets)
-        ours = in_page == series % view.page_series
-        values[bucket[ours]] = rows["values"][ours]
-    return values
+def rows_of(family: Family, page: bytes | None, series: int, buckets: int) -> Rows:
+    """A series' rows in a page, those of its first `buckets`; their cells are buckets."""
+    if page is None:
+        return np.empty(0, family.dtype)
+    rows = family.rows_of(page)
+    slot, bucket = np.divmod(rows["cell"], SLOT)
+    own = rows[(slot == series % family.table.view.page_series) & (bucket < buckets)].copy()
+    own["cell"] %= SLOT
+    return own
 
 
-def difference(common: Common, unit: Unit, old: Int64s, new: Int64s, before_ms: int) -> Rows:
-    """What is to be added to the new generation's buckets before `before_ms`, as delta rows."""
-    tier = unit.tier
-    count = (before_ms - unit.chunk * tier.chunk_ms) // tier.bucket_ms
-    lacking = np.zeros((tier.chunk_buckets, len(common.new.measures)), np.int64)
-    for at_old, at_new in common.columns:
-        lacking[:, at_new] = old[:, at_old] - new[:, at_new]
-    buckets = np.flatnonzero(lacking[: max(count, 0)].any(axis=1))
-    packed = np.zeros(len(buckets), delta_dtype(common.new))
-    packed["chunk"], packed["bucket"] = unit.chunk, buckets
-    packed["values"] = lacking[buckets]
-    return packed
+def difference(common: Common, old: Rows, new: Rows) -> Rows:
+    """What is to be added to the new generation's rows, so that they say what the old one's do. A
+    set of digests can only grow."""
+    family = common.new
+    if family.sketch is None:
+        return _lacking_sums(common, old, new)
+    if family.sketch.how is How.HISTOGRAM:
+        return _lacking_counts(family, old, new)
+    lacking: Rows = np.setdiff1d(old, new)
+    return lacking
+
+
+def _lacking_sums(common: Common, old: Rows, new: Rows) -> Rows:
+    at_old, at_new = (list(places) for places in zip(*common.columns, strict=True))
+    sums = np.zeros((SLOT, len(common.new.table.measures)), np.int64)
+    ours = np.zeros((len(old), sums.shape[1]), np.int64)
+    ours[:, at_new] = old["values"][:, at_old]
+    theirs = np.zeros((len(new), sums.shape[1]), np.int64)
+    theirs[:, at_new] = new["values"][:, at_new]
+    np.add.at(sums, old["cell"], ours)
+    np.subtract.at(sums, new["cell"], theirs)
+    buckets = np.flatnonzero(sums.any(axis=1))
+    rows = np.zeros(len(buckets), common.new.dtype)
+    rows["cell"], rows["values"] = buckets, sums[buckets]
+    return rows
+
+
+def _lacking_counts(family: Family, old: Rows, new: Rows) -> Rows:
+    counts = np.zeros((SLOT, BINS), np.int64)
+    np.add.at(counts, (old["cell"], old["bin"]), old["count"])
+    np.subtract.at(counts, (new["cell"], new["bin"]), new["count"])
+    bucket, bin_ = np.nonzero(counts)
+    rows = np.zeros(len(bucket), family.dtype)
+    rows["cell"], rows["bin"], rows["count"] = bucket, bin_, counts[bucket, bin_]
+    return rows
 
 
 # -- names -----------------------------------------------------------------------------------------
@@ -237,19 +297,19 @@ class _Dictionary:
     async def tenants(self) -> _Names:
         return await self._read(tenants_list_key(self.generation))
 
-    async def series(self, view: View, tenant: int) -> _Names:
-        return await self._read(names_list_key(self.generation, view, tenant))
+    async def series(self, family: Family, tenant: int) -> _Names:
+        return await self._read(names_list_key(self.generation, family.table, tenant))
 
-    async def key(self, view: View, unit: Unit) -> tuple[str, int]:
+    async def key(self, family: Family, unit: Unit) -> tuple[str, int]:
         """The page in which a series' chunk lies, and the series' id; "" where it has no name."""
         tenant = (await self.tenants()).ids.get(unit.tenant)
         if tenant is None:
             return "", 0
-        series = (await self.series(view, tenant)).ids.get(unit.name)
+        series = (await self.series(family, tenant)).ids.get(unit.name)
         if series is None:
             return "", 0
-        page = series // view.page_series
-        return page_key(self.generation, view, unit.tier, unit.chunk, tenant, page), series
+        page = series // family.table.view.page_series
+        return page_key(self.generation, family, unit.tier, unit.chunk, tenant, page), series
 
     async def _read(self, key: str) -> _Names:
         known = self._lists.setdefault(key, _Names())
@@ -264,8 +324,8 @@ class _Dictionary:
 
 # -- taking over -----------------------------------------------------------------------------------
 
-Place = tuple[int, int, int, int, int]
-"""Of a page: view, tier, chunk, tenant, page."""
+Place = tuple[str, int, int, int, int]
+"""Of a page: head, tier, chunk, tenant, page."""
 
 
 class _Found(NamedTuple):
@@ -301,7 +361,7 @@ class OlderBuckets:
             cursor = 0
             while True:
                 cursor, keys = await filler.patiently(
-                    lambda d=dictionary, c=cursor: self._pair.some_keys(d.generation, "p", c)  # type: ignore[misc]
+                    lambda d=dictionary, c=cursor: self._pair.some_keys(d.generation, "[ps]", c)  # type: ignore[misc]
                 )
                 places = self._older_places(dictionary.generation, keys)
                 for at in range(0, len(places), PAGES_AT_ONCE):
@@ -316,17 +376,19 @@ class OlderBuckets:
     # -- pages -------------------------------------------------------------------------------------
 
     def _older_places(self, generation: int, keys: Sequence[bytes]) -> list[Place]:
-        head = f"{prefix(generation)}p"
         places = []
         for key in keys:
-            view, tier, chunk, tenant, page = map(int, key.decode().removeprefix(head).split("."))
-            if self._is_older(view, tier, chunk):
-                places.append((view, tier, chunk, tenant, page))
+            head, *numbers = key.decode().removeprefix(prefix(generation)).rsplit(".", 4)
+            tier, chunk, tenant, page = map(int, numbers)
+            if self._is_older(head, tier, chunk):
+                places.append((head, tier, chunk, tenant, page))
         return places
 
-    def _is_older(self, view: int, tier_id: int, chunk: int) -> bool:
-        tier = self._shared.tiers.get(tier_id)
-        if tier is None or view not in self._shared.views:
+    def _is_older(self, head: str, tier_id: int, chunk: int) -> bool:
+        tier, common = self._shared.tiers.get(tier_id), self._shared.families.get(head)
+        if tier is None or common is None:
+            return False
+        if tier_id not in [one.id for one in common.new.table.view.tiers]:
             return False
         expires_ms = (chunk + 1) * tier.chunk_ms + tier.kept_ms + 2 * SLACK_MS
         return chunk * tier.chunk_ms < self._older_ms and expires_ms > self._now_ms + EXPIRING_MS
@@ -339,7 +401,7 @@ class OlderBuckets:
             keys = list(dict.fromkeys(key for f in found for key, _ in (f.old, f.new) if key))
             state, pages = await filler.level(lambda k=keys: self._careful(self._pair.read(k)))  # type: ignore[misc]
             delta = self._delta(found, dict(zip(keys, pages, strict=True)))
-            if not delta.pages:
+            if not delta.parts:
                 return
             commit = replace(filler.correction(state), delta=delta)
             if (await filler.correct(commit)).outcome is Outcome.COMMITTED:
@@ -360,50 +422,61 @@ class OlderBuckets:
         self._new.look_again()
         units: dict[Unit, None] = {}
         tenants = await dictionary.tenants()
-        for view_id, tier, chunk, tenant, page in places:
-            view = self._view_of(dictionary, view_id)
-            names = (await dictionary.series(view, tenant)).names
-            first = page * view.page_series
-            for name in names[first : first + view.page_series]:
-                units[
-                    Unit(view_id, self._shared.tiers[tier], chunk, tenants.names[tenant], name)
-                ] = None
+        for head, tier, chunk, tenant, page in places:
+            family = self._family_of(dictionary, head)
+            names = (await dictionary.series(family, tenant)).names
+            page_series = family.table.view.page_series
+            for name in names[page * page_series : (page + 1) * page_series]:
+                units[Unit(head, self._shared.tiers[tier], chunk, tenants.names[tenant], name)] = (
+                    None
+                )
         found = []
         for unit in units:
-            common = self._shared.views[unit.view]
+            common = self._shared.families[unit.head]
             old = await self._old.key(common.old, unit)
             found.append(_Found(unit, old, await self._new.key(common.new, unit)))
         return found
 
-    def _view_of(self, dictionary: _Dictionary, view_id: int) -> View:
-        common = self._shared.views[view_id]
+    def _family_of(self, dictionary: _Dictionary, head: str) -> Family:
+        common = self._shared.families[head]
         return common.old if dictionary is self._old else common.new
 
     def _delta(self, found: Sequence[_Found], pages: Mapping[str, bytes | None]) -> Delta:
+        """Those of one table and tenant side by side, as a delta has its series."""
         tenants: dict[str, int] = {}
-        series: list[tuple[View, int, str]] = []
-        parts: dict[tuple[int, int], list[Rows]] = {}
-        tiers = {one.unit.tier.id: one.unit.tier for one in found}
-        for unit, (old_key, old_series), (new_key, new_series) in found:
-            common = self._shared.views[unit.view]
-            lacking = difference(
+        series: list[tuple[Table, int, str]] = []
+        places: dict[tuple[Table, int, str], int] = {}
+        lacking: dict[tuple[str, int], list[tuple[int, int, Rows]]] = {}
+        for unit, (old_key, old_series), (new_key, new_series) in sorted(
+            found,
+            key=lambda one: (one.unit.tenant, self._shared.families[one.unit.head].new.table.id),
+        ):
+            common = self._shared.families[unit.head]
+            buckets = (self._older_ms - unit.chunk * unit.tier.chunk_ms) // unit.tier.bucket_ms
+            rows = difference(
                 common,
-                unit,
-                by_bucket(common.old, unit.tier, pages.get(old_key), old_series),
-                by_bucket(common.new, unit.tier, pages.get(new_key), new_series),
-                self._older_ms,
+                rows_of(common.old, pages.get(old_key), old_series, buckets),
+                rows_of(common.new, pages.get(new_key), new_series, buckets),
             )
-            if len(lacking):
-                lacking["series"] = len(series)
+            if len(rows):
                 tenant = tenants.setdefault(unit.tenant, len(tenants))
-                series.append((common.new, tenant, unit.name))
-                parts.setdefault((unit.view, unit.tier.id), []).append(lacking)
+                one = common.new.table, tenant, unit.name
+                if one not in places:
+                    places[one] = len(series)
+                    series.append(one)
+                parts = lacking.setdefault((unit.head, unit.tier.id), [])
+                parts.append((places[one], unit.chunk, rows))
         return Delta(
             list(tenants),
             series,
             [
-                (self._shared.views[view].new, tiers[tier], np.concatenate(rows))
-                for (view, tier), rows in parts.items()
+                Part(
+                    self._shared.families[head].new,
+                    self._shared.tiers[tier],
+                    np.array([(at, chunk, len(rows)) for at, chunk, rows in parts], RUN_DTYPE),
+                    np.concatenate([rows for _, _, rows in parts]),
+                )
+                for (head, tier), parts in lacking.items()
             ],
             (),
         )
@@ -477,10 +550,11 @@ class OlderBuckets:
         """As the new generation writes it; of dimensions that the old one did not keep, what the
         new one knows."""
         own = msgspec.json.decode(now.data, type=Booking).values if now else ()
-        values = dict(zip(BOOKING_DIMENSIONS, own, strict=False)) | dict(
+        dimensions = booking_dimensions(self._shared.catalog)
+        values = dict(zip(dimensions, own, strict=False)) | dict(
             zip(self._shared.booking_dimensions, booking.values, strict=True)
         )
-        names = (values.get(name, "") for name in BOOKING_DIMENSIONS)
+        names = (values.get(name, "") for name in dimensions)
         return msgspec.structs.replace(booking, values=tuple(names))
 
     async def _take_recent(self, filler: Refill, cursor: int = 0) -> None:

@@ -97,7 +97,6 @@ class Refusal(IntEnum):
     POSITION_BEYOND_END = 3  # the position lies after the log's end: another log, or it was cut
     OTHER_LOG = 4  # the witness differs: the topic was made anew
     OTHER_GENERATION = 5  # the worker would count differently from what is stored
-    OVERFLOW = 6  # a sum would leave 64 bits
 
 
 NO_DELTA: Final = Delta((), (), (), ())
@@ -143,7 +142,6 @@ class Outcome(StrEnum):
     STALE = "stale"  # another worker has moved the position, or the store went back
     REMEMBERED = "remembered"  # some of the ids were counted meanwhile
     CALLS = "calls"  # some of the calls were booked or changed meanwhile
-    OVERFLOW = "overflow"  # a sum would leave 64 bits
     HELD = "held"  # a rebuild takes over old buckets: the same again in some milliseconds
     MISSING = "missing"  # there is no such generation: the store was emptied
     RETIRED = "retired"

@@ -10,6 +10,8 @@ import hashlib
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, assert_never, cast
@@ -31,13 +33,14 @@ from schemas.layout import (
     meta_key,
     page_kept_ms,
     refusals_key,
+    series_name,
     tallies_key,
     unpack_meta,
 )
 from schemas.recent import RECENT_MAX
-from schemas.views import CALL_BUCKETS, ID_BUCKETS, SLICE_MS
+from schemas.views import CALL_BUCKETS, ID_BUCKETS, OTHER, SLICE_MS, TENANTS_MAX
 from streams.entries import Title
-from streams.fold import Held
+from streams.fold import Delta, Held
 from streams.ports import Commit, Outcome, Refusal, Reply
 
 CONNECT_S: Final = 2.0
@@ -321,19 +324,22 @@ def encode_commit(commit: Commit) -> list[bytes]:
             for call in delta.calls
         ],
         "tenants": delta.tenants,
-        "series": [(view.id, tenant, name) for view, tenant, name in delta.series],
+        "tenants_max": TENANTS_MAX,
+        "other": OTHER,
+        "series": _series_groups(delta),
         "tallies": list(commit.tallies.items()),
-        "pages": [
+        "parts": [
             (
-                view.id,
-                tier.id,
-                len(view.measures),
-                tier.chunk_buckets,
-                view.page_series,
-                tier.chunk_ms,
-                page_kept_ms(tier),
+                part.family.head,
+                part.tier.id,
+                part.family.table.view.page_series,
+                part.tier.chunk_ms,
+                page_kept_ms(part.tier),
+                part.family.key_bytes,
+                part.family.numbers,
+                part.family.number_bytes,
             )
-            for view, tier, _ in delta.pages
+            for part in delta.parts
         ],
         "people": delta.people,
         "users_max": directory.USERS_MAX,
@@ -356,7 +362,22 @@ def encode_commit(commit: Commit) -> list[bytes]:
         commit.generation_digest,
         commit.id,
         msgspec.json.encode(control),
-        *(packed.tobytes() for _, _, packed in delta.pages),
+        *(array.tobytes() for part in delta.parts for array in (part.runs, part.rows)),
+    ]
+
+
+def _series_groups(delta: Delta) -> list[tuple[int, int, str, int, str, list[str]]]:
+    """Those of one table and tenant together."""
+    return [
+        (
+            table.id,
+            tenant,
+            table.view.name,
+            table.view.series_max,
+            series_name([OTHER] * len(table.dimensions)),
+            [name for _, _, name in members],
+        )
+        for (table, tenant), members in groupby(delta.series, key=itemgetter(0, 1))
     ]
 
 

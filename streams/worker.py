@@ -24,7 +24,7 @@ from schemas.errors import (
 )
 from schemas.layout import NO_POSITION, RETIRED, Meta
 from schemas.prices import BUNDLED, Prices
-from schemas.views import SLICE_MS
+from schemas.views import DEFAULT, SLICE_MS, Catalog
 from streams.batch import DECODE_SLICE, Batch, Part, Policy
 from streams.checks import generation_detail, refusal_of, stored_of
 from streams.decode import Decoded, Record, Unreadable, decode_many
@@ -116,6 +116,7 @@ class Worker:
         policy: Policy = Policy(),  # noqa: B008  frozen
         timing: Timing = Timing(),
         prices: Prices = BUNDLED,
+        catalog: Catalog = DEFAULT,
         *,
         keeps_previews: bool = False,
     ) -> None:
@@ -123,6 +124,7 @@ class Worker:
         self._store = store
         self._clock = clock
         self._digest = generation_digest
+        self._catalog = catalog
         self._policy = policy
         self._timing = timing
         self._prices = prices
@@ -295,7 +297,7 @@ class Worker:
                 rows = kept
             elif reply.outcome is not Outcome.CALLS:
                 await self._finish(commit, reply, len(rows))
-                vectors = sum(len(packed) for _, _, packed in commit.delta.pages)
+                vectors = sum(len(part.rows) for part in commit.delta.parts)
                 self._goal = self._policy.next_goal(self._goal, len(rows), vectors)
                 return
 
@@ -318,7 +320,9 @@ class Worker:
                     for name in result.unknown:
                         tallies[f"unknown:{name[:UNKNOWN_NAME_CHARS_MAX]}"] += 1
                 await self._clock.breathe()
-        rows = columns(events, append_ms, self._prices)
+        rows = columns(events, append_ms, self._prices, self._catalog)
+        for field_, count in rows.misread.items():
+            tallies[f"misread:{field_}"] += count
         if len(rows) < len(events):
             tallies["duplicate"] += len(events) - len(rows)
         return _Judged(rows, letters, tallies)
@@ -430,12 +434,6 @@ class Worker:
             return
         # Nothing that we hold is worth anything; before the next await, which may fail.
         self._drop_all()
-        if reply.outcome is Outcome.OVERFLOW:
-            detail = "a sum would leave 64 bits; rebuild with smaller limits"
-            for progress in commit.partitions:
-                await self._store.refuse(
-                    progress.partition, progress.start, Refusal.OVERFLOW, detail
-                )
 
     async def _tell_freshness(self) -> None:
         """On an idle system: that the committed positions have reached the ends of a new pass."""

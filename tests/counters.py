@@ -6,54 +6,56 @@ For whoever compares them with the oracle, or with the fake store: cells as `tes
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import redis
 
 from schemas import layout
 from schemas.chats import CHATS, Chat, model_key, records_key, unpack_chat, updates_key
 from schemas.grid import TIERS, Tier
-from schemas.views import VIEWS, View
+from schemas.layout import Family, families_of
+from schemas.measures import How
+from schemas.sketches import MARK
+from schemas.views import DEFAULT, Catalog, Table
+from streams.fold import Delta
 
-Cell = tuple[str, str, str, tuple[str, ...], int]
-"""View, tier, tenant, the series' values in the view's order, start of the bucket in ms."""
+Cell = tuple[Any, ...]
+"""View, tier, tenant, the series' values in the view's order, start of the bucket in ms; of a
+sketch also its name, and which bin or digest."""
 
-_VIEWS: Final = {view.id: view for view in VIEWS}
+CELL_OF_SUMS: Final = 5
+"""So many parts has the cell of a sum; in that of a sketch its name comes next."""
 _TIERS: Final = {tier.id: tier for tier in TIERS}
 
 
 def read_counters(
-    redis_url: str, generation: int = layout.FIRST_GENERATION
+    redis_url: str, generation: int = layout.FIRST_GENERATION, catalog: Catalog = DEFAULT
 ) -> dict[Cell, tuple[int, ...]]:
     """Every row that is not all zeros. Read when nothing commits: the pages are not one snapshot."""
     counters: dict[Cell, tuple[int, ...]] = {}
     with redis.Redis.from_url(redis_url) as client:
         tenants = _texts(client, layout.tenants_list_key(generation))
         names = {
-            (view.id, tenant_id): [
+            (table.id, tenant_id): [
                 layout.series_values(name)
-                for name in _texts(client, layout.names_list_key(generation, view, tenant_id))
+                for name in _texts(client, layout.names_list_key(generation, table, tenant_id))
             ]
-            for view in VIEWS
+            for table in catalog.tables
             for tenant_id in range(len(tenants))
         }
-        head = f"{layout.prefix(generation)}p"
-        keys = sorted(client.scan_iter(match=f"{head}*", count=1000))
-        for key, page in zip(keys, client.mget(keys) if keys else (), strict=True):
-            view_id, tier_id, chunk, tenant_id, page_number = (
-                int(part) for part in key.decode().removeprefix(head).split(".")
-            )
-            view, tier = _VIEWS[view_id], _TIERS[tier_id]
-            for series, start_ms, values in _rows(view, tier, chunk, page_number, page):
-                cell = (
-                    view.name,
-                    tier.name,
-                    tenants[tenant_id],
-                    names[view_id, tenant_id][series],
-                    start_ms,
+        for family in (f for table in catalog.tables for f in families_of(table)):
+            head = f"{layout.prefix(generation)}{family.head}."
+            keys = sorted(client.scan_iter(match=f"{head}*", count=10_000))
+            for key, page in zip(keys, client.mget(keys) if keys else (), strict=True):
+                tier_id, chunk, tenant_id, page_number = (
+                    int(part) for part in key.decode().removeprefix(head).split(".")
                 )
-                assert cell not in counters, f"two rows for {cell}"
-                counters[cell] = values
+                tier = _TIERS[tier_id]
+                for series, start_ms, more, values in _rows(family, tier, chunk, page_number, page):
+                    of = names[family.table.id, tenant_id][series]
+                    cell = _cell(family.table, tier, tenants[tenant_id], of, start_ms, more)
+                    before = counters.get(cell, (0,) * len(values))
+                    counters[cell] = _plus(family, before, values)
     return {cell: values for cell, values in counters.items() if any(values)}
 
 
@@ -83,16 +85,51 @@ def read_chats(redis_url: str) -> dict[tuple[str, str], Chat]:
     return found
 
 
+def cells_of(delta: Delta) -> Iterator[tuple[Cell, tuple[int, ...]]]:
+    """The additions of a commit, in the same form."""
+    for family, tier, runs, rows in delta.parts:
+        place = 0
+        for slot, chunk, count in runs.tolist():
+            table, tenant, name = delta.series[slot]
+            of = layout.series_values(name)
+            for row in rows[place : place + count]:
+                start_ms = chunk * tier.chunk_ms + int(row["cell"]) * tier.bucket_ms
+                more, values = _content(family, row)
+                yield _cell(table, tier, delta.tenants[tenant], of, start_ms, more), values
+            place += count
+
+
+def _cell(  # every part of a cell
+    table: Table, tier: Tier, tenant: str, of: tuple[str, ...], start_ms: int, more: tuple[Any, ...]
+) -> Cell:
+    return (table.view.name, tier.name, tenant, (table.kind, *of), start_ms, *more)
+
+
+def _plus(family: Family, before: tuple[int, ...], values: tuple[int, ...]) -> tuple[int, ...]:
+    if family.sketch is not None and family.sketch.how is How.DISTINCT:
+        return values
+    return tuple(a + b for a, b in zip(before, values, strict=True))
+
+
 def _texts(client: redis.Redis, key: str) -> list[str]:
     return [name.decode() for name in cast("list[bytes]", client.lrange(key, 0, -1))]
 
 
 def _rows(
-    view: View, tier: Tier, chunk: int, page_number: int, page: bytes
-) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-    """Series id, start of the bucket in ms, values."""
-    rows = layout.unpack_page(view, page)
-    for cell, values in zip(rows["cell"].tolist(), rows["values"].tolist(), strict=True):
-        in_page, bucket = divmod(cell, tier.chunk_buckets)
+    family: Family, tier: Tier, chunk: int, page_number: int, page: bytes
+) -> Iterator[tuple[int, int, tuple[Any, ...], tuple[int, ...]]]:
+    """Series id, start of the bucket in ms, what else is in the key, values."""
+    for row in family.rows_of(page):
+        in_page, bucket = divmod(int(row["cell"]), layout.SLOT)
         start_ms = chunk * tier.chunk_ms + bucket * tier.bucket_ms
-        yield page_number * view.page_series + in_page, start_ms, tuple(values)
+        more, values = _content(family, row)
+        yield page_number * family.table.view.page_series + in_page, start_ms, more, values
+
+
+def _content(family: Family, row: Any) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    if family.sketch is None:
+        return (), tuple(row["values"].tolist())
+    if family.sketch.how is How.HISTOGRAM:
+        return (family.sketch.name, int(row["bin"])), (int(row["count"]),)
+    assert int(row["digest"]) < MARK, "a sampled set: too many for the oracle"
+    return (family.sketch.name, int(row["digest"])), (1,)

@@ -21,12 +21,14 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Final, NoReturn
+from functools import cache
+from typing import Any, Final, NoReturn, cast
 from urllib.parse import unquote
 
 import msgspec
@@ -34,16 +36,18 @@ import msgspec
 from schemas.chats import Chat
 from schemas.cost import Priced, Unpriced, Why, price
 from schemas.errors import InvalidEvent, Reason
-from schemas.event import Usage, parse_usage
+from schemas.event import Kind, Usage, parse_usage
 from schemas.grid import SLACK_MS, TIERS
 from schemas.limits import AHEAD_MS_MAX, EVENT_BYTES_MAX
 from schemas.prices import BUNDLED, Prices
+from schemas.sketches import GAMMA, chat_digest
 from schemas.units import instant_to_ms, iso
 from schemas.views import VIEWS, View
 from tests.events import Fields, Record
 
-Cell = tuple[str, str, str, tuple[str, ...], int]
-"""View, tier, tenant, the series' values in the view's order, start of the bucket in ms."""
+Cell = tuple[Any, ...]
+"""View, tier, tenant, the series' values in the view's order, start of the bucket in ms; of a
+sketch also its name, and which bin or digest."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +72,15 @@ class Expected:
     def total(self, measure: str, view_name: str = "total", tier_name: str = "1d") -> int:
         """One measure's sum over all series and buckets of a view and tier."""
         view = next(view for view in VIEWS if view.name == view_name)
-        column = [m.name for m in view.measures].index(measure)
         return sum(
             values[column]
-            for (in_view, in_tier, *_), values in self.counters.items()
+            for (in_view, in_tier, _tenant, (kind, *_), _start, *more), values in (
+                self.counters.items()
+            )
             if (in_view, in_tier) == (view_name, tier_name)
+            and not more
+            and measure in [m.name for m in view.tables[kind].measures]
+            for column in [[m.name for m in view.tables[kind].measures].index(measure)]
         )
 
 
@@ -134,8 +142,7 @@ class Oracle:
         for events in calls.values():
             _add_call(sums, events)
         rows = {
-            cell: tuple(measures[m.name] for m in _view(cell[0]).measures)
-            for cell, measures in sums.items()
+            cell: tuple(measures[name] for name in _names(cell)) for cell, measures in sums.items()
         }
         return Expected(
             counters={cell: values for cell, values in rows.items() if any(values)},
@@ -280,6 +287,10 @@ SUMMED_FIELDS: Final = (
     "latency_ms",
     "first_output_ms",
 )
+HISTOGRAMS: Final = {"latency": "latency_ms", "first_output": "first_output_ms"}
+Addend = str | tuple[str, int]
+"""A measure's name, or a sketch's with a bin or digest of it."""
+CELL_OF_SUMS: Final = 5
 TEXT_FIELDS: Final = {
     "input_text_tokens": ("input_tokens", "input_audio_tokens"),
     "cache_read_text_tokens": ("cache_read_tokens", "cache_read_audio_tokens"),
@@ -290,7 +301,7 @@ TEXT_FIELDS: Final = {
 
 def _add_event(sums: defaultdict[Cell, Counter[str]], kept: Kept) -> None:
     usage = kept.usage
-    additions = {"events": 1}
+    additions: dict[Addend, int] = {"events": 1}
     if usage.kind in USAGE_KINDS:
         nano_usd = None if usage.cost_usd is None else round(Fraction(usage.cost_usd) * 10**9)
         if isinstance(kept.computed, Priced):
@@ -307,6 +318,8 @@ def _add_event(sums: defaultdict[Cell, Counter[str]], kept: Kept) -> None:
             if getattr(usage, text) is None:
                 left = (getattr(usage, whole) or 0) - (getattr(usage, audio) or 0)
                 additions[text] = max(left, 0)
+    if usage.kind == "feedback":
+        additions |= {"ratings_up": int(usage.rating == 1), "ratings_down": int(usage.rating == -1)}
     values = {
         "kind": usage.kind,
         "provider": usage.provider or "",
@@ -315,7 +328,15 @@ def _add_event(sums: defaultdict[Cell, Counter[str]], kept: Kept) -> None:
         "user": usage.user_id or usage.user_email or "",
         "service": usage.service or "",
         "phone": usage.phone_number or "",
+        "voice": usage.voice or "",
     }
+    if usage.kind in USAGE_KINDS:
+        for name, field_name in HISTOGRAMS.items():
+            value = getattr(usage, field_name)
+            if value is not None:
+                additions[name, bin_of(value)] = 1
+    if usage.kind == "llm" and usage.chat_id:
+        additions["chats", chat_digest(kept.tenant, usage.chat_id)] = 1
     _add(sums, kept.tenant, values, kept.at_ms, kept.append_ms, additions)
 
 
@@ -345,7 +366,7 @@ def _add_call(sums: defaultdict[Cell, Counter[str]], events: list[Kept]) -> None
     before: Counter[str] = Counter()
     for count in range(1, len(events) + 1):
         after = _call_so_far(events[:count])
-        change = {name: after[name] - before[name] for name in after}
+        change: dict[Addend, int] = {name: after[name] - before[name] for name in after}
         _add(sums, first.tenant, values, booked_ms, events[count - 1].append_ms, change)
         before = after
 
@@ -372,19 +393,44 @@ def _add(
     values: Mapping[str, str],
     at_ms: int,
     append_ms: int,
-    additions: Mapping[str, int],
+    additions: Mapping[Addend, int],
 ) -> None:
     """To every view that keeps one of these measures, in every tier that is still written."""
+    kind = values["kind"]
     for view in VIEWS:
-        if not {m.name for m in view.measures} & set(additions):
+        table = view.tables.get(cast("Kind", kind))
+        if table is None:
             continue
         series = tuple(values.get(dimension, "") for dimension in view.dimensions)
-        for tier in TIERS:
-            if tier is TIERS[-1] or append_ms - at_ms <= tier.kept_ms + SLACK_MS:
-                start_ms = at_ms // tier.bucket_ms * tier.bucket_ms
-                cell = (view.name, tier.name, tenant, series, start_ms)
-                for name, number in additions.items():
+        for tier in view.tiers:
+            if tier is not TIERS[-1] and append_ms - at_ms > tier.kept_ms + SLACK_MS:
+                continue
+            start_ms = at_ms // tier.bucket_ms * tier.bucket_ms
+            cell = (view.name, tier.name, tenant, series, start_ms)
+            for name, number in additions.items():
+                if isinstance(name, str):
                     sums[cell][name] += number
+                elif name[0] in [sketch.name for sketch in table.sketches]:
+                    in_sketch = sums[*cell, *name]
+                    in_sketch[name[0]] = 1 if name[0] == "chats" else in_sketch[name[0]] + number
+
+
+@cache
+def bin_of(value: int) -> int:
+    """0 of 0; else how many powers of GAMMA, rounded down to integers, lie below the value."""
+    bin_ = 0
+    while bin_ == 0 or math.floor(GAMMA ** (bin_ - 1)) < value:
+        if value == 0:
+            return 0
+        bin_ += 1
+    return bin_
+
+
+def _names(cell: Cell) -> list[str]:
+    """What stands in a cell, in order."""
+    if len(cell) > CELL_OF_SUMS:
+        return [cell[CELL_OF_SUMS]]
+    return [m.name for m in _view(cell[0]).tables[cell[3][0]].measures]
 
 
 # -- chats -----------------------------------------------------------------------------------------

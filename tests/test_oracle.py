@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 
 from schemas.errors import InvalidEvent, Reason
-from schemas.event import USAGE_KINDS, Usage
+from schemas.event import USAGE_KINDS, Kind, Usage
 from schemas.grid import SLACK_MS, TIERS
 from schemas.identity import partition_key
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from schemas.sketches import chat_digest, middle_of
 from schemas.units import iso
 from schemas.views import TOTAL
 from tests.events import (
@@ -34,7 +35,7 @@ from tests.events import (
     structured,
     structured_base64,
 )
-from tests.oracle import expected, judge
+from tests.oracle import bin_of, expected, judge
 
 LLM = ("llm",)
 CALL = ("call",)
@@ -53,35 +54,41 @@ def total_row(records: list[Record], series: tuple[str, ...], tier: str = "1m") 
     """The one row of the total view with this series, as name -> value, zeros left out."""
     (values,) = [
         values
-        for (view, in_tier, _, of, _), values in expected(records).counters.items()
-        if (view, in_tier, of) == ("total", tier, series)
+        for (view, in_tier, _, of, _, *more), values in expected(records).counters.items()
+        if (view, in_tier, of, more) == ("total", tier, series, [])
     ]
-    names = [measure.name for measure in TOTAL.measures]
+    names = [measure.name for measure in TOTAL.tables[cast("Kind", series[0])].measures]
     return {name: value for name, value in zip(names, values, strict=True) if value}
 
 
 def test_one_event_is_in_every_view_and_tier() -> None:
-    counters = expected(log(event(agent_id="my-agent", user_id="ann"))).counters
+    sent = event(agent_id="my-agent", user_id="ann", first_output_ms=None, chat_id="c-1")
+    counters = expected(log(sent)).counters
     minute, quarter, day = NOW_MS, NOW_MS, NOW_MS - 10 * HOUR_MS  # it is 10:00 UTC
     core = (1, 0, 1200, 300, 4_500_000, 1, 850, 1)
     text = (0, 0, 0, 1200, 0, 0, 0, 300, 0)  # all of it, as no audio is reported
     row = (*core, *text, 0, 0, 0, 0, 0)
-    booked = (0, 0, 0, 0)
-    starts = {"1m": minute, "15m": quarter, "1d": day}
-    wanted = {
-        ("total", LLM): row + booked,
-        ("model", ("llm", "openai", "gpt-4o")): row,
-        ("agent", ("llm", "my-agent")): row + booked,
-        ("agent_model", ("llm", "my-agent", "openai", "gpt-4o")): row,
-        ("user", ("llm", "ann")): row + booked,
-        ("user_agent", ("llm", "ann", "my-agent")): row + booked,
-        ("user_model", ("llm", "ann", "openai", "gpt-4o")): row,
-    }
+    wide = (*core, *text[:2], *text[3:], 0, 0, 0)
+    fine = {"1m": minute, "15m": quarter, "1d": day}
+    coarse = {"15m": quarter, "1d": day}
+    latency = ("latency", bin_of(850)), (1,)
+    chat = ("chats", chat_digest("default", "c-1")), (1,)
+    kept: list[Any] = [
+        ("total", LLM, fine, ((), row), chat),
+        ("model", ("llm", "openai", "gpt-4o"), fine, ((), row), latency, chat),
+        ("agent", ("llm", "my-agent"), fine, ((), row)),
+        ("agent_model", ("llm", "my-agent", "openai", "gpt-4o"), fine, ((), row), latency),
+        ("user", ("llm", "ann"), fine, ((), row)),
+        ("user_agent", ("llm", "ann", "my-agent"), coarse, ((), wide)),
+        ("user_model", ("llm", "ann", "openai", "gpt-4o"), coarse, ((), wide), chat),
+    ]
     assert counters == {
-        (view, tier, "default", series, start): values
-        for (view, series), values in wanted.items()
+        (view, tier, "default", series, start, *more): values
+        for view, series, starts, *parts in kept
         for tier, start in starts.items()
+        for more, values in parts
     }
+    assert abs(middle_of(bin_of(850)) - 850) <= 0.02 * 850
 
 
 def test_null_adds_nothing_and_zero_is_reported() -> None:
@@ -105,7 +112,13 @@ def test_costs_are_rounded_half_even(cost: str, nano_usd: int) -> None:
 
 
 def test_other_kinds_count_as_events_only() -> None:
-    assert total_row(log(event(kind="feedback", rating=1)), ("feedback",)) == {"events": 1}
+    assert total_row(log(event(kind="chat", rating=1)), ("chat",)) == {"events": 1}
+
+
+@pytest.mark.parametrize(("rating", "counts"), [(1, "up"), (-1, "down")])
+def test_feedback_counts_its_rating(rating: int, counts: str) -> None:
+    sent = log(event(kind="feedback", rating=rating))
+    assert total_row(sent, ("feedback",)) == {"events": 1, f"ratings_{counts}": 1}
 
 
 def test_the_first_of_equal_ids_counts_and_tenants_and_sources_are_apart() -> None:

@@ -18,10 +18,12 @@ import redis
 from api.names import grown, no_names
 from api.query import Plan, Selection, assemble, page_keys, select
 from schemas import layout
-from schemas.grid import DAY, QUARTER, TIERS, boundary, ceil_to, finest_written, floor_to, kept_from
+from schemas.event import USAGE_KINDS, Kind
+from schemas.grid import DAY, QUARTER, boundary, ceil_to, finest_written, floor_to, kept_from
 from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS
-from schemas.measures import MEASURES
+from schemas.measures import CHATS, LATENCY
 from schemas.prices import BUNDLED_VERSION
+from schemas.sketches import bins_of, chat_digest
 from schemas.units import instant_to_ms, iso, ms_to_instant
 from schemas.views import VIEWS, generation_digest
 
@@ -40,7 +42,7 @@ class Event:
     user: str = "ann"
     service: str = ""
     phone: str = ""
-    kind: str = "llm"
+    kind: Kind = "llm"
     tenant: str = "acme"
     input_tokens: int = 0
     output_tokens: int = 0
@@ -49,6 +51,16 @@ class Event:
     appended_ms: int | None = None
     others: Mapping[str, int] = field(default_factory=dict)
     """Measures by name, in place of those of the other fields."""
+    voice: str = ""
+    chat: str = ""
+
+    def __post_init__(self) -> None:
+        """Amounts are those of usage."""
+        if self.kind not in USAGE_KINDS:
+            for name in ("input_tokens", "output_tokens"):
+                object.__setattr__(self, name, 0)
+            for name in ("cost_nano_usd", "latency_ms"):
+                object.__setattr__(self, name, None)
 
     @property
     def measures(self) -> Mapping[str, int]:
@@ -98,31 +110,28 @@ def pack(
     """What the fold leaves in Redis at `now_ms`; pages that have expired by then are not there."""
     counters = Counters()
     tenants: list[bytes] = []
-    rows: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(_zeros))
-    widths: dict[str, int] = {}
+    rows: dict[str, list[bytes]] = defaultdict(list)
     for event in events:
         appended_ms = event.at_ms if event.appended_ms is None else event.appended_ms
         finest = finest_written(appended_ms - event.at_ms)
         assert finest is not None
         tenant_id = _place(tenants, event.tenant.encode())
-        for view in VIEWS:
-            name = layout.series_name([getattr(event, dim) for dim in view.dimensions]).encode()
-            names_key = layout.names_list_key(generation, view, tenant_id)
+        for table in (view.tables[event.kind] for view in VIEWS if event.kind in view.tables):
+            name = layout.series_name([getattr(event, dim) for dim in table.dimensions]).encode()
+            names_key = layout.names_list_key(generation, table, tenant_id)
             series = _place(counters.lists.setdefault(names_key, []), name)
-            page, in_page = divmod(series, view.page_series)
-            for tier in TIERS[finest:]:
+            page, in_page = divmod(series, table.view.page_series)
+            for tier in (tier for tier in table.view.tiers if tier.id >= finest):
                 chunk, bucket = divmod(event.at_ms // tier.bucket_ms, tier.chunk_buckets)
                 if (chunk + 1) * tier.chunk_ms + layout.page_kept_ms(tier) <= now_ms:
                     continue
-                key = layout.page_key(generation, view, tier, chunk, tenant_id, page)
-                row = rows[key][in_page * tier.chunk_buckets + bucket]
-                widths[key] = len(view.measures)
-                for place, measure in enumerate(view.measures):
-                    row[place] += event.measures.get(measure.name, 0)
-    for key, cells in rows.items():
-        dtype = np.dtype([("cell", "<u2"), ("values", "<i8", (widths[key],))])
-        packed = [(cell, row[: widths[key]]) for cell, row in cells.items()]
-        counters.texts[key] = np.array(packed, dtype).tobytes()
+                for family in layout.families_of(table):
+                    key = layout.page_key(generation, family, tier, chunk, tenant_id, page)
+                    row = _row(family, in_page * layout.SLOT + bucket, event)
+                    if row is not None:
+                        rows[key].append(np.array([row], family.dtype).tobytes())
+    for key, found in rows.items():
+        counters.texts[key] = (4).to_bytes(4, "little") + b"".join(found)
     if tenants:
         counters.lists[layout.tenants_list_key(generation)] = tenants
     names = sum(len(names) for key, names in counters.lists.items() if not key.endswith("tl"))
@@ -137,6 +146,17 @@ def pack(
         refused=refused,
     )
     return counters
+
+
+def _row(family: layout.Family, cell: int, event: Event) -> tuple[Any, ...] | None:
+    """One event's own row: a page says the sum of all."""
+    if family.sketch is None:
+        return cell, [event.measures.get(measure.name, 0) for measure in family.table.measures]
+    if family.sketch is CHATS:
+        return (cell, chat_digest(event.tenant, event.chat)) if event.chat else None
+    if family.sketch is LATENCY and event.latency_ms is not None:
+        return cell, int(bins_of(np.array([event.latency_ms]))[0]), 1
+    return None
 
 
 def pack_meta(
@@ -175,8 +195,8 @@ def read_pure(counters: Counters, tenant: str, plans: Sequence[Plan]) -> list[li
     tenant_id = tenants.index(tenant.encode()) if tenant.encode() in tenants else -1
     selections: list[Selection] = []
     for plan in plans:
-        key = layout.names_list_key(1, plan.view, tenant_id)
-        names = grown(no_names(plan.view), counters.lists.get(key, []))
+        keys = {table: layout.names_list_key(1, table, tenant_id) for table in plan.tables}
+        names = [grown(no_names(t), counters.lists.get(key, [])) for t, key in keys.items()]
         selections.append(select(plan, names, 1, max(tenant_id, 0)))
     found = {key: counters.texts.get(key) for key in page_keys(selections)}
     return [assemble(selection, found) for selection in selections]
@@ -299,7 +319,3 @@ def _place(names: list[bytes], name: bytes) -> int:
     if name not in names:
         names.append(name)
     return names.index(name)
-
-
-def _zeros() -> list[int]:
-    return [0] * len(MEASURES)

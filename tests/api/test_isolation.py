@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 from starlette.routing import BaseRoute, Mount, Route
 
 from api import directory
-from api.asking import PARAMETERS, kept_dimensions
+from api.asking import PARAMETERS
 from api.callers import digest_of
-from api.derived import OFFERED
+from api.derived import offered_by
 from api.keyring import KEYS_KEY
 from api.keys import opened, read_records
 from api.main import build
@@ -36,6 +36,7 @@ from schemas.keys import ALL, ROLES, Key, Role
 from schemas.layout import FIRST_GENERATION
 from schemas.limits import HOUR_MS
 from schemas.recent import pack_recent, recent_key
+from schemas.views import DEFAULT
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS, Event, pack
 from tests.api.test_agentlens_events import call
@@ -85,12 +86,14 @@ VALUES: Final = st.sampled_from(
 )
 TIMES: Final = st.sampled_from(["now-7d", "now-36h", "2026-02-07", "yesterday"])
 BY_NAME: Final = {
-    "measures": st.sampled_from([*OFFERED, *["requests", "cost_usd", "avg_latency_ms"] * 9]),
+    "measures": st.sampled_from(
+        [*offered_by(DEFAULT), *["requests", "cost_usd", "avg_latency_ms"] * 9]
+    ),
     "from": TIMES,
     "to": st.sampled_from(["now", "today", "2026-02-08"]),
     "granularity": st.sampled_from(["1h", "1d", "none", "auto"]),
     "tz": st.sampled_from(["UTC", "Asia/Kathmandu"]),
-    "group_by": st.sampled_from([*kept_dimensions(), *["provider", "agent", "model"] * 3]),
+    "group_by": st.sampled_from([*DEFAULT.kept_dimensions, *["provider", "agent", "model"] * 3]),
     "order_by": st.just("-requests"),
     "limit": st.sampled_from(["1", "2", "50"]),
     "fill": st.sampled_from(["zero", "null"]),
@@ -98,7 +101,7 @@ BY_NAME: Final = {
     "cumulative": st.just("true"),
     "format": st.sampled_from(["json", "csv", "ndjson"]),
 }
-FILTERS: Final = {name + end: VALUES for name in kept_dimensions() for end in ("", "!")}
+FILTERS: Final = {name + end: VALUES for name in DEFAULT.kept_dimensions for end in ("", "!")}
 USAGE: Final = some(
     {**BY_NAME, **FILTERS},
     [
@@ -186,7 +189,7 @@ ROUTES: Final[dict[tuple[str, str], Row]] = {
     ("GET", "/v1/usage"): row("/v1/usage", USAGE),
     ("POST", "/v1/usage"): row("/v1/usage", USAGE),
     ("GET", "/v1/dimensions/{name}"): Row(
-        DIMENSION, st.sampled_from([f"/v1/dimensions/{name}" for name in kept_dimensions()])
+        DIMENSION, st.sampled_from([f"/v1/dimensions/{name}" for name in DEFAULT.kept_dimensions])
     ),
     ("GET", "/v1/measures"): row("/v1/measures"),
     ("GET", "/v1/views"): row("/v1/views"),

@@ -159,8 +159,8 @@ async def test_counters_of_another_log_are_refused(redis_url: str) -> None:
         (CURRENT_KEY, b"one"),
         (meta_key(1), b"ODO1"),
         (meta_key(1), b"\0" * 96),
-        (names_list_key(1, MODEL, 0), b"not a list"),
-        (names_list_key(1, TOTAL, 0), b"not a list"),
+        (names_list_key(1, MODEL.tables["llm"], 0), b"not a list"),
+        (names_list_key(1, TOTAL.tables["llm"], 0), b"not a list"),
     ],
 )
 async def test_what_is_not_ours_is_an_error(

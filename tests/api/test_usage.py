@@ -20,9 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from api.asking import PARAMETERS, VALUES_MAX, BadParameter, kept_dimensions, parse, split_values
+from api.asking import PARAMETERS, VALUES_MAX, BadParameter, parse, split_values
 from api.axis import DAILY, starts_of
-from api.derived import DERIVED, OFFERED
+from api.derived import DERIVED, offered_by
 from api.flights import Flights
 from api.formats import FORMULA_STARTS, accepted
 from api.moments import PERIODS, parse_range
@@ -31,7 +31,7 @@ from api.usage import BODY_BYTES_MAX
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.units import iso
 from schemas.usage import MeasuresAnswer, Problem, UsageAnswer, ValuesAnswer, ViewsAnswer
-from schemas.views import VIEWS
+from schemas.views import DEFAULT, VIEWS
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS, Event, pack
 from tests.api.test_agentlens import MONTH
@@ -192,21 +192,21 @@ async def test_requests_are_of_the_kinds_that_are_usage(
     assert answer["totals"] == {"events": 3, "requests": 2}
 
 
-@pytest.mark.parametrize("name", list(OFFERED))
+@pytest.mark.parametrize("name", list(offered_by(DEFAULT)))
 async def test_every_measure_is_answered(
     redis_url: str, client: httpx.AsyncClient, name: str
 ) -> None:
     pack(MONTH).write(redis_url)
     answer = await ask(client, measures=name, granularity="1d", **{"from": "now-7d"})
     assert list(answer["totals"]) == [name]
-    assert answer["measures"] == {name: OFFERED[name].unit}
+    assert answer["measures"] == {name: offered_by(DEFAULT)[name].unit}
 
 
 def test_derived_measures_are_named_once_and_measure_what_is_kept() -> None:
     assert len({one.name for one in DERIVED}) == len(DERIVED)
     reserved = {parameter.name for parameter in PARAMETERS} | {"time", "other", "period"}
-    assert not reserved & {*kept_dimensions(), *OFFERED}
-    assert not set(kept_dimensions()) & set(OFFERED)
+    assert not reserved & {*DEFAULT.kept_dimensions, *offered_by(DEFAULT)}
+    assert not set(DEFAULT.kept_dimensions) & set(offered_by(DEFAULT))
 
 
 # -- what is refused -------------------------------------------------------------------------------
@@ -272,13 +272,13 @@ async def test_what_no_view_keeps_names_those_that_come_near(
         (measure.name, dimension)
         for view in VIEWS
         for measure in view.measures
-        for dimension in kept_dimensions()
+        for dimension in DEFAULT.kept_dimensions
         if not any(measure in v.measures and dimension in v.dimensions for v in VIEWS)
     )
     found = await refused(client, f"measures={apart[0]}&group_by={apart[1]}")
     assert found["type"] == "/docs#unanswerable"
     assert "with the dimensions: " in found["detail"]
-    assert "schemas/views.py" in found["detail"]
+    assert "odometer rebuild" in found["detail"]
     assert all(view.name in found["detail"] for view in VIEWS)
 
 
@@ -518,14 +518,14 @@ async def test_dimensions(redis_url: str, client: httpx.AsyncClient) -> None:
     assert again.status_code == 304
     unknown = await client.get("/v1/dimensions/weather")
     assert unknown.status_code == 404
-    assert unknown.json()["allowed"] == list(kept_dimensions())
+    assert unknown.json()["allowed"] == list(DEFAULT.kept_dimensions)
     assert (await client.get("/v1/dimensions/model?serch=a")).json()["nearest"] == "search"
     assert (await client.get("/v1/dimensions/model?limit=1001")).status_code == 400
 
 
 async def test_measures_and_views(redis_url: str, client: httpx.AsyncClient) -> None:
     listed = MeasuresAnswer.model_validate_json((await client.get("/v1/measures")).content)
-    assert [one.name for one in listed.measures] == list(OFFERED)
+    assert [one.name for one in listed.measures] == list(offered_by(DEFAULT))
     views = ViewsAnswer.model_validate_json((await client.get("/v1/views")).content)
     assert [(one.name, tuple(one.dimensions)) for one in views.views] == [
         (view.name, view.dimensions) for view in VIEWS
@@ -548,7 +548,7 @@ async def test_the_description_is_valid_and_whole(client: httpx.AsyncClient) -> 
             assert reached.status_code not in {404, 405}, path
     given_names = {one["name"] for one in found["paths"]["/v1/usage"]["get"]["parameters"]}
     assert {one.name for one in PARAMETERS} <= given_names
-    assert {name + end for name in kept_dimensions() for end in ("", "!")} <= given_names
+    assert {name + end for name in DEFAULT.kept_dimensions for end in ("", "!")} <= given_names
     UsageAnswer.model_validate(EXAMPLE)
     Problem.model_validate(PROBLEM_EXAMPLE)
 

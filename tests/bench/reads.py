@@ -38,12 +38,13 @@ from deploy import servers
 from deploy.servers import Server, free_port
 from deploy.valkey import start_valkey, url_of
 from schemas.limits import DAY_MS, HOUR_MS, NANO_PER_USD
-from schemas.measures import MEASURES
+from schemas.measures import LATENCY_MS, MEASURES, SKETCHES
+from schemas.sketches import bins_of
 from schemas.units import EPOCH, iso
-from schemas.views import DIMENSIONS, SLICE_MS, generation_digest
+from schemas.views import DEFAULT, DIMENSIONS, SLICE_MS, generation_digest
 from schemas.wire import Wire
 from streams.decode import Decoded
-from streams.fold import Columns, fold
+from streams.fold import NOTHING, Columns, Items, fold
 from streams.ports import Commit, Outcome, Progress
 from streams.pricing import Standing
 from streams.store import RedisStore
@@ -65,6 +66,7 @@ class Batch:
     at_ms: Ints
     codes: dict[str, Ints]
     values: Ints
+    sketched: dict[str, Items]
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,10 @@ def batches(events: int, now_ms: int, seed: int = 1) -> Iterator[Batch]:
         codes |= {"provider": model % 5, "model": model, "agent": agent}
         if "user" in codes:
             codes["user"] = rng.integers(0, USERS, n)
-        yield Batch(np.sort(rng.integers(low_ms, high_ms, n)), codes, values)
+        latency = values[:, MEASURES.index(LATENCY_MS)] // 1000
+        sketched = {sketch.name: np.full(n, NOTHING, np.uint64) for sketch in SKETCHES}
+        sketched["latency"] = bins_of(latency).astype(np.uint64)
+        yield Batch(np.sort(rng.integers(low_ms, high_ms, n)), codes, values, sketched)
 
 
 # -- filling ---------------------------------------------------------------------------------------
@@ -142,6 +147,7 @@ async def fill(redis_url: str, events: int, now_ms: int) -> None:
             nobody = np.zeros(n, np.int64)
             # No digests are remembered: that is the fold's cost, not a reader's.
             columns = Columns(
+                catalog=DEFAULT,
                 digests=np.arange(done, done + n, dtype=np.uint64),
                 at_ms=batch.at_ms,
                 append_ms=batch.at_ms,
@@ -151,6 +157,8 @@ async def fill(redis_url: str, events: int, now_ms: int) -> None:
                 words=words,
                 values=batch.values,
                 standing=np.full(n, Standing.GIVEN, np.int8),
+                sketched=batch.sketched,
+                misread={},
                 calls=[],
                 events=[ONE_CALL] * n,
                 origin=np.arange(n),

@@ -24,16 +24,15 @@ from schemas.layout import (
     RETIRED,
     Meta,
     PartitionMeta,
-    series_values,
 )
+from schemas.measures import CHATS
 from schemas.recent import RECENT_MAX
 from schemas.views import SLICE_MS
 from streams.fold import Held
 from streams.ports import Commit, Look, Outcome, Refusal, Reply
+from tests.counters import CELL_OF_SUMS, Cell, cells_of
 
-Cell = tuple[str, str, str, tuple[str, ...], int]
 NEIGHBOURS = 2
-INT64_MAX = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class State:
     counters: dict[Cell, tuple[int, ...]] = field(default_factory=dict)
     ids: dict[int, set[int]] = field(default_factory=dict)
     calls: dict[int, dict[int, bytes]] = field(default_factory=dict)
-    series: set[tuple[str, str, str]] = field(default_factory=set)
+    series: set[tuple[int, str, str]] = field(default_factory=set)
     tallies: dict[str, int] = field(default_factory=dict)
     refusals: dict[int, str] = field(default_factory=dict)
     people: dict[tuple[str, str], Word] = field(default_factory=dict)
@@ -186,11 +185,7 @@ class FakeStore:
             if self._bugs.position_before_counters:
                 self._move(commit)
                 await self._turn("between position and counters")
-            added = self._added(commit)
-            if added is None:
-                refusal = Reply(Outcome.OVERFLOW)
-            else:
-                self._write(commit, added)
+            self._write(commit, self._added(commit))
         await self._turn("store reply")
         return refusal or Reply(Outcome.COMMITTED)
 
@@ -294,34 +289,20 @@ class FakeStore:
 
     # -- the writes ----------------------------------------------------------------------------
 
-    def _added(self, commit: Commit) -> dict[Cell, tuple[int, ...]] | None:
+    def _added(self, commit: Commit) -> dict[Cell, tuple[int, ...]]:
         added: dict[Cell, tuple[int, ...]] = {}
-        delta = commit.delta
-        for view, tier, packed in delta.pages:
-            for entry in packed.tolist():
-                slot, chunk, bucket, amounts = entry
-                values = amounts.tolist()
-                _, tenant, name = delta.series[slot]
-                start_ms = (chunk * tier.chunk_buckets + bucket) * tier.bucket_ms
-                cell = (
-                    view.name,
-                    tier.name,
-                    delta.tenants[tenant],
-                    tuple(series_values(name)),
-                    start_ms,
-                )
-                before = added.get(cell) or self.own.counters.get(cell) or (0,) * len(values)
-                sums = tuple(a + b for a, b in zip(before, values, strict=True))
-                if any(not -INT64_MAX - 1 <= one <= INT64_MAX for one in sums):
-                    return None
-                added[cell] = sums
+        for cell, values in cells_of(commit.delta):
+            before = added.get(cell) or self.own.counters.get(cell) or (0,) * len(values)
+            is_set = len(cell) > CELL_OF_SUMS and cell[CELL_OF_SUMS] == CHATS.name
+            sums = tuple(a + b for a, b in zip(before, values, strict=True))
+            added[cell] = values if is_set else sums
         return added
 
     def _write(self, commit: Commit, added: Mapping[Cell, tuple[int, ...]]) -> None:
         state = self.own
         state.counters.update(added)
         state.series |= {
-            (view.name, commit.delta.tenants[t], name) for view, t, name in commit.delta.series
+            (table.id, commit.delta.tenants[t], name) for table, t, name in commit.delta.series
         }
         for digest, slice_ in zip(commit.digests.tolist(), commit.slices.tolist(), strict=True):
             state.ids.setdefault(slice_, set()).add(digest)

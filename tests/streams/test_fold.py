@@ -5,23 +5,23 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import InvalidEvent
-from schemas.layout import series_values
-from schemas.measures import BOOKED, COST_NANO_USD, EVENTS
+from schemas.measures import CHATS, COST_NANO_USD, EVENTS
 from schemas.views import VIEWS
 from streams.decode import Decoded, decode_many
 from streams.fold import Delta, Held, columns, fold
+from tests.counters import CELL_OF_SUMS, Cell, cells_of
 from tests.events import Mix, Record, event, logs, mixed, record
 from tests.oracle import expected
 from tests.prices import OWN
 from tests.simulation.world import Polled1
 
-Cell = tuple[str, str, str, tuple[str, ...], int]
 Sums = dict[Cell, tuple[int, ...]]
 
 
@@ -50,19 +50,16 @@ def folded(batches: Sequence[Sequence[Record]]) -> Sums:
 
 
 def add_up(sums: Counter[tuple[Cell, int]], delta: Delta) -> None:
-    for view, tier, packed in delta.pages:
-        for slot, chunk, bucket, values in packed.tolist():
-            _, tenant, name = delta.series[slot]
-            start_ms = (chunk * tier.chunk_buckets + bucket) * tier.bucket_ms
-            cell = (view.name, tier.name, delta.tenants[tenant], series_values(name), start_ms)
-            for index, value in enumerate(values.tolist()):
-                sums[cell, index] += value
+    for cell, values in cells_of(delta):
+        for index, value in enumerate(values):
+            is_set = len(cell) > CELL_OF_SUMS and cell[CELL_OF_SUMS] == CHATS.name
+            sums[cell, index] = value if is_set else sums[cell, index] + value
 
 
 def rows_of(sums: Mapping[tuple[Cell, int], int]) -> Sums:
-    sizes = {view.name: len(view.measures) for view in VIEWS}
-    cells = {cell for cell, _ in sums}
-    rows = {cell: tuple(sums[cell, i] for i in range(sizes[cell[0]])) for cell in cells}
+    rows: dict[Cell, tuple[int, ...]] = {}
+    for cell, index in sorted(sums, key=itemgetter(1)):
+        rows[cell] = (*rows.get(cell, ()), sums[cell, index])
     return {cell: values for cell, values in rows.items() if any(values)}
 
 
@@ -111,9 +108,7 @@ def test_sums_of_usage_do_not_depend_on_the_order(
 
 def usage_of(sums: Sums) -> Sums:
     """Without the measures of bookings."""
-    kept = {v.name: [i for i, m in enumerate(v.measures) if m not in BOOKED] for v in VIEWS}
-    rows = {cell: tuple(values[i] for i in kept[cell[0]]) for cell, values in sums.items()}
-    return {cell: values for cell, values in rows.items() if any(values)}
+    return {cell: values for cell, values in sums.items() if cell[3][0] != "call"}
 
 
 @settings(max_examples=40)
@@ -122,10 +117,10 @@ def test_every_view_and_tier_adds_up_to_the_same(records: list[Record]) -> None:
     sums = folded([records])
     for measure in (EVENTS, COST_NANO_USD):
         totals: Counter[str] = Counter()
-        for (view_name, tier_name, *_), values in sums.items():
-            view = next(view for view in VIEWS if view.name == view_name)
-            if tier_name == "1d" and measure in view.measures:
-                totals[view_name] += values[view.measures.index(measure)]
+        for (view_name, tier_name, _tenant, (kind, *_), _start, *of), values in sums.items():
+            table = next(view for view in VIEWS if view.name == view_name).tables[kind]
+            if tier_name == "1d" and measure in table.measures and not of:
+                totals[view_name] += values[table.measures.index(measure)]
         assert len(set(totals.values())) <= 1, totals
 
 

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any, Final
 
-import numpy as np
 import pytest
 import redis
 
@@ -16,18 +15,14 @@ from schemas.layout import (
     NO_POSITION,
     RETIRED,
     Meta,
-    delta_dtype,
     meta_key,
     page_kept_ms,
     prefix,
-    series_name,
 )
-from schemas.measures import COST_NANO_USD
-from schemas.views import ID_BUCKETS, SLICE_MS, TOTAL
-from streams.fold import Delta, Held
+from schemas.views import ID_BUCKETS, SLICE_MS
+from streams.fold import Held
 from streams.ports import Outcome, Progress, Refusal
 from streams.store import RedisStore
-from tests.counters import read_counters
 from tests.simulation.store import FakeStore
 from tests.streams.test_store_contract import (
     DIGEST,
@@ -226,30 +221,6 @@ async def test_history_is_whole_from_the_latest_loss_on(store: Either) -> None:
 
 
 # -- pages -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.servers
-async def test_an_overflow_in_the_last_page_leaves_the_first_as_it_was(redis_url: str) -> None:
-    async with RedisStore(redis_url) as store:
-        await store.open(DIGEST, 2, NOW_MS)
-        await store.commit(commit(1, delta=one_row(2**63 - 1)))
-        before = read_counters(redis_url)
-        reply = await store.commit(commit(2, progress(0, 1, 2), delta=two_pages(1)))
-        assert reply.outcome is Outcome.OVERFLOW
-        assert read_counters(redis_url) == before
-        assert (await meta_of(store)).names == 2  # the tenant and its one series
-
-
-def two_pages(cost: int) -> Delta:
-    """A cost in a new page, and in the bucket of `one_row`."""
-    chunk = NOW_MS // DAY.chunk_ms
-    pages = []
-    for at in (chunk - 1, chunk):
-        packed = np.zeros(1, delta_dtype(TOTAL))
-        packed["chunk"] = at
-        packed["values"][0, TOTAL.measures.index(COST_NANO_USD)] = cost
-        pages.append((TOTAL, DAY, packed))
-    return Delta(("default",), ((TOTAL, 0, series_name(["llm"])),), pages, ())
 
 
 @pytest.mark.servers

@@ -285,21 +285,6 @@ async def test_a_full_store_is_waited_for_with_the_batch_in_hand() -> None:
     assert scene.clock.now > NOW_MS
 
 
-async def test_an_overflow_is_refused_and_its_batch_is_never_skipped() -> None:
-    store = Replies(script=[Outcome.OVERFLOW], refusal_lost=True)
-    scene = await begun(ScriptedLog({0: 2}), store=store)
-    with pytest.raises(StoreUnavailable):
-        await scene.counts(polled_event(0))
-    scene.log.sought = {}
-    scene.log.waiting = [PartitionBatch(0, 2, [polled_event(1)])]  # the next one, in flight
-    await scene.turns()
-    assert scene.meta.partitions[0].position == NO_POSITION
-    assert scene.log.sought == {0: 0}
-    store.script = [Outcome.OVERFLOW]
-    await scene.counts(polled_event(0))
-    assert scene.meta.partitions[0].refused == Refusal.OVERFLOW
-
-
 async def test_a_worker_that_is_told_to_stop_does_not_wait_for_a_store_that_is_away() -> None:
     store = Replies(script=["away"] * 1000)
     scene = await begun(ScriptedLog({0: 1}), store=store)

@@ -1,0 +1,130 @@
+"""Measures that are no sums and add up all the same: histograms and sets of digests. Pure.
+
+A histogram has bins whose bounds grow by GAMMA, so that every value of a bin lies within 2% of the
+bin's middle (Masson, Rim, Lee: DDSketch, VLDB 2019). A set keeps 64-bit digests of what was seen,
+all of them while a bucket holds at most SAMPLE_MAX; beyond that those below 2^(64 - level), the
+level going up as the set grows, so that what is left stands for 2^level as many (adaptive sampling:
+Flajolet, Computing 43, 1990). Both are unions of what the parts of a range hold, whatever the parts.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from schemas.limits import DURATION_MS_MAX
+
+Int64s = npt.NDArray[np.int64]
+Digests = npt.NDArray[np.uint64]
+
+RELATIVE_ERROR: Final = 0.02
+GAMMA: Final = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
+BINS: Final = math.ceil(math.log(DURATION_MS_MAX) / math.log(GAMMA)) + 2
+"""Bin 0 holds 0; bin b holds the values above GAMMA^(b-2), up to GAMMA^(b-1). Durations are bounded
+by DURATION_MS_MAX, a week: 508 bins, of which a busy bucket uses some thirty."""
+_UPPER: Final = np.floor(GAMMA ** np.arange(BINS - 1)).astype(np.int64)
+
+SAMPLE_MAX: Final = 2048
+"""Digests that one bucket of one series holds: 20 kB. A sample of 1,024 to 2,048 has a standard
+error of 2.2 to 3.1%."""
+SAMPLE_ERROR: Final = 1 / math.sqrt(SAMPLE_MAX / 2)
+LEVEL_MAX: Final = 15
+"""2^15 x 1,024: 33M different values in one bucket of one series."""
+MARK: Final = 0xFFFF_FFFF_FFFF_FF00
+"""From here on a digest is none: MARK + level says at which level a bucket's set is kept."""
+
+
+def bins_of(values: Int64s) -> Int64s:
+    """The bin of each value, 0 to DURATION_MS_MAX."""
+    found: Int64s = np.searchsorted(_UPPER, values, side="left") + 1
+    return np.where(values <= 0, 0, found)
+
+
+def chat_digest(tenant: str, chat_id: str) -> int:
+    """What stands for a chat in a set: 0 to MARK - 1."""
+    return min(xxhash.xxh3_64_intdigest(f"h{len(tenant)}:{tenant}{chat_id}".encode()), MARK - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram:
+    """How often the values of each bin were reported: `counts[bin]`, BINS long."""
+
+    counts: Int64s
+
+    def __add__(self, other: Histogram | int) -> Histogram:
+        """With another one; 0 is the empty one, as in sums."""
+        return self if isinstance(other, int) else Histogram(self.counts + other.counts)
+
+    __radd__ = __add__
+
+    def __bool__(self) -> bool:
+        return bool(self.counts.any())
+
+    @cached_property
+    def _running(self) -> Int64s:
+        return np.cumsum(self.counts)
+
+    def quantile(self, share: float) -> float | None:
+        """The value at nearest rank ceil(share x count), within 2%; None where there is none."""
+        count = int(self._running[-1])
+        if not count:
+            return None
+        rank = max(1, math.ceil(share * count))
+        return middle_of(int(np.searchsorted(self._running, rank)))
+
+
+def middle_of(bin_: int) -> float:
+    """What stands for all values of a bin: off by 2% at most."""
+    return 0.0 if bin_ == 0 else 2 * GAMMA ** (bin_ - 1) / (GAMMA + 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Distinct:
+    """A set of digests at a level: each stands for 2^level different values. At level 0 it is all
+    of them, and exact."""
+
+    digests: Digests
+    level: int = 0
+
+    def __add__(self, other: Distinct | int) -> Distinct:
+        """The union; 0 is the empty set, as in sums."""
+        if isinstance(other, int):
+            return self
+        return union([self, other])
+
+    __radd__ = __add__
+
+    def __bool__(self) -> bool:
+        return bool(self.digests.size)
+
+    @property
+    def is_exact(self) -> bool:
+        return self.level == 0
+
+    def __len__(self) -> int:
+        """How many different values there are, or about how many."""
+        return int(self.digests.size) << self.level
+
+
+def union(parts: list[Distinct]) -> Distinct:
+    level = max(part.level for part in parts)
+    return Distinct(_at(np.unique(np.concatenate([p.digests for p in parts])), level), level)
+
+
+def distinct_of(digests: Digests) -> Distinct:
+    """The set of some rows of digests, marks among them."""
+    unique = np.unique(digests)
+    first_mark = int(np.searchsorted(unique, np.uint64(MARK)))
+    level = int(unique[-1] - np.uint64(MARK)) if first_mark < unique.size else 0
+    return Distinct(_at(unique[:first_mark], level), level)
+
+
+def _at(unique: Digests, level: int) -> Digests:
+    """Those of sorted digests that are kept at a level."""
+    return unique[: int(np.searchsorted(unique, np.uint64(1 << (64 - level))))] if level else unique

@@ -1,0 +1,238 @@
+"""Pages that many commits append to: what they say, and when they are made compact (real store)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Final
+
+import numpy as np
+import pytest
+import redis
+
+from schemas import layout
+from schemas.grid import DAY, MINUTE, Tier
+from schemas.layout import NO_POSITION, PAGE_HEADER_BYTES, RUN_DTYPE, Family, counters_of, sketch_of
+from schemas.measures import CHATS, COST_NANO_USD, LATENCY
+from schemas.sketches import SAMPLE_MAX, distinct_of
+from schemas.views import MODEL, OTHER, USER, View, generation_digest
+from streams.fold import Delta, Part
+from streams.ports import Commit, Outcome, Progress
+from streams.store import RedisStore
+from tests.counters import read_counters
+
+pytestmark = pytest.mark.servers
+
+NOW_MS: Final = time.time_ns() // 1_000_000
+DIGEST: Final = generation_digest("pages")
+NAMES: Final = ("openai", "gpt-4o")
+ROOM_BYTES: Final = 4096
+
+
+class Writer:
+    """Commits to one store, one after the other."""
+
+    def __init__(self, store: RedisStore) -> None:
+        self._store = store
+        self._at = NO_POSITION
+
+    async def __call__(self, delta: Delta) -> None:
+        end = max(self._at, 0) + 1
+        commit = Commit(
+            id=end.to_bytes(16, "big"),
+            generation_digest=DIGEST,
+            now_ms=NOW_MS,
+            count=1,
+            absent_ms={},
+            partitions=[Progress(0, self._at, end, -1, 0, 0)],
+            delta=delta,
+        )
+        assert (await self._store.commit(commit)).outcome is Outcome.COMMITTED
+        self._at = end
+
+
+@pytest.fixture
+async def store(redis_url: str) -> AsyncIterator[RedisStore]:
+    async with RedisStore(redis_url) as store:
+        await store.open(DIGEST, 1, NOW_MS)
+        yield store
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+def one_part(family: Family, rows: np.ndarray, tier: Tier = DAY, chunk_off: int = 0) -> Delta:
+    runs = np.array([(0, NOW_MS // tier.chunk_ms + chunk_off, len(rows))], RUN_DTYPE)
+    names = layout.series_name(NAMES[: len(family.table.dimensions)])
+    part = Part(family, tier, runs, rows)
+    return Delta(("default",), ((family.table, 0, names),), (part,), ())
+
+
+def costs(*amounts: int, bucket: int = 0) -> np.ndarray:
+    family = counters_of(MODEL.tables["llm"])
+    rows = np.zeros(len(amounts), family.dtype)
+    rows["cell"] = bucket
+    rows["values"][:, family.table.measures.index(COST_NANO_USD)] = amounts
+    return rows
+
+
+def page_of(client: redis.Redis, family: Family) -> bytes:
+    (key,) = client.scan_iter(match=f"{layout.prefix(1)}{family.head}.*", count=10_000)
+    page = client.get(key)
+    assert isinstance(page, bytes)
+    return page
+
+
+def total(redis_url: str) -> int:
+    at = MODEL.tables["llm"].measures.index(COST_NANO_USD)
+    return sum(values[at] for cell, values in read_counters(redis_url).items() if len(cell) == 5)
+
+
+async def test_a_busy_bucket_stays_small_and_exact(
+    redis_url: str, store: RedisStore, client: redis.Redis
+) -> None:
+    write, family = Writer(store), counters_of(MODEL.tables["llm"])
+    longest = 0
+    for number in range(200):
+        await write(one_part(family, costs(number), MINUTE))
+        longest = max(longest, len(page_of(client, family)))
+    assert total(redis_url) == sum(range(200))
+    assert 200 * family.dtype.itemsize > longest
+    assert longest <= 3 * ROOM_BYTES
+
+
+async def test_compact_pages_keep_every_bucket_and_their_time_to_live(
+    redis_url: str, store: RedisStore, client: redis.Redis
+) -> None:
+    write, family = Writer(store), counters_of(MODEL.tables["llm"])
+    for number in range(300):
+        await write(one_part(family, costs(10**6 + number, bucket=number % 7), MINUTE))
+    found = sorted(values for cell, values in read_counters(redis_url).items())
+    assert len(found) == 7
+    assert total(redis_url) == sum(10**6 + number for number in range(300))
+    (key,) = client.scan_iter(match=f"{layout.prefix(1)}{family.head}.*", count=10_000)
+    assert client.pttl(key) > 0
+
+
+LARGE: Final = 2**52
+
+
+@pytest.mark.parametrize("amounts", [[LARGE] * 90, [2**62, -(2**62), 5] * 30, [-LARGE] * 90])
+async def test_what_leaves_53_bits_is_kept_in_more_rows(
+    redis_url: str, store: RedisStore, amounts: Sequence[int]
+) -> None:
+    write, family = Writer(store), counters_of(MODEL.tables["llm"])
+    for amount in amounts:
+        await write(one_part(family, costs(amount), MINUTE))
+    assert total(redis_url) == sum(amounts)
+
+
+async def test_a_histogram_is_made_compact(
+    redis_url: str, store: RedisStore, client: redis.Redis
+) -> None:
+    write, family = Writer(store), sketch_of(MODEL.tables["llm"], LATENCY)
+    rng = np.random.default_rng(1)
+    wanted = np.zeros(40, np.int64)
+    for _ in range(60):
+        rows = np.zeros(40, family.dtype)
+        rows["bin"], rows["count"] = np.arange(40), rng.integers(1, 9, 40)
+        wanted += rows["count"]
+        await write(one_part(family, rows))
+    found = {cell[-1]: values[0] for cell, values in read_counters(redis_url).items()}
+    assert [found[bin_] for bin_ in range(40)] == wanted.tolist()
+    assert len(page_of(client, family)) < 60 * 40 * family.dtype.itemsize / 2
+
+
+@pytest.mark.parametrize("different", [500, SAMPLE_MAX, 20_000])
+async def test_a_set_is_exact_while_it_is_small_and_a_sample_beyond(
+    store: RedisStore, client: redis.Redis, different: int
+) -> None:
+    write, family = Writer(store), sketch_of(MODEL.tables["llm"], CHATS)
+    digests = np.random.default_rng(2).integers(0, 2**63, different, np.uint64) * np.uint64(2)
+    for part in np.array_split(np.concatenate([digests, digests]), 40):
+        rows = np.zeros(len(part), family.dtype)
+        rows["digest"] = part
+        await write(one_part(family, rows))
+    page = page_of(client, family)
+    found = distinct_of(family.rows_of(page)["digest"].astype(np.uint64))
+    if different <= SAMPLE_MAX:
+        assert found.is_exact
+        assert len(found) == different
+    else:
+        assert not found.is_exact
+        assert abs(len(found) - different) < 0.15 * different  # five standard errors
+        assert len(page) < 3 * SAMPLE_MAX * family.dtype.itemsize
+
+
+async def test_pages_of_an_ended_chunk_are_made_compact(
+    redis_url: str, store: RedisStore, client: redis.Redis
+) -> None:
+    write, family = Writer(store), counters_of(MODEL.tables["llm"])
+    for _ in range(3):
+        await write(one_part(family, costs(1, 2, 3), MINUTE, chunk_off=-1))
+    await write(one_part(family, costs(4), MINUTE))
+    keys = client.scan_iter(match=f"{layout.prefix(1)}{family.head}.*", count=10_000)
+    ended = min(keys, key=lambda key: int(key.split(b".")[2]))
+    page = client.get(ended)
+    assert isinstance(page, bytes)
+    assert len(page) == PAGE_HEADER_BYTES + family.dtype.itemsize
+    assert total(redis_url) == 3 * 6 + 4
+
+
+def of_series(view: View, names: Sequence[str], tenants: Sequence[str] = ("default",)) -> Delta:
+    """One event of each of these series, for each tenant."""
+    table = view.tables["llm"]
+    family = counters_of(table)
+    rows = np.zeros(len(names) * len(tenants), family.dtype)
+    rows["values"][:, 0] = 1
+    runs = np.zeros(len(rows), RUN_DTYPE)
+    runs["series"], runs["rows"] = np.arange(len(rows)), 1
+    runs["chunk"] = NOW_MS // DAY.chunk_ms
+    series = [
+        (table, tenant, layout.series_name([name] * len(table.dimensions)))
+        for tenant in range(len(tenants))
+        for name in names
+    ]
+    return Delta(tenants, series, (Part(family, DAY, runs, rows),), ())
+
+
+async def test_a_page_of_many_series_tells_them_apart(redis_url: str, store: RedisStore) -> None:
+    write = Writer(store)
+    names = [f"user-{number}" for number in range(100)]
+    for _ in range(3):
+        await write(of_series(USER, names))
+    found = {cell[3][1]: values[0] for cell, values in read_counters(redis_url).items()}
+    assert found == dict.fromkeys(names, 3)
+
+
+async def test_what_goes_over_the_limit_is_counted_as_other(
+    redis_url: str, store: RedisStore
+) -> None:
+    write, most = Writer(store), MODEL.series_max
+    names = [f"model-{number}" for number in range(most + 30)]
+    await write(of_series(MODEL, names[: most - 10]))
+    await write(of_series(MODEL, names))
+    await write(of_series(MODEL, names[-20:]))
+    found = {cell[3][1]: values[0] for cell, values in read_counters(redis_url).items()}
+    assert found.pop(OTHER) == 30 + 20
+    assert len(found) == most
+    assert sum(found.values()) == 2 * most - 10
+    assert (await store.tallies())["over:model"] == 50
+
+
+async def test_tenants_beyond_the_limit_share_one(
+    redis_url: str, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.store.TENANTS_MAX", 2)
+    write = Writer(store)
+    await write(of_series(USER, ["ann", "bob"], tenants=("a", "b", "c", "d")))
+    await write(of_series(USER, ["ann"], tenants=("d", "a")))
+    found = {(cell[2], cell[3][1]): values[0] for cell, values in read_counters(redis_url).items()}
+    assert found == {
+        ("a", "ann"): 2, ("a", "bob"): 1, ("b", "ann"): 1, ("b", "bob"): 1,
+        (OTHER, "ann"): 3, (OTHER, "bob"): 2,
+    }  # fmt: skip
+    assert (await store.tallies())["over:tenant"] == 3
