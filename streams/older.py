@@ -224,7 +224,7 @@ def rows_of(family: Family, page: bytes | None, series: int, buckets: int) -> Ro
         return np.empty(0, family.dtype)
     rows = family.rows_of(page)
     slot, bucket = np.divmod(rows["cell"], SLOT)
-    own = rows[(slot == series % family.table.view.page_series) & (bucket < buckets)].copy()
+    own: Rows = rows[(slot == series % family.table.view.page_series) & (bucket < buckets)].copy()
     own["cell"] %= SLOT
     return own
 
