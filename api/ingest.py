@@ -20,7 +20,6 @@ from starlette.responses import Response
 from api.asking import BadParameter
 from api.callers import TENANT_HEADER, authenticate, check_writer, tenant_of
 from api.errors import InvalidBody, RefusedEvents
-from api.formats import to_json
 from api.intake import Intake, answer_of, judge, refusals_of
 from api.kafka import Producer
 from api.store import Store
@@ -98,9 +97,8 @@ async def events(request: Request, intakes: Intakes) -> Response:
     if intake.refused and (asked.is_atomic or not (intake.records or intake.skipped)):
         raise RefusedEvents(refusals_of(intake.refused), is_atomic=asked.is_atomic)
     await intakes.producer.send(intake.records)
-    return Response(
-        to_json(answer_of(intake, is_named=asked.is_named)), 202, media_type="application/json"
-    )
+    answer = answer_of(intake, is_named=asked.is_named)
+    return Response(answer, 202, media_type="application/json")
 
 
 def headers_of(request: Request) -> dict[str, str]:
