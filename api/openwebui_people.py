@@ -23,6 +23,7 @@ from api import directory
 from api.callers import authenticate, check_role, tenant_of
 from api.directory import DirectoryFull, GroupExists, NoSuchGroup
 from api.formats import to_json
+from api.openwebui import problem
 from api.store import Store
 from schemas.directory import (
     KEY_CHARS_MAX,
@@ -127,8 +128,7 @@ async def _allowed(request: Request, endpoint: Endpoint, store: Store, clock: Cl
 
 
 def refusal(refused: Refused) -> Response:
-    body = to_json({"detail": refused.detail})
-    return Response(body, refused.status, media_type="application/json")
+    return problem(refused.status, refused.detail)
 
 
 # -- groups ----------------------------------------------------------------------------------------

@@ -69,6 +69,8 @@ class GroupInfo(BaseModel):
     name: str
     description: str
     member_count: int
+    created_at: int
+    updated_at: int
 
 
 class GroupShown(GroupInfo):
@@ -77,8 +79,6 @@ class GroupShown(GroupInfo):
     data: None = None
     meta: None = None
     permissions: None = None
-    created_at: int
-    updated_at: int
 
 
 class GroupExport(GroupShown):

@@ -111,6 +111,8 @@ async def test_a_group_from_its_making_to_its_end(admin: httpx.AsyncClient, cloc
         "user_id": "",
         **changed,
         "member_count": 2,
+        "created_at": NOW_S,
+        "updated_at": NOW_S + 5,
     }
     ended = await admin.delete("/api/v1/groups/id/sales/delete")
     assert ended.json() is DONE
