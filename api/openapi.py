@@ -18,7 +18,13 @@ from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import ingest_openapi, key_openapi, livekit_openapi, openwebui_openapi
+from api import (
+    ingest_openapi,
+    key_openapi,
+    livekit_openapi,
+    openwebui_openapi,
+    people_openapi,
+)
 from api.agentlens import FILTERS, GRANULARITIES
 from api.asking import BY_NAME, PARAMETERS, Parameter
 from api.derived import offered_by
@@ -105,16 +111,21 @@ def document() -> Object:
         *key_openapi.MODELS,
         *openwebui_openapi.MODELS,
         *ingest_openapi.MODELS,
+        *people_openapi.MODELS,
     )
+    forms_of_all = (*key_openapi.FORMS, *people_openapi.FORMS)
     names, definitions = models_json_schema(
         [
             *((model, "serialization") for model in models),
-            *((form, "validation") for form in key_openapi.FORMS),
+            *((form, "validation") for form in forms_of_all),
         ],
         ref_template="#/components/schemas/{model}",
     )
     ref = {model: names[model, "serialization"] for model in models}
-    forms = {form: names[form, "validation"] for form in key_openapi.FORMS}
+    forms = {form: names[form, "validation"] for form in forms_of_all}
+    paths = _paths(ref) | key_openapi.paths(ref, forms, _problems(ref[Problem]))
+    for path, methods in people_openapi.paths(ref, forms).items():
+        paths[path] = paths.get(path, {}) | methods
     return {
         "openapi": "3.1.0",
         "info": {
@@ -125,7 +136,7 @@ def document() -> Object:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "security": [{"bearer": []}, {"header": []}],
-        "paths": _paths(ref) | key_openapi.paths(ref, forms, _problems(ref[Problem])),
+        "paths": paths,
         "components": {
             "schemas": definitions["$defs"],
             "securitySchemes": {

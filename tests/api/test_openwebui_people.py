@@ -369,3 +369,14 @@ async def test_every_path_is_for_admins(
         assert refused.status_code in {401, 403}, path
         nobody = await admin.request(method, path, headers={"authorization": ""})
         assert nobody.status_code == 401, path
+
+
+async def test_the_description_has_every_path(
+    admin: httpx.AsyncClient, store: Store, clock: Clock
+) -> None:
+    described = (await admin.get("/openapi.json")).json()["paths"]
+    for route in routes(store, clock):
+        (method,) = set(route.methods or ()) - {"HEAD"}
+        path = "/api/v1" + route.path.replace("{id:path}", "{id}")
+        if not path.endswith(("/groups", "/users")) or "{id}" in path:
+            assert method.lower() in described[path], path
