@@ -25,6 +25,7 @@ from api.axis import DAILY, starts_of
 from api.derived import DERIVED, offered_by
 from api.flights import Flights
 from api.formats import FORMULA_STARTS, accepted
+from api.main import TAKING_PATHS
 from api.moments import PERIODS, parse_range
 from api.openapi import EXAMPLE, PROBLEM_EXAMPLE, document
 from api.usage import BODY_BYTES_MAX
@@ -544,6 +545,8 @@ async def test_the_description_is_valid_and_whole(client: httpx.AsyncClient) -> 
     assert not list(OpenAPIV31SpecValidator(found).iter_errors())
     for path, methods in found["paths"].items():
         for method in methods:
+            if path in TAKING_PATHS and method == "post":
+                continue  # there is none where no Kafka was named
             reached = await client.request(method, path.replace("{name}", "model"))
             assert reached.status_code not in {404, 405}, path
     given_names = {one["name"] for one in found["paths"]["/v1/usage"]["get"]["parameters"]}
