@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from api.axis import DAILY
 from api.callers import authenticate, check_role, tenant_of
 from api.chats import chats, used_by
 from api.directory import members, people, recent, titles
@@ -36,13 +37,19 @@ from api.freshness import range_headers, state_headers
 from api.names import Filter
 from api.openwebui_bodies import (
     ORDERS_OF_WORDS,
+    RATINGS,
     TERMS,
+    WHOLE,
     Object,
     by_words,
     chat_of,
+    history_of,
     message_of,
+    models_of,
     newest_first,
     series_of,
+    summary_of,
+    tags_of,
     tokens_of,
     top_users,
     users_of,
@@ -54,18 +61,22 @@ from api.openwebui_parameters import (
     OfDays,
     OfGroup,
     OfMessages,
+    OfModel,
     OfUsers,
     Parameters,
     check_kept,
     parse,
     series_bounds,
 )
-from api.query import Plan, Question, assemble, covered_range, plan
+from api.query import Plan, Question, Row, Term, assemble, covered_range, plan, plans
 from api.store import Store
 from schemas.chats import Chat
 from schemas.directory import Person
 from schemas.errors import StoreError
+from schemas.grid import floor_to
 from schemas.layout import Meta
+from schemas.limits import DAY_MS
+from schemas.views import Catalog
 
 Clock = Callable[[], int]
 
@@ -77,6 +88,8 @@ FORBIDDEN: Final = (
     " Please contact your administrator for assistance."
 )
 UNBOUNDED: Final = "Comparison requires a bounded date range"
+EVER_MS: Final = 2**53
+"""After whatever is kept."""
 RETRY_AFTER_S: Final = 1
 """A restart of Redis takes about this."""
 
@@ -84,11 +97,14 @@ RETRY_AFTER_S: Final = 1
 def routes(store: Store, clock: Clock) -> list[Route]:
     """Below /api/v1."""
     endpoints = {
+        "/summary": summary,
+        "/models": models,
         "/users": users,
         "/tokens": tokens,
         "/daily": daily,
         "/messages": messages,
         "/models/{model_id:path}/chats": model_chats,
+        "/models/{model_id:path}/overview": overview,
     }
     return [
         Route(f"/analytics{path}", partial(endpoint, store=store, clock=clock))
@@ -96,26 +112,45 @@ def routes(store: Store, clock: Clock) -> list[Route]:
     ]
 
 
+async def summary(request: Request, store: Store, clock: Clock) -> Response:
+    """`GET /summary`: how many messages, chats, models and users."""
+    now_ms, tenant = await _allowed(request, store, clock)
+    asked = parse(OfGroup, request.query_params)
+    whole = _question(asked, now_ms, await _filters(store, tenant, asked), WHOLE)
+    by = [replace(whole, terms=TERMS, group_by=(name,)) for name in ("model", "user")]
+    sections, meta, covered = await _read(store, tenant, [whole, *by])
+    return _answer(summary_of(*sections), meta, covered)
+
+
+async def models(request: Request, store: Store, clock: Clock) -> Response:
+    """`GET /models`: messages by model, with how many users and chats had it."""
+    now_ms, tenant = await _allowed(request, store, clock)
+    asked = parse(OfGroup, request.query_params)
+    filters = await _filters(store, tenant, asked)
+    by_model = _question(asked, now_ms, filters, WHOLE, ("model",))
+    by_user = replace(by_model, terms=TERMS, group_by=("model", "user"))
+    sections, meta, covered = await _read(store, tenant, [by_model, by_user])
+    return _answer(models_of(*sections), meta, covered)
+
+
 async def users(request: Request, store: Store, clock: Clock) -> Response:
     """`GET /users`: who asked models most, or for most tokens."""
     now_ms, tenant = await _allowed(request, store, clock)
     asked = parse(OfUsers, request.query_params)
-    by_user = _plan(asked, now_ms, await _filters(store, tenant, asked), ("user",))
-    reading = await store.read(tenant, [by_user])
-    rows = assemble(reading.selections[0], reading.pages)
+    by_user = _question(asked, now_ms, await _filters(store, tenant, asked), group_by=("user",))
+    (rows,), meta, covered = await _read(store, tenant, [by_user])
     top = top_users(rows, asked.metric, asked.limit)
     known = await people(store, tenant, [row.group[0] for row in top])
-    return _answer(users_of(top, known), reading.meta, by_user)
+    return _answer(users_of(top, known), meta, covered)
 
 
 async def tokens(request: Request, store: Store, clock: Clock) -> Response:
     """`GET /tokens`: tokens by model."""
     now_ms, tenant = await _allowed(request, store, clock)
     asked = parse(OfGroup, request.query_params)
-    by_model = _plan(asked, now_ms, await _filters(store, tenant, asked), ("model",))
-    reading = await store.read(tenant, [by_model])
-    rows = assemble(reading.selections[0], reading.pages)
-    return _answer(tokens_of(rows), reading.meta, by_model)
+    by_model = _question(asked, now_ms, await _filters(store, tenant, asked), group_by=("model",))
+    (rows,), meta, covered = await _read(store, tenant, [by_model])
+    return _answer(tokens_of(rows), meta, covered)
 
 
 async def daily(request: Request, store: Store, clock: Clock) -> Response:
@@ -127,10 +162,10 @@ async def daily(request: Request, store: Store, clock: Clock) -> Response:
     filters = await _filters(store, tenant, asked)
     from_ms, to_ms = series_bounds(asked, now_ms)
     question = Question(TERMS, from_ms, to_ms, now_ms, filters, ("model",), asked.step, asked.zone)
-    plans = [plan(question)]
+    planned = [plan(question, store.catalog)]
     if asked.compare:
-        plans.append(_before(asked, plans[0], now_ms))
-    reading = await store.read(tenant, plans)
+        planned.append(_before(asked, planned[0], store.catalog))
+    reading = await store.read(tenant, planned)
     sections = [
         series_of(
             assemble(selection, reading.pages),
@@ -139,9 +174,11 @@ async def daily(request: Request, store: Store, clock: Clock) -> Response:
             asked.zone,
             asked.metric,
         )
-        for selection, one in zip(reading.selections, plans, strict=True)
+        for selection, one in zip(reading.selections, planned, strict=True)
     ]
-    return _answer(dict(zip(("data", "previous"), sections, strict=False)), reading.meta, plans[0])
+    return _answer(
+        dict(zip(("data", "previous"), sections, strict=False)), reading.meta, planned[0]
+    )
 
 
 async def messages(request: Request, store: Store, clock: Clock) -> Response:
@@ -195,6 +232,23 @@ async def _words_of(
         await titles(store, tenant, [chat.id for chat in some]),
         await people(store, tenant, {chat.user for chat in some if chat.user}),
     )
+
+
+async def overview(request: Request, store: Store, clock: Clock) -> Response:
+    """`GET /models/{id}/overview`: ratings by day up to today, in UTC, and tags of its chats."""
+    now_ms, tenant = await _allowed(request, store, clock)
+    asked = parse(OfModel, request.query_params)
+    model = request.path_params["model_id"]
+    today_ms = floor_to(now_ms, DAY_MS)
+    from_ms = today_ms - asked.days * DAY_MS if asked.days > 0 else 0
+    one = Filter("model", frozenset((model,)))
+    rated = Question(RATINGS, from_ms, today_ms + DAY_MS, now_ms, (one,), (), DAILY)
+    (rows,), meta, covered = await _read(store, tenant, [rated])
+    first_ms = from_ms if asked.days > 0 else min([row.at_ms for row in rows], default=None)
+    last_ms = await used_by(store, tenant, model, 0, EVER_MS)
+    tagged = await chats(store, tenant, last_ms, last_ms)
+    body = {"history": history_of(rows, first_ms, today_ms), "tags": tags_of(tagged.values())}
+    return _answer(body, meta, covered)
 
 
 # -- errors ----------------------------------------------------------------------------------------
@@ -254,21 +308,33 @@ async def _filters(store: Store, tenant: str, asked: OfGroup) -> tuple[Filter, .
     return _LLM, Filter("user", await members(store, tenant, asked.group_id))
 
 
-def _plan(
-    asked: Parameters, now_ms: int, filters: tuple[Filter, ...], group_by: tuple[str, ...]
-) -> Plan:
-    return plan(Question(TERMS, asked.from_ms, asked.to_ms(now_ms), now_ms, filters, group_by))
+def _question(
+    asked: Parameters,
+    now_ms: int,
+    filters: tuple[Filter, ...],
+    terms: tuple[Term, ...] = TERMS,
+    group_by: tuple[str, ...] = (),
+) -> Question:
+    return Question(terms, asked.from_ms, asked.to_ms(now_ms), now_ms, filters, group_by)
 
 
-def _before(asked: OfDays, current: Plan, now_ms: int) -> Plan:
+async def _read(
+    store: Store, tenant: str, questions: Sequence[Question]
+) -> tuple[list[list[Row]], Meta, Plan]:
+    """The rows of each question, all over the same instants and out of one read."""
+    planned = plans(questions, store.catalog)
+    reading = await store.read(tenant, planned)
+    rows = [assemble(selection, reading.pages) for selection in reading.selections]
+    return rows, reading.meta, planned[0]
+
+
+def _before(asked: OfDays, current: Plan, catalog: Catalog) -> Plan:
     """The window of equal length that ends where this one begins."""
-    length_ms = current.end_ms - current.start_ms
-    question = replace(
-        current.question, from_ms=current.start_ms - length_ms, to_ms=current.start_ms
-    )
-    previous = plan(question)
+    question, length_ms = current.question, current.end_ms - current.start_ms
+    before = replace(question, from_ms=current.start_ms - length_ms, to_ms=current.start_ms)
+    previous = plan(before, catalog)
     if length_ms:
-        check_kept(asked, previous.start_ms, now_ms)
+        check_kept(asked, previous.start_ms, question.now_ms)
     return previous
 
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import tzinfo
+from datetime import UTC, tzinfo
 from typing import Any, Final
 
-from api.axis import Step
-from api.query import Row, Term
+from schemas.sketches import Distinct
+
+from api.axis import DAILY, Step
+from api.query import Row, Sum, Term
 from schemas.chats import Chat
 from schemas.directory import Person
 from schemas.limits import DAY_MS, SECOND_MS
-from schemas.measures import EVENTS, INPUT_TOKENS, OUTPUT_TOKENS
+from schemas.measures import CHATS, EVENTS, INPUT_TOKENS, OUTPUT_TOKENS, RATINGS_DOWN, RATINGS_UP
 from schemas.recent import Recent
 from schemas.units import ms_to_instant
 
@@ -27,6 +29,52 @@ ORDERS_OF_WORDS: Final = frozenset(("title", "user_name"))
 TAGS_SHOWN: Final = 10
 """As at its server."""
 TERMS: Final = (Term(EVENTS), Term(INPUT_TOKENS), Term(OUTPUT_TOKENS))
+WHOLE: Final = (Term(EVENTS), Term(CHATS))
+RATINGS: Final = (Term(RATINGS_UP), Term(RATINGS_DOWN))
+
+
+def summary_of(whole: Sequence[Row], models: Iterable[Row], users: Iterable[Row]) -> Object:
+    """As `schemas.openwebui.Summary`, of one row and of rows by model and by user."""
+    (row,) = whole
+    return {
+        "total_messages": row.values[0],
+        "total_chats": size_of(row.sketches[0]),
+        "total_models": sum(1 for row in models if row.group[0]),
+        "total_users": sum(1 for row in users if row.group[0]),
+    }
+
+
+def models_of(models: Iterable[Row], users: Iterable[Row]) -> Object:
+    """As `schemas.openwebui.Models`, of rows by model, and by model and user."""
+    unique = Counter(row.group[0] for row in users if row.group[1])
+    found = [
+        {
+            "model_id": row.group[0],
+            "count": row.values[0],
+            "unique_users": unique[row.group[0]],
+            "unique_chats": size_of(row.sketches[0]),
+        }
+        for row in models
+        if row.group[0]
+    ]
+    return {"models": sorted(found, key=lambda model: (-model["count"], model["model_id"]))}
+
+
+def size_of(chats: Sum) -> int:
+    """How many are in a set of which 0 is the empty one."""
+    return len(chats) if isinstance(chats, Distinct) else 0
+
+
+def history_of(rows: Iterable[Row], first_ms: int | None, today_ms: int) -> list[Object]:
+    """As `schemas.openwebui.Rated`, of ratings by day: every day from `first_ms` to today."""
+    if first_ms is None:
+        return []
+    rated = {row.at_ms: row.values for row in rows}
+    days = range(first_ms, today_ms + 1, DAY_MS)
+    counts = ((at_ms, *rated.get(at_ms, (0, 0))) for at_ms in days)
+    return [
+        {"date": label(at_ms, DAILY, UTC), "won": won, "lost": lost} for at_ms, won, lost in counts
+    ]
 
 
 def top_users(rows: Iterable[Row], metric: str, limit: int) -> list[Row]:

@@ -13,10 +13,20 @@ from api.openwebui_parameters import (
     OfDays,
     OfGroup,
     OfMessages,
+    OfModel,
     OfUsers,
-    Parameters,
 )
-from schemas.openwebui import Daily, Message, ModelChats, Problem, Tokens, Users
+from schemas.openwebui import (
+    Daily,
+    Message,
+    ModelChats,
+    ModelOverview,
+    Models,
+    Problem,
+    Summary,
+    Tokens,
+    Users,
+)
 
 Object = dict[str, Any]
 
@@ -27,17 +37,22 @@ class Endpoint(NamedTuple):
     path: str
     operation: str
     summary: str
-    parameters: type[Parameters]
+    parameters: type[BaseModel]
     body: type[BaseModel]
     is_list: bool = False
 
 
 ENDPOINTS: Final = (
+    Endpoint("/summary", "getSummary", "Messages, chats, models, users", OfGroup, Summary),
+    Endpoint("/models", "getModelAnalytics", "Messages by model", OfGroup, Models),
     Endpoint("/users", "getUserAnalytics", "Messages and tokens by user", OfUsers, Users),
     Endpoint("/tokens", "getTokenUsage", "Tokens by model", OfGroup, Tokens),
     Endpoint("/daily", "getDailyStats", "Messages or tokens by model and time", OfDays, Daily),
     Endpoint("/messages", "getMessages", "The latest requests", OfMessages, Message, is_list=True),
     Endpoint("/models/{id}/chats", "getModelChats", "Chats of a model", OfChats, ModelChats),
+    Endpoint(
+        "/models/{id}/overview", "getModelOverview", "Ratings and tags", OfModel, ModelOverview
+    ),
 )
 MODELS: Final[tuple[type[BaseModel], ...]] = (*(one.body for one in ENDPOINTS), Problem)
 

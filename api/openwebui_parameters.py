@@ -39,7 +39,7 @@ DAYS_MAX: Final = DAY.kept_ms // DAY_MS
 BUCKETS_MAX: Final = 50_000
 """Of a series that is filled: five years by hour are 43,920, 2 MB where nothing happened."""
 
-P = TypeVar("P", bound="Parameters")
+P = TypeVar("P", bound=BaseModel)
 
 
 class InvalidQuery(OdometerError):
@@ -122,7 +122,11 @@ class OfMessages(Parameters):
     limit: Annotated[int, Field(ge=0, le=PAGE_MAX)] = 50
 
 
-class OfModel(Parameters):
+class OfModel(BaseModel):
+    """Without bounds: ratings end today, tags are those of all its chats."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
     days: Annotated[int, Field(le=DAYS_MAX)] = 30
 
 
