@@ -11,8 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, tzinfo
 from typing import Any, Final
 
-from schemas.sketches import Distinct
-
 from api.axis import DAILY, Step
 from api.query import Row, Sum, Term
 from schemas.chats import Chat
@@ -20,6 +18,7 @@ from schemas.directory import Person
 from schemas.limits import DAY_MS, SECOND_MS
 from schemas.measures import CHATS, EVENTS, INPUT_TOKENS, OUTPUT_TOKENS, RATINGS_DOWN, RATINGS_UP
 from schemas.recent import Recent
+from schemas.sketches import Distinct
 from schemas.units import ms_to_instant
 
 Object = dict[str, Any]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from schemas.grid import DAY, QUARTER, floor_to, kept_from
+from schemas.grid import DAY, MINUTE, QUARTER, boundary, floor_to, kept_from
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.units import ms_to_instant
 from tests.api.counters import NOW_MS, Event, covered
@@ -16,6 +16,7 @@ from tests.api.counters import Asked as Bounds
 
 LENGTH_MS = {"10m": 10 * MINUTE_MS, "hourly": HOUR_MS, "3h": 3 * HOUR_MS, "6h": 6 * HOUR_MS}
 NEVER_MS = 10**15
+COARSE = (QUARTER, DAY)
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,23 @@ class Asked:
     def is_bounded(self) -> bool:
         return bool(self.start_s and self.end_s)
 
-    def range_ms(self) -> tuple[int, int]:
+    def range_ms(self, *, coarse: bool = False) -> tuple[int, int]:
+        """`coarse`: where counters by user and model are asked, which have no minutes."""
         start_ms = (self.start_s or 0) * 1000
         if self.zone != "UTC" and not self.start_s:
             start_ms = kept_from(QUARTER, DAY, self.now_ms)
         end_ms = self.end_s * 1000 if self.end_s else NEVER_MS
+        return self.covered(start_ms, end_ms, coarse=coarse)
+
+    def covered(self, start_ms: int, end_ms: int, *, coarse: bool) -> tuple[int, int]:
         from_ms, to_ms = covered(Bounds(start_ms, end_ms, now_ms=self.now_ms))
+        if coarse:
+            from_ms, to_ms = (boundary(at, self.now_ms, COARSE) for at in (from_ms, to_ms))
         return from_ms, max(from_ms, to_ms)
 
 
-def messages(
-    events: Iterable[Event], asked: Asked, range_ms: tuple[int, int] | None = None
-) -> list[Event]:
-    from_ms, to_ms = range_ms or asked.range_ms()
+def messages(events: Iterable[Event], asked: Asked, range_ms: tuple[int, int]) -> list[Event]:
+    from_ms, to_ms = range_ms
     return [
         event
         for event in events
@@ -83,10 +88,33 @@ def by(events: Iterable[Event], name: str) -> dict[str, list[Event]]:
     return found
 
 
+def summary(events: Iterable[Event], asked: Asked) -> dict[str, Any]:
+    found = messages(events, asked, asked.range_ms(coarse=asked.members is not None))
+    return {
+        "total_messages": len(found),
+        "total_chats": len(by(found, "chat")),
+        "total_models": len(by(found, "model")),
+        "total_users": len(by(found, "user")),
+    }
+
+
+def models(events: Iterable[Event], asked: Asked) -> dict[str, Any]:
+    rows: list[dict[str, Any]] = [
+        {
+            "model_id": model,
+            "count": len(own),
+            "unique_users": len(by(own, "user")),
+            "unique_chats": len(by(own, "chat")),
+        }
+        for model, own in by(messages(events, asked, asked.range_ms(coarse=True)), "model").items()
+    ]
+    return {"models": sorted(rows, key=lambda row: (-row["count"], row["model_id"]))}
+
+
 def users(events: Iterable[Event], asked: Asked) -> dict[str, Any]:
     found: list[dict[str, Any]] = [
         {"user_id": user, "name": None, "email": None, "count": len(own), **sums(own)}
-        for user, own in by(messages(events, asked), "user").items()
+        for user, own in by(messages(events, asked, asked.range_ms()), "user").items()
     ]
     first = "total_tokens" if asked.metric == "tokens" else "count"
     found.sort(key=lambda row: (-row[first], -row["count"], row["user_id"]))
@@ -94,7 +122,8 @@ def users(events: Iterable[Event], asked: Asked) -> dict[str, Any]:
 
 
 def tokens(events: Iterable[Event], asked: Asked) -> dict[str, Any]:
-    models = by(messages(events, asked), "model")
+    range_ms = asked.range_ms(coarse=asked.members is not None)
+    models = by(messages(events, asked, range_ms), "model")
     found: list[dict[str, Any]] = [
         {"model_id": model, **sums(own), "message_count": len(own)} for model, own in models.items()
     ]
@@ -109,10 +138,11 @@ def tokens(events: Iterable[Event], asked: Asked) -> dict[str, Any]:
 
 
 def daily(events: Iterable[Event], asked: Asked) -> dict[str, Any]:
-    from_ms, to_ms = asked.range_ms()
+    coarse = asked.members is not None
+    from_ms, to_ms = asked.range_ms(coarse=coarse)
     body = {"data": series(events, asked, (from_ms, to_ms))}
     if asked.compare:
-        before = covered(Bounds(2 * from_ms - to_ms, from_ms, now_ms=asked.now_ms))
+        before = asked.covered(2 * from_ms - to_ms, from_ms, coarse=coarse)
         body["previous"] = series(events, asked, before)
     return body
 
@@ -135,7 +165,8 @@ def kept_at(at_ms: int, asked: Asked) -> int:
     """Where only days, or quarters of an hour, are kept, what happens in one is at its start."""
     if at_ms < kept_from(QUARTER, DAY, asked.now_ms):
         return floor_to(at_ms, DAY_MS)
-    if asked.granularity == "10m" and at_ms < asked.now_ms - 48 * HOUR_MS:
+    is_old = at_ms < kept_from(MINUTE, QUARTER, asked.now_ms)
+    if asked.granularity == "10m" and (is_old or asked.members is not None):
         return floor_to(at_ms, QUARTER.bucket_ms)
     return at_ms
 
@@ -161,6 +192,8 @@ def sums(events: Iterable[Event]) -> dict[str, int]:
 
 
 ANSWERS: Mapping[str, Callable[[Iterable[Event], Asked], dict[str, Any]]] = {
+    "summary": summary,
+    "models": models,
     "users": users,
     "tokens": tokens,
     "daily": daily,

@@ -16,7 +16,7 @@ from api.keys import create_key
 from api.store import Store
 from schemas.directory import GroupSaid, group_text
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
-from schemas.openwebui import Daily, Tokens, Users
+from schemas.openwebui import Daily, Models, Summary, Tokens, Users
 from tests.api.conftest import Clock, client_of, revoke
 from tests.api.counters import NOW_MS, Event, pack
 from tests.api.openwebui_oracle import ANSWERS, Asked
@@ -25,7 +25,13 @@ ROOT = "/api/v1/analytics"
 GOLDEN = Path(__file__).parent / "golden_openwebui.json"
 NOW_S = NOW_MS // 1000
 DAY_S = DAY_MS // 1000
-MODELS: dict[str, type[BaseModel]] = {"users": Users, "tokens": Tokens, "daily": Daily}
+MODELS: dict[str, type[BaseModel]] = {
+    "summary": Summary,
+    "models": Models,
+    "users": Users,
+    "tokens": Tokens,
+    "daily": Daily,
+}
 NOT_AUTHENTICATED = '{"detail":"Not authenticated"}'
 UNKNOWN_KEY = '{"detail":"Your session has expired or the token is invalid. Please sign in again."}'
 FORBIDDEN = (
@@ -48,6 +54,7 @@ MONTH = [
         tenant="other" if n % 13 == 0 else "acme",
         input_tokens=0 if n % 4 == 3 else n * 17,
         output_tokens=0 if n % 4 == 3 else n,
+        chat="" if n % 3 == 0 else f"chat-{n % 17}",
     )
     for n in range(330)
 ]
@@ -97,6 +104,8 @@ async def test_the_answers_are_frozen(redis_url: str, admin: httpx.AsyncClient) 
     pack(MONTH, history_from_ms=NOW_MS - 30 * DAY_MS).write(redis_url)
     range_s = {"start_date": NOW_S - 3 * DAY_S, "end_date": NOW_S}
     found = {
+        "summary": await body(admin, "summary", **range_s),
+        "models": await body(admin, "models", **range_s, group_id="team"),
         "users": await body(admin, "users", **range_s),
         "tokens": await body(admin, "tokens", **range_s),
         "daily": await body(admin, "daily", **range_s, compare=True, metric="tokens"),

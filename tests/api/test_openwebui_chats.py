@@ -1,0 +1,330 @@
+"""Messages, chats and overview of a model: folded and committed to a real Valkey, asked over HTTP."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from api import directory
+from api.keys import create_key, opened
+from schemas.directory import LIBRARY, SAID_SO, chats_key, function_name
+from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from schemas.openwebui import Message, ModelChats, ModelOverview
+from schemas.units import instant_to_ms, iso
+from schemas.views import SLICE_MS, generation_digest
+from streams.decode import Decoded, decode_many
+from streams.fold import columns, fold
+from streams.ports import Commit, Outcome, Progress
+from streams.store import RedisStore
+from tests.api.conftest import Clock, client_of
+from tests.api.counters import TOPIC
+from tests.api.test_joint import NOW_MS, Appended
+from tests.api.test_openwebui import ROOT
+from tests.events import Fields
+
+pytestmark = pytest.mark.servers
+
+NOW_S = NOW_MS // 1000
+TITLES = ("Ünicode", "Answers", "", "Zebra")
+USERS = ("ann", "bob", "", "cy@example.com")
+
+
+def log() -> list[Fields]:
+    """Twelve chats, one begun each five hours, with two to five requests; ratings and tags."""
+    found: list[Fields] = []
+    for n in range(12):
+        chat: Fields = {"chat_id": f"c{n:02}", "tenant": "other" if n == 11 else "acme"}
+        user = USERS[n % 4]
+        chat |= {"user_email": user} if "@" in user else {"user_id": user}
+        start_ms = NOW_MS - (n + 1) * 5 * HOUR_MS
+        for turn in range(2 + n % 4):
+            at_ms = start_ms + turn * 10 * MINUTE_MS
+            model = "a/b" if turn == 0 or n % 2 else "gpt-4o"
+            asked = {"kind": "llm", "model": model, "time": iso(at_ms), "input_tokens": 10 + n}
+            if turn != 1:
+                asked |= {"output_tokens": turn, "message_preview": f"Hello {n} {turn}"}
+            found.append(chat | asked)
+        news = {"kind": "chat", "chat_title": TITLES[n % 4], "tags": ["all", f"t{n % 3}"]}
+        found.append(chat | news | {"time": iso(start_ms + MINUTE_MS)})
+        rating = {"kind": "feedback", "model": "a/b", "rating": 1 if n % 3 else -1}
+        found.append(chat | rating | {"time": iso(start_ms)})
+    found.append({"kind": "llm", "model": "a/b", "time": iso(NOW_MS), "tenant": "acme"})
+    return [{"id": f"e{n}", "source": "test", **fields} for n, fields in enumerate(found)]
+
+
+async def write(redis_url: str, fields: Sequence[Fields], *, keeps_previews: bool = False) -> None:
+    records = [Appended(n, NOW_MS, msgspec.json.encode(one)) for n, one in enumerate(fields)]
+    good = [one for one in decode_many(records) if isinstance(one, Decoded)]
+    assert len(good) == len(records)
+    rows = columns(good, [NOW_MS] * len(good))
+    async with RedisStore(redis_url) as store:
+        digest = generation_digest(TOPIC)
+        await store.open(digest, 1, NOW_MS)
+        held = await store.bookings(rows.call_digests)
+        commit = Commit(
+            id=bytes(15) + b"1",
+            generation_digest=digest,
+            now_ms=NOW_MS,
+            count=1,
+            absent_ms={},
+            partitions=[Progress(0, -1, len(records), len(records) - 1, NOW_MS, NOW_MS)],
+            digests=rows.digests,
+            slices=rows.append_ms // SLICE_MS,
+            delta=fold(rows, held, keeps_previews=keeps_previews),
+        )
+        assert (await store.commit(commit)).outcome is Outcome.COMMITTED
+
+
+@pytest.fixture
+async def admin(redis_url: str, clock: Clock) -> AsyncIterator[httpx.AsyncClient]:
+    clock.now_ms = NOW_MS
+    key = await create_key(redis_url, name="admin", tenant="acme", role="admin")
+    async with opened(redis_url) as store:
+        await directory.name_user(store, "acme", "ann", NOW_MS, email=None, name="Ann")
+        await directory.name_user(store, "acme", "bob", NOW_MS, email=None, name="Bob")
+    async with client_of(redis_url, clock, key) as client:
+        yield client
+
+
+async def body(client: httpx.AsyncClient, path: str, **params: Any) -> Any:
+    response = await client.get(f"{ROOT}/{path}", params=params)
+    assert response.status_code == 200, response.text
+    assert response.headers["odometer-complete-through"] == iso(NOW_MS)
+    return response.json()
+
+
+def ms_of(fields: Fields) -> int:
+    return instant_to_ms(datetime.fromisoformat(fields["time"]))
+
+
+def messages_of(fields: Sequence[Fields], **wanted: str) -> list[Fields]:
+    """Requests of the tenant acme with these fields, newest first."""
+    return sorted(
+        (
+            one
+            for one in fields
+            if one["kind"] == "llm"
+            and one["tenant"] == "acme"
+            and all(one.get(name) == value for name, value in wanted.items())
+        ),
+        key=lambda one: one["time"],
+        reverse=True,
+    )
+
+
+def chats_of(fields: Sequence[Fields], model: str) -> dict[str, list[Fields]]:
+    """The events of each chat that used the model, oldest first."""
+    chats: dict[str, list[Fields]] = {}
+    for one in fields:
+        if one["kind"] != "feedback" and one["tenant"] == "acme" and one.get("chat_id"):
+            chats.setdefault(one["chat_id"], []).append(one)
+    used = {one["chat_id"] for one in messages_of(fields, model=model) if one.get("chat_id")}
+    return {
+        name: sorted(own, key=lambda one: one["time"])
+        for name, own in chats.items()
+        if name in used
+    }
+
+
+# -- messages --------------------------------------------------------------------------------------
+
+
+async def test_messages_are_of_a_chat_or_a_model_or_a_user(
+    redis_url: str, admin: httpx.AsyncClient
+) -> None:
+    fields = log()
+    await write(redis_url, fields)
+    assert await body(admin, "messages") == []
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"chat_id": "c03", "model_id": "x", "limit": 1, "skip": 9, "end_date": 5}, "chat_id c03"),
+        ({"model_id": "gpt-4o", "user_id": "bob"}, "model gpt-4o"),
+        ({"user_id": "ann"}, "user_id ann"),
+        ({"model_id": "none"}, "model none"),
+    ]
+    for params, wanted in cases:
+        field, value = wanted.split()
+        found = await body(admin, "messages", **params)
+        expected = messages_of(fields, **{field: value})
+        assert [one["id"] for one in found] == [one["id"] for one in expected][:50], params
+        for one in found:
+            Message.model_validate(one)
+
+
+async def test_messages_are_paged_and_bounded(redis_url: str, admin: httpx.AsyncClient) -> None:
+    fields = log()
+    await write(redis_url, fields)
+    every = [one["id"] for one in messages_of(fields, model="a/b")]
+    page = await body(admin, "messages", model_id="a/b", skip=3, limit=4)
+    assert [one["id"] for one in page] == every[3:7]
+    day_s = NOW_S // 60 * 60 - DAY_MS // 1000
+    inside = [m["id"] for m in messages_of(fields, model="a/b") if m["time"] >= iso(day_s * 1000)]
+    page = await body(admin, "messages", model_id="a/b", start_date=day_s)
+    assert [one["id"] for one in page] == inside
+    assert 0 < len(inside) < len(every)
+
+
+async def test_a_message_says_what_is_known(redis_url: str, admin: httpx.AsyncClient) -> None:
+    at = {"source": "s", "time": iso(NOW_MS - 1500), "kind": "llm", "tenant": "acme"}
+    known = {"chat_id": "c1", "user_id": "u", "model": "m", "error": "Timeout", "output_tokens": 7}
+    await write(redis_url, [at | known | {"id": "e1"}, at | {"id": "e2", "chat_id": "c1"}])
+    found = {one["id"]: one for one in await body(admin, "messages", chat_id="c1")}
+    nothing = dict.fromkeys(
+        ("parent_id", "content", "output", "files", "sources", "embeds", "meta", "status_history")
+    )
+    at_s = (NOW_MS - 1500) // 1000
+    common = {"chat_id": "c1", "role": "assistant", "done": True, **nothing}
+    common |= {"created_at": at_s, "updated_at": at_s}
+    usage = {"input_tokens": 0, "output_tokens": 7, "total_tokens": 7}
+    assert found == {
+        "e1": common
+        | {"id": "e1", "user_id": "u", "model_id": "m", "error": "Timeout", "usage": usage},
+        "e2": common
+        | {"id": "e2", "user_id": None, "model_id": None, "error": None, "usage": None},
+    }
+    assert all(len(one) == 18 for one in found.values())
+
+
+# -- chats -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keeps_previews", [False, True])
+async def test_the_chats_of_a_model(
+    redis_url: str, admin: httpx.AsyncClient, *, keeps_previews: bool
+) -> None:
+    fields = log()
+    await write(redis_url, fields, keeps_previews=keeps_previews)
+    for model, path in [("a/b", "a/b"), ("a/b", "a%2Fb"), ("gpt-4o", "gpt-4o"), ("x", "x")]:
+        found = await body(admin, f"models/{path}/chats")
+        ModelChats.model_validate(found)
+        chats = chats_of(fields, model)
+        assert found["total"] == len(chats)
+        for one in found["chats"]:
+            own = chats[one["chat_id"]]
+            user = own[0].get("user_id") or own[0].get("user_email")
+            preview = own[0].get("message_preview") if keeps_previews else None
+            (title,) = (event["chat_title"] for event in own if event["kind"] == "chat")
+            assert one["user_id"] == (user or None)
+            assert one["user_name"] == {"ann": "Ann", "bob": "Bob"}.get(user or "")
+            assert (one["first_message"] or "") == (preview or title)
+            assert one["updated_at"] == ms_of(own[-1]) // 1000
+        assert [one["chat_id"] for one in found["chats"]] == sorted(chats)
+
+
+@pytest.mark.parametrize(
+    ("order_by", "direction", "ids"),
+    [
+        ("updated_at", "desc", ["c00", "c01", "c02", "c03", "c04"]),
+        ("updated_at", "asc", ["c10", "c09", "c08", "c07", "c06"]),
+        ("nonsense", "sideways", ["c00", "c01", "c02", "c03", "c04"]),
+        ("title", "asc", ["c02", "c06", "c10", "c01", "c05"]),
+        ("title", "desc", ["c00", "c04", "c08", "c03", "c07"]),
+        ("user_name", "asc", ["c02", "c03", "c06", "c07", "c10"]),
+        ("user_name", "desc", ["c01", "c05", "c09", "c00", "c04"]),
+    ],
+)
+async def test_chats_are_ordered_and_paged(
+    redis_url: str, admin: httpx.AsyncClient, order_by: str, direction: str, ids: list[str]
+) -> None:
+    await write(redis_url, log())
+    order = {"order_by": order_by, "direction": direction}
+    found = await body(admin, "models/a/b/chats", **order, limit=5)
+    assert [one["chat_id"] for one in found["chats"]] == ids
+    rest = await body(admin, "models/a/b/chats", **order, skip=4, limit=100)
+    assert rest["chats"][0] == found["chats"][4]
+    assert (rest["total"], len(rest["chats"])) == (11, 7)
+
+
+async def test_a_range_has_the_chats_that_went_on_in_it(
+    redis_url: str, admin: httpx.AsyncClient
+) -> None:
+    fields = log()
+    await write(redis_url, fields)
+    for low, high in [(12, 6), (5, None), (None, 30), (3, 4), (20, 19)]:
+        start_ms = 0 if low is None else NOW_MS - 1 - low * HOUR_MS
+        end_ms = NOW_MS + DAY_MS if high is None else NOW_MS - 1 - high * HOUR_MS
+        inside = [
+            name
+            for name, own in sorted(chats_of(fields, "a/b").items())
+            if ms_of(own[-1]) >= start_ms and ms_of(own[0]) < end_ms
+        ]
+        params = {"start_date": start_ms // 1000, "end_date": end_ms // 1000}
+        found = await body(admin, "models/a/b/chats", **params)
+        assert [one["chat_id"] for one in found["chats"]] == inside, (low, high)
+        assert found["total"] == len(inside)
+
+
+async def test_the_title_of_the_stream_stands_above_that_of_events(
+    redis_url: str, admin: httpx.AsyncClient
+) -> None:
+    await write(redis_url, log())
+    async with opened(redis_url) as store:
+        said: list[str | int] = ["c00", SAID_SO + NOW_MS, "Renamed", 100]
+        await store.call(function_name("chat"), LIBRARY, [chats_key("acme")], said)
+    found = await body(admin, "models/a/b/chats", limit=1)
+    assert found["chats"][0]["first_message"] == "Renamed"
+
+
+@pytest.mark.parametrize("name", ["limit", "skip"])
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("-1", "Input should be greater than or equal to 0"),
+        ("9999999999", "Input should be less than or equal to {most}"),
+        ("x", "Input should be a valid integer, unable to parse string as an integer"),
+    ],
+)
+async def test_pages_are_bounded(
+    redis_url: str, admin: httpx.AsyncClient, name: str, value: str, message: str
+) -> None:
+    await write(redis_url, log())
+    most = {"limit": 100, "skip": 10**9}[name]
+    for path in ("messages", "models/a/b/chats"):
+        response = await admin.get(f"{ROOT}/{path}", params={name: value})
+        assert response.status_code == 422
+        (detail,) = response.json()["detail"]
+        assert (detail["loc"], detail["input"]) == (["query", name], value)
+        assert detail["msg"] == message.format(most=most)
+
+
+# -- overview --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("days", [0, -3, 1, 2, 30])
+async def test_the_overview_of_a_model(redis_url: str, admin: httpx.AsyncClient, days: int) -> None:
+    fields = log()
+    await write(redis_url, fields)
+    found = await body(admin, "models/a%2Fb/overview", days=days)
+    ModelOverview.model_validate(found)
+    won, lost = Counter[str](), Counter[str]()
+    for one in fields:
+        if one["kind"] == "feedback" and one["tenant"] == "acme":
+            (won if one["rating"] == 1 else lost)[one["time"][:10]] += 1
+    first_ms = NOW_MS - days * DAY_MS
+    if days <= 0:
+        first_ms = NOW_MS - 11 * 5 * HOUR_MS
+    every = [iso(at)[:10] for at in range(first_ms // DAY_MS * DAY_MS, NOW_MS + 1, DAY_MS)]
+    assert found["history"] == [{"date": day, "won": won[day], "lost": lost[day]} for day in every]
+    assert len(found["history"]) == days + 1 or days <= 0
+    assert found["tags"] == [
+        {"tag": "all", "count": 11},
+        {"tag": "t0", "count": 4},
+        {"tag": "t1", "count": 4},
+        {"tag": "t2", "count": 3},
+    ]
+
+
+async def test_the_overview_of_nothing(redis_url: str, admin: httpx.AsyncClient) -> None:
+    await write(redis_url, log())
+    assert await body(admin, "models/x/overview", days=0) == {"history": [], "tags": []}
+    found = await body(admin, "models/x/overview")
+    assert len(found["history"]) == 31
+    assert not any(day["won"] or day["lost"] for day in found["history"])
+    response = await admin.get(f"{ROOT}/models/x/overview", params={"days": "1831"})
+    assert response.status_code == 422
+    assert response.json()["detail"][0]["msg"] == "Input should be less than or equal to 1830"
