@@ -145,6 +145,11 @@ def series_bounds(asked: OfDays, now_ms: int) -> tuple[int, int]:
     Without a start, a zone other than UTC begins where quarters of an hour do: before, only UTC's
     days are kept.
     """
+    if asked.group_id and asked.step.length_ms < QUARTER.bucket_ms:
+        raise BadRange(
+            f"By group no buckets of {asked.step.name} are kept: ask for hourly ones, or leave"
+            " group_id out"
+        )
     from_ms, to_ms = asked.from_ms, asked.to_ms(now_ms)
     if not asked.start_date and asked.zone is not UTC:
         from_ms = kept_from(QUARTER, DAY, now_ms)

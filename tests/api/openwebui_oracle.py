@@ -52,10 +52,11 @@ class Asked:
     def is_bounded(self) -> bool:
         return bool(self.start_s and self.end_s)
 
-    def range_ms(self, *, coarse: bool = False) -> tuple[int, int]:
-        """`coarse`: where counters by user and model are asked, which have no minutes."""
+    def range_ms(self, *, coarse: bool = False, zoned: bool = False) -> tuple[int, int]:
+        """`coarse`: where counters by user and model are asked, which have no minutes. `zoned`:
+        where the days are those of the zone, which are kept as long as quarters of an hour."""
         start_ms = (self.start_s or 0) * 1000
-        if self.zone != "UTC" and not self.start_s:
+        if zoned and self.zone != "UTC" and not self.start_s:
             start_ms = kept_from(QUARTER, DAY, self.now_ms)
         end_ms = self.end_s * 1000 if self.end_s else NEVER_MS
         return self.covered(start_ms, end_ms, coarse=coarse)
@@ -139,7 +140,7 @@ def tokens(events: Iterable[Event], asked: Asked) -> dict[str, Any]:
 
 def daily(events: Iterable[Event], asked: Asked) -> dict[str, Any]:
     coarse = asked.members is not None
-    from_ms, to_ms = asked.range_ms(coarse=coarse)
+    from_ms, to_ms = asked.range_ms(coarse=coarse, zoned=True)
     body = {"data": series(events, asked, (from_ms, to_ms))}
     if asked.compare:
         before = asked.covered(2 * from_ms - to_ms, from_ms, coarse=coarse)
@@ -165,8 +166,7 @@ def kept_at(at_ms: int, asked: Asked) -> int:
     """Where only days, or quarters of an hour, are kept, what happens in one is at its start."""
     if at_ms < kept_from(QUARTER, DAY, asked.now_ms):
         return floor_to(at_ms, DAY_MS)
-    is_old = at_ms < kept_from(MINUTE, QUARTER, asked.now_ms)
-    if asked.granularity == "10m" and (is_old or asked.members is not None):
+    if asked.granularity == "10m" and at_ms < kept_from(MINUTE, QUARTER, asked.now_ms):
         return floor_to(at_ms, QUARTER.bucket_ms)
     return at_ms
 

@@ -153,7 +153,9 @@ OPENWEBUI: Final = some(
     },
     [{}, {"start_date": str(NOW_MS // 1000 - 86_400)}],
 )
-OPENWEBUI_PATHS: Final = [f"/api/v1/analytics/{name}" for name in ("daily", "tokens", "users")]
+OPENWEBUI_PATHS: Final = [
+    f"/api/v1/analytics/{name}" for name in ("daily", "models", "summary", "tokens", "users")
+]
 OPENWEBUI_MESSAGES: Final = some(
     dict.fromkeys(("model_id", "user_id", "chat_id"), VALUES),
     [{"model_id": f"m1-of-{tenant}"} for tenant in TENANTS]
@@ -203,6 +205,9 @@ ROUTES: Final[dict[tuple[str, str], Row]] = {
     ("GET", "/api/v1/analytics/messages"): row("/api/v1/analytics/messages", OPENWEBUI_MESSAGES),
     ("GET", "/api/v1/analytics/models/{model_id:path}/chats"): of_each(
         "/api/v1/analytics/models/m1-of-{}/chats"
+    ),
+    ("GET", "/api/v1/analytics/models/{model_id:path}/overview"): of_each(
+        "/api/v1/analytics/models/m1-of-{}/overview"
     ),
     ("GET", "/api/v1/groups"): row("/api/v1/groups"),
     ("GET", "/api/v1/groups/"): row("/api/v1/groups/"),

@@ -305,6 +305,10 @@ async def test_a_bad_parameter_is_named(
             TOO_OLD,
         ),
         (
+            {"granularity": "10m", "group_id": "team"},
+            "By group no buckets of 10m are kept: ask for hourly ones, or leave group_id out",
+        ),
+        (
             {"start_date": "1", "end_date": "99999999999", "granularity": "10m"},
             "The range has more than 50000 buckets of 10m: ask for a shorter one, or longer buckets",
         ),

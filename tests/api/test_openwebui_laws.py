@@ -81,17 +81,18 @@ def events(draw: st.DrawFn) -> Event:
 def questions(draw: st.DrawFn) -> Asked:
     zone = draw(st.sampled_from(ZONES))
     granularity = draw(st.sampled_from(["daily", *LENGTH_MS]))
+    members = draw(st.sampled_from([None, None, TEAM])) if granularity != "10m" else None
     start_ms, end_ms = sorted((draw(moments()), draw(moments())))
     if zone != "UTC":  # with room for the window before
         oldest_ms = kept_from(QUARTER, DAY, NOW_MS)
-        start_ms = max(start_ms, oldest_ms + (NOW_MS + HOUR_MS - oldest_ms) // 2)
+        start_ms = max(start_ms, oldest_ms + DAY_MS + (NOW_MS + HOUR_MS - oldest_ms) // 2)
         end_ms = max(start_ms, end_ms)
     end_ms = min(end_ms, start_ms + SPAN_MS.get(granularity, 400 * DAY_MS))
     is_given = draw(st.sampled_from([(True, True), (True, True), (True, False), (False, True)]))
     return Asked(
         start_ms // 1000 if is_given[0] else None,
         end_ms // 1000 if is_given[1] else draw(st.sampled_from([None, 0])),
-        members=draw(st.sampled_from([None, None, TEAM])),
+        members=members,
         metric=draw(st.sampled_from(["messages", "tokens"])),
         granularity=granularity,
         compare=all(is_given) and draw(st.booleans()),
