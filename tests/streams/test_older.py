@@ -1,0 +1,256 @@
+"""What is older than the log is the old generation's, the rest is counted from the log: a week of it.
+
+The log is a list here, as a real one cannot be given append times of last week; Redis is real.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+import pytest
+
+from schemas.errors import OtherGeneration, RebuildRefused
+from schemas.grid import TIERS
+from schemas.layout import page_kept_ms
+from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from schemas.prices import BUNDLED, Prices
+from schemas.views import REMEMBERED_MS, VIEWS, describe, generation_digest
+from streams.clock import ProcessClock
+from streams.generations import Entry, RedisGenerations, RedisPair
+from streams.older import OlderBuckets, older_than, shared_with
+from streams.ports import Bounds, Letter, PartitionBatch, Polled, Witness
+from streams.refill import AT_ONCE, Fence, Refill
+from streams.store import RedisStore
+from streams.worker import Timing, Worker
+from tests.counters import read_counters
+from tests.events import Mix, Record, mixed
+from tests.oracle import Cell, expected
+from tests.people import assert_told, read_people, read_recent
+from tests.prices import OWN
+from tests.simulation.world import Polled1
+
+TOPIC: Final = "older"
+TIMING: Final = Timing(pass_ms=5, clock_skew_ms=0, recheck_ms=50, stalled_ms=10**9)
+WEEK: Final = Mix(partitions=2, resent_percent=0, cloudevent_percent=0, step_ms=110 * MINUTE_MS)
+ALL_WEEK: Final = b'"c|0"'
+"""A call that rests for longer than it is remembered, which the oracle does not know of."""
+EXPIRING_MS: Final = HOUR_MS
+"""Pages that go while the test runs are not compared."""
+
+
+@dataclass
+class ListLog:
+    """All partitions of a log from `starts` on; what is in `records` by then is there."""
+
+    records: Sequence[Record]
+    starts: Mapping[int, int]
+    positions: dict[int, int] = field(default_factory=dict)
+
+    async def poll(self, records_max: int, wait_ms: int) -> Polled:
+        batches = []
+        for partition, position in self.positions.items():
+            found = [r for r in self._of(partition) if r.offset >= position][: records_max // 2 + 1]
+            if found:
+                self.positions[partition] = found[-1].offset + 1
+                taken = [Polled1(r.offset, r.append_ms, r.value, r.headers) for r in found]
+                batches.append(PartitionBatch(partition, found[-1].offset + 1, taken))
+        await asyncio.sleep(0 if batches else wait_ms / 1000)
+        return Polled(1, frozenset(self.starts), batches)
+
+    def _of(self, partition: int) -> list[Record]:
+        return [r for r in self.records if r.partition == partition]
+
+    def seek(self, positions: Mapping[int, int]) -> None:
+        self.positions |= positions
+
+    async def bounds(self) -> Mapping[int, Bounds]:
+        ends = {p: max((r.offset + 1 for r in self._of(p)), default=0) for p in self.starts}
+        return {p: Bounds(start, ends[p]) for p, start in self.starts.items()}
+
+    async def witness(self, partition: int, offset: int) -> Witness | None:
+        found = [r for r in self._of(partition) if r.offset >= offset]
+        return Witness(found[0].offset, found[0].append_ms) if found else None
+
+    async def bury(self, letters: Sequence[Letter]) -> None:
+        pass
+
+
+async def counts(worker: Worker, until: int) -> None:
+    """Until it is switched off by a rebuild, or has counted up to where the log ends."""
+    while sum(max(position, 0) for position in worker._positions.values()) < until:
+        await worker._turn()
+
+
+async def counts_until_replaced(worker: Worker) -> None:
+    with suppress(OtherGeneration):
+        while True:
+            await worker._turn()
+
+
+def worker_of(log: ListLog, store: RedisStore, prices: Prices) -> Worker:
+    digest = generation_digest(TOPIC, prices.version)
+    return Worker(log, store, ProcessClock(), digest, AT_ONCE, TIMING, prices)
+
+
+def kept(counters: Mapping[Cell, tuple[int, ...]], now_ms: int) -> dict[Cell, tuple[int, ...]]:
+    """Without what expires about now."""
+    tiers = {tier.name: tier for tier in TIERS}
+
+    def stays(cell: Cell) -> bool:
+        tier = tiers[cell[1]]
+        chunk_end_ms = (cell[4] // tier.chunk_ms + 1) * tier.chunk_ms
+        return chunk_end_ms + page_kept_ms(tier) > now_ms + EXPIRING_MS
+
+    return {cell: values for cell, values in counters.items() if stays(cell)}
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_before_b_the_old_generation_from_b_on_the_log(redis_url: str, seed: int) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    log = mixed(random.Random(seed), 450, start_ms=now_ms - 7 * DAY_MS, mix=WEEK)
+    records = [record for record in log if ALL_WEEK not in (record.value or b"")]
+    log_ms = records[0].append_ms + 2 * DAY_MS
+    begin = {
+        p: min(r.offset for r in records if r.partition == p and r.append_ms >= log_ms)
+        for p in range(WEEK.partitions)
+    }
+    first_ms = max(
+        next(r.append_ms for r in records if (r.partition, r.offset) == at) for at in begin.items()
+    )
+    before_ms = older_than(first_ms)
+    assert before_ms < records[-1].append_ms  # else there is nothing that is counted anew
+    whole = ListLog(records[:300], dict.fromkeys(begin, 0))
+    entry = Entry(origin=1, begun_ms=now_ms, older_ms=before_ms)
+    about = describe(TOPIC)
+    async with (
+        RedisStore(redis_url, about=about) as store,
+        RedisGenerations(redis_url) as generations,
+        RedisPair(redis_url, 1, 2) as pair,
+        RedisStore(redis_url) as next_store,
+    ):
+        old = worker_of(whole, store, BUNDLED)
+        ends = {p: max(r.offset + 1 for r in records[:300] if r.partition == p) for p in begin}
+        await counts(old, sum(ends.values()))
+        digest = generation_digest(TOPIC, OWN.version)
+        assert await generations.begin(2, entry, digest, list(begin.values()), 0, about)
+        whole.records = records[:400]  # which it goes on counting meanwhile
+        older = OlderBuckets(pair, shared_with(await generations.about(1)), entry, now_ms)
+        left = [r for r in records if r.offset >= begin[r.partition]]
+        filler = Refill(
+            ListLog(left, begin),
+            pair,
+            ProcessClock(),
+            digest,
+            pair,
+            older,
+            timing=TIMING,
+            prices=OWN,
+        )
+        counting = asyncio.create_task(counts_until_replaced(old))
+        await filler.refill(0)
+        whole.records = records  # of which it counts nothing any more
+        await counting
+        assert (await generations.entries())[2].is_whole
+        rest = worker_of(ListLog(left, begin), next_store, OWN)
+        ends = {p: max(r.offset + 1 for r in records if r.partition == p) for p in begin}
+        await counts(rest, sum(ends.values()))
+        tallies = await next_store.tallies()
+        retired = await generations.meta_of(1)
+    was, anew = expected(records, BUNDLED), expected(records, OWN)
+    want = {cell: values for cell, values in was.counters.items() if cell[4] < before_ms}
+    want |= {cell: values for cell, values in anew.counters.items() if cell[4] >= before_ms}
+    # What came to an old bucket after the switch, was priced by the new one.
+    assert retired
+    by_old = [r for r in records if r.offset < retired.partitions[r.partition].position]
+    at_switch = expected(by_old, BUNDLED).counters
+    late = {cell for cell, values in want.items() if at_switch.get(cell) != values}
+    got = kept(read_counters(redis_url, 2), now_ms)
+    wanted = kept(want, now_ms)
+    wrong = {c: (got.get(c), wanted.get(c)) for c in got.keys() | wanted.keys()}
+    wrong = {
+        cell: pair
+        for cell, pair in wrong.items()
+        if pair[0] != pair[1] and not (cell in late and cell[4] < before_ms)
+    }
+    assert not wrong, f"{len(wrong)} of {len(wanted)}: {dict([*wrong.items()][:5])}"
+    assert sum(1 for cell in wanted if cell[4] < before_ms and cell not in late) > 100
+    assert sum(1 for cell in wanted if cell[4] >= before_ms) > 100
+    assert_told(read_people(redis_url), read_recent(redis_url, 2), was)
+    dead = {f"dead:{reason}": n for reason, n in was.letters_by_reason.items()}
+    assert {name: n for name, n in tallies.items() if name.startswith("dead:")} == dead
+
+
+def test_b_lies_behind_everything_that_a_lost_record_may_touch() -> None:
+    first_ms = 1_770_544_800_123
+    assert older_than(first_ms) % DAY_MS == 0
+    assert older_than(first_ms) > first_ms + REMEMBERED_MS + HOUR_MS
+    assert older_than(first_ms) < first_ms + 3 * DAY_MS
+
+
+def test_what_the_old_generation_lacks_is_named() -> None:
+    assert shared_with(describe(TOPIC)).missing == ()
+    assert set(shared_with(describe(TOPIC)).views) == {view.id for view in VIEWS}
+    other = describe(TOPIC).replace('"agent_id"', '"service"', 1)
+    missing = shared_with(other).missing
+    assert "agent" in missing
+    assert "total" not in missing
+
+
+@pytest.mark.parametrize("about", ["", "{}", describe(TOPIC).replace('"layout":', '"layout":9')])
+def test_older_counters_of_another_layout_are_refused(about: str) -> None:
+    with pytest.raises(RebuildRefused, match="the log no longer holds all"):
+        shared_with(about)
+
+
+# -- the fence -------------------------------------------------------------------------------------
+
+
+def polled(offset: int) -> Polled1:
+    return Polled1(offset, 0, b"", ())
+
+
+class Once:
+    """A log that hands over one batch, and then nothing."""
+
+    def __init__(self, batch: PartitionBatch) -> None:
+        self.batches = [batch]
+
+    async def poll(self, records_max: int, wait_ms: int) -> Polled:  # noqa: ARG002
+        batches, self.batches = self.batches, []
+        return Polled(1, frozenset({0}), batches)
+
+    def seek(self, positions: Mapping[int, int]) -> None:
+        pass
+
+
+async def through(fence: Fence, at: int, records_max: int = 100) -> list[tuple[int, list[int]]]:
+    fence.at = {0: at}
+    found = (await fence.poll(records_max, 0)).batches
+    return [(batch.end, [record.offset for record in batch.records]) for batch in found]
+
+
+async def test_a_fence_hands_over_no_more_than_it_may_and_loses_nothing() -> None:
+    fence = Fence(Once(PartitionBatch(0, 12, [polled(3), polled(5), polled(9)])))  # type: ignore[arg-type]
+    fence.seek({0: 3})
+    assert await through(fence, 3) == []
+    assert await through(fence, 4) == [(4, [3])]
+    assert await through(fence, 8) == [(8, [5])]  # what lies between is a gap
+    assert await through(fence, 8) == []
+    assert await through(fence, 11) == [(11, [9])]
+    assert await through(fence, 20) == [(12, [])]
+    assert await through(fence, 20) == []
+
+
+async def test_a_fence_minds_how_many_are_asked_for_and_lets_go_what_is_sought_anew() -> None:
+    fence = Fence(Once(PartitionBatch(0, 12, [polled(3), polled(5), polled(9)])))  # type: ignore[arg-type]
+    fence.seek({0: 3})
+    assert await through(fence, 20, 2) == [(9, [3, 5])]
+    fence.seek({0: 5})
+    assert await through(fence, 20) == []
