@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 from starlette.datastructures import QueryParams
 
 from api.asking import finest_kept
-from api.axis import DAILY, HOURLY, Step, longest_read_ms, zone_of
+from api.axis import DAILY, HOURLY, Step, zone_of
 from api.query import covered_range
 from schemas.errors import OdometerError
 from schemas.grid import DAY, QUARTER, kept_from
@@ -36,6 +36,7 @@ PAGE_MAX: Final = 100
 SKIP_MAX: Final = 10**9
 DAYS_MAX: Final = DAY.kept_ms // DAY_MS
 """Ratings are kept that long."""
+# Ten minutes begin at UTC's tens: in the three zones that are 45 minutes off, labels end in 5.
 BUCKETS_MAX: Final = 50_000
 """Of a series that is filled: five years by hour are 43,920, 2 MB where nothing happened."""
 
@@ -166,8 +167,7 @@ def series_bounds(asked: OfDays, now_ms: int) -> tuple[int, int]:
 
 def check_kept(asked: OfDays, start_ms: int, now_ms: int) -> None:
     """BadRange where a zone's own days and hours are not kept that far back."""
-    longest_ms = longest_read_ms(asked.step, asked.zone)
-    if asked.zone is not UTC and finest_kept(start_ms, now_ms).bucket_ms > longest_ms:
+    if asked.zone is not UTC and finest_kept(start_ms, now_ms) is DAY:
         raise BadRange(
             f"Before {iso(kept_from(QUARTER, DAY, now_ms))} only days in UTC are kept: ask for a"
             " later start_date, or leave tz out"
