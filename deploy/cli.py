@@ -218,13 +218,24 @@ def topics(
     topic: Topic = None,
     dead_letter_topic: DeadLetterTopic = None,
     partitions: Partitions = None,
+    group: Group = None,
+    directory_prefix: Annotated[str | None, typer.Option(help=describe("directory_prefix"))] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create the two topics, or check that those that are there will do. Nothing is ever deleted."""
-    from streams.kafka import ensure_topics
+    """Create the topics, or check that those that are there will do. Nothing is ever deleted.
+
+    Two for events and dead letters, three for the directory and a changelog beside each of these.
+    """
+    from streams.kafka import ensure_directory_topics, ensure_topics
+    from streams.settings import PARTITIONS, changelogs
 
     settings = read_settings(
-        kafka=kafka, topic=topic, dead_letter_topic=dead_letter_topic, partitions=partitions
+        kafka=kafka,
+        topic=topic,
+        dead_letter_topic=dead_letter_topic,
+        partitions=partitions,
+        group=group,
+        directory_prefix=directory_prefix,
     )
     lines = asyncio.run(
         ensure_topics(
@@ -234,6 +245,10 @@ def topics(
             partitions=settings.partitions,
         )
     )
+    logs = changelogs(directory_settings(settings))
+    found = asyncio.run(ensure_directory_topics(settings.kafka, logs, PARTITIONS))
+    for name, count in found.items():
+        lines.append(f"{name}: {count} partitions, with {logs[name]}")
     if as_json:
         print_json(lines)
     else:

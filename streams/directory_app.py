@@ -25,7 +25,7 @@ from schemas.errors import StoreFull, StoreUnavailable
 from streams.entries import InvalidEntry, Stream, Upsert, read_entry, topic_of
 from streams.kafka import ensure_directory_topics
 from streams.process import run_process
-from streams.settings import PARTITIONS, DirectorySettings, changelogs, table_of
+from streams.settings import PARTITIONS, DirectorySettings, changelogs
 from streams.store import RedisDirectory
 
 T = TypeVar("T")
@@ -116,7 +116,7 @@ def build(settings: DirectorySettings, partitions: Mapping[str, int]) -> faust.A
     tables: dict[Stream, Table] = {}
     for stream in Stream:
         name = topic_of(settings.prefix, stream)
-        table = app.Table(table_of(stream), partitions=partitions[name])
+        table = app.Table(str(stream), partitions=partitions[name])
         tables[stream] = cast("Table", table)
         topic = app.topic(
             name,

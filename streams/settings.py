@@ -39,13 +39,9 @@ class DirectorySettings(BaseModel):
     group: str = "odometer-directory"
 
 
-def table_of(stream: Stream) -> str:
-    return f"directory-{stream}"
-
-
 def changelogs(settings: DirectorySettings) -> dict[str, str]:
     """Each topic of a stream, and the changelog of its table, as Faust names it."""
     return {
-        topic_of(settings.prefix, stream): f"{settings.group}-{table_of(stream)}-changelog"
+        topic_of(settings.prefix, stream): f"{settings.group}-{stream}-changelog"
         for stream in Stream
     }

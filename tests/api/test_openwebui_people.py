@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import random
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -380,3 +383,43 @@ async def test_the_description_has_every_path(
         path = "/api/v1" + route.path.replace("{id:path}", "{id}")
         if not path.endswith(("/groups", "/users")) or "{id}" in path:
             assert method.lower() in described[path], path
+
+
+# -- whatever is sent ------------------------------------------------------------------------------
+
+ODD_TEXTS = ("", "u", "a/b", "é\U0001f600", "\0", "x" * 400, "%2F", "\\ud800", "id", "users")
+FORM_FIELDS = ("id", "name", "email", "description", "user_ids", "role")
+PARAMETER_NAMES = ("page", "query", "order_by", "direction")
+
+
+async def test_no_request_breaks_it(admin: httpx.AsyncClient, store: Store, clock: Clock) -> None:
+    rng = random.Random(5)
+    methods = [
+        (route.path, *(set(route.methods or ()) - {"HEAD"})) for route in routes(store, clock)
+    ]
+    for _ in range(400):
+        path, method = rng.choice(methods)
+        path = path.replace("{id:path}", quote(rng.choice(ODD_TEXTS), safe=""))
+        params = {name: rng.choice(ODD_TEXTS) for name in rng.sample(PARAMETER_NAMES, 2)}
+        content = (
+            json.dumps(odd_body(rng)).replace("\\\\ud", "\\ud")
+            if rng.random() < 0.8
+            else rng.choice(ODD_TEXTS)
+        )
+        response = await admin.request(
+            method, f"/api/v1{path}", params=params, content=content.encode()
+        )
+        assert response.status_code in {200, 400, 401, 404, 405, 422}, (method, path, content)
+        if response.status_code != 200:
+            assert response.json().keys() == {"detail"}
+
+
+def odd_body(rng: random.Random) -> object:
+    """A form, more or less."""
+    fields = {name: odd_value(rng) for name in rng.sample(FORM_FIELDS, rng.randint(0, 5))}
+    return rng.choice([fields, fields, fields, odd_value(rng)])
+
+
+def odd_value(rng: random.Random) -> object:
+    texts = [rng.choice(ODD_TEXTS) for _ in range(rng.randint(0, 3))]
+    return rng.choice([None, True, -1, 1.5, 10**40, [], {}, texts, texts, *ODD_TEXTS])

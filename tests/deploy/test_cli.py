@@ -83,8 +83,12 @@ def test_a_child_reads_the_very_settings_of_its_parent(
 @pytest.mark.servers
 def test_topics_are_created_and_then_found(kafka: Server, topic: str) -> None:
     options = ["--kafka", kafka.address, "--topic", topic, "--dead-letter-topic", f"{topic}.dead"]
-    created = run("topics", *options, "--partitions", "3", "--json")
-    assert len(json.loads(created)) == 2
+    options += ["--directory-prefix", topic, "--group", topic]
+    created = json.loads(run("topics", *options, "--partitions", "3", "--json"))
+    assert [line.split(":")[0] for line in created] == [
+        topic, f"{topic}.dead", f"{topic}.users", f"{topic}.groups", f"{topic}.chats"
+    ]  # fmt: skip
+    assert created[2].endswith(f": 4 partitions, with {topic}-directory-users-changelog")
     assert topic in run("topics", *options, "--partitions", "3")
 
 
