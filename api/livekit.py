@@ -1,13 +1,13 @@
 """The dialect of the LiveKit voice platform: its `GET /admin/analytics/...`, in its envelope.
 
-Every path is one question over booked calls or usage (api/livekit_paths.py). Dates are read by
+Every path is a question over usage, booked calls or both (api/livekit_paths.py). Dates are read by
 pydantic, as its own server reads them: ISO 8601, seconds or milliseconds since 1970; the sentences
 of a 422 are pydantic's too. A call counts at the instant it was booked, tokens where they were used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -37,7 +37,7 @@ from api.freshness import headers_of
 from api.livekit_bodies import Addresses, Bounds, Endpoint, data_of
 from api.livekit_paths import ENDPOINTS, USER_EMAIL
 from api.names import Filter
-from api.query import Plan, Question, assemble, plan
+from api.query import Plan, Question, assemble, plans
 from api.store import Store
 from schemas.errors import OdometerError, StoreError
 from schemas.units import EPOCH, ONE_MS, ms_to_instant
@@ -88,7 +88,7 @@ def routes(store: Store, clock: Clock) -> Router:
 
 
 async def answer(request: Request, endpoint: Endpoint, store: Store, clock: Clock) -> Response:
-    """One path: its question out of one atomic read."""
+    """One path: its questions out of one atomic read."""
     now_ms = clock()
     key = await authenticate(store, request.headers, now_ms)
     check_role(key, "super-admin")
@@ -96,20 +96,21 @@ async def answer(request: Request, endpoint: Endpoint, store: Store, clock: Cloc
     asked = parse_query(request.query_params, endpoint, now_ms)
     address = asked.wanted.get(USER_EMAIL)
     users = None if address is None else await users_of(store, tenant, address)
-    covered = plan_for(endpoint, asked, users, now_ms)
-    reading = await store.read(tenant, (covered,))
-    rows = assemble(reading.selections[0], reading.pages)
+    asks = plans_for(endpoint, asked, users, now_ms)
+    reading = await store.read(tenant, asks)
+    answers = [assemble(selection, reading.pages) for selection in reading.selections]
     addresses: Addresses = {}
     if "user" in endpoint.group_by:
-        addresses = await addresses_of(store, tenant, [row.group[0] for row in rows])
+        seen = {row.group[0] for rows in answers for row in rows}
+        addresses = await addresses_of(store, tenant, seen)
     content = {
         "success": True,
         "message": endpoint.message,
-        "data": data_of(endpoint, asked.bounds, rows, addresses),
+        "data": data_of(endpoint, asked.bounds, answers, addresses),
     }
     return Response(
         _ENCODER.encode(content),
-        headers={"cache-control": "no-store", **headers_of(reading.meta, covered)},
+        headers={"cache-control": "no-store", **headers_of(reading.meta, asks[0])},
         media_type="application/json",
     )
 
@@ -134,8 +135,11 @@ def parse_query(params: QueryParams, endpoint: Endpoint, now_ms: int) -> Asked:
     return Asked(Bounds(dates["start_date"], dates["end_date"]), wanted)
 
 
-def plan_for(endpoint: Endpoint, asked: Asked, users: frozenset[str] | None, now_ms: int) -> Plan:
-    """The endpoint's question; `users` are the keys of those that have the address that is asked for."""
+def plans_for(
+    endpoint: Endpoint, asked: Asked, users: frozenset[str] | None, now_ms: int
+) -> tuple[Plan, ...]:
+    """The endpoint's questions over one range; `users` are the keys of those that have the address
+    that is asked for."""
     filters = [
         Filter(dimension, frozenset((asked.wanted[name],)))
         for name, dimension in endpoint.filters.items()
@@ -145,15 +149,12 @@ def plan_for(endpoint: Endpoint, asked: Asked, users: frozenset[str] | None, now
         filters.append(Filter("user", users))
     if endpoint.kinds:
         filters.append(Filter("kind", frozenset(endpoint.kinds)))
-    return plan(
-        Question(
-            endpoint.terms,
-            _to_ms(asked.bounds.start),
-            _to_ms(asked.bounds.end),
-            now_ms,
-            tuple(filters),
-            endpoint.group_by,
-        )
+    from_ms, to_ms = (_to_ms(bound) for bound in asked.bounds)
+    return plans(
+        [
+            Question(terms, from_ms, to_ms, now_ms, tuple(filters), endpoint.group_by)
+            for terms in endpoint.questions
+        ]
     )
 
 
@@ -174,7 +175,7 @@ async def users_of(store: Store, tenant: str, address: str) -> frozenset[str]:
     return found | {address} if itself.get(address, address) == address else found
 
 
-async def addresses_of(store: Store, tenant: str, users: Sequence[str]) -> Addresses:
+async def addresses_of(store: Store, tenant: str, users: Collection[str]) -> Addresses:
     known = await people(store, tenant, users)
     return {user: person.email for user, person in known.items() if person.email}
 

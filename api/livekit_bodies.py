@@ -8,7 +8,7 @@ fractions would make 15.75. Rows that are shown under one name are added up.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from api.query import Row, Term
 from schemas.livekit import Envelope
+from schemas.measures import BOOKED
 
 Object = dict[str, Any]
 Addresses = Mapping[str, str]
@@ -88,10 +89,18 @@ class Endpoint:
     kinds: tuple[str, ...] = ()
 
     @cached_property
-    def terms(self) -> tuple[Term, ...]:
-        """Each once."""
+    def questions(self) -> tuple[tuple[Term, ...], ...]:
+        """Terms of usage and terms of bookings, each once: no view of users keeps both by agent."""
         shown = (term for one in self.figures for term in (*one.terms, one.per) if term)
-        return tuple(dict.fromkeys((*shown, *self.rank, *self.also)))
+        terms = dict.fromkeys((*shown, *self.rank, *self.also))
+        usage = tuple(term for term in terms if term.measure not in BOOKED)
+        booked = tuple(term for term in terms if term.measure in BOOKED)
+        return tuple(some for some in (usage, booked) if some)
+
+    @cached_property
+    def terms(self) -> tuple[Term, ...]:
+        """Of all questions, one after the other."""
+        return tuple(itertools.chain(*self.questions))
 
     @cached_property
     def placed(self) -> tuple[Placed, ...]:
@@ -103,24 +112,38 @@ class Endpoint:
 
 
 def data_of(
-    endpoint: Endpoint, bounds: Bounds, rows: Iterable[Row], addresses: Addresses
+    endpoint: Endpoint, bounds: Bounds, answers: Iterable[Iterable[Row]], addresses: Addresses
 ) -> Object:
-    """The answer's `data` out of the rows of the endpoint's question."""
-    return endpoint.data(endpoint, bounds, counted(endpoint, rows, addresses))
+    """The answer's `data` out of the rows of each of the endpoint's questions."""
+    return endpoint.data(endpoint, bounds, counted(endpoint, answers, addresses))
 
 
-def counted(endpoint: Endpoint, rows: Iterable[Row], addresses: Addresses) -> list[Counted]:
+def counted(
+    endpoint: Endpoint, answers: Iterable[Iterable[Row]], addresses: Addresses
+) -> list[Counted]:
     """Rows of one name added up, in the order in which they are shown."""
     added: dict[Labels, tuple[int, ...]] = {}
-    for row in rows:
-        labels = endpoint.label(row.group, addresses)
+    for group, values in _widened(endpoint, answers):
+        labels = endpoint.label(group, addresses)
         before = added.get(labels)
-        added[labels] = row.values if before is None else _sum([before, row.values])
+        added[labels] = values if before is None else _sum([before, values])
     rank = [endpoint.terms.index(term) for term in endpoint.rank]
     return sorted(
         itertools.starmap(Counted, added.items()),
         key=lambda one: (-sum(one.sums[place] for place in rank), one.labels),
     )
+
+
+def _widened(
+    endpoint: Endpoint, answers: Iterable[Iterable[Row]]
+) -> Iterator[tuple[Labels, tuple[int, ...]]]:
+    """Groups, and the values of each row between zeros for the terms of the other questions."""
+    before = 0
+    for terms, rows in zip(endpoint.questions, answers, strict=True):
+        zeros = (0,) * before, (0,) * (len(endpoint.terms) - before - len(terms))
+        for row in rows:
+            yield row.group, zeros[0] + row.values + zeros[1]
+        before += len(terms)
 
 
 def amount(placed: Placed, sums: tuple[int, ...]) -> Decimal:

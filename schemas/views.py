@@ -143,21 +143,24 @@ USER_AGENT: Final = View(
     6,
     "user_agent",
     ("kind", "user", "agent"),
-    WIDE + BOOKED,
+    BOOKED,
     tiers=COARSE,
     page_series=32,
     series_max=1_000_000,
 )
-USER_MODEL: Final = View(
+USER_AGENT_MODEL: Final = View(
     7,
-    "user_model",
-    ("kind", "user", "provider", "model"),
+    "user_agent_model",
+    ("kind", "user", "agent", "provider", "model"),
     WIDE,
     (CHATS,),
     tiers=COARSE,
     page_series=32,
     series_max=1_000_000,
 )
+"""Usage of users by agent and by model in one: nearly every agent has one model of a kind, so this
+has hardly more rows than either alone (of 81,000 sample events of two days, by quarter-hour: 20,795;
+by agent only 20,795, by model only 19,450), and half of what both would write."""
 SERVICE: Final = View(8, "service", ("kind", "service"), BOOKED)
 PHONE: Final = View(
     9, "phone", ("kind", "service", "phone"), BOOKED, page_series=32, series_max=1_000_000
@@ -182,7 +185,7 @@ VIEWS: Final = (
     USER,
     USER_PHONE,
     USER_AGENT,
-    USER_MODEL,
+    USER_AGENT_MODEL,
 )
 """Cheapest first: the first that holds a question's dimensions and measures answers it."""
 

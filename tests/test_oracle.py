@@ -73,14 +73,14 @@ def test_one_event_is_in_every_view_and_tier() -> None:
     coarse = {"15m": quarter, "1d": day}
     latency = ("latency", bin_of(850)), (1,)
     chat = ("chats", chat_digest("default", "c-1")), (1,)
+    whole = ("llm", "ann", "my-agent", "openai", "gpt-4o")
     kept: list[Any] = [
         ("total", LLM, fine, ((), row), chat),
         ("model", ("llm", "openai", "gpt-4o"), fine, ((), row), latency, chat),
         ("agent", ("llm", "my-agent"), fine, ((), row)),
         ("agent_model", ("llm", "my-agent", "openai", "gpt-4o"), fine, ((), row), latency),
         ("user", ("llm", "ann"), fine, ((), row)),
-        ("user_agent", ("llm", "ann", "my-agent"), coarse, ((), wide)),
-        ("user_model", ("llm", "ann", "openai", "gpt-4o"), coarse, ((), wide), chat),
+        ("user_agent_model", whole, coarse, ((), wide), chat),
     ]
     assert counters == {
         (view, tier, "default", series, start, *more): values

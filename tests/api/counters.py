@@ -19,7 +19,17 @@ from api.names import grown, no_names
 from api.query import Plan, Selection, assemble, page_keys, select
 from schemas import layout
 from schemas.event import USAGE_KINDS, Kind
-from schemas.grid import DAY, QUARTER, boundary, ceil_to, finest_written, floor_to, kept_from
+from schemas.grid import (
+    DAY,
+    QUARTER,
+    TIERS,
+    Tier,
+    boundary,
+    ceil_to,
+    finest_written,
+    floor_to,
+    kept_from,
+)
 from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS
 from schemas.measures import CHATS, LATENCY
 from schemas.prices import BUNDLED_VERSION
@@ -230,12 +240,12 @@ class Asked:
         }
 
 
-def covered(asked: Asked) -> tuple[int, int]:
-    """The rule of the bounds, over what can exist at all."""
+def covered(asked: Asked, tiers: Sequence[Tier] = TIERS) -> tuple[int, int]:
+    """The rule of the bounds, over what can exist at all; `tiers` are those of the view."""
     oldest_ms = ceil_to(asked.now_ms - DAY.kept_ms, DAY_MS)
     newest_ms = asked.now_ms + AHEAD_MS_MAX + HOUR_MS
     from_ms, to_ms = (
-        boundary(sorted((oldest_ms, at_ms, newest_ms))[1], asked.now_ms)
+        boundary(sorted((oldest_ms, at_ms, newest_ms))[1], asked.now_ms, tiers)
         for at_ms in (asked.from_ms, asked.to_ms)
     )
     return from_ms, to_ms

@@ -14,7 +14,9 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from api.audit import operator
+from api.errors import UnanswerableQuestion
 from api.keys import Wanted, create_keys, opened
+from api.livekit import failed
 from api.livekit_paths import ENDPOINTS
 from api.main import build
 from deploy.servers import Server
@@ -204,15 +206,11 @@ async def test_an_unescaped_plus_is_a_space_and_both_dates_are_told(
             assert errors[0]["input"] == "2026-02-08T10:00:00 05:30"
 
 
-async def test_a_question_that_no_view_holds(redis_url: str, clock: Clock) -> None:
-    pack([]).write(redis_url)
-    params = {"user_email": "alice@example.com", "assistant_id": "tutor"}
-    async with client_of(redis_url, clock, await made(redis_url)) as client:
-        response = await client.get(f"{ROOT}tokens/by-model", params=params)
-    assert response.status_code == 400
-    found = PlatformProblem.model_validate_json(response.content)
-    assert found.message.startswith("No view keeps ")
-    assert found.data == {}
+def test_a_question_that_cannot_be_answered() -> None:
+    """No view holds it, or it would be too many pages: as a catalog or a store may have it."""
+    why = "No view keeps calls by weather."
+    response = failed(Request({"type": "http"}), UnanswerableQuestion(why))
+    assert (response.status_code, bytes(response.body).decode()) == (400, envelope(why))
 
 
 @pytest.mark.parametrize(
