@@ -54,7 +54,11 @@ async def running(
         )
         await directory.say_group(store, "default", said)
     with api_of(system.settings, path) as api:
-        yield OpenWebUI(api_url=f"http://{api.address}/api", api_key=key)
+        client = OpenWebUI(api_url=f"http://{api.address}/api", api_key=key)
+        try:
+            yield client
+        finally:
+            await client._client.aclose()  # which it leaves to the end of the process
 
 
 def by(events: Iterable[Fields], name: str) -> dict[str, list[Fields]]:
