@@ -64,6 +64,8 @@ def _is_instant(name: str, value: object) -> bool:
 
 def _age(at_ms: int, now_ms: int) -> str:
     seconds = (now_ms - at_ms) / 1000
+    if seconds < -1:
+        return f"in {timedelta(seconds=int(-seconds))}"
     if seconds < _MINUTE_S:
         return f"{seconds:.1f} s ago"
     if seconds < _DAY_S:

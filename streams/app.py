@@ -105,7 +105,7 @@ class FoldService(Service):
 
     async def _until_ours(self, store: RedisStore) -> None:
         """Waits while the counters that answer are of another configuration."""
-        digest = generation_digest(self._settings.topic)
+        digest = generation_digest(self._settings.topic, self._prices.version)
         while not self.should_stop:
             try:
                 meta = await store.meta()
