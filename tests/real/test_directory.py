@@ -84,6 +84,9 @@ class Streams:
             assert time.monotonic() < give_up_s, f"never came: {what}\n{self.said()}"
             await asyncio.sleep(POLL_PAUSE_S)
 
+    def errors(self) -> int:
+        return sum(one.read_text().count("[ERROR]") for one in self.home.glob("*.log"))
+
     def said(self) -> str:
         return "\n".join(one.read_text()[-4000:] for one in sorted(self.home.glob("*.log")))
 
@@ -236,4 +239,26 @@ async def test_words_wait_for_a_redis_that_is_away(
         await streams.until("the waiting", waits)
         own_valkey.restart()
         async with streams.reader() as store:
+            await streams.until("the new address", address_is(store, "ann@y", "u1"))
+
+
+async def test_a_broker_that_was_away_is_read_on(
+    own_kafka: Server, redis_url: str, tmp_path: Path
+) -> None:
+    async with streams_of(own_kafka.address, redis_url, tmp_path) as streams:
+        streams.start()
+        await streams.send(("users", "acme|u1", {"email": "ann@x"}))
+        async with streams.reader() as store:
+            await streams.until("the address", address_is(store, "ann@x", "u1"))
+            errors = streams.errors()
+            own_kafka.kill()
+
+            async def is_missed() -> bool:
+                return streams.errors() > errors + 2 or streams.processes[0].poll() is not None
+
+            await streams.until("a word of it", is_missed)
+            own_kafka.restart()
+            if streams.processes[0].poll() is not None:  # as its supervisor does
+                streams.start()
+            await streams.send(("users", "acme|u1", {"email": "ann@y"}))
             await streams.until("the new address", address_is(store, "ann@y", "u1"))
