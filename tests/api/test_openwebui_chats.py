@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
+from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -30,6 +32,7 @@ from tests.events import Fields
 
 pytestmark = pytest.mark.servers
 
+GOLDEN = Path(__file__).parent / "golden_openwebui_chats.json"
 NOW_S = NOW_MS // 1000
 TITLES = ("Ünicode", "Answers", "", "Zebra")
 USERS = ("ann", "bob", "", "cy@example.com")
@@ -130,6 +133,48 @@ def chats_of(fields: Sequence[Fields], model: str) -> dict[str, list[Fields]]:
         for name, own in chats.items()
         if name in used
     }
+
+
+# -- frozen ----------------------------------------------------------------------------------------
+
+
+def since_now(found: Any) -> Any:
+    """With times as seconds, and dates as days, from now: the store lets old pages expire, so a
+    log of a fixed day cannot be committed."""
+    if isinstance(found, list):
+        return [since_now(one) for one in found]
+    if not isinstance(found, dict):
+        return found
+    today = datetime.fromtimestamp(NOW_S, UTC).date()
+    shown: dict[str, Any] = {}
+    for name, value in found.items():
+        if name in {"created_at", "updated_at"}:
+            shown[name] = value - NOW_S
+        elif name == "date":
+            shown[name] = (date.fromisoformat(value) - today).days
+        else:
+            shown[name] = since_now(value)
+    return shown
+
+
+async def test_the_answers_are_frozen(redis_url: str, admin: httpx.AsyncClient) -> None:
+    """A change of this file is a new version of the endpoints."""
+    day: list[Fields] = [
+        {"time": iso(NOW_MS - n * DAY_MS), "tenant": "acme", "model": "a/b"} for n in range(3)
+    ]
+    asked: Fields = {"kind": "llm", "chat_id": "c1", "user_id": "ann", "input_tokens": 7}
+    news: Fields = {"kind": "chat", "chat_id": "c1", "chat_title": "Title", "tags": ["b", "a"]}
+    fields = [day[2] | asked, day[1] | asked | {"error": "Timeout", "user_id": None}, day[0] | news]
+    fields += [day[n] | {"kind": "feedback", "rating": 1 - 2 * n} for n in (0, 1, 0)]
+    fields.append(day[0] | asked | {"chat_id": None, "user_id": "eve"})
+    await write(redis_url, [{"id": f"e{n}", "source": "s", **one} for n, one in enumerate(fields)])
+    asked_for: list[tuple[str, dict[str, Any]]] = [
+        ("messages", {"model_id": "a/b"}),
+        ("models/a/b/chats", {}),
+        ("models/a/b/overview", {"days": 2}),
+    ]
+    found = {path: since_now(await body(admin, path, **params)) for path, params in asked_for}
+    assert json.dumps(found, indent=1, ensure_ascii=False) + "\n" == GOLDEN.read_text()
 
 
 # -- messages --------------------------------------------------------------------------------------
