@@ -474,7 +474,11 @@ class OlderBuckets:
                     self._shared.families[head].new,
                     self._shared.tiers[tier],
                     np.array([(at, chunk, len(rows)) for at, chunk, rows in parts], RUN_DTYPE),
-                    np.concatenate([rows for _, _, rows in parts]),
+                    # Of rows side by side numpy makes such of this machine's byte order, and digests
+                    # lie in the other one.
+                    np.concatenate([rows for _, _, rows in parts]).astype(
+                        self._shared.families[head].new.dtype
+                    ),
                 )
                 for (head, tier), parts in lacking.items()
             ],
