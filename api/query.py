@@ -25,7 +25,8 @@ from api.names import Filter, Names, matching
 from schemas.errors import StoreCorrupt
 from schemas.grid import DAY, SLACK_MS, TIERS, Span, Tier, boundary, ceil_to, cover
 from schemas.layout import (
-    PAGE_HEADER_BYTES,
+    COMPACT_CELL,
+    HISTOGRAMS_A_PAGE,
     SLOT,
     Family,
     Int64s,
@@ -108,11 +109,11 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Picked:
-    """The series of a table that pass the filters: ascending, with the pages they lie in.
-    `group_of_series` is -1 for those that do not pass."""
+    """The series of a table that pass the filters: ascending, with the pages they lie in, by how
+    many series share one. `group_of_series` is -1 for those that do not pass."""
 
     series: Int64s
-    pages: tuple[int, ...]
+    pages: Mapping[int, tuple[int, ...]]
     group_of_series: Int64s
 
 
@@ -178,8 +179,15 @@ def plans(questions: Sequence[Question], catalog: Catalog = DEFAULT) -> tuple[Pl
     """Of the sections of one answer: where a view keeps fewer tiers than another, all go by those
     that they have in common, so that equal bounds cover the same instants."""
     views = [_view_for(question, catalog) for question in questions]
-    tiers = tuple(tier for tier in TIERS if all(tier in view.tiers for view in views))
+    kept = [tiers_of(view, one.terms) for view, one in zip(views, questions, strict=True)]
+    tiers = tuple(tier for tier in TIERS if all(tier in own for own in kept))
     return tuple(_plan(one, view, tiers) for one, view in zip(questions, views, strict=True))
+
+
+def tiers_of(view: View, terms: Sequence[Term]) -> tuple[Tier, ...]:
+    """In which a view keeps all of these."""
+    sketches = {None, *(term.measure for term in terms if not term.measure.is_sum)}
+    return tuple(t for t in TIERS if all(t in view.tiers_of(sketch) for sketch in sketches))
 
 
 def _plan(question: Question, view: View, tiers: tuple[Tier, ...]) -> Plan:
@@ -244,23 +252,36 @@ def select(
     for own, names_ in zip(picked, names, strict=True):
         table = names_.table
         families = dict.fromkeys(t.family(table) for t in question.terms if t.is_in(table))
-        make = _keys_kept if len(own.pages) <= KEYS_KEPT_EACH_MAX else _keys
-        _check_pages(len(chunks) * len(own.pages) * len(families), "The answer")
+        _check_pages(
+            len(chunks) * sum(len(own.pages[family.page_series]) for family in families),
+            "The answer",
+        )
         blocks = {
-            family: tuple(
-                Block(
-                    span.tier,
-                    chunk,
-                    span.start_ms,
-                    span.end_ms,
-                    make(generation, family, span.tier, chunk, tenant_id, own.pages),
-                )
-                for span, chunk in chunks
-            )
+            family: _blocks(chunks, generation, family, tenant_id, own.pages[family.page_series])
             for family in families
         }
         parts.append(Part(names_, own, blocks))
     return Selection(question_plan, groups, tuple(parts))
+
+
+def _blocks(
+    chunks: Sequence[tuple[Span, int]],
+    generation: int,
+    family: Family,
+    tenant_id: int,
+    pages: tuple[int, ...],
+) -> tuple[Block, ...]:
+    make = _keys_kept if len(pages) <= KEYS_KEPT_EACH_MAX else _keys
+    return tuple(
+        Block(
+            span.tier,
+            chunk,
+            span.start_ms,
+            span.end_ms,
+            make(generation, family, span.tier, chunk, tenant_id, pages),
+        )
+        for span, chunk in chunks
+    )
 
 
 def page_keys(selections: Sequence[Selection]) -> list[str]:
@@ -293,15 +314,15 @@ def _view_for(question: Question, catalog: Catalog) -> View:
     holding = views_that_hold(dimensions, measures, catalog)
     step = question.step
     for view in holding:
-        if step is None or step.length_ms >= view.tiers[0].bucket_ms:
+        if step is None or step.length_ms >= tiers_of(view, question.terms)[0].bucket_ms:
             return view
     by = f" by {', '.join(sorted(dimensions))}" if dimensions else ""
     summed = ", ".join(sorted({measure.name for measure in measures}))
     if step is not None and holding:
-        view = holding[0]
+        view, finest = holding[0], tiers_of(holding[0], question.terms)[0].name
         raise UnanswerableQuestion(
-            f"View {view.name}, which keeps {summed}{by}, has no buckets shorter than"
-            f" {view.tiers[0].name}: ask for a granularity of {view.tiers[0].name} or longer."
+            f"View {view.name}, which keeps {summed}{by}, has no buckets of them shorter than"
+            f" {finest}: ask for a granularity of {finest} or longer."
         )
     raise UnanswerableQuestion(
         f"No view keeps {summed}{by}. {_nearly(dimensions, measures, catalog)} A view is added by"
@@ -352,10 +373,10 @@ def _pick(
             np.int64,
         )
         # One more: a page of several series may hold one that is newer than the dictionary.
-        page_series = own.table.view.page_series
-        group_of_series = np.full(own.count + page_series, -1, np.int64)
+        sizes = {own.table.view.page_series, HISTOGRAMS_A_PAGE}
+        group_of_series = np.full(own.count + max(sizes), -1, np.int64)
         group_of_series[series] = numbers[inverse]
-        pages = tuple(np.unique(series // page_series).tolist())
+        pages = {size: tuple(np.unique(series // size).tolist()) for size in sizes}
         picked.append(Picked(series, pages, group_of_series))
     return tuple(groups), tuple(picked)
 
@@ -505,7 +526,7 @@ def _cut(
     number_of: list[int] = []
     blocks = part.blocks[family]
     for place, block in enumerate(blocks):
-        for number, key in zip(picked.pages, block.keys, strict=True):
+        for number, key in zip(picked.pages[family.page_series], block.keys, strict=True):
             data = pages.get(key)
             if data is not None:
                 found.append(data)
@@ -523,7 +544,7 @@ def _cut(
         column[block_of_row] for column in np.ascontiguousarray(edges.T)
     )
     cell = rows["cell"].astype(np.int64)
-    page_series = family.table.view.page_series
+    page_series = family.page_series
     series = np.array(number_of, np.int64)[owner]
     if page_series > 1:
         series = series * page_series + cell // SLOT
@@ -543,9 +564,10 @@ def _cut(
 def _joined(family: Family, pages: list[bytes]) -> tuple[Rows, Int64s]:
     """All rows of the pages, and for each the place of its page."""
     row_bytes = family.dtype.itemsize
-    lengths = np.array([len(page) for page in pages], np.int64) - PAGE_HEADER_BYTES
-    if np.any(lengths % row_bytes) or np.any(lengths < 0):
+    lengths = np.array([len(page) for page in pages], np.int64)
+    if np.any(lengths % row_bytes):
         raise StoreCorrupt(f"a page of view {family.table.view.name} is no whole number of rows")
     owner = np.repeat(np.arange(len(pages), dtype=np.int64), lengths // row_bytes)
-    joined = b"".join([page[PAGE_HEADER_BYTES:] for page in pages])
-    return np.frombuffer(joined, family.dtype), owner
+    rows = np.frombuffer(b"".join(pages), family.dtype)
+    counts = rows["cell"] != COMPACT_CELL
+    return (rows, owner) if counts.all() else (rows[counts], owner[counts])

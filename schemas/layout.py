@@ -21,8 +21,8 @@ One Redis has one lane. Under `{od0}:`
     N:r:TENANT         the latest calls of a tenant (schemas/recent.py)
     d:...              the directory (schemas/directory.py), of all generations
 
-A page holds `page_series` neighbouring series over one chunk. It begins with `u32`, its length when
-it was last made compact; then come rows, little endian, each a key and what is added there:
+A page holds `page_series` neighbouring series over one chunk: rows, little endian, each a key and
+what is added there:
 
     counters           u16 cell                 | n x i64
     histogram          u16 cell, u16 bin        | i32 count
@@ -31,7 +31,8 @@ it was last made compact; then come rows, little endian, each a key and what is 
 cell = (series mod page_series) * 256 + bucket. A commit only appends, so a key may stand there many
 times, and **what a page says is the sum of its rows**. When a page has grown to twice its compact
 length and 4 kB more, and once after its chunk has ended, the commit makes it compact: one row a key
-(more where a sum would leave 53 bits, which Lua's numbers end at). So adding costs one APPEND a
+(more where a sum would leave 53 bits, which Lua's numbers end at), behind a row of cell 0xFFFF whose
+next 4 bytes say how long the page is then. So adding costs one APPEND a
 page whatever it holds, nothing can overflow, and a page is at most twice as long as it must be.
 """
 
@@ -131,24 +132,32 @@ def series_values(name: str | bytes) -> tuple[str, ...]:
 
 # -- packed rows -----------------------------------------------------------------------------------
 
-PAGE_HEADER_BYTES: Final = 4
+COMPACT_CELL: Final = 0xFFFF
+"""Of the first row of a page that was made compact: it adds nothing."""
 SLOT: Final = 256
 """Buckets of a chunk, and series of a page, are at most so many: each has a byte of a cell."""
 RUN_DTYPE: Final = np.dtype([("series", "<u4"), ("chunk", "<u4"), ("rows", "<u4")])
 """In a commit: so many rows for this series (an index into the commit's own list) and chunk."""
 
 
+HISTOGRAMS_A_PAGE: Final = 32
+"""Series whose histograms share a page: of 8 B a row, in some thirty bins a bucket, a page of one
+would be mostly key."""
+
+
 @dataclass(frozen=True, eq=False)
 class Family:
     """The pages of one form: a table's counters, or one of its sketches.
 
-    `head` begins their keys; a row is `key_bytes` that say where it adds, and `numbers` of
-    `number_bytes` that it adds; `dtype` is the whole row.
+    `head` begins their keys, `tiers` are those that have them; a row is `key_bytes` that say where
+    it adds, and `numbers` of `number_bytes` that it adds; `dtype` is the whole row.
     """
 
     table: Table
     sketch: Measure | None = None
     head: str = field(init=False)
+    tiers: tuple[Tier, ...] = field(init=False)
+    page_series: int = field(init=False)
     key_bytes: int = field(init=False)
     numbers: int = field(init=False)
     number_bytes: int = field(init=False)
@@ -165,15 +174,21 @@ class Family:
         head = "p" if self.sketch is None else f"s{SKETCHES.index(self.sketch)}."
         set_once = object.__setattr__
         set_once(self, "head", f"{head}{self.table.id}")
+        set_once(self, "tiers", self.table.view.tiers_of(self.sketch))
+        is_histogram = self.sketch is not None and self.sketch.how is How.HISTOGRAM
+        set_once(
+            self, "page_series", HISTOGRAMS_A_PAGE if is_histogram else self.table.view.page_series
+        )
         for name, value in zip(("key_bytes", "numbers", "number_bytes"), form, strict=False):
             set_once(self, name, value)
         set_once(self, "dtype", np.dtype([("cell", "<u2"), *form[3]]))
 
     def rows_of(self, page: bytes) -> Rows:
         """The rows of one page; StoreCorrupt where it is cut."""
-        if (len(page) - PAGE_HEADER_BYTES) % self.dtype.itemsize or len(page) < PAGE_HEADER_BYTES:
+        if len(page) % self.dtype.itemsize:
             raise StoreCorrupt(f"a page of view {self.table.view.name} is no whole number of rows")
-        return np.frombuffer(page, self.dtype, offset=PAGE_HEADER_BYTES)
+        rows = np.frombuffer(page, self.dtype)
+        return rows[1:] if len(rows) and rows["cell"][0] == COMPACT_CELL else rows
 
 
 @cache

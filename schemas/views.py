@@ -69,13 +69,14 @@ keys even where it sends one event an hour: 10,000 are 30 MB."""
 @dataclass(frozen=True, eq=False)
 class View:
     """`id` stands in keys and never changes its meaning. `tiers`: finest first, the last is always
-    the oldest that there is. `page_series`: how many neighbouring series share a page."""
+    the oldest that there is; of `fine_sketches` only they are kept in all of them. `page_series`: how many neighbouring series share a page."""
 
     id: int
     name: str
     dimensions: tuple[str, ...]
     measures: tuple[Measure, ...]
     sketches: tuple[Measure, ...] = ()
+    fine_sketches: tuple[Measure, ...] = ()
     tiers: tuple[Tier, ...] = TIERS
     page_series: int = 1
     series_max: int = SERIES_MAX
@@ -85,6 +86,12 @@ class View:
         """One for each kind that has a measure here."""
         found = {kind: Table(self, kind) for kind in KINDS}
         return {kind: table for kind, table in found.items() if table.measures or table.sketches}
+
+    def tiers_of(self, sketch: Measure | None) -> tuple[Tier, ...]:
+        """Those of its counters, or of a sketch."""
+        if sketch is None or sketch in self.fine_sketches:
+            return self.tiers
+        return tuple(tier for tier in self.tiers if tier in COARSE)
 
     @cached_property
     def holds(self) -> frozenset[str]:
@@ -121,11 +128,17 @@ WIDE: Final = tuple(
 )
 """What the views with the most series keep: 8 B less a row for each measure left out."""
 COARSE: Final = (QUARTER, DAY)
-"""Tiers of the views with the most series: of their minutes nearly each would hold one event."""
+"""Tiers of the views with the most series, of whose minutes nearly each would hold one event, and
+of most sketches."""
 
-TOTAL: Final = View(1, "total", ("kind",), USAGE + BOOKED + RATED, (CHATS,))
+TOTAL: Final = View(1, "total", ("kind",), USAGE + BOOKED + RATED)
 MODEL: Final = View(
-    2, "model", ("kind", "provider", "model"), USAGE + RATED, (LATENCY, FIRST_OUTPUT, CHATS)
+    2,
+    "model",
+    ("kind", "provider", "model"),
+    USAGE + RATED,
+    (LATENCY, FIRST_OUTPUT, CHATS),
+    fine_sketches=(LATENCY, FIRST_OUTPUT),
 )
 AGENT: Final = View(3, "agent", ("kind", "agent"), USAGE + BOOKED)
 AGENT_MODEL: Final = View(
@@ -282,4 +295,5 @@ def describe(topic: str, catalog: Catalog = DEFAULT) -> str:
 def _described(view: View) -> list[Any]:
     names = [measure.name for measure in view.measures + view.sketches]
     tiers = [tier.id for tier in view.tiers]
-    return [view.id, view.dimensions, names, tiers, view.page_series, view.series_max]
+    fine = [sketch.name for sketch in view.fine_sketches]
+    return [view.id, view.dimensions, names, tiers, view.page_series, view.series_max, fine]

@@ -15,13 +15,16 @@ local PARTITION = '<i8c16i8i8i8i8i8'
 local PARTITION_BYTES = 64
 local MAGIC, LIVE, RETIRED = 'ODO1', 1, 2
 local NO_COMMIT = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' -- libraries are not there yet at load
-local EXACT = {[8] = 9007199254740991, [4] = 2147483647} -- 2^53 - 1 of an i64; an i32
-local FORMAT = {[8] = 'i8', [4] = 'i4'}
-local HEADER_FORMAT = '<I4' -- of a page
-local ROOM = 4096 -- how much longer than twice its compact length a page may grow
+local EXACT = 9007199254740991 -- 2^53 - 1: Lua's numbers are exact up to here
+local COUNT_MAX = 2147483647 -- of a histogram's i32
+local AT_ONCE = 200 -- rows that are unpacked together
+local COMPACT_NUMBER = 65535
+local COMPACT_CELL = '\255\255' -- of the row that says how long a compact page was
+local ROOM = 4096 -- how much longer than twice its compact length a page may grow, of one series
+local ROOM_SHARED = 32768 -- and of several: some 6 rows for each of 32
 local CLOSED_MAX = 50 -- pages of ended chunks made compact in one call: some 5 ms
 local NAMES_MAX = 1000 -- arguments of one command: the stack holds 8,000
-local SAMPLE_MAX, LEVEL_MAX = 2048, 15 -- schemas/sketches.py
+local SAMPLE_MAX, LEVEL_MAX = 1024, 15 -- schemas/sketches.py
 local MARK = '\255\255\255\255\255\255\255' -- begins a digest that is none
 local NEIGHBOURS = 2 -- slices before and after a record's own that may hold its resend: W / slice
 local DROPPED_BUCKETS_MAX = 256 -- of an old slice in one call: 256 UNLINKs are 0.1 ms
@@ -76,46 +79,81 @@ local function prefix_of(meta_key)
   return string.sub(meta_key, 1, -5) -- without 'meta'
 end
 
--- Rows of `data` with equal keys added up: {row, ...}, a key's first place kept. What would leave
--- exact numbers stays a row of its own.
-local function merged(data, key_bytes, count, number_bytes)
-  local format, exact = '<' .. string.rep(FORMAT[number_bytes], count), EXACT[number_bytes]
-  local row_bytes = key_bytes + count * number_bytes
+-- Sums of the rows of `data` with equal cells: {row, ...}, a cell's first place kept. What would
+-- leave exact numbers stays a row of its own.
+local function merged_sums(data, spec)
+  local count, row_bytes = spec.count, spec.row_bytes
+  local format = '<' .. string.rep('i8', count)
   local rows, place, sums = {}, {}, {}
-  for at = 5, #data, row_bytes do
-    local key = string.sub(data, at, at + key_bytes - 1)
-    local seen = place[key]
-    if not seen then
+  for at = 1, #data, row_bytes do
+    local cell = string.sub(data, at, at + 1)
+    local seen = place[cell]
+    if cell == COMPACT_CELL then
+      seen = nil -- it is written anew
+    elseif not seen then
       rows[#rows + 1] = string.sub(data, at, at + row_bytes - 1)
-      place[key] = #rows
-    elseif count > 0 then
-      local sum = sums[key] or {struct.unpack(format, rows[seen], key_bytes + 1)}
-      local more = {struct.unpack(format, data, at + key_bytes)}
-      local total, fits = {}, true
-      for index = 1, count do
-        local x, y = sum[index], more[index]
-        local z = x + y
-        if z > exact or z < -exact or x > exact or x < -exact or y > exact or y < -exact then
-          fits = false
-          break
-        end
-        total[index] = z
-      end
-      if fits then
-        sums[key] = total
-      else -- begin another row for this key
-        if sums[key] then
-          rows[seen] = key .. struct.pack(format, unpack(sum, 1, count))
-          sums[key] = nil
+      place[cell] = #rows
+    else
+      local sum = sums[cell] or {struct.unpack(format, rows[seen], 3)}
+      local more, total = {struct.unpack(format, data, at + 2)}, {}
+      for index = 1, count do total[index] = sum[index] + more[index] end
+      local largest = math.max(math.max(unpack(total)), math.max(unpack(more)), math.max(unpack(sum)))
+      local least = math.min(math.min(unpack(total)), math.min(unpack(more)), math.min(unpack(sum)))
+      if largest <= EXACT and least >= -EXACT then
+        sums[cell] = total
+      else -- begin another row for this cell
+        if sums[cell] then
+          rows[seen] = cell .. struct.pack(format, unpack(sum, 1, count))
+          sums[cell] = nil
         end
         rows[#rows + 1] = string.sub(data, at, at + row_bytes - 1)
-        place[key] = #rows
+        place[cell] = #rows
       end
     end
   end
-  for key, sum in pairs(sums) do
-    rows[place[key]] = key .. struct.pack(format, unpack(sum, 1, count))
+  for cell, sum in pairs(sums) do
+    rows[place[cell]] = cell .. struct.pack(format, unpack(sum, 1, count))
   end
+  return rows
+end
+
+-- The parts of `data` that have equal size, some at a time: what a format of one reads of each.
+local function each(data, format, row_bytes, values, take)
+  for at = 1, #data, AT_ONCE * row_bytes do
+    local count = math.min(AT_ONCE, (#data - at + 1) / row_bytes)
+    local found = {struct.unpack('<' .. string.rep(format, count), data, at)}
+    for index = 1, count * values, values do take(found[index], found[index + 1]) end
+  end
+end
+
+-- The same of histograms: a key is cell and bin in one number.
+local function merged_counts(data)
+  local rows, place, counts = {}, {}, {}
+  each(data, 'I4i4', 8, 2, function(key, count)
+    local seen = place[key]
+    local sum = seen and counts[seen] + count
+    if key % 65536 == COMPACT_NUMBER then
+      sum = nil
+    elseif sum and sum <= COUNT_MAX and sum >= -COUNT_MAX then
+      counts[seen] = sum
+    else
+      rows[#rows + 1], counts[#rows + 1] = key, count
+      place[key] = #rows
+    end
+  end)
+  for index, key in ipairs(rows) do rows[index] = struct.pack('<I4i4', key, counts[index]) end
+  return rows
+end
+
+-- Each row of a set once.
+local function merged_set(data)
+  local rows, seen = {}, {}
+  each(data, 'c10', 10, 1, function(row)
+    if not seen[row] and string.sub(row, 1, 2) ~= COMPACT_CELL then
+      seen[row] = true
+      rows[#rows + 1] = row
+    end
+  end)
   return rows
 end
 
@@ -127,6 +165,11 @@ end
 
 -- Rows of digests: a cell that holds more than SAMPLE_MAX goes a level up, which its mark says.
 local function sampled(rows)
+  local is_small = #rows <= SAMPLE_MAX
+  for index = 1, is_small and #rows or 0 do
+    if string.sub(rows[index], 3, 9) == MARK then is_small = false end
+  end
+  if is_small then return rows end
   local of_cell, levels, order = {}, {}, {}
   for _, row in ipairs(rows) do
     local cell = string.sub(row, 1, 2)
@@ -143,7 +186,6 @@ local function sampled(rows)
   local out = {}
   for _, cell in ipairs(order) do
     local level, own = levels[cell], of_cell[cell]
-    local low = level
     while true do
       local kept = {}
       for _, row in ipairs(own) do
@@ -159,63 +201,87 @@ local function sampled(rows)
   return out
 end
 
+-- How long a page was when it was last made compact; 0 where it never was.
+local function compact_length(key)
+  local head = redis.call('GETRANGE', key, 0, 5)
+  if string.sub(head, 1, 2) ~= COMPACT_CELL then return 0 end
+  return (struct.unpack('<I4', head, 3))
+end
+
 -- Makes a page compact: the same sums, one row a key.
-local function make_compact(key, key_bytes, count, number_bytes)
+local function make_compact(key, spec)
   local data = redis.call('GET', key)
-  if not data or struct.unpack(HEADER_FORMAT, data) == #data then return end
-  local rows = merged(data, key_bytes, count, number_bytes)
-  if count == 0 then rows = sampled(rows) end
-  local length = 4 + #rows * (key_bytes + count * number_bytes)
-  redis.call('SET', key, struct.pack(HEADER_FORMAT, length) .. table.concat(rows), 'KEEPTTL')
+  if not data or compact_length(key) == #data then return end
+  local rows
+  if spec.count == 0 then
+    rows = sampled(merged_set(data))
+  elseif spec.number_bytes == 4 then
+    rows = merged_counts(data)
+  else
+    rows = merged_sums(data, spec)
+  end
+  local length = (#rows + 1) * spec.row_bytes
+  local first = COMPACT_CELL .. struct.pack('<I4', length) .. string.rep('\0', spec.row_bytes - 6)
+  redis.call('SET', key, first .. table.concat(rows), 'KEEPTTL')
 end
 
 -- Appends rows to a page. Its first ones make it, and its predecessor in time is to be closed.
-local function append(prefix, page, bytes, spec)
-  local key = prefix .. page.stem .. page.chunk .. page.rest
+local function append(prefix, stem, chunk, rest, bytes, spec, closing)
+  local key = prefix .. stem .. chunk .. rest
   local length = redis.call('APPEND', key, bytes)
   if length == #bytes then
-    local expires = (page.chunk + 1) * spec.chunk_ms + spec.kept_ms
-    redis.call('SET', key, '\4\0\0\0' .. bytes, 'PXAT', string.format('%.0f', expires))
-    local before = page.stem .. (page.chunk - 1) .. page.rest
-    redis.call('RPUSH', prefix .. 'closing', before .. ' ' .. spec.form)
-  elseif length > ROOM and math.floor(length / ROOM) ~= math.floor((length - #bytes) / ROOM) then
-    local compact = struct.unpack(HEADER_FORMAT, redis.call('GETRANGE', key, 0, 3))
-    if length >= 2 * compact + ROOM then
-      make_compact(key, spec.key_bytes, spec.count, spec.number_bytes)
-    end
+    redis.call('PEXPIREAT', key, string.format('%.0f', (chunk + 1) * spec.chunk_ms + spec.kept_ms))
+    closing[#closing + 1] = stem .. (chunk - 1) .. rest .. spec.form
+  elseif length > spec.room
+    and math.floor(length / spec.room) ~= math.floor((length - #bytes) / spec.room)
+    and length >= 2 * compact_length(key) + spec.room then
+    make_compact(key, spec)
   end
 end
 
--- Some of the pages whose chunk has ended are made compact, a bounded piece a call.
-local function close_pages(prefix)
+local function spec_of(key_bytes, count, number_bytes)
+  return {key_bytes = key_bytes, count = count, number_bytes = number_bytes,
+    row_bytes = key_bytes + count * number_bytes,
+    form = ' ' .. key_bytes .. ' ' .. count .. ' ' .. number_bytes}
+end
+
+-- Pages whose successors were made are noted, and some of those noted before are made compact: a
+-- bounded piece a call.
+local function close_pages(prefix, closing)
+  for from = 1, #closing, NAMES_MAX do
+    local upto = math.min(#closing, from + NAMES_MAX - 1)
+    redis.call('RPUSH', prefix .. 'closing', unpack(closing, from, upto))
+  end
   local closed = redis.call('LPOP', prefix .. 'closing', CLOSED_MAX)
   for _, entry in ipairs(closed or {}) do
     local key, key_bytes, count, number_bytes = string.match(entry, '^(%S+) (%d+) (%d+) (%d+)$')
-    make_compact(prefix .. key, tonumber(key_bytes), tonumber(count), tonumber(number_bytes))
+    local spec = spec_of(tonumber(key_bytes), tonumber(count), tonumber(number_bytes))
+    make_compact(prefix .. key, spec)
   end
 end
 
 -- One of control.parts: its runs of rows go to the pages of their series.
-local function append_part(prefix, entry, runs, rows, series)
+local function append_part(prefix, entry, runs, rows, series, closing)
   local head, tier, page_series, chunk_ms, kept_ms, key_bytes, count, number_bytes = unpack(entry)
-  local spec = {chunk_ms = chunk_ms, kept_ms = kept_ms, key_bytes = key_bytes, count = count,
-    number_bytes = number_bytes, form = key_bytes .. ' ' .. count .. ' ' .. number_bytes}
-  local stem = head .. '.' .. tier .. '.'
-  local row_bytes = key_bytes + count * number_bytes
+  local spec = spec_of(key_bytes, count, number_bytes)
+  spec.chunk_ms, spec.kept_ms = chunk_ms, kept_ms
+  spec.room = page_series == 1 and ROOM or ROOM_SHARED
+  local stem, row_bytes = head .. '.' .. tier .. '.', spec.row_bytes
   local pages, order, at = {}, {}, 1
   for run_at = 1, #runs, 12 do
     local slot, chunk, n = struct.unpack('<I4I4I4', runs, run_at)
     local one = series[slot + 1]
-    local rest = '.' .. one.tenant .. '.' .. math.floor(one.id / page_series)
     if page_series == 1 then
+      local rest = '.' .. one.tenant .. '.' .. one.id
       local bytes = string.sub(rows, at, at + n * row_bytes - 1)
-      append(prefix, {stem = stem, chunk = chunk, rest = rest}, bytes, spec)
+      append(prefix, stem, chunk, rest, bytes, spec, closing)
       at = at + n * row_bytes
     else
+      local rest = '.' .. one.tenant .. '.' .. math.floor(one.id / page_series)
       local name = chunk .. rest
       local page = pages[name]
       if not page then
-        page = {stem = stem, chunk = chunk, rest = rest}
+        page = {chunk = chunk, rest = rest}
         pages[name] = page
         order[#order + 1] = page
       end
@@ -228,12 +294,14 @@ local function append_part(prefix, entry, runs, rows, series)
       end
     end
   end
-  for _, page in ipairs(order) do append(prefix, page, table.concat(page), spec) end
+  for _, page in ipairs(order) do
+    append(prefix, stem, page.chunk, page.rest, table.concat(page), spec, closing)
+  end
 end
 
 -- Ids of names in a hash, new ones in order of appearance up to `most`; those beyond it share that
 -- of `other`. Returns {id, ...} and how many went there. Nothing is written: what is new is
--- collected in `fresh`, and remembered in `scopes` for the rest of this call.
+-- collected in `fresh` ({hash = {list =, name...}}), and remembered in `scopes` for the rest of this call.
 local function look_up(prefix, hash, list, names, most, other, scopes, fresh)
   local scope = scopes[hash]
   if not scope then
@@ -244,7 +312,12 @@ local function look_up(prefix, hash, list, names, most, other, scopes, fresh)
     if stored then return tonumber(stored) end
     if scope.new[name] then return scope.new[name] end
     if scope.free >= most and name ~= other then return nil end
-    fresh[#fresh + 1] = {hash, list, name, scope.free}
+    local own = fresh[hash]
+    if not own then
+      own = {list = list}
+      fresh[hash] = own
+    end
+    own[#own + 1] = name
     scope.new[name] = scope.free
     scope.free = scope.free + 1
     return scope.new[name]
@@ -263,6 +336,26 @@ local function look_up(prefix, hash, list, names, most, other, scopes, fresh)
     end
   end
   return ids, beyond
+end
+
+-- Writes new names, which follow those that a list has. Returns how many they are.
+local function write_names(prefix, fresh)
+  local count = 0
+  for hash, own in pairs(fresh) do
+    local id = redis.call('HLEN', prefix .. hash)
+    for from = 1, #own, NAMES_MAX do
+      local upto, pairs_ = math.min(#own, from + NAMES_MAX - 1), {}
+      for index = from, upto do
+        pairs_[#pairs_ + 1] = own[index]
+        pairs_[#pairs_ + 1] = id
+        id = id + 1
+      end
+      redis.call('HSET', prefix .. hash, unpack(pairs_))
+      redis.call('RPUSH', prefix .. own.list, unpack(own, from, upto))
+    end
+    count = count + #own
+  end
+  return count
 end
 
 -- The series of a commit: {{tenant =, id =}, ...}, and how many are over a limit: {view = n}.
@@ -446,15 +539,12 @@ local function commit(keys, args)
 
   local fresh = {}
   local series, over = resolve(prefix, control, fresh)
-  for _, name in ipairs(fresh) do
-    redis.call('HSET', prefix .. name[1], name[3], name[4])
-    redis.call('RPUSH', prefix .. name[2], name[3])
-  end
-  meta.names = meta.names + #fresh
+  meta.names = meta.names + write_names(prefix, fresh)
+  local closing = {}
   for index, entry in ipairs(control.parts) do
-    append_part(prefix, entry, args[2 + 2 * index], args[3 + 2 * index], series)
+    append_part(prefix, entry, args[2 + 2 * index], args[3 + 2 * index], series, closing)
   end
-  close_pages(prefix)
+  close_pages(prefix, closing)
   write_people(words)
   note_recent(prefix, control)
   note_chats(keys[1], control)

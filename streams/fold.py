@@ -582,8 +582,9 @@ def _roll_up(
     if table.measures:
         nothing = np.zeros(len(group), np.int64)
         levelled = _Levelled(group, rows.at_ms, nothing, rows.level, values)
-        for tier, found in _by_tier(table, levelled):
-            packed = _packed(counters_of(table), tier, found, offset)
+        family = counters_of(table)
+        for tier, found in _by_tier(family, levelled):
+            packed = _packed(family, tier, found, offset)
             packed.rows["values"] = found.values
             parts.append(packed)
     for sketch in table.sketches:
@@ -602,8 +603,9 @@ def _sketched(
     words, codes = np.unique(items[adds], return_inverse=True)
     once = np.ones((len(adds), 1), np.int64)
     levelled = _Levelled(group[adds], rows.at_ms[adds], codes, rows.level[adds], once)
-    for tier, found in _by_tier(table, levelled):
-        packed = _packed(sketch_of(table, sketch), tier, found, offset)
+    family = sketch_of(table, sketch)
+    for tier, found in _by_tier(family, levelled):
+        packed = _packed(family, tier, found, offset)
         if sketch.how is How.HISTOGRAM:
             packed.rows["bin"] = words[found.item]
             packed.rows["count"] = found.values[:, 0]
@@ -622,8 +624,8 @@ class _Levelled(NamedTuple):
     values: Int64s
 
 
-def _by_tier(table: Table, rows: _Levelled) -> Iterator[tuple[Tier, _Levelled]]:
-    """The sums of each tier that the view keeps, in order of group, time, item. From fine to
+def _by_tier(family: Family, rows: _Levelled) -> Iterator[tuple[Tier, _Levelled]]:
+    """The sums of each tier that the family keeps, in order of group, time, item. From fine to
     coarse, each from the rows of the one before: their number only shrinks."""
     kept: _Levelled | None = None
     for tier in TIERS:
@@ -631,7 +633,7 @@ def _by_tier(table: Table, rows: _Levelled) -> Iterator[tuple[Tier, _Levelled]]:
         if kept is not None and len(kept.group):
             joins = _Levelled(*map(np.concatenate, zip(kept, joins, strict=True)))
         kept = joins
-        if tier in table.view.tiers and len(kept.group):
+        if tier in family.tiers and len(kept.group):
             kept = _add_up(kept, tier.bucket_ms)
             yield tier, kept
 

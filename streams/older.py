@@ -98,6 +98,7 @@ class AboutView(msgspec.Struct, frozen=True, array_like=True):
     tiers: list[int]
     page_series: int
     series_max: int
+    fine_sketches: list[str]
 
 
 class About(msgspec.Struct, frozen=True):
@@ -224,7 +225,7 @@ def rows_of(family: Family, page: bytes | None, series: int, buckets: int) -> Ro
         return np.empty(0, family.dtype)
     rows = family.rows_of(page)
     slot, bucket = np.divmod(rows["cell"], SLOT)
-    own: Rows = rows[(slot == series % family.table.view.page_series) & (bucket < buckets)].copy()
+    own: Rows = rows[(slot == series % family.page_series) & (bucket < buckets)].copy()
     own["cell"] %= SLOT
     return own
 
@@ -308,7 +309,7 @@ class _Dictionary:
         series = (await self.series(family, tenant)).ids.get(unit.name)
         if series is None:
             return "", 0
-        page = series // family.table.view.page_series
+        page = series // family.page_series
         return page_key(self.generation, family, unit.tier, unit.chunk, tenant, page), series
 
     async def _read(self, key: str) -> _Names:
@@ -388,7 +389,7 @@ class OlderBuckets:
         tier, common = self._shared.tiers.get(tier_id), self._shared.families.get(head)
         if tier is None or common is None:
             return False
-        if tier_id not in [one.id for one in common.new.table.view.tiers]:
+        if tier_id not in [one.id for one in common.new.tiers]:
             return False
         expires_ms = (chunk + 1) * tier.chunk_ms + tier.kept_ms + 2 * SLACK_MS
         return chunk * tier.chunk_ms < self._older_ms and expires_ms > self._now_ms + EXPIRING_MS
@@ -425,7 +426,7 @@ class OlderBuckets:
         for head, tier, chunk, tenant, page in places:
             family = self._family_of(dictionary, head)
             names = (await dictionary.series(family, tenant)).names
-            page_series = family.table.view.page_series
+            page_series = family.page_series
             for name in names[page * page_series : (page + 1) * page_series]:
                 units[Unit(head, self._shared.tiers[tier], chunk, tenants.names[tenant], name)] = (
                     None

@@ -332,7 +332,7 @@ def encode_commit(commit: Commit) -> list[bytes]:
             (
                 part.family.head,
                 part.tier.id,
-                part.family.table.view.page_series,
+                part.family.page_series,
                 part.tier.chunk_ms,
                 page_kept_ms(part.tier),
                 part.family.key_bytes,

@@ -123,7 +123,7 @@ def _rows(
         in_page, bucket = divmod(int(row["cell"]), layout.SLOT)
         start_ms = chunk * tier.chunk_ms + bucket * tier.bucket_ms
         more, values = _content(family, row)
-        yield page_number * family.table.view.page_series + in_page, start_ms, more, values
+        yield page_number * family.page_series + in_page, start_ms, more, values
 
 
 def _content(family: Family, row: Any) -> tuple[tuple[Any, ...], tuple[int, ...]]:

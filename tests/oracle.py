@@ -37,12 +37,12 @@ from schemas.chats import Chat
 from schemas.cost import Priced, Unpriced, Why, price
 from schemas.errors import InvalidEvent, Reason
 from schemas.event import Kind, Usage, parse_usage
-from schemas.grid import SLACK_MS, TIERS
+from schemas.grid import SLACK_MS, TIERS, Tier
 from schemas.limits import AHEAD_MS_MAX, EVENT_BYTES_MAX
 from schemas.prices import BUNDLED, Prices
 from schemas.sketches import GAMMA, chat_digest
 from schemas.units import instant_to_ms, iso
-from schemas.views import VIEWS, View
+from schemas.views import VIEWS, Table, View
 from tests.events import Fields, Record
 
 Cell = tuple[Any, ...]
@@ -410,9 +410,13 @@ def _add(
             for name, number in additions.items():
                 if isinstance(name, str):
                     sums[cell][name] += number
-                elif name[0] in [sketch.name for sketch in table.sketches]:
+                elif name[0] in _sketches_in(table, tier):
                     in_sketch = sums[*cell, *name]
                     in_sketch[name[0]] = 1 if name[0] == "chats" else in_sketch[name[0]] + number
+
+
+def _sketches_in(table: Table, tier: Tier) -> list[str]:
+    return [one.name for one in table.sketches if tier in table.view.tiers_of(one)]
 
 
 @cache

@@ -75,10 +75,12 @@ def test_one_event_is_in_every_view_and_tier() -> None:
     chat = ("chats", chat_digest("default", "c-1")), (1,)
     whole = ("llm", "ann", "my-agent", "openai", "gpt-4o")
     kept: list[Any] = [
-        ("total", LLM, fine, ((), row), chat),
-        ("model", ("llm", "openai", "gpt-4o"), fine, ((), row), latency, chat),
+        ("total", LLM, fine, ((), row)),
+        ("model", ("llm", "openai", "gpt-4o"), fine, ((), row), latency),
+        ("model", ("llm", "openai", "gpt-4o"), coarse, chat),
         ("agent", ("llm", "my-agent"), fine, ((), row)),
-        ("agent_model", ("llm", "my-agent", "openai", "gpt-4o"), fine, ((), row), latency),
+        ("agent_model", ("llm", "my-agent", "openai", "gpt-4o"), fine, ((), row)),
+        ("agent_model", ("llm", "my-agent", "openai", "gpt-4o"), coarse, latency),
         ("user", ("llm", "ann"), fine, ((), row)),
         ("user_agent_model", whole, coarse, ((), wide), chat),
     ]

@@ -130,18 +130,20 @@ def pack(
             name = layout.series_name([getattr(event, dim) for dim in table.dimensions]).encode()
             names_key = layout.names_list_key(generation, table, tenant_id)
             series = _place(counters.lists.setdefault(names_key, []), name)
-            page, in_page = divmod(series, table.view.page_series)
             for tier in (tier for tier in table.view.tiers if tier.id >= finest):
                 chunk, bucket = divmod(event.at_ms // tier.bucket_ms, tier.chunk_buckets)
                 if (chunk + 1) * tier.chunk_ms + layout.page_kept_ms(tier) <= now_ms:
                     continue
                 for family in layout.families_of(table):
+                    if tier not in family.tiers:
+                        continue
+                    page, in_page = divmod(series, family.page_series)
                     key = layout.page_key(generation, family, tier, chunk, tenant_id, page)
                     row = _row(family, in_page * layout.SLOT + bucket, event)
                     if row is not None:
                         rows[key].append(np.array([row], family.dtype).tobytes())
     for key, found in rows.items():
-        counters.texts[key] = (4).to_bytes(4, "little") + b"".join(found)
+        counters.texts[key] = b"".join(found)
     if tenants:
         counters.lists[layout.tenants_list_key(generation)] = tenants
     names = sum(len(names) for key, names in counters.lists.items() if not key.endswith("tl"))

@@ -12,7 +12,7 @@ import redis
 
 from schemas import layout
 from schemas.grid import DAY, MINUTE, Tier
-from schemas.layout import NO_POSITION, PAGE_HEADER_BYTES, RUN_DTYPE, Family, counters_of, sketch_of
+from schemas.layout import NO_POSITION, RUN_DTYPE, Family, counters_of, sketch_of
 from schemas.measures import CHATS, COST_NANO_USD, LATENCY
 from schemas.sketches import SAMPLE_MAX, distinct_of
 from schemas.views import MODEL, OTHER, USER, View, generation_digest
@@ -178,7 +178,7 @@ async def test_pages_of_an_ended_chunk_are_made_compact(
     ended = min(keys, key=lambda key: int(key.split(b".")[2]))
     page = client.get(ended)
     assert isinstance(page, bytes)
-    assert len(page) == PAGE_HEADER_BYTES + family.dtype.itemsize
+    assert len(page) == 2 * family.dtype.itemsize
     assert total(redis_url) == 3 * 6 + 4
 
 
