@@ -472,16 +472,15 @@ class OlderBuckets:
             series,
             [
                 Part(
-                    self._shared.families[head].new,
+                    family,
                     self._shared.tiers[tier],
                     np.array([(at, chunk, len(rows)) for at, chunk, rows in parts], RUN_DTYPE),
                     # Of rows side by side numpy makes such of this machine's byte order, and digests
                     # lie in the other one.
-                    np.concatenate([rows for _, _, rows in parts]).astype(
-                        self._shared.families[head].new.dtype
-                    ),
+                    np.concatenate([rows for _, _, rows in parts]).astype(family.dtype),
                 )
                 for (head, tier), parts in lacking.items()
+                for family in (self._shared.families[head].new,)
             ],
             (),
         )

@@ -17,10 +17,10 @@ import pytest
 
 from schemas.errors import OtherGeneration, RebuildRefused
 from schemas.grid import TIERS
-from schemas.layout import page_kept_ms
+from schemas.layout import families_of, page_kept_ms
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.prices import BUNDLED, Prices
-from schemas.views import REMEMBERED_MS, VIEWS, describe, generation_digest
+from schemas.views import DEFAULT, REMEMBERED_MS, describe, generation_digest
 from streams.clock import ProcessClock
 from streams.generations import Entry, RedisGenerations, RedisPair
 from streams.older import OlderBuckets, older_than, shared_with
@@ -196,7 +196,8 @@ def test_b_lies_behind_everything_that_a_lost_record_may_touch() -> None:
 
 def test_what_the_old_generation_lacks_is_named() -> None:
     assert shared_with(describe(TOPIC)).missing == ()
-    assert len(shared_with(describe(TOPIC)).families) >= len(VIEWS)
+    heads = {family.head for table in DEFAULT.tables for family in families_of(table)}
+    assert set(shared_with(describe(TOPIC)).families) == heads
     other = describe(TOPIC).replace('"agent_id"', '"service"', 1)
     missing = shared_with(other).missing
     assert "agent" in missing
