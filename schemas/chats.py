@@ -11,13 +11,14 @@ known is the word of the earliest event (user, preview) or of the latest one (ti
 times the larger text, so events and replays may come in any order and any number of times.
 
 A record is `<5 x i64: time of the first event, and of the words about user, preview, title, tags
-(0: none) | user | preview | title | tags as JSON | model, model, ...`, each text with its length in
-bytes before it (u16). `note_chats` of the commit writes it; a test holds the two together.
+(0: none) | u32: where the models begin | user | preview | title | tags as JSON | model, model, ...`,
+each text with its length in bytes before it (u16). `note_chats` of the commit writes it; a test holds the two together.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -99,7 +100,7 @@ def tags_text(tags: tuple[str, ...]) -> str:
     return msgspec.json.encode(tags).decode()
 
 
-_MARKS: Final = struct.Struct("<qqqqq")
+_HEAD: Final = struct.Struct("<qqqqqI")
 _LENGTH: Final = struct.Struct("<H")
 _TAGS: Final = msgspec.json.Decoder(tuple[str, ...])
 
@@ -107,17 +108,21 @@ _TAGS: Final = msgspec.json.Decoder(tuple[str, ...])
 def pack_chat(chat: Chat) -> bytes:
     """A chat's record where nothing else is known."""
     marks = (chat.first_ms, chat.user_ms, chat.preview_ms, chat.title_ms, chat.tags_ms)
-    texts = (chat.user, chat.preview, chat.title, tags_text(chat.tags), *chat.models)
-    return _MARKS.pack(*marks) + b"".join(
-        _LENGTH.pack(len(text.encode())) + text.encode() for text in texts
-    )
+    texts = _packed((chat.user, chat.preview, chat.title, tags_text(chat.tags)))
+    return _HEAD.pack(*marks, _HEAD.size + len(texts)) + texts + _packed(chat.models)
+
+
+def _packed(texts: Iterable[str]) -> bytes:
+    encoded = [text.encode() for text in texts]
+    return b"".join(_LENGTH.pack(len(one)) + one for one in encoded)
 
 
 def unpack_chat(chat_id: str, last_ms: int, record: bytes) -> Chat:
     """A chat as it is stored; StoreCorrupt where it is cut."""
     try:
-        first_ms, user_ms, preview_ms, title_ms, tags_ms = _MARKS.unpack_from(record)
-        user, preview, title, tags, *models = _texts(record, _MARKS.size)
+        first_ms, user_ms, preview_ms, title_ms, tags_ms, models_at = _HEAD.unpack_from(record)
+        user, preview, title, tags = _texts(record[:models_at], _HEAD.size)
+        models = _texts(record, models_at)
         return Chat(
             chat_id,
             first_ms,
