@@ -45,7 +45,7 @@ from api.keys_file import KeysFile
 from api.store import Store
 from schemas.errors import OdometerError, StoreError
 from schemas.keys import ID_PATTERN
-from schemas.views import layout_digest
+from schemas.views import DEFAULT, Catalog, layout_digest
 
 DEFAULT_TOPIC: Final = "usage.events"
 SHUTDOWN_GRACE_S: Final = 5
@@ -75,13 +75,14 @@ def build(
     *,
     kafka: str | None = None,
     keys_file: Path | None = None,
+    catalog: Catalog = DEFAULT,
 ) -> Starlette:
     """The application over the counters of `topic` in one Redis; `clock` gives ms since 1970.
 
     Events are taken where `kafka` says HOST:PORT of the broker that they go to; None: read only.
     Keys that Redis has lost are those of `keys_file`. Raises InvalidConfig.
     """
-    store = Store(redis_url, layout_digest(topic))
+    store = Store(redis_url, layout_digest(topic, catalog), catalog)
     producer = Producer(topic)
     intakes = Intakes(store, clock, producer)
     if keys_file is not None:
@@ -111,7 +112,7 @@ def build(
             Route("/healthz", health.alive),
             Route("/readyz", partial(health.ready, store=store)),
             Route("/api/health", partial(health.agentlens_health, store=store, clock=clock)),
-            Route("/openapi.json", openapi.openapi),
+            Route("/openapi.json", partial(openapi.openapi, catalog=catalog)),
             Route("/docs", openapi.docs),
             *agentlens_events.routes(store, clock),
             Mount("/api/v1", openwebui_routes),
@@ -154,10 +155,11 @@ def serve(
     *,
     kafka: str | None = None,
     keys_file: Path | None = None,
+    catalog: Catalog = DEFAULT,
 ) -> None:
     """Answer until SIGINT or SIGTERM; then finish what is under way, for a few seconds at most."""
     uvicorn.run(
-        build(redis_url, topic, kafka=kafka, keys_file=keys_file),
+        build(redis_url, topic, kafka=kafka, keys_file=keys_file, catalog=catalog),
         host=host,
         port=port,
         loop="auto",  # uvloop, where there is one

@@ -33,7 +33,7 @@ from api.problems import MEDIA_TYPE, TITLES
 from schemas.agentlens import Health, LlmAnalytics
 from schemas.agentlens import Problem as AgentLensProblem
 from schemas.usage import MeasuresAnswer, Problem, UsageAnswer, ValuesAnswer, ViewsAnswer
-from schemas.views import DEFAULT
+from schemas.views import DEFAULT, Catalog
 
 Object = dict[str, Any]
 
@@ -68,10 +68,10 @@ PROBLEM_EXAMPLE: Final[Object] = {
 }
 
 
-async def openapi(_request: Request) -> Response:
+async def openapi(_request: Request, catalog: Catalog) -> Response:
     """`GET /openapi.json`: without a key, as it says nothing of anybody's counters."""
     return Response(
-        _document_bytes(),
+        _document_bytes(catalog),
         headers={"cache-control": "public, max-age=300"},
         media_type="application/json",
     )
@@ -93,11 +93,12 @@ async def docs(_request: Request) -> Response:
 
 
 @cache
-def _document_bytes() -> bytes:
-    return to_json(document())
+def _document_bytes(catalog: Catalog) -> bytes:
+    return to_json(document(catalog))
 
 
-def document() -> Object:
+def document(catalog: Catalog = DEFAULT) -> Object:
+    """The whole description, with the measures, dimensions and views of a catalog."""
     models: tuple[type[BaseModel], ...] = (
         UsageAnswer,
         ValuesAnswer,
@@ -123,7 +124,7 @@ def document() -> Object:
     )
     ref = {model: names[model, "serialization"] for model in models}
     forms = {form: names[form, "validation"] for form in forms_of_all}
-    paths = _paths(ref) | key_openapi.paths(ref, forms, _problems(ref[Problem]))
+    paths = _paths(ref, catalog) | key_openapi.paths(ref, forms, _problems(ref[Problem]))
     for path, methods in people_openapi.paths(ref, forms).items():
         paths[path] = paths.get(path, {}) | methods
     return {
@@ -148,7 +149,7 @@ def document() -> Object:
     }
 
 
-def _paths(ref: Mapping[type[BaseModel], Object]) -> Object:
+def _paths(ref: Mapping[type[BaseModel], Object], catalog: Catalog) -> Object:
     errors = _problems(ref[Problem])
     other_errors = {
         str(status): _of("An error, in the shape of AgentLens.", ref[AgentLensProblem])
@@ -163,7 +164,11 @@ def _paths(ref: Mapping[type[BaseModel], Object]) -> Object:
                 "operationId": "getUsage",
                 "summary": "Any question that the counters hold",
                 "description": _ABOUT_USAGE,
-                "parameters": [*map(_parameter, PARAMETERS), *_filters(), _IF_NONE_MATCH],
+                "parameters": [
+                    *(_parameter(one, catalog) for one in PARAMETERS),
+                    *_filters(catalog),
+                    _IF_NONE_MATCH,
+                ],
                 "responses": usage | unchanged,
             },
             "post": {
@@ -174,7 +179,7 @@ def _paths(ref: Mapping[type[BaseModel], Object]) -> Object:
                     "required": True,
                     "content": {
                         "application/json": {
-                            "schema": _body_schema(),
+                            "schema": _body_schema(catalog),
                             "examples": {
                                 "month": {
                                     "value": {
@@ -196,12 +201,12 @@ def _paths(ref: Mapping[type[BaseModel], Object]) -> Object:
                 "operationId": "getDimension",
                 "summary": "Values seen in a range, most used first",
                 "parameters": [
-                    names | {"schema": {"enum": list(DEFAULT.kept_dimensions)}},
+                    names | {"schema": {"enum": list(catalog.kept_dimensions)}},
                     _text("search", "Only values that contain this, in any case.", "gpt"),
-                    _parameter(BY_NAME["from"], "Default: 30 days ago."),
-                    *(_parameter(BY_NAME[name]) for name in ("to", "tz", "tenant")),
+                    _parameter(BY_NAME["from"], catalog, "Default: 30 days ago."),
+                    *(_parameter(BY_NAME[name], catalog) for name in ("to", "tz", "tenant")),
                     _text("limit", "1 to 1000. Default: 100.", "20"),
-                    *_filters(),
+                    *_filters(catalog),
                 ],
                 "responses": {"200": _of("The values.", ref[ValuesAnswer]), **errors, **unchanged},
             }
@@ -217,6 +222,7 @@ def _paths(ref: Mapping[type[BaseModel], Object]) -> Object:
             "get": {
                 "operationId": "getViews",
                 "summary": "Which dimensions are kept together, and how long",
+                "description": _about_views(catalog),
                 "responses": {"200": _of("The views.", ref[ViewsAnswer]), **errors},
             }
         },
@@ -257,6 +263,13 @@ _ABOUT_USAGE: Final = (
     ' for the characters themselves; the empty value is "not reported". In CSV, texts that a'
     " spreadsheet would take for a formula begin with a `'`."
 )
+
+
+def _about_views(catalog: Catalog) -> str:
+    listed = "; ".join(f"{view.name} ({', '.join(view.dimensions)})" for view in catalog.views)
+    return f"A question is answered by the first that holds its dimensions and measures: {listed}."
+
+
 _IF_NONE_MATCH: Final = {
     "name": "if-none-match",
     "in": "header",
@@ -277,9 +290,9 @@ def _open(operation: str, summary: str, answer: Object) -> Object:
     }
 
 
-def _parameter(parameter: Parameter, more: str = "") -> Object:
+def _parameter(parameter: Parameter, catalog: Catalog, more: str = "") -> Object:
     about = f"{parameter.about} {more}".strip()
-    schema = _schema(parameter)
+    schema = _schema(parameter, catalog)
     found: Object = {"name": parameter.name, "in": "query", "description": about, "schema": schema}
     if parameter.is_list:
         found |= {"style": "form", "explode": False, "example": parameter.example.split(",")}
@@ -288,11 +301,11 @@ def _parameter(parameter: Parameter, more: str = "") -> Object:
     return found
 
 
-def _schema(parameter: Parameter) -> Object:
+def _schema(parameter: Parameter, catalog: Catalog) -> Object:
     if parameter.name == "measures":
-        return {"type": "array", "items": {"enum": list(offered_by(DEFAULT))}}
+        return {"type": "array", "items": {"enum": list(offered_by(catalog))}}
     if parameter.name == "group_by":
-        return {"type": "array", "items": {"enum": list(DEFAULT.kept_dimensions)}}
+        return {"type": "array", "items": {"enum": list(catalog.kept_dimensions)}}
     if parameter.is_list:
         return {"type": "array", "items": {"type": "string"}}
     if parameter.name == "limit":
@@ -302,7 +315,7 @@ def _schema(parameter: Parameter) -> Object:
     }  # fmt: skip
 
 
-def _filters() -> list[Object]:
+def _filters(catalog: Catalog) -> list[Object]:
     return [
         {
             "name": name + end,
@@ -312,7 +325,7 @@ def _filters() -> list[Object]:
             "style": "form",
             "explode": False,
         }
-        for name in DEFAULT.kept_dimensions
+        for name in catalog.kept_dimensions
         for end in ("", "!")
     ]
 
@@ -323,16 +336,16 @@ def _text(name: str, about: str, example: str) -> Object:
     return found | ({"example": example} if example else {})
 
 
-def _body_schema() -> Object:
+def _body_schema(catalog: Catalog) -> Object:
     texts = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
     more = {"from": {"type": ["string", "integer"]}, "to": {"type": ["string", "integer"]}}
     more["cumulative"] = {"type": ["boolean", "string"]}
     return {
         "type": "object",
         "properties": {
-            **{one.name: _schema(one) | {"description": one.about} for one in PARAMETERS},
+            **{one.name: _schema(one, catalog) | {"description": one.about} for one in PARAMETERS},
             **more,
-            **{name + end: texts for name in DEFAULT.kept_dimensions for end in ("", "!")},
+            **{name + end: texts for name in catalog.kept_dimensions for end in ("", "!")},
         },
         "additionalProperties": False,
     }

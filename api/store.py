@@ -357,7 +357,8 @@ class Store:
         if not meta.digest.startswith(self._digest):
             raise CountersMissing(
                 "the counters in Redis were made with other limits, views or topic than this API's:"
-                " run the API and the workers of one version on one topic"
+                " run the API and the workers of one version on one topic with one catalog file, or"
+                " make the counters anew under this one: odometer rebuild"
             )
         return meta
 

@@ -19,6 +19,7 @@ from deploy.keys import keys
 from deploy.options import (
     ApiPort,
     AsJson,
+    CatalogFile,
     DeadLetterTopic,
     Group,
     HistoryDays,
@@ -33,7 +34,13 @@ from deploy.options import (
     Topic,
 )
 from deploy.send import send
-from deploy.settings import describe, directory_settings, read_prices, read_settings
+from deploy.settings import (
+    describe,
+    directory_settings,
+    read_catalog,
+    read_prices,
+    read_settings,
+)
 from schemas.errors import OdometerError
 
 app = typer.Typer(
@@ -75,6 +82,7 @@ def up(
     partitions: Partitions = None,
     home: Home = None,
     prices_file: PricesFile = None,
+    catalog_file: CatalogFile = None,
     simulate: Annotated[
         bool, typer.Option(help="Send sample traffic: a month of history, then live events.")
     ] = True,
@@ -102,6 +110,7 @@ def up(
             partitions=partitions,
             home=home,
             prices_file=prices_file,
+            catalog_file=catalog_file,
             seed=seed,
             rate_per_s=rate_per_s,
             history_days=history_days,
@@ -119,6 +128,7 @@ def worker(
     dead_letter_topic: DeadLetterTopic = None,
     group: Group = None,
     prices_file: PricesFile = None,
+    catalog_file: CatalogFile = None,
     health_port: Annotated[int | None, typer.Option(help=describe("health_port"))] = None,
     store_previews: Annotated[bool | None, typer.Option(help=describe("store_previews"))] = None,
 ) -> None:
@@ -138,6 +148,7 @@ def worker(
         dead_letter_topic=dead_letter_topic,
         group=group,
         prices_file=prices_file,
+        catalog_file=catalog_file,
         health_port=health_port,
         store_previews=store_previews,
     )
@@ -153,6 +164,7 @@ def worker(
                 store_previews=settings.store_previews,
             ),
             read_prices(settings),
+            read_catalog(settings),
         )
     )
 
@@ -186,6 +198,7 @@ def api(
     api_host: Annotated[str | None, typer.Option(help=describe("api_host"))] = None,
     api_port: ApiPort = None,
     keys_file: KeysFile = None,
+    catalog_file: CatalogFile = None,
 ) -> None:
     """Answer questions over HTTP from the counters, and take events to Kafka, until SIGTERM.
 
@@ -201,6 +214,7 @@ def api(
         api_host=api_host,
         api_port=api_port,
         keys_file=keys_file,
+        catalog_file=catalog_file,
     )
     serve(
         settings.redis,
@@ -209,6 +223,7 @@ def api(
         settings.topic,
         kafka=settings.kafka,
         keys_file=settings.keys_file,
+        catalog=read_catalog(settings),
     )
 
 
@@ -289,6 +304,7 @@ def status(
     redis: Redis = None,
     topic: Topic = None,
     prices_file: PricesFile = None,
+    catalog_file: CatalogFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Show how far the counters are: per partition, dead letters by reason, and what was refused.
@@ -299,9 +315,17 @@ def status(
     from deploy.report import render
     from streams.status import read_status
 
-    settings = read_settings(kafka=kafka, redis=redis, topic=topic, prices_file=prices_file)
-    prices = read_prices(settings).version
-    found = asyncio.run(read_status(settings.kafka, settings.redis, settings.topic, prices))
+    settings = read_settings(
+        kafka=kafka,
+        redis=redis,
+        topic=topic,
+        prices_file=prices_file,
+        catalog_file=catalog_file,
+    )
+    prices, catalog = read_prices(settings).version, read_catalog(settings)
+    found = asyncio.run(
+        read_status(settings.kafka, settings.redis, settings.topic, prices, catalog)
+    )
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
     else:
@@ -314,6 +338,7 @@ def rebuild(
     redis: Redis = None,
     topic: Topic = None,
     prices_file: PricesFile = None,
+    catalog_file: CatalogFile = None,
     replaced_hours: Annotated[float | None, typer.Option(help=describe("replaced_hours"))] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -331,6 +356,7 @@ def rebuild(
         redis=redis,
         topic=topic,
         prices_file=prices_file,
+        catalog_file=catalog_file,
         replaced_hours=replaced_hours,
     )
     done = asyncio.run(rebuild_with_progress(settings, console))

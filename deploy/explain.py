@@ -18,13 +18,12 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from deploy.options import PricesFile
-from deploy.settings import read_prices, read_settings
+from deploy.options import CatalogFile, PricesFile
+from deploy.settings import read_catalog, read_prices, read_settings
 from schemas.errors import InvalidConfig
 
 if TYPE_CHECKING:
     from schemas.formats import Event, Refused, Skipped
-    from schemas.prices import Prices
     from streams.explain import Cost, Counted, Explainer, Row, Uncounted
 
 SHOWN_MAX = 20
@@ -84,6 +83,7 @@ def explain(
         typer.Option(help="When they are appended: `now-3d`, `2026-02-08` or RFC 3339; now."),
     ] = None,
     prices_file: PricesFile = None,
+    catalog_file: CatalogFile = None,
     limit: Annotated[int, typer.Option(min=0, help="Events shown in full.")] = SHOWN_MAX,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a line, of all events.")
@@ -96,10 +96,14 @@ def explain(
     it would be refused. It is the worker's own code that is asked, as if nothing had been counted
     before the file. Exit code 1 where anything would be refused.
     """
-    settings = read_settings(prices_file=prices_file)
+    from streams.explain import Explainer
+
+    settings = read_settings(prices_file=prices_file, catalog_file=catalog_file)
+    append_ms = _moment(at)
+    explainer = Explainer(append_ms, read_prices(settings), read_catalog(settings))
     outcomes: Counter[str] = Counter()
     console = Console()
-    for explained in _explained(file, format, context or [], name, at, read_prices(settings)):
+    for explained in _explained(file, format, context or [], name, explainer):
         outcomes[explained.outcome] += 1
         if as_json:
             sys.stdout.buffer.write(msgspec.json.encode(explained) + b"\n")
@@ -116,15 +120,11 @@ def _explained(
     format: str | None,  # noqa: A002
     context: list[str],
     name: str | None,
-    at: str | None,
-    prices: "Prices",
+    explainer: "Explainer",
 ) -> Iterator[Explained]:
     from deploy.reading import bodies, context_of, file_name, opened, read_body
-    from streams.explain import Explainer
 
-    append_ms = _moment(at)
-    given = context_of(context, append_ms)
-    explainer = Explainer(append_ms, prices)
+    given = context_of(context, explainer.append_ms)
     with opened(file) as source:
         for body in bodies(source.plain, file_name(file, name), format):
             parsed = read_body(body, format, replace(given, id_seed=body.name))
@@ -187,6 +187,8 @@ def _shown(explained: Explained) -> RenderableType:
         lines.append(f"call {event.call.call_id}: {when}, in the bucket of {event.call.at}")
     if event.unknown_fields:
         lines.append(f"unknown fields, not counted: {', '.join(event.unknown_fields)}")
+    if event.misread:
+        lines.append(f"no whole numbers, which add nothing: {', '.join(event.misread)}")
     if event.duplicate:
         lines.append("adds nothing: an event before it has the same tenant, source and id")
     parts: list[RenderableType] = [Text(f"  {line}") for line in lines]

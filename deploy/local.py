@@ -24,7 +24,7 @@ from rich.console import Console
 
 from deploy import jars, kafka, processes, ready, servers, supervise, valkey
 from deploy.errors import AlreadyRunning, DeployError, DiskTooFull
-from deploy.settings import Settings, as_environment, read_prices
+from deploy.settings import Settings, as_environment, read_catalog, read_prices
 from streams.kafka import ensure_topics
 
 # A month of sample history is 150,000 events of 0.5 kB in Kafka's log (75 MB); its counters take
@@ -44,7 +44,9 @@ PARTS = ("worker", "api", "directory", "simulate")
 
 def run_everything(settings: Settings, *, simulate: bool, console: Console) -> None:
     """Run until SIGINT or SIGTERM; DeployError where it can't be started."""
-    read_prices(settings)  # a list that the worker would not take is told before all else
+    # Files that the worker would not take are told before all else.
+    read_prices(settings)
+    read_catalog(settings)
     home = settings.home.absolute()
     with _one_at_a_time(home):
         logging.basicConfig(filename=home / "up.log", level=logging.WARNING)

@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from deploy.settings import Settings, read_prices
+from deploy.settings import Settings, read_catalog, read_prices
 from streams.rebuild import Far, Rebuilt, rebuild
 
 HOUR_MS = 3_600_000
@@ -34,4 +34,5 @@ async def rebuild_with_progress(settings: Settings, console: Console) -> Rebuilt
             read_prices(settings),
             int(settings.replaced_hours * HOUR_MS),
             show,
+            read_catalog(settings),
         )

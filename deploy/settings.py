@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas.catalog import parse_catalog
 from schemas.errors import InvalidConfig
 from schemas.prices import BUNDLED, Prices, parse_prices
+from schemas.views import DEFAULT, Catalog
 
 if TYPE_CHECKING:
     from streams.settings import DirectorySettings
@@ -79,6 +81,11 @@ class Settings(BaseSettings):
         description="A TOML file of your own prices, for events that come without a cost; before"
         " the bundled ones.",
     )
+    catalog_file: Path | None = Field(
+        default=None,
+        description="A TOML file of your own measures, dimensions and views; the same for workers,"
+        " API and `rebuild`.",
+    )
     store_previews: bool = Field(
         default=False,
         description="Whether workers keep the first 200 characters of a chat's first message, where"
@@ -115,7 +122,7 @@ class Settings(BaseSettings):
         default=30, ge=0, le=90, description="Days of history before the sample traffic goes live."
     )
 
-    @field_validator("prices_file")
+    @field_validator("prices_file", "catalog_file")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         """What `up` starts works in a directory of its own."""
@@ -177,10 +184,20 @@ def read_prices(settings: Settings) -> Prices:
     """Return the prices of the settings; InvalidConfig says what is wrong with their file."""
     if settings.prices_file is None:
         return BUNDLED
+    return parse_prices(_read("prices", settings.prices_file), str(settings.prices_file))
+
+
+def read_catalog(settings: Settings) -> Catalog:
+    """Return what is counted under the settings; InvalidConfig says what is wrong with their file."""
+    if settings.catalog_file is None:
+        return DEFAULT
+    return parse_catalog(_read("catalog", settings.catalog_file), str(settings.catalog_file))
+
+
+def _read(what: str, file: Path) -> bytes:
     try:
-        text = settings.prices_file.read_bytes()
+        return file.read_bytes()
     except OSError as error:
         raise InvalidConfig(
-            f"The prices file {error.filename} cannot be read: {error.strerror}."
+            f"The {what} file {error.filename} cannot be read: {error.strerror}."
         ) from error
-    return parse_prices(text, str(settings.prices_file))

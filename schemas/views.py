@@ -55,6 +55,8 @@ DIMENSIONS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Each with the event's fields that it is read from: the first that is reported."""
 
+LABEL: Final = "labels."
+"""Begins a field that is read from an event's labels."""
 OTHER: Final = "(other)"
 """What every dimension of the series is called that counts what goes over a view's limit."""
 

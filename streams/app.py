@@ -27,7 +27,7 @@ from schemas.cost import warm_up
 from schemas.errors import ConsumerBroken, OdometerError, OtherGeneration, StoreUnavailable
 from schemas.layout import LIVE, NO_POSITION
 from schemas.prices import BUNDLED, Prices
-from schemas.views import describe, generation_digest
+from schemas.views import DEFAULT, Catalog, describe, generation_digest
 from streams.checks import generation_detail
 from streams.clock import ProcessClock
 from streams.generations import RedisGenerations
@@ -53,10 +53,18 @@ log = logging.getLogger("odometer.worker")
 class FoldService(Service):
     """One life of the fold: opens the log and the store, runs the worker, raises what ends it."""
 
-    def __init__(self, settings: WorkerSettings, prices: Prices = BUNDLED, **kwargs: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        prices: Prices = BUNDLED,
+        catalog: Catalog = DEFAULT,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> None:
         super().__init__(**kwargs)
         self._settings = settings
         self._prices = prices
+        self._catalog = catalog
+        self._digest = generation_digest(settings.topic, prices.version, catalog)
         self.worker: Worker | None = None
         self.failure = ""
         self.refusal = ""  # why it waits outside the group
@@ -85,7 +93,8 @@ class FoldService(Service):
 
     async def _one_life(self) -> None:
         settings = self._settings
-        async with RedisStore(settings.redis, about=describe(settings.topic)) as store:
+        about = describe(settings.topic, self._catalog)
+        async with RedisStore(settings.redis, about=about) as store:
             await self._until_ours(store)
             if not self.should_stop:
                 await self._count(store)
@@ -105,13 +114,12 @@ class FoldService(Service):
 
     async def _until_ours(self, store: RedisStore) -> None:
         """Waits while the counters that answer are of another configuration."""
-        digest = generation_digest(self._settings.topic, self._prices.version)
         while not self.should_stop:
             try:
                 meta = await store.meta()
-                if meta is None or (meta.digest == digest and meta.state == LIVE):
+                if meta is None or (meta.digest == self._digest and meta.state == LIVE):
                     break
-                detail = generation_detail(meta, digest)
+                detail = generation_detail(meta, self._digest)
                 await store.refuse(-1, NO_POSITION, Refusal.OTHER_GENERATION, detail)
             except StoreUnavailable:
                 break  # the worker itself waits for it, and says so
@@ -131,10 +139,11 @@ class FoldService(Service):
                 kafka_log,
                 store,
                 ProcessClock(),
-                generation_digest(settings.topic, self._prices.version),
+                self._digest,
                 settings.policy,
                 settings.timing,
                 self._prices,
+                self._catalog,
                 keeps_previews=settings.store_previews,
             )
             self.worker, self.failure = worker, ""
@@ -182,7 +191,7 @@ class _App(faust.App):
 
 
 def build(
-    settings: WorkerSettings, prices: Prices = BUNDLED
+    settings: WorkerSettings, prices: Prices = BUNDLED, catalog: Catalog = DEFAULT
 ) -> tuple[faust.App, OneForOneSupervisor]:
     """The App and the supervisor of its fold."""
     app = _App(
@@ -196,7 +205,7 @@ def build(
     )
     app.boot_strategy = _Boot(app, enable_web=settings.health_port > 0)
     supervisor = OneForOneSupervisor(max_restarts=RESTARTS_MAX, over=RESTARTS_OVER_S)
-    fold = FoldService(settings, prices)
+    fold = FoldService(settings, prices, catalog)
     supervisor.add(fold)
 
     @app.page("/health/")
@@ -230,10 +239,12 @@ def describe_health(worker: Worker | None, failure: str, refusal: str = "") -> d
     }
 
 
-def run_worker(settings: WorkerSettings, prices: Prices = BUNDLED) -> int:
+def run_worker(
+    settings: WorkerSettings, prices: Prices = BUNDLED, catalog: Catalog = DEFAULT
+) -> int:
     """Runs until SIGTERM or SIGINT; the process's exit code. Blocking."""
     warm_up()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    app, supervisor = build(settings, prices)
+    app, supervisor = build(settings, prices, catalog)
     return run_process(app, supervisor, loop=loop)

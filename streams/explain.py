@@ -18,10 +18,10 @@ from schemas.event import DEFAULT_TENANT, USAGE_KINDS
 from schemas.grid import TIERS
 from schemas.identity import partition_key
 from schemas.layout import series_values
-from schemas.measures import COST_EVENTS, COST_NANO_USD, MEASURES
+from schemas.measures import COST_EVENTS, COST_NANO_USD
 from schemas.prices import BUNDLED, Prices
 from schemas.units import iso
-from schemas.views import DEFAULT, booking_dimensions
+from schemas.views import DEFAULT, Catalog, booking_dimensions
 from schemas.wire import Wire
 from streams.decode import decode
 from streams.fold import Booking, CallUpdate, Delta, Held, columns, fold
@@ -78,6 +78,7 @@ class Counted:
     rows: list[Row]
     call: Booked | None
     unknown_fields: list[str]
+    misread: list[str]
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ class Explainer:
 
     append_ms: int
     prices: Prices = BUNDLED
+    catalog: Catalog = DEFAULT
     _digests: set[int] = field(default_factory=set)
     _held: dict[int, Held | None] = field(default_factory=dict)
 
@@ -106,14 +108,14 @@ class Explainer:
             return Uncounted(invalid.reason, invalid.field, invalid.detail)
         event = decoded.event
         tenant = event.tenant or DEFAULT_TENANT
-        batch = columns([decoded], [self.append_ms], self.prices)
-        values = zip(MEASURES, batch.values[0].tolist(), strict=True)
+        batch = columns([decoded], [self.append_ms], self.prices, self.catalog)
+        values = zip(self.catalog.measures, batch.values[0].tolist(), strict=True)
         measures = {measure.name: value for measure, value in values if value}
         digest = int(batch.digests[0])
         duplicate = digest in self._digests
         self._digests.add(digest)
         delta = NO_DELTA if duplicate else fold(batch, self._held)
-        call = _booked(event.call_id, delta.calls)
+        call = _booked(event.call_id, delta.calls, booking_dimensions(self.catalog))
         self._held |= {update.digest: update.new for update in delta.calls}
         return Counted(
             event.id,
@@ -130,6 +132,7 @@ class Explainer:
             list(_rows(delta)),
             call,
             list(decoded.unknown),
+            list(batch.misread),
         )
 
 
@@ -175,7 +178,9 @@ def _rows(delta: Delta) -> Iterator[Row]:
             place += count
 
 
-def _booked(call_id: str | None, updates: Sequence[CallUpdate]) -> Booked | None:
+def _booked(
+    call_id: str | None, updates: Sequence[CallUpdate], dimensions: Sequence[str]
+) -> Booked | None:
     """An event is of one call at most."""
     for update in updates:
         booking = msgspec.json.decode(update.new.data, type=Booking)
@@ -185,6 +190,6 @@ def _booked(call_id: str | None, updates: Sequence[CallUpdate]) -> Booked | None
             iso(booking.booked_ms),
             update.old is None,
             None if booking.duration_ms < 0 else booking.duration_ms,
-            dict(zip(booking_dimensions(DEFAULT), booking.values, strict=True)),
+            dict(zip(dimensions, booking.values, strict=True)),
         )
     return None

@@ -44,7 +44,7 @@ from schemas.measures import (
 )
 from schemas.prices import BUNDLED, Prices
 from schemas.sketches import MARK, bins_of, chat_digest
-from schemas.views import DEFAULT, SLICE_MS, Catalog, Table, booking_dimensions
+from schemas.views import DEFAULT, LABEL, SLICE_MS, Catalog, Table, booking_dimensions
 from schemas.wire import Wire
 from streams.chats import Chats, chats_of
 from streams.decode import Decoded
@@ -56,8 +56,6 @@ Items = npt.NDArray[np.uint64]
 NOTHING: Final = MARK
 """In a column of a sketch: this event adds nothing to it."""
 
-LABEL: Final = "labels."
-"""Begins a field that is read from an event's labels."""
 _CALLS, _DURATION, _WITH_USAGE, _USAGE_DURATION = range(len(BOOKED))
 
 

@@ -27,7 +27,7 @@ from schemas.errors import RebuildRefused, StoreUnavailable
 from schemas.layout import LIVE, NO_POSITION, Meta
 from schemas.prices import Prices
 from schemas.units import iso
-from schemas.views import describe, generation_digest
+from schemas.views import DEFAULT, Catalog, describe, generation_digest
 from streams.checks import refusal_of, stored_of
 from streams.clock import ProcessClock
 from streams.generations import LEASE_MS, Entry, RedisGenerations, RedisPair
@@ -84,6 +84,19 @@ class Rebuilt(BaseModel):
         return "\n".join(said)
 
 
+@dataclass(frozen=True)
+class _Under:
+    """The configuration that is counted under."""
+
+    topic: str
+    prices: Prices
+    catalog: Catalog
+
+    @property
+    def digest(self) -> bytes:
+        return generation_digest(self.topic, self.prices.version, self.catalog)
+
+
 class Far(BaseModel):
     """How far it is: records read of those that there are, and what it is at."""
 
@@ -102,17 +115,19 @@ async def rebuild(
     prices: Prices,
     kept_ms: int,
     say: Callable[[Far], None],
+    catalog: Catalog = DEFAULT,
 ) -> Rebuilt:
     """Returns when the new generation answers; the old one is kept for `kept_ms` more.
 
     Raises RebuildRefused where it cannot be right or another one runs, StoreError, and LogError.
     """
+    under = _Under(topic, prices, catalog)
     async with RedisGenerations(redis_url) as generations, _alone(generations) as token:
         keeping = asyncio.create_task(_keep_lease(generations, token))
         plan = None
         try:
-            plan = await _planned(generations, kafka, topic, prices)
-            return await _filled(redis_url, kafka, topic, prices, plan, kept_ms, say, keeping)
+            plan = await _planned(generations, kafka, under)
+            return await _filled(redis_url, kafka, under, plan, kept_ms, say, keeping)
         except Overtaken:
             raise
         except RebuildRefused:
@@ -171,8 +186,9 @@ class _Plan:
     begin: Mapping[int, int]
 
 
-async def _planned(generations: RedisGenerations, kafka: str, topic: str, prices: Prices) -> _Plan:
+async def _planned(generations: RedisGenerations, kafka: str, under: _Under) -> _Plan:
     """The generation that was begun before, where it will do; else a new one."""
+    topic = under.topic
     old = await generations.meta()
     if old is None:
         raise RebuildRefused(
@@ -185,13 +201,11 @@ async def _planned(generations: RedisGenerations, kafka: str, topic: str, prices
     begin = {partition: one.start for partition, one in bounds.items()}
     shared = None
     if any(begin.values()) or old.history_from_ms:
-        shared = shared_with(await generations.about(origin))
+        shared = shared_with(await generations.about(origin), under.catalog)
     for number, entry in entries.items():
         if number <= origin or entry.drop_ms:
             continue
-        if await _will_do(
-            generations, number, entry, origin, generation_digest(topic, prices.version), bounds
-        ):
+        if await _will_do(generations, number, entry, origin, under.digest, bounds):
             return _Plan(number, entry, shared if entry.older_ms else None, True, begin)
         now_ms = _now_ms()
         given_up = replace(entry, retired_ms=now_ms, drop_ms=now_ms + ABANDONED_MS)
@@ -206,10 +220,10 @@ async def _planned(generations: RedisGenerations, kafka: str, topic: str, prices
     begun = await generations.begin(
         number,
         entry,
-        generation_digest(topic, prices.version),
+        under.digest,
         [begin.get(p) or NO_POSITION for p in range(max(begin) + 1)],
         history_from_ms,
-        describe(topic),
+        describe(topic, under.catalog),
     )
     if not begun:
         raise RebuildRefused("another generation answers by now: run it again")
@@ -262,8 +276,7 @@ async def _first_append_ms(old: Meta, kafka: str, topic: str, bounds: Mapping[in
 async def _filled(
     redis_url: str,
     kafka: str,
-    topic: str,
-    prices: Prices,
+    under: _Under,
     plan: _Plan,
     kept_ms: int,
     say: Callable[[Far], None],
@@ -272,13 +285,21 @@ async def _filled(
     origin, number = plan.entry.origin, plan.number
     async with (
         RedisPair(redis_url, origin, number) as pair,
-        open_whole_log(kafka, topic) as log,
+        open_whole_log(kafka, under.topic) as log,
     ):
         older = None
         if plan.shared is not None and not plan.entry.is_whole:
             older = OlderBuckets(pair, plan.shared, plan.entry, _now_ms())
-        digest = generation_digest(topic, prices.version)
-        filler = Refill(log, pair, ProcessClock(), digest, pair, older, prices=prices)
+        filler = Refill(
+            log,
+            pair,
+            ProcessClock(),
+            under.digest,
+            pair,
+            older,
+            prices=under.prices,
+            catalog=under.catalog,
+        )
         working = [
             asyncio.create_task(one)
             for one in (

@@ -31,6 +31,7 @@ from schemas.errors import (
 )
 from schemas.layout import LIVE, Meta
 from schemas.prices import BUNDLED, Prices
+from schemas.views import DEFAULT, Catalog
 from streams.batch import Policy
 from streams.ports import (
     NO_DELTA,
@@ -147,9 +148,12 @@ class Refill(Worker):
         policy: Policy = AT_ONCE,
         timing: Timing = Timing(),  # noqa: B008  frozen
         prices: Prices = BUNDLED,
+        catalog: Catalog = DEFAULT,
     ) -> None:
         self._fence = Fence(log)
-        super().__init__(self._fence, store, clock, generation_digest, policy, timing, prices)
+        super().__init__(
+            self._fence, store, clock, generation_digest, policy, timing, prices, catalog
+        )
         self.doing = "counting"
         self._pair = pair
         self._older = older

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from schemas.errors import LogUnavailable
 from schemas.layout import NO_POSITION, Meta
 from schemas.prices import BUNDLED_VERSION
-from schemas.views import generation_digest, layout_digest
+from schemas.views import DEFAULT, Catalog, generation_digest, layout_digest
 from streams.generations import Entry, RedisGenerations
 from streams.kafka import read_bounds
 from streams.ports import Bounds
@@ -49,7 +49,9 @@ class Status(BaseModel):
     """Of events without a cost: `costs_computed` by each price list; `unpriced` by provider/model of
     which no price is known; `incomplete` where one is, and the event lacks numbers that it is by.
     `problems` are sentences about the whole: a server that is away, a generation that is not
-    counted on. `complete_through_ms` is the smallest of all partitions. `directory_full`: how often a
+    counted on. `over_limit`: additions that went to (other), as their view (or, of `tenant`, the
+    store) had as many series as it may. `misread`: labels that a measure adds up and that are no
+    whole number; they added nothing. `complete_through_ms` is the smallest of all partitions. `directory_full`: how often a
     tenant's directory had no room for a user's name and address. `directory_refused`: records of
     the directory's streams, by topic:partition:offset, and why they were not taken."""
 
@@ -65,6 +67,8 @@ class Status(BaseModel):
     dead_letters: dict[str, int]
     duplicates: int
     unknown_fields: dict[str, int]
+    over_limit: dict[str, int]
+    misread: dict[str, int]
     directory_full: int
     directory_refused: dict[str, str]
     costs_computed: dict[str, int]
@@ -78,9 +82,11 @@ async def read_status(
     redis_url: str,
     topic: str = "usage.events",
     prices: str = BUNDLED_VERSION,
+    catalog: Catalog = DEFAULT,
 ) -> Status:
-    """`prices`: the version of this installation's. Reads both servers once. Raises StoreError where Redis does not answer: there is no status
-    without it; Kafka's silence is one of the problems told."""
+    """`prices` and `catalog`: those of this installation. Reads both servers once. Raises StoreError
+    where Redis does not answer: there is no status without it; Kafka's silence is one of the
+    problems told."""
     async with RedisGenerations(redis_url) as store:
         meta = await store.meta()
         tallies = await store.tallies()
@@ -96,9 +102,12 @@ async def read_status(
         problems.append(str(away))
     if meta is None:
         problems.append("nothing is counted yet: start a worker")
-    elif not meta.digest.startswith(layout_digest(topic)):
-        problems.append("the counters are of another version, or of another topic")
-    elif meta.digest != generation_digest(topic, prices):
+    elif not meta.digest.startswith(layout_digest(topic, catalog)):
+        problems.append(
+            "the counters are of another version or topic, or of another catalog file: name the one"
+            " that made them, or make them anew under this one: odometer rebuild"
+        )
+    elif meta.digest != generation_digest(topic, prices, catalog):
         problems.append(f"the counters were made with other prices than those here: {prices}")
     details = {field: said["detail"] for field, said in refusals.items()}
     partitions = _partitions(meta, bounds, details)
@@ -114,6 +123,8 @@ async def read_status(
         dead_letters=_named(tallies, "dead:"),
         duplicates=tallies.get("duplicate", 0),
         unknown_fields=_named(tallies, "unknown:"),
+        over_limit=_named(tallies, "over:"),
+        misread=_named(tallies, "misread:"),
         directory_full=tallies.get("directory_full", 0),
         directory_refused=directory_refused,
         costs_computed=_named(tallies, "cost:"),

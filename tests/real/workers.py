@@ -17,19 +17,22 @@ from streams.settings import WorkerSettings
 # The command line's own worker, with settings that it has no options for (batch policy, timing).
 _MAIN: Final = """
 import os, sys
-exec(os.environ.get("CONFIGURED", ""))
+from schemas.prices import BUNDLED
+from schemas.views import DEFAULT
 from streams.app import run_worker
 from streams.settings import WorkerSettings
-sys.exit(run_worker(WorkerSettings.model_validate_json(os.environ["WORKER_SETTINGS"])))
+catalog = DEFAULT
+exec(os.environ.get("CONFIGURED", ""))
+settings = WorkerSettings.model_validate_json(os.environ["WORKER_SETTINGS"])
+sys.exit(run_worker(settings, BUNDLED, catalog))
 """
 EARLIER: Final = """
-import schemas.views as views
 from dataclasses import replace
-views.VIEWS = tuple(
+catalog = replace(catalog, views=tuple(
     replace(v, measures=v.measures[:-1], page_series=4) if v.name == "model" else v
-    for v in views.VIEWS
+    for v in catalog.views
     if v.name != "user_agent"
-)
+))
 """
 """An earlier configuration: a view less, a measure of another less, and that in larger pages."""
 HEALTH_ANSWER_S: Final = 2.0
@@ -88,7 +91,7 @@ def start_worker(
     settings: WorkerSettings, directory: Path, number: int, configured: str = ""
 ) -> WorkerProcess:
     """Starts a process with a health page on a free port; its output is kept in `directory`.
-    `configured`: what is done to the schemas first, as another configuration would."""
+    `configured`: what makes its `catalog` another one than ours."""
     settings = settings.model_copy(update={"health_port": free_port()})
     log = directory / f"worker-{number}.log"
     environment = {
