@@ -172,7 +172,9 @@ def parse_catalog(text: bytes, file: str) -> Catalog:
         for name, fields in sorted(found["measures"].items())
     ]
     dimensions = {
-        name: _sources(_entry(OwnDimension, fields, f"{file}: dimension {name}"), f"{file}: {name}")
+        name: _sources(
+            _entry(OwnDimension, fields, f"{file}: dimension {name}"), f"{file}: dimension {name}"
+        )
         for name, fields in sorted(found["dimensions"].items())
     }
     catalog = Catalog({**DIMENSIONS, **dimensions}, (*MEASURES, *measures), VIEWS)
