@@ -12,6 +12,7 @@ from api.audit import operator
 from api.callers import digest_of
 from api.keys import create_key, opened, read_records, revoke_key
 from api.main import build
+from schemas.views import DEFAULT, Catalog
 from tests.api.counters import NOW_MS
 
 
@@ -32,9 +33,9 @@ def clock() -> Clock:
 
 @asynccontextmanager
 async def client_of(
-    redis_url: str, clock: Callable[[], int], key: str = ""
+    redis_url: str, clock: Callable[[], int], key: str = "", catalog: Catalog = DEFAULT
 ) -> AsyncIterator[httpx.AsyncClient]:
-    app = build(redis_url, clock=clock)
+    app = build(redis_url, clock=clock, catalog=catalog)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     headers = {"authorization": f"Bearer {key}"} if key else {}
     async with (

@@ -24,6 +24,8 @@ COMMANDS = (
     "up", "worker", "directory", "api", "topics", "simulate", "status", *KEYS, "dead list",
     "dead show", "dead replay", "explain", "send", "rebuild",
 )  # fmt: skip
+COUNTING = ("up", "worker", "rebuild", "status", "explain -")
+"""Commands that go by what is counted, and by prices."""
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -54,6 +56,31 @@ def test_an_option_wins_over_its_variable_and_that_over_the_default(
     assert read_settings(api_port=3600).api_port == 3600
     monkeypatch.setenv("ODOMETER_API_PORT", "")
     assert read_settings().api_port == 3400
+
+
+@pytest.mark.parametrize(
+    ("setting", "command"),
+    [
+        *(("catalog_file", command) for command in (*COUNTING, "api")),
+        *(("prices_file", command) for command in COUNTING),
+    ],
+)
+def test_a_file_that_cannot_be_is_told_before_anything_starts(
+    command: str, setting: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text("[views.by_team]\ndimensions = ['team']\n[[price]]\nmodel = 3")
+    home = tmp_path / "home"
+    environment = {"ODOMETER_HOME": str(home), f"ODOMETER_{setting.upper()}": str(file)}
+    result = CliRunner().invoke(app, command.split(), env=environment)
+    assert isinstance(result.exception, InvalidConfig)
+    assert str(result.exception).startswith(f"{file}: ")
+    assert not home.exists()
+    file.unlink()
+    result = CliRunner().invoke(app, command.split(), env=environment)
+    assert str(result.exception) == (
+        f"The {setting.removesuffix('_file')} file {file} cannot be read: No such file or directory."
+    )
 
 
 def test_own_servers_are_those_that_were_named(monkeypatch: pytest.MonkeyPatch) -> None:
