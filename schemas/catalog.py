@@ -300,9 +300,11 @@ def _view(place: int, name: str, own: OwnView, catalog: Catalog, file: str) -> V
         # In the catalog's order: rows do not change with that of the file.
         tuple(measure for measure in catalog.measures if measure in wanted),
         tuple(sketch for sketch in SKETCHES if sketch.name in sketches),
-        TIER_CHOICES[own.tiers],
-        1 if own.series_max <= FINE_SERIES_MAX else SPARSE_PAGE_SERIES,
-        own.series_max,
+        # Percentiles of minutes as our own view by model has them; sets are too large for that.
+        fine_sketches=tuple(HISTOGRAMS[name] for name in HISTOGRAMS if name in own.histograms),
+        tiers=TIER_CHOICES[own.tiers],
+        page_series=1 if own.series_max <= FINE_SERIES_MAX else SPARSE_PAGE_SERIES,
+        series_max=own.series_max,
     )
 
 

@@ -94,6 +94,7 @@ def test_everything_that_an_entry_may_say() -> None:
         *("paged", "pages"),
     ]
     assert wide.sketches == (LATENCY, CHATS)
+    assert wide.fine_sketches == (LATENCY,)
     assert (wide.tiers, wide.series_max, wide.page_series) == (COARSE, 1_000_000, 32)
     assert wide.page_series <= SLOT
     assert found.dimensions["team"] == ("labels.team", "labels.squad")
