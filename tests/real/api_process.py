@@ -15,8 +15,9 @@ from streams.settings import WorkerSettings
 
 
 @contextmanager
-def api_of(settings: WorkerSettings, directory: Path) -> Iterator[Server]:
-    """On the servers and the topic of a worker's settings; ready when it can say how it is."""
+def api_of(settings: WorkerSettings, directory: Path, *options: str) -> Iterator[Server]:
+    """On the servers and the topic of a worker's settings, with more options; ready when it can say
+    how it is."""
     port = free_port()
 
     def is_ready(_pid: int) -> bool:
@@ -28,6 +29,7 @@ def api_of(settings: WorkerSettings, directory: Path) -> Iterator[Server]:
     command = (
         *(sys.executable, "-m", "deploy.cli", "api", "--api-port", str(port)),
         *("--redis", settings.redis, "--kafka", settings.kafka, "--topic", settings.topic),
+        *options,
     )
     server = servers.start(
         servers.Plan(
