@@ -137,7 +137,9 @@ COMPACT_CELL: Final = 0xFFFF
 SLOT: Final = 256
 """Buckets of a chunk, and series of a page, are at most so many: each has a byte of a cell."""
 RUN_DTYPE: Final = np.dtype([("series", "<u4"), ("chunk", "<u4"), ("rows", "<u4")])
-"""In a commit: so many rows for this series (an index into the commit's own list) and chunk."""
+"""In a delta: so many rows for this series (an index into the delta's own list) and chunk."""
+PAGE_DTYPE: Final = np.dtype([(name, "<u4") for name in ("chunk", "tenant", "page", "rows")])
+"""In a commit: so many rows for this page."""
 
 
 HISTOGRAMS_A_PAGE: Final = 32

@@ -20,6 +20,12 @@ def usd_to_nano(usd: Decimal) -> int:
     """Exact decimal USD to whole nano-USD, half-even; ValueError outside 0 to 10,000 USD."""
     if not usd.is_finite() or not 0 <= usd <= _COST_USD_MAX:
         raise ValueError(f"must be a decimal number of US dollars from 0 to {_COST_USD_MAX}")
+    # Most costs have no more than nine places, and need no rounding. The product has 28 digits: one
+    # that is whole only because it was rounded there lies too near to that number to become another.
+    scaled = usd * NANO_PER_USD
+    whole = int(scaled)
+    if scaled == whole:
+        return whole
     return int(usd.quantize(_NANO, ROUND_HALF_EVEN).scaleb(9))
 
 

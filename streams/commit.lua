@@ -260,47 +260,24 @@ local function close_pages(prefix, closing)
   end
 end
 
--- One of control.parts: its runs of rows go to the pages of their series.
-local function append_part(prefix, entry, runs, rows, series, closing)
+-- One of control.parts: its rows go to its pages, which are in their order.
+local function append_part(prefix, entry, pages, rows, closing)
   local head, tier, page_series, chunk_ms, kept_ms, key_bytes, count, number_bytes = unpack(entry)
   local spec = spec_of(key_bytes, count, number_bytes)
   spec.chunk_ms, spec.kept_ms = chunk_ms, kept_ms
   spec.room = page_series == 1 and ROOM or ROOM_SHARED
-  local stem, row_bytes = head .. '.' .. tier .. '.', spec.row_bytes
-  local pages, order, at = {}, {}, 1
-  for run_at = 1, #runs, 12 do
-    local slot, chunk, n = struct.unpack('<I4I4I4', runs, run_at)
-    local one = series[slot + 1]
-    if page_series == 1 then
-      local rest = '.' .. one.tenant .. '.' .. one.id
-      local bytes = string.sub(rows, at, at + n * row_bytes - 1)
-      append(prefix, stem, chunk, rest, bytes, spec, closing)
-      at = at + n * row_bytes
-    else
-      local rest = '.' .. one.tenant .. '.' .. math.floor(one.id / page_series)
-      local name = chunk .. rest
-      local page = pages[name]
-      if not page then
-        page = {chunk = chunk, rest = rest}
-        pages[name] = page
-        order[#order + 1] = page
-      end
-      local place = string.char(one.id % page_series) -- the high byte of the cell
-      for _ = 1, n do
-        page[#page + 1] = string.sub(rows, at, at)
-        page[#page + 1] = place
-        page[#page + 1] = string.sub(rows, at + 2, at + row_bytes - 1)
-        at = at + row_bytes
-      end
-    end
-  end
-  for _, page in ipairs(order) do
-    append(prefix, stem, page.chunk, page.rest, table.concat(page), spec, closing)
+  local stem, from = head .. '.' .. tier .. '.', 1
+  for at = 1, #pages, 16 do
+    local chunk, tenant, page, n = struct.unpack('<I4I4I4I4', pages, at)
+    local upto = from + n * spec.row_bytes
+    local bytes = string.sub(rows, from, upto - 1)
+    append(prefix, stem, chunk, '.' .. tenant .. '.' .. page, bytes, spec, closing)
+    from = upto
   end
 end
 
 -- Ids of names in a hash, new ones in order of appearance up to `most`; those beyond it share that
--- of `other`. Returns {id, ...} and how many went there. Nothing is written: what is new is
+-- of `other`. Returns {id, ...} and {index = true} of those. Nothing is written: what is new is
 -- collected in `fresh` ({hash = {list =, name...}}), and remembered in `scopes` for the rest of this call.
 local function look_up(prefix, hash, list, names, most, other, scopes, fresh)
   local scope = scopes[hash]
@@ -322,7 +299,7 @@ local function look_up(prefix, hash, list, names, most, other, scopes, fresh)
     scope.free = scope.free + 1
     return scope.new[name]
   end
-  local ids, beyond = {}, 0
+  local ids, beyond = {}, {}
   for from = 1, #names, NAMES_MAX do
     local upto = math.min(#names, from + NAMES_MAX - 1)
     local stored = redis.call('HMGET', prefix .. hash, unpack(names, from, upto))
@@ -330,7 +307,7 @@ local function look_up(prefix, hash, list, names, most, other, scopes, fresh)
       local id = id_of(names[index], stored[index - from + 1])
       if not id then
         id = id_of(other, redis.call('HGET', prefix .. hash, other))
-        beyond = beyond + 1
+        beyond[index] = true
       end
       ids[index] = id
     end
@@ -358,23 +335,12 @@ local function write_names(prefix, fresh)
   return count
 end
 
--- The series of a commit: {{tenant =, id =}, ...}, and how many are over a limit: {view = n}.
-local function resolve(prefix, control, fresh)
-  local scopes, series, over = {}, {}, {}
-  local tenants, beyond = look_up(prefix, 't', 'tl', control.tenants, control.tenants_max,
-    control.other, scopes, fresh)
-  if beyond > 0 then over.tenant = beyond end
-  for _, group in ipairs(control.series) do
-    local table_id, tenant_index, view, most, other, names = unpack(group)
-    local tenant = tenants[tenant_index + 1]
-    local scope, ids = table_id .. '.' .. tenant, nil
-    ids, beyond = look_up(prefix, 'n' .. scope, 'l' .. scope, names, most, other, scopes, fresh)
-    if beyond > 0 then over[view] = (over[view] or 0) + beyond end
-    for index = 1, #names do
-      series[#series + 1] = {tenant = tenant, id = ids[index]}
-    end
-  end
-  return series, over
+-- What ids are valid for: this life of the server (a Lua variable, so gone with it: it may come back
+-- from an older copy) and this life of the counters. A caller proposes a new one where there is none.
+local server_epoch
+local function epoch_of(meta, proposed)
+  if not server_epoch then server_epoch = proposed end
+  return (server_epoch or '') .. string.format('.%.0f', meta.created)
 end
 
 local function window(meta, slice)
@@ -504,13 +470,54 @@ local function mismatch(meta, digest, commit_id, parts)
   return nil
 end
 
+-- The checks of a commit before those of its ids: nil, or the reply.
+local function refused(prefix, meta, args, control)
+  local refusal = mismatch(meta, args[1], args[2], control.partitions)
+  if refusal then return refusal end
+  if control.at_commits ~= cjson.null and control.at_commits ~= meta.commits then
+    return {'stale'}
+  end
+  if redis.call('EXISTS', prefix .. 'hold') == 1 then return {'held'} end
+  return nil
+end
+
+-- names KEYS[1] = meta; ARGV = generation digest, commit id, control (JSON): partitions and at_commits
+-- as of commit, epoch (a new one to begin where the server has none), tenants {name}, tenants_max,
+-- other (a tenant's name), series {{table, tenant index, series_max, name of the other, {name}}}.
+-- Gives ids to what has none, before the commit that counts it: of a commit that then does not come
+-- there is a name with no counters. Returns {'named', epoch, names of the generation, id...} of the
+-- tenants, then of the series, -1 - id for what is beyond its limit; or what commit returns.
+local function names(keys, args)
+  local prefix, control, meta = prefix_of(keys[1]), cjson.decode(args[3]), read_meta(keys[1])
+  local refusal = refused(prefix, meta, args, control)
+  if refusal then return refusal end
+  local scopes, fresh, out = {}, {}, {'named', epoch_of(meta, control.epoch), 0}
+  local function note(ids, is_beyond)
+    for index, id in ipairs(ids) do out[#out + 1] = is_beyond[index] and -1 - id or id end
+  end
+  local tenants, beyond = look_up(prefix, 't', 'tl', control.tenants, control.tenants_max,
+    control.other, scopes, fresh)
+  note(tenants, beyond)
+  for _, group in ipairs(control.series) do
+    local table_id, tenant_index, most, other, wanted = unpack(group)
+    local scope = table_id .. '.' .. tenants[tenant_index + 1]
+    note(look_up(prefix, 'n' .. scope, 'l' .. scope, wanted, most, other, scopes, fresh))
+  end
+  local count = write_names(prefix, fresh)
+  if count > 0 then
+    meta.names = meta.names + count
+    write_meta(keys[1], meta)
+  end
+  out[3] = meta.names
+  return out
+end
+
 -- commit KEYS[1] = meta; ARGV = generation digest (16 B), commit id (16 B), control (JSON), then
--- for each of control.parts its runs (layout.RUN_DTYPE) and its rows (layout.Family.dtype).
+-- for each of control.parts its pages (layout.PAGE_DTYPE) and their rows (layout.Family.dtype).
 -- control: now_ms, count (partitions of the topic), absent_ms {{partition, ms}},
 --   partitions {{partition, start, end, witness_offset, witness_append_ms, complete_ms}},
 --   ids {{slice, bucket, id, ...}}, calls {{digest, bucket, old_slice | -1, old, new_slice, new}},
---   tenants {name}, tenants_max, other (a tenant's name), tallies {{name, n}},
---   series {{table, tenant index, view's name, series_max, name of the other, {name}}},
+--   tallies {{name, n}}, epoch and names (what the ids of its pages are of, as `names` said),
 --   parts {{head, tier, page_series, chunk_ms, kept_ms, key_bytes, numbers, number_bytes}},
 --   people {{tenant, {word}}} (schemas/directory.py), users_max,
 --   recent {{tenant, {ms, member, ...}}} (schemas/recent.py), recent_max,
@@ -519,30 +526,26 @@ end
 --   at_commits (how many commits the generation must have taken, else 'stale'; null: any)
 -- Returns {'committed'} | {'mine'} (a reply was lost) | {'stale', partition...} |
 --   {'remembered', id...} | {'calls', digest...} | {'missing'} | {'retired'} | {'digest'} |
---   {'held'} (a rebuild takes over old buckets: try again soon); in all but the first nothing was
---   written.
+--   {'held'} (a rebuild takes over old buckets: try again soon) | {'unnamed'} (its ids are of
+--   another epoch); in all but the first nothing was written.
 local function commit(keys, args)
   local prefix = prefix_of(keys[1])
   local control = cjson.decode(args[3])
   local meta = read_meta(keys[1])
-  local refusal = mismatch(meta, args[1], args[2], control.partitions)
+  local refusal = refused(prefix, meta, args, control)
   if refusal then return refusal end
-  if control.at_commits ~= cjson.null and control.at_commits ~= meta.commits then
-    return {'stale'}
+  if #control.parts > 0 and (control.epoch ~= epoch_of(meta) or control.names > meta.names) then
+    return {'unnamed'}
   end
-  if redis.call('EXISTS', prefix .. 'hold') == 1 then return {'held'} end
   local hits = remembered(prefix, meta, control.ids)
   if #hits > 0 then return {'remembered', unpack(hits, 1, math.min(#hits, 5000))} end
   local moved = moved_calls(prefix, meta, control.calls)
   if #moved > 0 then return {'calls', unpack(moved, 1, math.min(#moved, 5000))} end
   local words = plan_words(keys[1], control)
 
-  local fresh = {}
-  local series, over = resolve(prefix, control, fresh)
-  meta.names = meta.names + write_names(prefix, fresh)
   local closing = {}
   for index, entry in ipairs(control.parts) do
-    append_part(prefix, entry, args[2 + 2 * index], args[3 + 2 * index], series, closing)
+    append_part(prefix, entry, args[2 + 2 * index], args[3 + 2 * index], closing)
   end
   close_pages(prefix, closing)
   write_people(words)
@@ -561,7 +564,6 @@ local function commit(keys, args)
     note_slice(meta, new_slice)
   end
   write_tallies(prefix, control.tallies)
-  for view, count in pairs(over) do write_tallies(prefix, {{'over:' .. view, count}}) end
   extend(meta, control.count, control.absent_ms)
   for _, part in ipairs(control.partitions) do
     local stored = meta.parts[part[1] + 1]
@@ -724,6 +726,7 @@ redis.register_function('odometer_begin_@VERSION@', begin)
 redis.register_function('odometer_retire_@VERSION@', retire)
 redis.register_function('odometer_switch_@VERSION@', switch)
 redis.register_function('odometer_commit_@VERSION@', commit)
+redis.register_function('odometer_names_@VERSION@', names)
 redis.register_function('odometer_open_@VERSION@', open)
 redis.register_function('odometer_refuse_@VERSION@', refuse)
 redis.register_function('odometer_accept_@VERSION@', accept)

@@ -80,7 +80,7 @@ def decode(record: Record) -> Decoded:
 
 def _has_attributes(headers: Headers) -> bool:
     """Whether the record may be a CloudEvent in binary mode."""
-    return any(name.startswith("ce_") for name, _ in headers)
+    return bool(headers) and any(name.startswith("ce_") for name, _ in headers)
 
 
 def _read_fully(record: Record) -> tuple[Wire, tuple[str, ...]]:

@@ -23,8 +23,10 @@ from schemas.prices import BUNDLED, Prices
 from schemas.units import iso
 from schemas.views import DEFAULT, Catalog, booking_dimensions
 from schemas.wire import Wire
+from streams.bookings import Booking, CallUpdate, Held
+from streams.columns import columns
 from streams.decode import decode
-from streams.fold import Booking, CallUpdate, Delta, Held, columns, fold
+from streams.fold import Delta, fold
 from streams.ports import NO_DELTA
 
 

@@ -62,7 +62,8 @@ from schemas.views import (
     View,
     booking_dimensions,
 )
-from streams.fold import Booking, CallUpdate, Delta, Held, Part
+from streams.bookings import Booking, CallUpdate, Held
+from streams.fold import Delta, Part
 from streams.generations import Entry, RedisPair
 from streams.ports import Outcome
 from streams.refill import Refill

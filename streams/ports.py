@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.layout import Meta
+from streams.bookings import Held
 from streams.decode import Record
-from streams.fold import Delta, Held
+from streams.fold import Delta
 
 # -- the log ---------------------------------------------------------------------------------------
 

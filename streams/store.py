@@ -10,8 +10,6 @@ import hashlib
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, assert_never, cast
@@ -33,14 +31,14 @@ from schemas.layout import (
     meta_key,
     page_kept_ms,
     refusals_key,
-    series_name,
     tallies_key,
     unpack_meta,
 )
 from schemas.recent import RECENT_MAX
 from schemas.views import CALL_BUCKETS, ID_BUCKETS, OTHER, SLICE_MS, TENANTS_MAX
+from streams.bookings import Held
 from streams.entries import Title
-from streams.fold import Delta, Held
+from streams.pages import NO_EPOCH, Ids, other_of, paged
 from streams.ports import Commit, Outcome, Refusal, Reply
 
 CONNECT_S: Final = 2.0
@@ -49,6 +47,8 @@ ANSWER_S: Final = 5.0
 """The largest commit takes a tenth of a second; an AOF rewrite or a swap-in may add seconds."""
 LOOKS_MAX: Final = 4
 """For the generation that answers: one look, two after a rebuild."""
+NAMINGS_MAX: Final = 4
+"""For the ids of a commit's series: one try, two after the server began anew."""
 GROUP_MAX: Final = 1000
 """Arguments that the Lua side hands to one command: its stack holds 8,000."""
 
@@ -74,6 +74,7 @@ class RedisStore:
         self._is_pinned = generation is not None
         self.generation = generation or FIRST_GENERATION
         self._about = about
+        self._ids = Ids()
 
     @property
     def _meta_key(self) -> str:
@@ -101,6 +102,7 @@ class RedisStore:
             if self._is_pinned or answering == self.generation:
                 return None if data is None else unpack_meta(data)
             self.generation = answering
+            self._ids.forget()
         raise StoreUnavailable(f"the generation that answers changed under {LOOKS_MAX} looks")
 
     async def bookings(self, calls: Sequence[tuple[int, int]]) -> Mapping[int, Held | None]:
@@ -113,12 +115,55 @@ class RedisStore:
         }
 
     async def commit(self, commit: Commit) -> Reply:
-        arguments = encode_commit(commit)
-        outcome, *subjects = await self._call("commit", [self._meta_key], arguments)
+        for _attempt in range(NAMINGS_MAX):
+            outcome, *subjects = await self._named(commit) or await self._call(
+                "commit", [self._meta_key], encode_commit(commit, self._ids)
+            )
+            if outcome != b"unnamed":
+                break
+            self._ids.forget()
+        else:
+            raise StoreUnavailable(f"the server began anew under {NAMINGS_MAX} commits")
+        if outcome in {b"stale", b"missing", b"retired", b"digest"}:
+            self._ids.forget()  # the store may be another one: it costs one more exchange
         numbers = [int(subject) for subject in subjects]
         if outcome == b"remembered":
             numbers = [number % (1 << 64) for number in numbers]
         return Reply(Outcome(outcome.decode()), numbers)
+
+    async def _named(self, commit: Commit) -> list[Any]:
+        """Asks for the ids that are not known: [], or why the commit cannot be."""
+        delta = commit.delta
+        if not (asked := self._ids.missing(delta)):
+            return []
+        control = {
+            "partitions": commit.partitions,
+            "at_commits": commit.at_commits,
+            "epoch": commit.id.hex(),
+            "tenants": delta.tenants,
+            "tenants_max": TENANTS_MAX,
+            "other": OTHER,
+            "series": [
+                (
+                    one.table.id,
+                    one.tenant,
+                    one.table.view.series_max,
+                    other_of(one.table),
+                    one.names,
+                )
+                for one in asked
+            ],
+        }
+        arguments = [commit.generation_digest, commit.id, msgspec.json.encode(control)]
+        outcome, *said = await self._call("names", [self._meta_key], arguments)
+        if outcome != b"named":
+            return [outcome, *said]
+        epoch, names, *ids = said
+        if epoch.decode() != self._ids.epoch and self._ids.epoch != NO_EPOCH:
+            self._ids.forget()  # what else is known is of before
+            return await self._named(commit)
+        self._ids.learn(epoch.decode(), names, delta, asked, ids)
+        return []
 
     async def refuse(self, partition: int, position: int, why: Refusal, detail: str) -> None:
         field = "generation" if partition < 0 else partition
@@ -303,9 +348,11 @@ def _translated(error: exceptions.ResponseError) -> Exception:
     return StoreCorrupt(f"Redis refused the call: {text}")
 
 
-def encode_commit(commit: Commit) -> list[bytes]:
-    """The arguments of `commit` in commit.lua."""
+def encode_commit(commit: Commit, ids: Ids) -> list[bytes]:
+    """The arguments of `commit` in commit.lua. Nothing of the delta is missing in `ids`."""
     delta = commit.delta
+    resolved = ids.resolved(delta)
+    parts = [paged(part, resolved) for part in delta.parts]
     control = {
         "now_ms": commit.now_ms,
         "count": commit.count,
@@ -323,11 +370,9 @@ def encode_commit(commit: Commit) -> list[bytes]:
             )
             for call in delta.calls
         ],
-        "tenants": delta.tenants,
-        "tenants_max": TENANTS_MAX,
-        "other": OTHER,
-        "series": _series_groups(delta),
-        "tallies": list(commit.tallies.items()),
+        "epoch": ids.epoch,
+        "names": ids.names,
+        "tallies": [*commit.tallies.items(), *resolved.over.items()],
         "parts": [
             (
                 part.family.head,
@@ -362,22 +407,7 @@ def encode_commit(commit: Commit) -> list[bytes]:
         commit.generation_digest,
         commit.id,
         msgspec.json.encode(control),
-        *(array.tobytes() for part in delta.parts for array in (part.runs, part.rows)),
-    ]
-
-
-def _series_groups(delta: Delta) -> list[tuple[int, int, str, int, str, list[str]]]:
-    """Those of one table and tenant together."""
-    return [
-        (
-            table.id,
-            tenant,
-            table.view.name,
-            table.view.series_max,
-            series_name([OTHER] * len(table.dimensions)),
-            [name for _, _, name in members],
-        )
-        for (table, tenant), members in groupby(delta.series, key=itemgetter(0, 1))
+        *(array.tobytes() for pages_and_rows in parts for array in pages_and_rows),
     ]
 
 

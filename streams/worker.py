@@ -26,9 +26,11 @@ from schemas.layout import NO_POSITION, RETIRED, Meta
 from schemas.prices import BUNDLED, Prices
 from schemas.views import DEFAULT, SLICE_MS, Catalog
 from streams.batch import DECODE_SLICE, Batch, Part, Policy
+from streams.bookings import Held
 from streams.checks import generation_detail, refusal_of, stored_of
+from streams.columns import Columns, columns
 from streams.decode import Decoded, Record, Unreadable, decode_many
-from streams.fold import Columns, Held, columns, fold
+from streams.fold import fold
 from streams.ports import (
     Bounds,
     Clock,

@@ -25,8 +25,9 @@ from schemas.catalog import _PERCENTILE, TAKEN, parse_catalog
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.units import iso
 from schemas.views import DEFAULT, OTHER, SLICE_MS, Catalog, generation_digest
+from streams.columns import columns
 from streams.decode import Decoded, decode_many
-from streams.fold import columns, fold
+from streams.fold import fold
 from streams.ports import Commit, Outcome, Progress
 from streams.store import RedisStore
 from tests.api.conftest import Clock, client_of

@@ -12,8 +12,9 @@ from api.main import wall_clock_ms
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.units import iso
 from schemas.views import SLICE_MS, generation_digest
+from streams.columns import columns
 from streams.decode import Decoded, decode_many
-from streams.fold import columns, fold
+from streams.fold import fold
 from streams.ports import Commit, Outcome, Progress
 from streams.store import RedisStore
 from tests.api.conftest import Clock, client_of

@@ -20,8 +20,9 @@ from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.openwebui import Message, ModelChats, ModelOverview
 from schemas.units import instant_to_ms, iso
 from schemas.views import SLICE_MS, generation_digest
+from streams.columns import columns
 from streams.decode import Decoded, decode_many
-from streams.fold import columns, fold
+from streams.fold import fold
 from streams.ports import Commit, Outcome, Progress
 from streams.store import RedisStore
 from tests.api.conftest import Clock, client_of

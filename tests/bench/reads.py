@@ -43,8 +43,9 @@ from schemas.sketches import bins_of
 from schemas.units import EPOCH, iso
 from schemas.views import DEFAULT, DIMENSIONS, SLICE_MS, generation_digest
 from schemas.wire import Wire
+from streams.columns import NOTHING, Columns, Items
 from streams.decode import Decoded
-from streams.fold import NOTHING, Columns, Items, fold
+from streams.fold import fold
 from streams.ports import Commit, Outcome, Progress
 from streams.pricing import Standing
 from streams.store import RedisStore

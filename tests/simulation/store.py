@@ -28,7 +28,7 @@ from schemas.layout import (
 from schemas.measures import CHATS
 from schemas.recent import RECENT_MAX
 from schemas.views import SLICE_MS
-from streams.fold import Held
+from streams.bookings import Held
 from streams.ports import Commit, Look, Outcome, Refusal, Reply
 from tests.counters import CELL_OF_SUMS, Cell, cells_of
 

@@ -6,8 +6,10 @@ import pytest
 
 from schemas.units import iso
 from schemas.views import SLICE_MS
+from streams.bookings import Held
+from streams.columns import Columns, columns
 from streams.decode import decode
-from streams.fold import Columns, Held, columns, fold
+from streams.fold import fold
 from tests.events import NOW_MS, encode, event
 from tests.simulation.world import Polled1
 

@@ -17,8 +17,9 @@ from schemas.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat, merged, pack_chat, u
 from schemas.errors import StoreCorrupt
 from schemas.layout import NO_POSITION
 from schemas.views import generation_digest
+from streams.columns import Columns, columns
 from streams.decode import Decoded, decode_many
-from streams.fold import Columns, Delta, columns, fold
+from streams.fold import Delta, fold
 from streams.ports import Commit, Outcome, Progress, Store
 from streams.store import RedisStore
 from tests.counters import read_chats

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from schemas.errors import InvalidEvent
 from schemas.measures import CHATS, COST_NANO_USD, EVENTS
 from schemas.views import VIEWS
+from streams.bookings import Held
+from streams.columns import columns
 from streams.decode import Decoded, decode_many
-from streams.fold import Delta, Held, columns, fold
+from streams.fold import Delta, fold
 from tests.counters import CELL_OF_SUMS, Cell, cells_of
 from tests.events import Mix, Record, event, logs, mixed, record
 from tests.oracle import expected

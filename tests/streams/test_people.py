@@ -15,8 +15,9 @@ from schemas.directory import USERS_MAX, Person, Word, person_of
 from schemas.layout import NO_POSITION
 from schemas.recent import RECENT_MAX, unpack_recent
 from schemas.units import iso
+from streams.columns import columns
 from streams.decode import Decoded, decode_many
-from streams.fold import Delta, columns, fold
+from streams.fold import Delta, fold
 from streams.ports import Commit, Outcome, Progress, Store
 from streams.store import RedisStore
 from tests.events import NOW_MS, Record, event, logs, mixed, record

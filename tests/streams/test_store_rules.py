@@ -20,7 +20,7 @@ from schemas.layout import (
     prefix,
 )
 from schemas.views import ID_BUCKETS, SLICE_MS
-from streams.fold import Held
+from streams.bookings import Held
 from streams.ports import Outcome, Progress, Refusal
 from streams.store import RedisStore
 from tests.simulation.store import FakeStore

@@ -1,0 +1,103 @@
+"""Calls: each is booked once, at its first event, and its duration is added there. Pure.
+
+A call is booked at its first event in log order, in the bucket of that event's time (or of
+`call_started_at`), with that event's agent and user; what comes later adds to the same bucket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from schemas.event import USAGE_KINDS
+from schemas.grid import finest_written
+from schemas.measures import BOOKED
+from schemas.views import SLICE_MS
+from streams.columns import Columns
+
+_CALLS, _DURATION, _WITH_USAGE, _USAGE_DURATION = range(len(BOOKED))
+
+
+class Booking(msgspec.Struct, array_like=True, frozen=True):
+    """Where a call was booked, as it is remembered: a JSON array. `duration_ms` is -1 while none
+    was reported; `values` are those of the booking's dimensions."""
+
+    booked_ms: int
+    duration_ms: int
+    with_usage: bool
+    values: tuple[str, ...]
+
+
+class Held(NamedTuple):
+    """A booking as the store holds it: in which slice, and its exact bytes."""
+
+    slice: int
+    data: bytes
+
+
+class CallUpdate(NamedTuple):
+    """What a commit does to one call: it must still be as `old` says (None: not booked)."""
+
+    digest: int
+    old: Held | None
+    new: Held
+
+
+class Addition(NamedTuple):
+    """To one booking's bucket."""
+
+    tenant: int
+    booked_ms: int
+    level: int
+    values: tuple[str, ...]
+    amounts: tuple[int, int, int, int]  # in the order of measures.BOOKED
+
+
+def book(
+    batch: Columns, held: Mapping[int, Held | None]
+) -> tuple[list[Addition], list[CallUpdate]]:
+    """The additions that the batch's calls make, and each call's new booking."""
+    bookings = {
+        digest: msgspec.json.decode(one.data, type=Booking)
+        for digest, one in held.items()
+        if one is not None
+    }
+    latest_slice: dict[int, int] = {}
+    additions: list[Addition] = []
+    for event in batch.calls:
+        append_ms = int(batch.append_ms[event.row])
+        before = bookings.get(event.digest)
+        booking = before or Booking(event.booked_ms, -1, False, event.values)
+        with_usage = booking.with_usage or event.kind in USAGE_KINDS
+        duration = booking.duration_ms if event.duration_ms is None else event.duration_ms
+        amounts = [0, 0, 0, 0]
+        amounts[_CALLS] = int(before is None)
+        amounts[_DURATION] = max(duration, 0) - max(booking.duration_ms, 0)
+        amounts[_WITH_USAGE] = int(with_usage) - int(booking.with_usage)
+        was_in_usage = max(booking.duration_ms, 0) if booking.with_usage else 0
+        amounts[_USAGE_DURATION] = (max(duration, 0) if with_usage else 0) - was_in_usage
+        if any(amounts):
+            level = finest_written(append_ms - booking.booked_ms)
+            additions.append(
+                Addition(
+                    event.tenant,
+                    booking.booked_ms,
+                    level,
+                    booking.values,
+                    (*amounts,),  # type: ignore[arg-type]
+                )
+            )
+        bookings[event.digest] = Booking(booking.booked_ms, duration, with_usage, booking.values)
+        slice_ = append_ms // SLICE_MS
+        latest_slice[event.digest] = max(latest_slice.get(event.digest, slice_), slice_)
+    updates = []
+    for digest, slice_ in latest_slice.items():
+        old = held.get(digest)
+        new_slice = slice_ if old is None else max(slice_, old.slice)
+        new = Held(new_slice, msgspec.json.encode(bookings[digest]))
+        # Also where nothing changes: that there was nothing to book is true only while `old` is.
+        # (A store that goes back between the look and the commit would lose the booking.)
+        updates.append(CallUpdate(digest, old, new))
+    return additions, updates

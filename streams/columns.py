@@ -1,0 +1,366 @@
+"""A batch's events as arrays, one row an event: what the fold adds up. Pure.
+
+Made once a batch; a batch that the store answers with "these ids are remembered" is folded again
+from the same columns without them, and without decoding. Each field is taken out of the events once,
+as one array, whatever is made of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.event import DEFAULT_TENANT
+from schemas.grid import finest_written
+from schemas.identity import call_digest, event_digest
+from schemas.layout import Int64s
+from schemas.limits import COUNT_MAX
+from schemas.measures import MEASURES, SKETCHES, How, Measure
+from schemas.prices import BUNDLED, Prices
+from schemas.sketches import MARK, bins_of, chat_digest
+from schemas.views import DEFAULT, LABEL, SLICE_MS, Catalog, booking_dimensions
+from streams.decode import Decoded
+from streams.pricing import Asked, Standings, add_costs
+
+Codes = npt.NDArray[np.int64]
+Items = npt.NDArray[np.uint64]
+NOTHING: Final = MARK
+"""In a column of a sketch: this event adds nothing to it."""
+
+
+NUMBERS: Final = frozenset(
+    {measure.field for measure in MEASURES if measure.how is How.SUM} | {"cost_nano_usd"}
+)
+"""Fields of numbers: 0 is reported, where an empty text is not."""
+
+
+class CallEvent(NamedTuple):
+    """One event of a call, in log order."""
+
+    row: int
+    digest: int
+    tenant: int
+    kind: str
+    duration_ms: int | None
+    booked_ms: int
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A batch's accepted events in log order of each partition: one row an event.
+
+    digests: uint64; at_ms, append_ms: int64; level: index of the finest tier; codes: one int64
+    column a dimension, indexes into `words`; values: n x measures int64; standing: how each cost is
+    known; sketched: for each sketch the bin or digest to add (NOTHING: none); misread: labels that
+    should be numbers and are not, by field; calls: in log order; origin: each row's place in
+    `events`, which holds those that do not count, too.
+    """
+
+    catalog: Catalog
+    digests: npt.NDArray[np.uint64]
+    at_ms: Int64s
+    append_ms: Int64s
+    level: Int64s
+    tenants: Codes
+    codes: Mapping[str, Codes]
+    words: Mapping[str, Sequence[str]]
+    values: Int64s
+    standing: Standings
+    sketched: Mapping[str, Items]
+    misread: Mapping[str, int]
+    calls: Sequence[CallEvent]
+    events: Sequence[Decoded]
+    origin: Int64s
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+    @property
+    def call_digests(self) -> list[tuple[int, int]]:
+        """Each call once: its digest and the slice of its first record here."""
+        first: dict[int, int] = {}
+        for call in self.calls:
+            first.setdefault(call.digest, int(self.append_ms[call.row]) // SLICE_MS)
+        return list(first.items())
+
+    def without(self, digests: npt.NDArray[np.uint64]) -> Columns:
+        """The same batch without the events of these digests."""
+        return self._keep(~np.isin(self.digests, digests))
+
+    def first_of_each(self) -> Columns:
+        """The same batch with only the first of equal events."""
+        _, first = np.unique(self.digests, return_index=True)
+        if len(first) == len(self.digests):
+            return self
+        keep = np.zeros(len(self.digests), dtype=bool)
+        keep[first] = True
+        return self._keep(keep)
+
+    def _keep(self, keep: npt.NDArray[np.bool_]) -> Columns:
+        new_row = np.cumsum(keep) - 1
+        return replace(
+            self,
+            digests=self.digests[keep],
+            at_ms=self.at_ms[keep],
+            append_ms=self.append_ms[keep],
+            level=self.level[keep],
+            tenants=self.tenants[keep],
+            codes={name: column[keep] for name, column in self.codes.items()},
+            values=self.values[keep],
+            origin=self.origin[keep],
+            standing=self.standing[keep],
+            sketched={name: items[keep] for name, items in self.sketched.items()},
+            calls=[c._replace(row=int(new_row[c.row])) for c in self.calls if keep[c.row]],
+        )
+
+
+class _Words:
+    """Texts to small integers, in order of appearance."""
+
+    def __init__(self) -> None:
+        self.code: dict[str, int] = {}
+
+    def encode(self, values: Sequence[str | None]) -> Codes:
+        code = self.code
+        for value in set(values):
+            code.setdefault(value or "", len(code))
+        code_of = {value: code[value or ""] for value in set(values)}
+        return np.array(list(map(code_of.__getitem__, values)), np.int64)
+
+    def words(self) -> list[str]:
+        return list(self.code)
+
+
+def columns(
+    events: Sequence[Decoded],
+    append_ms: Sequence[int],
+    prices: Prices = BUNDLED,
+    catalog: Catalog = DEFAULT,
+) -> Columns:
+    """The batch as arrays; of equal events the first. `append_ms` stands beside `events`; an event
+    of usage without a cost gets that of `prices`."""
+    misread: Counter[str] = Counter()
+    fields = _Fields(events, catalog, misread)
+    tenants = [tenant or DEFAULT_TENANT for tenant in fields.of("tenant")]
+    tenant_words = _Words()
+    tenant_codes = tenant_words.encode(tenants)
+    at = np.array([decoded.at_ms for decoded in events], np.int64)
+    append = np.array(append_ms, np.int64).reshape(len(events))
+    codes: dict[str, Codes] = {}
+    words: dict[str, Sequence[str]] = {"tenant": tenant_words.words()}
+    for name in catalog.kept_dimensions:
+        interned = _Words()
+        codes[name] = interned.encode(_values_of(fields, catalog.dimensions[name]))
+        words[name] = interned.words()
+    booked = (
+        [_values_of(fields, catalog.dimensions[name]) for name in booking_dimensions(catalog)]
+        if any(fields.of("call_id"))
+        else []
+    )
+    has_kind = _has_kind(codes["kind"], words["kind"])
+    values = _matrix(fields, catalog, has_kind)
+    asked = Asked(fields.wires, at, {**codes, "tenant": tenant_codes}, words)
+    standing = add_costs(prices, asked, values)
+    return Columns(
+        catalog=catalog,
+        digests=np.array(
+            list(map(event_digest, tenants, fields.of("source"), fields.of("id"))), np.uint64
+        ),
+        at_ms=at,
+        append_ms=append,
+        level=_levels(append - at),
+        tenants=tenant_codes,
+        codes=codes,
+        words=words,
+        values=values,
+        standing=standing,
+        sketched={
+            sketch.name: np.where(has_kind(sketch), _items(fields, tenants, sketch), NOTHING)
+            for sketch in SKETCHES
+        },
+        misread=misread,
+        calls=_call_events(fields, tenants, tenant_codes, booked),
+        events=events,
+        origin=np.arange(len(events)),
+    ).first_of_each()
+
+
+def _values_of(fields: _Fields, names: Sequence[str]) -> list[str | None]:
+    """A dimension of each event: the first of these fields that is reported."""
+    first, *others = names
+    values: list[str | None] = fields.of(first)
+    for field in others:
+        if None not in values and "" not in values:
+            break
+        values = [v or other for v, other in zip(values, fields.of(field), strict=True)]
+    return values
+
+
+def _has_kind(codes: Codes, words: Sequence[str]) -> Callable[[Measure], npt.NDArray[np.bool_]]:
+    """For each event, whether its kind has a measure."""
+
+    @cache
+    def of_kinds(kinds: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+        return np.isin(codes, [code for code, word in enumerate(words) if word in kinds])
+
+    return lambda measure: of_kinds(measure.kinds)
+
+
+def _levels(age_ms: Int64s) -> Int64s:
+    """`grid.finest_written` of many ages."""
+    oldest = int(age_ms.max(initial=0))
+    if finest_written(oldest) == 0:
+        return np.zeros(len(age_ms), np.int64)
+    return np.array([finest_written(age) for age in age_ms.tolist()], np.int64)
+
+
+class _Fields:
+    """A batch's events field by field. All that are needed are taken out in one pass, a slice of
+    events at a time: a pass a field, over events that fill more than the processor's cache, costs
+    four times as much."""
+
+    def __init__(self, events: Sequence[Decoded], catalog: Catalog, misread: Counter[str]) -> None:
+        self.events = events
+        self.wires = [decoded.event for decoded in events]
+        self._misread = misread
+        self._numbers: dict[str, Int64s] = {}
+        names = _needed(catalog)
+        self._known: dict[str, list[Any]] = {name: [] for name in names}
+        take, lists = attrgetter(*names), list(self._known.values())
+        for at in range(0, len(self.wires), TAKEN_AT_ONCE):
+            slice_ = map(take, self.wires[at : at + TAKEN_AT_ONCE])
+            for known, found in zip(lists, zip(*slice_, strict=True), strict=True):
+                known.extend(found)
+
+    def of(self, field: str) -> list[Any]:
+        """Each event's value, None where it is not reported."""
+        if field.startswith(LABEL):
+            key = field.removeprefix(LABEL)
+            return [None if wire.labels is None else wire.labels.get(key) for wire in self.wires]
+        return self._known[field]
+
+    def numbers(self, field: str) -> Int64s:
+        """The same of a field of numbers: -1 where it is not reported."""
+        known = self._numbers.get(field)
+        if known is None:
+            known = self._numbers[field] = self._as_numbers(field)
+        return known
+
+    def _as_numbers(self, field: str) -> Int64s:
+        if field == "cost_nano_usd":
+            found = [decoded.cost_nano_usd for decoded in self.events]
+        elif field.startswith(LABEL):
+            found = [_whole_number(text, field, self._misread) for text in self.of(field)]
+        else:
+            found = self._known[field]
+        missing = found.count(None)
+        if missing == len(found):
+            return np.full(len(found), -1, np.int64)
+        if missing:
+            found = [-1 if value is None else value for value in found]
+        return np.array(found, np.int64)
+
+
+TAKEN_AT_ONCE: Final = 500
+"""Events: with their texts some 500 kB, which a core's own cache holds."""
+
+
+@cache
+def _needed(catalog: Catalog) -> tuple[str, ...]:
+    """The fields of events that columns are made of, but for labels and cost."""
+    measures = (*catalog.measures, *SKETCHES)
+    names = {"id", "source", "tenant", "call_id"}
+    names.update(name for fields in catalog.dimensions.values() for name in fields)
+    names.update(measure.field for measure in measures)
+    names.update(name for measure in measures for name in measure.rest or ())
+    computed = {"", "cost_nano_usd"}
+    return tuple(sorted(n for n in names if n not in computed and not n.startswith(LABEL)))
+
+
+def _matrix(
+    fields: _Fields, catalog: Catalog, has_kind: Callable[[Measure], npt.NDArray[np.bool_]]
+) -> Int64s:
+    matrix = np.zeros((len(fields.events), len(catalog.measures)), np.int64)
+    for index, measure in enumerate(catalog.measures):
+        if measure.how is How.COUNT:
+            matrix[:, index] = 1
+        elif measure.how is not How.BOOKED:
+            np.multiply(_measured(fields, measure), has_kind(measure), out=matrix[:, index])
+    return matrix
+
+
+def _measured(fields: _Fields, measure: Measure) -> npt.NDArray[Any]:
+    """One measure of each event: its field's value, whether it is reported, or is this value."""
+    if measure.how is How.SUM:
+        own = fields.numbers(measure.field)
+        if measure.rest is None:
+            return np.maximum(own, 0)
+        whole, part = (np.maximum(fields.numbers(name), 0) for name in measure.rest)
+        return np.where(own < 0, np.maximum(whole - part, 0), own)
+    if measure.how is How.IS:
+        found = fields.of(measure.field)
+        return np.array([value == measure.equals for value in found], bool)
+    if measure.field in NUMBERS:
+        return fields.numbers(measure.field) >= 0
+    return np.array([bool(text) for text in fields.of(measure.field)], bool)
+
+
+def _whole_number(text: str | None, field: str, misread: Counter[str]) -> int | None:
+    """What a label says, where that is a number of 0 to COUNT_MAX in decimal digits."""
+    if not text:
+        return None
+    if text.isascii() and text.isdigit() and int(text) <= COUNT_MAX:  # labels are 256 long at most
+        return int(text)
+    misread[field] += 1
+    return None
+
+
+def _items(fields: _Fields, tenants: Sequence[str], sketch: Measure) -> Items:
+    """What each event adds to a sketch: a bin, or a digest; NOTHING where it reports nothing."""
+    if sketch.how is How.HISTOGRAM:
+        values = fields.numbers(sketch.field)
+        return np.where(values < 0, np.uint64(NOTHING), bins_of(values).astype(np.uint64))
+    found = fields.of(sketch.field)
+    return np.fromiter(
+        (
+            chat_digest(tenant, value) if value else NOTHING
+            for tenant, value in zip(tenants, found, strict=True)
+        ),
+        np.uint64,
+        len(found),
+    )
+
+
+def _call_events(
+    fields: _Fields,
+    tenants: Sequence[str],
+    tenant_codes: Codes,
+    values: Sequence[Sequence[str | None]],
+) -> list[CallEvent]:
+    """`values`: of each dimension of bookings, that of each event."""
+    calls: list[CallEvent] = []
+    for row, call_id in enumerate(fields.of("call_id")):
+        if not call_id:
+            continue
+        decoded = fields.events[row]
+        wire = decoded.event
+        calls.append(
+            CallEvent(
+                row,
+                call_digest(tenants[row], call_id),
+                int(tenant_codes[row]),
+                wire.kind,
+                wire.duration_ms if wire.kind == "call" else None,
+                decoded.at_ms if decoded.started_ms is None else decoded.started_ms,
+                tuple([column[row] or "" for column in values]),
+            )
+        )
+    return calls

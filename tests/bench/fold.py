@@ -1,0 +1,224 @@
+"""What counting costs: CPU us an event of one worker and of Redis, from Kafka to committed.
+
+    python -m tests.bench.fold [--events 200000] [--faust-events 20000]
+
+Real Kafka, real Valkey with its append-only file, the product's worker in a process of its own:
+exactly once, with the memory of ids and histograms. 1M events in 10 minutes of event time (live) and
+in 30 days (backfill), of which the first `--events` are made; 200 agents, 30 models, 5,000 users, 1
+tenant and 20; the five busiest views, and all; in batches of 1k, 5k, 20k records and as the worker
+sizes them itself. After every run all views are added up and compared with what was sent.
+
+Beside it, on the same topic, what others do, which is less: aiokafka's `getmany` that throws the
+bytes away, and a plain Faust agent that adds two numbers a model in memory (`--faust-events`).
+
+CPU time of processes: on a machine that does other things besides it is comparable all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import psutil
+import redis
+
+from deploy.kafka import start_kafka
+from deploy.servers import Server, free_port
+from deploy.valkey import start_valkey, url_of
+from schemas.grid import DAY
+from schemas.layout import FIRST_GENERATION, counters_of, prefix
+from schemas.measures import COST_NANO_USD, EVENTS, INPUT_TOKENS
+from schemas.views import Catalog
+from tests.bench.fold_process import CATALOGS, Cost, Spec
+from tests.bench.usage_log import (
+    BACKFILL,
+    BACKFILL_20,
+    LIVE,
+    LIVE_20,
+    Shape,
+    Totals,
+    fill,
+)
+from tests.real.topics import now_ms
+
+PARTITIONS: Final = 4
+BATCHES: Final = (1000, 5000, 20_000)
+PROCESS_S: Final = 900
+PAUSE_S: Final = 0.3
+"""For Redis to end what a run left it to do, before its CPU time is read."""
+_NAMES = count()
+
+
+@dataclass(frozen=True)
+class Servers:
+    kafka: Server
+    valkey: Server
+
+    @property
+    def redis(self) -> str:
+        return url_of(self.valkey)
+
+    def redis_cpu_s(self) -> float:
+        times = psutil.Process(self.valkey.pid).cpu_times()
+        return times.user + times.system
+
+
+@contextmanager
+def servers_of() -> Iterator[Servers]:
+    """Servers of its own, in a directory that goes with them."""
+    with tempfile.TemporaryDirectory(prefix="odometer-bench-") as name:
+        directory = Path(name)
+        kafka = start_kafka(directory, port=free_port(), controller_port=free_port())
+        try:
+            valkey = start_valkey(directory, port=free_port())
+            try:
+                yield Servers(kafka, valkey)
+            finally:
+                valkey.stop()
+        finally:
+            kafka.stop()
+
+
+@dataclass(frozen=True)
+class Log:
+    """A topic of one shape, and what it must come to."""
+
+    shape: Shape
+    topic: str
+    totals: Totals
+
+
+@dataclass(frozen=True)
+class Found:
+    """Of one run. Per event: CPU us of the worker and of Redis."""
+
+    worker_us: float
+    redis_us: float
+    per_s: float
+    call_ms: Sequence[float]
+
+
+async def log_of(servers: Servers, shape: Shape, events: int) -> Log:
+    topic = f"bench.{next(_NAMES)}"
+    kafka = servers.kafka.address
+    totals = await fill(kafka, topic, PARTITIONS, shape, range(events), now_ms())
+    return Log(shape, topic, totals)
+
+
+def run(what: str, spec: Spec) -> Cost:
+    """One process of tests.bench.fold_process, to its end."""
+    command = [sys.executable, "-m", "tests.bench.fold_process", what]
+    command.append(msgspec.json.encode(spec).decode())
+    done = subprocess.run(command, capture_output=True, timeout=PROCESS_S, check=False)
+    lines = [line for line in done.stdout.splitlines() if line.startswith(b"{")]
+    assert lines, done.stderr.decode()
+    return msgspec.json.decode(lines[-1], type=Cost)
+
+
+def spec_of(servers: Servers, log: Log, **changes: Any) -> Spec:
+    return Spec(
+        **{
+            "kafka": servers.kafka.address,
+            "redis": servers.redis,
+            "topic": log.topic,
+            "group": f"bench-{next(_NAMES)}",
+            "events": log.totals.events,
+            **changes,
+        }
+    )
+
+
+def counted(servers: Servers, log: Log, catalog: str, batch: int) -> Found:
+    """One worker on an empty Redis; its totals are checked."""
+    with redis.Redis.from_url(servers.redis) as client:
+        client.flushall()
+        before_s = servers.redis_cpu_s()
+        cost = run("worker", spec_of(servers, log, catalog=catalog, batch=batch))
+        time.sleep(PAUSE_S)
+        redis_s = servers.redis_cpu_s() - before_s
+        check_totals(client, CATALOGS[catalog], log.totals)
+    return Found(
+        cost.us_an_event,
+        redis_s / cost.events * 1e6,
+        cost.events / cost.elapsed_s,
+        cost.calls_ms,
+    )
+
+
+def check_totals(client: redis.Redis, catalog: Catalog, totals: Totals) -> None:
+    """That every view's days add up to what was sent."""
+    for table in (table for table in catalog.tables if table.kind == "llm"):
+        family = counters_of(table)
+        sums = dict.fromkeys((EVENTS, INPUT_TOKENS, COST_NANO_USD), 0)
+        for key in client.scan_iter(
+            f"{prefix(FIRST_GENERATION)}{family.head}.{DAY.id}.*", count=1000
+        ):
+            page = client.get(key)
+            assert isinstance(page, bytes)
+            for measure in sums:
+                values = family.rows_of(page)["values"][:, table.measures.index(measure)]
+                sums[measure] += int(values.sum())
+        assert (*sums.values(),) == (totals.events, totals.input_tokens, totals.cost_nano_usd), (
+            f"view {table.view.name}: {sums}, not {totals}"
+        )
+
+
+def shown(name: str, found: Found) -> None:
+    ordered = sorted(found.call_ms)
+    p99_ms = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+    print(
+        f"{name:44}{found.worker_us:9.1f}{found.redis_us:9.1f}{found.per_s:11.0f}"
+        f"{statistics.median(ordered):10.0f}{p99_ms:9.0f}",
+        flush=True,
+    )
+
+
+async def compare(servers: Servers, events: int, faust_events: int, *, short: bool) -> None:
+    print(
+        f"{'CPU us an event':44}{'worker':>9}{'Redis':>9}{'events/s':>11}{'call ms':>10}{'p99':>9}"
+    )
+    live = await log_of(servers, LIVE, events)
+    of_live: Found | None = None
+    for shape in (LIVE, BACKFILL) if short else (LIVE, BACKFILL, LIVE_20, BACKFILL_20):
+        log = live if shape is LIVE else await log_of(servers, shape, events)
+        for catalog in ("five",) if short else ("five", "all"):
+            wanted = (BATCHES if shape.tenants == 1 else BATCHES[-1:]) if not short else ()
+            for batch in (*wanted, 0):
+                found = counted(servers, log, catalog, batch)
+                how = f"batches of {batch}" if batch else "its own batches"
+                shown(f"{shape.name}, {catalog} views, {how}", found)
+                if shape is LIVE and catalog == "five":
+                    of_live = found
+    assert of_live is not None
+    thrown = run("getmany", spec_of(servers, live))
+    print(f"{'getmany, thrown away':44}{thrown.us_an_event:9.1f}")
+    plain = run("faust", spec_of(servers, live, events=faust_events))
+    print(f"{f'Faust agent, {faust_events} events, two sums in memory':44}{plain.us_an_event:9.1f}")
+    ratio = plain.us_an_event / of_live.worker_us
+    print(f"the worker (live, five views, its own batches) is {ratio:.0f} times the Faust agent")
+
+
+async def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--events", type=int, default=200_000)
+    parser.add_argument("--faust-events", type=int, default=20_000)
+    parser.add_argument("--short", action="store_true", help="two runs instead of twenty")
+    options = parser.parse_args(arguments)
+    with servers_of() as servers:
+        await compare(servers, options.events, options.faust_events, short=options.short)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
