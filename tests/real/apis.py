@@ -27,11 +27,17 @@ STOP_GRACE_S: Final = 5.0
 
 
 @contextmanager
-def api_of(settings: WorkerSettings, directory: Path) -> Iterator[Server]:
+def api_of(
+    settings: WorkerSettings, directory: Path, keys_file: Path | None = None
+) -> Iterator[Server]:
     """As `odometer api` runs it; kill, pause and restart it as you like."""
     port = free_port()
     arguments = f"{settings.redis!r}, '127.0.0.1', {port}, {settings.topic!r}"
-    program = f"from api.main import serve; serve({arguments}, kafka={settings.kafka!r})"
+    named = "None" if keys_file is None else f"Path({str(keys_file)!r})"
+    program = (
+        "from pathlib import Path; from api.main import serve;"
+        f" serve({arguments}, kafka={settings.kafka!r}, keys_file={named})"
+    )
 
     def is_ready(_pid: int) -> bool:
         try:

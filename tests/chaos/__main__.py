@@ -1,0 +1,69 @@
+"""`python -m tests.chaos --seeds N [--seed K]`: seeds, miscounts, and the time to recover by fault.
+
+`--seed K` alone replays one: the same events and the same faults, at the instants that the machine
+makes of them. Exit code 1 where anything was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+
+from tests.chaos.faults import KINDS
+from tests.chaos.seeds import Outcome, faults_of, run_seed
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=1, help="how many")
+    parser.add_argument("--seed", type=int, default=0, help="the first")
+    parser.add_argument("--fault", action="append", choices=[*KINDS], help="these instead")
+    asked = parser.parse_args(arguments)
+    outcomes = []
+    for seed in range(asked.seed, asked.seed + asked.seeds):
+        outcome = asyncio.run(run_seed(seed, asked.fault or faults_of(seed)))
+        outcomes.append(outcome)
+        print(line_of(outcome), flush=True)
+        if outcome.wrong:
+            print(f"again: python -m tests.chaos --seed {seed}\n{outcome.wrong}", flush=True)
+    print(table_of(outcomes))
+    return 1 if any(outcome.wrong for outcome in outcomes) else 0
+
+
+def line_of(outcome: Outcome) -> str:
+    return (
+        f"seed {outcome.seed}: {'WRONG' if outcome.wrong else 'exact'}, {outcome.events} events,"
+        f" {outcome.duplicates} duplicates, {outcome.letters} dead letters, {outcome.answers}"
+        f" answers checked, {outcome.took_s:.0f} s ({', '.join(outcome.faults)})"
+    )
+
+
+def table_of(outcomes: Sequence[Outcome]) -> str:
+    """By kind: how often, median and longest, and how often beyond the goal."""
+    by_kind: defaultdict[str, list[float]] = defaultdict(list)
+    for outcome in outcomes:
+        for name, took_s in outcome.recovered_s:
+            by_kind[name].append(took_s)
+    wrong = sum(1 for outcome in outcomes if outcome.wrong)
+    events = sum(outcome.events for outcome in outcomes)
+    lines = [
+        f"{len(outcomes)} seeds, {wrong} of them wrong, {events} events",
+        f"{'fault':28}{'times':>6}{'median s':>10}{'most s':>8}{'goal s':>8}{'missed':>8}",
+    ]
+    for name in KINDS:
+        if found := by_kind[name]:
+            goal_s = KINDS[name].goal_s
+            missed = sum(1 for one in found if one > goal_s)
+            lines.append(
+                f"{name:28}{len(found):6}{statistics.median(found):10.1f}{max(found):8.1f}"
+                f"{goal_s:8.1f}{missed:8}"
+            )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,273 @@
+"""What is done to a running system, by name. Each returns when its servers answer again.
+
+A fault gives the instant from which its recovery is timed: that of the kill where a worker died,
+else that at which the servers, or the link, were there again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+import redis.asyncio as redis
+
+from streams.kafka import SESSION_MS
+from tests.chaos.load import Stream
+from tests.chaos.proxy import Mode
+from tests.chaos.rig import LOOK_PAUSE_S, RECOVER_S_MAX, Rig
+from tests.real.test_rebuild import ended, start_rebuild
+from tests.real.topics import widen
+
+PAUSE_S: Final = (1.0, 4.0)
+"""Of a server that freezes, or a link that is down."""
+DELAY_S: Final = (0.05, 0.3)
+BEYOND_SESSION_S: Final = SESSION_MS / 1000 + 2
+TAKEOVER_GOAL_S: Final = SESSION_MS / 1000 + 2
+GOAL_S: Final = 3.0
+PARTITIONS_ADDED: Final = 2
+METADATA_GOAL_S: Final = 15.0
+"""A consumer looks for new partitions so often (`streams.kafka`), and then the group joins anew."""
+WORKERS_SCALED: Final = 4
+
+
+@dataclass
+class Scene:
+    """What a fault may touch."""
+
+    rig: Rig
+    stream: Stream
+    rng: random.Random
+    partitions: int
+
+    def between(self, bounds: tuple[float, float]) -> float:
+        return self.rng.uniform(*bounds)
+
+
+Fault = Callable[[Scene], Awaitable[float]]
+
+
+# -- workers ---------------------------------------------------------------------------------------
+
+
+async def worker_killed(scene: Scene) -> float:
+    victim = scene.rig.workers.pop(scene.rng.randrange(len(scene.rig.workers)))
+    victim.kill()
+    died_s = time.monotonic()
+    scene.rig.worker()
+    return died_s
+
+
+async def worker_paused(scene: Scene) -> float:
+    """Beyond its session, with whatever it held; then it goes on as if nothing had been."""
+    victim = scene.rng.choice(scene.rig.workers)
+    victim.pause()
+    await asyncio.sleep(BEYOND_SESSION_S)
+    victim.resume()
+    return time.monotonic()
+
+
+async def rolling_restart(scene: Scene) -> float:
+    """SIGTERM to each in turn, wherever in a commit it is; its successor answers first."""
+    for victim in [*scene.rig.workers]:
+        successor = scene.rig.worker()
+        await scene.rig.system.until("the successor answers", successor.health)
+        code = await asyncio.to_thread(victim.terminate)
+        assert code == 0, f"{victim.log.name} ended with {code} at SIGTERM"
+        scene.rig.workers.remove(victim)
+    return time.monotonic()
+
+
+async def scaled(scene: Scene) -> float:
+    """To one worker, to four, and back to two."""
+    workers = scene.rig.workers
+    while len(workers) > 1:
+        assert await asyncio.to_thread(workers.pop().terminate) == 0
+    await scene.rig.moved(50)
+    while len(workers) < WORKERS_SCALED:
+        await scene.rig.system.until("it answers", scene.rig.worker().health)
+    await scene.rig.moved(100)
+    while len(workers) > 2:
+        assert await asyncio.to_thread(workers.pop(0).terminate) == 0
+    return time.monotonic()
+
+
+# -- the API ---------------------------------------------------------------------------------------
+
+
+async def api_killed(scene: Scene) -> float:
+    scene.rig.api.kill()
+    await asyncio.to_thread(scene.rig.api.restart)
+    return time.monotonic()
+
+
+async def api_paused(scene: Scene) -> float:
+    scene.rig.api.pause()
+    await asyncio.sleep(scene.between(PAUSE_S))
+    scene.rig.api.resume()
+    return time.monotonic()
+
+
+async def answers_again(rig: Rig, since_s: float) -> float:
+    """Seconds until the API can answer."""
+    async with httpx.AsyncClient(base_url=f"http://{rig.api.address}", timeout=1) as client:
+        while time.monotonic() < since_s + RECOVER_S_MAX:
+            try:
+                if (await client.get("/readyz")).status_code == 200:
+                    return time.monotonic() - since_s
+            except httpx.TransportError:
+                pass  # not yet
+            await asyncio.sleep(LOOK_PAUSE_S)
+    raise AssertionError("the API never answered again")
+
+
+# -- Kafka -----------------------------------------------------------------------------------------
+
+
+async def kafka_killed(scene: Scene) -> float:
+    scene.rig.kafka.kill()
+    await asyncio.to_thread(scene.rig.kafka.restart)
+    return time.monotonic()
+
+
+async def kafka_restarted(scene: Scene) -> float:
+    await asyncio.to_thread(scene.rig.kafka.restart)
+    return time.monotonic()
+
+
+async def kafka_paused(scene: Scene) -> float:
+    scene.rig.kafka.pause()
+    await asyncio.sleep(scene.between(PAUSE_S))
+    scene.rig.kafka.resume()
+    return time.monotonic()
+
+
+async def partitions_added(scene: Scene) -> float:
+    system = scene.rig.system
+    await widen(system.settings.kafka, system.topic, scene.partitions + PARTITIONS_ADDED)
+    scene.partitions += PARTITIONS_ADDED
+    scene.stream.partitions = scene.partitions
+    return time.monotonic()
+
+
+# -- Valkey ----------------------------------------------------------------------------------------
+
+
+async def valkey_killed(scene: Scene) -> float:
+    scene.rig.valkey.kill()
+    await asyncio.to_thread(scene.rig.valkey.restart)
+    return time.monotonic()
+
+
+async def valkey_paused(scene: Scene) -> float:
+    scene.rig.valkey.pause()
+    await asyncio.sleep(scene.between(PAUSE_S))
+    scene.rig.valkey.resume()
+    return time.monotonic()
+
+
+async def valkey_cut_short(scene: Scene) -> float:
+    """As a power cut leaves it: the append-only file ends at a byte at random."""
+    scene.rig.valkey.kill()
+    written = max(_aof(scene).glob("*.incr.aof"))
+    size = written.stat().st_size
+    with written.open("r+b") as file:
+        file.truncate(scene.rng.randint(size // 2, size))
+    await asyncio.to_thread(scene.rig.valkey.restart)
+    return time.monotonic()
+
+
+async def valkey_older(scene: Scene) -> float:
+    """Its data directory is put back as it was some hundreds of records ago."""
+    copy = _aof(scene).with_name("copy")
+    await asyncio.to_thread(shutil.copytree, _aof(scene), copy)
+    await scene.rig.moved(scene.rng.randrange(50, 500))
+    scene.rig.valkey.kill()
+    shutil.rmtree(_aof(scene))
+    copy.rename(_aof(scene))
+    await asyncio.to_thread(scene.rig.valkey.restart)
+    return time.monotonic()
+
+
+async def valkey_emptied(scene: Scene) -> float:
+    """Keys, functions and all, under running workers: all is counted again from the log's start."""
+    async with redis.Redis.from_url(scene.rig.system.settings.redis) as client:
+        await client.flushall()
+        await client.function_flush()
+    return time.monotonic()
+
+
+def _aof(scene: Scene) -> Path:
+    return scene.rig.valkey.plan.directory / "appendonlydir"
+
+
+# -- links -----------------------------------------------------------------------------------------
+
+
+def link_is(name: str, mode: Mode) -> Fault:
+    async def fault(scene: Scene) -> float:
+        link = scene.rig.links[name]
+        link.set(mode, scene.between(DELAY_S))
+        await asyncio.sleep(scene.between(PAUSE_S))
+        link.set(Mode.OPEN)
+        return time.monotonic()
+
+    return fault
+
+
+def link_reset(name: str) -> Fault:
+    async def fault(scene: Scene) -> float:
+        scene.rig.links[name].reset()
+        return time.monotonic()
+
+    return fault
+
+
+# -- operations ------------------------------------------------------------------------------------
+
+
+async def rebuilt(scene: Scene) -> float:
+    """`odometer rebuild` while it counts; the command's own end is the instant."""
+    await ended(start_rebuild(scene.rig.system), scene.rig.system)
+    return time.monotonic()
+
+
+@dataclass(frozen=True)
+class Kind:
+    fault: Fault
+    goal_s: float = GOAL_S
+    of_api: bool = False
+    """Recovered when the API answers, else when each partition has been committed to again."""
+
+
+LINKS: Final = ("worker-kafka", "worker-valkey", "api-valkey")
+KINDS: Final[dict[str, Kind]] = {
+    "worker killed": Kind(worker_killed, TAKEOVER_GOAL_S),
+    "worker paused": Kind(worker_paused),
+    "rolling restart": Kind(rolling_restart),
+    "scaled 1 to 4 to 2": Kind(scaled),
+    "API killed": Kind(api_killed, of_api=True),
+    "API paused": Kind(api_paused, of_api=True),
+    "Kafka killed": Kind(kafka_killed),
+    "Kafka restarted": Kind(kafka_restarted),
+    "Kafka paused": Kind(kafka_paused),
+    "partitions added": Kind(partitions_added, METADATA_GOAL_S),
+    "Valkey killed": Kind(valkey_killed),
+    "Valkey paused": Kind(valkey_paused),
+    "Valkey's file cut": Kind(valkey_cut_short),
+    "Valkey older": Kind(valkey_older),
+    "Valkey emptied": Kind(valkey_emptied),
+    "rebuilt live": Kind(rebuilt),
+    **{
+        f"{name} {mode}": Kind(link_is(name, mode), of_api=name.startswith("api"))
+        for name in LINKS
+        for mode in (Mode.DELAY, Mode.CUT, Mode.HALF_OPEN)
+    },
+    **{f"{name} reset": Kind(link_reset(name), of_api=name.startswith("api")) for name in LINKS},
+}

@@ -1,0 +1,179 @@
+"""Real Kafka, real Valkey, worker and API processes, with a proxy on each link between them.
+
+Workers and API know the servers only by their proxies: Kafka has a second listener that is
+advertised under its proxy's port. The producers, the checker and the judge go past the proxies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import redis.asyncio as redis
+from redis import exceptions
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from api.keys import create_key, opened, read_records
+from api.keys_file import write_keys_file
+from deploy import servers
+from deploy.jars import ensure_jars
+from deploy.kafka import plan_of_kafka
+from deploy.servers import HOST, Server, free_port
+from deploy.valkey import start_valkey, url_of
+from schemas.layout import CURRENT_KEY, FIRST_GENERATION, Meta, meta_key, unpack_meta
+from tests.chaos.proxy import Proxy
+from tests.real.apis import api_of
+from tests.real.system import SMALL, System, system_of
+from tests.real.workers import WorkerProcess
+
+PARTITIONS: Final = 4
+WORKERS: Final = 2
+LOOK_PAUSE_S: Final = 0.02
+"""How exactly a recovery is timed."""
+RECOVER_S_MAX: Final = 60.0
+"""Whatever takes longer has not recovered."""
+SERVER_GRACE_S: Final = 2.0
+
+
+@dataclass
+class Rig:
+    """Everything of one seed. `links` are by name: worker-kafka, worker-valkey, api-valkey."""
+
+    system: System
+    kafka: Server
+    valkey: Server
+    api: Server
+    key: str
+    links: dict[str, Proxy]
+    configured: str
+    """What is done to a worker's code before it runs: a planted bug, or nothing."""
+
+    @property
+    def workers(self) -> list[WorkerProcess]:
+        return self.system.workers
+
+    def worker(self) -> WorkerProcess:
+        return self.system.worker(self.configured, policy=SMALL, **self._seen_by("worker"))
+
+    def _seen_by(self, who: str) -> dict[str, str]:
+        return seen_by(who, self.links)
+
+    async def meta(self) -> Meta | None:
+        """Of the generation that answers; None while Valkey does not."""
+        async with _client(self.system.settings.redis) as client:
+            try:
+                current = int(await client.get(CURRENT_KEY) or FIRST_GENERATION)
+                data: Any = await client.get(meta_key(current))
+            except exceptions.RedisError:
+                return None
+        self.system.generation = current
+        return None if data is None else unpack_meta(data)
+
+    async def positions(self) -> dict[int, int]:
+        meta = await self.meta()
+        return {n: p.position for n, p in enumerate(meta.partitions)} if meta else {}
+
+    async def moved(self, by: int) -> None:
+        """Until so many more records are counted."""
+        before = sum((await self.positions()).values())
+        await self._until(
+            lambda positions: sum(positions.values()) >= before + by, f"{by} records more"
+        )
+
+    async def recovered(self, since_s: float, partitions: int) -> float:
+        """Seconds from an instant until each partition has been committed to again."""
+        before = await self.positions()
+        while len(before) < partitions:
+            await asyncio.sleep(LOOK_PAUSE_S)
+            before = await self.positions()
+            assert time.monotonic() < since_s + RECOVER_S_MAX, f"no counters: {before}"
+        await self._until(
+            lambda now: len(now) >= partitions and all(now[p] > before[p] for p in before),
+            f"a commit of every partition beyond {before}",
+        )
+        return time.monotonic() - since_s
+
+    async def _until(self, holds: Callable[[dict[int, int]], bool], what: str) -> None:
+        give_up_s = time.monotonic() + RECOVER_S_MAX
+        while not holds(positions := await self.positions()):
+            ended = [one.log.name for one in self.workers if one.has_failed()]
+            assert not ended, f"{ended} ended by itself"
+            assert time.monotonic() < give_up_s, f"never came: {what}; now: {positions}"
+            await asyncio.sleep(LOOK_PAUSE_S)
+
+
+def seen_by(who: str, links: dict[str, Proxy]) -> dict[str, str]:
+    """The settings by which a process reaches the servers."""
+    kafka, valkey = links["worker-kafka"], links[f"{who}-valkey"]
+    return {"kafka": f"{HOST}:{kafka.port}", "redis": f"redis://{HOST}:{valkey.port}/0"}
+
+
+def _client(url: str) -> redis.Redis:
+    """One that says at once that nobody answers."""
+    return redis.Redis.from_url(
+        url, socket_timeout=0.5, socket_connect_timeout=0.5, retry=Retry(NoBackoff(), 0)
+    )
+
+
+@asynccontextmanager
+async def rig_of(directory: Path, configured: str = "") -> AsyncIterator[Rig]:
+    """Started, and ended whatever becomes of it."""
+    links: dict[str, Proxy] = {}
+    started: list[Server] = []
+    try:
+        kafka = await asyncio.to_thread(_start_kafka, directory, links)
+        started.append(kafka)
+        valkey = await asyncio.to_thread(start_valkey, directory, port=free_port())
+        started.append(valkey)
+        for name in ("worker-valkey", "api-valkey"):
+            links[name] = Proxy(free_port(), valkey.port)
+        for link in links.values():
+            link.start()
+        async with system_of(kafka.address, url_of(valkey), directory, PARTITIONS) as system:
+            keys_file = directory / "keys"
+            key = await _make_key(url_of(valkey), keys_file)
+            settings = system.settings.model_copy(update=seen_by("api", links))
+            with api_of(settings, directory, keys_file) as api:
+                rig = Rig(system, kafka, valkey, api, key, links, configured)
+                for _number in range(WORKERS):
+                    rig.worker()
+                yield rig
+    finally:
+        for server in started:
+            await asyncio.to_thread(server.stop, SERVER_GRACE_S)
+        for link in links.values():
+            link.stop()
+
+
+def _start_kafka(directory: Path, links: dict[str, Proxy]) -> Server:
+    """With a listener more, LINK, which says that it is where its proxy is."""
+    port, link_port = free_port(), free_port()
+    links["worker-kafka"] = link = Proxy(free_port(), link_port)
+    plan = plan_of_kafka(directory, ensure_jars(), port=port, controller_port=free_port())
+    changes = {
+        f"\nlisteners=PLAINTEXT://{HOST}:{port},": f"LINK://{HOST}:{link_port},",
+        f"\nadvertised.listeners=PLAINTEXT://{HOST}:{port},": f"LINK://{HOST}:{link.port},",
+        "\nlistener.security.protocol.map=": "LINK:PLAINTEXT,",
+    }
+    files = tuple((name, _with_listener(text, changes)) for name, text in plan.files)
+    return servers.start(replace(plan, files=files))
+
+
+def _with_listener(text: str, changes: dict[str, str]) -> str:
+    for at, more in changes.items():
+        text = text.replace(at, at + more)
+    return text
+
+
+async def _make_key(redis_url: str, keys_file: Path) -> str:
+    """Known to the API also when Valkey has lost it."""
+    key = await create_key(redis_url, name="chaos", tenant="default", role="member")
+    async with opened(redis_url) as store:
+        write_keys_file(keys_file, await read_records(store))
+    return key

@@ -1,0 +1,109 @@
+"""One seed: what is sent and which faults happen follow from it; when exactly, from the machine.
+
+The judgement is the oracle's, over the log as Kafka then holds it: counters, sketches, booked
+calls, tallies, dead letters, the directory and chats, to the last unit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import random
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tests.chaos.checker import Checker
+from tests.chaos.faults import KINDS, Scene, answers_again
+from tests.chaos.load import Stream
+from tests.chaos.rig import PARTITIONS, Rig, rig_of
+from tests.real.topics import Load, producer_of, read_log
+
+FAULTS: Final = 4
+"""Of a seed: with 28 kinds, every seventh seed begins them anew in another order."""
+BEFORE: Final = 200
+"""Records counted before the first fault, and between two at least a random part of that."""
+
+
+@dataclass
+class Outcome:
+    """Of one seed; `recovered_s` by kind of fault, `wrong` is empty where all was right."""
+
+    seed: int
+    faults: Sequence[str]
+    recovered_s: list[tuple[str, float]] = field(default_factory=list)
+    events: int = 0
+    duplicates: int = 0
+    letters: int = 0
+    answers: int = 0
+    wrong: str = ""
+    took_s: float = 0.0
+
+
+def faults_of(seed: int) -> list[str]:
+    """Seven seeds in a row have each kind once."""
+    names = [*KINDS]
+    rounds, place = divmod(seed, len(names) // FAULTS)
+    random.Random(f"kinds {rounds}").shuffle(names)
+    return names[place * FAULTS : (place + 1) * FAULTS]
+
+
+async def run_seed(seed: int, faults: Sequence[str], configured: str = "") -> Outcome:
+    """Never raises for what the system did: that is in `wrong`."""
+    outcome = Outcome(seed, faults)
+    started_s = time.monotonic()
+    temporary = tempfile.TemporaryDirectory(prefix="odometer-chaos-")
+    # What the processes said is shown of a seed that was wrong only.
+    with temporary as name, redirect_stdout(io.StringIO()):
+        async with rig_of(Path(name), configured) as rig:
+            try:
+                await _play(rig, outcome)
+            except (AssertionError, TimeoutError, ExceptionGroup) as error:
+                outcome.wrong = f"{error!r}\n{rig.system.described()}"
+    outcome.took_s = time.monotonic() - started_s
+    return outcome
+
+
+async def _play(rig: Rig, outcome: Outcome) -> None:
+    checker = Checker(f"http://{rig.api.address}", rig.key)
+    checking = asyncio.create_task(checker.run())
+    try:
+        async with producer_of(rig.system.settings.kafka, request_timeout_ms=1000) as producer:
+            load = Load(producer, rig.system.topic)
+            await _inflict(rig, Stream(load, outcome.seed), outcome)
+            await rig.meta()  # which generation it is
+            await rig.system.caught_up()
+            await rig.system.complete()
+    finally:
+        checking.cancel()
+        await asyncio.wait([checking])
+    want = await rig.system.judge()
+    lies = checker.judge(await read_log(rig.system.settings.kafka, rig.system.topic), load.acks)
+    assert not lies, f"{len(lies)} answers were wrong: {lies[:3]}"
+    assert checker.answers, f"no answer in the whole seed: {checker.statuses}"
+    outcome.events, outcome.duplicates = want.accepted, want.duplicates
+    outcome.letters, outcome.answers = len(want.letters), len(checker.answers)
+
+
+async def _inflict(rig: Rig, stream: Stream, outcome: Outcome) -> None:
+    """Under load, one after the other; the next comes when the last is recovered from."""
+    rng = random.Random(f"faults {outcome.seed}")
+    scene = Scene(rig, stream, rng, PARTITIONS)
+    async with asyncio.TaskGroup() as tasks:
+        sending = tasks.create_task(stream.run())
+        await rig.moved(BEFORE)
+        for name in outcome.faults:
+            kind = KINDS[name]
+            since_s = await kind.fault(scene)
+            if kind.of_api:
+                recovered_s = await answers_again(rig, since_s)
+            else:
+                recovered_s = await rig.recovered(since_s, scene.partitions)
+            outcome.recovered_s.append((name, recovered_s))
+            await rig.moved(rng.randrange(BEFORE))
+        stream.stopping = True
+        await sending
