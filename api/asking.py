@@ -20,7 +20,7 @@ from api.axis import STEPS, Step, zone_names, zone_of
 from api.derived import DEFAULTS, Offered, offered_by
 from api.moments import ALLOWED, NoMoment, parse_range
 from api.names import Filter
-from api.query import covered_range
+from api.query import covered_range, views_that_hold
 from schemas.errors import OdometerError
 from schemas.grid import DAY, QUARTER, TIERS, Tier, kept_from
 from schemas.units import iso
@@ -118,7 +118,9 @@ def parse(sent: Sent, now_ms: int, catalog: Catalog = DEFAULT, *, splits: bool) 
     group_by = _dimensions("group_by", _listed(sent, "group_by", splits=splits), catalog)
     granularity = one(sent, "granularity")
     name = "none" if granularity is None else granularity
-    step = _step(name, from_ms, to_ms, now_ms, zone)
+    filters = parse_filters(sent, catalog, splits=splits)
+    tiers = _tiers(measures, {*group_by, *(f.dimension for f in filters)}, catalog)
+    step = _step(name, from_ms, to_ms, now_ms, zone, tiers)
     names = (*(measure.name for measure in measures), *group_by, *([TIME] if step else []))
     asked = Asked(
         measures=measures,
@@ -127,7 +129,7 @@ def parse(sent: Sent, now_ms: int, catalog: Catalog = DEFAULT, *, splits: bool) 
         step=step,
         zone=zone,
         zone_name=zone_name,
-        filters=parse_filters(sent, catalog, splits=splits),
+        filters=filters,
         group_by=group_by,
         order_by=_order(_listed(sent, "order_by", splits=splits), names),
         limit=parse_limit(sent, LIMIT_MAX),
@@ -236,12 +238,12 @@ def parse_limit(sent: Sent, most: int) -> int | None:
     return int(text)
 
 
-def finest_kept(start_ms: int, now_ms: int) -> Tier:
-    """The finest tier that is still kept at this age."""
-    for tier, coarser in pairwise(TIERS):
+def finest_kept(start_ms: int, now_ms: int, tiers: Sequence[Tier] = TIERS) -> Tier:
+    """The finest of these tiers that is still kept at this age."""
+    for tier, coarser in pairwise(tiers):
         if start_ms >= kept_from(tier, coarser, now_ms):
             return tier
-    return TIERS[-1]
+    return tiers[-1]
 
 
 @cache
@@ -302,7 +304,22 @@ def _order(texts: Sequence[str], names: Sequence[str]) -> tuple[tuple[str, bool]
     return tuple(order)
 
 
-def _step(name: str, from_ms: int, to_ms: int, now_ms: int, zone: tzinfo) -> Step | None:
+def _tiers(measures: Sequence[Offered], dimensions: set[str], catalog: Catalog) -> tuple[Tier, ...]:
+    """Of the views that can answer, those of the one with the shortest buckets; all where none can,
+    which the plan then says."""
+    kept = [term.measure for measure in measures for term in measure.terms]
+    holding = views_that_hold(dimensions, kept, catalog)
+    return min((view.tiers for view in holding), key=lambda tiers: tiers[0].id, default=TIERS)
+
+
+def _step(
+    name: str,
+    from_ms: int,
+    to_ms: int,
+    now_ms: int,
+    zone: tzinfo,
+    tiers: tuple[Tier, ...],
+) -> Step | None:
     """The step of this name, where it can be answered over the whole range."""
     if name not in GRANULARITIES:
         near = _nearest(name, GRANULARITIES)
@@ -312,8 +329,8 @@ def _step(name: str, from_ms: int, to_ms: int, now_ms: int, zone: tzinfo) -> Ste
             GRANULARITIES,
             near,
         )
-    start_ms, end_ms = covered_range(from_ms, to_ms, now_ms)
-    finest = finest_kept(start_ms, now_ms)
+    start_ms, end_ms = covered_range(from_ms, to_ms, now_ms, tiers)
+    finest = finest_kept(start_ms, now_ms, tiers)
     if zone is not UTC and finest.bucket_ms > QUARTER.bucket_ms:
         edge_ms = kept_from(QUARTER, DAY, now_ms)
         raise BadParameter(
@@ -331,12 +348,14 @@ def _step(name: str, from_ms: int, to_ms: int, now_ms: int, zone: tzinfo) -> Ste
         return (few or kept[-1:])[0]
     step = next(step for step in STEPS if step.name == name)
     if step not in kept:
-        raise BadParameter(
-            "granularity",
-            f"Buckets of {name} are no longer kept at {iso(start_ms)}, where the range begins:"
-            f" {finest.name} is the shortest there.",
-            (*(one_.name for one_ in kept), "auto", "none"),
+        why = (
+            f"The views that hold this have no buckets of {name}: {finest.name} is the shortest."
+            if step.length_ms < tiers[0].bucket_ms
+            else f"Buckets of {name} are no longer kept at {iso(start_ms)}, where the range begins:"
+            f" {finest.name} is the shortest there."
         )
+        allowed = (*(one_.name for one_ in kept), "auto", "none")
+        raise BadParameter("granularity", why, allowed)
     if (end_ms - start_ms) // step.length_ms > BUCKETS_MAX:
         raise BadParameter(
             "granularity",

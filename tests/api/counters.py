@@ -63,13 +63,14 @@ class Event:
     """Measures by name, in place of those of the other fields."""
     voice: str = ""
     chat: str = ""
+    first_output_ms: int | None = None
 
     def __post_init__(self) -> None:
         """Amounts are those of usage."""
         if self.kind not in USAGE_KINDS:
             for name in ("input_tokens", "output_tokens"):
                 object.__setattr__(self, name, 0)
-            for name in ("cost_nano_usd", "latency_ms"):
+            for name in ("cost_nano_usd", "latency_ms", "first_output_ms"):
                 object.__setattr__(self, name, None)
 
     @property
@@ -82,6 +83,8 @@ class Event:
             "cost_events": self.cost_nano_usd is not None,
             "latency_ms": self.latency_ms or 0,
             "latency_events": self.latency_ms is not None,
+            "first_output_ms": self.first_output_ms or 0,
+            "first_output_events": self.first_output_ms is not None,
         }
 
 
@@ -166,9 +169,8 @@ def _row(family: layout.Family, cell: int, event: Event) -> tuple[Any, ...] | No
         return cell, [event.measures.get(measure.name, 0) for measure in family.table.measures]
     if family.sketch is CHATS:
         return (cell, chat_digest(event.tenant, event.chat)) if event.chat else None
-    if family.sketch is LATENCY and event.latency_ms is not None:
-        return cell, int(bins_of(np.array([event.latency_ms]))[0]), 1
-    return None
+    value_ms = event.latency_ms if family.sketch is LATENCY else event.first_output_ms
+    return None if value_ms is None else (cell, int(bins_of(np.array([value_ms]))[0]), 1)
 
 
 def pack_meta(

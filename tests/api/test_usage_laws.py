@@ -2,103 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import count, pairwise
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.keys import create_key
 from schemas.grid import DAY, MINUTE, QUARTER, ceil_to, kept_from
-from schemas.limits import COST_NANO_USD_MAX, COUNT_MAX, DAY_MS, HOUR_MS, MINUTE_MS
-from tests.api.conftest import Clock, client_of
-from tests.api.counters import Event, pack
+from schemas.limits import COST_NANO_USD_MAX, COUNT_MAX, DAY_MS
+from tests.api.counters import Event
+from tests.api.law import EXAMPLES, NOW_MS, ZONES, Api, api_on, by_key, moments
 from tests.api.usage_oracle import MEASURES, Asked, rows, sums
-
-# 2026-04-28T10:17:03.456Z: in the 90 days before it clocks were changed in every one of ZONES that
-# ever does: 03-08 New York, 03-29 Berlin, and Beirut at midnight, 04-05 Chatham, Lord Howe by half
-# an hour, and Santiago back across midnight, 04-24 Cairo at midnight, 02-15 and 03-22 Casablanca.
-NOW_MS = 1_777_371_423_456
-ZONES = (
-    None, "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Asia/Kathmandu", "Pacific/Chatham",
-    "Australia/Lord_Howe", "America/Santiago", "Asia/Beirut", "Africa/Cairo", "Africa/Casablanca",
-    "Pacific/Kiritimati",
-)  # fmt: skip
-CHANGES_MS = (
-    1_772_953_200_000, 1_774_738_800_000, 1_774_746_000_000, 1_775_311_200_000, 1_775_354_400_000,
-    1_776_981_600_000, 1_771_120_800_000, 1_774_144_800_000,
-)  # fmt: skip
-EXAMPLES = 60
-
-Ask = Callable[[dict[str, Any]], dict[str, Any]]
-
-
-class Api:
-    """The application on a real Valkey, asked synchronously; each log is a generation of its own."""
-
-    def __init__(self, runner: asyncio.Runner, client: httpx.AsyncClient, redis_url: str) -> None:
-        self._runner = runner
-        self._client = client
-        self._redis_url = redis_url
-        self._generations = count(1)
-
-    def holds(self, log: list[Event]) -> None:
-        generation = next(self._generations)
-        pack(log, generation=generation, now_ms=NOW_MS, commits=1).write(self._redis_url)
-
-    def ask(self, params: dict[str, Any]) -> dict[str, Any]:
-        response = self._runner.run(self._client.get("/v1/usage", params=params))
-        assert response.status_code == 200, response.text
-        found: dict[str, Any] = response.json()
-        return found
-
-    def rows(self, asked: Asked) -> dict[tuple[str, ...], dict[str, Any]]:
-        return by_key(self.ask(asked.params)["rows"], asked)
-
-
-def by_key(found: list[dict[str, Any]], asked: Asked) -> dict[tuple[str, ...], dict[str, Any]]:
-    names = (*(() if asked.granularity == "none" else ("time",)), *asked.group_by)
-    keyed = {tuple(row.pop(name) for name in names): row for row in found}
-    assert len(keyed) == len(found)
-    return keyed
 
 
 @pytest.fixture
 def api(redis_url: str) -> Iterator[Api]:
-    clock = Clock()
-    clock.now_ms = NOW_MS
-    with asyncio.Runner() as runner:
-        key = runner.run(create_key(redis_url, name="k", tenant="acme", role="viewer"))
-        opened = client_of(redis_url, clock, key)
-        client = runner.run(opened.__aenter__())
-        try:
-            yield Api(runner, client, redis_url)
-        finally:
-            runner.run(opened.__aexit__(None, None, None))
-
-
-@st.composite
-def moments(draw: st.DrawFn, oldest_ms: int = NOW_MS - DAY.kept_ms + DAY_MS) -> int:
-    age_ms = st.one_of(
-        st.integers(-HOUR_MS, 3 * HOUR_MS),
-        st.integers(0, 3 * DAY_MS),
-        st.integers(0, 89 * DAY_MS),
-        st.integers(0, DAY.kept_ms),
-    )
-    near = st.builds(
-        int.__add__,
-        st.sampled_from(CHANGES_MS),
-        st.integers(-150, 150).map(lambda m: m * MINUTE_MS),
-    )
-    at_ms = draw(near) if draw(st.integers(0, 2)) == 0 else NOW_MS - draw(age_ms)
-    at_ms -= at_ms % draw(st.sampled_from([1, MINUTE_MS, 15 * MINUTE_MS, HOUR_MS, DAY_MS]))
-    return min(NOW_MS + HOUR_MS, max(oldest_ms, at_ms))
+    yield from api_on(redis_url)
 
 
 @st.composite

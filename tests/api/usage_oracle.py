@@ -6,14 +6,15 @@ local date (or week, month, hour) is that of the event.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from fractions import Fraction
 from typing import Any
 
-from schemas.grid import floor_to
+from schemas.grid import TIERS, Tier, floor_to
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.units import instant_to_ms, iso, ms_to_instant
 from tests.api.counters import Asked as Bounds
@@ -41,6 +42,8 @@ class Asked:
     group_by: tuple[str, ...] = ()
     keep: tuple[tuple[str, str], ...] = ()
     drop: tuple[tuple[str, str], ...] = ()
+    measures: tuple[str, ...] = MEASURES
+    tiers: tuple[Tier, ...] = TIERS
 
     @property
     def params(self) -> dict[str, Any]:
@@ -48,7 +51,7 @@ class Asked:
             "from": iso(self.from_ms),
             "to": iso(self.to_ms),
             "granularity": self.granularity,
-            "measures": ",".join(MEASURES),
+            "measures": ",".join(self.measures),
             "group_by": ",".join(self.group_by),
         }
         if self.zone is not None:
@@ -61,13 +64,39 @@ class Asked:
 
 def rows(events: Iterable[Event], asked: Asked) -> dict[tuple[str, ...], dict[str, Any]]:
     """(time, *group) -> measures. Rows in which nothing happened are left out."""
-    from_ms, to_ms = covered(Bounds(asked.from_ms, asked.to_ms, now_ms=asked.now_ms))
+    from_ms, to_ms = instants(asked)
     members: dict[tuple[str, ...], list[Event]] = defaultdict(list)
     for event in events:
         if event.tenant == "acme" and from_ms <= event.at_ms < to_ms and _passes(event, asked):
             time = () if asked.granularity == "none" else (bucket(event.at_ms, asked),)
             members[(*time, *(getattr(event, name) for name in asked.group_by))].append(event)
-    return {key: sums(own) for key, own in members.items()}
+    return {key: measured(own, asked.measures) for key, own in members.items()}
+
+
+def instants(asked: Asked) -> tuple[int, int]:
+    """The half-open range that is answered; `tiers` are those of the view that must answer."""
+    return covered(Bounds(asked.from_ms, asked.to_ms, now_ms=asked.now_ms), asked.tiers)
+
+
+def measured(events: list[Event], names: Sequence[str]) -> dict[str, Any]:
+    if names == MEASURES:
+        return sums(events)
+    return {name: _measure(events, name) for name in names}
+
+
+def _measure(events: list[Event], name: str) -> float | None:
+    """A percentile by nearest rank, how many chats, or the sum of what is kept by this name."""
+    if name == "chats":
+        return len({event.chat for event in events if event.chat})
+    if not name.startswith("p"):
+        return sum(event.measures.get(name, 0) for event in events)
+    field = "latency_ms" if name.endswith("_latency_ms") else "first_output_ms"
+    share = name.removeprefix("p").removesuffix("_" + field)
+    values = sorted(v for event in events if (v := getattr(event, field)) is not None)
+    if not values:
+        return None
+    rank = math.ceil(Fraction(share.replace("_", ".")) / 100 * len(values))
+    return values[max(rank, 1) - 1]
 
 
 def sums(events: list[Event]) -> dict[str, Any]:
