@@ -20,7 +20,7 @@ from api.axis import STEPS, Step, zone_names, zone_of
 from api.derived import DEFAULTS, Offered, offered_by
 from api.moments import ALLOWED, NoMoment, parse_range
 from api.names import Filter
-from api.query import covered_range, views_that_hold
+from api.query import covered_range, tiers_of, views_that_hold
 from schemas.errors import OdometerError
 from schemas.grid import DAY, QUARTER, TIERS, Tier, kept_from
 from schemas.units import iso
@@ -307,9 +307,10 @@ def _order(texts: Sequence[str], names: Sequence[str]) -> tuple[tuple[str, bool]
 def _tiers(measures: Sequence[Offered], dimensions: set[str], catalog: Catalog) -> tuple[Tier, ...]:
     """Of the views that can answer, those of the one with the shortest buckets; all where none can,
     which the plan then says."""
-    kept = [term.measure for measure in measures for term in measure.terms]
-    holding = views_that_hold(dimensions, kept, catalog)
-    return min((view.tiers for view in holding), key=lambda tiers: tiers[0].id, default=TIERS)
+    terms = [term for measure in measures for term in measure.terms]
+    holding = views_that_hold(dimensions, [term.measure for term in terms], catalog)
+    kept = [tiers_of(view, terms) for view in holding]
+    return min(kept, key=lambda tiers: tiers[0].id, default=TIERS)
 
 
 def _step(

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.query import Question, Term, plans
+from schemas.event import Kind
 from schemas.grid import DAY, QUARTER, TIERS, Tier, ceil_to, cover, finest_written, kept_from
 from schemas.layout import chunks_of, page_kept_ms
 from schemas.limits import DAY_MS, DURATION_MS_MAX, HOUR_MS, MINUTE_MS
@@ -72,7 +73,8 @@ def api(redis_url: str) -> Iterator[Api]:
 @st.composite
 def events(draw: st.DrawFn) -> Event:
     at_ms = draw(moments())
-    kind = draw(st.sampled_from(["llm", "llm", "llm", "tts", "call"]))
+    kinds: tuple[Kind, ...] = ("llm", "llm", "llm", "tts", "call")
+    kind = draw(st.sampled_from(kinds))
     latencies = st.none() | st.integers(0, 300) | st.integers(0, DURATION_MS_MAX)
     duration_ms = draw(st.integers(0, 10**7))
     return Event(
@@ -105,10 +107,11 @@ LOGS: Final = st.lists(events(), max_size=40)
 
 
 def tiers_of(dimensions: set[str], measures: Names) -> tuple[Tier, ...]:
-    """Of the view that must answer: users by agent or model, and chats of either, have no minutes."""
+    """Of the view that must answer: no minutes are kept of chats, of percentiles by agent, and of
+    users by agent or model."""
     by_user = "user" in dimensions and bool(dimensions & {"agent", "provider", "model"})
-    is_coarse = by_user or ("chats" in measures and bool(dimensions & {"user", "agent"}))
-    return COARSE if is_coarse else TIERS
+    by_agent = "agent" in dimensions and bool({*measures} & {*PERCENTILES})
+    return COARSE if by_user or by_agent or "chats" in measures else TIERS
 
 
 @st.composite

@@ -92,7 +92,7 @@ def _measure(events: list[Event], name: str) -> float | None:
         return sum(event.measures.get(name, 0) for event in events)
     field = "latency_ms" if name.endswith("_latency_ms") else "first_output_ms"
     share = name.removeprefix("p").removesuffix("_" + field)
-    values = sorted(v for event in events if (v := getattr(event, field)) is not None)
+    values: list[int] = sorted(v for event in events if (v := getattr(event, field)) is not None)
     if not values:
         return None
     rank = math.ceil(Fraction(share.replace("_", ".")) / 100 * len(values))

@@ -1,0 +1,149 @@
+"""How fast one API process answers over HTTP, beside a route of it that does nothing.
+
+32 keep-alive clients that each ask again as soon as they are answered, with and without a worker
+that goes on committing: every commit ends what answers and held pages stand on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from api.keys import create_key
+from deploy import servers
+from deploy.servers import Server, free_port
+from schemas.limits import DAY_MS, HOUR_MS
+from schemas.units import iso
+from streams.fold import Delta
+from streams.store import RedisStore
+from tests.bench.filling import Traffic, commit
+
+CLIENTS: Final = 32
+COMMITS_A_SECOND: Final = 20
+GOAL_COMPUTED, GOAL_UNCHANGED = 0.35, 0.7
+
+PROGRAM: Final = """
+import uvicorn
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from api.main import build
+async def trivial(request):
+    return JSONResponse({"status": "ok"})
+app = build(REDIS_URL)
+app.router.routes.insert(0, Route("/trivial", trivial))
+uvicorn.run(app, host="127.0.0.1", port=PORT, loop="auto", http="httptools", access_log=False,
+            log_level="warning")
+"""
+
+
+def start_api(redis_url: str, directory: Path) -> Server:
+    port = free_port()
+    program = PROGRAM.replace("REDIS_URL", repr(redis_url)).replace("PORT", str(port))
+
+    def is_ready(_pid: int) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    return servers.start(
+        servers.Plan(
+            role="api",
+            port=port,
+            ports_needed=(port,),
+            directory=directory,
+            command=(sys.executable, "-c", program),
+            files=(),
+            prepare=lambda: None,
+            is_ready=is_ready,
+        )
+    )
+
+
+async def rate(port: int, requests: Sequence[bytes], seconds: float) -> float:
+    """Requests a second of CLIENTS connections that each ask again as soon as they are answered;
+    each asks one of the questions, again and again."""
+    end = time.perf_counter() + seconds
+    done = 0
+
+    async def client(request: bytes) -> None:
+        nonlocal done
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while time.perf_counter() < end:
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head[9:12] in {b"200", b"304"}, head
+            length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+            await reader.readexactly(int(length or 0))
+            done += 1
+        writer.close()
+
+    await asyncio.gather(*[client(requests[n % len(requests)]) for n in range(CLIENTS)])
+    return done / seconds
+
+
+@asynccontextmanager
+async def committing(redis_url: str, now_ms: int) -> AsyncIterator[None]:
+    """A worker that goes on: every commit ends what answers and held pages stand on."""
+    async with RedisStore(redis_url) as store:
+
+        async def go_on() -> None:
+            while True:
+                await commit(store, Traffic("acme", 0, now_ms), Delta(["acme"], [], [], []))
+                await asyncio.sleep(1 / COMMITS_A_SECOND)
+
+        worker = asyncio.create_task(go_on())
+        try:
+            yield
+        finally:
+            worker.cancel()
+            await asyncio.gather(worker, return_exceptions=True)
+
+
+async def compare(redis_url: str, now_ms: int, directory: Path, seconds: float) -> None:
+    key = await create_key(redis_url, name="bench", tenant="acme", role="viewer")
+    server = start_api(redis_url, directory)
+    try:
+        port = int(server.address.rpartition(":")[2])
+        hour_ms = now_ms // HOUR_MS * HOUR_MS
+
+        def request(path: str, *headers: str) -> bytes:
+            lines = [f"GET {path} HTTP/1.1", "host: x", f"authorization: Bearer {key}", *headers]
+            return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+        bounds = f"from={iso(hour_ms - DAY_MS)}&to={iso(hour_ms)}"
+        usage = f"/v1/usage?{bounds}&granularity=1h&group_by=model&limit=10"
+        async with httpx.AsyncClient(base_url=f"http://{server.address}") as client:
+            answer = await client.get(usage, headers={"authorization": f"Bearer {key}"})
+            tag = answer.headers["etag"]
+        agentlens = f"/api/analytics/llm?{bounds}"
+        each = [
+            request(f"/v1/usage?{bounds}&granularity=1h&group_by=model&limit={n + 1}")
+            for n in range(CLIENTS)
+        ]
+        agents = [request(f"{agentlens}&agentId=agent-{n}") for n in range(CLIENTS)]
+        base = await rate(port, [request("/trivial")], seconds)
+        print(f"\n{'over HTTP, 32 clients':46}{'requests/s':>11}{'ratio':>7}   goals: computed"
+              f" {GOAL_COMPUTED}, 304 {GOAL_UNCHANGED}")  # fmt: skip
+        print(f"{'trivial JSON route':46}{base:11.0f}{1:7.2f}")
+
+        async def show(name: str, requests: Sequence[bytes]) -> None:
+            found = await rate(port, requests, seconds)
+            print(f"{name:46}{found:11.0f}{found / base:7.2f}")
+
+        await show("/v1/usage, one question, nothing committed", [request(usage)])
+        await show("/v1/usage, 304", [request(usage, f"if-none-match: {tag}")])
+        await show("AgentLens page, 24 h, nothing committed", [request(agentlens)])
+        async with committing(redis_url, now_ms):
+            await show(f"/v1/usage, one question, {COMMITS_A_SECOND} commits/s", [request(usage)])
+            await show(f"/v1/usage, 32 questions, {COMMITS_A_SECOND} commits/s", each)
+            await show(f"AgentLens, 32 agents, {COMMITS_A_SECOND} commits/s", agents)
+    finally:
+        server.stop()

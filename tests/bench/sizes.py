@@ -1,0 +1,105 @@
+"""What counters weigh: bytes of a series' bucket by view, as Valkey says of its own memory.
+
+Pages as a commit leaves them when it has made them compact, enough of each to spread what a key and
+its expiry cost. Busy: every bucket of the chunk and every series of the page; sparse: the series of
+a page share it, each with one bucket. What a page still open weighs is in README.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import redis
+
+from schemas.grid import DAY, Tier
+from schemas.layout import COMPACT_CELL, SLOT, Family, families_of, page_kept_ms, page_key
+from schemas.measures import How
+from schemas.views import VIEWS
+
+PAGES_BYTES: Final = 8_000_000
+"""Of one measurement: 1% is more than the tables of keys grow by at once."""
+PAGES_MIN, PAGES_MAX = 100, 20_000
+BINS_BUSY: Final = 30
+"""Bins that a busy bucket's latencies fall into."""
+GOAL_BUSY, GOAL_SPARSE_BYTES = 1.5, 200
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """Bytes a series-bucket; `payload`: the numbers alone."""
+
+    family: Family
+    tier: Tier
+    payload: int
+    busy: float
+    sparse: float
+
+    @property
+    def name(self) -> str:
+        sketch = self.family.sketch
+        return self.family.table.view.name + (f" {sketch.name}" if sketch else "")
+
+    @property
+    def of_one_series(self) -> float:
+        """In every bucket for as long as this tier keeps."""
+        return self.busy * self.tier.kept_ms / self.tier.bucket_ms
+
+
+def weigh(client: redis.Redis, now_ms: int) -> list[Weighed]:
+    """All that events of kind llm are kept in. The server holds nothing else meanwhile."""
+    found = []
+    for view in VIEWS:
+        table = view.tables.get("llm")
+        for family in families_of(table) if table else ():
+            if family.sketch is None or family.sketch.how is How.HISTOGRAM:
+                for tier in family.tiers:
+                    each = BINS_BUSY if family.sketch else 1
+                    payload = 8 * (family.numbers if family.sketch is None else each)
+                    busy = _bytes(client, family, tier, now_ms, tier.chunk_buckets, each)
+                    sparse = _bytes(client, family, tier, now_ms, 1, 1)
+                    found.append(Weighed(family, tier, payload, busy, sparse))
+    return found
+
+
+def _bytes(
+    client: redis.Redis, family: Family, tier: Tier, now_ms: int, buckets: int, each: int
+) -> float:
+    """Memory of one series-bucket, of pages full of them."""
+    series = family.page_series
+    rows = np.zeros(1 + series * buckets * each, family.dtype)
+    rows["cell"][0] = COMPACT_CELL
+    place = np.repeat(np.arange(series), buckets * each) * SLOT
+    rows["cell"][1:] = place + np.tile(np.repeat(np.arange(buckets), each), series)
+    data = rows.tobytes()
+    count = min(PAGES_MAX, max(PAGES_MIN, PAGES_BYTES // len(data)))
+    chunk = now_ms // tier.chunk_ms
+    until_ms = (chunk + 1) * tier.chunk_ms + page_kept_ms(tier)
+    client.flushdb()
+    before = int(client.info("memory")["used_memory"])
+    pipe = client.pipeline(transaction=False)
+    for page in range(count):
+        pipe.set(page_key(1, family, tier, chunk, 0, page), data, pxat=until_ms)
+        if page % 1000 == 0:
+            pipe.execute()
+    pipe.execute()
+    taken = int(client.info("memory")["used_memory"]) - before
+    client.flushdb()
+    return taken / (count * series * buckets)
+
+
+def show(found: list[Weighed]) -> None:
+    print(
+        f"\n{'bytes a series-bucket':32}{'payload':>8}{'busy':>8}{'ratio':>7}{'sparse':>8}"
+        f"{'1,000 busy series, MB':>24}   goals: {GOAL_BUSY}, {GOAL_SPARSE_BYTES} B"
+    )
+    totals: dict[str, float] = {}
+    for one in found:
+        print(
+            f"{one.name + ' ' + one.tier.name:32}{one.payload:8}{one.busy:8.0f}"
+            f"{one.busy / one.payload:7.2f}{one.sparse:8.0f}{one.of_one_series / 1000:24.0f}"
+        )
+        totals[one.name] = totals.get(one.name, 0) + one.of_one_series / 1000
+        if one.tier is DAY:
+            print(f"{'':63}{totals[one.name]:24.0f} in all tiers")
