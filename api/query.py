@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -25,7 +25,6 @@ from api.names import Filter, Names, matching
 from schemas.errors import StoreCorrupt
 from schemas.grid import DAY, SLACK_MS, TIERS, Span, Tier, boundary, ceil_to, cover
 from schemas.layout import (
-    COMPACT_CELL,
     HISTOGRAMS_A_PAGE,
     SLOT,
     Family,
@@ -49,9 +48,10 @@ VIEWS_KEPT: Final = 1024
 PICKS_KEPT: Final = 256
 """Which series pass a filter, and their groups, remembered: dashboards repeat a few questions. One
 of 5,000 series holds 100 kB."""
-KEYS_KEPT: Final = 512
-KEYS_KEPT_EACH_MAX: Final = 512
-"""Keys of a chunk remembered: 512 x 512 x 80 B = 20 MB at most; longer ones are made each time."""
+SELECTIONS_KEPT: Final = 256
+SELECTION_KEYS_MAX: Final = 2048
+"""Selections remembered, with the keys that they read: a plan is the same for a second, names until
+a series is new. 256 x 2,048 x 100 B = 52 MB at most; longer ones are made each time."""
 
 SUM_MAX: Final = 2**63 - 1
 
@@ -106,6 +106,14 @@ class Plan:
     spans: tuple[Span, ...]
     starts_ms: Int64s
 
+    @cached_property
+    def sums(self) -> tuple[Term, ...]:
+        return tuple(term for term in self.question.terms if term.measure.is_sum)
+
+    @cached_property
+    def sketches(self) -> tuple[Term, ...]:
+        return tuple(term for term in self.question.terms if not term.measure.is_sum)
+
 
 @dataclass(frozen=True, eq=False)
 class Picked:
@@ -117,24 +125,27 @@ class Picked:
     group_of_series: Int64s
 
 
-class Block(NamedTuple):
-    """The pages of one family and chunk of time that a plan reads, and the part of the chunk it
-    needs."""
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """The pages of one family that a plan reads of a table: their keys, the block of each, its
+    number, and for each block `edges`: start of the chunk, length of a bucket, and from when to when
+    what is in the chunk counts."""
 
-    tier: Tier
-    chunk: int
-    start_ms: int
-    end_ms: int
     keys: tuple[str, ...]
+    block_of: Int64s
+    numbers: Int64s
+    edges: Int64s
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What a plan reads of one table: the blocks of each family that its terms need."""
+    """What a plan reads of one table: the pages of each family that its terms need. `columns`:
+    (place among the plan's sums, column of the table's counters) of those that it has."""
 
     names: Names
     picked: Picked
-    blocks: Mapping[Family, tuple[Block, ...]]
+    wanted: Mapping[Family, Wanted]
+    columns: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,42 +256,81 @@ def select(
     question_plan: Plan, names: Sequence[Names], generation: int, tenant_id: int
 ) -> Selection:
     """`names` are those of the plan's tables."""
-    question = question_plan.question
-    groups, picked = _pick(tuple(names), question.filters, question.group_by)
-    chunks = [(span, chunk) for span in question_plan.spans for chunk in chunks_of(span)]
-    parts = []
-    for own, names_ in zip(picked, names, strict=True):
-        table = names_.table
-        families = dict.fromkeys(t.family(table) for t in question.terms if t.is_in(table))
-        _check_pages(
-            len(chunks) * sum(len(own.pages[family.page_series]) for family in families),
-            "The answer",
+    groups, picked = _pick(
+        tuple(names), question_plan.question.filters, question_plan.question.group_by
+    )
+    count = _page_count(question_plan, tuple(names), picked)
+    _check_pages(count, "The answer")
+    make = _selected if count <= SELECTION_KEYS_MAX else _selected.__wrapped__
+    return make(question_plan, tuple(names), groups, picked, generation, tenant_id)
+
+
+@lru_cache(maxsize=SELECTIONS_KEPT)
+def _page_count(question_plan: Plan, names: tuple[Names, ...], picked: tuple[Picked, ...]) -> int:
+    chunks = sum(len(chunks_of(span)) for span in question_plan.spans)
+    return chunks * sum(
+        len(own.pages[family.page_series])
+        for own, names_ in zip(picked, names, strict=True)
+        for family in _families(question_plan, names_.table)
+    )
+
+
+def _families(question_plan: Plan, table: Table) -> Iterable[Family]:
+    terms = question_plan.question.terms
+    return dict.fromkeys(term.family(table) for term in terms if term.is_in(table))
+
+
+@lru_cache(maxsize=SELECTIONS_KEPT)
+def _selected(
+    question_plan: Plan,
+    names: tuple[Names, ...],
+    groups: tuple[tuple[str, ...], ...],
+    picked: tuple[Picked, ...],
+    generation: int,
+    tenant_id: int,
+) -> Selection:
+    parts = [
+        Part(
+            names_,
+            own,
+            {
+                family: _wanted(question_plan, family, own, generation, tenant_id)
+                for family in _families(question_plan, names_.table)
+            },
+            tuple(
+                (place, names_.table.measures.index(term.measure))
+                for place, term in enumerate(question_plan.sums)
+                if term.is_in(names_.table)
+            ),
         )
-        blocks = {
-            family: _blocks(chunks, generation, family, tenant_id, own.pages[family.page_series])
-            for family in families
-        }
-        parts.append(Part(names_, own, blocks))
+        for own, names_ in zip(picked, names, strict=True)
+    ]
     return Selection(question_plan, groups, tuple(parts))
 
 
-def _blocks(
-    chunks: Sequence[tuple[Span, int]],
-    generation: int,
-    family: Family,
-    tenant_id: int,
-    pages: tuple[int, ...],
-) -> tuple[Block, ...]:
-    make = _keys_kept if len(pages) <= KEYS_KEPT_EACH_MAX else _keys
-    return tuple(
-        Block(
-            span.tier,
-            chunk,
-            span.start_ms,
-            span.end_ms,
-            make(generation, family, span.tier, chunk, tenant_id, pages),
+def _wanted(
+    question_plan: Plan, family: Family, picked: Picked, generation: int, tenant_id: int
+) -> Wanted:
+    pages = picked.pages[family.page_series]
+    blocks = [(span, chunk) for span in question_plan.spans for chunk in chunks_of(span)]
+    edges = [
+        (
+            chunk * span.tier.chunk_ms,
+            span.tier.bucket_ms,
+            max(span.start_ms, chunk * span.tier.chunk_ms),
+            min(span.end_ms, (chunk + 1) * span.tier.chunk_ms),
         )
-        for span, chunk in chunks
+        for span, chunk in blocks
+    ]
+    return Wanted(
+        tuple(
+            page_key(generation, family, span.tier, chunk, tenant_id, page)
+            for span, chunk in blocks
+            for page in pages
+        ),
+        np.repeat(np.arange(len(blocks)), len(pages)),
+        np.tile(np.array(pages, np.int64), len(blocks)),
+        np.array(edges, np.int64).reshape(len(blocks), 4),
     )
 
 
@@ -291,9 +341,8 @@ def page_keys(selections: Sequence[Selection]) -> list[str]:
             key
             for selection in selections
             for part in selection.parts
-            for blocks in part.blocks.values()
-            for block in blocks
-            for key in block.keys
+            for wanted in part.wanted.values()
+            for key in wanted.keys
         )
     )
     _check_pages(len(keys), "The answer's parts together")
@@ -372,27 +421,13 @@ def _pick(
             ],
             np.int64,
         )
-        # One more: a page of several series may hold one that is newer than the dictionary.
+        # More: a page may hold series that are newer than the dictionary, and its first row none.
         sizes = {own.table.view.page_series, HISTOGRAMS_A_PAGE}
-        group_of_series = np.full(own.count + max(sizes), -1, np.int64)
+        group_of_series = np.full(own.count + SLOT, -1, np.int64)
         group_of_series[series] = numbers[inverse]
         pages = {size: tuple(np.unique(series // size).tolist()) for size in sizes}
         picked.append(Picked(series, pages, group_of_series))
     return tuple(groups), tuple(picked)
-
-
-def _keys(
-    generation: int,
-    family: Family,
-    tier: Tier,
-    chunk: int,
-    tenant_id: int,
-    pages: tuple[int, ...],
-) -> tuple[str, ...]:
-    return tuple(page_key(generation, family, tier, chunk, tenant_id, page) for page in pages)
-
-
-_keys_kept = lru_cache(maxsize=KEYS_KEPT)(_keys)
 
 
 # -- after the read --------------------------------------------------------------------------------
@@ -403,9 +438,8 @@ def assemble(selection: Selection, pages: Mapping[str, bytes | None]) -> list[Ro
     only is none: nothing asked for happened. A page that is not there was never written.
     """
     question = selection.plan.question
-    sums = tuple(term for term in question.terms if term.measure.is_sum)
-    sketches = tuple(term for term in question.terms if not term.measure.is_sum)
-    found = _summed(selection, sums, pages)
+    sums, sketches = selection.plan.sums, selection.plan.sketches
+    found = _summed(selection, pages)
     for place, term in enumerate(sketches):
         for cell, sketch in _sketched(selection, term, pages).items():
             values, others = found.get(cell, ((0,) * len(sums), (0,) * len(sketches)))
@@ -421,39 +455,37 @@ def assemble(selection: Selection, pages: Mapping[str, bytes | None]) -> list[Ro
 _Found = tuple[tuple[int, ...], tuple[Sum, ...]]
 
 
-def _summed(
-    selection: Selection, terms: tuple[Term, ...], pages: Mapping[str, bytes | None]
-) -> dict[int, _Found]:
+def _summed(selection: Selection, pages: Mapping[str, bytes | None]) -> dict[int, _Found]:
     """The sums of each cell of the answer (bucket x groups + group), in order of cells."""
+    terms = selection.plan.sums
     if not terms:
         return {}
     cells, blocks = [], []
     for part in selection.parts:
-        table = part.names.table
-        family = counters_of(table)
-        cut = _cut(selection, part, family, pages) if family in part.blocks else None
-        if cut is None:
-            continue
-        rows, cell = cut
-        is_in = [term.is_in(table) for term in terms]
-        wanted = [
-            table.measures.index(term.measure) if here else 0
-            for term, here in zip(terms, is_in, strict=True)
-        ]
-        values = rows["values"][:, wanted]
-        if not all(is_in):
-            values *= np.array(is_in, np.int64)
-        cells.append(cell)
-        blocks.append(values)
+        family = counters_of(part.names.table)
+        cut = _cut(selection, part, family, pages) if family in part.wanted else None
+        if cut is not None:
+            values = np.zeros((len(terms), len(cut.cell)), np.int64)
+            counters = cut.rows["values"]
+            for place, column in part.columns:
+                # One column at a time: of a row of 178 B a question needs some 50.
+                one = counters[:, column]
+                values[place] = one if cut.chosen is None else one[cut.chosen]
+            cells.append(cut.cell)
+            blocks.append(values)
     if not cells:
         return {}
     nothing: tuple[Sum, ...] = (0,) * (len(selection.plan.question.terms) - len(terms))
-    cell, values = np.concatenate(cells), np.concatenate(blocks)
-    if len(selection.groups) * len(selection.plan.starts_ms) == 1:
+    cell = cells[0] if len(cells) == 1 else np.concatenate(cells)
+    values = blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
+    count = len(selection.groups) * len(selection.plan.starts_ms)
+    if count == 1:
         first = places = np.zeros(1, np.int64)
     else:
-        order = np.argsort(cell, kind="stable")
-        cell, values = cell[order], values[order]
+        if np.any(cell[1:] < cell[:-1]):
+            # Of 16 bits numpy sorts by counting, which takes a tenth of comparing.
+            order = np.argsort(cell.astype(np.uint16) if count <= 1 << 16 else cell, kind="stable")
+            cell, values = cell[order], values[:, order]
         first = np.flatnonzero(np.concatenate([[True], cell[1:] != cell[:-1]]))
         places = cell[first]
     return {
@@ -474,8 +506,8 @@ def _sketched(
         if term.is_in(table):
             cut = _cut(selection, part, sketch_of(table, term.measure), pages)
         if cut is not None:
-            rows_of.append(cut[0])
-            cells.append(cut[1])
+            rows_of.append(cut.rows if cut.chosen is None else cut.rows[cut.chosen])
+            cells.append(cut.cell)
     if not cells:
         return {}
     cell, rows = np.concatenate(cells), np.concatenate(rows_of)
@@ -496,69 +528,67 @@ def _sketched(
 
 
 def exact_sums(values: Int64s, starts: Int64s) -> list[tuple[int, ...]]:
-    """Sums of the runs of rows that begin at `starts`, as integers that cannot overflow.
+    """Sums of the runs of columns that begin at `starts`, as integers that cannot overflow: of
+    `values[term, row]` one tuple of all terms a run.
 
     A single counter may come near 2^63, so a sum of several is made in 64 bits only where it must
     fit; else in halves of 32 bits, which a sum of 2^31 rows cannot overflow.
     """
     largest = max(abs(int(values.max())), abs(int(values.min())))
-    if largest * len(values) <= SUM_MAX:
-        return [tuple(row) for row in np.add.reduceat(values, starts, axis=0).tolist()]
-    high = np.add.reduceat(values >> 32, starts, axis=0).tolist()
-    low = np.add.reduceat(values & 0xFFFFFFFF, starts, axis=0).tolist()
+    if largest * values.shape[1] <= SUM_MAX:
+        return list(zip(*np.add.reduceat(values, starts, axis=1).tolist(), strict=True))
+    high = np.add.reduceat(values >> 32, starts, axis=1).T.tolist()
+    low = np.add.reduceat(values & 0xFFFFFFFF, starts, axis=1).T.tolist()
     return [
         tuple((upper << 32) + lower for upper, lower in zip(uppers, lowers, strict=True))
         for uppers, lowers in zip(high, low, strict=True)
     ]
 
 
+class _Cut(NamedTuple):
+    """Rows of a family, which of them count (None: all), and the cell of the answer of each that
+    does."""
+
+    rows: Rows
+    chosen: Int64s | None
+    cell: Int64s
+
+
 def _cut(
     selection: Selection, part: Part, family: Family, pages: Mapping[str, bytes | None]
-) -> tuple[Rows, Int64s] | None:
-    """The rows of a family that lie inside the plan's spans and belong to a picked series, each
-    with its cell of the answer. None where there are no such rows.
+) -> _Cut | None:
+    """The rows that lie inside the plan's spans and belong to a picked series; None where there are
+    none.
 
     All pages of all tiers are joined, so that numpy is called once a family and not once a page.
+    The first row of a compact page (layout.COMPACT_CELL) lies beyond its chunk, so counts nothing.
     """
-    plan_, picked = selection.plan, part.picked
-    found: list[bytes] = []
-    block_of: list[int] = []
-    number_of: list[int] = []
-    blocks = part.blocks[family]
-    for place, block in enumerate(blocks):
-        for number, key in zip(picked.pages[family.page_series], block.keys, strict=True):
-            data = pages.get(key)
-            if data is not None:
-                found.append(data)
-                block_of.append(place)
-                number_of.append(number)
-    if not found:
+    plan_, wanted = selection.plan, part.wanted[family]
+    found = [pages.get(key) for key in wanted.keys]
+    there = [place for place, page in enumerate(found) if page is not None]
+    if not there:
         return None
-    rows, owner = _joined(family, found)
-    block_of_row = np.array(block_of, np.int64)[owner]
-    edges = np.array(
-        [(b.chunk * b.tier.chunk_ms, b.tier.bucket_ms, b.start_ms, b.end_ms) for b in blocks],
-        np.int64,
-    )
-    chunk_ms, bucket_ms, low_ms, high_ms = (
-        column[block_of_row] for column in np.ascontiguousarray(edges.T)
-    )
+    rows, owner = _joined(family, [page for page in found if page is not None])
+    place = np.array(there, np.int64)[owner]
+    chunk_ms, bucket_ms, low_ms, high_ms = wanted.edges[wanted.block_of[place]].T
     cell = rows["cell"].astype(np.int64)
-    page_series = family.page_series
-    series = np.array(number_of, np.int64)[owner]
-    if page_series > 1:
-        series = series * page_series + cell // SLOT
-        cell %= SLOT
+    series = wanted.numbers[place]
+    if family.page_series > 1:
+        series = series * family.page_series + (cell >> 8)
+        cell &= SLOT - 1
     at_ms = chunk_ms + cell * bucket_ms
-    group = picked.group_of_series[series]
-    counts = np.flatnonzero((low_ms <= at_ms) & (at_ms < high_ms) & (group >= 0))
-    if not counts.size:
-        return None
-    in_answer = group[counts]
+    group = part.picked.group_of_series[series]
+    counts = (low_ms <= at_ms) & (at_ms < high_ms) & (group >= 0)
+    chosen = None
+    if not counts.all():
+        chosen = np.flatnonzero(counts)
+        if not chosen.size:
+            return None
+        at_ms, group = at_ms[chosen], group[chosen]
     if plan_.question.step is not None:
-        bucket = np.searchsorted(plan_.starts_ms, at_ms[counts], side="right") - 1
-        in_answer += bucket * len(selection.groups)
-    return rows[counts], in_answer
+        bucket = np.searchsorted(plan_.starts_ms, at_ms, side="right") - 1
+        group = group + bucket * len(selection.groups)
+    return _Cut(rows, chosen, group)
 
 
 def _joined(family: Family, pages: list[bytes]) -> tuple[Rows, Int64s]:
@@ -568,6 +598,4 @@ def _joined(family: Family, pages: list[bytes]) -> tuple[Rows, Int64s]:
     if np.any(lengths % row_bytes):
         raise StoreCorrupt(f"a page of view {family.table.view.name} is no whole number of rows")
     owner = np.repeat(np.arange(len(pages), dtype=np.int64), lengths // row_bytes)
-    rows = np.frombuffer(b"".join(pages), family.dtype)
-    counts = rows["cell"] != COMPACT_CELL
-    return (rows, owner) if counts.all() else (rows[counts], owner[counts])
+    return np.frombuffer(b"".join(pages), family.dtype), owner

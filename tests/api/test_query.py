@@ -188,7 +188,7 @@ def test_a_coarser_series_is_the_finer_one_added_up(
 def test_sums_are_exact_beyond_64_bits(rows: list[list[int]], data: st.DataObject) -> None:
     inner = data.draw(st.sets(st.integers(0, len(rows) - 1)))
     starts = sorted({0, *inner})
-    found = exact_sums(np.array(rows, np.int64), np.array(starts, np.int64))
+    found = exact_sums(np.array(rows, np.int64).T, np.array(starts, np.int64))
     runs = zip(starts, [*starts[1:], len(rows)], strict=True)
     assert found == [
         tuple(sum(row[place] for row in rows[start:end]) for place in (0, 1)) for start, end in runs

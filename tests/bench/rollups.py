@@ -85,7 +85,7 @@ def ask(
     """Summary, by model, by time."""
     where, bound = "tenant = 1 AND at_ms >= ? AND at_ms < ?", [from_ms, to_ms, *filters.values()]
     for column in filters:
-        where += f" AND {column} = ?"
+        where += f" AND {'model' if column == 'model' else 'who'} = ?"
     whole = database.execute(f"SELECT {SUMS} FROM {table} WHERE {where}", bound).fetchone()  # noqa: S608
     models = database.execute(
         f"SELECT provider, model, {SUMS} FROM {table} WHERE {where} GROUP BY 1, 2"  # noqa: S608

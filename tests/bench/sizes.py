@@ -1,7 +1,6 @@
 """What counters weigh: bytes of a series' bucket by view, as Valkey says of its own memory.
 
-Pages as a commit leaves them when it has made them compact, enough of each to spread what a key and
-its expiry cost. Busy: every bucket of the chunk and every series of the page; sparse: the series of
+Pages as a commit leaves them when it has made them compact, each with its key. Busy: every bucket of the chunk and every series of the page; sparse: the series of
 a page share it, each with one bucket. What a page still open weighs is in README.
 """
 
@@ -18,9 +17,6 @@ from schemas.layout import COMPACT_CELL, SLOT, Family, families_of, page_kept_ms
 from schemas.measures import How
 from schemas.views import VIEWS
 
-PAGES_BYTES: Final = 8_000_000
-"""Of one measurement: 1% is more than the tables of keys grow by at once."""
-PAGES_MIN, PAGES_MAX = 100, 20_000
 BINS_BUSY: Final = 30
 """Bins that a busy bucket's latencies fall into."""
 GOAL_BUSY, GOAL_SPARSE_BYTES = 1.5, 200
@@ -48,7 +44,7 @@ class Weighed:
 
 
 def weigh(client: redis.Redis, now_ms: int) -> list[Weighed]:
-    """All that events of kind llm are kept in. The server holds nothing else meanwhile."""
+    """All that events of kind llm are kept in."""
     found = []
     for view in VIEWS:
         table = view.tables.get("llm")
@@ -66,27 +62,21 @@ def weigh(client: redis.Redis, now_ms: int) -> list[Weighed]:
 def _bytes(
     client: redis.Redis, family: Family, tier: Tier, now_ms: int, buckets: int, each: int
 ) -> float:
-    """Memory of one series-bucket, of pages full of them."""
+    """MEMORY USAGE of a page by the series-buckets in it."""
     series = family.page_series
     rows = np.zeros(1 + series * buckets * each, family.dtype)
     rows["cell"][0] = COMPACT_CELL
     place = np.repeat(np.arange(series), buckets * each) * SLOT
     rows["cell"][1:] = place + np.tile(np.repeat(np.arange(buckets), each), series)
     data = rows.tobytes()
-    count = min(PAGES_MAX, max(PAGES_MIN, PAGES_BYTES // len(data)))
     chunk = now_ms // tier.chunk_ms
     until_ms = (chunk + 1) * tier.chunk_ms + page_kept_ms(tier)
-    client.flushdb()
-    before = int(client.info("memory")["used_memory"])
-    pipe = client.pipeline(transaction=False)
-    for page in range(count):
-        pipe.set(page_key(1, family, tier, chunk, 0, page), data, pxat=until_ms)
-        if page % 1000 == 0:
-            pipe.execute()
-    pipe.execute()
-    taken = int(client.info("memory")["used_memory"]) - before
-    client.flushdb()
-    return taken / (count * series * buckets)
+    key = page_key(1, family, tier, chunk, 0, 12_345)
+    client.set(key, data, pxat=until_ms)
+    taken = client.memory_usage(key, samples=0)
+    assert taken is not None
+    client.delete(key)
+    return taken / (series * buckets)
 
 
 def show(found: list[Weighed]) -> None:
