@@ -24,8 +24,9 @@ from schemas.sketches import bins_of
 from schemas.units import EPOCH
 from schemas.views import DEFAULT, DIMENSIONS, Catalog, Table, generation_digest
 from schemas.wire import Wire
+from streams.columns import NOTHING, Columns, _levels
 from streams.decode import Decoded
-from streams.fold import NOTHING, Columns, Delta, Part, _levels, fold
+from streams.fold import Delta, Part, fold
 from streams.ports import Commit, Outcome, Progress
 from streams.pricing import Standing
 from streams.store import RedisStore, ask
