@@ -6,7 +6,9 @@ look after the processes meanwhile.
 
 import asyncio
 import http.client
+import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -25,6 +27,8 @@ from streams.status import Status, read_status
 
 # /readyz reads one key; what takes longer is asked again.
 ANSWER_TIMEOUT_S = 1.0
+# Before it is said why the API is not ready: a start takes a second or two of this.
+PATIENCE_S = 5.0
 # Where nobody watches, a line at each such step of a bar.
 STEP_PERCENT = 25
 
@@ -52,7 +56,11 @@ def become_ready(
             yield from _wait_for_history(history_progress, show)
         with bar(console, "Counting it") as show:
             yield from _wait_for_fold(settings, show)
-    while not _api_is_ready(settings.api_port):
+    said, since_s = "", time.monotonic()
+    while reason := _why_not_ready(settings.api_port):
+        if reason != said and time.monotonic() - since_s > PATIENCE_S:
+            console.print(f"Not ready yet: {reason}", style="yellow", markup=False, soft_wrap=True)
+            said = reason
         yield
     key = _key(settings.redis, home / "api-key")
     print(welcome(settings.api_port, key, datetime.now(UTC)), flush=True)
@@ -133,14 +141,17 @@ def _ends(status: Status) -> dict[int, int]:
     return {each.partition: each.end or 0 for each in status.partitions}
 
 
-def _api_is_ready(port: int) -> bool:
+def _why_not_ready(port: int) -> str:
+    """The API's own sentence, or that it does not answer; "" where it is ready."""
     connection = http.client.HTTPConnection(servers.HOST, port, timeout=ANSWER_TIMEOUT_S)
     try:
         connection.request("GET", "/readyz")
         with connection.getresponse() as response:
-            return response.status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
+            if response.status == http.HTTPStatus.OK:
+                return ""
+            return str(json.load(response)["reason"])
+    except (OSError, ValueError, LookupError, http.client.HTTPException):
+        return "the API does not answer."
     finally:
         connection.close()
 

@@ -1,5 +1,6 @@
 """`odometer up` as its user meets it: a process of its own, real servers, and its sentences."""
 
+import asyncio
 import fcntl
 import json
 import os
@@ -23,6 +24,8 @@ from deploy.errors import DiskTooFull
 from deploy.servers import Server
 from deploy.settings import Settings
 from deploy.valkey import url_of
+from schemas.views import generation_digest
+from streams.store import RedisStore
 
 # Past this a test gives up on an end; the promise itself is checked where it is made.
 ENDED_S_MAX = 60.0
@@ -213,6 +216,45 @@ def test_own_servers_are_used_and_left_running(
     assert code == 0
     assert own_kafka.is_running()
     assert own_valkey.is_running()
+
+
+@pytest.mark.servers
+def test_counters_of_another_catalog_are_told_with_what_to_do(
+    kafka: Server,
+    redis_url: str,
+    topic: str,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def made_without_a_file() -> None:
+        async with RedisStore(redis_url) as store:
+            await store.open(generation_digest(topic), 1, time.time_ns() // 1_000_000)
+
+    asyncio.run(made_without_a_file())
+    file = tmp_path / "catalog.toml"
+    file.write_text("[views.all]\ndistincts = ['chats']\n")
+    for name, value in (
+        ("TOPIC", topic), ("DEAD_LETTER_TOPIC", f"{topic}.dead"), ("DIRECTORY_PREFIX", topic),
+        ("GROUP", topic), ("KAFKA", kafka.address), ("REDIS", redis_url),
+        ("CATALOG_FILE", str(file)),
+    ):  # fmt: skip
+        monkeypatch.setenv(f"ODOMETER_{name}", value)
+    up = start_up(home, "--no-simulate", "--api-port", str(servers.free_port()))
+    try:
+        up.wait_for("make the counters anew under this one: odometer rebuild")
+        assert "Not ready yet: " in up.said
+        done = subprocess.run(
+            [sys.executable, "-m", "deploy.cli", "rebuild"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=ENDED_S_MAX,
+        )
+        assert "Generation 2 answers now" in done.stdout
+        up.wait_for("Odometer is ready")
+    finally:
+        assert up.end(signal.SIGINT) == 0
 
 
 def test_a_setting_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
