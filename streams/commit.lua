@@ -208,10 +208,11 @@ local function compact_length(key)
   return (struct.unpack('<I4', head, 3))
 end
 
--- Makes a page compact: the same sums, one row a key.
-local function make_compact(key, spec)
+-- Makes a page compact: the same sums, one row a key. Where its chunk is over the page is not
+-- expected to grow, and needs no row that says how long it was.
+local function make_compact(key, spec, is_over)
   local data = redis.call('GET', key)
-  if not data or compact_length(key) == #data then return end
+  if not data or (not is_over and compact_length(key) == #data) then return end
   local rows
   if spec.count == 0 then
     rows = sampled(merged_set(data))
@@ -220,8 +221,10 @@ local function make_compact(key, spec)
   else
     rows = merged_sums(data, spec)
   end
-  local length = (#rows + 1) * spec.row_bytes
-  local first = COMPACT_CELL .. struct.pack('<I4', length) .. string.rep('\0', spec.row_bytes - 6)
+  local length, first = (#rows + 1) * spec.row_bytes, ''
+  if not is_over then
+    first = COMPACT_CELL .. struct.pack('<I4', length) .. string.rep('\0', spec.row_bytes - 6)
+  end
   redis.call('SET', key, first .. table.concat(rows), 'KEEPTTL')
 end
 
@@ -235,7 +238,7 @@ local function append(prefix, stem, chunk, rest, bytes, spec, closing)
   elseif length > spec.room
     and math.floor(length / spec.room) ~= math.floor((length - #bytes) / spec.room)
     and length >= 2 * compact_length(key) + spec.room then
-    make_compact(key, spec)
+    make_compact(key, spec, false)
   end
 end
 
@@ -256,7 +259,7 @@ local function close_pages(prefix, closing)
   for _, entry in ipairs(closed or {}) do
     local key, key_bytes, count, number_bytes = string.match(entry, '^(%S+) (%d+) (%d+) (%d+)$')
     local spec = spec_of(tonumber(key_bytes), tonumber(count), tonumber(number_bytes))
-    make_compact(prefix .. key, spec)
+    make_compact(prefix .. key, spec, true)
   end
 end
 

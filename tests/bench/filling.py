@@ -1,7 +1,7 @@
 """Events by the million for the benchmarks of reads: the worker's own roll-up, loaded in bulk.
 
-Days are rolled up whole by `streams.fold`, and their pages written as a commit leaves them when it
-has made them compact (tests/bench/test_filling.py proves the two equal). The last hours come in the
+Days are rolled up whole by `streams.fold`, and their pages written as a commit leaves them once
+their chunk has ended (tests/bench/test_filling.py proves the two equal). The last hours come in the
 small commits of a live worker, so that open pages hold a cell many times, as they do then.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import redis.asyncio as redis
 
-from schemas.layout import COMPACT_CELL, SLOT, page_kept_ms, page_key, tenants_list_key
+from schemas.layout import SLOT, page_kept_ms, page_key, tenants_list_key
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.measures import LATENCY_MS, MEASURES, SKETCHES
 from schemas.sketches import bins_of
@@ -184,7 +184,6 @@ class Loader:
         self._ids: dict[Table, dict[str, int]] = {}
         self._kept: dict[str, list[bytes]] = {}
         self._kept_until_ms: dict[str, int] = {}
-        self._row_bytes: dict[str, int] = {}
         self._tenant_id = -1
 
     async def load(self, delta: Delta) -> None:
@@ -194,7 +193,6 @@ class Loader:
             self._tenant_id = tenants.index(self._traffic.tenant.encode())
         ids = np.array([self._ids[table][name] for table, _, name in delta.series], np.int64)
         for part in delta.parts:
-            self._row_bytes[part.family.head] = part.family.dtype.itemsize
             pages = self._pages(part, ids)
             if part.tier.chunk_ms <= DAY_MS:
                 await self._write(pages)
@@ -242,18 +240,12 @@ class Loader:
             until_ms = (own_chunk + 1) * part.tier.chunk_ms + page_kept_ms(part.tier)
             yield key, data[first * row_bytes : last * row_bytes], until_ms
 
-    def _compact(self, key: str, rows: bytes) -> bytes:
-        """Behind the row that says how long the page was when it was made compact."""
-        row_bytes = self._row_bytes[key.split(":")[2].rsplit(".", 4)[0]]
-        said = COMPACT_CELL.to_bytes(2, "little") + (row_bytes + len(rows)).to_bytes(4, "little")
-        return said.ljust(row_bytes, b"\0") + rows
-
     async def _write(self, pages: Iterable[tuple[str, bytes, int]]) -> None:
         remaining = iter(pages)
         while some := list(islice(remaining, SETS_AT_ONCE)):
             async with self._client.pipeline(transaction=False) as pipe:
                 for key, rows, until_ms in some:
-                    pipe.set(key, self._compact(key, rows), pxat=until_ms)
+                    pipe.set(key, rows, pxat=until_ms)
                 await pipe.execute()
 
 

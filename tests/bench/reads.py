@@ -40,6 +40,7 @@ from tests.bench import over_http, rollups, sizes
 from tests.bench.filling import TOPIC, Traffic, fill
 
 ROUNDS: Final = 40
+WARM: Final = 3
 GOAL_PAGE, GOAL_GROWTH, GOAL_LEADERBOARD_MS = 1.0, 1.05, 100.0
 CROWD_USERS: Final = 100_000
 CROWD: Final = Catalog(views=(TOTAL, USER))
@@ -125,15 +126,16 @@ def asking_natively(page: Page, now_ms: int) -> Ask:
     return ask
 
 
-async def median_ms(make: Callable[[], Awaitable[object]], rounds: int) -> float:
-    for _warm in range(min(3, rounds)):
-        await make()
-    taken = []
-    for _round in range(rounds):
-        started = time.perf_counter()
-        await make()
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken) * 1000
+async def medians_ms(makes: Sequence[Callable[[], Awaitable[object]]], rounds: int) -> list[float]:
+    """Of each; they take turns, so that what else the machine does weighs on all."""
+    taken: list[list[float]] = [[] for _ in makes]
+    for number in range(WARM + rounds):
+        for make, own in zip(makes, taken, strict=True):
+            started = time.perf_counter()
+            await make()
+            if number >= WARM:
+                own.append(time.perf_counter() - started)
+    return [statistics.median(own) * 1000 for own in taken]
 
 
 def check(body: bytes, found: dict[str, Any], page: Page) -> None:
@@ -158,7 +160,6 @@ async def compare(redis_url: str, database: Connection, now_ms: int, rounds: int
           f"{'kB':>7}{'growth':>8}{'kB of 1/10':>11}   goals: ratio {GOAL_PAGE}, growth"
           f" {GOAL_GROWTH}")  # fmt: skip
     store = Store(redis_url, generation_digest(TOPIC))
-    third = -(-rounds // 3)
     for page in pages(now_ms):
         asked = asking_of(page, now_ms)
 
@@ -178,13 +179,8 @@ async def compare(redis_url: str, database: Connection, now_ms: int, rounds: int
 
         found = rollups.ask(database, page.table, page.from_ms, page.to_ms, dict(page.filters))
         check(await asked(store, "acme"), found, page)
-        base = await median_ms(sqlite, rounds)
-        # In turns, so that what else the machine does weighs on both.
-        medians = [
-            (await median_ms(read, third), await median_ms(read_small, third)) for _ in range(3)
-        ]
-        cold, small = (statistics.median(one) for one in zip(*medians, strict=True))
-        warm = await median_ms(held, rounds)
+        turns = sqlite, read_small, read, held  # held: what was read just before
+        base, small, cold, warm = await medians_ms(turns, rounds)
         kilobytes = [await read_kb(store, tenant, page, now_ms) for tenant in ("acme", "small")]
         print(
             f"{page.name:12}{base:10.2f}{cold:9.2f}{cold / base:7.2f}{warm:9.2f}{warm / base:7.2f}"
@@ -247,7 +243,7 @@ async def leaderboard(redis_url: str, now_ms: int, rounds: int) -> None:
             store.let_go()
             return await ask()
 
-        cold, warm = await median_ms(read, rounds), await median_ms(ask, rounds)
+        cold, warm = await medians_ms((read, ask), rounds)
         found = [page for page in seen[0].pages.values() if page]
         print(f"{name + ', read':46}{cold:8.0f}{GOAL_LEADERBOARD_MS:7.0f}")
         print(f"{name + ', held since the last commit':46}{warm:8.0f}{GOAL_LEADERBOARD_MS:7.0f}")

@@ -1,6 +1,6 @@
 """What counters weigh: bytes of a series' bucket by view, as Valkey says of its own memory.
 
-Pages as a commit leaves them when it has made them compact, each with its key. Busy: every bucket of the chunk and every series of the page; sparse: the series of
+Pages as a commit leaves them once their chunk has ended, each with its key. Busy: every bucket of the chunk and every series of the page; sparse: the series of
 a page share it, each with one bucket. What a page still open weighs is in README.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 import redis
 
 from schemas.grid import DAY, Tier
-from schemas.layout import COMPACT_CELL, SLOT, Family, families_of, page_kept_ms, page_key
+from schemas.layout import SLOT, Family, families_of, page_kept_ms, page_key
 from schemas.measures import How
 from schemas.views import VIEWS
 
@@ -64,10 +64,9 @@ def _bytes(
 ) -> float:
     """MEMORY USAGE of a page by the series-buckets in it."""
     series = family.page_series
-    rows = np.zeros(1 + series * buckets * each, family.dtype)
-    rows["cell"][0] = COMPACT_CELL
+    rows = np.zeros(series * buckets * each, family.dtype)
     place = np.repeat(np.arange(series), buckets * each) * SLOT
-    rows["cell"][1:] = place + np.tile(np.repeat(np.arange(buckets), each), series)
+    rows["cell"] = place + np.tile(np.repeat(np.arange(buckets), each), series)
     data = rows.tobytes()
     chunk = now_ms // tier.chunk_ms
     until_ms = (chunk + 1) * tier.chunk_ms + page_kept_ms(tier)
