@@ -68,6 +68,14 @@ async def delete_topic(kafka: str, topic: str) -> None:
     raise AssertionError(f"{topic} is still there")
 
 
+async def members_of(kafka: str, group: str) -> int:
+    """How many members a consumer group has, those included whose session has not run out yet."""
+    async with admin_of(kafka) as admin:
+        (answer,) = await admin.describe_consumer_groups([group])
+    ((_error, _group, _state, _type, _protocol, members, *_rest),) = answer.groups
+    return len(members)
+
+
 async def widen(kafka: str, topic: str, partitions: int) -> None:
     async with admin_of(kafka) as admin:
         await admin.create_partitions({topic: NewPartitions(partitions)})
