@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -386,7 +386,26 @@ def _client(redis_url: str, meet: Callable[[AbstractConnection], Awaitable[None]
         )
     except ValueError as error:
         raise InvalidConfig(f"the Redis URL cannot be used: {error}") from error
+    of_url = pool.connection_class
+    pool.connection_class = type(f"Telling{of_url.__name__}", (_Telling, of_url), {})
     return Redis.from_pool(pool)
+
+
+class _Telling(AbstractConnection):
+    """Says that it was reset as every lost connection says it, so that it is tried again: uvloop
+    refuses to write to one with a RuntimeError, which the client hands on as it is."""
+
+    async def send_packed_command(
+        self,
+        command: bytes | str | Iterable[bytes],
+        check_health: bool = True,  # noqa: FBT001, FBT002
+    ) -> None:
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:
+            if "handler is closed" not in str(error):
+                raise
+            raise RedisConnectionError(f"the connection was reset: {error}") from error
 
 
 @asynccontextmanager

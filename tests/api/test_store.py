@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import redis
+import uvloop
 
 from api.agentlens import MEASURES
 from api.errors import CountersMissing
@@ -24,8 +25,11 @@ from schemas.layout import CURRENT_KEY, meta_key, names_list_key
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.views import MODEL, TOTAL, generation_digest, layout_digest
 from tests.api.counters import NOW_MS, TOPIC, Event, pack
+from tests.chaos.proxy import Proxy
 
 DIGEST = generation_digest(TOPIC)
+RESETS = 50
+"""Which of its two ends sees the reset first is luck."""
 TERMS = tuple(Term(measure) for measure in MEASURES)
 LLM = (Filter("kind", frozenset(("llm",))),)
 WHOLE = Question(TERMS, NOW_MS - DAY_MS, NOW_MS, NOW_MS, LLM)
@@ -264,6 +268,26 @@ async def test_a_redis_that_hangs_is_unavailable_in_time(own_valkey: Server) -> 
         assert asyncio.get_running_loop().time() - started < 4
         own_valkey.resume()
         assert await calls_by_model(store) == {"a": 1}
+
+
+def test_a_connection_that_was_reset_is_made_anew_under_uvloop_too(
+    valkey: Server, redis_url: str
+) -> None:
+    """As the API runs: there a write to such a connection is a RuntimeError of the loop."""
+    proxy = Proxy(free_port(), valkey.port)
+    proxy.start()
+    pack(calls("gpt-4o")).write(redis_url)
+
+    async def read_after_resets() -> None:
+        async with store_at(f"redis://127.0.0.1:{proxy.port}/0") as store:
+            for _reset in range(RESETS):
+                assert await calls_by_model(store) == {"gpt-4o": 1}
+                proxy.reset()
+
+    try:
+        uvloop.run(read_after_resets())
+    finally:
+        proxy.stop()
 
 
 async def test_a_full_redis_says_so(redis_url: str, store: Store) -> None:

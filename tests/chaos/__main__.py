@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import statistics
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
 
 from tests.chaos.faults import KINDS
+from tests.chaos.planted import PLANTED
 from tests.chaos.seeds import Outcome, faults_of, run_seed
 
 
@@ -22,7 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=1, help="how many")
     parser.add_argument("--seed", type=int, default=0, help="the first")
     parser.add_argument("--fault", action="append", choices=[*KINDS], help="these instead")
+    parser.add_argument("--planted", action="store_true", help="plant bugs: each must be found")
     asked = parser.parse_args(arguments)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # that Kafka is away is the point
+    if asked.planted:
+        missed = [name for name in PLANTED if not found(name)]
+        return 1 if missed else 0
     outcomes = []
     for seed in range(asked.seed, asked.seed + asked.seeds):
         outcome = asyncio.run(run_seed(seed, asked.fault or faults_of(seed)))
@@ -34,11 +41,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if any(outcome.wrong for outcome in outcomes) else 0
 
 
+def found(name: str) -> bool:
+    """Whether the seed was wrong."""
+    bug = PLANTED[name]
+    outcome = asyncio.run(run_seed(0, bug.faults, bug.configured))
+    said = outcome.wrong.partition("\n")[0][:300]
+    print(f"{name}: {f'found: {said}' if said else 'NOT FOUND'}", flush=True)
+    return bool(said)
+
+
 def line_of(outcome: Outcome) -> str:
     return (
         f"seed {outcome.seed}: {'WRONG' if outcome.wrong else 'exact'}, {outcome.events} events,"
         f" {outcome.duplicates} duplicates, {outcome.letters} dead letters, {outcome.answers}"
-        f" answers checked, {outcome.took_s:.0f} s ({', '.join(outcome.faults)})"
+        f" answers checked, {outcome.took_s:.0f} s ({', '.join((*outcome.faults, outcome.ending))})"
     )
 
 

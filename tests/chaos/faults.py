@@ -18,6 +18,7 @@ from typing import Final
 import httpx
 import redis.asyncio as redis
 
+from schemas.layout import meta_key
 from streams.kafka import SESSION_MS
 from tests.chaos.load import Stream
 from tests.chaos.proxy import Mode
@@ -35,6 +36,8 @@ PARTITIONS_ADDED: Final = 2
 METADATA_GOAL_S: Final = 15.0
 """A consumer looks for new partitions so often (`streams.kafka`), and then the group joins anew."""
 WORKERS_SCALED: Final = 4
+SENT_AFTER_SWITCH: Final = 150
+"""A second of load: many commits."""
 
 
 @dataclass
@@ -233,9 +236,20 @@ def link_reset(name: str) -> Fault:
 
 
 async def rebuilt(scene: Scene) -> float:
-    """`odometer rebuild` while it counts; the command's own end is the instant."""
-    await ended(start_rebuild(scene.rig.system), scene.rig.system)
-    return time.monotonic()
+    """`odometer rebuild` while it counts; the command's own end is the instant. What it has retired
+    must stand still though more is sent."""
+    rig = scene.rig
+    before = await rig.meta()
+    assert before is not None
+    retired = rig.system.generation
+    await ended(start_rebuild(rig.system), rig.system)
+    ended_s = time.monotonic()
+    async with redis.Redis.from_url(rig.system.settings.redis) as client:
+        left = await client.get(meta_key(retired))
+        enough = scene.stream.sent + SENT_AFTER_SWITCH
+        await rig.system.until("more is sent", lambda: scene.stream.sent >= enough)
+        assert await client.get(meta_key(retired)) == left, "a retired generation is counted on"
+    return ended_s
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """One seed: what is sent and which faults happen follow from it; when exactly, from the machine.
 
 The judgement is the oracle's, over the log as Kafka then holds it: counters, sketches, booked
-calls, tallies, dead letters, the directory and chats, to the last unit.
+calls, tallies, dead letters, the directory and chats, to the last unit. After that comes one more
+harm, from which the workers must refuse to go on.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.chaos.checker import Checker
+from tests.chaos.endings import ENDINGS
 from tests.chaos.faults import KINDS, Scene, answers_again
 from tests.chaos.load import Stream
 from tests.chaos.rig import PARTITIONS, Rig, rig_of
@@ -28,6 +30,9 @@ FAULTS: Final = 4
 BEFORE: Final = 200
 """Records counted before the first fault, and between two at least a random part of that."""
 
+SAID_CHARS: Final = 20_000
+"""Of the API's output, a line a request, in the report of a seed that was wrong."""
+
 
 @dataclass
 class Outcome:
@@ -35,6 +40,7 @@ class Outcome:
 
     seed: int
     faults: Sequence[str]
+    ending: str
     recovered_s: list[tuple[str, float]] = field(default_factory=list)
     events: int = 0
     duplicates: int = 0
@@ -54,7 +60,7 @@ def faults_of(seed: int) -> list[str]:
 
 async def run_seed(seed: int, faults: Sequence[str], configured: str = "") -> Outcome:
     """Never raises for what the system did: that is in `wrong`."""
-    outcome = Outcome(seed, faults)
+    outcome = Outcome(seed, faults, [*ENDINGS][seed % len(ENDINGS)])
     started_s = time.monotonic()
     temporary = tempfile.TemporaryDirectory(prefix="odometer-chaos-")
     # What the processes said is shown of a seed that was wrong only.
@@ -63,7 +69,8 @@ async def run_seed(seed: int, faults: Sequence[str], configured: str = "") -> Ou
             try:
                 await _play(rig, outcome)
             except (AssertionError, TimeoutError, ExceptionGroup) as error:
-                outcome.wrong = f"{error!r}\n{rig.system.described()}"
+                said = rig.api.plan.output.read_text(errors="replace")[-SAID_CHARS:]
+                outcome.wrong = f"{error!r}\n{rig.system.described()}\n--- API\n{said}"
     outcome.took_s = time.monotonic() - started_s
     return outcome
 
@@ -72,7 +79,7 @@ async def _play(rig: Rig, outcome: Outcome) -> None:
     checker = Checker(f"http://{rig.api.address}", rig.key)
     checking = asyncio.create_task(checker.run())
     try:
-        async with producer_of(rig.system.settings.kafka, request_timeout_ms=1000) as producer:
+        async with producer_of(rig.system.settings.kafka) as producer:
             load = Load(producer, rig.system.topic)
             await _inflict(rig, Stream(load, outcome.seed), outcome)
             await rig.meta()  # which generation it is
@@ -87,6 +94,7 @@ async def _play(rig: Rig, outcome: Outcome) -> None:
     assert checker.answers, f"no answer in the whole seed: {checker.statuses}"
     outcome.events, outcome.duplicates = want.accepted, want.duplicates
     outcome.letters, outcome.answers = len(want.letters), len(checker.answers)
+    await ENDINGS[outcome.ending](rig)
 
 
 async def _inflict(rig: Rig, stream: Stream, outcome: Outcome) -> None:
