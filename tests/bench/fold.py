@@ -110,10 +110,10 @@ class Found:
     call_ms: Sequence[float]
 
 
-async def log_of(servers: Servers, shape: Shape, events: int) -> Log:
+async def log_of(servers: Servers, shape: Shape, events: int, partitions: int = PARTITIONS) -> Log:
     topic = f"bench.{next(_NAMES)}"
     kafka = servers.kafka.address
-    totals = await fill(kafka, topic, PARTITIONS, shape, range(events), now_ms())
+    totals = await fill(kafka, topic, partitions, shape, range(events), now_ms())
     return Log(shape, topic, totals)
 
 

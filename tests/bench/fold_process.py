@@ -45,7 +45,8 @@ CATALOGS: Final = {"five": FIVE, "all": DEFAULT}
 
 
 class Spec(msgspec.Struct, frozen=True):
-    """What to read and how; `batch` 0: the product's own policy."""
+    """What to read and how; `batch` 0: the product's own policy. `shared`: other workers of the same
+    group count too, so that it ends when nothing is left to count."""
 
     kafka: str
     redis: str
@@ -54,6 +55,7 @@ class Spec(msgspec.Struct, frozen=True):
     events: int
     catalog: str = "five"
     batch: int = 0
+    shared: bool = False
 
 
 class Cost(msgspec.Struct, frozen=True):
@@ -100,11 +102,18 @@ async def worker(spec: Spec) -> Cost:
             policy_of(spec.batch),
             catalog=CATALOGS[spec.catalog],
         )
-        watching = asyncio.create_task(
-            counting.watch(lambda: counting.health.events >= spec.events)
-        )
+
+        def is_done() -> bool:
+            health = counting.health
+            return (
+                health.events > 0 and not counting.lag()
+                if spec.shared
+                else (health.events >= spec.events)
+            )
+
+        watching = asyncio.create_task(counting.watch(is_done))
         cpu_s, started_s = time.process_time(), time.perf_counter()
-        await counting.run(lambda: counting.health.events >= spec.events)
+        await counting.run(is_done)
         cost = Cost(
             counting.health.events,
             time.process_time() - cpu_s,
