@@ -17,8 +17,8 @@ class Policy:
     """Bounds of a batch.
 
     records_max: bigger batches cost less an event.
-    vectors_max: rows that one commit appends, each some 2 us in Redis with all that goes with it,
-        during which nobody else is served: 80 ms. How many records that is depends on how many series they spread
+    vectors_max: rows that one commit appends, each 2 to 5 us in Redis with all that goes with it,
+        during which nobody else is served: 100 ms at most. How many records that is depends on how many series they spread
         over, so each batch is sized by what the ones before it needed.
     bytes_max: 20,000 records of 3 kB; a batch of the largest events stays small.
     age_ms_max: the first record waits at most so long for others. It is most of what an event waits
@@ -26,7 +26,7 @@ class Policy:
     """
 
     records_max: int = 20_000
-    vectors_max: int = 40_000
+    vectors_max: int = 20_000
     bytes_max: int = 64 << 20
     age_ms_max: int = 50
 
