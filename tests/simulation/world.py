@@ -359,6 +359,13 @@ class World:
 
     def run(self) -> None:
         """Until every record is counted; AssertionError where a promise does not hold."""
+        try:
+            self._run()
+        finally:
+            for actor in self.actors:
+                actor.steps.close()
+
+    def _run(self) -> None:
         self.actors.append(_Actor(self._produce(), self.now_ms, None))
         self._spawn()
         self._spawn()
@@ -376,7 +383,6 @@ class World:
                 if self._is_done():
                     self.check()
                     self.check_all_counted()
-                    self._end()
                     return
         raise AssertionError(f"stuck after {STEPS_MAX} steps: {self._describe()}")
 
@@ -590,10 +596,6 @@ class World:
     def _append(self, record: Record, gap_after: int) -> None:
         self.appended.append(Appended(self.broker.log, record))
         self.broker.append(record, gap_after)
-
-    def _end(self) -> None:
-        for actor in self.actors:
-            actor.steps.close()
 
     # -- the promises ------------------------------------------------------------------------------
 
