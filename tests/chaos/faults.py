@@ -152,11 +152,19 @@ async def kafka_paused(scene: Scene) -> float:
 
 
 async def partitions_added(scene: Scene) -> float:
+    """Sent to as soon as the producer knows of them; recovered when they are counted too."""
     system = scene.rig.system
-    await widen(system.settings.kafka, system.topic, scene.partitions + PARTITIONS_ADDED)
     scene.partitions += PARTITIONS_ADDED
+    await widen(system.settings.kafka, system.topic, scene.partitions)
+    added_s = time.monotonic()
+    producer = scene.stream.load.producer
+
+    async def is_known() -> bool:
+        return len(await producer.partitions_for(system.topic)) == scene.partitions
+
+    await system.until("the producer knows the new partitions", is_known)
     scene.stream.partitions = scene.partitions
-    return time.monotonic()
+    return added_s
 
 
 # -- Valkey ----------------------------------------------------------------------------------------

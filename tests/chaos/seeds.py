@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from aiokafka.errors import KafkaError
+
 from tests.chaos.checker import Checker
 from tests.chaos.endings import ENDINGS
 from tests.chaos.faults import KINDS, Scene, answers_again
@@ -68,7 +70,7 @@ async def run_seed(seed: int, faults: Sequence[str], configured: str = "") -> Ou
         async with rig_of(Path(name), configured) as rig:
             try:
                 await _play(rig, outcome)
-            except (AssertionError, TimeoutError, ExceptionGroup) as error:
+            except (AssertionError, KafkaError, TimeoutError, ExceptionGroup) as error:
                 said = rig.api.plan.output.read_text(errors="replace")[-SAID_CHARS:]
                 outcome.wrong = f"{error!r}\n{rig.system.described()}\n--- API\n{said}"
     outcome.took_s = time.monotonic() - started_s
