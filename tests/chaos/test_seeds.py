@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from tests.chaos.faults import KINDS
-from tests.chaos.planted import PLANTED
 from tests.chaos.seeds import FAULTS, faults_of, run_seed
 
 pytestmark = pytest.mark.servers
@@ -26,13 +25,6 @@ async def test_what_happens_to_the_processes_changes_no_counter(
     assert outcome.duplicates
     assert outcome.letters
     assert [name for name, _ in outcome.recovered_s] == [*faults]
-
-
-async def test_a_planted_bug_is_found() -> None:
-    """The quickest of those that `python -m tests.chaos --planted` plants."""
-    bug = PLANTED["ids forgotten after seconds"]
-    outcome = await run_seed(103, bug.faults, bug.configured)
-    assert "cells differ" in outcome.wrong
 
 
 def test_seeds_in_a_row_have_every_fault() -> None:
