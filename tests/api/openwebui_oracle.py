@@ -53,7 +53,7 @@ class Asked:
         return bool(self.start_s and self.end_s)
 
     def range_ms(self, *, coarse: bool = False, zoned: bool = False) -> tuple[int, int]:
-        """`coarse`: where counters by user and model are asked, which have no minutes. `zoned`:
+        """`coarse`: where chats or users by model are asked, which have no minutes. `zoned`:
         where the days are those of the zone, which are kept as long as quarters of an hour."""
         start_ms = (self.start_s or 0) * 1000
         if zoned and self.zone != "UTC" and not self.start_s:
@@ -90,7 +90,7 @@ def by(events: Iterable[Event], name: str) -> dict[str, list[Event]]:
 
 
 def summary(events: Iterable[Event], asked: Asked) -> dict[str, Any]:
-    found = messages(events, asked, asked.range_ms(coarse=asked.members is not None))
+    found = messages(events, asked, asked.range_ms(coarse=True))
     return {
         "total_messages": len(found),
         "total_chats": len(by(found, "chat")),
