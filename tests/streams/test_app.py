@@ -29,8 +29,8 @@ class Hanging(Service):
         print("stopping", flush=True)
         await asyncio.get_running_loop().create_future()
 
-def build(settings, prices):
-    built, supervisor = real_build(settings, prices)
+def build(*given):
+    built, supervisor = real_build(*given)
     supervisor.add(Hanging())
     return built, supervisor
 
