@@ -30,10 +30,10 @@ what is added there:
 
 cell = (series mod page_series) * 256 + bucket. A commit only appends, so a key may stand there many
 times, and **what a page says is the sum of its rows**. When a page has grown to twice its compact
-length and 4 kB more, and once after its chunk has ended, the commit makes it compact: one row a key
+length and 4 kB more (32 kB where several series share it), and once after its chunk has ended, the commit makes it compact: one row a key
 (more where a sum would leave 53 bits, which Lua's numbers end at), and before the chunk's end behind a
 row of cell 0xFFFF whose next 4 bytes say how long the page is then. So adding costs one APPEND a
-page whatever it holds, nothing can overflow, and a page is at most twice as long as it must be.
+page whatever it holds, nothing can overflow, and a page is at most twice as long as it must be, and those kB.
 """
 
 from __future__ import annotations
