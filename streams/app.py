@@ -33,7 +33,7 @@ from streams.clock import ProcessClock
 from streams.generations import RedisGenerations
 from streams.kafka import open_log
 from streams.ports import Refusal
-from streams.process import leave, run_process
+from streams.process import leave, run_process, spare_collector
 from streams.settings import WorkerSettings
 from streams.store import RedisStore
 from streams.worker import Worker
@@ -247,4 +247,5 @@ def run_worker(
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     app, supervisor = build(settings, prices, catalog)
+    spare_collector()
     return run_process(app, supervisor, loop=loop)

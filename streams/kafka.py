@@ -1,4 +1,5 @@
-"""Kafka: the only module of streams that imports aiokafka. The log, the producer, the topics.
+"""Kafka: the log, the producer, the topics. With `streams.fetching` and `streams.salvage`, which
+hold what is aiokafka's own business, all of streams that imports aiokafka.
 
 Its traps (design: "Known traps"), all seen on Kafka 4.3 with aiokafka 0.14:
 - A position is set before anything can be fetched: the listener's first statement pauses what is
@@ -26,9 +27,10 @@ from aiokafka.consumer.fetcher import PartitionRecords
 
 from schemas.errors import ConsumerBroken, InvalidConfig, LogUnavailable
 from streams.decode import Record, Unreadable
+from streams.fetching import as_fetched, install
 from streams.letters import DeadLetter, KeyedRecord, letter_record
 from streams.ports import Bounds, Letter, PartitionBatch, Polled, Witness
-from streams.salvage import RECORD_ERRORS, keep_bytes, records_of
+from streams.salvage import RECORD_ERRORS, records_of
 
 ANSWER_S: Final = 5.0
 """A broker answers in milliseconds; after a restart it takes some seconds to lead again."""
@@ -311,7 +313,7 @@ async def scan(kafka: str, topic: str) -> AsyncIterator[Sequence[Record]]:
 def _looker(kafka: str) -> AIOKafkaConsumer:
     """A consumer beside the group, for the ends of the log: on a consumer that polls, asking for
     them takes half a second."""
-    keep_bytes()
+    install()
     return AIOKafkaConsumer(
         bootstrap_servers=kafka,
         client_id="odometer-looker",
@@ -345,9 +347,10 @@ def _letter_record(topic: str, letter: Letter) -> KeyedRecord:
 
 @asynccontextmanager
 async def open_log(
-    kafka: str, topic: str, dead_letter_topic: str, group: str
+    kafka: str, topic: str, dead_letter_topic: str, group: str, *, whole_batches: bool = True
 ) -> AsyncIterator[KafkaLog]:
-    """Joins the group. Raises LogUnavailable where no broker answers in time."""
+    """Joins the group. Raises LogUnavailable where no broker answers in time. `whole_batches`: as
+    streams/fetching.py reads them; else by aiokafka's `getmany` as it is."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=kafka,
         client_id="odometer-worker",
@@ -361,6 +364,7 @@ async def open_log(
         max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
         fetch_max_wait_ms=100,
         check_crcs=True,
+        value_deserializer=as_fetched if install() and whole_batches else None,
     )
     looker = _looker(kafka)
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka, client_id="odometer-admin")
@@ -406,6 +410,7 @@ async def open_whole_log(kafka: str, topic: str) -> AsyncIterator[WholeLog]:
         max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
         fetch_max_wait_ms=100,
         check_crcs=True,
+        value_deserializer=as_fetched if install() else None,
     )
     looker = _looker(kafka)
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka, client_id="odometer-admin")

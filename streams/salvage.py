@@ -1,21 +1,20 @@
-"""Good records out of a batch that aiokafka cannot read to its end. Pure, but for `keep_bytes`.
+"""Good records out of a batch that aiokafka cannot read to its end. Pure.
 
 One record that it cannot read (a header key that is no UTF-8, a length that cannot be) makes every
 later one of its batch unreachable, wherever one seeks. The batch says how long each record is, so
-its own bytes, kept beside what aiokafka makes of them, give the others. Beside `streams.kafka` the
-only module that imports aiokafka, and made for the version that is locked.
+its own bytes, kept beside what aiokafka makes of them (streams/fetching.py), give the others. Made
+for the version that is locked.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from aiokafka import errors as kafka_errors
 from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import _DefaultRecordBatchPy
-from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import decode_varint
 
 from streams.decode import Record, Unreadable
@@ -31,28 +30,6 @@ RECORD_ERRORS: Final = (
 """What `getmany` raises about a record or a batch of records, not about the connection."""
 _LENGTH_AT, _BEFORE_LENGTH_ENDS = 8, 12
 """A batch starts with its first offset (8 B) and the length of what follows (4 B)."""
-
-
-class _KeptRecords:
-    """aiokafka's reader of what was fetched, with the bytes it reads."""
-
-    def __init__(self, raw: bytes) -> None:
-        self.raw = raw
-        self._records = MemoryRecords(raw)
-
-    def has_next(self) -> bool:
-        return bool(self._records.has_next())
-
-    def next_batch(self) -> Any:  # noqa: ANN401  aiokafka's batch
-        return self._records.next_batch()
-
-    def size_in_bytes(self) -> int:
-        return int(self._records.size_in_bytes())
-
-
-def keep_bytes() -> None:
-    """Lets aiokafka keep what it fetched until it is read."""
-    fetcher.MemoryRecords = _KeptRecords
 
 
 def records_of(failed: fetcher.PartitionRecords) -> tuple[list[Record], int] | None:

@@ -22,6 +22,7 @@ import faust
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from schemas.cost import warm_up
 from schemas.views import (
     AGENT,
     AGENT_MODEL,
@@ -36,6 +37,7 @@ from streams.batch import Policy
 from streams.clock import ProcessClock
 from streams.kafka import open_log, read_bounds
 from streams.ports import Commit, Reply
+from streams.process import spare_collector
 from streams.store import RedisStore
 from streams.worker import Worker
 
@@ -90,6 +92,8 @@ def policy_of(batch: int) -> Policy:
 
 async def worker(spec: Spec) -> Cost:
     """The product's own worker, as one member of a group, until all events are counted."""
+    warm_up()
+    spare_collector()
     digest = generation_digest(spec.topic, catalog=CATALOGS[spec.catalog])
     log = open_log(spec.kafka, spec.topic, f"{spec.topic}.dead", spec.group)
     async with _Timed(spec.redis) as store, log as kafka_log:
