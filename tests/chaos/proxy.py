@@ -44,7 +44,7 @@ class Proxy:
         self._delay_s = 0.0
         self._gate = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
-        self._pumps: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -88,49 +88,51 @@ class Proxy:
             await self._abort()
 
     async def _close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._server is None:
+            return
+        # asyncio closes no connection that a server was accepting when it was closed.
+        while accepting := asyncio.all_tasks() - self._tasks - {asyncio.current_task()}:
+            await asyncio.wait(accepting)
+        self._server.close()
+        self._server = None
 
     async def _abort(self) -> None:
-        for writer in [*self._writers]:
+        for writer in filter(_is_open, self._writers):
             connected: socket.socket = writer.get_extra_info("socket")
-            if connected.fileno() >= 0:
-                connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
             writer.transport.abort()
 
     async def _end(self) -> None:
         await self._close()
-        await self._abort()
-        pumps = [*self._pumps]
-        for pump in pumps:
-            pump.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)
+        while self._tasks or any(map(_is_open, self._writers)):
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.sleep(0)  # a connection that is aborted ends in a callback
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._pumps.add(task)
-        self._writers.add(writer)
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Noted before its task runs: one that is cancelled until then closes nothing itself."""
+        self._writers = {one for one in self._writers if _is_open(one)} | {writer}
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._note(task)
+        task.add_done_callback(lambda _: writer.transport.abort())
+
+    def _note(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await self._gate.wait()
             there, to_there = await asyncio.open_connection(HOST, self._target_port)
             self._writers.add(to_there)
             try:
                 async with asyncio.TaskGroup() as pumps:
-                    pumps.create_task(self._pump(reader, to_there))
-                    pumps.create_task(self._pump(there, writer))
+                    self._note(pumps.create_task(self._pump(reader, to_there)))
+                    self._note(pumps.create_task(self._pump(there, writer)))
             finally:
-                self._writers.discard(to_there)
                 to_there.transport.abort()
         except* OSError:
             pass  # either end has gone, or nobody listens there: the other end sees a closed one
-        except* asyncio.CancelledError:
-            pass  # told to end; a stream's callback must not raise
-        finally:
-            self._writers.discard(writer)
-            self._pumps.discard(task)
-            writer.transport.abort()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One way, until either end closes: then both ways end."""
@@ -141,3 +143,8 @@ class Proxy:
             writer.write(chunk)
             await writer.drain()
         raise ConnectionResetError("this way has ended")
+
+
+def _is_open(writer: asyncio.StreamWriter) -> bool:
+    connected: socket.socket = writer.get_extra_info("socket")
+    return connected.fileno() >= 0
