@@ -28,6 +28,7 @@ from schemas.sketches import MARK, bins_of, chat_digest
 from schemas.views import DEFAULT, LABEL, SLICE_MS, Catalog, booking_dimensions
 from streams.decode import Decoded
 from streams.pricing import Asked, Standings, add_costs
+from streams.rollup import duplicates
 
 Codes = npt.NDArray[np.int64]
 Items = npt.NDArray[np.uint64]
@@ -97,11 +98,11 @@ class Columns:
 
     def first_of_each(self) -> Columns:
         """The same batch with only the first of equal events."""
-        _, first = np.unique(self.digests, return_index=True)
-        if len(first) == len(self.digests):
+        again = duplicates(self.digests)
+        if not len(again):
             return self
-        keep = np.zeros(len(self.digests), dtype=bool)
-        keep[first] = True
+        keep = np.ones(len(self.digests), dtype=bool)
+        keep[again] = False
         return self._keep(keep)
 
     def _keep(self, keep: npt.NDArray[np.bool_]) -> Columns:
@@ -209,7 +210,7 @@ def _has_kind(codes: Codes, words: Sequence[str]) -> Callable[[Measure], npt.NDA
 
     @cache
     def of_kinds(kinds: tuple[str, ...]) -> npt.NDArray[np.bool_]:
-        return np.isin(codes, [code for code, word in enumerate(words) if word in kinds])
+        return np.array([word in kinds for word in words], bool)[codes]
 
     return lambda measure: of_kinds(measure.kinds)
 

@@ -10,10 +10,10 @@ streams/bookings.py says.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from itertools import repeat
+from typing import NamedTuple, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from schemas.event import Kind
 from schemas.grid import TIERS, Tier
@@ -32,6 +32,7 @@ from streams.bookings import Addition, CallUpdate, Held, book
 from streams.chats import Chats, chats_of
 from streams.columns import NOTHING, Codes, Columns, Items
 from streams.people import CALL_KIND, Calls, Said, latest_calls, words_of
+from streams.rollup import Grouped, changes, items_of, joint, numbered, sorted_by, tiers_of
 
 
 class Part(NamedTuple):
@@ -59,7 +60,10 @@ class Delta(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """What is rolled up: events and additions to bookings, in one form."""
+    """What is rolled up: events and additions to bookings, in one form. `summed`: the columns of
+    `values` that are none of the others, and `column_of` which of them each is (-1: it is all 0).
+    Most measures are of few kinds of models, and many say the same: text is all of the tokens
+    where nothing is audio."""
 
     at_ms: Int64s
     level: Int64s
@@ -67,6 +71,8 @@ class _Rows(NamedTuple):
     codes: Mapping[str, Codes]
     words: Mapping[str, Sequence[str]]
     values: Int64s
+    summed: Int64s
+    column_of: Sequence[int]
     sketched: Mapping[str, Items]
 
 
@@ -77,11 +83,11 @@ def fold(batch: Columns, held: Mapping[int, Held | None], *, keeps_previews: boo
     series: list[tuple[Table, int, str]] = []
     parts: list[Part] = []
     for code, kind in enumerate(rows.words["kind"]):
-        of_kind = _chosen(rows, np.flatnonzero(rows.codes["kind"] == code))
+        of_kind = _of_kind(rows, code)
         for view in batch.catalog.views:
             table = view.tables.get(cast("Kind", kind))
             if table is not None:
-                parts.extend(_roll_up(table, batch.catalog, of_kind, series))
+                parts.extend(_roll_up(table, batch.catalog, rows, of_kind, series))
     counted = [batch.events[place] for place in batch.origin.tolist()]
     return Delta(
         rows.words["tenant"],
@@ -99,7 +105,7 @@ def _rows(batch: Columns, additions: Sequence[Addition]) -> _Rows:
     if not additions:
         return _Rows(
             batch.at_ms, batch.level, batch.tenants, batch.codes, batch.words, batch.values,
-            batch.sketched,
+            *_different(batch.values), batch.sketched,
         )  # fmt: skip
     count = len(additions)
     of_bookings = booking_dimensions(batch.catalog)
@@ -129,15 +135,31 @@ def _rows(batch: Columns, additions: Sequence[Addition]) -> _Rows:
     level = np.array([addition.level for addition in additions], np.int64)
     tenants = np.array([addition.tenant for addition in additions], np.int64)
     nothing = np.full(count, NOTHING, np.uint64)
+    values = np.concatenate([batch.values, values])
     return _Rows(
         np.concatenate([batch.at_ms, at_ms]),
         np.concatenate([batch.level, level]),
         np.concatenate([batch.tenants, tenants]),
         codes,
         words,
-        np.concatenate([batch.values, values]),
+        values,
+        *_different(values),
         {name: np.concatenate([items, nothing]) for name, items in batch.sketched.items()},
     )
+
+
+def _different(values: Int64s) -> tuple[Int64s, list[int]]:
+    """The columns that are neither 0 nor another one; which of them each column is, or -1."""
+    by_column = np.ascontiguousarray(values.T)
+    known: dict[bytes, int] = {bytes(by_column[0].nbytes if len(by_column) else 0): -1}
+    kept: list[Int64s] = []
+    column_of = []
+    for column in by_column:
+        place = known.setdefault(column.tobytes(), len(kept))
+        if place == len(kept):
+            kept.append(column)
+        column_of.append(place)
+    return np.stack(kept, axis=1) if kept else np.empty((len(values), 0), np.int64), column_of
 
 
 def _latest_calls(batch: Columns) -> Calls:
@@ -152,146 +174,91 @@ def _latest_calls(batch: Columns) -> Calls:
     )
 
 
-def _chosen(rows: _Rows, at: Codes) -> _Rows:
-    if len(at) == len(rows.at_ms):
-        return rows
-    return _Rows(
-        rows.at_ms[at],
-        rows.level[at],
-        rows.tenants[at],
-        {name: column[at] for name, column in rows.codes.items()},
-        rows.words,
-        rows.values[at],
-        {name: items[at] for name, items in rows.sketched.items()},
-    )
+def _of_kind(rows: _Rows, code: int) -> Codes:
+    """The rows of one kind, in order of time."""
+    at = np.flatnonzero(rows.codes["kind"] == code)
+    if not len(at):
+        return at
+    minute = rows.at_ms.take(at) // TIERS[0].bucket_ms
+    return at.take(sorted_by(minute - minute.min()))
 
 
 def _roll_up(
-    table: Table, catalog: Catalog, rows: _Rows, series: list[tuple[Table, int, str]]
-) -> list[Part]:
-    """One table's rows in all tiers; its series are appended to `series`."""
-    values = rows.values[:, [catalog.measures.index(measure) for measure in table.measures]]
+    table: Table, catalog: Catalog, rows: _Rows, at: Codes, series: list[tuple[Table, int, str]]
+) -> Iterator[Part]:
+    """One table's rows in all tiers, of the rows at these places, which are in order of time; its
+    series are appended to `series`."""
+    columns = [catalog.measures.index(measure) for measure in table.measures]
     if table.kind == "call":  # events and bookings, of which this view may keep one kind only
-        adds = np.flatnonzero(values.any(axis=1))
-        rows, values = _chosen(rows, adds), values[adds]
-    if not len(rows.at_ms):
-        return []
-    group, first = _group([rows.tenants, *(rows.codes[name] for name in table.dimensions)])
+        at = at[rows.values[:, columns].take(at, 0).any(axis=1)]
+    if not len(at):
+        return
+    codes = [rows.tenants, *(rows.codes[name] for name in table.dimensions)]
+    key = joint([column.take(at) for column in codes])
+    order = sorted_by(key)
+    at, key = at.take(order), key.take(order)
+    new = changes(key)
     offset = len(series)
-    for row in first.tolist():
-        name = series_name([rows.words[d][rows.codes[d][row]] for d in table.dimensions])
-        series.append((table, int(rows.tenants[row]), name))
-    parts = []
+    series.extend(_series_of(table, rows, at[new]))
+    group = np.cumsum(new) - 1
+    found = Grouped(group, rows.at_ms.take(at), rows.level.take(at), rows.summed.take(at, 0))
     if table.measures:
-        nothing = np.zeros(len(group), np.int64)
-        used = np.flatnonzero(values.any(axis=0))  # most measures are of few kinds of models
-        levelled = _Levelled(group, rows.at_ms, nothing, rows.level, values[:, used])
         family = counters_of(table)
-        for tier, found in _by_tier(family, levelled):
-            packed = _packed(family, tier, found, offset)
-            packed.rows["values"] = 0
-            packed.rows["values"][:, used] = found.values
-            parts.append(packed)
+        places = [(n, rows.column_of[column]) for n, column in enumerate(columns)]
+        for tier, sums in tiers_of(found, family.tiers):
+            part = _packed(family, tier, sums.group, sums.at_ms, offset)
+            values = part.rows["values"]
+            values[:] = 0
+            for place, column in places:
+                if column >= 0:
+                    values[:, place] = sums.values[:, column]
+            yield part
     for sketch in table.sketches:
-        parts.extend(_sketched(table, sketch, rows, group, offset))
-    return parts
+        yield from _sketched(table, sketch, found, rows.sketched[sketch.name].take(at), offset)
+
+
+def _series_of(table: Table, rows: _Rows, at: Codes) -> list[tuple[Table, int, str]]:
+    """The series of these rows, one each."""
+    columns = [
+        map(rows.words[name].__getitem__, rows.codes[name].take(at).tolist())
+        for name in table.dimensions
+    ]
+    tenants = rows.tenants.take(at).tolist()
+    names = map(series_name, zip(*columns, strict=True)) if columns else repeat(series_name(()))
+    return list(zip(repeat(table), tenants, names, strict=False))
 
 
 def _sketched(
-    table: Table, sketch: Measure, rows: _Rows, group: Codes, offset: int
+    table: Table, sketch: Measure, rows: Grouped, items: Items, offset: int
 ) -> Iterator[Part]:
     """One sketch of a table in all tiers: counts of bins, or digests."""
-    items = rows.sketched[sketch.name]
-    adds = np.flatnonzero(items != np.uint64(NOTHING))
-    if not len(adds):
-        return
-    words, codes = np.unique(items[adds], return_inverse=True)
-    once = np.ones((len(adds), 1), np.int64)
-    levelled = _Levelled(group[adds], rows.at_ms[adds], codes, rows.level[adds], once)
+    adds = items != np.uint64(NOTHING)
+    if not adds.all():
+        rows, items = Grouped(*(column[adds] for column in rows)), items[adds]
     family = sketch_of(table, sketch)
-    for tier, found in _by_tier(family, levelled):
-        packed = _packed(family, tier, found, offset)
-        if sketch.how is How.HISTOGRAM:
-            packed.rows["bin"] = words[found.item]
-            packed.rows["count"] = found.values[:, 0]
-        else:
-            packed.rows["digest"] = words[found.item]
-        yield packed
+    if sketch.how is How.HISTOGRAM:
+        for tier, counts in items_of(rows, items.astype(np.int64), family.tiers):
+            part = _packed(family, tier, counts.group, counts.at_ms, offset)
+            part.rows["bin"] = counts.item
+            part.rows["count"] = counts.times
+            yield part
+    else:
+        digests, item = numbered(items)
+        for tier, counts in items_of(rows, item, family.tiers):
+            part = _packed(family, tier, counts.group, counts.at_ms, offset)
+            part.rows["digest"] = digests.take(counts.item)
+            yield part
 
 
-class _Levelled(NamedTuple):
-    """What is added up: of which group, when, of which item, from which tier on, and how much."""
-
-    group: Codes
-    at_ms: Int64s
-    item: Codes
-    level: Int64s
-    values: Int64s
-
-
-def _by_tier(family: Family, rows: _Levelled) -> Iterator[tuple[Tier, _Levelled]]:
-    """The sums of each tier that the family keeps, in order of group, time, item. From fine to
-    coarse, each from the rows of the one before: their number only shrinks."""
-    kept: _Levelled | None = None
-    for tier in TIERS:
-        joins = rows if not np.any(rows.level != tier.id) else _at(rows, rows.level == tier.id)
-        if kept is not None and len(kept.group):
-            joins = _Levelled(*map(np.concatenate, zip(kept, joins, strict=True)))
-        kept = joins
-        if tier in family.tiers and len(kept.group):
-            kept = _add_up(kept, tier.bucket_ms)
-            yield tier, kept
-
-
-def _at(rows: _Levelled, chosen: npt.NDArray[Any]) -> _Levelled:
-    return _Levelled(*(column[chosen] for column in rows))
-
-
-def _add_up(rows: _Levelled, bucket_ms: int) -> _Levelled:
-    """Sums over equal (group, bucket, item), in their order."""
-    bucket = rows.at_ms // bucket_ms
-    key = _joint([rows.group, bucket - bucket.min(), rows.item])
-    order = np.argsort(key, kind="stable")
-    ordered = key[order]
-    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-    at = order[starts]
-    return _Levelled(
-        rows.group[at],
-        bucket[at] * bucket_ms,
-        rows.item[at],
-        rows.level[at],
-        np.add.reduceat(rows.values[order], starts, axis=0),
-    )
-
-
-def _group(code_columns: Sequence[Codes]) -> tuple[Codes, Codes]:
-    """Rows with equal codes: the group of each row, and the first row of each group. Groups are in
-    the order of the columns' codes, the first weighing most."""
-    _, first, group = np.unique(_joint(code_columns), return_index=True, return_inverse=True)
-    return group.reshape(-1), first
-
-
-def _joint(columns: Sequence[Int64s]) -> Int64s:
-    """One key for several columns of codes, in the same order, the first weighing most."""
-    key = columns[0]
-    for column in columns[1:]:
-        width = int(column.max()) + 1
-        if int(key.max()) > (1 << 62) // width:  # would not fit: number what there is
-            key = np.unique(key, return_inverse=True)[1].reshape(-1)
-        key = key * width + column
-    return key
-
-
-def _packed(family: Family, tier: Tier, found: _Levelled, offset: int) -> Part:
+def _packed(family: Family, tier: Tier, group: Codes, at_ms: Int64s, offset: int) -> Part:
     """Runs, and rows whose cells are set."""
-    bucket = found.at_ms // tier.bucket_ms
+    bucket = at_ms // tier.bucket_ms
     chunk = bucket // tier.chunk_buckets
-    changes = (found.group[1:] != found.group[:-1]) | (chunk[1:] != chunk[:-1])
-    starts = np.flatnonzero(np.concatenate(([True], changes)))
+    starts = np.flatnonzero(changes(group, chunk))
     runs = np.empty(len(starts), RUN_DTYPE)
-    runs["series"] = found.group[starts] + offset
-    runs["chunk"] = chunk[starts]
+    runs["series"] = group.take(starts) + offset
+    runs["chunk"] = chunk.take(starts)
     runs["rows"] = np.diff(starts, append=len(bucket))
     rows = np.empty(len(bucket), family.dtype)
-    rows["cell"] = bucket % tier.chunk_buckets
+    rows["cell"] = bucket - chunk * tier.chunk_buckets
     return Part(family, tier, runs, rows)

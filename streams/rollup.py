@@ -1,0 +1,153 @@
+"""Sorting and adding up whole batches: the arrays under streams/fold.py. Pure.
+
+Sorts are by 16 bits at a time, the low ones first: numpy sorts so much of a number by counting, twelve
+times as fast as the whole of it. A batch is sorted by time once, by each view's series on top of that,
+and coarser tiers are in order then by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.grid import TIERS, Tier
+from schemas.layout import Int64s
+
+Flags = npt.NDArray[np.bool_]
+_DIGIT_BITS: Final = 16
+
+
+class Grouped(NamedTuple):
+    """Events or sums of them in order of group and time. `values`: a row each, of so many numbers."""
+
+    group: Int64s
+    at_ms: Int64s
+    level: Int64s
+    values: Int64s
+
+
+class Itemized(NamedTuple):
+    """How often each item occurs in a group and bucket: in order of group, time, item."""
+
+    group: Int64s
+    at_ms: Int64s
+    item: Int64s
+    times: Int64s
+
+
+def sorted_by(key: Int64s, order: Int64s | None = None) -> Int64s:
+    """Places in order of `key` (no number below 0), those of equal ones as in `order`."""
+    if order is None:
+        order = np.arange(len(key))
+    while key.any():
+        digits = key.astype(np.uint16)  # the low 16 bits
+        order = order.take(np.argsort(digits.take(order), kind="stable"))
+        key = key >> _DIGIT_BITS
+    return order
+
+
+def changes(*columns: npt.NDArray[Any]) -> Flags:
+    """Where something differs from the row before; True at the first."""
+    changed = np.empty(len(columns[0]), bool)
+    changed[:1] = True
+    np.not_equal(columns[0][1:], columns[0][:-1], out=changed[1:])
+    for column in columns[1:]:
+        changed[1:] |= column[1:] != column[:-1]
+    return changed
+
+
+def joint(columns: Sequence[Int64s]) -> Int64s:
+    """One key for several columns of codes, in the same order, the first weighing most."""
+    key = columns[0]
+    for column in columns[1:]:
+        width = int(column.max()) + 1
+        if int(key.max()) > (1 << 62) // width:  # would not fit: number what there is
+            key = numbered(key)[1]
+        key = key * width + column
+    return key
+
+
+def numbered(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Int64s]:
+    """The different values in order, and the number of each row's own among them."""
+    order = np.argsort(values)
+    changed = changes(values.take(order))
+    number = np.empty(len(values), np.int64)
+    number[order] = np.cumsum(changed) - 1
+    return values.take(order[changed]), number
+
+
+def duplicates(digests: npt.NDArray[np.uint64]) -> Int64s:
+    """Places of those that are equal to an earlier one."""
+    low = (digests & np.uint64(0xFFFF_FFFF)).astype(np.int64)
+    order = sorted_by(low)
+    if changes(low.take(order)).all():
+        return np.empty(0, np.int64)
+    order = np.argsort(digests, kind="stable")
+    return order[~changes(digests.take(order))]
+
+
+def tiers_of(rows: Grouped, kept: Sequence[Tier]) -> Iterator[tuple[Tier, Grouped]]:
+    """The sums of each tier that is kept, of the rows that are written to it. A coarser tier is made
+    of the one before, where nothing joins that the finer ones do not keep."""
+    if not len(rows.group):
+        return
+    finest, coarsest = int(rows.level.min()), int(rows.level.max())
+    found = rows
+    for tier in TIERS[finest:]:
+        if finest < coarsest and tier.id <= coarsest:
+            found = _chosen(rows, rows.level <= tier.id)
+        if tier in kept:
+            found = _added_up(found, tier.bucket_ms)
+            yield tier, found
+
+
+def _chosen(rows: Grouped, chosen: Flags) -> Grouped:
+    return rows if chosen.all() else Grouped(*(column[chosen] for column in rows))
+
+
+def _added_up(rows: Grouped, bucket_ms: int) -> Grouped:
+    bucket = rows.at_ms // bucket_ms
+    starts = np.flatnonzero(changes(rows.group, bucket))
+    if len(starts) == len(bucket):
+        return rows._replace(at_ms=bucket * bucket_ms)
+    sums = np.empty((len(starts), rows.values.shape[1]), np.int64)
+    for column in range(sums.shape[1]):
+        sums[:, column] = np.add.reduceat(rows.values[:, column], starts)
+    return Grouped(
+        rows.group.take(starts), bucket.take(starts) * bucket_ms, rows.level.take(starts), sums
+    )
+
+
+def items_of(rows: Grouped, item: Int64s, kept: Sequence[Tier]) -> Iterator[tuple[Tier, Itemized]]:
+    """Of each tier that is kept: how often every item (no number below 0) occurs."""
+    if not len(item):
+        return
+    ones = np.ones(len(item), np.int64)
+    finest, coarsest = int(rows.level.min()), int(rows.level.max())
+    found = Itemized(rows.group, rows.at_ms, item, ones)
+    for tier in TIERS[finest:]:
+        if finest < coarsest and tier.id <= coarsest:
+            chosen = rows.level <= tier.id
+            columns = (rows.group, rows.at_ms, item, ones)
+            found = Itemized(*(column[chosen] for column in columns))
+        if tier in kept:
+            found = _counted(found, tier.bucket_ms)
+            yield tier, found
+
+
+def _counted(rows: Itemized, bucket_ms: int) -> Itemized:
+    bucket = rows.at_ms // bucket_ms
+    run = np.cumsum(changes(rows.group, bucket), dtype=np.int64)
+    order = sorted_by(run, sorted_by(rows.item))
+    ordered_run, ordered_item = run.take(order), rows.item.take(order)
+    starts = np.flatnonzero(changes(ordered_run, ordered_item))
+    at = order.take(starts)
+    return Itemized(
+        rows.group.take(at),
+        bucket.take(at) * bucket_ms,
+        ordered_item.take(starts),
+        np.add.reduceat(rows.times.take(order), starts),
+    )
