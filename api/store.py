@@ -35,6 +35,7 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from api.errors import CountersMissing
 from api.flights import Flights
 from api.keyring import Keyring
+from api.line import REPLY_TIMEOUT_S, Line
 from api.names import Names, grown, no_names
 from api.query import PAGES_MAX, Plan, Selection, page_keys, select
 from schemas.errors import InvalidConfig, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
@@ -51,8 +52,6 @@ from schemas.views import DEFAULT, Catalog, Table
 CONNECTIONS_MAX: Final = 16
 """Redis serves one command at a time; more than this only moves the queue to where it can't be seen."""
 CONNECT_TIMEOUT_S: Final = 1.0
-REPLY_TIMEOUT_S: Final = 1.0
-"""A whole answer's MGET takes single milliseconds; a stopped Redis must not hold up its callers."""
 ANSWER_TIMEOUT_S: Final = 3.0
 """All reads of one answer. The published clients give up after 5 s and should see a 503 before."""
 READS_MAX: Final = 8
@@ -131,7 +130,8 @@ def steady_ms() -> int:
 
 
 class Store:
-    """One connection pool and what is known of the names. It survives any absence of Redis."""
+    """A connection for reads, a pool for the rest, and what is known of the names. It survives any
+    absence of Redis."""
 
     def __init__(
         self,
@@ -145,7 +145,9 @@ class Store:
         self._digest = digest
         self._known: _Known | None = None
         self._run_id: bytes | None = None
-        self._redis = _client(redis_url, self._meet)
+        pool = _pool(redis_url, self._meet)
+        self._redis = Redis.from_pool(pool)
+        self._line = Line(pool.make_connection)
         self._looks: Flights[Reading] = Flights()
 
     async def read(self, tenant: str, plans: Sequence[Plan]) -> Reading:
@@ -214,6 +216,7 @@ class Store:
 
     async def close(self) -> None:
         async with _translated():
+            await self._line.close()
             await self._redis.aclose(close_connection_pool=True)
 
     async def _ask(self, *command: str | int | bytes) -> Any:  # noqa: ANN401  as RESP has it
@@ -232,7 +235,7 @@ class Store:
             self._run_id, self._known = run_id, None
 
     async def _begin(self) -> _Known:
-        current = await self._ask("GET", CURRENT_KEY)
+        (current,) = await self._line.read(("GET", CURRENT_KEY))
         if self._known is None:  # nobody else was quicker
             self._known = _Known(_generation(current))
         return self._known
@@ -295,9 +298,8 @@ class Store:
     ) -> tuple[Meta | None, list[bytes | None]]:
         """The state and these pages, of one instant; no state where it is of another history."""
         commits_before = known.commits
-        current, record, *found = await self._ask(
-            "MGET", CURRENT_KEY, meta_key(known.generation), *keys
-        )
+        command = ("MGET", CURRENT_KEY, meta_key(known.generation), *keys)
+        ((current, record, *found),) = await self._line.read(command)
         if _generation(current) != known.generation:
             self._forget(known)
             return None, []
@@ -347,7 +349,8 @@ class Store:
             known.names_whole_at[which] = at
 
     async def _list_from(self, key: str, start: int) -> list[bytes]:
-        found: list[bytes] = await self._ask("LRANGE", key, start, -1)
+        found: list[bytes]
+        (found,) = await self._line.read(("LRANGE", key, start, -1))
         return found
 
     def _checked(self, record: bytes | None) -> Meta:
@@ -367,7 +370,9 @@ class Store:
             self._known = None
 
 
-def _client(redis_url: str, meet: Callable[[AbstractConnection], Awaitable[None]]) -> Redis:
+def _pool(
+    redis_url: str, meet: Callable[[AbstractConnection], Awaitable[None]]
+) -> BlockingConnectionPool:
     try:
         pool = BlockingConnectionPool.from_url(
             redis_url,
@@ -388,7 +393,7 @@ def _client(redis_url: str, meet: Callable[[AbstractConnection], Awaitable[None]
         raise InvalidConfig(f"the Redis URL cannot be used: {error}") from error
     of_url = pool.connection_class
     pool.connection_class = type(f"Telling{of_url.__name__}", (_Telling, of_url), {})
-    return Redis.from_pool(pool)
+    return pool
 
 
 class _Telling(AbstractConnection):
