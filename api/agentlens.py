@@ -39,11 +39,14 @@ from api.formats import to_json
 from api.freshness import headers_of
 from api.moments import iso_to_ms
 from api.names import Filter
-from api.query import Plan, Question, Row, Term, assemble, plan
+from api.query import Plan, Question, Term, plan
+from api.ready import Ready
 from api.store import Reading, Store
+from api.sums import Row
 from schemas.agentlens import Amount, Body, Detail, Problem
 from schemas.errors import LogError, OdometerError, StoreError
 from schemas.keys import Key, Role
+from schemas.layout import Meta
 from schemas.limits import DAY_MS, NANO_PER_USD
 from schemas.measures import (
     COST_NANO_USD,
@@ -90,12 +93,13 @@ class Asked:
     filters: tuple[Filter, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Made:
-    """A body, and the headers that say how fresh it is."""
+    """A body, and the response with it that says how fresh it is."""
 
+    meta: Meta
     body: bytes
-    headers: Mapping[str, str]
+    answer: Ready
 
 
 async def llm(
@@ -108,11 +112,7 @@ async def llm(
     tenant = tenant_of(key, request.headers)
     question = tenant, request.scope["query_string"], plans[0].start_ms, plans[0].end_ms
     made = await flights.once(question, partial(_make, store, question, plans, kept))
-    return Response(
-        made.body,
-        media_type="application/json",
-        headers={"x-api-version": "v1", "cache-control": "no-store", **made.headers},
-    )
+    return made.answer
 
 
 @lru_cache(maxsize=UNDERSTOOD_KEPT)
@@ -123,13 +123,19 @@ def _understood(query: bytes, now_ms: int) -> tuple[Plan, Plan, Plan]:
 async def _make(
     store: Store, question: tuple[str, bytes, int, int], plans: Sequence[Plan], kept: Kept[Made]
 ) -> Made:
-    if kept.has(question):
-        stands = kept.get(question, (await store.look()).state)
-        if stands is not None:
-            return stands
     reading = await store.read(question[0], plans)
-    made = Made(body_of(reading), headers_of(reading.meta, plans[0]))
-    kept.put(question, reading.state, made, len(made.body))
+    before = kept.get(question, reading.sums)
+    if before is not None and before.meta is reading.meta:
+        return before
+    body = body_of(reading) if before is None else before.body
+    headers = {
+        "content-type": "application/json",
+        "x-api-version": "v1",
+        "cache-control": "no-store",
+        **headers_of(reading.meta, plans[0]),
+    }
+    made = Made(reading.meta, body, Ready(body, 200, headers))
+    kept.put(question, reading.sums, made, len(body))
     return made
 
 
@@ -169,10 +175,7 @@ def plans_for(asked: Asked, now_ms: int) -> tuple[Plan, Plan, Plan]:
 
 
 def body_of(reading: Reading) -> bytes:
-    whole, models, buckets = (
-        assemble(selection, reading.pages) for selection in reading.selections
-    )
-    return to_json(body_from(whole, models, buckets))
+    return to_json(body_from(*reading.rows))
 
 
 def body_from(whole: list[Row], models: list[Row], buckets: list[Row]) -> dict[str, Any]:

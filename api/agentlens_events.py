@@ -28,8 +28,9 @@ from api.directory import recent
 from api.flights import moment_of
 from api.freshness import headers_of, iso_ms, state_headers
 from api.names import Filter
-from api.query import Plan, Question, Row, Term, assemble, plan
+from api.query import Plan, Question, Term, plan
 from api.store import Store
+from api.sums import Row
 from schemas.agentlens import Agent, Agents, Body, Event, Events, LlmResponse, TokenCounts
 from schemas.event import USAGE_KINDS
 from schemas.limits import DAY_MS, NANO_PER_USD
@@ -242,7 +243,7 @@ async def _agents(
 ) -> tuple[list[Agent], dict[str, str]]:
     plans = plans_for(now_ms, filters)
     reading = await store.read(tenant, plans)
-    days, quarters = (assemble(selection, reading.pages) for selection in reading.selections)
+    days, quarters = reading.rows
     return agents_of(days, quarters, tenant), headers_of(reading.meta, plans[0])
 
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, groupby
-from operator import itemgetter
+from operator import itemgetter, sub
 from typing import Final, NamedTuple
 
 from api.asking import TIME, Asked, BadParameter, finest_kept
 from api.axis import label, longest_read_ms
 from api.derived import Formula, Number, estimates_of, formulas, terms_of
 from api.errors import UnanswerableQuestion
-from api.query import Plan, Question, Row, Selection, Sum, assemble, plan
+from api.query import Plan, Question, Sum, plan
+from api.sums import Row
+from api.sums import Sums as Found
 from schemas.units import iso
 from schemas.views import DEFAULT, Catalog
 
@@ -82,14 +84,22 @@ def plans_of(asked: Asked, now_ms: int, catalog: Catalog = DEFAULT) -> tuple[Pla
     return current, previous
 
 
-def section(asked: Asked, selection: Selection, pages: Mapping[str, bytes | None]) -> Section:
-    covered = selection.plan
-    rows = assemble(selection, pages)
+def section(asked: Asked, found: Found) -> Section:
+    covered = found.selection.plan
     terms = covered.question.terms
     shown = formulas(asked.measures, terms)
-    totals = _added(rows, len(terms))
-    ranked = _ranked(asked, shown, rows)
-    lines = _limited(asked, rows, ranked)
+    rows = _first(asked, shown, found)
+    if rows is None:
+        rows = found.rows
+        totals = _added(rows, len(terms))
+        ranked = _ranked(asked, shown, rows)
+        lines = _limited(asked, rows, ranked)
+    else:
+        totals = found.totals
+        ranked = _ranked(asked, shown, rows)
+        shared = _added(rows, len(terms))
+        lines = [_Line(row.group, row.at_ms, row.sums) for row in rows]
+        lines.append(_Line(None, 0, tuple(map(sub, totals, shared))))
     if asked.fill != "none":
         lines = _filled(asked, covered, lines, len(terms))
     if len(lines) > ROWS_MAX:
@@ -106,6 +116,18 @@ def section(asked: Asked, selection: Selection, pages: Mapping[str, bytes | None
         {formula.name: formula.value(totals) for formula in shown},
         estimates_of(shown, [totals, *(line.sums for line in lines)]),
     )
+
+
+def _first(asked: Asked, shown: Sequence[Formula], found: Found) -> list[Row] | None:
+    """Of a leaderboard by one sum the rows that it shows, before any other row is made; None where
+    all are needed."""
+    if asked.limit is None or asked.step is not None or found.selection.plan.sketches:
+        return None
+    order = asked.order_by or ((shown[0].name, True),)
+    by = next((formula for formula in shown if formula.name == order[0][0]), None)
+    if by is None or by.under or len(order) > 1:
+        return None
+    return found.top(by.over, asked.limit, is_descending=order[0][1])
 
 
 def _ranked(

@@ -1,7 +1,7 @@
-"""Equal questions in flight are computed once, and an answer stands until something is committed.
+"""Equal questions in flight are computed once, and an answer stands until its sums change.
 
-One process, no clock: an answer is kept with the state of the counters that it was made from, and
-is given again while they are in that state; the store is asked for that state at each question.
+One process, no clock: an answer is kept with what it was made from, the sums that the store gave,
+and is given again while they are the same ones; the store is asked for them at each question.
 What a question means is remembered too: for a second, as that is how fast `now` moves here.
 """
 
@@ -56,15 +56,13 @@ class Flights(Generic[Result]):
 
 
 class Kept(Generic[Result]):
-    """The last answers with the state they were made from; the longest unused goes first."""
+    """The last answers with what they were made from; the longest unused goes first."""
 
     def __init__(self) -> None:
         self._answers: OrderedDict[Hashable, tuple[Hashable, Result]] = OrderedDict()
 
-    def has(self, question: Hashable) -> bool:
-        return question in self._answers
-
     def get(self, question: Hashable, state: Hashable) -> Result | None:
+        """What was kept, if it was made from an equal state."""
         made = self._answers.get(question)
         if made is None or made[0] != state:
             return None

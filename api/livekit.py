@@ -37,7 +37,7 @@ from api.freshness import headers_of
 from api.livekit_bodies import Addresses, Bounds, Endpoint, data_of
 from api.livekit_paths import ENDPOINTS, USER_EMAIL
 from api.names import Filter
-from api.query import Plan, Question, assemble, plans
+from api.query import Plan, Question, plans
 from api.store import Store
 from schemas.errors import OdometerError, StoreError
 from schemas.units import EPOCH, ONE_MS, ms_to_instant
@@ -98,7 +98,7 @@ async def answer(request: Request, endpoint: Endpoint, store: Store, clock: Cloc
     users = None if address is None else await users_of(store, tenant, address)
     asks = plans_for(endpoint, asked, users, now_ms)
     reading = await store.read(tenant, asks)
-    answers = [assemble(selection, reading.pages) for selection in reading.selections]
+    answers = list(reading.rows)
     addresses: Addresses = {}
     if "user" in endpoint.group_by:
         seen = {row.group[0] for rows in answers for row in rows}

@@ -15,7 +15,8 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
-from api.query import Row, Term
+from api.query import Term
+from api.sums import Row
 from schemas.livekit import Envelope
 from schemas.measures import BOOKED
 

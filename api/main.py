@@ -20,7 +20,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route, Router, request_response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import LOGGING_CONFIG
 
 from api import (
@@ -106,6 +106,8 @@ def build(
     return Starlette(
         routes=[
             # First those that are asked most.
+            *usage.asked(store, clock, NATIVE),
+            Route("/api/analytics/llm", analytics),
             *(_taking(intakes, NATIVE) if kafka else ()),
             Mount(NATIVE, native),
             *([Route("/api/events", agentlens_intake, methods=["POST"])] if kafka else ()),
@@ -117,7 +119,6 @@ def build(
             *agentlens_events.routes(store, clock),
             Mount("/api/v1", openwebui_routes),
             Mount("/admin", livekit.routes(store, clock)),
-            Route("/api/analytics/llm", analytics),
             # Whatever else, any method of the paths above included.
             Mount("", request_response(unknown_path)),
         ],
@@ -136,15 +137,33 @@ def _taking(intakes: Intakes, prefix: str) -> list[Route]:
 
 
 class _Compressing:
-    """Long answers as gzip, but of paths that take events: theirs are short, and they are many."""
+    """Long answers as gzip for those who take it, but of paths that take events: theirs are short,
+    and they are many."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._plain = app
         self._compressed = GZipMiddleware(app, minimum_size=GZIP_FROM_BYTES, compresslevel=5)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_taking = scope.get("method") == "POST" and scope["path"] in TAKING_PATHS
-        await (self._plain if is_taking else self._compressed)(scope, receive, send)
+        if scope["type"] != "http" or (scope["method"] == "POST" and scope["path"] in TAKING_PATHS):
+            await self._plain(scope, receive, send)
+        elif any(
+            name == b"accept-encoding" and b"gzip" in value for name, value in scope["headers"]
+        ):
+            await self._compressed(scope, receive, send)
+        else:
+            await self._plain(scope, receive, partial(_said_to_vary, send))
+
+
+async def _said_to_vary(send: Send, message: Message) -> None:
+    """As the compressed answer says it: a long one would have been another for somebody else."""
+    if message["type"] == "http.response.start":
+        headers = message["headers"]
+        if any(
+            name == b"content-length" and int(value) >= GZIP_FROM_BYTES for name, value in headers
+        ):
+            message = {**message, "headers": [*headers, (b"vary", b"Accept-Encoding")]}
+    await send(message)
 
 
 def serve(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +56,7 @@ class Names:
         return self.columns[self.table.dimensions.index(dimension)]
 
 
+@cache
 def no_names(table: Table) -> Names:
     empty = Column((), np.empty(0, np.int64))
     return Names(table, 0, (empty,) * len(table.dimensions))

@@ -68,8 +68,9 @@ from api.openwebui_parameters import (
     parse,
     series_bounds,
 )
-from api.query import Plan, Question, Row, Term, assemble, covered_range, plan, plans
+from api.query import Plan, Question, Term, covered_range, plan, plans
 from api.store import Store
+from api.sums import Row
 from schemas.chats import Chat
 from schemas.directory import Person
 from schemas.errors import StoreError
@@ -168,13 +169,13 @@ async def daily(request: Request, store: Store, clock: Clock) -> Response:
     reading = await store.read(tenant, planned)
     sections = [
         series_of(
-            assemble(selection, reading.pages),
+            rows,
             one.starts_ms.tolist() if asked.is_bounded else (),
             asked.step,
             asked.zone,
             asked.metric,
         )
-        for selection, one in zip(reading.selections, planned, strict=True)
+        for rows, one in zip(reading.rows, planned, strict=True)
     ]
     return _answer(
         dict(zip(("data", "previous"), sections, strict=False)), reading.meta, planned[0]
@@ -324,8 +325,7 @@ async def _read(
     """The rows of each question, all over the same instants and out of one read."""
     planned = plans(questions, store.catalog)
     reading = await store.read(tenant, planned)
-    rows = [assemble(selection, reading.pages) for selection in reading.selections]
-    return rows, reading.meta, planned[0]
+    return list(reading.rows), reading.meta, planned[0]
 
 
 def _before(asked: OfDays, current: Plan, catalog: Catalog) -> Plan:

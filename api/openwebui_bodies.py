@@ -12,7 +12,8 @@ from datetime import UTC, tzinfo
 from typing import Any, Final
 
 from api.axis import DAILY, Step
-from api.query import Row, Sum, Term
+from api.query import Sum, Term
+from api.sums import Row
 from schemas.chats import Chat
 from schemas.directory import Person
 from schemas.limits import DAY_MS, SECOND_MS

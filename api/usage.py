@@ -1,8 +1,8 @@
 """The native API: `/v1/usage`, and what can be asked of it: dimensions, measures, views.
 
 An answer's ETag is over what it says and not over when: the question, the range it covers, the
-generation, and every byte of the pages that were read. So it stands still while other tenants are
-counted, and `complete_through`, which moves on, is in the headers of a 304 too.
+generation, and every byte that it says of them. So it stands still while other tenants are counted,
+and `complete_through`, which moves on, is in the headers of a 304 too.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from api.asking import (
     TIME,
     Asked,
     BadParameter,
+    Format,
     Sent,
     check_names,
     filter_names,
@@ -42,7 +43,8 @@ from api.errors import InvalidBody, NotAcceptable
 from api.flights import Flights, Kept, moment_of
 from api.formats import MEDIA_TYPES, accepted, to_csv, to_json, to_ndjson
 from api.freshness import headers_of, iso_ms, refusals
-from api.query import Plan, Question, Term, assemble, plan, views_that_hold
+from api.query import Plan, Question, Term, plan, views_that_hold
+from api.ready import Ready
 from api.store import Reading, Store
 from schemas.grid import TIERS
 from schemas.layout import Meta
@@ -70,20 +72,28 @@ CACHING: Final = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Made:
-    """An answer ready to be sent. `tag` says what it holds; headers say how fresh it was."""
+    """An answer ready to be sent, and to those who have it already. `tag` says what it holds, `said`,
+    which is all but the state of the counters, `meta`."""
 
     tag: str
-    headers: Mapping[str, str]
-    body: bytes
+    meta: Meta
+    said: bytes
+    answer: Ready
+    unchanged: Ready
+
+
+def asked(store: Store, clock: Clock, prefix: str = "") -> list[Route]:
+    """The one path that is polled."""
+    usage = partial(ask, store=store, clock=clock, flights=Flights(), kept=Kept())
+    return [Route(f"{prefix}/usage", usage, methods=["GET", "POST"])]
 
 
 def routes(store: Store, clock: Clock) -> list[Route]:
-    """Below /v1."""
-    usage = partial(ask, store=store, clock=clock, flights=Flights(), kept=Kept())
+    """Below /v1; those of `asked` say here what their methods are."""
     return [
-        Route("/usage", usage, methods=["GET", "POST"]),
+        *asked(store, clock),
         Route("/dimensions/{name}", partial(values, store=store, clock=clock)),
         Route("/measures", partial(measures, store=store, clock=clock)),
         Route("/views", partial(views, store=store, clock=clock)),
@@ -108,8 +118,7 @@ async def ask(
     question = tenant, understood.text
     make = partial(_make, store, question, understood, kept)
     made = await flights.once(question, make)
-    assert understood.asked.format is not None
-    return _sent(request, made, MEDIA_TYPES[understood.asked.format])
+    return _sent(request, made)
 
 
 async def values(request: Request, store: Store, clock: Clock) -> Response:
@@ -137,7 +146,7 @@ async def values(request: Request, store: Store, clock: Clock) -> Response:
     found = [
         {"value": row.group[0], "events": row.values[0]}
         for row in sorted(
-            assemble(reading.selections[0], reading.pages),
+            reading.rows[0],
             key=lambda row: (-row.values[0], row.group),
         )
         if search in row.group[0].casefold()
@@ -149,10 +158,10 @@ async def values(request: Request, store: Store, clock: Clock) -> Response:
         "found": len(found),
         "complete_through": _complete_through(reading.meta),
     }
-    tag = _tag(tenant, repr((name, search, limit)), reading)
-    return _sent(
-        request, Made(tag, headers_of(reading.meta, asked), to_json(body)), "application/json"
-    )
+    said = repr(found).encode()
+    tag = _tag(tenant, repr((name, search, limit)), reading, said)
+    headers = headers_of(reading.meta, asked)
+    return _sent(request, _made(tag, reading.meta, said, to_json(body), headers, "json"))
 
 
 async def measures(request: Request, store: Store, clock: Clock) -> Response:
@@ -256,24 +265,34 @@ def _text(name: str, value: object) -> str:
 async def _make(
     store: Store, question: tuple[str, str], understood: _Understood, kept: Kept[Made]
 ) -> Made:
-    if kept.has(question):
-        stands = kept.get(question, (await store.look()).state)
-        if stands is not None:
-            return stands
     reading = await store.read(question[0], understood.plans)
-    headers = headers_of(reading.meta, understood.plans[0])
-    tag = _tag(*question, reading)
-    made = Made(tag, headers, _body(understood.asked, reading))
-    kept.put(question, reading.state, made, len(made.body))
+    before = kept.get(question, reading.sums)
+    if before is not None and before.meta is reading.meta:
+        return before
+    covered, form = understood.plans[0], understood.asked.format
+    assert form is not None
+    body = said = _said(understood.asked, reading) if before is None else before.said
+    if form == "json":
+        body = b"%s,%s" % (said[:-1], to_json(_state(covered, reading))[1:])
+    tag = _tag(*question, reading, said)
+    made = _made(tag, reading.meta, said, body, headers_of(reading.meta, covered), form)
+    kept.put(question, reading.sums, made, 2 * len(body))
     return made
 
 
-def _body(asked: Asked, reading: Reading) -> bytes:
-    current, *before = (
-        section(asked, selection, reading.pages) for selection in reading.selections
-    )
+def _made(
+    tag: str, meta: Meta, said: bytes, body: bytes, freshness: Mapping[str, str], form: Format
+) -> Made:
+    headers = {**freshness, **CACHING, "etag": tag}
+    answer = Ready(body, 200, headers | {"content-type": MEDIA_TYPES[form]})
+    return Made(tag, meta, said, answer, Ready(None, 304, headers))
+
+
+def _said(asked: Asked, reading: Reading) -> bytes:
+    """All that the answer says but for the state of the counters."""
+    current, *before = (section(asked, one) for one in reading.sums)
     if asked.format == "json":
-        return to_json(_object(asked, reading, current, before))
+        return to_json(_object(asked, current, before))
     rows = current.rows
     columns = _columns(asked)
     if before:
@@ -283,10 +302,7 @@ def _body(asked: Asked, reading: Reading) -> bytes:
     return to_csv(columns, rows) if asked.format == "csv" else to_ndjson(rows)
 
 
-def _object(
-    asked: Asked, reading: Reading, current: Section, before: Sequence[Section]
-) -> dict[str, Any]:
-    meta = reading.meta
+def _object(asked: Asked, current: Section, before: Sequence[Section]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "range": _range(current.covered),
         "granularity": asked.step.name if asked.step else "none",
@@ -303,13 +319,18 @@ def _object(
             "rows": previous.rows,
             "totals": previous.totals,
         }
-    return found | {
-        "estimates": current.estimates,
+    return found | {"estimates": current.estimates}
+
+
+def _state(covered: Plan, reading: Reading) -> dict[str, Any]:
+    """The end of the answer's object."""
+    meta = reading.meta
+    return {
         "complete_through": _complete_through(meta),
         "history_from": iso_ms(meta.history_from_ms) if meta.history_from_ms else None,
         "refused": refusals(meta),
         "generation": reading.generation,
-        "view": current.covered.view.name,
+        "view": covered.view.name,
     }
 
 
@@ -327,15 +348,14 @@ def _complete_through(meta: Meta) -> str | None:
     return iso_ms(meta.complete_through_ms) if meta.complete_through_ms else None
 
 
-def _tag(tenant: str, question: str, reading: Reading) -> str:
+def _tag(tenant: str, question: str, reading: Reading, said: bytes) -> str:
     """A weak validator: equal where the answer would say the same of the same instants."""
     meta = reading.meta
-    ranges = [(one_.plan.start_ms, one_.plan.end_ms) for one_ in reading.selections]
+    plans = [one_.selection.plan for one_ in reading.sums]
+    ranges = [(one_.start_ms, one_.end_ms) for one_ in plans]
     state = meta.created_ms, reading.generation, meta.history_from_ms, refusals(meta)
     digest = xxh3_128(repr((tenant, question, ranges, state)).encode())
-    for page in reading.pages.values():
-        digest.update(b"\0" if page is None else len(page).to_bytes(8, "big"))
-        digest.update(page or b"")
+    digest.update(said)
     return f'W/"{digest.hexdigest()}"'
 
 
@@ -346,15 +366,12 @@ def _canonical(asked: Asked) -> str:
     return repr((replace(asked, filters=(), measures=(), tenant=None), filters, names))
 
 
-def _sent(request: Request, made: Made, media_type: str) -> Response:
-    headers = {**made.headers, **CACHING, "etag": made.tag}
-    asked_for = request.headers.get("if-none-match", "")
+def _sent(request: Request, made: Made) -> Response:
+    asked_for = request.headers.get("if-none-match")
+    if asked_for is None or request.method not in {"GET", "HEAD"}:
+        return made.answer
     known = {tag.strip().removeprefix("W/") for tag in asked_for.split(",")}
-    if request.method in {"GET", "HEAD"} and known & {made.tag.removeprefix("W/"), "*"}:
-        return Response(None, 304, headers)
-    response = Response(made.body, 200, headers)
-    response.headers["content-type"] = media_type
-    return response
+    return made.unchanged if known & {made.tag.removeprefix("W/"), "*"} else made.answer
 
 
 def _listing(content: Mapping[str, Any]) -> Response:

@@ -6,6 +6,7 @@ fold only the layout itself. The oracle answers by scanning.
 
 from __future__ import annotations
 
+import struct
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,9 @@ import numpy as np
 import redis
 
 from api.names import grown, no_names
-from api.query import Plan, Selection, assemble, page_keys, select
+from api.query import Plan
+from api.selection import select
+from api.sums import summed
 from schemas import layout
 from schemas.event import USAGE_KINDS, Kind
 from schemas.grid import (
@@ -114,13 +117,18 @@ def pack(
     topic: str = TOPIC,
     prices: str = BUNDLED_VERSION,
     commits: int = 1,
+    compactions: int | None = None,
     created_ms: int = NOW_MS - 40 * DAY_MS,
     history_from_ms: int = 0,
     complete_ms: Sequence[int] = (NOW_MS - 1000, NOW_MS - 500),
     refused: Sequence[int] = (0, 0),
     now_ms: int = NOW_MS,
 ) -> Counters:
-    """What the fold leaves in Redis at `now_ms`; pages that have expired by then are not there."""
+    """What the fold leaves in Redis at `now_ms`; pages that have expired by then are not there.
+
+    All chunks say that something was added by the last of these commits and that pages were made
+    compact so often, by default as many times: what is there need not begin as it was before.
+    """
     counters = Counters()
     tenants: list[bytes] = []
     rows: dict[str, list[bytes]] = defaultdict(list)
@@ -145,8 +153,10 @@ def pack(
                     row = _row(family, in_page * layout.SLOT + bucket, event)
                     if row is not None:
                         rows[key].append(np.array([row], family.dtype).tobytes())
+    stamp = struct.pack("<QQ", commits, commits if compactions is None else compactions)
     for key, found in rows.items():
         counters.texts[key] = b"".join(found)
+        counters.texts[stamp_of_page(key)] = stamp
     if tenants:
         counters.lists[layout.tenants_list_key(generation)] = tenants
     names = sum(len(names) for key, names in counters.lists.items() if not key.endswith("tl"))
@@ -161,6 +171,12 @@ def pack(
         refused=refused,
     )
     return counters
+
+
+def stamp_of_page(key: str) -> str:
+    """The key of the stamp of a page's chunk: the same without the page, marked by a v."""
+    head, _, rest = key.removeprefix(layout.LANE).partition(":")
+    return f"{layout.LANE}{head}:v{rest.rpartition('.')[0]}"
 
 
 def _row(family: layout.Family, cell: int, event: Event) -> tuple[Any, ...] | None:
@@ -207,13 +223,14 @@ def read_pure(counters: Counters, tenant: str, plans: Sequence[Plan]) -> list[li
     """The rows of each plan, through the pure engine alone."""
     tenants = counters.lists.get(layout.tenants_list_key(1), [])
     tenant_id = tenants.index(tenant.encode()) if tenant.encode() in tenants else -1
-    selections: list[Selection] = []
+    found = []
     for plan in plans:
         keys = {table: layout.names_list_key(1, table, tenant_id) for table in plan.tables}
         names = [grown(no_names(t), counters.lists.get(key, [])) for t, key in keys.items()]
-        selections.append(select(plan, names, 1, max(tenant_id, 0)))
-    found = {key: counters.texts.get(key) for key in page_keys(selections)}
-    return [assemble(selection, found) for selection in selections]
+        selection = select(plan, names, 1, max(tenant_id, 0))
+        pages = [[counters.texts.get(key) for key in wanted.keys] for wanted in selection.wanted]
+        found.append(summed(selection, pages).rows)
+    return found
 
 
 # -- the oracle ------------------------------------------------------------------------------------

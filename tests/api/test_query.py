@@ -17,15 +17,17 @@ from api.agentlens import GRANULARITIES, MEASURES, plans_for
 from api.axis import WEEKLY
 from api.errors import UnanswerableQuestion
 from api.names import Filter, grown, no_names
-from api.query import PAGES_MAX, Question, Row, Term, exact_sums, page_keys, plan, select
+from api.query import Question, Term, plan
+from api.selection import PAGES_MAX, page_keys, select
 from api.store import Reading
+from api.sums import Row, summed
 from schemas.agentlens import LlmAnalytics
 from schemas.errors import StoreCorrupt
 from schemas.grid import DAY, MINUTE
-from schemas.layout import series_name, unpack_meta
+from schemas.layout import counters_of, series_name, unpack_meta
 from schemas.limits import COST_NANO_USD_MAX, COUNT_MAX, DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.measures import CALLS, EVENTS, INPUT_TOKENS
-from schemas.views import AGENT_MODEL, TOTAL
+from schemas.views import AGENT_MODEL, MODEL, TOTAL
 from tests.api.counters import (
     NOW_MS,
     Asked,
@@ -181,18 +183,55 @@ def test_a_coarser_series_is_the_finer_one_added_up(
     }
 
 
-@given(
-    st.lists(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=2, max_size=2), min_size=1),
-    st.data(),
-)
-def test_sums_are_exact_beyond_64_bits(rows: list[list[int]], data: st.DataObject) -> None:
-    inner = data.draw(st.sets(st.integers(0, len(rows) - 1)))
-    starts = sorted({0, *inner})
-    found = exact_sums(np.array(rows, np.int64).T, np.array(starts, np.int64))
-    runs = zip(starts, [*starts[1:], len(rows)], strict=True)
-    assert found == [
-        tuple(sum(row[place] for row in rows[start:end]) for place in (0, 1)) for start, end in runs
-    ]
+COUNTER = st.integers(-(2**63), 2**63 - 1) | st.integers(-5, 5)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), COUNTER, COUNTER), max_size=20), st.data())
+def test_sums_are_exact_beyond_64_bits_whole_or_as_pages_grow(
+    rows: list[tuple[int, int, int]], data: st.DataObject
+) -> None:
+    """Three models, all in one minute; what is appended is added, in any steps."""
+    table = MODEL.tables["llm"]
+    names = grown(no_names(table), [series_name(["openai", f"m{n}"]).encode() for n in range(3)])
+    terms = (Term(EVENTS), Term(INPUT_TOKENS))
+    end_ms = NOW_MS - NOW_MS % MINUTE_MS
+    for group_by in ((), ("model",)):
+        asked = Question(
+            terms,
+            end_ms - MINUTE_MS,
+            end_ms,
+            NOW_MS,
+            (only("kind", "llm"),),
+            ("provider", *group_by),
+        )
+        selection = select(plan(asked), [names], 1, 0)
+        (wanted,) = selection.wanted
+        bucket = (end_ms - MINUTE_MS) % HOUR_MS // MINUTE_MS
+        columns = [table.measures.index(term.measure) for term in terms]
+
+        def pages(some: list[tuple[int, int, int]]) -> list[list[bytes | None]]:
+            found = [b""] * len(wanted.keys)  # noqa: B023
+            for model, *values in some:
+                row = np.zeros(1, counters_of(table).dtype)
+                row["cell"] = bucket  # noqa: B023
+                row["values"][0, columns] = values  # noqa: B023
+                found[model] += row.tobytes()
+            return [[one or None for one in found]]
+
+        cuts = sorted(data.draw(st.sets(st.integers(0, len(rows)), max_size=3)) | {0, len(rows)})
+        first, *later = [rows[start:end] for start, end in pairwise([0, *cuts])]
+        in_steps = summed(selection, pages(first))
+        for more in later:
+            in_steps = in_steps.plus(pages(more))
+        expected: dict[tuple[str, ...], tuple[int, int]] = {}
+        for model, one, two in rows:
+            group = ("openai", *([f"m{model}"] if group_by else []))
+            before = expected.get(group, (0, 0))
+            expected[group] = before[0] + one, before[1] + two
+        for sums in (summed(selection, pages(rows)), in_steps):
+            found = {row.group: row.values for row in sums.rows}
+            assert found == {group: two for group, two in expected.items() if any(two)}
+            assert sums.totals == tuple(sum(one[n] for one in expected.values()) for n in (0, 1))
 
 
 @given(st.lists(st.lists(st.text(max_size=3), min_size=3, max_size=3), max_size=20), st.data())
@@ -294,7 +333,8 @@ def test_a_reading_gives_the_body_of_its_own_pages() -> None:
     meta = unpack_meta(counters.texts["{od0}:1:meta"])
     plans = plans_for(agentlens.Asked(0, NOW_MS, WEEKLY, ()), NOW_MS)
     selections = tuple(select(p, [no_names(t) for t in p.tables], 1, 0) for p in plans)
-    empty = agentlens.body_of(Reading(selections, {}, meta, 1))
+    sums = tuple(summed(one, [[None] * len(w.keys) for w in one.wanted]) for one in selections)
+    empty = agentlens.body_of(Reading(sums, meta, 1))
     body_of_nothing = LlmAnalytics.model_validate_json(empty)
     assert body_of_nothing.summary.total_calls == 0
     assert body_of_nothing.by_model == []

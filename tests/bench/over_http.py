@@ -1,7 +1,7 @@
 """How fast one API process answers over HTTP, beside a route of it that does nothing.
 
 32 keep-alive clients that each ask again as soon as they are answered, with and without a worker
-that goes on committing: every commit ends what answers and held pages stand on.
+that goes on committing events of the tenant, in the range that is asked for.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from deploy import servers
 from deploy.servers import Server, free_port
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.units import iso
-from streams.fold import Delta
 from streams.store import RedisStore
-from tests.bench.filling import Traffic, commit
+from tests.bench.filling import Traffic, Writer
 
 CLIENTS: Final = 32
 COMMITS_A_SECOND: Final = 20
@@ -90,13 +89,14 @@ async def rate(port: int, requests: Sequence[bytes], seconds: float) -> float:
 
 
 @asynccontextmanager
-async def committing(redis_url: str, now_ms: int) -> AsyncIterator[None]:
-    """A worker that goes on: every commit ends what answers and held pages stand on."""
+async def committing(redis_url: str, traffic: Traffic) -> AsyncIterator[None]:
+    """A worker that goes on: every commit changes what is asked for."""
     async with RedisStore(redis_url) as store:
+        writer = Writer(store, traffic)
 
         async def go_on() -> None:
             while True:
-                await commit(store, Traffic("acme", 0, now_ms), Delta(["acme"], [], [], []))
+                await writer.commit()
                 await asyncio.sleep(1 / COMMITS_A_SECOND)
 
         worker = asyncio.create_task(go_on())
@@ -107,7 +107,8 @@ async def committing(redis_url: str, now_ms: int) -> AsyncIterator[None]:
             await asyncio.gather(worker, return_exceptions=True)
 
 
-async def compare(redis_url: str, now_ms: int, directory: Path, seconds: float) -> None:
+async def compare(redis_url: str, traffic: Traffic, directory: Path, seconds: float) -> None:
+    now_ms = traffic.now_ms
     key = await create_key(redis_url, name="bench", tenant="acme", role="viewer")
     server = start_api(redis_url, directory)
     try:
@@ -141,7 +142,7 @@ async def compare(redis_url: str, now_ms: int, directory: Path, seconds: float) 
         await show("/v1/usage, one question, nothing committed", [request(usage)])
         await show("/v1/usage, 304", [request(usage, f"if-none-match: {tag}")])
         await show("AgentLens page, 24 h, nothing committed", [request(agentlens)])
-        async with committing(redis_url, now_ms):
+        async with committing(redis_url, traffic):
             await show(f"/v1/usage, one question, {COMMITS_A_SECOND} commits/s", [request(usage)])
             await show(f"/v1/usage, 32 questions, {COMMITS_A_SECOND} commits/s", each)
             await show(f"AgentLens, 32 agents, {COMMITS_A_SECOND} commits/s", agents)

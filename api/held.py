@@ -1,0 +1,209 @@
+"""What is kept of pages, and of the sums that questions made of them, while nothing is added. Pure.
+
+Each chunk of a table's pages has a stamp that changes with what is added to it, so what was read
+stands while its chunk's stamp does. Of pages that have only grown since, the tails are enough.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from api.selection import Selection
+from api.sums import CELLS_DENSE_MAX, Sums, summed
+from schemas.layout import Meta
+
+HELD_BYTES_MAX: Final = 128 * 1024 * 1024
+"""Pages kept: 24 h of 30 models are 1 MB, a leaderboard of 100,000 users over 30 days is 100 MB."""
+PAGE_BYTES: Final = 200
+"""Of a page's key and of what holds it here."""
+STANDING_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Sums kept, with the keys of what they are made of."""
+SKETCH_BYTES: Final = 500
+"""Of a cell that has one: a histogram is 2.7 kB, and most cells of a long series have none."""
+
+_STAMP: Final = struct.Struct("<QQ")
+
+Stamp = bytes
+"""Commits, and how often a page was made compact, as they stand in Redis."""
+
+
+def stamp_of(found: bytes | None, commits: int) -> Stamp:
+    """Of a chunk: where none stands it may change with each commit."""
+    return found or _STAMP.pack(commits, (1 << 64) - 1 - commits)
+
+
+def only_grew(before: Stamp, after: Stamp) -> bool:
+    """Whether what was read at `before` is how it begins at `after`."""
+    return before[8:] == after[8:] and _STAMP.unpack(before) <= _STAMP.unpack(after)
+
+
+class Page(NamedTuple):
+    """What stood under a key at a stamp of its chunk; None: nothing."""
+
+    stamp: Stamp
+    data: bytes | None
+
+
+class Held:
+    """Pages by chunk; the chunk that was longest not used goes first."""
+
+    def __init__(self) -> None:
+        self._chunks: OrderedDict[str, dict[str, Page]] = OrderedDict()
+        self._size_bytes = 0
+
+    def of(self, chunk: str) -> Mapping[str, Page]:
+        """The pages of the chunk that has this stamp's key."""
+        found = self._chunks.get(chunk)
+        if found is None:
+            return _NOTHING
+        self._chunks.move_to_end(chunk)
+        return found
+
+    def keep(self, chunk: str, key: str, page: Page) -> None:
+        pages = self._chunks.setdefault(chunk, {})
+        before = pages.get(key)
+        self._size_bytes += _size_bytes(page) - (0 if before is None else _size_bytes(before))
+        pages[key] = page
+        while self._size_bytes > HELD_BYTES_MAX:
+            _chunk, gone = self._chunks.popitem(last=False)
+            self._size_bytes -= sum(map(_size_bytes, gone.values()))
+
+
+_NOTHING: Final[Mapping[str, Page]] = {}
+
+
+def _size_bytes(page: Page) -> int:
+    return PAGE_BYTES + len(page.data or b"")
+
+
+@dataclass(eq=False)
+class Lack:
+    """Pages that are needed whole, and those of which only a tail is, as they were before: key to
+    page. `chunk_of` says whose they are."""
+
+    whole: dict[str, None] = field(default_factory=dict)
+    tails: dict[str, Page] = field(default_factory=dict)
+    chunk_of: dict[str, str] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.whole or self.tails)
+
+
+@dataclass(eq=False)
+class Standing:
+    """A selection, and its sums as they were when its chunks had these stamps, made of so many bytes
+    of each page. At `meta` they were the same. All series that the generation had named when they
+    were `whole_at` are in it; `named_at` is the reader's own count of what it had learnt."""
+
+    selection: Selection
+    sums: Sums | None = None
+    stamps: Sequence[Stamp] = ()
+    lengths: list[list[int]] = field(default_factory=list)
+    meta: Meta | None = None
+    named_at: int = -1
+    whole_at: int = -1
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes at most."""
+        plan = self.selection.plan
+        keys = sum(len(wanted.keys) for wanted in self.selection.wanted)
+        cells = min(CELLS_DENSE_MAX, len(self.selection.groups) * len(plan.starts_ms))
+        return PAGE_BYTES * (keys + 5) + cells * (
+            8 * len(plan.sums) + SKETCH_BYTES * len(plan.sketches)
+        )
+
+    def begin(self, held: Held, lack: Lack) -> None:
+        """Where nothing was read yet: what is not held is asked for at once."""
+        if self.sums is not None:
+            return
+        for wanted in self.selection.wanted:
+            for number, chunk in enumerate(wanted.stamps):
+                there = held.of(chunk)
+                for at in wanted.places_of(number):
+                    if (key := wanted.keys[at]) not in there:
+                        lack.whole[key] = None
+                        lack.chunk_of[key] = chunk
+
+    def bring(
+        self, stamps: Sequence[Stamp], pages: Mapping[str, Page], held: Held, lack: Lack,
+        *, by_tails: bool,
+    ) -> None:  # fmt: skip
+        """Sums as of these stamps, where all that they need is in `pages` or held; else what is not
+        goes into `lack`."""
+        if self.sums is not None and self.stamps == stamps:
+            return
+        grows = self._grows(stamps)
+        found: list[list[bytes | None]] = [[None] * len(w.keys) for w in self.selection.wanted]
+        place, is_lacking = 0, False
+        for own, wanted in zip(found, self.selection.wanted, strict=True):
+            for number, chunk in enumerate(wanted.stamps):
+                stamp = stamps[place]
+                is_new = not grows or self.stamps[place] != stamp
+                place += 1
+                if not is_new:
+                    continue
+                there = held.of(chunk)
+                for at in wanted.places_of(number):
+                    key = wanted.keys[at]
+                    page = pages.get(key) or there.get(key)
+                    if page is not None and page.stamp == stamp:
+                        own[at] = page.data
+                        continue
+                    is_lacking = True
+                    lack.chunk_of[key] = chunk
+                    if by_tails and page is not None and only_grew(page.stamp, stamp):
+                        lack.tails[key] = page
+                    else:
+                        lack.whole[key] = None
+        if not is_lacking:
+            self._sum(stamps, found, grows=grows)
+
+    def _grows(self, stamps: Sequence[Stamp]) -> bool:
+        return (
+            self.sums is not None
+            and self.sums.can_grow
+            and all(map(only_grew, self.stamps, stamps))
+        )
+
+    def _sum(
+        self, stamps: Sequence[Stamp], found: list[list[bytes | None]], *, grows: bool
+    ) -> None:
+        self.stamps = stamps
+        if self.sums is None or not grows:
+            self.sums = summed(self.selection, found)
+            self.lengths = [[len(page or b"") for page in own] for own in found]
+            return
+        for own, lengths in zip(found, self.lengths, strict=True):
+            for at, page in enumerate(own):
+                if page is not None:
+                    own[at] = page[lengths[at] :]
+                    lengths[at] = len(page)
+        self.sums = self.sums.plus(found)
+
+
+class Standings:
+    """The last selections and their sums; the longest unused goes first."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Hashable, Standing] = OrderedDict()
+        self._size_bytes = 0
+
+    def get(self, question: Hashable) -> Standing | None:
+        found = self._kept.get(question)
+        if found is not None:
+            self._kept.move_to_end(question)
+        return found
+
+    def put(self, question: Hashable, standing: Standing) -> None:
+        before = self._kept.pop(question, None)
+        if before is not None:
+            self._size_bytes -= before.size_bytes
+        self._kept[question] = standing
+        self._size_bytes += standing.size_bytes
+        while self._size_bytes > STANDING_BYTES_MAX and len(self._kept) > 1:
+            self._size_bytes -= self._kept.popitem(last=False)[1].size_bytes

@@ -1,0 +1,110 @@
+"""One look at Redis: the state of the generation that answers, and what stands under some keys, all
+of one instant. Looks at the same time are one.
+
+Redis serves one command at a time anyway, so one look is under way at a time, and what is asked
+meanwhile goes with the next: thirty pages that are polled at once cost two looks and not thirty.
+Tails of pages are read just before: they are of the look's instant where their chunks' stamps were
+the same at the look before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+from api.held import Stamp, stamp_of
+from api.line import Line
+from api.selection import PAGES_MAX
+from schemas.layout import CURRENT_KEY, Meta, meta_key
+
+Tail = tuple[str, int]
+"""A page's key, and from which byte on it is wanted."""
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What was seen: `found` has what stands under the keys that were asked for, and others."""
+
+    meta: Meta
+    found: Mapping[str, bytes | None]
+    tails: Mapping[Tail, bytes]
+
+    def stamp(self, chunk: str) -> Stamp:
+        return stamp_of(self.found[chunk], self.meta.commits)
+
+    def stamps(self, chunks: Iterable[str]) -> list[Stamp]:
+        commits = self.meta.commits
+        found = self.found
+        return [stamp_of(found[chunk], commits) for chunk in chunks]
+
+
+Check = Callable[[bytes | None, bytes | None], Meta | None]
+"""What stands under `current` and as the generation's meta, to the state; None: another history."""
+
+
+@dataclass(eq=False)
+class _Batch:
+    """Keys that are read together, and who waits for them."""
+
+    keys: dict[str, None] = field(default_factory=dict)
+    tails: dict[Tail, None] = field(default_factory=dict)
+    waiting: list[asyncio.Future[Look | None]] = field(default_factory=list)
+
+
+class Looks:
+    """Those of one generation; None where what was seen is of another history."""
+
+    def __init__(self, line: Line, generation: int, check: Check) -> None:
+        self._line = line
+        self._meta_key: Final = meta_key(generation)
+        self._check = check
+        self._next: _Batch | None = None
+        self._flight: asyncio.Task[Look | None] | None = None
+
+    async def look(self, keys: Iterable[str], tails: Iterable[Tail] = ()) -> Look | None:
+        batch = self._next
+        if batch is None or len(batch.keys) + len(batch.tails) > PAGES_MAX:
+            batch = self._next = _Batch()
+            self._flight = asyncio.ensure_future(self._fly(batch, self._flight))
+            self._flight.add_done_callback(partial(_landed, batch))
+        batch.keys.update(dict.fromkeys(keys))
+        batch.tails.update(dict.fromkeys(tails))
+        seen: asyncio.Future[Look | None] = asyncio.get_running_loop().create_future()
+        batch.waiting.append(seen)
+        return await seen
+
+    async def _fly(self, batch: _Batch, before: asyncio.Task[Look | None] | None) -> Look | None:
+        """No caller's going away ends it: others wait for the same."""
+        if before is not None and not before.done():
+            await asyncio.wait([before])
+        if self._next is batch:
+            self._next = None
+        keys, tails = list(batch.keys), list(batch.tails)
+        replies: list[Any] = await self._line.read(
+            *[("GETRANGE", key, start, -1) for key, start in tails],
+            ("MGET", CURRENT_KEY, self._meta_key, *keys),
+        )
+        current, record, *found = replies.pop()
+        meta = self._check(current, record)
+        if meta is None:
+            return None
+        return Look(
+            meta, dict(zip(keys, found, strict=True)), dict(zip(tails, replies, strict=True))
+        )
+
+
+def _landed(batch: _Batch, flight: asyncio.Task[Look | None]) -> None:
+    for one in batch.waiting:
+        if one.done():
+            continue  # whoever asked went away
+        if flight.cancelled():
+            one.cancel()
+        elif (error := flight.exception()) is not None:
+            one.set_exception(error)
+        else:
+            one.set_result(flight.result())
+    if not flight.cancelled():
+        flight.exception()  # seen: every caller may have gone away

@@ -1,0 +1,207 @@
+"""What a plan reads of one tenant: which series, under which keys, and what of it counts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Final
+
+import numpy as np
+
+from api.errors import UnanswerableQuestion
+from api.names import Filter, Names, matching
+from api.query import Plan
+from schemas.grid import Tier
+from schemas.layout import (
+    HISTOGRAMS_A_PAGE,
+    SLOT,
+    Family,
+    Int64s,
+    chunks_of,
+    page_key,
+    prefix,
+)
+from schemas.views import Table
+
+PAGES_MAX: Final = 50_000
+"""Pages of one atomic read. An MGET costs Redis about 1 us a page and nobody else is served
+meanwhile: 50 ms. The default 24 h of 30 models are 150 pages, five years of them by hour 4,500."""
+PICKS_KEPT: Final = 256
+"""Which series pass a filter, and their groups, remembered: dashboards repeat a few questions. One
+of 5,000 series holds 100 kB."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picked:
+    """The series of a table that pass the filters: ascending, with the pages they lie in, by how
+    many series share one. `group_of_series` is -1 for those that do not pass."""
+
+    series: Int64s
+    pages: Mapping[int, tuple[int, ...]]
+    group_of_series: Int64s
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """The pages of one family that a plan reads of a table, chunk by chunk: their keys, as many in
+    each chunk and of the same `numbers`; the key of each chunk's stamp; and for each chunk `edges`:
+    its start, the length of a bucket, and from when to when what is in it counts."""
+
+    keys: tuple[str, ...]
+    stamps: tuple[str, ...]
+    numbers: Int64s
+    edges: Int64s
+
+    def places_of(self, chunk: int) -> range:
+        """Where the keys of a chunk stand."""
+        return range(chunk * len(self.numbers), (chunk + 1) * len(self.numbers))
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What a plan reads of one table: the pages of each family that its terms need. `columns`:
+    (place among the plan's sums, column of the table's counters) of those that it has."""
+
+    names: Names
+    picked: Picked
+    wanted: Mapping[Family, Wanted]
+    columns: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """What a plan reads of one tenant. `groups`: values of `group_by`, in order of first series."""
+
+    plan: Plan
+    groups: tuple[tuple[str, ...], ...]
+    parts: tuple[Part, ...]
+
+    @property
+    def names(self) -> tuple[Names, ...]:
+        return tuple(part.names for part in self.parts)
+
+    @cached_property
+    def wanted(self) -> tuple[Wanted, ...]:
+        """Of all parts and families."""
+        return tuple(wanted for part in self.parts for wanted in part.wanted.values())
+
+    @cached_property
+    def stamps(self) -> tuple[str, ...]:
+        """Keys of the stamps of all chunks, in the order of `wanted`."""
+        return tuple(stamp for wanted in self.wanted for stamp in wanted.stamps)
+
+
+def select(plan: Plan, names: Sequence[Names], generation: int, tenant_id: int) -> Selection:
+    """`names` are those of the plan's tables."""
+    groups, picked = _pick(tuple(names), plan.question.filters, plan.question.group_by)
+    chunks = sum(len(chunks_of(span)) for span in plan.spans)
+    check_pages(
+        chunks
+        * sum(
+            len(own.pages[family.page_series])
+            for own, names_ in zip(picked, names, strict=True)
+            for family in _families(plan, names_.table)
+        ),
+        "The answer",
+    )
+    parts = [
+        Part(
+            names_,
+            own,
+            {
+                family: _wanted(plan, family, own, generation, tenant_id)
+                for family in _families(plan, names_.table)
+            },
+            tuple(
+                (place, names_.table.measures.index(term.measure))
+                for place, term in enumerate(plan.sums)
+                if term.is_in(names_.table)
+            ),
+        )
+        for own, names_ in zip(picked, names, strict=True)
+    ]
+    return Selection(plan, groups, tuple(parts))
+
+
+def page_keys(selections: Sequence[Selection]) -> list[str]:
+    """Every page that the selections read, each once."""
+    keys = list(
+        dict.fromkeys(key for one in selections for wanted in one.wanted for key in wanted.keys)
+    )
+    check_pages(len(keys), "The answer's parts together")
+    return keys
+
+
+def check_pages(count: int, what: str) -> None:
+    if count > PAGES_MAX:
+        raise UnanswerableQuestion(
+            f"{what} would take {count} pages of counters, more than the {PAGES_MAX} of one atomic"
+            " read: ask for a shorter range, or filter by fewer values."
+        )
+
+
+def stamp_key(generation: int, family: Family, tier: Tier, chunk: int, tenant_id: int) -> str:
+    """16 bytes, little endian: u64 commits of the generation when last a page of this chunk was
+    appended to, u64 how often one was made compact."""
+    return f"{prefix(generation)}v{family.head}.{tier.id}.{chunk}.{tenant_id}"
+
+
+def _families(plan: Plan, table: Table) -> Iterable[Family]:
+    return dict.fromkeys(term.family(table) for term in plan.question.terms if term.is_in(table))
+
+
+def _wanted(plan: Plan, family: Family, picked: Picked, generation: int, tenant_id: int) -> Wanted:
+    pages = picked.pages[family.page_series]
+    chunks = [(span, chunk) for span in plan.spans for chunk in chunks_of(span)]
+    edges = [
+        (
+            chunk * span.tier.chunk_ms,
+            span.tier.bucket_ms,
+            max(span.start_ms, chunk * span.tier.chunk_ms),
+            min(span.end_ms, (chunk + 1) * span.tier.chunk_ms),
+        )
+        for span, chunk in chunks
+    ]
+    return Wanted(
+        tuple(
+            page_key(generation, family, span.tier, chunk, tenant_id, page)
+            for span, chunk in chunks
+            for page in pages
+        ),
+        tuple(stamp_key(generation, family, span.tier, chunk, tenant_id) for span, chunk in chunks),
+        np.array(pages, np.int64),
+        np.array(edges, np.int64).reshape(len(chunks), 4),
+    )
+
+
+@lru_cache(maxsize=PICKS_KEPT)
+def _pick(
+    names: tuple[Names, ...], filters: tuple[Filter, ...], group_by: tuple[str, ...]
+) -> tuple[tuple[tuple[str, ...], ...], tuple[Picked, ...]]:
+    """The groups of all tables, and the series picked of each."""
+    groups: dict[tuple[str, ...], int] = {}
+    picked = []
+    for own in names:
+        passes = np.ones(own.count, np.bool_)
+        for filter_ in filters:
+            if filter_.dimension != "kind":  # then the table would not be here
+                passes &= matching(own, filter_)
+        series = np.flatnonzero(passes).astype(np.int64)
+        columns = [own.column(dimension) for dimension in group_by]
+        combined = np.zeros(series.size, np.int64)
+        for column in columns:
+            combined = combined * max(1, len(column.words)) + column.codes[series]
+            combined = np.unique(combined, return_inverse=True)[1]  # so that it never overflows
+        _, first, inverse = np.unique(combined, return_index=True, return_inverse=True)
+        members = series[first]
+        words = [[column.words[c] for c in column.codes[members].tolist()] for column in columns]
+        each = zip(*words, strict=True) if columns else [()] * len(members)
+        numbers = np.array([groups.setdefault(group, len(groups)) for group in each], np.int64)
+        # More: a page may hold series that are newer than the dictionary, and its first row none.
+        sizes = {own.table.view.page_series, HISTOGRAMS_A_PAGE}
+        group_of_series = np.full(own.count + SLOT, -1, np.int64)
+        group_of_series[series] = numbers[inverse]
+        pages = {size: tuple(np.unique(series // size).tolist()) for size in sizes}
+        picked.append(Picked(series, pages, group_of_series))
+    return tuple(groups), tuple(picked)

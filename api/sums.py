@@ -1,0 +1,348 @@
+"""Exact sums of what a selection reads: pages to the rows of an answer. Pure.
+
+Pages only grow until they are made compact, which changes no sum, so sums of what was read before
+are kept, and what was appended since is added to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, NamedTuple, Self
+
+import numpy as np
+
+from api.query import Sum, Term
+from api.selection import Part, Selection, Wanted
+from schemas.errors import StoreCorrupt
+from schemas.layout import SLOT, Family, Int64s, Rows, sketch_of
+from schemas.measures import How
+from schemas.sketches import BINS, Distinct, Histogram, distinct_of
+
+CELLS_DENSE_MAX: Final = 1 << 17
+"""Cells of an answer (buckets x groups) that are a plain array: 1 MB a term. A leaderboard of 100,000
+users is one; the 90 days of 30 models by quarter-hour are not, and only their own cells are."""
+SUM_MAX: Final = 2**63 - 1
+EXACT_MAX: Final = 2**53
+_LOW: Final = 0xFFFFFFFF
+
+Pages = Sequence[Sequence[bytes | None]]
+"""For each `Wanted` of a selection, what stands under its keys, in their order; None: nothing."""
+
+
+class Row(NamedTuple):
+    """One row: values of `group_by`, start of the step's bucket (0 without a step), the exact sums
+    of the question's terms in order, and those of its terms that are sketches."""
+
+    group: tuple[str, ...]
+    at_ms: int
+    values: tuple[int, ...]
+    sketches: tuple[Sum, ...] = ()
+
+    @property
+    def sums(self) -> tuple[Sum, ...]:
+        return self.values + self.sketches
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """Of each cell (bucket x groups + group): `low[term, cell]`, and where a sum might leave 64 bits
+    `high` of 32 bits each: then a sum is high x 2^32 + low, exact for 2^31 rows.
+
+    `places` are the cells, where not all are there. No sum of `low` is beyond `bound`.
+    """
+
+    selection: Selection
+    low: Int64s
+    high: Int64s | None
+    bound: int
+    places: Int64s | None
+    sketched: Sequence[dict[int, Histogram | Distinct]]
+
+    @property
+    def can_grow(self) -> bool:
+        """Whether what is appended to a page can be added; else all is summed anew."""
+        return self.places is None and not self.selection.plan.sketches
+
+    def plus(self, tails: Pages) -> Self:
+        """With rows that were appended to pages; itself where none of them counts."""
+        blocks = _blocks(self.selection, tails)
+        if not blocks:
+            return self
+        bound = self.bound + sum(_bound(values) for _, values in blocks)
+        low = self.low.copy()
+        high = None if self.high is None else self.high.copy()
+        if high is None and bound > SUM_MAX:
+            low, high = low & _LOW, low >> 32
+        for cell, values in blocks:
+            _add(low, high, cell, values)
+        return type(self)(self.selection, low, high, bound, None, self.sketched)
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """In order of time, groups in order of their first series. A row of zeros only is none:
+        nothing asked for happened."""
+        selection = self.selection
+        width = len(selection.plan.sketches)
+        cells, sums = self._there
+        if not width:
+            if not cells and not (selection.plan.question.group_by or selection.plan.question.step):
+                return [Row((), 0, (0,) * len(self.low))]
+            return self._made(cells, sums, None)
+        found = dict(zip(cells, sums, strict=True))
+        sketches: dict[int, list[Sum]] = {cell: [0] * width for cell in cells}
+        for place, own in enumerate(self.sketched):
+            for cell, sketch in own.items():
+                sketches.setdefault(cell, [0] * width)[place] = sketch
+        nothing = (0,) * len(self.low)
+        if not sketches and not (selection.plan.question.group_by or selection.plan.question.step):
+            return [Row((), 0, nothing, (0,) * width)]
+        cells = sorted(sketches)
+        return self._made(
+            cells, [found.get(cell, nothing) for cell in cells], [sketches[cell] for cell in cells]
+        )
+
+    @cached_property
+    def totals(self) -> tuple[int, ...]:
+        """Of all cells."""
+        return tuple(_total(self, place) for place in range(len(self.low)))
+
+    def top(self, places: Sequence[int], count: int, *, is_descending: bool) -> list[Row] | None:
+        """Of an answer of groups only, the first `count` rows by the sum of these terms, of equals
+        those that come first by their groups; in no order. None where there are no more rows than
+        that, or where a double would not hold the sums, by which others order them."""
+        if self.high is not None or self.places is not None or self.bound * len(places) > SUM_MAX:
+            return None
+        cells = np.flatnonzero(self.low.any(axis=0))
+        if len(cells) <= count:
+            return None
+        values = self.low[list(places)][:, cells].sum(axis=0)
+        if max(int(values.max()), -int(values.min())) > EXACT_MAX:
+            return None
+        if is_descending:
+            values = -values
+        edge = np.partition(values, count - 1)[count - 1]
+        groups = self.selection.groups
+        inside = cells[values < edge].tolist()
+        equal = sorted(cells[values == edge].tolist(), key=groups.__getitem__)
+        chosen = [*inside, *equal[: count - len(inside)]]
+        sums = list(zip(*self.low[:, chosen].tolist(), strict=True))
+        return self._made(chosen, sums, None)
+
+    @cached_property
+    def _there(self) -> tuple[list[int], list[tuple[int, ...]]]:
+        """The cells in which some term is not zero, ascending, and their sums."""
+        if not len(self.low):
+            return [], []
+        some = self.low.any(axis=0)
+        if self.high is not None:
+            some |= self.high.any(axis=0)
+        at = np.flatnonzero(some)
+        sums = self._exact(at)
+        places = at if self.places is None else self.places[at]
+        if self.high is not None:  # halves that cancel out
+            kept = [place for place, one in enumerate(sums) if any(one)]
+            return places[kept].tolist(), [sums[place] for place in kept]
+        return places.tolist(), sums
+
+    def _exact(self, at: Int64s) -> list[tuple[int, ...]]:
+        low = self.low[:, at].T.tolist()
+        if self.high is None:
+            return list(map(tuple, low))
+        high = self.high[:, at].T.tolist()
+        return [
+            tuple((upper << 32) + lower for upper, lower in zip(uppers, lowers, strict=True))
+            for uppers, lowers in zip(high, low, strict=True)
+        ]
+
+    def _made(
+        self,
+        cells: Sequence[int],
+        sums: Sequence[tuple[int, ...]],
+        sketches: Sequence[Sequence[Sum]] | None,
+    ) -> list[Row]:
+        groups = self.selection.groups
+        count = len(groups)
+        at_ms = self.selection.plan.starts_list
+        if sketches is None:
+            if count == 1:
+                (group,) = groups
+                return [Row(group, at_ms[c], s) for c, s in zip(cells, sums, strict=True)]
+            return [
+                Row(groups[c % count], at_ms[c // count], s)
+                for c, s in zip(cells, sums, strict=True)
+            ]
+        return [
+            Row(groups[c % count], at_ms[c // count], s, tuple(more))
+            for c, s, more in zip(cells, sums, sketches, strict=True)
+        ]
+
+
+def summed(selection: Selection, pages: Pages) -> Sums:
+    """All that the pages say. StoreCorrupt where one is cut."""
+    terms = selection.plan.sums
+    sketched = [_sketched(selection, term, pages) for term in selection.plan.sketches]
+    blocks = _blocks(selection, pages)
+    count = len(selection.groups) * len(selection.plan.starts_ms)
+    places = None
+    if count > CELLS_DENSE_MAX:
+        cells = [cell for cell, _ in blocks]
+        places, all_cells = np.unique(
+            np.concatenate(cells) if cells else np.empty(0, np.int64), return_inverse=True
+        )
+        if blocks:
+            blocks = [(all_cells, np.concatenate([values for _, values in blocks], axis=1))]
+        count = len(places)
+    bound = sum(_bound(values) for _, values in blocks)
+    low = np.zeros((len(terms), count), np.int64)
+    high = np.zeros_like(low) if bound > SUM_MAX else None
+    for cell, values in blocks:
+        _add(low, high, cell, values)
+    return Sums(selection, low, high, bound, places, sketched)
+
+
+def _total(sums: Sums, place: int) -> int:
+    low = sums.low[place]
+    if sums.high is None and sums.bound * max(1, low.size) <= SUM_MAX:
+        whole: int = low.sum().item()
+        return whole
+    total = (int((low >> 32).sum()) << 32) + int((low & _LOW).sum())
+    if sums.high is not None:
+        total += int(sums.high[place].sum()) << 32
+    return total
+
+
+_Block = tuple[Int64s, Int64s]
+"""The cells of some rows, and `values[term, row]`."""
+
+
+def _blocks(selection: Selection, pages: Pages) -> list[_Block]:
+    """One for each table that has rows which count."""
+    terms = selection.plan.sums
+    if not terms:
+        return []
+    blocks = []
+    for part, family, wanted, own in _each(selection, pages):
+        if family.sketch is None and (cut := _cut(selection, part, family, wanted, own)):
+            counters = cut.rows["values"]
+            values = np.zeros((len(terms), len(cut.cell)), np.int64)
+            for place, column in part.columns:
+                # One column at a time: of a row of 178 B a question needs some 50.
+                one = counters[:, column]
+                values[place] = one if cut.chosen is None else one[cut.chosen]
+            blocks.append((cut.cell, values))
+    return blocks
+
+
+def _each(
+    selection: Selection, pages: Pages
+) -> list[tuple[Part, Family, Wanted, Sequence[bytes | None]]]:
+    families = [
+        (part, family, wanted) for part in selection.parts for family, wanted in part.wanted.items()
+    ]
+    return [(*one, own) for one, own in zip(families, pages, strict=True)]
+
+
+def _bound(values: Int64s) -> int:
+    """What no sum of any of these is beyond."""
+    largest: int = max(abs(int(values.max())), abs(int(values.min())))
+    return largest * len(values[0])
+
+
+def _add(low: Int64s, high: Int64s | None, cell: Int64s, values: Int64s) -> None:
+    if high is not None:
+        _add(high, None, cell, values >> 32)
+        values = values & _LOW
+    if low.shape[1] == 1:
+        low[:, 0] += values.sum(axis=1)
+        return
+    for sums, own in zip(low, values, strict=True):
+        np.add.at(sums, cell, own)
+
+
+def _sketched(selection: Selection, term: Term, pages: Pages) -> dict[int, Histogram | Distinct]:
+    """One sketch of each cell of the answer, over all tables."""
+    cells, rows_of = [], []
+    for part, family, wanted, own in _each(selection, pages):
+        table = part.names.table
+        if not term.is_in(table) or family is not sketch_of(table, term.measure):
+            continue
+        cut = _cut(selection, part, family, wanted, own)
+        if cut is not None:
+            rows_of.append(cut.rows if cut.chosen is None else cut.rows[cut.chosen])
+            cells.append(cut.cell)
+    if not cells:
+        return {}
+    cell, rows = np.concatenate(cells), np.concatenate(rows_of)
+    order = np.argsort(cell, kind="stable")
+    cell, rows = cell[order], rows[order]
+    first = np.flatnonzero(np.concatenate([[True], cell[1:] != cell[:-1]]))
+    ends = np.append(first[1:], len(cell)).tolist()
+    found: dict[int, Histogram | Distinct] = {}
+    for place, start, end in zip(cell[first].tolist(), first.tolist(), ends, strict=True):
+        own_rows = rows[start:end]
+        if term.measure.how is How.HISTOGRAM:
+            counts = np.zeros(BINS, np.int64)
+            np.add.at(counts, own_rows["bin"], own_rows["count"].astype(np.int64))
+            found[place] = Histogram(counts)
+        else:
+            found[place] = distinct_of(own_rows["digest"].astype(np.uint64))
+    return found
+
+
+class _Cut(NamedTuple):
+    """Rows of a family, which of them count (None: all), and the cell of the answer of each that
+    does."""
+
+    rows: Rows
+    chosen: Int64s | None
+    cell: Int64s
+
+
+def _cut(
+    selection: Selection, part: Part, family: Family, wanted: Wanted, pages: Sequence[bytes | None]
+) -> _Cut | None:
+    """The rows that lie inside the plan's spans and belong to a picked series; None where there are
+    none.
+
+    All pages of all tiers are joined, so that numpy is called once a family and not once a page.
+    The first row of a compact page (layout.COMPACT_CELL) lies beyond its chunk, so counts nothing.
+    """
+    there = [place for place, page in enumerate(pages) if page]
+    if not there:
+        return None
+    plan = selection.plan
+    rows, owner = _joined(family, [page for page in pages if page])
+    chunk, number = np.divmod(np.array(there, np.int64), len(wanted.numbers))
+    edges = wanted.edges[chunk]
+    cell = rows["cell"].astype(np.int64)
+    if family.page_series > 1:
+        series = (wanted.numbers[number] * family.page_series)[owner] + (cell >> 8)
+        cell &= SLOT - 1
+        group = part.picked.group_of_series[series]
+    else:
+        group = part.picked.group_of_series[wanted.numbers[number]][owner]
+    chunk_ms, bucket_ms, low_ms, high_ms = edges.T
+    at_ms = chunk_ms[owner] + cell * bucket_ms[owner]
+    counts = (low_ms[owner] <= at_ms) & (at_ms < high_ms[owner]) & (group >= 0)
+    chosen = None
+    if not counts.all():
+        chosen = np.flatnonzero(counts)
+        if not chosen.size:
+            return None
+        at_ms, group = at_ms[chosen], group[chosen]
+    if plan.question.step is not None:
+        bucket = np.searchsorted(plan.starts_ms, at_ms, side="right") - 1
+        group = group + bucket * len(selection.groups)
+    return _Cut(rows, chosen, group)
+
+
+def _joined(family: Family, pages: list[bytes]) -> tuple[Rows, Int64s]:
+    """All rows of the pages, and for each the place of its page."""
+    row_bytes = family.dtype.itemsize
+    lengths = np.array([len(page) for page in pages], np.int64)
+    if np.any(lengths % row_bytes):
+        raise StoreCorrupt(f"a page of view {family.table.view.name} is no whole number of rows")
+    owner = np.repeat(np.arange(len(pages), dtype=np.int64), lengths // row_bytes)
+    return np.frombuffer(b"".join(pages), family.dtype), owner
