@@ -12,7 +12,8 @@ from typing import Final
 
 from schemas.chats import SHOWN_CHARS_MAX, Chat, merged
 from schemas.event import DEFAULT_TENANT
-from streams.decode import Decoded
+from schemas.wire import Wire
+from streams.decode import Events
 
 Chats = Sequence[tuple[str, Sequence[Chat]]]
 """Tenant and what is said of its chats, each chat once."""
@@ -20,14 +21,18 @@ Chats = Sequence[tuple[str, Sequence[Chat]]]
 CHAT_KINDS: Final = ("llm", "chat")
 
 
-def chats_of(events: Iterable[Decoded], *, keeps_previews: bool) -> Chats:
+def chats_of(events: Events, rows: Iterable[int], *, keeps_previews: bool) -> Chats:
+    chat_ids = events.fields["chat_id"]
+    if not any(chat_ids):
+        return []
     found: dict[tuple[str, str], Chat] = {}
-    for decoded in events:
-        event = decoded.event
+    times_ms = events.at_ms.tolist()
+    for row in rows:
+        event = events.wires[row]
         if not event.chat_id or event.kind not in CHAT_KINDS:
             continue
         which = event.tenant or DEFAULT_TENANT, event.chat_id
-        word = _word(decoded, event.chat_id, keeps_previews=keeps_previews)
+        word = _word(event, times_ms[row], event.chat_id, keeps_previews=keeps_previews)
         found[which] = merged(found[which], word) if which in found else word
     chats: dict[str, list[Chat]] = {}
     for (tenant, _), chat in found.items():
@@ -35,8 +40,7 @@ def chats_of(events: Iterable[Decoded], *, keeps_previews: bool) -> Chats:
     return list(chats.items())
 
 
-def _word(decoded: Decoded, chat_id: str, *, keeps_previews: bool) -> Chat:
-    event, at_ms = decoded.event, decoded.at_ms
+def _word(event: Wire, at_ms: int, chat_id: str, *, keeps_previews: bool) -> Chat:
     user = event.user_id or event.user_email or ""
     preview = (event.message_preview or "")[:SHOWN_CHARS_MAX] if keeps_previews else ""
     title = event.chat_title or ""

@@ -1,8 +1,8 @@
 """A batch's events as arrays, one row an event: what the fold adds up. Pure.
 
 Made once a batch; a batch that the store answers with "these ids are remembered" is folded again
-from the same columns without them, and without decoding. Each field is taken out of the events once,
-as one array, whatever is made of it.
+from the same columns without them, and without decoding. Each field is made an array once, whatever is
+made of it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -26,7 +25,7 @@ from schemas.measures import MEASURES, SKETCHES, How, Measure
 from schemas.prices import BUNDLED, Prices
 from schemas.sketches import MARK, bins_of, chat_digest
 from schemas.views import DEFAULT, LABEL, SLICE_MS, Catalog, booking_dimensions
-from streams.decode import Decoded
+from streams.decode import Events
 from streams.pricing import Asked, Standings, add_costs
 from streams.rollup import duplicates
 
@@ -78,7 +77,7 @@ class Columns:
     sketched: Mapping[str, Items]
     misread: Mapping[str, int]
     calls: Sequence[CallEvent]
-    events: Sequence[Decoded]
+    events: Events
     origin: Int64s
 
     def __len__(self) -> int:
@@ -140,21 +139,15 @@ class _Words:
         return list(self.code)
 
 
-def columns(
-    events: Sequence[Decoded],
-    append_ms: Sequence[int],
-    prices: Prices = BUNDLED,
-    catalog: Catalog = DEFAULT,
-) -> Columns:
-    """The batch as arrays; of equal events the first. `append_ms` stands beside `events`; an event
-    of usage without a cost gets that of `prices`."""
+def columns(events: Events, prices: Prices = BUNDLED, catalog: Catalog = DEFAULT) -> Columns:
+    """The batch as arrays; of equal events the first. An event of usage without a cost gets that of
+    `prices`."""
     misread: Counter[str] = Counter()
-    fields = _Fields(events, catalog, misread)
+    fields = _Fields(events, misread)
     tenants = [tenant or DEFAULT_TENANT for tenant in fields.of("tenant")]
     tenant_words = _Words()
     tenant_codes = tenant_words.encode(tenants)
-    at = np.array([decoded.at_ms for decoded in events], np.int64)
-    append = np.array(append_ms, np.int64).reshape(len(events))
+    at, append = events.at_ms, events.append_ms
     codes: dict[str, Codes] = {}
     words: dict[str, Sequence[str]] = {"tenant": tenant_words.words()}
     for name in catalog.kept_dimensions:
@@ -168,7 +161,7 @@ def columns(
     )
     has_kind = _has_kind(codes["kind"], words["kind"])
     values = _matrix(fields, catalog, has_kind)
-    asked = Asked(fields.wires, at, {**codes, "tenant": tenant_codes}, words)
+    asked = Asked(events.wires, at, {**codes, "tenant": tenant_codes}, words)
     standing = add_costs(prices, asked, values)
     return Columns(
         catalog=catalog,
@@ -194,10 +187,10 @@ def columns(
     ).first_of_each()
 
 
-def _values_of(fields: _Fields, names: Sequence[str]) -> list[str | None]:
+def _values_of(fields: _Fields, names: Sequence[str]) -> Sequence[str | None]:
     """A dimension of each event: the first of these fields that is reported."""
     first, *others = names
-    values: list[str | None] = fields.of(first)
+    values: Sequence[str | None] = fields.of(first)
     for field in others:
         if None not in values and "" not in values:
             break
@@ -224,29 +217,20 @@ def _levels(age_ms: Int64s) -> Int64s:
 
 
 class _Fields:
-    """A batch's events field by field. All that are needed are taken out in one pass, a slice of
-    events at a time: a pass a field, over events that fill more than the processor's cache, costs
-    four times as much."""
+    """A batch's events field by field."""
 
-    def __init__(self, events: Sequence[Decoded], catalog: Catalog, misread: Counter[str]) -> None:
+    def __init__(self, events: Events, misread: Counter[str]) -> None:
         self.events = events
-        self.wires = [decoded.event for decoded in events]
         self._misread = misread
-        self._numbers: dict[str, Int64s] = {}
-        names = _needed(catalog)
-        self._known: dict[str, list[Any]] = {name: [] for name in names}
-        take, lists = attrgetter(*names), list(self._known.values())
-        for at in range(0, len(self.wires), TAKEN_AT_ONCE):
-            slice_ = map(take, self.wires[at : at + TAKEN_AT_ONCE])
-            for known, found in zip(lists, zip(*slice_, strict=True), strict=True):
-                known.extend(found)
+        self._numbers: dict[str, Int64s] = {"cost_nano_usd": events.cost_nano_usd}
 
-    def of(self, field: str) -> list[Any]:
+    def of(self, field: str) -> Sequence[Any]:
         """Each event's value, None where it is not reported."""
         if field.startswith(LABEL):
             key = field.removeprefix(LABEL)
-            return [None if wire.labels is None else wire.labels.get(key) for wire in self.wires]
-        return self._known[field]
+            found = self.events.fields["labels"]
+            return [None if labels is None else labels.get(key) for labels in found]
+        return self.events.fields[field]
 
     def numbers(self, field: str) -> Int64s:
         """The same of a field of numbers: -1 where it is not reported."""
@@ -256,34 +240,15 @@ class _Fields:
         return known
 
     def _as_numbers(self, field: str) -> Int64s:
-        if field == "cost_nano_usd":
-            found = [decoded.cost_nano_usd for decoded in self.events]
-        elif field.startswith(LABEL):
-            found = [_whole_number(text, field, self._misread) for text in self.of(field)]
-        else:
-            found = self._known[field]
+        found = self.of(field)
+        if field.startswith(LABEL):
+            found = [_whole_number(text, field, self._misread) for text in found]
         missing = found.count(None)
         if missing == len(found):
             return np.full(len(found), -1, np.int64)
         if missing:
             found = [-1 if value is None else value for value in found]
         return np.array(found, np.int64)
-
-
-TAKEN_AT_ONCE: Final = 500
-"""Events: with their texts some 500 kB, which a core's own cache holds."""
-
-
-@cache
-def _needed(catalog: Catalog) -> tuple[str, ...]:
-    """The fields of events that columns are made of, but for labels and cost."""
-    measures = (*catalog.measures, *SKETCHES)
-    names = {"id", "source", "tenant", "call_id"}
-    names.update(name for fields in catalog.dimensions.values() for name in fields)
-    names.update(measure.field for measure in measures)
-    names.update(name for measure in measures for name in measure.rest or ())
-    computed = {"", "cost_nano_usd"}
-    return tuple(sorted(n for n in names if n not in computed and not n.startswith(LABEL)))
 
 
 def _matrix(
@@ -348,11 +313,11 @@ def _call_events(
 ) -> list[CallEvent]:
     """`values`: of each dimension of bookings, that of each event."""
     calls: list[CallEvent] = []
+    events = fields.events
     for row, call_id in enumerate(fields.of("call_id")):
         if not call_id:
             continue
-        decoded = fields.events[row]
-        wire = decoded.event
+        wire = events.wires[row]
         calls.append(
             CallEvent(
                 row,
@@ -360,7 +325,7 @@ def _call_events(
                 int(tenant_codes[row]),
                 wire.kind,
                 wire.duration_ms if wire.kind == "call" else None,
-                decoded.at_ms if decoded.started_ms is None else decoded.started_ms,
+                events.started_ms.get(row, int(events.at_ms[row])),
                 tuple([column[row] or "" for column in values]),
             )
         )

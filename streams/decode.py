@@ -1,4 +1,4 @@
-"""A record's bytes to a typed event, the quick way (schemas/wire.py). Pure.
+"""Records' bytes to typed events, the quick way (schemas/wire.py), many at once. Pure.
 
 What `Wire` does not accept is read again by the full model, which either explains the refusal or was
 merely more patient (unknown fields, CloudEvents); a test compares the two.
@@ -6,19 +6,36 @@ merely more patient (unknown fields, CloudEvents); a test compares the two.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from itertools import repeat
+from operator import attrgetter, mul
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
+import numpy as np
+from msgspec.structs import astuple
 
 from schemas.envelope import Headers, parse_record
 from schemas.errors import InvalidEvent, Reason
 from schemas.event import Usage
-from schemas.limits import EVENT_BYTES_MAX
+from schemas.layout import Int64s
+from schemas.limits import AHEAD_MS_MAX, COST_NANO_USD_MAX, EVENT_BYTES_MAX, NANO_PER_USD
 from schemas.units import instant_to_ms, usd_to_nano
-from schemas.wire import Wire, check_age
+from schemas.wire import OLDEST_MS, Wire, check_age
+
+READ_AT_ONCE: Final = 500
+"""Events whose fields are put side by side together: with their texts some 500 kB, which a core's own
+cache holds. Read again later, they would cost four times as much."""
 
 _WIRE: Final = msgspec.json.Decoder(Wire)
+_REFUSALS: Final = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
+"""What the quick reading raises: TypeError where there is no value, or none that it may read."""
+_VALUE, _HEADERS, _TIMESTAMP = attrgetter("value"), attrgetter("headers"), attrgetter("timestamp")
+_FIELDS: Final = Wire.__struct_fields__
+_TIME, _STARTED, _COST = (_FIELDS.index(n) for n in ("time", "call_started_at", "cost_usd"))
 
 
 class Record(Protocol):
@@ -44,38 +61,121 @@ class Unreadable(NamedTuple):
     headers: Headers = ()
 
 
-class Decoded(NamedTuple):
-    """An event that can be counted."""
-
-    event: Wire
-    at_ms: int
-    started_ms: int | None
-    cost_nano_usd: int | None
-    unknown: tuple[str, ...]
+Refused = tuple[Record, InvalidEvent]
 
 
-def decode(record: Record) -> Decoded:
-    """The event of a record, or InvalidEvent: the only error, whatever the bytes are."""
-    if isinstance(record, Unreadable):
-        raise InvalidEvent(Reason.UNREADABLE, record.detail)
-    unknown: tuple[str, ...] = ()
-    value = record.value
-    try:
-        if not value or len(value) > EVENT_BYTES_MAX or _has_attributes(record.headers):
-            event, unknown = _read_fully(record)
-        else:
-            event = _WIRE.decode(value)
-        cost = None if event.cost_usd is None else usd_to_nano(event.cost_usd)
-    except (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError):
-        event, unknown = _read_fully(record)
-        cost = None if event.cost_usd is None else usd_to_nano(event.cost_usd)
-    at_ms = instant_to_ms(event.time)
-    check_age("time", at_ms, record.timestamp)
-    started_ms = None
-    if event.call_started_at is not None:
-        started_ms = instant_to_ms(event.call_started_at)
-        check_age("call_started_at", started_ms, record.timestamp)
-    return Decoded(event, at_ms, started_ms, cost, unknown)
+@dataclass(frozen=True)
+class Events:
+    """Events that can be counted, side by side, in order. `fields`: those of `Wire`, by name.
+    `cost_nano_usd` is -1 where no cost was sent; `started_ms`: of the rows that say when their call
+    began; `unknown`: names of fields that there are not, once an event."""
+
+    wires: Sequence[Wire]
+    fields: Mapping[str, Sequence[Any]]
+    at_ms: Int64s
+    append_ms: Int64s
+    cost_nano_usd: Int64s
+    started_ms: Mapping[int, int]
+    unknown: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.wires)
+
+
+def decode(record: Record) -> Events:
+    """The event of one record, or InvalidEvent: the only error, whatever the bytes are."""
+    reading = Reading()
+    for _, invalid in reading.add([record]):
+        raise invalid
+    return reading.events()
+
+
+class Reading:
+    """A batch that is read a slice at a time."""
+
+    def __init__(self) -> None:
+        self._wires: list[Wire] = []
+        self._fields: dict[str, list[Any]] = {name: [] for name in _FIELDS}
+        self._numbers: list[tuple[Int64s, Int64s, Int64s]] = []
+        self._started_ms: dict[int, int] = {}
+        self._unknown: list[str] = []
+
+    def add(self, records: Sequence[Record]) -> list[Refused]:
+        """The records that cannot be counted, in order, and why."""
+        refused: list[Refused] = []
+        for at in range(0, len(records), READ_AT_ONCE):
+            refused += self._add(records[at : at + READ_AT_ONCE])
+        return refused
+
+    def events(self) -> Events:
+        nothing = np.empty(0, np.int64)
+        columns = zip(*self._numbers, strict=True) if self._numbers else repeat([nothing], 3)
+        at_ms, append_ms, cost = (np.concatenate(column) for column in columns)
+        return Events(
+            self._wires, self._fields, at_ms, append_ms, cost, self._started_ms, self._unknown
+        )
+
+    def _add(self, records: Sequence[Record]) -> list[Refused]:
+        refused: dict[int, InvalidEvent] = {}
+        unknown: dict[int, Sequence[str]] = {}
+        found = _read(records, refused, unknown)
+        rows = [place for place, wire in enumerate(found) if wire is not None]
+        wires = [wire for wire in found if wire is not None]
+        columns = _columns(wires)
+        append_ms = np.fromiter(map(_TIMESTAMP, records), np.int64, len(records)).take(rows)
+        at_ms = _instants(columns[_TIME])
+        cost = _costs(columns[_COST])
+        started = _started(columns[_STARTED])
+        bad: dict[int, InvalidEvent] = {}
+        for row in np.flatnonzero(cost == _UNPAYABLE).tolist():
+            bad[row] = _refusal(records[rows[row]])
+        _check_ages(at_ms, append_ms, started, bad)
+        if bad:
+            kept = [row for row in range(len(wires)) if row not in bad]
+            wires = [wires[row] for row in kept]
+            columns = _columns(wires)
+            at_ms, append_ms, cost = (column.take(kept) for column in (at_ms, append_ms, cost))
+            started = {new: started[row] for new, row in enumerate(kept) if row in started}
+            refused |= {rows[row]: invalid for row, invalid in bad.items()}
+        self._started_ms |= {len(self._wires) + row: at for row, at in started.items()}
+        self._wires += wires
+        self._numbers.append((at_ms, append_ms, cost))
+        for known, column in zip(self._fields.values(), columns, strict=True):
+            known.extend(column)
+        for place, names in unknown.items():
+            if place not in refused:
+                self._unknown += names
+        return [(records[place], refused[place]) for place in sorted(refused)]
+
+
+def _read(
+    records: Sequence[Record], refused: dict[int, InvalidEvent], unknown: dict[int, Sequence[str]]
+) -> list[Wire | None]:
+    """Each record's event; None where it is refused. By place: why, and the names of fields that
+    there are not."""
+    values = list(map(_VALUE, records))
+    if any(map(_HEADERS, records)):
+        for place, record in enumerate(records):
+            if _has_attributes(record.headers):
+                values[place] = None
+    if max(map(len, filter(None, values)), default=0) > EVENT_BYTES_MAX:
+        values = [None if v and len(v) > EVENT_BYTES_MAX else v for v in values]
+    found: list[Wire | None] = []
+    rest = map(_WIRE.decode, values)
+    while len(found) < len(values):
+        try:
+            found.extend(rest)  # up to the one that raises
+        except _REFUSALS:
+            place = len(found)
+            try:
+                wire, names = _read_fully(records[place])
+            except InvalidEvent as invalid:
+                refused[place] = invalid
+                found.append(None)
+            else:
+                found.append(wire)
+                unknown[place] = names
+    return found
 
 
 def _has_attributes(headers: Headers) -> bool:
@@ -84,16 +184,88 @@ def _has_attributes(headers: Headers) -> bool:
 
 
 def _read_fully(record: Record) -> tuple[Wire, tuple[str, ...]]:
+    """The event and its unknown fields, by the full model."""
+    if isinstance(record, Unreadable):
+        raise InvalidEvent(Reason.UNREADABLE, record.detail)
     usage, unknown = parse_record(record.value, record.headers, record.timestamp)
     return Wire(**{name: getattr(usage, name) for name in Usage.model_fields}), unknown
 
 
-def decode_many(records: Sequence[Record]) -> list[Decoded | InvalidEvent]:
-    """Each record's event, or why there is none, in order."""
-    results: list[Decoded | InvalidEvent] = []
-    for record in records:
+def _refusal(record: Record) -> InvalidEvent:
+    """What the full model says of a record whose cost is none."""
+    try:
+        _read_fully(record)
+    except InvalidEvent as invalid:
+        return invalid
+    raise AssertionError("the full model takes a cost that is none")
+
+
+# -- many at once ----------------------------------------------------------------------------------
+
+_UNPAYABLE: Final = -2
+_SECONDS_MAX: Final = 2**32
+"""To 2106. So far a microsecond is more than twice what seconds as a double may be off by (2^-22 s,
+and half as much when they are multiplied by 10^6), so that rounding gives the exact one."""
+_USD_MAX: Final = Decimal(COST_NANO_USD_MAX) / NANO_PER_USD
+
+
+def _columns(wires: Sequence[Wire]) -> list[Sequence[Any]]:
+    """The fields of all events, one after the other."""
+    if not wires:
+        return [()] * len(_FIELDS)
+    return list(zip(*map(astuple, wires), strict=True))
+
+
+def _instants(times: Sequence[datetime]) -> Int64s:
+    """`units.instant_to_ms` of each."""
+    seconds = np.fromiter(map(datetime.timestamp, times), np.float64, len(times))
+    if not len(times) or np.abs(seconds).max() < _SECONDS_MAX:
+        return np.rint(seconds * 1e6).astype(np.int64) // 1000
+    return np.array(list(map(instant_to_ms, times)), np.int64)
+
+
+def _started(times: Sequence[datetime | None]) -> dict[int, int]:
+    if times.count(None) == len(times):
+        return {}
+    return {row: instant_to_ms(at) for row, at in enumerate(times) if at is not None}
+
+
+def _check_ages(
+    at_ms: Int64s, append_ms: Int64s, started_ms: Mapping[int, int], bad: dict[int, InvalidEvent]
+) -> None:
+    age_ms = append_ms - at_ms
+    rows = np.flatnonzero((age_ms > OLDEST_MS) | (age_ms < -AHEAD_MS_MAX)).tolist()
+    times = [("time", row, int(at_ms[row])) for row in rows]
+    times += [("call_started_at", row, at) for row, at in started_ms.items()]
+    for field, row, at in times:
         try:
-            results.append(decode(record))
+            check_age(field, at, int(append_ms[row]))
         except InvalidEvent as invalid:
-            results.append(invalid)
-    return results
+            bad.setdefault(row, invalid)
+
+
+def _costs(costs: Sequence[Decimal | None]) -> Int64s:
+    """`units.usd_to_nano` of each, -1 of None and _UNPAYABLE where there is no such cost."""
+    missing = costs.count(None)
+    if missing == len(costs):
+        return np.full(len(costs), -1, np.int64)
+    if not missing:
+        try:
+            # Those at either bound, and those with more than nine places, are for `usd_to_nano`.
+            if min(costs) > 0 and max(costs) < _USD_MAX:  # type: ignore[type-var, operator]
+                scaled = list(map(mul, costs, repeat(NANO_PER_USD)))
+                whole = list(map(int, scaled))
+                if whole == scaled:
+                    return np.array(whole, np.int64)
+        except ArithmeticError:
+            pass  # a NaN among them
+    return np.array(list(map(_cost, costs)), np.int64)
+
+
+def _cost(usd: Decimal | None) -> int:
+    if usd is None:
+        return -1
+    try:
+        return usd_to_nano(usd)
+    except (ValueError, ArithmeticError):
+        return _UNPAYABLE

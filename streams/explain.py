@@ -105,12 +105,12 @@ class Explainer:
     def explain(self, value: bytes | None, headers: Headers = ()) -> Counted | Uncounted:
         """Of one record of the events' topic, appended at `append_ms`."""
         try:
-            decoded = decode(_Record(0, self.append_ms, value, headers))
+            events = decode(_Record(0, self.append_ms, value, headers))
         except InvalidEvent as invalid:
             return Uncounted(invalid.reason, invalid.field, invalid.detail)
-        event = decoded.event
+        (event,) = events.wires
         tenant = event.tenant or DEFAULT_TENANT
-        batch = columns([decoded], [self.append_ms], self.prices, self.catalog)
+        batch = columns(events, self.prices, self.catalog)
         values = zip(self.catalog.measures, batch.values[0].tolist(), strict=True)
         measures = {measure.name: value for measure, value in values if value}
         digest = int(batch.digests[0])
@@ -124,7 +124,7 @@ class Explainer:
             event.source,
             tenant,
             event.kind,
-            iso(decoded.at_ms),
+            iso(int(events.at_ms[0])),
             f"{digest:016x}",
             partition_key(tenant, event.source, event.id, event.call_id).decode(),
             [tier.name for tier in TIERS[int(batch.level[0]) :]],
@@ -133,7 +133,7 @@ class Explainer:
             _cost(event, measures, self.prices),
             list(_rows(delta)),
             call,
-            list(decoded.unknown),
+            list(events.unknown),
             list(batch.misread),
         )
 

@@ -88,15 +88,15 @@ def fold(batch: Columns, held: Mapping[int, Held | None], *, keeps_previews: boo
             table = view.tables.get(cast("Kind", kind))
             if table is not None:
                 parts.extend(_roll_up(table, batch.catalog, rows, of_kind, series))
-    counted = [batch.events[place] for place in batch.origin.tolist()]
+    counted = batch.origin.tolist()
     return Delta(
         rows.words["tenant"],
         series,
         parts,
         updates,
-        words_of(counted),
+        words_of(batch.events, counted),
         _latest_calls(batch),
-        chats_of(counted, keeps_previews=keeps_previews),
+        chats_of(batch.events, counted, keeps_previews=keeps_previews),
     )
 
 
@@ -170,7 +170,7 @@ def _latest_calls(batch: Columns) -> Calls:
     known = batch.values[rows, measures.index(COST_EVENTS)] > 0
     costs = np.where(known, batch.values[rows, measures.index(COST_NANO_USD)], -1)
     return latest_calls(
-        batch.events, batch.origin[rows], batch.tenants[rows], batch.at_ms[rows], costs.tolist()
+        batch.events, batch.origin[rows], batch.tenants[rows], batch.at_ms[rows], costs
     )
 
 

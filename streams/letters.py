@@ -177,7 +177,7 @@ def resend(letter: DeadLetter, change: Change, now_ms: int) -> Resent:
     if changed != load_object(value):
         value = _encoded({name: given for name, given in changed.items() if given is not None})
         headers = [(name, text) for name, text in headers if not _is_envelope(name)]
-    event = decode(_Again(0, now_ms, value, headers)).event
+    (event,) = decode(_Again(0, now_ms, value, headers)).wires
     tenant = event.tenant or DEFAULT_TENANT
     key = partition_key(tenant, event.source, event.id, event.call_id)
     origin = (REPLAY_OF, letter.origin.encode())

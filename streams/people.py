@@ -8,7 +8,7 @@ latest calls are the last RECENT_MAX by time and bytes (schemas/recent.py).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from schemas.directory import Word, merged
 from schemas.event import DEFAULT_TENANT
 from schemas.layout import Int64s
 from schemas.recent import RECENT_MAX, Recent, pack_recent
-from streams.decode import Decoded
+from streams.decode import Events
 
 Said = Sequence[tuple[str, Sequence[Word]]]
 """Tenant and what is said of its users, each user once."""
@@ -27,16 +27,23 @@ _FIRST, _LAST = 0, 1
 CALL_KIND: Final = "llm"
 
 
-def words_of(events: Iterable[Decoded]) -> Said:
+def words_of(events: Events, rows: Iterable[int]) -> Said:
     """The words about users whose name or address these events carry."""
+    emails, names = events.fields["user_email"], events.fields["user_name"]
+    if not any(emails) and not any(names):
+        return []
+    tenants, ids, times_ms = (
+        events.fields["tenant"],
+        events.fields["user_id"],
+        events.at_ms.tolist(),
+    )
     times: dict[tuple[str | None, str | None, str | None, str | None], list[int]] = {}
-    for decoded in events:
-        event = decoded.event
-        email, name = event.user_email, event.user_name
+    for row in rows:
+        email, name = emails[row], names[row]
         if not email and not name:
             continue
-        who = (event.tenant, event.user_id, email, name)
-        at_ms = decoded.at_ms
+        who = (tenants[row], ids[row], email, name)
+        at_ms = times_ms[row]
         known = times.get(who)
         if known is None:
             times[who] = [at_ms, at_ms]
@@ -64,7 +71,7 @@ def words_of(events: Iterable[Decoded]) -> Said:
 
 
 def latest_calls(
-    events: Sequence[Decoded], rows: Int64s, tenants: Int64s, at_ms: Int64s, costs: Sequence[int]
+    events: Events, rows: Int64s, tenants: Int64s, at_ms: Int64s, costs: Int64s
 ) -> Calls:
     """The latest calls among `events`, RECENT_MAX a tenant. Of those at the places `rows` the other
     three stand beside: tenant as a number, time, cost in nano-USD or -1 where there is none."""
@@ -74,9 +81,10 @@ def latest_calls(
             times = at_ms[places]
             oldest = np.partition(times, -RECENT_MAX)[-RECENT_MAX]
             places = places[times >= oldest]  # noqa: PLW2901  equal times are settled by bytes
-        calls = [(int(at_ms[n]), _member(events[rows[n]], costs[n])) for n in places.tolist()]
-        calls.sort(key=lambda call: (call[0], call[1].encode()))
-        tenant = events[rows[places[0]]].event.tenant or DEFAULT_TENANT
+        members = _members(events, rows[places].tolist(), costs[places].tolist())
+        # Texts have the order of their bytes in UTF-8.
+        calls = sorted(zip(at_ms[places].tolist(), members, strict=True))
+        tenant = events.fields["tenant"][rows[places[0]]] or DEFAULT_TENANT
         found.append((tenant, calls[-RECENT_MAX:]))
     return found
 
@@ -89,26 +97,35 @@ def _by_tenant(tenants: Int64s) -> list[Int64s]:
     return np.split(order, np.flatnonzero(np.diff(tenants[order])) + 1)
 
 
-def _member(decoded: Decoded, cost_nano_usd: int) -> str:
-    event = decoded.event
-    return pack_recent(
-        Recent(
-            event.id,
-            event.source,
-            decoded.at_ms,
-            event.provider or "",
-            event.model or "",
-            event.agent_id or "",
-            event.user_id or event.user_email or "",
-            event.call_id or "",
-            event.chat_id or "",
-            event.input_tokens,
-            event.output_tokens,
-            event.cache_read_tokens,
-            event.cache_write_tokens,
-            event.reasoning_tokens,
-            None if cost_nano_usd < 0 else cost_nano_usd,
-            event.latency_ms,
-            event.error or "",
-        )
+def _members(events: Events, rows: Sequence[int], costs: Sequence[int]) -> list[str]:
+    """The members of the sorted set: made side by side, a batch of many tenants has one an event."""
+
+    def of(field: str) -> list[Any]:
+        column = events.fields[field]
+        return [column[row] for row in rows]
+
+    def text(field: str) -> list[str]:
+        return [found or "" for found in of(field)]
+
+    users = [user or email for user, email in zip(text("user_id"), text("user_email"), strict=True)]
+    calls = map(
+        Recent,
+        of("id"),
+        of("source"),
+        events.at_ms[rows].tolist(),
+        text("provider"),
+        text("model"),
+        text("agent_id"),
+        users,
+        text("call_id"),
+        text("chat_id"),
+        of("input_tokens"),
+        of("output_tokens"),
+        of("cache_read_tokens"),
+        of("cache_write_tokens"),
+        of("reasoning_tokens"),
+        [None if cost < 0 else cost for cost in costs],
+        of("latency_ms"),
+        text("error"),
     )
+    return list(map(pack_recent, calls))

@@ -29,7 +29,7 @@ from streams.batch import DECODE_SLICE, Batch, Part, Policy
 from streams.bookings import Held
 from streams.checks import generation_detail, refusal_of, stored_of
 from streams.columns import Columns, columns
-from streams.decode import Decoded, Record, Unreadable, decode_many
+from streams.decode import Reading, Record, Unreadable
 from streams.fold import fold
 from streams.ports import (
     Bounds,
@@ -305,24 +305,19 @@ class Worker:
 
     async def _judge(self, batch: Batch) -> _Judged:
         """Decodes in slices, so that heartbeats get their turn."""
-        events: list[Decoded] = []
-        append_ms: list[int] = []
+        reading = Reading()
         letters: list[Letter] = []
         tallies: Counter[str] = Counter()
         for partition, part in sorted(batch.parts.items()):
             for at in range(0, len(part.records), DECODE_SLICE):
-                records = part.records[at : at + DECODE_SLICE]
-                for record, result in zip(records, decode_many(records), strict=True):
-                    if isinstance(result, InvalidEvent):
-                        letters.append(_letter(partition, record, result))
-                        tallies[f"dead:{result.reason}"] += 1
-                        continue
-                    events.append(result)
-                    append_ms.append(record.timestamp)
-                    for name in result.unknown:
-                        tallies[f"unknown:{name[:UNKNOWN_NAME_CHARS_MAX]}"] += 1
+                for record, invalid in reading.add(part.records[at : at + DECODE_SLICE]):
+                    letters.append(_letter(partition, record, invalid))
+                    tallies[f"dead:{invalid.reason}"] += 1
                 await self._clock.breathe()
-        rows = columns(events, append_ms, self._prices, self._catalog)
+        events = reading.events()
+        for name in events.unknown:
+            tallies[f"unknown:{name[:UNKNOWN_NAME_CHARS_MAX]}"] += 1
+        rows = columns(events, self._prices, self._catalog)
         for field_, count in rows.misread.items():
             tallies[f"misread:{field_}"] += count
         if len(rows) < len(events):

@@ -27,6 +27,8 @@ from schemas.grid import SLACK_MS, TIERS
 from schemas.identity import partition_key
 from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from schemas.units import iso
+from streams.decode import Events, Reading
+from streams.decode import Record as Polled
 
 T = TypeVar("T")
 Fields = dict[str, Any]
@@ -126,6 +128,13 @@ def _split(fields: Fields) -> tuple[dict[str, str], Fields]:
     if fields.get("agent_id"):
         attributes["subject"] = data.pop("agent_id")
     return attributes, {**data, "id": "not-this", "source": "nor-this"}
+
+
+def countable(records: Sequence[Polled]) -> Events:
+    """The events of those that can be counted."""
+    reading = Reading()
+    reading.add(records)
+    return reading.events()
 
 
 # -- a log -----------------------------------------------------------------------------------------

@@ -26,13 +26,12 @@ from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.units import iso
 from schemas.views import DEFAULT, OTHER, SLICE_MS, Catalog, generation_digest
 from streams.columns import columns
-from streams.decode import Decoded, decode_many
 from streams.fold import fold
 from streams.ports import Commit, Outcome, Progress
 from streams.store import RedisStore
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import TOPIC
-from tests.events import encode, event
+from tests.events import countable, encode, event
 from tests.simulation.world import Polled1
 
 # Of today, because pages expire by Valkey's own clock.
@@ -72,9 +71,9 @@ async def counted(redis_url: str, log: Sequence[Labelled], catalog: Catalog) -> 
                 Polled1(start + at, NOW_MS, encode(dict(fields)), ())
                 for at, fields in enumerate(log[start : start + step])
             ]
-            events = [one for one in decode_many(records) if isinstance(one, Decoded)]
+            events = countable(records)
             assert len(events) == len(records)
-            rows = columns(events, [NOW_MS] * len(events), catalog=catalog)
+            rows = columns(events, catalog=catalog)
             end = start + len(records)
             commit = Commit(
                 id=end.to_bytes(16, "big"),

@@ -13,12 +13,12 @@ from schemas.limits import DAY_MS, HOUR_MS
 from schemas.units import iso
 from schemas.views import SLICE_MS, generation_digest
 from streams.columns import columns
-from streams.decode import Decoded, decode_many
 from streams.fold import fold
 from streams.ports import Commit, Outcome, Progress
 from streams.store import RedisStore
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import TOPIC, Asked, Event, answer
+from tests.events import countable
 
 # Of today, because pages expire by Valkey's own clock; a millisecond after a full hour.
 NOW_MS = wall_clock_ms() // HOUR_MS * HOUR_MS + 1
@@ -76,9 +76,9 @@ def appended(event: Event, offset: int) -> Appended:
 
 async def commit(store: RedisStore, digest: bytes, start: int, events: list[Event]) -> None:
     records = [appended(event, start + place) for place, event in enumerate(events)]
-    decoded = [result for result in decode_many(records) if isinstance(result, Decoded)]
+    decoded = countable(records)
     assert len(decoded) == len(records)
-    rows = columns(decoded, [NOW_MS] * len(decoded))
+    rows = columns(decoded)
     end = start + len(records)
     reply = await store.commit(
         Commit(

@@ -21,7 +21,6 @@ from schemas.openwebui import Message, ModelChats, ModelOverview
 from schemas.units import instant_to_ms, iso
 from schemas.views import SLICE_MS, generation_digest
 from streams.columns import columns
-from streams.decode import Decoded, decode_many
 from streams.fold import fold
 from streams.ports import Commit, Outcome, Progress
 from streams.store import RedisStore
@@ -29,7 +28,7 @@ from tests.api.conftest import Clock, client_of
 from tests.api.counters import TOPIC
 from tests.api.test_joint import NOW_MS, Appended
 from tests.api.test_openwebui import ROOT
-from tests.events import Fields
+from tests.events import Fields, countable
 
 pytestmark = pytest.mark.servers
 
@@ -64,9 +63,9 @@ def log() -> list[Fields]:
 
 async def write(redis_url: str, fields: Sequence[Fields], *, keeps_previews: bool = False) -> None:
     records = [Appended(n, NOW_MS, msgspec.json.encode(one)) for n, one in enumerate(fields)]
-    good = [one for one in decode_many(records) if isinstance(one, Decoded)]
+    good = countable(records)
     assert len(good) == len(records)
-    rows = columns(good, [NOW_MS] * len(good))
+    rows = columns(good)
     async with RedisStore(redis_url) as store:
         digest = generation_digest(TOPIC)
         await store.open(digest, 1, NOW_MS)

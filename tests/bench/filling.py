@@ -25,7 +25,7 @@ from schemas.units import EPOCH
 from schemas.views import DEFAULT, DIMENSIONS, Catalog, Table, generation_digest
 from schemas.wire import Wire
 from streams.columns import NOTHING, Columns, _levels
-from streams.decode import Decoded
+from streams.decode import Events
 from streams.fold import Delta, Part, fold
 from streams.ports import Commit, Outcome, Progress
 from streams.pricing import Standing
@@ -46,7 +46,7 @@ AGENTS_EACH, MODELS_EACH = 8, 6
 SUMMED: Final = ("events", "cost_nano_usd", "input_tokens", "output_tokens", "latency_ms")
 _AMOUNTS: Final = ("input_tokens", "output_tokens", "cost_nano_usd", "latency_ms")
 _ONES: Final = ("events", "cost_events", "latency_events")
-ONE_CALL: Final = Decoded(Wire(id="one", source="bench", time=EPOCH, kind="llm"), 0, None, None, ())
+ONE_CALL: Final = Wire(id="one", source="bench", time=EPOCH, kind="llm")
 """What the latest calls hold: no reader measured here looks at them."""
 Ints = npt.NDArray[np.int64]
 
@@ -306,6 +306,14 @@ def columns_of(traffic: Traffic, batch: Batch, catalog: Catalog) -> Columns:
         sketched=sketched,
         misread={},
         calls=[],
-        events=[ONE_CALL] * n,
+        events=Events(
+            wires=[ONE_CALL] * n,
+            fields={name: [getattr(ONE_CALL, name)] * n for name in Wire.__struct_fields__},
+            at_ms=batch.at_ms,
+            append_ms=append_ms,
+            cost_nano_usd=np.full(n, -1, np.int64),
+            started_ms={},
+            unknown=(),
+        ),
         origin=np.arange(n),
     )

@@ -21,13 +21,11 @@ import psutil
 
 from deploy.servers import Server, free_port
 from deploy.valkey import start_valkey, url_of
-from schemas.errors import InvalidEvent
 from schemas.layout import NO_POSITION, prefix
 from schemas.prices import BUNDLED
 from schemas.views import DEFAULT, SLICE_MS, Catalog, generation_digest
 from streams.chats import chats_of
 from streams.columns import columns
-from streams.decode import Decoded, decode_many
 from streams.fold import fold
 from streams.people import words_of
 from streams.ports import Commit, Outcome, Progress
@@ -35,6 +33,7 @@ from streams.pricing import Asked, add_costs
 from streams.store import RedisStore, encode_commit
 from tests.bench.fold_process import FIVE
 from tests.bench.usage_log import LIVE, Shape, Totals, values_of
+from tests.events import countable
 from tests.real.topics import now_ms
 
 T = TypeVar("T")
@@ -95,22 +94,17 @@ async def costs_of(
                     values_of(shape, range(start, start + batch), now, Totals())
                 )
             ]
-            decoded = stages.timed("decode", lambda: decode_many(records))  # noqa: B023
-            good: list[Decoded] = [one for one in decoded if not isinstance(one, InvalidEvent)]
-            appended = [now] * len(good)
-            rows = stages.timed("columns", lambda: columns(good, appended, BUNDLED, catalog))  # noqa: B023
+            good = stages.timed("decode", lambda: countable(records))  # noqa: B023
+            assert len(good) == len(records)
+            rows = stages.timed("columns", lambda: columns(good, BUNDLED, catalog))  # noqa: B023
             words = {**rows.words}
-            asked = Asked(
-                [one.event for one in good],
-                rows.at_ms,
-                {**rows.codes, "tenant": rows.tenants},
-                words,
-            )
+            asked = Asked(good.wires, rows.at_ms, {**rows.codes, "tenant": rows.tenants}, words)
+            places = range(len(good))
             values = rows.values.copy()
             stages.timed("(of it pricing)", lambda: add_costs(BUNDLED, asked, values))  # noqa: B023
             delta = stages.timed("roll-up", lambda: fold(rows, {}))  # noqa: B023
-            stages.timed("(of it users)", lambda: words_of(good))  # noqa: B023
-            stages.timed("(of it chats)", lambda: chats_of(good, keeps_previews=False))  # noqa: B023
+            stages.timed("(of it users)", lambda: words_of(good, places))  # noqa: B023
+            stages.timed("(of it chats)", lambda: chats_of(good, places, keeps_previews=False))  # noqa: B023
             end = max(position, 0) + batch
             commit = Commit(
                 (start + 1).to_bytes(16, "big"), digest, now, 1, {},

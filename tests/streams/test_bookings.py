@@ -8,9 +8,8 @@ from schemas.units import iso
 from schemas.views import SLICE_MS
 from streams.bookings import Held
 from streams.columns import Columns, columns
-from streams.decode import decode
 from streams.fold import fold
-from tests.events import NOW_MS, encode, event
+from tests.events import NOW_MS, countable, encode, event
 from tests.simulation.world import Polled1
 
 SLICE = NOW_MS // SLICE_MS
@@ -22,7 +21,7 @@ def rows_at(*append_ms: int) -> Columns:
         Polled1(n, at, encode(event(id=f"evt-{n}", time=iso(at), call_id="c")), ())
         for n, at in enumerate(append_ms)
     ]
-    return columns([decode(record) for record in records], append_ms)
+    return columns(countable(records))
 
 
 def booked(rows: Columns, held: Held | None) -> Held:

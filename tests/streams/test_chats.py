@@ -18,12 +18,11 @@ from schemas.errors import StoreCorrupt
 from schemas.layout import NO_POSITION
 from schemas.views import generation_digest
 from streams.columns import Columns, columns
-from streams.decode import Decoded, decode_many
 from streams.fold import Delta, fold
 from streams.ports import Commit, Outcome, Progress, Store
 from streams.store import RedisStore
 from tests.counters import read_chats
-from tests.events import NOW_MS, Record, event, mixed, record
+from tests.events import NOW_MS, Record, countable, event, mixed, record
 from tests.oracle import expected
 from tests.simulation.store import FakeStore
 from tests.simulation.world import Polled1
@@ -95,9 +94,7 @@ async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
 
 def rows_of(records: Sequence[Record]) -> Columns:
     polled = [Polled1(r.offset, r.append_ms, r.value, r.headers) for r in records]
-    judged = zip(polled, decode_many(polled), strict=True)
-    good = [(one, r.timestamp) for r, one in judged if isinstance(one, Decoded)]
-    return columns([one for one, _ in good], [at for _, at in good])
+    return columns(countable(polled))
 
 
 # -- the rule --------------------------------------------------------------------------------------

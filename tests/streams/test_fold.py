@@ -11,15 +11,14 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.errors import InvalidEvent
 from schemas.measures import CHATS, COST_NANO_USD, EVENTS
 from schemas.views import VIEWS
 from streams.bookings import Held
 from streams.columns import columns
-from streams.decode import Decoded, decode_many
+from streams.decode import Reading
 from streams.fold import Delta, fold
 from tests.counters import CELL_OF_SUMS, Cell, cells_of
-from tests.events import Mix, Record, event, logs, mixed, record
+from tests.events import Mix, Record, countable, event, logs, mixed, record
 from tests.oracle import expected
 from tests.prices import OWN
 from tests.simulation.world import Polled1
@@ -38,9 +37,7 @@ def folded(batches: Sequence[Sequence[Record]]) -> Sums:
     held: dict[int, Held | None] = {}
     for batch in batches:
         records = as_polled(batch)
-        results = zip(records, decode_many(records), strict=True)
-        good = [(one, r.timestamp) for r, one in results if isinstance(one, Decoded)]
-        rows = columns([one for one, _ in good], [at for _, at in good], OWN)
+        rows = columns(countable(records), OWN)
         rows = rows.without(np.array(sorted(remembered), np.uint64))
         remembered |= set(rows.digests.tolist())
         if not len(rows):
@@ -129,10 +126,7 @@ def test_every_view_and_tier_adds_up_to_the_same(records: list[Record]) -> None:
 def test_a_call_in_which_nothing_changes_is_checked_by_the_commit_all_the_same() -> None:
     """Else a store that goes back between the look and the commit would lose the booking."""
     records = as_polled([record(event(id=one, call_id="c-1")) for one in ("e-1", "e-2")])
-    first, second = (
-        columns([one for one in decode_many([r]) if isinstance(one, Decoded)], [r.timestamp])
-        for r in records
-    )
+    first, second = (columns(countable([r])) for r in records)
     (booked,) = fold(first, {}).calls
     (again,) = fold(second, {booked.digest: booked.new}).calls
     assert (booked.old, again.old, again.new) == (None, booked.new, booked.new)
@@ -140,10 +134,14 @@ def test_a_call_in_which_nothing_changes_is_checked_by_the_commit_all_the_same()
 
 def test_the_dead_letters_are_those_of_the_oracle_with_its_reasons() -> None:
     rng = random.Random(3)
-    records = mixed(rng, 300, mix=Mix(invalid_percent=50))
-    results = decode_many(as_polled(records))
+    records = mixed(rng, 2000, mix=Mix(invalid_percent=50))
+    polled = as_polled(records)
     letters = expected(records).letters
     assert letters
-    assert [r.reason if isinstance(r, InvalidEvent) else None for r in results] == [
-        letters.get((record.partition, record.offset)) for record in records
+    places = {id(one): (r.partition, r.offset) for r, one in zip(records, polled, strict=True)}
+    reading = Reading()
+    refused = reading.add(polled)
+    assert [(places[id(one)], invalid.reason) for one, invalid in refused] == [
+        (place, letters[place]) for place in places.values() if place in letters
     ]
+    assert len(reading.events()) == len(records) - len(letters)

@@ -16,11 +16,10 @@ from schemas.layout import NO_POSITION
 from schemas.recent import RECENT_MAX, unpack_recent
 from schemas.units import iso
 from streams.columns import columns
-from streams.decode import Decoded, decode_many
 from streams.fold import Delta, fold
 from streams.ports import Commit, Outcome, Progress, Store
 from streams.store import RedisStore
-from tests.events import NOW_MS, Record, event, logs, mixed, record
+from tests.events import NOW_MS, Record, countable, event, logs, mixed, record
 from tests.oracle import expected
 from tests.people import Calls, assert_told, read_people, read_recent
 from tests.simulation.store import FakeStore
@@ -30,10 +29,7 @@ DIGEST = bytes(16)
 
 
 def delta_of(records: Sequence[Record]) -> Delta:
-    polled = as_polled(records)
-    results = zip(polled, decode_many(polled), strict=True)
-    good = [(one, r.timestamp) for r, one in results if isinstance(one, Decoded)]
-    rows = columns([one for one, _ in good], [at for _, at in good])
+    rows = columns(countable(as_polled(records)))
     return fold(rows, {digest: None for digest, _ in rows.call_digests})
 
 
@@ -202,9 +198,10 @@ async def test_a_full_directory_tallies_whom_it_does_not_take(
 
 def each_once(records: Sequence[Record]) -> list[Record]:
     """The first record of each event."""
-    results = zip(records, decode_many(as_polled(records)), strict=True)
-    good = [(one.event, r) for r, one in results if isinstance(one, Decoded)]
-    first = {(e.tenant or "default", e.source, e.id): r for e, r in reversed(good)}
+    first = {}
+    for one, polled in reversed(list(zip(records, as_polled(records), strict=True))):
+        for wire in countable([polled]).wires:
+            first[wire.tenant or "default", wire.source, wire.id] = one
     return list(first.values())
 
 

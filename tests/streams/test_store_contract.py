@@ -17,12 +17,11 @@ from schemas.measures import COST_NANO_USD
 from schemas.views import REMEMBERED_MS, SLICE_MS, TOTAL, generation_digest
 from streams.bookings import CallUpdate, Held
 from streams.columns import Columns, columns
-from streams.decode import Decoded, decode_many
 from streams.fold import Delta, Part, fold
 from streams.ports import NO_DELTA, Commit, Outcome, Progress, Refusal, Reply, Store
 from streams.store import RedisStore
 from tests.counters import read_counters
-from tests.events import DEFAULT_MIX, mixed
+from tests.events import DEFAULT_MIX, countable, mixed
 from tests.people import read_people, read_recent
 from tests.simulation.store import FakeStore
 from tests.simulation.world import Polled1
@@ -374,9 +373,7 @@ async def test_counters_without_their_meta_are_never_begun_anew(redis_url: str) 
 def some_columns(rng: random.Random, number: int) -> Columns:
     records = mixed(rng, 30, start_ms=NOW_MS + 1000 * number, mix=DEFAULT_MIX)
     raw = [Polled1(r.offset, r.append_ms, r.value, r.headers) for r in records]
-    judged = zip(raw, decode_many(raw), strict=True)
-    good = [(one, r.timestamp) for r, one in judged if isinstance(one, Decoded)]
-    return columns([one for one, _ in good], [at for _, at in good])
+    return columns(countable(raw))
 
 
 @pytest.mark.servers
