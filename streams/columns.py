@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from schemas.event import DEFAULT_TENANT
 from schemas.grid import finest_written
-from schemas.identity import call_digest, event_digest
+from schemas.identity import call_digest, event_digests
 from schemas.layout import Int64s
 from schemas.limits import COUNT_MAX
 from schemas.measures import MEASURES, SKETCHES, How, Measure
@@ -122,21 +122,24 @@ class Columns:
         )
 
 
-class _Words:
-    """Texts to small integers, in order of appearance."""
+class _Words(dict[str | None, int]):
+    """Texts to small integers, in order of appearance; None is the empty one."""
 
     def __init__(self) -> None:
-        self.code: dict[str, int] = {}
+        super().__init__()
+        self.words: list[str] = []
+
+    def __missing__(self, value: str | None) -> int:
+        if value is None:
+            code = self[""]
+        else:
+            code = len(self.words)
+            self.words.append(value)
+        self[value] = code
+        return code
 
     def encode(self, values: Sequence[str | None]) -> Codes:
-        code = self.code
-        for value in set(values):
-            code.setdefault(value or "", len(code))
-        code_of = {value: code[value or ""] for value in set(values)}
-        return np.array(list(map(code_of.__getitem__, values)), np.int64)
-
-    def words(self) -> list[str]:
-        return list(self.code)
+        return np.fromiter(map(self.__getitem__, values), np.int64, len(values))
 
 
 def columns(events: Events, prices: Prices = BUNDLED, catalog: Catalog = DEFAULT) -> Columns:
@@ -149,11 +152,11 @@ def columns(events: Events, prices: Prices = BUNDLED, catalog: Catalog = DEFAULT
     tenant_codes = tenant_words.encode(tenants)
     at, append = events.at_ms, events.append_ms
     codes: dict[str, Codes] = {}
-    words: dict[str, Sequence[str]] = {"tenant": tenant_words.words()}
+    words: dict[str, Sequence[str]] = {"tenant": tenant_words.words}
     for name in catalog.kept_dimensions:
         interned = _Words()
         codes[name] = interned.encode(_values_of(fields, catalog.dimensions[name]))
-        words[name] = interned.words()
+        words[name] = interned.words
     booked = (
         [_values_of(fields, catalog.dimensions[name]) for name in booking_dimensions(catalog)]
         if any(fields.of("call_id"))
@@ -165,9 +168,7 @@ def columns(events: Events, prices: Prices = BUNDLED, catalog: Catalog = DEFAULT
     standing = add_costs(prices, asked, values)
     return Columns(
         catalog=catalog,
-        digests=np.array(
-            list(map(event_digest, tenants, fields.of("source"), fields.of("id"))), np.uint64
-        ),
+        digests=np.array(event_digests(tenants, fields.of("source"), fields.of("id")), np.uint64),
         at_ms=at,
         append_ms=append,
         level=_levels(append - at),
@@ -254,7 +255,8 @@ class _Fields:
 def _matrix(
     fields: _Fields, catalog: Catalog, has_kind: Callable[[Measure], npt.NDArray[np.bool_]]
 ) -> Int64s:
-    matrix = np.zeros((len(fields.events), len(catalog.measures)), np.int64)
+    # A column after the other: each is written, and later read, as one.
+    matrix = np.zeros((len(fields.events), len(catalog.measures)), np.int64, order="F")
     for index, measure in enumerate(catalog.measures):
         if measure.how is How.COUNT:
             matrix[:, index] = 1
@@ -271,12 +273,14 @@ def _measured(fields: _Fields, measure: Measure) -> npt.NDArray[Any]:
             return np.maximum(own, 0)
         whole, part = (np.maximum(fields.numbers(name), 0) for name in measure.rest)
         return np.where(own < 0, np.maximum(whole - part, 0), own)
-    if measure.how is How.IS:
-        found = fields.of(measure.field)
-        return np.array([value == measure.equals for value in found], bool)
     if measure.field in NUMBERS:
         return fields.numbers(measure.field) >= 0
-    return np.array([bool(text) for text in fields.of(measure.field)], bool)
+    found = fields.of(measure.field)
+    if not any(found):
+        return np.zeros(len(found), bool)
+    if measure.how is How.IS:
+        return np.array([value == measure.equals for value in found], bool)
+    return np.array(list(map(bool, found)), bool)
 
 
 def _whole_number(text: str | None, field: str, misread: Counter[str]) -> int | None:
@@ -295,6 +299,8 @@ def _items(fields: _Fields, tenants: Sequence[str], sketch: Measure) -> Items:
         values = fields.numbers(sketch.field)
         return np.where(values < 0, np.uint64(NOTHING), bins_of(values).astype(np.uint64))
     found = fields.of(sketch.field)
+    if not any(found):
+        return np.full(len(found), NOTHING, np.uint64)
     return np.fromiter(
         (
             chat_digest(tenant, value) if value else NOTHING
@@ -311,10 +317,10 @@ def _call_events(
     tenant_codes: Codes,
     values: Sequence[Sequence[str | None]],
 ) -> list[CallEvent]:
-    """`values`: of each dimension of bookings, that of each event."""
+    """`values`: of each dimension of bookings, that of each event; none where there is no call."""
     calls: list[CallEvent] = []
     events = fields.events
-    for row, call_id in enumerate(fields.of("call_id")):
+    for row, call_id in enumerate(fields.of("call_id") if values else ()):
         if not call_id:
             continue
         wire = events.wires[row]

@@ -150,15 +150,22 @@ def _rows(batch: Columns, additions: Sequence[Addition]) -> _Rows:
 
 def _different(values: Int64s) -> tuple[Int64s, list[int]]:
     """The columns that are neither 0 nor another one; which of them each column is, or -1."""
-    by_column = np.ascontiguousarray(values.T)
-    known: dict[bytes, int] = {bytes(by_column[0].nbytes if len(by_column) else 0): -1}
     kept: list[Int64s] = []
+    alike: dict[int, list[int]] = {}  # by sum
     column_of = []
-    for column in by_column:
-        place = known.setdefault(column.tobytes(), len(kept))
-        if place == len(kept):
+    for column in np.ascontiguousarray(values.T):
+        if not column.any():
+            column_of.append(-1)
+            continue
+        candidates = alike.setdefault(int(column.sum()), [])
+        for place in candidates:
+            if np.array_equal(kept[place], column):
+                column_of.append(place)
+                break
+        else:
+            candidates.append(len(kept))
+            column_of.append(len(kept))
             kept.append(column)
-        column_of.append(place)
     return np.stack(kept, axis=1) if kept else np.empty((len(values), 0), np.int64), column_of
 
 
