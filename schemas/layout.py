@@ -120,7 +120,17 @@ def page_kept_ms(tier: Tier) -> int:
 
 def series_name(values: Sequence[str]) -> str:
     """One series' values in the order of the view's dimensions; "" is "not reported"."""
-    return msgspec.json.encode(values).decode()
+    return name_of_quoted([quoted(value) for value in values])
+
+
+def quoted(value: str) -> str:
+    """A value as it stands in names."""
+    return msgspec.json.encode(value).decode()
+
+
+def name_of_quoted(values: Sequence[str]) -> str:
+    """`series_name` of values that are quoted already: many series have some in common."""
+    return f"[{','.join(values)}]"
 
 
 def series_values(name: str | bytes) -> tuple[str, ...]:

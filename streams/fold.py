@@ -10,6 +10,7 @@ streams/bookings.py says.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import repeat
 from typing import NamedTuple, cast
 
@@ -23,6 +24,8 @@ from schemas.layout import (
     Int64s,
     Rows,
     counters_of,
+    name_of_quoted,
+    quoted,
     series_name,
     sketch_of,
 )
@@ -63,13 +66,14 @@ class _Rows(NamedTuple):
     """What is rolled up: events and additions to bookings, in one form. `summed`: the columns of
     `values` that are none of the others, and `column_of` which of them each is (-1: it is all 0).
     Most measures are of few kinds of models, and many say the same: text is all of the tokens
-    where nothing is audio."""
+    where nothing is audio. `quoted`: the words as they stand in names."""
 
     at_ms: Int64s
     level: Int64s
     tenants: Codes
     codes: Mapping[str, Codes]
     words: Mapping[str, Sequence[str]]
+    quoted: Mapping[str, Sequence[str]]
     values: Int64s
     summed: Int64s
     column_of: Sequence[int]
@@ -104,8 +108,8 @@ def _rows(batch: Columns, additions: Sequence[Addition]) -> _Rows:
     """Events and additions under one another."""
     if not additions:
         return _Rows(
-            batch.at_ms, batch.level, batch.tenants, batch.codes, batch.words, batch.values,
-            *_different(batch.values), batch.sketched,
+            batch.at_ms, batch.level, batch.tenants, batch.codes, batch.words,
+            _quoted(batch.words), batch.values, *_different(batch.values), batch.sketched,
         )  # fmt: skip
     count = len(additions)
     of_bookings = booking_dimensions(batch.catalog)
@@ -142,10 +146,15 @@ def _rows(batch: Columns, additions: Sequence[Addition]) -> _Rows:
         np.concatenate([batch.tenants, tenants]),
         codes,
         words,
+        _quoted(words),
         values,
         *_different(values),
         {name: np.concatenate([items, nothing]) for name, items in batch.sketched.items()},
     )
+
+
+def _quoted(words: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    return {name: list(map(quoted, known)) for name, known in words.items()}
 
 
 def _different(values: Int64s) -> tuple[Int64s, list[int]]:
@@ -195,7 +204,7 @@ def _roll_up(
 ) -> Iterator[Part]:
     """One table's rows in all tiers, of the rows at these places, which are in order of time; its
     series are appended to `series`."""
-    columns = [catalog.measures.index(measure) for measure in table.measures]
+    columns = _places(table, catalog)
     if table.kind == "call":  # events and bookings, of which this view may keep one kind only
         at = at[rows.values[:, columns].take(at, 0).any(axis=1)]
     if not len(at):
@@ -224,14 +233,20 @@ def _roll_up(
         yield from _sketched(table, sketch, found, rows.sketched[sketch.name].take(at), offset)
 
 
+@cache
+def _places(table: Table, catalog: Catalog) -> list[int]:
+    """Where a table's measures stand among all."""
+    return [catalog.measures.index(measure) for measure in table.measures]
+
+
 def _series_of(table: Table, rows: _Rows, at: Codes) -> list[tuple[Table, int, str]]:
     """The series of these rows, one each."""
     columns = [
-        map(rows.words[name].__getitem__, rows.codes[name].take(at).tolist())
+        map(rows.quoted[name].__getitem__, rows.codes[name].take(at).tolist())
         for name in table.dimensions
     ]
     tenants = rows.tenants.take(at).tolist()
-    names = map(series_name, zip(*columns, strict=True)) if columns else repeat(series_name(()))
+    names = map(name_of_quoted, zip(*columns, strict=True)) if columns else repeat(series_name(()))
     return list(zip(repeat(table), tenants, names, strict=False))
 
 

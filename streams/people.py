@@ -16,7 +16,7 @@ from schemas.directory import Word, merged
 from schemas.event import DEFAULT_TENANT
 from schemas.layout import Int64s
 from schemas.recent import RECENT_MAX, Recent, pack_recent
-from streams.decode import Events
+from streams.decode import READ_AT_ONCE, Events
 
 Said = Sequence[tuple[str, Sequence[Word]]]
 """Tenant and what is said of its users, each user once."""
@@ -75,18 +75,31 @@ def latest_calls(
 ) -> Calls:
     """The latest calls among `events`, RECENT_MAX a tenant. Of those at the places `rows` the other
     three stand beside: tenant as a number, time, cost in nano-USD or -1 where there is none."""
+    chosen = [_latest(places, at_ms) for places in _by_tenant(tenants)]
+    if not chosen:
+        return []
+    packed = np.sort(np.concatenate(chosen))
+    members: list[str] = []
+    for at in range(0, len(packed), READ_AT_ONCE):  # in the order in which they lie in memory
+        some = packed[at : at + READ_AT_ONCE]
+        members += _members(events, rows[some].tolist(), costs[some].tolist())
     found: list[tuple[str, Sequence[tuple[int, str]]]] = []
-    for places in _by_tenant(tenants):
-        if len(places) > RECENT_MAX:
-            times = at_ms[places]
-            oldest = np.partition(times, -RECENT_MAX)[-RECENT_MAX]
-            places = places[times >= oldest]  # noqa: PLW2901  equal times are settled by bytes
-        members = _members(events, rows[places].tolist(), costs[places].tolist())
+    for places in chosen:
+        own = map(members.__getitem__, np.searchsorted(packed, places).tolist())
         # Texts have the order of their bytes in UTF-8.
-        calls = sorted(zip(at_ms[places].tolist(), members, strict=True))
+        calls = sorted(zip(at_ms[places].tolist(), own, strict=True))
         tenant = events.fields["tenant"][rows[places[0]]] or DEFAULT_TENANT
         found.append((tenant, calls[-RECENT_MAX:]))
     return found
+
+
+def _latest(places: Int64s, at_ms: Int64s) -> Int64s:
+    """RECENT_MAX of them, and those of the same time as the oldest of these: bytes settle that."""
+    if len(places) <= RECENT_MAX:
+        return places
+    times = at_ms[places]
+    oldest = int(np.partition(times, -RECENT_MAX)[-RECENT_MAX])
+    return places[times >= oldest]
 
 
 def _by_tenant(tenants: Int64s) -> list[Int64s]:
