@@ -11,6 +11,9 @@ sizes them itself. After every run all views are added up and compared with what
 Beside it, on the same topic, what others do, which is less: aiokafka's `getmany` that throws the
 bytes away, and a plain Faust agent that adds two numbers a model in memory (`--faust-events`).
 
+Then each goal stands beside what was measured, and what each stage and each feature of an event costs
+follows (tests.bench.stages).
+
 CPU time of processes: on a machine that does other things besides it is comparable all the same.
 """
 
@@ -23,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -41,6 +44,7 @@ from schemas.grid import DAY
 from schemas.layout import FIRST_GENERATION, counters_of, prefix
 from schemas.measures import COST_NANO_USD, EVENTS, INPUT_TOKENS
 from schemas.views import Catalog
+from tests.bench import stages
 from tests.bench.fold_process import CATALOGS, Cost, Spec
 from tests.bench.usage_log import (
     BACKFILL,
@@ -56,6 +60,7 @@ from tests.real.topics import now_ms
 PARTITIONS: Final = 4
 BATCHES: Final = (1000, 5000, 20_000)
 PROCESS_S: Final = 900
+FAUST_GOAL: Final = 30.0
 PAUSE_S: Final = 0.3
 """For Redis to end what a run left it to do, before its CPU time is read."""
 _NAMES = count()
@@ -190,24 +195,45 @@ async def compare(servers: Servers, events: int, faust_events: int, *, short: bo
         f"{'CPU us an event':44}{'worker':>9}{'Redis':>9}{'events/s':>11}{'call ms':>10}{'p99':>9}"
     )
     live = await log_of(servers, LIVE, events)
-    of_live: Found | None = None
+    runs: dict[tuple[str, str, int], Found] = {}
     for shape in (LIVE, BACKFILL) if short else (LIVE, BACKFILL, LIVE_20, BACKFILL_20):
         log = live if shape is LIVE else await log_of(servers, shape, events)
         for catalog in ("five",) if short else ("five", "all"):
             wanted = (BATCHES if shape.tenants == 1 else BATCHES[-1:]) if not short else ()
             for batch in (*wanted, 0):
-                found = counted(servers, log, catalog, batch)
+                found = runs[shape.name, catalog, batch] = counted(servers, log, catalog, batch)
                 how = f"batches of {batch}" if batch else "its own batches"
                 shown(f"{shape.name}, {catalog} views, {how}", found)
-                if shape is LIVE and catalog == "five":
-                    of_live = found
-    assert of_live is not None
     thrown = run("getmany", spec_of(servers, live))
     print(f"{'getmany, thrown away':44}{thrown.us_an_event:9.1f}")
-    plain = run("faust", spec_of(servers, live, events=faust_events))
+    with tempfile.TemporaryDirectory(prefix="odometer-bench-") as name:
+        plain = run("faust", spec_of(servers, live, events=faust_events, directory=name))
     print(f"{f'Faust agent, {faust_events} events, two sums in memory':44}{plain.us_an_event:9.1f}")
-    ratio = plain.us_an_event / of_live.worker_us
-    print(f"the worker (live, five views, its own batches) is {ratio:.0f} times the Faust agent")
+    against_goals(runs, plain.us_an_event, 0 if short else BATCHES[-1])
+
+
+def against_goals(runs: Mapping[tuple[str, str, int], Found], faust_us: float, batch: int) -> None:
+    """What is promised beside what was measured, in batches of this size."""
+    live, backfill = runs[LIVE.name, "five", batch], runs[BACKFILL.name, "five", batch]
+    goals = [
+        ("worker, five views, live", live.worker_us, 10.0),
+        ("Redis, five views, live", live.redis_us, 7.0),
+        ("worker, five views, backfill", backfill.worker_us, 13.0),
+        ("Redis, five views, backfill", backfill.redis_us, 7.0),
+    ]
+    if (all_views := runs.get((LIVE.name, "all", batch))) is not None:
+        goals.append(("worker, all views to five", all_views.worker_us / live.worker_us, 1.6))
+    if (tenants := runs.get((LIVE_20.name, "five", batch))) is not None:
+        goals.append(("worker, 20 tenants to one", tenants.worker_us / live.worker_us, 2.0))
+        goals.append(("Redis, 20 tenants to one", tenants.redis_us / live.redis_us, 2.0))
+    how = f"batches of {batch}" if batch else "its own batches"
+    print(f"{f'goals, {how}':44}{'measured':>9}{'at most':>9}")
+    for name, measured, goal in goals:
+        said = "met" if measured <= goal else f"missed by {measured / goal:.2f} times"
+        print(f"{name:44}{measured:9.2f}{goal:9.1f}  {said}")
+    ratio = faust_us / live.worker_us
+    said = "met" if ratio >= FAUST_GOAL else f"missed by {FAUST_GOAL / ratio:.2f} times"
+    print(f"{'the Faust agent to the worker, at least':44}{ratio:9.1f}{FAUST_GOAL:9.1f}  {said}")
 
 
 async def main(arguments: Sequence[str] | None = None) -> None:
@@ -218,6 +244,8 @@ async def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with servers_of() as servers:
         await compare(servers, options.events, options.faust_events, short=options.short)
+        if not options.short:
+            await stages.compare(servers.valkey, options.events // 2, BATCHES[-1])
 
 
 if __name__ == "__main__":

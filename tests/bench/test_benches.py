@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from deploy.servers import Server
-from tests.bench import fold, scaling, stages
+from tests.bench import fold, memory, scaling, stages
 
 pytestmark = pytest.mark.servers
 
@@ -14,7 +16,7 @@ async def test_the_fold_is_measured_and_its_totals_are_right(
     kafka: Server, valkey: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await fold.compare(fold.Servers(kafka, valkey), 2000, 500, short=True)
-    assert "times the Faust agent" in capsys.readouterr().out
+    assert "the Faust agent to the worker" in capsys.readouterr().out
 
 
 async def test_scaling_is_measured(
@@ -22,6 +24,13 @@ async def test_scaling_is_measured(
 ) -> None:
     await scaling.compare(fold.Servers(kafka, valkey), 2000, short=True)
     assert "100000 series" in capsys.readouterr().out
+
+
+async def test_memory_is_sampled_and_all_is_counted(
+    kafka: Server, valkey: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await memory.compare(kafka, valkey, tmp_path, 2, 0.2)
+    assert "what it keeps" in capsys.readouterr().out
 
 
 async def test_stages_are_measured(valkey: Server, capsys: pytest.CaptureFixture[str]) -> None:
