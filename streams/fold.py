@@ -280,7 +280,8 @@ def _packed(family: Family, tier: Tier, group: Codes, at_ms: Int64s, offset: int
     runs = np.empty(len(starts), RUN_DTYPE)
     runs["series"] = group.take(starts) + offset
     runs["chunk"] = chunk.take(starts)
-    runs["rows"] = np.diff(starts, append=len(bucket))
+    runs["rows"][:-1] = starts[1:] - starts[:-1]
+    runs["rows"][-1] = len(bucket) - starts[-1]
     rows = np.empty(len(bucket), family.dtype)
     rows["cell"] = bucket - chunk * tier.chunk_buckets
     return Part(family, tier, runs, rows)

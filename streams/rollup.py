@@ -128,19 +128,26 @@ def items_of(rows: Grouped, item: Int64s, kept: Sequence[Tier]) -> Iterator[tupl
     ones = np.ones(len(item), np.int64)
     finest, coarsest = int(rows.level.min()), int(rows.level.max())
     found = Itemized(rows.group, rows.at_ms, item, ones)
+    is_counted = False
     for tier in TIERS[finest:]:
         if finest < coarsest and tier.id <= coarsest:
             chosen = rows.level <= tier.id
             columns = (rows.group, rows.at_ms, item, ones)
             found = Itemized(*(column[chosen] for column in columns))
+            is_counted = False
         if tier in kept:
-            found = _counted(found, tier.bucket_ms)
+            found = _counted(found, tier.bucket_ms, is_counted=is_counted)
+            is_counted = True
             yield tier, found
 
 
-def _counted(rows: Itemized, bucket_ms: int) -> Itemized:
+def _counted(rows: Itemized, bucket_ms: int, *, is_counted: bool) -> Itemized:
+    """`is_counted`: the rows are those of a finer tier, which may say the same."""
     bucket = rows.at_ms // bucket_ms
-    run = np.cumsum(changes(rows.group, bucket), dtype=np.int64)
+    changed = changes(rows.group, bucket)
+    if is_counted and not (changes(rows.group, rows.at_ms) ^ changed).any():
+        return rows._replace(at_ms=bucket * bucket_ms)
+    run = np.cumsum(changed, dtype=np.int64)
     order = sorted_by(run, sorted_by(rows.item))
     ordered_run, ordered_item = run.take(order), rows.item.take(order)
     starts = np.flatnonzero(changes(ordered_run, ordered_item))
