@@ -13,6 +13,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any, Final
 
+from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer import fetcher
 from aiokafka.record.memory_records import MemoryRecords
 
@@ -33,6 +34,12 @@ def install() -> bool:
     fetcher.PartitionRecords = WholeBatches
     fetcher.FetchResult = Fetched
     return True
+
+
+def refresh_metadata(consumer: AIOKafkaConsumer) -> None:
+    """Lets a consumer ask for its topics' partitions at once, in its background, and not only at
+    the age that it was given."""
+    consumer._client.force_metadata_update()  # noqa: SLF001
 
 
 class KeptRecords:

@@ -9,6 +9,9 @@ Its traps (design: "Known traps"), all seen on Kafka 4.3 with aiokafka 0.14:
 - A record that the client cannot read makes `getmany` raise for ever at its offset, drop what the
   same call took from other partitions, and withhold the good ones of its batch: all positions go
   back, those before it are read one by one, and `streams.salvage` gives those behind it.
+- An idempotent producer that gives up a batch for want of a leader has used up its sequence numbers:
+  every later batch to that partition is refused, for ever. Letters, which readers see once however
+  often they are written, go without; whoever sends events makes the producer anew.
 - Everything that waits for a broker has a deadline of ours.
 """
 
@@ -27,7 +30,7 @@ from aiokafka.consumer.fetcher import PartitionRecords
 
 from schemas.errors import ConsumerBroken, InvalidConfig, LogUnavailable
 from streams.decode import Record, Unreadable
-from streams.fetching import as_fetched, install
+from streams.fetching import as_fetched, install, refresh_metadata
 from streams.letters import DeadLetter, KeyedRecord, letter_record
 from streams.ports import Bounds, Letter, PartitionBatch, Polled, Witness
 from streams.salvage import RECORD_ERRORS, records_of
@@ -42,7 +45,8 @@ SESSION_MS: Final = 6000
 """A takeover after a kill takes this long. Unique members, no static ids: they would not shorten
 it, and two workers with one id evict each other for ever."""
 METADATA_AGE_MS: Final = 10_000
-"""How soon a consumer notices new partitions."""
+"""How soon a consumer notices new partitions by itself. A worker, which looks at the ends of the log
+all the time, tells it sooner."""
 PARTITION_FETCH_BYTES: Final = 1 << 20
 LETTERS_AT_ONCE: Final = 1000
 SCAN_RECORDS: Final = 500
@@ -200,7 +204,10 @@ class KafkaLog:
                 self._resumed[tp] = position
 
     async def bounds(self) -> Mapping[int, Bounds]:
-        return await _bounds(self._topic, self._admin, self._looker)
+        found = await _bounds(self._topic, self._admin, self._looker)
+        if len(found) != len(self._consumer.partitions_for_topic(self._topic) or ()):
+            refresh_metadata(self._consumer)  # where this member leads the group, it joins anew
+        return found
 
     async def witness(self, partition: int, offset: int) -> Witness | None:
         return await _witness(self._looker, TopicPartition(self._topic, partition), offset)
@@ -368,7 +375,7 @@ async def open_log(
     )
     looker = _looker(kafka)
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka, client_id="odometer-admin")
-    producer = _producer(kafka, "odometer-dead-letters")
+    producer = _producer(kafka, "odometer-dead-letters", is_idempotent=False)
     log = KafkaLog(topic, dead_letter_topic, consumer, looker, admin, producer)
     clients = [consumer, looker, producer, admin]
     try:
@@ -461,12 +468,12 @@ class Producer:
         return {tp.partition: end for tp, end in ends.items()}
 
 
-def _producer(kafka: str, client_id: str) -> AIOKafkaProducer:
+def _producer(kafka: str, client_id: str, *, is_idempotent: bool = True) -> AIOKafkaProducer:
     return AIOKafkaProducer(
         bootstrap_servers=kafka,
         client_id=client_id,
         acks="all",
-        enable_idempotence=True,
+        enable_idempotence=is_idempotent,
         linger_ms=2,
         max_batch_size=256 << 10,
         request_timeout_ms=int(ANSWER_S * 1000),

@@ -33,8 +33,6 @@ BEYOND_SESSION_S: Final = SESSION_MS / 1000 + 2
 TAKEOVER_GOAL_S: Final = SESSION_MS / 1000 + 2
 GOAL_S: Final = 3.0
 PARTITIONS_ADDED: Final = 2
-METADATA_GOAL_S: Final = 15.0
-"""A consumer looks for new partitions so often (`streams.kafka`), and then the group joins anew."""
 WORKERS_SCALED: Final = 4
 SENT_AFTER_SWITCH: Final = 150
 """A second of load: many commits."""
@@ -279,7 +277,7 @@ KINDS: Final[dict[str, Kind]] = {
     "Kafka killed": Kind(kafka_killed),
     "Kafka restarted": Kind(kafka_restarted),
     "Kafka paused": Kind(kafka_paused),
-    "partitions added": Kind(partitions_added, METADATA_GOAL_S),
+    "partitions added": Kind(partitions_added),
     "Valkey killed": Kind(valkey_killed),
     "Valkey paused": Kind(valkey_paused),
     "Valkey's file cut": Kind(valkey_cut_short),

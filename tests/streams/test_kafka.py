@@ -16,9 +16,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from deploy.servers import Server, free_port
 from schemas.errors import ConsumerBroken, InvalidConfig, LogUnavailable
 from streams import kafka as module
-from streams.kafka import KafkaLog, _closed, _send, ensure_topics, open_log
+from streams.kafka import KafkaLog, _closed, _send, ensure_topics, open_log, read_bounds
 from streams.ports import Letter, Polled
-from tests.real.topics import cut
+from tests.real.topics import cut, widen
 
 NOWHERE = "127.0.0.1:1"
 TP = TopicPartition("events", 0)
@@ -170,6 +170,47 @@ async def test_new_partitions_come_paused_and_are_handed_over_from_where_they_ar
                 if batch.records:  # however much the client has fetched ahead
                     assert batch.end == batch.records[-1].offset + 1
         assert values == [b"3", b"4"]
+
+
+@pytest.mark.servers
+async def test_letters_that_found_no_leader_do_not_keep_later_ones_out(
+    kafka: Server, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a broker is for seconds after its restart."""
+    await ensure_topics(kafka.address, events=topic, dead_letter=f"{topic}.dead", partitions=1)
+    letters = [Letter(0, n, 0, "empty", "", "", b"", ()) for n in range(5)]
+    monkeypatch.setattr(module, "ANSWER_S", 1.0)  # how long the client itself tries
+    async with open_log(kafka.address, topic, f"{topic}.dead", topic) as log:
+        await log.bury(letters[:1])
+        assert log._producer is not None
+        with monkeypatch.context() as without_leader:
+            without_leader.setattr(
+                log._producer.client.cluster, "leader_for_partition", lambda _tp: -1
+            )
+            with pytest.raises(LogUnavailable, match="LeaderNotAvailable"):
+                await log.bury(letters[1:3])
+        await log.bury(letters[1:])
+    monkeypatch.undo()
+    ends = await read_bounds(kafka.address, f"{topic}.dead")
+    assert ends[0].end == len(letters)
+
+
+@pytest.mark.servers
+async def test_partitions_that_are_added_are_handed_over_as_soon_as_the_ends_are_looked_at(
+    kafka: Server, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ensure_topics(kafka.address, events=topic, dead_letter=f"{topic}.dead", partitions=1)
+    monkeypatch.setattr(module, "METADATA_AGE_MS", 3_600_000)
+    async with open_log(kafka.address, topic, f"{topic}.dead", topic) as log:
+        while not (await log.poll(10, 100)).partitions:
+            pass
+        await widen(kafka.address, topic, 3)
+        partitions: frozenset[int] = frozenset()
+        give_up_s = time.monotonic() + 20
+        while len(partitions) < 3 and time.monotonic() < give_up_s:
+            await log.bounds()
+            partitions = (await log.poll(10, 100)).partitions
+        assert partitions == {0, 1, 2}
 
 
 @pytest.mark.servers
