@@ -295,7 +295,8 @@ def _now_ms() -> int:
 def _table(letters: Sequence["DeadLetter"] | deque["DeadLetter"]) -> Table:
     table = Table()
     for column in ("origin", "appended", "reason", "field", "detail", "replayed"):
-        table.add_column(column, overflow="fold")
+        # What is pasted into `show` and `replay` stands whole.
+        table.add_column(column, overflow="fold", no_wrap=column == "origin")
     for one in letters:
         state = one.replay.state if one.replay else ""
         cells = (one.origin, iso(one.append_ms), one.reason, one.field, one.detail, state)
