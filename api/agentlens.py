@@ -22,6 +22,7 @@ from api.axis import DAILY, HOURLY, WEEKLY, Step, label
 from api.callers import authenticate, check_role, tenant_of
 from api.errors import (
     CountersMissing,
+    CountingBehind,
     ExpiredKey,
     InvalidBody,
     NoCredentials,
@@ -216,6 +217,8 @@ def failed(request: Request, error: Exception) -> Response:  # noqa: C901, PLR09
             return problem(error.status, str(error).rstrip("."))
         case RefusedEvents():
             return _refused(error)
+        case CountingBehind():
+            return _unavailable(f"{error}.")
         case TooBusy():
             return _unavailable(f"{error} Try again in a moment.")
         case LogError():

@@ -55,7 +55,7 @@ async def events(request: Request, intakes: Intakes) -> Response:
     context = context_of(await writer(headers, intakes), headers, {}, intakes)
     with await intakes.room.body(request.receive, headers) as body:
         taken = await intakes.read(len(body), lambda: _take(body, context))
-    await intakes.producer.send(taken.intake.records)
+    await intakes.send(taken.intake, headers, context.received_ms)
     answer = {"ingested": len(taken.answers), "events": taken.answers}
     return Response(to_json(answer), 201, media_type="application/json")
 

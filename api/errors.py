@@ -15,6 +15,7 @@ OdometerError
 |- InvalidBody            what was sent is not what the path takes
 |- RefusedEvents          what was sent was read, and no event of it is taken
 |- TooBusy                this process holds as many bodies as it may
+|- CountingBehind         history is not taken until the workers have counted more
 |- NotAcceptable          the answer has none of the forms that are accepted
 |- UnanswerableQuestion   no counters are kept for this, or they would be too many to read at once
 '- StoreUnavailable
@@ -106,6 +107,16 @@ class RefusedEvents(OdometerError):
 
 class TooBusy(OdometerError):
     """The process holds as many bodies as it may: the next moment it will not."""
+
+
+class CountingBehind(OdometerError):
+    """History is not taken until more of what was sent is counted; nothing of it was sent."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            "none of these is taken yet, as live events would wait behind them (they are more than an"
+            f" hour old, or said to be history), and {why}: send them again"
+        )
 
 
 class NotAcceptable(OdometerError):

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.asking import BadParameter
+from api.backfill import Backfill, is_history
 from api.callers import TENANT_HEADER, authenticate, check_writer, tenant_of
 from api.errors import InvalidBody, RefusedEvents
 from api.intake import Intake, answer_of, judge, refusals_of
@@ -58,14 +59,25 @@ def _seeds() -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Intakes:
-    """What every path that takes events needs, once a process."""
+    """What every path that takes events needs, once a process. Without `backfill`, history goes to
+    Kafka as fast as it takes it."""
 
     store: Store
     clock: Callable[[], int]
     producer: Producer
+    backfill: Backfill | None = None
     room: Room = field(default_factory=Room)
     seeds: Iterator[str] = field(default_factory=_seeds)
     threads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(THREADS))
+
+    async def send(self, intake: Intake, headers: Mapping[str, str], received_ms: int) -> None:
+        """Returns when Kafka has all of it; history when its turn has come."""
+        if not intake.records:
+            return
+        if self.backfill is None or not is_history(headers, intake.newest_ms, received_ms):
+            await self.producer.send(intake.records)
+        else:
+            await self.backfill.send(intake.records)
 
     async def read(self, size_bytes: int, reading: Callable[[], T]) -> T:
         """What reads a body of that size, beside the event loop where it takes long."""
@@ -96,7 +108,7 @@ async def events(request: Request, intakes: Intakes) -> Response:
             raise unreadable(error) from error
     if intake.refused and (asked.is_atomic or not (intake.records or intake.skipped)):
         raise RefusedEvents(refusals_of(intake.refused), is_atomic=asked.is_atomic)
-    await intakes.producer.send(intake.records)
+    await intakes.send(intake, headers, asked.context.received_ms)
     answer = answer_of(intake, is_named=asked.is_named)
     return Response(answer, 202, media_type="application/json")
 

@@ -28,38 +28,43 @@ UNKNOWN_SHOWN: Final = 16
 
 @dataclass(frozen=True)
 class Intake:
-    """What is to be sent (key, value), and what is to be said of the rest."""
+    """What is to be sent (key, value) and the time of its newest event, and what is to be said of
+    the rest."""
 
     records: Sequence[tuple[bytes, bytes]]
     refused: Sequence[Refused]
     skipped: Sequence[Skipped]
     seeded: int
     unknown: Sequence[str]
+    newest_ms: int = 0
 
 
 def judge(parsed: Parsed, received_ms: int) -> Intake:
     records: list[tuple[bytes, bytes]] = []
     refused: list[Refused] = []
-    seeded = 0
+    seeded = newest_ms = 0
     unknown: set[str] = set()
     for event in parsed.events:
+        at_ms = instant_to_ms(event.usage.time)
         try:
-            records.append((_key(event, received_ms), event.record))
+            records.append((_key(event, at_ms, received_ms), event.record))
         except InvalidEvent as error:
             refused.append(Refused(event.index, error))
             continue
+        newest_ms = max(newest_ms, at_ms)
         seeded += event.is_seeded
         unknown.update(event.unknown)
     if refused:
         refused = sorted([*parsed.refused, *refused], key=lambda one: one.index)
     else:
         refused = [*parsed.refused]
-    return Intake(records, refused, parsed.skipped, seeded, sorted(unknown)[:UNKNOWN_SHOWN])
+    names = sorted(unknown)[:UNKNOWN_SHOWN]
+    return Intake(records, refused, parsed.skipped, seeded, names, newest_ms)
 
 
-def _key(event: Event, received_ms: int) -> bytes:
+def _key(event: Event, at_ms: int, received_ms: int) -> bytes:
     usage = event.usage
-    check_age("time", instant_to_ms(usage.time), received_ms)
+    check_age("time", at_ms, received_ms)
     if usage.call_started_at is not None:
         check_age("call_started_at", instant_to_ms(usage.call_started_at), received_ms)
     return partition_key(usage.tenant or DEFAULT_TENANT, usage.source, usage.id, usage.call_id)

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka_errors
@@ -75,6 +75,8 @@ class Producer:
         self._due: deque[_Load] = deque()  # those that may still be late, soonest first
         self._timer: asyncio.TimerHandle | None = None
         self._held_bytes = 0
+        self.reached: dict[int, int] = {}
+        """How far the log goes, as the broker's last word has it: by partition, the next offset."""
         self._took_off_s: float | None = None
         self._away: str | None = None  # what comes before the first connection waits for it
 
@@ -196,7 +198,7 @@ class Producer:
         by_partition: dict[int, list[KeyedRecord]] = {}
         for place, record in zip(places, records, strict=True):
             by_partition.setdefault(partitions[place], []).append(record)
-        await asyncio.gather(*await _appended(client, self._topic, by_partition))
+        self.reached |= await _appended(client, self._topic, by_partition)
 
     def _finish(self, load: _Load, error: LogUnavailable | None) -> None:
         self._held_bytes -= load.size_bytes
@@ -210,19 +212,24 @@ class Producer:
 
 async def _appended(
     client: AIOKafkaProducer, topic: str, by_partition: Mapping[int, Sequence[KeyedRecord]]
-) -> list[Awaitable[object]]:
-    """Hands the records to the client in batches; what it gives for each comes with the broker's
-    word."""
-    acknowledged: list[Awaitable[object]] = []
+) -> dict[int, int]:
+    """Hands the records to the client in batches. When the broker has them all: where each partition
+    goes on behind them."""
+    counts: list[int] = []
+    acknowledged: list[Awaitable[Any]] = []
     for partition, records in by_partition.items():
         batch = client.create_batch()
         for key, value in records:
             if batch.append(timestamp=None, key=key, value=value) is None:
+                counts.append(batch.record_count())
                 acknowledged.append(await client.send_batch(batch, topic, partition=partition))
                 batch = client.create_batch()
                 batch.append(timestamp=None, key=key, value=value)
+        counts.append(batch.record_count())
         acknowledged.append(await client.send_batch(batch, topic, partition=partition))
-    return acknowledged
+    found = zip(await asyncio.gather(*acknowledged), counts, strict=True)
+    # No offset: the broker had the batch before, and forgot where.
+    return {one.partition: one.offset + count for one, count in found if one.offset >= 0}
 
 
 @asynccontextmanager

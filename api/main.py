@@ -37,11 +37,13 @@ from api import (
     otlp,
     usage,
 )
+from api.backfill import Backfill
 from api.dialects import failed
 from api.flights import Flights, Kept
 from api.ingest import Intakes
 from api.kafka import Producer
 from api.keys_file import KeysFile
+from api.pacing import TARGET_MS
 from api.store import Store
 from schemas.errors import OdometerError, StoreError
 from schemas.keys import ID_PATTERN
@@ -76,15 +78,18 @@ def build(
     kafka: str | None = None,
     keys_file: Path | None = None,
     catalog: Catalog = DEFAULT,
+    backfill_delay_ms: int = TARGET_MS,
 ) -> Starlette:
     """The application over the counters of `topic` in one Redis; `clock` gives ms since 1970.
 
     Events are taken where `kafka` says HOST:PORT of the broker that they go to; None: read only.
-    Keys that Redis has lost are those of `keys_file`. Raises InvalidConfig.
+    Keys that Redis has lost are those of `keys_file`. History waits where counting is more than
+    `backfill_delay_ms` behind; 0: never. Raises InvalidConfig.
     """
     store = Store(redis_url, layout_digest(topic, catalog), catalog)
     producer = Producer(topic)
-    intakes = Intakes(store, clock, producer)
+    backfill = Backfill(store, producer, backfill_delay_ms) if backfill_delay_ms else None
+    intakes = Intakes(store, clock, producer, backfill)
     if keys_file is not None:
         put_back = KeysFile(keys_file).put_back
         store.keyring.put_back = partial(put_back, store=store, clock=clock)
@@ -175,10 +180,18 @@ def serve(
     kafka: str | None = None,
     keys_file: Path | None = None,
     catalog: Catalog = DEFAULT,
+    backfill_delay_ms: int = TARGET_MS,
 ) -> None:
     """Answer until SIGINT or SIGTERM; then finish what is under way, for a few seconds at most."""
     uvicorn.run(
-        build(redis_url, topic, kafka=kafka, keys_file=keys_file, catalog=catalog),
+        build(
+            redis_url,
+            topic,
+            kafka=kafka,
+            keys_file=keys_file,
+            catalog=catalog,
+            backfill_delay_ms=backfill_delay_ms,
+        ),
         host=host,
         port=port,
         loop="auto",  # uvloop, where there is one

@@ -44,7 +44,7 @@ async def traces(request: Request, intakes: Intakes) -> Response:
             intake = await intakes.read(len(body), lambda: _take(media_type, body, asked))
         except InvalidEvent as error:
             raise unreadable(error) from error
-    await intakes.producer.send(intake.records)
+    await intakes.send(intake, headers, asked.context.received_ms)
     rejected, message = _partial_success(intake)
     if media_type == JSON:
         return Response(to_json(answer_json(rejected, message)), media_type=JSON)

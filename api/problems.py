@@ -12,6 +12,7 @@ from starlette.responses import Response
 from api.asking import BadParameter
 from api.errors import (
     CountersMissing,
+    CountingBehind,
     ExpiredKey,
     InvalidBody,
     InvalidKey,
@@ -89,6 +90,8 @@ def failed(request: Request, error: Exception) -> Response:  # noqa: C901, PLR09
             return _refused(error)
         case TooBusy():
             return _unavailable(f"{error} Try again in a moment.")
+        case CountingBehind():
+            return _unavailable(f"{error}.")
         case LogError():
             return _unavailable(NOT_CONFIRMED)
         case NotAcceptable():

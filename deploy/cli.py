@@ -19,6 +19,7 @@ from deploy.keys import keys
 from deploy.options import (
     ApiPort,
     AsJson,
+    BackfillDelay,
     CatalogFile,
     DeadLetterTopic,
     Group,
@@ -199,6 +200,7 @@ def api(
     api_port: ApiPort = None,
     keys_file: KeysFile = None,
     catalog_file: CatalogFile = None,
+    backfill_delay_ms: BackfillDelay = None,
 ) -> None:
     """Answer questions over HTTP from the counters, and take events to Kafka, until SIGTERM.
 
@@ -215,6 +217,7 @@ def api(
         api_port=api_port,
         keys_file=keys_file,
         catalog_file=catalog_file,
+        backfill_delay_ms=backfill_delay_ms,
     )
     serve(
         settings.redis,
@@ -224,6 +227,7 @@ def api(
         kafka=settings.kafka,
         keys_file=settings.keys_file,
         catalog=read_catalog(settings),
+        backfill_delay_ms=settings.backfill_delay_ms,
     )
 
 

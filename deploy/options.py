@@ -14,6 +14,7 @@ DeadLetterTopic = Annotated[str | None, typer.Option(help=describe("dead_letter_
 Partitions = Annotated[int | None, typer.Option(help=describe("partitions"))]
 Group = Annotated[str | None, typer.Option(help=describe("group"))]
 ApiPort = Annotated[int | None, typer.Option(help=describe("api_port"))]
+BackfillDelay = Annotated[int | None, typer.Option(help=describe("backfill_delay_ms"))]
 Home = Annotated[Path | None, typer.Option(help=describe("home"), file_okay=False)]
 KeysFile = Annotated[Path | None, typer.Option(help=describe("keys_file"), dir_okay=False)]
 CatalogFile = Annotated[Path | None, typer.Option(help=describe("catalog_file"), dir_okay=False)]

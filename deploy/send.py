@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from deploy.explain import ContextOption, FileArgument, FormatOption, NameOption
-from deploy.options import AsJson, Kafka, Topic
+from deploy.options import AsJson, BackfillDelay, Kafka, Redis, Topic
 from deploy.settings import Settings, describe, read_settings
 
 if TYPE_CHECKING:
     from deploy.sending import Refused, Tally
+    from streams.delivery import Target
 
 REFUSED_EXIT = 3
 """Other than 1, which says that sending the file again may help."""
@@ -38,6 +39,15 @@ def send(
     ] = False,
     kafka: Kafka = None,
     topic: Topic = None,
+    redis: Redis = None,
+    unpaced: Annotated[
+        bool,
+        typer.Option(
+            "--unpaced",
+            help="With --to-kafka: as fast as Kafka takes it. Live events then wait behind the file.",
+        ),
+    ] = False,
+    backfill_delay_ms: BackfillDelay = None,
     state: Annotated[
         Path | None,
         typer.Option(
@@ -58,6 +68,9 @@ def send(
     grown. An event without an id gets one made of the file's name and of all that the file holds up
     to it, so that within 24 h even a run without that note counts nothing twice.
 
+    It goes as fast as events are counted and no faster, so that live ones need not wait: over HTTP
+    the API sees to that, with --to-kafka the sender does, which needs Redis to know how far it is.
+
     Objects are read here, so that their texts stay here: only what is counted is sent. Exit code: 0
     when all of it has arrived, 3 when some of it was refused, 1 when it ended before.
     """
@@ -65,9 +78,19 @@ def send(
     from deploy.sending import Job, send_file
     from streams.delivery import open_target
 
-    settings = read_settings(api_url=api_url, api_key=api_key, kafka=kafka, topic=topic)
+    settings = read_settings(
+        api_url=api_url,
+        api_key=api_key,
+        kafka=kafka,
+        topic=topic,
+        redis=redis,
+        backfill_delay_ms=backfill_delay_ms,
+    )
     url = f"kafka://{settings.kafka}/{settings.topic}" if to_kafka else settings.api_url
-    target = open_target(url, "" if to_kafka else _key(settings))
+    if to_kafka:
+        target = _kafka_target(settings, is_paced=not unpaced)
+    else:
+        target = open_target(url, _key(settings), is_history=True)
     beside = None if file == STDIN else Path(f"{file}{STATE_SUFFIX}")
     console = Console(stderr=True)
     refusals: list[Refused] = []
@@ -96,6 +119,7 @@ def send(
             state=None if no_state else state or beside,
             give_up_s=give_up_s,
             is_judged_here=to_kafka,
+            reads_ahead=file != STDIN,
             on_refused=refused,
             on_step=step,
             on_away=away,
@@ -107,6 +131,16 @@ def send(
     _tell(tally, refusals, as_json=as_json)
     if tally.refused:
         sys.exit(REFUSED_EXIT)
+
+
+def _kafka_target(settings: Settings, *, is_paced: bool) -> "Target":
+    from deploy.pacing import CountedInRedis, PacedTarget
+    from streams.delivery import KafkaTarget
+
+    target = KafkaTarget(settings.kafka, settings.topic)
+    if not is_paced or not settings.backfill_delay_ms:
+        return target
+    return PacedTarget(target, CountedInRedis(settings.redis), settings.backfill_delay_ms)
 
 
 def _key(settings: Settings) -> str:

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
 import msgspec
 
+from deploy.ahead import ahead
 from deploy.reading import Body, bodies, read_body
 from schemas.envelope import Headers
 from schemas.errors import InvalidConfig, InvalidEvent
@@ -38,6 +40,9 @@ SEND_S: Final = 15.0
 """For one request, as a Meter has it."""
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.2, 2.0
 RETRY_AFTER_S_MAX: Final = 60.0
+BATCHES_AHEAD: Final = 2
+"""Read while one is under way: the receiver, which makes history wait for its turn, is answered at
+once when that has come."""
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -74,7 +79,8 @@ class Tally:
 @dataclass(frozen=True)
 class Job:
     """What is sent where. `state` is where it is noted how far, if anywhere. `give_up_s`: how long
-    the receiver may be away. `is_judged_here`: the receiver does not say what it refuses."""
+    the receiver may be away. `is_judged_here`: the receiver does not say what it refuses. `reads_ahead`: reading never waits for
+    long, as of a pipe it may."""
 
     target_name: str
     name: str
@@ -83,6 +89,7 @@ class Job:
     state: Path | None
     give_up_s: float
     is_judged_here: bool
+    reads_ahead: bool
     on_refused: Callable[[Refused], None]
     on_step: Callable[[Tally], None]
     on_away: Callable[[str], None]
@@ -90,14 +97,22 @@ class Job:
 
 @dataclass
 class _Batch:
+    """Events for one request, what was found on the way to them, and how far the file is sent when
+    all of it is delivered."""
+
+    done: Sent
     outgoing: list[Outgoing] = field(default_factory=list)
     places: list[tuple[int, int]] = field(default_factory=list)  # line and index of each
     size_bytes: int = 0
+    refused: list[Refused] = field(default_factory=list)
+    skipped: int = 0
+    made_ids: int = 0
 
     def add(self, event: Event, line: int) -> None:
         self.outgoing.append(outgoing(event))
         self.places.append((line, event.index))
         self.size_bytes += len(event.record)
+        self.made_ids += event.identity is Identity.SEED
 
     @property
     def is_full(self) -> bool:
@@ -108,22 +123,35 @@ def send_file(job: Job, plain: IO[bytes], target: Target) -> Tally:
     """Returns when all of it has arrived or is refused. Raises DeliveryError where it gives up:
     what has arrived until then is noted, and the next run goes on there."""
     before = _read_state(job)
-    done = before
     tally = Tally(before.bodies)
-    batch = _Batch()
-    for number, body in enumerate(_unsent(job, plain, before), before.bodies + 1):
-        refused = tally.refused
-        for event in _events(job, body, tally):
-            if batch.is_full:  # now `done` says all that is in it
-                batch = _deliver(job, target, batch, tally)
-                _write_state(job, done)
-            batch.add(event, body.line)
-        if body.is_open and tally.refused > refused:
-            break  # it may become whole: the next run reads it again
-        done = Sent(job.target_name, number, body.name)
-    _deliver(job, target, batch, tally)
-    _write_state(job, done)
+    made = _batches(job, plain, before)
+    with ahead(made, BATCHES_AHEAD) if job.reads_ahead else nullcontext(made) as batches:
+        for batch in batches:
+            tally.skipped += batch.skipped
+            tally.made_ids += batch.made_ids
+            tally.refused += len(batch.refused)
+            for refused in batch.refused:
+                job.on_refused(refused)
+            _deliver(job, target, batch, tally)
+            _write_state(job, batch.done)
     return tally
+
+
+def _batches(job: Job, plain: IO[bytes], before: Sent) -> Iterator[_Batch]:
+    """The file from there on; the last one may be empty."""
+    batch = _Batch(before)
+    for number, body in enumerate(_unsent(job, plain, before), before.bodies + 1):
+        refusals = len(batch.refused)
+        for event in _events(job, body, batch):
+            if batch.is_full:
+                yield batch
+                batch = _Batch(batch.done)
+                refusals = 0
+            batch.add(event, body.line)
+        if body.is_open and len(batch.refused) > refusals:
+            break  # it may become whole: the next run reads it again
+        batch.done = Sent(job.target_name, number, body.name)
+    yield batch
 
 
 def _unsent(job: Job, plain: IO[bytes], before: Sent) -> Iterator[Body]:
@@ -138,20 +166,18 @@ def _unsent(job: Job, plain: IO[bytes], before: Sent) -> Iterator[Body]:
             )
 
 
-def _events(job: Job, body: Body, tally: Tally) -> Iterator[Event]:
-    """The body's events; what is skipped or refused is told."""
+def _events(job: Job, body: Body, batch: _Batch) -> Iterator[Event]:
+    """The body's events; what is skipped or refused is noted in the batch that is begun."""
     parsed = read_body(body, job.format, replace(job.context, id_seed=body.name))
-    tally.skipped += len(parsed.skipped)
-    for refused in parsed.refused:
-        _refuse(job, tally, (body.line, refused.index), refused.error)
+    batch.skipped += len(parsed.skipped)
+    batch.refused += [_refused(body.line, one.index, one.error) for one in parsed.refused]
     for event in parsed.events:
         if job.is_judged_here:
             try:
                 decode(_Record(0, job.context.received_ms, event.record, ()))
             except InvalidEvent as error:
-                _refuse(job, tally, (body.line, event.index), error)
+                batch.refused.append(_refused(body.line, event.index, error))
                 continue
-        tally.made_ids += event.identity is Identity.SEED
         yield event
 
 
@@ -164,13 +190,12 @@ class _Record(NamedTuple):
     headers: Headers
 
 
-def _refuse(job: Job, tally: Tally, place: tuple[int, int], error: InvalidEvent) -> None:
-    tally.refused += 1
-    job.on_refused(Refused(*place, error.field, error.reason, error.detail))
+def _refused(line: int, place: int, error: InvalidEvent) -> Refused:
+    return Refused(line, place, error.field, error.reason, error.detail)
 
 
-def _deliver(job: Job, target: Target, batch: _Batch, tally: Tally) -> _Batch:
-    """Until the receiver has it; an empty batch to go on with."""
+def _deliver(job: Job, target: Target, batch: _Batch, tally: Tally) -> None:
+    """Until the receiver has it."""
     backoff_s = FIRST_BACKOFF_S
     away_since_s = time.monotonic()
     while batch.outgoing:
@@ -191,7 +216,6 @@ def _deliver(job: Job, target: Target, batch: _Batch, tally: Tally) -> _Batch:
             job.on_refused(Refused(*batch.places[one.place], one.field, one.reason, one.detail))
         break
     job.on_step(tally)
-    return _Batch()
 
 
 # -- how far ---------------------------------------------------------------------------------------

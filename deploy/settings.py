@@ -93,6 +93,13 @@ class Settings(BaseSettings):
     )
     api_host: str = Field(default="127.0.0.1", description="The address on which the API listens.")
     api_port: Port = Field(default=3400, description="The port on which the API listens.")
+    backfill_delay_ms: int = Field(
+        default=200,
+        ge=0,
+        le=60_000,
+        description="How far counting may be behind while history is sent, in ms: live events wait so"
+        " long for it at most; 0: history is never held back.",
+    )
     api_url: str = Field(
         default="http://127.0.0.1:3400", description="Where `send` finds the API: http(s)://..."
     )

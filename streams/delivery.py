@@ -35,6 +35,8 @@ DEFAULT_TOPIC: Final = "usage.events"
 BATCH_EVENTS_MAX: Final = 1000
 BATCH_BYTES_MAX: Final = 1 << 20
 """Of one request. The ingest takes 10,000 events and 16 MB: smaller ones are acknowledged sooner."""
+BACKGROUND: Final = "u=7"
+"""RFC 9218: everything else comes first."""
 GZIP_LEVEL: Final = 1
 """A batch shrinks to a tenth in 10 us a kB; the higher levels cost five times that for a fifth."""
 ANSWER_BYTES_MAX: Final = 4 << 20
@@ -96,12 +98,13 @@ class Target(Protocol):
     def close(self) -> None: ...
 
 
-def open_target(url: str, key: str = "") -> Target:
+def open_target(url: str, key: str = "", *, is_history: bool = False) -> Target:
     """Of `http://HOST:PORT`, `https://HOST` (with `?tenant=T` for a key of several tenants), or
-    `kafka://HOST:PORT[,HOST:PORT]/TOPIC`; no connection is made yet. InvalidConfig for any other."""
+    `kafka://HOST:PORT[,HOST:PORT]/TOPIC`; no connection is made yet. InvalidConfig for any other.
+    `is_history`: the ingest is told to let live events go first."""
     parts = urlsplit(url)
     if parts.scheme in {"http", "https"} and parts.hostname:
-        return HttpTarget(parts, key)
+        return HttpTarget(parts, key, is_history=is_history)
     if parts.scheme == "kafka" and parts.netloc:
         return KafkaTarget(parts.netloc, parts.path.strip("/") or DEFAULT_TOPIC)
     raise InvalidConfig(
@@ -117,13 +120,15 @@ class HttpTarget:
     """The ingest over one kept connection; the standard library's client, so that an app that is
     metered needs no other."""
 
-    def __init__(self, url: SplitResult, key: str) -> None:
+    def __init__(self, url: SplitResult, key: str, *, is_history: bool = False) -> None:
         self._url = url
         self._where = f"{url.scheme}://{url.netloc}"
         self._path = url.path.rstrip("/") + EVENTS_PATH + (f"?{url.query}" if url.query else "")
         self._headers = {"content-type": "application/json", "content-encoding": "gzip"}
         if key:
             self._headers["authorization"] = f"Bearer {key}"
+        if is_history:
+            self._headers["priority"] = BACKGROUND
         self._connection: http.client.HTTPConnection | None = None
 
     def send(self, batch: Sequence[Outgoing], within_s: float) -> Sequence[Refusal]:
@@ -241,6 +246,8 @@ class KafkaTarget:
         self._open = open_producer
         self._brokers = brokers
         self._topic = topic
+        self.reached: dict[int, int] = {}
+        """How far the log goes, as the broker's last word has it: by partition, the next offset."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._exits = AsyncExitStack()
         self._producer: Producer | None = None
@@ -271,7 +278,7 @@ class KafkaTarget:
             if self._producer is None:
                 opened = self._open(self._brokers)
                 self._producer = await self._exits.enter_async_context(opened)
-            await self._producer.send(self._topic, records)
+            self.reached |= await self._producer.send(self._topic, records)
 
     async def _leave(self) -> None:
         self._producer = None

@@ -441,10 +441,10 @@ class Producer:
     def __init__(self, producer: AIOKafkaProducer) -> None:
         self._producer = producer
 
-    async def send(self, topic: str, records: Sequence[tuple[bytes, bytes]]) -> None:
-        """Returns when the broker has acknowledged all (key, value) records; LogUnavailable past
-        the deadline: some may have arrived, so send them again as they are."""
-        await _send(self._producer, topic, [(key, value, ()) for key, value in records])
+    async def send(self, topic: str, records: Sequence[tuple[bytes, bytes]]) -> dict[int, int]:
+        """When the broker has acknowledged all (key, value) records: where each of their partitions
+        goes on. LogUnavailable past the deadline: some may have arrived, so send them again."""
+        return await _send(self._producer, topic, [(key, value, ()) for key, value in records])
 
     async def send_records(self, topic: str, records: Sequence[KeyedRecord]) -> None:
         """`send` for records with headers, or without a value."""
@@ -480,15 +480,19 @@ def _producer(kafka: str, client_id: str, *, is_idempotent: bool = True) -> AIOK
     )
 
 
-async def _send(producer: AIOKafkaProducer, topic: str, records: Sequence[KeyedRecord]) -> None:
-    async def all_sent() -> None:
+async def _send(
+    producer: AIOKafkaProducer, topic: str, records: Sequence[KeyedRecord]
+) -> dict[int, int]:
+    async def all_sent() -> dict[int, int]:
         acknowledged = [
             await producer.send(topic, value, key=key, headers=list(headers))
             for key, value, headers in records
         ]
-        await asyncio.gather(*acknowledged)
+        found = await asyncio.gather(*acknowledged)
+        # No offset: the broker had the batch before, and forgot where.
+        return {one.partition: one.offset + 1 for one in found if one.offset >= 0}
 
-    await _within(SEND_S, all_sent(), f"acknowledge {len(records)} records")
+    return await _within(SEND_S, all_sent(), f"acknowledge {len(records)} records")
 
 
 @asynccontextmanager

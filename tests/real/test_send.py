@@ -169,13 +169,15 @@ def start(words: list[str], log: Path) -> subprocess.Popen[bytes]:
         )
 
 
+@pytest.mark.parametrize("pace", ["--redis", "--unpaced"])
 async def test_straight_to_kafka_refuses_here_what_would_be_a_dead_letter(
-    system: System, tmp_path: Path
+    system: System, tmp_path: Path, pace: str
 ) -> None:
     old = encode(event(id="old", time="2019-01-01T00:00:00Z"))
     file = write(tmp_path / "a.ndjson", [*lines("k", 3), old])
     settings = system.settings
-    words = ["--to-kafka", "--kafka", settings.kafka, "--topic", settings.topic, "--json"]
+    words = ["--to-kafka", "--kafka", settings.kafka, "--topic", settings.topic, "--json", pace]
+    words += [settings.redis] if pace == "--redis" else []
     done = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", "deploy.cli", "send", str(file), *words],
