@@ -1,42 +1,53 @@
-"""How soon an event is counted: `python -m tests.bench.freshness [--seconds 10]`.
+"""How soon an event is counted: `python -m tests.bench.freshness [--seconds 10] [--history 100000]`.
 
 From the moment its producer sees Kafka's acknowledgement until the counters, read from Redis every
 2 ms as the API reads them, have it: on an idle system, at half and at 90% of what one worker counts
-a second (measured first), and with a backfill of a month beside live events: paced by the sender, so
-that both together are half of that, and as fast as Kafka takes it. A Kafka, a Valkey and a worker
-process of its own; what was sent is then compared with the positions.
+a second (measured first); and at 200 events/s, alone and beside `odometer send` of a file with a month
+of history, over HTTP and to Kafka, which gives way by itself. What that costs the file is told beside
+the same file sent with no live load and without giving way: the rate at which its middle is counted
+(from a tenth to nine tenths). All processes of their own on one machine; in the end the sums of every
+view are compared with what was sent.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 import tempfile
 import time
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
-import redis.asyncio as redis
+import redis
 from aiokafka import AIOKafkaProducer
+from redis import asyncio as redis_asyncio
 
+from api.keys import create_key
 from deploy.kafka import start_kafka
-from deploy.servers import free_port
+from deploy.servers import free_port, plain_environment
+from deploy.settings import CHECKOUT
 from deploy.valkey import start_valkey, url_of
 from schemas.layout import FIRST_GENERATION, meta_key, unpack_meta
+from schemas.views import DEFAULT
+from tests.bench.fold import check_totals
 from tests.bench.usage_log import BACKFILL, LIVE, Shape, Totals, values_of
+from tests.real.api_process import api_of
 from tests.real.system import System, system_of
 from tests.real.topics import now_ms, producer_of
 
 PARTITIONS: Final = 4
 TICK_S: Final = 0.02
 LOOK_S: Final = 0.002
-WARM_UP: Final = 30_000
-"""Events that the worker's capacity is measured by."""
 IDLE_PER_S: Final = 10
+LIVE_PER_S: Final = 200
+HISTORY: Final = 100_000
+OVERLOAD_PER_S: Final = 30_000
 MADE_AT_ONCE: Final = 5000
 GOALS_MS: Final = {"idle": 250, "half of capacity": 250, "90% of capacity": 1000}
 
@@ -55,9 +66,9 @@ class Seen:
     at_s: list[float] = field(default_factory=list)
     positions: list[tuple[int, ...]] = field(default_factory=list)
 
-    async def look(self, url: str) -> None:
-        async with redis.Redis.from_url(url) as client:
-            while True:
+    async def look(self, url: str, over: asyncio.Event) -> None:
+        async with redis_asyncio.Redis.from_url(url) as client:
+            while not over.is_set():
                 data = await client.get(meta_key(FIRST_GENERATION))
                 if isinstance(data, bytes):
                     self.positions.append(tuple(p.position for p in unpack_meta(data).partitions))
@@ -74,12 +85,30 @@ class Seen:
             waits.append(max(0.0, self.at_s[look] - at_s) * 1000)
         return sorted(waits)
 
+    def per_s(self) -> float:
+        """At which rate the middle of all that was seen was counted."""
+        counted = [sum(positions) for positions in self.positions]
+        whole = counted[-1] - counted[0]
+        first, last = (
+            bisect_left(counted, counted[0] + int(whole * share)) for share in (0.1, 0.9)
+        )
+        seconds = max(LOOK_S, self.at_s[last] - self.at_s[first])
+        return (counted[last] - counted[first]) / seconds
 
-def events_of(shape: Shape, start: int) -> Iterator[bytes]:
-    """Without end, in time's order up to now."""
-    while True:
-        yield from values_of(shape, range(start, start + MADE_AT_ONCE), now_ms(), Totals())
-        start += MADE_AT_ONCE
+
+@dataclass
+class Events:
+    """Events with ids that nobody else has, and what all that were taken come to."""
+
+    next: int = 0
+    totals: Totals = field(default_factory=Totals)
+
+    def of(self, shape: Shape) -> Iterator[bytes]:
+        """Without end, in time's order up to now."""
+        while True:
+            numbers = range(self.next, self.next + MADE_AT_ONCE)
+            self.next = numbers.stop
+            yield from values_of(shape, numbers, now_ms(), self.totals)
 
 
 async def send(
@@ -108,74 +137,145 @@ async def at_rate(
             await asyncio.sleep(TICK_S if due < 2000 else 0)
 
 
-async def measured(
-    system: System, live_per_s: float, seconds: float, start: int, backfill_per_s: float = 0
-) -> tuple[list[float], int]:
-    """The waits of live events in ms, and how many events there were in all."""
-    sent, backfilled, seen = Sent(), Sent(), Seen()
-    looking = asyncio.create_task(seen.look(system.settings.redis))
-    async with asyncio.TaskGroup() as tasks:
-        live = events_of(LIVE, start)
-        tasks.create_task(at_rate(system, live, live_per_s, seconds, sent))
-        if backfill_per_s:
-            old = events_of(BACKFILL, start + 10_000_000)
-            tasks.create_task(at_rate(system, old, backfill_per_s, seconds, backfilled))
-    await system.caught_up()
-    await asyncio.sleep(10 * LOOK_S)
-    looking.cancel()
-    await asyncio.wait([looking])
-    return seen.waits_ms(sent), len(sent.acks) + len(backfilled.acks)
+@asynccontextmanager
+async def seen_of(system: System) -> AsyncIterator[Seen]:
+    """What a reader sees until all is counted."""
+    seen, over = Seen(), asyncio.Event()
+    looking = asyncio.create_task(seen.look(system.settings.redis, over))
+    try:
+        yield seen
+        await system.caught_up()
+        await asyncio.sleep(10 * LOOK_S)
+    finally:
+        over.set()  # the client may swallow that it is cancelled
+        await looking
 
 
-async def capacity(system: System) -> float:
-    """Events that the worker counts a second, from a log that is there."""
-    await at_rate(system, events_of(LIVE, 50_000_000), 1e9, 1.0, Sent())
-    began = sum(system.positions().values())
-    started_s = time.perf_counter()
-    await system.caught_up()
-    return (sum(system.positions().values()) - began) / (time.perf_counter() - started_s)
+async def waits_at(
+    system: System, events: Events, per_s: float, seconds: float
+) -> tuple[list[float], float]:
+    """The waits of live events in ms, and how many a second there were."""
+    sent = Sent()
+    async with seen_of(system) as seen:
+        await at_rate(system, events.of(LIVE), per_s, seconds, sent)
+    return seen.waits_ms(sent), len(sent.acks) / seconds
 
 
-def shown(name: str, waits_ms: Sequence[float], events: int, seconds: float) -> None:
+async def capacity(system: System, events: Events, seconds: float) -> float:
+    """Events that the worker counts a second: as it warms up, then beside a sender of somewhat more
+    that shares the cores, as in all that follows."""
+    per_s = float(OVERLOAD_PER_S)
+    for share, lasting_s in ((1.0, min(1.0, seconds)), (1.2, seconds)):
+        async with seen_of(system) as seen:
+            await at_rate(system, events.of(LIVE), share * per_s, lasting_s, Sent())
+        per_s = seen.per_s()
+    return per_s
+
+
+# -- beside a backfill -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class History:
+    """A file of a month, and the command that sends it."""
+
+    file: Path
+    events: int
+    command: Sequence[str]
+
+    async def send(self) -> None:
+        """A new month each time."""
+        command = [sys.executable, "-m", "deploy.cli", "send", str(self.file), "--no-state"]
+        process = await asyncio.create_subprocess_exec(
+            *command, *self.command, cwd=CHECKOUT, env=plain_environment(),
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        said, _ = await process.communicate()
+        assert process.returncode == 0, said.decode()
+
+    def write(self, events: Events) -> None:
+        made = islice(events.of(BACKFILL), self.events)
+        self.file.write_bytes(b"".join(one + b"\n" for one in made))
+
+
+async def beside(
+    system: System, events: Events, history: History, live_per_s: float
+) -> tuple[list[float], float]:
+    """The waits of live events in ms while history is sent, and how many events of both are counted
+    a second."""
+    await asyncio.to_thread(history.write, events)
+    sent = Sent()
+    async with seen_of(system) as seen:
+        sending = asyncio.create_task(history.send())
+        live = events.of(LIVE)
+        while live_per_s and not sending.done():
+            await at_rate(system, live, live_per_s, 0.5, sent)
+        await sending
+    return seen.waits_ms(sent), seen.per_s()
+
+
+async def compare_backfill(system: System, events: Events, directory: Path, count: int) -> None:
+    settings = system.settings
+    key = await create_key(settings.redis, name="bench", tenant="default", role="write-only")
+    file = directory / "history.ndjson"
+    to_kafka: tuple[str, ...] = ("--to-kafka", "--kafka", settings.kafka, "--redis", settings.redis)
+    to_kafka = (*to_kafka, "--topic", settings.topic)
+    with (
+        api_of(settings, directory / "paced") as api,
+        api_of(settings, directory / "unpaced", "--backfill-delay-ms", "0") as unpaced,
+    ):
+        over_http = ("--api-key", key, "--api-url", f"http://{api.address}")
+        plain_http = ("--api-key", key, "--api-url", f"http://{unpaced.address}")
+        for name, paced, plain in (
+            ("odometer send", over_http, plain_http),
+            ("odometer send --to-kafka", to_kafka, (*to_kafka, "--unpaced")),
+        ):
+            _, full = await beside(system, events, History(file, count, plain), 0)
+            print(f"{name}, without giving way, no live load{full:12.0f}/s", flush=True)
+            waits_ms, both = await beside(system, events, History(file, count, paced), LIVE_PER_S)
+            shown(f"live beside {name}", waits_ms, LIVE_PER_S)
+            share = (both - LIVE_PER_S) / full
+            print(f"{name}, beside it{both - LIVE_PER_S:12.0f}/s, {share:.2f} of that", flush=True)
+            waits_ms, _ = await beside(system, events, History(file, count, plain), LIVE_PER_S)
+            shown(f"live beside {name}, without giving way", waits_ms, LIVE_PER_S)
+
+
+def shown(name: str, waits_ms: Sequence[float], per_s: float) -> None:
     p50, p99 = (waits_ms[int((len(waits_ms) - 1) * share)] for share in (0.5, 0.99))
     goal = f"  (goal: p99 {GOALS_MS[name]})" if name in GOALS_MS else ""
-    print(
-        f"{name:48}{events / seconds:8.0f}/s  p50 {p50:6.0f} ms  p99 {p99:6.0f} ms{goal}",
-        flush=True,
-    )
+    print(f"{name:60}{per_s:8.0f}/s  p50 {p50:6.0f} ms  p99 {p99:6.0f} ms{goal}", flush=True)
 
 
-async def compare(system: System, seconds: float) -> None:
+async def compare(system: System, directory: Path, seconds: float, history: int) -> None:
+    events = Events()
     system.worker()
-    await at_rate(system, events_of(LIVE, 40_000_000), WARM_UP, 1.0, Sent())
-    await system.caught_up()
-    whole = await capacity(system)
+    whole = await capacity(system, events, seconds)
     print(f"one worker counts {whole:.0f} events/s here", flush=True)
-    cases = (
-        ("idle", IDLE_PER_S, 0.0),
-        ("half of capacity", whole / 2, 0.0),
-        ("90% of capacity", whole * 0.9, 0.0),
-        ("live 10%, a backfill paced at 40%", whole / 10, whole * 0.4),
-        ("live 10%, a backfill as fast as Kafka takes it", whole / 10, 1e9),
-    )
-    for number, (name, live_per_s, backfill_per_s) in enumerate(cases):
-        waits_ms, events = await measured(
-            system, live_per_s, seconds, number * 100_000, backfill_per_s
-        )
-        shown(name, waits_ms, events, seconds)
+    for name, per_s in (
+        ("idle", IDLE_PER_S),
+        ("half of capacity", whole / 2),
+        ("90% of capacity", whole * 0.9),
+        ("live alone", LIVE_PER_S),
+    ):
+        shown(name, *await waits_at(system, events, per_s, seconds))
+    await compare_backfill(system, events, directory, history)
+    with redis.Redis.from_url(system.settings.redis) as client:
+        check_totals(client, DEFAULT, events.totals)
+    print(f"counted in every view, as sent: {events.totals}", flush=True)
 
 
 async def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=10)
-    seconds = parser.parse_args(arguments).seconds
+    parser.add_argument("--history", type=int, default=HISTORY, help="events of the file")
+    options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="odometer-bench-") as name:
         directory = Path(name)
         kafka = start_kafka(directory, port=free_port(), controller_port=free_port())
         valkey = start_valkey(directory, port=free_port())
         try:
             async with system_of(kafka.address, url_of(valkey), directory, PARTITIONS) as system:
-                await compare(system, seconds)
+                await compare(system, directory, options.seconds, options.history)
         finally:
             valkey.stop()
             kafka.stop()

@@ -31,7 +31,7 @@ from deploy.kafka import start_kafka
 from deploy.servers import Server, free_port
 from deploy.valkey import start_valkey, url_of
 from schemas.layout import FIRST_GENERATION, prefix
-from tests.bench.freshness import WARM_UP, Sent, at_rate, capacity, events_of
+from tests.bench.freshness import Events, Sent, at_rate, capacity
 from tests.bench.usage_log import LIVE
 from tests.real.apis import api_of
 from tests.real.system import System, system_of
@@ -120,18 +120,20 @@ def report(samples: Sequence[Sample], before: Counter[str], after: Counter[str])
     )
 
 
+WARM_UP_S: Final = 1.0
+
+
 async def measure(system: System, seconds: float, load: float) -> None:
     system.worker()
-    await at_rate(system, events_of(LIVE, 40_000_000), WARM_UP, 1.0, Sent())
-    await system.caught_up()
-    per_s = await capacity(system) * load
+    events = Events()
+    per_s = await capacity(system, events, WARM_UP_S) * load
     print(f"{per_s:.0f} events/s for {seconds / 60:.1f} minutes", flush=True)
     url = system.settings.redis
     key = await create_key(url, name="bench", tenant="default", role="viewer")
     samples: list[Sample] = []
     with api_of(system.settings, system.directory) as api:
         watching = asyncio.create_task(watched(system, api, key, seconds, samples))
-        await at_rate(system, events_of(LIVE, 0), per_s, seconds, Sent())
+        await at_rate(system, events.of(LIVE), per_s, seconds, Sent())
         before = await watching
     await system.caught_up()
     with redis.Redis.from_url(url) as client:

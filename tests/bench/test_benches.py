@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from deploy.servers import Server
-from tests.bench import fold, memory, scaling, stages
+from tests.bench import fold, freshness, memory, scaling, stages
+from tests.real.system import system_of
 
 pytestmark = pytest.mark.servers
 
@@ -36,3 +37,11 @@ async def test_memory_is_sampled_and_all_is_counted(
 async def test_stages_are_measured(valkey: Server, capsys: pytest.CaptureFixture[str]) -> None:
     await stages.compare(valkey, 2000, 1000)
     assert "roll-up" in capsys.readouterr().out
+
+
+async def test_freshness_is_measured_beside_a_backfill(
+    kafka: Server, redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with system_of(kafka.address, redis_url, tmp_path, freshness.PARTITIONS) as system:
+        await freshness.compare(system, tmp_path, 0.3, 3000)
+    assert "counted in every view, as sent" in capsys.readouterr().out
