@@ -17,16 +17,33 @@ def event_digests(
 ) -> list[int]:
     """0 to 2^64 - 1: each event's identity for as long as ids are remembered. Side by side: most
     have their tenant and source in common."""
-    heads = map(_Heads().__getitem__, zip(tenants, sources, strict=True))
+    if len(set(tenants)) == 1:
+        heads = map(_HeadsOf(tenants[0]).__getitem__, sources)
+    else:
+        heads = map(_Heads().__getitem__, zip(tenants, sources, strict=True))
     texts = map(str.encode, map(add, heads, event_ids))
     return list(map(xxhash.xxh3_64_intdigest, texts))
+
+
+class _HeadsOf(dict[str, str]):
+    def __init__(self, tenant: str) -> None:
+        super().__init__()
+        self._tenant = tenant
+
+    def __missing__(self, source: str) -> str:
+        head = self[source] = _head(self._tenant, source)
+        return head
 
 
 class _Heads(dict[tuple[str, str], str]):
     def __missing__(self, key: tuple[str, str]) -> str:
         tenant, source = key
-        head = self[key] = f"e{len(tenant)}:{tenant}{len(source)}:{source}"
+        head = self[key] = _head(tenant, source)
         return head
+
+
+def _head(tenant: str, source: str) -> str:
+    return f"e{len(tenant)}:{tenant}{len(source)}:{source}"
 
 
 def call_digest(tenant: str, call_id: str) -> int:

@@ -244,12 +244,12 @@ class _Fields:
         found = self.of(field)
         if field.startswith(LABEL):
             found = [_whole_number(text, field, self._misread) for text in found]
-        missing = found.count(None)
-        if missing == len(found):
+        if not any(found) and found.count(None) == len(found):
             return np.full(len(found), -1, np.int64)
-        if missing:
-            found = [-1 if value is None else value for value in found]
-        return np.array(found, np.int64)
+        try:
+            return np.array(found, np.int64)
+        except TypeError:  # at the first that is None
+            return np.array([-1 if value is None else value for value in found], np.int64)
 
 
 def _matrix(

@@ -206,6 +206,7 @@ _UNPAYABLE: Final = -2
 _SECONDS_MAX: Final = 2**32
 """To 2106. So far a microsecond is more than twice what seconds as a double may be off by (2^-22 s,
 and half as much when they are multiplied by 10^6), so that rounding gives the exact one."""
+_NANO: Final = Decimal(NANO_PER_USD)
 _USD_MAX: Final = Decimal(COST_NANO_USD_MAX) / NANO_PER_USD
 
 
@@ -246,19 +247,16 @@ def _check_ages(
 
 def _costs(costs: Sequence[Decimal | None]) -> Int64s:
     """`units.usd_to_nano` of each, -1 of None and _UNPAYABLE where there is no such cost."""
-    missing = costs.count(None)
-    if missing == len(costs):
-        return np.full(len(costs), -1, np.int64)
-    if not missing:
+    if any(costs):
         try:
             # Those at either bound, and those with more than nine places, are for `usd_to_nano`.
-            if min(costs) > 0 and max(costs) < _USD_MAX:  # type: ignore[type-var, operator]
-                scaled = list(map(mul, costs, repeat(NANO_PER_USD)))
+            if min(costs) > 0 and max(costs) < _USD_MAX:  # type: ignore[type-var,operator]
+                scaled = list(map(mul, costs, repeat(_NANO)))  # type: ignore[arg-type]
                 whole = list(map(int, scaled))
                 if whole == scaled:
                     return np.array(whole, np.int64)
-        except ArithmeticError:
-            pass  # a NaN among them
+        except (ArithmeticError, TypeError):
+            pass  # one that is no number, or none
     return np.array(list(map(_cost, costs)), np.int64)
 
 
