@@ -251,7 +251,7 @@ def _costs(costs: Sequence[Decimal | None]) -> Int64s:
         try:
             # Those at either bound, and those with more than nine places, are for `usd_to_nano`.
             if min(costs) > 0 and max(costs) < _USD_MAX:  # type: ignore[type-var,operator]
-                scaled = list(map(mul, costs, repeat(_NANO)))  # type: ignore[arg-type]
+                scaled = list(map(mul, costs, repeat(_NANO)))
                 whole = list(map(int, scaled))
                 if whole == scaled:
                     return np.array(whole, np.int64)
