@@ -13,7 +13,8 @@ One Redis has one lane. Under `{od0}:`
     N:nX.T, N:lX.T     series of table X (a view's kind) and tenant T: name -> id, id -> name
     N:pX.I.C.T.B       page B of table X, tier I, chunk of time C, tenant T: rows of counters
     N:sS.X.I.C.T.B     the same of sketch S (its place in `measures.SKETCHES`)
-    N:closing          list: pages whose chunk has ended, to be made compact
+    N:vH.I.C.T         stamp of the pages H.I.C.T.B, H being pX or sS.X: see `Stamp`
+    N:due              list: pages to be made compact (`Due`)
     N:iS.K             digests of events counted in slice S of append time, bucket K: a set
     N:cS.K             bookings of calls, likewise: a hash digest -> booking
     N:tallies          hash: dead letters by reason, duplicates, unknown fields
@@ -29,11 +30,15 @@ what is added there:
     distinct           u16 cell, u64 digest (big endian)
 
 cell = (series mod page_series) * 256 + bucket. A commit only appends, so a key may stand there many
-times, and **what a page says is the sum of its rows**. When a page has grown to twice its compact
-length and 4 kB more (32 kB where several series share it), and once after its chunk has ended, the commit makes it compact: one row a key
-(more where a sum would leave 53 bits, which Lua's numbers end at), and before the chunk's end behind a
-row of cell 0xFFFF whose next 4 bytes say how long the page is then. So adding costs one APPEND a
-page whatever it holds, nothing can overflow, and a page is at most twice as long as it must be, and those kB.
+times, and **what a page says is the sum of its rows**. So adding costs one APPEND a page whatever it
+holds, and nothing can overflow.
+
+When a page has grown to twice its compact length and `Family.room_bytes` more, and once after its chunk has ended, the commit puts it on the list of what is due. A worker then
+makes it compact between two commits (streams/compact.py): one row a key (several where a sum would
+not fit), and before the chunk's end behind a row of cell 0xFFFF whose next 4 bytes say how long the
+page is then. It reads page and stamp in one step and writes in another, which keeps what was
+appended in between and does nothing where another worker was first: the stamp counts that. So a page
+is at most twice as long as it must be, and that room, and what one commit appends.
 """
 
 from __future__ import annotations
@@ -42,7 +47,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -94,6 +99,15 @@ def page_key(  # a page's full address
     generation: int, family: Family, tier: Tier, chunk: int, tenant_id: int, page: int
 ) -> str:
     return f"{prefix(generation)}{family.head}.{tier.id}.{chunk}.{tenant_id}.{page}"
+
+
+def stamp_key(generation: int, family: Family, tier: Tier, chunk: int, tenant_id: int) -> str:
+    """Of all pages of a family, tier, chunk and tenant; see `Stamp`."""
+    return f"{prefix(generation)}v{family.head}.{tier.id}.{chunk}.{tenant_id}"
+
+
+def due_key(generation: int) -> str:
+    return prefix(generation) + "due"
 
 
 def tallies_key(generation: int) -> str:
@@ -152,17 +166,81 @@ PAGE_DTYPE: Final = np.dtype([(name, "<u4") for name in ("chunk", "tenant", "pag
 """In a commit: so many rows for this page."""
 
 
-HISTOGRAMS_A_PAGE: Final = 32
+class Stamp(NamedTuple):
+    """What the pages of a chunk are: unchanged while it is. `commits`: `Meta.commits` after the last
+    one that appended to any of them; `compactions`: how often one was made compact. While the
+    second is the same they have only grown. There is one as soon as there is a page."""
+
+    commits: int
+    compactions: int
+
+
+_STAMP: Final = struct.Struct("<qq")
+
+
+def unpack_stamp(data: bytes) -> Stamp:
+    if len(data) != _STAMP.size:
+        raise StoreCorrupt("the stamp of a chunk is not whole")
+    return Stamp(*_STAMP.unpack(data))
+
+
+class Form(NamedTuple):
+    """Of a row: bytes that say where it adds, and how many numbers of how many bytes it adds."""
+
+    key_bytes: int
+    numbers: int
+    number_bytes: int
+
+
+class Due(NamedTuple):
+    """A page that is to be made compact: its key behind the generation's prefix, its rows, and
+    whether its chunk is over. On the list it is all of that as text, in this order."""
+
+    page: str
+    form: Form
+    is_over: bool
+
+    @property
+    def stamp(self) -> str:
+        """The key of its stamp behind the generation's prefix."""
+        return "v" + self.page.rpartition(".")[0]
+
+
+def due_of(entry: bytes) -> Due:
+    try:
+        page, *form, is_over = entry.decode().split(" ")
+        return Due(page, Form(*map(int, form)), is_over == "1")
+    except (ValueError, TypeError) as error:
+        raise StoreCorrupt(f"the list of pages to make compact holds {entry!r}") from error
+
+
+@cache
+def dtype_of(form: Form) -> np.dtype[Any]:
+    """One row of this form."""
+    if not form.numbers:
+        return np.dtype([("cell", "<u2"), ("digest", ">u8")])
+    if form.number_bytes == HISTOGRAM_FORM.number_bytes:
+        return np.dtype([("cell", "<u2"), ("bin", "<u2"), ("count", "<i4")])
+    return np.dtype([("cell", "<u2"), ("values", "<i8", (form.numbers,))])
+
+
+HISTOGRAM_FORM: Final = Form(4, 1, 4)
+DISTINCT_FORM: Final = Form(10, 0, 8)
+
+HISTOGRAMS_A_PAGE: Final = 128
 """Series whose histograms share a page: of 8 B a row, in some thirty bins a bucket, a page of one
 would be mostly key."""
+ROOM_BYTES, ROOM_BYTES_A_SERIES, ROOM_BYTES_MAX = 3072, 1024, 32_768
+"""How much longer than twice its compact length a page may grow: some six rows of counters for each
+of its series, so that it is not written anew for every few that come, nor much longer to read."""
 
 
 @dataclass(frozen=True, eq=False)
 class Family:
     """The pages of one form: a table's counters, or one of its sketches.
 
-    `head` begins their keys, `tiers` are those that have them; a row is `key_bytes` that say where
-    it adds, and `numbers` of `number_bytes` that it adds; `dtype` is the whole row.
+    `head` begins their keys, `tiers` are those that have them; `dtype` is a row of `form`. A page
+    may grow to twice its compact length and `room_bytes`.
     """
 
     table: Table
@@ -170,30 +248,27 @@ class Family:
     head: str = field(init=False)
     tiers: tuple[Tier, ...] = field(init=False)
     page_series: int = field(init=False)
-    key_bytes: int = field(init=False)
-    numbers: int = field(init=False)
-    number_bytes: int = field(init=False)
+    room_bytes: int = field(init=False)
+    form: Form = field(init=False)
     dtype: np.dtype[Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        count = len(self.table.measures)
+        view = self.table.view
+        page_series = view.page_series
         if self.sketch is None:
-            form: tuple[Any, ...] = (2, count, 8, [("values", "<i8", (count,))])
-        elif self.sketch.how is How.HISTOGRAM:
-            form = 4, 1, 4, [("bin", "<u2"), ("count", "<i4")]
+            head, form = "p", Form(2, len(self.table.measures), 8)
         else:
-            form = 10, 0, 8, [("digest", ">u8")]
-        head = "p" if self.sketch is None else f"s{SKETCHES.index(self.sketch)}."
+            head, form = f"s{SKETCHES.index(self.sketch)}.", DISTINCT_FORM
+            if self.sketch.how is How.HISTOGRAM:
+                form, page_series = HISTOGRAM_FORM, HISTOGRAMS_A_PAGE
         set_once = object.__setattr__
         set_once(self, "head", f"{head}{self.table.id}")
-        set_once(self, "tiers", self.table.view.tiers_of(self.sketch))
-        is_histogram = self.sketch is not None and self.sketch.how is How.HISTOGRAM
-        set_once(
-            self, "page_series", HISTOGRAMS_A_PAGE if is_histogram else self.table.view.page_series
-        )
-        for name, value in zip(("key_bytes", "numbers", "number_bytes"), form, strict=False):
-            set_once(self, name, value)
-        set_once(self, "dtype", np.dtype([("cell", "<u2"), *form[3]]))
+        set_once(self, "tiers", view.tiers_of(self.sketch))
+        set_once(self, "page_series", page_series)
+        room_bytes = ROOM_BYTES + ROOM_BYTES_A_SERIES * page_series
+        set_once(self, "room_bytes", min(ROOM_BYTES_MAX, room_bytes))
+        set_once(self, "form", form)
+        set_once(self, "dtype", dtype_of(form))
 
     def rows_of(self, page: bytes) -> Rows:
         """The rows of one page; StoreCorrupt where it is cut."""

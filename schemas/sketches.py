@@ -125,6 +125,17 @@ def distinct_of(digests: Digests) -> Distinct:
     return Distinct(_at(unique[:first_mark], level), level)
 
 
+def sample_of(digests: Digests) -> Digests:
+    """What one bucket holds of these digests, marks among them: all, or from SAMPLE_MAX on those of
+    the first level that has room, with its mark."""
+    found = distinct_of(digests)
+    kept, level = found.digests, found.level
+    while kept.size > SAMPLE_MAX and level < LEVEL_MAX:
+        level += 1
+        kept = _at(kept, level)
+    return np.append(kept, np.uint64(MARK + level)) if level else kept
+
+
 def _at(unique: Digests, level: int) -> Digests:
     """Those of sorted digests that are kept at a level."""
     return unique[: int(np.searchsorted(unique, np.uint64(1 << (64 - level))))] if level else unique

@@ -36,7 +36,7 @@ from schemas.measures import (
 )
 from schemas.prices import BUNDLED_VERSION
 
-LAYOUT_VERSION: Final = 2
+LAYOUT_VERSION: Final = 3
 """Goes up with any change of keys, of the packed rows, or of what the commit does."""
 
 LAYOUT_BYTES: Final = 8
@@ -141,19 +141,20 @@ MODEL: Final = View(
     USAGE + RATED,
     (LATENCY, FIRST_OUTPUT, CHATS),
     fine_sketches=(LATENCY, FIRST_OUTPUT),
+    page_series=8,
 )
-AGENT: Final = View(3, "agent", ("kind", "agent"), USAGE + BOOKED)
+AGENT: Final = View(3, "agent", ("kind", "agent"), USAGE + BOOKED, page_series=8)
 AGENT_MODEL: Final = View(
     4,
     "agent_model",
     ("kind", "agent", "provider", "model"),
     USAGE,
     (LATENCY, FIRST_OUTPUT),
-    page_series=8,
+    page_series=32,
     series_max=100_000,
 )
-"""Eight series a page: a commit touches most of its series, and each page is a command to Redis. A
-question about one agent reads eight times what it needs, some MB at most."""
+"""Neighbouring series share a page: a commit touches most of them, and each page is a command to
+Redis. A question about one agent reads more than it needs, some MB at most, the first time."""
 USER: Final = View(
     5, "user", ("kind", "user"), USAGE + BOOKED, page_series=32, series_max=1_000_000
 )

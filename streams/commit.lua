@@ -5,7 +5,7 @@
 -- versions of a worker each call the code that they were tested with.
 --
 -- Numbers: Lua has doubles only, exact up to 2^53. Positions, times and counts of names stay far
--- below. Sums of measures may not: what would leave 53 bits stays in two rows.
+-- below. Sums of measures may not: rows come and go as bytes.
 -- An error inside a script is not rolled back, so each function checks everything, then writes.
 
 local HEADER = '<c4I4c16I4I4i8i8i8i8i8i8i8c8'
@@ -15,17 +15,9 @@ local PARTITION = '<i8c16i8i8i8i8i8'
 local PARTITION_BYTES = 64
 local MAGIC, LIVE, RETIRED = 'ODO1', 1, 2
 local NO_COMMIT = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' -- libraries are not there yet at load
-local EXACT = 9007199254740991 -- 2^53 - 1: Lua's numbers are exact up to here
-local COUNT_MAX = 2147483647 -- of a histogram's i32
-local AT_ONCE = 200 -- rows that are unpacked together
-local COMPACT_NUMBER = 65535
 local COMPACT_CELL = '\255\255' -- of the row that says how long a compact page was
-local ROOM = 4096 -- how much longer than twice its compact length a page may grow, of one series
-local ROOM_SHARED = 32768 -- and of several: some 6 rows for each of 32
-local CLOSED_MAX = 50 -- pages of ended chunks made compact in one call: some 5 ms
+local TEXTS_MAX = 20000 -- 60 B each
 local NAMES_MAX = 1000 -- arguments of one command: the stack holds 8,000
-local SAMPLE_MAX, LEVEL_MAX = 1024, 15 -- schemas/sketches.py
-local MARK = '\255\255\255\255\255\255\255' -- begins a digest that is none
 local NEIGHBOURS = 2 -- slices before and after a record's own that may hold its resend: W / slice
 local DROPPED_BUCKETS_MAX = 256 -- of an old slice in one call: 256 UNLINKs are 0.1 ms
 local TALLIES_MAX = 1000 -- names of one hash; a producer that invents field names fills no more
@@ -79,128 +71,6 @@ local function prefix_of(meta_key)
   return string.sub(meta_key, 1, -5) -- without 'meta'
 end
 
--- Sums of the rows of `data` with equal cells: {row, ...}, a cell's first place kept. What would
--- leave exact numbers stays a row of its own.
-local function merged_sums(data, spec)
-  local count, row_bytes = spec.count, spec.row_bytes
-  local format = '<' .. string.rep('i8', count)
-  local rows, place, sums = {}, {}, {}
-  for at = 1, #data, row_bytes do
-    local cell = string.sub(data, at, at + 1)
-    local seen = place[cell]
-    if cell == COMPACT_CELL then
-      seen = nil -- it is written anew
-    elseif not seen then
-      rows[#rows + 1] = string.sub(data, at, at + row_bytes - 1)
-      place[cell] = #rows
-    else
-      local sum = sums[cell] or {struct.unpack(format, rows[seen], 3)}
-      local more, total = {struct.unpack(format, data, at + 2)}, {}
-      for index = 1, count do total[index] = sum[index] + more[index] end
-      local largest = math.max(math.max(unpack(total)), math.max(unpack(more)), math.max(unpack(sum)))
-      local least = math.min(math.min(unpack(total)), math.min(unpack(more)), math.min(unpack(sum)))
-      if largest <= EXACT and least >= -EXACT then
-        sums[cell] = total
-      else -- begin another row for this cell
-        if sums[cell] then
-          rows[seen] = cell .. struct.pack(format, unpack(sum, 1, count))
-          sums[cell] = nil
-        end
-        rows[#rows + 1] = string.sub(data, at, at + row_bytes - 1)
-        place[cell] = #rows
-      end
-    end
-  end
-  for cell, sum in pairs(sums) do
-    rows[place[cell]] = cell .. struct.pack(format, unpack(sum, 1, count))
-  end
-  return rows
-end
-
--- The parts of `data` that have equal size, some at a time: what a format of one reads of each.
-local function each(data, format, row_bytes, values, take)
-  for at = 1, #data, AT_ONCE * row_bytes do
-    local count = math.min(AT_ONCE, (#data - at + 1) / row_bytes)
-    local found = {struct.unpack('<' .. string.rep(format, count), data, at)}
-    for index = 1, count * values, values do take(found[index], found[index + 1]) end
-  end
-end
-
--- The same of histograms: a key is cell and bin in one number.
-local function merged_counts(data)
-  local rows, place, counts = {}, {}, {}
-  each(data, 'I4i4', 8, 2, function(key, count)
-    local seen = place[key]
-    local sum = seen and counts[seen] + count
-    if key % 65536 == COMPACT_NUMBER then
-      sum = nil
-    elseif sum and sum <= COUNT_MAX and sum >= -COUNT_MAX then
-      counts[seen] = sum
-    else
-      rows[#rows + 1], counts[#rows + 1] = key, count
-      place[key] = #rows
-    end
-  end)
-  for index, key in ipairs(rows) do rows[index] = struct.pack('<I4i4', key, counts[index]) end
-  return rows
-end
-
--- Each row of a set once.
-local function merged_set(data)
-  local rows, seen = {}, {}
-  each(data, 'c10', 10, 1, function(row)
-    if not seen[row] and string.sub(row, 1, 2) ~= COMPACT_CELL then
-      seen[row] = true
-      rows[#rows + 1] = row
-    end
-  end)
-  return rows
-end
-
--- Whether a digest (big endian, behind the cell) lies below 2^(64 - level).
-local function is_sampled(row, level)
-  local high, low = string.byte(row, 3, 4)
-  return high * 256 + low < 2 ^ (16 - level)
-end
-
--- Rows of digests: a cell that holds more than SAMPLE_MAX goes a level up, which its mark says.
-local function sampled(rows)
-  local is_small = #rows <= SAMPLE_MAX
-  for index = 1, is_small and #rows or 0 do
-    if string.sub(rows[index], 3, 9) == MARK then is_small = false end
-  end
-  if is_small then return rows end
-  local of_cell, levels, order = {}, {}, {}
-  for _, row in ipairs(rows) do
-    local cell = string.sub(row, 1, 2)
-    if not of_cell[cell] then
-      of_cell[cell], levels[cell] = {}, 0
-      order[#order + 1] = cell
-    end
-    if string.sub(row, 3, 9) == MARK then
-      levels[cell] = math.max(levels[cell], string.byte(row, 10))
-    else
-      table.insert(of_cell[cell], row)
-    end
-  end
-  local out = {}
-  for _, cell in ipairs(order) do
-    local level, own = levels[cell], of_cell[cell]
-    while true do
-      local kept = {}
-      for _, row in ipairs(own) do
-        if is_sampled(row, level) then kept[#kept + 1] = row end
-      end
-      own = kept
-      if #own <= SAMPLE_MAX or level >= LEVEL_MAX then break end
-      level = level + 1
-    end
-    if level > 0 then out[#out + 1] = cell .. MARK .. string.char(level) end
-    for _, row in ipairs(own) do out[#out + 1] = row end
-  end
-  return out
-end
-
 -- How long a page was when it was last made compact; 0 where it never was.
 local function compact_length(key)
   local head = redis.call('GETRANGE', key, 0, 5)
@@ -208,75 +78,72 @@ local function compact_length(key)
   return (struct.unpack('<I4', head, 3))
 end
 
--- Makes a page compact: the same sums, one row a key. Where its chunk is over the page is not
--- expected to grow, and needs no row that says how long it was.
-local function make_compact(key, spec, is_over)
-  local data = redis.call('GET', key)
-  if not data or (not is_over and compact_length(key) == #data) then return end
-  local rows
-  if spec.count == 0 then
-    rows = sampled(merged_set(data))
-  elseif spec.number_bytes == 4 then
-    rows = merged_counts(data)
-  else
-    rows = merged_sums(data, spec)
+-- Whole numbers as text, remembered: Lua prints each anew in a third of a microsecond.
+local texts, texts_count = {}, 0
+local function text_of(number)
+  local text = texts[number]
+  if not text then
+    if texts_count >= TEXTS_MAX then texts, texts_count = {}, 0 end
+    text = string.format('%.0f', number)
+    texts[number] = text
+    texts_count = texts_count + 1
   end
-  local length, first = (#rows + 1) * spec.row_bytes, ''
-  if not is_over then
-    first = COMPACT_CELL .. struct.pack('<I4', length) .. string.rep('\0', spec.row_bytes - 6)
-  end
-  redis.call('SET', key, first .. table.concat(rows), 'KEEPTTL')
+  return text
 end
 
--- Appends rows to a page. Its first ones make it, and its predecessor in time is to be closed.
-local function append(prefix, stem, chunk, rest, bytes, spec, closing)
-  local key = prefix .. stem .. chunk .. rest
+-- Appends rows to a page of a chunk. Its first ones make it, and its predecessor in time is due to
+-- be made compact; so is a page that has outgrown its room.
+local function append(chunk, page, bytes, spec, due)
+  local key = chunk.key .. page
   local length = redis.call('APPEND', key, bytes)
   if length == #bytes then
-    redis.call('PEXPIREAT', key, string.format('%.0f', (chunk + 1) * spec.chunk_ms + spec.kept_ms))
-    closing[#closing + 1] = stem .. (chunk - 1) .. rest .. spec.form
+    redis.call('PEXPIREAT', key, chunk.expires)
+    due[#due + 1] = chunk.before .. page .. spec.form .. ' 1'
   elseif length > spec.room
     and math.floor(length / spec.room) ~= math.floor((length - #bytes) / spec.room)
     and length >= 2 * compact_length(key) + spec.room then
-    make_compact(key, spec, false)
+    due[#due + 1] = chunk.name .. page .. spec.form .. ' 0'
   end
 end
 
-local function spec_of(key_bytes, count, number_bytes)
-  return {key_bytes = key_bytes, count = count, number_bytes = number_bytes,
-    row_bytes = key_bytes + count * number_bytes,
+-- A chunk of a tenant that the commit appends to; its stamp says so.
+local function touched(prefix, stem, number, tenant, commits, spec)
+  local name = stem .. text_of(number) .. '.' .. text_of(tenant)
+  local expires = text_of((number + 1) * spec.chunk_ms + spec.kept_ms)
+  local stamp = prefix .. 'v' .. name
+  if redis.call('SETRANGE', stamp, 0, struct.pack('<i8', commits)) == 8 then
+    redis.call('SETRANGE', stamp, 8, struct.pack('<i8', 0))
+    redis.call('PEXPIREAT', stamp, expires)
+  end
+  return {number = number, tenant = tenant, name = name .. '.', key = prefix .. name .. '.',
+    before = stem .. text_of(number - 1) .. '.' .. text_of(tenant) .. '.', expires = expires}
+end
+
+-- One of control.parts: its rows go to its pages, those of a tenant and chunk side by side.
+local function append_part(prefix, entry, pages, rows, commits, due)
+  local head, tier, room, chunk_ms, kept_ms, key_bytes, count, number_bytes = unpack(entry)
+  local row_bytes = key_bytes + count * number_bytes
+  local spec = {chunk_ms = chunk_ms, kept_ms = kept_ms, room = room,
     form = ' ' .. key_bytes .. ' ' .. count .. ' ' .. number_bytes}
-end
-
--- Pages whose successors were made are noted, and some of those noted before are made compact: a
--- bounded piece a call.
-local function close_pages(prefix, closing)
-  for from = 1, #closing, NAMES_MAX do
-    local upto = math.min(#closing, from + NAMES_MAX - 1)
-    redis.call('RPUSH', prefix .. 'closing', unpack(closing, from, upto))
-  end
-  local closed = redis.call('LPOP', prefix .. 'closing', CLOSED_MAX)
-  for _, entry in ipairs(closed or {}) do
-    local key, key_bytes, count, number_bytes = string.match(entry, '^(%S+) (%d+) (%d+) (%d+)$')
-    local spec = spec_of(tonumber(key_bytes), tonumber(count), tonumber(number_bytes))
-    make_compact(prefix .. key, spec, true)
-  end
-end
-
--- One of control.parts: its rows go to its pages, which are in their order.
-local function append_part(prefix, entry, pages, rows, closing)
-  local head, tier, page_series, chunk_ms, kept_ms, key_bytes, count, number_bytes = unpack(entry)
-  local spec = spec_of(key_bytes, count, number_bytes)
-  spec.chunk_ms, spec.kept_ms = chunk_ms, kept_ms
-  spec.room = page_series == 1 and ROOM or ROOM_SHARED
-  local stem, from = head .. '.' .. tier .. '.', 1
+  local stem, from, chunk = head .. '.' .. tier .. '.', 1, {}
   for at = 1, #pages, 16 do
-    local chunk, tenant, page, n = struct.unpack('<I4I4I4I4', pages, at)
-    local upto = from + n * spec.row_bytes
-    local bytes = string.sub(rows, from, upto - 1)
-    append(prefix, stem, chunk, '.' .. tenant .. '.' .. page, bytes, spec, closing)
+    local number, tenant, page, n = struct.unpack('<I4I4I4I4', pages, at)
+    if number ~= chunk.number or tenant ~= chunk.tenant then
+      chunk = touched(prefix, stem, number, tenant, commits, spec)
+    end
+    local upto = from + n * row_bytes
+    append(chunk, text_of(page), string.sub(rows, from, upto - 1), spec, due)
     from = upto
   end
+end
+
+-- Notes pages that are due to be made compact. Returns how many are.
+local function note_due(prefix, due)
+  local key = prefix .. 'due'
+  for from = 1, #due, NAMES_MAX do
+    redis.call('RPUSH', key, unpack(due, from, math.min(#due, from + NAMES_MAX - 1)))
+  end
+  return redis.call('LLEN', key)
 end
 
 -- Ids of names in a hash, new ones in order of appearance up to `most`; those beyond it share that
@@ -521,13 +388,13 @@ end
 --   partitions {{partition, start, end, witness_offset, witness_append_ms, complete_ms}},
 --   ids {{slice, bucket, id, ...}}, calls {{digest, bucket, old_slice | -1, old, new_slice, new}},
 --   tallies {{name, n}}, epoch and names (what the ids of its pages are of, as `names` said),
---   parts {{head, tier, page_series, chunk_ms, kept_ms, key_bytes, numbers, number_bytes}},
+--   parts {{head, tier, room (layout.Family), chunk_ms, kept_ms, key_bytes, numbers, number_bytes}},
 --   people {{tenant, {word}}} (schemas/directory.py), users_max,
 --   recent {{tenant, {ms, member, ...}}} (schemas/recent.py), recent_max,
 --   chats {{tenant, characters, {note}}} (chats.lua), chats_max, chat_models_max,
 --   slice_ms, id_buckets, call_buckets,
 --   at_commits (how many commits the generation must have taken, else 'stale'; null: any)
--- Returns {'committed'} | {'mine'} (a reply was lost) | {'stale', partition...} |
+-- Returns {'committed', pages that are due to be made compact} | {'mine'} (a reply was lost) | {'stale', partition...} |
 --   {'remembered', id...} | {'calls', digest...} | {'missing'} | {'retired'} | {'digest'} |
 --   {'held'} (a rebuild takes over old buckets: try again soon) | {'unnamed'} (its ids are of
 --   another epoch); in all but the first nothing was written.
@@ -546,11 +413,11 @@ local function commit(keys, args)
   if #moved > 0 then return {'calls', unpack(moved, 1, math.min(#moved, 5000))} end
   local words = plan_words(keys[1], control)
 
-  local closing = {}
+  local due = {}
   for index, entry in ipairs(control.parts) do
-    append_part(prefix, entry, args[2 + 2 * index], args[3 + 2 * index], closing)
+    append_part(prefix, entry, args[2 + 2 * index], args[3 + 2 * index], meta.commits + 1, due)
   end
-  close_pages(prefix, closing)
+  local due_count = note_due(prefix, due)
   write_people(words)
   note_recent(prefix, control)
   note_chats(keys[1], control)
@@ -587,7 +454,42 @@ local function commit(keys, args)
   meta.commits = meta.commits + 1
   drop_slices(prefix, meta, control.slice_ms, control.id_buckets, control.call_buckets)
   write_meta(keys[1], meta)
-  return {'committed'}
+  return {'committed', due_count}
+end
+
+-- compact KEYS[1] = meta; ARGV = generation digest, epoch (as `names` said), then for each page its
+-- entry of the list of what is due, how often pages of its chunk had been made compact when it was
+-- read (layout.Stamp), how many of its bytes were read, and what says the same in their place.
+-- Where another worker was first, nothing is done: the page is no longer what was read. What was
+-- appended since stays behind it. 0 bytes: it is gone, or compact as it is. All entries go off the
+-- list but those that another one was first at, which may have left them for later.
+-- Returns how many are still on the list; -1 where the server is not the one that was read.
+local function compact(keys, args)
+  local prefix, meta = prefix_of(keys[1]), read_meta(keys[1])
+  if not meta or meta.digest ~= args[1] or epoch_of(meta) ~= args[2]
+    or redis.call('EXISTS', prefix .. 'hold') == 1 then
+    return -1
+  end
+  local before, now = {}, {}
+  for at = 3, #args, 4 do
+    local entry, seen = args[at], tonumber(args[at + 1])
+    local length, bytes = tonumber(args[at + 2]), args[at + 3]
+    local page, of = string.match(entry, '^((.*)%.%d+) ')
+    local key, stamp_key = prefix .. page, prefix .. 'v' .. of
+    if not before[stamp_key] then
+      local found = redis.call('GETRANGE', stamp_key, 8, 15)
+      before[stamp_key] = #found == 8 and struct.unpack('<i8', found) or -1
+    end
+    if length == 0 or before[stamp_key] == seen then
+      if length > 0 and redis.call('STRLEN', key) >= length then
+        redis.call('SET', key, bytes .. redis.call('GETRANGE', key, length, -1), 'KEEPTTL')
+        now[stamp_key] = before[stamp_key] + 1
+      end
+      redis.call('LREM', prefix .. 'due', 1, entry)
+    end
+  end
+  for key, count in pairs(now) do redis.call('SETRANGE', key, 8, struct.pack('<i8', count)) end
+  return redis.call('LLEN', prefix .. 'due')
 end
 
 local function new_meta(digest, now_ms)
@@ -730,6 +632,9 @@ redis.register_function('odometer_retire_@VERSION@', retire)
 redis.register_function('odometer_switch_@VERSION@', switch)
 redis.register_function('odometer_commit_@VERSION@', commit)
 redis.register_function('odometer_names_@VERSION@', names)
+redis.register_function{ -- where the memory is full it makes room
+  function_name = 'odometer_compact_@VERSION@', callback = compact, flags = {'allow-oom'},
+}
 redis.register_function('odometer_open_@VERSION@', open)
 redis.register_function('odometer_refuse_@VERSION@', refuse)
 redis.register_function('odometer_accept_@VERSION@', accept)

@@ -170,6 +170,9 @@ class Store(Protocol):
 
     async def commit(self, commit: Commit) -> Reply: ...
 
+    async def tidy(self) -> None:
+        """Makes pages compact that commits have left to be, a bounded piece. No counter changes."""
+
     async def refuse(self, partition: int, position: int, why: Refusal, detail: str) -> None:
         """Says in the store why this partition is not counted on."""
 

@@ -28,15 +28,20 @@ from schemas.layout import (
     CURRENT_KEY,
     FIRST_GENERATION,
     Meta,
+    due_key,
+    due_of,
     meta_key,
     page_kept_ms,
+    prefix,
     refusals_key,
     tallies_key,
     unpack_meta,
+    unpack_stamp,
 )
 from schemas.recent import RECENT_MAX
 from schemas.views import CALL_BUCKETS, ID_BUCKETS, OTHER, SLICE_MS, TENANTS_MAX
 from streams.bookings import Held
+from streams.compact import Read, made_compact
 from streams.entries import Title
 from streams.pages import NO_EPOCH, Ids, other_of, paged
 from streams.ports import Commit, Outcome, Refusal, Reply
@@ -49,6 +54,11 @@ LOOKS_MAX: Final = 4
 """For the generation that answers: one look, two after a rebuild."""
 NAMINGS_MAX: Final = 4
 """For the ids of a commit's series: one try, two after the server began anew."""
+DUE_AT_ONCE: Final = 256
+DUE_BYTES: Final = 8 << 20
+"""Pages that are read to be made compact: some 20 kB each, 10 ms to read, merge and write."""
+PIECES_MAX: Final = 4
+"""So many times after one commit: a backfill ends a thousand pages with each."""
 GROUP_MAX: Final = 1000
 """Arguments that the Lua side hands to one command: its stack holds 8,000."""
 
@@ -75,6 +85,8 @@ class RedisStore:
         self.generation = generation or FIRST_GENERATION
         self._about = about
         self._ids = Ids()
+        self._digest = b""
+        self._due = 0  # pages, as the last commit said
 
     @property
     def _meta_key(self) -> str:
@@ -124,12 +136,55 @@ class RedisStore:
             self._ids.forget()
         else:
             raise StoreUnavailable(f"the server began anew under {NAMINGS_MAX} commits")
+        if outcome == b"committed":
+            self._digest, self._due = commit.generation_digest, int(subjects[0])
+            return Reply(Outcome.COMMITTED)
         if outcome in {b"stale", b"missing", b"retired", b"digest"}:
             self._ids.forget()  # the store may be another one: it costs one more exchange
         numbers = [int(subject) for subject in subjects]
         if outcome == b"remembered":
             numbers = [number % (1 << 64) for number in numbers]
         return Reply(Outcome(outcome.decode()), numbers)
+
+    async def tidy(self) -> None:
+        for _piece in range(PIECES_MAX):
+            if not self._due or self._ids.epoch == NO_EPOCH:
+                return
+            self._due = await self._replace(await self._read_due())
+
+    async def _read_due(self) -> Sequence[Read]:
+        """Some of the pages that are due, and how often those of their chunks had been made compact
+        at that instant."""
+        entries = await ask(self._redis.lrange(due_key(self.generation), 0, DUE_AT_ONCE - 1))
+        due = {entry: due_of(entry) for entry in entries}
+        stamps = list(dict.fromkeys(one.stamp for one in due.values()))
+        keys = [*(one.page for one in due.values()), *stamps]
+        head = prefix(self.generation)
+        found = await ask(self._redis.mget([head + key for key in keys])) if keys else []
+        stamped = dict(zip(stamps, found[len(due) :], strict=True))
+        read, size_bytes = [], 0
+        for (entry, one), page in zip(due.items(), found, strict=False):
+            stamp = stamped[one.stamp]
+            seen = 0 if stamp is None else unpack_stamp(stamp).compactions
+            read.append(Read(entry, one, page or b"", seen))
+            size_bytes += len(page or b"")
+            if size_bytes >= DUE_BYTES:
+                break
+        return read
+
+    async def _replace(self, read: Sequence[Read]) -> int:
+        """Writes what was read as it is compact; how many are due after that."""
+        if not read:
+            return 0
+        arguments: list[bytes | str | int] = [self._digest, self._ids.epoch]
+        for one, rows in zip(read, made_compact(read), strict=True):
+            is_shorter = len(rows) < len(one.page)
+            page = (len(one.page), rows) if is_shorter else (0, b"")
+            arguments += [one.entry, one.compactions, *page]
+        left = int(await self._call("compact", [self._meta_key], arguments))
+        if left < 0:
+            self._ids.forget()
+        return max(left, 0)
 
     async def _named(self, commit: Commit) -> list[Any]:
         """Asks for the ids that are not known: [], or why the commit cannot be."""
@@ -377,12 +432,10 @@ def encode_commit(commit: Commit, ids: Ids) -> list[bytes]:
             (
                 part.family.head,
                 part.tier.id,
-                part.family.page_series,
+                part.family.room_bytes,
                 part.tier.chunk_ms,
                 page_kept_ms(part.tier),
-                part.family.key_bytes,
-                part.family.numbers,
-                part.family.number_bytes,
+                *part.family.form,
             )
             for part in delta.parts
         ],

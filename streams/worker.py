@@ -299,6 +299,7 @@ class Worker:
                 rows = kept
             elif reply.outcome is not Outcome.CALLS:
                 await self._finish(commit, reply, len(rows))
+                await self._store.tidy()
                 vectors = sum(len(part.rows) for part in commit.delta.parts)
                 self._goal = self._policy.next_goal(self._goal, len(rows), vectors)
                 return

@@ -94,6 +94,7 @@ async def commit(store: RedisStore, digest: bytes, start: int, events: list[Even
         )
     )
     assert reply.outcome is Outcome.COMMITTED
+    await store.tidy()
 
 
 async def test_what_is_committed_is_answered(redis_url: str, clock: Clock) -> None:

@@ -24,7 +24,7 @@ from api.sums import Row, summed
 from schemas.agentlens import LlmAnalytics
 from schemas.errors import StoreCorrupt
 from schemas.grid import DAY, MINUTE
-from schemas.layout import counters_of, series_name, unpack_meta
+from schemas.layout import SLOT, counters_of, series_name, unpack_meta
 from schemas.limits import COST_NANO_USD_MAX, COUNT_MAX, DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.measures import CALLS, EVENTS, INPUT_TOKENS
 from schemas.views import AGENT_MODEL, MODEL, TOTAL
@@ -184,15 +184,18 @@ def test_a_coarser_series_is_the_finer_one_added_up(
 
 
 COUNTER = st.integers(-(2**63), 2**63 - 1) | st.integers(-5, 5)
+PLACES = (0, 1, MODEL.page_series)
+"""Of three models: two share a page."""
 
 
-@given(st.lists(st.tuples(st.integers(0, 2), COUNTER, COUNTER), max_size=20), st.data())
+@given(st.lists(st.tuples(st.sampled_from(PLACES), COUNTER, COUNTER), max_size=20), st.data())
 def test_sums_are_exact_beyond_64_bits_whole_or_as_pages_grow(
     rows: list[tuple[int, int, int]], data: st.DataObject
 ) -> None:
     """Three models, all in one minute; what is appended is added, in any steps."""
     table = MODEL.tables["llm"]
-    names = grown(no_names(table), [series_name(["openai", f"m{n}"]).encode() for n in range(3)])
+    each = [series_name(["openai", f"m{n}"]).encode() for n in range(max(PLACES) + 1)]
+    names = grown(no_names(table), each)
     terms = (Term(EVENTS), Term(INPUT_TOKENS))
     end_ms = NOW_MS - NOW_MS % MINUTE_MS
     for group_by in ((), ("model",)):
@@ -213,9 +216,10 @@ def test_sums_are_exact_beyond_64_bits_whole_or_as_pages_grow(
             found = [b""] * len(wanted.keys)  # noqa: B023
             for model, *values in some:
                 row = np.zeros(1, counters_of(table).dtype)
-                row["cell"] = bucket  # noqa: B023
+                page, place = divmod(model, MODEL.page_series)
+                row["cell"] = place * SLOT + bucket  # noqa: B023
                 row["values"][0, columns] = values  # noqa: B023
-                found[model] += row.tobytes()
+                found[page] += row.tobytes()
             return [[one or None for one in found]]
 
         cuts = sorted(data.draw(st.sets(st.integers(0, len(rows)), max_size=3)) | {0, len(rows)})

@@ -193,8 +193,9 @@ async def test_many_at_once_learn_the_names_once_each(redis_url: str, store: Sto
 async def test_reads_at_the_same_time_are_one_and_each_has_its_own_pages(
     redis_url: str, store: Store
 ) -> None:
-    names = [f"m{n}" for n in range(20)]
-    pack(calls(*names)).write(redis_url)
+    each = [f"m{n}" for n in range(20 * MODEL.page_series)]
+    names = each[:: MODEL.page_series]  # no two of them share a page
+    pack(calls(*each)).write(redis_url)
     await calls_by_model(store)
     store.let_go()
 

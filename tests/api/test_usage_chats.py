@@ -57,6 +57,7 @@ class Writer:
             delta=delta,
         )
         assert (await self._store.commit(commit)).outcome is Outcome.COMMITTED
+        await self._store.tidy()
         self._at = end
 
 

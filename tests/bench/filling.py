@@ -181,6 +181,7 @@ async def commit(store: RedisStore, traffic: Traffic, delta: Delta) -> None:
         )
     )
     assert reply.outcome is Outcome.COMMITTED, reply
+    await store.tidy()
 
 
 class Writer:

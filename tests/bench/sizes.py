@@ -52,7 +52,7 @@ def weigh(client: redis.Redis, now_ms: int) -> list[Weighed]:
             if family.sketch is None or family.sketch.how is How.HISTOGRAM:
                 for tier in family.tiers:
                     each = BINS_BUSY if family.sketch else 1
-                    payload = 8 * (family.numbers if family.sketch is None else each)
+                    payload = 8 * (family.form.numbers if family.sketch is None else each)
                     busy = _bytes(client, family, tier, now_ms, tier.chunk_buckets, each)
                     sparse = _bytes(client, family, tier, now_ms, 1, 1)
                     found.append(Weighed(family, tier, payload, busy, sparse))

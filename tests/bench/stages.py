@@ -115,6 +115,9 @@ async def costs_of(
             spent_s = time.process_time()
             reply = await store.commit(commit)
             stages.spent_s["encode and client"] += time.process_time() - spent_s
+            spent_s = time.process_time()
+            await store.tidy()
+            stages.spent_s["pages made compact"] += time.process_time() - spent_s
             after = process.cpu_times()
             redis_s += after.user + after.system - before.user - before.system
             assert reply.outcome is Outcome.COMMITTED, reply

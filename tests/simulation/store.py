@@ -189,6 +189,12 @@ class FakeStore:
         await self._turn("store reply")
         return refusal or Reply(Outcome.COMMITTED)
 
+    async def tidy(self) -> None:
+        """There are no pages here: two exchanges, between which anything may happen."""
+        for _ in range(2):
+            await self._turn("store request")
+            await self._turn("store reply")
+
     async def refuse(self, partition: int, position: int, why: Refusal, detail: str) -> None:
         await self._turn("store request")
         meta = self.own.meta

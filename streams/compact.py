@@ -1,0 +1,124 @@
+"""Pages made compact: the same sums, one row a key, many pages of a form at once. Pure.
+
+A page says the sum of its rows (schemas/layout.py), so a compact one says what it said before.
+What a row cannot hold stays in several: a sum beyond 64 bits, a count beyond 32. A set that holds
+more than a sample's worth of digests goes up a level (schemas/sketches.py).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.layout import COMPACT_CELL, DISTINCT_FORM, Due, Form, Int64s, Rows, dtype_of
+from schemas.sketches import sample_of
+
+SUM_SAFE: Final = float(1 << 62)
+"""Sums whose parts add up to less than this, whatever their signs, are exact in 64 bits; doubles,
+in which that is judged, are off by far less than the other half."""
+COUNT_SAFE: Final = float((1 << 31) - 1)
+
+
+class Read(NamedTuple):
+    """A page that is due, as it was read (empty where it is gone): its entry of the list, and how
+    often pages of its chunk had been made compact then."""
+
+    entry: bytes
+    due: Due
+    page: bytes
+    compactions: int
+
+
+def made_compact(read: Sequence[Read]) -> list[bytes]:
+    """What says the same in the place of each. A page whose chunk is over is not expected to grow,
+    and needs no first row that says how long it was."""
+    made = [b""] * len(read)
+    for form in {one.due.form for one in read}:
+        places = [place for place, one in enumerate(read) if one.due.form == form]
+        pages = compacted(form, [read[place].page for place in places])
+        for place, rows in zip(places, pages, strict=True):
+            made[place] = rows if read[place].due.is_over else _head(form, len(rows)) + rows
+    return made
+
+
+def _head(form: Form, rows_bytes: int) -> bytes:
+    row_bytes = dtype_of(form).itemsize
+    return struct.pack("<HI", COMPACT_CELL, row_bytes + rows_bytes).ljust(row_bytes, b"\0")
+
+
+def compacted(form: Form, pages: Sequence[bytes]) -> list[bytes]:
+    """The rows of each page in order of their keys, without that which says how long it was."""
+    dtype = dtype_of(form)
+    lengths = np.array([len(page) // dtype.itemsize for page in pages], np.int64)
+    rows = np.frombuffer(b"".join(pages), dtype)
+    owner = np.repeat(np.arange(len(pages)), lengths)
+    own = np.flatnonzero(rows["cell"] != COMPACT_CELL)
+    rows, owner = rows[own], owner[own]
+    if not form.numbers:
+        rows, owner = _sets(rows, owner)
+    elif "bin" in (dtype.names or ()):
+        key = owner << 32 | rows["cell"].astype(np.int64) << 16 | rows["bin"]
+        rows, owner = _summed(rows, owner, key, "count", COUNT_SAFE)
+    else:
+        key = owner << 16 | rows["cell"]
+        rows, owner = _summed(rows, owner, key, "values", SUM_SAFE)
+    ends = np.cumsum(np.bincount(owner, minlength=len(pages))) * dtype.itemsize
+    data, starts = rows.tobytes(), [0, *ends.tolist()]
+    return [data[start:end] for start, end in pairwise(starts)]
+
+
+def _summed(rows: Rows, owner: Int64s, key: Int64s, field: str, safe: float) -> tuple[Rows, Int64s]:
+    """Rows of equal keys added up, those of a sum that might not fit as they are."""
+    if not len(rows):
+        return rows, owner
+    order = np.argsort(key, kind="stable")
+    rows, owner, key = rows[order], owner[order], key[order]
+    starts = _starts(key)
+    values = rows[field].reshape(len(rows), -1).astype(np.int64)
+    runs = np.diff(starts, append=len(rows))
+    fits = np.ones(len(starts), np.bool_)
+    if float(np.abs(values.astype(np.float64)).max()) * int(runs.max()) >= safe:
+        sizes = np.add.reduceat(np.abs(values.astype(np.float64)), starts, axis=0).max(axis=1)
+        fits = sizes < safe
+    first = starts[fits]
+    sums = np.add.reduceat(values, starts, axis=0)[fits]
+    rows[field][first] = sums if rows[field].ndim > 1 else sums[:, 0]
+    kept = ~np.repeat(fits, runs)
+    kept[first] = True
+    return rows[kept], owner[kept]
+
+
+def _sets(rows: Rows, owner: Int64s) -> tuple[Rows, Int64s]:
+    """Each digest of a cell once, and of a full cell a sample."""
+    digest = rows["digest"].astype(np.uint64)
+    order = np.lexsort((digest, rows["cell"], owner))
+    rows, owner, digest = rows[order], owner[order], digest[order]
+    cell = owner << 16 | rows["cell"]
+    is_new = np.ones(len(rows), np.bool_)
+    is_new[1:] = (cell[1:] != cell[:-1]) | (digest[1:] != digest[:-1])
+    rows, owner, digest, cell = rows[is_new], owner[is_new], digest[is_new], cell[is_new]
+    if not len(rows):
+        return rows, owner
+    starts = _starts(cell)
+    parts: list[Rows] = []
+    owners: list[npt.NDArray[Any]] = []
+    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(rows)], strict=True):
+        sample = sample_of(digest[start:end])
+        part = rows[start:end]
+        if len(sample) != len(part) or not np.array_equal(sample, digest[start:end]):
+            part = np.empty(len(sample), rows.dtype)
+            part["cell"], part["digest"] = rows["cell"][start], sample
+        parts.append(part)
+        owners.append(np.full(len(part), owner[start]))
+    # Side by side, rows would be of the byte order of the machine.
+    return np.concatenate(parts, dtype=dtype_of(DISTINCT_FORM)), np.concatenate(owners)
+
+
+def _starts(key: Int64s) -> Int64s:
+    """Where runs of equal keys begin."""
+    return np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
