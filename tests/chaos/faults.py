@@ -20,20 +20,25 @@ import redis.asyncio as redis
 
 from schemas.layout import meta_key
 from streams.kafka import SESSION_MS
+from tests.chaos.disks import filled
 from tests.chaos.load import Stream
 from tests.chaos.proxy import Mode
 from tests.chaos.rig import LOOK_PAUSE_S, RECOVER_S_MAX, Rig
 from tests.real.test_rebuild import ended, start_rebuild
 from tests.real.topics import widen
+from tests.real.workers import WorkerProcess
 
 PAUSE_S: Final = (1.0, 4.0)
 """Of a server that freezes, or a link that is down."""
 DELAY_S: Final = (0.05, 0.3)
 BEYOND_SESSION_S: Final = SESSION_MS / 1000 + 2
+LONG_PAUSE_S: Final = (1.0, BEYOND_SESSION_S)
 TAKEOVER_GOAL_S: Final = SESSION_MS / 1000 + 2
 GOAL_S: Final = 3.0
 PARTITIONS_ADDED: Final = 2
 WORKERS_SCALED: Final = 4
+SENT_UNTIL_A_COMMIT: Final = 60
+"""Four times what is sent in a worker's longest wait for a batch, over all partitions."""
 SENT_AFTER_SWITCH: Final = 150
 """A second of load: many commits."""
 
@@ -79,9 +84,24 @@ async def rolling_restart(scene: Scene) -> float:
     for victim in [*scene.rig.workers]:
         successor = scene.rig.worker()
         await scene.rig.system.until("the successor answers", successor.health)
-        code = await asyncio.to_thread(victim.terminate)
-        assert code == 0, f"{victim.log.name} ended with {code} at SIGTERM"
+        await _ended(victim)
         scene.rig.workers.remove(victim)
+    return time.monotonic()
+
+
+async def ended_in_a_commit(scene: Scene) -> float:
+    """SIGTERM while a commit waits in a frozen Valkey, which carries it out when the worker that
+    sent it has gone, or still waits for the reply."""
+    victim = scene.rig.workers[0]
+    scene.rig.valkey.pause()
+    enough = scene.stream.sent + SENT_UNTIL_A_COMMIT
+    await scene.rig.system.until("more is sent", lambda: scene.stream.sent >= enough)
+    ending = asyncio.create_task(asyncio.to_thread(victim.terminate))
+    await asyncio.sleep(scene.between((0.0, 1.0)))
+    scene.rig.valkey.resume()
+    _assert_clean(victim, await ending)
+    scene.rig.workers.remove(victim)
+    await scene.rig.system.until("the successor answers", scene.rig.worker().health)
     return time.monotonic()
 
 
@@ -89,14 +109,22 @@ async def scaled(scene: Scene) -> float:
     """To one worker, to four, and back to two."""
     workers = scene.rig.workers
     while len(workers) > 1:
-        assert await asyncio.to_thread(workers.pop().terminate) == 0
+        await _ended(workers.pop())
     await scene.rig.moved(50)
     while len(workers) < WORKERS_SCALED:
         await scene.rig.system.until("it answers", scene.rig.worker().health)
     await scene.rig.moved(100)
     while len(workers) > 2:
-        assert await asyncio.to_thread(workers.pop(0).terminate) == 0
+        await _ended(workers.pop(0))
     return time.monotonic()
+
+
+async def _ended(victim: WorkerProcess) -> None:
+    _assert_clean(victim, await asyncio.to_thread(victim.terminate))
+
+
+def _assert_clean(victim: WorkerProcess, code: int) -> None:
+    assert code == 0, f"{victim.log.name} ended with {code} at SIGTERM:\n{victim.said()}"
 
 
 # -- the API ---------------------------------------------------------------------------------------
@@ -110,7 +138,7 @@ async def api_killed(scene: Scene) -> float:
 
 async def api_paused(scene: Scene) -> float:
     scene.rig.api.pause()
-    await asyncio.sleep(scene.between(PAUSE_S))
+    await asyncio.sleep(scene.between(LONG_PAUSE_S))
     scene.rig.api.resume()
     return time.monotonic()
 
@@ -149,6 +177,23 @@ async def kafka_paused(scene: Scene) -> float:
     return time.monotonic()
 
 
+async def kafka_paused_past_sessions(scene: Scene) -> float:
+    """When it goes on, it takes every worker for dead."""
+    scene.rig.kafka.pause()
+    await asyncio.sleep(BEYOND_SESSION_S)
+    scene.rig.kafka.resume()
+    return time.monotonic()
+
+
+async def kafka_without_disk(scene: Scene) -> float:
+    """Nothing more can be written: the broker ends. There is room again, and it is started."""
+    kafka = scene.rig.kafka
+    with filled(kafka.plan.directory):
+        await scene.rig.system.until("Kafka ends", lambda: not kafka.is_running())
+    await asyncio.to_thread(kafka.restart)
+    return time.monotonic()
+
+
 async def partitions_added(scene: Scene) -> float:
     """Sent to as soon as the producer knows of them; recovered when they are counted too."""
     system = scene.rig.system
@@ -176,8 +221,15 @@ async def valkey_killed(scene: Scene) -> float:
 
 async def valkey_paused(scene: Scene) -> float:
     scene.rig.valkey.pause()
-    await asyncio.sleep(scene.between(PAUSE_S))
+    await asyncio.sleep(scene.between(LONG_PAUSE_S))
     scene.rig.valkey.resume()
+    return time.monotonic()
+
+
+async def valkey_without_disk(scene: Scene) -> float:
+    """It answers, and refuses what it could not write down, until there is room again."""
+    with filled(scene.rig.valkey.plan.directory):
+        await asyncio.sleep(scene.between(PAUSE_S))
     return time.monotonic()
 
 
@@ -248,7 +300,7 @@ async def rebuilt(scene: Scene) -> float:
     before = await rig.meta()
     assert before is not None
     retired = rig.system.generation
-    await ended(start_rebuild(rig.system), rig.system)
+    await ended(start_rebuild(rig.system, rig.configured), rig.system)
     ended_s = time.monotonic()
     async with redis.Redis.from_url(rig.system.settings.redis) as client:
         left = await client.get(meta_key(retired))
@@ -266,20 +318,25 @@ class Kind:
     """Recovered when the API answers, else when each partition has been committed to again."""
 
 
+NEED_SMALL_DISKS: Final = {"Kafka's disk full", "Valkey's disk full"}
 LINKS: Final = ("worker-kafka", "worker-valkey", "api-valkey")
 KINDS: Final[dict[str, Kind]] = {
     "worker killed": Kind(worker_killed, TAKEOVER_GOAL_S),
     "worker paused": Kind(worker_paused),
     "rolling restart": Kind(rolling_restart),
+    "SIGTERM in a commit": Kind(ended_in_a_commit),
     "scaled 1 to 4 to 2": Kind(scaled),
     "API killed": Kind(api_killed, of_api=True),
     "API paused": Kind(api_paused, of_api=True),
     "Kafka killed": Kind(kafka_killed),
     "Kafka restarted": Kind(kafka_restarted),
     "Kafka paused": Kind(kafka_paused),
+    "Kafka paused past sessions": Kind(kafka_paused_past_sessions),
+    "Kafka's disk full": Kind(kafka_without_disk),
     "partitions added": Kind(partitions_added),
     "Valkey killed": Kind(valkey_killed),
     "Valkey paused": Kind(valkey_paused),
+    "Valkey's disk full": Kind(valkey_without_disk),
     "Valkey's file cut": Kind(valkey_cut_short),
     "Valkey older": Kind(valkey_older),
     "Valkey emptied": Kind(valkey_emptied),

@@ -1,4 +1,4 @@
-"""Bugs to plant in a real worker's process, to see that a seed finds them. Text that it runs first.
+"""Bugs to plant in real workers and rebuilds, to see that a seed finds them: text that they run first.
 
 Each breaks one promise in one place; the process is otherwise the one that operators have.
 """
@@ -49,6 +49,63 @@ async def commit(self, whole):
 RedisStore.commit = commit
 """
 
+_NO_FENCE: Final = """
+import streams.store as store
+FENCE = "if #stale > 0 then return {'stale', unpack(stale)} end"
+assert FENCE in store._CODE
+store._CODE = store._CODE.replace(FENCE, "").replace(store.VERSION, "planted")
+store.VERSION = "planted"
+"""
+
+_LETTERS_LATE: Final = """
+import asyncio
+from streams.worker import Worker
+judge_whole, finish_whole = Worker._judge, Worker._finish
+
+async def judge(self, batch):
+    judged = await judge_whole(self, batch)
+    self.late_letters = judged.letters
+    return judged._replace(letters=())
+
+async def finish(self, *committed):
+    await finish_whole(self, *committed)
+    await asyncio.sleep(0.3)
+    await self._log.bury(self.late_letters)
+
+Worker._judge, Worker._finish = judge, finish
+"""
+
+_FUTURE: Final = """
+from streams.worker import Worker
+reached = Worker._complete_ms
+
+def complete_ms(self, partition, position):
+    return self._clock.now_ms() if reached(self, partition, position) else 0
+
+Worker._complete_ms = complete_ms
+"""
+
+_WRONG_SEEK: Final = """
+from streams.kafka import KafkaLog
+take_assignment, seek_as_told = KafkaLog.take_assignment, KafkaLog.seek
+
+def take(self, assigned):
+    self.__dict__.setdefault("remembered", {}).update(
+        {tp.partition: position for tp, position in self._resumed.items()}
+    )
+    take_assignment(self, assigned)
+
+def seek(self, positions):
+    seek_as_told(self, {p: self.remembered.get(p, at) for p, at in positions.items()})
+
+KafkaLog.take_assignment, KafkaLog.seek = take, seek
+"""
+
+_UNCHECKED: Final = """
+import streams.worker as worker
+worker.refusal_of = lambda *checked: None
+"""
+
 _REFILLS: Final = """
 import streams.store as store
 REFUSED = "if meta.state == RETIRED then return {'retired'} end"
@@ -57,10 +114,31 @@ store._CODE = store._CODE.replace(REFUSED, "").replace(store.VERSION, "planted")
 store.VERSION = "planted"
 """
 
+_SWITCHES_TOO_SOON: Final = """
+import streams.store as store
+from streams.refill import Refill
+BEHIND = "if #behind > 0 then return {'behind', unpack(behind)} end"
+assert BEHIND in store._CODE
+store._CODE = store._CODE.replace(BEHIND, "").replace(store.VERSION, "planted")
+store.VERSION = "planted"
+
+async def count_until_level(self):
+    pass
+
+Refill._count_until_level = count_until_level
+"""
+
 PLANTED: Final = {
     "the position before the counters": Planted(
         _POSITION_FIRST, ("worker killed", "Valkey killed", "worker killed")
     ),
+    "no fence": Planted(_NO_FENCE, ("scaled 1 to 4 to 2", "worker paused", "scaled 1 to 4 to 2")),
     "ids forgotten after seconds": Planted(_FORGETS_EARLY, ()),
+    "letters after the commit": Planted(_LETTERS_LATE, ("worker killed",) * 3),
+    "freshness of the future": Planted(_FUTURE, ()),
+    "a wrong seek after a rebalance": Planted(_WRONG_SEEK, ("worker killed", "rolling restart")),
+    "another log unchecked": Planted(_UNCHECKED, ()),
+    "a generation switched too soon": Planted(_SWITCHES_TOO_SOON, ("rebuilt live",)),
     "a retired generation is refilled": Planted(_REFILLS, ("rebuilt live",)),
 }
+"""Those of the simulation that a process of its own can have, and what only processes can."""

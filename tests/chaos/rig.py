@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +27,7 @@ from deploy.kafka import plan_of_kafka
 from deploy.servers import HOST, Server, free_port
 from deploy.valkey import start_valkey, url_of
 from schemas.layout import CURRENT_KEY, FIRST_GENERATION, Meta, meta_key, unpack_meta
+from tests.chaos.disks import small_disk
 from tests.chaos.proxy import Proxy
 from tests.real.apis import api_of
 from tests.real.system import SMALL, System, system_of
@@ -52,7 +53,7 @@ class Rig:
     key: str
     links: dict[str, Proxy]
     configured: str
-    """What is done to a worker's code before it runs: a planted bug, or nothing."""
+    """What is done to the code of workers and rebuilds before they run: a planted bug, or nothing."""
 
     @property
     def workers(self) -> list[WorkerProcess]:
@@ -122,11 +123,16 @@ def _client(url: str) -> redis.Redis:
 
 
 @asynccontextmanager
-async def rig_of(directory: Path, configured: str = "") -> AsyncIterator[Rig]:
+async def rig_of(
+    directory: Path, configured: str = "", *, on_small_disks: bool = False
+) -> AsyncIterator[Rig]:
     """Started, and ended whatever becomes of it."""
     links: dict[str, Proxy] = {}
     started: list[Server] = []
+    disks = ExitStack()
     try:
+        for role in ("kafka", "valkey") if on_small_disks else ():
+            disks.enter_context(small_disk(directory / role))
         kafka = await asyncio.to_thread(_start_kafka, directory, links)
         started.append(kafka)
         valkey = await asyncio.to_thread(start_valkey, directory, port=free_port())
@@ -149,6 +155,7 @@ async def rig_of(directory: Path, configured: str = "") -> AsyncIterator[Rig]:
             await asyncio.to_thread(server.stop, SERVER_GRACE_S)
         for link in links.values():
             link.stop()
+        disks.close()
 
 
 def _start_kafka(directory: Path, links: dict[str, Proxy]) -> Server:

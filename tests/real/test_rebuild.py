@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Mapping
+from typing import Final
 
 import pytest
 import redis
@@ -33,17 +34,28 @@ REBUILD_S = 90.0
 """Of a busy machine; ten seconds of it are for the lease of one that was killed."""
 
 
-def start_rebuild(system: System) -> subprocess.Popen[bytes]:
-    """The command itself, as an operator runs it."""
+_MAIN: Final = """
+import os, sys
+exec(os.environ["CONFIGURED"])
+from deploy.cli import main
+sys.argv = ["odometer", "rebuild"]
+main()
+"""
+
+
+def start_rebuild(system: System, configured: str = "") -> subprocess.Popen[bytes]:
+    """The command itself, as an operator runs it. `configured`: what is done to its code first."""
     environment = {
         **plain_environment(),
         "ODOMETER_KAFKA": system.settings.kafka,
         "ODOMETER_REDIS": system.settings.redis,
         "ODOMETER_TOPIC": system.topic,
+        "CONFIGURED": configured,
     }
+    command = ["-c", _MAIN] if configured else ["-m", "deploy.cli", "rebuild"]
     with (system.directory / "rebuild.log").open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "deploy.cli", "rebuild"],
+            [sys.executable, *command],
             cwd=system.directory,
             env=environment,
             stdin=subprocess.DEVNULL,
