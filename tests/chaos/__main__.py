@@ -19,6 +19,8 @@ from tests.chaos.faults import KINDS
 from tests.chaos.planted import PLANTED
 from tests.chaos.seeds import Outcome, faults_of, run_seed
 
+SAID_CHARS: Final = 200
+"""Of what was wrong, at its beginning and at its end."""
 PLANTED_SEEDS_MAX: Final = 3
 """What needs more to be found would be missed in the longer run."""
 
@@ -51,7 +53,9 @@ def found(name: str) -> bool:
     for seed in range(PLANTED_SEEDS_MAX):
         outcome = asyncio.run(run_seed(seed, bug.faults, bug.configured))
         if outcome.wrong:
-            said = outcome.wrong.partition("\n")[0][:300]
+            said = outcome.wrong.partition("\n")[0]
+            if len(said) > SAID_CHARS:
+                said = f"{said[:SAID_CHARS]} ... {said[-SAID_CHARS:]}"
             print(f"{name}: found by seed {seed} in {outcome.took_s:.0f} s: {said}", flush=True)
             return True
     print(f"{name}: NOT FOUND by {PLANTED_SEEDS_MAX} seeds", flush=True)

@@ -135,7 +135,7 @@ PLANTED: Final = {
     "no fence": Planted(_NO_FENCE, ("scaled 1 to 4 to 2", "worker paused", "scaled 1 to 4 to 2")),
     "ids forgotten after seconds": Planted(_FORGETS_EARLY, ()),
     "letters after the commit": Planted(_LETTERS_LATE, ("worker killed",) * 3),
-    "freshness of the future": Planted(_FUTURE, ()),
+    "freshness of the future": Planted(_FUTURE, ("worker-kafka delay",) * 3),
     "a wrong seek after a rebalance": Planted(_WRONG_SEEK, ("worker killed", "rolling restart")),
     "another log unchecked": Planted(_UNCHECKED, ()),
     "a generation switched too soon": Planted(_SWITCHES_TOO_SOON, ("rebuilt live",)),

@@ -13,6 +13,7 @@ import random
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
@@ -78,9 +79,17 @@ async def run_seed(seed: int, faults: Sequence[str], configured: str = "") -> Ou
                 await _play(rig, outcome)
             except (AssertionError, KafkaError, TimeoutError, ExceptionGroup) as error:
                 said = rig.api.plan.output.read_text(errors="replace")[-SAID_CHARS:]
-                outcome.wrong = f"{error!r}\n{rig.system.described()}\n--- API\n{said}"
+                outcome.wrong = f"{_said(error)}\n{rig.system.described()}\n--- API\n{said}"
     outcome.took_s = time.monotonic() - started_s
     return outcome
+
+
+def _said(error: BaseException) -> str:
+    """The error in a line, and the line that found it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    found = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{error!r} of {found.name}: {found.line}".replace("\n", " ")
 
 
 async def _play(rig: Rig, outcome: Outcome) -> None:
