@@ -16,6 +16,7 @@ from api.asking import TIME, Asked, BadParameter, finest_kept
 from api.axis import label, longest_read_ms
 from api.derived import Formula, Number, estimates_of, formulas, terms_of
 from api.errors import UnanswerableQuestion
+from api.members import by_members, counted_by, together
 from api.query import Plan, Question, Sum, plan
 from api.sums import Row
 from api.sums import Sums as Found
@@ -61,7 +62,7 @@ def plans_of(asked: Asked, now_ms: int, catalog: Catalog = DEFAULT) -> tuple[Pla
             to_ms=asked.to_ms,
             now_ms=now_ms,
             filters=asked.filters,
-            group_by=asked.group_by,
+            group_by=by_members(asked.measures, asked.group_by),
             step=asked.step,
             zone=asked.zone,
         ),
@@ -88,10 +89,16 @@ def section(asked: Asked, found: Found) -> Section:
     covered = found.selection.plan
     terms = covered.question.terms
     shown = formulas(asked.measures, terms)
+    width = len(terms)
     rows = _first(asked, shown, found)
     if rows is None:
         rows = found.rows
-        totals = _added(rows, len(terms))
+        if counted_by(asked.measures):
+            rows = together(asked.measures, asked.group_by, terms, rows)
+            width += 1
+            if not rows and not (asked.group_by or asked.step):
+                rows = [Row((), 0, (0,) * width)]
+        totals = _added(rows, width)
         ranked = _ranked(asked, shown, rows)
         lines = _limited(asked, rows, ranked)
     else:
@@ -101,7 +108,7 @@ def section(asked: Asked, found: Found) -> Section:
         lines = [_Line(row.group, row.at_ms, row.sums) for row in rows]
         lines.append(_Line(None, 0, tuple(map(sub, totals, shared))))
     if asked.fill != "none":
-        lines = _filled(asked, covered, lines, len(terms))
+        lines = _filled(asked, covered, lines, width)
     if len(lines) > ROWS_MAX:
         raise UnanswerableQuestion(
             f"The answer would have {len(lines)} rows, more than {ROWS_MAX} (ROWS_MAX): ask for"
@@ -122,6 +129,8 @@ def _first(asked: Asked, shown: Sequence[Formula], found: Found) -> list[Row] | 
     """Of a leaderboard by one sum the rows that it shows, before any other row is made; None where
     all are needed."""
     if asked.limit is None or asked.step is not None or found.selection.plan.sketches:
+        return None
+    if counted_by(asked.measures):
         return None
     order = asked.order_by or ((shown[0].name, True),)
     by = next((formula for formula in shown if formula.name == order[0][0]), None)

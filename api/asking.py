@@ -308,7 +308,8 @@ def _tiers(measures: Sequence[Offered], dimensions: set[str], catalog: Catalog) 
     """Of the views that can answer, those of the one with the shortest buckets; all where none can,
     which the plan then says."""
     terms = [term for measure in measures for term in measure.terms]
-    holding = views_that_hold(dimensions, [term.measure for term in terms], catalog)
+    counted = {measure.distinct for measure in measures if measure.distinct}
+    holding = views_that_hold(dimensions | counted, [term.measure for term in terms], catalog)
     kept = [tiers_of(view, terms) for view in holding]
     return min(kept, key=lambda tiers: tiers[0].id, default=TIERS)
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final, cast
 
-from api.query import Sum, Term
+from api.query import Members, Sum, Term
 from schemas.event import USAGE_KINDS
 from schemas.limits import NANO_PER_USD, SECOND_MS
-from schemas.measures import SKETCHES, How, Measure
+from schemas.measures import EVENTS, SKETCHES, How, Measure
 from schemas.sketches import RELATIVE_ERROR, SAMPLE_ERROR, Distinct, Histogram
 from schemas.views import Catalog
 
@@ -42,7 +42,8 @@ class Derived:
 @dataclass(frozen=True)
 class Offered:
     """A measure that can be asked for, of terms that the engine sums. With a `share` it is the
-    quantile of a histogram, 0 to 1."""
+    quantile of a histogram, 0 to 1; with a dimension `distinct`, how many different values of it
+    have a sum (api/members.py)."""
 
     name: str
     unit: str
@@ -52,6 +53,7 @@ class Offered:
     times: int = 1
     by: int = 1
     share: float | None = None
+    distinct: str = ""
 
     @property
     def is_kept(self) -> bool:
@@ -91,6 +93,9 @@ DERIVED: Final = (
     Derived("avg_call_duration_ms", "ms", "Mean length of the booked calls.", ("call_duration_ms",), ("calls",)),
 )  # fmt: skip
 
+USERS: Final = "users"
+"""The measure that counts values of a dimension."""
+
 DEFAULTS: Final = ("requests", "errors", "input_tokens", "output_tokens", "cost_usd")
 """What is answered where no measure is named."""
 
@@ -110,6 +115,9 @@ def offered_by(catalog: Catalog) -> Mapping[str, Offered]:
         else:
             about = f"How many different {sketch.name} there were: exact while a bucket has few."
             offered[sketch.name] = Offered(sketch.name, sketch.unit, about, (Term(sketch),), ())
+    about = "How many different users made requests: exact, up to a view's limit of series."
+    requests = (Term(EVENTS, USAGE_KINDS),)
+    offered[USERS] = Offered(USERS, "users", about, requests, (), distinct="user")
     for one in DERIVED:
         names = [name.partition("@")[0] for name in one.over + one.under]
         if one.name not in offered and all(name in kept for name in names):
@@ -192,11 +200,12 @@ def terms_of(offered: Sequence[Offered]) -> tuple[Term, ...]:
 
 
 def formulas(offered: Sequence[Offered], terms: Sequence[Term]) -> tuple[Formula, ...]:
+    """The members that a `distinct` measure counts stand behind the terms."""
     place = {term: index for index, term in enumerate(terms)}
     return tuple(
         Formula(
             one.name,
-            tuple(place[term] for term in one.over),
+            (len(terms),) if one.distinct else tuple(place[term] for term in one.over),
             tuple(place[term] for term in one.under),
             one.times,
             one.by,
@@ -232,4 +241,4 @@ def _added(rows: Sequence[Sequence[Sum]], places: tuple[int, ...]) -> list[int]:
 
 
 def _counted(one: Sum) -> int:
-    return len(one) if isinstance(one, Distinct) else cast("int", one)
+    return len(one) if isinstance(one, Distinct | Members) else cast("int", one)

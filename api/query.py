@@ -118,7 +118,23 @@ def _number(_content: Hashable) -> int:
     return next(_numbers)
 
 
-Sum = int | Histogram | Distinct
+@dataclass(frozen=True)
+class Members:
+    """Different values of a dimension; they add up as sets do."""
+
+    values: frozenset[str]
+
+    def __add__(self, other: Members | int) -> Members:
+        """The union; 0 is the empty set, as in sums."""
+        return self if isinstance(other, int) else Members(self.values | other.values)
+
+    __radd__ = __add__
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+Sum = int | Histogram | Distinct | Members
 
 
 def plan(question: Question, catalog: Catalog = DEFAULT) -> Plan:

@@ -386,5 +386,8 @@ def _about(offered: Offered, catalog: Catalog) -> dict[str, Any]:
         "kind": "ratio" if offered.is_ratio else "sum",
         "about": offered.about,
         "made_of": list(dict.fromkeys(term.measure.name for term in offered.terms)),
-        "views": [view.name for view in views_that_hold((), kept, catalog)],
+        "views": [
+            view.name
+            for view in views_that_hold([offered.distinct] * bool(offered.distinct), kept, catalog)
+        ],
     }

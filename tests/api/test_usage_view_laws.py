@@ -44,6 +44,8 @@ CASES: Final[tuple[tuple[Names, tuple[Names, ...]], ...]] = (
     (("chats", "p50_latency_ms", "events"), ((), ("model",), ("provider", "kind"))),
     (("chats",), ((), ("kind",), ("model",), ("agent",), ("user",), ("user", "model"))),
     ((*SUMS, "chats"), ((), ("user",), ("agent", "model"), ("user", "agent", "model"))),
+    ((*SUMS, "users"), ((), ("kind",), ("model",), ("agent",), ("user",), ("agent", "model"))),
+    (("users", "chats"), ((), ("provider", "model"))),
     (SUMS, (("user",), ("user", "kind"), ("user", "agent"), ("user", "provider", "model"))),
     (
         BOOKED,
@@ -109,6 +111,8 @@ LOGS: Final = st.lists(events(), max_size=40)
 def tiers_of(dimensions: set[str], measures: Names) -> tuple[Tier, ...]:
     """Of the view that must answer: no minutes are kept of chats, of percentiles by agent, and of
     users by agent or model."""
+    if "users" in measures:
+        dimensions = dimensions | {"user"}
     by_user = "user" in dimensions and bool(dimensions & {"agent", "provider", "model"})
     by_agent = "agent" in dimensions and bool({*measures} & {*PERCENTILES})
     return COARSE if by_user or by_agent or "chats" in measures else TIERS

@@ -85,9 +85,12 @@ def measured(events: list[Event], names: Sequence[str]) -> dict[str, Any]:
 
 
 def _measure(events: list[Event], name: str) -> float | None:
-    """A percentile by nearest rank, how many chats, or the sum of what is kept by this name."""
+    """A percentile by nearest rank, how many chats, how many users, or the sum of what is kept by this
+    name."""
     if name == "chats":
         return len({event.chat for event in events if event.chat})
+    if name == "users":
+        return len({e.user for e in events if e.user and e.kind in {"llm", "tts", "stt"}})
     if not name.startswith("p"):
         return sum(event.measures.get(name, 0) for event in events)
     field = "latency_ms" if name.endswith("_latency_ms") else "first_output_ms"

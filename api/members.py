@@ -1,0 +1,49 @@
+"""How many different values of a dimension there were: rows by that dimension, put together. Pure.
+
+A measure that counts users is asked for as if by user too, of the view that keeps it by that: what
+is counted are the rows in which something happened, so it is exact, whatever the range is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from api.derived import Offered
+from api.query import Members, Sum, Term
+from api.sums import Row
+
+
+def counted_by(measures: Sequence[Offered]) -> str:
+    """The dimension whose values are counted; "" where none is."""
+    return next((one.distinct for one in measures if one.distinct), "")
+
+
+def by_members(measures: Sequence[Offered], group_by: Sequence[str]) -> tuple[str, ...]:
+    """What the question must be asked by."""
+    own = counted_by(measures)
+    return (*group_by, own) if own and own not in group_by else tuple(group_by)
+
+
+def together(
+    measures: Sequence[Offered], group_by: Sequence[str], terms: Sequence[Term], rows: Sequence[Row]
+) -> list[Row]:
+    """Rows by `by_members` as rows by `group_by`, in order of their first, the members behind their
+    sums. Who is not known is no member."""
+    (counting,) = {one for one in measures if one.distinct}
+    at = by_members(measures, group_by).index(counting.distinct)
+    places = [place for place, term in enumerate(terms) if term in counting.over]
+    width = len(group_by)
+    found: dict[tuple[int, tuple[str, ...]], tuple[list[Sum], set[str]]] = {}
+    for row in rows:
+        sums, members = found.setdefault((row.at_ms, row.group[:width]), ([0] * len(terms), set()))
+        sums[:] = map(_plus, sums, row.sums)
+        if row.group[at] and any(row.sums[place] for place in places):
+            members.add(row.group[at])
+    return [
+        Row(group, at_ms, (), (*sums, Members(frozenset(members))))
+        for (at_ms, group), (sums, members) in found.items()
+    ]
+
+
+def _plus(one: Sum, other: Sum) -> Sum:
+    return one + other  # type: ignore[operator]  # both of one kind, or 0
