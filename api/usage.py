@@ -370,6 +370,8 @@ def _sent(request: Request, made: Made) -> Response:
     asked_for = request.headers.get("if-none-match")
     if asked_for is None or request.method not in {"GET", "HEAD"}:
         return made.answer
+    if asked_for == made.tag:
+        return made.unchanged
     known = {tag.strip().removeprefix("W/") for tag in asked_for.split(",")}
     return made.unchanged if known & {made.tag.removeprefix("W/"), "*"} else made.answer
 

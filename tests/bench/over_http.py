@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+import psutil
 
 from api.keys import create_key
 from deploy import servers
@@ -66,9 +67,12 @@ def start_api(redis_url: str, directory: Path) -> Server:
     )
 
 
-async def rate(port: int, requests: Sequence[bytes], seconds: float) -> float:
-    """Requests a second of CLIENTS connections that each ask again as soon as they are answered;
-    each asks one of the questions, again and again."""
+async def rate(
+    port: int, process: psutil.Process, requests: Sequence[bytes], seconds: float
+) -> tuple[float, float]:
+    """Requests a second of CLIENTS connections that each ask again as soon as they are answered, and
+    the API's CPU time of each in us; each asks one of the questions, again and again."""
+    spent_s = sum(process.cpu_times()[:2])
     end = time.perf_counter() + seconds
     done = 0
 
@@ -85,17 +89,18 @@ async def rate(port: int, requests: Sequence[bytes], seconds: float) -> float:
         writer.close()
 
     await asyncio.gather(*[client(requests[n % len(requests)]) for n in range(CLIENTS)])
-    return done / seconds
+    spent_s = sum(process.cpu_times()[:2]) - spent_s
+    return done / seconds, spent_s / done * 1e6
 
 
 @asynccontextmanager
 async def committing(redis_url: str, traffic: Traffic) -> AsyncIterator[None]:
     """A worker that goes on: every commit changes what is asked for."""
     async with RedisStore(redis_url) as store:
-        writer = Writer(store, traffic)
+        writer, is_over = Writer(store, traffic), asyncio.Event()
 
         async def go_on() -> None:
-            while True:
+            while not is_over.is_set():
                 await writer.commit()
                 await asyncio.sleep(1 / COMMITS_A_SECOND)
 
@@ -103,8 +108,8 @@ async def committing(redis_url: str, traffic: Traffic) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            worker.cancel()
-            await asyncio.gather(worker, return_exceptions=True)
+            is_over.set()
+            await worker
 
 
 async def compare(redis_url: str, traffic: Traffic, directory: Path, seconds: float) -> None:
@@ -130,14 +135,16 @@ async def compare(redis_url: str, traffic: Traffic, directory: Path, seconds: fl
             for n in range(CLIENTS)
         ]
         agents = [request(f"{agentlens}&agentId=agent-{n}") for n in range(CLIENTS)]
-        base = await rate(port, [request("/trivial")], seconds)
-        print(f"\n{'over HTTP, 32 clients':46}{'requests/s':>11}{'ratio':>7}   goals: computed"
-              f" {GOAL_COMPUTED}, 304 {GOAL_UNCHANGED}")  # fmt: skip
-        print(f"{'trivial JSON route':46}{base:11.0f}{1:7.2f}")
+        process = psutil.Process(server.pid)
+        await rate(port, process, [request("/trivial"), request(usage)], seconds / 10)
+        base, base_us = await rate(port, process, [request("/trivial")], seconds)
+        print(f"\n{'over HTTP, 32 clients':46}{'requests/s':>11}{'ratio':>7}{'CPU us':>8}{'ratio':>7}"
+              f"   goals: computed {GOAL_COMPUTED}, 304 {GOAL_UNCHANGED}")  # fmt: skip
+        print(f"{'trivial JSON route':46}{base:11.0f}{1:7.2f}{base_us:8.0f}{1:7.2f}")
 
         async def show(name: str, requests: Sequence[bytes]) -> None:
-            found = await rate(port, requests, seconds)
-            print(f"{name:46}{found:11.0f}{found / base:7.2f}")
+            found, us = await rate(port, process, requests, seconds)
+            print(f"{name:46}{found:11.0f}{found / base:7.2f}{us:8.0f}{base_us / us:7.2f}")
 
         await show("/v1/usage, one question, nothing committed", [request(usage)])
         await show("/v1/usage, 304", [request(usage, f"if-none-match: {tag}")])
