@@ -119,8 +119,7 @@ class Known:
         tenant_id = await self._tenant_id(tenant, at)
         if tenant_id is not None:
             tables = {table: None for one in standings for table in one.selection.plan.tables}
-            for table in tables:
-                await self._learn_names(table, tenant, tenant_id, at)
+            await self._learn_names(list(tables), tenant, tenant_id, at)
         is_whole = not self.is_over and all(
             names is self._names_of(names.table, tenant)
             for standing in standings
@@ -144,18 +143,26 @@ class Known:
             self._tenants_whole_at = max(self._tenants_whole_at, at)
         return self._tenants.get(tenant)
 
-    async def _learn_names(self, table: Table, tenant: str, tenant_id: int, at: int) -> None:
-        which = (table.id, tenant)
-        if self._names_whole_at.get(which, -1) >= at:
+    async def _learn_names(
+        self, tables: Sequence[Table], tenant: str, tenant_id: int, at: int
+    ) -> None:
+        behind = [t for t in tables if self._names_whole_at.get((t.id, tenant), -1) < at]
+        if not behind:
             return
-        names = self._names_of(table, tenant)
-        key = names_list_key(self.generation, table, tenant_id)
-        more = await self._list_from(key, names.count)
-        if self._names_of(table, tenant).count == names.count:  # nobody else was quicker
-            if more:
-                self._names[which] = grown(names, more)
-                self._named_at += 1
-            self._names_whole_at[which] = at
+        known = [self._names_of(table, tenant) for table in behind]
+        lists: list[list[bytes]] = await self.line.read(
+            *[
+                ("LRANGE", names_list_key(self.generation, own.table, tenant_id), own.count, -1)
+                for own in known
+            ]
+        )
+        for names, more in zip(known, lists, strict=True):
+            which = (names.table.id, tenant)
+            if self._names_of(names.table, tenant) is names:  # nobody else was quicker
+                if more:
+                    self._names[which] = grown(names, more)
+                    self._named_at += 1
+                self._names_whole_at[which] = at
 
     async def _list_from(self, key: str, start: int) -> list[bytes]:
         found: list[bytes]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -35,10 +35,15 @@ class Filter:
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """One dimension: `words` are its distinct values, `codes[series]` the place of each in them."""
+    """One dimension: `places` has its distinct values in order, each with its place in it, and
+    `codes[series]` is the place of each. A column that grows shares `places`, so it may have more."""
 
-    words: tuple[str, ...]
+    places: dict[str, int]
     codes: Int64s
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        return tuple(self.places)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +57,14 @@ class Names:
     def column(self, dimension: str) -> Column:
         """Of the kind, the same for all."""
         if dimension == "kind":
-            return Column((self.table.kind,), np.zeros(self.count, np.int64))
+            return Column({self.table.kind: 0}, np.zeros(self.count, np.int64))
         return self.columns[self.table.dimensions.index(dimension)]
 
 
 @cache
 def no_names(table: Table) -> Names:
-    empty = Column((), np.empty(0, np.int64))
-    return Names(table, 0, (empty,) * len(table.dimensions))
+    empty = np.empty(0, np.int64)
+    return Names(table, 0, tuple(Column({}, empty) for _ in table.dimensions))
 
 
 def grown(names: Names, more: Sequence[bytes]) -> Names:
@@ -69,7 +74,7 @@ def grown(names: Names, more: Sequence[bytes]) -> Names:
     if any(len(value) != width for value in values):
         raise StoreCorrupt(f"a series name of view {names.table.view.name} has not {width} values")
     columns = tuple(
-        _extended(column, [value[place] for value in values])
+        _extended(column, [value[place] for value in values], is_first=not names.count)
         for place, column in enumerate(names.columns)
     )
     return Names(names.table, names.count + len(values), columns)
@@ -78,11 +83,16 @@ def grown(names: Names, more: Sequence[bytes]) -> Names:
 def matching(names: Names, filter_: Filter) -> Bools:
     """For each series, whether it passes."""
     column = names.column(filter_.dimension)
-    passes = np.fromiter(map(filter_.takes, column.words), np.bool_, len(column.words))
-    return passes[column.codes]
+    if filter_.prefixes:
+        passes = np.fromiter(map(filter_.takes, column.words), np.bool_, len(column.words))
+        return passes[column.codes]
+    taken = [column.places[value] for value in filter_.values if value in column.places]
+    passes = column.codes == taken[0] if len(taken) == 1 else np.isin(column.codes, taken)
+    return ~passes if filter_.is_negated else passes
 
 
-def _extended(column: Column, values: list[str]) -> Column:
-    places = {word: place for place, word in enumerate(column.words)}
+def _extended(column: Column, values: list[str], *, is_first: bool) -> Column:
+    # Names begin with no words of their own, and whoever begins makes them.
+    places = {} if is_first else column.places
     codes = [places.setdefault(value, len(places)) for value in values]
-    return Column(tuple(places), np.concatenate([column.codes, np.array(codes, np.int64)]))
+    return Column(places, np.concatenate([column.codes, np.array(codes, np.int64)]))
