@@ -62,7 +62,13 @@ class Known:
         for standing in standings:
             standing.begin(self._held, lack)
         seen: Look | None = None
+        asked: dict[str, str] = {}
         for number in range(looks_max):
+            if number > 1:
+                # Commits come as fast as looks: all that was asked for, in one, is of one instant.
+                lack.chunk_of |= asked
+                lack.whole |= dict.fromkeys(asked)
+            asked |= lack.chunk_of
             check_pages(len(lack.whole) + len(lack.tails), "The answer's parts together")
             tails = [(key, len(page.data or b"")) for key, page in lack.tails.items()]
             look = await self.looks.look((*chunks, *lack.whole), tails)
@@ -73,7 +79,7 @@ class Known:
             for standing in standings:
                 if standing.meta is not look.meta:
                     stamps = look.stamps(standing.selection.stamps)
-                    standing.bring(stamps, fresh, self._held, lack, by_tails=number < 2)
+                    standing.bring(stamps, fresh, self._held, lack, by_tails=number < 1)
             if not lack:
                 for standing in standings:
                     standing.meta = look.meta

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import redis
@@ -168,6 +169,29 @@ async def test_sketches_are_as_of_the_same_instant(redis_url: str, store: Store)
         (sketch,) = row.sketches
         assert row.values == (count,)
         assert int(sketch.counts.sum()) == count  # type: ignore[union-attr]
+
+
+async def test_commits_as_fast_as_looks_hold_up_no_answer(redis_url: str, store: Store) -> None:
+    """Part of what a question reads is held, of before; and before each look there is a commit."""
+    log = [event(n, YESTERDAY + n * HOUR_MS, model=f"m{n % 3}") for n in range(1, 12)]
+    pack(log, commits=1).write(redis_url)
+    one = replace(MODELS, filters=(*LLM, Filter("model", frozenset(("m1",)))))
+    assert len(await costs(store, one)) == 1
+    await store.read("acme", (plan(replace(MODELS, group_by=())),))  # so that all names are known
+    looks = 0
+    read = store._line.read
+
+    async def committed_before(*asked: Any) -> list[Any]:
+        nonlocal looks
+        looks += 1
+        pack(log, commits=1 + looks).write(redis_url)
+        return await read(*asked)
+
+    store._line.read = committed_before  # type: ignore[method-assign]
+    assert await costs(store) == {
+        f"m{m}": sum(n for n in range(1, 12) if n % 3 == m) for m in range(3)
+    }
+    assert looks == 3
 
 
 def test_what_is_held_is_bounded_and_the_longest_unused_goes_first() -> None:
