@@ -191,7 +191,7 @@ async def test_commits_as_fast_as_looks_hold_up_no_answer(redis_url: str, store:
     assert await costs(store) == {
         f"m{m}": sum(n for n in range(1, 12) if n % 3 == m) for m in range(3)
     }
-    assert looks == 3
+    assert looks <= 3
 
 
 def test_what_is_held_is_bounded_and_the_longest_unused_goes_first() -> None:

@@ -90,7 +90,7 @@ async def rate(
 
     await asyncio.gather(*[client(requests[n % len(requests)]) for n in range(CLIENTS)])
     spent_s = sum(process.cpu_times()[:2]) - spent_s
-    return done / seconds, spent_s / done * 1e6
+    return done / seconds, spent_s / max(1, done) * 1e6
 
 
 @asynccontextmanager
@@ -144,7 +144,9 @@ async def compare(redis_url: str, traffic: Traffic, directory: Path, seconds: fl
 
         async def show(name: str, requests: Sequence[bytes]) -> None:
             found, us = await rate(port, process, requests, seconds)
-            print(f"{name:46}{found:11.0f}{found / base:7.2f}{us:8.0f}{base_us / us:7.2f}")
+            print(
+                f"{name:46}{found:11.0f}{found / (base or 1):7.2f}{us:8.0f}{base_us / (us or 1):7.2f}"
+            )
 
         await show("/v1/usage, one question, nothing committed", [request(usage)])
         await show("/v1/usage, 304", [request(usage, f"if-none-match: {tag}")])
