@@ -28,12 +28,11 @@ SKETCH_BYTES: Final = 500
 _STAMP: Final = struct.Struct("<QQ")
 
 Stamp = bytes
-"""Commits, and how often a page was made compact, as they stand in Redis."""
+"""A `layout.Stamp` as it stands in Redis."""
 
 
-def stamp_of(found: bytes | None, commits: int) -> Stamp:
-    """Of a chunk: where none stands it may change with each commit."""
-    return found or _STAMP.pack(commits, (1 << 64) - 1 - commits)
+NO_STAMP: Final[Stamp] = bytes(_STAMP.size)
+"""Of a chunk that has none: nothing was ever appended to it."""
 
 
 def only_grew(before: Stamp, after: Stamp) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from api.held import Stamp, stamp_of
+from api.held import NO_STAMP, Stamp
 from api.line import Line
 from api.selection import PAGES_MAX
 from schemas.layout import CURRENT_KEY, Meta, meta_key
@@ -33,12 +33,11 @@ class Look:
     tails: Mapping[Tail, bytes]
 
     def stamp(self, chunk: str) -> Stamp:
-        return stamp_of(self.found[chunk], self.meta.commits)
+        return self.found[chunk] or NO_STAMP
 
     def stamps(self, chunks: Iterable[str]) -> list[Stamp]:
-        commits = self.meta.commits
         found = self.found
-        return [stamp_of(found[chunk], commits) for chunk in chunks]
+        return [found[chunk] or NO_STAMP for chunk in chunks]
 
 
 Check = Callable[[bytes | None, bytes | None], Meta | None]

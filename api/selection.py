@@ -12,7 +12,6 @@ import numpy as np
 from api.errors import UnanswerableQuestion
 from api.names import Filter, Names, matching
 from api.query import Plan
-from schemas.grid import Tier
 from schemas.layout import (
     HISTOGRAMS_A_PAGE,
     SLOT,
@@ -20,7 +19,7 @@ from schemas.layout import (
     Int64s,
     chunks_of,
     page_key,
-    prefix,
+    stamp_key,
 )
 from schemas.views import Table
 
@@ -139,12 +138,6 @@ def check_pages(count: int, what: str) -> None:
             f"{what} would take {count} pages of counters, more than the {PAGES_MAX} of one atomic"
             " read: ask for a shorter range, or filter by fewer values."
         )
-
-
-def stamp_key(generation: int, family: Family, tier: Tier, chunk: int, tenant_id: int) -> str:
-    """16 bytes, little endian: u64 commits of the generation when last a page of this chunk was
-    appended to, u64 how often one was made compact."""
-    return f"{prefix(generation)}v{family.head}.{tier.id}.{chunk}.{tenant_id}"
 
 
 def _families(plan: Plan, table: Table) -> Iterable[Family]:

@@ -19,7 +19,7 @@ from schemas.layout import Family, counters_of
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.measures import COST_NANO_USD, EVENTS, LATENCY
 from schemas.views import MODEL, generation_digest
-from tests.api.counters import NOW_MS, TOPIC, Counters, Event, pack
+from tests.api.counters import NOW_MS, TOPIC, Counters, Event, pack, stamp_of_page
 
 LLM = (Filter("kind", frozenset(("llm",))),)
 TERMS = (Term(EVENTS), Term(COST_NANO_USD))
@@ -202,3 +202,21 @@ def test_what_is_held_is_bounded_and_the_longest_unused_goes_first() -> None:
     assert held.of("a")
     held.keep("d", "d.0", page)
     assert [bool(held.of(name)) for name in "abcd"] == [True, False, True, True]
+
+
+async def test_sums_stand_while_others_are_counted(redis_url: str, store: Store) -> None:
+    """Another chunk, another view, another tenant: the very same sums are given again."""
+    log = [event(7, YESTERDAY), event(8, tenant="other")]
+    old = replace(MODELS, from_ms=YESTERDAY - HOUR_MS, to_ms=YESTERDAY + HOUR_MS)
+    pack(log, compactions=0).write(redis_url)
+    (before,) = (await store.read("acme", (plan(old),))).sums
+    counters = pack([*log, event(9), event(5, tenant="other")], commits=2, compactions=0)
+    untouched = pack(log, compactions=0)
+    for key, page in untouched.texts.items():
+        if counters.texts[key] == page and stamp_of_page(key) in untouched.texts:
+            counters.texts[stamp_of_page(key)] = untouched.texts[stamp_of_page(key)]
+    counters.write(redis_url)
+    reading = await store.read("acme", (plan(old),))
+    assert reading.meta.commits == 2
+    assert reading.sums[0] is before
+    assert await costs(store) == {"a": 16}
