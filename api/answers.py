@@ -90,22 +90,23 @@ def section(asked: Asked, found: Found) -> Section:
     terms = covered.question.terms
     shown = formulas(asked.measures, terms)
     width = len(terms)
-    rows = _first(asked, shown, found)
-    if rows is None:
+    first = _first(asked, shown, found)
+    if first is None:
         rows = found.rows
         if counted_by(asked.measures):
             rows = together(asked.measures, asked.group_by, terms, rows)
             width += 1
             if not rows and not (asked.group_by or asked.step):
                 rows = [Row((), 0, (0,) * width)]
-        totals = _added(rows, width)
-        ranked = _ranked(asked, shown, rows)
-        lines = _limited(asked, rows, ranked)
+        lines = _lines_of(rows)
+        totals = _added(lines, width)
+        ranked = _ranked(asked, shown, lines)
+        lines = _limited(asked, lines, ranked)
     else:
+        lines = _lines_of(first)
         totals = found.totals
-        ranked = _ranked(asked, shown, rows)
-        shared = _added(rows, len(terms))
-        lines = [_Line(row.group, row.at_ms, row.sums) for row in rows]
+        ranked = _ranked(asked, shown, lines)
+        shared = _added(lines, len(terms))
         lines.append(_Line(None, 0, tuple(map(sub, totals, shared))))
     if asked.fill != "none":
         lines = _filled(asked, covered, lines, width)
@@ -125,6 +126,10 @@ def section(asked: Asked, found: Found) -> Section:
     )
 
 
+def _lines_of(rows: Sequence[Row]) -> list[_Line]:
+    return [_Line(row.group, row.at_ms, row.sums) for row in rows]
+
+
 def _first(asked: Asked, shown: Sequence[Formula], found: Found) -> list[Row] | None:
     """Of a leaderboard by one sum the rows that it shows, before any other row is made; None where
     all are needed."""
@@ -140,18 +145,18 @@ def _first(asked: Asked, shown: Sequence[Formula], found: Found) -> list[Row] | 
 
 
 def _ranked(
-    asked: Asked, shown: Sequence[Formula], rows: Sequence[Row]
+    asked: Asked, shown: Sequence[Formula], rows: Sequence[_Line]
 ) -> dict[tuple[str, ...] | None, int]:
     """The place of each group by `order_by`, judged by its whole range; the other row is last."""
     if not asked.group_by:
         return {(): 0, None: 1}
     sums: dict[tuple[str, ...], Sums] = {}
     if asked.step is None:
-        sums = {row.group: row.sums for row in rows}
+        sums = {row.group or (): row.sums for row in rows}
     else:
-        members: dict[tuple[str, ...], list[Row]] = {}
+        members: dict[tuple[str, ...], list[_Line]] = {}
         for row in rows:
-            members.setdefault(row.group, []).append(row)
+            members.setdefault(row.group or (), []).append(row)
         sums = {group: _added(own, len(own[0].sums)) for group, own in members.items()}
     order = [(name, down) for name, down in asked.order_by if name != TIME]
     by_formula = {formula.name: formula for formula in shown}
@@ -167,18 +172,18 @@ def _ranked(
 
 
 def _limited(
-    asked: Asked, rows: Sequence[Row], ranked: Mapping[tuple[str, ...] | None, int]
+    asked: Asked, lines: list[_Line], ranked: Mapping[tuple[str, ...] | None, int]
 ) -> list[_Line]:
     """The first groups as they are, all others added up bucket by bucket."""
     if asked.limit is None:
-        return [_Line(row.group, row.at_ms, row.sums) for row in rows]
-    kept = [
-        _Line(row.group, row.at_ms, row.sums) for row in rows if ranked[row.group] < asked.limit
-    ]
-    rest: dict[int, list[Row]] = {}
-    for row in rows:
-        if ranked[row.group] >= asked.limit:
-            rest.setdefault(row.at_ms, []).append(row)
+        return lines
+    kept: list[_Line] = []
+    rest: dict[int, list[_Line]] = {}
+    for line in lines:
+        if ranked[line.group] < asked.limit:
+            kept.append(line)
+        else:
+            rest.setdefault(line.at_ms, []).append(line)
     others = [_Line(None, at_ms, _added(own, len(own[0].sums))) for at_ms, own in rest.items()]
     return kept + others
 
@@ -266,10 +271,10 @@ def _null_last(value: Number, *, down: bool) -> tuple[bool, float]:
     return (value is None) is not down, value or 0
 
 
-def _added(rows: Sequence[Row], width: int) -> Sums:
-    if not rows:
+def _added(lines: Sequence[_Line], width: int) -> Sums:
+    if not lines:
         return (0,) * width
-    return tuple(map(sum, zip(*[row.sums for row in rows], strict=True)))
+    return tuple(map(sum, zip(*[line.sums for line in lines], strict=True)))
 
 
 def _plus(left: Sums, right: Sums) -> Sums:

@@ -157,7 +157,8 @@ def _term(name: str, kept: Mapping[str, Measure]) -> Term:
 
 @dataclass(frozen=True)
 class Formula:
-    """A measure over a row of sums: where its terms stand in it."""
+    """A measure over a row of sums: where its terms stand in it. `is_count`: what stands there is
+    counted, being a set."""
 
     name: str
     over: tuple[int, ...]
@@ -165,6 +166,7 @@ class Formula:
     times: int
     by: int
     share: float | None = None
+    is_count: bool = False
 
     def value(self, sums: Sequence[Sum]) -> Number:
         return self.column((sums,))[0]
@@ -175,6 +177,8 @@ class Formula:
             (place,) = self.over
             return [_quantile(row[place], self.share) for row in rows]
         by = self.by
+        if self.is_count:
+            return [_counted(row[self.over[0]]) for row in rows]
         totals = _added(rows, self.over)
         if self.times != 1:
             totals = [total * self.times for total in totals]
@@ -210,6 +214,7 @@ def formulas(offered: Sequence[Offered], terms: Sequence[Term]) -> tuple[Formula
             one.times,
             one.by,
             one.share,
+            bool(one.distinct) or any(term.measure.how is How.DISTINCT for term in one.over),
         )
         for one in offered
     )
@@ -223,7 +228,10 @@ def estimates_of(shown: Sequence[Formula], rows: Sequence[Sequence[Sum]]) -> dic
         if formula.share is not None:
             found[formula.name] = RELATIVE_ERROR
             continue
-        sets = [row[place] for row in rows for place in formula.over]
+        if not formula.is_count:
+            continue
+        (place,) = formula.over
+        sets = (row[place] for row in rows)
         if any(isinstance(one, Distinct) and not one.is_exact for one in sets):
             found[formula.name] = round(SAMPLE_ERROR, 3)
     return found
@@ -234,10 +242,12 @@ def _quantile(found: Sum, share: float) -> float | None:
 
 
 def _added(rows: Sequence[Sequence[Sum]], places: tuple[int, ...]) -> list[int]:
+    """Of terms that are sums."""
+    numbers = cast("Sequence[Sequence[int]]", rows)
     if len(places) == 1:
         (place,) = places
-        return [_counted(row[place]) for row in rows]
-    return [sum([_counted(row[place]) for place in places]) for row in rows]
+        return [row[place] for row in numbers]
+    return [sum([row[place] for place in places]) for row in numbers]
 
 
 def _counted(one: Sum) -> int:

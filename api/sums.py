@@ -42,7 +42,7 @@ class Row(NamedTuple):
 
     @property
     def sums(self) -> tuple[Sum, ...]:
-        return self.values + self.sketches
+        return self.values + self.sketches if self.sketches else self.values
 
 
 @dataclass(frozen=True, eq=False)
