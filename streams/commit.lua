@@ -470,7 +470,7 @@ local function compact(keys, args)
     or redis.call('EXISTS', prefix .. 'hold') == 1 then
     return -1
   end
-  local before, now = {}, {}
+  local before, now, written = {}, {}, {}
   for at = 3, #args, 4 do
     local entry, seen = args[at], tonumber(args[at + 1])
     local length, bytes = tonumber(args[at + 2]), args[at + 3]
@@ -480,10 +480,12 @@ local function compact(keys, args)
       local found = redis.call('GETRANGE', stamp_key, 8, 15)
       before[stamp_key] = #found == 8 and struct.unpack('<i8', found) or -1
     end
-    if length == 0 or before[stamp_key] == seen then
+    -- A page may be due twice, as too long and as over: it is no longer as read after the first.
+    if length == 0 or (before[stamp_key] == seen and not written[key]) then
       if length > 0 and redis.call('STRLEN', key) >= length then
         redis.call('SET', key, bytes .. redis.call('GETRANGE', key, length, -1), 'KEEPTTL')
         now[stamp_key] = before[stamp_key] + 1
+        written[key] = true
       end
       redis.call('LREM', prefix .. 'due', 1, entry)
     end

@@ -35,7 +35,7 @@ class Writer:
         self._store = store
         self._at = NO_POSITION
 
-    async def __call__(self, delta: Delta) -> None:
+    async def __call__(self, delta: Delta, *, tidies: bool = True) -> None:
         end = max(self._at, 0) + 1
         commit = Commit(
             id=end.to_bytes(16, "big"),
@@ -47,7 +47,8 @@ class Writer:
             delta=delta,
         )
         assert (await self._store.commit(commit)).outcome is Outcome.COMMITTED
-        await self._store.tidy()
+        if tidies:
+            await self._store.tidy()
         self._at = end
 
 
@@ -180,6 +181,24 @@ async def test_pages_of_an_ended_chunk_are_made_compact(
     assert isinstance(page, bytes)
     assert len(page) == family.dtype.itemsize  # three rows of one cell, and nothing else
     assert total(redis_url) == 3 * 6 + 4
+
+
+async def test_a_page_that_is_due_twice_is_written_once_a_call(
+    redis_url: str, store: RedisStore, client: redis.Redis
+) -> None:
+    """As too long and as over, and appended to between the reading and the writing."""
+    write, family = Writer(store), counters_of(MODEL.tables["llm"])
+    rows = np.concatenate([costs(*range(9)), costs(1, bucket=1)])
+    await write(one_part(family, rows, MINUTE), tidies=False)
+    (key,) = client.scan_iter(match=f"{layout.prefix(1)}{family.head}.*", count=10_000)
+    entry = key.decode().removeprefix(layout.prefix(1)) + " " + " ".join(map(str, family.form))
+    client.rpush(layout.due_key(1), f"{entry} 0", f"{entry} 1")
+    read = await store._read_due()
+    assert [one.due.is_over for one in read[-2:]] == [False, True]
+    for cost in range(1000, 1012):
+        await write(one_part(family, costs(cost, bucket=2), MINUTE), tidies=False)
+    await store._replace(read)
+    assert total(redis_url) == sum(range(9)) + 1 + sum(range(1000, 1012))
 
 
 def of_series(view: View, names: Sequence[str], tenants: Sequence[str] = ("default",)) -> Delta:
