@@ -5,7 +5,7 @@ For whoever compares them with the oracle, or with the fake store: cells as `tes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
 import redis
@@ -32,7 +32,6 @@ def read_counters(
     redis_url: str, generation: int = layout.FIRST_GENERATION, catalog: Catalog = DEFAULT
 ) -> dict[Cell, tuple[int, ...]]:
     """Every row that is not all zeros. Read when nothing commits: the pages are not one snapshot."""
-    counters: dict[Cell, tuple[int, ...]] = {}
     with redis.Redis.from_url(redis_url) as client:
         tenants = _texts(client, layout.tenants_list_key(generation))
         names = {
@@ -43,20 +42,56 @@ def read_counters(
             for table in catalog.tables
             for tenant_id in range(len(tenants))
         }
+        pages: list[tuple[str, bytes]] = []
         for family in (f for table in catalog.tables for f in families_of(table)):
             head = f"{layout.prefix(generation)}{family.head}."
             keys = sorted(client.scan_iter(match=f"{head}*", count=10_000))
-            for key, page in zip(keys, client.mget(keys) if keys else (), strict=True):
-                tier_id, chunk, tenant_id, page_number = (
-                    int(part) for part in key.decode().removeprefix(head).split(".")
-                )
-                tier = _TIERS[tier_id]
-                for series, start_ms, more, values in _rows(family, tier, chunk, page_number, page):
-                    of = names[family.table.id, tenant_id][series]
-                    cell = _cell(family.table, tier, tenants[tenant_id], of, start_ms, more)
-                    before = counters.get(cell, (0,) * len(values))
-                    counters[cell] = _plus(family, before, values)
+            places = [key.decode().removeprefix(layout.prefix(generation)) for key in keys]
+            pages += zip(places, client.mget(keys) if keys else (), strict=True)
+    return counters_in(pages, tenants, names, catalog)
+
+
+def counters_in(
+    pages: Iterable[tuple[str, bytes]],
+    tenants: Sequence[str],
+    names: Mapping[tuple[int, int], Sequence[tuple[str, ...]]],
+    catalog: Catalog,
+) -> dict[Cell, tuple[int, ...]]:
+    """Every row that is not all zeros, of pages by their place (`head.tier.chunk.tenant.page`).
+    `names`: of each table and tenant."""
+    families = {f.head: f for table in catalog.tables for f in families_of(table)}
+    counters: dict[Cell, tuple[int, ...]] = {}
+    for place, page in pages:
+        head, tier_id, chunk, tenant_id, number = place.rsplit(".", 4)
+        family, tier = families[head], _TIERS[int(tier_id)]
+        tenant = tenants[int(tenant_id)]
+        for series, start_ms, more, values in _rows(family, tier, int(chunk), int(number), page):
+            of = names[family.table.id, int(tenant_id)][series]
+            cell = _cell(family.table, tier, tenant, of, start_ms, more)
+            counters[cell] = _plus(family, counters.get(cell, (0,) * len(values)), values)
     return {cell: values for cell, values in counters.items() if any(values)}
+
+
+def read_stamps(
+    redis_url: str, generation: int = layout.FIRST_GENERATION
+) -> dict[tuple[str, str], layout.Stamp]:
+    """By their keys without the tenant's id, and the tenant."""
+    with redis.Redis.from_url(redis_url) as client:
+        keys = sorted(client.scan_iter(match=f"{layout.prefix(generation)}v*", count=10_000))
+        found = client.mget(keys) if keys else []
+        tenants = _texts(client, layout.tenants_list_key(generation))
+    read = zip(keys, found, strict=True)
+    return named_stamps(((k.decode(), layout.unpack_stamp(stamp)) for k, stamp in read), tenants)
+
+
+def named_stamps(
+    stamps: Iterable[tuple[str, layout.Stamp]], tenants: Sequence[str]
+) -> dict[tuple[str, str], layout.Stamp]:
+    named = {}
+    for key, stamp in stamps:
+        stem, _, tenant = key.rpartition(".")
+        named[stem, tenants[int(tenant)]] = stamp
+    return named
 
 
 def read_chats(redis_url: str) -> dict[tuple[str, str], Chat]:

@@ -7,11 +7,13 @@ Bugs can be planted: `Bugs` names them, and the simulation must catch every one.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from schemas import chats as chat_words
 from schemas.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat
@@ -24,15 +26,29 @@ from schemas.layout import (
     RETIRED,
     Meta,
     PartitionMeta,
+    Stamp,
+    due_of,
+    prefix,
+    series_values,
 )
-from schemas.measures import CHATS
 from schemas.recent import RECENT_MAX
-from schemas.views import SLICE_MS
+from schemas.views import DEFAULT, SLICE_MS
 from streams.bookings import Held
+from streams.compact import Read, made_compact
+from streams.fold import Delta
+from streams.pages import Resolved, paged
 from streams.ports import Commit, Look, Outcome, Refusal, Reply
-from tests.counters import CELL_OF_SUMS, Cell, cells_of
+from tests.counters import Cell, counters_in, named_stamps
 
 NEIGHBOURS = 2
+ROOM_ROWS = 2
+"""Rows by which a page may grow before it is to be made compact: pages of a simulation are short."""
+DUE_AT_ONCE = 20
+TURNS_OF_MERGING = 8
+"""Between reading pages and writing them: enough for others to commit, and to do the same."""
+
+Place = str
+"""Of a page: head, tier, chunk, tenant and page; of all pages of a tenant and chunk without the last."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +60,8 @@ class Bugs:
     dedupe_outside_the_step: bool = False
     switch_too_soon: bool = False
     refill_of_retired: bool = False
+    forgets_what_was_appended: bool = False
+    compacts_unseen: bool = False
 
 
 @dataclass
@@ -51,24 +69,34 @@ class State:
     """Everything that goes back together when the store does."""
 
     meta: Meta | None = None
-    counters: dict[Cell, tuple[int, ...]] = field(default_factory=dict)
+    pages: dict[Place, bytes] = field(default_factory=dict)
+    stamps: dict[Place, Stamp] = field(default_factory=dict)
+    due: list[bytes] = field(default_factory=list)
+    tenants: dict[str, int] = field(default_factory=dict)
+    names: dict[tuple[int, str], dict[str, int]] = field(default_factory=dict)
     ids: dict[int, set[int]] = field(default_factory=dict)
     calls: dict[int, dict[int, bytes]] = field(default_factory=dict)
-    series: set[tuple[int, str, str]] = field(default_factory=set)
     tallies: dict[str, int] = field(default_factory=dict)
     refusals: dict[int, str] = field(default_factory=dict)
     people: dict[tuple[str, str], Word] = field(default_factory=dict)
     recent: dict[str, tuple[tuple[int, bytes], ...]] = field(default_factory=dict)
     chats: dict[str, dict[str, Chat]] = field(default_factory=dict)
 
+    def compactions(self, page: Place) -> int:
+        """Of its chunk."""
+        return self.stamps.get(page.rpartition(".")[0], Stamp(0, 0)).compactions
+
     def copy(self) -> State:
         """What is inside the containers never changes."""
         return State(
             self.meta,
-            dict(self.counters),
+            dict(self.pages),
+            dict(self.stamps),
+            list(self.due),
+            dict(self.tenants),
+            {scope: dict(names) for scope, names in self.names.items()},
             {slice_: set(ids) for slice_, ids in self.ids.items()},
             {slice_: dict(calls) for slice_, calls in self.calls.items()},
-            set(self.series),
             dict(self.tallies),
             dict(self.refusals),
             dict(self.people),
@@ -84,13 +112,14 @@ async def no_turn(_what: str) -> None:
 @dataclass
 class Lane:
     """All generations, and which of them answers. `retired`: how many commits each of those had
-    taken that are retired."""
+    taken that are retired. `life`: another one whenever the store went back."""
 
     states: dict[int, State] = field(default_factory=lambda: {FIRST_GENERATION: State()})
     current: int = FIRST_GENERATION
     last: int = FIRST_GENERATION
     held_until_ms: int = 0
     retired: dict[int, int] = field(default_factory=dict)
+    life: int = 0
 
     def copy(self) -> Lane:
         states = {number: state.copy() for number, state in self.states.items()}
@@ -98,8 +127,10 @@ class Lane:
 
     def become(self, other: Lane) -> None:
         """What every client sees from now on."""
+        life = self.life + 1
         for name, value in vars(other.copy()).items():
             setattr(self, name, value)
+        self.life = life
 
 
 class FakeStore:
@@ -117,6 +148,7 @@ class FakeStore:
         self._turn = turn
         self._bugs = bugs
         self._now_ms = now_ms
+        self._life = (0, 0)
 
     def client(self) -> FakeStore:
         """Another one of the same lane."""
@@ -136,7 +168,19 @@ class FakeStore:
         return self.lane.states.get(self.generation) or State()
 
     def counters(self) -> dict[Cell, tuple[int, ...]]:
-        return {cell: values for cell, values in self.state.counters.items() if any(values)}
+        """What the pages say; those made compact begin with a row that says nothing."""
+        state = self.state
+        tenants = list(state.tenants)
+        names = {
+            (table, state.tenants[tenant]): [series_values(name) for name in ids]
+            for (table, tenant), ids in state.names.items()
+        }
+        return counters_in(state.pages.items(), tenants, names, DEFAULT)
+
+    def stamps(self) -> dict[tuple[str, str], Stamp]:
+        head = f"{prefix(self.lane.current)}v"
+        stamps = ((head + at, stamp) for at, stamp in self.state.stamps.items())
+        return named_stamps(stamps, list(self.state.tenants))
 
     def chats(self) -> dict[tuple[str, str], Chat]:
         return {
@@ -185,15 +229,51 @@ class FakeStore:
             if self._bugs.position_before_counters:
                 self._move(commit)
                 await self._turn("between position and counters")
-            self._write(commit, self._added(commit))
+            self._write(commit)
         await self._turn("store reply")
         return refusal or Reply(Outcome.COMMITTED)
 
     async def tidy(self) -> None:
-        """There are no pages here: two exchanges, between which anything may happen."""
-        for _ in range(2):
-            await self._turn("store request")
-            await self._turn("store reply")
+        """Between reading pages and writing them as they are compact anything may happen."""
+        if self._life != (self.lane.life, self.generation) or not self.own.due:
+            return
+        await self._turn("store request")
+        read = self._read_due()
+        await self._turn("store reply")
+        made = made_compact(read)
+        for _ in range(TURNS_OF_MERGING):
+            await self._turn("between reading and writing")
+        await self._turn("store request")
+        if self._life == (self.lane.life, self.generation):
+            self._replace(read, made)
+        await self._turn("store reply")
+
+    def _read_due(self) -> list[Read]:
+        state = self.own
+        due = {entry: due_of(entry) for entry in state.due[:DUE_AT_ONCE]}
+        return [
+            Read(entry, one, state.pages.get(one.page, b""), state.compactions(one.page))
+            for entry, one in due.items()
+        ]
+
+    def _replace(self, read: Sequence[Read], made: Sequence[bytes]) -> None:
+        state = self.own
+        before = {one.due.page: state.compactions(one.due.page) for one in read}
+        written = set()
+        for one, rows in zip(read, made, strict=True):
+            page, was = state.pages.get(one.due.page, b""), one.page
+            is_as_read = before[one.due.page] == one.compactions and len(page) >= len(was)
+            is_as_read = is_as_read and one.due.page not in written
+            if is_as_read or not was or self._bugs.compacts_unseen:
+                if page and rows != was:  # the real one only where that is shorter
+                    tail = b"" if self._bugs.forgets_what_was_appended else page[len(was) :]
+                    state.pages[one.due.page] = rows + tail
+                    written.add(one.due.page)
+                    chunk = one.due.stamp[1:]
+                    at = before[one.due.page] + 1
+                    state.stamps[chunk] = state.stamps[chunk]._replace(compactions=at)
+                if one.entry in state.due:
+                    state.due.remove(one.entry)
 
     async def refuse(self, partition: int, position: int, why: Refusal, detail: str) -> None:
         await self._turn("store request")
@@ -295,21 +375,9 @@ class FakeStore:
 
     # -- the writes ----------------------------------------------------------------------------
 
-    def _added(self, commit: Commit) -> dict[Cell, tuple[int, ...]]:
-        added: dict[Cell, tuple[int, ...]] = {}
-        for cell, values in cells_of(commit.delta):
-            before = added.get(cell) or self.own.counters.get(cell) or (0,) * len(values)
-            is_set = len(cell) > CELL_OF_SUMS and cell[CELL_OF_SUMS] == CHATS.name
-            sums = tuple(a + b for a, b in zip(before, values, strict=True))
-            added[cell] = values if is_set else sums
-        return added
-
-    def _write(self, commit: Commit, added: Mapping[Cell, tuple[int, ...]]) -> None:
+    def _write(self, commit: Commit) -> None:
         state = self.own
-        state.counters.update(added)
-        state.series |= {
-            (table.id, commit.delta.tenants[t], name) for table, t, name in commit.delta.series
-        }
+        self._append(commit.delta)
         for digest, slice_ in zip(commit.digests.tolist(), commit.slices.tolist(), strict=True):
             state.ids.setdefault(slice_, set()).add(digest)
             self._note_slice(slice_)
@@ -326,8 +394,48 @@ class FakeStore:
         self._move(commit)
         self._drop_slices()
         assert state.meta is not None
-        names = len(state.series) + len({tenant for _, tenant, _ in state.series})
-        state.meta = replace(state.meta, commits=state.meta.commits + 1, names=names, refused=0)
+        names = len(state.tenants) + sum(map(len, state.names.values()))
+        state.meta = replace(
+            state.meta,
+            commits=state.meta.commits + 1,
+            names=names,
+            refused=0,
+        )
+
+    def _append(self, delta: Delta) -> None:
+        """Rows to their pages, and what is to be made compact."""
+        state = self.own
+        assert state.meta is not None
+        self._life = (self.lane.life, self.generation)
+        resolved = self._named(delta)
+        for part in delta.parts:
+            family, at = part.family, 0
+            stem, room = f"{family.head}.{part.tier.id}", ROOM_ROWS * family.dtype.itemsize
+            form = " ".join(map(str, family.form))
+            pages, rows = paged(part, resolved)
+            for chunk, tenant, page, n in pages.tolist():
+                place = f"{stem}.{chunk}.{tenant}.{page}"
+                before = len(state.pages.get(place, b""))
+                state.pages[place] = state.pages.get(place, b"") + rows[at : at + n].tobytes()
+                at += n
+                stamp = state.stamps.get(f"{stem}.{chunk}.{tenant}", Stamp(0, 0))
+                stamp = stamp._replace(commits=state.meta.commits + 1)
+                state.stamps[f"{stem}.{chunk}.{tenant}"] = stamp
+                ended = f"{stem}.{chunk - 1}.{tenant}.{page}"
+                if not before and ended in state.pages:
+                    state.due.append(f"{ended} {form} 1".encode())
+                if before and len(state.pages[place]) // room != before // room:
+                    state.due.append(f"{place} {form} 0".encode())
+
+    def _named(self, delta: Delta) -> Resolved:
+        state = self.own
+        tenants, series = [], []
+        for table, tenant, name in delta.series:
+            text = delta.tenants[tenant]
+            tenants.append(state.tenants.setdefault(text, len(state.tenants)))
+            names = state.names.setdefault((table.id, text), {})
+            series.append(names.setdefault(name, len(names)))
+        return Resolved(np.array(tenants, np.int64), np.array(series, np.int64), Counter())
 
     def _note_people(self, commit: Commit) -> None:
         state = self.own

@@ -174,6 +174,11 @@ class SwallowedListenerError(FakeLog):
         pytest.param(
             {"bugs": Bugs(refill_of_retired=True), "faults": REBUILT}, id="a retired one refilled"
         ),
+        pytest.param(
+            {"bugs": Bugs(forgets_what_was_appended=True)},
+            id="compaction forgets what was appended",
+        ),
+        pytest.param({"bugs": Bugs(compacts_unseen=True)}, id="compaction of what has changed"),
         pytest.param({"make_worker": EndReadLate}, id="end position read late"),
         pytest.param({"make_worker": LettersAfterCommit}, id="letters after the commit"),
         pytest.param({"make_worker": FreshnessOfTheFuture}, id="freshness of the future"),

@@ -12,7 +12,15 @@ import numpy as np
 import pytest
 
 from schemas.grid import DAY
-from schemas.layout import NO_POSITION, RUN_DTYPE, counters_of, series_name
+from schemas.layout import (
+    FIRST_GENERATION,
+    NO_POSITION,
+    RUN_DTYPE,
+    Stamp,
+    counters_of,
+    series_name,
+    stamp_key,
+)
 from schemas.measures import COST_NANO_USD
 from schemas.views import REMEMBERED_MS, SLICE_MS, TOTAL, generation_digest
 from streams.bookings import CallUpdate, Held
@@ -20,7 +28,7 @@ from streams.columns import Columns, columns
 from streams.fold import Delta, Part, fold
 from streams.ports import NO_DELTA, Commit, Outcome, Progress, Refusal, Reply, Store
 from streams.store import RedisStore
-from tests.counters import read_counters
+from tests.counters import read_counters, read_stamps
 from tests.events import DEFAULT_MIX, countable, mixed
 from tests.people import read_people, read_recent
 from tests.simulation.store import FakeStore
@@ -39,17 +47,18 @@ class Subject:
 
     store: Store
     counters: Callable[[], Mapping[Any, tuple[int, ...]]]
+    stamps: Callable[[], Mapping[tuple[str, str], Stamp]]
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.servers)])
 async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     if request.param == "fake":
         fake = FakeStore()
-        yield Subject(fake, fake.counters)
+        yield Subject(fake, fake.counters, fake.stamps)
         return
     url = request.getfixturevalue("redis_url")
     async with RedisStore(url) as store:
-        yield Subject(store, lambda: read_counters(url))
+        yield Subject(store, lambda: read_counters(url), lambda: read_stamps(url))
 
 
 def commit(number: int = 1, *partitions: Progress, **changes: Any) -> Commit:
@@ -78,10 +87,10 @@ def ids(*digests: int, slice_: int = SLICE) -> dict[str, Any]:
     }
 
 
-def one_row(cost: int, bucket: int = 0) -> Delta:
+def one_row(cost: int, bucket: int = 0, chunk_off: int = 0) -> Delta:
     """A delta of one bucket of the total, with this cost."""
     family = counters_of(LLM)
-    runs = np.array([(0, NOW_MS // DAY.chunk_ms, 1)], RUN_DTYPE)
+    runs = np.array([(0, NOW_MS // DAY.chunk_ms + chunk_off, 1)], RUN_DTYPE)
     rows = np.zeros(1, family.dtype)
     rows["cell"] = bucket
     rows["values"][0, LLM.measures.index(COST_NANO_USD)] = cost
@@ -320,6 +329,42 @@ async def test_buckets_of_one_page_stand_side_by_side(subject: Subject) -> None:
     assert costs(subject) == [13, 11 + 14, 10 + 12]
 
 
+# -- compaction and stamps -------------------------------------------------------------------------
+
+MANY: Final = 100
+"""Rows of one page that are more than its room."""
+
+
+async def test_a_long_page_is_made_compact_and_says_the_same(subject: Subject) -> None:
+    store = await opened(subject)
+    for number in range(MANY):
+        step = progress(0, number or NO_POSITION, number + 1)
+        await store.commit(commit(number + 1, step, delta=one_row(number)))
+        before = next(iter(subject.stamps().values()))
+        assert before.commits == number + 1
+        await store.tidy()
+        assert costs(subject) == [sum(range(number + 1))] * bool(number)
+    (stamp,) = subject.stamps().values()
+    assert stamp.commits == MANY
+    assert 1 <= stamp.compactions <= MANY / 2
+
+
+async def test_stamps_say_which_pages_a_commit_has_appended_to(subject: Subject) -> None:
+    store = await opened(subject)
+    assert not subject.stamps()
+    today, day_before = NOW_MS // DAY.chunk_ms, NOW_MS // DAY.chunk_ms - 1
+    await store.commit(commit(1, delta=one_row(5)))
+    await store.commit(commit(2, progress(0, 1, 2)))  # nothing
+    await store.commit(commit(3, progress(0, 2, 3), delta=one_row(5, chunk_off=-1)))
+    key, before = (
+        (stamp_key(FIRST_GENERATION, counters_of(LLM), DAY, chunk, 0).rpartition(".")[0], "default")
+        for chunk in (today, day_before)
+    )
+    assert subject.stamps() == {key: Stamp(1, 0), before: Stamp(3, 0)}
+    assert (await store.commit(commit(9, delta=one_row(5)))).outcome is Outcome.STALE
+    assert subject.stamps() == {key: Stamp(1, 0), before: Stamp(3, 0)}
+
+
 # -- refusals and tallies --------------------------------------------------------------------------
 
 
@@ -408,6 +453,7 @@ async def test_the_fake_and_the_real_store_answer_alike(seed: int, redis_url: st
         assert replace(found, names=want.names) == want
         assert await real.tallies() == fake.state.tallies
     assert read_counters(redis_url) == fake.counters()
+    assert read_stamps(redis_url) == fake.stamps()
     assert read_people(redis_url) == fake.state.people
     assert read_recent(redis_url) == fake.state.recent
 
