@@ -37,12 +37,12 @@ from schemas.chats import Chat
 from schemas.cost import Priced, Unpriced, Why, price
 from schemas.errors import InvalidEvent, Reason
 from schemas.event import Kind, Usage, parse_usage
-from schemas.grid import SLACK_MS, TIERS, Tier
+from schemas.grid import SLACK_MS, TIERS
 from schemas.limits import AHEAD_MS_MAX, EVENT_BYTES_MAX
 from schemas.prices import BUNDLED, Prices
 from schemas.sketches import GAMMA, chat_digest
 from schemas.units import instant_to_ms, iso
-from schemas.views import VIEWS, Table, View
+from schemas.views import VIEWS, View
 from tests.events import Fields, Record
 
 Cell = tuple[Any, ...]
@@ -142,7 +142,8 @@ class Oracle:
         for events in calls.values():
             _add_call(sums, events)
         rows = {
-            cell: tuple(measures[name] for name in _names(cell)) for cell, measures in sums.items()
+            cell: tuple(measures.get(name, 0) for name in _names(cell))
+            for cell, measures in sums.items()
         }
         return Expected(
             counters={cell: values for cell, values in rows.items() if any(values)},
@@ -397,6 +398,8 @@ def _add(
 ) -> None:
     """To every view that keeps one of these measures, in every tier that is still written."""
     kind = values["kind"]
+    summed = [(name, n) for name, n in additions.items() if isinstance(name, str) and n]
+    sketched = [(name, n) for name, n in additions.items() if not isinstance(name, str)]
     for view in VIEWS:
         table = view.tables.get(cast("Kind", kind))
         if table is None:
@@ -407,16 +410,22 @@ def _add(
                 continue
             start_ms = at_ms // tier.bucket_ms * tier.bucket_ms
             cell = (view.name, tier.name, tenant, series, start_ms)
-            for name, number in additions.items():
-                if isinstance(name, str):
-                    sums[cell][name] += number
-                elif name[0] in _sketches_in(table, tier):
-                    in_sketch = sums[*cell, *name]
-                    in_sketch[name[0]] = 1 if name[0] == "chats" else in_sketch[name[0]] + number
+            measures = sums[cell]
+            for name, number in summed:
+                measures[name] += number
+            for (sketch, place), number in sketched:
+                if sketch in _sketches_in(view.name, kind, tier.name):
+                    in_sketch = sums[*cell, sketch, place]
+                    in_sketch[sketch] = 1 if sketch == "chats" else in_sketch[sketch] + number
 
 
-def _sketches_in(table: Table, tier: Tier) -> list[str]:
-    return [one.name for one in table.sketches if tier in table.view.tiers_of(one)]
+@cache
+def _sketches_in(view: str, kind: str, tier: str) -> frozenset[str]:
+    kept = _view(view)
+    sketches = kept.tables[cast("Kind", kind)].sketches
+    return frozenset(
+        one.name for one in sketches if tier in {held.name for held in kept.tiers_of(one)}
+    )
 
 
 @cache
@@ -434,7 +443,12 @@ def _names(cell: Cell) -> list[str]:
     """What stands in a cell, in order."""
     if len(cell) > CELL_OF_SUMS:
         return [cell[CELL_OF_SUMS]]
-    return [m.name for m in _view(cell[0]).tables[cell[3][0]].measures]
+    return _measures_of(cell[0], cell[3][0])
+
+
+@cache
+def _measures_of(view: str, kind: Kind) -> list[str]:
+    return [measure.name for measure in _view(view).tables[kind].measures]
 
 
 # -- chats -----------------------------------------------------------------------------------------
