@@ -92,6 +92,7 @@ class Seen:
         first, last = (
             bisect_left(counted, counted[0] + int(whole * share)) for share in (0.1, 0.9)
         )
+        first = max(0, first - 1)  # one commit may have counted all of it
         seconds = max(LOOK_S, self.at_s[last] - self.at_s[first])
         return (counted[last] - counted[first]) / seconds
 
