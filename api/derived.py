@@ -157,7 +157,7 @@ def _term(name: str, kept: Mapping[str, Measure]) -> Term:
 
 @dataclass(frozen=True)
 class Formula:
-    """A measure over a row of sums: where its terms stand in it. `is_count`: what stands there is
+    """A measure over sums: where its terms stand among them. `is_count`: what stands there is
     counted, being a set."""
 
     name: str
@@ -169,21 +169,21 @@ class Formula:
     is_count: bool = False
 
     def value(self, sums: Sequence[Sum]) -> Number:
-        return self.column((sums,))[0]
+        return self.column([(one,) for one in sums])[0]
 
-    def column(self, rows: Sequence[Sequence[Sum]]) -> list[Number]:
-        """The measure of each row: by column, as an answer has thousands of rows."""
+    def column(self, sums: Sequence[Sequence[Sum]]) -> list[Number]:
+        """The measure of each row, of the rows' sums by term."""
         if self.share is not None:
             (place,) = self.over
-            return [_quantile(row[place], self.share) for row in rows]
+            return [_quantile(one, self.share) for one in sums[place]]
         by = self.by
         if self.is_count:
-            return [_counted(row[self.over[0]]) for row in rows]
-        totals = _added(rows, self.over)
+            return [_counted(one) for one in sums[self.over[0]]]
+        totals = _added(sums, self.over)
         if self.times != 1:
             totals = [total * self.times for total in totals]
         if self.under:
-            divisors = [count * by for count in _added(rows, self.under)]
+            divisors = [count * by for count in _added(sums, self.under)]
             return [
                 None
                 if not divisor
@@ -220,8 +220,8 @@ def formulas(offered: Sequence[Offered], terms: Sequence[Term]) -> tuple[Formula
     )
 
 
-def estimates_of(shown: Sequence[Formula], rows: Sequence[Sequence[Sum]]) -> dict[str, float]:
-    """Which of the measures are estimates in these rows, and their relative error: the most it can
+def estimates_of(shown: Sequence[Formula], sums: Sequence[Sequence[Sum]]) -> dict[str, float]:
+    """Which of the measures are estimates in rows of these sums by term, and their relative error: the most it can
     be of a percentile, one standard error of a count of different values."""
     found: dict[str, float] = {}
     for formula in shown:
@@ -231,8 +231,7 @@ def estimates_of(shown: Sequence[Formula], rows: Sequence[Sequence[Sum]]) -> dic
         if not formula.is_count:
             continue
         (place,) = formula.over
-        sets = (row[place] for row in rows)
-        if any(isinstance(one, Distinct) and not one.is_exact for one in sets):
+        if any(isinstance(one, Distinct) and not one.is_exact for one in sums[place]):
             found[formula.name] = round(SAMPLE_ERROR, 3)
     return found
 
@@ -241,13 +240,12 @@ def _quantile(found: Sum, share: float) -> float | None:
     return found.quantile(share) if isinstance(found, Histogram) else None
 
 
-def _added(rows: Sequence[Sequence[Sum]], places: tuple[int, ...]) -> list[int]:
-    """Of terms that are sums."""
-    numbers = cast("Sequence[Sequence[int]]", rows)
+def _added(sums: Sequence[Sequence[Sum]], places: tuple[int, ...]) -> Sequence[int]:
+    """Of terms that are numbers."""
+    numbers = cast("Sequence[Sequence[int]]", sums)
     if len(places) == 1:
-        (place,) = places
-        return [row[place] for row in numbers]
-    return [sum([row[place] for place in places]) for row in numbers]
+        return numbers[places[0]]
+    return list(map(sum, zip(*[numbers[place] for place in places], strict=True)))
 
 
 def _counted(one: Sum) -> int:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +23,8 @@ MEDIA_TYPES: Final[Mapping[Format, str]] = {
     "csv": "text/csv; charset=utf-8; header=present",
     "ndjson": "application/x-ndjson",
 }
+ROWS_KEPT: Final = 256
+"""Kinds of rows, by the names of their columns: making one takes as long as writing 1,000 rows."""
 FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20")
 """What begins a formula in one spreadsheet or another (the last four: full-width = + - @)."""
 
@@ -38,24 +41,41 @@ def accepted(accept: str) -> Format | None:
     return best[2] if best else None
 
 
-def to_json(content: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> bytes:
+Columns = Mapping[str, Sequence[Cell]]
+"""The cells of rows by the name of their column, all of one length, in the order they are sent."""
+
+
+def rows_of(columns: Columns) -> list[msgspec.Struct]:
+    """Objects for `to_json`: twice as quick to make and to write as a dict each."""
+    return list(map(_row(tuple(columns)), *columns.values()))
+
+
+def to_json(content: Mapping[str, Any] | Sequence[Any] | msgspec.Struct) -> bytes:
     try:
         return msgspec.json.encode(content)
     except OverflowError:  # a sum beyond 64 bits, which JSON can hold
-        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+        plain = msgspec.to_builtins(content)
+        return json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def to_ndjson(rows: Sequence[Mapping[str, Cell]]) -> bytes:
-    return b"".join(to_json(row) + b"\n" for row in rows)
+def to_ndjson(columns: Columns) -> bytes:
+    return b"".join(to_json(row) + b"\n" for row in rows_of(columns))
 
 
-def to_csv(columns: Sequence[str], rows: Sequence[Mapping[str, Cell]]) -> bytes:
+def to_csv(columns: Columns) -> bytes:
     """RFC 4180, with a header."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(columns)
-    writer.writerows([_cell(row[column]) for column in columns] for row in rows)
+    writer.writerows(zip(*[map(_cell, column) for column in columns.values()], strict=True))
     return out.getvalue().encode()
+
+
+@lru_cache(maxsize=ROWS_KEPT)
+def _row(names: tuple[str, ...]) -> Callable[..., msgspec.Struct]:
+    """Fields are numbered, as a label may have any name."""
+    fields = {f"column_{place}": name for place, name in enumerate(names)}
+    return msgspec.defstruct("Row", [(field, Any) for field in fields], rename=fields, gc=False)
 
 
 def _cell(value: Cell) -> str | int | float:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from api.query import Sum, Term
 from api.selection import Part, Selection, Wanted
@@ -26,6 +27,10 @@ users is one; the 90 days of 30 models by quarter-hour are not, and only their o
 SUM_MAX: Final = 2**63 - 1
 EXACT_MAX: Final = 2**53
 _LOW: Final = 0xFFFFFFFF
+
+Columns = npt.NDArray[Any]
+"""`[term, line]`: of 64 bits where every sum of them fits, else objects: sums of any size, sketches
+and sets, each of which adds up with its like and with 0."""
 
 Pages = Sequence[Sequence[bytes | None]]
 """For each `Wanted` of a selection, what stands under its keys, in their order; None: nothing."""
@@ -50,7 +55,8 @@ class Sums:
     """Of each cell (bucket x groups + group): `low[term, cell]`, and where a sum might leave 64 bits
     `high` of 32 bits each: then a sum is high x 2^32 + low, exact for 2^31 rows.
 
-    `places` are the cells, where not all are there. No sum of `low` is beyond `bound`.
+    `places` are the cells, where not all are there. No sum of `low`, nor of any of them together, is
+    beyond `bound`.
     """
 
     selection: Selection
@@ -85,7 +91,9 @@ class Sums:
         nothing asked for happened."""
         selection = self.selection
         width = len(selection.plan.sketches)
-        cells, sums = self._there
+        found_at, columns = self.there
+        cells = found_at.tolist()
+        sums: list[tuple[int, ...]] = list(map(tuple, columns.T.tolist()))
         if not width:
             if not cells and not (selection.plan.question.group_by or selection.plan.question.step):
                 return [Row((), 0, (0,) * len(self.low))]
@@ -108,53 +116,44 @@ class Sums:
         """Of all cells."""
         return tuple(_total(self, place) for place in range(len(self.low)))
 
-    def top(self, places: Sequence[int], count: int, *, is_descending: bool) -> list[Row] | None:
-        """Of an answer of groups only, the first `count` rows by the sum of these terms, of equals
-        those that come first by their groups; in no order. None where there are no more rows than
-        that, or where a double would not hold the sums, by which others order them."""
+    def top(self, places: Sequence[int], count: int, *, is_descending: bool) -> Int64s | None:
+        """Of an answer of groups only, where in `there` the first `count` of them stand by the sum of
+        these terms, of equals those that come first by their names; in no order. None where there
+        are no more than that, or where a double would not hold the sums, by which others order
+        them."""
         if self.high is not None or self.places is not None or self.bound * len(places) > SUM_MAX:
             return None
-        cells = np.flatnonzero(self.low.any(axis=0))
+        cells, sums = self.there
         if len(cells) <= count:
             return None
-        values = self.low[list(places)][:, cells].sum(axis=0)
+        values = sums[list(places)].sum(axis=0)
         if max(int(values.max()), -int(values.min())) > EXACT_MAX:
             return None
         if is_descending:
             values = -values
         edge = np.partition(values, count - 1)[count - 1]
         groups = self.selection.groups
-        inside = cells[values < edge].tolist()
-        equal = sorted(cells[values == edge].tolist(), key=groups.__getitem__)
-        chosen = [*inside, *equal[: count - len(inside)]]
-        sums = list(zip(*self.low[:, chosen].tolist(), strict=True))
-        return self._made(chosen, sums, None)
+        inside = np.flatnonzero(values < edge)
+        equal = np.flatnonzero(values == edge).tolist()
+        equal.sort(key=lambda place: groups[cells[place]])
+        return np.concatenate([inside, np.array(equal[: count - len(inside)], np.int64)])
 
     @cached_property
-    def _there(self) -> tuple[list[int], list[tuple[int, ...]]]:
-        """The cells in which some term is not zero, ascending, and their sums."""
+    def there(self) -> tuple[Int64s, Columns]:
+        """The cells in which some sum is not zero, ascending, and their sums, `[term, cell]`: of 64
+        bits where all, and all of them together, fit; else Python's."""
         if not len(self.low):
-            return [], []
+            return np.empty(0, np.int64), self.low[:, :0]
         some = self.low.any(axis=0)
         if self.high is not None:
             some |= self.high.any(axis=0)
         at = np.flatnonzero(some)
-        sums = self._exact(at)
-        places = at if self.places is None else self.places[at]
-        if self.high is not None:  # halves that cancel out
-            kept = [place for place, one in enumerate(sums) if any(one)]
-            return places[kept].tolist(), [sums[place] for place in kept]
-        return places.tolist(), sums
-
-    def _exact(self, at: Int64s) -> list[tuple[int, ...]]:
-        low = self.low[:, at].T.tolist()
+        cells = at if self.places is None else self.places[at]
         if self.high is None:
-            return list(map(tuple, low))
-        high = self.high[:, at].T.tolist()
-        return [
-            tuple((upper << 32) + lower for upper, lower in zip(uppers, lowers, strict=True))
-            for uppers, lowers in zip(high, low, strict=True)
-        ]
+            return cells, self.low[:, at]
+        sums = (self.high[:, at].astype(object) << 32) + self.low[:, at].astype(object)
+        kept = sums.astype(np.bool_).any(axis=0)  # halves that cancel out
+        return cells[kept], sums[:, kept]
 
     def _made(
         self,

@@ -20,9 +20,8 @@ from starlette.routing import Route
 from xxhash import xxh3_128
 
 from api import problems
-from api.answers import OTHER, Section, plans_of, section
+from api.answers import Section, plans_of, section
 from api.asking import (
-    TIME,
     Asked,
     BadParameter,
     Format,
@@ -41,7 +40,7 @@ from api.callers import TENANT_HEADER, reader, tenant_of
 from api.derived import Offered, offered_by
 from api.errors import InvalidBody, NotAcceptable
 from api.flights import Flights, Kept, moment_of
-from api.formats import MEDIA_TYPES, accepted, to_csv, to_json, to_ndjson
+from api.formats import MEDIA_TYPES, accepted, rows_of, to_csv, to_json, to_ndjson
 from api.freshness import headers_of, iso_ms, refusals
 from api.query import Plan, Question, Term, plan, views_that_hold
 from api.ready import Ready
@@ -293,13 +292,15 @@ def _said(asked: Asked, reading: Reading) -> bytes:
     current, *before = (section(asked, one) for one in reading.sums)
     if asked.format == "json":
         return to_json(_object(asked, current, before))
-    rows = current.rows
-    columns = _columns(asked)
+    columns = current.columns
     if before:
-        columns = ["period", *columns]
-        periods = (("current", current), ("previous", before[0]))
-        rows = [{"period": name, **row} for name, part in periods for row in part.rows]
-    return to_csv(columns, rows) if asked.format == "csv" else to_ndjson(rows)
+        (previous,) = before
+        periods = ["current"] * current.length + ["previous"] * previous.length
+        columns = {
+            "period": periods,
+            **{name: [*own, *previous.columns[name]] for name, own in columns.items()},
+        }
+    return to_csv(columns) if asked.format == "csv" else to_ndjson(columns)
 
 
 def _object(asked: Asked, current: Section, before: Sequence[Section]) -> dict[str, Any]:
@@ -309,14 +310,14 @@ def _object(asked: Asked, current: Section, before: Sequence[Section]) -> dict[s
         "tz": asked.zone_name,
         "group_by": asked.group_by,
         "measures": {measure.name: measure.unit for measure in asked.measures},
-        "rows": current.rows,
+        "rows": rows_of(current.columns),
         "totals": current.totals,
     }
     if before:
         (previous,) = before
         found["previous"] = {
             "range": _range(previous.covered),
-            "rows": previous.rows,
+            "rows": rows_of(previous.columns),
             "totals": previous.totals,
         }
     return found | {"estimates": current.estimates}
@@ -332,12 +333,6 @@ def _state(covered: Plan, reading: Reading) -> dict[str, Any]:
         "generation": reading.generation,
         "view": covered.view.name,
     }
-
-
-def _columns(asked: Asked) -> list[str]:
-    time = [TIME] if asked.step else []
-    other = [OTHER] if asked.limit is not None else []
-    return [*time, *asked.group_by, *other, *(measure.name for measure in asked.measures)]
 
 
 def _range(covered: Plan) -> dict[str, str]:

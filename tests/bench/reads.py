@@ -28,7 +28,7 @@ import uvloop
 from api import agentlens, answers, asking
 from api.agentlens import body_of, plans_for
 from api.axis import DAILY, HOURLY, Step
-from api.formats import to_json
+from api.formats import rows_of, to_json
 from api.main import wall_clock_ms
 from api.names import Filter
 from api.query import plans
@@ -124,7 +124,8 @@ def asking_natively(page: Page, now_ms: int) -> Ask:
     async def ask(store: Store, tenant: str) -> bytes:
         reading = await store.read(tenant, wanted)
         found = [
-            answers.section(one, sums).rows for one, sums in zip(asked, reading.sums, strict=True)
+            rows_of(answers.section(one, sums).columns)
+            for one, sums in zip(asked, reading.sums, strict=True)
         ]
         return to_json(dict(zip(("summary", "byModel", "byTime"), found, strict=True)))
 
@@ -295,7 +296,7 @@ async def leaderboard(redis_url: str, crowd: Traffic, rounds: int, clock: Clock)
             ) -> bytes:
                 reading = await store.read(tenant, wanted)
                 seen.add(sum(names.count for names in reading.sums[0].selection.names))
-                return to_json(answers.section(asked, reading.sums[0]).rows)
+                return to_json(rows_of(answers.section(asked, reading.sums[0]).columns))
 
             make = partial(ask, store, "crowd")
             turns = Turn(make, let_go), Turn(make), Turn(make, writer.commit)

@@ -1,0 +1,148 @@
+"""The lines of an answer before quotients: sums of each group in each bucket, by column. Pure.
+
+Columns, as an answer has thousands of lines and dashboards ask for one again after every commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from api.query import Sum
+from api.sums import Columns, Row, Sums
+from schemas.layout import Int64s
+
+OTHERS: Final = -1
+"""The place of the group that all those beyond a `limit` make together."""
+
+Marks = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """`group[line]` is a place in `groups` or OTHERS, `bucket[line]` one among the starts of the
+    plan's buckets. `is_null`: of which lines nothing is said; None: there are none."""
+
+    groups: Sequence[tuple[str, ...]]
+    group: Int64s
+    bucket: Int64s
+    sums: Columns
+    is_null: Marks | None = None
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+    def taken(self, places: Int64s | Marks) -> Lines:
+        """Some of them, or in another order."""
+        is_null = None if self.is_null is None else self.is_null[places]
+        return Lines(
+            self.groups, self.group[places], self.bucket[places], self.sums[:, places], is_null
+        )
+
+    @property
+    def totals(self) -> list[Sum]:
+        """Of each term over all lines."""
+        found: list[Sum] = self.sums.sum(axis=1).tolist()
+        return found
+
+    def by_group(self) -> Columns:
+        """The sums of each group over all its buckets, at its place; OTHERS stand last."""
+        return _added(self.sums, self.group % (len(self.groups) + 1), len(self.groups) + 1)
+
+
+def lines_of(found: Sums) -> Lines:
+    """What happened; without groups and buckets one line in any case."""
+    selection = found.selection
+    cells, sums = found.there
+    if selection.plan.sketches:
+        known = [set(own) for own in found.sketched]
+        every = np.array(sorted(set(cells.tolist()).union(*known)), np.int64)
+        both = np.zeros((len(sums) + len(known), len(every)), object)
+        both[: len(sums), np.searchsorted(every, cells)] = sums
+        for column, own in zip(both[len(sums) :], found.sketched, strict=True):
+            for place in np.flatnonzero(np.isin(every, list(own))).tolist():
+                column[place] = own[int(every[place])]
+        cells, sums = every, both
+    asked = selection.plan.question
+    if not len(cells) and not (asked.group_by or asked.step):
+        nothing = np.zeros(1, np.int64)
+        return Lines(((),), nothing, nothing, np.zeros((len(sums), 1), sums.dtype))
+    bucket, group = np.divmod(cells, max(1, len(selection.groups)))
+    return Lines(selection.groups, group, bucket, sums)
+
+
+def lines_of_rows(rows: Sequence[Row], starts_ms: Int64s, width: int) -> Lines:
+    """Of rows that were put together from others, `width` sums each."""
+    places: dict[tuple[str, ...], int] = {}
+    group = [places.setdefault(row.group, len(places)) for row in rows]
+    at_ms = np.array([row.at_ms for row in rows], np.int64)
+    sums = np.zeros((width, len(rows)), object)
+    for line, row in enumerate(rows):
+        for term, one in enumerate(row.sums):
+            sums[term, line] = one
+    bucket = np.searchsorted(starts_ms, at_ms)
+    return Lines(tuple(places), np.array(group, np.int64), bucket, sums)
+
+
+def limited(lines: Lines, rank: Int64s, limit: int) -> Lines:
+    """The first groups as they are, all others added up bucket by bucket."""
+    is_kept = rank[lines.group] < limit
+    if is_kept.all():
+        return lines
+    rest = ~is_kept
+    buckets, own = np.unique(lines.bucket[rest], return_inverse=True)
+    others = _added(lines.sums[:, rest], own, len(buckets))
+    return with_others(lines.taken(is_kept), buckets, others)
+
+
+def with_others(lines: Lines, buckets: Int64s, sums: Columns) -> Lines:
+    """And lines of all other groups."""
+    return replace(
+        lines,
+        group=np.concatenate([lines.group, np.full(len(buckets), OTHERS)]),
+        bucket=np.concatenate([lines.bucket, buckets]),
+        sums=np.concatenate([lines.sums, sums], axis=1),
+    )
+
+
+def filled(lines: Lines, groups: Int64s, buckets: int, *, is_null: bool) -> Lines:
+    """A line for each of these groups, which are all there are, in each bucket."""
+    count = buckets * len(groups)
+    place = lines.bucket * len(groups) + np.searchsorted(groups, lines.group)
+    sums = np.zeros((len(lines.sums), count), lines.sums.dtype)
+    sums[:, place] = lines.sums
+    empty = None
+    if is_null:
+        empty = np.ones(count, np.bool_)
+        empty[place] = False
+    bucket, group = np.divmod(np.arange(count), max(1, len(groups)))
+    return Lines(lines.groups, groups[group], bucket, sums, empty)
+
+
+def running(lines: Lines) -> Lines:
+    """Each line's sums with those of all earlier buckets of its group, places unchanged."""
+    order = np.lexsort((lines.bucket, lines.group))
+    group = lines.group[order]
+    edges = np.flatnonzero(group[1:] != group[:-1]) + 1
+    sums = lines.sums.copy()
+    for own in np.split(order, edges):
+        sums[:, own] = np.add.accumulate(lines.sums[:, own], axis=1)
+    return replace(lines, sums=sums)
+
+
+def in_order(lines: Lines, rank: Int64s, *, is_back_in_time: bool) -> Lines:
+    """By time, and in each bucket by rank."""
+    bucket = -lines.bucket if is_back_in_time else lines.bucket
+    return lines.taken(np.lexsort((rank[lines.group], bucket)))
+
+
+def _added(sums: Columns, place: Int64s, count: int) -> Columns:
+    """Columns put together, those with equal places into one."""
+    found = np.zeros((len(sums), count), sums.dtype)
+    for own, column in zip(found, sums, strict=True):
+        np.add.at(own, place, column)
+    return found
