@@ -15,7 +15,7 @@ import numpy as np
 
 from api.asking import TIME, Asked, BadParameter, finest_kept
 from api.axis import label, longest_read_ms
-from api.derived import Formula, Number, estimates_of, formulas, terms_of
+from api.derived import Formula, Number, estimates_of, terms_of
 from api.errors import UnanswerableQuestion
 from api.lines import (
     OTHERS,
@@ -94,8 +94,7 @@ def plans_of(asked: Asked, now_ms: int, catalog: Catalog = DEFAULT) -> tuple[Pla
 
 def section(asked: Asked, found: Sums) -> Section:
     covered = found.selection.plan
-    terms = covered.question.terms
-    shown = formulas(asked.measures, terms)
+    shown = asked.formulas
     first = _first(asked, shown, found)
     if first is None:
         lines = _together(asked, found) if counted_by(asked.measures) else lines_of(found)
@@ -118,13 +117,18 @@ def section(asked: Asked, found: Sums) -> Section:
     lines = _in_order(asked, shown, lines, rank)
     if asked.is_cumulative:
         lines = running(lines)
+    # The total goes along as one more line: quotients are made of it as of the others.
     sums: list[list[Sum]] = lines.sums.tolist()
-    return Section(
-        covered,
-        _cells(asked, shown, covered.starts_list, lines, sums),
-        {formula.name: formula.value(totals) for formula in shown},
-        estimates_of(shown, [[total, *own] for total, own in zip(totals, sums, strict=True)]),
-    )
+    for column, total in zip(sums, totals, strict=True):
+        column.append(total)
+    measured = {formula.name: formula.column(sums) for formula in shown}
+    of_totals = {name: column.pop() for name, column in measured.items()}
+    if lines.is_null is not None:
+        for place in np.flatnonzero(lines.is_null).tolist():
+            for values in measured.values():
+                values[place] = None
+    columns = _named(asked, covered.starts_list, lines) | measured
+    return Section(covered, columns, of_totals, estimates_of(shown, sums))
 
 
 def _together(asked: Asked, found: Sums) -> Lines:
@@ -188,7 +192,9 @@ def _filled(asked: Asked, lines: Lines, buckets: int) -> Lines:
 
 def _in_order(asked: Asked, shown: Sequence[Formula], lines: Lines, rank: Int64s) -> Lines:
     """By time and rank; a series without groups by whatever `order_by` says."""
-    ordered = in_order(lines, rank, is_back_in_time=(TIME, True) in asked.order_by)
+    is_back_in_time = (TIME, True) in asked.order_by
+    is_in_order = len(lines) == 1 or not (asked.group_by or is_back_in_time)
+    ordered = lines if is_in_order else in_order(lines, rank, is_back_in_time=is_back_in_time)
     by = [one for one in asked.order_by if one[0] != TIME]
     if asked.group_by or not by:
         return ordered
@@ -204,29 +210,19 @@ def _in_order(asked: Asked, shown: Sequence[Formula], lines: Lines, rank: Int64s
     return ordered.taken(np.array(places, np.int64))
 
 
-def _cells(
-    asked: Asked,
-    shown: Sequence[Formula],
-    starts_ms: Sequence[int],
-    lines: Lines,
-    sums: Sequence[Sequence[Sum]],
-) -> dict[str, Sequence[Cell]]:
+def _named(asked: Asked, starts_ms: Sequence[int], lines: Lines) -> dict[str, Sequence[Cell]]:
+    """The columns that say which bucket and group a row is of."""
     columns: dict[str, Sequence[Cell]] = {}
     if asked.step is not None:
         labels = [label(at_ms, asked.zone) for at_ms in starts_ms]
         columns[TIME] = [labels[bucket] for bucket in lines.bucket.tolist()]
-    groups = lines.group.tolist()
-    for place, name in enumerate(asked.group_by):
-        words = [*map(itemgetter(place), lines.groups), None]
-        columns[name] = [words[group] for group in groups]
+    if asked.group_by:
+        groups = lines.group.tolist()
+        for place, name in enumerate(asked.group_by):
+            words = [*map(itemgetter(place), lines.groups), None]
+            columns[name] = [words[group] for group in groups]
     if asked.limit is not None:
         columns[OTHER] = (lines.group == OTHERS).tolist()
-    nulls = [] if lines.is_null is None else np.flatnonzero(lines.is_null).tolist()
-    for formula in shown:
-        column = formula.column(sums)
-        for place in nulls:
-            column[place] = None
-        columns[formula.name] = column
     return columns
 
 

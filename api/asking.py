@@ -12,12 +12,12 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
-from functools import cache
+from functools import cache, cached_property
 from itertools import pairwise
 from typing import Final, Literal, cast
 
 from api.axis import STEPS, Step, zone_names, zone_of
-from api.derived import DEFAULTS, Offered, offered_by
+from api.derived import DEFAULTS, Formula, Offered, formulas, offered_by, terms_of
 from api.moments import ALLOWED, NoMoment, parse_range
 from api.names import Filter
 from api.query import covered_range, tiers_of, views_that_hold
@@ -107,6 +107,11 @@ class Asked:
     is_cumulative: bool
     tenant: str | None
     format: Format | None
+
+    @cached_property
+    def formulas(self) -> tuple[Formula, ...]:
+        """Of the measures, over the sums of their terms."""
+        return formulas(self.measures, terms_of(self.measures))
 
 
 def parse(sent: Sent, now_ms: int, catalog: Catalog = DEFAULT, *, splits: bool) -> Asked:

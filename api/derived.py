@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from operator import add
 from typing import Final, cast
 
 from api.query import Members, Sum, Term
@@ -243,9 +244,10 @@ def _quantile(found: Sum, share: float) -> float | None:
 def _added(sums: Sequence[Sequence[Sum]], places: tuple[int, ...]) -> Sequence[int]:
     """Of terms that are numbers."""
     numbers = cast("Sequence[Sequence[int]]", sums)
-    if len(places) == 1:
-        return numbers[places[0]]
-    return list(map(sum, zip(*[numbers[place] for place in places], strict=True)))
+    added: Sequence[int] = numbers[places[0]]
+    for place in places[1:]:
+        added = list(map(add, added, numbers[place]))
+    return added
 
 
 def _counted(one: Sum) -> int:

@@ -33,13 +33,23 @@ class Filter:
         return (value in self.values or value.startswith(self.prefixes)) is not self.is_negated
 
 
+@dataclass(eq=False)
+class _Room:
+    """Where the codes of a column and of those that it grew from stand, and how many are there."""
+
+    codes: Int64s
+    used: int
+
+
 @dataclass(frozen=True, eq=False)
 class Column:
     """One dimension: `places` has its distinct values in order, each with its place in it, and
-    `codes[series]` is the place of each. A column that grows shares `places`, so it may have more."""
+    `codes[series]` is the place of each. A column that grows shares `places`, so it may have more,
+    and the room behind its codes."""
 
     places: dict[str, int]
     codes: Int64s
+    room: _Room | None = None
 
     @cached_property
     def words(self) -> tuple[str, ...]:
@@ -95,4 +105,13 @@ def _extended(column: Column, values: list[str], *, is_first: bool) -> Column:
     # Names begin with no words of their own, and whoever begins makes them.
     places = {} if is_first else column.places
     codes = [places.setdefault(value, len(places)) for value in values]
-    return Column(places, np.concatenate([column.codes, np.array(codes, np.int64)]))
+    have = len(column.codes)
+    count = have + len(codes)
+    room = column.room
+    if room is None or room.used != have or count > len(room.codes):
+        # Twice as much as is needed: a million codes are not copied for each new one.
+        room = _Room(np.empty(2 * count, np.int64), have)
+        room.codes[:have] = column.codes
+    room.codes[have:count] = codes
+    room.used = count
+    return Column(places, room.codes[:count], room)

@@ -30,15 +30,35 @@ PICKS_KEPT: Final = 256
 """Which series pass a filter, and their groups, remembered: dashboards repeat a few questions. One
 of 5,000 series holds 100 kB."""
 
+FEW: Final = 64
+"""Of so many series one passes: then it is found by search, else in a table of all of them, which
+takes longer to make than a user's page takes to answer."""
+
 
 @dataclass(frozen=True, eq=False)
 class Picked:
-    """The series of a table that pass the filters: ascending, with the pages they lie in, by how
-    many series share one. `group_of_series` is -1 for those that do not pass."""
+    """The series of a table that pass the filters: ascending, with the group of each and the pages
+    they lie in, by how many series share one. `count`: how many series there are in all."""
 
     series: Int64s
+    group: Int64s
     pages: Mapping[int, tuple[int, ...]]
-    group_of_series: Int64s
+    count: int
+
+    def groups_of(self, series: Int64s) -> Int64s:
+        """Of any series; -1 for those that do not pass."""
+        if len(self.series) * FEW < self.count:
+            place = np.searchsorted(self.series, series)
+            place[place == len(self.series)] = 0
+            return np.where(self.series[place] == series, self.group[place], -1)
+        return self._group_of_series[series]
+
+    @cached_property
+    def _group_of_series(self) -> Int64s:
+        # More: a page may hold series that are newer than the dictionary, and its first row none.
+        found = np.full(self.count + SLOT, -1, np.int64)
+        found[self.series] = self.group
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,10 +211,7 @@ def _pick(
         words = [[column.words[c] for c in column.codes[members].tolist()] for column in columns]
         each = zip(*words, strict=True) if columns else [()] * len(members)
         numbers = np.array([groups.setdefault(group, len(groups)) for group in each], np.int64)
-        # More: a page may hold series that are newer than the dictionary, and its first row none.
         sizes = {own.table.view.page_series, HISTOGRAMS_A_PAGE}
-        group_of_series = np.full(own.count + SLOT, -1, np.int64)
-        group_of_series[series] = numbers[inverse]
         pages = {size: tuple(np.unique(series // size).tolist()) for size in sizes}
-        picked.append(Picked(series, pages, group_of_series))
+        picked.append(Picked(series, numbers[inverse], pages, own.count))
     return tuple(groups), tuple(picked)

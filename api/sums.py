@@ -319,9 +319,9 @@ def _cut(
     if family.page_series > 1:
         series = (wanted.numbers[number] * family.page_series)[owner] + (cell >> 8)
         cell &= SLOT - 1
-        group = part.picked.group_of_series[series]
+        group = part.picked.groups_of(series)
     else:
-        group = part.picked.group_of_series[wanted.numbers[number]][owner]
+        group = part.picked.groups_of(wanted.numbers[number])[owner]
     chunk_ms, bucket_ms, low_ms, high_ms = edges.T
     at_ms = chunk_ms[owner] + cell * bucket_ms[owner]
     counts = (low_ms[owner] <= at_ms) & (at_ms < high_ms[owner]) & (group >= 0)
