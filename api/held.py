@@ -6,7 +6,6 @@ stands while its chunk's stamp does. Of pages that have only grown since, the ta
 
 from __future__ import annotations
 
-import struct
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from typing import Final, NamedTuple
 
 from api.selection import Selection
 from api.sums import CELLS_DENSE_MAX, Sums, summed
-from schemas.layout import Meta
+from schemas.layout import STAMP_BYTES, Meta, unpack_stamp
 
 HELD_BYTES_MAX: Final = 128 * 1024 * 1024
 """Pages kept: 24 h of 30 models are 1 MB, a leaderboard of 100,000 users over 30 days is 100 MB."""
@@ -25,19 +24,18 @@ STANDING_BYTES_MAX: Final = 64 * 1024 * 1024
 SKETCH_BYTES: Final = 500
 """Of a cell that has one: a histogram is 2.7 kB, and most cells of a long series have none."""
 
-_STAMP: Final = struct.Struct("<QQ")
-
 Stamp = bytes
 """A `layout.Stamp` as it stands in Redis."""
 
 
-NO_STAMP: Final[Stamp] = bytes(_STAMP.size)
+NO_STAMP: Final[Stamp] = bytes(STAMP_BYTES)
 """Of a chunk that has none: nothing was ever appended to it."""
 
 
 def only_grew(before: Stamp, after: Stamp) -> bool:
     """Whether what was read at `before` is how it begins at `after`."""
-    return before[8:] == after[8:] and _STAMP.unpack(before) <= _STAMP.unpack(after)
+    old, new = unpack_stamp(before), unpack_stamp(after)
+    return old.compactions == new.compactions and old.commits <= new.commits
 
 
 class Page(NamedTuple):

@@ -176,10 +176,11 @@ class Stamp(NamedTuple):
 
 
 _STAMP: Final = struct.Struct("<qq")
+STAMP_BYTES: Final = _STAMP.size
 
 
 def unpack_stamp(data: bytes) -> Stamp:
-    if len(data) != _STAMP.size:
+    if len(data) != STAMP_BYTES:
         raise StoreCorrupt("the stamp of a chunk is not whole")
     return Stamp(*_STAMP.unpack(data))
 
