@@ -162,20 +162,19 @@ def _ranked(asked: Asked, shown: Sequence[Formula], lines: Lines) -> Int64s:
     rank[OTHERS] = len(lines.groups)
     if not asked.group_by:
         return rank
-    names = lines.groups
-    groups: list[int] = np.unique(lines.group).tolist()
-    groups.sort(key=names.__getitem__)
+    present, added = lines.by_group()
+    sums = added.tolist()
+    names = [lines.groups[group] for group in present.tolist()]
     order = [(name, down) for name, down in asked.order_by if name != TIME]
     by_formula = {formula.name: formula for formula in shown}
-    sums = lines.by_group().tolist()
+    places = sorted(range(len(names)), key=names.__getitem__)
     for name, down in reversed(order or [(shown[0].name, True)]):
         if name in by_formula:
-            keys = _null_last(by_formula[name].column(sums), down=down)
-            groups.sort(key=keys.__getitem__, reverse=down)
+            keys: Sequence[object] = _null_last(by_formula[name].column(sums), down=down)
         else:
-            value = itemgetter(asked.group_by.index(name))
-            groups.sort(key=lambda group, value=value: value(names[group]), reverse=down)  # type: ignore[misc]
-    rank[np.array(groups, np.int64)] = np.arange(len(groups))
+            keys = [*map(itemgetter(asked.group_by.index(name)), names)]
+        places.sort(key=keys.__getitem__, reverse=down)  # type: ignore[arg-type]
+    rank[present[places]] = np.arange(len(places))
     return rank
 
 
@@ -217,10 +216,9 @@ def _named(asked: Asked, starts_ms: Sequence[int], lines: Lines) -> dict[str, Se
         labels = [label(at_ms, asked.zone) for at_ms in starts_ms]
         columns[TIME] = [labels[bucket] for bucket in lines.bucket.tolist()]
     if asked.group_by:
-        groups = lines.group.tolist()
+        names = lines.names
         for place, name in enumerate(asked.group_by):
-            words = [*map(itemgetter(place), lines.groups), None]
-            columns[name] = [words[group] for group in groups]
+            columns[name] = [None if own is None else own[place] for own in names]
     if asked.limit is not None:
         columns[OTHER] = (lines.group == OTHERS).tolist()
     return columns

@@ -44,14 +44,21 @@ class Lines:
         )
 
     @property
+    def names(self) -> list[tuple[str, ...] | None]:
+        """Of each line its group; None for OTHERS."""
+        groups = self.groups
+        return [None if group == OTHERS else groups[group] for group in self.group.tolist()]
+
+    @property
     def totals(self) -> list[Sum]:
         """Of each term over all lines."""
         found: list[Sum] = self.sums.sum(axis=1).tolist()
         return found
 
-    def by_group(self) -> Columns:
-        """The sums of each group over all its buckets, at its place; OTHERS stand last."""
-        return _added(self.sums, self.group % (len(self.groups) + 1), len(self.groups) + 1)
+    def by_group(self) -> tuple[Int64s, Columns]:
+        """Which groups there are, and their sums over all buckets."""
+        groups, own = np.unique(self.group, return_inverse=True)
+        return groups, _added(self.sums, own, len(groups))
 
 
 def lines_of(found: Sums) -> Lines:

@@ -23,14 +23,18 @@ class Policy:
         How many records it is depends on how many series they spread over, so each batch is sized
         by what the ones before it needed.
     bytes_max: 20,000 records of 3 kB; a batch of the largest events stays small.
-    age_ms_max: the first record waits at most so long for others. It is most of what an event waits
-        for on an idle system, where the promise is 250 ms.
+    age_ms_max: the first record waits at most so long for others, counted from its append or from
+        the poll before, whichever is later. It is most of what an event waits for on an idle
+        system, where the promise is 250 ms.
+    gather_ms: what came during a long commit has waited enough, but for what else the log has of
+        that time.
     """
 
     records_max: int = 20_000
     vectors_max: int = 40_000
     bytes_max: int = 64 << 20
     age_ms_max: int = 50
+    gather_ms: int = 10
 
     def first_goal(self) -> int:
         """Records of the first batch, of which nothing is known: as if each made 10 additions."""
@@ -62,20 +66,32 @@ class Part:
 
 @dataclass
 class Batch:
-    """What was polled and is not committed yet. `parts` by partition."""
+    """What was polled and is not committed yet. `parts` by partition. `oldest_ms`: since when its
+    first record may have waited; `begun_ms`: when that was polled."""
 
     parts: dict[int, Part] = field(default_factory=dict)
     count: int = 0
     size_bytes: int = 0
     oldest_ms: int = 0
+    begun_ms: int = 0
 
-    def add(self, polled: Sequence[PartitionBatch], positions: dict[int, int], now_ms: int) -> None:
-        """Takes what was polled of the partitions in `positions` (their stored positions)."""
+    def add(
+        self,
+        polled: Sequence[PartitionBatch],
+        positions: dict[int, int],
+        since_ms: int,
+        now_ms: int,
+    ) -> None:
+        """Takes what was polled of the partitions in `positions` (their stored positions), between
+        the end of the poll before and now."""
         for one in polled:
             if one.partition not in positions:
                 continue
+            appended_ms = one.records[0].timestamp if one.records else now_ms
+            waits_since_ms = min(max(since_ms, appended_ms), now_ms)
             if not self.parts:
-                self.oldest_ms = now_ms
+                self.oldest_ms, self.begun_ms = waits_since_ms, now_ms
+            self.oldest_ms = min(self.oldest_ms, waits_since_ms)
             start = positions[one.partition]
             part = self.parts.setdefault(one.partition, Part(start, one.end))
             part.end = one.end
@@ -88,11 +104,15 @@ class Batch:
         return bool(self.parts) and (
             self.count >= goal
             or self.size_bytes >= policy.bytes_max
-            or now_ms - self.oldest_ms >= policy.age_ms_max
+            or now_ms >= self._due_ms(policy)
         )
 
     def wait_ms(self, policy: Policy, now_ms: int, idle_ms: int) -> int:
         """How long a poll may wait: until the batch is due, or `idle_ms` where it is empty."""
         if not self.parts:
             return idle_ms
-        return max(0, self.oldest_ms + policy.age_ms_max - now_ms)
+        return max(0, self._due_ms(policy) - now_ms)
+
+    def _due_ms(self, policy: Policy) -> int:
+        gather_ms = min(policy.gather_ms, policy.age_ms_max)
+        return max(self.oldest_ms + policy.age_ms_max, self.begun_ms + gather_ms)

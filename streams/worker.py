@@ -139,6 +139,7 @@ class Worker:
         self._reached: dict[int, int] = {}  # the position after what was polled last
         self._batch = Batch()
         self._goal = policy.first_goal()
+        self._polled_ms = clock.now_ms()
         self._pass: Pass | None = None
         self._told_ms = 0
         self._rechecked_ms = 0
@@ -210,7 +211,8 @@ class Worker:
         room = max(1, self._goal - self._batch.count)
         wait_ms = self._batch.wait_ms(self._policy, now_ms, self._timing.pass_ms)
         polled = await self._log.poll(room, wait_ms)
-        now_ms = self._clock.now_ms()
+        before_ms, now_ms = self._polled_ms, self._clock.now_ms()
+        self._polled_ms = now_ms
         if polled.assignment != self._assignment:
             self._drop_all()
             for partition in set(self.health.refused) - polled.partitions:
@@ -219,7 +221,7 @@ class Worker:
             self._assignment = polled.assignment
             self._assigned = polled.partitions
             return
-        self._batch.add(polled.batches, self._positions, now_ms)
+        self._batch.add(polled.batches, self._positions, before_ms, now_ms)
         self._reached |= {
             b.partition: b.end for b in polled.batches if b.partition in self._positions
         }

@@ -89,5 +89,7 @@ def test_sets_add_up_as_sets() -> None:
     place = np.zeros(2, np.int64)
     both = Lines(GROUPS, place, np.array([0, 1]), members)
     assert [len(one) for one in running(both).sums[0]] == [2, 3]
-    assert both.by_group()[0, 0].values == frozenset("xyz")
+    groups, sums = both.by_group()
+    assert groups.tolist() == [0]
+    assert sums[0, 0].values == frozenset("xyz")
     assert both.totals == [Members(frozenset("xyz"))]

@@ -493,11 +493,12 @@ class World:
         for actor in [a for a in self.actors if a.member == member]:
             self.actors.remove(actor)
             actor.steps.close()
-        if (
-            member not in self.rebuilders
-            and len({a.member for a in self.actors} - {None} - self.rebuilders) < self.members_max
-        ):
+        if member in self.rebuilders:
+            return
+        if len({a.member for a in self.actors} - {None} - self.rebuilders) < self.members_max:
             self._spawn()
+        else:
+            self._rebalance()  # its partitions go to the others
 
     def _begin_rebuild(self) -> None:
         """At most two at once. It has no lease here: that is courtesy, nothing rests on it."""

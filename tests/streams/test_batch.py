@@ -23,25 +23,48 @@ def test_an_empty_batch_is_never_due_and_waits_for_the_next_pass() -> None:
 
 def test_a_batch_is_due_by_count_by_bytes_or_by_age() -> None:
     batch = Batch()
-    batch.add([polled(b"a", b"b")], {0: -1}, 100)
+    batch.add([polled(b"a", b"b")], {0: -1}, 100, 100)
     assert not batch.is_due(POLICY, 3, 149)
     assert batch.wait_ms(POLICY, 130, 200) == 20
     assert batch.is_due(POLICY, 3, 150)
     assert batch.is_due(POLICY, 2, 100)
-    batch.add([polled(b"c" * 1000)], {0: -1}, 120)
+    batch.add([polled(b"c" * 1000)], {0: -1}, 120, 120)
     assert batch.is_due(POLICY, 99, 120)
+
+
+def test_what_came_during_a_long_commit_is_due_as_soon_as_the_rest_of_it_is_polled() -> None:
+    batch = Batch()
+    batch.add([PartitionBatch(0, 9, [Polled1(0, 130, b"a", ())])], {0: -1}, 100, 300)
+    assert not batch.is_due(POLICY, 3, 309)
+    assert batch.wait_ms(POLICY, 300, 200) == POLICY.gather_ms
+    assert batch.is_due(POLICY, 3, 310)
+
+
+def test_what_was_appended_just_now_or_by_a_clock_that_is_ahead_waits_its_time() -> None:
+    for appended_ms in (300, 900):
+        batch = Batch()
+        batch.add([PartitionBatch(0, 9, [Polled1(0, appended_ms, b"a", ())])], {0: -1}, 100, 300)
+        assert not batch.is_due(POLICY, 3, 349)
+        assert batch.is_due(POLICY, 3, 350)
+
+
+def test_nothing_waited_before_the_poll_before() -> None:
+    batch = Batch()
+    batch.add([polled(b"a")], {0: -1}, 270, 300)
+    assert not batch.is_due(POLICY, 3, 319)
+    assert batch.is_due(POLICY, 3, 320)
 
 
 def test_markers_alone_make_a_batch_so_that_the_position_passes_them() -> None:
     batch = Batch()
-    batch.add([polled(end=5)], {0: 3}, 100)
+    batch.add([polled(end=5)], {0: 3}, 100, 100)
     assert (batch.parts[0].start, batch.parts[0].end) == (3, 5)
     assert batch.is_due(POLICY, 9, 150)
 
 
 def test_what_is_polled_of_a_partition_that_is_not_counted_is_dropped() -> None:
     batch = Batch()
-    batch.add([polled(b"a", partition=7)], {0: 3}, 100)
+    batch.add([polled(b"a", partition=7)], {0: 3}, 100, 100)
     assert not batch.parts
 
 
