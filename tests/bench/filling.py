@@ -1,7 +1,7 @@
 """Events by the million for the benchmarks of reads: the worker's own roll-up, loaded in bulk.
 
 Days are rolled up whole by `streams.fold`, and their pages written as a commit leaves them once
-their chunk has ended (tests/bench/test_filling.py proves the two equal). The last hours come in the
+their chunk has ended (tests/bench/test_reads.py proves the two equal). The last hours come in the
 small commits of a live worker, so that open pages hold a cell many times, as they do then.
 """
 
