@@ -10,7 +10,7 @@ a commit names the epoch that its ids are of, and where the store is in another 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
@@ -22,9 +22,13 @@ from schemas.layout import PAGE_DTYPE, SLOT, Int64s, Rows, series_name
 from schemas.views import OTHER, Table
 from streams.fold import Delta, Part
 
-KNOWN_MAX: Final = 500_000
-"""Names whose ids are kept, some 200 B each: 100 MB. Beyond it all are asked for again."""
+KNOWN_MAX: Final = 100_000
+"""Names that are met before those of the turn before are forgotten: so up to twice as many, and those
+of one batch, are kept, some 250 B each."""
 NO_EPOCH: Final = ""
+Scope = tuple[int, str]
+"""A table's id and a tenant: series have their ids within it."""
+_TENANTS: Final[Scope] = (-1, "")
 
 
 class Named(NamedTuple):
@@ -45,6 +49,48 @@ class Resolved(NamedTuple):
     over: Counter[str]
 
 
+class _Known:
+    """Ids by scope and name, of what was met lately. What is met once and never again (a user with a
+    model) takes no room for long, and what is met in every turn is never forgotten."""
+
+    def __init__(self) -> None:
+        self._now: dict[Scope, dict[str, int]] = {}
+        self._before: dict[Scope, dict[str, int]] = {}
+        self._count = 0
+
+    def turn(self) -> None:
+        """Call between batches only: what a batch met stays until the next call."""
+        if self._count > KNOWN_MAX:
+            self._before, self._now, self._count = self._now, {}, 0
+
+    def missing(self, scope: Scope, names: Sequence[str]) -> list[str]:
+        """Those of which nothing is known; the others are met."""
+        now = self._now.get(scope, {})
+        left = [name for name in names if name not in now]
+        before = self._before.get(scope)
+        if not left or before is None:
+            return left
+        met = [name for name in left if name in before]
+        if met:
+            self.learn(scope, met, [before[name] for name in met])
+            left = [name for name in left if name not in before]
+        return left
+
+    def learn(self, scope: Scope, names: Sequence[str], ids: Iterable[int]) -> None:
+        known = self._now.setdefault(scope, {})
+        before = len(known)
+        known.update(zip(names, ids, strict=False))
+        self._count += len(known) - before
+
+    def ids(self, scope: Scope, names: Sequence[str]) -> Int64s:
+        """Of names that were met since the last turn."""
+        known = self._now.get(scope, {})
+        return np.fromiter(map(known.__getitem__, names), np.int64, len(names))
+
+    def __len__(self) -> int:
+        return sum(len(names) for turn in (self._now, self._before) for names in turn.values())
+
+
 @dataclass
 class Ids:
     """What the store has said since the epoch began: ids, with -1 - id for what is beyond a limit
@@ -52,19 +98,16 @@ class Ids:
 
     epoch: str = NO_EPOCH
     names: int = 0
-    tenants: dict[str, int] = field(default_factory=dict)
-    series: dict[tuple[int, str], dict[str, int]] = field(default_factory=dict)
-    count: int = 0
+    _known: _Known = field(default_factory=_Known)
 
     def missing(self, delta: Delta) -> list[Named]:
         """Series of which nothing is known."""
-        if self.count > KNOWN_MAX:
-            self.forget()
+        self._known.turn()
+        self._known.missing(_TENANTS, delta.tenants)  # known as long as any of their series is
         found = []
         for one in named(delta):
-            tenant = delta.tenants[one.tenant]
-            known = self.series.get((one.table.id, tenant), {}) if tenant in self.tenants else {}
-            if names := [name for name in one.names if name not in known]:
+            scope = one.table.id, delta.tenants[one.tenant]
+            if names := self._known.missing(scope, one.names):
                 found.append(one._replace(names=names))
         return found
 
@@ -74,36 +117,33 @@ class Ids:
         """`ids`: of the delta's tenants, then of the names that were asked for."""
         self.epoch, self.names = epoch, names
         said = iter(ids)
-        self.tenants.update(zip(delta.tenants, said, strict=False))
+        self._known.learn(_TENANTS, delta.tenants, said)
         for one in asked:
-            known = self.series.setdefault((one.table.id, delta.tenants[one.tenant]), {})
-            known.update(zip(one.names, said, strict=False))
-            self.count += len(one.names)
+            self._known.learn((one.table.id, delta.tenants[one.tenant]), one.names, said)
 
     def forget(self) -> None:
-        self.epoch, self.names, self.count = NO_EPOCH, 0, 0
-        self.tenants.clear()
-        self.series.clear()
+        self.epoch, self.names, self._known = NO_EPOCH, 0, _Known()
 
     def resolved(self, delta: Delta) -> Resolved:
         """Of a delta of which nothing is missing."""
         tenants = np.empty(len(delta.series), np.int64)
         series = np.empty(len(delta.series), np.int64)
         over: Counter[str] = Counter()
+        if not delta.series:
+            return Resolved(tenants, series, over)
+        of_tenants = self._known.ids(_TENANTS, delta.tenants)
+        if beyond := int(np.count_nonzero(of_tenants < 0)):
+            over["over:tenant"] += beyond
+        id_of = np.where(of_tenants < 0, -1 - of_tenants, of_tenants)
         for one in named(delta):
             tenant = delta.tenants[one.tenant]
             at = slice(one.place, one.place + len(one.names))
-            known = self.series[one.table.id, tenant]
-            given = np.fromiter(map(known.__getitem__, one.names), np.int64, len(one.names))
+            given = self._known.ids((one.table.id, tenant), one.names)
             beyond = int(np.count_nonzero(given < 0))
             if beyond:
                 over[f"over:{one.table.view.name}"] += beyond
             series[at] = np.where(given < 0, -1 - given, given)
-            id_ = self.tenants[tenant]
-            tenants[at] = id_ if id_ >= 0 else -1 - id_
-        beyond = sum(self.tenants[tenant] < 0 for tenant in delta.tenants) if delta.series else 0
-        if beyond:
-            over["over:tenant"] += beyond
+            tenants[at] = id_of[one.tenant]
         return Resolved(tenants, series, over)
 
 
