@@ -213,21 +213,68 @@ local function epoch_of(meta, proposed)
   return (server_epoch or '') .. string.format('.%.0f', meta.created)
 end
 
+-- A reply about some of what a commit carries: Lua's stack holds 8,000.
+local function reply_of(outcome, subjects)
+  return {outcome, unpack(subjects, 1, math.min(#subjects, 5000))}
+end
+
 local function window(meta, slice)
   return math.max(slice - NEIGHBOURS, meta.slice_low), math.min(slice + NEIGHBOURS, meta.slice_high)
 end
 
--- Which of the commit's event digests are remembered.
-local function remembered(prefix, meta, ids)
+-- Which of the commit's event digests are remembered: all that are, or all but those that are alone
+-- in a set of their own slice, whose turn comes in `remember`.
+local function remembered(prefix, meta, ids, all)
   local hits = {}
-  for _, group in ipairs(ids) do
-    local first, last = window(meta, group[1])
+  for _, of_slice in ipairs(ids) do
+    local own, singles, groups = unpack(of_slice)
+    local first, last = window(meta, own)
     for slice = first, last do
-      local found = redis.call('SMISMEMBER', prefix .. 'i' .. slice .. '.' .. group[2],
-        unpack(group, 3))
-      for index, is_member in ipairs(found) do
-        if is_member == 1 then hits[#hits + 1] = group[index + 2] end
+      local stem = prefix .. 'i' .. text_of(slice) .. '.'
+      if all or slice ~= own then
+        for at = 1, #singles, 2 do
+          if redis.call('SISMEMBER', stem .. singles[at], singles[at + 1]) == 1 then
+            hits[#hits + 1] = singles[at + 1]
+          end
+        end
       end
+      for _, group in ipairs(groups) do
+        local found = redis.call('SMISMEMBER', stem .. group[1], unpack(group, 2))
+        for index, is_member in ipairs(found) do
+          if is_member == 1 then hits[#hits + 1] = group[index + 1] end
+        end
+      end
+    end
+  end
+  return hits
+end
+
+-- The last check, and the first write: remembers the commit's event digests. That one was there
+-- already is what SADD says of it, which is half the calls of asking before. Returns those, and then
+-- leaves the sets as they were.
+local function remember(prefix, ids)
+  local hits, is_hit = {}, {}
+  for _, of_slice in ipairs(ids) do
+    local slice, singles = unpack(of_slice)
+    local stem = prefix .. 'i' .. text_of(slice) .. '.'
+    for at = 1, #singles, 2 do
+      if redis.call('SADD', stem .. singles[at], singles[at + 1]) == 0 then
+        hits[#hits + 1] = singles[at + 1]
+        is_hit[singles[at + 1]] = true
+      end
+    end
+  end
+  for _, of_slice in ipairs(ids) do
+    local slice, singles, groups = unpack(of_slice)
+    local stem = prefix .. 'i' .. text_of(slice) .. '.'
+    if #hits > 0 then
+      for at = 1, #singles, 2 do
+        if not is_hit[singles[at + 1]] then
+          redis.call('SREM', stem .. singles[at], singles[at + 1])
+        end
+      end
+    else
+      for _, group in ipairs(groups) do redis.call('SADD', stem .. group[1], unpack(group, 2)) end
     end
   end
   return hits
@@ -312,11 +359,19 @@ local function plan_words(meta_key, control)
 end
 
 -- The latest calls of each tenant: a sorted set by time, cut to its limit from the oldest end.
-local function note_recent(prefix, control)
+local function note_recent(prefix, control, members)
+  local upto = 0
   for _, calls in ipairs(control.recent) do
-    local key = prefix .. 'r:' .. calls[1]
-    for from = 1, #calls[2], AT_ONCE do
-      redis.call('ZADD', key, unpack(calls[2], from, math.min(from + AT_ONCE - 1, #calls[2])))
+    local key, some = prefix .. 'r:' .. calls[1], {}
+    for at = 1, #calls[2], 2 do
+      local from = upto + 1
+      upto = upto + calls[2][at + 1]
+      some[#some + 1] = calls[2][at]
+      some[#some + 1] = string.sub(members, from, upto)
+      if #some == AT_ONCE or at + 1 == #calls[2] then
+        redis.call('ZADD', key, unpack(some))
+        some = {}
+      end
     end
     redis.call('ZREMRANGEBYRANK', key, 0, -control.recent_max - 1)
   end
@@ -382,15 +437,17 @@ local function names(keys, args)
   return out
 end
 
--- commit KEYS[1] = meta; ARGV = generation digest (16 B), commit id (16 B), control (JSON), then
--- for each of control.parts its pages (layout.PAGE_DTYPE) and their rows (layout.Family.dtype).
+-- commit KEYS[1] = meta; ARGV = generation digest (16 B), commit id (16 B), control (JSON), the
+-- members of control.recent side by side, then for each of control.parts its pages
+-- (layout.PAGE_DTYPE) and their rows (layout.Family.dtype).
 -- control: now_ms, count (partitions of the topic), absent_ms {{partition, ms}},
 --   partitions {{partition, start, end, witness_offset, witness_append_ms, complete_ms}},
---   ids {{slice, bucket, id, ...}}, calls {{digest, bucket, old_slice | -1, old, new_slice, new}},
+--   ids {{slice, {bucket, id, ...} of sets that get one, {{bucket, id, id, ...}}}},
+--   calls {{digest, bucket, old_slice | -1, old, new_slice, new}},
 --   tallies {{name, n}}, epoch and names (what the ids of its pages are of, as `names` said),
 --   parts {{head, tier, room (layout.Family), chunk_ms, kept_ms, key_bytes, numbers, number_bytes}},
 --   people {{tenant, {word}}} (schemas/directory.py), users_max,
---   recent {{tenant, {ms, member, ...}}} (schemas/recent.py), recent_max,
+--   recent {{tenant, {ms, bytes, ...}}} (schemas/recent.py), recent_max,
 --   chats {{tenant, characters, {note}}} (chats.lua), chats_max, chat_models_max,
 --   slice_ms, id_buckets, call_buckets,
 --   at_commits (how many commits the generation must have taken, else 'stale'; null: any)
@@ -407,24 +464,25 @@ local function commit(keys, args)
   if #control.parts > 0 and (control.epoch ~= epoch_of(meta) or control.names > meta.names) then
     return {'unnamed'}
   end
-  local hits = remembered(prefix, meta, control.ids)
-  if #hits > 0 then return {'remembered', unpack(hits, 1, math.min(#hits, 5000))} end
+  local hits = remembered(prefix, meta, control.ids, false)
   local moved = moved_calls(prefix, meta, control.calls)
-  if #moved > 0 then return {'calls', unpack(moved, 1, math.min(#moved, 5000))} end
+  if #hits + #moved > 0 then
+    hits = remembered(prefix, meta, control.ids, true)
+    return #hits > 0 and reply_of('remembered', hits) or reply_of('calls', moved)
+  end
   local words = plan_words(keys[1], control)
+  hits = remember(prefix, control.ids)
+  if #hits > 0 then return reply_of('remembered', hits) end
 
   local due = {}
   for index, entry in ipairs(control.parts) do
-    append_part(prefix, entry, args[2 + 2 * index], args[3 + 2 * index], meta.commits + 1, due)
+    append_part(prefix, entry, args[3 + 2 * index], args[4 + 2 * index], meta.commits + 1, due)
   end
   local due_count = note_due(prefix, due)
   write_people(words)
-  note_recent(prefix, control)
+  note_recent(prefix, control, args[4])
   note_chats(keys[1], control)
-  for _, group in ipairs(control.ids) do
-    redis.call('SADD', prefix .. 'i' .. group[1] .. '.' .. group[2], unpack(group, 3))
-    note_slice(meta, group[1])
-  end
+  for _, of_slice in ipairs(control.ids) do note_slice(meta, of_slice[1]) end
   for _, call in ipairs(control.calls) do
     local digest, bucket, old_slice, _, new_slice, new = unpack(call)
     if old_slice >= 0 and old_slice ~= new_slice then

@@ -408,12 +408,19 @@ def encode_commit(commit: Commit, ids: Ids) -> list[bytes]:
     delta = commit.delta
     resolved = ids.resolved(delta)
     parts = [paged(part, resolved) for part in delta.parts]
+    members: list[bytes] = []
+    recent: list[tuple[str, list[int]]] = []
+    for tenant, calls in delta.recent:
+        recent.append((tenant, []))
+        for at_ms, call in calls:
+            members.append(call.encode())
+            recent[-1][1].extend((at_ms, len(members[-1])))
     control = {
         "now_ms": commit.now_ms,
         "count": commit.count,
         "absent_ms": list(commit.absent_ms.items()),
         "partitions": commit.partitions,
-        "ids": _id_groups(commit),
+        "ids": _ids_of(commit),
         "calls": [
             (
                 str(call.digest),
@@ -441,9 +448,7 @@ def encode_commit(commit: Commit, ids: Ids) -> list[bytes]:
         ],
         "people": delta.people,
         "users_max": directory.USERS_MAX,
-        "recent": [
-            (tenant, [part for call in calls for part in call]) for tenant, calls in delta.recent
-        ],
+        "recent": recent,
         "recent_max": RECENT_MAX,
         "slice_ms": SLICE_MS,
         "id_buckets": ID_BUCKETS,
@@ -460,6 +465,7 @@ def encode_commit(commit: Commit, ids: Ids) -> list[bytes]:
         commit.generation_digest,
         commit.id,
         msgspec.json.encode(control),
+        b"".join(members),
         *(array.tobytes() for pages_and_rows in parts for array in pages_and_rows),
     ]
 
@@ -473,20 +479,35 @@ def _chat_note(chat: Chat) -> list[Any]:
     return said
 
 
-def _id_groups(commit: Commit) -> list[list[int | str]]:
-    """[slice, bucket, id, ...]: ids as the signed decimals that a set of integers holds."""
+def _ids_of(commit: Commit) -> list[tuple[int, list[str], list[list[str]]]]:
+    """By slice: [bucket, id, ...] of the sets that get one id, and [bucket, id, id, ...] of each of
+    the others. Ids are the signed decimals that a set of integers holds."""
     if not len(commit.digests):
         return []
     bucket = (commit.digests % np.uint64(ID_BUCKETS)).astype(np.int64)
     order = np.lexsort((bucket, commit.slices))
     ids = [str(one) for one in commit.digests[order].view(np.int64).tolist()]
-    groups: list[list[int | str]] = []
-    previous: tuple[int, int] | None = None
-    for place, text in zip(
-        zip(commit.slices[order].tolist(), bucket[order].tolist(), strict=True), ids, strict=True
+    slices, buckets = commit.slices[order], bucket[order]
+    is_first = np.ones(len(ids), np.bool_)
+    is_first[1:] = (slices[1:] != slices[:-1]) | (buckets[1:] != buckets[:-1])
+    starts = np.flatnonzero(is_first)
+    found: dict[int, tuple[list[str], list[list[str]]]] = {}
+    for slice_, at, start, end in zip(
+        slices[starts].tolist(),
+        buckets[starts].tolist(),
+        starts.tolist(),
+        [*starts[1:].tolist(), len(ids)],
+        strict=True,
     ):
-        if place != previous or len(groups[-1]) >= GROUP_MAX:
-            groups.append([*place])
-            previous = place
-        groups[-1].append(text)
-    return groups
+        singles, groups = found.setdefault(slice_, ([], []))
+        if end == start + 1:
+            singles += (_BUCKETS[at], ids[start])
+        else:
+            groups.extend(
+                [_BUCKETS[at], *ids[some : min(some + GROUP_MAX, end)]]
+                for some in range(start, end, GROUP_MAX)
+            )
+    return [(slice_, *of_slice) for slice_, of_slice in found.items()]
+
+
+_BUCKETS: Final = [str(bucket) for bucket in range(ID_BUCKETS)]
