@@ -103,7 +103,7 @@ def section(asked: Asked, found: Sums) -> Section:
         if asked.limit is not None:
             lines = limited(lines, rank, asked.limit)
     else:
-        lines, totals = lines_of(found).taken(first), [*found.totals]
+        lines, totals = lines_of(found, first), [*found.totals]
         rank = _ranked(asked, shown, lines)
         others = np.array([totals], lines.sums.dtype).T - lines.sums.sum(axis=1, keepdims=True)
         lines = with_others(lines, np.zeros(1, np.int64), others)

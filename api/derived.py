@@ -173,7 +173,7 @@ class Formula:
         return self.column([(one,) for one in sums])[0]
 
     def column(self, sums: Sequence[Sequence[Sum]]) -> list[Number]:
-        """The measure of each row, of the rows' sums by term."""
+        """The measure of each row, of the rows' sums by term; a list of its own in any case."""
         if self.share is not None:
             (place,) = self.over
             return [_quantile(one, self.share) for one in sums[place]]
@@ -222,8 +222,8 @@ def formulas(offered: Sequence[Offered], terms: Sequence[Term]) -> tuple[Formula
 
 
 def estimates_of(shown: Sequence[Formula], sums: Sequence[Sequence[Sum]]) -> dict[str, float]:
-    """Which of the measures are estimates in rows of these sums by term, and their relative error: the most it can
-    be of a percentile, one standard error of a count of different values."""
+    """Which of the measures are estimates in rows of these sums by term, and their relative error:
+    the most it can be of a percentile, one standard error of a count of different values."""
     found: dict[str, float] = {}
     for formula in shown:
         if formula.share is not None:

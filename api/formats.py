@@ -24,7 +24,7 @@ MEDIA_TYPES: Final[Mapping[Format, str]] = {
     "ndjson": "application/x-ndjson",
 }
 ROWS_KEPT: Final = 256
-"""Kinds of rows, by the names of their columns: making one takes as long as writing 1,000 rows."""
+"""Kinds of rows, by the names of their columns: making one takes as long as writing 100 rows."""
 FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20")
 """What begins a formula in one spreadsheet or another (the last four: full-width = + - @)."""
 

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from itertools import pairwise
+from typing import Any, Final, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from api.query import Sum
+from api.query import Members, Sum
 from api.sums import Columns, Row, Sums
 from schemas.layout import Int64s
+from schemas.sketches import Distinct
 
 OTHERS: Final = -1
 """The place of the group that all those beyond a `limit` make together."""
@@ -52,8 +54,7 @@ class Lines:
     @property
     def totals(self) -> list[Sum]:
         """Of each term over all lines."""
-        found: list[Sum] = self.sums.sum(axis=1).tolist()
-        return found
+        return [_sum(column) for column in self.sums]
 
     def by_group(self) -> tuple[Int64s, Columns]:
         """Which groups there are, and their sums over all buckets."""
@@ -61,10 +62,13 @@ class Lines:
         return groups, _added(self.sums, own, len(groups))
 
 
-def lines_of(found: Sums) -> Lines:
-    """What happened; without groups and buckets one line in any case."""
+def lines_of(found: Sums, places: Int64s | None = None) -> Lines:
+    """What happened; without groups and buckets one line in any case. `places`: only those that
+    `Sums.top` found in `there`."""
     selection = found.selection
     cells, sums = found.there
+    if places is not None:
+        cells, sums = cells[places], sums[:, places]
     if selection.plan.sketches:
         known = [set(own) for own in found.sketched]
         every = np.array(sorted(set(cells.tolist()).union(*known)), np.int64)
@@ -137,7 +141,8 @@ def running(lines: Lines) -> Lines:
     edges = np.flatnonzero(group[1:] != group[:-1]) + 1
     sums = lines.sums.copy()
     for own in np.split(order, edges):
-        sums[:, own] = np.add.accumulate(lines.sums[:, own], axis=1)
+        for term, column in enumerate(lines.sums):
+            sums[term, own] = _running(column[own])
     return replace(lines, sums=sums)
 
 
@@ -150,6 +155,40 @@ def in_order(lines: Lines, rank: Int64s, *, is_back_in_time: bool) -> Lines:
 def _added(sums: Columns, place: Int64s, count: int) -> Columns:
     """Columns put together, those with equal places into one."""
     found = np.zeros((len(sums), count), sums.dtype)
+    order = np.argsort(place, kind="stable")
+    runs = np.split(order, np.flatnonzero(np.diff(place[order])) + 1) if len(order) else []
     for own, column in zip(found, sums, strict=True):
-        np.add.at(own, place, column)
+        if _sets(column) is None:
+            np.add.at(own, place, column)
+        else:
+            for run in runs:
+                own[place[run[0]]] = _sum(column[run])
     return found
+
+
+def _sum(column: Columns) -> Sum:
+    if (kind := _sets(column)) is None:
+        return cast("Sum", column.sum() if column.dtype == object else column.sum().item())
+    parts: list[Any] = [one for one in column.tolist() if isinstance(one, kind)]
+    return kind.union(parts)
+
+
+def _running(column: Columns) -> Columns | list[Sum]:
+    """Each with all before it."""
+    if (kind := _sets(column)) is None:
+        return np.add.accumulate(column)
+    values = column.tolist()
+    places = [place for place, one in enumerate(values) if isinstance(one, kind)]
+    found: list[Sum] = [0] * len(values)
+    unions: Sequence[Sum] = kind.unions([values[place] for place in places])
+    for (place, end), one in zip(pairwise([*places, len(values)]), unions, strict=True):
+        found[place:end] = [one] * (end - place)
+    return found
+
+
+def _sets(column: Columns) -> type[Distinct | Members] | None:
+    """Of which kind of sets a column is, if of any; 0 is the empty one."""
+    if column.dtype != object:
+        return None
+    found = {type(one) for one in column.tolist()} & {Distinct, Members}
+    return found.pop() if found else None

@@ -10,6 +10,7 @@ Flajolet, Computing 43, 1990). Both are unions of what the parts of a range hold
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -94,11 +95,33 @@ class Distinct:
 
     def __add__(self, other: Distinct | int) -> Distinct:
         """The union; 0 is the empty set, as in sums."""
-        if isinstance(other, int):
-            return self
-        return union([self, other])
+        return self if isinstance(other, int) else Distinct.union([self, other])
 
     __radd__ = __add__
+
+    @staticmethod
+    def union(parts: Sequence[Distinct]) -> Distinct:
+        """Of one or more, at once: one after the other takes the square of the time."""
+        level = max(part.level for part in parts)
+        return Distinct(_at(np.unique(np.concatenate([p.digests for p in parts])), level), level)
+
+    @staticmethod
+    def unions(parts: Sequence[Distinct]) -> list[Distinct]:
+        """Of each with all before it: to be counted, as their digests are in no order. Those of one
+        level share memory."""
+        digests, first = np.unique(np.concatenate([p.digests for p in parts]), return_index=True)
+        owner = np.searchsorted(np.cumsum([p.digests.size for p in parts]), first, side="right")
+        order = np.argsort(first)
+        digests, owner = digests[order], owner[order]
+        levels = np.maximum.accumulate([part.level for part in parts])
+        found: list[Distinct] = []
+        for level in np.unique(levels).tolist():
+            kept = digests < _BOUNDS[level] if level else slice(None)
+            own, ends = digests[kept], owner[kept]
+            places = np.flatnonzero(levels == level)
+            sizes = np.searchsorted(ends, places, side="right").tolist()
+            found += [Distinct(own[:size], level) for size in sizes]
+        return found
 
     def __bool__(self) -> bool:
         return bool(self.digests.size)
@@ -110,11 +133,6 @@ class Distinct:
     def __len__(self) -> int:
         """How many different values there are, or about how many."""
         return int(self.digests.size) << self.level
-
-
-def union(parts: list[Distinct]) -> Distinct:
-    level = max(part.level for part in parts)
-    return Distinct(_at(np.unique(np.concatenate([p.digests for p in parts])), level), level)
 
 
 def distinct_of(digests: Digests) -> Distinct:
@@ -138,4 +156,8 @@ def sample_of(digests: Digests) -> Digests:
 
 def _at(unique: Digests, level: int) -> Digests:
     """Those of sorted digests that are kept at a level."""
-    return unique[: int(np.searchsorted(unique, np.uint64(1 << (64 - level))))] if level else unique
+    return unique[: int(np.searchsorted(unique, _BOUNDS[level]))] if level else unique
+
+
+_BOUNDS: Final = [np.uint64(MARK), *(np.uint64(1 << (64 - n)) for n in range(1, LEVEL_MAX + 1))]
+"""By level: what no digest that is kept at it reaches."""

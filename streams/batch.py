@@ -91,7 +91,9 @@ class Batch:
             waits_since_ms = min(max(since_ms, appended_ms), now_ms)
             if not self.parts:
                 self.oldest_ms, self.begun_ms = waits_since_ms, now_ms
+            # A clock that was set back meanwhile must not hold up what is here.
             self.oldest_ms = min(self.oldest_ms, waits_since_ms)
+            self.begun_ms = min(self.begun_ms, now_ms)
             start = positions[one.partition]
             part = self.parts.setdefault(one.partition, Part(start, one.end))
             part.end = one.end
@@ -111,7 +113,7 @@ class Batch:
         """How long a poll may wait: until the batch is due, or `idle_ms` where it is empty."""
         if not self.parts:
             return idle_ms
-        return max(0, self._due_ms(policy) - now_ms)
+        return min(max(0, self._due_ms(policy) - now_ms), policy.age_ms_max)
 
     def _due_ms(self, policy: Policy) -> int:
         gather_ms = min(policy.gather_ms, policy.age_ms_max)

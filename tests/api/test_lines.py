@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from hypothesis import given
@@ -10,12 +12,13 @@ from hypothesis import strategies as st
 
 from api.lines import OTHERS, Lines, filled, in_order, limited, running
 from api.query import Members
+from schemas.sketches import Distinct
 
 GROUPS = (("a",), ("b",), ("c",), ("d",))
 BUCKETS = 5
 HUGE = 2**70
 
-Plain = dict[tuple[int, int], list[int]]
+Plain = dict[tuple[int, int], list[Any]]
 """The sums of a group's bucket."""
 
 
@@ -83,12 +86,70 @@ def test_lines_stand_by_time_and_then_by_rank(found: Lines, rank: np.ndarray, ba
     assert plain_of(ordered) == plain_of(found)
 
 
-def test_sets_add_up_as_sets() -> None:
+# -- sets ------------------------------------------------------------------------------------------
+
+
+@st.composite
+def set_lines(draw: st.DrawFn) -> Lines:
+    """As `lines`, of a set and a number; 0 is the empty set."""
+    found = draw(lines())
+    number = found.sums.tolist()[0]
+    made = st.sampled_from((chats_of, users_of))
+    make, values = draw(made), st.sets(st.integers(1, 30), max_size=12)
+    levels = st.integers(0, 3)
+    sets = [draw(st.one_of(st.just(0), st.builds(make, values, levels))) for _ in number]
+    columns = np.zeros((2, len(number)), object)
+    for place, (one, own) in enumerate(zip(number, sets, strict=True)):
+        columns[0, place], columns[1, place] = one, own
+    return Lines(found.groups, found.group, found.bucket, columns)
+
+
+def chats_of(values: set[int], level: int) -> Distinct:
+    """Spread over all digests, so that those of each level are there."""
+    digests = np.array(sorted(one << 59 for one in values), np.uint64)
+    return Distinct(digests[digests < (1 << (64 - level))] if level else digests, level)
+
+
+def users_of(values: set[int], _level: int) -> Members:
+    return Members(frozenset(map(str, values)))
+
+
+def plainly(sets: Iterable[Any]) -> tuple[int, bool]:
+    """How many there are in all of them, one after the other, and whether that is exact."""
+    whole = sum(sets)
+    if isinstance(whole, int):
+        return whole, True
+    return len(whole), getattr(whole, "is_exact", True)
+
+
+@given(set_lines(), ranks, st.integers(1, len(GROUPS)))
+def test_sets_of_groups_beyond_the_limit_make_one(
+    found: Lines, rank: np.ndarray, limit: int
+) -> None:
+    sets: defaultdict[tuple[int, int], list[Any]] = defaultdict(list)
+    for (group, bucket), (_, own) in plain_of(found).items():
+        sets[group if rank[group] < limit else OTHERS, bucket].append(own)
+    kept = limited(found, rank, limit)
+    assert {place: plainly([own]) for place, (_, own) in plain_of(kept).items()} == {
+        place: plainly(own) for place, own in sets.items()
+    }
+    assert plainly([found.totals[1]]) == plainly(found.sums[1].tolist())
+
+
+@given(set_lines())
+def test_a_running_set_holds_all_earlier_buckets_of_its_group(found: Lines) -> None:
+    before = plain_of(found)
+    for (group, bucket), (_, whole) in plain_of(running(found)).items():
+        own = [before[place][1] for place in before if place[0] == group and place[1] <= bucket]
+        assert plainly([whole]) == plainly(own)
+
+
+def test_sets_of_all_buckets_make_one() -> None:
     members = np.empty((1, 2), object)
     members[0, :] = [Members(frozenset("xy")), Members(frozenset("yz"))]
     place = np.zeros(2, np.int64)
     both = Lines(GROUPS, place, np.array([0, 1]), members)
-    assert [len(one) for one in running(both).sums[0]] == [2, 3]
+    assert [plainly([one]) for one in running(both).sums[0]] == [(2, True), (3, True)]
     groups, sums = both.by_group()
     assert groups.tolist() == [0]
     assert sums[0, 0].values == frozenset("xyz")

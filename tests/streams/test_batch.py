@@ -55,6 +55,14 @@ def test_nothing_waited_before_the_poll_before() -> None:
     assert batch.is_due(POLICY, 3, 320)
 
 
+def test_a_clock_that_is_set_back_holds_up_nothing() -> None:
+    batch = Batch()
+    batch.add([polled(b"a")], {0: -1}, 100_000, 100_000)
+    assert batch.wait_ms(POLICY, 40_000, 200) == POLICY.age_ms_max
+    batch.add([polled()], {0: -1}, 40_000, 40_050)
+    assert batch.is_due(POLICY, 3, 40_100)
+
+
 def test_markers_alone_make_a_batch_so_that_the_position_passes_them() -> None:
     batch = Batch()
     batch.add([polled(end=5)], {0: 3}, 100, 100)
