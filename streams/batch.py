@@ -34,7 +34,7 @@ class Policy:
     vectors_max: int = 40_000
     bytes_max: int = 64 << 20
     age_ms_max: int = 50
-    gather_ms: int = 10
+    gather_ms: int = 5
 
     def first_goal(self) -> int:
         """Records of the first batch, of which nothing is known: as if each made 10 additions."""
