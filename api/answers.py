@@ -214,11 +214,9 @@ def _named(asked: Asked, starts_ms: Sequence[int], lines: Lines) -> dict[str, Se
     columns: dict[str, Sequence[Cell]] = {}
     if asked.step is not None:
         labels = [label(at_ms, asked.zone) for at_ms in starts_ms]
-        columns[TIME] = [labels[bucket] for bucket in lines.bucket.tolist()]
-    if asked.group_by:
-        names = lines.names
-        for place, name in enumerate(asked.group_by):
-            columns[name] = [None if own is None else own[place] for own in names]
+        columns[TIME] = list(map(labels.__getitem__, lines.bucket.tolist()))
+    for place, name in enumerate(asked.group_by):
+        columns[name] = lines.names(place)
     if asked.limit is not None:
         columns[OTHER] = (lines.group == OTHERS).tolist()
     return columns

@@ -14,7 +14,10 @@ from functools import cache
 from operator import add
 from typing import Final, cast
 
+import numpy as np
+
 from api.query import Members, Sum, Term
+from api.sums import EXACT_MAX
 from schemas.event import USAGE_KINDS
 from schemas.limits import NANO_PER_USD, SECOND_MS
 from schemas.measures import EVENTS, SKETCHES, How, Measure
@@ -195,7 +198,7 @@ class Formula:
             ]
         if by == 1:
             return [*totals]
-        return [total // by if total % by == 0 else total / by for total in totals]
+        return _divided(totals, by)
 
 
 def terms_of(offered: Sequence[Offered]) -> tuple[Term, ...]:
@@ -248,6 +251,17 @@ def _added(sums: Sequence[Sequence[Sum]], places: tuple[int, ...]) -> Sequence[i
     for place in places[1:]:
         added = list(map(add, added, numbers[place]))
     return added
+
+
+def _divided(totals: Sequence[int], by: int) -> list[Number]:
+    """A whole number where it is one, else the double that is nearest."""
+    if max(map(abs, totals), default=0) > EXACT_MAX:
+        return [total // by if total % by == 0 else total / by for total in totals]
+    numbers = np.array(totals, np.int64)
+    quotients: list[Number] = (numbers / by).tolist()
+    for place in np.flatnonzero(numbers % by == 0).tolist():
+        quotients[place] = totals[place] // by
+    return quotients
 
 
 def _counted(one: Sum) -> int:

@@ -45,11 +45,13 @@ class Lines:
             self.groups, self.group[places], self.bucket[places], self.sums[:, places], is_null
         )
 
-    @property
-    def names(self) -> list[tuple[str, ...] | None]:
-        """Of each line its group; None for OTHERS."""
-        groups = self.groups
-        return [None if group == OTHERS else groups[group] for group in self.group.tolist()]
+    def names(self, place: int) -> list[str | None]:
+        """Of each line the value of its group at a place; None for OTHERS."""
+        groups, own = self.groups, self.group.tolist()
+        if len(own) < len(groups):
+            return [None if group == OTHERS else groups[group][place] for group in own]
+        values = [*(group[place] for group in groups), None]  # OTHERS is the last
+        return list(map(values.__getitem__, own))
 
     @property
     def totals(self) -> list[Sum]:
@@ -57,9 +59,10 @@ class Lines:
         return [_sum(column) for column in self.sums]
 
     def by_group(self) -> tuple[Int64s, Columns]:
-        """Which groups there are, and their sums over all buckets."""
-        groups, own = np.unique(self.group, return_inverse=True)
-        return groups, _added(self.sums, own, len(groups))
+        """Which groups there are, none of them OTHERS, and their sums over all buckets."""
+        is_there = np.bincount(self.group, minlength=len(self.groups)) > 0
+        groups = np.flatnonzero(is_there)
+        return groups, _added(self.sums, (np.cumsum(is_there) - 1)[self.group], len(groups))
 
 
 def lines_of(found: Sums, places: Int64s | None = None) -> Lines:
@@ -155,13 +158,12 @@ def in_order(lines: Lines, rank: Int64s, *, is_back_in_time: bool) -> Lines:
 def _added(sums: Columns, place: Int64s, count: int) -> Columns:
     """Columns put together, those with equal places into one."""
     found = np.zeros((len(sums), count), sums.dtype)
-    order = np.argsort(place, kind="stable")
-    runs = np.split(order, np.flatnonzero(np.diff(place[order])) + 1) if len(order) else []
     for own, column in zip(found, sums, strict=True):
         if _sets(column) is None:
             np.add.at(own, place, column)
         else:
-            for run in runs:
+            order = np.argsort(place, kind="stable")
+            for run in np.split(order, np.flatnonzero(np.diff(place[order])) + 1):
                 own[place[run[0]]] = _sum(column[run])
     return found
 

@@ -26,6 +26,7 @@ CELLS_DENSE_MAX: Final = 1 << 17
 users is one; the 90 days of 30 models by quarter-hour are not, and only their own cells are."""
 SUM_MAX: Final = 2**63 - 1
 EXACT_MAX: Final = 2**53
+"""Whole numbers up to this are doubles too."""
 _LOW: Final = 0xFFFFFFFF
 
 Columns = npt.NDArray[Any]
