@@ -64,8 +64,8 @@ def found(name: str) -> bool:
 
 def line_of(outcome: Outcome) -> str:
     return (
-        f"seed {outcome.seed}: {'WRONG' if outcome.wrong else 'exact'}, {outcome.events} events,"
-        f" {outcome.duplicates} duplicates, {outcome.letters} dead letters, {outcome.answers}"
+        f"seed {outcome.seed}: {'WRONG' if outcome.wrong else 'exact'}, {outcome.events} events"
+        f" ({outcome.over_http} over HTTP), {outcome.duplicates} duplicates, {outcome.letters} dead letters, {outcome.answers}"
         f" answers checked, {outcome.took_s:.0f} s ({', '.join((*outcome.faults, outcome.ending))})"
     )
 

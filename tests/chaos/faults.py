@@ -23,7 +23,8 @@ from streams.kafka import SESSION_MS
 from tests.chaos.disks import filled
 from tests.chaos.load import Stream
 from tests.chaos.proxy import Mode
-from tests.chaos.rig import LOOK_PAUSE_S, RECOVER_S_MAX, Rig
+from tests.chaos.rig import LINKS, LOOK_PAUSE_S, RECOVER_S_MAX, Rig
+from tests.real.apis import Producers
 from tests.real.test_rebuild import ended, start_rebuild
 from tests.real.topics import widen
 from tests.real.workers import WorkerProcess
@@ -49,6 +50,7 @@ class Scene:
 
     rig: Rig
     stream: Stream
+    over_http: Producers
     rng: random.Random
     partitions: int
 
@@ -141,19 +143,6 @@ async def api_paused(scene: Scene) -> float:
     await asyncio.sleep(scene.between(LONG_PAUSE_S))
     scene.rig.api.resume()
     return time.monotonic()
-
-
-async def answers_again(rig: Rig, since_s: float) -> float:
-    """Seconds until the API can answer."""
-    async with httpx.AsyncClient(base_url=f"http://{rig.api.address}", timeout=1) as client:
-        while time.monotonic() < since_s + RECOVER_S_MAX:
-            try:
-                if (await client.get("/readyz")).status_code == 200:
-                    return time.monotonic() - since_s
-            except httpx.TransportError:
-                pass  # not yet
-            await asyncio.sleep(LOOK_PAUSE_S)
-    raise AssertionError("the API never answered again")
 
 
 # -- Kafka -----------------------------------------------------------------------------------------
@@ -310,24 +299,56 @@ async def rebuilt(scene: Scene) -> float:
     return ended_s
 
 
+# -- recoveries ------------------------------------------------------------------------------------
+# Each gives the seconds from an instant on.
+
+
+async def counts_again(scene: Scene, since_s: float) -> float:
+    """Until each partition has been committed to."""
+    return await scene.rig.recovered(since_s, scene.partitions)
+
+
+async def answers_again(scene: Scene, since_s: float) -> float:
+    """Until the API can answer."""
+    async with httpx.AsyncClient(base_url=f"http://{scene.rig.api.address}", timeout=1) as client:
+        while time.monotonic() < since_s + RECOVER_S_MAX:
+            try:
+                if (await client.get("/readyz")).status_code == 200:
+                    return time.monotonic() - since_s
+            except httpx.TransportError:
+                pass  # not yet
+            await asyncio.sleep(LOOK_PAUSE_S)
+    raise AssertionError("the API never answered again")
+
+
+async def accepts_again(scene: Scene, since_s: float) -> float:
+    """Until the API has answered a batch of events with a 202."""
+    before = len(scene.over_http.acknowledged)
+    while time.monotonic() < since_s + RECOVER_S_MAX:
+        if len(scene.over_http.acknowledged) > before:
+            return time.monotonic() - since_s
+        await asyncio.sleep(LOOK_PAUSE_S)
+    raise AssertionError("the API never took events again")
+
+
 @dataclass(frozen=True)
 class Kind:
     fault: Fault
     goal_s: float = GOAL_S
-    of_api: bool = False
-    """Recovered when the API answers, else when each partition has been committed to again."""
+    recovery: Callable[[Scene, float], Awaitable[float]] = counts_again
 
 
+OF_LINKS: Final = {"api-valkey": answers_again, "api-kafka": accepts_again}
+"""The recoveries that are not counting."""
 NEED_SMALL_DISKS: Final = {"Kafka's disk full", "Valkey's disk full"}
-LINKS: Final = ("worker-kafka", "worker-valkey", "api-valkey")
 KINDS: Final[dict[str, Kind]] = {
     "worker killed": Kind(worker_killed, TAKEOVER_GOAL_S),
     "worker paused": Kind(worker_paused),
     "rolling restart": Kind(rolling_restart),
     "SIGTERM in a commit": Kind(ended_in_a_commit),
     "scaled 1 to 4 to 2": Kind(scaled),
-    "API killed": Kind(api_killed, of_api=True),
-    "API paused": Kind(api_paused, of_api=True),
+    "API killed": Kind(api_killed, recovery=answers_again),
+    "API paused": Kind(api_paused, recovery=answers_again),
     "Kafka killed": Kind(kafka_killed),
     "Kafka restarted": Kind(kafka_restarted),
     "Kafka paused": Kind(kafka_paused),
@@ -342,9 +363,12 @@ KINDS: Final[dict[str, Kind]] = {
     "Valkey emptied": Kind(valkey_emptied),
     "rebuilt live": Kind(rebuilt),
     **{
-        f"{name} {mode}": Kind(link_is(name, mode), of_api=name.startswith("api"))
+        f"{name} {mode}": Kind(link_is(name, mode), recovery=OF_LINKS.get(name, counts_again))
         for name in LINKS
         for mode in (Mode.DELAY, Mode.CUT, Mode.HALF_OPEN)
     },
-    **{f"{name} reset": Kind(link_reset(name), of_api=name.startswith("api")) for name in LINKS},
+    **{
+        f"{name} reset": Kind(link_reset(name), recovery=OF_LINKS.get(name, counts_again))
+        for name in LINKS
+    },
 }

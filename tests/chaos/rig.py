@@ -1,7 +1,7 @@
 """Real Kafka, real Valkey, worker and API processes, with a proxy on each link between them.
 
-Workers and API know the servers only by their proxies: Kafka has a second listener that is
-advertised under its proxy's port. The producers, the checker and the judge go past the proxies.
+Workers, API and producers know the servers only by their proxies: for each of them Kafka has a
+listener that is advertised under its proxy's port. The checker and the judge go past the proxies.
 """
 
 from __future__ import annotations
@@ -33,6 +33,12 @@ from tests.real.apis import api_of
 from tests.real.system import SMALL, System, system_of
 from tests.real.workers import WorkerProcess
 
+KAFKA_CLIENTS: Final = ("worker", "api", "producer")
+VALKEY_CLIENTS: Final = ("worker", "api")
+LINKS: Final = (
+    *(f"{who}-kafka" for who in KAFKA_CLIENTS),
+    *(f"{who}-valkey" for who in VALKEY_CLIENTS),
+)
 PARTITIONS: Final = 4
 WORKERS: Final = 2
 LOOK_PAUSE_S: Final = 0.02
@@ -44,7 +50,7 @@ SERVER_GRACE_S: Final = 2.0
 
 @dataclass
 class Rig:
-    """Everything of one seed. `links` are by name: worker-kafka, worker-valkey, api-valkey."""
+    """Everything of one seed. `links` are by name, as in LINKS."""
 
     system: System
     kafka: Server
@@ -60,10 +66,11 @@ class Rig:
         return self.system.workers
 
     def worker(self) -> WorkerProcess:
-        return self.system.worker(self.configured, policy=SMALL, **self._seen_by("worker"))
+        return self.system.worker(self.configured, policy=SMALL, **seen_by("worker", self.links))
 
-    def _seen_by(self, who: str) -> dict[str, str]:
-        return seen_by(who, self.links)
+    @property
+    def kafka_of_producers(self) -> str:
+        return address_of(self.links["producer-kafka"])
 
     async def meta(self) -> Meta | None:
         """Of the generation that answers; None while Valkey does not."""
@@ -111,8 +118,12 @@ class Rig:
 
 def seen_by(who: str, links: dict[str, Proxy]) -> dict[str, str]:
     """The settings by which a process reaches the servers."""
-    kafka, valkey = links["worker-kafka"], links[f"{who}-valkey"]
-    return {"kafka": f"{HOST}:{kafka.port}", "redis": f"redis://{HOST}:{valkey.port}/0"}
+    kafka, valkey = (address_of(links[f"{who}-{server}"]) for server in ("kafka", "valkey"))
+    return {"kafka": kafka, "redis": f"redis://{valkey}/0"}
+
+
+def address_of(link: Proxy) -> str:
+    return f"{HOST}:{link.port}"
 
 
 def _client(url: str) -> redis.Redis:
@@ -137,8 +148,8 @@ async def rig_of(
         started.append(kafka)
         valkey = await asyncio.to_thread(start_valkey, directory, port=free_port())
         started.append(valkey)
-        for name in ("worker-valkey", "api-valkey"):
-            links[name] = Proxy(free_port(), valkey.port)
+        for who in VALKEY_CLIENTS:
+            links[f"{who}-valkey"] = Proxy(free_port(), valkey.port)
         for link in links.values():
             link.start()
         async with system_of(kafka.address, url_of(valkey), directory, PARTITIONS) as system:
@@ -159,16 +170,19 @@ async def rig_of(
 
 
 def _start_kafka(directory: Path, links: dict[str, Proxy]) -> Server:
-    """With a listener more, LINK, which says that it is where its proxy is."""
-    port, link_port = free_port(), free_port()
-    links["worker-kafka"] = link = Proxy(free_port(), link_port)
+    """With a listener more for each client, which says that it is where its proxy is."""
+    port = free_port()
     plan = plan_of_kafka(directory, ensure_jars(), port=port, controller_port=free_port())
-    changes = {
-        f"\nlisteners=PLAINTEXT://{HOST}:{port},": f"LINK://{HOST}:{link_port},",
-        f"\nadvertised.listeners=PLAINTEXT://{HOST}:{port},": f"LINK://{HOST}:{link.port},",
-        "\nlistener.security.protocol.map=": "LINK:PLAINTEXT,",
-    }
-    files = tuple((name, _with_listener(text, changes)) for name, text in plan.files)
+    files = plan.files
+    for who in KAFKA_CLIENTS:
+        name, link_port = who.upper(), free_port()
+        links[f"{who}-kafka"] = link = Proxy(free_port(), link_port)
+        changes = {
+            f"\nlisteners=PLAINTEXT://{HOST}:{port},": f"{name}://{HOST}:{link_port},",
+            f"\nadvertised.listeners=PLAINTEXT://{HOST}:{port},": f"{name}://{HOST}:{link.port},",
+            "\nlistener.security.protocol.map=": f"{name}:PLAINTEXT,",
+        }
+        files = tuple((file, _with_listener(text, changes)) for file, text in files)
     return servers.start(replace(plan, files=files))
 
 

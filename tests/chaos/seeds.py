@@ -20,20 +20,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from aiokafka.errors import KafkaError
 
 from tests.chaos import disks
 from tests.chaos.checker import Checker
 from tests.chaos.endings import ENDINGS
-from tests.chaos.faults import KINDS, NEED_SMALL_DISKS, Scene, answers_again
+from tests.chaos.faults import KINDS, NEED_SMALL_DISKS, Scene
 from tests.chaos.load import Stream
 from tests.chaos.rig import PARTITIONS, Rig, rig_of
-from tests.real.topics import Load, producer_of, read_log
+from tests.events import Record
+from tests.real.apis import Producers
+from tests.real.system import System
+from tests.real.topics import Ack, Load, ends_of, producer_of, read_log
 
 FAULTS: Final = 4
-"""Of a seed: with 32 kinds, every eighth seed begins them anew in another order."""
+"""Of a seed: with 40 kinds, every tenth seed begins them anew in another order."""
 BEFORE: Final = 200
 """Records counted before the first fault, and between two at least a random part of that."""
+HTTP_PAUSE_S: Final = 0.1
+"""Between batches of 5 events over HTTP."""
+SETTLED_S: Final = 1.0
 
 SAID_CHARS: Final = 20_000
 """Of the API's output, without the answers that were given, in the report of a wrong seed."""
@@ -50,13 +57,14 @@ class Outcome:
     events: int = 0
     duplicates: int = 0
     letters: int = 0
+    over_http: int = 0
     answers: int = 0
     wrong: str = ""
     took_s: float = 0.0
 
 
 def faults_of(seed: int) -> list[str]:
-    """Eight seeds in a row have each kind once."""
+    """Ten seeds in a row have each kind once."""
     names = [*KINDS]
     rounds, place = divmod(seed, len(names) // FAULTS)
     random.Random(f"kinds {rounds}").shuffle(names)
@@ -96,40 +104,77 @@ def _said(error: BaseException) -> str:
 async def _play(rig: Rig, outcome: Outcome) -> None:
     checker = Checker(f"http://{rig.api.address}", rig.key)
     checking = asyncio.create_task(checker.run())
+    over_http = Producers(rig.api, rig.key, producers=1, batch=5, pause_s=HTTP_PAUSE_S)
+    system = rig.system
     try:
-        async with producer_of(rig.system.settings.kafka) as producer:
-            load = Load(producer, rig.system.topic)
-            await _inflict(rig, Stream(load, outcome.seed), outcome)
+        async with producer_of(rig.kafka_of_producers) as producer:
+            load = Load(producer, system.topic)
+            await _inflict(rig, Stream(load, outcome.seed), over_http, outcome)
+            await _settled(system)
             await rig.meta()  # which generation it is
-            await rig.system.caught_up()
-            await rig.system.complete()
+            await system.caught_up()
+            await system.complete()
     finally:
         checking.cancel()
         await asyncio.wait([checking])
-    want = await rig.system.judge()
-    lies = checker.judge(await read_log(rig.system.settings.kafka, rig.system.topic), load.acks)
+    want = await system.judge()
+    records = await read_log(system.settings.kafka, system.topic)
+    lies = checker.judge(records, [*load.acks, *_acks(over_http, records)])
     assert not lies, f"{len(lies)} answers were wrong: {lies[:3]}"
     assert checker.answers, f"no answer in the whole seed: {checker.statuses}"
     outcome.events, outcome.duplicates = want.accepted, want.duplicates
     outcome.letters, outcome.answers = len(want.letters), len(checker.answers)
+    outcome.over_http = len(over_http.acknowledged)
     await ENDINGS[outcome.ending](rig)
 
 
-async def _inflict(rig: Rig, stream: Stream, outcome: Outcome) -> None:
+def _acks(over_http: Producers, records: Sequence[Record]) -> list[Ack]:
+    """Where what was answered with 202 stands in the log, which must have all of it."""
+    places = {id_: record for record in records if (id_ := _id_of(record)) in over_http.sent}
+    lost = over_http.acknowledged.keys() - places.keys()
+    assert not lost, f"{len(lost)} events were answered with 202 and are not in the log"
+    return [
+        Ack(places[id_].partition, places[id_].offset, at_ms)
+        for id_, at_ms in over_http.acknowledged.items()
+    ]
+
+
+def _id_of(record: Record) -> str | None:
+    """None where it is not read as an object with one."""
+    try:
+        return msgspec.json.decode(record.value or b"", type=_Identified).id
+    except msgspec.MsgspecError:
+        return None
+
+
+class _Identified(msgspec.Struct):
+    id: str
+
+
+async def _settled(system: System) -> None:
+    """Until nothing comes to the log any more: what was answered with 503 may come after all."""
+    before: object = None
+    while (ends := await ends_of(system.settings.kafka, system.topic)) != before:
+        before = ends
+        await asyncio.sleep(SETTLED_S)
+
+
+async def _inflict(rig: Rig, stream: Stream, over_http: Producers, outcome: Outcome) -> None:
     """Under load, one after the other; the next comes when the last is recovered from."""
     rng = random.Random(f"faults {outcome.seed}")
-    scene = Scene(rig, stream, rng, PARTITIONS)
+    scene = Scene(rig, stream, over_http, rng, PARTITIONS)
+    over = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         sending = tasks.create_task(stream.run())
+        posting = tasks.create_task(over_http.send(over))
         await rig.moved(BEFORE)
         for name in outcome.faults:
             kind = KINDS[name]
             since_s = await kind.fault(scene)
-            if kind.of_api:
-                recovered_s = await answers_again(rig, since_s)
-            else:
-                recovered_s = await rig.recovered(since_s, scene.partitions)
-            outcome.recovered_s.append((name, recovered_s))
+            outcome.recovered_s.append((name, await kind.recovery(scene, since_s)))
             await rig.moved(rng.randrange(BEFORE))
         stream.stopping = True
+        over.set()
         await sending
+        await posting
+    await over_http.send_again()

@@ -71,8 +71,11 @@ class Producers:
     key: str
     producers: int = 4
     batch: int = 20
+    pause_s: float = 0.01
+    """So that the kills fall among many batches."""
     sent: set[str] = field(default_factory=set)
-    acknowledged: set[str] = field(default_factory=set)
+    acknowledged: dict[str, int] = field(default_factory=dict)
+    """When each was, in ms: Kafka had it before."""
     unanswered: list[list[dict[str, Any]]] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     slowest_s: float = 0.0
@@ -115,7 +118,7 @@ class Producers:
             sequence += self.batch
             self.sent.update(one["id"] for one in batch)
             await self._send(client, batch)
-            await asyncio.sleep(0.01)  # so that the kills fall among many batches
+            await asyncio.sleep(self.pause_s)
 
     async def _send(self, client: httpx.AsyncClient, batch: Sequence[dict[str, Any]]) -> None:
         started_s = asyncio.get_running_loop().time()
@@ -129,7 +132,7 @@ class Producers:
         self.statuses.append(answer.status_code)
         if answer.status_code == 202:
             assert answer.json()["accepted"] == len(batch)
-            self.acknowledged.update(one["id"] for one in batch)
+            self.acknowledged |= dict.fromkeys((one["id"] for one in batch), now_ms())
         else:
             assert answer.status_code == 503, answer.text
             assert answer.headers["retry-after"]
