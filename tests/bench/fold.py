@@ -1,6 +1,6 @@
 """What counting costs: CPU us an event of one worker and of Redis, from Kafka to committed.
 
-    python -m tests.bench.fold [--events 200000] [--faust-events 20000]
+    python -m tests.bench.fold [--events 200000] [--faust-events 20000] [--only "five views"]
 
 Real Kafka, real Valkey with its append-only file, the product's worker in a process of its own:
 exactly once, with the memory of ids and histograms. 1M events in 10 minutes of event time (live) and
@@ -190,20 +190,30 @@ def shown(name: str, found: Found) -> None:
     )
 
 
-async def compare(servers: Servers, events: int, faust_events: int, *, short: bool) -> None:
+async def compare(
+    servers: Servers, events: int, faust_events: int, *, short: bool, only: str = ""
+) -> None:
     print(
         f"{'CPU us an event':44}{'worker':>9}{'Redis':>9}{'events/s':>11}{'call ms':>10}{'p99':>9}"
     )
-    live = await log_of(servers, LIVE, events)
+    logs: dict[str, Log] = {}
     runs: dict[tuple[str, str, int], Found] = {}
     for shape in (LIVE, BACKFILL) if short else (LIVE, BACKFILL, LIVE_20, BACKFILL_20):
-        log = live if shape is LIVE else await log_of(servers, shape, events)
         for catalog in ("five",) if short else ("five", "all"):
             wanted = (BATCHES if shape.tenants == 1 else BATCHES[-1:]) if not short else ()
             for batch in (*wanted, 0):
-                found = runs[shape.name, catalog, batch] = counted(servers, log, catalog, batch)
                 how = f"batches of {batch}" if batch else "its own batches"
-                shown(f"{shape.name}, {catalog} views, {how}", found)
+                name = f"{shape.name}, {catalog} views, {how}"
+                if only not in name:
+                    continue
+                if shape.name not in logs:
+                    logs[shape.name] = await log_of(servers, shape, events)
+                log = logs[shape.name]
+                found = runs[shape.name, catalog, batch] = counted(servers, log, catalog, batch)
+                shown(name, found)
+    if only:
+        return
+    live = logs[LIVE.name]
     thrown = run("getmany", spec_of(servers, live))
     print(f"{'getmany, thrown away':44}{thrown.us_an_event:9.1f}")
     with tempfile.TemporaryDirectory(prefix="odometer-bench-") as name:
@@ -241,10 +251,13 @@ async def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--faust-events", type=int, default=20_000)
     parser.add_argument("--short", action="store_true", help="two runs instead of twenty")
+    parser.add_argument("--only", default="", help="runs of the worker with this in their name")
     options = parser.parse_args(arguments)
     with servers_of() as servers:
-        await compare(servers, options.events, options.faust_events, short=options.short)
-        if not options.short:
+        await compare(
+            servers, options.events, options.faust_events, short=options.short, only=options.only
+        )
+        if not (options.short or options.only):
             await stages.compare(servers.valkey, options.events // 2, BATCHES[-1])
 
 
