@@ -91,9 +91,7 @@ class Batch:
             waits_since_ms = min(max(since_ms, appended_ms), now_ms)
             if not self.parts:
                 self.oldest_ms, self.begun_ms = waits_since_ms, now_ms
-            # A clock that was set back meanwhile must not hold up what is here.
             self.oldest_ms = min(self.oldest_ms, waits_since_ms)
-            self.begun_ms = min(self.begun_ms, now_ms)
             start = positions[one.partition]
             part = self.parts.setdefault(one.partition, Part(start, one.end))
             part.end = one.end
@@ -107,6 +105,8 @@ class Batch:
             self.count >= goal
             or self.size_bytes >= policy.bytes_max
             or now_ms >= self._due_ms(policy)
+            or now_ms
+            < self.begun_ms  # the clock was set back: it says nothing of how long it waits
         )
 
     def wait_ms(self, policy: Policy, now_ms: int, idle_ms: int) -> int:

@@ -249,6 +249,20 @@ local function remembered(prefix, meta, ids, all)
   return hits
 end
 
+-- Takes digests out again, but for those in `kept`.
+local function forget(prefix, ids, kept)
+  for _, of_slice in ipairs(ids) do
+    local slice, singles, groups = unpack(of_slice)
+    local stem = prefix .. 'i' .. text_of(slice) .. '.'
+    for at = 1, #singles, 2 do
+      if not kept[singles[at + 1]] then
+        redis.call('SREM', stem .. singles[at], singles[at + 1])
+      end
+    end
+    for _, group in ipairs(groups) do redis.call('SREM', stem .. group[1], unpack(group, 2)) end
+  end
+end
+
 -- The last check, and the first write: remembers the commit's event digests. That one was there
 -- already is what SADD says of it, which is half the calls of asking before. Returns those, and then
 -- leaves the sets as they were.
@@ -264,18 +278,14 @@ local function remember(prefix, ids)
       end
     end
   end
+  if #hits > 0 then
+    forget(prefix, ids, is_hit)
+    return hits
+  end
   for _, of_slice in ipairs(ids) do
-    local slice, singles, groups = unpack(of_slice)
+    local slice, _, groups = unpack(of_slice)
     local stem = prefix .. 'i' .. text_of(slice) .. '.'
-    if #hits > 0 then
-      for at = 1, #singles, 2 do
-        if not is_hit[singles[at + 1]] then
-          redis.call('SREM', stem .. singles[at], singles[at + 1])
-        end
-      end
-    else
-      for _, group in ipairs(groups) do redis.call('SADD', stem .. group[1], unpack(group, 2)) end
-    end
+    for _, group in ipairs(groups) do redis.call('SADD', stem .. group[1], unpack(group, 2)) end
   end
   return hits
 end
@@ -437,43 +447,9 @@ local function names(keys, args)
   return out
 end
 
--- commit KEYS[1] = meta; ARGV = generation digest (16 B), commit id (16 B), control (JSON), the
--- members of control.recent side by side, then for each of control.parts its pages
--- (layout.PAGE_DTYPE) and their rows (layout.Family.dtype).
--- control: now_ms, count (partitions of the topic), absent_ms {{partition, ms}},
---   partitions {{partition, start, end, witness_offset, witness_append_ms, complete_ms}},
---   ids {{slice, {bucket, id, ...} of sets that get one, {{bucket, id, id, ...}}}},
---   calls {{digest, bucket, old_slice | -1, old, new_slice, new}},
---   tallies {{name, n}}, epoch and names (what the ids of its pages are of, as `names` said),
---   parts {{head, tier, room (layout.Family), chunk_ms, kept_ms, key_bytes, numbers, number_bytes}},
---   people {{tenant, {word}}} (schemas/directory.py), users_max,
---   recent {{tenant, {ms, bytes, ...}}} (schemas/recent.py), recent_max,
---   chats {{tenant, characters, {note}}} (chats.lua), chats_max, chat_models_max,
---   slice_ms, id_buckets, call_buckets,
---   at_commits (how many commits the generation must have taken, else 'stale'; null: any)
--- Returns {'committed', pages that are due to be made compact} | {'mine'} (a reply was lost) | {'stale', partition...} |
---   {'remembered', id...} | {'calls', digest...} | {'missing'} | {'retired'} | {'digest'} |
---   {'held'} (a rebuild takes over old buckets: try again soon) | {'unnamed'} (its ids are of
---   another epoch); in all but the first nothing was written.
-local function commit(keys, args)
+-- All that a commit writes but for the ids. Returns how many pages are due to be made compact.
+local function write(keys, args, control, meta, words)
   local prefix = prefix_of(keys[1])
-  local control = cjson.decode(args[3])
-  local meta = read_meta(keys[1])
-  local refusal = refused(prefix, meta, args, control)
-  if refusal then return refusal end
-  if #control.parts > 0 and (control.epoch ~= epoch_of(meta) or control.names > meta.names) then
-    return {'unnamed'}
-  end
-  local hits = remembered(prefix, meta, control.ids, false)
-  local moved = moved_calls(prefix, meta, control.calls)
-  if #hits + #moved > 0 then
-    hits = remembered(prefix, meta, control.ids, true)
-    return #hits > 0 and reply_of('remembered', hits) or reply_of('calls', moved)
-  end
-  local words = plan_words(keys[1], control)
-  hits = remember(prefix, control.ids)
-  if #hits > 0 then return reply_of('remembered', hits) end
-
   local due = {}
   for index, entry in ipairs(control.parts) do
     append_part(prefix, entry, args[3 + 2 * index], args[4 + 2 * index], meta.commits + 1, due)
@@ -512,6 +488,52 @@ local function commit(keys, args)
   meta.commits = meta.commits + 1
   drop_slices(prefix, meta, control.slice_ms, control.id_buckets, control.call_buckets)
   write_meta(keys[1], meta)
+  return due_count
+end
+
+-- commit KEYS[1] = meta; ARGV = generation digest (16 B), commit id (16 B), control (JSON), the
+-- members of control.recent side by side, then for each of control.parts its pages
+-- (layout.PAGE_DTYPE) and their rows (layout.Family.dtype).
+-- control: now_ms, count (partitions of the topic), absent_ms {{partition, ms}},
+--   partitions {{partition, start, end, witness_offset, witness_append_ms, complete_ms}},
+--   ids {{slice, {bucket, id, ...} of sets that get one, {{bucket, id, id, ...}}}},
+--   calls {{digest, bucket, old_slice | -1, old, new_slice, new}},
+--   tallies {{name, n}}, epoch and names (what the ids of its pages are of, as `names` said),
+--   parts {{head, tier, room (layout.Family), chunk_ms, kept_ms, key_bytes, numbers, number_bytes}},
+--   people {{tenant, {word}}} (schemas/directory.py), users_max,
+--   recent {{tenant, {ms, bytes, ...}}} (schemas/recent.py), recent_max,
+--   chats {{tenant, characters, {note}}} (chats.lua), chats_max, chat_models_max,
+--   slice_ms, id_buckets, call_buckets,
+--   at_commits (how many commits the generation must have taken, else 'stale'; null: any)
+-- Returns {'committed', pages that are due to be made compact} | {'mine'} (a reply was lost) | {'stale', partition...} |
+--   {'remembered', id...} | {'calls', digest...} | {'missing'} | {'retired'} | {'digest'} |
+--   {'held'} (a rebuild takes over old buckets: try again soon) | {'unnamed'} (its ids are of
+--   another epoch); in all but the first nothing was written.
+local function commit(keys, args)
+  local prefix = prefix_of(keys[1])
+  local control = cjson.decode(args[3])
+  local meta = read_meta(keys[1])
+  local refusal = refused(prefix, meta, args, control)
+  if refusal then return refusal end
+  if #control.parts > 0 and (control.epoch ~= epoch_of(meta) or control.names > meta.names) then
+    return {'unnamed'}
+  end
+  local hits = remembered(prefix, meta, control.ids, false)
+  local moved = moved_calls(prefix, meta, control.calls)
+  if #hits + #moved > 0 then
+    hits = remembered(prefix, meta, control.ids, true)
+    return #hits > 0 and reply_of('remembered', hits) or reply_of('calls', moved)
+  end
+  local words = plan_words(keys[1], control)
+  hits = remember(prefix, control.ids)
+  if #hits > 0 then return reply_of('remembered', hits) end
+
+  -- What fails here would fail again, loudly. With its ids remembered it would pass for a duplicate.
+  local is_written, due_count = pcall(write, keys, args, control, meta, words)
+  if not is_written then
+    forget(prefix, control.ids, {})
+    error(due_count)
+  end
   return {'committed', due_count}
 end
 
@@ -521,13 +543,12 @@ end
 -- Where another worker was first, nothing is done: the page is no longer what was read. What was
 -- appended since stays behind it. 0 bytes: it is gone, or compact as it is. All entries go off the
 -- list but those that another one was first at, which may have left them for later.
--- Returns how many are still on the list; -1 where the server is not the one that was read.
+-- Returns how many are still on the list; -1 where the server is not the one that was read, -2 while
+-- a rebuild holds the generation.
 local function compact(keys, args)
   local prefix, meta = prefix_of(keys[1]), read_meta(keys[1])
-  if not meta or meta.digest ~= args[1] or epoch_of(meta) ~= args[2]
-    or redis.call('EXISTS', prefix .. 'hold') == 1 then
-    return -1
-  end
+  if not meta or meta.digest ~= args[1] or epoch_of(meta) ~= args[2] then return -1 end
+  if redis.call('EXISTS', prefix .. 'hold') == 1 then return -2 end
   local before, now, written = {}, {}, {}
   for at = 3, #args, 4 do
     local entry, seen = args[at], tonumber(args[at + 1])

@@ -55,7 +55,11 @@ LOOKS_MAX: Final = 4
 NAMINGS_MAX: Final = 4
 """For the ids of a commit's series: one try, two after the server began anew."""
 DUE_AT_ONCE: Final = 64
-"""Pages that are read to be made compact: some 20 kB each, 0.1 to 0.5 ms to read, merge and write."""
+DUE_BYTES: Final = 2 << 20
+"""Pages that are read to be made compact: some 20 kB each, 0.1 to 0.5 ms to read, merge and write.
+Those of chats may be megabytes: then fewer."""
+ANOTHER_SERVER: Final = -1
+"""Of `compact`: not the one that was read."""
 DUE_A_PIECE: Final = 512
 """Another DUE_AT_ONCE for each so many that are due: live events wait for few after a commit, and a
 backfill, which ends a thousand pages with each, never has more than some thousands waiting."""
@@ -87,6 +91,7 @@ class RedisStore:
         self._ids = Ids()
         self._digest = b""
         self._due = 0  # pages, as the last commit said
+        self._due_at_once = DUE_AT_ONCE
 
     @property
     def _meta_key(self) -> str:
@@ -155,18 +160,24 @@ class RedisStore:
     async def _read_due(self) -> Sequence[Read]:
         """Some of the pages that are due, and how often those of their chunks had been made compact
         at that instant."""
-        entries = await ask(self._redis.lrange(due_key(self.generation), 0, DUE_AT_ONCE - 1))
+        entries = await ask(self._redis.lrange(due_key(self.generation), 0, self._due_at_once - 1))
         due = {entry: due_of(entry) for entry in entries}
         stamps = list(dict.fromkeys(one.stamp for one in due.values()))
         keys = [*(one.page for one in due.values()), *stamps]
         head = prefix(self.generation)
         found = await ask(self._redis.mget([head + key for key in keys])) if keys else []
         stamped = dict(zip(stamps, found[len(due) :], strict=True))
-        read = []
+        read, size_bytes = [], 0
         for (entry, one), page in zip(due.items(), found, strict=False):
+            if size_bytes >= DUE_BYTES:
+                break
             stamp = stamped[one.stamp]
             seen = 0 if stamp is None else unpack_stamp(stamp).compactions
             read.append(Read(entry, one, page or b"", seen))
+            size_bytes += len(page or b"")
+        if read:
+            fitting = DUE_BYTES * len(read) // max(1, size_bytes)
+            self._due_at_once = min(DUE_AT_ONCE, max(1, fitting))
         return read
 
     async def _replace(self, read: Sequence[Read]) -> int:
@@ -179,7 +190,7 @@ class RedisStore:
             page = (len(one.page), rows) if is_shorter else (0, b"")
             arguments += [one.entry, one.compactions, *page]
         left = int(await self._call("compact", [self._meta_key], arguments))
-        if left < 0:
+        if left == ANOTHER_SERVER:
             self._ids.forget()
         return max(left, 0)
 

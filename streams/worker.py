@@ -230,7 +230,6 @@ class Worker:
             await self._commit_batch(batch)
         elif not self._batch.parts:
             await self._tell_freshness()
-            await self._store.tidy()
         refused = self._assigned - set(self._positions)
         if refused and now_ms - self._rechecked_ms >= self._timing.recheck_ms:
             await self._take_over(refused)

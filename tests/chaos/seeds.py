@@ -28,7 +28,7 @@ from tests.chaos.checker import Checker
 from tests.chaos.endings import ENDINGS
 from tests.chaos.faults import KINDS, NEED_SMALL_DISKS, Scene
 from tests.chaos.load import Stream
-from tests.chaos.rig import PARTITIONS, Rig, rig_of
+from tests.chaos.rig import PARTITIONS, RECOVER_S_MAX, Rig, rig_of
 from tests.events import Record
 from tests.real.apis import Producers
 from tests.real.system import System
@@ -129,8 +129,12 @@ async def _play(rig: Rig, outcome: Outcome) -> None:
 
 
 def _acks(over_http: Producers, records: Sequence[Record]) -> list[Ack]:
-    """Where what was answered with 202 stands in the log, which must have all of it."""
-    places = {id_: record for record in records if (id_ := _id_of(record)) in over_http.sent}
+    """Where what was answered with 202 stands in the log, which must have all of it: first, as that
+    is what counts, though the answer may be about what was sent again."""
+    places: dict[str, Record] = {}
+    for record in records:
+        if (id_ := _id_of(record)) is not None and id_ in over_http.sent:
+            places.setdefault(id_, record)
     lost = over_http.acknowledged.keys() - places.keys()
     assert not lost, f"{len(lost)} events were answered with 202 and are not in the log"
     return [
@@ -177,4 +181,5 @@ async def _inflict(rig: Rig, stream: Stream, over_http: Producers, outcome: Outc
         over.set()
         await sending
         await posting
-    await over_http.send_again()
+    async with asyncio.timeout(RECOVER_S_MAX):
+        await over_http.send_again()

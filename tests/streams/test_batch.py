@@ -59,8 +59,8 @@ def test_a_clock_that_is_set_back_holds_up_nothing() -> None:
     batch = Batch()
     batch.add([polled(b"a")], {0: -1}, 100_000, 100_000)
     assert batch.wait_ms(POLICY, 40_000, 200) == POLICY.age_ms_max
-    batch.add([polled()], {0: -1}, 40_000, 40_050)
-    assert batch.is_due(POLICY, 3, 40_100)
+    assert not batch.is_due(POLICY, 3, 100_049)
+    assert batch.is_due(POLICY, 3, 40_050)
 
 
 def test_markers_alone_make_a_batch_so_that_the_position_passes_them() -> None:

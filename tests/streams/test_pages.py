@@ -16,9 +16,10 @@ from schemas.layout import NO_POSITION, RUN_DTYPE, Family, counters_of, sketch_o
 from schemas.measures import CHATS, COST_NANO_USD, LATENCY
 from schemas.sketches import SAMPLE_MAX, distinct_of
 from schemas.views import MODEL, OTHER, USER, View, generation_digest
+from streams import store as store_module
 from streams.fold import Delta, Part
 from streams.ports import Commit, Outcome, Progress
-from streams.store import RedisStore
+from streams.store import DUE_BYTES, RedisStore
 from tests.counters import read_counters
 
 pytestmark = pytest.mark.servers
@@ -105,9 +106,15 @@ async def test_a_busy_bucket_stays_small_and_exact(
     assert longest <= 2 * family.dtype.itemsize + 2 * family.room_bytes
 
 
+@pytest.mark.parametrize("due_bytes", [DUE_BYTES, 1])
 async def test_compact_pages_keep_every_bucket_and_their_time_to_live(
-    redis_url: str, store: RedisStore, client: redis.Redis
+    redis_url: str,
+    store: RedisStore,
+    client: redis.Redis,
+    due_bytes: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(store_module, "DUE_BYTES", due_bytes)  # 1: each page is too large
     write, family = Writer(store), counters_of(MODEL.tables["llm"])
     for number in range(300):
         await write(one_part(family, costs(10**6 + number, bucket=number % 7), MINUTE))
@@ -116,6 +123,7 @@ async def test_compact_pages_keep_every_bucket_and_their_time_to_live(
     assert total(redis_url) == sum(10**6 + number for number in range(300))
     (key,) = client.scan_iter(match=f"{layout.prefix(1)}{family.head}.*", count=10_000)
     assert client.pttl(key) > 0
+    assert not client.llen(layout.due_key(1))
 
 
 LARGE: Final = 2**61

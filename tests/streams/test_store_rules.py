@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 import redis
 
+from schemas.errors import StoreCorrupt
 from schemas.grid import DAY
 from schemas.layout import (
     NO_POSITION,
@@ -18,6 +19,7 @@ from schemas.layout import (
     meta_key,
     page_kept_ms,
     prefix,
+    tallies_key,
 )
 from schemas.views import ID_BUCKETS, SLICE_MS
 from streams.bookings import Held
@@ -94,6 +96,25 @@ async def test_a_partition_that_is_behind_keeps_every_slice(store: Either) -> No
     assert (await meta_of(store)).slice_low == SLICE
     behind = commit(2, progress(1, 1, 2), **ids(7))
     assert (await store.commit(behind)).outcome is Outcome.REMEMBERED
+
+
+@pytest.mark.servers
+async def test_a_commit_that_breaks_off_leaves_no_id_that_would_pass_for_a_duplicate(
+    redis_url: str,
+) -> None:
+    async with RedisStore(redis_url) as store:
+        await store.open(DIGEST, 2, NOW_MS)
+        with redis.Redis.from_url(redis_url) as client:
+            client.set(tallies_key(1), "damaged")
+            broken = commit(1, tallies={"duplicate": 1}, **ids(7, 8, 7 + ID_BUCKETS))
+            for _ in range(2):
+                with pytest.raises(StoreCorrupt, match="WRONGTYPE"):
+                    await store.commit(broken)
+            client.delete(tallies_key(1))
+        assert (await store.commit(broken)).outcome is Outcome.COMMITTED
+        again = commit(2, progress(0, 1, 2), **ids(7, 9, 7 + ID_BUCKETS))
+        reply = await store.commit(again)
+        assert (reply.outcome, set(reply.subjects)) == (Outcome.REMEMBERED, {7, 7 + ID_BUCKETS})
 
 
 @pytest.mark.servers

@@ -10,8 +10,6 @@ import pytest
 
 from schemas.errors import ConsumerBroken, OtherGeneration, StoreFull, StoreUnavailable
 from schemas.layout import NO_POSITION, RETIRED
-from schemas.limits import DAY_MS
-from schemas.units import iso
 from schemas.views import generation_digest
 from streams.app import FoldService, describe_health
 from streams.batch import DECODE_SLICE, Policy
@@ -82,15 +80,6 @@ async def test_an_idle_system_is_told_to_be_fresh_pass_by_pass() -> None:
     commits = scene.meta.commits
     await scene.turns(5)  # nothing new was seen
     assert scene.meta.commits == commits
-
-
-async def test_an_idle_worker_goes_on_making_pages_compact() -> None:
-    scene = await begun(ScriptedLog({0: 4}))
-    days = (polled_event(n, NOW_MS, time=iso(NOW_MS - n * DAY_MS)) for n in range(4))
-    await scene.counts(*days)
-    assert scene.store.own.due, "more than one commit makes compact"
-    await scene.turns(20)
-    assert not scene.store.own.due
 
 
 async def test_a_new_partition_is_complete_through_the_last_look_that_did_not_see_it() -> None:
