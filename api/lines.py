@@ -144,8 +144,11 @@ def running(lines: Lines) -> Lines:
     edges = np.flatnonzero(group[1:] != group[:-1]) + 1
     sums = lines.sums.copy()
     for own in np.split(order, edges):
-        for term, column in enumerate(lines.sums):
-            sums[term, own] = _running(column[own])
+        if sums.dtype == object:
+            for term, column in enumerate(lines.sums):
+                sums[term, own] = _running(column[own])
+        else:
+            sums[:, own] = np.add.accumulate(lines.sums[:, own], axis=1)
     return replace(lines, sums=sums)
 
 

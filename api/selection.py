@@ -47,9 +47,7 @@ class Picked:
 
     def groups_of(self, series: Int64s) -> Int64s:
         """Of any series; -1 for those that do not pass."""
-        if not len(self.series):
-            return np.full(len(series), -1)
-        if len(self.series) * FEW < self.count:
+        if 0 < len(self.series) * FEW < self.count:
             place = np.searchsorted(self.series, series)
             place[place == len(self.series)] = 0
             return np.where(self.series[place] == series, self.group[place], -1)

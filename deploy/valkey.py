@@ -16,9 +16,9 @@ ANSWER_TIMEOUT_S = 1.0
 # What the promises rest on: nothing is ever evicted (counters that vanish would be zeros), the file
 # is at most a second behind (Kafka replays that second), and a last record torn by a crash is cut.
 # No RDB snapshots: the append-only file starts with one by itself. The process keeps its command
-# line, by which a leftover is compared with what would be started now. The file is rewritten when it has
-# doubled, by a child that takes a core and makes every page it shares be copied: not before 256 MB,
-# and without compressing, which is half of what the child does.
+# line, by which a leftover is compared with what would be started now. The file is rewritten when it
+# has doubled, by a child that takes a core and makes every page it shares be copied: not before
+# 256 MB, and without compressing, which is half of what the child does.
 _CONFIG = """\
 bind 127.0.0.1
 port {port}

@@ -222,6 +222,11 @@ local function window(meta, slice)
   return math.max(slice - NEIGHBOURS, meta.slice_low), math.min(slice + NEIGHBOURS, meta.slice_high)
 end
 
+-- The sets of ids of a slice, without their bucket.
+local function ids_stem(prefix, slice)
+  return prefix .. 'i' .. text_of(slice) .. '.'
+end
+
 -- Which of the commit's event digests are remembered: all that are, or all but those that are alone
 -- in a set of their own slice, whose turn comes in `remember`.
 local function remembered(prefix, meta, ids, all)
@@ -230,7 +235,7 @@ local function remembered(prefix, meta, ids, all)
     local own, singles, groups = unpack(of_slice)
     local first, last = window(meta, own)
     for slice = first, last do
-      local stem = prefix .. 'i' .. text_of(slice) .. '.'
+      local stem = ids_stem(prefix, slice)
       if all or slice ~= own then
         for at = 1, #singles, 2 do
           if redis.call('SISMEMBER', stem .. singles[at], singles[at + 1]) == 1 then
@@ -253,7 +258,7 @@ end
 local function forget(prefix, ids, kept)
   for _, of_slice in ipairs(ids) do
     local slice, singles, groups = unpack(of_slice)
-    local stem = prefix .. 'i' .. text_of(slice) .. '.'
+    local stem = ids_stem(prefix, slice)
     for at = 1, #singles, 2 do
       if not kept[singles[at + 1]] then
         redis.call('SREM', stem .. singles[at], singles[at + 1])
@@ -269,24 +274,17 @@ end
 local function remember(prefix, ids)
   local hits, is_hit = {}, {}
   for _, of_slice in ipairs(ids) do
-    local slice, singles = unpack(of_slice)
-    local stem = prefix .. 'i' .. text_of(slice) .. '.'
+    local slice, singles, groups = unpack(of_slice)
+    local stem = ids_stem(prefix, slice)
     for at = 1, #singles, 2 do
       if redis.call('SADD', stem .. singles[at], singles[at + 1]) == 0 then
         hits[#hits + 1] = singles[at + 1]
         is_hit[singles[at + 1]] = true
       end
     end
-  end
-  if #hits > 0 then
-    forget(prefix, ids, is_hit)
-    return hits
-  end
-  for _, of_slice in ipairs(ids) do
-    local slice, _, groups = unpack(of_slice)
-    local stem = prefix .. 'i' .. text_of(slice) .. '.'
     for _, group in ipairs(groups) do redis.call('SADD', stem .. group[1], unpack(group, 2)) end
   end
+  if #hits > 0 then forget(prefix, ids, is_hit) end
   return hits
 end
 

@@ -78,7 +78,7 @@ def _summed(rows: Rows, owner: Int64s, key: Int64s, field: str, safe: float) -> 
         return rows, owner
     order = np.argsort(key, kind="stable")
     rows, owner, key = rows[order], owner[order], key[order]
-    starts = _starts(key)
+    starts = starts_of(key)
     values = rows[field].reshape(len(rows), -1).astype(np.int64)
     runs = np.diff(starts, append=len(rows))
     fits = np.ones(len(starts), np.bool_)
@@ -104,7 +104,7 @@ def _sets(rows: Rows, owner: Int64s) -> tuple[Rows, Int64s]:
     rows, owner, digest, cell = rows[is_new], owner[is_new], digest[is_new], cell[is_new]
     if not len(rows):
         return rows, owner
-    starts = _starts(cell)
+    starts = starts_of(cell)
     parts: list[Rows] = []
     owners: list[npt.NDArray[Any]] = []
     for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(rows)], strict=True):
@@ -119,6 +119,6 @@ def _sets(rows: Rows, owner: Int64s) -> tuple[Rows, Int64s]:
     return np.concatenate(parts, dtype=dtype_of(DISTINCT_FORM)), np.concatenate(owners)
 
 
-def _starts(key: Int64s) -> Int64s:
+def starts_of(key: Int64s) -> Int64s:
     """Where runs of equal keys begin."""
     return np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))

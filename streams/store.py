@@ -10,6 +10,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, assert_never, cast
@@ -41,8 +42,9 @@ from schemas.layout import (
 from schemas.recent import RECENT_MAX
 from schemas.views import CALL_BUCKETS, ID_BUCKETS, OTHER, SLICE_MS, TENANTS_MAX
 from streams.bookings import Held
-from streams.compact import Read, made_compact
+from streams.compact import Read, made_compact, starts_of
 from streams.entries import Title
+from streams.fold import Delta
 from streams.pages import NO_EPOCH, Ids, other_of, paged
 from streams.ports import Commit, Outcome, Refusal, Reply
 
@@ -58,11 +60,11 @@ DUE_AT_ONCE: Final = 64
 DUE_BYTES: Final = 2 << 20
 """Pages that are read to be made compact: some 20 kB each, 0.1 to 0.5 ms to read, merge and write.
 Those of chats may be megabytes: then fewer."""
-ANOTHER_SERVER: Final = -1
-"""Of `compact`: not the one that was read."""
 DUE_A_PIECE: Final = 512
 """Another DUE_AT_ONCE for each so many that are due: live events wait for few after a commit, and a
 backfill, which ends a thousand pages with each, never has more than some thousands waiting."""
+ANOTHER_SERVER: Final = -1
+"""Of `compact`: not the one that was read."""
 GROUP_MAX: Final = 1000
 """Arguments that the Lua side hands to one command: its stack holds 8,000."""
 
@@ -416,13 +418,7 @@ def encode_commit(commit: Commit, ids: Ids) -> list[bytes]:
     delta = commit.delta
     resolved = ids.resolved(delta)
     parts = [paged(part, resolved) for part in delta.parts]
-    members: list[bytes] = []
-    recent: list[tuple[str, list[int]]] = []
-    for tenant, calls in delta.recent:
-        recent.append((tenant, []))
-        for at_ms, call in calls:
-            members.append(call.encode())
-            recent[-1][1].extend((at_ms, len(members[-1])))
+    recent, members = _recent_of(delta)
     control = {
         "now_ms": commit.now_ms,
         "count": commit.count,
@@ -473,9 +469,22 @@ def encode_commit(commit: Commit, ids: Ids) -> list[bytes]:
         commit.generation_digest,
         commit.id,
         msgspec.json.encode(control),
-        b"".join(members),
+        members,
         *(array.tobytes() for pages_and_rows in parts for array in pages_and_rows),
     ]
+
+
+def _recent_of(delta: Delta) -> tuple[list[tuple[str, list[int]]], bytes]:
+    """Of each tenant [ms, bytes, ...] of its latest calls, and those side by side."""
+    members: list[bytes] = []
+    recent = []
+    for tenant, calls in delta.recent:
+        sizes: list[int] = []
+        for at_ms, call in calls:
+            members.append(call.encode())
+            sizes += at_ms, len(members[-1])
+        recent.append((tenant, sizes))
+    return recent, b"".join(members)
 
 
 def _chat_note(chat: Chat) -> list[Any]:
@@ -492,21 +501,16 @@ def _ids_of(commit: Commit) -> list[tuple[int, list[str], list[list[str]]]]:
     the others. Ids are the signed decimals that a set of integers holds."""
     if not len(commit.digests):
         return []
-    bucket = (commit.digests % np.uint64(ID_BUCKETS)).astype(np.int64)
-    order = np.lexsort((bucket, commit.slices))
+    place = commit.slices * ID_BUCKETS + (commit.digests % np.uint64(ID_BUCKETS)).astype(np.int64)
+    order = np.argsort(place, kind="stable")
     ids = [str(one) for one in commit.digests[order].view(np.int64).tolist()]
-    slices, buckets = commit.slices[order], bucket[order]
-    is_first = np.ones(len(ids), np.bool_)
-    is_first[1:] = (slices[1:] != slices[:-1]) | (buckets[1:] != buckets[:-1])
-    starts = np.flatnonzero(is_first)
+    place = place[order]
+    starts = starts_of(place)
     found: dict[int, tuple[list[str], list[list[str]]]] = {}
-    for slice_, at, start, end in zip(
-        slices[starts].tolist(),
-        buckets[starts].tolist(),
-        starts.tolist(),
-        [*starts[1:].tolist(), len(ids)],
-        strict=True,
+    for one, (start, end) in zip(
+        place[starts].tolist(), pairwise([*starts.tolist(), len(ids)]), strict=True
     ):
+        slice_, at = divmod(one, ID_BUCKETS)
         singles, groups = found.setdefault(slice_, ([], []))
         if end == start + 1:
             singles += (_BUCKETS[at], ids[start])

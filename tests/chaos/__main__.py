@@ -65,8 +65,9 @@ def found(name: str) -> bool:
 def line_of(outcome: Outcome) -> str:
     return (
         f"seed {outcome.seed}: {'WRONG' if outcome.wrong else 'exact'}, {outcome.events} events"
-        f" ({outcome.over_http} over HTTP), {outcome.duplicates} duplicates, {outcome.letters} dead letters, {outcome.answers}"
-        f" answers checked, {outcome.took_s:.0f} s ({', '.join((*outcome.faults, outcome.ending))})"
+        f" ({outcome.over_http} over HTTP), {outcome.duplicates} duplicates,"
+        f" {outcome.letters} dead letters, {outcome.answers} answers checked,"
+        f" {outcome.took_s:.0f} s ({', '.join((*outcome.faults, outcome.ending))})"
     )
 
 
