@@ -20,7 +20,7 @@ from api.formats import to_json
 from api.ingest import Intakes, context_of, headers_of, writer
 from api.intake import Intake, judge, shown
 from schemas.errors import InvalidEvent, Reason
-from schemas.event import parse_instant
+from schemas.event.usage_event import parse_instant
 from schemas.formats import Context, load, parse
 from schemas.formats.body import Json
 

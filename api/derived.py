@@ -18,7 +18,7 @@ import numpy as np
 
 from api.query import Members, Sum, Term
 from api.sums import EXACT_MAX
-from schemas.event import USAGE_KINDS
+from schemas.event.usage_event import USAGE_KINDS
 from schemas.limits import NANO_PER_USD, SECOND_MS
 from schemas.measures import EVENTS, SKETCHES, How, Measure
 from schemas.sketches import RELATIVE_ERROR, SAMPLE_ERROR, Distinct, Histogram

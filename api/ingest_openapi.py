@@ -13,7 +13,7 @@ from api.otlp import PROTOBUF
 from api.problems import MEDIA_TYPE, NOT_CONFIRMED
 from schemas.agentlens import Ingested
 from schemas.agentlens import Problem as AgentLensProblem
-from schemas.event import json_schema
+from schemas.event.usage_event import json_schema
 from schemas.formats import FORMATS
 from schemas.formats.context import GIVEN
 from schemas.ingest import IngestAnswer

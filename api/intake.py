@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from api.formats import to_json
 from schemas.errors import InvalidEvent
-from schemas.event import DEFAULT_TENANT
+from schemas.event.event_struct import check_age
+from schemas.event.identity import partition_key
+from schemas.event.usage_event import DEFAULT_TENANT
 from schemas.formats import Event, Parsed, Refused, Skipped
-from schemas.identity import partition_key
 from schemas.limits import ID_CHARS_MAX
 from schemas.units import instant_to_ms
-from schemas.wire import check_age
 
 ANSWERS_KEPT: Final = 256
 """Of 120 B: a producer's batches are of a few sizes."""

@@ -21,7 +21,7 @@ from api.livekit_bodies import (
 )
 from api.query import Term
 from schemas import livekit as bodies
-from schemas.event import USAGE_KINDS
+from schemas.event.usage_event import USAGE_KINDS
 from schemas.limits import HOUR_MS, MINUTE_MS, NANO_PER_USD, SECOND_MS
 from schemas.measures import (
     CACHE_READ_AUDIO_TOKENS,

@@ -22,7 +22,7 @@ from deploy import servers
 from deploy.sample import read_progress
 from deploy.settings import Settings
 from schemas.errors import OdometerError
-from schemas.event import DEFAULT_TENANT
+from schemas.event.usage_event import DEFAULT_TENANT
 from streams.status import Status, read_status
 
 # /readyz reads one key; what takes longer is asked again.

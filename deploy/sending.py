@@ -21,8 +21,8 @@ import msgspec
 
 from deploy.ahead import ahead
 from deploy.reading import Body, bodies, read_body
-from schemas.envelope import Headers
 from schemas.errors import InvalidConfig, InvalidEvent
+from schemas.event.envelope import Headers
 from schemas.formats import Context, Event
 from schemas.formats.draft import Identity
 from streams.decode import decode

@@ -36,7 +36,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from schemas.errors import InvalidConfig
-from schemas.event import USAGE_KINDS, Kind
+from schemas.event.usage_event import USAGE_KINDS, Kind
 from schemas.grid import TIERS
 from schemas.limits import LABEL_KEY_CHARS_MAX, LABELS_MAX
 from schemas.measures import (

@@ -28,12 +28,12 @@ from functools import cache, lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from schemas.event import DEFAULT_TENANT, USAGE_KINDS, Usage
+from schemas.event.event_struct import Wire
+from schemas.event.usage_event import DEFAULT_TENANT, USAGE_KINDS, Usage
 from schemas.limits import DAY_MS, SECOND_MS
 from schemas.prices import BUNDLED, BUNDLED_VERSION, OwnPrice, Prices
 from schemas.providers import canonical
 from schemas.units import EPOCH, instant_to_ms, usd_to_nano
-from schemas.wire import Wire
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, Provider

@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from schemas import limits
-from schemas.event import KINDS, Kind
+from schemas.event.usage_event import KINDS, Kind
 from schemas.grid import DAY, QUARTER, SLACK_MS, TIERS, Tier
 from schemas.measures import (
     BOOKED,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from schemas.event import USAGE_KINDS
+from schemas.event.usage_event import USAGE_KINDS
 from schemas.grid import finest_written
 from schemas.measures import BOOKED
 from schemas.views import SLICE_MS

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from schemas.chats import SHOWN_CHARS_MAX, Chat, merged
-from schemas.event import DEFAULT_TENANT
-from schemas.wire import Wire
+from schemas.event.event_struct import Wire
+from schemas.event.usage_event import DEFAULT_TENANT
 from streams.decode import Events
 
 Chats = Sequence[tuple[str, Sequence[Chat]]]

@@ -16,9 +16,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from schemas.event import DEFAULT_TENANT
+from schemas.event.identity import call_digest, event_digests
+from schemas.event.usage_event import DEFAULT_TENANT
 from schemas.grid import finest_written
-from schemas.identity import call_digest, event_digests
 from schemas.layout import Int64s
 from schemas.limits import COUNT_MAX
 from schemas.measures import MEASURES, SKETCHES, How, Measure

@@ -1,4 +1,4 @@
-"""Records' bytes to typed events, the quick way (schemas/wire.py), many at once. Pure.
+"""Records' bytes to typed events, the quick way (schemas/event/event_struct.py), many at once. Pure.
 
 What `Wire` does not accept is read again by the full model, which either explains the refusal or was
 merely more patient (unknown fields, CloudEvents); a test compares the two.
@@ -18,13 +18,13 @@ import msgspec
 import numpy as np
 from msgspec.structs import astuple
 
-from schemas.envelope import Headers, parse_record
 from schemas.errors import InvalidEvent, Reason
-from schemas.event import Usage
+from schemas.event.envelope import Headers, parse_record
+from schemas.event.event_struct import OLDEST_MS, Wire, check_age
+from schemas.event.usage_event import Usage
 from schemas.layout import Int64s
 from schemas.limits import AHEAD_MS_MAX, COST_NANO_USD_MAX, EVENT_BYTES_MAX, NANO_PER_USD
 from schemas.units import instant_to_ms, usd_to_nano
-from schemas.wire import OLDEST_MS, Wire, check_age
 
 READ_AT_ONCE: Final = 500
 """Events whose fields are put side by side together: with their texts some 500 kB, which a core's own

@@ -287,8 +287,8 @@ class KafkaTarget:
 
 
 def _records(batch: Sequence[Outgoing]) -> list[tuple[bytes, bytes]]:
-    from schemas.event import DEFAULT_TENANT  # noqa: PLC0415  as above: it needs pydantic
-    from schemas.identity import partition_key  # noqa: PLC0415
+    from schemas.event.identity import partition_key  # noqa: PLC0415
+    from schemas.event.usage_event import DEFAULT_TENANT  # noqa: PLC0415  as above: it needs pydantic
 
     return [
         (partition_key(one.tenant or DEFAULT_TENANT, one.source, one.id, one.call_id), one.value)

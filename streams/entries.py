@@ -30,7 +30,7 @@ from schemas.directory import (
     group_text,
 )
 from schemas.errors import OdometerError
-from schemas.event import DEFAULT_TENANT
+from schemas.event.usage_event import DEFAULT_TENANT
 from schemas.limits import EMAIL_CHARS_MAX, ID_CHARS_MAX, TENANT_CHARS_MAX, TITLE_CHARS_MAX
 
 Name = Annotated[str, Meta(min_length=1, max_length=ID_CHARS_MAX)]

@@ -12,17 +12,17 @@ from typing import NamedTuple
 import msgspec
 
 from schemas.cost import Unpriced, price
-from schemas.envelope import Headers
 from schemas.errors import InvalidEvent
-from schemas.event import DEFAULT_TENANT, USAGE_KINDS
+from schemas.event.envelope import Headers
+from schemas.event.event_struct import Wire
+from schemas.event.identity import partition_key
+from schemas.event.usage_event import DEFAULT_TENANT, USAGE_KINDS
 from schemas.grid import TIERS
-from schemas.identity import partition_key
 from schemas.layout import series_values
 from schemas.measures import COST_EVENTS, COST_NANO_USD
 from schemas.prices import BUNDLED, Prices
 from schemas.units import iso
 from schemas.views import DEFAULT, Catalog, booking_dimensions
-from schemas.wire import Wire
 from streams.bookings import Booking, CallUpdate, Held
 from streams.columns import columns
 from streams.decode import decode

@@ -16,7 +16,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from schemas.event import Kind
+from schemas.event.usage_event import Kind
 from schemas.grid import TIERS, Tier
 from schemas.layout import (
     RUN_DTYPE,

@@ -22,10 +22,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from schemas.envelope import Headers, load_object, read_content
 from schemas.errors import InvalidConfig, InvalidEvent, Reason
-from schemas.event import DEFAULT_TENANT, FIELDS
-from schemas.identity import partition_key
+from schemas.event.envelope import Headers, load_object, read_content
+from schemas.event.identity import partition_key
+from schemas.event.usage_event import DEFAULT_TENANT, FIELDS
 from schemas.limits import HOUR_MS
 from schemas.units import iso
 from schemas.views import REMEMBERED_MS

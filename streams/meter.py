@@ -80,7 +80,7 @@ class Meter:
         time: datetime | str | None = None,
         **fields: Any,  # noqa: ANN401  of the contract; what it does not take is refused there
     ) -> str:
-        """Takes an event of schemas/event.py and returns its id. Never waits, never raises.
+        """Takes an event of schemas/event/usage_event.py and returns its id. Never waits, never raises.
 
         `time` is now where none is given; a datetime must have its zone. What `fields` hold (tags,
         labels) must not be changed afterwards.

@@ -30,7 +30,7 @@ import msgspec
 import numpy as np
 
 from schemas.errors import RebuildRefused, StoreUnavailable
-from schemas.event import Kind
+from schemas.event.usage_event import Kind
 from schemas.grid import SLACK_MS, TIERS, Tier, ceil_to
 from schemas.layout import (
     RUN_DTYPE,

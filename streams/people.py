@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from schemas.directory import Word, merged
-from schemas.event import DEFAULT_TENANT
+from schemas.event.usage_event import DEFAULT_TENANT
 from schemas.layout import Int64s
 from schemas.recent import RECENT_MAX, Recent, pack_recent
 from streams.decode import READ_AT_ONCE, Events

@@ -21,8 +21,8 @@ from typing import Final, Protocol, Self, TypeVar
 import msgspec
 
 from schemas.errors import LogUnavailable
-from schemas.event import DEFAULT_TENANT
-from schemas.identity import partition_key
+from schemas.event.identity import partition_key
+from schemas.event.usage_event import DEFAULT_TENANT
 from schemas.limits import DAY_MS, MINUTE_MS, SECOND_MS
 from streams.cast import cast
 from streams.entries import Stream, topic_of

@@ -36,7 +36,7 @@ import msgspec
 from schemas.chats import Chat
 from schemas.cost import Priced, Unpriced, Why, price
 from schemas.errors import InvalidEvent, Reason
-from schemas.event import Kind, Usage, parse_usage
+from schemas.event.usage_event import Kind, Usage, parse_usage
 from schemas.grid import SLACK_MS, TIERS
 from schemas.limits import AHEAD_MS_MAX, EVENT_BYTES_MAX
 from schemas.prices import BUNDLED, Prices

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 
 from schemas.errors import InvalidEvent, Reason
-from schemas.event import USAGE_KINDS, Kind, Usage
+from schemas.event.identity import partition_key
+from schemas.event.usage_event import USAGE_KINDS, Kind, Usage
 from schemas.grid import SLACK_MS, TIERS
-from schemas.identity import partition_key
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.sketches import chat_digest, middle_of
 from schemas.units import iso

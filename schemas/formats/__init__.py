@@ -16,7 +16,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from schemas.errors import InvalidEvent, Reason
-from schemas.event import FIELDS, Usage, parse_usage
+from schemas.event.event_struct import Wire
+from schemas.event.usage_event import FIELDS, Usage, parse_usage
 from schemas.formats import (
     agentlens,
     anthropic,
@@ -35,7 +36,6 @@ from schemas.formats.draft import Draft, Identity, Made, Skip
 from schemas.limits import EVENT_BYTES_MAX
 from schemas.providers import canonical
 from schemas.units import iso
-from schemas.wire import Wire
 
 __all__ = [
     "FORMATS",

@@ -1,6 +1,6 @@
 """CloudEvents over HTTP to the neutral event: structured, batch, and binary (headers). Pure.
 
-The reading is the topic's own (schemas/envelope.py), so that an event is the same on both ways.
+The reading is the topic's own (schemas/event/envelope.py), so that an event is the same on both ways.
 Source: contracts/producers.md; CloudEvents 1.0.2, HTTP binding.
 """
 
@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas.envelope import parse_record
 from schemas.errors import InvalidEvent, Reason
-from schemas.event import Usage
+from schemas.event.envelope import parse_record
+from schemas.event.usage_event import Usage
 from schemas.formats.body import Json
 from schemas.formats.draft import Draft, Made
 

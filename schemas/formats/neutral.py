@@ -1,4 +1,4 @@
-"""Our own event, as the contract has it (schemas/event.py). Pure."""
+"""Our own event, as the contract has it (schemas/event/usage_event.py). Pure."""
 
 from __future__ import annotations
 

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import msgspec
 
+from schemas.event.event_struct import Wire
 from schemas.formats.context import GIVEN, Context
 from schemas.limits import EVENT_BYTES_MAX
 from schemas.units import usd_to_nano
-from schemas.wire import Wire
 
 _ADDED: Final = attrgetter(*(name for name in GIVEN if name != "tenant"))
 _NOTHING: Final = (None,) * (len(GIVEN) - 1)

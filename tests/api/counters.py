@@ -21,7 +21,7 @@ from api.query import Plan
 from api.selection import select
 from api.sums import summed
 from schemas import layout
-from schemas.event import USAGE_KINDS, Kind
+from schemas.event.usage_event import USAGE_KINDS, Kind
 from schemas.grid import (
     DAY,
     QUARTER,

@@ -18,9 +18,9 @@ from api.ingest import IDEMPOTENCY_KEY_CHARS_MAX, INLINE_BYTES_MAX
 from api.keys import Wanted, create_key, create_keys, opened
 from api.uploads import STREAMS_MAX, Room, decompressed
 from deploy.servers import Server
+from schemas.event.identity import partition_key
 from schemas.formats import ITEMS_MAX
 from schemas.formats.body import BODY_BYTES_MAX, DEPTH_MAX
-from schemas.identity import partition_key
 from schemas.limits import HOUR_MS
 from schemas.murmur import partitions_of
 from schemas.units import iso

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.query import Question, Term, plans
-from schemas.event import Kind
+from schemas.event.usage_event import Kind
 from schemas.grid import DAY, QUARTER, TIERS, Tier, ceil_to, cover, finest_written, kept_from
 from schemas.layout import chunks_of, page_kept_ms
 from schemas.limits import DAY_MS, DURATION_MS_MAX, HOUR_MS, MINUTE_MS

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from schemas.event import Usage
-from schemas.wire import Wire
+from schemas.event.event_struct import Wire
+from schemas.event.usage_event import Usage
 from tests.formats.expected import EXPECTED
 from tests.formats.fixtures import NAMES, fixture, read
 

@@ -19,9 +19,9 @@ import msgspec
 import pytest
 
 from schemas.errors import InvalidEvent
-from schemas.event import Usage, parse_usage
+from schemas.event.event_struct import Wire
+from schemas.event.usage_event import Usage, parse_usage
 from schemas.formats import Parsed, load, otel
-from schemas.wire import Wire
 from tests.formats.fixtures import FOLDER, NAMES, fixture, read
 from tests.formats.test_own import CLOUD, EVENT, RESPONSE
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.event import Usage
+from schemas.event.event_struct import Wire
+from schemas.event.usage_event import Usage
 from schemas.formats import Event, Parsed, load, quick
 from schemas.limits import EVENT_BYTES_MAX
-from schemas.wire import Wire
 from tests.events import event, events
 from tests.formats.fixtures import CONTEXT, read
 from tests.schemas.test_event import VALUES

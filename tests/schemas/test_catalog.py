@@ -13,7 +13,7 @@ from schemas.catalog import (
     parse_catalog,
 )
 from schemas.errors import InvalidConfig
-from schemas.event import KINDS
+from schemas.event.usage_event import KINDS
 from schemas.grid import TIERS
 from schemas.layout import SLOT
 from schemas.limits import LABELS_MAX

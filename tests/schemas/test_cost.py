@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.cost import Priced, Unpriced, price
-from schemas.event import Usage, parse_usage
+from schemas.event.usage_event import Usage, parse_usage
 from schemas.prices import BUNDLED_VERSION
 from tests.formats.fixtures import fixture, read
 

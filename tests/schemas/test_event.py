@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import event as contract
-from schemas.envelope import parse_record
 from schemas.errors import InvalidEvent, Reason
-from schemas.event import Usage, json_schema, parse_usage
+from schemas.event import usage_event as contract
+from schemas.event.envelope import parse_record
+from schemas.event.event_struct import Wire
+from schemas.event.usage_event import Usage, json_schema, parse_usage
 from schemas.limits import COST_NANO_USD_MAX, EVENT_BYTES_MAX
 from schemas.units import instant_to_ms, iso, seconds_to_ms, usd_to_nano
-from schemas.wire import Wire
 from streams.decode import decode
 from tests.events import NOW_MS, encode, event, events, record
 from tests.simulation.world import Polled1

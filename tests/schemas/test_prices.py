@@ -8,7 +8,7 @@ import pytest
 
 from schemas.cost import Priced, Unpriced, Why, price
 from schemas.errors import InvalidConfig
-from schemas.event import parse_usage
+from schemas.event.usage_event import parse_usage
 from schemas.prices import BUNDLED, BUNDLED_VERSION, PRICES_BYTES_MAX, Prices, parse_prices
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.envelope import parse_record
 from schemas.errors import InvalidConfig, InvalidEvent, Reason
+from schemas.event.envelope import parse_record
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.units import iso
 from streams.letters import (

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.cost import BILLED, Priced, Unpriced, Why, edges, price, uses_anything
-from schemas.event import KINDS, USAGE_KINDS
+from schemas.event.event_struct import Wire
+from schemas.event.usage_event import KINDS, USAGE_KINDS
 from schemas.limits import COUNT_MAX, DURATION_MS_MAX
 from schemas.measures import COST_EVENTS, COST_NANO_USD, MEASURES
 from schemas.prices import BUNDLED, Prices
 from schemas.units import instant_to_ms
-from schemas.wire import Wire
 from streams.pricing import NAMES_MAX, Asked, Standing, Standings, add_costs, tallies
 from tests.prices import OWN
 

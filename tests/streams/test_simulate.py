@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer
 
 from deploy.servers import Server
 from schemas.errors import LogUnavailable
-from schemas.event import parse_usage
+from schemas.event.usage_event import parse_usage
 from schemas.limits import DAY_MS, SECOND_MS
 from schemas.units import instant_to_ms
 from streams.kafka import ensure_topics

@@ -8,7 +8,7 @@ from itertools import islice, takewhile
 
 import pytest
 
-from schemas.event import Usage, parse_usage
+from schemas.event.usage_event import Usage, parse_usage
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.units import instant_to_ms
 from streams import cast

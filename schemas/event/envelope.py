@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 from urllib.parse import unquote
 
 from schemas.errors import InvalidEvent, Reason
-from schemas.event import FIELDS, Usage, parse_usage
+from schemas.event.usage_event import FIELDS, Usage, parse_usage
 from schemas.limits import EVENT_BYTES_MAX
 from schemas.units import ms_to_instant
 
