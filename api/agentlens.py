@@ -45,11 +45,7 @@ from api.ready import Ready
 from api.store import Reading, Store
 from api.sums import Row
 from schemas.agentlens import Amount, Body, Detail, Problem
-from schemas.errors import LogError, OdometerError, StoreError
-from schemas.keys import Key, Role
-from schemas.layout import Meta
-from schemas.limits import DAY_MS, NANO_PER_USD
-from schemas.measures import (
+from schemas.catalog.measures import (
     COST_NANO_USD,
     EVENTS,
     INPUT_TOKENS,
@@ -57,6 +53,10 @@ from schemas.measures import (
     LATENCY_MS,
     OUTPUT_TOKENS,
 )
+from schemas.errors import LogError, OdometerError, StoreError
+from schemas.keys import Key, Role
+from schemas.layout import Meta
+from schemas.limits import DAY_MS, NANO_PER_USD
 
 Clock = Callable[[], int]
 

@@ -31,9 +31,9 @@ from api.lines import (
 from api.members import by_members, counted_by, together
 from api.query import Plan, Question, Sum, plan
 from api.sums import Row, Sums
+from schemas.catalog.views import DEFAULT, Catalog
 from schemas.layout import Int64s
 from schemas.units import iso
-from schemas.views import DEFAULT, Catalog
 
 ROWS_MAX: Final = 100_000
 """Rows of an answer: 15 MB of JSON. A leaderboard of more groups has a `limit`."""

@@ -21,10 +21,10 @@ from api.derived import DEFAULTS, Formula, Offered, formulas, offered_by, terms_
 from api.moments import ALLOWED, NoMoment, parse_range
 from api.names import Filter
 from api.query import covered_range, tiers_of, views_that_hold
+from schemas.catalog.views import DEFAULT, Catalog
 from schemas.errors import OdometerError
-from schemas.grid import DAY, QUARTER, TIERS, Tier, kept_from
+from schemas.tiers import DAY, QUARTER, TIERS, Tier, kept_from
 from schemas.units import iso
-from schemas.views import DEFAULT, Catalog
 
 VALUES_MAX: Final = 200
 """Values of all filters of a question: more is a list that a label or a view should hold."""

@@ -18,11 +18,11 @@ import numpy as np
 
 from api.query import Members, Sum, Term
 from api.sums import EXACT_MAX
+from schemas.catalog.measures import EVENTS, SKETCHES, How, Measure
+from schemas.catalog.sketches import RELATIVE_ERROR, SAMPLE_ERROR, Distinct, Histogram
+from schemas.catalog.views import Catalog
 from schemas.event.usage_event import USAGE_KINDS
 from schemas.limits import NANO_PER_USD, SECOND_MS
-from schemas.measures import EVENTS, SKETCHES, How, Measure
-from schemas.sketches import RELATIVE_ERROR, SAMPLE_ERROR, Distinct, Histogram
-from schemas.views import Catalog
 
 Number = int | float | None
 

@@ -16,6 +16,7 @@ from api.look import Look, Looks
 from api.names import Names, grown, no_names
 from api.query import Plan
 from api.selection import check_pages, select
+from schemas.catalog.views import Table
 from schemas.errors import StoreCorrupt
 from schemas.layout import (
     CURRENT_KEY,
@@ -24,7 +25,6 @@ from schemas.layout import (
     tenants_list_key,
     unpack_meta,
 )
-from schemas.views import Table
 
 
 @dataclass(eq=False)

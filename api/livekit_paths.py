@@ -21,9 +21,7 @@ from api.livekit_bodies import (
 )
 from api.query import Term
 from schemas import livekit as bodies
-from schemas.event.usage_event import USAGE_KINDS
-from schemas.limits import HOUR_MS, MINUTE_MS, NANO_PER_USD, SECOND_MS
-from schemas.measures import (
+from schemas.catalog.measures import (
     CACHE_READ_AUDIO_TOKENS,
     CACHE_READ_TEXT_TOKENS,
     CACHE_READ_TOKENS,
@@ -45,6 +43,8 @@ from schemas.measures import (
     USAGE_CALL_DURATION_MS,
     Measure,
 )
+from schemas.event.usage_event import USAGE_KINDS
+from schemas.limits import HOUR_MS, MINUTE_MS, NANO_PER_USD, SECOND_MS
 
 # -- figures ---------------------------------------------------------------------------------------
 

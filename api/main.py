@@ -46,9 +46,9 @@ from api.kafka import Producer
 from api.keys_file import KeysFile
 from api.pacing import TARGET_MS
 from api.store import Store
+from schemas.catalog.views import DEFAULT, Catalog, layout_digest
 from schemas.errors import OdometerError, StoreError
 from schemas.keys import ID_PATTERN
-from schemas.views import DEFAULT, Catalog, layout_digest
 
 DEFAULT_TOPIC: Final = "usage.events"
 SHUTDOWN_GRACE_S: Final = 5

@@ -12,9 +12,9 @@ from functools import cache, cached_property
 import numpy as np
 import numpy.typing as npt
 
+from schemas.catalog.views import Table
 from schemas.errors import StoreCorrupt
 from schemas.layout import Int64s, series_values
-from schemas.views import Table
 
 Bools = npt.NDArray[np.bool_]
 

@@ -32,8 +32,8 @@ from api.formats import MEDIA_TYPES, to_json
 from api.problems import MEDIA_TYPE, TITLES
 from schemas.agentlens import Health, LlmAnalytics
 from schemas.agentlens import Problem as AgentLensProblem
+from schemas.catalog.views import DEFAULT, Catalog
 from schemas.usage import MeasuresAnswer, Problem, UsageAnswer, ValuesAnswer, ViewsAnswer
-from schemas.views import DEFAULT, Catalog
 
 Object = dict[str, Any]
 

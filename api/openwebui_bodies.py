@@ -14,12 +14,19 @@ from typing import Any, Final
 from api.axis import DAILY, Step
 from api.query import Sum, Term
 from api.sums import Row
+from schemas.catalog.measures import (
+    CHATS,
+    EVENTS,
+    INPUT_TOKENS,
+    OUTPUT_TOKENS,
+    RATINGS_DOWN,
+    RATINGS_UP,
+)
+from schemas.catalog.sketches import Distinct
 from schemas.chats import Chat
 from schemas.directory import Person
 from schemas.limits import DAY_MS, SECOND_MS
-from schemas.measures import CHATS, EVENTS, INPUT_TOKENS, OUTPUT_TOKENS, RATINGS_DOWN, RATINGS_UP
 from schemas.recent import Recent
-from schemas.sketches import Distinct
 from schemas.units import ms_to_instant
 
 Object = dict[str, Any]

@@ -18,8 +18,8 @@ from api.asking import finest_kept
 from api.axis import DAILY, HOURLY, Step, zone_of
 from api.query import covered_range
 from schemas.errors import OdometerError
-from schemas.grid import DAY, QUARTER, kept_from
 from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+from schemas.tiers import DAY, QUARTER, kept_from
 from schemas.units import iso
 
 STEPS: Final = {

@@ -2,7 +2,7 @@
 
     plan(question) -> select(plan, names, ...) -> the store reads the pages -> summed(selection, pages)
 
-Bounds follow one rule (`schemas.grid.boundary`): up to the next boundary of the grid that is kept
+Bounds follow one rule (`schemas.tiers.boundary`): up to the next boundary of the grid that is kept
 at that age, half-open. So adjacent ranges add up, and all questions of one range cover the same
 instants, whatever they group by. Where only longer buckets are kept any more than a step is long,
 a bucket's sum stands at the step that holds its start: sums always agree, no bucket is ever split.
@@ -22,12 +22,12 @@ import numpy as np
 from api.axis import Step, longest_read_ms, starts_of
 from api.errors import UnanswerableQuestion
 from api.names import Filter
-from schemas.grid import DAY, SLACK_MS, TIERS, Span, Tier, boundary, ceil_to, cover
+from schemas.catalog.measures import Measure
+from schemas.catalog.sketches import Distinct, Histogram
+from schemas.catalog.views import DEFAULT, Catalog, Table, View
 from schemas.layout import Family, Int64s, counters_of, sketch_of
 from schemas.limits import AHEAD_MS_MAX
-from schemas.measures import Measure
-from schemas.sketches import Distinct, Histogram
-from schemas.views import DEFAULT, Catalog, Table, View
+from schemas.tiers import DAY, SLACK_MS, TIERS, Span, Tier, boundary, ceil_to, cover
 
 VIEWS_KEPT: Final = 1024
 """Which views hold which dimensions and measures, remembered: tens of bytes each."""

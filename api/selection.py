@@ -12,6 +12,7 @@ import numpy as np
 from api.errors import UnanswerableQuestion
 from api.names import Filter, Names, matching
 from api.query import Plan
+from schemas.catalog.views import Table
 from schemas.layout import (
     HISTOGRAMS_A_PAGE,
     SLOT,
@@ -21,7 +22,6 @@ from schemas.layout import (
     page_key,
     stamp_key,
 )
-from schemas.views import Table
 
 PAGES_MAX: Final = 50_000
 """Pages of one atomic read. An MGET costs Redis about 1 us a page and nobody else is served

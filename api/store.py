@@ -37,9 +37,9 @@ from api.known import Known, generation_of
 from api.line import REPLY_TIMEOUT_S, Line
 from api.query import Plan
 from api.sums import Row, Sums
+from schemas.catalog.views import DEFAULT, Catalog
 from schemas.errors import InvalidConfig, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from schemas.layout import CURRENT_KEY, Meta
-from schemas.views import DEFAULT, Catalog
 
 CONNECTIONS_MAX: Final = 16
 """Redis serves one command at a time; more than this only moves the queue to where it can't be seen."""

@@ -45,12 +45,12 @@ from api.freshness import headers_of, iso_ms, refusals
 from api.query import Plan, Question, Term, plan, views_that_hold
 from api.ready import Ready
 from api.store import Reading, Store
-from schemas.grid import TIERS
+from schemas.catalog.measures import EVENTS
+from schemas.catalog.views import Catalog
 from schemas.layout import Meta
 from schemas.limits import DAY_MS, SECOND_MS
-from schemas.measures import EVENTS
+from schemas.tiers import TIERS
 from schemas.units import iso
-from schemas.views import Catalog
 
 Clock = Callable[[], int]
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from schemas.catalog import parse_catalog
+from schemas.catalog.catalog_file import parse_catalog
+from schemas.catalog.views import DEFAULT, Catalog
 from schemas.errors import InvalidConfig
 from schemas.prices import BUNDLED, Prices, parse_prices
-from schemas.views import DEFAULT, Catalog
 
 if TYPE_CHECKING:
     from streams.settings import DirectorySettings

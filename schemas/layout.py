@@ -53,10 +53,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from schemas.catalog.measures import SKETCHES, How, Measure
+from schemas.catalog.views import Table
 from schemas.errors import StoreCorrupt
-from schemas.grid import SLACK_MS, Span, Tier
-from schemas.measures import SKETCHES, How, Measure
-from schemas.views import Table
+from schemas.tiers import SLACK_MS, Span, Tier
 
 LANE: Final = "{od0}:"
 CURRENT_KEY: Final = LANE + "current"

@@ -23,11 +23,11 @@ from faust.web import Request, Response, View
 from mode import Service
 from mode.supervisors import OneForOneSupervisor
 
+from schemas.catalog.views import DEFAULT, Catalog, describe, generation_digest
 from schemas.cost import warm_up
 from schemas.errors import ConsumerBroken, OdometerError, OtherGeneration, StoreUnavailable
 from schemas.layout import LIVE, NO_POSITION
 from schemas.prices import BUNDLED, Prices
-from schemas.views import DEFAULT, Catalog, describe, generation_digest
 from streams.checks import generation_detail
 from streams.clock import ProcessClock
 from streams.generations import RedisGenerations

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from schemas.catalog.measures import BOOKED
+from schemas.catalog.views import SLICE_MS
 from schemas.event.usage_event import USAGE_KINDS
-from schemas.grid import finest_written
-from schemas.measures import BOOKED
-from schemas.views import SLICE_MS
+from schemas.tiers import finest_written
 from streams.columns import Columns
 
 _CALLS, _DURATION, _WITH_USAGE, _USAGE_DURATION = range(len(BOOKED))

@@ -5,8 +5,8 @@ Each refusal is a sentence for an operator: what does not match, and what to do.
 
 from __future__ import annotations
 
+from schemas.catalog.views import LAYOUT_BYTES
 from schemas.layout import NO_POSITION, RETIRED, Meta, PartitionMeta
-from schemas.views import LAYOUT_BYTES
 from streams.ports import Bounds, Refusal, Witness
 
 

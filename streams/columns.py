@@ -16,15 +16,15 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from schemas.catalog.measures import MEASURES, SKETCHES, How, Measure
+from schemas.catalog.sketches import MARK, bins_of, chat_digest
+from schemas.catalog.views import DEFAULT, LABEL, SLICE_MS, Catalog, booking_dimensions
 from schemas.event.identity import call_digest, event_digests
 from schemas.event.usage_event import DEFAULT_TENANT
-from schemas.grid import finest_written
 from schemas.layout import Int64s
 from schemas.limits import COUNT_MAX
-from schemas.measures import MEASURES, SKETCHES, How, Measure
 from schemas.prices import BUNDLED, Prices
-from schemas.sketches import MARK, bins_of, chat_digest
-from schemas.views import DEFAULT, LABEL, SLICE_MS, Catalog, booking_dimensions
+from schemas.tiers import finest_written
 from streams.decode import Events
 from streams.pricing import Asked, Standings, add_costs
 from streams.rollup import duplicates

@@ -2,7 +2,7 @@
 
 A page says the sum of its rows (schemas/layout.py), so a compact one says what it said before.
 What a row cannot hold stays in several: a sum beyond 64 bits, a count beyond 32. A set that holds
-more than a sample's worth of digests goes up a level (schemas/sketches.py).
+more than a sample's worth of digests goes up a level (schemas/catalog/sketches.py).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from schemas.catalog.sketches import sample_of
 from schemas.layout import COMPACT_CELL, DISTINCT_FORM, Due, Form, Int64s, Rows, dtype_of
-from schemas.sketches import sample_of
 
 SUM_SAFE: Final = float(1 << 62)
 """Sums whose parts add up to less than this, whatever their signs, are exact in 64 bits; doubles,

@@ -11,18 +11,18 @@ from typing import NamedTuple
 
 import msgspec
 
+from schemas.catalog.measures import COST_EVENTS, COST_NANO_USD
+from schemas.catalog.views import DEFAULT, Catalog, booking_dimensions
 from schemas.cost import Unpriced, price
 from schemas.errors import InvalidEvent
 from schemas.event.envelope import Headers
 from schemas.event.event_struct import Wire
 from schemas.event.identity import partition_key
 from schemas.event.usage_event import DEFAULT_TENANT, USAGE_KINDS
-from schemas.grid import TIERS
 from schemas.layout import series_values
-from schemas.measures import COST_EVENTS, COST_NANO_USD
 from schemas.prices import BUNDLED, Prices
+from schemas.tiers import TIERS
 from schemas.units import iso
-from schemas.views import DEFAULT, Catalog, booking_dimensions
 from streams.bookings import Booking, CallUpdate, Held
 from streams.columns import columns
 from streams.decode import decode

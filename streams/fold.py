@@ -16,8 +16,9 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
+from schemas.catalog.measures import BOOKED, COST_EVENTS, COST_NANO_USD, How, Measure
+from schemas.catalog.views import Catalog, Table, booking_dimensions
 from schemas.event.usage_event import Kind
-from schemas.grid import TIERS, Tier
 from schemas.layout import (
     RUN_DTYPE,
     Family,
@@ -29,8 +30,7 @@ from schemas.layout import (
     series_name,
     sketch_of,
 )
-from schemas.measures import BOOKED, COST_EVENTS, COST_NANO_USD, How, Measure
-from schemas.views import Catalog, Table, booking_dimensions
+from schemas.tiers import TIERS, Tier
 from streams.bookings import Addition, CallUpdate, Held, book
 from streams.chats import Chats, chats_of
 from streams.columns import NOTHING, Codes, Columns, Items

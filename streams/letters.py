@@ -22,13 +22,13 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from schemas.catalog.views import REMEMBERED_MS
 from schemas.errors import InvalidConfig, InvalidEvent, Reason
 from schemas.event.envelope import Headers, load_object, read_content
 from schemas.event.identity import partition_key
 from schemas.event.usage_event import DEFAULT_TENANT, FIELDS
 from schemas.limits import HOUR_MS
 from schemas.units import iso
-from schemas.views import REMEMBERED_MS
 from streams.decode import decode
 
 ORIGIN: Final = "odometer-origin"

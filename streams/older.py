@@ -29,9 +29,23 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 import numpy as np
 
+from schemas.catalog.measures import How, Measure
+from schemas.catalog.sketches import BINS
+from schemas.catalog.views import (
+    CALL_BUCKETS,
+    DEFAULT,
+    ID_BUCKETS,
+    LAYOUT_BYTES,
+    LAYOUT_VERSION,
+    REMEMBERED_MS,
+    SLICE_MS,
+    Catalog,
+    Table,
+    View,
+    booking_dimensions,
+)
 from schemas.errors import RebuildRefused, StoreUnavailable
 from schemas.event.usage_event import Kind
-from schemas.grid import SLACK_MS, TIERS, Tier, ceil_to
 from schemas.layout import (
     RUN_DTYPE,
     SLOT,
@@ -46,22 +60,8 @@ from schemas.layout import (
     tenants_list_key,
 )
 from schemas.limits import AHEAD_MS_MAX, DAY_MS
-from schemas.measures import How, Measure
 from schemas.recent import recent_key, unpack_recent
-from schemas.sketches import BINS
-from schemas.views import (
-    CALL_BUCKETS,
-    DEFAULT,
-    ID_BUCKETS,
-    LAYOUT_BYTES,
-    LAYOUT_VERSION,
-    REMEMBERED_MS,
-    SLICE_MS,
-    Catalog,
-    Table,
-    View,
-    booking_dimensions,
-)
+from schemas.tiers import SLACK_MS, TIERS, Tier, ceil_to
 from streams.bookings import Booking, CallUpdate, Held
 from streams.fold import Delta, Part
 from streams.generations import Entry, RedisPair

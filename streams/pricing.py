@@ -18,12 +18,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from schemas.catalog.measures import COST_EVENTS, COST_NANO_USD, MEASURES
 from schemas.cost import MODELS_MAX, Tariff, edges, tariff, uses_anything
 from schemas.event.event_struct import Wire
 from schemas.event.usage_event import USAGE_KINDS
 from schemas.layout import Int64s
 from schemas.limits import COST_NANO_USD_MAX, COUNT_MAX, DAY_MS
-from schemas.measures import COST_EVENTS, COST_NANO_USD, MEASURES
 from schemas.prices import Prices
 from schemas.units import EPOCH, instant_to_ms, ms_to_instant
 from streams.formula import Absence, Formula, Shape, formula_of

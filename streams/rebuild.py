@@ -23,11 +23,11 @@ from typing import Final
 from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict
 
+from schemas.catalog.views import DEFAULT, Catalog, describe, generation_digest
 from schemas.errors import RebuildRefused, StoreUnavailable
 from schemas.layout import LIVE, NO_POSITION, Meta
 from schemas.prices import Prices
 from schemas.units import iso
-from schemas.views import DEFAULT, Catalog, describe, generation_digest
 from streams.checks import refusal_of, stored_of
 from streams.clock import ProcessClock
 from streams.generations import LEASE_MS, Entry, RedisGenerations, RedisPair

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol, TypeVar
 
+from schemas.catalog.views import DEFAULT, Catalog
 from schemas.errors import (
     LogUnavailable,
     OtherGeneration,
@@ -31,7 +32,6 @@ from schemas.errors import (
 )
 from schemas.layout import LIVE, Meta
 from schemas.prices import BUNDLED, Prices
-from schemas.views import DEFAULT, Catalog
 from streams.batch import Policy
 from streams.ports import (
     NO_DELTA,

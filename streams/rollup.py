@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from schemas.grid import TIERS, Tier
 from schemas.layout import Int64s
+from schemas.tiers import TIERS, Tier
 
 Flags = npt.NDArray[np.bool_]
 _DIGIT_BITS: Final = 16

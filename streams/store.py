@@ -23,6 +23,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from schemas import directory
+from schemas.catalog.views import CALL_BUCKETS, ID_BUCKETS, OTHER, SLICE_MS, TENANTS_MAX
 from schemas.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat, tags_text
 from schemas.errors import StoreCorrupt, StoreFull, StoreUnavailable
 from schemas.layout import (
@@ -40,7 +41,6 @@ from schemas.layout import (
     unpack_stamp,
 )
 from schemas.recent import RECENT_MAX
-from schemas.views import CALL_BUCKETS, ID_BUCKETS, OTHER, SLICE_MS, TENANTS_MAX
 from streams.bookings import Held
 from streams.compact import Read, made_compact, starts_of
 from streams.entries import Title

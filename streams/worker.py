@@ -15,6 +15,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 
+from schemas.catalog.views import DEFAULT, SLICE_MS, Catalog
 from schemas.errors import (
     InvalidEvent,
     LogUnavailable,
@@ -24,7 +25,6 @@ from schemas.errors import (
 )
 from schemas.layout import NO_POSITION, RETIRED, Meta
 from schemas.prices import BUNDLED, Prices
-from schemas.views import DEFAULT, SLICE_MS, Catalog
 from streams.batch import DECODE_SLICE, Batch, Part, Policy
 from streams.bookings import Held
 from streams.checks import generation_detail, refusal_of, stored_of

@@ -11,12 +11,12 @@ from typing import Any, Final, cast
 import redis
 
 from schemas import layout
+from schemas.catalog.measures import How
+from schemas.catalog.sketches import MARK
+from schemas.catalog.views import DEFAULT, Catalog, Table
 from schemas.chats import CHATS, Chat, model_key, records_key, unpack_chat, updates_key
-from schemas.grid import TIERS, Tier
 from schemas.layout import Family, families_of
-from schemas.measures import How
-from schemas.sketches import MARK
-from schemas.views import DEFAULT, Catalog, Table
+from schemas.tiers import TIERS, Tier
 from streams.fold import Delta
 
 Cell = tuple[Any, ...]

@@ -24,8 +24,8 @@ from schemas import limits
 from schemas.errors import Reason
 from schemas.event.identity import partition_key
 from schemas.event.usage_event import DEFAULT_TENANT, KINDS
-from schemas.grid import SLACK_MS, TIERS
 from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+from schemas.tiers import SLACK_MS, TIERS
 from schemas.units import iso
 from streams.decode import Events, Reading
 from streams.decode import Record as Polled

@@ -33,16 +33,16 @@ from urllib.parse import unquote
 
 import msgspec
 
+from schemas.catalog.sketches import GAMMA, chat_digest
+from schemas.catalog.views import VIEWS, View
 from schemas.chats import Chat
 from schemas.cost import Priced, Unpriced, Why, price
 from schemas.errors import InvalidEvent, Reason
 from schemas.event.usage_event import Kind, Usage, parse_usage
-from schemas.grid import SLACK_MS, TIERS
 from schemas.limits import AHEAD_MS_MAX, EVENT_BYTES_MAX
 from schemas.prices import BUNDLED, Prices
-from schemas.sketches import GAMMA, chat_digest
+from schemas.tiers import SLACK_MS, TIERS
 from schemas.units import instant_to_ms, iso
-from schemas.views import VIEWS, View
 from tests.events import Fields, Record
 
 Cell = tuple[Any, ...]

@@ -8,14 +8,14 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 
+from schemas.catalog.sketches import chat_digest, middle_of
+from schemas.catalog.views import TOTAL
 from schemas.errors import InvalidEvent, Reason
 from schemas.event.identity import partition_key
 from schemas.event.usage_event import USAGE_KINDS, Kind, Usage
-from schemas.grid import SLACK_MS, TIERS
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
-from schemas.sketches import chat_digest, middle_of
+from schemas.tiers import SLACK_MS, TIERS
 from schemas.units import iso
-from schemas.views import TOTAL
 from tests.events import (
     INVALID,
     NOW_MS,

@@ -17,7 +17,6 @@ from msgspec import Meta
 
 from schemas.errors import InvalidEvent, Reason
 from schemas.event.usage_event import Kind
-from schemas.grid import TIERS
 from schemas.limits import (
     AHEAD_MS_MAX,
     COUNT_MAX,
@@ -35,6 +34,7 @@ from schemas.limits import (
     TENANT_CHARS_MAX,
     TITLE_CHARS_MAX,
 )
+from schemas.tiers import TIERS
 
 OLDEST_MS: Final = TIERS[-1].kept_ms
 """How far an event's time may lie before its append: what the coarsest tier keeps."""

@@ -12,7 +12,7 @@ from api.audit import operator
 from api.callers import digest_of
 from api.keys import create_key, opened, read_records, revoke_key
 from api.main import build
-from schemas.views import DEFAULT, Catalog
+from schemas.catalog.views import DEFAULT, Catalog
 from tests.api.counters import NOW_MS
 
 

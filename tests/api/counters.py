@@ -21,8 +21,13 @@ from api.query import Plan
 from api.selection import select
 from api.sums import summed
 from schemas import layout
+from schemas.catalog.measures import CHATS, LATENCY
+from schemas.catalog.sketches import bins_of, chat_digest
+from schemas.catalog.views import VIEWS, generation_digest
 from schemas.event.usage_event import USAGE_KINDS, Kind
-from schemas.grid import (
+from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS
+from schemas.prices import BUNDLED_VERSION
+from schemas.tiers import (
     DAY,
     QUARTER,
     TIERS,
@@ -33,12 +38,7 @@ from schemas.grid import (
     floor_to,
     kept_from,
 )
-from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS
-from schemas.measures import CHATS, LATENCY
-from schemas.prices import BUNDLED_VERSION
-from schemas.sketches import bins_of, chat_digest
 from schemas.units import instant_to_ms, iso, ms_to_instant
-from schemas.views import VIEWS, generation_digest
 
 NOW_MS = 1_770_552_123_456  # 2026-02-08T12:02:03.456Z
 TOPIC = "usage.events"

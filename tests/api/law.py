@@ -11,8 +11,8 @@ import httpx
 from hypothesis import strategies as st
 
 from api.keys import create_key
-from schemas.grid import DAY
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from schemas.tiers import DAY
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import Event, pack
 from tests.api.usage_oracle import Asked

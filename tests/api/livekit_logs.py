@@ -7,8 +7,8 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from schemas.grid import DAY
 from schemas.limits import COST_NANO_USD_MAX, COUNT_MAX, DAY_MS, DURATION_MS_MAX, HOUR_MS
+from schemas.tiers import DAY
 from schemas.units import iso
 from tests.api.counters import NOW_MS
 from tests.api.livekit_oracle import PATHS, Asked, Fields

@@ -13,7 +13,7 @@ from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-from schemas.grid import TIERS
+from schemas.tiers import TIERS
 from schemas.units import instant_to_ms, iso
 from tests.api import counters
 from tests.api.counters import NOW_MS, Event

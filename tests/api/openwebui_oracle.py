@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from schemas.grid import DAY, MINUTE, QUARTER, boundary, floor_to, kept_from
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from schemas.tiers import DAY, MINUTE, QUARTER, boundary, floor_to, kept_from
 from schemas.units import ms_to_instant
 from tests.api.counters import NOW_MS, Event, covered
 from tests.api.counters import Asked as Bounds

@@ -21,10 +21,10 @@ from api.keys import create_key
 from api.main import wall_clock_ms
 from api.openapi import document
 from api.usage import VALUES_PARAMETERS
-from schemas.catalog import _PERCENTILE, TAKEN, parse_catalog
+from schemas.catalog.catalog_file import _PERCENTILE, TAKEN, parse_catalog
+from schemas.catalog.views import DEFAULT, OTHER, SLICE_MS, Catalog, generation_digest
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.units import iso
-from schemas.views import DEFAULT, OTHER, SLICE_MS, Catalog, generation_digest
 from streams.columns import columns
 from streams.fold import fold
 from streams.ports import Commit, Outcome, Progress

@@ -30,13 +30,13 @@ from api.derived import offered_by
 from api.keyring import KEYS_KEY
 from api.keys import opened, read_records
 from api.main import build
+from schemas.catalog.views import DEFAULT
 from schemas.chats import Chat, model_key, pack_chat, records_key, updates_key
 from schemas.directory import SAID_SO, GroupSaid, group_text
 from schemas.keys import ALL, ROLES, Key, Role
 from schemas.layout import FIRST_GENERATION
 from schemas.limits import HOUR_MS
 from schemas.recent import pack_recent, recent_key
-from schemas.views import DEFAULT
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS, Event, pack
 from tests.api.test_agentlens_events import call

@@ -9,9 +9,9 @@ import msgspec
 
 from api.keys import create_key
 from api.main import wall_clock_ms
+from schemas.catalog.views import SLICE_MS, generation_digest
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.units import iso
-from schemas.views import SLICE_MS, generation_digest
 from streams.columns import columns
 from streams.fold import fold
 from streams.ports import Commit, Outcome, Progress

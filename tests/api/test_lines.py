@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from api.lines import OTHERS, Lines, filled, in_order, limited, running
 from api.query import Members
-from schemas.sketches import Distinct
+from schemas.catalog.sketches import Distinct
 
 GROUPS = (("a",), ("b",), ("c",), ("d",))
 BUCKETS = 5

@@ -15,11 +15,11 @@ import pytest
 
 from api import directory
 from api.keys import create_key, opened
+from schemas.catalog.views import SLICE_MS, generation_digest
 from schemas.directory import LIBRARY, SAID_SO, chats_key, function_name
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.openwebui import Message, ModelChats, ModelOverview
 from schemas.units import instant_to_ms, iso
-from schemas.views import SLICE_MS, generation_digest
 from streams.columns import columns
 from streams.fold import fold
 from streams.ports import Commit, Outcome, Progress

@@ -29,10 +29,10 @@ from api.main import TAKING_PATHS
 from api.moments import PERIODS, parse_range
 from api.openapi import EXAMPLE, PROBLEM_EXAMPLE, document
 from api.usage import BODY_BYTES_MAX
+from schemas.catalog.views import DEFAULT, VIEWS
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.units import iso
 from schemas.usage import MeasuresAnswer, Problem, UsageAnswer, ValuesAnswer, ViewsAnswer
-from schemas.views import DEFAULT, VIEWS
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS, Event, pack
 from tests.api.test_agentlens import MONTH

@@ -9,13 +9,13 @@ import httpx
 import numpy as np
 import pytest
 
-from schemas.grid import DAY
+from schemas.catalog.measures import CHATS
+from schemas.catalog.sketches import SAMPLE_ERROR, chat_digest
+from schemas.catalog.views import MODEL, generation_digest
 from schemas.layout import NO_POSITION, RUN_DTYPE, series_name, sketch_of
 from schemas.limits import DAY_MS
-from schemas.measures import CHATS
-from schemas.sketches import SAMPLE_ERROR, chat_digest
+from schemas.tiers import DAY
 from schemas.units import iso
-from schemas.views import MODEL, generation_digest
 from streams.fold import Delta, Part
 from streams.ports import Commit, Outcome, Progress
 from streams.store import RedisStore

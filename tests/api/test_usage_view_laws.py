@@ -16,14 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.query import Question, Term, plans
+from schemas.catalog.measures import EVENTS, INPUT_TOKENS
+from schemas.catalog.sketches import RELATIVE_ERROR
+from schemas.catalog.views import COARSE
 from schemas.event.usage_event import Kind
-from schemas.grid import DAY, QUARTER, TIERS, Tier, ceil_to, cover, finest_written, kept_from
 from schemas.layout import chunks_of, page_kept_ms
 from schemas.limits import DAY_MS, DURATION_MS_MAX, HOUR_MS, MINUTE_MS
-from schemas.measures import EVENTS, INPUT_TOKENS
-from schemas.sketches import RELATIVE_ERROR
+from schemas.tiers import DAY, QUARTER, TIERS, Tier, ceil_to, cover, finest_written, kept_from
 from schemas.units import iso
-from schemas.views import COARSE
 from tests.api.counters import Event, pack, read_pure
 from tests.api.law import EXAMPLES, NOW_MS, ZONES, Api, api_on, by_key, moments
 from tests.api.usage_oracle import Asked, instants, measured, rows

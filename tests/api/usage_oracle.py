@@ -14,8 +14,8 @@ from datetime import datetime, tzinfo
 from fractions import Fraction
 from typing import Any
 
-from schemas.grid import TIERS, Tier, floor_to
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from schemas.tiers import TIERS, Tier, floor_to
 from schemas.units import instant_to_ms, iso, ms_to_instant
 from tests.api.counters import Asked as Bounds
 from tests.api.counters import Event, covered

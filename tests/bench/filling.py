@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import redis.asyncio as redis
 
+from schemas.catalog.measures import LATENCY_MS, MEASURES, SKETCHES
+from schemas.catalog.sketches import bins_of
+from schemas.catalog.views import DEFAULT, DIMENSIONS, Catalog, Table, generation_digest
 from schemas.event.event_struct import Wire
 from schemas.layout import SLOT, page_kept_ms, page_key, tenants_list_key
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
-from schemas.measures import LATENCY_MS, MEASURES, SKETCHES
-from schemas.sketches import bins_of
 from schemas.units import EPOCH
-from schemas.views import DEFAULT, DIMENSIONS, Catalog, Table, generation_digest
 from streams.columns import NOTHING, Columns, _levels
 from streams.decode import Events
 from streams.fold import Delta, Part, fold

@@ -40,10 +40,10 @@ import redis
 from deploy.kafka import start_kafka
 from deploy.servers import Server, free_port
 from deploy.valkey import start_valkey, url_of
-from schemas.grid import DAY
+from schemas.catalog.measures import COST_NANO_USD, EVENTS, INPUT_TOKENS
+from schemas.catalog.views import Catalog
 from schemas.layout import FIRST_GENERATION, counters_of, prefix
-from schemas.measures import COST_NANO_USD, EVENTS, INPUT_TOKENS
-from schemas.views import Catalog
+from schemas.tiers import DAY
 from tests.bench import stages
 from tests.bench.fold_process import CATALOGS, Cost, Spec
 from tests.bench.usage_log import (

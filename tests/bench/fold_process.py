@@ -23,8 +23,7 @@ import faust
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from schemas.cost import warm_up
-from schemas.views import (
+from schemas.catalog.views import (
     AGENT,
     AGENT_MODEL,
     DEFAULT,
@@ -34,6 +33,7 @@ from schemas.views import (
     Catalog,
     generation_digest,
 )
+from schemas.cost import warm_up
 from streams.batch import Policy
 from streams.clock import ProcessClock
 from streams.kafka import open_log, read_bounds

@@ -33,8 +33,8 @@ from deploy.kafka import start_kafka
 from deploy.servers import free_port, plain_environment
 from deploy.settings import CHECKOUT
 from deploy.valkey import start_valkey, url_of
+from schemas.catalog.views import DEFAULT
 from schemas.layout import FIRST_GENERATION, meta_key, unpack_meta
-from schemas.views import DEFAULT
 from tests.bench.fold import check_totals
 from tests.bench.usage_log import BACKFILL, LIVE, Shape, Totals, values_of
 from tests.real.api_process import api_of

@@ -12,10 +12,10 @@ from typing import Final
 import numpy as np
 import redis
 
-from schemas.grid import DAY, Tier
+from schemas.catalog.measures import How
+from schemas.catalog.views import VIEWS
 from schemas.layout import SLOT, Family, families_of, page_kept_ms, page_key
-from schemas.measures import How
-from schemas.views import VIEWS
+from schemas.tiers import DAY, Tier
 
 BINS_BUSY: Final = 30
 """Bins that a busy bucket's latencies fall into."""

@@ -24,7 +24,7 @@ from deploy.errors import DiskTooFull
 from deploy.servers import Server
 from deploy.settings import Settings
 from deploy.valkey import url_of
-from schemas.views import generation_digest
+from schemas.catalog.views import generation_digest
 from streams.store import RedisStore
 
 # Past this a test gives up on an end; the promise itself is checked where it is made.

@@ -16,9 +16,9 @@ from api.keys import create_key
 from api.pacing import WINDOW_FIRST
 from deploy.servers import plain_environment
 from deploy.settings import CHECKOUT
+from schemas.catalog.views import generation_digest
 from schemas.limits import DAY_MS, MINUTE_MS
 from schemas.units import iso
-from schemas.views import generation_digest
 from tests.events import encode, event
 from tests.real.api_process import api_of
 from tests.real.system import System

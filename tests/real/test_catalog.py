@@ -17,9 +17,9 @@ import pytest
 
 from api.keys import create_key
 from deploy.servers import Server, free_port, plain_environment
-from schemas.catalog import parse_catalog
-from schemas.grid import floor_to
+from schemas.catalog.catalog_file import parse_catalog
 from schemas.limits import DAY_MS, HOUR_MS
+from schemas.tiers import floor_to
 from schemas.units import iso
 from streams.app import REPLACED
 from tests.counters import read_counters

@@ -14,7 +14,7 @@ import pytest
 from api.kafka import ACK_S
 from api.keys import create_key
 from deploy.servers import Server
-from schemas.measures import MEASURES
+from schemas.catalog.measures import MEASURES
 from tests.api.taking import client_of
 from tests.formats.expected import EXPECTED
 from tests.formats.fixtures import FOLDER, NAMES, RECEIVED_MS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.catalog import (
+from schemas.catalog.catalog_file import (
     CATALOG_BYTES_MAX,
     DIMENSIONS_MAX,
     FIRST_VIEW_ID,
@@ -12,13 +12,8 @@ from schemas.catalog import (
     VIEWS_MAX,
     parse_catalog,
 )
-from schemas.errors import InvalidConfig
-from schemas.event.usage_event import KINDS
-from schemas.grid import TIERS
-from schemas.layout import SLOT
-from schemas.limits import LABELS_MAX
-from schemas.measures import BOOKED, CHATS, CORE, EVENTS, LATENCY, MEASURES, USAGE, How
-from schemas.views import (
+from schemas.catalog.measures import BOOKED, CHATS, CORE, EVENTS, LATENCY, MEASURES, USAGE, How
+from schemas.catalog.views import (
     COARSE,
     DEFAULT,
     SERIES_MAX,
@@ -30,6 +25,11 @@ from schemas.views import (
     generation_digest,
     layout_digest,
 )
+from schemas.errors import InvalidConfig
+from schemas.event.usage_event import KINDS
+from schemas.layout import SLOT
+from schemas.limits import LABELS_MAX
+from schemas.tiers import TIERS
 
 TEAM = '[dimensions.team]\nlabel = "team"\n'
 PAGES = '[measures.pages]\nlabel = "pages"\nunit = "pages"\n'

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.grid import (
+from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from schemas.tiers import (
     DAY,
     MINUTE,
     QUARTER,
@@ -16,7 +17,6 @@ from schemas.grid import (
     finest_written,
     kept_from,
 )
-from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 
 NOWS = st.integers(1_770_544_800_000, 1_770_544_800_000 + 3 * DAY_MS)
 AGES = st.one_of(

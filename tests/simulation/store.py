@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from schemas import chats as chat_words
+from schemas.catalog.views import DEFAULT, SLICE_MS
 from schemas.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat
 from schemas.directory import USERS_MAX, Word, merged
 from schemas.errors import RebuildRefused
@@ -32,7 +33,6 @@ from schemas.layout import (
     series_values,
 )
 from schemas.recent import RECENT_MAX
-from schemas.views import DEFAULT, SLICE_MS
 from streams.bookings import Held
 from streams.compact import Read, made_compact
 from streams.fold import Delta

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from types import coroutine
 from typing import Any, Final, NamedTuple
 
+from schemas.catalog.views import generation_digest
 from schemas.errors import (
     ConsumerBroken,
     InvalidEvent,
@@ -27,7 +28,6 @@ from schemas.errors import (
 from schemas.layout import Meta
 from schemas.limits import HOUR_MS
 from schemas.units import instant_to_ms
-from schemas.views import generation_digest
 from streams.batch import Policy
 from streams.decode import Unreadable
 from streams.ports import Bounds, Letter, PartitionBatch, Polled, Witness

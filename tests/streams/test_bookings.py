@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from schemas.catalog.views import SLICE_MS
 from schemas.units import iso
-from schemas.views import SLICE_MS
 from streams.bookings import Held
 from streams.columns import Columns, columns
 from streams.fold import fold

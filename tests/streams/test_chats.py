@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.catalog.views import generation_digest
 from schemas.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat, merged, pack_chat, unpack_chat
 from schemas.errors import StoreCorrupt
 from schemas.layout import NO_POSITION
-from schemas.views import generation_digest
 from streams.columns import Columns, columns
 from streams.fold import Delta, fold
 from streams.ports import Commit, Outcome, Progress, Store

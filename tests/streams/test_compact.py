@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import layout
-from schemas.grid import MINUTE
+from schemas.catalog.sketches import MARK, SAMPLE_MAX, distinct_of
+from schemas.catalog.views import MODEL
 from schemas.layout import (
     COMPACT_CELL,
     DISTINCT_FORM,
@@ -23,8 +24,7 @@ from schemas.layout import (
     dtype_of,
     unpack_stamp,
 )
-from schemas.sketches import MARK, SAMPLE_MAX, distinct_of
-from schemas.views import MODEL
+from schemas.tiers import MINUTE
 from streams.compact import compacted
 from streams.ports import Commit, Outcome, Progress
 from streams.store import RedisStore

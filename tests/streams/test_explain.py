@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from schemas.measures import MEASURES
+from schemas.catalog.measures import MEASURES
+from schemas.catalog.views import VIEWS
 from schemas.prices import parse_prices
 from schemas.units import instant_to_ms
-from schemas.views import VIEWS
 from streams.explain import Counted, Explainer, Uncounted
 from tests.counters import CELL_OF_SUMS, Cell
 from tests.events import NOW_MS, Mix, Record, encode, event, mixed

@@ -11,8 +11,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.measures import CHATS, COST_NANO_USD, EVENTS
-from schemas.views import VIEWS
+from schemas.catalog.measures import CHATS, COST_NANO_USD, EVENTS
+from schemas.catalog.views import VIEWS
 from streams.bookings import Held
 from streams.columns import columns
 from streams.decode import Reading

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.views import AGENT, MODEL
+from schemas.catalog.views import AGENT, MODEL
 from streams import pages
 from streams.fold import Delta
 from streams.pages import Ids

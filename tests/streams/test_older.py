@@ -15,12 +15,12 @@ from typing import Final
 
 import pytest
 
+from schemas.catalog.views import DEFAULT, REMEMBERED_MS, describe, generation_digest
 from schemas.errors import OtherGeneration, RebuildRefused
-from schemas.grid import TIERS
 from schemas.layout import families_of, page_kept_ms
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.prices import BUNDLED, Prices
-from schemas.views import DEFAULT, REMEMBERED_MS, describe, generation_digest
+from schemas.tiers import TIERS
 from streams.clock import ProcessClock
 from streams.generations import Entry, RedisGenerations, RedisPair
 from streams.older import OlderBuckets, older_than, shared_with

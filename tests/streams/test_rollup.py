@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.grid import TIERS
 from schemas.limits import DAY_MS, MINUTE_MS
+from schemas.tiers import TIERS
 from streams.rollup import Grouped, duplicates, items_of, joint, numbered, sorted_by, tiers_of
 
 KEYS = st.lists(st.integers(0, 5) | st.integers(0, 2**62), max_size=40)

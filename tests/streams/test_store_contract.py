@@ -11,7 +11,8 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
-from schemas.grid import DAY
+from schemas.catalog.measures import COST_NANO_USD
+from schemas.catalog.views import REMEMBERED_MS, SLICE_MS, TOTAL, generation_digest
 from schemas.layout import (
     FIRST_GENERATION,
     NO_POSITION,
@@ -21,8 +22,7 @@ from schemas.layout import (
     series_name,
     stamp_key,
 )
-from schemas.measures import COST_NANO_USD
-from schemas.views import REMEMBERED_MS, SLICE_MS, TOTAL, generation_digest
+from schemas.tiers import DAY
 from streams.bookings import CallUpdate, Held
 from streams.columns import Columns, columns
 from streams.fold import Delta, Part, fold

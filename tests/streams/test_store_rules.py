@@ -10,8 +10,8 @@ from typing import Any, Final
 import pytest
 import redis
 
+from schemas.catalog.views import ID_BUCKETS, SLICE_MS
 from schemas.errors import StoreCorrupt
-from schemas.grid import DAY
 from schemas.layout import (
     NO_POSITION,
     RETIRED,
@@ -21,7 +21,7 @@ from schemas.layout import (
     prefix,
     tallies_key,
 )
-from schemas.views import ID_BUCKETS, SLICE_MS
+from schemas.tiers import DAY
 from streams.bookings import Held
 from streams.ports import Outcome, Progress, Refusal
 from streams.store import RedisStore

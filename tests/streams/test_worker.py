@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from schemas.catalog.views import generation_digest
 from schemas.errors import ConsumerBroken, OtherGeneration, StoreFull, StoreUnavailable
 from schemas.layout import NO_POSITION, RETIRED
-from schemas.views import generation_digest
 from streams.app import FoldService, describe_health
 from streams.batch import DECODE_SLICE, Policy
 from streams.decode import Unreadable

@@ -35,11 +35,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from schemas.errors import InvalidConfig
-from schemas.event.usage_event import USAGE_KINDS, Kind
-from schemas.grid import TIERS
-from schemas.limits import LABEL_KEY_CHARS_MAX, LABELS_MAX
-from schemas.measures import (
+from schemas.catalog.measures import (
     BOOKED,
     CORE,
     MEASURES,
@@ -49,7 +45,20 @@ from schemas.measures import (
     How,
     Measure,
 )
-from schemas.views import COARSE, DEFAULT, DIMENSIONS, LABEL, SERIES_MAX, VIEWS, Catalog, View
+from schemas.catalog.views import (
+    COARSE,
+    DEFAULT,
+    DIMENSIONS,
+    LABEL,
+    SERIES_MAX,
+    VIEWS,
+    Catalog,
+    View,
+)
+from schemas.errors import InvalidConfig
+from schemas.event.usage_event import USAGE_KINDS, Kind
+from schemas.limits import LABEL_KEY_CHARS_MAX, LABELS_MAX
+from schemas.tiers import TIERS
 
 CATALOG_BYTES_MAX: Final = 1 << 18
 """All entries that there may be, each with a page of comments."""

@@ -5,7 +5,7 @@ each series and bucket of its tiers. kind is in every view, and each kind of a v
 its own with the measures that its events can have. A question is answered by the cheapest view
 that holds its dimensions and measures.
 
-`Catalog` is all of it as one value: ours, and what an operator's file adds (schemas/catalog.py).
+`Catalog` is all of it as one value: ours, and what an operator's file adds (schemas/catalog/catalog_file.py).
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from schemas import limits
-from schemas.event.usage_event import KINDS, Kind
-from schemas.grid import DAY, QUARTER, SLACK_MS, TIERS, Tier
-from schemas.measures import (
+from schemas.catalog.measures import (
     BOOKED,
     CHATS,
     FIRST_OUTPUT,
@@ -34,7 +32,9 @@ from schemas.measures import (
     USAGE,
     Measure,
 )
+from schemas.event.usage_event import KINDS, Kind
 from schemas.prices import BUNDLED_VERSION
+from schemas.tiers import DAY, QUARTER, SLACK_MS, TIERS, Tier
 
 LAYOUT_VERSION: Final = 3
 """Goes up with any change of keys, of the packed rows, or of what the commit does."""

@@ -3,7 +3,7 @@
 A measure is a sum of signed 64-bit integers in the unit its name ends with; averages, dollars and
 hours are made at the edge from these sums. kind is a dimension of every view, so `events` counts
 calls to a model where kind is llm, and bookings where kind is call. A sketch is a measure that is
-no sum, but adds up all the same: a histogram, or a set of digests (see schemas/sketches.py).
+no sum, but adds up all the same: a histogram, or a set of digests (see schemas/catalog/sketches.py).
 """
 
 from __future__ import annotations
