@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from schemas.catalog.catalog_file import parse_catalog
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.errors import InvalidConfig
-from schemas.prices import BUNDLED, Prices, parse_prices
+from schemas.prices.price_list import BUNDLED, Prices, parse_prices
 
 if TYPE_CHECKING:
     from streams.settings import DirectorySettings

@@ -24,10 +24,10 @@ from mode import Service
 from mode.supervisors import OneForOneSupervisor
 
 from schemas.catalog.views import DEFAULT, Catalog, describe, generation_digest
-from schemas.cost import warm_up
 from schemas.errors import ConsumerBroken, OdometerError, OtherGeneration, StoreUnavailable
 from schemas.layout import LIVE, NO_POSITION
-from schemas.prices import BUNDLED, Prices
+from schemas.prices.cost import warm_up
+from schemas.prices.price_list import BUNDLED, Prices
 from streams.checks import generation_detail
 from streams.clock import ProcessClock
 from streams.generations import RedisGenerations

@@ -23,7 +23,7 @@ from schemas.event.identity import call_digest, event_digests
 from schemas.event.usage_event import DEFAULT_TENANT
 from schemas.layout import Int64s
 from schemas.limits import COUNT_MAX
-from schemas.prices import BUNDLED, Prices
+from schemas.prices.price_list import BUNDLED, Prices
 from schemas.tiers import finest_written
 from streams.decode import Events
 from streams.pricing import Asked, Standings, add_costs

@@ -13,14 +13,14 @@ import msgspec
 
 from schemas.catalog.measures import COST_EVENTS, COST_NANO_USD
 from schemas.catalog.views import DEFAULT, Catalog, booking_dimensions
-from schemas.cost import Unpriced, price
 from schemas.errors import InvalidEvent
 from schemas.event.envelope import Headers
 from schemas.event.event_struct import Wire
 from schemas.event.identity import partition_key
 from schemas.event.usage_event import DEFAULT_TENANT, USAGE_KINDS
 from schemas.layout import series_values
-from schemas.prices import BUNDLED, Prices
+from schemas.prices.cost import Unpriced, price
+from schemas.prices.price_list import BUNDLED, Prices
 from schemas.tiers import TIERS
 from schemas.units import iso
 from streams.bookings import Booking, CallUpdate, Held
@@ -146,7 +146,7 @@ class _Record(NamedTuple):
 
 
 def _cost(event: Wire, measures: Mapping[str, int], prices: Prices) -> Cost:
-    """The fold says how much, `schemas.cost` says by what: a test holds the two together."""
+    """The fold says how much, `schemas.prices.cost` says by what: a test holds the two together."""
     nano_usd = measures.get(COST_NANO_USD.name, 0) if COST_EVENTS.name in measures else None
     if event.kind not in USAGE_KINDS:
         return Cost(None, f"an event of kind {event.kind} has none")

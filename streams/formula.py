@@ -18,7 +18,6 @@ from functools import cache
 from itertools import combinations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from schemas.cost import Tariff, least_audio_ms, needs, usage_keys
 from schemas.limits import (
     COST_NANO_USD_MAX,
     COUNT_MAX,
@@ -26,6 +25,7 @@ from schemas.limits import (
     NANO_PER_USD,
     SECOND_MS,
 )
+from schemas.prices.cost import Tariff, least_audio_ms, needs, usage_keys
 
 if TYPE_CHECKING:
     from genai_prices.types import TieredPrices

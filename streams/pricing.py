@@ -1,4 +1,4 @@
-"""What a batch's events cost whose producers sent no cost: `schemas.cost.price` with arrays. Pure.
+"""What a batch's events cost whose producers sent no cost: `schemas.prices.cost.price` with arrays. Pure.
 
 A price that holds is a `Formula`: a sum of whole numbers times the event's own, over a common
 denominator, rounded half-even at the end, so that no digit differs from the plain way. Formulas of
@@ -19,12 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.catalog.measures import COST_EVENTS, COST_NANO_USD, MEASURES
-from schemas.cost import MODELS_MAX, Tariff, edges, tariff, uses_anything
 from schemas.event.event_struct import Wire
 from schemas.event.usage_event import USAGE_KINDS
 from schemas.layout import Int64s
 from schemas.limits import COST_NANO_USD_MAX, COUNT_MAX, DAY_MS
-from schemas.prices import Prices
+from schemas.prices.cost import MODELS_MAX, Tariff, edges, tariff, uses_anything
+from schemas.prices.price_list import Prices
 from schemas.units import EPOCH, instant_to_ms, ms_to_instant
 from streams.formula import Absence, Formula, Shape, formula_of
 

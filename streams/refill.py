@@ -31,7 +31,7 @@ from schemas.errors import (
     StoreUnavailable,
 )
 from schemas.layout import LIVE, Meta
-from schemas.prices import BUNDLED, Prices
+from schemas.prices.price_list import BUNDLED, Prices
 from streams.batch import Policy
 from streams.ports import (
     NO_DELTA,

@@ -24,7 +24,7 @@ from schemas.errors import (
     StoreUnavailable,
 )
 from schemas.layout import NO_POSITION, RETIRED, Meta
-from schemas.prices import BUNDLED, Prices
+from schemas.prices.price_list import BUNDLED, Prices
 from streams.batch import DECODE_SLICE, Batch, Part, Policy
 from streams.bookings import Held
 from streams.checks import generation_detail, refusal_of, stored_of

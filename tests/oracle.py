@@ -12,7 +12,7 @@ Decisions where the contract leaves room, so that the fold and the oracle cannot
   one; it must have the texts `id`, `source` and `type`. Header values are UTF-8, percent-decoded. An
   attribute that is null is absent.
 - `time` is judged before `call_started_at`, and that whether the event has a call or not.
-- What an event without a cost costs is what `schemas.cost.price` says of it alone.
+- What an event without a cost costs is what `schemas.prices.cost.price` says of it alone.
 - What a call adds later than the oldest tier's age after its booked time still goes to that tier.
 """
 
@@ -36,11 +36,11 @@ import msgspec
 from schemas.catalog.sketches import GAMMA, chat_digest
 from schemas.catalog.views import VIEWS, View
 from schemas.chats import Chat
-from schemas.cost import Priced, Unpriced, Why, price
 from schemas.errors import InvalidEvent, Reason
 from schemas.event.usage_event import Kind, Usage, parse_usage
 from schemas.limits import AHEAD_MS_MAX, EVENT_BYTES_MAX
-from schemas.prices import BUNDLED, Prices
+from schemas.prices.cost import Priced, Unpriced, Why, price
+from schemas.prices.price_list import BUNDLED, Prices
 from schemas.tiers import SLACK_MS, TIERS
 from schemas.units import instant_to_ms, iso
 from tests.events import Fields, Record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from schemas.prices import Prices, parse_prices
+from schemas.prices.price_list import Prices, parse_prices
 
 OWN: Final[Prices] = parse_prices(
     """

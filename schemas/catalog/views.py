@@ -33,7 +33,7 @@ from schemas.catalog.measures import (
     Measure,
 )
 from schemas.event.usage_event import KINDS, Kind
-from schemas.prices import BUNDLED_VERSION
+from schemas.prices.price_list import BUNDLED_VERSION
 from schemas.tiers import DAY, QUARTER, SLACK_MS, TIERS, Tier
 
 LAYOUT_VERSION: Final = 3
@@ -259,7 +259,7 @@ def generation_digest(
     topic: str, prices: str = BUNDLED_VERSION, catalog: Catalog = DEFAULT
 ) -> bytes:
     """16 bytes over all that decides what the counters of a log are; `prices` is the version of
-    the price list (schemas/prices.py).
+    the price list (schemas/prices/price_list.py).
 
     Two workers with different digests would count differently, so the store refuses the second.
     """

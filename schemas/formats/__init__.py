@@ -34,7 +34,7 @@ from schemas.formats.context import GIVEN, NOT_OURS, OTHER_TENANT, Context, with
 from schemas.formats.detect import FORMATS, Format, checked, detect
 from schemas.formats.draft import Draft, Identity, Made, Skip
 from schemas.limits import EVENT_BYTES_MAX
-from schemas.providers import canonical
+from schemas.prices.providers import canonical
 from schemas.units import iso
 
 __all__ = [

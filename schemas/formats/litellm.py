@@ -23,7 +23,7 @@ from schemas.formats.body import (
     usd,
 )
 from schemas.formats.draft import Draft, Made, Skip
-from schemas.providers import canonical
+from schemas.prices.providers import canonical
 
 REDACTED: Final = "redacted-by-litellm"
 MODEL_CALLS: Final = frozenset(

@@ -21,7 +21,7 @@ from schemas.formats.body import (
     text,
 )
 from schemas.formats.draft import Draft, Made, Skip
-from schemas.providers import canonical
+from schemas.prices.providers import canonical
 
 COLLECTED: Final = "metrics_collected"
 CUMULATIVE: Final = "session_usage_updated"

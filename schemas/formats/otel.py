@@ -34,7 +34,7 @@ from schemas.formats.body import (
 )
 from schemas.formats.draft import Draft, Made, Skip
 from schemas.limits import DURATION_MS_MAX
-from schemas.providers import canonical
+from schemas.prices.providers import canonical
 from schemas.units import iso
 
 OPERATIONS: Final = frozenset({"chat", "text_completion", "generate_content", "embeddings"})

@@ -26,7 +26,7 @@ from schemas.catalog.sketches import bins_of, chat_digest
 from schemas.catalog.views import VIEWS, generation_digest
 from schemas.event.usage_event import USAGE_KINDS, Kind
 from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS
-from schemas.prices import BUNDLED_VERSION
+from schemas.prices.price_list import BUNDLED_VERSION
 from schemas.tiers import (
     DAY,
     QUARTER,

@@ -33,7 +33,7 @@ from schemas.catalog.views import (
     Catalog,
     generation_digest,
 )
-from schemas.cost import warm_up
+from schemas.prices.cost import warm_up
 from streams.batch import Policy
 from streams.clock import ProcessClock
 from streams.kafka import open_log, read_bounds

@@ -23,7 +23,7 @@ from deploy.servers import Server, free_port
 from deploy.valkey import start_valkey, url_of
 from schemas.catalog.views import DEFAULT, SLICE_MS, Catalog, generation_digest
 from schemas.layout import NO_POSITION, prefix
-from schemas.prices import BUNDLED
+from schemas.prices.price_list import BUNDLED
 from streams.chats import chats_of
 from streams.columns import columns
 from streams.fold import fold

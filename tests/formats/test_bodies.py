@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from schemas.errors import InvalidEvent, Reason
 from schemas.formats import FORMATS, ITEMS_MAX, Identity, load, with_given
 from schemas.formats.body import BODY_BYTES_MAX, CONTAINERS_MAX, DEPTH_MAX, NUMBER_CHARS_MAX
-from schemas.providers import ALIASES, HOSTS, canonical
+from schemas.prices.providers import ALIASES, HOSTS, canonical
 from tests.formats.fixtures import CONTEXT, NAMES, fixture, only, read
 
 CHAT: dict[str, Any] = {

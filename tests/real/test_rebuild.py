@@ -16,7 +16,7 @@ from deploy.servers import plain_environment
 from schemas.catalog.views import generation_digest
 from schemas.errors import RebuildRefused
 from schemas.layout import CURRENT_KEY, RETIRED, meta_key, prefix, unpack_meta
-from schemas.prices import BUNDLED
+from schemas.prices.price_list import BUNDLED
 from streams.app import REPLACED
 from streams.generations import RedisGenerations
 from streams.rebuild import rebuild

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.cost import Priced, Unpriced, price
 from schemas.event.usage_event import Usage, parse_usage
-from schemas.prices import BUNDLED_VERSION
+from schemas.prices.cost import Priced, Unpriced, price
+from schemas.prices.price_list import BUNDLED_VERSION
 from tests.formats.fixtures import fixture, read
 
 

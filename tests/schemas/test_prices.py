@@ -6,10 +6,16 @@ from typing import Any
 
 import pytest
 
-from schemas.cost import Priced, Unpriced, Why, price
 from schemas.errors import InvalidConfig
 from schemas.event.usage_event import parse_usage
-from schemas.prices import BUNDLED, BUNDLED_VERSION, PRICES_BYTES_MAX, Prices, parse_prices
+from schemas.prices.cost import Priced, Unpriced, Why, price
+from schemas.prices.price_list import (
+    BUNDLED,
+    BUNDLED_VERSION,
+    PRICES_BYTES_MAX,
+    Prices,
+    parse_prices,
+)
 
 
 def prices(text: str) -> Prices:

@@ -12,7 +12,7 @@ import pytest
 
 from schemas.catalog.measures import MEASURES
 from schemas.catalog.views import VIEWS
-from schemas.prices import parse_prices
+from schemas.prices.price_list import parse_prices
 from schemas.units import instant_to_ms
 from streams.explain import Counted, Explainer, Uncounted
 from tests.counters import CELL_OF_SUMS, Cell

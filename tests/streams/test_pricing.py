@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.catalog.measures import COST_EVENTS, COST_NANO_USD, MEASURES
-from schemas.cost import BILLED, Priced, Unpriced, Why, edges, price, uses_anything
 from schemas.event.event_struct import Wire
 from schemas.event.usage_event import KINDS, USAGE_KINDS
 from schemas.limits import COUNT_MAX, DURATION_MS_MAX
-from schemas.prices import BUNDLED, Prices
+from schemas.prices.cost import BILLED, Priced, Unpriced, Why, edges, price, uses_anything
+from schemas.prices.price_list import BUNDLED, Prices
 from schemas.units import instant_to_ms
 from streams.pricing import NAMES_MAX, Asked, Standing, Standings, add_costs, tallies
 from tests.prices import OWN

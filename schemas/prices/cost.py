@@ -11,7 +11,7 @@ Anthropic).
   request is no business of a price list: it has no cost, and is not listed as unpriced either.
 - A failed request is priced by what it used. One that used nothing costs nothing and has no cost,
   also where a price is by the request.
-- Prices of our own (schemas/prices.py) come before the bundled ones, and where one holds, it alone
+- Prices of our own (schemas/prices/price_list.py) come before the bundled ones, and where one holds, it alone
   does: an event that lacks what it is billed by is unpriced.
 
 The fold prices whole batches with arrays (streams/pricing.py); a test holds it to this module.
@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from schemas.event.event_struct import Wire
 from schemas.event.usage_event import DEFAULT_TENANT, USAGE_KINDS, Usage
 from schemas.limits import DAY_MS, SECOND_MS
-from schemas.prices import BUNDLED, BUNDLED_VERSION, OwnPrice, Prices
-from schemas.providers import canonical
+from schemas.prices.price_list import BUNDLED, BUNDLED_VERSION, OwnPrice, Prices
+from schemas.prices.providers import canonical
 from schemas.units import EPOCH, instant_to_ms, usd_to_nano
 
 if TYPE_CHECKING:

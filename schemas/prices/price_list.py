@@ -35,7 +35,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from schemas.errors import InvalidConfig
 from schemas.limits import ID_CHARS_MAX, TENANT_CHARS_MAX
-from schemas.providers import canonical
+from schemas.prices.providers import canonical
 
 BUNDLED_VERSION: Final = f"genai-prices {version('genai-prices')}"
 
