@@ -54,9 +54,9 @@ from schemas.catalog.measures import (
     OUTPUT_TOKENS,
 )
 from schemas.errors import LogError, OdometerError, StoreError
-from schemas.keys import Key, Role
-from schemas.layout import Meta
 from schemas.limits import DAY_MS, NANO_PER_USD
+from schemas.store.keys import Key, Role
+from schemas.store.layout import Meta
 
 Clock = Callable[[], int]
 

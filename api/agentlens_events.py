@@ -1,6 +1,6 @@
 """AgentLens's `GET /api/events` and `GET /api/agents`: the latest calls, and who makes calls.
 
-The calls are those that are kept of the tenant (`schemas.recent.RECENT_MAX`), without a word of
+The calls are those that are kept of the tenant (`schemas.store.recent_calls.RECENT_MAX`), without a word of
 their content; `total` counts among them. Only `llm_response` is kept, so other types are empty.
 Parameters are read as its server reads them, but `from` and `to` as instants.
 
@@ -35,7 +35,7 @@ from schemas.agentlens import Agent, Agents, Body, Event, Events, LlmResponse, T
 from schemas.catalog.measures import CALLS, ERRORS, EVENTS
 from schemas.event.usage_event import USAGE_KINDS
 from schemas.limits import DAY_MS, NANO_PER_USD
-from schemas.recent import Recent, pack_recent
+from schemas.store.recent_calls import Recent, pack_recent
 from schemas.units import iso
 
 Clock = Callable[[], int]

@@ -32,7 +32,7 @@ from api.members import by_members, counted_by, together
 from api.query import Plan, Question, Sum, plan
 from api.sums import Row, Sums
 from schemas.catalog.views import DEFAULT, Catalog
-from schemas.layout import Int64s
+from schemas.store.layout import Int64s
 from schemas.units import iso
 
 ROWS_MAX: Final = 100_000

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from api.store import Store
-from schemas.keys import ALL, ROLES, Key, Role
-from schemas.layout import LANE
+from schemas.store.keys import ALL, ROLES, Key, Role
+from schemas.store.layout import LANE
 
 AUDIT_KEY: Final = LANE + "api-key-audit"
 AUDIT_MAX: Final = 10_000

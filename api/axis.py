@@ -15,8 +15,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import numpy as np
 
-from schemas.layout import Int64s
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from schemas.store.layout import Int64s
 from schemas.tiers import QUARTER, floor_to
 from schemas.units import ONE_MS, iso, ms_to_instant
 

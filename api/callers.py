@@ -23,7 +23,7 @@ from api.errors import (
     UnknownKey,
 )
 from api.store import Store
-from schemas.keys import ALL, ROLES, WRITERS, Key, Role
+from schemas.store.keys import ALL, ROLES, WRITERS, Key, Role
 
 KEY_CHARS_MAX: Final = 512
 """Of a key that is imported; a signed token of 400 characters fits."""

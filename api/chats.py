@@ -1,6 +1,6 @@
 """The chats of a tenant, read: which used a model, and what is known of each.
 
-They lie beside the counters (schemas/chats.py) and change with the same commits; what is not known
+They lie beside the counters (schemas/store/chats.py) and change with the same commits; what is not known
 (any more) is left out, never an error.
 """
 
@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from api.store import Store
-from schemas.chats import Chat, model_key, records_key, unpack_chat, updates_key
 from schemas.errors import StoreCorrupt
+from schemas.store.chats import Chat, model_key, records_key, unpack_chat, updates_key
 
 AT_ONCE: Final = 1000
 """Records that one command asks for: 0.3 MB of an answer, 1 ms."""
@@ -23,7 +23,7 @@ async def used_by(
     """The chats that used a model, each with the time in ms of its newest event: those that began
     before `end_ms` and had not come to rest at `start_ms`.
 
-    At most `schemas.chats.CHATS_MAX`; one read of some milliseconds, and records of those only that
+    At most `schemas.store.chats.CHATS_MAX`; one read of some milliseconds, and records of those only that
     went on after `end_ms`.
     """
     keys = updates_key(tenant), model_key(tenant, model)

@@ -1,6 +1,6 @@
 """Who users are, which groups they are in, what chats are called, and the latest calls of a tenant.
 
-Read and written beside the counters, through the store's connection; schemas/directory.py says
+Read and written beside the counters, through the store's connection; schemas/store/directory.py says
 which word wins: the latest, and what an admin says above what events carry. A user's key is its id,
 or its address where there is none. What a tenant does not know is left out, never an error.
 """
@@ -14,7 +14,8 @@ from typing import Final
 import msgspec
 
 from api.store import Store
-from schemas.directory import (
+from schemas.errors import OdometerError, StoreCorrupt
+from schemas.store.directory import (
     GROUPS_MAX,
     LIBRARY,
     SAID_SO,
@@ -34,9 +35,8 @@ from schemas.directory import (
     unpack_word,
     users_key,
 )
-from schemas.errors import OdometerError, StoreCorrupt
-from schemas.layout import Meta
-from schemas.recent import Recent, recent_key, unpack_recent
+from schemas.store.layout import Meta
+from schemas.store.recent_calls import Recent, recent_key, unpack_recent
 
 AT_ONCE: Final = 1000
 """Users that one command asks for: 0.2 MB of an answer."""
@@ -219,7 +219,7 @@ async def titles(store: Store, tenant: str, chat_ids: Collection[str]) -> dict[s
 
 
 async def recent(store: Store, tenant: str) -> Latest:
-    """The latest calls of kind llm that were counted, at most `schemas.recent.RECENT_MAX`."""
+    """The latest calls of kind llm that were counted, at most `schemas.store.recent_calls.RECENT_MAX`."""
     reading = await store.look()
     members: list[bytes] = await store.ask("ZRANGE", recent_key(reading.generation, tenant), 0, -1)
     return Latest([unpack_recent(member) for member in members], reading.meta)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from api.query import Plan
-from schemas.layout import Meta
+from schemas.store.layout import Meta
 from schemas.units import iso, ms_to_instant
 
 UNKNOWN: Final = "unknown"

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from api.selection import Selection
 from api.sums import CELLS_DENSE_MAX, Sums, summed
-from schemas.layout import STAMP_BYTES, Meta, unpack_stamp
+from schemas.store.layout import STAMP_BYTES, Meta, unpack_stamp
 
 HELD_BYTES_MAX: Final = 128 * 1024 * 1024
 """Pages kept: 24 h of 30 models are 1 MB, a leaderboard of 100,000 users over 30 days is 100 MB."""

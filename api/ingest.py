@@ -29,7 +29,7 @@ from schemas.errors import InvalidEvent, Reason
 from schemas.formats import FORMATS, Context, load, load_lines, parse, with_given
 from schemas.formats.cloudevents import Binary
 from schemas.formats.context import GIVEN
-from schemas.keys import ALL, Key
+from schemas.store.keys import ALL, Key
 
 INLINE_BYTES_MAX: Final = 128 * 1024
 """A larger body is read in a thread, so that others are answered meanwhile: it takes 5 ms or more."""

@@ -41,8 +41,8 @@ from schemas.key_bodies import (
     Rotation,
     shown,
 )
-from schemas.keys import Key
 from schemas.limits import SECOND_MS
+from schemas.store.keys import Key
 from schemas.units import iso
 
 Clock = Callable[[], int]

@@ -1,6 +1,6 @@
 -- One look at an API key: its record, when it was used, and what is left of its limit.
 --
--- KEYS  1 hash: hex SHA-256 -> record, JSON (schemas/keys.py)
+-- KEYS  1 hash: hex SHA-256 -> record, JSON (schemas/store/keys.py)
 --       2 hash: hex SHA-256 -> last use, ms since 1970, of whole minutes
 --       3 text of this key's limit: "LEVEL AT_MS", requests left and when that was
 -- ARGV  1 the hex SHA-256

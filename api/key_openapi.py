@@ -16,7 +16,7 @@ from schemas.key_bodies import (
     KeyWanted,
     Rotation,
 )
-from schemas.keys import ID_PATTERN
+from schemas.store.keys import ID_PATTERN
 
 Object = dict[str, Any]
 

@@ -22,9 +22,9 @@ from pydantic import ValidationError
 from api.errors import RateLimited
 from api.flights import Flights
 from schemas.errors import StoreCorrupt, StoreError
-from schemas.keys import Key
-from schemas.layout import LANE
 from schemas.limits import SECOND_MS
+from schemas.store.keys import Key
+from schemas.store.layout import LANE
 
 KEYS_KEY: Final = LANE + "api-keys"
 USES_KEY: Final = LANE + "api-key-uses"

@@ -24,8 +24,8 @@ from api.keyring import KEYS_KEY, KEYS_MAX, USES_KEY, record_of
 from api.moments import iso_to_ms
 from api.store import Store
 from schemas.errors import StoreUnavailable
-from schemas.keys import Key
 from schemas.limits import DAY_MS, HOUR_MS
+from schemas.store.keys import Key
 from schemas.units import instant_to_ms
 
 KEY_PREFIX: Final = "als_"

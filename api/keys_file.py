@@ -24,7 +24,7 @@ from api.keyring import KEYS_MAX
 from api.keys import restore_keys
 from api.store import Store
 from schemas.errors import InvalidConfig
-from schemas.keys import KeptKey, Key
+from schemas.store.keys import KeptKey, Key
 
 FILE_BYTES_MAX: Final = 100 * 1024 * 1024
 """KEYS_MAX records of 100 tenants of 64 characters are 70 MB."""

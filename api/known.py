@@ -18,7 +18,7 @@ from api.query import Plan
 from api.selection import check_pages, select
 from schemas.catalog.views import Table
 from schemas.errors import StoreCorrupt
-from schemas.layout import (
+from schemas.store.layout import (
     CURRENT_KEY,
     Meta,
     names_list_key,

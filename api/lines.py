@@ -16,7 +16,7 @@ import numpy.typing as npt
 from api.query import Members, Sum
 from api.sums import Columns, Row, Sums
 from schemas.catalog.sketches import Distinct
-from schemas.layout import Int64s
+from schemas.store.layout import Int64s
 
 OTHERS: Final = -1
 """The place of the group that all those beyond a `limit` make together."""

@@ -18,7 +18,7 @@ from typing import Any, Final
 from api.held import NO_STAMP, Stamp
 from api.line import Line
 from api.selection import PAGES_MAX
-from schemas.layout import CURRENT_KEY, Meta, meta_key
+from schemas.store.layout import CURRENT_KEY, Meta, meta_key
 
 Tail = tuple[str, int]
 """A page's key, and from which byte on it is wanted."""

@@ -48,7 +48,7 @@ from api.pacing import TARGET_MS
 from api.store import Store
 from schemas.catalog.views import DEFAULT, Catalog, layout_digest
 from schemas.errors import OdometerError, StoreError
-from schemas.keys import ID_PATTERN
+from schemas.store.keys import ID_PATTERN
 
 DEFAULT_TOPIC: Final = "usage.events"
 SHUTDOWN_GRACE_S: Final = 5

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from schemas.catalog.views import Table
 from schemas.errors import StoreCorrupt
-from schemas.layout import Int64s, series_values
+from schemas.store.layout import Int64s, series_values
 
 Bools = npt.NDArray[np.bool_]
 

@@ -72,11 +72,11 @@ from api.query import Plan, Question, Term, covered_range, plan, plans
 from api.store import Store
 from api.sums import Row
 from schemas.catalog.views import Catalog
-from schemas.chats import Chat
-from schemas.directory import Person
 from schemas.errors import StoreError
-from schemas.layout import Meta
 from schemas.limits import DAY_MS
+from schemas.store.chats import Chat
+from schemas.store.directory import Person
+from schemas.store.layout import Meta
 from schemas.tiers import floor_to
 
 Clock = Callable[[], int]

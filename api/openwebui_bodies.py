@@ -23,10 +23,10 @@ from schemas.catalog.measures import (
     RATINGS_UP,
 )
 from schemas.catalog.sketches import Distinct
-from schemas.chats import Chat
-from schemas.directory import Person
 from schemas.limits import DAY_MS, SECOND_MS
-from schemas.recent import Recent
+from schemas.store.chats import Chat
+from schemas.store.directory import Person
+from schemas.store.recent_calls import Recent
 from schemas.units import ms_to_instant
 
 Object = dict[str, Any]

@@ -25,13 +25,6 @@ from api.directory import DirectoryFull, GroupExists, NoSuchGroup
 from api.formats import to_json
 from api.openwebui import problem
 from api.store import Store
-from schemas.directory import (
-    KEY_CHARS_MAX,
-    SAID_SO,
-    GroupSaid,
-    Person,
-    group_text,
-)
 from schemas.errors import OdometerError
 from schemas.openwebui_people import (
     AddUserForm,
@@ -52,6 +45,13 @@ from schemas.openwebui_people import (
     name_of,
     user_info,
     user_shown,
+)
+from schemas.store.directory import (
+    KEY_CHARS_MAX,
+    SAID_SO,
+    GroupSaid,
+    Person,
+    group_text,
 )
 
 Clock = Callable[[], int]

@@ -30,7 +30,7 @@ from schemas.openwebui_people import (
     UserShown,
     UserUpdateForm,
 )
-from schemas.recent import RECENT_MAX
+from schemas.store.recent_calls import RECENT_MAX
 
 Object = dict[str, Any]
 Refs = Mapping[type[BaseModel], Object]

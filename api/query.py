@@ -25,8 +25,8 @@ from api.names import Filter
 from schemas.catalog.measures import Measure
 from schemas.catalog.sketches import Distinct, Histogram
 from schemas.catalog.views import DEFAULT, Catalog, Table, View
-from schemas.layout import Family, Int64s, counters_of, sketch_of
 from schemas.limits import AHEAD_MS_MAX
+from schemas.store.layout import Family, Int64s, counters_of, sketch_of
 from schemas.tiers import DAY, SLACK_MS, TIERS, Span, Tier, boundary, ceil_to, cover
 
 VIEWS_KEPT: Final = 1024

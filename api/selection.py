@@ -13,7 +13,7 @@ from api.errors import UnanswerableQuestion
 from api.names import Filter, Names, matching
 from api.query import Plan
 from schemas.catalog.views import Table
-from schemas.layout import (
+from schemas.store.layout import (
     HISTOGRAMS_A_PAGE,
     SLOT,
     Family,

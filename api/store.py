@@ -39,7 +39,7 @@ from api.query import Plan
 from api.sums import Row, Sums
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.errors import InvalidConfig, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
-from schemas.layout import CURRENT_KEY, Meta
+from schemas.store.layout import CURRENT_KEY, Meta
 
 CONNECTIONS_MAX: Final = 16
 """Redis serves one command at a time; more than this only moves the queue to where it can't be seen."""

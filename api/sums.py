@@ -19,7 +19,7 @@ from api.selection import Part, Selection, Wanted
 from schemas.catalog.measures import How
 from schemas.catalog.sketches import BINS, Distinct, Histogram, distinct_of
 from schemas.errors import StoreCorrupt
-from schemas.layout import SLOT, Family, Int64s, Rows, sketch_of
+from schemas.store.layout import SLOT, Family, Int64s, Rows, sketch_of
 
 CELLS_DENSE_MAX: Final = 1 << 17
 """Cells of an answer (buckets x groups) that are a plain array: 1 MB a term. A leaderboard of 100,000

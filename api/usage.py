@@ -47,8 +47,8 @@ from api.ready import Ready
 from api.store import Reading, Store
 from schemas.catalog.measures import EVENTS
 from schemas.catalog.views import Catalog
-from schemas.layout import Meta
 from schemas.limits import DAY_MS, SECOND_MS
+from schemas.store.layout import Meta
 from schemas.tiers import TIERS
 from schemas.units import iso
 

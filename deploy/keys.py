@@ -20,7 +20,7 @@ from rich.table import Table
 from deploy.options import AsJson, KeysFile, Redis
 from deploy.settings import Settings, read_settings
 from schemas.errors import InvalidConfig
-from schemas.keys import ALL
+from schemas.store.keys import ALL
 
 if TYPE_CHECKING:
     from api.keys import Made, Wanted

@@ -16,7 +16,7 @@ from redis.retry import Retry
 from api.pacing import Pacing
 from deploy.valkey import hide_password
 from schemas.errors import InvalidConfig, StoreCorrupt
-from schemas.layout import CURRENT_KEY, meta_key, unpack_meta
+from schemas.store.layout import CURRENT_KEY, meta_key, unpack_meta
 from streams.delivery import KafkaTarget, NotDelivered, Outgoing, Refusal
 
 LOOK_S: Final = 0.01

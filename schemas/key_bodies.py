@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.keys import Key, Role, Tenants
+from schemas.store.keys import Key, Role, Tenants
 from schemas.units import iso
 
 _STRICT = ConfigDict(strict=True, frozen=True, extra="forbid")

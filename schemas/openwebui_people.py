@@ -11,8 +11,8 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.directory import DESCRIPTION_CHARS_MAX, KEY_CHARS_MAX, Group, Person
 from schemas.limits import EMAIL_CHARS_MAX, ID_CHARS_MAX, SECOND_MS
+from schemas.store.directory import DESCRIPTION_CHARS_MAX, KEY_CHARS_MAX, Group, Person
 
 CHANGED_MAX: Final = 1000
 """Members added or removed by one request; Redis hears of them in one command."""

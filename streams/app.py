@@ -25,9 +25,9 @@ from mode.supervisors import OneForOneSupervisor
 
 from schemas.catalog.views import DEFAULT, Catalog, describe, generation_digest
 from schemas.errors import ConsumerBroken, OdometerError, OtherGeneration, StoreUnavailable
-from schemas.layout import LIVE, NO_POSITION
 from schemas.prices.cost import warm_up
 from schemas.prices.price_list import BUNDLED, Prices
+from schemas.store.layout import LIVE, NO_POSITION
 from streams.checks import generation_detail
 from streams.clock import ProcessClock
 from streams.generations import RedisGenerations

@@ -1,4 +1,4 @@
--- The chats of a tenant, written by the commit that counts their events: schemas/chats.py describes
+-- The chats of a tenant, written by the commit that counts their events: schemas/store/chats.py describes
 -- the keys, the record and which word wins. `comes_after` and AT_ONCE are those of directory.lua.
 
 local CHAT_HEAD = '<i8i8i8i8i8I4' -- five times, and where the models begin, from 0

@@ -1,7 +1,7 @@
 """What a batch says of chats: one word about each, of its events of kinds llm and chat. Pure.
 
 It comes out of the events that count, so a resend says nothing; the words of a batch are joined
-here, the commit joins them with what is stored (schemas/chats.py says how). A preview goes on from
+here, the commit joins them with what is stored (schemas/store/chats.py says how). A preview goes on from
 here only where the operator said so.
 """
 
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from schemas.chats import SHOWN_CHARS_MAX, Chat, merged
 from schemas.event.event_struct import Wire
 from schemas.event.usage_event import DEFAULT_TENANT
+from schemas.store.chats import SHOWN_CHARS_MAX, Chat, merged
 from streams.decode import Events
 
 Chats = Sequence[tuple[str, Sequence[Chat]]]

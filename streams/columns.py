@@ -21,9 +21,9 @@ from schemas.catalog.sketches import MARK, bins_of, chat_digest
 from schemas.catalog.views import DEFAULT, LABEL, SLICE_MS, Catalog, booking_dimensions
 from schemas.event.identity import call_digest, event_digests
 from schemas.event.usage_event import DEFAULT_TENANT
-from schemas.layout import Int64s
 from schemas.limits import COUNT_MAX
 from schemas.prices.price_list import BUNDLED, Prices
+from schemas.store.layout import Int64s
 from schemas.tiers import finest_written
 from streams.decode import Events
 from streams.pricing import Asked, Standings, add_costs

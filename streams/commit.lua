@@ -1,5 +1,5 @@
 -- The writes of the store: each of these functions is one atomic step. Its Python side is
--- streams/store.py; keys, rows and the meta record are described in schemas/layout.py.
+-- streams/store.py; keys, rows and the meta record are described in schemas/store/layout.py.
 --
 -- The library's name carries a digest of this text and a library is never replaced in place: two
 -- versions of a worker each call the code that they were tested with.
@@ -498,8 +498,8 @@ end
 --   calls {{digest, bucket, old_slice | -1, old, new_slice, new}},
 --   tallies {{name, n}}, epoch and names (what the ids of its pages are of, as `names` said),
 --   parts {{head, tier, room (layout.Family), chunk_ms, kept_ms, key_bytes, numbers, number_bytes}},
---   people {{tenant, {word}}} (schemas/directory.py), users_max,
---   recent {{tenant, {ms, bytes, ...}}} (schemas/recent.py), recent_max,
+--   people {{tenant, {word}}} (schemas/store/directory.py), users_max,
+--   recent {{tenant, {ms, bytes, ...}}} (schemas/store/recent_calls.py), recent_max,
 --   chats {{tenant, characters, {note}}} (chats.lua), chats_max, chat_models_max,
 --   slice_ms, id_buckets, call_buckets,
 --   at_commits (how many commits the generation must have taken, else 'stale'; null: any)

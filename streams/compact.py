@@ -1,6 +1,6 @@
 """Pages made compact: the same sums, one row a key, many pages of a form at once. Pure.
 
-A page says the sum of its rows (schemas/layout.py), so a compact one says what it said before.
+A page says the sum of its rows (schemas/store/layout.py), so a compact one says what it said before.
 What a row cannot hold stays in several: a sum beyond 64 bits, a count beyond 32. A set that holds
 more than a sample's worth of digests goes up a level (schemas/catalog/sketches.py).
 """
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.catalog.sketches import sample_of
-from schemas.layout import COMPACT_CELL, DISTINCT_FORM, Due, Form, Int64s, Rows, dtype_of
+from schemas.store.layout import COMPACT_CELL, DISTINCT_FORM, Due, Form, Int64s, Rows, dtype_of
 
 SUM_SAFE: Final = float(1 << 62)
 """Sums whose parts add up to less than this, whatever their signs, are exact in 64 bits; doubles,

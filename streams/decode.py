@@ -22,8 +22,8 @@ from schemas.errors import InvalidEvent, Reason
 from schemas.event.envelope import Headers, parse_record
 from schemas.event.event_struct import OLDEST_MS, Wire, check_age
 from schemas.event.usage_event import Usage
-from schemas.layout import Int64s
 from schemas.limits import AHEAD_MS_MAX, COST_NANO_USD_MAX, EVENT_BYTES_MAX, NANO_PER_USD
+from schemas.store.layout import Int64s
 from schemas.units import instant_to_ms, usd_to_nano
 
 READ_AT_ONCE: Final = 500

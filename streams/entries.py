@@ -20,7 +20,10 @@ from typing import Annotated, Final, NamedTuple, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from schemas.directory import (
+from schemas.errors import OdometerError
+from schemas.event.usage_event import DEFAULT_TENANT
+from schemas.limits import EMAIL_CHARS_MAX, ID_CHARS_MAX, TENANT_CHARS_MAX, TITLE_CHARS_MAX
+from schemas.store.directory import (
     DESCRIPTION_CHARS_MAX,
     KEY_CHARS_MAX,
     MEMBERS_MAX,
@@ -29,9 +32,6 @@ from schemas.directory import (
     Word,
     group_text,
 )
-from schemas.errors import OdometerError
-from schemas.event.usage_event import DEFAULT_TENANT
-from schemas.limits import EMAIL_CHARS_MAX, ID_CHARS_MAX, TENANT_CHARS_MAX, TITLE_CHARS_MAX
 
 Name = Annotated[str, Meta(min_length=1, max_length=ID_CHARS_MAX)]
 UserKey = Annotated[str, Meta(min_length=1, max_length=KEY_CHARS_MAX)]

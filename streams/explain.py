@@ -18,9 +18,9 @@ from schemas.event.envelope import Headers
 from schemas.event.event_struct import Wire
 from schemas.event.identity import partition_key
 from schemas.event.usage_event import DEFAULT_TENANT, USAGE_KINDS
-from schemas.layout import series_values
 from schemas.prices.cost import Unpriced, price
 from schemas.prices.price_list import BUNDLED, Prices
+from schemas.store.layout import series_values
 from schemas.tiers import TIERS
 from schemas.units import iso
 from streams.bookings import Booking, CallUpdate, Held

@@ -19,7 +19,7 @@ import numpy as np
 from schemas.catalog.measures import BOOKED, COST_EVENTS, COST_NANO_USD, How, Measure
 from schemas.catalog.views import Catalog, Table, booking_dimensions
 from schemas.event.usage_event import Kind
-from schemas.layout import (
+from schemas.store.layout import (
     RUN_DTYPE,
     Family,
     Int64s,

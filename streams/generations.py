@@ -1,6 +1,6 @@
 """The generations of the counters in Redis: which there are, how one begins, answers, and goes.
 
-A generation is a whole set of counters under a number of its own (schemas/layout.py). One answers;
+A generation is a whole set of counters under a number of its own (schemas/store/layout.py). One answers;
 a rebuild fills the next beside it. Each step here is one atomic call or reads only.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from schemas.errors import RebuildRefused, StoreCorrupt
-from schemas.layout import (
+from schemas.store.layout import (
     CURRENT_KEY,
     GENERATIONS_KEY,
     REBUILD_KEY,

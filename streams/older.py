@@ -46,7 +46,8 @@ from schemas.catalog.views import (
 )
 from schemas.errors import RebuildRefused, StoreUnavailable
 from schemas.event.usage_event import Kind
-from schemas.layout import (
+from schemas.limits import AHEAD_MS_MAX, DAY_MS
+from schemas.store.layout import (
     RUN_DTYPE,
     SLOT,
     Family,
@@ -59,8 +60,7 @@ from schemas.layout import (
     tallies_key,
     tenants_list_key,
 )
-from schemas.limits import AHEAD_MS_MAX, DAY_MS
-from schemas.recent import recent_key, unpack_recent
+from schemas.store.recent_calls import recent_key, unpack_recent
 from schemas.tiers import SLACK_MS, TIERS, Tier, ceil_to
 from streams.bookings import Booking, CallUpdate, Held
 from streams.fold import Delta, Part

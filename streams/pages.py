@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from schemas.catalog.views import OTHER, Table
-from schemas.layout import PAGE_DTYPE, SLOT, Int64s, Rows, series_name
+from schemas.store.layout import PAGE_DTYPE, SLOT, Int64s, Rows, series_name
 from streams.fold import Delta, Part
 
 KNOWN_MAX: Final = 100_000

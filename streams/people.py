@@ -1,8 +1,8 @@
 """What a batch says beside its counts: who its users are, and its latest calls to models. Pure.
 
 Both come out of the events that count, so a resend says nothing, and both are such that order and
-repetition do not matter: of words about a user the latest stands (schemas/directory.py), and the
-latest calls are the last RECENT_MAX by time and bytes (schemas/recent.py).
+repetition do not matter: of words about a user the latest stands (schemas/store/directory.py), and the
+latest calls are the last RECENT_MAX by time and bytes (schemas/store/recent_calls.py).
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from schemas.directory import Word, merged
 from schemas.event.usage_event import DEFAULT_TENANT
-from schemas.layout import Int64s
-from schemas.recent import RECENT_MAX, Recent, pack_recent
+from schemas.store.directory import Word, merged
+from schemas.store.layout import Int64s
+from schemas.store.recent_calls import RECENT_MAX, Recent, pack_recent
 from streams.decode import READ_AT_ONCE, Events
 
 Said = Sequence[tuple[str, Sequence[Word]]]

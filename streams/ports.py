@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from schemas.layout import Meta
+from schemas.store.layout import Meta
 from streams.bookings import Held
 from streams.decode import Record
 from streams.fold import Delta

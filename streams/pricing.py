@@ -21,10 +21,10 @@ import numpy.typing as npt
 from schemas.catalog.measures import COST_EVENTS, COST_NANO_USD, MEASURES
 from schemas.event.event_struct import Wire
 from schemas.event.usage_event import USAGE_KINDS
-from schemas.layout import Int64s
 from schemas.limits import COST_NANO_USD_MAX, COUNT_MAX, DAY_MS
 from schemas.prices.cost import MODELS_MAX, Tariff, edges, tariff, uses_anything
 from schemas.prices.price_list import Prices
+from schemas.store.layout import Int64s
 from schemas.units import EPOCH, instant_to_ms, ms_to_instant
 from streams.formula import Absence, Formula, Shape, formula_of
 

@@ -25,8 +25,8 @@ from pydantic import BaseModel, ConfigDict
 
 from schemas.catalog.views import DEFAULT, Catalog, describe, generation_digest
 from schemas.errors import RebuildRefused, StoreUnavailable
-from schemas.layout import LIVE, NO_POSITION, Meta
 from schemas.prices.price_list import Prices
+from schemas.store.layout import LIVE, NO_POSITION, Meta
 from schemas.units import iso
 from streams.checks import refusal_of, stored_of
 from streams.clock import ProcessClock

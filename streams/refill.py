@@ -30,8 +30,8 @@ from schemas.errors import (
     StoreFull,
     StoreUnavailable,
 )
-from schemas.layout import LIVE, Meta
 from schemas.prices.price_list import BUNDLED, Prices
+from schemas.store.layout import LIVE, Meta
 from streams.batch import Policy
 from streams.ports import (
     NO_DELTA,

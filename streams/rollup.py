@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from schemas.layout import Int64s
+from schemas.store.layout import Int64s
 from schemas.tiers import TIERS, Tier
 
 Flags = npt.NDArray[np.bool_]

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict
 
 from schemas.catalog.views import DEFAULT, Catalog, generation_digest, layout_digest
 from schemas.errors import LogUnavailable
-from schemas.layout import NO_POSITION, Meta
 from schemas.prices.price_list import BUNDLED_VERSION
+from schemas.store.layout import NO_POSITION, Meta
 from streams.generations import Entry, RedisGenerations
 from streams.kafka import read_bounds
 from streams.ports import Bounds

@@ -1,6 +1,6 @@
 """The store on Redis or Valkey: the only module of streams that imports redis.
 
-Its writes are the functions of commit.lua, after those of schemas/directory.lua and
+Its writes are the functions of commit.lua, after those of schemas/store/directory.lua and
 chats.lua; the library's name carries a digest of the text.
 """
 
@@ -22,11 +22,11 @@ from redis import exceptions
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from schemas import directory
 from schemas.catalog.views import CALL_BUCKETS, ID_BUCKETS, OTHER, SLICE_MS, TENANTS_MAX
-from schemas.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat, tags_text
 from schemas.errors import StoreCorrupt, StoreFull, StoreUnavailable
-from schemas.layout import (
+from schemas.store import directory
+from schemas.store.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat, tags_text
+from schemas.store.layout import (
     CURRENT_KEY,
     FIRST_GENERATION,
     Meta,
@@ -40,7 +40,7 @@ from schemas.layout import (
     unpack_meta,
     unpack_stamp,
 )
-from schemas.recent import RECENT_MAX
+from schemas.store.recent_calls import RECENT_MAX
 from streams.bookings import Held
 from streams.compact import Read, made_compact, starts_of
 from streams.entries import Title
@@ -260,7 +260,7 @@ class RedisStore:
 
 
 class RedisDirectory:
-    """The directory beside the counters (schemas/directory.py), for what streams say. Use as
+    """The directory beside the counters (schemas/store/directory.py), for what streams say. Use as
     `async with`; every method raises StoreError."""
 
     def __init__(self, url: str) -> None:

@@ -23,8 +23,8 @@ from schemas.errors import (
     StoreFull,
     StoreUnavailable,
 )
-from schemas.layout import NO_POSITION, RETIRED, Meta
 from schemas.prices.price_list import BUNDLED, Prices
+from schemas.store.layout import NO_POSITION, RETIRED, Meta
 from streams.batch import DECODE_SLICE, Batch, Part, Policy
 from streams.bookings import Held
 from streams.checks import generation_detail, refusal_of, stored_of

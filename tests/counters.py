@@ -1,4 +1,4 @@
-"""All counters of one generation, read out of a real Redis by the layout of `schemas.layout`.
+"""All counters of one generation, read out of a real Redis by the layout of `schemas.store.layout`.
 
 For whoever compares them with the oracle, or with the fake store: cells as `tests.oracle` has them.
 """
@@ -10,12 +10,12 @@ from typing import Any, Final, cast
 
 import redis
 
-from schemas import layout
 from schemas.catalog.measures import How
 from schemas.catalog.sketches import MARK
 from schemas.catalog.views import DEFAULT, Catalog, Table
-from schemas.chats import CHATS, Chat, model_key, records_key, unpack_chat, updates_key
-from schemas.layout import Family, families_of
+from schemas.store import layout
+from schemas.store.chats import CHATS, Chat, model_key, records_key, unpack_chat, updates_key
+from schemas.store.layout import Family, families_of
 from schemas.tiers import TIERS, Tier
 from streams.fold import Delta
 

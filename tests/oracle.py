@@ -35,12 +35,12 @@ import msgspec
 
 from schemas.catalog.sketches import GAMMA, chat_digest
 from schemas.catalog.views import VIEWS, View
-from schemas.chats import Chat
 from schemas.errors import InvalidEvent, Reason
 from schemas.event.usage_event import Kind, Usage, parse_usage
 from schemas.limits import AHEAD_MS_MAX, EVENT_BYTES_MAX
 from schemas.prices.cost import Priced, Unpriced, Why, price
 from schemas.prices.price_list import BUNDLED, Prices
+from schemas.store.chats import Chat
 from schemas.tiers import SLACK_MS, TIERS
 from schemas.units import instant_to_ms, iso
 from tests.events import Fields, Record

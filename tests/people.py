@@ -10,9 +10,9 @@ from typing import cast
 
 import redis
 
-from schemas.directory import DIRECTORY, Word, addresses_key, unpack_word
-from schemas.layout import FIRST_GENERATION
-from schemas.recent import RECENT_MAX, recent_key, unpack_recent
+from schemas.store.directory import DIRECTORY, Word, addresses_key, unpack_word
+from schemas.store.layout import FIRST_GENERATION
+from schemas.store.recent_calls import RECENT_MAX, recent_key, unpack_recent
 from tests.oracle import Expected
 
 Calls = dict[str, tuple[tuple[int, bytes], ...]]

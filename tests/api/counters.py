@@ -1,6 +1,6 @@
 """Counters as they lie in Redis, packed from plain events, and the oracle that keeps the events.
 
-The packer is the smallest thing that follows the docstring of `schemas.layout`; it shares with the
+The packer is the smallest thing that follows the docstring of `schemas.store.layout`; it shares with the
 fold only the layout itself. The oracle answers by scanning.
 """
 
@@ -20,13 +20,13 @@ from api.names import grown, no_names
 from api.query import Plan
 from api.selection import select
 from api.sums import summed
-from schemas import layout
 from schemas.catalog.measures import CHATS, LATENCY
 from schemas.catalog.sketches import bins_of, chat_digest
 from schemas.catalog.views import VIEWS, generation_digest
 from schemas.event.usage_event import USAGE_KINDS, Kind
 from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS
 from schemas.prices.price_list import BUNDLED_VERSION
+from schemas.store import layout
 from schemas.tiers import (
     DAY,
     QUARTER,

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.agentlens_events import LIMIT_MAX, Wanted, matching, parse_query
-from schemas.layout import FIRST_GENERATION
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
-from schemas.recent import Recent, pack_recent, recent_key
+from schemas.store.layout import FIRST_GENERATION
+from schemas.store.recent_calls import Recent, pack_recent, recent_key
 from schemas.units import iso
 from tests.api.counters import NOW_MS, Event, pack
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from api import directory
 from api.directory import DirectoryFull, NoSuchGroup
 from api.store import Store
-from schemas.directory import (
+from schemas.errors import StoreCorrupt
+from schemas.store.directory import (
     LIBRARY,
     SAID_SO,
     GroupSaid,
@@ -28,7 +29,6 @@ from schemas.directory import (
     unpack_word,
     users_key,
 )
-from schemas.errors import StoreCorrupt
 
 pytestmark = pytest.mark.servers
 

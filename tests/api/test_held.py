@@ -17,8 +17,8 @@ from deploy.servers import Server
 from deploy.valkey import url_of
 from schemas.catalog.measures import COST_NANO_USD, EVENTS, LATENCY
 from schemas.catalog.views import MODEL, generation_digest
-from schemas.layout import Family, counters_of
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from schemas.store.layout import Family, counters_of
 from tests.api.counters import NOW_MS, TOPIC, Counters, Event, pack, stamp_of_page
 
 LLM = (Filter("kind", frozenset(("llm",))),)

@@ -31,12 +31,12 @@ from api.keyring import KEYS_KEY
 from api.keys import opened, read_records
 from api.main import build
 from schemas.catalog.views import DEFAULT
-from schemas.chats import Chat, model_key, pack_chat, records_key, updates_key
-from schemas.directory import SAID_SO, GroupSaid, group_text
-from schemas.keys import ALL, ROLES, Key, Role
-from schemas.layout import FIRST_GENERATION
 from schemas.limits import HOUR_MS
-from schemas.recent import pack_recent, recent_key
+from schemas.store.chats import Chat, model_key, pack_chat, records_key, updates_key
+from schemas.store.directory import SAID_SO, GroupSaid, group_text
+from schemas.store.keys import ALL, ROLES, Key, Role
+from schemas.store.layout import FIRST_GENERATION
+from schemas.store.recent_calls import pack_recent, recent_key
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS, Event, pack
 from tests.api.test_agentlens_events import call

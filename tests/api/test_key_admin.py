@@ -12,8 +12,8 @@ import pytest
 
 from api.audit import operator
 from api.keys import Made, Wanted, create_keys, opened
-from schemas.keys import ROLES, Role
 from schemas.limits import HOUR_MS
+from schemas.store.keys import ROLES, Role
 from schemas.units import iso
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import NOW_MS, Event, pack

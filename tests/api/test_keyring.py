@@ -22,7 +22,7 @@ from api.store import Store
 from deploy.servers import Server
 from deploy.valkey import url_of
 from schemas.errors import StoreUnavailable
-from schemas.keys import Key
+from schemas.store.keys import Key
 
 WANTED = Wanted("ci", ("acme",), "viewer")
 NOW_MS = 1_770_552_123_456

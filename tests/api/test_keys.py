@@ -45,8 +45,8 @@ from api.keys import (
 )
 from api.store import Store
 from schemas.errors import StoreCorrupt
-from schemas.keys import ROLES, TENANTS_MAX, WRITERS, Key, Role
 from schemas.limits import ID_CHARS_MAX, TENANT_CHARS_MAX
+from schemas.store.keys import ROLES, TENANTS_MAX, WRITERS, Key, Role
 from tests.api.conftest import revoke
 
 NOW_MS = 1_770_552_123_456

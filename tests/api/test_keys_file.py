@@ -28,7 +28,7 @@ from api.keys import (
 from api.keys_file import lines_of, load_keys_file, write_keys_file
 from api.main import build
 from schemas.errors import InvalidConfig
-from schemas.keys import Key
+from schemas.store.keys import Key
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS, pack
 

@@ -14,9 +14,9 @@ from pydantic import BaseModel
 from api import directory
 from api.keys import create_key
 from api.store import Store
-from schemas.directory import GroupSaid, group_text
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.openwebui import Daily, Models, Summary, Tokens, Users
+from schemas.store.directory import GroupSaid, group_text
 from tests.api.conftest import Clock, client_of, revoke
 from tests.api.counters import NOW_MS, Event, pack
 from tests.api.openwebui_oracle import ANSWERS, Asked

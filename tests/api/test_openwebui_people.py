@@ -16,7 +16,9 @@ import pytest
 from api import directory
 from api.openwebui_people import DONE, NOT_FOUND, PAGE_USERS, routes
 from api.store import Store
-from schemas.directory import (
+from schemas.limits import SECOND_MS
+from schemas.openwebui_people import CHANGED_MAX
+from schemas.store.directory import (
     GROUPS_MAX,
     LIBRARY,
     Word,
@@ -25,8 +27,6 @@ from schemas.directory import (
     groups_key,
     users_key,
 )
-from schemas.limits import SECOND_MS
-from schemas.openwebui_people import CHANGED_MAX
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import NOW_MS
 from tests.api.test_key_admin import made, sends

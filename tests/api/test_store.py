@@ -23,8 +23,8 @@ from deploy.servers import Server, free_port
 from deploy.valkey import url_of
 from schemas.catalog.views import MODEL, TOTAL, generation_digest, layout_digest
 from schemas.errors import InvalidConfig, StoreCorrupt, StoreFull, StoreUnavailable
-from schemas.layout import CURRENT_KEY, meta_key, names_list_key
 from schemas.limits import DAY_MS, HOUR_MS
+from schemas.store.layout import CURRENT_KEY, meta_key, names_list_key
 from tests.api.counters import NOW_MS, TOPIC, Event, pack
 from tests.chaos.proxy import Proxy
 

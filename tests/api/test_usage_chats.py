@@ -12,8 +12,8 @@ import pytest
 from schemas.catalog.measures import CHATS
 from schemas.catalog.sketches import SAMPLE_ERROR, chat_digest
 from schemas.catalog.views import MODEL, generation_digest
-from schemas.layout import NO_POSITION, RUN_DTYPE, series_name, sketch_of
 from schemas.limits import DAY_MS
+from schemas.store.layout import NO_POSITION, RUN_DTYPE, series_name, sketch_of
 from schemas.tiers import DAY
 from schemas.units import iso
 from streams.fold import Delta, Part

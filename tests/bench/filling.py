@@ -21,8 +21,8 @@ from schemas.catalog.measures import LATENCY_MS, MEASURES, SKETCHES
 from schemas.catalog.sketches import bins_of
 from schemas.catalog.views import DEFAULT, DIMENSIONS, Catalog, Table, generation_digest
 from schemas.event.event_struct import Wire
-from schemas.layout import SLOT, page_kept_ms, page_key, tenants_list_key
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from schemas.store.layout import SLOT, page_kept_ms, page_key, tenants_list_key
 from schemas.units import EPOCH
 from streams.columns import NOTHING, Columns, _levels
 from streams.decode import Events

@@ -42,7 +42,7 @@ from deploy.servers import Server, free_port
 from deploy.valkey import start_valkey, url_of
 from schemas.catalog.measures import COST_NANO_USD, EVENTS, INPUT_TOKENS
 from schemas.catalog.views import Catalog
-from schemas.layout import FIRST_GENERATION, counters_of, prefix
+from schemas.store.layout import FIRST_GENERATION, counters_of, prefix
 from schemas.tiers import DAY
 from tests.bench import stages
 from tests.bench.fold_process import CATALOGS, Cost, Spec

@@ -34,7 +34,7 @@ from deploy.servers import free_port, plain_environment
 from deploy.settings import CHECKOUT
 from deploy.valkey import start_valkey, url_of
 from schemas.catalog.views import DEFAULT
-from schemas.layout import FIRST_GENERATION, meta_key, unpack_meta
+from schemas.store.layout import FIRST_GENERATION, meta_key, unpack_meta
 from tests.bench.fold import check_totals
 from tests.bench.usage_log import BACKFILL, LIVE, Shape, Totals, values_of
 from tests.real.api_process import api_of

@@ -30,7 +30,7 @@ from api.keys import create_key
 from deploy.kafka import start_kafka
 from deploy.servers import Server, free_port
 from deploy.valkey import start_valkey, url_of
-from schemas.layout import FIRST_GENERATION, prefix
+from schemas.store.layout import FIRST_GENERATION, prefix
 from tests.bench.freshness import Events, Sent, at_rate, capacity
 from tests.bench.usage_log import LIVE
 from tests.real.apis import api_of

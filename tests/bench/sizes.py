@@ -14,7 +14,7 @@ import redis
 
 from schemas.catalog.measures import How
 from schemas.catalog.views import VIEWS
-from schemas.layout import SLOT, Family, families_of, page_kept_ms, page_key
+from schemas.store.layout import SLOT, Family, families_of, page_kept_ms, page_key
 from schemas.tiers import DAY, Tier
 
 BINS_BUSY: Final = 30

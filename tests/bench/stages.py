@@ -22,8 +22,8 @@ import psutil
 from deploy.servers import Server, free_port
 from deploy.valkey import start_valkey, url_of
 from schemas.catalog.views import DEFAULT, SLICE_MS, Catalog, generation_digest
-from schemas.layout import NO_POSITION, prefix
 from schemas.prices.price_list import BUNDLED
+from schemas.store.layout import NO_POSITION, prefix
 from streams.chats import chats_of
 from streams.columns import columns
 from streams.fold import fold

@@ -13,7 +13,7 @@ from typing import Any, Final
 import httpx
 import redis.asyncio as redis
 
-from schemas.layout import NO_POSITION
+from schemas.store.layout import NO_POSITION
 from streams.ports import Refusal
 from tests.chaos.checker import PATH, QUESTION
 from tests.chaos.rig import LOOK_PAUSE_S, RECOVER_S_MAX, Rig

@@ -18,7 +18,7 @@ from typing import Final
 import httpx
 import redis.asyncio as redis
 
-from schemas.layout import meta_key
+from schemas.store.layout import meta_key
 from streams.kafka import SESSION_MS
 from tests.chaos.disks import filled
 from tests.chaos.load import Stream

@@ -26,7 +26,7 @@ from deploy.jars import ensure_jars
 from deploy.kafka import plan_of_kafka
 from deploy.servers import HOST, Server, free_port
 from deploy.valkey import start_valkey, url_of
-from schemas.layout import CURRENT_KEY, FIRST_GENERATION, Meta, meta_key, unpack_meta
+from schemas.store.layout import CURRENT_KEY, FIRST_GENERATION, Meta, meta_key, unpack_meta
 from tests.chaos.disks import small_disk
 from tests.chaos.proxy import Proxy
 from tests.real.apis import api_of

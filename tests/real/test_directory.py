@@ -21,8 +21,8 @@ from api import directory
 from api.store import Store
 from deploy.servers import Server, plain_environment
 from deploy.valkey import url_of
-from schemas.directory import SAID_SO, GroupSaid
 from schemas.limits import DAY_MS
+from schemas.store.directory import SAID_SO, GroupSaid
 from streams.kafka import ensure_directory_topics
 from streams.settings import PARTITIONS, DirectorySettings, changelogs
 from streams.store import RedisDirectory

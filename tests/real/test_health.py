@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from deploy.servers import free_port
-from schemas.layout import FIRST_GENERATION, meta_key
+from schemas.store.layout import FIRST_GENERATION, meta_key
 from streams.app import describe_health
 from streams.settings import WorkerSettings
 from streams.worker import Worker

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from deploy.servers import Server
-from schemas.layout import meta_key
+from schemas.store.layout import meta_key
 from streams.batch import Policy
 from tests.events import mixed
 from tests.real.system import SMALL, System, Watch

@@ -16,8 +16,8 @@ from owui_client.models.analytics import UserAnalyticsEntry
 
 from api import directory
 from api.keys import create_key, opened
-from schemas.directory import SAID_SO, GroupSaid, group_text
 from schemas.limits import DAY_MS
+from schemas.store.directory import SAID_SO, GroupSaid, group_text
 from schemas.units import ms_to_instant
 from streams.traffic import history
 from tests.events import Fields

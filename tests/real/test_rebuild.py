@@ -15,8 +15,8 @@ import redis
 from deploy.servers import plain_environment
 from schemas.catalog.views import generation_digest
 from schemas.errors import RebuildRefused
-from schemas.layout import CURRENT_KEY, RETIRED, meta_key, prefix, unpack_meta
 from schemas.prices.price_list import BUNDLED
+from schemas.store.layout import CURRENT_KEY, RETIRED, meta_key, prefix, unpack_meta
 from streams.app import REPLACED
 from streams.generations import RedisGenerations
 from streams.rebuild import rebuild

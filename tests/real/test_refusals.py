@@ -7,7 +7,7 @@ import asyncio
 import pytest
 import redis
 
-from schemas.layout import NO_POSITION, Meta
+from schemas.store.layout import NO_POSITION, Meta
 from streams.ports import Refusal
 from tests.counters import read_counters
 from tests.real.system import System

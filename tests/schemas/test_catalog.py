@@ -27,8 +27,8 @@ from schemas.catalog.views import (
 )
 from schemas.errors import InvalidConfig
 from schemas.event.usage_event import KINDS
-from schemas.layout import SLOT
 from schemas.limits import LABELS_MAX
+from schemas.store.layout import SLOT
 from schemas.tiers import TIERS
 
 TEAM = '[dimensions.team]\nlabel = "team"\n'

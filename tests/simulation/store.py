@@ -15,12 +15,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from schemas import chats as chat_words
 from schemas.catalog.views import DEFAULT, SLICE_MS
-from schemas.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat
-from schemas.directory import USERS_MAX, Word, merged
 from schemas.errors import RebuildRefused
-from schemas.layout import (
+from schemas.store import chats as chat_words
+from schemas.store.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat
+from schemas.store.directory import USERS_MAX, Word, merged
+from schemas.store.layout import (
     FIRST_GENERATION,
     LIVE,
     NO_POSITION,
@@ -32,7 +32,7 @@ from schemas.layout import (
     prefix,
     series_values,
 )
-from schemas.recent import RECENT_MAX
+from schemas.store.recent_calls import RECENT_MAX
 from streams.bookings import Held
 from streams.compact import Read, made_compact
 from streams.fold import Delta

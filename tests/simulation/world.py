@@ -25,8 +25,8 @@ from schemas.errors import (
     RebuildRefused,
     StoreUnavailable,
 )
-from schemas.layout import Meta
 from schemas.limits import HOUR_MS
+from schemas.store.layout import Meta
 from schemas.units import instant_to_ms
 from streams.batch import Policy
 from streams.decode import Unreadable

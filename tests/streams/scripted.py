@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from schemas.catalog.views import generation_digest
-from schemas.layout import Meta
+from schemas.store.layout import Meta
 from streams.batch import Policy
 from streams.decode import Record
 from streams.ports import Bounds, Letter, PartitionBatch, Polled, Witness

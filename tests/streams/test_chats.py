@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.catalog.views import generation_digest
-from schemas.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat, merged, pack_chat, unpack_chat
 from schemas.errors import StoreCorrupt
-from schemas.layout import NO_POSITION
+from schemas.store.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat, merged, pack_chat, unpack_chat
+from schemas.store.layout import NO_POSITION
 from streams.columns import Columns, columns
 from streams.fold import Delta, fold
 from streams.ports import Commit, Outcome, Progress, Store

@@ -12,10 +12,10 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import layout
 from schemas.catalog.sketches import MARK, SAMPLE_MAX, distinct_of
 from schemas.catalog.views import MODEL
-from schemas.layout import (
+from schemas.store import layout
+from schemas.store.layout import (
     COMPACT_CELL,
     DISTINCT_FORM,
     HISTOGRAM_FORM,

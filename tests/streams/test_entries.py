@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.directory import MEMBERS_MAX, SAID_SO, GroupSaid, Word
+from schemas.store.directory import MEMBERS_MAX, SAID_SO, GroupSaid, Word
 from streams.entries import InvalidEntry, Stream, Title, Upsert, read_entry
 
 AT_MS = 1_770_552_123_456

@@ -17,9 +17,9 @@ import pytest
 
 from schemas.catalog.views import DEFAULT, REMEMBERED_MS, describe, generation_digest
 from schemas.errors import OtherGeneration, RebuildRefused
-from schemas.layout import families_of, page_kept_ms
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.prices.price_list import BUNDLED, Prices
+from schemas.store.layout import families_of, page_kept_ms
 from schemas.tiers import TIERS
 from streams.clock import ProcessClock
 from streams.generations import Entry, RedisGenerations, RedisPair

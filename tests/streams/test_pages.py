@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import redis
 
-from schemas import layout
 from schemas.catalog.measures import CHATS, COST_NANO_USD, LATENCY
 from schemas.catalog.sketches import SAMPLE_MAX, distinct_of
 from schemas.catalog.views import MODEL, OTHER, USER, View, generation_digest
-from schemas.layout import NO_POSITION, RUN_DTYPE, Family, counters_of, sketch_of
+from schemas.store import layout
+from schemas.store.layout import NO_POSITION, RUN_DTYPE, Family, counters_of, sketch_of
 from schemas.tiers import DAY, MINUTE, Tier
 from streams import store as store_module
 from streams.fold import Delta, Part

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.directory import USERS_MAX, Person, Word, person_of
-from schemas.layout import NO_POSITION
-from schemas.recent import RECENT_MAX, unpack_recent
+from schemas.store.directory import USERS_MAX, Person, Word, person_of
+from schemas.store.layout import NO_POSITION
+from schemas.store.recent_calls import RECENT_MAX, unpack_recent
 from schemas.units import iso
 from streams.columns import columns
 from streams.fold import Delta, fold

@@ -13,7 +13,7 @@ import pytest
 
 from schemas.catalog.measures import COST_NANO_USD
 from schemas.catalog.views import REMEMBERED_MS, SLICE_MS, TOTAL, generation_digest
-from schemas.layout import (
+from schemas.store.layout import (
     FIRST_GENERATION,
     NO_POSITION,
     RUN_DTYPE,
@@ -401,7 +401,7 @@ async def test_counters_without_their_meta_are_never_begun_anew(redis_url: str) 
     import redis as client_of
 
     from schemas.errors import StoreCorrupt
-    from schemas.layout import meta_key
+    from schemas.store.layout import meta_key
 
     async with RedisStore(redis_url) as store:
         await store.open(DIGEST, 1, NOW_MS)

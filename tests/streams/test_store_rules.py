@@ -12,7 +12,7 @@ import redis
 
 from schemas.catalog.views import ID_BUCKETS, SLICE_MS
 from schemas.errors import StoreCorrupt
-from schemas.layout import (
+from schemas.store.layout import (
     NO_POSITION,
     RETIRED,
     Meta,

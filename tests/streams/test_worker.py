@@ -10,7 +10,7 @@ import pytest
 
 from schemas.catalog.views import generation_digest
 from schemas.errors import ConsumerBroken, OtherGeneration, StoreFull, StoreUnavailable
-from schemas.layout import NO_POSITION, RETIRED
+from schemas.store.layout import NO_POSITION, RETIRED
 from streams.app import FoldService, describe_health
 from streams.batch import DECODE_SLICE, Policy
 from streams.decode import Unreadable

@@ -1,4 +1,4 @@
--- The writes of the directory: who users are, groups, titles of chats. schemas/directory.py describes
+-- The writes of the directory: who users are, groups, titles of chats. schemas/store/directory.py describes
 -- the keys, the records and the rule that the larger mark wins; the commit of the counters writes
 -- users with the first three functions, and a library of its own carries the others.
 --

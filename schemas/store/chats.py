@@ -24,7 +24,7 @@ from typing import Final
 import msgspec
 
 from schemas.errors import StoreCorrupt
-from schemas.layout import LANE
+from schemas.store.layout import LANE
 
 CHATS_MAX: Final = 10_000
 """Chats of a tenant; beyond that the one that rested longest goes. As many as Open WebUI's own

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from schemas.errors import StoreCorrupt
-from schemas.layout import prefix
+from schemas.store.layout import prefix
 
 RECENT_MAX: Final = 1000
 """Calls kept of a tenant: 250 B each, 0.25 MB (3 MB with every text at its limit). Twice what one

@@ -19,8 +19,8 @@ One Redis has one lane. Under `{od0}:`
     N:cS.K             bookings of calls, likewise: a hash digest -> booking
     N:tallies          hash: dead letters by reason, duplicates, unknown fields
     N:refusals         hash: partition (or "generation") -> why a worker will not go on, as JSON
-    N:r:TENANT         the latest calls of a tenant (schemas/recent.py)
-    d:...              the directory (schemas/directory.py), of all generations
+    N:r:TENANT         the latest calls of a tenant (schemas/store/recent_calls.py)
+    d:...              the directory (schemas/store/directory.py), of all generations
 
 A page holds `page_series` neighbouring series over one chunk: rows, little endian, each a key and
 what is added there:

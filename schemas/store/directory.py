@@ -34,7 +34,7 @@ import msgspec
 
 from schemas import limits
 from schemas.errors import StoreCorrupt
-from schemas.layout import LANE
+from schemas.store.layout import LANE
 
 USERS_MAX: Final = 100_000
 """Users of a tenant, deleted ones included: 200 B each with their address, 20 MB. Counters of
