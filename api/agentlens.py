@@ -44,7 +44,6 @@ from api.query import Plan, Question, Term, plan
 from api.ready import Ready
 from api.store import Reading, Store
 from api.sums import Row
-from schemas.agentlens import Amount, Body, Detail, Problem
 from schemas.catalog.measures import (
     COST_NANO_USD,
     EVENTS,
@@ -55,6 +54,7 @@ from schemas.catalog.measures import (
 )
 from schemas.errors import LogError, OdometerError, StoreError
 from schemas.limits import DAY_MS, NANO_PER_USD
+from schemas.responses.agentlens import Amount, Body, Detail, Problem
 from schemas.store.keys import Key, Role
 from schemas.store.layout import Meta
 
@@ -180,7 +180,7 @@ def body_of(reading: Reading) -> bytes:
 
 
 def body_from(whole: list[Row], models: list[Row], buckets: list[Row]) -> dict[str, Any]:
-    """As `schemas.agentlens.LlmAnalytics`: of plain objects, since a series has hundreds."""
+    """As `schemas.responses.agentlens.LlmAnalytics`: of plain objects, since a series has hundreds."""
     return {
         "summary": _summary(whole[0]),
         "byModel": [

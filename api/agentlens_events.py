@@ -31,10 +31,10 @@ from api.names import Filter
 from api.query import Plan, Question, Term, plan
 from api.store import Store
 from api.sums import Row
-from schemas.agentlens import Agent, Agents, Body, Event, Events, LlmResponse, TokenCounts
 from schemas.catalog.measures import CALLS, ERRORS, EVENTS
 from schemas.event.usage_event import USAGE_KINDS
 from schemas.limits import DAY_MS, NANO_PER_USD
+from schemas.responses.agentlens import Agent, Agents, Body, Event, Events, LlmResponse, TokenCounts
 from schemas.store.recent_calls import Recent, pack_recent
 from schemas.units import iso
 

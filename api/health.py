@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from api.store import Store
-from schemas.agentlens import Database, Health
 from schemas.errors import StoreError
+from schemas.responses.agentlens import Database, Health
 
 
 async def alive(_request: Request) -> Response:

@@ -11,13 +11,13 @@ from api.agentlens_ingest import EVENTS_MAX, SEVERITIES
 from api.ingest import CLOUDEVENT, CLOUDEVENTS, LINES_TYPES
 from api.otlp import PROTOBUF
 from api.problems import MEDIA_TYPE, NOT_CONFIRMED
-from schemas.agentlens import Ingested
-from schemas.agentlens import Problem as AgentLensProblem
 from schemas.event.usage_event import json_schema
 from schemas.formats import FORMATS
 from schemas.formats.context import GIVEN
-from schemas.ingest import IngestAnswer
-from schemas.usage import Problem
+from schemas.responses.agentlens import Ingested
+from schemas.responses.agentlens import Problem as AgentLensProblem
+from schemas.responses.ingest import IngestAnswer
+from schemas.responses.usage import Problem
 
 Object = dict[str, Any]
 

@@ -71,7 +71,7 @@ def _key(event: Event, at_ms: int, received_ms: int) -> bytes:
 
 
 def answer_of(intake: Intake, *, is_named: bool) -> bytes:
-    """`schemas.ingest.IngestAnswer`; `is_named` where the request has an Idempotency-Key."""
+    """`schemas.responses.ingest.IngestAnswer`; `is_named` where the request has an Idempotency-Key."""
     ids = "generated" if intake.seeded and not is_named else "given"
     if intake.refused or intake.skipped or intake.unknown:
         return to_json(_answer(intake, ids))

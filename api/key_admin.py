@@ -30,7 +30,8 @@ from api.keys import (
     rotate_key,
 )
 from api.store import Store
-from schemas.key_bodies import (
+from schemas.limits import SECOND_MS
+from schemas.responses.keys import (
     AuditAnswer,
     AuditLine,
     KeyHeld,
@@ -41,7 +42,6 @@ from schemas.key_bodies import (
     Rotation,
     shown,
 )
-from schemas.limits import SECOND_MS
 from schemas.store.keys import Key
 from schemas.units import iso
 

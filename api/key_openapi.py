@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from schemas.key_bodies import (
+from schemas.responses.keys import (
     AuditAnswer,
     KeyMade,
     KeysAnswer,

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 from api.query import Term
 from api.sums import Row
 from schemas.catalog.measures import BOOKED
-from schemas.livekit import Envelope
+from schemas.responses.livekit import Envelope
 
 Object = dict[str, Any]
 Addresses = Mapping[str, str]

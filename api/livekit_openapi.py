@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from api.livekit_bodies import Endpoint
 from api.livekit_paths import ENDPOINTS
-from schemas.livekit import PlatformProblem
+from schemas.responses.livekit import PlatformProblem
 
 Object = dict[str, Any]
 

@@ -20,7 +20,6 @@ from api.livekit_bodies import (
     single,
 )
 from api.query import Term
-from schemas import livekit as bodies
 from schemas.catalog.measures import (
     CACHE_READ_AUDIO_TOKENS,
     CACHE_READ_TEXT_TOKENS,
@@ -45,6 +44,7 @@ from schemas.catalog.measures import (
 )
 from schemas.event.usage_event import USAGE_KINDS
 from schemas.limits import HOUR_MS, MINUTE_MS, NANO_PER_USD, SECOND_MS
+from schemas.responses import livekit as bodies
 
 # -- figures ---------------------------------------------------------------------------------------
 

@@ -30,10 +30,10 @@ from api.asking import BY_NAME, PARAMETERS, Parameter
 from api.derived import offered_by
 from api.formats import MEDIA_TYPES, to_json
 from api.problems import MEDIA_TYPE, TITLES
-from schemas.agentlens import Health, LlmAnalytics
-from schemas.agentlens import Problem as AgentLensProblem
 from schemas.catalog.views import DEFAULT, Catalog
-from schemas.usage import MeasuresAnswer, Problem, UsageAnswer, ValuesAnswer, ViewsAnswer
+from schemas.responses.agentlens import Health, LlmAnalytics
+from schemas.responses.agentlens import Problem as AgentLensProblem
+from schemas.responses.usage import MeasuresAnswer, Problem, UsageAnswer, ValuesAnswer, ViewsAnswer
 
 Object = dict[str, Any]
 

@@ -41,7 +41,7 @@ RATINGS: Final = (Term(RATINGS_UP), Term(RATINGS_DOWN))
 
 
 def summary_of(whole: Sequence[Row], models: Iterable[Row], users: Iterable[Row]) -> Object:
-    """As `schemas.openwebui.Summary`, of one row and of rows by model and by user."""
+    """As `schemas.responses.openwebui.Summary`, of one row and of rows by model and by user."""
     (row,) = whole
     return {
         "total_messages": row.values[0],
@@ -52,7 +52,7 @@ def summary_of(whole: Sequence[Row], models: Iterable[Row], users: Iterable[Row]
 
 
 def models_of(models: Iterable[Row], users: Iterable[Row]) -> Object:
-    """As `schemas.openwebui.Models`, of rows by model, and by model and user."""
+    """As `schemas.responses.openwebui.Models`, of rows by model, and by model and user."""
     unique = Counter(row.group[0] for row in users if row.group[1])
     found = [
         {
@@ -73,7 +73,7 @@ def size_of(chats: Sum) -> int:
 
 
 def history_of(rows: Iterable[Row], first_ms: int | None, today_ms: int) -> list[Object]:
-    """As `schemas.openwebui.Rated`, of ratings by day: every day from `first_ms` to today."""
+    """As `schemas.responses.openwebui.Rated`, of ratings by day: every day from `first_ms` to today."""
     if first_ms is None:
         return []
     rated = {row.at_ms: row.values for row in rows}
@@ -96,12 +96,12 @@ def top_users(rows: Iterable[Row], metric: str, limit: int) -> list[Row]:
 
 
 def users_of(rows: Iterable[Row], people: Mapping[str, Person]) -> Object:
-    """As `schemas.openwebui.Users`, in the order of the rows."""
+    """As `schemas.responses.openwebui.Users`, in the order of the rows."""
     return {"users": [_user(row, people.get(row.group[0])) for row in rows]}
 
 
 def tokens_of(rows: Iterable[Row]) -> Object:
-    """As `schemas.openwebui.Tokens`, of rows by model."""
+    """As `schemas.responses.openwebui.Tokens`, of rows by model."""
     models = [
         {"model_id": row.group[0], **_tokens(row), "message_count": row.values[0]}
         for row in rows
@@ -121,7 +121,7 @@ def tokens_of(rows: Iterable[Row]) -> Object:
 def series_of(
     rows: Sequence[Row], starts_ms: Sequence[int], step: Step, zone: tzinfo, metric: str
 ) -> list[Object]:
-    """As `schemas.openwebui.Bucket`, of rows by model and time. `starts_ms`: buckets that stand
+    """As `schemas.responses.openwebui.Bucket`, of rows by model and time. `starts_ms`: buckets that stand
     there even where nothing happened. Hours that a clock repeats have one label, so one entry."""
     buckets: dict[str, dict[str, int]] = {label(at, step, zone): {} for at in starts_ms}
     for row in rows:
@@ -187,7 +187,7 @@ def by_words(
 
 
 def chat_of(chat: Chat, titles: Mapping[str, str], people: Mapping[str, Person]) -> Object:
-    """As `schemas.openwebui.ModelChat`."""
+    """As `schemas.responses.openwebui.ModelChat`."""
     return {
         "chat_id": chat.id,
         "user_id": chat.user or None,
@@ -198,14 +198,14 @@ def chat_of(chat: Chat, titles: Mapping[str, str], people: Mapping[str, Person])
 
 
 def tags_of(chats: Iterable[Chat]) -> list[Object]:
-    """The ten tags with most chats, as `schemas.openwebui.Tag`."""
+    """The ten tags with most chats, as `schemas.responses.openwebui.Tag`."""
     counts = Counter(tag for chat in chats for tag in set(chat.tags))
     top = sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:TAGS_SHOWN]
     return [{"tag": tag, "count": count} for tag, count in top]
 
 
 def message_of(call: Recent) -> Object:
-    """As `schemas.openwebui.Message`; null where nothing is known."""
+    """As `schemas.responses.openwebui.Message`; null where nothing is known."""
     known = call.input_tokens is not None or call.output_tokens is not None
     input_tokens, output_tokens = call.input_tokens or 0, call.output_tokens or 0
     usage = {

@@ -16,7 +16,7 @@ from api.openwebui_parameters import (
     OfModel,
     OfUsers,
 )
-from schemas.openwebui import (
+from schemas.responses.openwebui import (
     Daily,
     Message,
     ModelChats,

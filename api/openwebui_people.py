@@ -26,7 +26,7 @@ from api.formats import to_json
 from api.openwebui import problem
 from api.store import Store
 from schemas.errors import OdometerError
-from schemas.openwebui_people import (
+from schemas.responses.openwebui_users import (
     AddUserForm,
     GroupExport,
     GroupForm,

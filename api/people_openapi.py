@@ -9,11 +9,11 @@ from pydantic import BaseModel
 
 from api.agentlens_events import AGENTS_MS, LIMIT_DEFAULT, LIMIT_MAX
 from api.openwebui_people import PAGE_USERS
-from schemas.agentlens import Agent, Agents, Event, Events
-from schemas.agentlens import Problem as AgentLensProblem
 from schemas.limits import DAY_MS
-from schemas.openwebui import Problem as OpenWebUiProblem
-from schemas.openwebui_people import (
+from schemas.responses.agentlens import Agent, Agents, Event, Events
+from schemas.responses.agentlens import Problem as AgentLensProblem
+from schemas.responses.openwebui import Problem as OpenWebUiProblem
+from schemas.responses.openwebui_users import (
     AddUserForm,
     GroupExport,
     GroupForm,

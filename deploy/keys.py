@@ -103,7 +103,7 @@ def list_all(redis: Redis = None, as_json: AsJson = False) -> None:
     """Show all keys: never their secrets. A key that was rotated has a line for each secret."""
     from api.audit import operator
     from api.keys import list_keys, opened
-    from schemas.key_bodies import KeysAnswer, shown
+    from schemas.responses.keys import KeysAnswer, shown
 
     async def run() -> KeysAnswer:
         async with opened(read_settings(redis=redis).redis) as store:
@@ -293,7 +293,7 @@ def _held(line: bytes, number: int, defaults: dict[str, Any]) -> "Wanted":
     """A line of an import. InvalidConfig says which line is wrong, and never what is on it."""
     from pydantic import ValidationError
 
-    from schemas.key_bodies import KeyHeld
+    from schemas.responses.keys import KeyHeld
 
     try:
         given = json.loads(line) if line.startswith(b"{") else {"key": line.decode("ascii")}
@@ -341,7 +341,7 @@ def _now_ms() -> int:
 
 
 def _print_made(made: "Made", *, as_json: bool) -> None:
-    from schemas.key_bodies import shown
+    from schemas.responses.keys import shown
 
     if as_json:
         about = shown(made.record, None, _now_ms()).model_dump(mode="json")

@@ -10,7 +10,7 @@ from api.ingest_openapi import ANSWER
 from api.keys import create_key
 from api.openapi import document
 from deploy.servers import Server
-from schemas.ingest import IngestAnswer
+from schemas.responses.ingest import IngestAnswer
 from tests.api.conftest import Clock
 from tests.api.taking import Taking, taking
 

@@ -22,7 +22,7 @@ from api.main import build
 from deploy.servers import Server
 from deploy.valkey import url_of
 from schemas.limits import DAY_MS, HOUR_MS
-from schemas.livekit import PlatformProblem
+from schemas.responses.livekit import PlatformProblem
 from tests.api.conftest import Clock, client_of, revoke
 from tests.api.counters import NOW_MS, Event, pack
 from tests.api.livekit_oracle import PATHS, packed

@@ -15,7 +15,7 @@ from api import directory
 from api.keys import create_key
 from api.store import Store
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
-from schemas.openwebui import Daily, Models, Summary, Tokens, Users
+from schemas.responses.openwebui import Daily, Models, Summary, Tokens, Users
 from schemas.store.directory import GroupSaid, group_text
 from tests.api.conftest import Clock, client_of, revoke
 from tests.api.counters import NOW_MS, Event, pack

@@ -17,7 +17,7 @@ from api import directory
 from api.keys import create_key, opened
 from schemas.catalog.views import SLICE_MS, generation_digest
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
-from schemas.openwebui import Message, ModelChats, ModelOverview
+from schemas.responses.openwebui import Message, ModelChats, ModelOverview
 from schemas.store.directory import LIBRARY, SAID_SO, chats_key, function_name
 from schemas.units import instant_to_ms, iso
 from streams.columns import columns

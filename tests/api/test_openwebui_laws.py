@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from api.keys import create_key
 from schemas.limits import COUNT_MAX, DAY_MS, HOUR_MS, MINUTE_MS
-from schemas.openwebui import Problem
+from schemas.responses.openwebui import Problem
 from schemas.tiers import DAY, QUARTER, kept_from
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import NOW_MS, Event, pack

@@ -17,7 +17,7 @@ from api import directory
 from api.openwebui_people import DONE, NOT_FOUND, PAGE_USERS, routes
 from api.store import Store
 from schemas.limits import SECOND_MS
-from schemas.openwebui_people import CHANGED_MAX
+from schemas.responses.openwebui_users import CHANGED_MAX
 from schemas.store.directory import (
     GROUPS_MAX,
     LIBRARY,

@@ -21,11 +21,11 @@ from api.query import Question, Term, plan
 from api.selection import PAGES_MAX, page_keys, select
 from api.store import Reading
 from api.sums import Row, summed
-from schemas.agentlens import LlmAnalytics
 from schemas.catalog.measures import CALLS, EVENTS, INPUT_TOKENS
 from schemas.catalog.views import AGENT_MODEL, MODEL, TOTAL
 from schemas.errors import StoreCorrupt
 from schemas.limits import COST_NANO_USD_MAX, COUNT_MAX, DAY_MS, HOUR_MS, MINUTE_MS
+from schemas.responses.agentlens import LlmAnalytics
 from schemas.store.layout import SLOT, counters_of, series_name, unpack_meta
 from schemas.tiers import DAY, MINUTE
 from tests.api.counters import (

@@ -31,8 +31,8 @@ from api.openapi import EXAMPLE, PROBLEM_EXAMPLE, document
 from api.usage import BODY_BYTES_MAX
 from schemas.catalog.views import DEFAULT, VIEWS
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from schemas.responses.usage import MeasuresAnswer, Problem, UsageAnswer, ValuesAnswer, ViewsAnswer
 from schemas.units import iso
-from schemas.usage import MeasuresAnswer, Problem, UsageAnswer, ValuesAnswer, ViewsAnswer
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS, Event, pack
 from tests.api.test_agentlens import MONTH

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from schemas.usage import Body
+from schemas.responses.usage import Body
 
 
 class Refusal(Body):
