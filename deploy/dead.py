@@ -24,7 +24,7 @@ from schemas.errors import InvalidConfig, InvalidEvent, Reason
 from schemas.units import iso
 
 if TYPE_CHECKING:
-    from streams.letters import Change, DeadLetter
+    from streams.core.dead_letters import Change, DeadLetter
     from streams.replay import Result
 
 dead = typer.Typer(
@@ -90,7 +90,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one letter whole: why it is one, the record as it was, and what a replay would do."""
-    from streams.letters import NO_CHANGE
+    from streams.core.dead_letters import NO_CHANGE
 
     settings = read_settings(kafka=kafka, dead_letter_topic=dead_letter_topic)
     (letter,) = asyncio.run(_named(settings, [origin]))
@@ -245,7 +245,7 @@ async def _replay(
 def _change(
     settings: Settings, origins: Sequence[str], changes: Sequence[str], *, edit: bool
 ) -> "Change":
-    from streams.letters import Change
+    from streams.core.dead_letters import Change
 
     value = None
     if edit:
@@ -272,7 +272,7 @@ def _assignment(text: str) -> tuple[str, Any]:
 
 
 def _prospect(letter: "DeadLetter", change: "Change") -> str:
-    from streams.letters import already_sent, doubt, resend
+    from streams.core.dead_letters import already_sent, doubt, resend
 
     now_ms = _now_ms()
     if sent := already_sent(letter):

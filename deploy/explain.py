@@ -24,7 +24,7 @@ from schemas.errors import InvalidConfig
 
 if TYPE_CHECKING:
     from schemas.formats import Event, Refused, Skipped
-    from streams.explain import Cost, Counted, Explainer, Row, Uncounted
+    from streams.core.explain import Cost, Counted, Explainer, Row, Uncounted
 
 SHOWN_MAX = 20
 """Events that are shown in full on a terminal; JSON has all."""
@@ -96,7 +96,7 @@ def explain(
     it would be refused. It is the worker's own code that is asked, as if nothing had been counted
     before the file. Exit code 1 where anything would be refused.
     """
-    from streams.explain import Explainer
+    from streams.core.explain import Explainer
 
     settings = read_settings(prices_file=prices_file, catalog_file=catalog_file)
     append_ms = _moment(at)
@@ -136,7 +136,7 @@ def _explained(
 
 def _explain(line: int, item: "Event | Skipped | Refused", explainer: "Explainer") -> Explained:
     from schemas.formats import Refused, Skipped
-    from streams.explain import Counted, Uncounted
+    from streams.core.explain import Counted, Uncounted
 
     if isinstance(item, Refused):
         error = item.error
@@ -165,7 +165,7 @@ def _moment(at: str | None) -> int:
 
 
 def _shown(explained: Explained) -> RenderableType:
-    from streams.explain import Counted, Uncounted
+    from streams.core.explain import Counted, Uncounted
 
     place = f"line {explained.line}" + (f", object {explained.index}" if explained.index else "")
     head = Text(f"{place}: {explained.outcome}", style="bold")

@@ -25,7 +25,7 @@ from schemas.errors import InvalidConfig, InvalidEvent
 from schemas.event.envelope import Headers
 from schemas.formats import Context, Event
 from schemas.formats.draft import Identity
-from streams.decode import decode
+from streams.core.decode import decode
 from streams.delivery import (
     BATCH_BYTES_MAX,
     BATCH_EVENTS_MAX,

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pydantic import BaseModel, ConfigDict
 
 from schemas.units import iso
+from streams.core.ports import Refusal
 from streams.kafka import read_bounds, read_witness
-from streams.ports import Refusal
 from streams.store import RedisStore
 
 

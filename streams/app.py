@@ -28,11 +28,11 @@ from schemas.errors import ConsumerBroken, OdometerError, OtherGeneration, Store
 from schemas.prices.cost import warm_up
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.layout import LIVE, NO_POSITION
-from streams.checks import generation_detail
 from streams.clock import ProcessClock
+from streams.core.ports import Refusal
+from streams.core.resume_checks import generation_detail
 from streams.generations import RedisGenerations
 from streams.kafka import open_log
-from streams.ports import Refusal
 from streams.process import leave, run_process, spare_collector
 from streams.settings import WorkerSettings
 from streams.store import RedisStore

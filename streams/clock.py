@@ -8,7 +8,7 @@ import time
 
 
 class ProcessClock:
-    """`streams.ports.Clock` of this process."""
+    """`streams.core.ports.Clock` of this process."""
 
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000

@@ -23,7 +23,7 @@ from schemas.store.layout import (
     prefix,
     unpack_meta,
 )
-from streams.ports import Look
+from streams.core.ports import Look
 from streams.store import RedisStore, ask, generation_of
 
 SCAN_COUNT: Final = 1000
@@ -50,7 +50,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class RedisGenerations(RedisStore):
-    """All generations of one lane; as a `streams.ports.Store` it is the one that answers."""
+    """All generations of one lane; as a `streams.core.ports.Store` it is the one that answers."""
 
     async def entries(self) -> dict[int, Entry]:
         """Of all generations that a rebuild has begun or replaced."""
@@ -148,8 +148,8 @@ class RedisGenerations(RedisStore):
 
 
 class RedisPair(RedisGenerations):
-    """`streams.ports.Pair`: the generation that answers and the one that is filled beside it; as a
-    `streams.ports.Store` it is the latter."""
+    """`streams.core.ports.Pair`: the generation that answers and the one that is filled beside it; as a
+    `streams.core.ports.Store` it is the latter."""
 
     def __init__(self, url: str, origin: int, number: int) -> None:
         super().__init__(url, number)

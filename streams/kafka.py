@@ -29,10 +29,10 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.consumer.fetcher import PartitionRecords
 
 from schemas.errors import ConsumerBroken, InvalidConfig, LogUnavailable
-from streams.decode import Record, Unreadable
+from streams.core.dead_letters import DeadLetter, KeyedRecord, letter_record
+from streams.core.decode import Record, Unreadable
+from streams.core.ports import Bounds, Letter, PartitionBatch, Polled, Witness
 from streams.fetching import as_fetched, install, refresh_metadata
-from streams.letters import DeadLetter, KeyedRecord, letter_record
-from streams.ports import Bounds, Letter, PartitionBatch, Polled, Witness
 from streams.salvage import RECORD_ERRORS, records_of
 
 ANSWER_S: Final = 5.0
@@ -86,7 +86,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
 
 
 class KafkaLog:
-    """`streams.ports.Log` on a topic and consumer group. Made by `open_log`."""
+    """`streams.core.ports.Log` on a topic and consumer group. Made by `open_log`."""
 
     def __init__(
         self,
@@ -388,7 +388,7 @@ async def open_log(
 
 
 class WholeLog(KafkaLog):
-    """`streams.ports.Log` on all partitions of a topic, without a group. It buries nothing: what is
+    """`streams.core.ports.Log` on all partitions of a topic, without a group. It buries nothing: what is
     read again here was judged before. Made by `open_whole_log`."""
 
     async def bounds(self) -> Mapping[int, Bounds]:

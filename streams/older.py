@@ -62,10 +62,10 @@ from schemas.store.layout import (
 )
 from schemas.store.recent_calls import recent_key, unpack_recent
 from schemas.tiers import SLACK_MS, TIERS, Tier, ceil_to
-from streams.bookings import Booking, CallUpdate, Held
-from streams.fold import Delta, Part
+from streams.core.calls import Booking, CallUpdate, Held
+from streams.core.fold import Delta, Part
+from streams.core.ports import Outcome
 from streams.generations import Entry, RedisPair
-from streams.ports import Outcome
 from streams.refill import Refill
 
 T = TypeVar("T")

@@ -20,7 +20,7 @@ import numpy as np
 
 from schemas.catalog.views import OTHER, Table
 from schemas.store.layout import PAGE_DTYPE, SLOT, Int64s, Rows, series_name
-from streams.fold import Delta, Part
+from streams.core.fold import Delta, Part
 
 KNOWN_MAX: Final = 100_000
 """Names that are met before those of the turn before are forgotten: so up to twice as many, and those

@@ -28,12 +28,12 @@ from schemas.errors import RebuildRefused, StoreUnavailable
 from schemas.prices.price_list import Prices
 from schemas.store.layout import LIVE, NO_POSITION, Meta
 from schemas.units import iso
-from streams.checks import refusal_of, stored_of
 from streams.clock import ProcessClock
+from streams.core.ports import Bounds
+from streams.core.resume_checks import refusal_of, stored_of
 from streams.generations import LEASE_MS, Entry, RedisGenerations, RedisPair
 from streams.kafka import open_whole_log, read_bounds, read_witness
 from streams.older import OlderBuckets, Shared, older_than, shared_with
-from streams.ports import Bounds
 from streams.refill import Refill
 
 ABANDONED_MS: Final = 60_000

@@ -32,8 +32,8 @@ from schemas.errors import (
 )
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.layout import LIVE, Meta
-from streams.batch import Policy
-from streams.ports import (
+from streams.core.batch import Policy
+from streams.core.ports import (
     NO_DELTA,
     Bounds,
     Clock,

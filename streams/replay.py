@@ -7,8 +7,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from schemas.errors import InvalidEvent
-from streams.kafka import Producer, open_producer, scan
-from streams.letters import (
+from streams.core.dead_letters import (
     Change,
     DeadLetter,
     Identity,
@@ -22,6 +21,7 @@ from streams.letters import (
     read_letter,
     resend,
 )
+from streams.kafka import Producer, open_producer, scan
 
 BATCH_LETTERS_MAX: Final = 500
 """Marked and sent together; of the largest records 32 MB."""

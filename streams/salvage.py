@@ -17,7 +17,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.util import decode_varint
 
-from streams.decode import Record, Unreadable
+from streams.core.decode import Record, Unreadable
 
 RECORD_ERRORS: Final = (
     kafka_errors.CorruptRecordException,

@@ -4,7 +4,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from streams.batch import Policy
+from streams.core.batch import Policy
 from streams.entries import Stream, topic_of
 from streams.worker import Timing
 

@@ -10,9 +10,9 @@ from schemas.catalog.views import DEFAULT, Catalog, generation_digest, layout_di
 from schemas.errors import LogUnavailable
 from schemas.prices.price_list import BUNDLED_VERSION
 from schemas.store.layout import NO_POSITION, Meta
+from streams.core.ports import Bounds
 from streams.generations import Entry, RedisGenerations
 from streams.kafka import read_bounds
-from streams.ports import Bounds
 from streams.store import RedisDirectory
 
 

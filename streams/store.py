@@ -41,12 +41,12 @@ from schemas.store.layout import (
     unpack_stamp,
 )
 from schemas.store.recent_calls import RECENT_MAX
-from streams.bookings import Held
 from streams.compact import Read, made_compact, starts_of
+from streams.core.calls import Held
+from streams.core.fold import Delta
+from streams.core.ports import Commit, Outcome, Refusal, Reply
 from streams.entries import Title
-from streams.fold import Delta
 from streams.pages import NO_EPOCH, Ids, other_of, paged
-from streams.ports import Commit, Outcome, Refusal, Reply
 
 CONNECT_S: Final = 2.0
 """A store on the same network answers a connect in milliseconds."""
@@ -79,7 +79,7 @@ _CODE: Final = f"#!lua name=odometer_{VERSION}\n" + _TEXT.replace("@VERSION@", V
 
 
 class RedisStore:
-    """`streams.ports.Store` on one lane of a Redis 7 or newer, or Valkey. Use as `async with`.
+    """`streams.core.ports.Store` on one lane of a Redis 7 or newer, or Valkey. Use as `async with`.
 
     Where no `generation` is given it is that which answered when `meta` was last read. `about` is
     what a generation that it opens is said to be (views.describe).

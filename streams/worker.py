@@ -25,13 +25,12 @@ from schemas.errors import (
 )
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.layout import NO_POSITION, RETIRED, Meta
-from streams.batch import DECODE_SLICE, Batch, Part, Policy
-from streams.bookings import Held
-from streams.checks import generation_detail, refusal_of, stored_of
-from streams.columns import Columns, columns
-from streams.decode import Reading, Record, Unreadable
-from streams.fold import fold
-from streams.ports import (
+from streams.core.batch import DECODE_SLICE, Batch, Part, Policy
+from streams.core.calls import Held
+from streams.core.columns import Columns, columns
+from streams.core.decode import Reading, Record, Unreadable
+from streams.core.fold import fold
+from streams.core.ports import (
     Bounds,
     Clock,
     Commit,
@@ -43,7 +42,8 @@ from streams.ports import (
     Reply,
     Store,
 )
-from streams.pricing import tallies as cost_tallies
+from streams.core.pricing import tallies as cost_tallies
+from streams.core.resume_checks import generation_detail, refusal_of, stored_of
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from schemas.store import layout
 from schemas.store.chats import CHATS, Chat, model_key, records_key, unpack_chat, updates_key
 from schemas.store.layout import Family, families_of
 from schemas.tiers import TIERS, Tier
-from streams.fold import Delta
+from streams.core.fold import Delta
 
 Cell = tuple[Any, ...]
 """View, tier, tenant, the series' values in the view's order, start of the bucket in ms; of a

@@ -27,8 +27,8 @@ from schemas.event.usage_event import DEFAULT_TENANT, KINDS
 from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from schemas.tiers import SLACK_MS, TIERS
 from schemas.units import iso
-from streams.decode import Events, Reading
-from streams.decode import Record as Polled
+from streams.core.decode import Events, Reading
+from streams.core.decode import Record as Polled
 
 T = TypeVar("T")
 Fields = dict[str, Any]

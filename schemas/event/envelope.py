@@ -1,7 +1,7 @@
 """A record of the topic to an event: plain JSON, or a CloudEvents 1.0 event. Pure.
 
 This is the full reading, which explains what it refuses. The fold reads most records by a quicker
-way (streams/decode.py) that accepts nothing else; a test holds the two together.
+way (streams/core/decode.py) that accepts nothing else; a test holds the two together.
 Source: contracts/producers.md, "The neutral event on the wire"; CloudEvents 1.0.2, Kafka binding.
 """
 

@@ -14,7 +14,7 @@ Anthropic).
 - Prices of our own (schemas/prices/price_list.py) come before the bundled ones, and where one holds, it alone
   does: an event that lacks what it is billed by is unpriced.
 
-The fold prices whole batches with arrays (streams/pricing.py); a test holds it to this module.
+The fold prices whole batches with arrays (streams/core/pricing.py); a test holds it to this module.
 """
 
 from __future__ import annotations

@@ -25,9 +25,9 @@ from schemas.catalog.catalog_file import _PERCENTILE, TAKEN, parse_catalog
 from schemas.catalog.views import DEFAULT, OTHER, SLICE_MS, Catalog, generation_digest
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.units import iso
-from streams.columns import columns
-from streams.fold import fold
-from streams.ports import Commit, Outcome, Progress
+from streams.core.columns import columns
+from streams.core.fold import fold
+from streams.core.ports import Commit, Outcome, Progress
 from streams.store import RedisStore
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import TOPIC

@@ -12,9 +12,9 @@ from api.main import wall_clock_ms
 from schemas.catalog.views import SLICE_MS, generation_digest
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.units import iso
-from streams.columns import columns
-from streams.fold import fold
-from streams.ports import Commit, Outcome, Progress
+from streams.core.columns import columns
+from streams.core.fold import fold
+from streams.core.ports import Commit, Outcome, Progress
 from streams.store import RedisStore
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import TOPIC, Asked, Event, answer

@@ -20,9 +20,9 @@ from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.responses.openwebui import Message, ModelChats, ModelOverview
 from schemas.store.directory import LIBRARY, SAID_SO, chats_key, function_name
 from schemas.units import instant_to_ms, iso
-from streams.columns import columns
-from streams.fold import fold
-from streams.ports import Commit, Outcome, Progress
+from streams.core.columns import columns
+from streams.core.fold import fold
+from streams.core.ports import Commit, Outcome, Progress
 from streams.store import RedisStore
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import TOPIC

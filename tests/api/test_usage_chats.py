@@ -16,8 +16,8 @@ from schemas.limits import DAY_MS
 from schemas.store.layout import NO_POSITION, RUN_DTYPE, series_name, sketch_of
 from schemas.tiers import DAY
 from schemas.units import iso
-from streams.fold import Delta, Part
-from streams.ports import Commit, Outcome, Progress
+from streams.core.fold import Delta, Part
+from streams.core.ports import Commit, Outcome, Progress
 from streams.store import RedisStore
 from tests.api.conftest import Clock, client_of
 

@@ -1,6 +1,6 @@
 """Events by the million for the benchmarks of reads: the worker's own roll-up, loaded in bulk.
 
-Days are rolled up whole by `streams.fold`, and their pages written as a commit leaves them once
+Days are rolled up whole by `streams.core.fold`, and their pages written as a commit leaves them once
 their chunk has ended (tests/bench/test_reads.py proves the two equal). The last hours come in the
 small commits of a live worker, so that open pages hold a cell many times, as they do then.
 """
@@ -24,11 +24,11 @@ from schemas.event.event_struct import Wire
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.store.layout import SLOT, page_kept_ms, page_key, tenants_list_key
 from schemas.units import EPOCH
-from streams.columns import NOTHING, Columns, _levels
-from streams.decode import Events
-from streams.fold import Delta, Part, fold
-from streams.ports import Commit, Outcome, Progress
-from streams.pricing import Standing
+from streams.core.columns import NOTHING, Columns, _levels
+from streams.core.decode import Events
+from streams.core.fold import Delta, Part, fold
+from streams.core.ports import Commit, Outcome, Progress
+from streams.core.pricing import Standing
 from streams.store import RedisStore, ask
 
 TOPIC: Final = "usage.events"

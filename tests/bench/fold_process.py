@@ -34,10 +34,10 @@ from schemas.catalog.views import (
     generation_digest,
 )
 from schemas.prices.cost import warm_up
-from streams.batch import Policy
 from streams.clock import ProcessClock
+from streams.core.batch import Policy
+from streams.core.ports import Commit, Reply
 from streams.kafka import open_log, read_bounds
-from streams.ports import Commit, Reply
 from streams.process import spare_collector
 from streams.store import RedisStore
 from streams.worker import Worker

@@ -24,12 +24,12 @@ from deploy.valkey import start_valkey, url_of
 from schemas.catalog.views import DEFAULT, SLICE_MS, Catalog, generation_digest
 from schemas.prices.price_list import BUNDLED
 from schemas.store.layout import NO_POSITION, prefix
-from streams.chats import chats_of
-from streams.columns import columns
-from streams.fold import fold
-from streams.people import words_of
-from streams.ports import Commit, Outcome, Progress
-from streams.pricing import Asked, add_costs
+from streams.core.chats import chats_of
+from streams.core.columns import columns
+from streams.core.fold import fold
+from streams.core.ports import Commit, Outcome, Progress
+from streams.core.pricing import Asked, add_costs
+from streams.core.users import words_of
 from streams.store import RedisStore, encode_commit
 from tests.bench.fold_process import FIVE
 from tests.bench.usage_log import LIVE, Shape, Totals, values_of

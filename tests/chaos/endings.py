@@ -14,7 +14,7 @@ import httpx
 import redis.asyncio as redis
 
 from schemas.store.layout import NO_POSITION
-from streams.ports import Refusal
+from streams.core.ports import Refusal
 from tests.chaos.checker import PATH, QUESTION
 from tests.chaos.rig import LOOK_PAUSE_S, RECOVER_S_MAX, Rig
 from tests.counters import read_counters

@@ -16,7 +16,7 @@ from typing import Any, Final
 import redis
 
 from schemas.store.layout import FIRST_GENERATION, Meta, meta_key, unpack_meta
-from streams.batch import Policy
+from streams.core.batch import Policy
 from streams.kafka import ensure_topics
 from streams.settings import WorkerSettings
 from streams.store import RedisStore

@@ -12,8 +12,8 @@ from typer.testing import CliRunner, Result
 from deploy.cli import app
 from schemas.errors import LogUnavailable
 from schemas.units import iso
+from streams.core.dead_letters import Identity, State, letter_record, marked
 from streams.kafka import open_producer
-from streams.letters import Identity, State, letter_record, marked
 from streams.replay import read_letters
 from tests.counters import read_counters
 from tests.events import encode, event

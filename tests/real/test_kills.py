@@ -12,7 +12,7 @@ import redis
 
 from deploy.servers import Server
 from schemas.store.layout import meta_key
-from streams.batch import Policy
+from streams.core.batch import Policy
 from tests.events import mixed
 from tests.real.system import SMALL, System, Watch
 from tests.real.test_counting import MIX, events

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from schemas.store.layout import NO_POSITION, Meta
-from streams.ports import Refusal
+from streams.core.ports import Refusal
 from tests.counters import read_counters
 from tests.real.system import System
 from tests.real.test_counting import events

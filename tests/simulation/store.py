@@ -1,4 +1,4 @@
-"""The fake store of the simulation: `streams.ports.Store` in plain dicts, with faults between.
+"""The fake store of the simulation: `streams.core.ports.Store` in plain dicts, with faults between.
 
 It passes the same contract suite as the real one (tests/streams/test_store_contract.py). Every
 method is a request and a reply with a turn of the scheduler before each, where either may be lost.
@@ -33,11 +33,11 @@ from schemas.store.layout import (
     series_values,
 )
 from schemas.store.recent_calls import RECENT_MAX
-from streams.bookings import Held
 from streams.compact import Read, made_compact
-from streams.fold import Delta
+from streams.core.calls import Held
+from streams.core.fold import Delta
+from streams.core.ports import Commit, Look, Outcome, Refusal, Reply
 from streams.pages import Resolved, paged
-from streams.ports import Commit, Look, Outcome, Refusal, Reply
 from tests.counters import Cell, counters_in, named_stamps
 
 NEIGHBOURS = 2
@@ -509,7 +509,7 @@ class FakeStore:
 
 
 class FakePair(FakeStore):
-    """`streams.ports.Pair` and, of the generation that is filled, `streams.ports.Store`."""
+    """`streams.core.ports.Pair` and, of the generation that is filled, `streams.core.ports.Store`."""
 
     def __init__(self, origin: int, number: int, *shared: Any) -> None:
         super().__init__(*shared)

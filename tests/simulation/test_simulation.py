@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import pytest
 
-from streams.batch import Batch, Part
-from streams.ports import Commit, Polled, Progress, Reply
+from streams.core.batch import Batch, Part
+from streams.core.ports import Commit, Polled, Progress, Reply
 from streams.worker import Worker
 from tests.events import Mix, mixed
 from tests.simulation.store import Bugs

@@ -28,9 +28,9 @@ from schemas.errors import (
 from schemas.limits import HOUR_MS
 from schemas.store.layout import Meta
 from schemas.units import instant_to_ms
-from streams.batch import Policy
-from streams.decode import Unreadable
-from streams.ports import Bounds, Letter, PartitionBatch, Polled, Witness
+from streams.core.batch import Policy
+from streams.core.decode import Unreadable
+from streams.core.ports import Bounds, Letter, PartitionBatch, Polled, Witness
 from streams.refill import Refill
 from streams.worker import Timing, Worker
 from tests.events import Record
@@ -143,7 +143,7 @@ class Broker:
 
 
 class FakeLog:
-    """`streams.ports.Log` of one member. It learns of a rebalance at any await, in its background,
+    """`streams.core.ports.Log` of one member. It learns of a rebalance at any await, in its background,
     or at a poll: until then it hands over what it no longer owns, as real ones do."""
 
     def __init__(self, world: World, member: int) -> None:

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from schemas.catalog.views import generation_digest
 from schemas.store.layout import Meta
-from streams.batch import Policy
-from streams.decode import Record
-from streams.ports import Bounds, Letter, PartitionBatch, Polled, Witness
+from streams.core.batch import Policy
+from streams.core.decode import Record
+from streams.core.ports import Bounds, Letter, PartitionBatch, Polled, Witness
 from streams.worker import Timing, Worker
 from tests.events import NOW_MS, encode, event
 from tests.simulation.store import FakeStore

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.batch import RECORDS_MIN, Batch, Policy
-from streams.ports import PartitionBatch
+from streams.core.batch import RECORDS_MIN, Batch, Policy
+from streams.core.ports import PartitionBatch
 from tests.simulation.world import Polled1
 
 POLICY = Policy(records_max=20_000, vectors_max=10_000, bytes_max=1000, age_ms_max=50)

@@ -6,9 +6,9 @@ import pytest
 
 from schemas.catalog.views import SLICE_MS
 from schemas.units import iso
-from streams.bookings import Held
-from streams.columns import Columns, columns
-from streams.fold import fold
+from streams.core.calls import Held
+from streams.core.columns import Columns, columns
+from streams.core.fold import fold
 from tests.events import NOW_MS, countable, encode, event
 from tests.simulation.world import Polled1
 

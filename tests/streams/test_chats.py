@@ -17,9 +17,9 @@ from schemas.catalog.views import generation_digest
 from schemas.errors import StoreCorrupt
 from schemas.store.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat, merged, pack_chat, unpack_chat
 from schemas.store.layout import NO_POSITION
-from streams.columns import Columns, columns
-from streams.fold import Delta, fold
-from streams.ports import Commit, Outcome, Progress, Store
+from streams.core.columns import Columns, columns
+from streams.core.fold import Delta, fold
+from streams.core.ports import Commit, Outcome, Progress, Store
 from streams.store import RedisStore
 from tests.counters import read_chats
 from tests.events import NOW_MS, Record, countable, event, mixed, record

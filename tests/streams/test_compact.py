@@ -26,7 +26,7 @@ from schemas.store.layout import (
 )
 from schemas.tiers import MINUTE
 from streams.compact import compacted
-from streams.ports import Commit, Outcome, Progress
+from streams.core.ports import Commit, Outcome, Progress
 from streams.store import RedisStore
 from tests.counters import read_counters
 from tests.streams.test_pages import DIGEST, NOW_MS, costs, of_series, one_part, total

@@ -14,7 +14,7 @@ from schemas.catalog.measures import MEASURES
 from schemas.catalog.views import VIEWS
 from schemas.prices.price_list import parse_prices
 from schemas.units import instant_to_ms
-from streams.explain import Counted, Explainer, Uncounted
+from streams.core.explain import Counted, Explainer, Uncounted
 from tests.counters import CELL_OF_SUMS, Cell
 from tests.events import NOW_MS, Mix, Record, encode, event, mixed
 from tests.oracle import expected

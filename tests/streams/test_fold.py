@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from schemas.catalog.measures import CHATS, COST_NANO_USD, EVENTS
 from schemas.catalog.views import VIEWS
-from streams.bookings import Held
-from streams.columns import columns
-from streams.decode import Reading
-from streams.fold import Delta, fold
+from streams.core.calls import Held
+from streams.core.columns import columns
+from streams.core.decode import Reading
+from streams.core.fold import Delta, fold
 from tests.counters import CELL_OF_SUMS, Cell, cells_of
 from tests.events import Mix, Record, countable, event, logs, mixed, record
 from tests.oracle import expected

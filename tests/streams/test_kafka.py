@@ -16,8 +16,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from deploy.servers import Server, free_port
 from schemas.errors import ConsumerBroken, InvalidConfig, LogUnavailable
 from streams import kafka as module
+from streams.core.ports import Letter, Polled
 from streams.kafka import KafkaLog, _closed, _send, ensure_topics, open_log, read_bounds
-from streams.ports import Letter, Polled
 from tests.real.topics import cut, widen
 
 NOWHERE = "127.0.0.1:1"

@@ -13,7 +13,7 @@ from schemas.errors import InvalidConfig, InvalidEvent, Reason
 from schemas.event.envelope import parse_record
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.units import iso
-from streams.letters import (
+from streams.core.dead_letters import (
     NO_CHANGE,
     SURE_MS,
     Change,

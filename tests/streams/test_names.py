@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from schemas.catalog.views import AGENT, MODEL
 from streams import pages
-from streams.fold import Delta
+from streams.core.fold import Delta
 from streams.pages import Ids
 
 TABLES = (MODEL.tables["llm"], AGENT.tables["llm"])

@@ -22,9 +22,9 @@ from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.layout import families_of, page_kept_ms
 from schemas.tiers import TIERS
 from streams.clock import ProcessClock
+from streams.core.ports import Bounds, Letter, PartitionBatch, Polled, Witness
 from streams.generations import Entry, RedisGenerations, RedisPair
 from streams.older import OlderBuckets, older_than, shared_with
-from streams.ports import Bounds, Letter, PartitionBatch, Polled, Witness
 from streams.refill import AT_ONCE, Fence, Refill
 from streams.store import RedisStore
 from streams.worker import Timing, Worker

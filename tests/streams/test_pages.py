@@ -17,8 +17,8 @@ from schemas.store import layout
 from schemas.store.layout import NO_POSITION, RUN_DTYPE, Family, counters_of, sketch_of
 from schemas.tiers import DAY, MINUTE, Tier
 from streams import store as store_module
-from streams.fold import Delta, Part
-from streams.ports import Commit, Outcome, Progress
+from streams.core.fold import Delta, Part
+from streams.core.ports import Commit, Outcome, Progress
 from streams.store import DUE_BYTES, RedisStore
 from tests.counters import read_counters
 

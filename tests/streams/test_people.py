@@ -15,9 +15,9 @@ from schemas.store.directory import USERS_MAX, Person, Word, person_of
 from schemas.store.layout import NO_POSITION
 from schemas.store.recent_calls import RECENT_MAX, unpack_recent
 from schemas.units import iso
-from streams.columns import columns
-from streams.fold import Delta, fold
-from streams.ports import Commit, Outcome, Progress, Store
+from streams.core.columns import columns
+from streams.core.fold import Delta, fold
+from streams.core.ports import Commit, Outcome, Progress, Store
 from streams.store import RedisStore
 from tests.events import NOW_MS, Record, countable, event, logs, mixed, record
 from tests.oracle import expected

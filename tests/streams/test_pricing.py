@@ -21,7 +21,7 @@ from schemas.limits import COUNT_MAX, DURATION_MS_MAX
 from schemas.prices.cost import BILLED, Priced, Unpriced, Why, edges, price, uses_anything
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.units import instant_to_ms
-from streams.pricing import NAMES_MAX, Asked, Standing, Standings, add_costs, tallies
+from streams.core.pricing import NAMES_MAX, Asked, Standing, Standings, add_costs, tallies
 from tests.prices import OWN
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.limits import DAY_MS, MINUTE_MS
 from schemas.tiers import TIERS
-from streams.rollup import Grouped, duplicates, items_of, joint, numbered, sorted_by, tiers_of
+from streams.core.rollup import Grouped, duplicates, items_of, joint, numbered, sorted_by, tiers_of
 
 KEYS = st.lists(st.integers(0, 5) | st.integers(0, 2**62), max_size=40)
 ROWS = st.lists(

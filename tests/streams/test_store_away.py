@@ -8,7 +8,7 @@ import redis
 from deploy.servers import Server
 from deploy.valkey import url_of
 from schemas.errors import StoreError, StoreFull, StoreUnavailable
-from streams.ports import Outcome
+from streams.core.ports import Outcome
 from streams.store import RedisStore, _translated
 from tests.streams.test_store_contract import DIGEST, NOW_MS, commit, progress
 

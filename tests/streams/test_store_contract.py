@@ -23,10 +23,10 @@ from schemas.store.layout import (
     stamp_key,
 )
 from schemas.tiers import DAY
-from streams.bookings import CallUpdate, Held
-from streams.columns import Columns, columns
-from streams.fold import Delta, Part, fold
-from streams.ports import NO_DELTA, Commit, Outcome, Progress, Refusal, Reply, Store
+from streams.core.calls import CallUpdate, Held
+from streams.core.columns import Columns, columns
+from streams.core.fold import Delta, Part, fold
+from streams.core.ports import NO_DELTA, Commit, Outcome, Progress, Refusal, Reply, Store
 from streams.store import RedisStore
 from tests.counters import read_counters, read_stamps
 from tests.events import DEFAULT_MIX, countable, mixed

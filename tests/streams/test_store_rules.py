@@ -22,8 +22,8 @@ from schemas.store.layout import (
     tallies_key,
 )
 from schemas.tiers import DAY
-from streams.bookings import Held
-from streams.ports import Outcome, Progress, Refusal
+from streams.core.calls import Held
+from streams.core.ports import Outcome, Progress, Refusal
 from streams.store import RedisStore
 from tests.simulation.store import FakeStore
 from tests.streams.test_store_contract import (

@@ -12,9 +12,9 @@ from schemas.catalog.views import generation_digest
 from schemas.errors import ConsumerBroken, OtherGeneration, StoreFull, StoreUnavailable
 from schemas.store.layout import NO_POSITION, RETIRED
 from streams.app import FoldService, describe_health
-from streams.batch import DECODE_SLICE, Policy
-from streams.decode import Unreadable
-from streams.ports import Commit, Outcome, PartitionBatch, Refusal, Reply, Witness
+from streams.core.batch import DECODE_SLICE, Policy
+from streams.core.decode import Unreadable
+from streams.core.ports import Commit, Outcome, PartitionBatch, Refusal, Reply, Witness
 from streams.settings import WorkerSettings
 from streams.worker import UNKNOWN_NAME_CHARS_MAX
 from tests.events import NOW_MS

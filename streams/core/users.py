@@ -16,7 +16,7 @@ from schemas.event.usage_event import DEFAULT_TENANT
 from schemas.store.directory import Word, merged
 from schemas.store.layout import Int64s
 from schemas.store.recent_calls import RECENT_MAX, Recent, pack_recent
-from streams.decode import READ_AT_ONCE, Events
+from streams.core.decode import READ_AT_ONCE, Events
 
 Said = Sequence[tuple[str, Sequence[Word]]]
 """Tenant and what is said of its users, each user once."""

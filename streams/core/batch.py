@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from streams.decode import Record
-from streams.ports import PartitionBatch
+from streams.core.decode import Record
+from streams.core.ports import PartitionBatch
 
 DECODE_SLICE: int = 1000
 """Records decoded before heartbeats get their turn: 5 ms."""

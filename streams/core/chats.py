@@ -13,7 +13,7 @@ from typing import Final
 from schemas.event.event_struct import Wire
 from schemas.event.usage_event import DEFAULT_TENANT
 from schemas.store.chats import SHOWN_CHARS_MAX, Chat, merged
-from streams.decode import Events
+from streams.core.decode import Events
 
 Chats = Sequence[tuple[str, Sequence[Chat]]]
 """Tenant and what is said of its chats, each chat once."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from schemas.catalog.views import LAYOUT_BYTES
 from schemas.store.layout import NO_POSITION, RETIRED, Meta, PartitionMeta
-from streams.ports import Bounds, Refusal, Witness
+from streams.core.ports import Bounds, Refusal, Witness
 
 
 def stored_of(meta: Meta, partition: int) -> PartitionMeta:

@@ -26,7 +26,7 @@ from schemas.prices.cost import MODELS_MAX, Tariff, edges, tariff, uses_anything
 from schemas.prices.price_list import Prices
 from schemas.store.layout import Int64s
 from schemas.units import EPOCH, instant_to_ms, ms_to_instant
-from streams.formula import Absence, Formula, Shape, formula_of
+from streams.core.price_formula import Absence, Formula, Shape, formula_of
 
 NAMES_MAX: Final = 100
 """Models without a price that one commit names, those with most events: each is a command in the

@@ -1,4 +1,4 @@
-"""Sorting and adding up whole batches: the arrays under streams/fold.py. Pure.
+"""Sorting and adding up whole batches: the arrays under streams/core/fold.py. Pure.
 
 Sorts are by 16 bits at a time, the low ones first: numpy sorts so much of a number by counting, twelve
 times as fast as the whole of it. A batch is sorted by time once, by each view's series on top of that,

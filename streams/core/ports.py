@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.store.layout import Meta
-from streams.bookings import Held
-from streams.decode import Record
-from streams.fold import Delta
+from streams.core.calls import Held
+from streams.core.decode import Record
+from streams.core.fold import Delta
 
 # -- the log ---------------------------------------------------------------------------------------
 

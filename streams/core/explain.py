@@ -23,11 +23,11 @@ from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.layout import series_values
 from schemas.tiers import TIERS
 from schemas.units import iso
-from streams.bookings import Booking, CallUpdate, Held
-from streams.columns import columns
-from streams.decode import decode
-from streams.fold import Delta, fold
-from streams.ports import NO_DELTA
+from streams.core.calls import Booking, CallUpdate, Held
+from streams.core.columns import columns
+from streams.core.decode import decode
+from streams.core.fold import Delta, fold
+from streams.core.ports import NO_DELTA
 
 
 @dataclass(frozen=True)

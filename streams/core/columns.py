@@ -25,9 +25,9 @@ from schemas.limits import COUNT_MAX
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.layout import Int64s
 from schemas.tiers import finest_written
-from streams.decode import Events
-from streams.pricing import Asked, Standings, add_costs
-from streams.rollup import duplicates
+from streams.core.decode import Events
+from streams.core.pricing import Asked, Standings, add_costs
+from streams.core.rollup import duplicates
 
 Codes = npt.NDArray[np.int64]
 Items = npt.NDArray[np.uint64]

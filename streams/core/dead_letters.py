@@ -29,7 +29,7 @@ from schemas.event.identity import partition_key
 from schemas.event.usage_event import DEFAULT_TENANT, FIELDS
 from schemas.limits import HOUR_MS
 from schemas.units import iso
-from streams.decode import decode
+from streams.core.decode import decode
 
 ORIGIN: Final = "odometer-origin"
 APPEND_MS: Final = "odometer-append-ms"

@@ -15,7 +15,7 @@ from schemas.catalog.measures import BOOKED
 from schemas.catalog.views import SLICE_MS
 from schemas.event.usage_event import USAGE_KINDS
 from schemas.tiers import finest_written
-from streams.columns import Columns
+from streams.core.columns import Columns
 
 _CALLS, _DURATION, _WITH_USAGE, _USAGE_DURATION = range(len(BOOKED))
 

@@ -1,4 +1,4 @@
-"""A price as whole numbers: what `streams.pricing` evaluates for many events at once. Pure.
+"""A price as whole numbers: what `streams.core.pricing` evaluates for many events at once. Pure.
 
 The bundled list prices a count without those of its parts that have a price themselves (input
 tokens without the cached ones), refuses parts that exceed their whole, and refuses a count that is

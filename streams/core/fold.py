@@ -1,10 +1,10 @@
 """The functional core: decoded events in, one delta out. No I/O, no clock.
 
-Columns first (streams/columns.py), one roll-up a batch: `fold` adds them up for every view and tier.
+Columns first (streams/core/columns.py), one roll-up a batch: `fold` adds them up for every view and tier.
 
 The rules (design: "The way of one event"): an event counts at its own time, in the tiers that keep
 that age at its append; of equal events in a batch the first counts; calls are booked as
-streams/bookings.py says.
+streams/core/calls.py says.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from schemas.store.layout import (
     sketch_of,
 )
 from schemas.tiers import TIERS, Tier
-from streams.bookings import Addition, CallUpdate, Held, book
-from streams.chats import Chats, chats_of
-from streams.columns import NOTHING, Codes, Columns, Items
-from streams.people import CALL_KIND, Calls, Said, latest_calls, words_of
-from streams.rollup import Grouped, changes, items_of, joint, numbered, sorted_by, tiers_of
+from streams.core.calls import Addition, CallUpdate, Held, book
+from streams.core.chats import Chats, chats_of
+from streams.core.columns import NOTHING, Codes, Columns, Items
+from streams.core.rollup import Grouped, changes, items_of, joint, numbered, sorted_by, tiers_of
+from streams.core.users import CALL_KIND, Calls, Said, latest_calls, words_of
 
 
 class Part(NamedTuple):
