@@ -32,7 +32,7 @@ from streams.clock import ProcessClock
 from streams.core.ports import Refusal
 from streams.core.resume_checks import generation_detail
 from streams.generations import RedisGenerations
-from streams.kafka import open_log
+from streams.kafka.consumer import open_log
 from streams.process import leave, run_process, spare_collector
 from streams.settings import WorkerSettings
 from streams.store import RedisStore

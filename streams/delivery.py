@@ -25,7 +25,7 @@ from urllib.parse import SplitResult, urlsplit
 from schemas.errors import InvalidConfig, LogUnavailable, OdometerError
 
 if TYPE_CHECKING:
-    from streams.kafka import Producer
+    from streams.kafka.consumer import Producer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -241,7 +241,7 @@ class KafkaTarget:
 
     def __init__(self, brokers: str, topic: str) -> None:
         # An app that sends HTTP must need no aiokafka, and waits for no import where it does.
-        from streams.kafka import open_producer  # noqa: PLC0415
+        from streams.kafka.consumer import open_producer  # noqa: PLC0415
 
         self._open = open_producer
         self._brokers = brokers

@@ -23,7 +23,7 @@ from faust.types import EventT
 
 from schemas.errors import StoreFull, StoreUnavailable
 from streams.entries import InvalidEntry, Stream, Upsert, read_entry, topic_of
-from streams.kafka import ensure_directory_topics
+from streams.kafka.consumer import ensure_directory_topics
 from streams.process import run_process
 from streams.settings import PARTITIONS, DirectorySettings, changelogs
 from streams.store import RedisDirectory

@@ -32,7 +32,7 @@ from streams.clock import ProcessClock
 from streams.core.ports import Bounds
 from streams.core.resume_checks import refusal_of, stored_of
 from streams.generations import LEASE_MS, Entry, RedisGenerations, RedisPair
-from streams.kafka import open_whole_log, read_bounds, read_witness
+from streams.kafka.consumer import open_whole_log, read_bounds, read_witness
 from streams.older import OlderBuckets, Shared, older_than, shared_with
 from streams.refill import Refill
 

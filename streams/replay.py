@@ -21,7 +21,7 @@ from streams.core.dead_letters import (
     read_letter,
     resend,
 )
-from streams.kafka import Producer, open_producer, scan
+from streams.kafka.consumer import Producer, open_producer, scan
 
 BATCH_LETTERS_MAX: Final = 500
 """Marked and sent together; of the largest records 32 MB."""

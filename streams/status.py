@@ -12,7 +12,7 @@ from schemas.prices.price_list import BUNDLED_VERSION
 from schemas.store.layout import NO_POSITION, Meta
 from streams.core.ports import Bounds
 from streams.generations import Entry, RedisGenerations
-from streams.kafka import read_bounds
+from streams.kafka.consumer import read_bounds
 from streams.store import RedisDirectory
 
 

@@ -12,7 +12,7 @@ import msgspec
 from starlette.types import Receive
 
 from api.main import build
-from streams.kafka import ensure_topics
+from streams.kafka.consumer import ensure_topics
 from tests.events import Record
 from tests.real.topics import read_log
 

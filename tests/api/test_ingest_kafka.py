@@ -15,7 +15,7 @@ from api.kafka import ACK_S, HELD_BYTES_MAX, Producer
 from api.keys import create_key
 from deploy.servers import Server, free_port
 from schemas.errors import LogUnavailable
-from streams.kafka import ensure_topics
+from streams.kafka.consumer import ensure_topics
 from tests.api.conftest import Clock
 from tests.api.taking import client_of
 from tests.api.test_ingest import one

@@ -37,7 +37,7 @@ from schemas.prices.cost import warm_up
 from streams.clock import ProcessClock
 from streams.core.batch import Policy
 from streams.core.ports import Commit, Reply
-from streams.kafka import open_log, read_bounds
+from streams.kafka.consumer import open_log, read_bounds
 from streams.process import spare_collector
 from streams.store import RedisStore
 from streams.worker import Worker

@@ -19,7 +19,7 @@ import httpx
 import redis.asyncio as redis
 
 from schemas.store.layout import meta_key
-from streams.kafka import SESSION_MS
+from streams.kafka.consumer import SESSION_MS
 from tests.chaos.disks import filled
 from tests.chaos.load import Stream
 from tests.chaos.proxy import Mode

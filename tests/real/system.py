@@ -17,7 +17,7 @@ import redis
 
 from schemas.store.layout import FIRST_GENERATION, Meta, meta_key, unpack_meta
 from streams.core.batch import Policy
-from streams.kafka import ensure_topics
+from streams.kafka.consumer import ensure_topics
 from streams.settings import WorkerSettings
 from streams.store import RedisStore
 from tests.counters import read_chats, read_counters

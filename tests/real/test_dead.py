@@ -13,7 +13,7 @@ from deploy.cli import app
 from schemas.errors import LogUnavailable
 from schemas.units import iso
 from streams.core.dead_letters import Identity, State, letter_record, marked
-from streams.kafka import open_producer
+from streams.kafka.consumer import open_producer
 from streams.replay import read_letters
 from tests.counters import read_counters
 from tests.events import encode, event

@@ -23,7 +23,7 @@ from deploy.servers import Server, plain_environment
 from deploy.valkey import url_of
 from schemas.limits import DAY_MS
 from schemas.store.directory import SAID_SO, GroupSaid
-from streams.kafka import ensure_directory_topics
+from streams.kafka.consumer import ensure_directory_topics
 from streams.settings import PARTITIONS, DirectorySettings, changelogs
 from streams.store import RedisDirectory
 from tests.real.topics import now_ms, producer_of

@@ -15,8 +15,8 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
 from deploy.servers import Server
-from streams.fetching import KeptRecords, WholeBatches, as_fetched, install
-from streams.kafka import KafkaLog, ensure_topics, open_log
+from streams.kafka.batch_fetch import KeptRecords, WholeBatches, as_fetched, install
+from streams.kafka.consumer import KafkaLog, ensure_topics, open_log
 from tests.real.topics import producer_of
 
 TP = TopicPartition("events", 0)

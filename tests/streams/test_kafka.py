@@ -15,9 +15,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from deploy.servers import Server, free_port
 from schemas.errors import ConsumerBroken, InvalidConfig, LogUnavailable
-from streams import kafka as module
 from streams.core.ports import Letter, Polled
-from streams.kafka import KafkaLog, _closed, _send, ensure_topics, open_log, read_bounds
+from streams.kafka import consumer as module
+from streams.kafka.consumer import KafkaLog, _closed, _send, ensure_topics, open_log, read_bounds
 from tests.real.topics import cut, widen
 
 NOWHERE = "127.0.0.1:1"

@@ -19,7 +19,7 @@ import pytest
 from deploy.servers import Server, free_port, plain_environment
 from deploy.settings import CHECKOUT
 from schemas.errors import InvalidConfig
-from streams.kafka import ensure_topics
+from streams.kafka.consumer import ensure_topics
 from streams.meter import Meter
 from tests.formats.fixtures import fixture
 from tests.real.topics import read_log

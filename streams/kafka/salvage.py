@@ -2,7 +2,7 @@
 
 One record that it cannot read (a header key that is no UTF-8, a length that cannot be) makes every
 later one of its batch unreachable, wherever one seeks. The batch says how long each record is, so
-its own bytes, kept beside what aiokafka makes of them (streams/fetching.py), give the others. Made
+its own bytes, kept beside what aiokafka makes of them (streams/kafka/batch_fetch.py), give the others. Made
 for the version that is locked.
 """
 

@@ -1,4 +1,4 @@
-"""Kafka: the log, the producer, the topics. With `streams.fetching` and `streams.salvage`, which
+"""Kafka: the log, the producer, the topics. With `streams.kafka.batch_fetch` and `streams.kafka.salvage`, which
 hold what is aiokafka's own business, all of streams that imports aiokafka.
 
 Its traps (design: "Known traps"), all seen on Kafka 4.3 with aiokafka 0.14:
@@ -8,7 +8,7 @@ Its traps (design: "Known traps"), all seen on Kafka 4.3 with aiokafka 0.14:
 - A batch's end is `position()`, taken in the same step in which `getmany` returns.
 - A record that the client cannot read makes `getmany` raise for ever at its offset, drop what the
   same call took from other partitions, and withhold the good ones of its batch: all positions go
-  back, those before it are read one by one, and `streams.salvage` gives those behind it.
+  back, those before it are read one by one, and `streams.kafka.salvage` gives those behind it.
 - An idempotent producer that gives up a batch for want of a leader has used up its sequence numbers:
   every later batch to that partition is refused, for ever. Letters, which readers see once however
   often they are written, go without; whoever sends events makes the producer anew.
@@ -32,8 +32,8 @@ from schemas.errors import ConsumerBroken, InvalidConfig, LogUnavailable
 from streams.core.dead_letters import DeadLetter, KeyedRecord, letter_record
 from streams.core.decode import Record, Unreadable
 from streams.core.ports import Bounds, Letter, PartitionBatch, Polled, Witness
-from streams.fetching import as_fetched, install, refresh_metadata
-from streams.salvage import RECORD_ERRORS, records_of
+from streams.kafka.batch_fetch import as_fetched, install, refresh_metadata
+from streams.kafka.salvage import RECORD_ERRORS, records_of
 
 ANSWER_S: Final = 5.0
 """A broker answers in milliseconds; after a restart it takes some seconds to lead again."""
@@ -357,7 +357,7 @@ async def open_log(
     kafka: str, topic: str, dead_letter_topic: str, group: str, *, whole_batches: bool = True
 ) -> AsyncIterator[KafkaLog]:
     """Joins the group. Raises LogUnavailable where no broker answers in time. `whole_batches`: as
-    streams/fetching.py reads them; else by aiokafka's `getmany` as it is."""
+    streams/kafka/batch_fetch.py reads them; else by aiokafka's `getmany` as it is."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=kafka,
         client_id="odometer-worker",

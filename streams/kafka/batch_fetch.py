@@ -43,7 +43,7 @@ def refresh_metadata(consumer: AIOKafkaConsumer) -> None:
 
 
 class KeptRecords:
-    """aiokafka's reader of what was fetched, with the bytes it reads (streams/salvage.py)."""
+    """aiokafka's reader of what was fetched, with the bytes it reads (streams/kafka/salvage.py)."""
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
