@@ -31,11 +31,11 @@ from schemas.store.layout import LIVE, NO_POSITION
 from streams.clock import ProcessClock
 from streams.core.ports import Refusal
 from streams.core.resume_checks import generation_detail
-from streams.generations import RedisGenerations
 from streams.kafka.consumer import open_log
 from streams.process import leave, run_process, spare_collector
+from streams.redis.generations import RedisGenerations
+from streams.redis.store import RedisStore
 from streams.settings import WorkerSettings
-from streams.store import RedisStore
 from streams.worker import Worker
 
 RESTARTS_MAX: Final = 100

@@ -25,8 +25,8 @@ from schemas.errors import StoreFull, StoreUnavailable
 from streams.entries import InvalidEntry, Stream, Upsert, read_entry, topic_of
 from streams.kafka.consumer import ensure_directory_topics
 from streams.process import run_process
+from streams.redis.store import RedisDirectory
 from streams.settings import PARTITIONS, DirectorySettings, changelogs
-from streams.store import RedisDirectory
 
 T = TypeVar("T")
 

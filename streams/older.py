@@ -65,7 +65,7 @@ from schemas.tiers import SLACK_MS, TIERS, Tier, ceil_to
 from streams.core.calls import Booking, CallUpdate, Held
 from streams.core.fold import Delta, Part
 from streams.core.ports import Outcome
-from streams.generations import Entry, RedisPair
+from streams.redis.generations import Entry, RedisPair
 from streams.refill import Refill
 
 T = TypeVar("T")

@@ -31,9 +31,9 @@ from schemas.units import iso
 from streams.clock import ProcessClock
 from streams.core.ports import Bounds
 from streams.core.resume_checks import refusal_of, stored_of
-from streams.generations import LEASE_MS, Entry, RedisGenerations, RedisPair
 from streams.kafka.consumer import open_whole_log, read_bounds, read_witness
 from streams.older import OlderBuckets, Shared, older_than, shared_with
+from streams.redis.generations import LEASE_MS, Entry, RedisGenerations, RedisPair
 from streams.refill import Refill
 
 ABANDONED_MS: Final = 60_000

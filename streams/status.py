@@ -11,9 +11,9 @@ from schemas.errors import LogUnavailable
 from schemas.prices.price_list import BUNDLED_VERSION
 from schemas.store.layout import NO_POSITION, Meta
 from streams.core.ports import Bounds
-from streams.generations import Entry, RedisGenerations
 from streams.kafka.consumer import read_bounds
-from streams.store import RedisDirectory
+from streams.redis.generations import Entry, RedisGenerations
+from streams.redis.store import RedisDirectory
 
 
 class PartitionStatus(BaseModel):

@@ -34,7 +34,7 @@ times, and **what a page says is the sum of its rows**. So adding costs one APPE
 holds, and nothing can overflow.
 
 When a page has grown to twice its compact length and `Family.room_bytes` more, and once after its chunk has ended, the commit puts it on the list of what is due. A worker then
-makes it compact between two commits (streams/compact.py): one row a key (several where a sum would
+makes it compact between two commits (streams/redis/compaction.py): one row a key (several where a sum would
 not fit), and before the chunk's end behind a row of cell 0xFFFF whose next 4 bytes say how long the
 page is then. It reads page and stamp in one step and writes in another, which keeps what was
 appended in between and does nothing where another worker was first: the stamp counts that. So a page

@@ -41,7 +41,7 @@ from streams.core.users import CALL_KIND, Calls, Said, latest_calls, words_of
 class Part(NamedTuple):
     """Rows for the pages of one family and tier. `runs` (layout.RUN_DTYPE) say of whom they are:
     the next so many rows are of one series, an index into the delta's, and chunk. The cell of a row
-    is its bucket; streams/pages.py adds the place of its series."""
+    is its bucket; streams/redis/series_ids.py adds the place of its series."""
 
     family: Family
     tier: Tier

@@ -15,7 +15,7 @@ from schemas.units import iso
 from streams.core.columns import columns
 from streams.core.fold import fold
 from streams.core.ports import Commit, Outcome, Progress
-from streams.store import RedisStore
+from streams.redis.store import RedisStore
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import TOPIC, Asked, Event, answer
 from tests.events import countable

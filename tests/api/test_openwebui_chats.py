@@ -23,7 +23,7 @@ from schemas.units import instant_to_ms, iso
 from streams.core.columns import columns
 from streams.core.fold import fold
 from streams.core.ports import Commit, Outcome, Progress
-from streams.store import RedisStore
+from streams.redis.store import RedisStore
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import TOPIC
 from tests.api.test_joint import NOW_MS, Appended

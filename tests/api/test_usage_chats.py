@@ -18,7 +18,7 @@ from schemas.tiers import DAY
 from schemas.units import iso
 from streams.core.fold import Delta, Part
 from streams.core.ports import Commit, Outcome, Progress
-from streams.store import RedisStore
+from streams.redis.store import RedisStore
 from tests.api.conftest import Clock, client_of
 
 pytestmark = pytest.mark.servers

@@ -39,7 +39,7 @@ from streams.core.batch import Policy
 from streams.core.ports import Commit, Reply
 from streams.kafka.consumer import open_log, read_bounds
 from streams.process import spare_collector
-from streams.store import RedisStore
+from streams.redis.store import RedisStore
 from streams.worker import Worker
 
 FIVE: Final = Catalog(views=(TOTAL, MODEL, AGENT, AGENT_MODEL, USER))

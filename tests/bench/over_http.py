@@ -22,7 +22,7 @@ from deploy import servers
 from deploy.servers import Server, free_port
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.units import iso
-from streams.store import RedisStore
+from streams.redis.store import RedisStore
 from tests.bench.filling import Traffic, Writer
 
 CLIENTS: Final = 32

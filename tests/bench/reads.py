@@ -39,7 +39,7 @@ from deploy.valkey import start_valkey, url_of
 from schemas.catalog.views import TOTAL, USER, Catalog, generation_digest
 from schemas.limits import DAY_MS, HOUR_MS, NANO_PER_USD
 from schemas.units import iso
-from streams.store import RedisStore
+from streams.redis.store import RedisStore
 from tests.bench import over_http, rollups, sizes
 from tests.bench.filling import TOPIC, Traffic, Writer, fill
 

@@ -30,7 +30,7 @@ from streams.core.fold import fold
 from streams.core.ports import Commit, Outcome, Progress
 from streams.core.pricing import Asked, add_costs
 from streams.core.users import words_of
-from streams.store import RedisStore, encode_commit
+from streams.redis.store import RedisStore, encode_commit
 from tests.bench.fold_process import FIVE
 from tests.bench.usage_log import LIVE, Shape, Totals, values_of
 from tests.events import countable

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from schemas.catalog.views import generation_digest
-from streams.store import RedisStore
+from streams.redis.store import RedisStore
 from tests.bench import reads, rollups
 from tests.bench.filling import TOPIC, Traffic, commit_all, fill
 from tests.counters import read_counters

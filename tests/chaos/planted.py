@@ -50,7 +50,7 @@ RedisStore.commit = commit
 """
 
 _NO_FENCE: Final = """
-import streams.store as store
+import streams.redis.store as store
 FENCE = "if #stale > 0 then return {'stale', unpack(stale)} end"
 assert FENCE in store._CODE
 store._CODE = store._CODE.replace(FENCE, "").replace(store.VERSION, "planted")
@@ -107,7 +107,7 @@ worker.refusal_of = lambda *checked: None
 """
 
 _REFILLS: Final = """
-import streams.store as store
+import streams.redis.store as store
 REFUSED = "if meta.state == RETIRED then return {'retired'} end"
 assert REFUSED in store._CODE
 store._CODE = store._CODE.replace(REFUSED, "").replace(store.VERSION, "planted")
@@ -115,7 +115,7 @@ store.VERSION = "planted"
 """
 
 _SWITCHES_TOO_SOON: Final = """
-import streams.store as store
+import streams.redis.store as store
 from streams.refill import Refill
 BEHIND = "if #behind > 0 then return {'behind', unpack(behind)} end"
 assert BEHIND in store._CODE

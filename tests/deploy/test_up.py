@@ -25,7 +25,7 @@ from deploy.servers import Server
 from deploy.settings import Settings
 from deploy.valkey import url_of
 from schemas.catalog.views import generation_digest
-from streams.store import RedisStore
+from streams.redis.store import RedisStore
 
 # Past this a test gives up on an end; the promise itself is checked where it is made.
 ENDED_S_MAX = 60.0

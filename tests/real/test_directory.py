@@ -24,8 +24,8 @@ from deploy.valkey import url_of
 from schemas.limits import DAY_MS
 from schemas.store.directory import SAID_SO, GroupSaid
 from streams.kafka.consumer import ensure_directory_topics
+from streams.redis.store import RedisDirectory
 from streams.settings import PARTITIONS, DirectorySettings, changelogs
-from streams.store import RedisDirectory
 from tests.real.topics import now_ms, producer_of
 
 pytestmark = pytest.mark.servers

@@ -33,11 +33,11 @@ from schemas.store.layout import (
     series_values,
 )
 from schemas.store.recent_calls import RECENT_MAX
-from streams.compact import Read, made_compact
 from streams.core.calls import Held
 from streams.core.fold import Delta
 from streams.core.ports import Commit, Look, Outcome, Refusal, Reply
-from streams.pages import Resolved, paged
+from streams.redis.compaction import Read, made_compact
+from streams.redis.series_ids import Resolved, paged
 from tests.counters import Cell, counters_in, named_stamps
 
 NEIGHBOURS = 2

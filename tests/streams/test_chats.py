@@ -20,7 +20,7 @@ from schemas.store.layout import NO_POSITION
 from streams.core.columns import Columns, columns
 from streams.core.fold import Delta, fold
 from streams.core.ports import Commit, Outcome, Progress, Store
-from streams.store import RedisStore
+from streams.redis.store import RedisStore
 from tests.counters import read_chats
 from tests.events import NOW_MS, Record, countable, event, mixed, record
 from tests.oracle import expected

@@ -25,9 +25,9 @@ from schemas.store.layout import (
     unpack_stamp,
 )
 from schemas.tiers import MINUTE
-from streams.compact import compacted
 from streams.core.ports import Commit, Outcome, Progress
-from streams.store import RedisStore
+from streams.redis.compaction import compacted
+from streams.redis.store import RedisStore
 from tests.counters import read_counters
 from tests.streams.test_pages import DIGEST, NOW_MS, costs, of_series, one_part, total
 

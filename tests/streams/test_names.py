@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.catalog.views import AGENT, MODEL
-from streams import pages
 from streams.core.fold import Delta
-from streams.pages import Ids
+from streams.redis import series_ids
+from streams.redis.series_ids import Ids
 
 TABLES = (MODEL.tables["llm"], AGENT.tables["llm"])
 BATCH_MAX = 12
@@ -48,7 +48,7 @@ def test_ids_stay_what_the_store_said_and_few_are_kept(
     batches: list[set[tuple[object, str, int]]],
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pages, "KNOWN_MAX", 20)
+        patch.setattr(series_ids, "KNOWN_MAX", 20)
         ids, store = Ids(), Said()
         for batch in batches:
             delta = delta_of(batch)
@@ -61,7 +61,7 @@ def test_ids_stay_what_the_store_said_and_few_are_kept(
 
 
 def test_what_every_batch_meets_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "KNOWN_MAX", 20)
+    monkeypatch.setattr(series_ids, "KNOWN_MAX", 20)
     ids, store = Ids(), Said()
     busy = {(TABLES[0], "a", n) for n in range(5)}
     asked = [store.taught(ids, delta_of(busy | {(TABLES[1], "a", 100 + n)})) for n in range(100)]

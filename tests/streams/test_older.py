@@ -23,10 +23,10 @@ from schemas.store.layout import families_of, page_kept_ms
 from schemas.tiers import TIERS
 from streams.clock import ProcessClock
 from streams.core.ports import Bounds, Letter, PartitionBatch, Polled, Witness
-from streams.generations import Entry, RedisGenerations, RedisPair
 from streams.older import OlderBuckets, older_than, shared_with
+from streams.redis.generations import Entry, RedisGenerations, RedisPair
+from streams.redis.store import RedisStore
 from streams.refill import AT_ONCE, Fence, Refill
-from streams.store import RedisStore
 from streams.worker import Timing, Worker
 from tests.counters import read_counters
 from tests.events import Mix, Record, mixed

@@ -16,10 +16,10 @@ from schemas.catalog.views import MODEL, OTHER, USER, View, generation_digest
 from schemas.store import layout
 from schemas.store.layout import NO_POSITION, RUN_DTYPE, Family, counters_of, sketch_of
 from schemas.tiers import DAY, MINUTE, Tier
-from streams import store as store_module
 from streams.core.fold import Delta, Part
 from streams.core.ports import Commit, Outcome, Progress
-from streams.store import DUE_BYTES, RedisStore
+from streams.redis import store as store_module
+from streams.redis.store import DUE_BYTES, RedisStore
 from tests.counters import read_counters
 
 pytestmark = pytest.mark.servers
@@ -253,7 +253,7 @@ async def test_what_goes_over_the_limit_is_counted_as_other(
 async def test_tenants_beyond_the_limit_share_one(
     redis_url: str, store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.store.TENANTS_MAX", 2)
+    monkeypatch.setattr("streams.redis.store.TENANTS_MAX", 2)
     write = Writer(store)
     await write(of_series(USER, ["ann", "bob"], tenants=("a", "b", "c", "d")))
     await write(of_series(USER, ["ann"], tenants=("d", "a")))

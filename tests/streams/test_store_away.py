@@ -9,7 +9,7 @@ from deploy.servers import Server
 from deploy.valkey import url_of
 from schemas.errors import StoreError, StoreFull, StoreUnavailable
 from streams.core.ports import Outcome
-from streams.store import RedisStore, _translated
+from streams.redis.store import RedisStore, _translated
 from tests.streams.test_store_contract import DIGEST, NOW_MS, commit, progress
 
 pytestmark = pytest.mark.servers

@@ -27,7 +27,7 @@ from streams.core.calls import CallUpdate, Held
 from streams.core.columns import Columns, columns
 from streams.core.fold import Delta, Part, fold
 from streams.core.ports import NO_DELTA, Commit, Outcome, Progress, Refusal, Reply, Store
-from streams.store import RedisStore
+from streams.redis.store import RedisStore
 from tests.counters import read_counters, read_stamps
 from tests.events import DEFAULT_MIX, countable, mixed
 from tests.people import read_people, read_recent

@@ -24,7 +24,7 @@ from schemas.store.layout import (
 from schemas.tiers import DAY
 from streams.core.calls import Held
 from streams.core.ports import Outcome, Progress, Refusal
-from streams.store import RedisStore
+from streams.redis.store import RedisStore
 from tests.simulation.store import FakeStore
 from tests.streams.test_store_contract import (
     DIGEST,

@@ -41,12 +41,12 @@ from schemas.store.layout import (
     unpack_stamp,
 )
 from schemas.store.recent_calls import RECENT_MAX
-from streams.compact import Read, made_compact, starts_of
 from streams.core.calls import Held
 from streams.core.fold import Delta
 from streams.core.ports import Commit, Outcome, Refusal, Reply
 from streams.entries import Title
-from streams.pages import NO_EPOCH, Ids, other_of, paged
+from streams.redis.compaction import Read, made_compact, starts_of
+from streams.redis.series_ids import NO_EPOCH, Ids, other_of, paged
 
 CONNECT_S: Final = 2.0
 """A store on the same network answers a connect in milliseconds."""

@@ -1,5 +1,5 @@
 -- The writes of the store: each of these functions is one atomic step. Its Python side is
--- streams/store.py; keys, rows and the meta record are described in schemas/store/layout.py.
+-- streams/redis/store.py; keys, rows and the meta record are described in schemas/store/layout.py.
 --
 -- The library's name carries a digest of this text and a library is never replaced in place: two
 -- versions of a worker each call the code that they were tested with.
