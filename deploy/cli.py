@@ -139,8 +139,8 @@ def worker(
     time: the next one goes on exactly there. One that must not go on (the topic was recreated, the
     counters are gone) says what to do and ends.
     """
-    from streams.app import run_worker
-    from streams.settings import WorkerSettings
+    from streams.worker.process import run_worker
+    from streams.worker.settings import WorkerSettings
 
     settings = read_settings(
         kafka=kafka,
@@ -246,7 +246,7 @@ def topics(
     Two for events and dead letters, three for the directory and a changelog beside each of these.
     """
     from streams.kafka.consumer import ensure_directory_topics, ensure_topics
-    from streams.settings import PARTITIONS, changelogs
+    from streams.worker.settings import PARTITIONS, changelogs
 
     settings = read_settings(
         kafka=kafka,

@@ -16,7 +16,7 @@ from schemas.errors import InvalidConfig
 from schemas.prices.price_list import BUNDLED, Prices, parse_prices
 
 if TYPE_CHECKING:
-    from streams.settings import DirectorySettings
+    from streams.worker.settings import DirectorySettings
 
 ENV_PREFIX = "ODOMETER_"
 
@@ -177,7 +177,7 @@ def as_environment(settings: Settings) -> dict[str, str]:
 
 def directory_settings(settings: Settings) -> "DirectorySettings":
     """Return what the directory's process is told."""
-    from streams.settings import DirectorySettings  # noqa: PLC0415  quick for all other commands
+    from streams.worker.settings import DirectorySettings  # noqa: PLC0415  quick for all other commands
 
     return DirectorySettings(
         kafka=settings.kafka,

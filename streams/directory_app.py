@@ -24,9 +24,9 @@ from faust.types import EventT
 from schemas.errors import StoreFull, StoreUnavailable
 from streams.entries import InvalidEntry, Stream, Upsert, read_entry, topic_of
 from streams.kafka.consumer import ensure_directory_topics
-from streams.process import run_process
 from streams.redis.store import RedisDirectory
-from streams.settings import PARTITIONS, DirectorySettings, changelogs
+from streams.worker.faust_process import run_process
+from streams.worker.settings import PARTITIONS, DirectorySettings, changelogs
 
 T = TypeVar("T")
 

@@ -28,13 +28,13 @@ from schemas.errors import RebuildRefused, StoreUnavailable
 from schemas.prices.price_list import Prices
 from schemas.store.layout import LIVE, NO_POSITION, Meta
 from schemas.units import iso
-from streams.clock import ProcessClock
 from streams.core.ports import Bounds
 from streams.core.resume_checks import refusal_of, stored_of
 from streams.kafka.consumer import open_whole_log, read_bounds, read_witness
 from streams.older import OlderBuckets, Shared, older_than, shared_with
 from streams.redis.generations import LEASE_MS, Entry, RedisGenerations, RedisPair
 from streams.refill import Refill
+from streams.worker.clock import ProcessClock
 
 ABANDONED_MS: Final = 60_000
 """How long a generation that was given up stays: its filler, should it live, learns of it by then."""

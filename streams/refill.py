@@ -1,6 +1,6 @@
 """A worker that fills the next generation, and lets it answer when it has counted as much. No I/O.
 
-It is `streams.worker.Worker` on every partition of the log and on a generation of its own, so that
+It is `streams.worker.loop.Worker` on every partition of the log and on a generation of its own, so that
 all that holds there holds here: whatever is lost or killed, a record counts once. Beside it the
 workers go on counting on the generation that answers. Three steps:
 
@@ -12,7 +12,7 @@ workers go on counting on the generation that answers. Three steps:
 3. Switch, in one atomic step, when both stand at the same positions. From then on every commit to
    the old one is refused as RETIRED, and its workers look up which generation answers. Those whose
    configuration the new one is go on with it from its positions; the others stop and say so
-   (streams/app.py).
+   (streams/worker/process.py).
 
 Killed at any point it leaves a generation that nobody reads, which the next rebuild goes on with.
 """
@@ -49,7 +49,7 @@ from streams.core.ports import (
     Store,
     Witness,
 )
-from streams.worker import FIRST_BACKOFF_MS, Timing, Worker
+from streams.worker.loop import FIRST_BACKOFF_MS, Timing, Worker
 
 HOLD_MS: Final = 200
 """The old generation is held for at most so long: what is counted late by this is within the

@@ -27,8 +27,8 @@ from schemas.limits import DAY_MS, MINUTE_MS, SECOND_MS
 from streams.cast import cast
 from streams.entries import Stream, topic_of
 from streams.kafka.consumer import ensure_directory_topics, open_producer
-from streams.settings import PARTITIONS, DirectorySettings, changelogs
 from streams.traffic import Event, history, live
+from streams.worker.settings import PARTITIONS, DirectorySettings, changelogs
 
 T = TypeVar("T")
 

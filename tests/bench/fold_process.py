@@ -34,13 +34,13 @@ from schemas.catalog.views import (
     generation_digest,
 )
 from schemas.prices.cost import warm_up
-from streams.clock import ProcessClock
 from streams.core.batch import Policy
 from streams.core.ports import Commit, Reply
 from streams.kafka.consumer import open_log, read_bounds
-from streams.process import spare_collector
 from streams.redis.store import RedisStore
-from streams.worker import Worker
+from streams.worker.clock import ProcessClock
+from streams.worker.faust_process import spare_collector
+from streams.worker.loop import Worker
 
 FIVE: Final = Catalog(views=(TOTAL, MODEL, AGENT, AGENT_MODEL, USER))
 """The five busiest views: what the goals are for."""

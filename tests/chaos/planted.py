@@ -102,7 +102,7 @@ KafkaLog.take_assignment, KafkaLog.seek = take, seek
 """
 
 _UNCHECKED: Final = """
-import streams.worker as worker
+import streams.worker.loop as worker
 worker.refusal_of = lambda *checked: None
 """
 

@@ -11,7 +11,7 @@ import httpx
 
 from deploy import servers
 from deploy.servers import Server, free_port
-from streams.settings import WorkerSettings
+from streams.worker.settings import WorkerSettings
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import httpx
 from deploy import servers
 from deploy.servers import Server, free_port
 from schemas.units import iso
-from streams.settings import WorkerSettings
+from streams.worker.settings import WorkerSettings
 from tests.events import event
 from tests.real.system import System
 from tests.real.topics import now_ms

@@ -19,7 +19,7 @@ from schemas.store.layout import FIRST_GENERATION, Meta, meta_key, unpack_meta
 from streams.core.batch import Policy
 from streams.kafka.consumer import ensure_topics
 from streams.redis.store import RedisStore
-from streams.settings import WorkerSettings
+from streams.worker.settings import WorkerSettings
 from tests.counters import read_chats, read_counters
 from tests.events import Record
 from tests.oracle import Expected, expected, without_previews

@@ -21,7 +21,7 @@ from schemas.catalog.catalog_file import parse_catalog
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.tiers import floor_to
 from schemas.units import iso
-from streams.app import REPLACED
+from streams.worker.process import REPLACED
 from tests.counters import read_counters
 from tests.events import event
 from tests.oracle import Oracle

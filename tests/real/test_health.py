@@ -10,9 +10,9 @@ import redis
 
 from deploy.servers import free_port
 from schemas.store.layout import FIRST_GENERATION, meta_key
-from streams.app import describe_health
-from streams.settings import WorkerSettings
-from streams.worker import Worker
+from streams.worker.loop import Worker
+from streams.worker.process import describe_health
+from streams.worker.settings import WorkerSettings
 from tests.real.system import System
 from tests.simulation.world import NO_FAULTS, FakeLog, SimulatedClock, World
 

@@ -17,9 +17,9 @@ from schemas.catalog.views import generation_digest
 from schemas.errors import RebuildRefused
 from schemas.prices.price_list import BUNDLED
 from schemas.store.layout import CURRENT_KEY, RETIRED, meta_key, prefix, unpack_meta
-from streams.app import REPLACED
 from streams.rebuild import rebuild
 from streams.redis.generations import RedisGenerations
+from streams.worker.process import REPLACED
 from tests.counters import read_counters
 from tests.events import mixed
 from tests.oracle import Cell, expected

@@ -12,7 +12,7 @@ import pytest
 
 from streams.core.batch import Batch, Part
 from streams.core.ports import Commit, Polled, Progress, Reply
-from streams.worker import Worker
+from streams.worker.loop import Worker
 from tests.events import Mix, mixed
 from tests.simulation.store import Bugs
 from tests.simulation.world import MOVED_LOG, NO_FAULTS, FakeLog, Faults, World

@@ -32,7 +32,7 @@ from streams.core.batch import Policy
 from streams.core.decode import Unreadable
 from streams.core.ports import Bounds, Letter, PartitionBatch, Polled, Witness
 from streams.refill import Refill
-from streams.worker import Timing, Worker
+from streams.worker.loop import Timing, Worker
 from tests.events import Record
 from tests.oracle import Oracle, judge, without_previews
 from tests.people import assert_told

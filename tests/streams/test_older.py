@@ -21,13 +21,13 @@ from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.layout import families_of, page_kept_ms
 from schemas.tiers import TIERS
-from streams.clock import ProcessClock
 from streams.core.ports import Bounds, Letter, PartitionBatch, Polled, Witness
 from streams.older import OlderBuckets, older_than, shared_with
 from streams.redis.generations import Entry, RedisGenerations, RedisPair
 from streams.redis.store import RedisStore
 from streams.refill import AT_ONCE, Fence, Refill
-from streams.worker import Timing, Worker
+from streams.worker.clock import ProcessClock
+from streams.worker.loop import Timing, Worker
 from tests.counters import read_counters
 from tests.events import Mix, Record, mixed
 from tests.oracle import Cell, expected

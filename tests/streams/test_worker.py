@@ -11,12 +11,12 @@ import pytest
 from schemas.catalog.views import generation_digest
 from schemas.errors import ConsumerBroken, OtherGeneration, StoreFull, StoreUnavailable
 from schemas.store.layout import NO_POSITION, RETIRED
-from streams.app import FoldService, describe_health
 from streams.core.batch import DECODE_SLICE, Policy
 from streams.core.decode import Unreadable
 from streams.core.ports import Commit, Outcome, PartitionBatch, Refusal, Reply, Witness
-from streams.settings import WorkerSettings
-from streams.worker import UNKNOWN_NAME_CHARS_MAX
+from streams.worker.loop import UNKNOWN_NAME_CHARS_MAX
+from streams.worker.process import FoldService, describe_health
+from streams.worker.settings import WorkerSettings
 from tests.events import NOW_MS
 from tests.prices import OWN
 from tests.simulation.store import FakeStore

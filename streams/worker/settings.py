@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from streams.core.batch import Policy
 from streams.entries import Stream, topic_of
-from streams.worker import Timing
+from streams.worker.loop import Timing
 
 PARTITIONS: Final = 4
 """Of a topic that is made: the most processes that share it. One takes 1,000 records a second."""

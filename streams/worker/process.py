@@ -28,15 +28,15 @@ from schemas.errors import ConsumerBroken, OdometerError, OtherGeneration, Store
 from schemas.prices.cost import warm_up
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.layout import LIVE, NO_POSITION
-from streams.clock import ProcessClock
 from streams.core.ports import Refusal
 from streams.core.resume_checks import generation_detail
 from streams.kafka.consumer import open_log
-from streams.process import leave, run_process, spare_collector
 from streams.redis.generations import RedisGenerations
 from streams.redis.store import RedisStore
-from streams.settings import WorkerSettings
-from streams.worker import Worker
+from streams.worker.clock import ProcessClock
+from streams.worker.faust_process import leave, run_process, spare_collector
+from streams.worker.loop import Worker
+from streams.worker.settings import WorkerSettings
 
 RESTARTS_MAX: Final = 100
 """Within RESTARTS_OVER_S: a fold that fails more often ends the process, for others to see."""
