@@ -4,13 +4,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deploy.settings import Settings, read_catalog, read_prices
-from streams.rebuild import Far, Rebuilt, rebuild
+from streams.rebuild.command import Far, Rebuilt, rebuild
 
 HOUR_MS = 3_600_000
 
 
 async def rebuild_with_progress(settings: Settings, console: Console) -> Rebuilt:
-    """Run `streams.rebuild.rebuild` with a bar on a terminal, and nothing elsewhere.
+    """Run `streams.rebuild.command.rebuild` with a bar on a terminal, and nothing elsewhere.
 
     Raises what that does.
     """

@@ -17,7 +17,7 @@ from schemas.catalog.views import generation_digest
 from schemas.errors import RebuildRefused
 from schemas.prices.price_list import BUNDLED
 from schemas.store.layout import CURRENT_KEY, RETIRED, meta_key, prefix, unpack_meta
-from streams.rebuild import rebuild
+from streams.rebuild.command import rebuild
 from streams.redis.generations import RedisGenerations
 from streams.worker.process import REPLACED
 from tests.counters import read_counters

@@ -31,7 +31,7 @@ from schemas.units import instant_to_ms
 from streams.core.batch import Policy
 from streams.core.decode import Unreadable
 from streams.core.ports import Bounds, Letter, PartitionBatch, Polled, Witness
-from streams.refill import Refill
+from streams.rebuild.rebuild_worker import Refill
 from streams.worker.loop import Timing, Worker
 from tests.events import Record
 from tests.oracle import Oracle, judge, without_previews
@@ -515,7 +515,7 @@ class World:
         self.actors.append(_Actor(self._rebuild(member), self.now_ms, member))
 
     async def _rebuild(self, member: int) -> None:
-        """As streams.rebuild does it: goes on with what was begun, where it is of the same
+        """As streams.rebuild.command does it: goes on with what was begun, where it is of the same
         configuration."""
         lane = self.store.lane
         if lane.states[lane.current].meta is None:

@@ -22,10 +22,10 @@ from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.layout import families_of, page_kept_ms
 from schemas.tiers import TIERS
 from streams.core.ports import Bounds, Letter, PartitionBatch, Polled, Witness
-from streams.older import OlderBuckets, older_than, shared_with
+from streams.rebuild.carry_over import OlderBuckets, older_than, shared_with
+from streams.rebuild.rebuild_worker import AT_ONCE, Fence, Refill
 from streams.redis.generations import Entry, RedisGenerations, RedisPair
 from streams.redis.store import RedisStore
-from streams.refill import AT_ONCE, Fence, Refill
 from streams.worker.clock import ProcessClock
 from streams.worker.loop import Timing, Worker
 from tests.counters import read_counters

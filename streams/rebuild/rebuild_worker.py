@@ -7,7 +7,7 @@ workers go on counting on the generation that answers. Three steps:
 1. Count, up to where the old generation stands and never beyond: `Fence`. So every record that is
    read here was judged before, and its dead letter is buried.
 2. Where the log no longer holds all: take over from the old generation the buckets that are older
-   than it (streams/older.py). That is exact while both stand at the same positions. Under load they
+   than it (streams/rebuild/carry_over.py). That is exact while both stand at the same positions. Under load they
    meet because the old one is held for HOLD_MS at a time, and never for more than a part of it.
 3. Switch, in one atomic step, when both stand at the same positions. From then on every commit to
    the old one is refused as RETIRED, and its workers look up which generation answers. Those whose

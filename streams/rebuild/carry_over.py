@@ -65,8 +65,8 @@ from schemas.tiers import SLACK_MS, TIERS, Tier, ceil_to
 from streams.core.calls import Booking, CallUpdate, Held
 from streams.core.fold import Delta, Part
 from streams.core.ports import Outcome
+from streams.rebuild.rebuild_worker import Refill
 from streams.redis.generations import Entry, RedisPair
-from streams.refill import Refill
 
 T = TypeVar("T")
 
@@ -339,7 +339,7 @@ class _Found(NamedTuple):
 
 
 class OlderBuckets:
-    """`streams.refill.Older` on Redis: everything before the entry's `older_ms` that both
+    """`streams.rebuild.rebuild_worker.Older` on Redis: everything before the entry's `older_ms` that both
     generations keep."""
 
     def __init__(self, pair: RedisPair, shared: Shared, entry: Entry, now_ms: int) -> None:
