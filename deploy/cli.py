@@ -183,7 +183,7 @@ def directory(
     `directory.chats`. A record's key is `TENANT|ID`, its value a JSON object; without a value the
     thing is deleted. Names that events carry need none of this. One process is enough.
     """
-    from streams.directory_app import run_directory
+    from streams.directory.process import run_directory
 
     settings = read_settings(
         kafka=kafka, redis=redis, group=group, directory_prefix=directory_prefix

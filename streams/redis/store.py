@@ -44,7 +44,7 @@ from schemas.store.recent_calls import RECENT_MAX
 from streams.core.calls import Held
 from streams.core.fold import Delta
 from streams.core.ports import Commit, Outcome, Refusal, Reply
-from streams.entries import Title
+from streams.directory.records import Title
 from streams.redis.compaction import Read, made_compact, starts_of
 from streams.redis.series_ids import NO_EPOCH, Ids, other_of, paged
 

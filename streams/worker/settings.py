@@ -5,7 +5,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 from streams.core.batch import Policy
-from streams.entries import Stream, topic_of
+from streams.directory.records import Stream, topic_of
 from streams.worker.loop import Timing
 
 PARTITIONS: Final = 4

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.store.directory import MEMBERS_MAX, SAID_SO, GroupSaid, Word
-from streams.entries import InvalidEntry, Stream, Title, Upsert, read_entry
+from streams.directory.records import InvalidEntry, Stream, Title, Upsert, read_entry
 
 AT_MS = 1_770_552_123_456
 MARK = SAID_SO + AT_MS

@@ -22,7 +22,7 @@ import faust
 from faust.types import EventT
 
 from schemas.errors import StoreFull, StoreUnavailable
-from streams.entries import InvalidEntry, Stream, Upsert, read_entry, topic_of
+from streams.directory.records import InvalidEntry, Stream, Upsert, read_entry, topic_of
 from streams.kafka.consumer import ensure_directory_topics
 from streams.redis.store import RedisDirectory
 from streams.worker.faust_process import run_process
