@@ -317,7 +317,7 @@ def status(
     what lies between. Every event that Kafka acknowledged before `complete through` is counted.
     """
     from deploy.report import render
-    from streams.status import read_status
+    from streams.operations.status import read_status
 
     settings = read_settings(
         kafka=kafka,
@@ -386,7 +386,7 @@ def accept(
     missing: the store's data, or the log's. Accepting goes on at the log's first record; what is
     counted stays, and every answer says from when its history is whole.
     """
-    from streams.accept import accept_losses
+    from streams.operations.accept import accept_losses
 
     settings = read_settings(kafka=kafka, redis=redis, topic=topic)
     found = asyncio.run(

@@ -25,7 +25,7 @@ from schemas.units import iso
 
 if TYPE_CHECKING:
     from streams.core.dead_letters import Change, DeadLetter
-    from streams.replay import Result
+    from streams.operations.replay import Result
 
 dead = typer.Typer(
     help="Dead letters: records that could not be counted, each with its reason.\n\n"
@@ -205,7 +205,7 @@ def _moment(option: str, text: str | None) -> int | None:
 
 
 async def _read(settings: Settings, wanted: Wanted) -> AsyncIterator["DeadLetter"]:
-    from streams.replay import read_letters
+    from streams.operations.replay import read_letters
 
     letters = read_letters(settings.kafka, settings.dead_letter_topic, wanted)
     async with aclosing(letters):  # type: ignore[type-var]  # a generator, typed as what it gives
@@ -227,7 +227,7 @@ async def _named(settings: Settings, origins: Sequence[str]) -> list["DeadLetter
 async def _replay(
     settings: Settings, wanted: Wanted, change: "Change", *, again: bool, dry_run: bool
 ) -> list["Result"]:
-    from streams.replay import replay as send
+    from streams.operations.replay import replay as send
 
     results = send(
         settings.kafka,

@@ -23,7 +23,7 @@ from deploy.sample import read_progress
 from deploy.settings import Settings
 from schemas.errors import OdometerError
 from schemas.event.usage_event import DEFAULT_TENANT
-from streams.status import Status, read_status
+from streams.operations.status import Status, read_status
 
 # /readyz reads one key; what takes longer is asked again.
 ANSWER_TIMEOUT_S = 1.0

@@ -14,7 +14,7 @@ from schemas.errors import LogUnavailable
 from schemas.units import iso
 from streams.core.dead_letters import Identity, State, letter_record, marked
 from streams.kafka.consumer import open_producer
-from streams.replay import read_letters
+from streams.operations.replay import read_letters
 from tests.counters import read_counters
 from tests.events import encode, event
 from tests.oracle import expected

@@ -454,7 +454,7 @@ class World:
             self.broker.starts[partition] = max(self.broker.starts[partition], start)
 
     def _accept(self) -> None:
-        """The operator's word, as `streams.accept` gives it."""
+        """The operator's word, as `streams.operations.accept` gives it."""
         meta = self.store.state.meta
         for partition, stored in enumerate(meta.partitions if meta else ()):
             start, end = self.broker.starts[partition], self.broker.ends[partition]
