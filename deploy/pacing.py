@@ -17,7 +17,7 @@ from api.pacing import Pacing
 from deploy.valkey import hide_password
 from schemas.errors import InvalidConfig, StoreCorrupt
 from schemas.store.layout import CURRENT_KEY, meta_key, unpack_meta
-from streams.delivery import KafkaTarget, NotDelivered, Outgoing, Refusal
+from streams.meter.transport import KafkaTarget, NotDelivered, Outgoing, Refusal
 
 LOOK_S: Final = 0.01
 TURN_S: Final = 3.0

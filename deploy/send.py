@@ -17,7 +17,7 @@ from deploy.settings import Settings, describe, read_settings
 
 if TYPE_CHECKING:
     from deploy.sending import Refused, Tally
-    from streams.delivery import Target
+    from streams.meter.transport import Target
 
 REFUSED_EXIT = 3
 """Other than 1, which says that sending the file again may help."""
@@ -76,7 +76,7 @@ def send(
     """
     from deploy.reading import STDIN, context_of, file_name, opened
     from deploy.sending import Job, send_file
-    from streams.delivery import open_target
+    from streams.meter.transport import open_target
 
     settings = read_settings(
         api_url=api_url,
@@ -135,7 +135,7 @@ def send(
 
 def _kafka_target(settings: Settings, *, is_paced: bool) -> "Target":
     from deploy.pacing import CountedInRedis, PacedTarget
-    from streams.delivery import KafkaTarget
+    from streams.meter.transport import KafkaTarget
 
     target = KafkaTarget(settings.kafka, settings.topic)
     if not is_paced or not settings.backfill_delay_ms:

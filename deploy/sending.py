@@ -26,7 +26,8 @@ from schemas.event.envelope import Headers
 from schemas.formats import Context, Event
 from schemas.formats.draft import Identity
 from streams.core.decode import decode
-from streams.delivery import (
+from streams.meter.library_objects import outgoing
+from streams.meter.transport import (
     BATCH_BYTES_MAX,
     BATCH_EVENTS_MAX,
     NotAllowed,
@@ -34,7 +35,6 @@ from streams.delivery import (
     Outgoing,
     Target,
 )
-from streams.foreign import outgoing
 
 SEND_S: Final = 15.0
 """For one request, as a Meter has it."""

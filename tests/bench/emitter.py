@@ -21,7 +21,7 @@ from typing import Any
 from deploy.kafka import start_kafka
 from deploy.servers import free_port
 from streams.kafka.consumer import ensure_topics
-from streams.meter import Meter
+from streams.meter.meter import Meter
 from tests.real.topics import read_log
 from tests.streams.receiver import receiver_of
 

@@ -20,7 +20,7 @@ from api.keys import create_key
 from deploy.servers import Server, plain_environment
 from deploy.settings import CHECKOUT
 from schemas.units import iso
-from streams.meter import Meter
+from streams.meter.meter import Meter
 from tests.counters import read_counters
 from tests.events import encode, event
 from tests.oracle import Expected, expected

@@ -20,7 +20,7 @@ from deploy.servers import Server, free_port, plain_environment
 from deploy.settings import CHECKOUT
 from schemas.errors import InvalidConfig
 from streams.kafka.consumer import ensure_topics
-from streams.meter import Meter
+from streams.meter.meter import Meter
 from tests.formats.fixtures import fixture
 from tests.real.topics import read_log
 from tests.streams.receiver import Answer, receiver_of

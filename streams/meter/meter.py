@@ -31,8 +31,8 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from schemas.errors import InvalidConfig
-from streams.delivery import open_target
-from streams.outbox import Counts, Outbox, Plan, Recorded, Taken
+from streams.meter.queue import Counts, Outbox, Plan, Recorded, Taken
+from streams.meter.transport import open_target
 
 QUEUE_EVENTS_MAX: Final = 50_000
 """Waiting to be sent: at 1 kB an event 50 MB, and 50 s of 1,000 events/s without a receiver."""

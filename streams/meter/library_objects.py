@@ -13,8 +13,8 @@ import msgspec
 
 from schemas.event.usage_event import DEFAULT_TENANT
 from schemas.formats import Context, Event, load, parse, with_given
-from streams.delivery import Outgoing
-from streams.outbox import Taken
+from streams.meter.queue import Taken
+from streams.meter.transport import Outgoing
 
 
 def events_of(one: Taken, common: Mapping[str, object]) -> tuple[list[Outgoing], list[str]]:

@@ -1,6 +1,6 @@
 """Where a producer's events go: over HTTP to the ingest, or straight to Kafka. One try a call.
 
-Blocking, for a thread of its own (`streams.meter`, `odometer send`): whoever calls repeats what was
+Blocking, for a thread of its own (`streams.meter.meter`, `odometer send`): whoever calls repeats what was
 not delivered, as it is, so that its ids count it once.
 
 DeliveryError

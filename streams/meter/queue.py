@@ -20,7 +20,7 @@ import msgspec
 
 from schemas.limits import EVENT_BYTES_MAX
 from schemas.units import iso
-from streams.delivery import (
+from streams.meter.transport import (
     BATCH_BYTES_MAX,
     BATCH_EVENTS_MAX,
     BatchRefused,
@@ -239,7 +239,7 @@ class Outbox:
         try:
             if isinstance(one, Recorded):
                 return [_outgoing(one, self._plan.common)]
-            from streams.foreign import events_of  # noqa: PLC0415  it needs the whole contract
+            from streams.meter.library_objects import events_of  # noqa: PLC0415  it needs the whole contract
 
             made, refused = events_of(one, self._plan.common)
         except Exception as error:  # noqa: BLE001  an app's object may do anything when it is read
