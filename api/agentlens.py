@@ -18,7 +18,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.axis import DAILY, HOURLY, WEEKLY, Step, label
 from api.callers import authenticate, check_role, tenant_of
 from api.errors import (
     CountersMissing,
@@ -38,12 +37,13 @@ from api.errors import (
 from api.flights import Flights, Kept, moment_of
 from api.formats import to_json
 from api.freshness import headers_of
-from api.moments import iso_to_ms
-from api.names import Filter
-from api.query import Plan, Question, Term, plan
+from api.query.plan import Plan, Question, Term, plan
+from api.query.series_index import Filter
+from api.query.sums import Row
+from api.query.time_buckets import DAILY, HOURLY, WEEKLY, Step, label
+from api.query.time_range import iso_to_ms
 from api.ready import Ready
 from api.store import Reading, Store
-from api.sums import Row
 from schemas.catalog.measures import (
     COST_NANO_USD,
     EVENTS,

@@ -14,10 +14,11 @@ from typing import Final
 import numpy as np
 
 from api.asking import TIME, Asked, BadParameter, finest_kept
-from api.axis import label, longest_read_ms
-from api.derived import Formula, Number, estimates_of, terms_of
 from api.errors import UnanswerableQuestion
-from api.lines import (
+from api.members import by_members, counted_by, together
+from api.query.measures import Formula, Number, estimates_of, terms_of
+from api.query.plan import Plan, Question, Sum, plan
+from api.query.rows import (
     OTHERS,
     Lines,
     filled,
@@ -28,9 +29,8 @@ from api.lines import (
     running,
     with_others,
 )
-from api.members import by_members, counted_by, together
-from api.query import Plan, Question, Sum, plan
-from api.sums import Row, Sums
+from api.query.sums import Row, Sums
+from api.query.time_buckets import label, longest_read_ms
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.store.layout import Int64s
 from schemas.units import iso

@@ -16,11 +16,11 @@ from functools import cache, cached_property
 from itertools import pairwise
 from typing import Final, Literal, cast
 
-from api.axis import STEPS, Step, zone_names, zone_of
-from api.derived import DEFAULTS, Formula, Offered, formulas, offered_by, terms_of
-from api.moments import ALLOWED, NoMoment, parse_range
-from api.names import Filter
-from api.query import covered_range, tiers_of, views_that_hold
+from api.query.measures import DEFAULTS, Formula, Offered, formulas, offered_by, terms_of
+from api.query.plan import covered_range, tiers_of, views_that_hold
+from api.query.series_index import Filter
+from api.query.time_buckets import STEPS, Step, zone_names, zone_of
+from api.query.time_range import ALLOWED, NoMoment, parse_range
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.errors import OdometerError
 from schemas.tiers import DAY, QUARTER, TIERS, Tier, kept_from

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from api.query import Plan
+from api.query.plan import Plan
 from schemas.store.layout import Meta
 from schemas.units import iso, ms_to_instant
 

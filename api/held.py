@@ -11,8 +11,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from api.selection import Selection
-from api.sums import CELLS_DENSE_MAX, Sums, summed
+from api.query.selection import Selection
+from api.query.sums import CELLS_DENSE_MAX, Sums, summed
 from schemas.store.layout import STAMP_BYTES, Meta, unpack_stamp
 
 HELD_BYTES_MAX: Final = 128 * 1024 * 1024

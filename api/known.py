@@ -13,9 +13,9 @@ from api.errors import CountersMissing
 from api.held import Held, Lack, Page, Standing, Standings
 from api.line import Line
 from api.look import Look, Looks
-from api.names import Names, grown, no_names
-from api.query import Plan
-from api.selection import check_pages, select
+from api.query.plan import Plan
+from api.query.selection import check_pages, select
+from api.query.series_index import Names, grown, no_names
 from schemas.catalog.views import Table
 from schemas.errors import StoreCorrupt
 from schemas.store.layout import (

@@ -36,8 +36,8 @@ from api.errors import (
 from api.freshness import headers_of
 from api.livekit_bodies import Addresses, Bounds, Endpoint, data_of
 from api.livekit_paths import ENDPOINTS, USER_EMAIL
-from api.names import Filter
-from api.query import Plan, Question, plans
+from api.query.plan import Plan, Question, plans
+from api.query.series_index import Filter
 from api.store import Store
 from schemas.errors import OdometerError, StoreError
 from schemas.units import EPOCH, ONE_MS, ms_to_instant

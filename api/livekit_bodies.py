@@ -15,8 +15,8 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
-from api.query import Term
-from api.sums import Row
+from api.query.plan import Term
+from api.query.sums import Row
 from schemas.catalog.measures import BOOKED
 from schemas.responses.livekit import Envelope
 

@@ -19,7 +19,7 @@ from api.livekit_bodies import (
     or_unknown,
     single,
 )
-from api.query import Term
+from api.query.plan import Term
 from schemas.catalog.measures import (
     CACHE_READ_AUDIO_TOKENS,
     CACHE_READ_TEXT_TOKENS,

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from api.held import NO_STAMP, Stamp
 from api.line import Line
-from api.selection import PAGES_MAX
+from api.query.selection import PAGES_MAX
 from schemas.store.layout import CURRENT_KEY, Meta, meta_key
 
 Tail = tuple[str, int]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from api.derived import Offered
-from api.query import Members, Sum, Term
-from api.sums import Row
+from api.query.measures import Offered
+from api.query.plan import Members, Sum, Term
+from api.query.sums import Row
 
 
 def counted_by(measures: Sequence[Offered]) -> str:

@@ -17,7 +17,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api.axis import DAILY
 from api.callers import authenticate, check_role, tenant_of
 from api.chats import chats, used_by
 from api.directory import members, people, recent, titles
@@ -34,7 +33,6 @@ from api.errors import (
 from api.flights import moment_of
 from api.formats import to_json
 from api.freshness import range_headers, state_headers
-from api.names import Filter
 from api.openwebui_bodies import (
     ORDERS_OF_WORDS,
     RATINGS,
@@ -68,9 +66,11 @@ from api.openwebui_parameters import (
     parse,
     series_bounds,
 )
-from api.query import Plan, Question, Term, covered_range, plan, plans
+from api.query.plan import Plan, Question, Term, covered_range, plan, plans
+from api.query.series_index import Filter
+from api.query.sums import Row
+from api.query.time_buckets import DAILY
 from api.store import Store
-from api.sums import Row
 from schemas.catalog.views import Catalog
 from schemas.errors import StoreError
 from schemas.limits import DAY_MS

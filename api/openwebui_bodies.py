@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, tzinfo
 from typing import Any, Final
 
-from api.axis import DAILY, Step
-from api.query import Sum, Term
-from api.sums import Row
+from api.query.plan import Sum, Term
+from api.query.sums import Row
+from api.query.time_buckets import DAILY, Step
 from schemas.catalog.measures import (
     CHATS,
     EVENTS,

@@ -15,8 +15,8 @@ from pydantic_core import PydanticCustomError
 from starlette.datastructures import QueryParams
 
 from api.asking import finest_kept
-from api.axis import DAILY, HOURLY, Step, zone_of
-from api.query import covered_range
+from api.query.plan import covered_range
+from api.query.time_buckets import DAILY, HOURLY, Step, zone_of
 from schemas.errors import OdometerError
 from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from schemas.tiers import DAY, QUARTER, kept_from

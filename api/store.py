@@ -35,8 +35,8 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from api.keyring import Keyring
 from api.known import Known, generation_of
 from api.line import REPLY_TIMEOUT_S, Line
-from api.query import Plan
-from api.sums import Row, Sums
+from api.query.plan import Plan
+from api.query.sums import Row, Sums
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.errors import InvalidConfig, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from schemas.store.layout import CURRENT_KEY, Meta

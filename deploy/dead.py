@@ -194,7 +194,7 @@ def _filter(
 
 
 def _moment(option: str, text: str | None) -> int | None:
-    from api.moments import ALLOWED, NoMoment, parse_range
+    from api.query.time_range import ALLOWED, NoMoment, parse_range
 
     if text is None:
         return None

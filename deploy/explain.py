@@ -152,7 +152,7 @@ def _explain(line: int, item: "Event | Skipped | Refused", explainer: "Explainer
 
 
 def _moment(at: str | None) -> int:
-    from api.moments import ALLOWED, NoMoment, parse_range
+    from api.query.time_range import ALLOWED, NoMoment, parse_range
 
     now_ms = time.time_ns() // 1_000_000
     try:

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import redis
 
-from api.names import grown, no_names
-from api.query import Plan
-from api.selection import select
-from api.sums import summed
+from api.query.plan import Plan
+from api.query.selection import select
+from api.query.series_index import grown, no_names
+from api.query.sums import summed
 from schemas.catalog.measures import CHATS, LATENCY
 from schemas.catalog.sketches import bins_of, chat_digest
 from schemas.catalog.views import VIEWS, generation_digest

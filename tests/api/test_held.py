@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from api.held import HELD_BYTES_MAX, Held, Page
-from api.names import Filter
-from api.query import Question, Term, plan
+from api.query.plan import Question, Term, plan
+from api.query.series_index import Filter
 from api.store import Store
 from deploy.servers import Server
 from deploy.valkey import url_of

@@ -26,10 +26,10 @@ from starlette.routing import BaseRoute, Mount, Route
 from api import directory
 from api.asking import PARAMETERS
 from api.callers import digest_of
-from api.derived import offered_by
 from api.keyring import KEYS_KEY
 from api.keys import opened, read_records
 from api.main import build
+from api.query.measures import offered_by
 from schemas.catalog.views import DEFAULT
 from schemas.limits import HOUR_MS
 from schemas.store.chats import Chat, model_key, pack_chat, records_key, updates_key

@@ -10,8 +10,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.lines import OTHERS, Lines, filled, in_order, limited, running
-from api.query import Members
+from api.query.plan import Members
+from api.query.rows import OTHERS, Lines, filled, in_order, limited, running
 from schemas.catalog.sketches import Distinct
 
 GROUPS = (("a",), ("b",), ("c",), ("d",))

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from api import agentlens
 from api.agentlens import GRANULARITIES, MEASURES, plans_for
-from api.axis import WEEKLY
 from api.errors import UnanswerableQuestion
-from api.names import Filter, grown, no_names
-from api.query import Question, Term, plan
-from api.selection import PAGES_MAX, page_keys, select
+from api.query.plan import Question, Term, plan
+from api.query.selection import PAGES_MAX, page_keys, select
+from api.query.series_index import Filter, grown, no_names
+from api.query.sums import Row, summed
+from api.query.time_buckets import WEEKLY
 from api.store import Reading
-from api.sums import Row, summed
 from schemas.catalog.measures import CALLS, EVENTS, INPUT_TOKENS
 from schemas.catalog.views import AGENT_MODEL, MODEL, TOTAL
 from schemas.errors import StoreCorrupt

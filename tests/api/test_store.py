@@ -15,9 +15,9 @@ import uvloop
 
 from api.agentlens import MEASURES
 from api.errors import CountersMissing
-from api.names import Filter
-from api.query import Plan, Question, Term, plan
-from api.selection import page_keys
+from api.query.plan import Plan, Question, Term, plan
+from api.query.selection import page_keys
+from api.query.series_index import Filter
 from api.store import CONNECTIONS_MAX, READS_MAX, Reading, Store
 from deploy.servers import Server, free_port
 from deploy.valkey import url_of

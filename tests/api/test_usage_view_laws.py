@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.query import Question, Term, plans
+from api.query.plan import Question, Term, plans
 from schemas.catalog.measures import EVENTS, INPUT_TOKENS
 from schemas.catalog.sketches import RELATIVE_ERROR
 from schemas.catalog.views import COARSE

@@ -27,12 +27,12 @@ import uvloop
 
 from api import agentlens, answers, asking
 from api.agentlens import body_of, plans_for
-from api.axis import DAILY, HOURLY, Step
 from api.formats import rows_of, to_json
 from api.main import wall_clock_ms
-from api.names import Filter
-from api.query import plans
-from api.selection import page_keys
+from api.query.plan import plans
+from api.query.selection import page_keys
+from api.query.series_index import Filter
+from api.query.time_buckets import DAILY, HOURLY, Step
 from api.store import Reading, Store
 from deploy.servers import free_port
 from deploy.valkey import start_valkey, url_of

@@ -19,9 +19,9 @@ from typing import Final
 
 import numpy as np
 
-from api.axis import Step, longest_read_ms, starts_of
 from api.errors import UnanswerableQuestion
-from api.names import Filter
+from api.query.series_index import Filter
+from api.query.time_buckets import Step, longest_read_ms, starts_of
 from schemas.catalog.measures import Measure
 from schemas.catalog.sketches import Distinct, Histogram
 from schemas.catalog.views import DEFAULT, Catalog, Table, View

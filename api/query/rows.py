@@ -13,8 +13,8 @@ from typing import Any, Final, cast
 import numpy as np
 import numpy.typing as npt
 
-from api.query import Members, Sum
-from api.sums import Columns, Row, Sums
+from api.query.plan import Members, Sum
+from api.query.sums import Columns, Row, Sums
 from schemas.catalog.sketches import Distinct
 from schemas.store.layout import Int64s
 

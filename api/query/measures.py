@@ -16,8 +16,8 @@ from typing import Final, cast
 
 import numpy as np
 
-from api.query import Members, Sum, Term
-from api.sums import EXACT_MAX
+from api.query.plan import Members, Sum, Term
+from api.query.sums import EXACT_MAX
 from schemas.catalog.measures import EVENTS, SKETCHES, How, Measure
 from schemas.catalog.sketches import RELATIVE_ERROR, SAMPLE_ERROR, Distinct, Histogram
 from schemas.catalog.views import Catalog

@@ -11,7 +11,7 @@ import re
 from datetime import datetime, timedelta, tzinfo
 from typing import Final
 
-from api.axis import local_ms
+from api.query.time_buckets import local_ms
 from schemas.errors import OdometerError
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from schemas.units import EPOCH, ONE_MS, ms_to_instant

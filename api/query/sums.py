@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from api.query import Sum, Term
-from api.selection import Part, Selection, Wanted
+from api.query.plan import Sum, Term
+from api.query.selection import Part, Selection, Wanted
 from schemas.catalog.measures import How
 from schemas.catalog.sketches import BINS, Distinct, Histogram, distinct_of
 from schemas.errors import StoreCorrupt

@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 
 from api.errors import UnanswerableQuestion
-from api.names import Filter, Names, matching
-from api.query import Plan
+from api.query.plan import Plan
+from api.query.series_index import Filter, Names, matching
 from schemas.catalog.views import Table
 from schemas.store.layout import (
     HISTOGRAMS_A_PAGE,
