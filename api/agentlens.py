@@ -36,14 +36,14 @@ from api.errors import (
 )
 from api.flights import Flights, Kept, moment_of
 from api.formats import to_json
-from api.freshness import headers_of
 from api.query.plan import Plan, Question, Term, plan
 from api.query.series_index import Filter
 from api.query.sums import Row
 from api.query.time_buckets import DAILY, HOURLY, WEEKLY, Step, label
 from api.query.time_range import iso_to_ms
 from api.ready import Ready
-from api.store import Reading, Store
+from api.store.freshness import headers_of
+from api.store.reader import Reading, Store
 from schemas.catalog.measures import (
     COST_NANO_USD,
     EVENTS,

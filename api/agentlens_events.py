@@ -23,14 +23,14 @@ from starlette.routing import Route
 
 from api.agentlens import allowed, instant_of, problem, ratio
 from api.callers import tenant_of
-from api.directory import recent
 from api.flights import moment_of
-from api.freshness import headers_of, iso_ms, state_headers
 from api.query.plan import Plan, Question, Term, plan
 from api.query.series_index import Filter
 from api.query.sums import Row
 from api.query.time_buckets import DAILY, STEPS
-from api.store import Store
+from api.store.directory import recent
+from api.store.freshness import headers_of, iso_ms, state_headers
+from api.store.reader import Store
 from schemas.catalog.measures import CALLS, ERRORS, EVENTS
 from schemas.event.usage_event import USAGE_KINDS
 from schemas.limits import DAY_MS, NANO_PER_USD

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from api.store import Store
+from api.store.reader import Store
 from schemas.store.keys import ALL, ROLES, Key, Role
 from schemas.store.layout import LANE
 

@@ -21,7 +21,7 @@ from typing import Final
 from api.errors import CountersMissing, CountingBehind
 from api.kafka import KeyedRecord, Producer
 from api.pacing import TARGET_MS, Pacing, Standing
-from api.store import Store
+from api.store.reader import Store
 from schemas.errors import StoreError
 from schemas.limits import HOUR_MS
 

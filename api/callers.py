@@ -22,7 +22,7 @@ from api.errors import (
     TenantNotNamed,
     UnknownKey,
 )
-from api.store import Store
+from api.store.reader import Store
 from schemas.store.keys import ALL, ROLES, WRITERS, Key, Role
 
 KEY_CHARS_MAX: Final = 512

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from api.store import Store
+from api.store.reader import Store
 from schemas.errors import StoreError
 from schemas.responses.agentlens import Database, Health
 

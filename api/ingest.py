@@ -23,7 +23,7 @@ from api.callers import TENANT_HEADER, authenticate, check_writer, tenant_of
 from api.errors import InvalidBody, RefusedEvents
 from api.intake import Intake, answer_of, judge, refusals_of
 from api.kafka import Producer
-from api.store import Store
+from api.store.reader import Store
 from api.uploads import Room
 from schemas.errors import InvalidEvent, Reason
 from schemas.formats import FORMATS, Context, load, load_lines, parse, with_given

@@ -29,7 +29,7 @@ from api.keys import (
     revoke_key,
     rotate_key,
 )
-from api.store import Store
+from api.store.reader import Store
 from schemas.limits import SECOND_MS
 from schemas.responses.keys import (
     AuditAnswer,

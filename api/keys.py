@@ -22,7 +22,7 @@ from api.callers import KEY_CHARS_MAX, digest_of
 from api.errors import InvalidKey, NoSuchKey, TooManyKeys
 from api.keyring import KEYS_KEY, KEYS_MAX, USES_KEY, record_of
 from api.query.time_range import iso_to_ms
-from api.store import Store
+from api.store.reader import Store
 from schemas.errors import StoreUnavailable
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.store.keys import Key

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from api.audit import Actor
 from api.keyring import KEYS_MAX
 from api.keys import restore_keys
-from api.store import Store
+from api.store.reader import Store
 from schemas.errors import InvalidConfig
 from schemas.store.keys import KeptKey, Key
 

@@ -22,7 +22,6 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 
 from api.callers import authenticate, check_role, tenant_of
-from api.directory import keys_of_address, people
 from api.errors import (
     CountersMissing,
     NoCredentials,
@@ -33,12 +32,13 @@ from api.errors import (
     UnanswerableQuestion,
     Unauthenticated,
 )
-from api.freshness import headers_of
 from api.livekit_bodies import Addresses, Bounds, Endpoint, data_of
 from api.livekit_paths import ENDPOINTS, USER_EMAIL
 from api.query.plan import Plan, Question, plans
 from api.query.series_index import Filter
-from api.store import Store
+from api.store.directory import keys_of_address, people
+from api.store.freshness import headers_of
+from api.store.reader import Store
 from schemas.errors import OdometerError, StoreError
 from schemas.units import EPOCH, ONE_MS, ms_to_instant
 

@@ -45,7 +45,7 @@ from api.ingest import Intakes
 from api.kafka import Producer
 from api.keys_file import KeysFile
 from api.pacing import TARGET_MS
-from api.store import Store
+from api.store.reader import Store
 from schemas.catalog.views import DEFAULT, Catalog, layout_digest
 from schemas.errors import OdometerError, StoreError
 from schemas.store.keys import ID_PATTERN

@@ -18,8 +18,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.callers import authenticate, check_role, tenant_of
-from api.chats import chats, used_by
-from api.directory import members, people, recent, titles
 from api.errors import (
     CountersMissing,
     NoCredentials,
@@ -32,7 +30,6 @@ from api.errors import (
 )
 from api.flights import moment_of
 from api.formats import to_json
-from api.freshness import range_headers, state_headers
 from api.openwebui_bodies import (
     ORDERS_OF_WORDS,
     RATINGS,
@@ -70,7 +67,10 @@ from api.query.plan import Plan, Question, Term, covered_range, plan, plans
 from api.query.series_index import Filter
 from api.query.sums import Row
 from api.query.time_buckets import DAILY
-from api.store import Store
+from api.store.chats import chats, used_by
+from api.store.directory import members, people, recent, titles
+from api.store.freshness import range_headers, state_headers
+from api.store.reader import Store
 from schemas.catalog.views import Catalog
 from schemas.errors import StoreError
 from schemas.limits import DAY_MS

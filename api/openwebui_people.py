@@ -19,12 +19,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api import directory
 from api.callers import authenticate, check_role, tenant_of
-from api.directory import DirectoryFull, GroupExists, NoSuchGroup
 from api.formats import to_json
 from api.openwebui import problem
-from api.store import Store
+from api.store import directory
+from api.store.directory import DirectoryFull, GroupExists, NoSuchGroup
+from api.store.reader import Store
 from schemas.errors import OdometerError
 from schemas.responses.openwebui_users import (
     AddUserForm,

@@ -40,11 +40,11 @@ from api.callers import TENANT_HEADER, reader, tenant_of
 from api.errors import InvalidBody, NotAcceptable
 from api.flights import Flights, Kept, moment_of
 from api.formats import MEDIA_TYPES, accepted, rows_of, to_csv, to_json, to_ndjson
-from api.freshness import headers_of, iso_ms, refusals
 from api.query.measures import Offered, offered_by
 from api.query.plan import Plan, Question, Term, plan, views_that_hold
 from api.ready import Ready
-from api.store import Reading, Store
+from api.store.freshness import headers_of, iso_ms, refusals
+from api.store.reader import Reading, Store
 from schemas.catalog.measures import EVENTS
 from schemas.catalog.views import Catalog
 from schemas.limits import DAY_MS, SECOND_MS

@@ -24,7 +24,7 @@ from schemas.store.keys import ALL
 
 if TYPE_CHECKING:
     from api.keys import Made, Wanted
-    from api.store import Store
+    from api.store.reader import Store
 
 Result = TypeVar("Result")
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api import directory
-from api.directory import DirectoryFull, NoSuchGroup
-from api.store import Store
+from api.store import directory
+from api.store.directory import DirectoryFull, NoSuchGroup
+from api.store.reader import Store
 from schemas.errors import StoreCorrupt
 from schemas.store.directory import (
     LIBRARY,

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import redis
 
-from api.held import HELD_BYTES_MAX, Held, Page
 from api.query.plan import Question, Term, plan
 from api.query.series_index import Filter
-from api.store import Store
+from api.store.page_cache import HELD_BYTES_MAX, Held, Page
+from api.store.reader import Store
 from deploy.servers import Server
 from deploy.valkey import url_of
 from schemas.catalog.measures import COST_NANO_USD, EVENTS, LATENCY

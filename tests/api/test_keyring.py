@@ -18,7 +18,7 @@ from api.callers import digest_of
 from api.errors import RateLimited
 from api.keyring import KEY_AGE_MS, LIMIT_PREFIX, USES_KEY, Keyring, Known
 from api.keys import Wanted, create_keys, opened, revoke_key
-from api.store import Store
+from api.store.reader import Store
 from deploy.servers import Server
 from deploy.valkey import url_of
 from schemas.errors import StoreUnavailable

@@ -43,7 +43,7 @@ from api.keys import (
     revoke_key,
     rotate_key,
 )
-from api.store import Store
+from api.store.reader import Store
 from schemas.errors import StoreCorrupt
 from schemas.limits import ID_CHARS_MAX, TENANT_CHARS_MAX
 from schemas.store.keys import ROLES, TENANTS_MAX, WRITERS, Key, Role

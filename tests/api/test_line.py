@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from api.line import REPLY_TIMEOUT_S, Line
+from api.store.connection import REPLY_TIMEOUT_S, Line
 from deploy.servers import Server, free_port
 from deploy.valkey import url_of
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from starlette.datastructures import QueryParams
 
 from api import livekit
-from api.directory import name_user
 from api.keys import create_key, opened
 from api.livekit_bodies import data_of, rounded
 from api.livekit_paths import ENDPOINTS
+from api.store.directory import name_user
 from schemas.limits import DAY_MS
 from schemas.units import iso
 from streams.traffic import history

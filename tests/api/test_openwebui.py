@@ -11,9 +11,9 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from api import directory
 from api.keys import create_key
-from api.store import Store
+from api.store import directory
+from api.store.reader import Store
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.responses.openwebui import Daily, Models, Summary, Tokens, Users
 from schemas.store.directory import GroupSaid, group_text

@@ -13,9 +13,9 @@ import httpx
 import msgspec
 import pytest
 
-from api import directory
 from api.openwebui_people import DONE, NOT_FOUND, PAGE_USERS, routes
-from api.store import Store
+from api.store import directory
+from api.store.reader import Store
 from schemas.limits import SECOND_MS
 from schemas.responses.openwebui_users import CHANGED_MAX
 from schemas.store.directory import (

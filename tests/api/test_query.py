@@ -20,7 +20,7 @@ from api.query.selection import PAGES_MAX, page_keys, select
 from api.query.series_index import Filter, grown, no_names
 from api.query.sums import Row, summed
 from api.query.time_buckets import WEEKLY
-from api.store import Reading
+from api.store.reader import Reading
 from schemas.catalog.measures import CALLS, EVENTS, INPUT_TOKENS
 from schemas.catalog.views import AGENT_MODEL, MODEL, TOTAL
 from schemas.errors import StoreCorrupt

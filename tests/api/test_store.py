@@ -18,7 +18,7 @@ from api.errors import CountersMissing
 from api.query.plan import Plan, Question, Term, plan
 from api.query.selection import page_keys
 from api.query.series_index import Filter
-from api.store import CONNECTIONS_MAX, READS_MAX, Reading, Store
+from api.store.reader import CONNECTIONS_MAX, READS_MAX, Reading, Store
 from deploy.servers import Server, free_port
 from deploy.valkey import url_of
 from schemas.catalog.views import MODEL, TOTAL, generation_digest, layout_digest

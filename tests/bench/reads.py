@@ -33,7 +33,7 @@ from api.query.plan import plans
 from api.query.selection import page_keys
 from api.query.series_index import Filter
 from api.query.time_buckets import DAILY, HOURLY, Step
-from api.store import Reading, Store
+from api.store.reader import Reading, Store
 from deploy.servers import free_port
 from deploy.valkey import start_valkey, url_of
 from schemas.catalog.views import TOTAL, USER, Catalog, generation_digest

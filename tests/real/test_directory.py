@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from api import directory
-from api.store import Store
+from api.store import directory
+from api.store.reader import Store
 from deploy.servers import Server, plain_environment
 from deploy.valkey import url_of
 from schemas.limits import DAY_MS

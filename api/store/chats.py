@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from api.store import Store
+from api.store.reader import Store
 from schemas.errors import StoreCorrupt
 from schemas.store.chats import Chat, model_key, records_key, unpack_chat, updates_key
 

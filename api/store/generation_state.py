@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from api.errors import CountersMissing
-from api.held import Held, Lack, Page, Standing, Standings
-from api.line import Line
-from api.look import Look, Looks
 from api.query.plan import Plan
 from api.query.selection import check_pages, select
 from api.query.series_index import Names, grown, no_names
+from api.store.connection import Line
+from api.store.page_cache import Held, Lack, Page, Standing, Standings
+from api.store.snapshot import Look, Looks
 from schemas.catalog.views import Table
 from schemas.errors import StoreCorrupt
 from schemas.store.layout import (

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from api.store import Store
+from api.store.reader import Store
 from schemas.errors import OdometerError, StoreCorrupt
 from schemas.store.directory import (
     GROUPS_MAX,

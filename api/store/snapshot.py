@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from api.held import NO_STAMP, Stamp
-from api.line import Line
 from api.query.selection import PAGES_MAX
+from api.store.connection import Line
+from api.store.page_cache import NO_STAMP, Stamp
 from schemas.store.layout import CURRENT_KEY, Meta, meta_key
 
 Tail = tuple[str, int]

@@ -33,10 +33,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from api.keyring import Keyring
-from api.known import Known, generation_of
-from api.line import REPLY_TIMEOUT_S, Line
 from api.query.plan import Plan
 from api.query.sums import Row, Sums
+from api.store.connection import REPLY_TIMEOUT_S, Line
+from api.store.generation_state import Known, generation_of
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.errors import InvalidConfig, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from schemas.store.layout import CURRENT_KEY, Meta
