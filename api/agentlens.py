@@ -34,14 +34,14 @@ from api.errors import (
     UnanswerableQuestion,
     Unauthenticated,
 )
-from api.flights import Flights, Kept, moment_of
 from api.formats import to_json
+from api.http.prepared_response import Ready
+from api.http.singleflight import Flights, Kept, moment_of
 from api.query.plan import Plan, Question, Term, plan
 from api.query.series_index import Filter
 from api.query.sums import Row
 from api.query.time_buckets import DAILY, HOURLY, WEEKLY, Step, label
 from api.query.time_range import iso_to_ms
-from api.ready import Ready
 from api.store.freshness import headers_of
 from api.store.reader import Reading, Store
 from schemas.catalog.measures import (

@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from api.agentlens import allowed, instant_of, problem, ratio
 from api.callers import tenant_of
-from api.flights import moment_of
+from api.http.singleflight import moment_of
 from api.query.plan import Plan, Question, Term, plan
 from api.query.series_index import Filter
 from api.query.sums import Row

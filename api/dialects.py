@@ -11,7 +11,8 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import agentlens, livekit, openwebui, otlp, problems
+from api import agentlens, livekit, openwebui, otlp
+from api.http import problems
 
 Shape = Callable[[Request, Exception], Response]
 

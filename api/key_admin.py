@@ -16,9 +16,9 @@ from starlette.routing import Route
 
 from api.asking import check_names
 from api.audit import AUDIT_SHOWN, Actor, read_audit
-from api.bodies import json_body
 from api.callers import authenticate, check_role, tenant_of
 from api.errors import InvalidKey
+from api.http.json_body import json_body
 from api.keys import (
     IMPORT_MAX,
     Made,

@@ -20,7 +20,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from api.errors import RateLimited
-from api.flights import Flights
+from api.http.singleflight import Flights
 from schemas.errors import StoreCorrupt, StoreError
 from schemas.limits import SECOND_MS
 from schemas.store.keys import Key

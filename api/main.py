@@ -40,7 +40,7 @@ from api import (
 )
 from api.backfill import Backfill
 from api.dialects import failed
-from api.flights import Flights, Kept
+from api.http.singleflight import Flights, Kept
 from api.ingest import Intakes
 from api.kafka import Producer
 from api.keys_file import KeysFile

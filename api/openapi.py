@@ -28,7 +28,7 @@ from api import (
 from api.agentlens import FILTERS, GRANULARITIES
 from api.asking import BY_NAME, PARAMETERS, Parameter
 from api.formats import MEDIA_TYPES, to_json
-from api.problems import MEDIA_TYPE, TITLES
+from api.http.problems import MEDIA_TYPE, TITLES
 from api.query.measures import offered_by
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.responses.agentlens import Health, LlmAnalytics

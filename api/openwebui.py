@@ -28,8 +28,8 @@ from api.errors import (
     UnanswerableQuestion,
     Unauthenticated,
 )
-from api.flights import moment_of
 from api.formats import to_json
+from api.http.singleflight import moment_of
 from api.openwebui_bodies import (
     ORDERS_OF_WORDS,
     RATINGS,

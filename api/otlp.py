@@ -12,10 +12,10 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import problems
 from api.asking import BadParameter
 from api.errors import InvalidBody
 from api.formats import to_json
+from api.http import problems
 from api.ingest import Asked, Intakes, ask, headers_of, media_type_of, unreadable, writer
 from api.intake import Intake, judge, shown
 from schemas.errors import InvalidEvent, Reason

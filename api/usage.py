@@ -19,7 +19,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 from xxhash import xxh3_128
 
-from api import problems
 from api.answers import Section, plans_of, section
 from api.asking import (
     Asked,
@@ -35,14 +34,15 @@ from api.asking import (
     parse_limit,
     parse_zone,
 )
-from api.bodies import json_body
 from api.callers import TENANT_HEADER, reader, tenant_of
 from api.errors import InvalidBody, NotAcceptable
-from api.flights import Flights, Kept, moment_of
 from api.formats import MEDIA_TYPES, accepted, rows_of, to_csv, to_json, to_ndjson
+from api.http import problems
+from api.http.json_body import json_body
+from api.http.prepared_response import Ready
+from api.http.singleflight import Flights, Kept, moment_of
 from api.query.measures import Offered, offered_by
 from api.query.plan import Plan, Question, Term, plan, views_that_hold
-from api.ready import Ready
 from api.store.freshness import headers_of, iso_ms, refusals
 from api.store.reader import Reading, Store
 from schemas.catalog.measures import EVENTS

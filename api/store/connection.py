@@ -19,7 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from api.flights import Flights
+from api.http.singleflight import Flights
 
 REPLY_TIMEOUT_S: Final = 1.0
 """A whole answer's MGET takes single milliseconds; a stopped Redis must not hold up its callers."""

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from api.asking import PARAMETERS, VALUES_MAX, BadParameter, parse, split_values
-from api.flights import Flights
 from api.formats import FORMULA_STARTS, accepted
+from api.http.singleflight import Flights
 from api.main import TAKING_PATHS
 from api.openapi import EXAMPLE, PROBLEM_EXAMPLE, document
 from api.query.measures import DERIVED, offered_by
