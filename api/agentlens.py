@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.callers import authenticate, check_role, tenant_of
+from api.auth.authenticate import authenticate, check_role, tenant_of
 from api.errors import (
     CountersMissing,
     CountingBehind,

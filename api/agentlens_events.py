@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.agentlens import allowed, instant_of, problem, ratio
-from api.callers import tenant_of
+from api.auth.authenticate import tenant_of
 from api.http.singleflight import moment_of
 from api.query.plan import Plan, Question, Term, plan
 from api.query.series_index import Filter

@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.asking import BadParameter
+from api.auth.authenticate import TENANT_HEADER, authenticate, check_writer, tenant_of
 from api.backfill import Backfill, is_history
-from api.callers import TENANT_HEADER, authenticate, check_writer, tenant_of
 from api.errors import InvalidBody, RefusedEvents
 from api.intake import Intake, answer_of, judge, refusals_of
 from api.kafka import Producer

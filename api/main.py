@@ -30,7 +30,6 @@ from api import (
     agentlens_ingest,
     health,
     ingest,
-    key_admin,
     livekit,
     openapi,
     openwebui,
@@ -38,12 +37,13 @@ from api import (
     otlp,
     usage,
 )
+from api.auth import endpoints as auth_endpoints
+from api.auth.keys_file import KeysFile
 from api.backfill import Backfill
 from api.dialects import failed
 from api.http.singleflight import Flights, Kept
 from api.ingest import Intakes
 from api.kafka import Producer
-from api.keys_file import KeysFile
 from api.pacing import TARGET_MS
 from api.store.reader import Store
 from schemas.catalog.views import DEFAULT, Catalog, layout_digest
@@ -101,7 +101,7 @@ def build(
     native = Router(
         [
             *usage.routes(store, clock),
-            *key_admin.routes(store, clock),
+            *auth_endpoints.routes(store, clock),
             *(_taking(intakes, "") if kafka else ()),  # which says what their methods are
         ],
         redirect_slashes=False,

@@ -18,15 +18,10 @@ from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import (
-    ingest_openapi,
-    key_openapi,
-    livekit_openapi,
-    openwebui_openapi,
-    people_openapi,
-)
+from api import ingest_openapi, livekit_openapi, openwebui_openapi, people_openapi
 from api.agentlens import FILTERS, GRANULARITIES
 from api.asking import BY_NAME, PARAMETERS, Parameter
+from api.auth import openapi as auth_openapi
 from api.formats import MEDIA_TYPES, to_json
 from api.http.problems import MEDIA_TYPE, TITLES
 from api.query.measures import offered_by
@@ -109,12 +104,12 @@ def document(catalog: Catalog = DEFAULT) -> Object:
         Health,
         AgentLensProblem,
         *livekit_openapi.MODELS,
-        *key_openapi.MODELS,
+        *auth_openapi.MODELS,
         *openwebui_openapi.MODELS,
         *ingest_openapi.MODELS,
         *people_openapi.MODELS,
     )
-    forms_of_all = (*key_openapi.FORMS, *people_openapi.FORMS)
+    forms_of_all = (*auth_openapi.FORMS, *people_openapi.FORMS)
     names, definitions = models_json_schema(
         [
             *((model, "serialization") for model in models),
@@ -124,7 +119,7 @@ def document(catalog: Catalog = DEFAULT) -> Object:
     )
     ref = {model: names[model, "serialization"] for model in models}
     forms = {form: names[form, "validation"] for form in forms_of_all}
-    paths = _paths(ref, catalog) | key_openapi.paths(ref, forms, _problems(ref[Problem]))
+    paths = _paths(ref, catalog) | auth_openapi.paths(ref, forms, _problems(ref[Problem]))
     for path, methods in people_openapi.paths(ref, forms).items():
         paths[path] = paths.get(path, {}) | methods
     return {

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api.callers import authenticate, check_role, tenant_of
+from api.auth.authenticate import authenticate, check_role, tenant_of
 from api.errors import (
     CountersMissing,
     NoCredentials,

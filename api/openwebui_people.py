@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api.callers import authenticate, check_role, tenant_of
+from api.auth.authenticate import authenticate, check_role, tenant_of
 from api.formats import to_json
 from api.openwebui import problem
 from api.store import directory

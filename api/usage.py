@@ -34,7 +34,7 @@ from api.asking import (
     parse_limit,
     parse_zone,
 )
-from api.callers import TENANT_HEADER, reader, tenant_of
+from api.auth.authenticate import TENANT_HEADER, reader, tenant_of
 from api.errors import InvalidBody, NotAcceptable
 from api.formats import MEDIA_TYPES, accepted, rows_of, to_csv, to_json, to_ndjson
 from api.http import problems

@@ -23,12 +23,12 @@ from schemas.errors import InvalidConfig
 from schemas.store.keys import ALL
 
 if TYPE_CHECKING:
-    from api.keys import Made, Wanted
+    from api.auth.keys import Made, Wanted
     from api.store.reader import Store
 
 Result = TypeVar("Result")
 
-# An import's file: 1000 keys (`api.keys.IMPORT_MAX`) a step, 10,000 are kept at all.
+# An import's file: 1000 keys (`api.auth.keys.IMPORT_MAX`) a step, 10,000 are kept at all.
 IMPORT_BYTES_MAX = 100 * 1024 * 1024
 SECOND_MS = 1000
 
@@ -89,8 +89,8 @@ def create(
     wanted = _wanted(name, _tenants(tenant, all_tenants), role, expires, requests_per_s, burst)
 
     async def run(store: "Store") -> "Made":
-        from api.audit import operator
-        from api.keys import create_keys
+        from api.auth.audit import operator
+        from api.auth.keys import create_keys
 
         (made,) = await create_keys(store, [wanted], operator(), _now_ms())
         return made
@@ -101,8 +101,8 @@ def create(
 @keys.command("list")
 def list_all(redis: Redis = None, as_json: AsJson = False) -> None:
     """Show all keys: never their secrets. A key that was rotated has a line for each secret."""
-    from api.audit import operator
-    from api.keys import list_keys, opened
+    from api.auth.audit import operator
+    from api.auth.keys import list_keys, opened
     from schemas.responses.keys import KeysAnswer, shown
 
     async def run() -> KeysAnswer:
@@ -134,8 +134,8 @@ def rotate(
     """Give a key a new secret and print it, once. The one before goes on for a day, or as you say."""
 
     async def run(store: "Store") -> "Made":
-        from api.audit import operator
-        from api.keys import rotate_key
+        from api.auth.audit import operator
+        from api.auth.keys import rotate_key
 
         return await rotate_key(store, key_id, grace_s * SECOND_MS, operator(), _now_ms())
 
@@ -147,8 +147,8 @@ def revoke(key_id: KeyId, redis: Redis = None, keys_file: KeysFile = None) -> No
     """End a key with all its secrets, for good; on every API process within a second."""
 
     async def run(store: "Store") -> str:
-        from api.audit import operator
-        from api.keys import revoke_key
+        from api.auth.audit import operator
+        from api.auth.keys import revoke_key
 
         return (await revoke_key(store, key_id, operator(), _now_ms())).name
 
@@ -180,7 +180,7 @@ def take_in(
     A key has 16 to 512 visible characters. Those of one file are taken in all or none, 1000 at most;
     records of an export are put back where their key is not known.
     """
-    from api.keys_file import kept_key
+    from api.auth.keys_file import kept_key
 
     lines = _lines(file)
     hashed = dict(kept_key(line, f"line {at}") for at, line in lines if b'"sha256"' in line)
@@ -188,8 +188,8 @@ def take_in(
     plain = [_held(line, at, defaults) for at, line in lines if b'"sha256"' not in line]
 
     async def run(store: "Store") -> tuple[int, int]:
-        from api.audit import operator
-        from api.keys import create_keys, restore_keys
+        from api.auth.audit import operator
+        from api.auth.keys import create_keys, restore_keys
 
         made = await create_keys(store, plain, operator(), _now_ms())
         return len(made), await restore_keys(store, hashed, operator(), _now_ms())
@@ -211,8 +211,8 @@ def export(
     with this file as ODOMETER_KEYS_FILE when it meets a key that Redis does not know. Export again
     after a change: a key that was revoked since is good in an older copy.
     """
-    from api.keys import opened, read_records
-    from api.keys_file import lines_of, write_keys_file
+    from api.auth.keys import opened, read_records
+    from api.auth.keys_file import lines_of, write_keys_file
 
     async def run() -> dict[str, Any]:
         async with opened(read_settings(redis=redis).redis) as store:
@@ -236,8 +236,8 @@ def audit(
 
     What was done over HTTP is also in that API's log, under `odometer.audit`.
     """
-    from api.audit import operator, read_audit
-    from api.keys import opened
+    from api.auth.audit import operator, read_audit
+    from api.auth.keys import opened
     from schemas.units import iso
 
     async def run() -> list[dict[str, Any]]:
@@ -266,7 +266,7 @@ def _wanted(
     burst: int | None,
     secret: str | None = None,
 ) -> "Wanted":
-    from api.keys import Wanted, expiry
+    from api.auth.keys import Wanted, expiry
 
     expires_ms = None if expires is None else expiry(expires, _now_ms())
     return Wanted(name, tenants, role, expires_ms, requests_per_s, burst, secret)
@@ -319,9 +319,9 @@ def _changing(settings: Settings, change: Callable[["Store"], Awaitable[Result]]
 
 
 async def _changed(settings: Settings, change: Callable[["Store"], Awaitable[Result]]) -> Result:
-    from api.audit import operator
-    from api.keys import opened, read_records, restore_keys
-    from api.keys_file import load_keys_file, write_keys_file
+    from api.auth.audit import operator
+    from api.auth.keys import opened, read_records, restore_keys
+    from api.auth.keys_file import load_keys_file, write_keys_file
 
     path = settings.keys_file
     async with opened(settings.redis) as store:

@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from api.keys import create_key, key_is_known
+from api.auth.keys import create_key, key_is_known
 from deploy import servers
 from deploy.sample import read_progress
 from deploy.settings import Settings

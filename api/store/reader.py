@@ -32,7 +32,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
-from api.keyring import Keyring
+from api.auth.key_cache import Keyring
 from api.query.plan import Plan
 from api.query.sums import Row, Sums
 from api.store.connection import REPLY_TIMEOUT_S, Line

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from api.audit import operator
-from api.callers import digest_of
-from api.keys import create_key, opened, read_records, revoke_key
+from api.auth.audit import operator
+from api.auth.authenticate import digest_of
+from api.auth.keys import create_key, opened, read_records, revoke_key
 from api.main import build
 from schemas.catalog.views import DEFAULT, Catalog
 from tests.api.counters import NOW_MS

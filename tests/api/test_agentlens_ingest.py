@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from api.agentlens_ingest import EVENTS_MAX
-from api.keys import create_key
+from api.auth.keys import create_key
 from deploy.servers import Server
 from schemas.units import iso
 from tests.api.conftest import Clock

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from api.asking import PARAMETERS, TIME
-from api.keys import create_key
+from api.auth.keys import create_key
 from api.main import wall_clock_ms
 from api.openapi import document
 from api.query.measures import offered_by

@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route
 
-from api.keys import create_key
+from api.auth.keys import create_key
 from api.main import build
 from deploy.servers import Server
 from deploy.valkey import url_of

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from backports import zstd
 
-from api.audit import operator
+from api.auth.audit import operator
+from api.auth.keys import Wanted, create_key, create_keys, opened
 from api.errors import InvalidBody
 from api.ingest import IDEMPOTENCY_KEY_CHARS_MAX, INLINE_BYTES_MAX
-from api.keys import Wanted, create_key, create_keys, opened
 from api.uploads import STREAMS_MAX, Room, decompressed
 from deploy.servers import Server
 from schemas.event.identity import partition_key

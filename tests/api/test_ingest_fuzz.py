@@ -18,7 +18,7 @@ from typing import Any, Final
 import pytest
 from backports import zstd
 
-from api.keys import create_key
+from api.auth.keys import create_key
 from deploy.servers import Server
 from tests.api.conftest import Clock
 from tests.api.taking import Taking, taking

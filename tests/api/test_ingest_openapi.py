@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from api.auth.keys import create_key
 from api.ingest_openapi import ANSWER
-from api.keys import create_key
 from api.openapi import document
 from deploy.servers import Server
 from schemas.responses.ingest import IngestAnswer

@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 from starlette.routing import BaseRoute, Mount, Route
 
 from api.asking import PARAMETERS
-from api.callers import digest_of
-from api.keyring import KEYS_KEY
-from api.keys import opened, read_records
+from api.auth.authenticate import digest_of
+from api.auth.key_cache import KEYS_KEY
+from api.auth.keys import opened, read_records
 from api.main import build
 from api.query.measures import offered_by
 from api.store import directory

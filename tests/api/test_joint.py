@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from api.keys import create_key
+from api.auth.keys import create_key
 from api.main import wall_clock_ms
 from schemas.catalog.views import SLICE_MS, generation_digest
 from schemas.limits import DAY_MS, HOUR_MS

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from api.audit import operator
-from api.keys import Made, Wanted, create_keys, opened
+from api.auth.audit import operator
+from api.auth.keys import Made, Wanted, create_keys, opened
 from schemas.limits import HOUR_MS
 from schemas.store.keys import ROLES, Role
 from schemas.units import iso
@@ -271,7 +271,7 @@ async def test_other_ways_that_are_refused(admin: httpx.AsyncClient) -> None:
 
 
 async def test_too_many_keys(admin: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.keys.KEYS_MAX", 2)
+    monkeypatch.setattr("api.auth.keys.KEYS_MAX", 2)
     assert (await admin.post(PATH, json={"name": "x"})).status_code == 201
     answer = await admin.post(PATH, json={"name": "x"})
     assert (answer.status_code, answer.json()["type"]) == (409, "/docs#too-many-keys")

@@ -13,11 +13,11 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.audit import operator
-from api.callers import digest_of
+from api.auth.audit import operator
+from api.auth.authenticate import digest_of
+from api.auth.key_cache import KEY_AGE_MS, LIMIT_PREFIX, USES_KEY, Keyring, Known
+from api.auth.keys import Wanted, create_keys, opened, revoke_key
 from api.errors import RateLimited
-from api.keyring import KEY_AGE_MS, LIMIT_PREFIX, USES_KEY, Keyring, Known
-from api.keys import Wanted, create_keys, opened, revoke_key
 from api.store.reader import Store
 from deploy.servers import Server
 from deploy.valkey import url_of

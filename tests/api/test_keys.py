@@ -15,19 +15,11 @@ import redis
 from pydantic import ValidationError
 from starlette.datastructures import Headers
 
-from api import keys
-from api.audit import AUDIT_KEY, AUDIT_MAX, Actor, operator, read_audit
-from api.callers import KEY_CHARS_MAX, check_role, check_writer, digest_of, tenant_of
-from api.errors import (
-    InvalidKey,
-    NoSuchKey,
-    NoSuchTenant,
-    RoleTooLow,
-    TenantNotNamed,
-    TooManyKeys,
-)
-from api.keyring import KEYS_KEY, USES_KEY
-from api.keys import (
+from api.auth import keys
+from api.auth.audit import AUDIT_KEY, AUDIT_MAX, Actor, operator, read_audit
+from api.auth.authenticate import KEY_CHARS_MAX, check_role, check_writer, digest_of, tenant_of
+from api.auth.key_cache import KEYS_KEY, USES_KEY
+from api.auth.keys import (
     ENDED_KEPT_MS,
     GRACE_MS_MAX,
     IMPORT_MAX,
@@ -42,6 +34,14 @@ from api.keys import (
     restore_keys,
     revoke_key,
     rotate_key,
+)
+from api.errors import (
+    InvalidKey,
+    NoSuchKey,
+    NoSuchTenant,
+    RoleTooLow,
+    TenantNotNamed,
+    TooManyKeys,
 )
 from api.store.reader import Store
 from schemas.errors import StoreCorrupt

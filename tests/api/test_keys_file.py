@@ -12,10 +12,10 @@ import pytest
 import redis
 from starlette.applications import Starlette
 
-from api.audit import operator
-from api.callers import digest_of
-from api.keyring import KEYS_KEY
-from api.keys import (
+from api.auth.audit import operator
+from api.auth.authenticate import digest_of
+from api.auth.key_cache import KEYS_KEY
+from api.auth.keys import (
     ENDED_KEPT_MS,
     Wanted,
     create_key,
@@ -25,7 +25,7 @@ from api.keys import (
     revoke_key,
     rotate_key,
 )
-from api.keys_file import lines_of, load_keys_file, write_keys_file
+from api.auth.keys_file import lines_of, load_keys_file, write_keys_file
 from api.main import build
 from schemas.errors import InvalidConfig
 from schemas.store.keys import Key

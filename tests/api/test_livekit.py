@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from starlette.datastructures import QueryParams
 
 from api import livekit
-from api.keys import create_key, opened
+from api.auth.keys import create_key, opened
 from api.livekit_bodies import data_of, rounded
 from api.livekit_paths import ENDPOINTS
 from api.store.directory import name_user

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.routing import Route
 
-from api.audit import operator
+from api.auth.audit import operator
+from api.auth.keys import Wanted, create_keys, opened
 from api.errors import UnanswerableQuestion
-from api.keys import Wanted, create_keys, opened
 from api.livekit import failed
 from api.livekit_paths import ENDPOINTS
 from api.main import build

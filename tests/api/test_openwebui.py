@@ -11,7 +11,7 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from api.keys import create_key
+from api.auth.keys import create_key
 from api.store import directory
 from api.store.reader import Store
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS

@@ -13,7 +13,7 @@ import httpx
 import msgspec
 import pytest
 
-from api.keys import create_key, opened
+from api.auth.keys import create_key, opened
 from api.store import directory
 from schemas.catalog.views import SLICE_MS, generation_digest
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS

@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from api.keys import create_key
+from api.auth.keys import create_key
 from api.otlp import _status
 from deploy.servers import Server
 from tests.api.conftest import Clock

@@ -17,7 +17,7 @@ from agentlensai.models import LlmAnalyticsParams
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.keys import create_key
+from api.auth.keys import create_key
 from api.main import DEFAULT_TOPIC, wall_clock_ms, without_query
 from deploy import servers
 from deploy.servers import Server, free_port

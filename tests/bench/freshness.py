@@ -28,7 +28,7 @@ import redis
 from aiokafka import AIOKafkaProducer
 from redis import asyncio as redis_asyncio
 
-from api.keys import create_key
+from api.auth.keys import create_key
 from deploy.kafka import start_kafka
 from deploy.servers import free_port, plain_environment
 from deploy.settings import CHECKOUT

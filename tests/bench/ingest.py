@@ -26,7 +26,7 @@ import httpx
 import msgspec
 import psutil
 
-from api.keys import create_key
+from api.auth.keys import create_key
 from deploy import servers
 from deploy.kafka import start_kafka
 from deploy.servers import Server, free_port

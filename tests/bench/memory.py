@@ -26,7 +26,7 @@ import httpx
 import psutil
 import redis
 
-from api.keys import create_key
+from api.auth.keys import create_key
 from deploy.kafka import start_kafka
 from deploy.servers import Server, free_port
 from deploy.valkey import start_valkey, url_of

@@ -17,7 +17,7 @@ from typing import Final
 import httpx
 import psutil
 
-from api.keys import create_key
+from api.auth.keys import create_key
 from deploy import servers
 from deploy.servers import Server, free_port
 from schemas.limits import DAY_MS, HOUR_MS

@@ -19,8 +19,8 @@ from redis import exceptions
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from api.keys import create_key, opened, read_records
-from api.keys_file import write_keys_file
+from api.auth.keys import create_key, opened, read_records
+from api.auth.keys_file import write_keys_file
 from deploy import servers
 from deploy.jars import ensure_jars
 from deploy.kafka import plan_of_kafka

@@ -10,9 +10,9 @@ import pytest
 import redis
 from typer.testing import CliRunner, Result
 
-from api.callers import digest_of
+from api.auth.authenticate import digest_of
+from api.auth.key_cache import KEYS_KEY
 from api.errors import InvalidKey, NoSuchKey
-from api.keyring import KEYS_KEY
 from deploy.cli import app
 from schemas.errors import InvalidConfig
 

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from api.auth.keys import create_key
 from api.backfill import TURN_S
-from api.keys import create_key
 from api.pacing import WINDOW_FIRST
 from deploy.servers import plain_environment
 from deploy.settings import CHECKOUT

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from api.auth.keys import create_key
 from api.kafka import ACK_S
-from api.keys import create_key
 from deploy.servers import Server
 from schemas.catalog.measures import MEASURES
 from tests.api.taking import client_of

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from api.audit import operator
-from api.keys import Wanted, create_keys, opened
+from api.auth.audit import operator
+from api.auth.keys import Wanted, create_keys, opened
 from deploy import servers
 from deploy.servers import free_port
 from schemas.limits import DAY_MS, HOUR_MS

@@ -14,7 +14,7 @@ import pytest
 from owui_client import OpenWebUI
 from owui_client.models.analytics import UserAnalyticsEntry
 
-from api.keys import create_key, opened
+from api.auth.keys import create_key, opened
 from api.store import directory
 from schemas.limits import DAY_MS
 from schemas.store.directory import SAID_SO, GroupSaid, group_text

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import pytest
 
-from api.keys import create_key
+from api.auth.keys import create_key
 from deploy.servers import Server, plain_environment
 from deploy.settings import CHECKOUT
 from schemas.units import iso

@@ -17,10 +17,10 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from api.audit import AUDIT_KEY, AUDIT_MAX, Actor, audit_log, line_of, operator
-from api.callers import KEY_CHARS_MAX, digest_of
+from api.auth.audit import AUDIT_KEY, AUDIT_MAX, Actor, audit_log, line_of, operator
+from api.auth.authenticate import KEY_CHARS_MAX, digest_of
+from api.auth.key_cache import KEYS_KEY, KEYS_MAX, USES_KEY, record_of
 from api.errors import InvalidKey, NoSuchKey, TooManyKeys
-from api.keyring import KEYS_KEY, KEYS_MAX, USES_KEY, record_of
 from api.query.time_range import iso_to_ms
 from api.store.reader import Store
 from schemas.errors import StoreUnavailable

@@ -19,9 +19,9 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from api.audit import Actor
-from api.keyring import KEYS_MAX
-from api.keys import restore_keys
+from api.auth.audit import Actor
+from api.auth.key_cache import KEYS_MAX
+from api.auth.keys import restore_keys
 from api.store.reader import Store
 from schemas.errors import InvalidConfig
 from schemas.store.keys import KeptKey, Key

@@ -15,11 +15,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.asking import check_names
-from api.audit import AUDIT_SHOWN, Actor, read_audit
-from api.callers import authenticate, check_role, tenant_of
-from api.errors import InvalidKey
-from api.http.json_body import json_body
-from api.keys import (
+from api.auth.audit import AUDIT_SHOWN, Actor, read_audit
+from api.auth.authenticate import authenticate, check_role, tenant_of
+from api.auth.keys import (
     IMPORT_MAX,
     Made,
     Wanted,
@@ -29,6 +27,8 @@ from api.keys import (
     revoke_key,
     rotate_key,
 )
+from api.errors import InvalidKey
+from api.http.json_body import json_body
 from api.store.reader import Store
 from schemas.limits import SECOND_MS
 from schemas.responses.keys import (
