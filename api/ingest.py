@@ -17,7 +17,6 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.asking import BadParameter
 from api.auth.authenticate import TENANT_HEADER, authenticate, check_writer, tenant_of
 from api.backfill import Backfill, is_history
 from api.errors import InvalidBody, RefusedEvents
@@ -25,6 +24,7 @@ from api.intake import Intake, answer_of, judge, refusals_of
 from api.kafka import Producer
 from api.store.reader import Store
 from api.uploads import Room
+from api.usage.parameters import BadParameter
 from schemas.errors import InvalidEvent, Reason
 from schemas.formats import FORMATS, Context, load, load_lines, parse, with_given
 from schemas.formats.cloudevents import Binary

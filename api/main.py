@@ -35,7 +35,6 @@ from api import (
     openwebui,
     openwebui_people,
     otlp,
-    usage,
 )
 from api.auth import endpoints as auth_endpoints
 from api.auth.keys_file import KeysFile
@@ -46,6 +45,7 @@ from api.ingest import Intakes
 from api.kafka import Producer
 from api.pacing import TARGET_MS
 from api.store.reader import Store
+from api.usage import endpoints as usage_endpoints
 from schemas.catalog.views import DEFAULT, Catalog, layout_digest
 from schemas.errors import OdometerError, StoreError
 from schemas.store.keys import ID_PATTERN
@@ -100,7 +100,7 @@ def build(
     analytics = partial(agentlens.llm, store=store, clock=clock, flights=Flights(), kept=Kept())
     native = Router(
         [
-            *usage.routes(store, clock),
+            *usage_endpoints.routes(store, clock),
             *auth_endpoints.routes(store, clock),
             *(_taking(intakes, "") if kafka else ()),  # which says what their methods are
         ],
@@ -115,7 +115,7 @@ def build(
     return Starlette(
         routes=[
             # First those that are asked most.
-            *usage.asked(store, clock, NATIVE),
+            *usage_endpoints.asked(store, clock, NATIVE),
             Route("/api/analytics/llm", analytics),
             *(_taking(intakes, NATIVE) if kafka else ()),
             Mount(NATIVE, native),

@@ -20,11 +20,11 @@ from starlette.responses import Response
 
 from api import ingest_openapi, livekit_openapi, openwebui_openapi, people_openapi
 from api.agentlens import FILTERS, GRANULARITIES
-from api.asking import BY_NAME, PARAMETERS, Parameter
 from api.auth import openapi as auth_openapi
-from api.formats import MEDIA_TYPES, to_json
 from api.http.problems import MEDIA_TYPE, TITLES
 from api.query.measures import offered_by
+from api.usage.parameters import BY_NAME, PARAMETERS, Parameter
+from api.usage.render import MEDIA_TYPES, to_json
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.responses.agentlens import Health, LlmAnalytics
 from schemas.responses.agentlens import Problem as AgentLensProblem

@@ -28,7 +28,6 @@ from api.errors import (
     UnanswerableQuestion,
     Unauthenticated,
 )
-from api.formats import to_json
 from api.http.singleflight import moment_of
 from api.openwebui_bodies import (
     ORDERS_OF_WORDS,
@@ -71,6 +70,7 @@ from api.store.chats import chats, used_by
 from api.store.directory import members, people, recent, titles
 from api.store.freshness import range_headers, state_headers
 from api.store.reader import Store
+from api.usage.render import to_json
 from schemas.catalog.views import Catalog
 from schemas.errors import StoreError
 from schemas.limits import DAY_MS

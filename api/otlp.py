@@ -12,12 +12,12 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.asking import BadParameter
 from api.errors import InvalidBody
-from api.formats import to_json
 from api.http import problems
 from api.ingest import Asked, Intakes, ask, headers_of, media_type_of, unreadable, writer
 from api.intake import Intake, judge, shown
+from api.usage.parameters import BadParameter
+from api.usage.render import to_json
 from schemas.errors import InvalidEvent, Reason
 from schemas.formats import load, parse
 from schemas.formats.otel import answer_json, answer_protobuf, load_protobuf

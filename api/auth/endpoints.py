@@ -14,7 +14,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api.asking import check_names
 from api.auth.audit import AUDIT_SHOWN, Actor, read_audit
 from api.auth.authenticate import authenticate, check_role, tenant_of
 from api.auth.keys import (
@@ -30,6 +29,7 @@ from api.auth.keys import (
 from api.errors import InvalidKey
 from api.http.json_body import json_body
 from api.store.reader import Store
+from api.usage.parameters import check_names
 from schemas.limits import SECOND_MS
 from schemas.responses.keys import (
     AuditAnswer,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from starlette.requests import Request
 
-from api.asking import BadParameter
 from api.errors import InvalidBody
+from api.usage.parameters import BadParameter
 
 
 async def json_body(request: Request, bytes_max: int) -> bytes:

@@ -9,7 +9,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.asking import BadParameter
 from api.errors import (
     CountersMissing,
     CountingBehind,
@@ -29,7 +28,8 @@ from api.errors import (
     UnanswerableQuestion,
     Unauthenticated,
 )
-from api.formats import MEDIA_TYPES, to_json
+from api.usage.parameters import BadParameter
+from api.usage.render import MEDIA_TYPES, to_json
 from schemas.errors import LogError, StoreError
 
 MEDIA_TYPE: Final = "application/problem+json"

@@ -47,7 +47,7 @@ class Derived:
 class Offered:
     """A measure that can be asked for, of terms that the engine sums. With a `share` it is the
     quantile of a histogram, 0 to 1; with a dimension `distinct`, how many different values of it
-    have a sum (api/members.py)."""
+    have a sum (api/usage/distinct.py)."""
 
     name: str
     unit: str

@@ -15,12 +15,12 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from api.asking import PARAMETERS, TIME
 from api.auth.keys import create_key
 from api.main import wall_clock_ms
 from api.openapi import document
 from api.query.measures import offered_by
-from api.usage import VALUES_PARAMETERS
+from api.usage.endpoints import VALUES_PARAMETERS
+from api.usage.parameters import PARAMETERS, TIME
 from schemas.catalog.catalog_file import _PERCENTILE, TAKEN, parse_catalog
 from schemas.catalog.views import DEFAULT, OTHER, SLICE_MS, Catalog, generation_digest
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS

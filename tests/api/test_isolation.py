@@ -23,13 +23,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.routing import BaseRoute, Mount, Route
 
-from api.asking import PARAMETERS
 from api.auth.authenticate import digest_of
 from api.auth.key_cache import KEYS_KEY
 from api.auth.keys import opened, read_records
 from api.main import build
 from api.query.measures import offered_by
 from api.store import directory
+from api.usage.parameters import PARAMETERS
 from schemas.catalog.views import DEFAULT
 from schemas.limits import HOUR_MS
 from schemas.store.chats import Chat, model_key, pack_chat, records_key, updates_key

@@ -20,15 +20,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from api.asking import PARAMETERS, VALUES_MAX, BadParameter, parse, split_values
-from api.formats import FORMULA_STARTS, accepted
 from api.http.singleflight import Flights
 from api.main import TAKING_PATHS
 from api.openapi import EXAMPLE, PROBLEM_EXAMPLE, document
 from api.query.measures import DERIVED, offered_by
 from api.query.time_buckets import DAILY, starts_of
 from api.query.time_range import PERIODS, parse_range
-from api.usage import BODY_BYTES_MAX
+from api.usage.endpoints import BODY_BYTES_MAX
+from api.usage.parameters import PARAMETERS, VALUES_MAX, BadParameter, parse, split_values
+from api.usage.render import FORMULA_STARTS, accepted
 from schemas.catalog.views import DEFAULT, VIEWS
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.responses.usage import MeasuresAnswer, Problem, UsageAnswer, ValuesAnswer, ViewsAnswer

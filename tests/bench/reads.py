@@ -25,15 +25,17 @@ from typing import Any, Final
 import redis
 import uvloop
 
-from api import agentlens, answers, asking
+from api import agentlens
 from api.agentlens import body_of, plans_for
-from api.formats import rows_of, to_json
 from api.main import wall_clock_ms
 from api.query.plan import plans
 from api.query.selection import page_keys
 from api.query.series_index import Filter
 from api.query.time_buckets import DAILY, HOURLY, Step
 from api.store.reader import Reading, Store
+from api.usage import parameters as usage_parameters
+from api.usage import sections
+from api.usage.render import rows_of, to_json
 from deploy.servers import free_port
 from deploy.valkey import start_valkey, url_of
 from schemas.catalog.views import TOTAL, USER, Catalog, generation_digest
@@ -116,15 +118,15 @@ def asking_natively(page: Page, now_ms: int) -> Ask:
     }
     by_model = {"group_by": ["provider", "model"], "order_by": ["-cost_usd", "provider", "model"]}
     asked = [
-        asking.parse(sent | more, now_ms, splits=False)
+        usage_parameters.parse(sent | more, now_ms, splits=False)
         for more in ({}, by_model, {"granularity": [page.step.name]})
     ]
-    wanted = plans([answers.plans_of(one, now_ms)[0].question for one in asked])
+    wanted = plans([sections.plans_of(one, now_ms)[0].question for one in asked])
 
     async def ask(store: Store, tenant: str) -> bytes:
         reading = await store.read(tenant, wanted)
         found = [
-            rows_of(answers.section(one, sums).columns)
+            rows_of(sections.section(one, sums).columns)
             for one, sums in zip(asked, reading.sums, strict=True)
         ]
         return to_json(dict(zip(("summary", "byModel", "byTime"), found, strict=True)))
@@ -283,8 +285,8 @@ async def leaderboard(redis_url: str, crowd: Traffic, rounds: int, clock: Clock)
                 "group_by": ["user"],
                 "limit": ["10"],
             }
-            asked = asking.parse(sent, now_ms, splits=False)
-            wanted = answers.plans_of(asked, now_ms)
+            asked = usage_parameters.parse(sent, now_ms, splits=False)
+            wanted = sections.plans_of(asked, now_ms)
             users: set[int] = set()
 
             async def ask(
@@ -296,7 +298,7 @@ async def leaderboard(redis_url: str, crowd: Traffic, rounds: int, clock: Clock)
             ) -> bytes:
                 reading = await store.read(tenant, wanted)
                 seen.add(sum(names.count for names in reading.sums[0].selection.names))
-                return to_json(rows_of(answers.section(asked, reading.sums[0]).columns))
+                return to_json(rows_of(sections.section(asked, reading.sums[0]).columns))
 
             make = partial(ask, store, "crowd")
             turns = Turn(make, let_go), Turn(make), Turn(make, writer.commit)

@@ -19,8 +19,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 from xxhash import xxh3_128
 
-from api.answers import Section, plans_of, section
-from api.asking import (
+from api.auth.authenticate import TENANT_HEADER, reader, tenant_of
+from api.errors import InvalidBody, NotAcceptable
+from api.http import problems
+from api.http.json_body import json_body
+from api.http.prepared_response import Ready
+from api.http.singleflight import Flights, Kept, moment_of
+from api.query.measures import Offered, offered_by
+from api.query.plan import Plan, Question, Term, plan, views_that_hold
+from api.store.freshness import headers_of, iso_ms, refusals
+from api.store.reader import Reading, Store
+from api.usage.parameters import (
     Asked,
     BadParameter,
     Format,
@@ -34,17 +43,8 @@ from api.asking import (
     parse_limit,
     parse_zone,
 )
-from api.auth.authenticate import TENANT_HEADER, reader, tenant_of
-from api.errors import InvalidBody, NotAcceptable
-from api.formats import MEDIA_TYPES, accepted, rows_of, to_csv, to_json, to_ndjson
-from api.http import problems
-from api.http.json_body import json_body
-from api.http.prepared_response import Ready
-from api.http.singleflight import Flights, Kept, moment_of
-from api.query.measures import Offered, offered_by
-from api.query.plan import Plan, Question, Term, plan, views_that_hold
-from api.store.freshness import headers_of, iso_ms, refusals
-from api.store.reader import Reading, Store
+from api.usage.render import MEDIA_TYPES, accepted, rows_of, to_csv, to_json, to_ndjson
+from api.usage.sections import Section, plans_of, section
 from schemas.catalog.measures import EVENTS
 from schemas.catalog.views import Catalog
 from schemas.limits import DAY_MS, SECOND_MS

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import msgspec
 
-from api.answers import Cell
-from api.asking import FORMATS, Format
+from api.usage.parameters import FORMATS, Format
+from api.usage.sections import Cell
 
 MEDIA_TYPES: Final[Mapping[Format, str]] = {
     "json": "application/json",
