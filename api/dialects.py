@@ -11,7 +11,8 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import agentlens, livekit, openwebui, otlp
+from api import livekit, openwebui, otlp
+from api.agentlens import endpoints as agentlens_endpoints
 from api.http import problems
 
 Shape = Callable[[Request, Exception], Response]
@@ -22,7 +23,7 @@ SHAPES: Final[tuple[tuple[str, Shape], ...]] = (
     ("/admin/", livekit.failed),
     ("/api/v1/", openwebui.failed),
     # The whole rest, paths where nothing is included: so it stays the last.
-    ("/", agentlens.failed),
+    ("/", agentlens_endpoints.failed),
 )
 """Start of a path -> the shape of its errors; the first that fits."""
 

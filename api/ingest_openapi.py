@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from api.agentlens_ingest import EVENTS_MAX, SEVERITIES
+from api.agentlens.ingest import EVENTS_MAX, SEVERITIES
 from api.http.problems import MEDIA_TYPE, NOT_CONFIRMED
 from api.ingest import CLOUDEVENT, CLOUDEVENTS, LINES_TYPES
 from api.otlp import PROTOBUF

@@ -24,18 +24,10 @@ from starlette.routing import Mount, Route, Router, request_response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import LOGGING_CONFIG
 
-from api import (
-    agentlens,
-    agentlens_events,
-    agentlens_ingest,
-    health,
-    ingest,
-    livekit,
-    openapi,
-    openwebui,
-    openwebui_people,
-    otlp,
-)
+from api import health, ingest, livekit, openapi, openwebui, openwebui_people, otlp
+from api.agentlens import endpoints as agentlens_endpoints
+from api.agentlens import events as agentlens_events
+from api.agentlens import ingest as agentlens_ingest
 from api.auth import endpoints as auth_endpoints
 from api.auth.keys_file import KeysFile
 from api.backfill import Backfill
@@ -97,7 +89,9 @@ def build(
     if keys_file is not None:
         put_back = KeysFile(keys_file).put_back
         store.keyring.put_back = partial(put_back, store=store, clock=clock)
-    analytics = partial(agentlens.llm, store=store, clock=clock, flights=Flights(), kept=Kept())
+    analytics = partial(
+        agentlens_endpoints.llm, store=store, clock=clock, flights=Flights(), kept=Kept()
+    )
     native = Router(
         [
             *usage_endpoints.routes(store, clock),
@@ -111,7 +105,7 @@ def build(
         redirect_slashes=False,
     )
     agentlens_intake = partial(agentlens_ingest.events, intakes=intakes)
-    unknown_path = partial(agentlens.unknown_path, store=store, clock=clock)
+    unknown_path = partial(agentlens_endpoints.unknown_path, store=store, clock=clock)
     return Starlette(
         routes=[
             # First those that are asked most.

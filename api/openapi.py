@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api import ingest_openapi, livekit_openapi, openwebui_openapi, people_openapi
-from api.agentlens import FILTERS, GRANULARITIES
+from api.agentlens.endpoints import FILTERS, GRANULARITIES
 from api.auth import openapi as auth_openapi
 from api.http.problems import MEDIA_TYPE, TITLES
 from api.query.measures import offered_by

@@ -12,7 +12,7 @@ from agentlensai.models import EventQueryResult
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.agentlens_events import LIMIT_MAX, Wanted, matching, parse_query
+from api.agentlens.events import LIMIT_MAX, Wanted, matching, parse_query
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from schemas.store.layout import FIRST_GENERATION
 from schemas.store.recent_calls import Recent, pack_recent, recent_key

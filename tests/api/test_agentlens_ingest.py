@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api.agentlens_ingest import EVENTS_MAX
+from api.agentlens.ingest import EVENTS_MAX
 from api.auth.keys import create_key
 from deploy.servers import Server
 from schemas.units import iso

@@ -25,8 +25,8 @@ from typing import Any, Final
 import redis
 import uvloop
 
-from api import agentlens
-from api.agentlens import body_of, plans_for
+from api.agentlens import endpoints as agentlens_endpoints
+from api.agentlens.endpoints import body_of, plans_for
 from api.main import wall_clock_ms
 from api.query.plan import plans
 from api.query.selection import page_keys
@@ -100,7 +100,9 @@ def asking_of(page: Page, now_ms: int) -> Ask:
     if "user" in page.filters:
         return asking_natively(page, now_ms)
     filters = tuple(Filter(name, frozenset((value,))) for name, value in page.filters.items())
-    wanted = plans_for(agentlens.Asked(page.from_ms, page.to_ms, page.step, filters), now_ms)
+    wanted = plans_for(
+        agentlens_endpoints.Asked(page.from_ms, page.to_ms, page.step, filters), now_ms
+    )
 
     async def ask(store: Store, tenant: str) -> bytes:
         return body_of(await store.read(tenant, wanted))

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api.agentlens import allowed, instant_of, problem, ratio
+from api.agentlens.endpoints import allowed, instant_of, problem, ratio
 from api.auth.authenticate import tenant_of
 from api.http.singleflight import moment_of
 from api.query.plan import Plan, Question, Term, plan
@@ -70,7 +70,7 @@ class Wanted:
 
 
 def routes(store: Store, clock: Clock) -> list[Route]:
-    """Whole paths. What is sent to /api/events is api/agentlens_ingest.py's."""
+    """Whole paths. What is sent to /api/events is api/agentlens/ingest.py's."""
     paths = {
         "/api/events": events,
         "/api/events/{id:path}": event,
