@@ -24,7 +24,7 @@ from starlette.routing import Mount, Route, Router, request_response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import LOGGING_CONFIG
 
-from api import health, ingest, livekit, openapi, openwebui, openwebui_people, otlp
+from api import health, ingest, openapi, openwebui, openwebui_people, otlp
 from api.agentlens import endpoints as agentlens_endpoints
 from api.agentlens import events as agentlens_events
 from api.agentlens import ingest as agentlens_ingest
@@ -35,6 +35,7 @@ from api.dialects import failed
 from api.http.singleflight import Flights, Kept
 from api.ingest import Intakes
 from api.kafka import Producer
+from api.livekit import endpoints as livekit_endpoints
 from api.pacing import TARGET_MS
 from api.store.reader import Store
 from api.usage import endpoints as usage_endpoints
@@ -121,7 +122,7 @@ def build(
             Route("/docs", openapi.docs),
             *agentlens_events.routes(store, clock),
             Mount("/api/v1", openwebui_routes),
-            Mount("/admin", livekit.routes(store, clock)),
+            Mount("/admin", livekit_endpoints.routes(store, clock)),
             # Whatever else, any method of the paths above included.
             Mount("", request_response(unknown_path)),
         ],

@@ -18,10 +18,11 @@ from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import ingest_openapi, livekit_openapi, openwebui_openapi, people_openapi
+from api import ingest_openapi, openwebui_openapi, people_openapi
 from api.agentlens.endpoints import FILTERS, GRANULARITIES
 from api.auth import openapi as auth_openapi
 from api.http.problems import MEDIA_TYPE, TITLES
+from api.livekit import openapi as livekit_openapi
 from api.query.measures import offered_by
 from api.usage.parameters import BY_NAME, PARAMETERS, Parameter
 from api.usage.render import MEDIA_TYPES, to_json

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.datastructures import QueryParams
 
-from api import livekit
 from api.auth.keys import create_key, opened
-from api.livekit_bodies import data_of, rounded
-from api.livekit_paths import ENDPOINTS
+from api.livekit import endpoints as livekit_endpoints
+from api.livekit.bodies import data_of, rounded
+from api.livekit.questions import ENDPOINTS
 from api.store.directory import name_user
 from schemas.limits import DAY_MS
 from schemas.units import iso
@@ -304,7 +304,7 @@ async def test_answers_say_what_they_do_not_know(redis_url: str, client: httpx.A
     ],
 )
 def test_decimal_numbers_are_rounded_half_even(total: int, of: int, text: str) -> None:
-    assert livekit._ENCODER.encode(rounded(total, of)).decode() == text
+    assert livekit_endpoints._ENCODER.encode(rounded(total, of)).decode() == text
 
 
 # -- laws ------------------------------------------------------------------------------------------
@@ -313,21 +313,21 @@ def test_decimal_numbers_are_rounded_half_even(total: int, of: int, text: str) -
 def pure(counters: Counters, log: Sequence[Fields], asked: Asked) -> Any:
     """`data` through the pure engine, as the wire has it."""
     endpoint = BY_PATH[asked.path]
-    understood = livekit.parse_query(QueryParams(asked.params), endpoint, asked.now_ms)
+    understood = livekit_endpoints.parse_query(QueryParams(asked.params), endpoint, asked.now_ms)
     addresses = addresses_of(log, asked.tenant)
     address = understood.wanted.get("user_email")
     users = None
     if address is not None:
         named = {key for key, known in addresses.items() if known == address}
         users = frozenset(named | ({address} - addresses.keys()))
-    plans = livekit.plans_for(endpoint, understood, users, asked.now_ms)
+    plans = livekit_endpoints.plans_for(endpoint, understood, users, asked.now_ms)
     answers = read_pure(counters, asked.tenant, plans)
     content = {
         "success": True,
         "message": endpoint.message,
         "data": data_of(endpoint, understood.bounds, answers, addresses),
     }
-    text = livekit._ENCODER.encode(content)
+    text = livekit_endpoints._ENCODER.encode(content)
     endpoint.body.model_validate_json(text)
     return read(text.decode())["data"]
 

@@ -16,8 +16,8 @@ from starlette.routing import Route
 from api.auth.audit import operator
 from api.auth.keys import Wanted, create_keys, opened
 from api.errors import UnanswerableQuestion
-from api.livekit import failed
-from api.livekit_paths import ENDPOINTS
+from api.livekit.endpoints import failed
+from api.livekit.questions import ENDPOINTS
 from api.main import build
 from deploy.servers import Server
 from deploy.valkey import url_of

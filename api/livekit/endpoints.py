@@ -1,6 +1,6 @@
 """The dialect of the LiveKit voice platform: its `GET /admin/analytics/...`, in its envelope.
 
-Every path is a question over usage, booked calls or both (api/livekit_paths.py). Dates are read by
+Every path is a question over usage, booked calls or both (api/livekit/questions.py). Dates are read by
 pydantic, as its own server reads them: ISO 8601, seconds or milliseconds since 1970; the sentences
 of a 422 are pydantic's too. A call counts at the instant it was booked, tokens where they were used.
 """
@@ -32,8 +32,8 @@ from api.errors import (
     UnanswerableQuestion,
     Unauthenticated,
 )
-from api.livekit_bodies import Addresses, Bounds, Endpoint, data_of
-from api.livekit_paths import ENDPOINTS, USER_EMAIL
+from api.livekit.bodies import Addresses, Bounds, Endpoint, data_of
+from api.livekit.questions import ENDPOINTS, USER_EMAIL
 from api.query.plan import Plan, Question, plans
 from api.query.series_index import Filter
 from api.store.directory import keys_of_address, people

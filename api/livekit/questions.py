@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from api.livekit_bodies import (
+from api.livekit.bodies import (
     Endpoint,
     Figure,
     address,

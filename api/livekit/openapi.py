@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from api.livekit_bodies import Endpoint
-from api.livekit_paths import ENDPOINTS
+from api.livekit.bodies import Endpoint
+from api.livekit.questions import ENDPOINTS
 from schemas.responses.livekit import PlatformProblem
 
 Object = dict[str, Any]
