@@ -11,10 +11,11 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import openwebui, otlp
+from api import otlp
 from api.agentlens import endpoints as agentlens_endpoints
 from api.http import problems
 from api.livekit import endpoints as livekit_endpoints
+from api.openwebui import endpoints as openwebui_endpoints
 
 Shape = Callable[[Request, Exception], Response]
 
@@ -22,7 +23,7 @@ SHAPES: Final[tuple[tuple[str, Shape], ...]] = (
     ("/v1/traces/", otlp.failed),
     ("/v1/", problems.failed),
     ("/admin/", livekit_endpoints.failed),
-    ("/api/v1/", openwebui.failed),
+    ("/api/v1/", openwebui_endpoints.failed),
     # The whole rest, paths where nothing is included: so it stays the last.
     ("/", agentlens_endpoints.failed),
 )

@@ -24,7 +24,7 @@ from starlette.routing import Mount, Route, Router, request_response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import LOGGING_CONFIG
 
-from api import health, ingest, openapi, openwebui, openwebui_people, otlp
+from api import health, ingest, openapi, otlp
 from api.agentlens import endpoints as agentlens_endpoints
 from api.agentlens import events as agentlens_events
 from api.agentlens import ingest as agentlens_ingest
@@ -36,6 +36,8 @@ from api.http.singleflight import Flights, Kept
 from api.ingest import Intakes
 from api.kafka import Producer
 from api.livekit import endpoints as livekit_endpoints
+from api.openwebui import endpoints as openwebui_endpoints
+from api.openwebui import users as openwebui_users
 from api.pacing import TARGET_MS
 from api.store.reader import Store
 from api.usage import endpoints as usage_endpoints
@@ -102,7 +104,7 @@ def build(
         redirect_slashes=False,
     )
     openwebui_routes = Router(
-        [*openwebui.routes(store, clock), *openwebui_people.routes(store, clock)],
+        [*openwebui_endpoints.routes(store, clock), *openwebui_users.routes(store, clock)],
         redirect_slashes=False,
     )
     agentlens_intake = partial(agentlens_ingest.events, intakes=intakes)

@@ -18,11 +18,13 @@ from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import ingest_openapi, openwebui_openapi, people_openapi
+from api import ingest_openapi
 from api.agentlens.endpoints import FILTERS, GRANULARITIES
 from api.auth import openapi as auth_openapi
 from api.http.problems import MEDIA_TYPE, TITLES
 from api.livekit import openapi as livekit_openapi
+from api.openwebui import openapi as openwebui_openapi
+from api.openwebui import users_openapi
 from api.query.measures import offered_by
 from api.usage.parameters import BY_NAME, PARAMETERS, Parameter
 from api.usage.render import MEDIA_TYPES, to_json
@@ -108,9 +110,9 @@ def document(catalog: Catalog = DEFAULT) -> Object:
         *auth_openapi.MODELS,
         *openwebui_openapi.MODELS,
         *ingest_openapi.MODELS,
-        *people_openapi.MODELS,
+        *users_openapi.MODELS,
     )
-    forms_of_all = (*auth_openapi.FORMS, *people_openapi.FORMS)
+    forms_of_all = (*auth_openapi.FORMS, *users_openapi.FORMS)
     names, definitions = models_json_schema(
         [
             *((model, "serialization") for model in models),
@@ -121,7 +123,7 @@ def document(catalog: Catalog = DEFAULT) -> Object:
     ref = {model: names[model, "serialization"] for model in models}
     forms = {form: names[form, "validation"] for form in forms_of_all}
     paths = _paths(ref, catalog) | auth_openapi.paths(ref, forms, _problems(ref[Problem]))
-    for path, methods in people_openapi.paths(ref, forms).items():
+    for path, methods in users_openapi.paths(ref, forms).items():
         paths[path] = paths.get(path, {}) | methods
     return {
         "openapi": "3.1.0",

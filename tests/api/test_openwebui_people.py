@@ -13,7 +13,7 @@ import httpx
 import msgspec
 import pytest
 
-from api.openwebui_people import DONE, NOT_FOUND, PAGE_USERS, routes
+from api.openwebui.users import DONE, NOT_FOUND, PAGE_USERS, routes
 from api.store import directory
 from api.store.reader import Store
 from schemas.limits import SECOND_MS

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
-from api.openwebui_parameters import (
+from api.openwebui.parameters import (
     STEPS,
     OfChats,
     OfDays,

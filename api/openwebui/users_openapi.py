@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from pydantic import BaseModel
 
 from api.agentlens.events import AGENTS_MS, LIMIT_DEFAULT, LIMIT_MAX
-from api.openwebui_people import PAGE_USERS
+from api.openwebui.users import PAGE_USERS
 from schemas.limits import DAY_MS
 from schemas.responses.agentlens import Agent, Agents, Event, Events
 from schemas.responses.agentlens import Problem as AgentLensProblem

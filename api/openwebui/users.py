@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.auth.authenticate import authenticate, check_role, tenant_of
-from api.openwebui import problem
+from api.openwebui.endpoints import problem
 from api.store import directory
 from api.store.directory import DirectoryFull, GroupExists, NoSuchGroup
 from api.store.reader import Store

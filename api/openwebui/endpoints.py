@@ -29,7 +29,7 @@ from api.errors import (
     Unauthenticated,
 )
 from api.http.singleflight import moment_of
-from api.openwebui_bodies import (
+from api.openwebui.bodies import (
     ORDERS_OF_WORDS,
     RATINGS,
     TERMS,
@@ -48,7 +48,7 @@ from api.openwebui_bodies import (
     top_users,
     users_of,
 )
-from api.openwebui_parameters import (
+from api.openwebui.parameters import (
     BadRange,
     InvalidQuery,
     OfChats,
