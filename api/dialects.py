@@ -11,9 +11,9 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import otlp
 from api.agentlens import endpoints as agentlens_endpoints
 from api.http import problems
+from api.ingest import otlp
 from api.livekit import endpoints as livekit_endpoints
 from api.openwebui import endpoints as openwebui_endpoints
 

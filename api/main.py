@@ -24,21 +24,23 @@ from starlette.routing import Mount, Route, Router, request_response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import LOGGING_CONFIG
 
-from api import health, ingest, openapi, otlp
+from api import health, openapi
 from api.agentlens import endpoints as agentlens_endpoints
 from api.agentlens import events as agentlens_events
 from api.agentlens import ingest as agentlens_ingest
 from api.auth import endpoints as auth_endpoints
 from api.auth.keys_file import KeysFile
-from api.backfill import Backfill
 from api.dialects import failed
 from api.http.singleflight import Flights, Kept
-from api.ingest import Intakes
-from api.kafka import Producer
+from api.ingest import endpoints as ingest_endpoints
+from api.ingest import otlp
+from api.ingest.backfill import Backfill
+from api.ingest.endpoints import Intakes
+from api.ingest.pacing import TARGET_MS
+from api.ingest.producer import Producer
 from api.livekit import endpoints as livekit_endpoints
 from api.openwebui import endpoints as openwebui_endpoints
 from api.openwebui import users as openwebui_users
-from api.pacing import TARGET_MS
 from api.store.reader import Store
 from api.usage import endpoints as usage_endpoints
 from schemas.catalog.views import DEFAULT, Catalog, layout_digest
@@ -47,7 +49,7 @@ from schemas.store.keys import ID_PATTERN
 
 DEFAULT_TOPIC: Final = "usage.events"
 SHUTDOWN_GRACE_S: Final = 5
-"""Answers under way at a stop: each has 3 s for Redis, or 4 s for Kafka (`api.kafka.ACK_S`)."""
+"""Answers under way at a stop: each has 3 s for Redis, or 4 s for Kafka (`api.ingest.producer.ACK_S`)."""
 KEEP_ALIVE_S: Final = 75
 """Longer than the 60 s that proxies keep theirs: the side that closes first races a request."""
 BACKLOG_MAX: Final = 2048
@@ -137,7 +139,9 @@ def build(
 def _taking(intakes: Intakes, prefix: str) -> list[Route]:
     """The native paths that take events."""
     return [
-        Route(f"{prefix}/events", partial(ingest.events, intakes=intakes), methods=["POST"]),
+        Route(
+            f"{prefix}/events", partial(ingest_endpoints.events, intakes=intakes), methods=["POST"]
+        ),
         Route(f"{prefix}/traces", partial(otlp.traces, intakes=intakes), methods=["POST"]),
     ]
 

@@ -18,10 +18,10 @@ from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import ingest_openapi
 from api.agentlens.endpoints import FILTERS, GRANULARITIES
 from api.auth import openapi as auth_openapi
 from api.http.problems import MEDIA_TYPE, TITLES
+from api.ingest import openapi as ingest_openapi
 from api.livekit import openapi as livekit_openapi
 from api.openwebui import openapi as openwebui_openapi
 from api.openwebui import users_openapi

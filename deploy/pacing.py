@@ -1,6 +1,6 @@
 """`odometer send --to-kafka`, as fast as the workers count: the sender looks at the counters itself.
 
-Over HTTP the API does this (`api.backfill`); past it nobody else could.
+Over HTTP the API does this (`api.ingest.backfill`); past it nobody else could.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from api.pacing import Pacing
+from api.ingest.pacing import Pacing
 from deploy.valkey import hide_password
 from schemas.errors import InvalidConfig, StoreCorrupt
 from schemas.store.layout import CURRENT_KEY, meta_key, unpack_meta
@@ -36,7 +36,7 @@ class Counted(Protocol):
 
 
 class PacedTarget:
-    """A topic to which no more is sent than the workers keep up with, as `api.pacing` has it."""
+    """A topic to which no more is sent than the workers keep up with, as `api.ingest.pacing` has it."""
 
     def __init__(self, target: KafkaTarget, counted: Counted, target_ms: int) -> None:
         self._target = target

@@ -15,14 +15,14 @@ from backports import zstd
 from api.auth.audit import operator
 from api.auth.keys import Wanted, create_key, create_keys, opened
 from api.errors import InvalidBody
-from api.ingest import IDEMPOTENCY_KEY_CHARS_MAX, INLINE_BYTES_MAX
-from api.uploads import STREAMS_MAX, Room, decompressed
+from api.ingest.endpoints import IDEMPOTENCY_KEY_CHARS_MAX, INLINE_BYTES_MAX
+from api.ingest.partitioner import partitions_of
+from api.ingest.request_body import STREAMS_MAX, Room, decompressed
 from deploy.servers import Server
 from schemas.event.identity import partition_key
 from schemas.formats import ITEMS_MAX
 from schemas.formats.body import BODY_BYTES_MAX, DEPTH_MAX
 from schemas.limits import HOUR_MS
-from schemas.murmur import partitions_of
 from schemas.units import iso
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from aiokafka import errors as kafka_errors
 
-from api import kafka as module
 from api.auth.keys import create_key
-from api.kafka import ACK_S, HELD_BYTES_MAX, Producer
+from api.ingest import producer as module
+from api.ingest.producer import ACK_S, HELD_BYTES_MAX, Producer
 from deploy.servers import Server, free_port
 from schemas.errors import LogUnavailable
 from streams.kafka.consumer import ensure_topics

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from api.auth.keys import create_key
-from api.ingest_openapi import ANSWER
+from api.ingest.openapi import ANSWER
 from api.openapi import document
 from deploy.servers import Server
 from schemas.responses.ingest import IngestAnswer

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from api.pacing import FORGET_MS, WINDOW_FIRST, WINDOW_MIN, Pacing
+from api.ingest.pacing import FORGET_MS, WINDOW_FIRST, WINDOW_MIN, Pacing
 
 SLICE = 500
 

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from api.auth.keys import create_key
-from api.backfill import TURN_S
-from api.pacing import WINDOW_FIRST
+from api.ingest.backfill import TURN_S
+from api.ingest.pacing import WINDOW_FIRST
 from deploy.servers import plain_environment
 from deploy.settings import CHECKOUT
 from schemas.catalog.views import generation_digest

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from api.auth.keys import create_key
-from api.kafka import ACK_S
+from api.ingest.producer import ACK_S
 from deploy.servers import Server
 from schemas.catalog.measures import MEASURES
 from tests.api.taking import client_of

@@ -9,7 +9,7 @@ from aiokafka.partitioner import murmur2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.murmur import COLUMNS_FROM, partitions_of
+from api.ingest.partitioner import COLUMNS_FROM, partitions_of
 
 
 @given(

@@ -14,8 +14,8 @@ from starlette.responses import Response
 
 from api.errors import InvalidBody
 from api.http import problems
-from api.ingest import Asked, Intakes, ask, headers_of, media_type_of, unreadable, writer
-from api.intake import Intake, judge, shown
+from api.ingest.endpoints import Asked, Intakes, ask, headers_of, media_type_of, unreadable, writer
+from api.ingest.records import Intake, judge, shown
 from api.usage.parameters import BadParameter
 from api.usage.render import to_json
 from schemas.errors import InvalidEvent, Reason

@@ -18,12 +18,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auth.authenticate import TENANT_HEADER, authenticate, check_writer, tenant_of
-from api.backfill import Backfill, is_history
 from api.errors import InvalidBody, RefusedEvents
-from api.intake import Intake, answer_of, judge, refusals_of
-from api.kafka import Producer
+from api.ingest.backfill import Backfill, is_history
+from api.ingest.producer import Producer
+from api.ingest.records import Intake, answer_of, judge, refusals_of
+from api.ingest.request_body import Room
 from api.store.reader import Store
-from api.uploads import Room
 from api.usage.parameters import BadParameter
 from schemas.errors import InvalidEvent, Reason
 from schemas.formats import FORMATS, Context, load, load_lines, parse, with_given

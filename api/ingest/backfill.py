@@ -2,7 +2,7 @@
 
 What a request brings is history where all of its events are older than `HISTORY_MS`, or where it says
 so itself, as `odometer send` does: `priority: u=7` (RFC 9218: in the background). Its records go to
-Kafka in slices, each as soon as what went before it is counted as far as `api.pacing` wants it; so
+Kafka in slices, each as soon as what went before it is counted as far as `api.ingest.pacing` wants it; so
 whoever sends history, however he sends it, is as fast as the workers and no faster. Whatever else
 comes, a `Meter` or a webhook, is never held back.
 
@@ -19,8 +19,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from api.errors import CountersMissing, CountingBehind
-from api.kafka import KeyedRecord, Producer
-from api.pacing import TARGET_MS, Pacing, Standing
+from api.ingest.pacing import TARGET_MS, Pacing, Standing
+from api.ingest.producer import KeyedRecord, Producer
 from api.store.reader import Store
 from schemas.errors import StoreError
 from schemas.limits import HOUR_MS

@@ -24,8 +24,8 @@ from typing import Any, Final, TypeVar
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka_errors
 
+from api.ingest.partitioner import partitions_of
 from schemas.errors import LogUnavailable
-from schemas.murmur import partitions_of
 
 ACK_S: Final = 4.0
 """A request's wait for the broker. A busy broker takes tens of ms; published clients give up after

@@ -3,7 +3,7 @@
 A topic is a queue. History that is appended as fast as Kafka takes it stands before every live event
 that comes after it, for as long as the workers need to count it; history that trickles leaves them
 idle. In between lies a window: so many records of history may be appended and not counted yet. Who
-sends history (`api.backfill`, `odometer send --to-kafka`) measures how long what it sent took from
+sends history (`api.ingest.backfill`, `odometer send --to-kafka`) measures how long what it sent took from
 the broker's word to the counters, live events before it included, and keeps that delay at a target,
 as LEDBAT (RFC 6817) keeps the delay of a line: counted sooner, the window grows by that much of what
 was counted, later, it shrinks. Live load makes the delay longer, and so history gives way to it; more

@@ -9,8 +9,8 @@ from pydantic import BaseModel
 
 from api.agentlens.ingest import EVENTS_MAX, SEVERITIES
 from api.http.problems import MEDIA_TYPE, NOT_CONFIRMED
-from api.ingest import CLOUDEVENT, CLOUDEVENTS, LINES_TYPES
-from api.otlp import PROTOBUF
+from api.ingest.endpoints import CLOUDEVENT, CLOUDEVENTS, LINES_TYPES
+from api.ingest.otlp import PROTOBUF
 from schemas.event.usage_event import json_schema
 from schemas.formats import FORMATS
 from schemas.formats.context import GIVEN
