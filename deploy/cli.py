@@ -207,7 +207,7 @@ def api(
     Answers need Redis only: while Kafka is away, events are refused with a 503 and the rest goes on.
     Start as many as you like behind a load balancer: they keep nothing that matters.
     """
-    from api.main import serve
+    from api.app.main import serve
 
     settings = read_settings(
         kafka=kafka,

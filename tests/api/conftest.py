@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
+from api.app.main import build
 from api.auth.audit import operator
 from api.auth.authenticate import digest_of
 from api.auth.keys import create_key, opened, read_records, revoke_key
-from api.main import build
 from schemas.catalog.views import DEFAULT, Catalog
 from tests.api.counters import NOW_MS
 

@@ -11,7 +11,7 @@ import httpx
 import msgspec
 from starlette.types import Receive
 
-from api.main import build
+from api.app.main import build
 from streams.kafka.consumer import ensure_topics
 from tests.events import Record
 from tests.real.topics import read_log

@@ -15,9 +15,9 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from api.app.main import wall_clock_ms
+from api.app.openapi import document
 from api.auth.keys import create_key
-from api.main import wall_clock_ms
-from api.openapi import document
 from api.query.measures import offered_by
 from api.usage.endpoints import VALUES_PARAMETERS
 from api.usage.parameters import PARAMETERS, TIME

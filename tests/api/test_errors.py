@@ -8,8 +8,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route
 
+from api.app.main import build
 from api.auth.keys import create_key
-from api.main import build
 from deploy.servers import Server
 from deploy.valkey import url_of
 from schemas.limits import DAY_MS, HOUR_MS

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from api.app.openapi import document
 from api.auth.keys import create_key
 from api.ingest.openapi import ANSWER
-from api.openapi import document
 from deploy.servers import Server
 from schemas.responses.ingest import IngestAnswer
 from tests.api.conftest import Clock

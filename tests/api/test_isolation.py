@@ -23,10 +23,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.routing import BaseRoute, Mount, Route
 
+from api.app.main import build
 from api.auth.authenticate import digest_of
 from api.auth.key_cache import KEYS_KEY
 from api.auth.keys import opened, read_records
-from api.main import build
 from api.query.measures import offered_by
 from api.store import directory
 from api.usage.parameters import PARAMETERS

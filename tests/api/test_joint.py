@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from api.app.main import wall_clock_ms
 from api.auth.keys import create_key
-from api.main import wall_clock_ms
 from schemas.catalog.views import SLICE_MS, generation_digest
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.units import iso

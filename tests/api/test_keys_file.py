@@ -12,6 +12,7 @@ import pytest
 import redis
 from starlette.applications import Starlette
 
+from api.app.main import build
 from api.auth.audit import operator
 from api.auth.authenticate import digest_of
 from api.auth.key_cache import KEYS_KEY
@@ -26,7 +27,6 @@ from api.auth.keys import (
     rotate_key,
 )
 from api.auth.keys_file import lines_of, load_keys_file, write_keys_file
-from api.main import build
 from schemas.errors import InvalidConfig
 from schemas.store.keys import Key
 from tests.api.conftest import Clock

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.routing import Route
 
+from api.app.main import build
 from api.auth.audit import operator
 from api.auth.keys import Wanted, create_keys, opened
 from api.errors import UnanswerableQuestion
 from api.livekit.endpoints import failed
 from api.livekit.questions import ENDPOINTS
-from api.main import build
 from deploy.servers import Server
 from deploy.valkey import url_of
 from schemas.limits import DAY_MS, HOUR_MS

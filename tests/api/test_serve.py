@@ -17,8 +17,8 @@ from agentlensai.models import LlmAnalyticsParams
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from api.app.main import DEFAULT_TOPIC, wall_clock_ms, without_query
 from api.auth.keys import create_key
-from api.main import DEFAULT_TOPIC, wall_clock_ms, without_query
 from deploy import servers
 from deploy.servers import Server, free_port
 from deploy.valkey import url_of
@@ -32,7 +32,9 @@ PATH = "/api/analytics/llm"
 def plan_of_api(
     redis_url: str, port: int, directory: Path, topic: str = DEFAULT_TOPIC
 ) -> servers.Plan:
-    program = f"from api.main import serve; serve({redis_url!r}, '127.0.0.1', {port}, {topic!r})"
+    program = (
+        f"from api.app.main import serve; serve({redis_url!r}, '127.0.0.1', {port}, {topic!r})"
+    )
 
     def is_ready(_pid: int) -> bool:
         try:

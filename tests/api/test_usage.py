@@ -20,9 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from api.app.main import TAKING_PATHS
+from api.app.openapi import EXAMPLE, PROBLEM_EXAMPLE, document
 from api.http.singleflight import Flights
-from api.main import TAKING_PATHS
-from api.openapi import EXAMPLE, PROBLEM_EXAMPLE, document
 from api.query.measures import DERIVED, offered_by
 from api.query.time_buckets import DAILY, starts_of
 from api.query.time_range import PERIODS, parse_range

@@ -27,7 +27,7 @@ import uvloop
 
 from api.agentlens import endpoints as agentlens_endpoints
 from api.agentlens.endpoints import body_of, plans_for
-from api.main import wall_clock_ms
+from api.app.main import wall_clock_ms
 from api.query.plan import plans
 from api.query.selection import page_keys
 from api.query.series_index import Filter

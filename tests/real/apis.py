@@ -35,7 +35,7 @@ def api_of(
     arguments = f"{settings.redis!r}, '127.0.0.1', {port}, {settings.topic!r}"
     named = "None" if keys_file is None else f"Path({str(keys_file)!r})"
     program = (
-        "from pathlib import Path; from api.main import serve;"
+        "from pathlib import Path; from api.app.main import serve;"
         f" serve({arguments}, kafka={settings.kafka!r}, keys_file={named})"
     )
 

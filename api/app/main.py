@@ -24,13 +24,14 @@ from starlette.routing import Mount, Route, Router, request_response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import LOGGING_CONFIG
 
-from api import health, openapi
 from api.agentlens import endpoints as agentlens_endpoints
 from api.agentlens import events as agentlens_events
 from api.agentlens import ingest as agentlens_ingest
+from api.app import health
+from api.app import openapi as app_openapi
+from api.app.error_shapes import failed
 from api.auth import endpoints as auth_endpoints
 from api.auth.keys_file import KeysFile
-from api.dialects import failed
 from api.http.singleflight import Flights, Kept
 from api.ingest import endpoints as ingest_endpoints
 from api.ingest import otlp
@@ -122,8 +123,8 @@ def build(
             Route("/healthz", health.alive),
             Route("/readyz", partial(health.ready, store=store)),
             Route("/api/health", partial(health.agentlens_health, store=store, clock=clock)),
-            Route("/openapi.json", partial(openapi.openapi, catalog=catalog)),
-            Route("/docs", openapi.docs),
+            Route("/openapi.json", partial(app_openapi.openapi, catalog=catalog)),
+            Route("/docs", app_openapi.docs),
             *agentlens_events.routes(store, clock),
             Mount("/api/v1", openwebui_routes),
             Mount("/admin", livekit_endpoints.routes(store, clock)),
