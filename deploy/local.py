@@ -151,7 +151,7 @@ def _parts(settings: Settings, home: Path, sample: _SampleFiles | None) -> list[
     return [
         supervise.Part(
             role=role,
-            command=(sys.executable, "-P", "-m", "deploy.cli", role, *options[role]),
+            command=(sys.executable, "-P", "-m", "deploy.cli.main", role, *options[role]),
             environment=environment,
             directory=directory,
         )

@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from deploy.explain import ContextOption, FileArgument, FormatOption, NameOption
-from deploy.options import AsJson, BackfillDelay, Kafka, Redis, Topic
+from deploy.cli.explain import ContextOption, FileArgument, FormatOption, NameOption
+from deploy.cli.options import AsJson, BackfillDelay, Kafka, Redis, Topic
 from deploy.settings import Settings, describe, read_settings
 
 if TYPE_CHECKING:

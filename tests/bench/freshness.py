@@ -186,7 +186,7 @@ class History:
 
     async def send(self) -> None:
         """A new month each time."""
-        command = [sys.executable, "-m", "deploy.cli", "send", str(self.file), "--no-state"]
+        command = [sys.executable, "-m", "deploy.cli.main", "send", str(self.file), "--no-state"]
         process = await asyncio.create_subprocess_exec(
             *command, *self.command, cwd=CHECKOUT, env=plain_environment(),
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,

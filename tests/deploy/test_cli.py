@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from rich.console import Console
 from typer.testing import CliRunner
 
-from deploy.cli import app
-from deploy.report import render
+from deploy.cli.main import app
+from deploy.cli.report import render
 from deploy.servers import Server
 from deploy.settings import Settings, as_environment, describe, read_settings
 from schemas.errors import InvalidConfig
@@ -168,7 +168,7 @@ def test_a_report_shows_whatever_the_model_holds() -> None:
 
 def run(*words: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "deploy.cli", *words],
+        [sys.executable, "-m", "deploy.cli.main", *words],
         capture_output=True,
         text=True,
         check=True,

@@ -11,7 +11,7 @@ import pytest
 from backports import zstd
 from typer.testing import CliRunner
 
-from deploy.cli import app
+from deploy.cli.main import app
 from deploy.reading import Body, bodies, file_name, opened
 from schemas.errors import InvalidConfig
 from schemas.units import iso

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from api.auth.authenticate import digest_of
 from api.auth.key_cache import KEYS_KEY
 from api.errors import InvalidKey, NoSuchKey
-from deploy.cli import app
+from deploy.cli.main import app
 from schemas.errors import InvalidConfig
 
 HELD = ["lvk_0123456789abcdef", "sk-0123456789abcdef"]

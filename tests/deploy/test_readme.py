@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer.main
 
-from deploy.cli import app
+from deploy.cli.main import app
 from deploy.settings import CHECKOUT, Settings
 
 README = (CHECKOUT / "README.md").read_text()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from deploy.cli import app
+from deploy.cli.main import app
 from deploy.send import REFUSED_EXIT
 from tests.events import event
 from tests.streams.receiver import Answer, Receiver, receiver_of

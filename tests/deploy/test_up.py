@@ -69,7 +69,7 @@ class Up:
 
 def start_up(home: Path, *options: str) -> Up:
     process = subprocess.Popen(
-        [sys.executable, "-m", "deploy.cli", "up", "--home", str(home), *options],
+        [sys.executable, "-m", "deploy.cli.main", "up", "--home", str(home), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
@@ -245,7 +245,7 @@ def test_counters_of_another_catalog_are_told_with_what_to_do(
         up.wait_for("make the counters anew under this one: odometer rebuild")
         assert "Not ready yet: " in up.said
         done = subprocess.run(
-            [sys.executable, "-m", "deploy.cli", "rebuild"],
+            [sys.executable, "-m", "deploy.cli.main", "rebuild"],
             capture_output=True,
             text=True,
             check=True,

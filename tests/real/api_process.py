@@ -27,7 +27,7 @@ def api_of(settings: WorkerSettings, directory: Path, *options: str) -> Iterator
             return False
 
     command = (
-        *(sys.executable, "-m", "deploy.cli", "api", "--api-port", str(port)),
+        *(sys.executable, "-m", "deploy.cli.main", "api", "--api-port", str(port)),
         *("--redis", settings.redis, "--kafka", settings.kafka, "--topic", settings.topic),
         *options,
     )

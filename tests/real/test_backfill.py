@@ -121,7 +121,7 @@ async def test_a_file_waits_for_a_worker_that_is_away(
         if way == "http":
             words = ["--api-url", f"http://{api.address}", "--api-key", key]
         sending = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "deploy.cli", "send", str(file), "--json", *words),
+            *(sys.executable, "-m", "deploy.cli.main", "send", str(file), "--json", *words),
             cwd=CHECKOUT,
             env=plain_environment(),
             stdout=asyncio.subprocess.PIPE,

@@ -99,7 +99,7 @@ def start_worker(system: System, file: Path) -> WorkerProcess:
     with log.open("wb") as output:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "deploy.cli", "worker", *options_of(system, *names)),
+                *(sys.executable, "-m", "deploy.cli.main", "worker", *options_of(system, *names)),
                 *("--health-port", str(settings.health_port), "--catalog-file", str(file)),
             ],
             cwd=system.directory,
@@ -117,7 +117,7 @@ async def command(system: System, name: str, file: Path) -> str:
     """What it prints; its variable names the file, as an operator's environment would."""
     done = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "deploy.cli", name, *options_of(system, "kafka", "redis", "topic"), "--json"],
+        [sys.executable, "-m", "deploy.cli.main", name, *options_of(system, "kafka", "redis", "topic"), "--json"],
         env={**plain_environment(), "ODOMETER_CATALOG_FILE": str(file)},
         capture_output=True,
         text=True,

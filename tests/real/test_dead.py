@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from deploy.cli import app
+from deploy.cli.main import app
 from schemas.errors import LogUnavailable
 from schemas.units import iso
 from streams.core.dead_letters import Identity, State, letter_record, marked

@@ -54,7 +54,7 @@ class Streams:
         log = (self.home / f"{len(self.processes)}.log").open("wb")
         with log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "deploy.cli", "directory"],
+                [sys.executable, "-m", "deploy.cli.main", "directory"],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -52,7 +52,7 @@ def start_rebuild(system: System, configured: str = "") -> subprocess.Popen[byte
         "ODOMETER_TOPIC": system.topic,
         "CONFIGURED": configured,
     }
-    command = ["-c", _MAIN] if configured else ["-m", "deploy.cli", "rebuild"]
+    command = ["-c", _MAIN] if configured else ["-m", "deploy.cli.main", "rebuild"]
     with (system.directory / "rebuild.log").open("ab") as output:
         return subprocess.Popen(
             [sys.executable, *command],

@@ -46,7 +46,7 @@ async def key(system: System) -> str:
 
 def command(api: Server, key: str, file: Path, *words: str) -> list[str]:
     target = ["--api-url", f"http://{api.address}", "--api-key", key, "--json"]
-    return [sys.executable, "-m", "deploy.cli", "send", str(file), *target, *words]
+    return [sys.executable, "-m", "deploy.cli.main", "send", str(file), *target, *words]
 
 
 async def send(api: Server, key: str, file: Path, *words: str, code: int = 0) -> dict[str, Any]:
@@ -180,7 +180,7 @@ async def test_straight_to_kafka_refuses_here_what_would_be_a_dead_letter(
     words += [settings.redis] if pace == "--redis" else []
     done = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "deploy.cli", "send", str(file), *words],
+        [sys.executable, "-m", "deploy.cli.main", "send", str(file), *words],
         capture_output=True,
         text=True,
         check=False,
@@ -265,7 +265,7 @@ def test_ctrl_c_notes_how_far_it_came(tmp_path: Path) -> None:
     words = [
         sys.executable,
         "-m",
-        "deploy.cli",
+        "deploy.cli.main",
         "send",
         str(file),
         "--api-url",

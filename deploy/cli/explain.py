@@ -18,7 +18,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from deploy.options import CatalogFile, PricesFile
+from deploy.cli.options import CatalogFile, PricesFile
 from deploy.settings import read_catalog, read_prices, read_settings
 from schemas.errors import InvalidConfig
 

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from deploy.cli.options import AsJson, DeadLetterTopic, Kafka, Topic
 from deploy.errors import NothingChosen
-from deploy.options import AsJson, DeadLetterTopic, Kafka, Topic
 from deploy.settings import Settings, read_settings
 from schemas.errors import InvalidConfig, InvalidEvent, Reason
 from schemas.units import iso

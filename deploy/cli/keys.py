@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from deploy.options import AsJson, KeysFile, Redis
+from deploy.cli.options import AsJson, KeysFile, Redis
 from deploy.settings import Settings, read_settings
 from schemas.errors import InvalidConfig
 from schemas.store.keys import ALL

@@ -13,10 +13,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deploy.dead import dead
-from deploy.explain import explain
-from deploy.keys import keys
-from deploy.options import (
+from deploy.cli.dead import dead
+from deploy.cli.explain import explain
+from deploy.cli.keys import keys
+from deploy.cli.options import (
     ApiPort,
     AsJson,
     BackfillDelay,
@@ -316,7 +316,7 @@ def status(
     `position` is the next record that will be counted, `end` the next that will be written, `lag`
     what lies between. Every event that Kafka acknowledged before `complete through` is counted.
     """
-    from deploy.report import render
+    from deploy.cli.report import render
     from streams.operations.status import read_status
 
     settings = read_settings(
@@ -353,7 +353,7 @@ def rebuild(
     its workers end, and those of the new configuration go on counting. What is older than the topic
     still holds is taken over from the counters that answer. Killed, it is simply run again.
     """
-    from deploy.rebuilding import rebuild_with_progress
+    from deploy.cli.rebuild import rebuild_with_progress
 
     settings = read_settings(
         kafka=kafka,
