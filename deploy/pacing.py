@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from api.ingest.pacing import Pacing
-from deploy.valkey import hide_password
+from deploy.local.valkey import hide_password
 from schemas.errors import InvalidConfig, StoreCorrupt
 from schemas.store.layout import CURRENT_KEY, meta_key, unpack_meta
 from streams.meter.transport import KafkaTarget, NotDelivered, Outgoing, Refusal

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from deploy.kafka import start_kafka
-from deploy.servers import Server, free_port
-from deploy.valkey import start_valkey, url_of
+from deploy.local.kafka import start_kafka
+from deploy.local.servers import Server, free_port
+from deploy.local.valkey import start_valkey, url_of
 
 # A clean stop proves nothing here that the tests of the servers do not: end the session quickly.
 STOP_GRACE_S = 2.0

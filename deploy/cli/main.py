@@ -99,7 +99,7 @@ def up(
 
     With `--kafka` or `--redis` your own server is used in place of the bundled one.
     """
-    from deploy.local import run_everything
+    from deploy.local.up import run_everything
 
     run_everything(
         read_settings(

@@ -10,7 +10,7 @@ import pytest
 
 from api.agentlens.ingest import EVENTS_MAX
 from api.auth.keys import create_key
-from deploy.servers import Server
+from deploy.local.servers import Server
 from schemas.units import iso
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS

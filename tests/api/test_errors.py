@@ -10,8 +10,8 @@ from starlette.routing import Route
 
 from api.app.main import build
 from api.auth.keys import create_key
-from deploy.servers import Server
-from deploy.valkey import url_of
+from deploy.local.servers import Server
+from deploy.local.valkey import url_of
 from schemas.limits import DAY_MS, HOUR_MS
 from tests.api.conftest import Clock, client_of, revoke
 from tests.api.counters import NOW_MS, Asked, Event, answer, pack

@@ -13,8 +13,8 @@ from api.query.plan import Question, Term, plan
 from api.query.series_index import Filter
 from api.store.page_cache import HELD_BYTES_MAX, Held, Page
 from api.store.reader import Store
-from deploy.servers import Server
-from deploy.valkey import url_of
+from deploy.local.servers import Server
+from deploy.local.valkey import url_of
 from schemas.catalog.measures import COST_NANO_USD, EVENTS, LATENCY
 from schemas.catalog.views import MODEL, generation_digest
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS

@@ -19,7 +19,7 @@ import pytest
 from backports import zstd
 
 from api.auth.keys import create_key
-from deploy.servers import Server
+from deploy.local.servers import Server
 from tests.api.conftest import Clock
 from tests.api.taking import Taking, taking
 from tests.formats.fixtures import NAMES

@@ -13,7 +13,7 @@ from aiokafka import errors as kafka_errors
 from api.auth.keys import create_key
 from api.ingest import producer as module
 from api.ingest.producer import ACK_S, HELD_BYTES_MAX, Producer
-from deploy.servers import Server, free_port
+from deploy.local.servers import Server, free_port
 from schemas.errors import LogUnavailable
 from streams.kafka.consumer import ensure_topics
 from tests.api.conftest import Clock

@@ -9,7 +9,7 @@ import pytest
 from api.app.openapi import document
 from api.auth.keys import create_key
 from api.ingest.openapi import ANSWER
-from deploy.servers import Server
+from deploy.local.servers import Server
 from schemas.responses.ingest import IngestAnswer
 from tests.api.conftest import Clock
 from tests.api.taking import Taking, taking

@@ -19,8 +19,8 @@ from api.auth.key_cache import KEY_AGE_MS, LIMIT_PREFIX, USES_KEY, Keyring, Know
 from api.auth.keys import Wanted, create_keys, opened, revoke_key
 from api.errors import RateLimited
 from api.store.reader import Store
-from deploy.servers import Server
-from deploy.valkey import url_of
+from deploy.local.servers import Server
+from deploy.local.valkey import url_of
 from schemas.errors import StoreUnavailable
 from schemas.store.keys import Key
 

@@ -14,8 +14,8 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from api.store.connection import REPLY_TIMEOUT_S, Line
-from deploy.servers import Server, free_port
-from deploy.valkey import url_of
+from deploy.local.servers import Server, free_port
+from deploy.local.valkey import url_of
 
 
 def line_to(redis_url: str) -> Line:

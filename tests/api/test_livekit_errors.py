@@ -19,8 +19,8 @@ from api.auth.keys import Wanted, create_keys, opened
 from api.errors import UnanswerableQuestion
 from api.livekit.endpoints import failed
 from api.livekit.questions import ENDPOINTS
-from deploy.servers import Server
-from deploy.valkey import url_of
+from deploy.local.servers import Server
+from deploy.local.valkey import url_of
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.responses.livekit import PlatformProblem
 from tests.api.conftest import Clock, client_of, revoke

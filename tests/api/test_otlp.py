@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from api.auth.keys import create_key
 from api.ingest.otlp import _status
-from deploy.servers import Server
+from deploy.local.servers import Server
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS
 from tests.api.taking import Taking, taking

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from api.app.main import DEFAULT_TOPIC, wall_clock_ms, without_query
 from api.auth.keys import create_key
-from deploy import servers
-from deploy.servers import Server, free_port
-from deploy.valkey import url_of
+from deploy.local import servers
+from deploy.local.servers import Server, free_port
+from deploy.local.valkey import url_of
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.units import iso
 from tests.api.counters import Asked, Event, answer, pack

@@ -19,8 +19,8 @@ from api.query.plan import Plan, Question, Term, plan
 from api.query.selection import page_keys
 from api.query.series_index import Filter
 from api.store.reader import CONNECTIONS_MAX, READS_MAX, Reading, Store
-from deploy.servers import Server, free_port
-from deploy.valkey import url_of
+from deploy.local.servers import Server, free_port
+from deploy.local.valkey import url_of
 from schemas.catalog.views import MODEL, TOTAL, generation_digest, layout_digest
 from schemas.errors import InvalidConfig, StoreCorrupt, StoreFull, StoreUnavailable
 from schemas.limits import DAY_MS, HOUR_MS

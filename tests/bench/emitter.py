@@ -18,8 +18,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from deploy.kafka import start_kafka
-from deploy.servers import free_port
+from deploy.local.kafka import start_kafka
+from deploy.local.servers import free_port
 from streams.kafka.consumer import ensure_topics
 from streams.meter.meter import Meter
 from tests.real.topics import read_log

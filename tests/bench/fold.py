@@ -37,9 +37,9 @@ import msgspec
 import psutil
 import redis
 
-from deploy.kafka import start_kafka
-from deploy.servers import Server, free_port
-from deploy.valkey import start_valkey, url_of
+from deploy.local.kafka import start_kafka
+from deploy.local.servers import Server, free_port
+from deploy.local.valkey import start_valkey, url_of
 from schemas.catalog.measures import COST_NANO_USD, EVENTS, INPUT_TOKENS
 from schemas.catalog.views import Catalog
 from schemas.store.layout import FIRST_GENERATION, counters_of, prefix

@@ -29,10 +29,10 @@ from aiokafka import AIOKafkaProducer
 from redis import asyncio as redis_asyncio
 
 from api.auth.keys import create_key
-from deploy.kafka import start_kafka
-from deploy.servers import free_port, plain_environment
+from deploy.local.kafka import start_kafka
+from deploy.local.servers import free_port, plain_environment
+from deploy.local.valkey import start_valkey, url_of
 from deploy.settings import CHECKOUT
-from deploy.valkey import start_valkey, url_of
 from schemas.catalog.views import DEFAULT
 from schemas.store.layout import FIRST_GENERATION, meta_key, unpack_meta
 from tests.bench.fold import check_totals

@@ -27,10 +27,10 @@ import msgspec
 import psutil
 
 from api.auth.keys import create_key
-from deploy import servers
-from deploy.kafka import start_kafka
-from deploy.servers import Server, free_port
-from deploy.valkey import start_valkey, url_of
+from deploy.local import servers
+from deploy.local.kafka import start_kafka
+from deploy.local.servers import Server, free_port
+from deploy.local.valkey import start_valkey, url_of
 from schemas.units import iso
 from tests.real.system import System, system_of
 from tests.real.topics import now_ms

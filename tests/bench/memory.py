@@ -27,9 +27,9 @@ import psutil
 import redis
 
 from api.auth.keys import create_key
-from deploy.kafka import start_kafka
-from deploy.servers import Server, free_port
-from deploy.valkey import start_valkey, url_of
+from deploy.local.kafka import start_kafka
+from deploy.local.servers import Server, free_port
+from deploy.local.valkey import start_valkey, url_of
 from schemas.store.layout import FIRST_GENERATION, prefix
 from tests.bench.freshness import Events, Sent, at_rate, capacity
 from tests.bench.usage_log import LIVE

@@ -18,8 +18,8 @@ import httpx
 import psutil
 
 from api.auth.keys import create_key
-from deploy import servers
-from deploy.servers import Server, free_port
+from deploy.local import servers
+from deploy.local.servers import Server, free_port
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.units import iso
 from streams.redis.store import RedisStore

@@ -36,8 +36,8 @@ from api.store.reader import Reading, Store
 from api.usage import parameters as usage_parameters
 from api.usage import sections
 from api.usage.render import rows_of, to_json
-from deploy.servers import free_port
-from deploy.valkey import start_valkey, url_of
+from deploy.local.servers import free_port
+from deploy.local.valkey import start_valkey, url_of
 from schemas.catalog.views import TOTAL, USER, Catalog, generation_digest
 from schemas.limits import DAY_MS, HOUR_MS, NANO_PER_USD
 from schemas.units import iso

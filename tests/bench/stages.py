@@ -19,8 +19,8 @@ from typing import Final, NamedTuple, TypeVar
 
 import psutil
 
-from deploy.servers import Server, free_port
-from deploy.valkey import start_valkey, url_of
+from deploy.local.servers import Server, free_port
+from deploy.local.valkey import start_valkey, url_of
 from schemas.catalog.views import DEFAULT, SLICE_MS, Catalog, generation_digest
 from schemas.prices.price_list import BUNDLED
 from schemas.store.layout import NO_POSITION, prefix

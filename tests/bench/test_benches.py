@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.servers import Server
+from deploy.local.servers import Server
 from tests.bench import fold, freshness, memory, scaling, stages
 from tests.real.system import system_of
 

@@ -13,7 +13,7 @@ from collections.abc import Coroutine
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
-from deploy.servers import HOST
+from deploy.local.servers import HOST
 
 T = TypeVar("T")
 

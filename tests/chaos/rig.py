@@ -21,11 +21,11 @@ from redis.backoff import NoBackoff
 
 from api.auth.keys import create_key, opened, read_records
 from api.auth.keys_file import write_keys_file
-from deploy import servers
-from deploy.jars import ensure_jars
-from deploy.kafka import plan_of_kafka
-from deploy.servers import HOST, Server, free_port
-from deploy.valkey import start_valkey, url_of
+from deploy.local import servers
+from deploy.local.jars import ensure_jars
+from deploy.local.kafka import plan_of_kafka
+from deploy.local.servers import HOST, Server, free_port
+from deploy.local.valkey import start_valkey, url_of
 from schemas.store.layout import CURRENT_KEY, FIRST_GENERATION, Meta, meta_key, unpack_meta
 from tests.chaos.disks import small_disk
 from tests.chaos.proxy import Proxy

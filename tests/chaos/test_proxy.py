@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from deploy.servers import HOST, free_port
+from deploy.local.servers import HOST, free_port
 from tests.chaos.proxy import Mode, Proxy
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from deploy.cli.main import app
 from deploy.cli.report import render
-from deploy.servers import Server
+from deploy.local.servers import Server
 from deploy.settings import Settings, as_environment, describe, read_settings
 from schemas.errors import InvalidConfig
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import servers
+from deploy.local import servers
 from deploy.settings import CHECKOUT
 
 # What deploy/up needs before it has a virtual environment.

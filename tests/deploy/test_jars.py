@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy import jars, servers
 from deploy.errors import JarsUnavailable
-from deploy.jars import Pin
+from deploy.local import jars, servers
+from deploy.local.jars import Pin
 
 COORDINATES = ("org.example:alpha:1.0", "org.example.deep:beta_2.13:4.3.0", "a.b:c:1.2:linux")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy import processes
-from deploy.processes import Child, Identity
-from deploy.servers import plain_environment
+from deploy.local import processes
+from deploy.local.processes import Child, Identity
+from deploy.local.servers import plain_environment
 
 SLEEPS = (sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)")
 IGNORES_TERM = (

@@ -9,11 +9,11 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import UnknownTopicOrPartitionError
 
-from deploy import kafka as kafka_module
-from deploy import processes, servers
-from deploy import valkey as valkey_module
 from deploy.errors import PortTaken, ServerFailed, ServerUnreachable
-from deploy.servers import Server
+from deploy.local import kafka as kafka_module
+from deploy.local import processes, servers
+from deploy.local import valkey as valkey_module
+from deploy.local.servers import Server
 
 pytestmark = pytest.mark.servers
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from deploy import supervise
 from deploy.errors import ServerFailed
-from deploy.supervise import Kept
+from deploy.local import supervise
+from deploy.local.supervise import Kept
 
 
 @dataclass

@@ -19,11 +19,11 @@ import psutil
 import pytest
 from rich.console import Console
 
-from deploy import local, processes, ready, servers
 from deploy.errors import DiskTooFull
-from deploy.servers import Server
+from deploy.local import processes, ready, servers, up
+from deploy.local.servers import Server
+from deploy.local.valkey import url_of
 from deploy.settings import Settings
-from deploy.valkey import url_of
 from schemas.catalog.views import generation_digest
 from streams.redis.store import RedisStore
 
@@ -88,7 +88,7 @@ def run_up(home: Path, *options: str) -> tuple[int, str]:
 def home(tmp_path: Path) -> Iterator[Path]:
     """A home directory, of which nothing runs any more after the test, however that went."""
     yield tmp_path / "home"
-    local.end_everything(tmp_path / "home")
+    up.end_everything(tmp_path / "home")
 
 
 @pytest.fixture
@@ -277,9 +277,9 @@ def test_a_home_that_is_held_is_refused_with_the_pid(tmp_path: Path) -> None:
 def test_a_disk_without_room_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "FREE_BYTES_MIN", 10**18)
+    monkeypatch.setattr(up, "FREE_BYTES_MIN", 10**18)
     with pytest.raises(DiskTooFull, match=r"has \d+ MB left, and Odometer wants 1000000000000 MB"):
-        local.run_everything(Settings(home=tmp_path), simulate=False, console=Console())
+        up.run_everything(Settings(home=tmp_path), simulate=False, console=Console())
 
 
 def test_the_last_words_hold_three_questions_that_can_be_pasted() -> None:

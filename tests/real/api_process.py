@@ -9,8 +9,8 @@ from pathlib import Path
 
 import httpx
 
-from deploy import servers
-from deploy.servers import Server, free_port
+from deploy.local import servers
+from deploy.local.servers import Server, free_port
 from streams.worker.settings import WorkerSettings
 
 

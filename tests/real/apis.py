@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import httpx
 
-from deploy import servers
-from deploy.servers import Server, free_port
+from deploy.local import servers
+from deploy.local.servers import Server, free_port
 from schemas.units import iso
 from streams.worker.settings import WorkerSettings
 from tests.events import event

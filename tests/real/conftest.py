@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.servers import Server
-from deploy.valkey import url_of
+from deploy.local.servers import Server
+from deploy.local.valkey import url_of
 from tests.real.system import System, system_of
 
 PARTITIONS = 4

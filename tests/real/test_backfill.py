@@ -14,7 +14,7 @@ import pytest
 from api.auth.keys import create_key
 from api.ingest.backfill import TURN_S
 from api.ingest.pacing import WINDOW_FIRST
-from deploy.servers import plain_environment
+from deploy.local.servers import plain_environment
 from deploy.settings import CHECKOUT
 from schemas.catalog.views import generation_digest
 from schemas.limits import DAY_MS, MINUTE_MS

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from api.auth.keys import create_key
-from deploy.servers import Server, free_port, plain_environment
+from deploy.local.servers import Server, free_port, plain_environment
 from schemas.catalog.catalog_file import parse_catalog
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.tiers import floor_to

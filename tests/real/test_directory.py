@@ -19,8 +19,8 @@ import redis
 
 from api.store import directory
 from api.store.reader import Store
-from deploy.servers import Server, plain_environment
-from deploy.valkey import url_of
+from deploy.local.servers import Server, plain_environment
+from deploy.local.valkey import url_of
 from schemas.limits import DAY_MS
 from schemas.store.directory import SAID_SO, GroupSaid
 from streams.kafka.consumer import ensure_directory_topics

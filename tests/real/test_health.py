@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from deploy.servers import free_port
+from deploy.local.servers import free_port
 from schemas.store.layout import FIRST_GENERATION, meta_key
 from streams.worker.loop import Worker
 from streams.worker.process import describe_health

@@ -13,7 +13,7 @@ import pytest
 
 from api.auth.keys import create_key
 from api.ingest.producer import ACK_S
-from deploy.servers import Server
+from deploy.local.servers import Server
 from schemas.catalog.measures import MEASURES
 from tests.api.taking import client_of
 from tests.formats.expected import EXPECTED

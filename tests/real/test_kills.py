@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from deploy.servers import Server
+from deploy.local.servers import Server
 from schemas.store.layout import meta_key
 from streams.core.batch import Policy
 from tests.events import mixed

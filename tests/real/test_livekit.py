@@ -16,8 +16,8 @@ import pytest
 
 from api.auth.audit import operator
 from api.auth.keys import Wanted, create_keys, opened
-from deploy import servers
-from deploy.servers import free_port
+from deploy.local import servers
+from deploy.local.servers import free_port
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.units import iso
 from tests.api.livekit_logs import random_log, random_question

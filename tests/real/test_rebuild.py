@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 import redis
 
-from deploy.servers import plain_environment
+from deploy.local.servers import plain_environment
 from schemas.catalog.views import generation_digest
 from schemas.errors import RebuildRefused
 from schemas.prices.price_list import BUNDLED

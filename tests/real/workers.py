@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import httpx
 
-from deploy.servers import free_port, plain_environment
+from deploy.local.servers import free_port, plain_environment
 from streams.worker.settings import WorkerSettings
 
 # The command line's own worker, with settings that it has no options for (batch policy, timing).

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from deploy.servers import plain_environment
+from deploy.local.servers import plain_environment
 
 END_S = 30.0
 """A busy machine's patience; the promise itself is asked of the process, in STOP_S."""

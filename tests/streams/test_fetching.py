@@ -14,7 +14,7 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
-from deploy.servers import Server
+from deploy.local.servers import Server
 from streams.kafka.batch_fetch import KeptRecords, WholeBatches, as_fetched, install
 from streams.kafka.consumer import KafkaLog, ensure_topics, open_log
 from tests.real.topics import producer_of

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from deploy.servers import Server, free_port
+from deploy.local.servers import Server, free_port
 from schemas.errors import ConsumerBroken, InvalidConfig, LogUnavailable
 from streams.core.ports import Letter, Polled
 from streams.kafka import consumer as module

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from deploy.servers import Server, free_port, plain_environment
+from deploy.local.servers import Server, free_port, plain_environment
 from deploy.settings import CHECKOUT
 from schemas.errors import InvalidConfig
 from streams.kafka.consumer import ensure_topics

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer
 
-from deploy.servers import Server
+from deploy.local.servers import Server
 from schemas.errors import LogUnavailable
 from schemas.event.usage_event import parse_usage
 from schemas.limits import DAY_MS, SECOND_MS

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import redis
 
-from deploy.servers import Server
-from deploy.valkey import url_of
+from deploy.local.servers import Server
+from deploy.local.valkey import url_of
 from schemas.errors import StoreError, StoreFull, StoreUnavailable
 from streams.core.ports import Outcome
 from streams.redis.store import RedisStore, _translated

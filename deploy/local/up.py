@@ -22,8 +22,8 @@ from types import FrameType
 
 from rich.console import Console
 
-from deploy import jars, kafka, processes, ready, servers, supervise, valkey
 from deploy.errors import AlreadyRunning, DeployError, DiskTooFull
+from deploy.local import jars, kafka, processes, ready, servers, supervise, valkey
 from deploy.settings import Settings, as_environment, read_catalog, read_prices
 from streams.kafka.consumer import ensure_topics
 

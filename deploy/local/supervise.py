@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy import processes, servers
 from deploy.errors import DeployError
+from deploy.local import processes, servers
 
 # The first end may be an accident, so the first wait is short; what keeps ending (a full disk, a
 # worker that refuses to go on) is tried twice a minute, which a person can read and a disk can bear.

@@ -1,7 +1,7 @@
 """A local server as a process: started until it answers, adopted when it still runs, ended for sure.
 
 What differs between Kafka and Valkey (command, configuration, how one asks whether it is ready) is
-a `Plan`, made in `deploy.kafka` and `deploy.valkey`. The tests and `odometer up` use the same code.
+a `Plan`, made in `deploy.local.kafka` and `deploy.local.valkey`. The tests and `odometer up` use the same code.
 """
 
 import os
@@ -16,8 +16,8 @@ from pathlib import Path
 
 import psutil
 
-from deploy import processes
 from deploy.errors import PortTaken, ServerFailed
+from deploy.local import processes
 
 HOST = "127.0.0.1"
 

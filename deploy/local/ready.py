@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from api.auth.keys import create_key, key_is_known
-from deploy import servers
+from deploy.local import servers
 from deploy.sample import read_progress
 from deploy.settings import Settings
 from schemas.errors import OdometerError

