@@ -294,7 +294,7 @@ def simulate(
     The same seed gives the same providers, agents, users and event ids, so that sending a piece of
     it again counts nothing twice.
     """
-    from deploy.sample import send_sample_traffic
+    from deploy.sample.process import send_sample_traffic
 
     settings = read_settings(
         kafka=kafka, topic=topic, seed=seed, rate_per_s=rate_per_s, history_days=history_days

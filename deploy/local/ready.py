@@ -19,7 +19,7 @@ from rich.progress import Progress
 
 from api.auth.keys import create_key, key_is_known
 from deploy.local import servers
-from deploy.sample import read_progress
+from deploy.sample.process import read_progress
 from deploy.settings import Settings
 from schemas.errors import OdometerError
 from schemas.event.usage_event import DEFAULT_TENANT

@@ -21,9 +21,9 @@ from api.livekit import endpoints as livekit_endpoints
 from api.livekit.bodies import data_of, rounded
 from api.livekit.questions import ENDPOINTS
 from api.store.directory import name_user
+from deploy.sample.traffic import history
 from schemas.limits import DAY_MS
 from schemas.units import iso
-from streams.traffic import history
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import NOW_MS, Counters, Event, pack, read_pure
 from tests.api.livekit_logs import logs, month, questions

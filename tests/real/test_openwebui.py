@@ -16,10 +16,10 @@ from owui_client.models.analytics import UserAnalyticsEntry
 
 from api.auth.keys import create_key, opened
 from api.store import directory
+from deploy.sample.traffic import history
 from schemas.limits import DAY_MS
 from schemas.store.directory import SAID_SO, GroupSaid, group_text
 from schemas.units import ms_to_instant
-from streams.traffic import history
 from tests.events import Fields
 from tests.real.api_process import api_of
 from tests.real.system import System

@@ -17,13 +17,13 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from deploy.local.servers import Server
+from deploy.sample.sender import BATCH_EVENTS_MAX, LIVE_BEHIND_MS_MAX, Bookmark, run
+from deploy.sample.traffic import Event, history, live
 from schemas.errors import LogUnavailable
 from schemas.event.usage_event import parse_usage
 from schemas.limits import DAY_MS, SECOND_MS
 from schemas.units import instant_to_ms
 from streams.kafka.consumer import ensure_topics
-from streams.simulate import BATCH_EVENTS_MAX, LIVE_BEHIND_MS_MAX, Bookmark, run
-from streams.traffic import Event, history, live
 from tests.events import NOW_MS, key_of
 
 

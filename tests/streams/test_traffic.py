@@ -8,11 +8,11 @@ from itertools import islice, takewhile
 
 import pytest
 
+from deploy.sample import cast
+from deploy.sample.traffic import SESSION_MS_MAX, history, live, usd_text
 from schemas.event.usage_event import Usage, parse_usage
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.units import instant_to_ms
-from streams import cast
-from streams.traffic import SESSION_MS_MAX, history, live, usd_text
 from tests.events import NOW_MS
 
 WEEK_AGO_MS = NOW_MS - 7 * DAY_MS

@@ -20,14 +20,14 @@ from typing import Final, Protocol, Self, TypeVar
 
 import msgspec
 
+from deploy.sample.cast import cast
+from deploy.sample.traffic import Event, history, live
 from schemas.errors import LogUnavailable
 from schemas.event.identity import partition_key
 from schemas.event.usage_event import DEFAULT_TENANT
 from schemas.limits import DAY_MS, MINUTE_MS, SECOND_MS
-from streams.cast import cast
 from streams.directory.records import Stream, topic_of
 from streams.kafka.consumer import ensure_directory_topics, open_producer
-from streams.traffic import Event, history, live
 from streams.worker.settings import PARTITIONS, DirectorySettings, changelogs
 
 T = TypeVar("T")

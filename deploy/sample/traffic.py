@@ -2,7 +2,7 @@
 
 Traffic is a function of seed and time: each slot of time has a generator of its own, so the same
 seed gives the same events with the same ids wherever one begins to look, and traffic that is
-produced twice counts once. Who takes part (models, agents, users) is in streams/cast.py.
+produced twice counts once. Who takes part (models, agents, users) is in deploy/sample/cast.py.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final
 
+from deploy.sample.cast import Agent, Cast, Model, User, cast
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from schemas.units import iso
-from streams.cast import Agent, Cast, Model, User, cast
 
 Event = dict[str, Any]
 """A neutral event, ready for JSON."""

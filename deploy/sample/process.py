@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
 from rich.progress import Progress
 
+from deploy.sample import sender
 from deploy.settings import Settings, directory_settings
-from streams import simulate
 
 
 class HistoryProgress(BaseModel):
@@ -49,8 +49,8 @@ async def send_sample_traffic(
         def show(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        await simulate.name_groups(directory_settings(settings), settings.seed, stop)
-        await simulate.run(
+        await sender.name_groups(directory_settings(settings), settings.seed, stop)
+        await sender.run(
             settings.kafka,
             settings.topic,
             seed=settings.seed,
