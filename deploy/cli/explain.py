@@ -122,7 +122,7 @@ def _explained(
     name: str | None,
     explainer: "Explainer",
 ) -> Iterator[Explained]:
-    from deploy.reading import bodies, context_of, file_name, opened, read_body
+    from deploy.send.reading import bodies, context_of, file_name, opened, read_body
 
     given = context_of(context, explainer.append_ms)
     with opened(file) as source:

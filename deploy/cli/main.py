@@ -34,7 +34,7 @@ from deploy.cli.options import (
     Seed,
     Topic,
 )
-from deploy.send import send
+from deploy.send.command import send
 from deploy.settings import (
     describe,
     directory_settings,

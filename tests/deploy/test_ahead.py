@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.ahead import ahead
+from deploy.send.ahead import ahead
 
 
 def test_values_come_in_their_order_and_no_further_than_told() -> None:

@@ -12,7 +12,7 @@ from backports import zstd
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
-from deploy.reading import Body, bodies, file_name, opened
+from deploy.send.reading import Body, bodies, file_name, opened
 from schemas.errors import InvalidConfig
 from schemas.units import iso
 from tests.events import encode, event

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
-from deploy.send import REFUSED_EXIT
+from deploy.send.command import REFUSED_EXIT
 from tests.events import event
 from tests.streams.receiver import Answer, Receiver, receiver_of
 

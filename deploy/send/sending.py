@@ -2,7 +2,7 @@
 
 Two things keep a second run from counting twice:
 - An event that nothing names gets an id made of the file's name and of all that the file holds up
-  to it (deploy/reading.py), so that what is sent again within 24 h is recognised.
+  to it (deploy/send/reading.py), so that what is sent again within 24 h is recognised.
 - Beside the file stands how far it was sent (FILE.sent): a second run goes on there, also days
   later and when the file has grown, if what was sent still stands in it unchanged. Only the batch
   that was under way when a run was killed (1,000 events) is sent again, under its ids.
@@ -19,8 +19,8 @@ from typing import IO, Final, NamedTuple
 
 import msgspec
 
-from deploy.ahead import ahead
-from deploy.reading import Body, bodies, read_body
+from deploy.send.ahead import ahead
+from deploy.send.reading import Body, bodies, read_body
 from schemas.errors import InvalidConfig, InvalidEvent
 from schemas.event.envelope import Headers
 from schemas.formats import Context, Event

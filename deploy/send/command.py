@@ -16,7 +16,7 @@ from deploy.cli.options import AsJson, BackfillDelay, Kafka, Redis, Topic
 from deploy.settings import Settings, describe, read_settings
 
 if TYPE_CHECKING:
-    from deploy.sending import Refused, Tally
+    from deploy.send.sending import Refused, Tally
     from streams.meter.transport import Target
 
 REFUSED_EXIT = 3
@@ -74,8 +74,8 @@ def send(
     Objects are read here, so that their texts stay here: only what is counted is sent. Exit code: 0
     when all of it has arrived, 3 when some of it was refused, 1 when it ended before.
     """
-    from deploy.reading import STDIN, context_of, file_name, opened
-    from deploy.sending import Job, send_file
+    from deploy.send.reading import STDIN, context_of, file_name, opened
+    from deploy.send.sending import Job, send_file
     from streams.meter.transport import open_target
 
     settings = read_settings(
@@ -134,7 +134,7 @@ def send(
 
 
 def _kafka_target(settings: Settings, *, is_paced: bool) -> "Target":
-    from deploy.pacing import CountedInRedis, PacedTarget
+    from deploy.send.pacing import CountedInRedis, PacedTarget
     from streams.meter.transport import KafkaTarget
 
     target = KafkaTarget(settings.kafka, settings.topic)
