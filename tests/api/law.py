@@ -15,7 +15,7 @@ from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.tiers import DAY
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import Event, pack
-from tests.api.usage_oracle import Asked
+from tests.oracles.usage_oracle import Asked
 
 # 2026-04-28T10:17:03.456Z: in the 90 days before it clocks were changed in every one of ZONES that
 # ever does: 03-08 New York, 03-29 Berlin, and Beirut at midnight, 04-05 Chatham, Lord Howe by half

@@ -13,7 +13,7 @@ from starlette.types import Receive
 
 from api.app.main import build
 from streams.kafka.consumer import ensure_topics
-from tests.events import Record
+from tests.oracles.event_logs import Record
 from tests.real.topics import read_log
 
 PARTITIONS = 3

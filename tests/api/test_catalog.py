@@ -31,7 +31,7 @@ from streams.core.ports import Commit, Outcome, Progress
 from streams.redis.store import RedisStore
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import TOPIC
-from tests.events import countable, encode, event
+from tests.oracles.event_logs import countable, encode, event
 from tests.simulation.world import Polled1
 
 # Of today, because pages expire by Valkey's own clock.

@@ -27,7 +27,7 @@ from schemas.units import iso
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS
 from tests.api.taking import PARTITIONS, Taking, receiving, taking
-from tests.events import event
+from tests.oracles.event_logs import event
 
 pytestmark = pytest.mark.servers
 

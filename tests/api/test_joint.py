@@ -18,7 +18,7 @@ from streams.core.ports import Commit, Outcome, Progress
 from streams.redis.store import RedisStore
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import TOPIC, Asked, Event, answer
-from tests.events import countable
+from tests.oracles.event_logs import countable
 
 # Of today, because pages expire by Valkey's own clock; a millisecond after a full hour.
 NOW_MS = wall_clock_ms() // HOUR_MS * HOUR_MS + 1

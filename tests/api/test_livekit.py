@@ -26,8 +26,9 @@ from schemas.limits import DAY_MS
 from schemas.units import iso
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import NOW_MS, Counters, Event, pack, read_pure
-from tests.api.livekit_logs import logs, month, questions
-from tests.api.livekit_oracle import (
+from tests.api.test_query import moments
+from tests.oracles.livekit_logs import logs, month, questions
+from tests.oracles.livekit_oracle import (
     FILTERS,
     PATHS,
     Asked,
@@ -36,7 +37,6 @@ from tests.api.livekit_oracle import (
     answer,
     packed,
 )
-from tests.api.test_query import moments
 
 ROOT = "/admin/analytics/"
 GOLDEN = Path(__file__).parent / "golden" / "livekit"

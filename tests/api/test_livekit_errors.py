@@ -25,8 +25,8 @@ from schemas.limits import DAY_MS, HOUR_MS
 from schemas.responses.livekit import PlatformProblem
 from tests.api.conftest import Clock, client_of, revoke
 from tests.api.counters import NOW_MS, Event, pack
-from tests.api.livekit_oracle import PATHS, packed
 from tests.api.test_livekit import MONTH, ROOT
+from tests.oracles.livekit_oracle import PATHS, packed
 
 PATH = f"{ROOT}tokens/by-assistant"
 LVK = "lvk_9c1d5c8e1d0a4b7d9e3f"

@@ -19,7 +19,7 @@ from schemas.responses.openwebui import Daily, Models, Summary, Tokens, Users
 from schemas.store.directory import GroupSaid, group_text
 from tests.api.conftest import Clock, client_of, revoke
 from tests.api.counters import NOW_MS, Event, pack
-from tests.api.openwebui_oracle import ANSWERS, Asked
+from tests.oracles.openwebui_oracle import ANSWERS, Asked
 
 ROOT = "/api/v1/analytics"
 GOLDEN = Path(__file__).parent / "golden_openwebui.json"

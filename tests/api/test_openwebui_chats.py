@@ -28,7 +28,7 @@ from tests.api.conftest import Clock, client_of
 from tests.api.counters import TOPIC
 from tests.api.test_joint import NOW_MS, Appended
 from tests.api.test_openwebui import ROOT
-from tests.events import Fields, countable
+from tests.oracles.event_logs import Fields, countable
 
 pytestmark = pytest.mark.servers
 

@@ -20,9 +20,9 @@ from schemas.responses.openwebui import Problem
 from schemas.tiers import DAY, QUARTER, kept_from
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import NOW_MS, Event, pack
-from tests.api.openwebui_oracle import ANSWERS, LENGTH_MS, Asked
 from tests.api.test_openwebui import ROOT, nameless, say_team
 from tests.api.test_query import moments
+from tests.oracles.openwebui_oracle import ANSWERS, LENGTH_MS, Asked
 
 pytestmark = pytest.mark.servers
 

@@ -16,7 +16,7 @@ from schemas.limits import COST_NANO_USD_MAX, COUNT_MAX, DAY_MS
 from schemas.tiers import DAY, MINUTE, QUARTER, ceil_to, kept_from
 from tests.api.counters import Event
 from tests.api.law import EXAMPLES, NOW_MS, ZONES, Api, api_on, by_key, moments
-from tests.api.usage_oracle import MEASURES, Asked, rows, sums
+from tests.oracles.usage_oracle import MEASURES, Asked, rows, sums
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from schemas.tiers import DAY, QUARTER, TIERS, Tier, ceil_to, cover, finest_writ
 from schemas.units import iso
 from tests.api.counters import Event, pack, read_pure
 from tests.api.law import EXAMPLES, NOW_MS, ZONES, Api, api_on, by_key, moments
-from tests.api.usage_oracle import Asked, instants, measured, rows
+from tests.oracles.usage_oracle import Asked, instants, measured, rows
 
 Names = tuple[str, ...]
 PERCENTILES: Final = (

@@ -33,7 +33,7 @@ from streams.core.users import words_of
 from streams.redis.store import RedisStore, encode_commit
 from tests.bench.fold_process import FIVE
 from tests.bench.usage_log import LIVE, Shape, Totals, values_of
-from tests.events import countable
+from tests.oracles.event_logs import countable
 from tests.real.topics import now_ms
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from schemas.catalog.views import generation_digest
 from streams.redis.store import RedisStore
 from tests.bench import reads, rollups
 from tests.bench.filling import TOPIC, Traffic, commit_all, fill
-from tests.counters import read_counters
+from tests.oracles.redis_counters import read_counters
 
 pytestmark = pytest.mark.servers
 

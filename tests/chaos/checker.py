@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple
 import httpx
 
 from schemas.units import instant_to_ms
-from tests.events import Record
-from tests.oracle import Oracle
+from tests.oracles.event_logs import Record
+from tests.oracles.fold_oracle import Oracle
 from tests.real.topics import Ack, now_ms
 
 PATH: Final = "/v1/usage"

@@ -17,7 +17,7 @@ from schemas.store.layout import NO_POSITION
 from streams.core.ports import Refusal
 from tests.chaos.checker import PATH, QUESTION
 from tests.chaos.rig import LOOK_PAUSE_S, RECOVER_S_MAX, Rig
-from tests.counters import read_counters
+from tests.oracles.redis_counters import read_counters
 from tests.real.test_counting import events
 from tests.real.topics import cut, delete_topic, ends_of
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tests.chaos.rig import PARTITIONS
-from tests.events import Mix, Record, mixed
+from tests.oracles.event_logs import Mix, Record, mixed
 from tests.real.topics import Load, now_ms
 
 MIX: Final = Mix(partitions=PARTITIONS, resent_percent=2, invalid_percent=3, step_ms=0)

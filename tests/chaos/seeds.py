@@ -29,7 +29,7 @@ from tests.chaos.endings import ENDINGS
 from tests.chaos.faults import KINDS, NEED_SMALL_DISKS, Scene
 from tests.chaos.load import Stream
 from tests.chaos.rig import PARTITIONS, RECOVER_S_MAX, Rig, rig_of
-from tests.events import Record
+from tests.oracles.event_logs import Record
 from tests.real.apis import Producers
 from tests.real.system import System
 from tests.real.topics import Ack, Load, ends_of, producer_of, read_log

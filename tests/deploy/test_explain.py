@@ -15,8 +15,8 @@ from deploy.cli.main import app
 from deploy.send.reading import Body, bodies, file_name, opened
 from schemas.errors import InvalidConfig
 from schemas.units import iso
-from tests.events import encode, event
 from tests.formats.fixtures import FOLDER
+from tests.oracles.event_logs import encode, event
 from tests.real.topics import now_ms
 
 OLD = [

@@ -14,8 +14,8 @@ from schemas.event.event_struct import Wire
 from schemas.event.usage_event import Usage
 from schemas.formats import Event, Parsed, load, quick
 from schemas.limits import EVENT_BYTES_MAX
-from tests.events import event, events
 from tests.formats.fixtures import CONTEXT, read
+from tests.oracles.event_logs import event, events
 from tests.schemas.test_event import VALUES
 
 ACME = replace(CONTEXT, tenant="acme")

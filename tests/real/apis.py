@@ -16,7 +16,7 @@ from deploy.local import servers
 from deploy.local.servers import Server, free_port
 from schemas.units import iso
 from streams.worker.settings import WorkerSettings
-from tests.events import event
+from tests.oracles.event_logs import event
 from tests.real.system import System
 from tests.real.topics import now_ms
 

@@ -20,10 +20,10 @@ from streams.core.batch import Policy
 from streams.kafka.consumer import ensure_topics
 from streams.redis.store import RedisStore
 from streams.worker.settings import WorkerSettings
-from tests.counters import read_chats, read_counters
-from tests.events import Record
-from tests.oracle import Expected, expected, without_previews
-from tests.people import assert_told, read_people, read_recent
+from tests.oracles.event_logs import Record
+from tests.oracles.fold_oracle import Expected, expected, without_previews
+from tests.oracles.redis_counters import read_chats, read_counters
+from tests.oracles.redis_users import assert_told, read_people, read_recent
 from tests.real.topics import Ack, Load, ends_of, now_ms, producer_of, read_log
 from tests.real.workers import WorkerProcess, start_worker
 

@@ -19,7 +19,7 @@ from deploy.settings import CHECKOUT
 from schemas.catalog.views import generation_digest
 from schemas.limits import DAY_MS, MINUTE_MS
 from schemas.units import iso
-from tests.events import encode, event
+from tests.oracles.event_logs import encode, event
 from tests.real.api_process import api_of
 from tests.real.system import System
 from tests.real.topics import now_ms

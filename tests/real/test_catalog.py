@@ -22,9 +22,9 @@ from schemas.limits import DAY_MS, HOUR_MS
 from schemas.tiers import floor_to
 from schemas.units import iso
 from streams.worker.process import REPLACED
-from tests.counters import read_counters
-from tests.events import event
-from tests.oracle import Oracle
+from tests.oracles.event_logs import event
+from tests.oracles.fold_oracle import Oracle
+from tests.oracles.redis_counters import read_counters
 from tests.real.api_process import api_of
 from tests.real.system import System
 from tests.real.test_rebuild import adversarial, refuses

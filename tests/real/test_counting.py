@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from schemas.units import iso
-from tests.events import Mix, event, mixed
+from tests.oracles.event_logs import Mix, event, mixed
 from tests.real.system import SMALL, System, Watch
 from tests.real.topics import (
     Ack,

@@ -15,9 +15,9 @@ from schemas.units import iso
 from streams.core.dead_letters import Identity, State, letter_record, marked
 from streams.kafka.consumer import open_producer
 from streams.operations.replay import read_letters
-from tests.counters import read_counters
-from tests.events import encode, event
-from tests.oracle import expected
+from tests.oracles.event_logs import encode, event
+from tests.oracles.fold_oracle import expected
+from tests.oracles.redis_counters import read_counters
 from tests.real.system import SMALL, System
 from tests.real.topics import now_ms, read_log, sent
 

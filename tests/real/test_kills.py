@@ -13,7 +13,7 @@ import redis
 from deploy.local.servers import Server
 from schemas.store.layout import meta_key
 from streams.core.batch import Policy
-from tests.events import mixed
+from tests.oracles.event_logs import mixed
 from tests.real.system import SMALL, System, Watch
 from tests.real.test_counting import MIX, events
 from tests.real.topics import Sent, as_sent, members_of, now_ms

@@ -20,10 +20,10 @@ from deploy.local import servers
 from deploy.local.servers import free_port
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.units import iso
-from tests.api.livekit_logs import random_log, random_question
-from tests.api.livekit_oracle import PATHS, Asked, answer, at_ms
 from tests.api.test_serve import plan_of_api
-from tests.events import Fields
+from tests.oracles.event_logs import Fields
+from tests.oracles.livekit_logs import random_log, random_question
+from tests.oracles.livekit_oracle import PATHS, Asked, answer, at_ms
 from tests.real.system import System
 from tests.real.topics import now_ms, sent
 

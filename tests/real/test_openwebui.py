@@ -20,7 +20,7 @@ from deploy.sample.traffic import history
 from schemas.limits import DAY_MS
 from schemas.store.directory import SAID_SO, GroupSaid, group_text
 from schemas.units import ms_to_instant
-from tests.events import Fields
+from tests.oracles.event_logs import Fields
 from tests.real.api_process import api_of
 from tests.real.system import System
 from tests.real.topics import now_ms, sent

@@ -20,9 +20,9 @@ from schemas.store.layout import CURRENT_KEY, RETIRED, meta_key, prefix, unpack_
 from streams.rebuild.command import rebuild
 from streams.redis.generations import RedisGenerations
 from streams.worker.process import REPLACED
-from tests.counters import read_counters
-from tests.events import mixed
-from tests.oracle import Cell, expected
+from tests.oracles.event_logs import mixed
+from tests.oracles.fold_oracle import Cell, expected
+from tests.oracles.redis_counters import read_counters
 from tests.real.system import SMALL, System
 from tests.real.test_counting import MIX
 from tests.real.topics import Sent, as_sent, cut, ends_of, now_ms, read_log

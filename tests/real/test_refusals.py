@@ -9,7 +9,7 @@ import redis
 
 from schemas.store.layout import NO_POSITION, Meta
 from streams.core.ports import Refusal
-from tests.counters import read_counters
+from tests.oracles.redis_counters import read_counters
 from tests.real.system import System
 from tests.real.test_counting import events
 from tests.real.topics import cut, delete_topic, ends_of, now_ms, read_log

@@ -21,9 +21,9 @@ from deploy.local.servers import Server, plain_environment
 from deploy.settings import CHECKOUT
 from schemas.units import iso
 from streams.meter.meter import Meter
-from tests.counters import read_counters
-from tests.events import encode, event
-from tests.oracle import Expected, expected
+from tests.oracles.event_logs import encode, event
+from tests.oracles.fold_oracle import Expected, expected
+from tests.oracles.redis_counters import read_counters
 from tests.real.api_process import api_of
 from tests.real.system import SMALL, System
 from tests.real.topics import now_ms, read_log

@@ -18,7 +18,7 @@ from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 from aiokafka.record.util import calc_crc32c
 
-from tests.events import Fields, Record, encode, key_of, unreadable
+from tests.oracles.event_logs import Fields, Record, encode, key_of, unreadable
 
 Sent = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
 """Key, value, headers."""

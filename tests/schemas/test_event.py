@@ -19,7 +19,7 @@ from schemas.event.usage_event import Usage, json_schema, parse_usage
 from schemas.limits import COST_NANO_USD_MAX, EVENT_BYTES_MAX
 from schemas.units import instant_to_ms, iso, seconds_to_ms, usd_to_nano
 from streams.core.decode import decode
-from tests.events import NOW_MS, encode, event, events, record
+from tests.oracles.event_logs import NOW_MS, encode, event, events, record
 from tests.simulation.world import Polled1
 
 FROZEN = Path(contract.__file__).parent / "event.schema.json"

@@ -38,7 +38,7 @@ from streams.core.fold import Delta
 from streams.core.ports import Commit, Look, Outcome, Refusal, Reply
 from streams.redis.compaction import Read, made_compact
 from streams.redis.series_ids import Resolved, paged
-from tests.counters import Cell, counters_in, named_stamps
+from tests.oracles.redis_counters import Cell, counters_in, named_stamps
 
 NEIGHBOURS = 2
 ROOM_ROWS = 2

@@ -13,7 +13,7 @@ import pytest
 from streams.core.batch import Batch, Part
 from streams.core.ports import Commit, Polled, Progress, Reply
 from streams.worker.loop import Worker
-from tests.events import Mix, mixed
+from tests.oracles.event_logs import Mix, mixed
 from tests.simulation.store import Bugs
 from tests.simulation.world import MOVED_LOG, NO_FAULTS, FakeLog, Faults, World
 

@@ -33,10 +33,10 @@ from streams.core.decode import Unreadable
 from streams.core.ports import Bounds, Letter, PartitionBatch, Polled, Witness
 from streams.rebuild.rebuild_worker import Refill
 from streams.worker.loop import Timing, Worker
-from tests.events import Record
-from tests.oracle import Oracle, judge, without_previews
-from tests.people import assert_told
-from tests.prices import OWN
+from tests.oracles.event_logs import Record
+from tests.oracles.fold_oracle import Oracle, judge, without_previews
+from tests.oracles.price_list import OWN
+from tests.oracles.redis_users import assert_told
 from tests.simulation.store import Bugs, FakeStore, Lane
 
 DIGEST: Final = generation_digest("simulated", OWN.version)

@@ -13,7 +13,7 @@ from streams.core.batch import Policy
 from streams.core.decode import Record
 from streams.core.ports import Bounds, Letter, PartitionBatch, Polled, Witness
 from streams.worker.loop import Timing, Worker
-from tests.events import NOW_MS, encode, event
+from tests.oracles.event_logs import NOW_MS, encode, event
 from tests.simulation.store import FakeStore
 from tests.simulation.world import Polled1
 

@@ -9,7 +9,7 @@ from schemas.units import iso
 from streams.core.calls import Held
 from streams.core.columns import Columns, columns
 from streams.core.fold import fold
-from tests.events import NOW_MS, countable, encode, event
+from tests.oracles.event_logs import NOW_MS, countable, encode, event
 from tests.simulation.world import Polled1
 
 SLICE = NOW_MS // SLICE_MS

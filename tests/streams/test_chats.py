@@ -21,9 +21,9 @@ from streams.core.columns import Columns, columns
 from streams.core.fold import Delta, fold
 from streams.core.ports import Commit, Outcome, Progress, Store
 from streams.redis.store import RedisStore
-from tests.counters import read_chats
-from tests.events import NOW_MS, Record, countable, event, mixed, record
-from tests.oracle import expected
+from tests.oracles.event_logs import NOW_MS, Record, countable, event, mixed, record
+from tests.oracles.fold_oracle import expected
+from tests.oracles.redis_counters import read_chats
 from tests.simulation.store import FakeStore
 from tests.simulation.world import Polled1
 

@@ -28,7 +28,7 @@ from schemas.tiers import MINUTE
 from streams.core.ports import Commit, Outcome, Progress
 from streams.redis.compaction import compacted
 from streams.redis.store import RedisStore
-from tests.counters import read_counters
+from tests.oracles.redis_counters import read_counters
 from tests.streams.test_pages import DIGEST, NOW_MS, costs, of_series, one_part, total
 
 SUMS: Final = Form(2, 3, 8)

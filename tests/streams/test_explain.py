@@ -15,9 +15,9 @@ from schemas.catalog.views import VIEWS
 from schemas.prices.price_list import parse_prices
 from schemas.units import instant_to_ms
 from streams.core.explain import Counted, Explainer, Uncounted
-from tests.counters import CELL_OF_SUMS, Cell
-from tests.events import NOW_MS, Mix, Record, encode, event, mixed
-from tests.oracle import expected
+from tests.oracles.event_logs import NOW_MS, Mix, Record, encode, event, mixed
+from tests.oracles.fold_oracle import expected
+from tests.oracles.redis_counters import CELL_OF_SUMS, Cell
 
 MIX = Mix(partitions=1, resent_percent=5, invalid_percent=10, step_ms=0)
 VIEW_OF = {view.name: view for view in VIEWS}

@@ -17,10 +17,10 @@ from streams.core.calls import Held
 from streams.core.columns import columns
 from streams.core.decode import Reading
 from streams.core.fold import Delta, fold
-from tests.counters import CELL_OF_SUMS, Cell, cells_of
-from tests.events import Mix, Record, countable, event, logs, mixed, record
-from tests.oracle import expected
-from tests.prices import OWN
+from tests.oracles.event_logs import Mix, Record, countable, event, logs, mixed, record
+from tests.oracles.fold_oracle import expected
+from tests.oracles.price_list import OWN
+from tests.oracles.redis_counters import CELL_OF_SUMS, Cell, cells_of
 from tests.simulation.world import Polled1
 
 Sums = dict[Cell, tuple[int, ...]]

@@ -28,7 +28,7 @@ from streams.core.dead_letters import (
     read_letter,
     resend,
 )
-from tests.events import NOW_MS, encode, event
+from tests.oracles.event_logs import NOW_MS, encode, event
 
 LATER_MS = NOW_MS + DAY_MS
 HEADERS = st.lists(st.tuples(st.text(max_size=8), st.binary(max_size=8)), max_size=4)

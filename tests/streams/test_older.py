@@ -28,11 +28,11 @@ from streams.redis.generations import Entry, RedisGenerations, RedisPair
 from streams.redis.store import RedisStore
 from streams.worker.clock import ProcessClock
 from streams.worker.loop import Timing, Worker
-from tests.counters import read_counters
-from tests.events import Mix, Record, mixed
-from tests.oracle import Cell, expected
-from tests.people import assert_told, read_people, read_recent
-from tests.prices import OWN
+from tests.oracles.event_logs import Mix, Record, mixed
+from tests.oracles.fold_oracle import Cell, expected
+from tests.oracles.price_list import OWN
+from tests.oracles.redis_counters import read_counters
+from tests.oracles.redis_users import assert_told, read_people, read_recent
 from tests.simulation.world import Polled1
 
 TOPIC: Final = "older"

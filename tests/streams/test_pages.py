@@ -20,7 +20,7 @@ from streams.core.fold import Delta, Part
 from streams.core.ports import Commit, Outcome, Progress
 from streams.redis import store as store_module
 from streams.redis.store import DUE_BYTES, RedisStore
-from tests.counters import read_counters
+from tests.oracles.redis_counters import read_counters
 
 pytestmark = pytest.mark.servers
 

@@ -19,9 +19,9 @@ from streams.core.columns import columns
 from streams.core.fold import Delta, fold
 from streams.core.ports import Commit, Outcome, Progress, Store
 from streams.redis.store import RedisStore
-from tests.events import NOW_MS, Record, countable, event, logs, mixed, record
-from tests.oracle import expected
-from tests.people import Calls, assert_told, read_people, read_recent
+from tests.oracles.event_logs import NOW_MS, Record, countable, event, logs, mixed, record
+from tests.oracles.fold_oracle import expected
+from tests.oracles.redis_users import Calls, assert_told, read_people, read_recent
 from tests.simulation.store import FakeStore
 from tests.streams.test_fold import as_polled, cut
 

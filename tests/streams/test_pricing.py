@@ -22,7 +22,7 @@ from schemas.prices.cost import BILLED, Priced, Unpriced, Why, edges, price, use
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.units import instant_to_ms
 from streams.core.pricing import NAMES_MAX, Asked, Standing, Standings, add_costs, tallies
-from tests.prices import OWN
+from tests.oracles.price_list import OWN
 
 
 def priced(prices: Prices, wires: Sequence[Wire]) -> tuple[list[int], list[int], Standings]:

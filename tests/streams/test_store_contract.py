@@ -28,9 +28,9 @@ from streams.core.columns import Columns, columns
 from streams.core.fold import Delta, Part, fold
 from streams.core.ports import NO_DELTA, Commit, Outcome, Progress, Refusal, Reply, Store
 from streams.redis.store import RedisStore
-from tests.counters import read_counters, read_stamps
-from tests.events import DEFAULT_MIX, countable, mixed
-from tests.people import read_people, read_recent
+from tests.oracles.event_logs import DEFAULT_MIX, countable, mixed
+from tests.oracles.redis_counters import read_counters, read_stamps
+from tests.oracles.redis_users import read_people, read_recent
 from tests.simulation.store import FakeStore
 from tests.simulation.world import Polled1
 

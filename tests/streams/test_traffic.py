@@ -13,7 +13,7 @@ from deploy.sample.traffic import SESSION_MS_MAX, history, live, usd_text
 from schemas.event.usage_event import Usage, parse_usage
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.units import instant_to_ms
-from tests.events import NOW_MS
+from tests.oracles.event_logs import NOW_MS
 
 WEEK_AGO_MS = NOW_MS - 7 * DAY_MS
 

@@ -17,8 +17,8 @@ from streams.core.ports import Commit, Outcome, PartitionBatch, Refusal, Reply, 
 from streams.worker.loop import UNKNOWN_NAME_CHARS_MAX
 from streams.worker.process import FoldService, describe_health
 from streams.worker.settings import WorkerSettings
-from tests.events import NOW_MS
-from tests.prices import OWN
+from tests.oracles.event_logs import NOW_MS
+from tests.oracles.price_list import OWN
 from tests.simulation.store import FakeStore
 from tests.streams.scripted import TIMING, Scene, ScriptedLog, polled_event
 

@@ -16,7 +16,7 @@ from schemas.event.usage_event import USAGE_KINDS, Kind, Usage
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.tiers import SLACK_MS, TIERS
 from schemas.units import iso
-from tests.events import (
+from tests.oracles.event_logs import (
     INVALID,
     NOW_MS,
     Broken,
@@ -35,7 +35,7 @@ from tests.events import (
     structured,
     structured_base64,
 )
-from tests.oracle import bin_of, expected, judge
+from tests.oracles.fold_oracle import bin_of, expected, judge
 
 LLM = ("llm",)
 CALL = ("call",)

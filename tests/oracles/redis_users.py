@@ -13,7 +13,7 @@ import redis
 from schemas.store.directory import DIRECTORY, Word, addresses_key, unpack_word
 from schemas.store.layout import FIRST_GENERATION
 from schemas.store.recent_calls import RECENT_MAX, recent_key, unpack_recent
-from tests.oracle import Expected
+from tests.oracles.fold_oracle import Expected
 
 Calls = dict[str, tuple[tuple[int, bytes], ...]]
 

@@ -43,7 +43,7 @@ from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.chats import Chat
 from schemas.tiers import SLACK_MS, TIERS
 from schemas.units import instant_to_ms, iso
-from tests.events import Fields, Record
+from tests.oracles.event_logs import Fields, Record
 
 Cell = tuple[Any, ...]
 """View, tier, tenant, the series' values in the view's order, start of the bucket in ms; of a
