@@ -15,7 +15,7 @@ from schemas.units import iso
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS
 from tests.api.taking import Taking, taking
-from tests.formats.fixtures import FOLDER
+from tests.schemas.formats.fixtures import FOLDER
 
 pytestmark = pytest.mark.servers
 

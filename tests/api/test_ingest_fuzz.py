@@ -1,7 +1,7 @@
 """Whatever is posted, the answer is a 2xx or a 4xx that says why: no 500, no hang, no growth.
 
 Seeded. ODOMETER_FUZZ_REQUESTS sets how many requests a long run takes, ODOMETER_FUZZ_SEED where it
-starts. What the bodies become is judged by tests/formats/test_fuzz.py and tests/real/test_ingest.py.
+starts. What the bodies become is judged by tests/schemas/formats/test_fuzz.py and tests/real/test_ingest.py.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from api.auth.keys import create_key
 from deploy.local.servers import Server
 from tests.api.conftest import Clock
 from tests.api.taking import Taking, taking
-from tests.formats.fixtures import NAMES
-from tests.formats.test_fuzz import mutated
 from tests.real.test_ingest import request_of
+from tests.schemas.formats.fixtures import NAMES
+from tests.schemas.formats.test_fuzz import mutated
 
 pytestmark = pytest.mark.servers
 

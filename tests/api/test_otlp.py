@@ -20,7 +20,7 @@ from deploy.local.servers import Server
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS
 from tests.api.taking import Taking, taking
-from tests.formats.fixtures import FOLDER
+from tests.schemas.formats.fixtures import FOLDER
 
 pytestmark = pytest.mark.servers
 

@@ -15,9 +15,9 @@ from deploy.cli.main import app
 from deploy.send.reading import Body, bodies, file_name, opened
 from schemas.errors import InvalidConfig
 from schemas.units import iso
-from tests.formats.fixtures import FOLDER
 from tests.oracles.event_logs import encode, event
 from tests.real.topics import now_ms
+from tests.schemas.formats.fixtures import FOLDER
 
 OLD = [
     encode(event(id=f"evt-{n}", time=iso(now_ms() - n * 1000), model=model))

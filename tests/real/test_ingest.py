@@ -16,11 +16,11 @@ from api.ingest.producer import ACK_S
 from deploy.local.servers import Server
 from schemas.catalog.measures import MEASURES
 from tests.api.taking import client_of
-from tests.formats.expected import EXPECTED
-from tests.formats.fixtures import FOLDER, NAMES, RECEIVED_MS
 from tests.real.apis import Producers, api_of
 from tests.real.system import SMALL, System
 from tests.real.topics import read_log
+from tests.schemas.formats.expected import EXPECTED
+from tests.schemas.formats.fixtures import FOLDER, NAMES, RECEIVED_MS
 
 pytestmark = pytest.mark.servers
 

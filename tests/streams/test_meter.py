@@ -21,8 +21,8 @@ from deploy.settings import CHECKOUT
 from schemas.errors import InvalidConfig
 from streams.kafka.consumer import ensure_topics
 from streams.meter.meter import Meter
-from tests.formats.fixtures import fixture
 from tests.real.topics import read_log
+from tests.schemas.formats.fixtures import fixture
 from tests.streams.receiver import Answer, receiver_of
 
 QUICK_S = 0.01

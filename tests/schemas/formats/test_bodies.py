@@ -15,7 +15,7 @@ from schemas.errors import InvalidEvent, Reason
 from schemas.formats import FORMATS, ITEMS_MAX, Identity, load, with_given
 from schemas.formats.body import BODY_BYTES_MAX, CONTAINERS_MAX, DEPTH_MAX, NUMBER_CHARS_MAX
 from schemas.prices.providers import ALIASES, HOSTS, canonical
-from tests.formats.fixtures import CONTEXT, NAMES, fixture, only, read
+from tests.schemas.formats.fixtures import CONTEXT, NAMES, fixture, only, read
 
 CHAT: dict[str, Any] = {
     "object": "chat.completion",

@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from schemas.errors import InvalidEvent
 from schemas.formats import Identity, load, otel, parse, partial_success
-from tests.formats.fixtures import CONTEXT, fixture, only, read
+from tests.schemas.formats.fixtures import CONTEXT, fixture, only, read
 
 
 def changed(name: str, **changes: Any) -> Any:

@@ -13,7 +13,7 @@ from schemas.errors import Reason
 from schemas.formats import Identity, load
 from schemas.formats.cloudevents import Binary
 from schemas.limits import EVENT_BYTES_MAX
-from tests.formats.fixtures import CONTEXT, only, read
+from tests.schemas.formats.fixtures import CONTEXT, only, read
 
 RESPONSE: dict[str, Any] = {
     "sessionId": "session-1",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from schemas.event.usage_event import Usage, parse_usage
 from schemas.prices.cost import Priced, Unpriced, price
 from schemas.prices.price_list import BUNDLED_VERSION
-from tests.formats.fixtures import fixture, read
+from tests.schemas.formats.fixtures import fixture, read
 
 
 def event(**given: Any) -> Usage:

@@ -7,8 +7,8 @@ import pytest
 
 from schemas.event.event_struct import Wire
 from schemas.event.usage_event import Usage
-from tests.formats.expected import EXPECTED
-from tests.formats.fixtures import NAMES, fixture, read
+from tests.schemas.formats.expected import EXPECTED
+from tests.schemas.formats.fixtures import NAMES, fixture, read
 
 SKIPS = {
     "agentlens/call": 1,  # its llm_call

@@ -22,8 +22,8 @@ from schemas.errors import InvalidEvent
 from schemas.event.event_struct import Wire
 from schemas.event.usage_event import Usage, parse_usage
 from schemas.formats import Parsed, load, otel
-from tests.formats.fixtures import FOLDER, NAMES, fixture, read
-from tests.formats.test_own import CLOUD, EVENT, RESPONSE
+from tests.schemas.formats.fixtures import FOLDER, NAMES, fixture, read
+from tests.schemas.formats.test_own import CLOUD, EVENT, RESPONSE
 
 pytestmark = pytest.mark.timeout(0 if "ODOMETER_FUZZ_BODIES" in os.environ else 300)
 

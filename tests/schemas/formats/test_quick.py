@@ -14,9 +14,9 @@ from schemas.event.event_struct import Wire
 from schemas.event.usage_event import Usage
 from schemas.formats import Event, Parsed, load, quick
 from schemas.limits import EVENT_BYTES_MAX
-from tests.formats.fixtures import CONTEXT, read
 from tests.oracles.event_logs import event, events
-from tests.schemas.test_event import VALUES
+from tests.schemas.event.test_usage_event import VALUES
+from tests.schemas.formats.fixtures import CONTEXT, read
 
 ACME = replace(CONTEXT, tenant="acme")
 

@@ -1,7 +1,7 @@
 """Writes fixtures: what a library made, with the version that made it.
 
 Shared by the scripts of this folder, each of which runs in an environment of its own:
-`python tests/formats/make/openai_objects.py` in one that has that library. The payloads are the
+`python tests/schemas/formats/make/openai_objects.py` in one that has that library. The payloads are the
 library's own objects, dumped as it would send them. A diff after an upgrade shows what was renamed.
 """
 
