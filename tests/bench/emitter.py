@@ -23,7 +23,7 @@ from deploy.local.servers import free_port
 from streams.kafka.consumer import ensure_topics
 from streams.meter.meter import Meter
 from tests.real.topics import read_log
-from tests.streams.receiver import receiver_of
+from tests.streams.meter.receiver import receiver_of
 
 ROUNDS = 5
 BURST = 1000

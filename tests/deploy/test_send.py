@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from deploy.cli.main import app
 from deploy.send.command import REFUSED_EXIT
 from tests.oracles.event_logs import event
-from tests.streams.receiver import Answer, Receiver, receiver_of
+from tests.streams.meter.receiver import Answer, Receiver, receiver_of
 
 AWAY = Answer(503, {"detail": "Kafka is away"}, (("retry-after", "0"),))
 

@@ -1,6 +1,6 @@
 """The fake store of the simulation: `streams.core.ports.Store` in plain dicts, with faults between.
 
-It passes the same contract suite as the real one (tests/streams/test_store_contract.py). Every
+It passes the same contract suite as the real one (tests/streams/redis/test_store_contract.py). Every
 method is a request and a reply with a turn of the scheduler before each, where either may be lost.
 Bugs can be planted: `Bugs` names them, and the simulation must catch every one.
 """

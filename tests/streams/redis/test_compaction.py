@@ -29,7 +29,7 @@ from streams.core.ports import Commit, Outcome, Progress
 from streams.redis.compaction import compacted
 from streams.redis.store import RedisStore
 from tests.oracles.redis_counters import read_counters
-from tests.streams.test_pages import DIGEST, NOW_MS, costs, of_series, one_part, total
+from tests.streams.redis.test_pages import DIGEST, NOW_MS, costs, of_series, one_part, total
 
 SUMS: Final = Form(2, 3, 8)
 INT64: Final = st.integers(-(2**63), 2**63 - 1)

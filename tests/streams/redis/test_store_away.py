@@ -10,7 +10,7 @@ from deploy.local.valkey import url_of
 from schemas.errors import StoreError, StoreFull, StoreUnavailable
 from streams.core.ports import Outcome
 from streams.redis.store import RedisStore, _translated
-from tests.streams.test_store_contract import DIGEST, NOW_MS, commit, progress
+from tests.streams.redis.test_store_contract import DIGEST, NOW_MS, commit, progress
 
 pytestmark = pytest.mark.servers
 

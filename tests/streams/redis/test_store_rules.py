@@ -26,7 +26,7 @@ from streams.core.calls import Held
 from streams.core.ports import Outcome, Progress, Refusal
 from streams.redis.store import RedisStore
 from tests.simulation.store import FakeStore
-from tests.streams.test_store_contract import (
+from tests.streams.redis.test_store_contract import (
     DIGEST,
     NOW_MS,
     SLICE,

@@ -23,7 +23,7 @@ from streams.kafka.consumer import ensure_topics
 from streams.meter.meter import Meter
 from tests.real.topics import read_log
 from tests.schemas.formats.fixtures import fixture
-from tests.streams.receiver import Answer, receiver_of
+from tests.streams.meter.receiver import Answer, receiver_of
 
 QUICK_S = 0.01
 

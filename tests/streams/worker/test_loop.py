@@ -20,7 +20,7 @@ from streams.worker.settings import WorkerSettings
 from tests.oracles.event_logs import NOW_MS
 from tests.oracles.price_list import OWN
 from tests.simulation.store import FakeStore
-from tests.streams.scripted import TIMING, Scene, ScriptedLog, polled_event
+from tests.streams.worker.scripted import TIMING, Scene, ScriptedLog, polled_event
 
 SKEW_MS = TIMING.clock_skew_ms
 

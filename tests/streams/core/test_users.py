@@ -23,7 +23,7 @@ from tests.oracles.event_logs import NOW_MS, Record, countable, event, logs, mix
 from tests.oracles.fold_oracle import expected
 from tests.oracles.redis_users import Calls, assert_told, read_people, read_recent
 from tests.simulation.store import FakeStore
-from tests.streams.test_fold import as_polled, cut
+from tests.streams.core.test_fold import as_polled, cut
 
 DIGEST = bytes(16)
 
