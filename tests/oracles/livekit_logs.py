@@ -11,7 +11,7 @@ from schemas.limits import COST_NANO_USD_MAX, COUNT_MAX, DAY_MS, DURATION_MS_MAX
 from schemas.tiers import DAY
 from schemas.units import iso
 from tests.api.counters import NOW_MS
-from tests.api.test_query import moments
+from tests.api.query.test_query import moments
 from tests.oracles.livekit_oracle import PATHS, Asked, Fields
 
 EMAILS = {"u-1": "alice@example.com", "u-2": "bob@example.com", "u-3": "bob@example.com"}

@@ -15,7 +15,7 @@ from api.auth.keys import create_key
 from api.ingest.producer import ACK_S
 from deploy.local.servers import Server
 from schemas.catalog.measures import MEASURES
-from tests.api.taking import client_of
+from tests.api.ingest.taking import client_of
 from tests.real.apis import Producers, api_of
 from tests.real.system import SMALL, System
 from tests.real.topics import read_log

@@ -20,7 +20,7 @@ from deploy.local import servers
 from deploy.local.servers import free_port
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.units import iso
-from tests.api.test_serve import plan_of_api
+from tests.api.app.test_serve import plan_of_api
 from tests.oracles.event_logs import Fields
 from tests.oracles.livekit_logs import random_log, random_question
 from tests.oracles.livekit_oracle import PATHS, Asked, answer, at_ms

@@ -20,8 +20,8 @@ from schemas.responses.openwebui import Problem
 from schemas.tiers import DAY, QUARTER, kept_from
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import NOW_MS, Event, pack
-from tests.api.test_openwebui import ROOT, nameless, say_team
-from tests.api.test_query import moments
+from tests.api.openwebui.test_pages import ROOT, nameless, say_team
+from tests.api.query.test_query import moments
 from tests.oracles.openwebui_oracle import ANSWERS, LENGTH_MS, Asked
 
 pytestmark = pytest.mark.servers

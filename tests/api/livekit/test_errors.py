@@ -25,7 +25,7 @@ from schemas.limits import DAY_MS, HOUR_MS
 from schemas.responses.livekit import PlatformProblem
 from tests.api.conftest import Clock, client_of, revoke
 from tests.api.counters import NOW_MS, Event, pack
-from tests.api.test_livekit import MONTH, ROOT
+from tests.api.livekit.test_pages import MONTH, ROOT
 from tests.oracles.livekit_oracle import PATHS, packed
 
 PATH = f"{ROOT}tokens/by-assistant"

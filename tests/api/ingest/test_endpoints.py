@@ -26,7 +26,7 @@ from schemas.limits import HOUR_MS
 from schemas.units import iso
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS
-from tests.api.taking import PARTITIONS, Taking, receiving, taking
+from tests.api.ingest.taking import PARTITIONS, Taking, receiving, taking
 from tests.oracles.event_logs import event
 
 pytestmark = pytest.mark.servers

@@ -12,7 +12,7 @@ from api.ingest.openapi import ANSWER
 from deploy.local.servers import Server
 from schemas.responses.ingest import IngestAnswer
 from tests.api.conftest import Clock
-from tests.api.taking import Taking, taking
+from tests.api.ingest.taking import Taking, taking
 
 pytestmark = pytest.mark.servers
 

@@ -33,9 +33,9 @@ from schemas.catalog.views import DEFAULT, VIEWS
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.responses.usage import MeasuresAnswer, Problem, UsageAnswer, ValuesAnswer, ViewsAnswer
 from schemas.units import iso
+from tests.api.agentlens.test_endpoints import MONTH
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS, Event, pack
-from tests.api.test_agentlens import MONTH
 
 PATH = "/v1/usage"
 

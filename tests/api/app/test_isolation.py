@@ -37,9 +37,9 @@ from schemas.store.directory import SAID_SO, GroupSaid, group_text
 from schemas.store.keys import ALL, ROLES, Key, Role
 from schemas.store.layout import FIRST_GENERATION
 from schemas.store.recent_calls import pack_recent, recent_key
+from tests.api.agentlens.test_events import call
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS, Event, pack
-from tests.api.test_agentlens_events import call
 
 TENANTS: Final = ("acme", "beta", "ütil")
 """Those with counters; each name of theirs has the tenant in it."""
@@ -259,7 +259,7 @@ CHANGING: Final[dict[tuple[str, str], tuple[str, Any]]] = {
 }
 """Routes that change something, each with a request that would change what is beta's."""
 TAKING: Final = {("POST", "/v1/events"), ("POST", "/v1/traces"), ("POST", "/api/events")}
-"""Routes that take events, and read no counters: tests/api/test_ingest.py has whose they may be."""
+"""Routes that take events, and read no counters: tests/api/ingest/test_endpoints.py has whose they may be."""
 
 
 def routes_of(routes: list[BaseRoute], above: str = "") -> Iterator[tuple[str, str]]:

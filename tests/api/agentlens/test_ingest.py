@@ -14,7 +14,7 @@ from deploy.local.servers import Server
 from schemas.units import iso
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS
-from tests.api.taking import Taking, taking
+from tests.api.ingest.taking import Taking, taking
 from tests.schemas.formats.fixtures import FOLDER
 
 pytestmark = pytest.mark.servers

@@ -27,9 +27,9 @@ from schemas.store.directory import (
     groups_key,
     users_key,
 )
+from tests.api.auth.test_endpoints import made, sends
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import NOW_MS
-from tests.api.test_key_admin import made, sends
 
 pytestmark = pytest.mark.servers
 

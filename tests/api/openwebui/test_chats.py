@@ -24,10 +24,10 @@ from streams.core.columns import columns
 from streams.core.fold import fold
 from streams.core.ports import Commit, Outcome, Progress
 from streams.redis.store import RedisStore
+from tests.api.app.test_joint import NOW_MS, Appended
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import TOPIC
-from tests.api.test_joint import NOW_MS, Appended
-from tests.api.test_openwebui import ROOT
+from tests.api.openwebui.test_pages import ROOT
 from tests.oracles.event_logs import Fields, countable
 
 pytestmark = pytest.mark.servers

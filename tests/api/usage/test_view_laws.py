@@ -25,7 +25,7 @@ from schemas.store.layout import chunks_of, page_kept_ms
 from schemas.tiers import DAY, QUARTER, TIERS, Tier, ceil_to, cover, finest_written, kept_from
 from schemas.units import iso
 from tests.api.counters import Event, pack, read_pure
-from tests.api.law import EXAMPLES, NOW_MS, ZONES, Api, api_on, by_key, moments
+from tests.api.usage.law import EXAMPLES, NOW_MS, ZONES, Api, api_on, by_key, moments
 from tests.oracles.usage_oracle import Asked, instants, measured, rows
 
 Names = tuple[str, ...]

@@ -21,7 +21,7 @@ from backports import zstd
 from api.auth.keys import create_key
 from deploy.local.servers import Server
 from tests.api.conftest import Clock
-from tests.api.taking import Taking, taking
+from tests.api.ingest.taking import Taking, taking
 from tests.real.test_ingest import request_of
 from tests.schemas.formats.fixtures import NAMES
 from tests.schemas.formats.test_fuzz import mutated

@@ -26,7 +26,7 @@ from schemas.limits import DAY_MS
 from schemas.units import iso
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import NOW_MS, Counters, Event, pack, read_pure
-from tests.api.test_query import moments
+from tests.api.query.test_query import moments
 from tests.oracles.livekit_logs import logs, month, questions
 from tests.oracles.livekit_oracle import (
     FILTERS,

@@ -19,7 +19,7 @@ from api.ingest.otlp import _status
 from deploy.local.servers import Server
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS
-from tests.api.taking import Taking, taking
+from tests.api.ingest.taking import Taking, taking
 from tests.schemas.formats.fixtures import FOLDER
 
 pytestmark = pytest.mark.servers

@@ -13,9 +13,9 @@ from api.auth.keys import create_key
 from deploy.local.servers import Server
 from deploy.local.valkey import url_of
 from schemas.limits import DAY_MS, HOUR_MS
+from tests.api.agentlens.test_endpoints import MONTH, PATH, body
 from tests.api.conftest import Clock, client_of, revoke
 from tests.api.counters import NOW_MS, Asked, Event, answer, pack
-from tests.api.test_agentlens import MONTH, PATH, body
 
 NO_CREDENTIALS = (
     '{"error":"Authentication required","hint":"Provide an API key via \'Authorization: Bearer'

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from schemas.limits import COST_NANO_USD_MAX, COUNT_MAX, DAY_MS
 from schemas.tiers import DAY, MINUTE, QUARTER, ceil_to, kept_from
 from tests.api.counters import Event
-from tests.api.law import EXAMPLES, NOW_MS, ZONES, Api, api_on, by_key, moments
+from tests.api.usage.law import EXAMPLES, NOW_MS, ZONES, Api, api_on, by_key, moments
 from tests.oracles.usage_oracle import MEASURES, Asked, rows, sums
 
 

@@ -17,8 +17,8 @@ from deploy.local.servers import Server, free_port
 from schemas.errors import LogUnavailable
 from streams.kafka.consumer import ensure_topics
 from tests.api.conftest import Clock
-from tests.api.taking import client_of
-from tests.api.test_ingest import one
+from tests.api.ingest.taking import client_of
+from tests.api.ingest.test_endpoints import one
 from tests.real.topics import read_log
 
 pytestmark = pytest.mark.servers
