@@ -22,7 +22,7 @@ from jgo.maven import MavenContext, PythonResolver
 from deploy.errors import JarsUnavailable
 from deploy.settings import CHECKOUT
 
-LIST_FILE = CHECKOUT / "deploy" / "kafka-jars.txt"
+LIST_FILE = Path(__file__).with_name("kafka-jars.txt")
 # One store a checkout, whatever the data directory is: tests use many of those, 45 MB is enough once.
 STORE = CHECKOUT / ".odometer" / "jars"
 

@@ -72,7 +72,7 @@ REFUSALS_MAX: Final = 1000
 """Records of the directory's streams whose refusal is kept for `odometer status`."""
 
 _TEXT: Final = directory.LUA + "".join(
-    (Path(__file__).parent / name).read_text() for name in ("chats.lua", "commit.lua")
+    (Path(__file__).parent / "lua" / name).read_text() for name in ("chats.lua", "commit.lua")
 )
 VERSION: Final = hashlib.sha256(_TEXT.encode()).hexdigest()[:12]
 _CODE: Final = f"#!lua name=odometer_{VERSION}\n" + _TEXT.replace("@VERSION@", VERSION)

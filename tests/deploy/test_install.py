@@ -102,7 +102,7 @@ def test_the_scripts_are_executable() -> None:
 
 def test_compose_has_the_versions_of_the_bundled_servers_and_publishes_on_loopback() -> None:
     compose = (CHECKOUT / "deploy" / "compose.yaml").read_text()
-    kafka_pin = (CHECKOUT / "deploy" / "kafka-jars.txt").read_text()
+    kafka_pin = (CHECKOUT / "deploy" / "local" / "kafka-jars.txt").read_text()
     kafka_version = kafka_pin.partition("org.apache.kafka:kafka_2.13:")[2].split()[0]
     assert f"image: apache/kafka:{kafka_version}\n" in compose
     locked = (CHECKOUT / "deploy" / "requirements.txt").read_text()

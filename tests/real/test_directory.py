@@ -139,7 +139,7 @@ async def test_upserts_deletes_and_refusals_through_kills(streams: Streams) -> N
             and len(await refusals.refusals()) == 2
         )
 
-    async with streams.reader() as store, RedisDirectory(streams.worker.settings.redis) as refusals:
+    async with streams.reader() as store, RedisDirectory(streams.settings.redis) as refusals:
         await streams.until("the first words", is_told)
         assert any("$.name" in why for why in (await refusals.refusals()).values())
         first.kill()
@@ -216,7 +216,7 @@ async def test_an_emptied_redis_is_filled_again(streams: Streams) -> None:
             )
 
         await streams.until("the first words", is_whole)
-        with redis.Redis.from_url(streams.worker.settings.redis) as client:
+        with redis.Redis.from_url(streams.settings.redis) as client:
             client.flushall()
             client.function_flush()
         await streams.until("the directory again", is_whole)

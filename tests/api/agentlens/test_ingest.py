@@ -61,7 +61,7 @@ async def test_what_its_sdk_sends_is_ingested_and_only_the_call_is_counted(api: 
     assert all(len(one["hash"]) == 64 and len(one["id"]) == 26 for one in said["events"])
     assert said["events"][0] != said["events"][1]
     assert (await api.post(body, PATH)).json() == said
-    held = await api.store.page_cache()
+    held = await api.held()
     assert [one["id"] for one in held] == ["call-1", "call-1"]
     assert held[0]["agent_id"] == "my-agent"
 

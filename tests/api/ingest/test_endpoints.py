@@ -117,7 +117,7 @@ async def test_an_event_is_the_same_in_each_kind_of_body(
         "refusals": [],
         "skips": [],
     }
-    (held,) = await api.store.page_cache()
+    (held,) = await api.held()
     assert held | {"time": 0} == {**one(), "tenant": "acme", "time": 0, "cost_usd": "0.0045"}
 
 
@@ -152,7 +152,7 @@ async def test_of_a_mixed_batch_the_good_are_taken_and_each_other_one_is_explain
         (4, "", "invalid_field"),
     ]
     assert "1000000000" in said["refusals"][1]["detail"]
-    assert [held["id"] for held in await api.store.page_cache()] == ["a", "b"]
+    assert [held["id"] for held in await api.held()] == ["a", "b"]
 
 
 async def test_atomic_takes_all_or_nothing(api: Taking) -> None:
@@ -210,14 +210,14 @@ async def test_an_idempotency_key_names_what_has_no_id(api: Taking) -> None:
     for _again in range(2):
         answer = await api.post(body, headers={"idempotency-key": '"send-1"'})
         assert answer.json()["ids"] == "given"
-    ids = [held["id"] for held in await api.store.page_cache()]
+    ids = [held["id"] for held in await api.held()]
     assert ids == ["own", "own", "send-1-0", "send-1-0", "send-1-1", "send-1-1"]
 
 
 async def test_without_one_the_answer_says_that_ids_were_made(api: Taking) -> None:
     for _again in range(2):
         assert (await api.post({**CHAT, "id": None})).json()["ids"] == "generated"
-    first, second = await api.store.page_cache()
+    first, second = await api.held()
     assert first["id"] != second["id"]
     assert (await api.post(CHAT)).json()["ids"] == "given"
 
@@ -232,7 +232,7 @@ async def test_what_objects_lack_comes_from_the_query_or_an_envelope(api: Taking
     envelope = {"format": "openai", "context": {"agent_id": "sales"}, "payload": CHAT}
     answer = await api.post([envelope | {"payload": {**CHAT, "id": "chatcmpl-2"}}])
     assert answer.status_code == 202
-    first, second = await api.store.page_cache()
+    first, second = await api.held()
     assert (first["agent_id"], first["latency_ms"], first["call_id"]) == ("support", 850, "c-1")
     assert second["agent_id"] == "sales"
     assert first["tenant"] == second["tenant"] == "acme"
@@ -261,7 +261,7 @@ async def test_an_event_of_another_tenant_is_refused_and_one_without_gets_the_ke
     batch = [one(id="a"), one(id="b", tenant="acme"), one(id="c", tenant="other"), one(tenant=5)]
     said = (await api.post(batch)).json()
     assert [(r["index"], r["field"]) for r in said["refusals"]] == [(2, "tenant"), (3, "tenant")]
-    assert [(held["id"], held["tenant"]) for held in await api.store.page_cache()] == [
+    assert [(held["id"], held["tenant"]) for held in await api.held()] == [
         ("a", "acme"),
         ("b", "acme"),
     ]
@@ -285,7 +285,7 @@ async def test_a_key_of_several_tenants_writes_to_the_one_that_is_named(
     assert answer.status_code == 202
     answer = await api.post(one(id="g"), headers={**both, "x-odometer-tenant": "beta"})
     assert answer.status_code == 202
-    held = [(held["id"], held["tenant"]) for held in await api.store.page_cache()]
+    held = [(held["id"], held["tenant"]) for held in await api.held()]
     assert held == [("a", "acme"), ("b", "beta"), ("d", "beta"), ("f", "acme"), ("g", "beta")]
 
 

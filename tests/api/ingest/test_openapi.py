@@ -37,7 +37,7 @@ async def test_each_example_is_taken(api: Taking) -> None:
                 assert answer.status_code == wanted, (path, answer.text)
                 sent += 1
     assert sent == 8
-    assert len(await api.store.page_cache()) == 9  # one of them is a batch of two
+    assert len(await api.held()) == 9  # one of them is a batch of two
 
 
 def test_the_example_of_an_answer_is_one() -> None:

@@ -64,7 +64,7 @@ async def test_protobuf_is_answered_in_protobuf(api: Taking, encoding: str) -> N
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/x-protobuf"
     assert answer.content == ExportTraceServiceResponse().SerializeToString()
-    assert len(await api.store.page_cache()) == 3
+    assert len(await api.held()) == 3
 
 
 async def test_json_is_answered_in_json_and_spans_that_are_no_call_count_nothing(
@@ -73,7 +73,7 @@ async def test_json_is_answered_in_json_and_spans_that_are_no_call_count_nothing
     body = spans(span(1), span(2, **{"gen_ai.operation.name": "invoke_agent"}))
     answer = await api.post(body, "/v1/traces", params={"agent_id": "support"})
     assert (answer.status_code, answer.json()) == (200, {})
-    (held,) = await api.store.page_cache()
+    (held,) = await api.held()
     assert held["id"] == f"{1:032x}-{1:016x}"
     assert (held["agent_id"], held["tenant"], held["latency_ms"]) == ("support", "acme", 850)
 
@@ -85,7 +85,7 @@ async def test_a_span_that_cannot_be_counted_is_a_partial_success(api: Taking) -
     said = answer.json()["partialSuccess"]
     assert said["rejectedSpans"] == "1"
     assert said["errorMessage"].startswith("span 1: gen_ai.usage.input_tokens: ")
-    assert len(await api.store.page_cache()) == 2
+    assert len(await api.held()) == 2
 
 
 async def test_a_partial_success_in_protobuf(api: Taking) -> None:

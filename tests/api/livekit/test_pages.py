@@ -39,7 +39,7 @@ from tests.oracles.livekit_oracle import (
 )
 
 ROOT = "/admin/analytics/"
-GOLDEN = Path(__file__).parent / "golden" / "livekit"
+GOLDEN = Path(__file__).parent / "golden"
 MONTH = month()
 BY_PATH = {endpoint.path[1:]: endpoint for endpoint in ENDPOINTS}
 
