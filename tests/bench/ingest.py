@@ -43,7 +43,7 @@ GOAL_SINGLE: Final = 0.4
 TENANT: Final = "acme"
 
 API: Final = """
-from api.main import build
+from api.app.main import build
 app = build({redis!r}, {topic!r}, kafka={kafka!r})
 """
 TRIVIAL: Final = """

@@ -33,7 +33,7 @@ PROGRAM: Final = """
 import uvicorn
 from starlette.responses import JSONResponse
 from starlette.routing import Route
-from api.main import build
+from api.app.main import build
 async def trivial(request):
     return JSONResponse({"status": "ok"})
 app = build(REDIS_URL)

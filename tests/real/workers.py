@@ -17,10 +17,10 @@ from streams.worker.settings import WorkerSettings
 # The command line's own worker, with settings that it has no options for (batch policy, timing).
 _MAIN: Final = """
 import os, sys
-from schemas.prices import BUNDLED
-from schemas.views import DEFAULT
-from streams.app import run_worker
-from streams.settings import WorkerSettings
+from schemas.prices.price_list import BUNDLED
+from schemas.catalog.views import DEFAULT
+from streams.worker.process import run_worker
+from streams.worker.settings import WorkerSettings
 catalog = DEFAULT
 exec(os.environ.get("CONFIGURED", ""))
 settings = WorkerSettings.model_validate_json(os.environ["WORKER_SETTINGS"])

@@ -15,11 +15,11 @@ END_S = 30.0
 _HANGS = """
 import asyncio, sys, time
 from mode import Service
-from streams import app, process
-from streams.settings import WorkerSettings
+from streams.worker import faust_process, process
+from streams.worker.settings import WorkerSettings
 
-process.STOP_S = 1.0
-real_build = app.build
+faust_process.STOP_S = 1.0
+real_build = process.build
 
 class Hanging(Service):
     async def on_started(self):
@@ -34,8 +34,8 @@ def build(*given):
     supervisor.add(Hanging())
     return built, supervisor
 
-app.build = build
-sys.exit(app.run_worker(WorkerSettings(kafka="127.0.0.1:1", redis="redis://127.0.0.1:1")))
+process.build = build
+sys.exit(process.run_worker(WorkerSettings(kafka="127.0.0.1:1", redis="redis://127.0.0.1:1")))
 """
 
 
