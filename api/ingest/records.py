@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from api.usage.render import to_json
 from schemas.errors import InvalidEvent
-from schemas.event.event_struct import check_age
+from schemas.event.age import check_age
 from schemas.event.identity import partition_key
 from schemas.event.usage_event import DEFAULT_TENANT
 from schemas.formats import Event, Parsed, Refused, Skipped

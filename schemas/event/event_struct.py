@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from schemas.errors import InvalidEvent, Reason
 from schemas.event.usage_event import Kind
 from schemas.limits import (
-    AHEAD_MS_MAX,
     COUNT_MAX,
     DURATION_MS_MAX,
     EMAIL_CHARS_MAX,
@@ -34,10 +32,6 @@ from schemas.limits import (
     TENANT_CHARS_MAX,
     TITLE_CHARS_MAX,
 )
-from schemas.tiers import TIERS
-
-OLDEST_MS: Final = TIERS[-1].kept_ms
-"""How far an event's time may lie before its append: what the coarsest tier keeps."""
 
 Instant = Annotated[datetime, Meta(tz=True)]
 Count = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
@@ -93,20 +87,3 @@ class Wire(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, gc=Fa
     first_output_ms: DurationMs | None = None
     error: Annotated[str, Meta(max_length=ERROR_CHARS_MAX)] | None = None
     labels: Annotated[dict[LabelKey, LabelValue], Meta(max_length=LABELS_MAX)] | None = None
-
-
-def check_age(field: str, at_ms: int, append_ms: int) -> None:
-    """InvalidEvent where a time is further from its append than the contract allows."""
-    age_ms = append_ms - at_ms
-    if age_ms > OLDEST_MS:
-        raise InvalidEvent(
-            Reason.TOO_OLD,
-            f"lies {age_ms} ms before the record's append, the limit is {OLDEST_MS}",
-            field,
-        )
-    if -age_ms > AHEAD_MS_MAX:
-        raise InvalidEvent(
-            Reason.TOO_FAR_AHEAD,
-            f"lies {-age_ms} ms after the record's append, the limit is {AHEAD_MS_MAX}",
-            field,
-        )

@@ -19,8 +19,9 @@ import numpy as np
 from msgspec.structs import astuple
 
 from schemas.errors import InvalidEvent, Reason
+from schemas.event.age import OLDEST_MS, check_age
 from schemas.event.envelope import Headers, parse_record
-from schemas.event.event_struct import OLDEST_MS, Wire, check_age
+from schemas.event.event_struct import Wire
 from schemas.event.usage_event import Usage
 from schemas.limits import AHEAD_MS_MAX, COST_NANO_USD_MAX, EVENT_BYTES_MAX, NANO_PER_USD
 from schemas.store.layout import Int64s
