@@ -44,8 +44,9 @@ from api.openwebui import endpoints as openwebui_endpoints
 from api.openwebui import users as openwebui_users
 from api.store.reader import Store
 from api.usage import endpoints as usage_endpoints
-from schemas.catalog.views import DEFAULT, Catalog, layout_digest
+from schemas.catalog.views import DEFAULT, Catalog
 from schemas.errors import OdometerError, StoreError
+from schemas.store.generation import layout_digest
 from schemas.store.keys import ID_PATTERN
 
 DEFAULT_TOPIC: Final = "usage.events"

@@ -10,12 +10,10 @@ that holds its dimensions and measures.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 from schemas import limits
 from schemas.catalog.measures import (
@@ -28,20 +26,11 @@ from schemas.catalog.measures import (
     MEASURES,
     RATED,
     REASONING_TOKENS,
-    SKETCHES,
     USAGE,
     Measure,
 )
 from schemas.event.usage_event import KINDS, Kind
-from schemas.prices.price_list import BUNDLED_VERSION
-from schemas.tiers import DAY, QUARTER, SLACK_MS, TIERS, Tier
-
-LAYOUT_VERSION: Final = 3
-"""Goes up with any change of keys, of the packed rows, or of what the commit does."""
-
-LAYOUT_BYTES: Final = 8
-"""Of a generation's digest, over all but the prices; as many over those follow. Nobody forges them:
-two that differ by chance have odds of 2^-64."""
+from schemas.tiers import DAY, QUARTER, TIERS, Tier
 
 DIMENSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "kind": ("kind",),
@@ -253,53 +242,3 @@ def booking_dimensions(catalog: Catalog) -> tuple[str, ...]:
     """What a booking remembers of its first event: the dimensions of the views that count calls."""
     kept = {name for v in catalog.views if {*BOOKED} & {*v.measures} for name in v.dimensions}
     return tuple(name for name in catalog.dimensions if name in kept - {"kind"})
-
-
-def generation_digest(
-    topic: str, prices: str = BUNDLED_VERSION, catalog: Catalog = DEFAULT
-) -> bytes:
-    """16 bytes over all that decides what the counters of a log are; `prices` is the version of
-    the price list (schemas/prices/price_list.py).
-
-    Two workers with different digests would count differently, so the store refuses the second.
-    """
-    return layout_digest(topic, catalog) + hashlib.sha256(prices.encode()).digest()[:LAYOUT_BYTES]
-
-
-def layout_digest(topic: str, catalog: Catalog = DEFAULT) -> bytes:
-    """The first 8 bytes of it, over all but the prices: what those need to know who only read."""
-    return hashlib.sha256(describe(topic, catalog).encode()).digest()[:LAYOUT_BYTES]
-
-
-def describe(topic: str, catalog: Catalog = DEFAULT) -> str:
-    """All but the prices that decides what the counters of a log are, as JSON. It stands beside the
-    counters, so that a rebuild can read what an earlier configuration has written."""
-    limit_values = {
-        name: value
-        for name, value in sorted(vars(limits).items())
-        if name.isupper() and isinstance(value, int)
-    }
-    described: dict[str, Any] = {
-        "layout": LAYOUT_VERSION,
-        "topic": topic,
-        "limits": limit_values,
-        "slack_ms": SLACK_MS,
-        "tiers": [[t.id, t.bucket_ms, t.kept_ms, t.chunk_buckets] for t in TIERS],
-        "views": [_described(view) for view in catalog.views],
-        "dimensions": dict(catalog.dimensions),
-        "booking_dimensions": booking_dimensions(catalog),
-        "measures": [
-            [m.name, m.how, m.field, m.rest, m.kinds, m.equals]
-            for m in (*catalog.measures, *SKETCHES)
-        ],
-        "remembered": [REMEMBERED_MS, SLICE_MS, ID_BUCKETS, CALL_BUCKETS],
-        "tenants": TENANTS_MAX,
-    }
-    return json.dumps(described, sort_keys=True, separators=(",", ":"))
-
-
-def _described(view: View) -> list[Any]:
-    names = [measure.name for measure in view.measures + view.sketches]
-    tiers = [tier.id for tier in view.tiers]
-    fine = [sketch.name for sketch in view.fine_sketches]
-    return [view.id, view.dimensions, names, tiers, view.page_series, view.series_max, fine]

@@ -7,7 +7,7 @@ One Redis has one lane. Under `{od0}:`
     generations        hash: number -> what a rebuild knows of that generation, as JSON
     rebuild            who rebuilds, while they live
     N:meta             what generation N is and how far it is (`Meta`)
-    N:about            what its counters mean (views.describe), whose digest is in the meta record
+    N:about            what its counters mean (schemas/store/generation.py), whose digest is in the meta record
     N:hold             while it is there, nothing is committed: a rebuild is taking over old buckets
     N:t, N:tl          tenants: hash name -> id, list id -> name
     N:nX.T, N:lX.T     series of table X (a view's kind) and tenant T: name -> id, id -> name

@@ -5,7 +5,7 @@ Each refusal is a sentence for an operator: what does not match, and what to do.
 
 from __future__ import annotations
 
-from schemas.catalog.views import LAYOUT_BYTES
+from schemas.store.generation import LAYOUT_BYTES
 from schemas.store.layout import NO_POSITION, RETIRED, Meta, PartitionMeta
 from streams.core.ports import Bounds, Refusal, Witness
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict
 
-from schemas.catalog.views import DEFAULT, Catalog, generation_digest, layout_digest
+from schemas.catalog.views import DEFAULT, Catalog
 from schemas.errors import LogUnavailable
 from schemas.prices.price_list import BUNDLED_VERSION
+from schemas.store.generation import generation_digest, layout_digest
 from schemas.store.layout import NO_POSITION, Meta
 from streams.core.ports import Bounds
 from streams.kafka.consumer import read_bounds

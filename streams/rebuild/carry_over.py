@@ -35,8 +35,6 @@ from schemas.catalog.views import (
     CALL_BUCKETS,
     DEFAULT,
     ID_BUCKETS,
-    LAYOUT_BYTES,
-    LAYOUT_VERSION,
     REMEMBERED_MS,
     SLICE_MS,
     Catalog,
@@ -47,6 +45,7 @@ from schemas.catalog.views import (
 from schemas.errors import RebuildRefused, StoreUnavailable
 from schemas.event.usage_event import Kind
 from schemas.limits import AHEAD_MS_MAX, DAY_MS
+from schemas.store.generation import LAYOUT_BYTES, LAYOUT_VERSION
 from schemas.store.layout import (
     RUN_DTYPE,
     SLOT,
@@ -103,7 +102,7 @@ class AboutView(msgspec.Struct, frozen=True, array_like=True):
 
 
 class About(msgspec.Struct, frozen=True):
-    """What views.describe says of a generation, as far as it is read here."""
+    """What schemas/store/generation.py says of a generation, as far as it is read here."""
 
     layout: int
     tiers: list[tuple[int, int, int, int]]

@@ -23,9 +23,10 @@ from typing import Final
 from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict
 
-from schemas.catalog.views import DEFAULT, Catalog, describe, generation_digest
+from schemas.catalog.views import DEFAULT, Catalog
 from schemas.errors import RebuildRefused, StoreUnavailable
 from schemas.prices.price_list import Prices
+from schemas.store.generation import describe, generation_digest
 from schemas.store.layout import LIVE, NO_POSITION, Meta
 from schemas.units import iso
 from streams.core.ports import Bounds

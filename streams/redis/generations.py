@@ -63,7 +63,7 @@ class RedisGenerations(RedisStore):
         )
 
     async def about(self, number: int) -> str:
-        """What its counters mean (views.describe); "" where it does not say."""
+        """What its counters mean (schemas/store/generation.py); "" where it does not say."""
         data = await ask(self._redis.get(about_key(number)))
         return "" if data is None else data.decode()
 

@@ -82,7 +82,7 @@ class RedisStore:
     """`streams.core.ports.Store` on one lane of a Redis 7 or newer, or Valkey. Use as `async with`.
 
     Where no `generation` is given it is that which answered when `meta` was last read. `about` is
-    what a generation that it opens is said to be (views.describe).
+    what a generation that it opens is said to be (schemas/store/generation.py).
     """
 
     def __init__(self, url: str, generation: int | None = None, about: str = "") -> None:

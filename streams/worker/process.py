@@ -23,10 +23,11 @@ from faust.web import Request, Response, View
 from mode import Service
 from mode.supervisors import OneForOneSupervisor
 
-from schemas.catalog.views import DEFAULT, Catalog, describe, generation_digest
+from schemas.catalog.views import DEFAULT, Catalog
 from schemas.errors import ConsumerBroken, OdometerError, OtherGeneration, StoreUnavailable
 from schemas.prices.cost import warm_up
 from schemas.prices.price_list import BUNDLED, Prices
+from schemas.store.generation import describe, generation_digest
 from schemas.store.layout import LIVE, NO_POSITION
 from streams.core.ports import Refusal
 from streams.core.resume_checks import generation_detail

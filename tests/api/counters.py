@@ -22,11 +22,12 @@ from api.query.series_index import grown, no_names
 from api.query.sums import summed
 from schemas.catalog.measures import CHATS, LATENCY
 from schemas.catalog.sketches import bins_of, chat_digest
-from schemas.catalog.views import VIEWS, generation_digest
+from schemas.catalog.views import VIEWS
 from schemas.event.usage_event import USAGE_KINDS, Kind
 from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS
 from schemas.prices.price_list import BUNDLED_VERSION
 from schemas.store import layout
+from schemas.store.generation import generation_digest
 from schemas.tiers import (
     DAY,
     QUARTER,

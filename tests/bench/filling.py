@@ -19,9 +19,10 @@ import redis.asyncio as redis
 
 from schemas.catalog.measures import LATENCY_MS, MEASURES, SKETCHES
 from schemas.catalog.sketches import bins_of
-from schemas.catalog.views import DEFAULT, DIMENSIONS, Catalog, Table, generation_digest
+from schemas.catalog.views import DEFAULT, DIMENSIONS, Catalog, Table
 from schemas.event.event_struct import Wire
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from schemas.store.generation import generation_digest
 from schemas.store.layout import SLOT, page_kept_ms, page_key, tenants_list_key
 from schemas.units import EPOCH
 from streams.core.columns import NOTHING, Columns, _levels

@@ -38,8 +38,9 @@ from api.usage import sections
 from api.usage.render import rows_of, to_json
 from deploy.local.servers import free_port
 from deploy.local.valkey import start_valkey, url_of
-from schemas.catalog.views import TOTAL, USER, Catalog, generation_digest
+from schemas.catalog.views import TOTAL, USER, Catalog
 from schemas.limits import DAY_MS, HOUR_MS, NANO_PER_USD
+from schemas.store.generation import generation_digest
 from schemas.units import iso
 from streams.redis.store import RedisStore
 from tests.bench import over_http, rollups, sizes

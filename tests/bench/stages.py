@@ -21,8 +21,9 @@ import psutil
 
 from deploy.local.servers import Server, free_port
 from deploy.local.valkey import start_valkey, url_of
-from schemas.catalog.views import DEFAULT, SLICE_MS, Catalog, generation_digest
+from schemas.catalog.views import DEFAULT, SLICE_MS, Catalog
 from schemas.prices.price_list import BUNDLED
+from schemas.store.generation import generation_digest
 from schemas.store.layout import NO_POSITION, prefix
 from streams.core.chats import chats_of
 from streams.core.columns import columns

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from schemas.catalog.views import generation_digest
+from schemas.store.generation import generation_digest
 from streams.redis.store import RedisStore
 from tests.bench import reads, rollups
 from tests.bench.filling import TOPIC, Traffic, commit_all, fill

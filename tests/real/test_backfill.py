@@ -16,8 +16,8 @@ from api.ingest.backfill import TURN_S
 from api.ingest.pacing import WINDOW_FIRST
 from deploy.local.servers import plain_environment
 from deploy.settings import CHECKOUT
-from schemas.catalog.views import generation_digest
 from schemas.limits import DAY_MS, MINUTE_MS
+from schemas.store.generation import generation_digest
 from schemas.units import iso
 from tests.oracles.event_logs import encode, event
 from tests.real.api_process import api_of

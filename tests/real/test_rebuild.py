@@ -13,9 +13,9 @@ import pytest
 import redis
 
 from deploy.local.servers import plain_environment
-from schemas.catalog.views import generation_digest
 from schemas.errors import RebuildRefused
 from schemas.prices.price_list import BUNDLED
+from schemas.store.generation import generation_digest
 from schemas.store.layout import CURRENT_KEY, RETIRED, meta_key, prefix, unpack_meta
 from streams.rebuild.command import rebuild
 from streams.redis.generations import RedisGenerations

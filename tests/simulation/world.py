@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from types import coroutine
 from typing import Any, Final, NamedTuple
 
-from schemas.catalog.views import generation_digest
 from schemas.errors import (
     ConsumerBroken,
     InvalidEvent,
@@ -26,6 +25,7 @@ from schemas.errors import (
     StoreUnavailable,
 )
 from schemas.limits import HOUR_MS
+from schemas.store.generation import generation_digest
 from schemas.store.layout import Meta
 from schemas.units import instant_to_ms
 from streams.core.batch import Policy

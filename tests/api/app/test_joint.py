@@ -9,8 +9,9 @@ import msgspec
 
 from api.app.main import wall_clock_ms
 from api.auth.keys import create_key
-from schemas.catalog.views import SLICE_MS, generation_digest
+from schemas.catalog.views import SLICE_MS
 from schemas.limits import DAY_MS, HOUR_MS
+from schemas.store.generation import generation_digest
 from schemas.units import iso
 from streams.core.columns import columns
 from streams.core.fold import fold

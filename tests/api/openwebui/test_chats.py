@@ -15,10 +15,11 @@ import pytest
 
 from api.auth.keys import create_key, opened
 from api.store import directory
-from schemas.catalog.views import SLICE_MS, generation_digest
+from schemas.catalog.views import SLICE_MS
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.responses.openwebui import Message, ModelChats, ModelOverview
 from schemas.store.directory import LIBRARY, SAID_SO, chats_key, function_name
+from schemas.store.generation import generation_digest
 from schemas.units import instant_to_ms, iso
 from streams.core.columns import columns
 from streams.core.fold import fold

@@ -16,8 +16,9 @@ from api.store.reader import Store
 from deploy.local.servers import Server
 from deploy.local.valkey import url_of
 from schemas.catalog.measures import COST_NANO_USD, EVENTS, LATENCY
-from schemas.catalog.views import MODEL, generation_digest
+from schemas.catalog.views import MODEL
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from schemas.store.generation import generation_digest
 from schemas.store.layout import Family, counters_of
 from tests.api.counters import NOW_MS, TOPIC, Counters, Event, pack, stamp_of_page
 

@@ -21,9 +21,10 @@ from api.query.series_index import Filter
 from api.store.reader import CONNECTIONS_MAX, READS_MAX, Reading, Store
 from deploy.local.servers import Server, free_port
 from deploy.local.valkey import url_of
-from schemas.catalog.views import MODEL, TOTAL, generation_digest, layout_digest
+from schemas.catalog.views import MODEL, TOTAL
 from schemas.errors import InvalidConfig, StoreCorrupt, StoreFull, StoreUnavailable
 from schemas.limits import DAY_MS, HOUR_MS
+from schemas.store.generation import generation_digest, layout_digest
 from schemas.store.layout import CURRENT_KEY, meta_key, names_list_key
 from tests.api.counters import NOW_MS, TOPIC, Event, pack
 from tests.chaos.proxy import Proxy

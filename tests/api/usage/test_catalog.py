@@ -22,8 +22,9 @@ from api.query.measures import offered_by
 from api.usage.endpoints import VALUES_PARAMETERS
 from api.usage.parameters import PARAMETERS, TIME
 from schemas.catalog.catalog_file import _PERCENTILE, TAKEN, parse_catalog
-from schemas.catalog.views import DEFAULT, OTHER, SLICE_MS, Catalog, generation_digest
+from schemas.catalog.views import DEFAULT, OTHER, SLICE_MS, Catalog
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from schemas.store.generation import generation_digest
 from schemas.units import iso
 from streams.core.columns import columns
 from streams.core.fold import fold

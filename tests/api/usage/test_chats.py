@@ -11,8 +11,9 @@ import pytest
 
 from schemas.catalog.measures import CHATS
 from schemas.catalog.sketches import SAMPLE_ERROR, chat_digest
-from schemas.catalog.views import MODEL, generation_digest
+from schemas.catalog.views import MODEL
 from schemas.limits import DAY_MS
+from schemas.store.generation import generation_digest
 from schemas.store.layout import NO_POSITION, RUN_DTYPE, series_name, sketch_of
 from schemas.tiers import DAY
 from schemas.units import iso

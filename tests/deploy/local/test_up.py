@@ -24,7 +24,7 @@ from deploy.local import processes, ready, servers, up
 from deploy.local.servers import Server
 from deploy.local.valkey import url_of
 from deploy.settings import Settings
-from schemas.catalog.views import generation_digest
+from schemas.store.generation import generation_digest
 from streams.redis.store import RedisStore
 
 # Past this a test gives up on an end; the promise itself is checked where it is made.

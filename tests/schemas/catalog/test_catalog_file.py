@@ -21,13 +21,11 @@ from schemas.catalog.views import (
     Catalog,
     View,
     booking_dimensions,
-    describe,
-    generation_digest,
-    layout_digest,
 )
 from schemas.errors import InvalidConfig
 from schemas.event.usage_event import KINDS
 from schemas.limits import LABELS_MAX
+from schemas.store.generation import describe, generation_digest, layout_digest
 from schemas.store.layout import SLOT
 from schemas.tiers import TIERS
 

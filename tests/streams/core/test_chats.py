@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.catalog.views import generation_digest
 from schemas.errors import StoreCorrupt
 from schemas.store.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat, merged, pack_chat, unpack_chat
+from schemas.store.generation import generation_digest
 from schemas.store.layout import NO_POSITION
 from streams.core.columns import Columns, columns
 from streams.core.fold import Delta, fold

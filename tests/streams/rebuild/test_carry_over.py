@@ -15,10 +15,11 @@ from typing import Final
 
 import pytest
 
-from schemas.catalog.views import DEFAULT, REMEMBERED_MS, describe, generation_digest
+from schemas.catalog.views import DEFAULT, REMEMBERED_MS
 from schemas.errors import OtherGeneration, RebuildRefused
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.prices.price_list import BUNDLED, Prices
+from schemas.store.generation import describe, generation_digest
 from schemas.store.layout import families_of, page_kept_ms
 from schemas.tiers import TIERS
 from streams.core.ports import Bounds, Letter, PartitionBatch, Polled, Witness

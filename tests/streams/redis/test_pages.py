@@ -12,8 +12,9 @@ import redis
 
 from schemas.catalog.measures import CHATS, COST_NANO_USD, LATENCY
 from schemas.catalog.sketches import SAMPLE_MAX, distinct_of
-from schemas.catalog.views import MODEL, OTHER, USER, View, generation_digest
+from schemas.catalog.views import MODEL, OTHER, USER, View
 from schemas.store import layout
+from schemas.store.generation import generation_digest
 from schemas.store.layout import NO_POSITION, RUN_DTYPE, Family, counters_of, sketch_of
 from schemas.tiers import DAY, MINUTE, Tier
 from streams.core.fold import Delta, Part

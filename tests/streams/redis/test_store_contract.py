@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from schemas.catalog.measures import COST_NANO_USD
-from schemas.catalog.views import REMEMBERED_MS, SLICE_MS, TOTAL, generation_digest
+from schemas.catalog.views import REMEMBERED_MS, SLICE_MS, TOTAL
+from schemas.store.generation import generation_digest
 from schemas.store.layout import (
     FIRST_GENERATION,
     NO_POSITION,

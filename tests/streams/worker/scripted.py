@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from schemas.catalog.views import generation_digest
+from schemas.store.generation import generation_digest
 from schemas.store.layout import Meta
 from streams.core.batch import Policy
 from streams.core.decode import Record

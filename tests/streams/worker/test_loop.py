@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from schemas.catalog.views import generation_digest
 from schemas.errors import ConsumerBroken, OtherGeneration, StoreFull, StoreUnavailable
+from schemas.store.generation import generation_digest
 from schemas.store.layout import NO_POSITION, RETIRED
 from streams.core.batch import DECODE_SLICE, Policy
 from streams.core.decode import Unreadable
