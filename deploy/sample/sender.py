@@ -21,7 +21,8 @@ from typing import Final, Protocol, Self, TypeVar
 import msgspec
 
 from deploy.sample.cast import cast
-from deploy.sample.traffic import Event, history, live
+from deploy.sample.session import Event
+from deploy.sample.traffic import history, live
 from schemas.errors import LogUnavailable
 from schemas.event.identity import partition_key
 from schemas.event.usage_event import DEFAULT_TENANT

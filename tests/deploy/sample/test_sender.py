@@ -18,7 +18,8 @@ from aiokafka import AIOKafkaConsumer
 
 from deploy.local.servers import Server
 from deploy.sample.sender import BATCH_EVENTS_MAX, LIVE_BEHIND_MS_MAX, Bookmark, run
-from deploy.sample.traffic import Event, history, live
+from deploy.sample.session import Event
+from deploy.sample.traffic import history, live
 from schemas.errors import LogUnavailable
 from schemas.event.usage_event import parse_usage
 from schemas.limits import DAY_MS, SECOND_MS

@@ -9,7 +9,8 @@ from itertools import islice, takewhile
 import pytest
 
 from deploy.sample import cast
-from deploy.sample.traffic import SESSION_MS_MAX, history, live, usd_text
+from deploy.sample.session import SESSION_MS_MAX, usd_text
+from deploy.sample.traffic import history, live
 from schemas.event.usage_event import Usage, parse_usage
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.units import instant_to_ms
