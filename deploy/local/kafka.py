@@ -84,7 +84,7 @@ def start_kafka(
 
     Without `jar_files` those of the checkout's store are checked and, if missing, fetched.
     """
-    plan = plan_of_kafka(
+    spec = kafka_spec(
         data_dir,
         jars.ensure_jars() if jar_files is None else jar_files,
         port=port,
@@ -92,16 +92,16 @@ def start_kafka(
         if controller_port is None
         else controller_port,
     )
-    return servers.start(plan, deadline_s)
+    return servers.start(spec, deadline_s)
 
 
-def plan_of_kafka(
+def kafka_spec(
     data_dir: Path, jar_files: list[Path], *, port: int, controller_port: int
-) -> servers.Plan:
+) -> servers.ServerSpec:
     directory = data_dir.absolute() / "kafka"
     java = (str(JAVA), *_JAVA_FLAGS, "-cp", os.pathsep.join(str(jar) for jar in jar_files))
     values = {"port": port, "controller_port": controller_port}
-    return servers.Plan(
+    return servers.ServerSpec(
         role="kafka",
         port=port,
         ports_needed=(port, controller_port),

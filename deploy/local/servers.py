@@ -1,7 +1,7 @@
 """A local server as a process: started until it answers, adopted when it still runs, ended for sure.
 
 What differs between Kafka and Valkey (command, configuration, how one asks whether it is ready) is
-a `Plan`, made in `deploy.local.kafka` and `deploy.local.valkey`. The tests and `odometer up` use the same code.
+a `ServerSpec`, made in `deploy.local.kafka` and `deploy.local.valkey`. The tests and `odometer up` use the same code.
 """
 
 import os
@@ -43,7 +43,7 @@ FREE_PORT_ATTEMPTS_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ServerSpec:
     """How one server is started, in `directory`, and how one asks it whether it is ready."""
 
     role: str
@@ -70,7 +70,7 @@ class Plan:
 class Server:
     """A started server. Its state is one process; every way to lose and regain it is a method."""
 
-    plan: Plan
+    spec: ServerSpec
     child: processes.Child
     adopted: bool
     output_from: int = field(default=0)
@@ -81,11 +81,11 @@ class Server:
 
     @property
     def port(self) -> int:
-        return self.plan.port
+        return self.spec.port
 
     @property
     def address(self) -> str:
-        return f"{HOST}:{self.plan.port}"
+        return f"{HOST}:{self.spec.port}"
 
     @property
     def pid(self) -> int:
@@ -112,38 +112,38 @@ class Server:
     def restart(self, deadline_s: float = START_DEADLINE_S) -> None:
         """Start it again on the same data and port, whatever became of it."""
         self.stop()
-        started = start(self.plan, deadline_s)
+        started = start(self.spec, deadline_s)
         self.child, self.adopted = started.child, started.adopted
         self.output_from = started.output_from
 
     def reason(self) -> str:
         """Why it ended, as the system and its own output say."""
-        return reason_of_end(self.child, self.plan.output, self.output_from)
+        return reason_of_end(self.child, self.spec.output, self.output_from)
 
 
-def start(plan: Plan, deadline_s: float = START_DEADLINE_S) -> Server:
+def start(spec: ServerSpec, deadline_s: float = START_DEADLINE_S) -> Server:
     """Start the server and wait until it answers; one that still runs from before is taken over."""
-    leftover = processes.adopt(plan.pidfile)
+    leftover = processes.adopt(spec.pidfile)
     if leftover is not None:
-        if _is_as_planned(plan, leftover) and plan.is_ready(leftover.pid):
-            return Server(plan, leftover, adopted=True)
+        if _is_as_specified(spec, leftover) and spec.is_ready(leftover.pid):
+            return Server(spec, leftover, adopted=True)
         processes.end(leftover, STOP_GRACE_S)
-    for port in plan.ports_needed:
-        check_port_free(port, plan.role)
-    plan.directory.mkdir(parents=True, exist_ok=True)
-    for name, content in plan.files:
-        (plan.directory / name).write_text(content, encoding="utf-8")
-    plan.prepare()
-    output_from = set_aside_if_big(plan.output)
+    for port in spec.ports_needed:
+        check_port_free(port, spec.role)
+    spec.directory.mkdir(parents=True, exist_ok=True)
+    for name, content in spec.files:
+        (spec.directory / name).write_text(content, encoding="utf-8")
+    spec.prepare()
+    output_from = set_aside_if_big(spec.output)
     child = processes.spawn(
-        plan.command,
-        role=plan.role,
-        pidfile=plan.pidfile,
-        output=plan.output,
+        spec.command,
+        role=spec.role,
+        pidfile=spec.pidfile,
+        output=spec.output,
         env=plain_environment(),
-        cwd=plan.directory,
+        cwd=spec.directory,
     )
-    server = Server(plan, child, adopted=False, output_from=output_from)
+    server = Server(spec, child, adopted=False, output_from=output_from)
     try:
         _wait_ready(server, deadline_s)
     except BaseException:
@@ -230,22 +230,22 @@ def _text_since(output: Path, output_from: int) -> str:
         return ""
 
 
-def _is_as_planned(plan: Plan, leftover: processes.Child) -> bool:
+def _is_as_specified(spec: ServerSpec, leftover: processes.Child) -> bool:
     """Whether a leftover runs what would be started now, with the same configuration."""
-    written = ((plan.directory / name, content) for name, content in plan.files)
-    return processes.command_of(leftover) == list(plan.command) and all(
+    written = ((spec.directory / name, content) for name, content in spec.files)
+    return processes.command_of(leftover) == list(spec.command) and all(
         path.is_file() and path.read_text(encoding="utf-8") == content for path, content in written
     )
 
 
 def _wait_ready(server: Server, deadline_s: float) -> None:
     give_up_at = time.monotonic() + deadline_s
-    while not server.plan.is_ready(server.pid):
+    while not server.spec.is_ready(server.pid):
         if not server.is_running():
-            raise ServerFailed(f"{server.plan.role} ended while it started: {server.reason()}.")
+            raise ServerFailed(f"{server.spec.role} ended while it started: {server.reason()}.")
         if time.monotonic() > give_up_at:
             raise ServerFailed(
-                f"{server.plan.role} did not answer on {server.address} within {deadline_s:.0f} s:"
+                f"{server.spec.role} did not answer on {server.address} within {deadline_s:.0f} s:"
                 f" {server.reason()}."
             )
         time.sleep(READY_PAUSE_S)

@@ -68,7 +68,7 @@ def keep_part(part: Part, now_s: float) -> Kept:
 
 
 def keep_server(server: servers.Server, now_s: float) -> Kept:
-    role = server.plan.role
+    role = server.spec.role
     return Kept(role, server.is_running, server.reason, server.restart, up_since_s=now_s)
 
 

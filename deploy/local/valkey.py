@@ -43,11 +43,11 @@ def start_valkey(
 
     Loading a big file takes longer than `deadline_s` allows only beyond tens of gigabytes.
     """
-    return servers.start(plan_of_valkey(data_dir, port), deadline_s)
+    return servers.start(valkey_spec(data_dir, port), deadline_s)
 
 
-def plan_of_valkey(data_dir: Path, port: int) -> servers.Plan:
-    return servers.Plan(
+def valkey_spec(data_dir: Path, port: int) -> servers.ServerSpec:
+    return servers.ServerSpec(
         role="valkey",
         port=port,
         ports_needed=(port,),

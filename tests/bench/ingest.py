@@ -71,7 +71,7 @@ def start(role: str, program: str, directory: Path) -> Server:
             return False
         return True
 
-    plan = servers.Plan(
+    spec = servers.ServerSpec(
         role=role,
         port=port,
         ports_needed=(port,),
@@ -81,7 +81,7 @@ def start(role: str, program: str, directory: Path) -> Server:
         prepare=lambda: None,
         is_ready=is_ready,
     )
-    return servers.start(plan)
+    return servers.start(spec)
 
 
 def full_event(number: int, at_ms: int) -> dict[str, Any]:

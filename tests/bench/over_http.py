@@ -54,7 +54,7 @@ def start_api(redis_url: str, directory: Path) -> Server:
             return False
 
     return servers.start(
-        servers.Plan(
+        servers.ServerSpec(
             role="api",
             port=port,
             ports_needed=(port,),

@@ -177,7 +177,7 @@ async def kafka_paused_past_sessions(scene: Scene) -> float:
 async def kafka_without_disk(scene: Scene) -> float:
     """Nothing more can be written: the broker ends. There is room again, and it is started."""
     kafka = scene.rig.kafka
-    with filled(kafka.plan.directory):
+    with filled(kafka.spec.directory):
         await scene.rig.system.until("Kafka ends", lambda: not kafka.is_running())
     await asyncio.to_thread(kafka.restart)
     return time.monotonic()
@@ -217,7 +217,7 @@ async def valkey_paused(scene: Scene) -> float:
 
 async def valkey_without_disk(scene: Scene) -> float:
     """It answers, and refuses what it could not write down, until there is room again."""
-    with filled(scene.rig.valkey.plan.directory):
+    with filled(scene.rig.valkey.spec.directory):
         await asyncio.sleep(scene.between(PAUSE_S))
     return time.monotonic()
 
@@ -254,7 +254,7 @@ async def valkey_emptied(scene: Scene) -> float:
 
 
 def _aof(scene: Scene) -> Path:
-    return scene.rig.valkey.plan.directory / "appendonlydir"
+    return scene.rig.valkey.spec.directory / "appendonlydir"
 
 
 # -- links -----------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from api.auth.keys import create_key, opened, read_records
 from api.auth.keys_file import write_keys_file
 from deploy.local import servers
 from deploy.local.jars import ensure_jars
-from deploy.local.kafka import plan_of_kafka
+from deploy.local.kafka import kafka_spec
 from deploy.local.servers import HOST, Server, free_port
 from deploy.local.valkey import start_valkey, url_of
 from schemas.store.layout import CURRENT_KEY, FIRST_GENERATION, Meta, meta_key, unpack_meta
@@ -172,8 +172,8 @@ async def rig_of(
 def _start_kafka(directory: Path, links: dict[str, Proxy]) -> Server:
     """With a listener more for each client, which says that it is where its proxy is."""
     port = free_port()
-    plan = plan_of_kafka(directory, ensure_jars(), port=port, controller_port=free_port())
-    files = plan.files
+    spec = kafka_spec(directory, ensure_jars(), port=port, controller_port=free_port())
+    files = spec.files
     for who in KAFKA_CLIENTS:
         name, link_port = who.upper(), free_port()
         links[f"{who}-kafka"] = link = Proxy(free_port(), link_port)
@@ -183,7 +183,7 @@ def _start_kafka(directory: Path, links: dict[str, Proxy]) -> Server:
             "\nlistener.security.protocol.map=": f"{name}:PLAINTEXT,",
         }
         files = tuple((file, _with_listener(text, changes)) for file, text in files)
-    return servers.start(replace(plan, files=files))
+    return servers.start(replace(spec, files=files))
 
 
 def _with_listener(text: str, changes: dict[str, str]) -> str:

@@ -86,7 +86,7 @@ async def run_seed(seed: int, faults: Sequence[str], configured: str = "") -> Ou
             try:
                 await _play(rig, outcome)
             except (AssertionError, KafkaError, TimeoutError, ExceptionGroup) as error:
-                lines = rig.api.plan.output.read_text(errors="replace").splitlines()
+                lines = rig.api.spec.output.read_text(errors="replace").splitlines()
                 said = "\n".join(line for line in lines if " 200 OK" not in line)[-SAID_CHARS:]
                 outcome.wrong = f"{_said(error)}\n{rig.system.described()}\n--- API\n{said}"
     outcome.took_s = time.monotonic() - started_s

@@ -32,7 +32,7 @@ def api_of(settings: WorkerSettings, directory: Path, *options: str) -> Iterator
         *options,
     )
     server = servers.start(
-        servers.Plan(
+        servers.ServerSpec(
             role="api",
             port=port,
             ports_needed=(port,),

@@ -46,7 +46,7 @@ def api_of(
             return False
 
     server = servers.start(
-        servers.Plan(
+        servers.ServerSpec(
             role="api",
             port=port,
             ports_needed=(port,),

@@ -58,7 +58,7 @@ async def test_a_redis_that_lost_its_last_writes_mid_load_is_brought_up_again_fr
         own_valkey.kill()  # once with all its writes
         own_valkey.restart()
         await system.counted(1600)
-        (written,) = (own_valkey.plan.directory / "appendonlydir").glob("*.incr.aof")
+        (written,) = (own_valkey.spec.directory / "appendonlydir").glob("*.incr.aof")
         kept_bytes = written.stat().st_size
         await system.counted(2400)
         own_valkey.kill()

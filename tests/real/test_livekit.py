@@ -20,7 +20,7 @@ from deploy.local import servers
 from deploy.local.servers import free_port
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.units import iso
-from tests.api.app.test_serve import plan_of_api
+from tests.api.app.test_serve import api_spec
 from tests.oracles.event_logs import Fields
 from tests.oracles.livekit_logs import random_log, random_question
 from tests.oracles.livekit_oracle import PATHS, Asked, answer, at_ms
@@ -187,7 +187,7 @@ async def running(
     async with opened(redis_url) as store:
         wanted = Wanted("page", "all", "super-admin")
         (key,) = await create_keys(store, [wanted], operator(), now_ms())
-    api = servers.start(plan_of_api(redis_url, free_port(), directory / "api", system.topic))
+    api = servers.start(api_spec(redis_url, free_port(), directory / "api", system.topic))
     try:
         headers = {"authorization": f"Bearer {key.secret}", "x-odometer-tenant": "acme"}
         async with httpx.AsyncClient(base_url=f"http://{api.address}", headers=headers) as client:

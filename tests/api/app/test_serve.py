@@ -29,9 +29,9 @@ from tests.api.counters import Asked, Event, answer, pack
 PATH = "/api/analytics/llm"
 
 
-def plan_of_api(
+def api_spec(
     redis_url: str, port: int, directory: Path, topic: str = DEFAULT_TOPIC
-) -> servers.Plan:
+) -> servers.ServerSpec:
     program = (
         f"from api.app.main import serve; serve({redis_url!r}, '127.0.0.1', {port}, {topic!r})"
     )
@@ -42,7 +42,7 @@ def plan_of_api(
         except httpx.TransportError:
             return False
 
-    return servers.Plan(
+    return servers.ServerSpec(
         role="api",
         port=port,
         ports_needed=(port,),
@@ -57,7 +57,7 @@ def plan_of_api(
 @pytest.fixture(scope="module")
 def api(valkey: Server) -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="odometer-test-") as directory:
-        server = servers.start(plan_of_api(url_of(valkey), free_port(), Path(directory)))
+        server = servers.start(api_spec(url_of(valkey), free_port(), Path(directory)))
         try:
             yield server
         finally:
@@ -199,7 +199,7 @@ def test_logs_hold_no_key_and_no_query(api: Server, guest: httpx.Client, key: st
     guest.get(f"{PATH}?agentId=somebody@example.com&granularity=day")
     guest.get(f"{PATH}?granularity=no", headers={"x-api-key": key})
     guest.get(f"/api/nothing?token={key}")
-    written = api.plan.output.read_text()
+    written = api.spec.output.read_text()
     assert f'"GET {PATH} HTTP/1.1" 200' in written
     assert '"GET /api/nothing HTTP/1.1" 404' in written
     assert key not in written
@@ -233,7 +233,7 @@ def test_logs_hold_no_key_whatever_is_done_with_it(
             client.delete(f"/v1/keys/{key}")
             client.post(f"/v1/keys/{key}/rotate", json={})
         assert client.delete(f"/v1/keys/{made['id']}").status_code == 200
-    written = api.plan.output.read_text()
+    written = api.spec.output.read_text()
     assert not [key for key in keys if key in written]
     assert '"DELETE /v1/keys/- HTTP/1.1" 404' in written
     assert '"POST /v1/keys/-/rotate HTTP/1.1" 404' in written
@@ -248,7 +248,7 @@ def test_the_log_says_why_there_was_no_answer(
 ) -> None:
     pack([], topic="other.events").write(redis_url)
     assert guest.get(PATH).status_code == 503
-    written = api.plan.output.read_text()
+    written = api.spec.output.read_text()
     assert "No answer: the counters in Redis were made with other limits, views or topic" in written
 
 
@@ -259,10 +259,10 @@ def test_other_records_pass_unchanged() -> None:
 
 
 def test_a_stop_lets_answers_finish_and_is_quick(redis_url: str, tmp_path: Path) -> None:
-    server = servers.start(plan_of_api(redis_url, free_port(), tmp_path / "api"))
+    server = servers.start(api_spec(redis_url, free_port(), tmp_path / "api"))
     with httpx.Client(base_url=f"http://{server.address}") as client:
         assert client.get("/healthz").status_code == 200  # and the connection stays open
         assert server.stop(servers.STOP_GRACE_S)
-    written = server.plan.output.read_text()
+    written = server.spec.output.read_text()
     assert "Application shutdown complete" in written
     assert "Traceback" not in written

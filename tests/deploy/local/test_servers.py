@@ -65,8 +65,8 @@ async def test_kafka_keeps_acknowledged_records_through_kill_and_restart(
 def test_kafka_is_adopted_by_a_second_start_and_survives_a_change_of_ports(
     own_kafka: Server,
 ) -> None:
-    data_dir = own_kafka.plan.directory.parent
-    controller_port = own_kafka.plan.ports_needed[1]
+    data_dir = own_kafka.spec.directory.parent
+    controller_port = own_kafka.spec.ports_needed[1]
     again = kafka_module.start_kafka(data_dir, port=own_kafka.port, controller_port=controller_port)
     assert again.adopted
     assert again.pid == own_kafka.pid
@@ -87,9 +87,9 @@ def test_a_paused_kafka_answers_nobody_and_is_ended_by_the_next_start(own_kafka:
     with pytest.raises(TimeoutError):
         kafka_module.describe(own_kafka.host, own_kafka.port, timeout_s=0.2)
     again = kafka_module.start_kafka(
-        own_kafka.plan.directory.parent,
+        own_kafka.spec.directory.parent,
         port=own_kafka.port,
-        controller_port=own_kafka.plan.ports_needed[1],
+        controller_port=own_kafka.spec.ports_needed[1],
     )
     try:
         assert not again.adopted
@@ -121,7 +121,7 @@ def test_the_servers_listen_on_loopback_only(kafka: Server, valkey: Server) -> N
             for connection in psutil.Process(server.pid).net_connections(kind="tcp")
             if connection.status == psutil.CONN_LISTEN
         ]
-        assert {address.port for address in listening} == set(server.plan.ports_needed)
+        assert {address.port for address in listening} == set(server.spec.ports_needed)
         assert {address.ip.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
 
 
@@ -141,7 +141,7 @@ def test_valkey_starts_with_a_torn_last_record(own_valkey: Server) -> None:
         client.set("torn", "x" * 1_000)
         assert client.waitaof(1, 0, 5_000)[0] == 1
     own_valkey.kill()
-    (tail,) = (own_valkey.plan.directory / "appendonlydir").glob("*.incr.aof")
+    (tail,) = (own_valkey.spec.directory / "appendonlydir").glob("*.incr.aof")
     with tail.open("r+b") as log:
         log.truncate(tail.stat().st_size - 500)
     own_valkey.restart()
@@ -160,7 +160,7 @@ def test_valkey_never_evicts_and_listens_on_loopback_only(valkey: Server) -> Non
 
 
 def test_valkey_is_adopted_by_a_second_start(own_valkey: Server) -> None:
-    again = valkey_module.start_valkey(own_valkey.plan.directory.parent, port=own_valkey.port)
+    again = valkey_module.start_valkey(own_valkey.spec.directory.parent, port=own_valkey.port)
     assert again.adopted
     assert again.pid == own_valkey.pid
 
@@ -171,18 +171,18 @@ def test_a_taken_port_is_named_with_who_has_it(valkey: Server, tmp_path: Path) -
 
 
 def test_a_server_that_ends_early_is_reported_with_its_own_reason(tmp_path: Path) -> None:
-    plan = valkey_module.plan_of_valkey(tmp_path, servers.free_port())
-    (plan.directory / "appendonlydir").mkdir(parents=True)
-    manifest = plan.directory / "appendonlydir" / "appendonly.aof.manifest"
+    spec = valkey_module.valkey_spec(tmp_path, servers.free_port())
+    (spec.directory / "appendonlydir").mkdir(parents=True)
+    manifest = spec.directory / "appendonlydir" / "appendonly.aof.manifest"
     manifest.write_text("this is no manifest\n")
     with pytest.raises(ServerFailed, match=r"valkey ended while it started: .*valkey\.out"):
-        servers.start(plan)
-    assert processes.adopt(plan.pidfile) is None
+        servers.start(spec)
+    assert processes.adopt(spec.pidfile) is None
 
 
 def test_kafka_says_why_it_ended(own_kafka: Server) -> None:
     own_kafka.stop()
-    directory = own_kafka.plan.directory
+    directory = own_kafka.spec.directory
     (directory / "log" / "meta.properties").write_text("version=1\ncluster.id=other\nnode.id=7\n")
     with pytest.raises(
         ServerFailed, match=r"kafka ended while it started: .*node id 7 doesn't match"
