@@ -30,7 +30,7 @@ printf '{"pid": %d, "started_ms": %d, "role": "%s"}' "$$" "$2" "$1" > "$0.new" \
 """
 
 
-class Identity(BaseModel):
+class ProcessIdentity(BaseModel):
     """Which process: its pid, when it began, and what it is for. This is a pidfile's content."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,7 +44,7 @@ class Identity(BaseModel):
 class Child:
     """A process that is ours: `popen` where this process started it, None where it was adopted."""
 
-    identity: Identity
+    identity: ProcessIdentity
     pidfile: Path
     popen: subprocess.Popen[bytes] | None
 
@@ -75,13 +75,13 @@ def spawn(
             env=dict(env),
             cwd=cwd,
         )
-    return Child(Identity(pid=popen.pid, started_ms=started_ms, role=role), pidfile, popen)
+    return Child(ProcessIdentity(pid=popen.pid, started_ms=started_ms, role=role), pidfile, popen)
 
 
 def adopt(pidfile: Path) -> Child | None:
     """Return the process of `pidfile` if it still runs; a pidfile whose process is gone is removed."""
     try:
-        identity = Identity.model_validate_json(pidfile.read_bytes())
+        identity = ProcessIdentity.model_validate_json(pidfile.read_bytes())
     except FileNotFoundError:
         return None
     except ValidationError:
@@ -170,7 +170,7 @@ def kill(child: Child) -> None:
 _KILLED_GONE_S = 10.0
 
 
-def _find(identity: Identity) -> psutil.Process | None:
+def _find(identity: ProcessIdentity) -> psutil.Process | None:
     try:
         process = psutil.Process(identity.pid)
         started_ms = int(process.create_time() * 1000)

@@ -16,7 +16,7 @@ STEADY_S = 60.0
 
 
 @dataclass(slots=True)
-class Part:
+class Service:
     """A process of our own beside the servers: worker, API, sample traffic."""
 
     role: str
@@ -51,7 +51,7 @@ class Part:
 
 
 @dataclass(slots=True)
-class Kept:
+class Supervised:
     """Something that should run: how one sees that it does, why it ended, how it starts again."""
 
     role: str
@@ -63,36 +63,38 @@ class Kept:
     due_s: float | None = field(default=None)
 
 
-def keep_part(part: Part, now_s: float) -> Kept:
-    return Kept(part.role, part.is_running, part.reason, part.start, up_since_s=now_s)
+def supervise_service(service: Service, now_s: float) -> Supervised:
+    return Supervised(
+        service.role, service.is_running, service.reason, service.start, up_since_s=now_s
+    )
 
 
-def keep_server(server: servers.Server, now_s: float) -> Kept:
+def supervise_server(server: servers.Server, now_s: float) -> Supervised:
     role = server.spec.role
-    return Kept(role, server.is_running, server.reason, server.restart, up_since_s=now_s)
+    return Supervised(role, server.is_running, server.reason, server.restart, up_since_s=now_s)
 
 
-def look_after(kept: Kept, now_s: float) -> str | None:
+def check(supervised: Supervised, now_s: float) -> str | None:
     """See to one of them; return the line that is to be said, if any."""
-    if kept.due_s is None:
-        if kept.is_running():
-            if now_s - kept.up_since_s >= STEADY_S:
-                kept.failures = 0
+    if supervised.due_s is None:
+        if supervised.is_running():
+            if now_s - supervised.up_since_s >= STEADY_S:
+                supervised.failures = 0
             return None
-        return f"{kept.role} ended: {kept.reason()}; {_put_off(kept, now_s)}"
-    if now_s < kept.due_s:
+        return f"{supervised.role} ended: {supervised.reason()}; {_schedule_restart(supervised, now_s)}"
+    if now_s < supervised.due_s:
         return None
-    kept.due_s = None
-    kept.up_since_s = now_s
+    supervised.due_s = None
+    supervised.up_since_s = now_s
     try:
-        kept.start()
+        supervised.start()
     except DeployError as error:
-        return f"{error} Next: {_put_off(kept, now_s)}"
+        return f"{error} Next: {_schedule_restart(supervised, now_s)}"
     return None
 
 
-def _put_off(kept: Kept, now_s: float) -> str:
-    wait_s = min(WAIT_S_MAX, FIRST_WAIT_S * 2**kept.failures)
-    kept.failures += 1
-    kept.due_s = now_s + wait_s
+def _schedule_restart(supervised: Supervised, now_s: float) -> str:
+    wait_s = min(WAIT_S_MAX, FIRST_WAIT_S * 2**supervised.failures)
+    supervised.failures += 1
+    supervised.due_s = now_s + wait_s
     return f"it is started again in {wait_s:g} s."

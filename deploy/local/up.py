@@ -33,13 +33,13 @@ from streams.kafka.consumer import ensure_topics
 FREE_BYTES_MIN = 500_000_000
 
 # Ctrl-C has to be done within 10 s: first those that write, then those that keep what was written.
-PARTS_GRACE_S = 4.0
+SERVICES_GRACE_S = 4.0
 SERVERS_GRACE_S = 4.0
 # How often each of them is looked at.
 LOOK_PAUSE_S = 0.2
 
 # In the order of their start. Ended all at once.
-PARTS = ("worker", "api", "directory", "simulate")
+SERVICES = ("worker", "api", "directory", "simulate")
 
 
 def run_everything(settings: Settings, *, simulate: bool, console: Console) -> None:
@@ -63,14 +63,14 @@ def run_everything(settings: Settings, *, simulate: bool, console: Console) -> N
 
 def end_everything(home: Path) -> None:
     """End whatever runs in this home, those that write before those that keep what was written."""
-    _end([home / "parts" / f"{role}.pid" for role in PARTS], PARTS_GRACE_S)
+    _end([home / "parts" / f"{role}.pid" for role in SERVICES], SERVICES_GRACE_S)
     _end([home / "kafka" / "kafka.pid", home / "valkey" / "valkey.pid"], SERVERS_GRACE_S)
 
 
 def _run(settings: Settings, home: Path, console: Console, *, simulate: bool) -> None:
     _end_leftovers(settings, home)
     servers.check_port_free(settings.api_port, "the API")
-    settings, kept = _start_servers(settings, home, console)
+    settings, supervised = _start_servers(settings, home, console)
     asyncio.run(
         ensure_topics(
             settings.kafka,
@@ -81,15 +81,15 @@ def _run(settings: Settings, home: Path, console: Console, *, simulate: bool) ->
     )
     sample = _sample_files(home, settings) if simulate else None
     history_due = sample is not None and ready.is_history_due(settings, sample.progress)
-    for part in _parts(settings, home, sample):
-        part.start()
-        kept.append(supervise.keep_part(part, time.monotonic()))
+    for service in _services(settings, home, sample):
+        service.start()
+        supervised.append(supervise.supervise_service(service, time.monotonic()))
     becoming_ready = ready.become_ready(
         settings, home, sample.progress if sample and history_due else None, console
     )
     for _ in chain(becoming_ready, repeat(None)):
-        for each in kept:
-            said = supervise.look_after(each, time.monotonic())
+        for each in supervised:
+            said = supervise.check(each, time.monotonic())
             if said is not None:
                 console.print(said, style="yellow", markup=False, highlight=False, soft_wrap=True)
         time.sleep(LOOK_PAUSE_S)
@@ -97,9 +97,9 @@ def _run(settings: Settings, home: Path, console: Console, *, simulate: bool) ->
 
 def _start_servers(
     settings: Settings, home: Path, console: Console
-) -> tuple[Settings, list[supervise.Kept]]:
+) -> tuple[Settings, list[supervise.Supervised]]:
     """Start what was not named by the user; return the settings with the addresses as they are."""
-    kept = []
+    supervised = []
     if settings.own_kafka:
         kafka.check_reachable(settings.kafka)
         console.print(f"Kafka: yours at {settings.kafka}")
@@ -107,7 +107,7 @@ def _start_servers(
         with ready.bar(console, "Fetching Kafka's jars") as show:
             jar_files = jars.ensure_jars(progress=show)
         server = kafka.start_kafka(home, jar_files=jar_files, port=settings.kafka_port)
-        kept.append(supervise.keep_server(server, time.monotonic()))
+        supervised.append(supervise.supervise_server(server, time.monotonic()))
         settings = settings.model_copy(update={"kafka": server.address})
         console.print(f"Kafka: {_how(server)} at {server.address}, process {server.pid}")
     if settings.own_redis:
@@ -115,10 +115,10 @@ def _start_servers(
         console.print(f"Redis: yours at {valkey.hide_password(settings.redis)}")
     else:
         server = valkey.start_valkey(home, port=settings.redis_port)
-        kept.append(supervise.keep_server(server, time.monotonic()))
+        supervised.append(supervise.supervise_server(server, time.monotonic()))
         settings = settings.model_copy(update={"redis": valkey.url_of(server)})
         console.print(f"Valkey: {_how(server)} at {server.address}, process {server.pid}")
-    return settings, kept
+    return settings, supervised
 
 
 def _how(server: servers.Server) -> str:
@@ -140,7 +140,9 @@ def _sample_files(home: Path, settings: Settings) -> _SampleFiles:
     return _SampleFiles(directory / f"{name}.progress", directory / f"{name}.bookmark")
 
 
-def _parts(settings: Settings, home: Path, sample: _SampleFiles | None) -> list[supervise.Part]:
+def _services(
+    settings: Settings, home: Path, sample: _SampleFiles | None
+) -> list[supervise.Service]:
     directory = home / "parts"
     directory.mkdir(exist_ok=True)
     environment = {**os.environ, **as_environment(settings), "PYTHONUNBUFFERED": "1"}
@@ -149,13 +151,13 @@ def _parts(settings: Settings, home: Path, sample: _SampleFiles | None) -> list[
         options["simulate"] = ("--progress-file", str(sample.progress))
         options["simulate"] += ("--bookmark-file", str(sample.bookmark))
     return [
-        supervise.Part(
+        supervise.Service(
             role=role,
             command=(sys.executable, "-P", "-m", "deploy.cli.main", role, *options[role]),
             environment=environment,
             directory=directory,
         )
-        for role in PARTS
+        for role in SERVICES
         if role in options
     ]
 
@@ -195,12 +197,12 @@ def _check_room(home: Path) -> None:
 
 def _end_leftovers(settings: Settings, home: Path) -> None:
     """End what a killed start left and this one does not take over."""
-    pidfiles = [home / "parts" / f"{role}.pid" for role in PARTS]
+    pidfiles = [home / "parts" / f"{role}.pid" for role in SERVICES]
     if settings.own_kafka:
         pidfiles.append(home / "kafka" / "kafka.pid")
     if settings.own_redis:
         pidfiles.append(home / "valkey" / "valkey.pid")
-    _end(pidfiles, PARTS_GRACE_S)
+    _end(pidfiles, SERVICES_GRACE_S)
 
 
 def _end(pidfiles: list[Path], grace_s: float) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local import processes
-from deploy.local.processes import Child, Identity
+from deploy.local.processes import Child, ProcessIdentity
 from deploy.local.servers import plain_environment
 
 SLEEPS = (sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)")
@@ -50,7 +50,7 @@ def wait_for_output(path: Path, expected: bytes) -> None:
 
 def test_a_child_runs_in_a_session_of_its_own_and_is_written_down(child: Child) -> None:
     assert os.getsid(child.pid) == child.pid != os.getsid(0)
-    written = Identity.model_validate_json(child.pidfile.read_bytes())
+    written = ProcessIdentity.model_validate_json(child.pidfile.read_bytes())
     assert written == child.identity
 
 

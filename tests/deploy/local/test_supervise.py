@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from deploy.errors import ServerFailed
 from deploy.local import supervise
-from deploy.local.supervise import Kept
+from deploy.local.supervise import Supervised
 
 
 @dataclass
@@ -24,15 +24,15 @@ class Thing:
         self.runs = True
 
 
-def keep(thing: Thing) -> Kept:
-    return Kept("thing", lambda: thing.runs, lambda: "because", thing.start)
+def keep(thing: Thing) -> Supervised:
+    return Supervised("thing", lambda: thing.runs, lambda: "because", thing.start)
 
 
-def look_until(kept: Kept, thing: Thing, until_s: float) -> list[str]:
+def look_until(supervised: Supervised, thing: Thing, until_s: float) -> list[str]:
     """Look every quarter of a second, as time passes; return what was said."""
     said: list[str | None] = []
     while thing.now_s < until_s:
-        said.append(supervise.look_after(kept, thing.now_s))
+        said.append(supervise.check(supervised, thing.now_s))
         thing.now_s += 0.25
     return [line for line in said if line is not None]
 
@@ -53,8 +53,8 @@ def test_what_ended_is_named_and_started_again() -> None:
 
 def test_what_keeps_ending_is_started_ever_more_slowly_up_to_a_limit() -> None:
     thing = Thing(runs=False, broken=True)
-    kept = keep(thing)
-    said = look_until(kept, thing, 200)
+    supervised = keep(thing)
+    said = look_until(supervised, thing, 200)
     waits_s = [later - earlier for earlier, later in pairwise([0, *thing.starts_at_s])]
     assert waits_s[:7] == [0.5, 1, 2, 4, 8, 16, 30]
     assert set(waits_s[7:]) == {supervise.WAIT_S_MAX}
@@ -63,11 +63,11 @@ def test_what_keeps_ending_is_started_ever_more_slowly_up_to_a_limit() -> None:
 
 def test_what_ran_for_long_is_started_again_at_once() -> None:
     thing = Thing(runs=False, broken=True)
-    kept = keep(thing)
-    look_until(kept, thing, 20)
+    supervised = keep(thing)
+    look_until(supervised, thing, 20)
     thing.broken = False
-    look_until(kept, thing, 60)
+    look_until(supervised, thing, 60)
     assert thing.runs
-    look_until(kept, thing, 60 + supervise.STEADY_S + supervise.WAIT_S_MAX)
+    look_until(supervised, thing, 60 + supervise.STEADY_S + supervise.WAIT_S_MAX)
     thing.runs = False
-    assert look_until(kept, thing, thing.now_s + 1)[0].endswith("started again in 0.5 s.")
+    assert look_until(supervised, thing, thing.now_s + 1)[0].endswith("started again in 0.5 s.")

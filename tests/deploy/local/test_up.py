@@ -57,7 +57,7 @@ class Up:
         return self.said
 
     def pid_of(self, pidfile: str) -> int:
-        return processes.Identity.model_validate_json((self.home / pidfile).read_bytes()).pid
+        return processes.ProcessIdentity.model_validate_json((self.home / pidfile).read_bytes()).pid
 
     def end(self, number: signal.Signals) -> int:
         assert self.process.stdout is not None
