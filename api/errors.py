@@ -12,6 +12,7 @@ OdometerError
 |- InvalidKey             a key that is to be made, imported or changed cannot be so
 |- NoSuchKey              nobody's key, or none that the one who asks manages
 |- TooManyKeys            no more keys are kept
+|- BadParameter           a parameter of the request is unknown, or its value is not allowed
 |- InvalidBody            what was sent is not what the path takes
 |- RefusedEvents          what was sent was read, and no event of it is taken
 |- TooBusy                this process holds as many bodies as it may
@@ -87,6 +88,21 @@ class TooManyKeys(OdometerError):
     """No more keys are kept."""
 
 
+class BadParameter(OdometerError):
+    """A parameter of the request is unknown, or its value is not allowed.
+
+    `allowed` lists what may be sent instead, `nearest` is the one that was probably meant.
+    """
+
+    def __init__(
+        self, parameter: str, detail: str, allowed: Sequence[str] = (), nearest: str = ""
+    ) -> None:
+        super().__init__(detail)
+        self.parameter = parameter
+        self.allowed = tuple(allowed)
+        self.nearest = nearest
+
+
 class InvalidBody(OdometerError):
     """What was sent is not what the path takes; `status` and `kind` of the problem."""
 
@@ -120,7 +136,11 @@ class CountingBehind(OdometerError):
 
 
 class NotAcceptable(OdometerError):
-    """The answer has none of the forms that are accepted."""
+    """The Accept header takes none of the `allowed` media types."""
+
+    def __init__(self, detail: str, allowed: Sequence[str]) -> None:
+        super().__init__(detail)
+        self.allowed = tuple(allowed)
 
 
 class UnanswerableQuestion(OdometerError):

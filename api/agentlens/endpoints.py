@@ -34,6 +34,7 @@ from api.errors import (
     UnanswerableQuestion,
     Unauthenticated,
 )
+from api.http.json_encoding import to_json
 from api.http.prepared_response import Ready
 from api.http.singleflight import Flights, Kept, moment_of
 from api.query.plan import Plan, Question, Term, plan
@@ -43,7 +44,6 @@ from api.query.time_buckets import DAILY, HOURLY, WEEKLY, Step, label
 from api.query.time_range import iso_to_ms
 from api.store.freshness import headers_of
 from api.store.reader import Reading, Store
-from api.usage.render import to_json
 from schemas.catalog.measures import (
     COST_NANO_USD,
     EVENTS,

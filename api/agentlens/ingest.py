@@ -16,9 +16,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.errors import InvalidBody, RefusedEvents
+from api.http.json_encoding import to_json
 from api.ingest.endpoints import Intakes, context_of, headers_of, writer
 from api.ingest.records import Intake, judge, shown
-from api.usage.render import to_json
 from schemas.errors import InvalidEvent, Reason
 from schemas.event.usage_event import parse_instant
 from schemas.formats import Context, load, parse

@@ -20,6 +20,7 @@ from starlette.responses import Response
 
 from api.agentlens.endpoints import FILTERS, GRANULARITIES
 from api.auth import openapi as auth_openapi
+from api.http.json_encoding import to_json
 from api.http.problems import MEDIA_TYPE, TITLES
 from api.ingest import openapi as ingest_openapi
 from api.livekit import openapi as livekit_openapi
@@ -27,7 +28,7 @@ from api.openwebui import openapi as openwebui_openapi
 from api.openwebui import users_openapi
 from api.query.measures import offered_by
 from api.usage.parameters import BY_NAME, PARAMETERS, Parameter
-from api.usage.render import MEDIA_TYPES, to_json
+from api.usage.render import MEDIA_TYPES
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.responses.agentlens import Health, LlmAnalytics
 from schemas.responses.agentlens import Problem as AgentLensProblem

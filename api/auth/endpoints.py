@@ -28,8 +28,8 @@ from api.auth.keys import (
 )
 from api.errors import InvalidKey
 from api.http.json_body import json_body
+from api.http.parameters import check_names
 from api.store.reader import Store
-from api.usage.parameters import check_names
 from schemas.limits import SECOND_MS
 from schemas.responses.keys import (
     AuditAnswer,

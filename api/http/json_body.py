@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from starlette.requests import Request
 
-from api.errors import InvalidBody
-from api.usage.parameters import BadParameter
+from api.errors import BadParameter, InvalidBody
 
 
 async def json_body(request: Request, bytes_max: int) -> bytes:

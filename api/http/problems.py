@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.errors import (
+    BadParameter,
     CountersMissing,
     CountingBehind,
     ExpiredKey,
@@ -28,8 +29,7 @@ from api.errors import (
     UnanswerableQuestion,
     Unauthenticated,
 )
-from api.usage.parameters import BadParameter
-from api.usage.render import MEDIA_TYPES, to_json
+from api.http.json_encoding import to_json
 from schemas.errors import LogError, StoreError
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -95,8 +95,7 @@ def failed(request: Request, error: Exception) -> Response:  # noqa: C901, PLR09
         case LogError():
             return _unavailable(NOT_CONFIRMED)
         case NotAcceptable():
-            forms = [media_type.partition(";")[0] for media_type in MEDIA_TYPES.values()]
-            return problem(406, "not-acceptable", str(error), allowed=forms)
+            return problem(406, "not-acceptable", str(error), allowed=error.allowed)
         case Unauthenticated():
             return _unauthenticated(error)
         case TenantNotNamed():

@@ -18,13 +18,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auth.authenticate import TENANT_HEADER, authenticate, check_writer, tenant_of
-from api.errors import InvalidBody, RefusedEvents
+from api.errors import BadParameter, InvalidBody, RefusedEvents
 from api.ingest.backfill import Backfill, is_history
 from api.ingest.producer import Producer
 from api.ingest.records import Intake, answer_of, judge, refusals_of
 from api.ingest.request_body import Room
 from api.store.reader import Store
-from api.usage.parameters import BadParameter
 from schemas.errors import InvalidEvent, Reason
 from schemas.formats import FORMATS, Context, load, load_lines, parse, with_given
 from schemas.formats.cloudevents import Binary

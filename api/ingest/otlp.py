@@ -12,12 +12,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.errors import InvalidBody
+from api.errors import BadParameter, InvalidBody
 from api.http import problems
+from api.http.json_encoding import to_json
 from api.ingest.endpoints import Asked, Intakes, ask, headers_of, media_type_of, unreadable, writer
 from api.ingest.records import Intake, judge, shown
-from api.usage.parameters import BadParameter
-from api.usage.render import to_json
 from schemas.errors import InvalidEvent, Reason
 from schemas.formats import load, parse
 from schemas.formats.otel import answer_json, answer_protobuf, load_protobuf

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from api.usage.render import to_json
+from api.http.json_encoding import to_json
 from schemas.errors import InvalidEvent
 from schemas.event.age import check_age
 from schemas.event.identity import partition_key

@@ -28,6 +28,7 @@ from api.errors import (
     UnanswerableQuestion,
     Unauthenticated,
 )
+from api.http.json_encoding import to_json
 from api.http.singleflight import moment_of
 from api.openwebui.bodies import (
     ORDERS_OF_WORDS,
@@ -70,7 +71,6 @@ from api.store.chats import chats, used_by
 from api.store.directory import members, people, recent, titles
 from api.store.freshness import range_headers, state_headers
 from api.store.reader import Store
-from api.usage.render import to_json
 from schemas.catalog.views import Catalog
 from schemas.errors import StoreError
 from schemas.limits import DAY_MS

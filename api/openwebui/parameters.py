@@ -14,9 +14,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import PydanticCustomError
 from starlette.datastructures import QueryParams
 
-from api.query.plan import covered_range
+from api.query.plan import covered_range, finest_kept
 from api.query.time_buckets import DAILY, HOURLY, Step, zone_of
-from api.usage.parameters import finest_kept
 from schemas.errors import OdometerError
 from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from schemas.tiers import DAY, QUARTER, kept_from

@@ -20,11 +20,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.auth.authenticate import authenticate, check_role, tenant_of
+from api.http.json_encoding import to_json
 from api.openwebui.endpoints import problem
 from api.store import directory
 from api.store.directory import DirectoryFull, GroupExists, NoSuchGroup
 from api.store.reader import Store
-from api.usage.render import to_json
 from schemas.errors import OdometerError
 from schemas.responses.openwebui_users import (
     AddUserForm,

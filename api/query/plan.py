@@ -14,7 +14,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from functools import cached_property, lru_cache
-from itertools import count
+from itertools import count, pairwise
 from typing import Final
 
 import numpy as np
@@ -27,7 +27,7 @@ from schemas.catalog.sketches import Distinct, Histogram
 from schemas.catalog.views import DEFAULT, Catalog, Table, View
 from schemas.limits import AHEAD_MS_MAX
 from schemas.store.layout import Family, Int64s, counters_of, sketch_of
-from schemas.tiers import DAY, SLACK_MS, TIERS, Span, Tier, boundary, ceil_to, cover
+from schemas.tiers import DAY, SLACK_MS, TIERS, Span, Tier, boundary, ceil_to, cover, kept_from
 
 VIEWS_KEPT: Final = 1024
 """Which views hold which dimensions and measures, remembered: tens of bytes each."""
@@ -203,6 +203,14 @@ def covered_range(
         boundary(min(max(at_ms, oldest_ms), newest_ms), now_ms, tiers) for at_ms in (from_ms, to_ms)
     )
     return start_ms, max(start_ms, end_ms)
+
+
+def finest_kept(start_ms: int, now_ms: int, tiers: Sequence[Tier] = TIERS) -> Tier:
+    """The finest of these tiers that is still kept at `start_ms`."""
+    for tier, coarser in pairwise(tiers):
+        if start_ms >= kept_from(tier, coarser, now_ms):
+            return tier
+    return tiers[-1]
 
 
 def views_that_hold(

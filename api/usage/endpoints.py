@@ -20,9 +20,11 @@ from starlette.routing import Route
 from xxhash import xxh3_128
 
 from api.auth.authenticate import TENANT_HEADER, reader, tenant_of
-from api.errors import InvalidBody, NotAcceptable
+from api.errors import BadParameter, InvalidBody, NotAcceptable
 from api.http import problems
 from api.http.json_body import json_body
+from api.http.json_encoding import to_json
+from api.http.parameters import RawParameters, check_names, single
 from api.http.prepared_response import Ready
 from api.http.singleflight import Flights, Kept, moment_of
 from api.query.measures import Offered, offered_by
@@ -31,19 +33,15 @@ from api.store.freshness import headers_of, iso_ms, refusals
 from api.store.reader import Reading, Store
 from api.usage.parameters import (
     Asked,
-    BadParameter,
     Format,
-    Sent,
-    check_names,
     filter_names,
-    one,
     parse,
     parse_bounds,
     parse_filters,
     parse_limit,
     parse_zone,
 )
-from api.usage.render import MEDIA_TYPES, accepted, rows_of, to_csv, to_json, to_ndjson
+from api.usage.render import MEDIA_TYPES, accepted, media_types, rows_of, to_csv, to_ndjson
 from api.usage.sections import Section, plans_of, section
 from schemas.catalog.measures import EVENTS
 from schemas.catalog.views import Catalog
@@ -139,9 +137,9 @@ async def values(request: Request, store: Store, clock: Clock) -> Response:
     limit = parse_limit(sent, VALUES_MAX) or VALUES_DEFAULT
     wanted = parse_filters(sent, catalog, splits=True)
     asked = plan(Question((Term(EVENTS),), from_ms, to_ms, now_ms, wanted, (name,)), catalog)
-    tenant = tenant_of(key, request.headers, one(sent, "tenant"))
+    tenant = tenant_of(key, request.headers, single(sent, "tenant"))
     reading = await store.read(tenant, (asked,))
-    search = (one(sent, "search") or "").casefold()
+    search = (single(sent, "search") or "").casefold()
     found = [
         {"value": row.group[0], "events": row.values[0]}
         for row in sorted(
@@ -224,20 +222,22 @@ def _understood(
     asked = parse(sent, now_ms, catalog, splits=not is_json)
     form = asked.format or accepted(accept)
     if form is None:
-        raise NotAcceptable("The Accept header takes none of our formats; format chooses one too.")
+        raise NotAcceptable(
+            "The Accept header takes none of our formats; format chooses one too.", media_types()
+        )
     plans = plans_of(asked, now_ms, catalog)
     covered = replace(asked, from_ms=plans[0].start_ms, to_ms=plans[0].end_ms, format=form)
     return _Understood(covered, plans, _canonical(covered))
 
 
-def _of_query(params: QueryParams) -> Sent:
+def _of_query(params: QueryParams) -> RawParameters:
     sent: dict[str, list[str]] = {}
     for name, text in params.multi_items():
         sent.setdefault(name, []).append(text)
     return sent
 
 
-def _of_json(body: bytes) -> Sent:
+def _of_json(body: bytes) -> RawParameters:
     """The object's members as texts."""
     try:
         content = msgspec.json.decode(body, type=dict[str, Any])

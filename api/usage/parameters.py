@@ -8,21 +8,20 @@ backslash of the value itself. In JSON a list has several values, and commas sta
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from functools import cache, cached_property
-from itertools import pairwise
 from typing import Final, Literal, cast
 
+from api.errors import BadParameter
+from api.http.parameters import RawParameters, check_names, nearest, single
 from api.query.measures import DEFAULTS, Formula, Offered, formulas, offered_by, terms_of
-from api.query.plan import covered_range, tiers_of, views_that_hold
+from api.query.plan import covered_range, finest_kept, tiers_of, views_that_hold
 from api.query.series_index import Filter
 from api.query.time_buckets import STEPS, Step, zone_names, zone_of
 from api.query.time_range import ALLOWED, NoMoment, parse_range
 from schemas.catalog.views import DEFAULT, Catalog
-from schemas.errors import OdometerError
 from schemas.tiers import DAY, QUARTER, TIERS, Tier, kept_from
 from schemas.units import iso
 
@@ -72,21 +71,6 @@ PARAMETERS: Final = (
 )  # fmt: skip
 BY_NAME: Final = {parameter.name: parameter for parameter in PARAMETERS}
 
-Sent = Mapping[str, Sequence[str]]
-"""Parameters by name, each with the texts that were sent for it."""
-
-
-class BadParameter(OdometerError):
-    """A parameter that is not what it may be."""
-
-    def __init__(
-        self, parameter: str, detail: str, allowed: Sequence[str] = (), nearest: str = ""
-    ) -> None:
-        super().__init__(detail)
-        self.parameter = parameter
-        self.allowed = tuple(allowed)
-        self.nearest = nearest
-
 
 @dataclass(frozen=True)
 class Asked:
@@ -114,14 +98,14 @@ class Asked:
         return formulas(self.measures, terms_of(self.measures))
 
 
-def parse(sent: Sent, now_ms: int, catalog: Catalog = DEFAULT, *, splits: bool) -> Asked:
+def parse(sent: RawParameters, now_ms: int, catalog: Catalog = DEFAULT, *, splits: bool) -> Asked:
     """The question, or BadParameter. `splits`: commas separate, as in a URL."""
     check_names(sent, (*BY_NAME, *filter_names(catalog)))
     zone_name, zone = parse_zone(sent)
     from_ms, to_ms = parse_bounds(sent, now_ms, zone)
     measures = _measures(_listed(sent, "measures", splits=splits), catalog)
     group_by = _dimensions("group_by", _listed(sent, "group_by", splits=splits), catalog)
-    granularity = one(sent, "granularity")
+    granularity = single(sent, "granularity")
     name = "none" if granularity is None else granularity
     filters = parse_filters(sent, catalog, splits=splits)
     tiers = _tiers(measures, {*group_by, *(f.dimension for f in filters)}, catalog)
@@ -141,36 +125,20 @@ def parse(sent: Sent, now_ms: int, catalog: Catalog = DEFAULT, *, splits: bool) 
         fill=cast("Fill", _choice(sent, "fill") or "none"),
         has_previous=_choice(sent, "compare") == "previous",
         is_cumulative=_choice(sent, "cumulative") == "true",
-        tenant=one(sent, "tenant"),
+        tenant=single(sent, "tenant"),
         format=cast("Format | None", _choice(sent, "format")),
     )
     _check_together(asked)
     return asked
 
 
-def check_names(sent: Sent, known: Sequence[str]) -> None:
-    for name in sent:
-        if name not in known:
-            near = _nearest(name, known)
-            meant = f" Did you mean {near}?" if near else ""
-            raise BadParameter(name, f"There is no parameter {name!r}.{meant}", known, near)
-
-
-def one(sent: Sent, name: str) -> str | None:
-    """The only value of a parameter that has at most one."""
-    texts = sent.get(name, ())
-    if len(texts) > 1:
-        raise BadParameter(name, f"{name} is given {len(texts)} times: it takes one value.")
-    return texts[0] if texts else None
-
-
-def parse_zone(sent: Sent) -> tuple[str, tzinfo]:
-    name = one(sent, "tz")
+def parse_zone(sent: RawParameters) -> tuple[str, tzinfo]:
+    name = single(sent, "tz")
     if name is None:
         return "UTC", UTC
     zone = zone_of(name)
     if zone is None:
-        near = _nearest(name, sorted(zone_names()))
+        near = nearest(name, sorted(zone_names()))
         meant = f" Did you mean {near}?" if near else ""
         raise BadParameter(
             "tz", f"{name!r} is no IANA time zone.{meant}", ("UTC", "Europe/Berlin", "..."), near
@@ -178,19 +146,21 @@ def parse_zone(sent: Sent) -> tuple[str, tzinfo]:
     return name, zone
 
 
-def parse_bounds(sent: Sent, now_ms: int, zone: tzinfo) -> tuple[int, int]:
-    texts = one(sent, "from"), one(sent, "to")
+def parse_bounds(sent: RawParameters, now_ms: int, zone: tzinfo) -> tuple[int, int]:
+    texts = single(sent, "from"), single(sent, "to")
     try:
         from_ms, to_ms = parse_range(*texts, now_ms, zone)
     except NoMoment as error:
         name = str(error)
-        raise BadParameter(name, f"{one(sent, name)!r} is no time.", ALLOWED) from error
+        raise BadParameter(name, f"{single(sent, name)!r} is no time.", ALLOWED) from error
     if from_ms > to_ms:
         raise BadParameter("from", "The range ends before it begins: from is after to.")
     return from_ms, to_ms
 
 
-def parse_filters(sent: Sent, catalog: Catalog = DEFAULT, *, splits: bool) -> tuple[Filter, ...]:
+def parse_filters(
+    sent: RawParameters, catalog: Catalog = DEFAULT, *, splits: bool
+) -> tuple[Filter, ...]:
     filters = []
     total = 0
     for name in sorted(set(sent) & set(filter_names(catalog))):
@@ -232,8 +202,8 @@ def split_values(text: str, *, splits: bool) -> list[tuple[str, bool]]:
     return [*found, (value, is_prefix)]
 
 
-def parse_limit(sent: Sent, most: int) -> int | None:
-    text = one(sent, "limit")
+def parse_limit(sent: RawParameters, most: int) -> int | None:
+    text = single(sent, "limit")
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= most):
@@ -243,20 +213,12 @@ def parse_limit(sent: Sent, most: int) -> int | None:
     return int(text)
 
 
-def finest_kept(start_ms: int, now_ms: int, tiers: Sequence[Tier] = TIERS) -> Tier:
-    """The finest of these tiers that is still kept at this age."""
-    for tier, coarser in pairwise(tiers):
-        if start_ms >= kept_from(tier, coarser, now_ms):
-            return tier
-    return tiers[-1]
-
-
 @cache
 def filter_names(catalog: Catalog) -> tuple[str, ...]:
     return tuple(name + end for name in catalog.kept_dimensions for end in ("", "!"))
 
 
-def _listed(sent: Sent, name: str, *, splits: bool) -> list[str]:
+def _listed(sent: RawParameters, name: str, *, splits: bool) -> list[str]:
     texts = sent.get(name, ())
     parts = [part for text in texts for part in (text.split(",") if splits else [text])]
     return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
@@ -279,20 +241,16 @@ def _dimensions(parameter: str, names: Sequence[str], catalog: Catalog) -> tuple
 
 
 def _refuse(parameter: str, name: str, what: str, known: Sequence[str]) -> None:
-    near = _nearest(name, known)
+    near = nearest(name, known)
     meant = f" Did you mean {near}?" if near else ""
     raise BadParameter(parameter, f"{name!r} is no {what}.{meant}", known, near)
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
-    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.5)), "")
-
-
-def _choice(sent: Sent, name: str) -> str | None:
-    text = one(sent, name)
+def _choice(sent: RawParameters, name: str) -> str | None:
+    text = single(sent, name)
     allowed = BY_NAME[name].allowed
     if text is not None and text not in allowed:
-        near = _nearest(text, allowed)
+        near = nearest(text, allowed)
         raise BadParameter(
             name, f"{text!r} is no {name}. Use: {', '.join(allowed)}.", allowed, near
         )
@@ -329,7 +287,7 @@ def _step(
 ) -> Step | None:
     """The step of this name, where it can be answered over the whole range."""
     if name not in GRANULARITIES:
-        near = _nearest(name, GRANULARITIES)
+        near = nearest(name, GRANULARITIES)
         raise BadParameter(
             "granularity",
             f"{name!r} is no granularity. Use: {', '.join(GRANULARITIES)}.",

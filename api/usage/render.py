@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 
+from api.http.json_encoding import to_json
 from api.usage.parameters import FORMATS, Format
 from api.usage.sections import Cell
 
@@ -41,6 +41,11 @@ def accepted(accept: str) -> Format | None:
     return best[2] if best else None
 
 
+def media_types() -> list[str]:
+    """What an Accept header may name, without parameters."""
+    return [media_type.partition(";")[0] for media_type in MEDIA_TYPES.values()]
+
+
 Columns = Mapping[str, Sequence[Cell]]
 """The cells of rows by the name of their column, all of one length, in the order they are sent."""
 
@@ -48,14 +53,6 @@ Columns = Mapping[str, Sequence[Cell]]
 def rows_of(columns: Columns) -> list[msgspec.Struct]:
     """Objects for `to_json`: twice as quick to make and to write as a dict each."""
     return list(map(_row(tuple(columns)), *columns.values()))
-
-
-def to_json(content: Mapping[str, Any] | Sequence[Any] | msgspec.Struct) -> bytes:
-    try:
-        return msgspec.json.encode(content)
-    except OverflowError:  # a sum beyond 64 bits, which JSON can hold
-        plain = msgspec.to_builtins(content)
-        return json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def to_ndjson(columns: Columns) -> bytes:

@@ -13,9 +13,9 @@ from typing import Final
 
 import numpy as np
 
-from api.errors import UnanswerableQuestion
+from api.errors import BadParameter, UnanswerableQuestion
 from api.query.measures import Formula, Number, estimates_of, terms_of
-from api.query.plan import Plan, Question, Sum, plan
+from api.query.plan import Plan, Question, Sum, finest_kept, plan
 from api.query.rows import (
     OTHERS,
     Lines,
@@ -30,7 +30,7 @@ from api.query.rows import (
 from api.query.sums import Row, Sums
 from api.query.time_buckets import label, longest_read_ms
 from api.usage.distinct import by_members, counted_by, together
-from api.usage.parameters import TIME, Asked, BadParameter, finest_kept
+from api.usage.parameters import TIME, Asked
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.store.layout import Int64s
 from schemas.units import iso

@@ -28,6 +28,7 @@ import uvloop
 from api.agentlens import endpoints as agentlens_endpoints
 from api.agentlens.endpoints import body_of, plans_for
 from api.app.main import wall_clock_ms
+from api.http.json_encoding import to_json
 from api.query.plan import plans
 from api.query.selection import page_keys
 from api.query.series_index import Filter
@@ -35,7 +36,7 @@ from api.query.time_buckets import DAILY, HOURLY, Step
 from api.store.reader import Reading, Store
 from api.usage import parameters as usage_parameters
 from api.usage import sections
-from api.usage.render import rows_of, to_json
+from api.usage.render import rows_of
 from deploy.local.servers import free_port
 from deploy.local.valkey import start_valkey, url_of
 from schemas.catalog.views import TOTAL, USER, Catalog

@@ -22,12 +22,13 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from api.app.main import TAKING_PATHS
 from api.app.openapi import EXAMPLE, PROBLEM_EXAMPLE, document
+from api.errors import BadParameter
 from api.http.singleflight import Flights
 from api.query.measures import DERIVED, offered_by
 from api.query.time_buckets import DAILY, starts_of
 from api.query.time_range import PERIODS, parse_range
 from api.usage.endpoints import BODY_BYTES_MAX
-from api.usage.parameters import PARAMETERS, VALUES_MAX, BadParameter, parse, split_values
+from api.usage.parameters import PARAMETERS, VALUES_MAX, parse, split_values
 from api.usage.render import FORMULA_STARTS, accepted
 from schemas.catalog.views import DEFAULT, VIEWS
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
