@@ -1,6 +1,6 @@
 """The event as msgspec decodes it: the quick reading of the contract. Pure.
 
-`Wire` has the fields of `schemas.event.usage_event.Usage` with the same limits, read in about 2 us where the full
+`EventStruct` has the fields of `schemas.event.usage_event.Usage` with the same limits, read in about 2 us where the full
 model takes 9. It accepts nothing that the full model refuses, which explains what is wrong, or was
 merely more patient (unknown fields, CloudEvents). So the contract is the full model, and this module
 is only its speed; a test compares the two.
@@ -43,7 +43,7 @@ LabelValue = Annotated[str, Meta(max_length=LABEL_VALUE_CHARS_MAX)]
 Tag = Annotated[str, Meta(min_length=1, max_length=TAG_CHARS_MAX)]
 
 
-class Wire(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+class EventStruct(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """The fields of `schemas.event.usage_event.Usage`, one to one. Written, what is not reported is left out."""
 
     id: Id

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from schemas.errors import InvalidEvent, Reason
-from schemas.event.event_struct import Wire
+from schemas.event.event_struct import EventStruct
 from schemas.event.usage_event import FIELDS, Usage, parse_usage
 from schemas.formats import (
     agentlens,
@@ -75,7 +75,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     index: int
     format: Format
     identity: Identity
-    usage: Usage | Wire
+    usage: Usage | EventStruct
     record: bytes
     unknown: tuple[str, ...]
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas.event.event_struct import Wire
+from schemas.event.event_struct import EventStruct
 from schemas.formats.context import GIVEN, Context
 from schemas.limits import EVENT_BYTES_MAX
 from schemas.units import usd_to_nano
@@ -25,10 +25,10 @@ def applies(format: str | None, context: Context) -> bool:  # noqa: A002
     return format in {None, "neutral"} and _ADDED(context) == _NOTHING
 
 
-def read(item: Any, context: Context) -> tuple[Wire, bytes] | None:  # noqa: ANN401  any JSON
+def read(item: Any, context: Context) -> tuple[EventStruct, bytes] | None:  # noqa: ANN401  any JSON
     """The event and its record for the topic, or None where the full reading has to look."""
     try:
-        wire = msgspec.convert(item, Wire)
+        wire = msgspec.convert(item, EventStruct)
         if wire.cost_usd is not None:
             usd_to_nano(wire.cost_usd)
         if context.tenant is not None:

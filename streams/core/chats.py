@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from schemas.event.event_struct import Wire
+from schemas.event.event_struct import EventStruct
 from schemas.event.usage_event import DEFAULT_TENANT
 from schemas.store.chats import SHOWN_CHARS_MAX, Chat, merged
 from streams.core.decode import Events
@@ -40,7 +40,7 @@ def chats_of(events: Events, rows: Iterable[int], *, keeps_previews: bool) -> Ch
     return list(chats.items())
 
 
-def _word(event: Wire, at_ms: int, chat_id: str, *, keeps_previews: bool) -> Chat:
+def _word(event: EventStruct, at_ms: int, chat_id: str, *, keeps_previews: bool) -> Chat:
     user = event.user_id or event.user_email or ""
     preview = (event.message_preview or "")[:SHOWN_CHARS_MAX] if keeps_previews else ""
     title = event.chat_title or ""

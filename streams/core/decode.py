@@ -1,6 +1,6 @@
 """Records' bytes to typed events, the quick way (schemas/event/event_struct.py), many at once. Pure.
 
-What `Wire` does not accept is read again by the full model, which either explains the refusal or was
+What `EventStruct` does not accept is read again by the full model, which either explains the refusal or was
 merely more patient (unknown fields, CloudEvents); a test compares the two.
 """
 
@@ -21,7 +21,7 @@ from msgspec.structs import astuple
 from schemas.errors import InvalidEvent, Reason
 from schemas.event.age import OLDEST_MS, check_age
 from schemas.event.envelope import Headers, parse_record
-from schemas.event.event_struct import Wire
+from schemas.event.event_struct import EventStruct
 from schemas.event.usage_event import Usage
 from schemas.limits import AHEAD_MS_MAX, COST_NANO_USD_MAX, EVENT_BYTES_MAX, NANO_PER_USD
 from schemas.store.layout import Int64s
@@ -31,11 +31,11 @@ READ_AT_ONCE: Final = 500
 """Events whose fields are put side by side together: with their texts some 500 kB, which a core's own
 cache holds. Read again later, they would cost four times as much."""
 
-_WIRE: Final = msgspec.json.Decoder(Wire)
+_WIRE: Final = msgspec.json.Decoder(EventStruct)
 _REFUSALS: Final = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
 """What the quick reading raises: TypeError where there is no value, or none that it may read."""
 _VALUE, _HEADERS, _TIMESTAMP = attrgetter("value"), attrgetter("headers"), attrgetter("timestamp")
-_FIELDS: Final = Wire.__struct_fields__
+_FIELDS: Final = EventStruct.__struct_fields__
 _TIME, _STARTED, _COST = (_FIELDS.index(n) for n in ("time", "call_started_at", "cost_usd"))
 
 
@@ -67,11 +67,11 @@ Refused = tuple[Record, InvalidEvent]
 
 @dataclass(frozen=True)
 class Events:
-    """Events that can be counted, side by side, in order. `fields`: those of `Wire`, by name.
+    """Events that can be counted, side by side, in order. `fields`: those of `EventStruct`, by name.
     `cost_nano_usd` is -1 where no cost was sent; `started_ms`: of the rows that say when their call
     began; `unknown`: names of fields that there are not, once an event."""
 
-    wires: Sequence[Wire]
+    wires: Sequence[EventStruct]
     fields: Mapping[str, Sequence[Any]]
     at_ms: Int64s
     append_ms: Int64s
@@ -95,7 +95,7 @@ class Reading:
     """A batch that is read a slice at a time."""
 
     def __init__(self) -> None:
-        self._wires: list[Wire] = []
+        self._wires: list[EventStruct] = []
         self._fields: dict[str, list[Any]] = {name: [] for name in _FIELDS}
         self._numbers: list[tuple[Int64s, Int64s, Int64s]] = []
         self._started_ms: dict[int, int] = {}
@@ -151,7 +151,7 @@ class Reading:
 
 def _read(
     records: Sequence[Record], refused: dict[int, InvalidEvent], unknown: dict[int, Sequence[str]]
-) -> list[Wire | None]:
+) -> list[EventStruct | None]:
     """Each record's event; None where it is refused. By place: why, and the names of fields that
     there are not."""
     values = list(map(_VALUE, records))
@@ -161,7 +161,7 @@ def _read(
                 values[place] = None
     if max(map(len, filter(None, values)), default=0) > EVENT_BYTES_MAX:
         values = [None if v and len(v) > EVENT_BYTES_MAX else v for v in values]
-    found: list[Wire | None] = []
+    found: list[EventStruct | None] = []
     rest = map(_WIRE.decode, values)
     while len(found) < len(values):
         try:
@@ -184,12 +184,12 @@ def _has_attributes(headers: Headers) -> bool:
     return bool(headers) and any(name.startswith("ce_") for name, _ in headers)
 
 
-def _read_fully(record: Record) -> tuple[Wire, tuple[str, ...]]:
+def _read_fully(record: Record) -> tuple[EventStruct, tuple[str, ...]]:
     """The event and its unknown fields, by the full model."""
     if isinstance(record, Unreadable):
         raise InvalidEvent(Reason.UNREADABLE, record.detail)
     usage, unknown = parse_record(record.value, record.headers, record.timestamp)
-    return Wire(**{name: getattr(usage, name) for name in Usage.model_fields}), unknown
+    return EventStruct(**{name: getattr(usage, name) for name in Usage.model_fields}), unknown
 
 
 def _refusal(record: Record) -> InvalidEvent:
@@ -211,7 +211,7 @@ _NANO: Final = Decimal(NANO_PER_USD)
 _USD_MAX: Final = Decimal(COST_NANO_USD_MAX) / NANO_PER_USD
 
 
-def _columns(wires: Sequence[Wire]) -> list[Sequence[Any]]:
+def _columns(wires: Sequence[EventStruct]) -> list[Sequence[Any]]:
     """The fields of all events, one after the other."""
     if not wires:
         return [()] * len(_FIELDS)

@@ -15,7 +15,7 @@ from schemas.catalog.measures import COST_EVENTS, COST_NANO_USD
 from schemas.catalog.views import DEFAULT, Catalog, booking_dimensions
 from schemas.errors import InvalidEvent
 from schemas.event.envelope import Headers
-from schemas.event.event_struct import Wire
+from schemas.event.event_struct import EventStruct
 from schemas.event.identity import partition_key
 from schemas.event.usage_event import DEFAULT_TENANT, USAGE_KINDS
 from schemas.prices.cost import Unpriced, price
@@ -145,7 +145,7 @@ class _Record(NamedTuple):
     headers: Headers
 
 
-def _cost(event: Wire, measures: Mapping[str, int], prices: Prices) -> Cost:
+def _cost(event: EventStruct, measures: Mapping[str, int], prices: Prices) -> Cost:
     """The fold says how much, `schemas.prices.cost` says by what: a test holds the two together."""
     nano_usd = measures.get(COST_NANO_USD.name, 0) if COST_EVENTS.name in measures else None
     if event.kind not in USAGE_KINDS:

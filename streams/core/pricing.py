@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.catalog.measures import COST_EVENTS, COST_NANO_USD, MEASURES
-from schemas.event.event_struct import Wire
+from schemas.event.event_struct import EventStruct
 from schemas.event.usage_event import USAGE_KINDS
 from schemas.limits import COST_NANO_USD_MAX, COUNT_MAX, DAY_MS
 from schemas.prices.cost import MODELS_MAX, Tariff, edges, tariff, uses_anything
@@ -58,7 +58,7 @@ _UNPRICED: Final = {Standing.UNKNOWN: "unpriced:", Standing.INCOMPLETE: "incompl
 class Asked(NamedTuple):
     """A batch's events, and their kinds, providers, models and tenants as indexes into words."""
 
-    wires: Sequence[Wire]
+    wires: Sequence[EventStruct]
     at_ms: Int64s
     codes: Mapping[str, Int64s]
     words: Mapping[str, Sequence[str]]
@@ -203,7 +203,7 @@ def table_of(prices: Prices, tenant: str, kind: str, provider: str, model: str) 
 
 
 def _evaluated(
-    shape: Shape, formulas: Sequence[Formula], which: Int64s, wires: Sequence[Wire]
+    shape: Shape, formulas: Sequence[Formula], which: Int64s, wires: Sequence[EventStruct]
 ) -> tuple[Int64s, Standings, npt.NDArray[np.bool_]]:
     """Of rows whose formulas have one shape: the cost, how it is known, and whether none of the
     fields that the price is by is more than 0."""
@@ -233,7 +233,7 @@ def _evaluated(
     return nano_usd, np.where(bad, np.int8(Standing.INCOMPLETE), priced_as), idle
 
 
-def _column(wires: Sequence[Wire], field: str) -> Int64s:
+def _column(wires: Sequence[EventStruct], field: str) -> Int64s:
     """A field of each event, -1 where it is not reported."""
     found = list(map(attrgetter(field), wires))
     missing = found.count(None)

@@ -20,7 +20,7 @@ import redis.asyncio as redis
 from schemas.catalog.measures import LATENCY_MS, MEASURES, SKETCHES
 from schemas.catalog.sketches import bins_of
 from schemas.catalog.views import DEFAULT, DIMENSIONS, Catalog, Table
-from schemas.event.event_struct import Wire
+from schemas.event.event_struct import EventStruct
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.store.generation import generation_digest
 from schemas.store.layout import SLOT, page_kept_ms, page_key, tenants_list_key
@@ -47,7 +47,7 @@ AGENTS_EACH, MODELS_EACH = 8, 6
 SUMMED: Final = ("events", "cost_nano_usd", "input_tokens", "output_tokens", "latency_ms")
 _AMOUNTS: Final = ("input_tokens", "output_tokens", "cost_nano_usd", "latency_ms")
 _ONES: Final = ("events", "cost_events", "latency_events")
-ONE_CALL: Final = Wire(id="one", source="bench", time=EPOCH, kind="llm")
+ONE_CALL: Final = EventStruct(id="one", source="bench", time=EPOCH, kind="llm")
 """What the latest calls hold: no reader measured here looks at them."""
 Ints = npt.NDArray[np.int64]
 
@@ -310,7 +310,7 @@ def columns_of(traffic: Traffic, batch: Batch, catalog: Catalog) -> Columns:
         calls=[],
         events=Events(
             wires=[ONE_CALL] * n,
-            fields={name: [getattr(ONE_CALL, name)] * n for name in Wire.__struct_fields__},
+            fields={name: [getattr(ONE_CALL, name)] * n for name in EventStruct.__struct_fields__},
             at_ms=batch.at_ms,
             append_ms=append_ms,
             cost_nano_usd=np.full(n, -1, np.int64),

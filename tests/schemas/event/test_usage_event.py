@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from schemas.errors import InvalidEvent, Reason
 from schemas.event import usage_event as contract
 from schemas.event.envelope import parse_record
-from schemas.event.event_struct import Wire
+from schemas.event.event_struct import EventStruct
 from schemas.event.usage_event import Usage, json_schema, parse_usage
 from schemas.limits import COST_NANO_USD_MAX, EVENT_BYTES_MAX
 from schemas.units import instant_to_ms, iso, seconds_to_ms, usd_to_nano
@@ -31,7 +31,7 @@ def test_the_json_schema_is_the_frozen_one() -> None:
 
 
 def test_the_quick_reading_has_the_fields_of_the_contract() -> None:
-    assert Wire.__struct_fields__ == tuple(Usage.model_fields)
+    assert EventStruct.__struct_fields__ == tuple(Usage.model_fields)
 
 
 def read_both(value: bytes) -> tuple[object, object]:
@@ -51,7 +51,7 @@ def read_fully(value: bytes) -> Usage:
 
 def decode_plain(value: bytes) -> Usage:
     (wire,) = decode(Polled1(0, NOW_MS, value, ())).wires
-    given = {name: getattr(wire, name) for name in Wire.__struct_fields__}
+    given = {name: getattr(wire, name) for name in EventStruct.__struct_fields__}
     return Usage.model_construct(**given)
 
 

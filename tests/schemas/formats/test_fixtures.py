@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from schemas.event.event_struct import Wire
+from schemas.event.event_struct import EventStruct
 from schemas.event.usage_event import Usage
 from tests.schemas.formats.expected import EXPECTED
 from tests.schemas.formats.fixtures import NAMES, fixture, read
@@ -39,9 +39,9 @@ def test_a_format_that_is_named_reads_as_one_that_is_told(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_what_goes_to_the_topic_is_read_there_as_here(name: str) -> None:
     for event in read(fixture(name)).events:
-        wire = msgspec.json.decode(event.record, type=Wire)
+        wire = msgspec.json.decode(event.record, type=EventStruct)
         read_there = Usage.model_construct(
-            **{field: getattr(wire, field) for field in Wire.__struct_fields__}
+            **{field: getattr(wire, field) for field in EventStruct.__struct_fields__}
         )
         assert read_there == event.usage
 

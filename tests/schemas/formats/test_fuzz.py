@@ -19,7 +19,7 @@ import msgspec
 import pytest
 
 from schemas.errors import InvalidEvent
-from schemas.event.event_struct import Wire
+from schemas.event.event_struct import EventStruct
 from schemas.event.usage_event import Usage, parse_usage
 from schemas.formats import Parsed, load, otel
 from tests.schemas.formats.fixtures import FOLDER, NAMES, fixture, read
@@ -123,7 +123,7 @@ def check(parsed: Parsed) -> None:
         read = {name: getattr(event.usage, name) for name in Usage.model_fields}
         assert usage == Usage.model_construct(**read)
         known = {k: v for k, v in event.fields.items() if k not in event.unknown}
-        wire = msgspec.json.decode(msgspec.json.encode(known), type=Wire)
+        wire = msgspec.json.decode(msgspec.json.encode(known), type=EventStruct)
         assert (wire.id, wire.cost_usd) == (event.usage.id, event.usage.cost_usd)
 
 

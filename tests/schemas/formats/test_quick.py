@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.event.event_struct import Wire
+from schemas.event.event_struct import EventStruct
 from schemas.event.usage_event import Usage
 from schemas.formats import Event, Parsed, load, quick
 from schemas.limits import EVENT_BYTES_MAX
@@ -47,7 +47,7 @@ def check_alike(fields: Any) -> Parsed:
 @given(events())
 def test_valid_events(fields: dict[str, Any]) -> None:
     parsed = check_alike({**fields, "tenant": "acme"})
-    assert isinstance(parsed.events[0].usage, Wire) == ("misspelt_tokens" not in fields)
+    assert isinstance(parsed.events[0].usage, EventStruct) == ("misspelt_tokens" not in fields)
 
 
 @given(st.sampled_from([*Usage.model_fields, "typo"]), VALUES)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.catalog.measures import COST_EVENTS, COST_NANO_USD, MEASURES
-from schemas.event.event_struct import Wire
+from schemas.event.event_struct import EventStruct
 from schemas.event.usage_event import KINDS, USAGE_KINDS
 from schemas.limits import COUNT_MAX, DURATION_MS_MAX
 from schemas.prices.cost import BILLED, Priced, Unpriced, Why, edges, price, uses_anything
@@ -25,7 +25,7 @@ from streams.core.pricing import NAMES_MAX, Asked, Standing, Standings, add_cost
 from tests.oracles.price_list import OWN
 
 
-def priced(prices: Prices, wires: Sequence[Wire]) -> tuple[list[int], list[int], Standings]:
+def priced(prices: Prices, wires: Sequence[EventStruct]) -> tuple[list[int], list[int], Standings]:
     """Cost and number of costs of each, and how it is known, by the batch."""
     codes, words = {}, {}
     for name in ("kind", "provider", "model", "tenant"):
@@ -40,7 +40,7 @@ def priced(prices: Prices, wires: Sequence[Wire]) -> tuple[list[int], list[int],
     return values[:, cost].tolist(), values[:, costs].tolist(), standing
 
 
-def plain(prices: Prices, wire: Wire) -> tuple[int, int, Standing]:
+def plain(prices: Prices, wire: EventStruct) -> tuple[int, int, Standing]:
     """The same by the per-event function."""
     if wire.kind not in USAGE_KINDS:
         return 0, 0, Standing.NONE
@@ -52,13 +52,13 @@ def plain(prices: Prices, wire: Wire) -> tuple[int, int, Standing]:
     return 0, 0, standings.get(answer.why, Standing.INCOMPLETE)
 
 
-def check(prices: Prices, wires: Sequence[Wire]) -> Counter[int]:
+def check(prices: Prices, wires: Sequence[EventStruct]) -> Counter[int]:
     for wire, *batch in zip(wires, *priced(prices, wires), strict=True):
         assert tuple(batch) == plain(prices, wire), (wire, price(wire, prices))
     return Counter(priced(prices, wires)[2].tolist())
 
 
-def usage(rng: random.Random, provider: str, model: str, at: datetime) -> Wire:
+def usage(rng: random.Random, provider: str, model: str, at: datetime) -> EventStruct:
     """An event whose numbers often add up and sometimes do not, of which some are left out."""
     whole, out = (rng.choice((0, 1, 999, 130_000, 199_999, 200_000, 200_001, 10**6)) for _ in "io")
     audio = rng.choice((0, 0, rng.randint(0, max(whole, 1))))
@@ -84,7 +84,7 @@ def usage(rng: random.Random, provider: str, model: str, at: datetime) -> Wire:
         kept[name] = rng.choice((0, 5, COUNT_MAX if name.endswith("_tokens") else 5))
     if rng.random() < 0.1:
         kept = dict.fromkeys(rng.sample(BILLED, 5), 0)
-    return Wire(
+    return EventStruct(
         id="e", source="s", time=at, kind=rng.choice(("llm", "llm", "tts", "stt")),
         provider=provider, model=model, error=rng.choice((None, None, None, "Timeout")), **kept,
     )  # fmt: skip
@@ -140,9 +140,9 @@ def test_any_batch_costs_what_the_plain_way_says(
     check(OWN, wires)
 
 
-def one(**fields: Any) -> Wire:
+def one(**fields: Any) -> EventStruct:
     at = datetime(2026, 5, 1, tzinfo=UTC)
-    return Wire(**{"id": "e", "source": "s", "time": at, "kind": "llm", **fields})
+    return EventStruct(**{"id": "e", "source": "s", "time": at, "kind": "llm", **fields})
 
 
 def test_half_a_nano_usd_goes_to_the_even_one() -> None:
