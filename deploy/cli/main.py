@@ -245,7 +245,7 @@ def topics(
 
     Two for events and dead letters, three for the directory and a changelog beside each of these.
     """
-    from streams.kafka.consumer import ensure_directory_topics, ensure_topics
+    from streams.kafka.topics import ensure_directory_topics, ensure_topics
     from streams.worker.settings import PARTITIONS, changelogs
 
     settings = read_settings(

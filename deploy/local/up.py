@@ -25,7 +25,7 @@ from rich.console import Console
 from deploy.errors import AlreadyRunning, DeployError, DiskTooFull
 from deploy.local import jars, kafka, processes, ready, servers, supervise, valkey
 from deploy.settings import Settings, as_environment, read_catalog, read_prices
-from streams.kafka.consumer import ensure_topics
+from streams.kafka.topics import ensure_topics
 
 # A month of sample history is 150,000 events of 0.5 kB in Kafka's log (75 MB); its counters take
 # 50 MB in Valkey's file, twice that while it is rewritten; 45 MB of jars, 30 MB of logs; and a day

@@ -28,7 +28,8 @@ from schemas.event.identity import partition_key
 from schemas.event.usage_event import DEFAULT_TENANT
 from schemas.limits import DAY_MS, MINUTE_MS, SECOND_MS
 from streams.directory.records import Stream, topic_of
-from streams.kafka.consumer import ensure_directory_topics, open_producer
+from streams.kafka.producer import open_producer
+from streams.kafka.topics import ensure_directory_topics
 from streams.worker.settings import PARTITIONS, DirectorySettings, changelogs
 
 T = TypeVar("T")

@@ -23,7 +23,7 @@ from faust.types import EventT
 
 from schemas.errors import StoreFull, StoreUnavailable
 from streams.directory.records import InvalidEntry, Stream, Upsert, read_entry, topic_of
-from streams.kafka.consumer import ensure_directory_topics
+from streams.kafka.topics import ensure_directory_topics
 from streams.redis.store import RedisDirectory
 from streams.worker.faust_process import run_process
 from streams.worker.settings import PARTITIONS, DirectorySettings, changelogs

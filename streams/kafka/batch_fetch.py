@@ -1,11 +1,12 @@
-"""What aiokafka has fetched, handed over a batch of records at a time: its internals, in one place.
+"""Hands over what aiokafka has fetched a batch at a time. Uses aiokafka's internals, only here.
 
-`getmany` makes an object of eleven fields of each record, one generator step a record, which is half
-of what fetching costs. A consumer made with `as_fetched` gets from the same `getmany` the records as
-aiokafka's own parser leaves them (offset, timestamp, key, value, headers), many at once. What is
-skipped (aborted transactions, markers, what compaction removed) and what is raised is the same: a
-test reads the same logs both ways. Consumers made without it are left as they are, so that is how
-to do without this module, and what happens under another version of aiokafka than PINNED.
+aiokafka's `getmany` makes an object of eleven fields for each record, with one generator step each.
+That is half of the cost of fetching. A consumer made with `as_fetched` gets the records from the same
+`getmany` as aiokafka's parser leaves them (offset, timestamp, key, value, headers), many at once.
+
+It skips the same records (aborted transactions, markers, compacted ones) and raises the same errors:
+a test reads the same logs both ways. Consumers made without `as_fetched` are not changed. That is
+how to work without this module, and what happens under another aiokafka version than PINNED.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.memory_records import MemoryRecords
 
 PINNED: Final = "0.14.0"
-"""The version whose internals these are."""
+"""The version whose internals this module uses."""
 
 
 def as_fetched(value: bytes | None) -> bytes | None:
-    """A consumer's `value_deserializer`: values stay bytes, and records come as they were fetched."""
+    """A consumer's `value_deserializer`: values stay bytes, and records stay as they were fetched."""
     return value
 
 
 def install() -> bool:
-    """Lets aiokafka use the classes below: whether this is the version that they are made for."""
+    """Makes aiokafka use the classes below. Returns whether they fit its version."""
     fetcher.MemoryRecords = KeptRecords
     if version("aiokafka") != PINNED:
         return False
@@ -37,13 +38,12 @@ def install() -> bool:
 
 
 def refresh_metadata(consumer: AIOKafkaConsumer) -> None:
-    """Lets a consumer ask for its topics' partitions at once, in its background, and not only at
-    the age that it was given."""
+    """Refreshes the metadata of a consumer at once, in its background, before its maximum age."""
     consumer._client.force_metadata_update()  # noqa: SLF001
 
 
 class KeptRecords:
-    """aiokafka's reader of what was fetched, with the bytes it reads (streams/kafka/salvage.py)."""
+    """aiokafka's reader of fetched bytes; it also keeps them, for streams/kafka/salvage.py."""
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
@@ -60,16 +60,16 @@ class KeptRecords:
 
 
 class WholeBatches(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka has no types
-    """One partition's answer to a fetch, of which `take` gives the records as they were fetched.
+    """One partition's response to a fetch. `take` returns its records as they were fetched.
 
-    The invariant: what lies before `next_fetch_offset` was handed over, or is to be skipped.
+    Invariant: all records before `next_fetch_offset` were returned, or are to be skipped.
     """
 
     next_fetch_offset: int
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  aiokafka's own
         super().__init__(*args, **kwargs)
-        self._opened: list[Any] = []  # of the batch that is read, those after `_at`
+        self._opened: list[Any] = []  # records of the current batch; those from `_at` on are left
         self._at = 0
         self._opened_end = self.next_fetch_offset
         self._is_broken = False
@@ -79,7 +79,7 @@ class WholeBatches(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka 
         return self._value_deserializer is as_fetched
 
     def take(self, records_max: int | None) -> list[Any]:
-        """The next records; fewer than `records_max` only at the end."""
+        """The next records. Fewer than `records_max` only at the end."""
         taken: list[Any] = []
         while records_max is None or len(taken) < records_max:
             if self._at == len(self._opened) and not self._open_next():
@@ -93,11 +93,11 @@ class WholeBatches(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka 
         return taken
 
     def _open_next(self) -> bool:
-        """Opens the next batch that has records to hand over; False where there is none."""
+        """Opens the next batch that has records to return. False if there is none."""
         self._opened, self._at = [], 0
         while not self._opened and not self._is_broken and self._records.has_next():
-            # Where anything below raises, nothing after it may be handed over: the position stands
-            # before this batch, and all from there on is fetched again.
+            # If anything below raises, no later record may be returned: the position is before
+            # this batch, and everything from there on is fetched again.
             self._is_broken = True
             batch = self._records.next_batch()
             if self._check_crcs and not batch.validate_crc():
@@ -115,11 +115,11 @@ class WholeBatches(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka 
         return bool(self._opened)
 
     def _is_skipped(self, batch: Any) -> bool:  # noqa: ANN401
-        """A marker, or a part of an aborted transaction."""
+        """Whether the batch is a marker, or part of an aborted transaction."""
         if self._isolation_level == fetcher.READ_COMMITTED and batch.producer_id is not None:
             self._consume_aborted_up_to(batch.base_offset)
             if batch.is_control_batch and self._contains_abort_marker(batch):
-                # It need not be there: of an otherwise empty transaction only the marker is.
+                # It may be missing: an empty transaction has only its marker.
                 self._aborted_producers.discard(batch.producer_id)
             if batch.is_transactional and batch.producer_id in self._aborted_producers:
                 return True
@@ -127,7 +127,7 @@ class WholeBatches(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka 
 
 
 class Fetched(fetcher.FetchResult):  # type: ignore[misc]
-    """The same answer, as `getmany` asks for it."""
+    """The same response, in the form that `getmany` reads."""
 
     _partition_records: WholeBatches | None
 

@@ -1,9 +1,9 @@
-"""Good records out of a batch that aiokafka cannot read to its end. Pure.
+"""Reads the good records of a batch that aiokafka cannot read to its end.
 
-One record that it cannot read (a header key that is no UTF-8, a length that cannot be) makes every
-later one of its batch unreachable, wherever one seeks. The batch says how long each record is, so
-its own bytes, kept beside what aiokafka makes of them (streams/kafka/batch_fetch.py), give the others. Made
-for the version that is locked.
+One unreadable record (a header key that is not UTF-8, an impossible length) makes every later record
+of its batch unreachable, wherever the consumer seeks. But the batch states how long each record is.
+So its raw bytes, which `KeptRecords` in streams/kafka/batch_fetch.py keeps, give the others. Written
+for the locked version of aiokafka.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
+from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
-from aiokafka.consumer import fetcher
+from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.util import decode_varint
 
@@ -23,7 +24,7 @@ RECORD_ERRORS: Final = (
     kafka_errors.CorruptRecordException,
     kafka_errors.RecordTooLargeError,
     kafka_errors.UnsupportedCodecError,
-    ValueError,  # a header key that is no UTF-8, a length that cannot be
+    ValueError,  # a header key that is not UTF-8, an impossible length
     IndexError,
     struct.error,
 )
@@ -32,10 +33,24 @@ _LENGTH_AT, _BEFORE_LENGTH_ENDS = 8, 12
 """A batch starts with its first offset (8 B) and the length of what follows (4 B)."""
 
 
-def records_of(failed: fetcher.PartitionRecords) -> tuple[list[Record], int] | None:
+def failed_batch(error: BaseException) -> tuple[TopicPartition | None, PartitionRecords | None]:
+    """Where `getmany` failed. aiokafka does not say it, but the frames of the traceback do."""
+    tp, failed = None, None
+    trace = error.__traceback__
+    while trace is not None:
+        names = trace.tb_frame.f_locals
+        if isinstance(names.get("tp"), TopicPartition):
+            tp = names["tp"]
+        if isinstance(names.get("self"), PartitionRecords):
+            failed = names["self"]
+        trace = trace.tb_next
+    return tp, failed
+
+
+def records_of(failed: PartitionRecords) -> tuple[list[Record], int] | None:
     """The rest of the batch at which aiokafka failed, and the position after it.
 
-    None where the batch as a whole cannot be trusted or opened."""
+    None if the batch as a whole has a wrong checksum or cannot be decompressed."""
     raw, at = memoryview(failed._records.raw), 0  # noqa: SLF001
     while at + _BEFORE_LENGTH_ENDS <= len(raw):
         (length,) = struct.unpack_from(">i", raw, at + _LENGTH_AT)
@@ -44,7 +59,7 @@ def records_of(failed: fetcher.PartitionRecords) -> tuple[list[Record], int] | N
         try:
             batch = _DefaultRecordBatchPy(batch_bytes)
             if batch.next_offset <= failed.next_fetch_offset:
-                continue  # read, or skipped as aborted or as a marker
+                continue  # already read, or skipped as aborted or as a marker
             if not batch.validate_crc():
                 return None
             batch._maybe_uncompress()  # noqa: SLF001
@@ -56,13 +71,13 @@ def records_of(failed: fetcher.PartitionRecords) -> tuple[list[Record], int] | N
 
 
 def _each(batch: _DefaultRecordBatchPy) -> Iterator[Record]:
-    """In a topic that is not compacted, offsets in a batch have no gaps."""
+    """Each record, or `Unreadable`. Without log compaction a batch has no gaps in its offsets."""
     for offset in range(batch.base_offset, batch.next_offset):
         try:
             length, start = decode_varint(batch._buffer, batch._pos)  # noqa: SLF001
             end = start + length
         except RECORD_ERRORS:
-            end = batch._pos  # noqa: SLF001  so is every later one
+            end = batch._pos  # noqa: SLF001  every later one is unreadable too
         try:
             record = batch._read_msg()  # noqa: SLF001
         except RECORD_ERRORS as error:

@@ -25,7 +25,7 @@ from urllib.parse import SplitResult, urlsplit
 from schemas.errors import InvalidConfig, LogUnavailable, OdometerError
 
 if TYPE_CHECKING:
-    from streams.kafka.consumer import Producer
+    from streams.kafka.producer import KafkaProducer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -241,7 +241,7 @@ class KafkaTarget:
 
     def __init__(self, brokers: str, topic: str) -> None:
         # An app that sends HTTP must need no aiokafka, and waits for no import where it does.
-        from streams.kafka.consumer import open_producer  # noqa: PLC0415
+        from streams.kafka.producer import open_producer  # noqa: PLC0415
 
         self._open = open_producer
         self._brokers = brokers
@@ -250,7 +250,7 @@ class KafkaTarget:
         """How far the log goes, as the broker's last word has it: by partition, the next offset."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._exits = AsyncExitStack()
-        self._producer: Producer | None = None
+        self._producer: KafkaProducer | None = None
 
     def send(self, batch: Sequence[Outgoing], within_s: float) -> Sequence[Refusal]:
         """No refusals: what does not count comes to lie among the dead letters."""

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from schemas.units import iso
 from streams.core.ports import Refusal
-from streams.kafka.consumer import read_bounds, read_witness
+from streams.kafka.offsets import read_bounds, read_witness
 from streams.redis.store import RedisStore
 
 

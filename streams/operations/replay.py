@@ -21,7 +21,8 @@ from streams.core.dead_letters import (
     read_letter,
     resend,
 )
-from streams.kafka.consumer import Producer, open_producer, scan
+from streams.kafka.offsets import scan
+from streams.kafka.producer import KafkaProducer, open_producer
 
 BATCH_LETTERS_MAX: Final = 500
 """Marked and sent together; of the largest records 32 MB."""
@@ -122,7 +123,7 @@ def _judge(
 
 
 async def _send(
-    producer: Producer,
+    producer: KafkaProducer,
     topic: str,
     dead_letter_topic: str,
     chosen: Sequence[tuple[DeadLetter, Resent]],

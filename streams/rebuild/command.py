@@ -31,7 +31,8 @@ from schemas.store.layout import LIVE, NO_POSITION, Meta
 from schemas.units import iso
 from streams.core.ports import Bounds
 from streams.core.resume_checks import refusal_of, stored_of
-from streams.kafka.consumer import open_whole_log, read_bounds, read_witness
+from streams.kafka.consumer import open_whole_log
+from streams.kafka.offsets import read_bounds, read_witness
 from streams.rebuild.carry_over import OlderBuckets, Shared, older_than, shared_with
 from streams.rebuild.rebuild_worker import Refill
 from streams.redis.generations import LEASE_MS, Entry, RedisGenerations, RedisPair

@@ -28,7 +28,8 @@ from schemas.prices.cost import warm_up
 from schemas.store.generation import generation_digest
 from streams.core.batch import Policy
 from streams.core.ports import Commit, Reply
-from streams.kafka.consumer import open_log, read_bounds
+from streams.kafka.consumer import open_log
+from streams.kafka.offsets import read_bounds
 from streams.redis.store import RedisStore
 from streams.worker.clock import ProcessClock
 from streams.worker.faust_process import spare_collector

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 
 from schemas.limits import DAY_MS, MINUTE_MS
 from schemas.units import iso
-from streams.kafka.consumer import ensure_topics
+from streams.kafka.topics import ensure_topics
 from tests.real.topics import producer_of
 
 AGENTS, MODELS, USERS = 200, 30, 5000

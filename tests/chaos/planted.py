@@ -86,7 +86,7 @@ Worker._complete_ms = complete_ms
 """
 
 _WRONG_SEEK: Final = """
-from streams.kafka import KafkaLog
+from streams.kafka.consumer import KafkaLog
 take_assignment, seek_as_told = KafkaLog.take_assignment, KafkaLog.seek
 
 def take(self, assigned):

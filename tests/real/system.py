@@ -17,7 +17,7 @@ import redis
 
 from schemas.store.layout import FIRST_GENERATION, Meta, meta_key, unpack_meta
 from streams.core.batch import Policy
-from streams.kafka.consumer import ensure_topics
+from streams.kafka.topics import ensure_topics
 from streams.redis.store import RedisStore
 from streams.worker.settings import WorkerSettings
 from tests.oracles.event_logs import Record

@@ -13,7 +13,7 @@ from deploy.cli.main import app
 from schemas.errors import LogUnavailable
 from schemas.units import iso
 from streams.core.dead_letters import Identity, State, letter_record, marked
-from streams.kafka.consumer import open_producer
+from streams.kafka.producer import open_producer
 from streams.operations.replay import read_letters
 from tests.oracles.event_logs import encode, event
 from tests.oracles.fold_oracle import expected

@@ -23,7 +23,7 @@ from deploy.local.servers import Server, plain_environment
 from deploy.local.valkey import url_of
 from schemas.limits import DAY_MS
 from schemas.store.directory import SAID_SO, GroupSaid
-from streams.kafka.consumer import ensure_directory_topics
+from streams.kafka.topics import ensure_directory_topics
 from streams.redis.store import RedisDirectory
 from streams.worker.settings import PARTITIONS, DirectorySettings, changelogs
 from tests.real.topics import now_ms, producer_of

@@ -12,7 +12,7 @@ import msgspec
 from starlette.types import Receive
 
 from api.app.main import build
-from streams.kafka.consumer import ensure_topics
+from streams.kafka.topics import ensure_topics
 from tests.oracles.event_logs import Record
 from tests.real.topics import read_log
 

@@ -15,7 +15,7 @@ from api.ingest import producer as module
 from api.ingest.producer import ACK_S, HELD_BYTES_MAX, Producer
 from deploy.local.servers import Server, free_port
 from schemas.errors import LogUnavailable
-from streams.kafka.consumer import ensure_topics
+from streams.kafka.topics import ensure_topics
 from tests.api.conftest import Clock
 from tests.api.ingest.taking import client_of
 from tests.api.ingest.test_endpoints import one

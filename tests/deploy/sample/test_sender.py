@@ -24,7 +24,7 @@ from schemas.errors import LogUnavailable
 from schemas.event.usage_event import parse_usage
 from schemas.limits import DAY_MS, SECOND_MS
 from schemas.units import instant_to_ms
-from streams.kafka.consumer import ensure_topics
+from streams.kafka.topics import ensure_topics
 from tests.oracles.event_logs import NOW_MS, key_of
 
 

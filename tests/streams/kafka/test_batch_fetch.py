@@ -16,7 +16,8 @@ from aiokafka.record.util import calc_crc32c
 
 from deploy.local.servers import Server
 from streams.kafka.batch_fetch import KeptRecords, WholeBatches, as_fetched, install
-from streams.kafka.consumer import KafkaLog, ensure_topics, open_log
+from streams.kafka.consumer import KafkaLog, open_log
+from streams.kafka.topics import ensure_topics
 from tests.real.topics import producer_of
 
 TP = TopicPartition("events", 0)

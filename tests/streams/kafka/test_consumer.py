@@ -16,8 +16,14 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from deploy.local.servers import Server, free_port
 from schemas.errors import ConsumerBroken, InvalidConfig, LogUnavailable
 from streams.core.ports import Letter, Polled
-from streams.kafka import consumer as module
-from streams.kafka.consumer import KafkaLog, _closed, _send, ensure_topics, open_log, read_bounds
+from streams.kafka import consumer as consumer_module
+from streams.kafka import deadlines, offsets
+from streams.kafka import producer as producer_module
+from streams.kafka.consumer import KafkaLog, open_log
+from streams.kafka.deadlines import close_client
+from streams.kafka.offsets import read_bounds
+from streams.kafka.producer import send_records
+from streams.kafka.topics import ensure_topics
 from tests.real.topics import cut, widen
 
 NOWHERE = "127.0.0.1:1"
@@ -41,11 +47,11 @@ class FailingConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka has n
 
 @asynccontextmanager
 async def log_with(consumer: AIOKafkaConsumer) -> AsyncIterator[KafkaLog]:
-    looker = AIOKafkaConsumer(bootstrap_servers=NOWHERE, group_id=None)
+    metadata = AIOKafkaConsumer(bootstrap_servers=NOWHERE, group_id=None)
     admin = AIOKafkaAdminClient(bootstrap_servers=NOWHERE)
     producer = AIOKafkaProducer(bootstrap_servers=NOWHERE)
-    yield KafkaLog("events", "dead", consumer, looker, admin, producer)
-    for client in (consumer, looker, producer):
+    yield KafkaLog("events", "dead", consumer, metadata, admin, producer)
+    for client in (consumer, metadata, producer):
         await client.stop()
 
 
@@ -98,21 +104,21 @@ class SilentProducer:
 async def test_what_is_not_acknowledged_in_time_is_unavailable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "SEND_S", 0.05)
+    monkeypatch.setattr(producer_module, "SEND_S", 0.05)
     with pytest.raises(LogUnavailable, match="acknowledge 1 records"):
-        await _send(SilentProducer(), "dead", [(b"k", b"v", ())])
+        await send_records(SilentProducer(), "dead", [(b"k", b"v", ())])
 
 
 async def test_a_client_that_does_not_stop_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CLOSE_S", 0.05)
+    monkeypatch.setattr(deadlines, "CLOSE_S", 0.05)
     async with asyncio.timeout(5):
-        await _closed(SilentProducer())
+        await close_client(SilentProducer())
     (left,) = (t for t in asyncio.all_tasks() if t is not asyncio.current_task())
     left.cancel()
 
 
 async def test_where_no_broker_answers_the_log_is_not_opened() -> None:
-    with pytest.raises(LogUnavailable, match="take a connection"):
+    with pytest.raises(LogUnavailable, match="accept a connection"):
         async with open_log(f"127.0.0.1:{free_port()}", "events", "dead", "group"):
             pass
 
@@ -143,7 +149,12 @@ async def test_topics_are_made_once_and_found_as_they_are(kafka: Server, topic: 
     found = await ensure_topics(
         kafka.address, events=topic, dead_letter=f"{topic}.dead", partitions=5
     )
-    assert [line.rpartition(", ")[2] for line in made + found] == ["made", "made", "found", "found"]
+    assert [line.rpartition(", ")[2] for line in made + found] == [
+        "created",
+        "created",
+        "exists",
+        "exists",
+    ]
     assert "3 partitions" in found[0]
 
 
@@ -179,7 +190,7 @@ async def test_letters_that_found_no_leader_do_not_keep_later_ones_out(
     """As a broker is for seconds after its restart."""
     await ensure_topics(kafka.address, events=topic, dead_letter=f"{topic}.dead", partitions=1)
     letters = [Letter(0, n, 0, "empty", "", "", b"", ()) for n in range(5)]
-    monkeypatch.setattr(module, "ANSWER_S", 1.0)  # how long the client itself tries
+    monkeypatch.setattr(producer_module, "ANSWER_S", 1.0)  # how long the client itself tries
     async with open_log(kafka.address, topic, f"{topic}.dead", topic) as log:
         await log.bury(letters[:1])
         assert log._producer is not None
@@ -200,7 +211,8 @@ async def test_partitions_that_are_added_are_handed_over_as_soon_as_the_ends_are
     kafka: Server, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await ensure_topics(kafka.address, events=topic, dead_letter=f"{topic}.dead", partitions=1)
-    monkeypatch.setattr(module, "METADATA_AGE_MS", 3_600_000)
+    for module in (consumer_module, offsets):
+        monkeypatch.setattr(module, "METADATA_AGE_MS", 3_600_000)
     async with open_log(kafka.address, topic, f"{topic}.dead", topic) as log:
         while not (await log.poll(10, 100)).partitions:
             pass

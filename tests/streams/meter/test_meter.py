@@ -19,7 +19,7 @@ import pytest
 from deploy.local.servers import Server, free_port, plain_environment
 from deploy.settings import CHECKOUT
 from schemas.errors import InvalidConfig
-from streams.kafka.consumer import ensure_topics
+from streams.kafka.topics import ensure_topics
 from streams.meter.meter import Meter
 from tests.real.topics import read_log
 from tests.schemas.formats.fixtures import fixture

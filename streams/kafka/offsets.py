@@ -1,0 +1,148 @@
+"""What a topic holds now, read beside the consumer group: its offsets, its last counted record, all
+its records."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import errors as kafka_errors
+from aiokafka.admin import AIOKafkaAdminClient
+
+from schemas.errors import ConsumerBroken, InvalidConfig, LogUnavailable
+from streams.core.decode import Record, Unreadable
+from streams.core.ports import Bounds, Witness
+from streams.kafka.batch_fetch import install
+from streams.kafka.deadlines import ANSWER_S, SEND_S, close_client, within_deadline
+from streams.kafka.salvage import RECORD_ERRORS, failed_batch, records_of
+
+METADATA_AGE_MS: Final = 10_000
+"""How often a consumer refreshes its metadata by itself, and so notices new partitions. A worker
+polls the end offsets all the time, and refreshes the metadata of its consumer sooner."""
+SCAN_RECORDS: Final = 500
+"""In one poll of `scan`: 32 MB of the largest events."""
+
+
+def metadata_consumer(kafka: str) -> AIOKafkaConsumer:
+    """A consumer outside the group, for offsets: asking the consumer that polls takes 0.5 s."""
+    install()
+    return AIOKafkaConsumer(
+        bootstrap_servers=kafka,
+        client_id="odometer-metadata",
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        isolation_level="read_uncommitted",
+        metadata_max_age_ms=METADATA_AGE_MS,
+    )
+
+
+async def read_bounds(kafka: str, topic: str) -> dict[int, Bounds]:
+    """The first and the end offset of each partition, over connections of its own."""
+    consumer = metadata_consumer(kafka)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka, client_id="odometer-admin")
+    try:
+        for client in (consumer, admin):
+            await within_deadline(SEND_S, client.start(), "accept a connection")
+        return await bounds_of(topic, admin, consumer)
+    finally:
+        await asyncio.gather(close_client(consumer), close_client(admin))
+
+
+async def bounds_of(
+    topic: str, admin: AIOKafkaAdminClient, consumer: AIOKafkaConsumer
+) -> dict[int, Bounds]:
+    described = await within_deadline(ANSWER_S, _describe(admin, topic), "describe the topic")
+    tps = [TopicPartition(topic, partition) for partition in sorted(described)]
+    # The ends first: records appended meanwhile lie after them.
+    ends = await within_deadline(ANSWER_S, consumer.end_offsets(tps), "return the end offsets")
+    starts = await within_deadline(
+        ANSWER_S, consumer.beginning_offsets(tps), "return the first offsets"
+    )
+    return {tp.partition: Bounds(starts[tp], ends[tp]) for tp in tps}
+
+
+async def _describe(admin: AIOKafkaAdminClient, name: str) -> list[int]:
+    (topic,) = await admin.describe_topics([name])
+    if topic["error_code"]:
+        raise kafka_errors.for_code(topic["error_code"])(name)
+    return [partition["partition"] for partition in topic["partitions"]]
+
+
+async def read_witness(kafka: str, topic: str, partition: int, offset: int) -> Witness | None:
+    """The first record at or after an offset, over a connection of its own."""
+    consumer = metadata_consumer(kafka)
+    try:
+        await within_deadline(SEND_S, consumer.start(), "accept a connection")
+        return await witness_at(consumer, TopicPartition(topic, partition), offset)
+    finally:
+        await close_client(consumer)
+
+
+async def witness_at(consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> Witness | None:
+    """The first record at or after an offset; None if there is none, or it cannot be read."""
+    consumer.assign([tp])
+    consumer.seek(tp, offset)
+    try:
+        found = await within_deadline(
+            ANSWER_S,
+            consumer.getmany(tp, timeout_ms=int(ANSWER_S * 500), max_records=1),
+            "return the last counted record",
+        )
+    except RECORD_ERRORS as error:
+        _, failed = failed_batch(error)
+        salvaged = None if failed is None else records_of(failed)
+        readable = [r for r in salvaged[0] if not isinstance(r, Unreadable)] if salvaged else []
+        return Witness(readable[0].offset, readable[0].timestamp) if readable else None
+    except LogUnavailable as error:
+        if isinstance(error.__cause__, (kafka_errors.OffsetOutOfRangeError, *RECORD_ERRORS)):
+            return None  # the log is shorter now, or damaged
+        raise
+    finally:
+        consumer.unsubscribe()
+    return next((Witness(r.offset, r.timestamp) for r in found.get(tp, ())), None)
+
+
+async def scan(kafka: str, topic: str) -> AsyncIterator[Sequence[Record]]:
+    """All records that a topic holds now, partition by partition, in order.
+
+    Raises InvalidConfig if there is no such topic, LogUnavailable if a broker does not answer, and
+    ConsumerBroken at a record that cannot be read.
+    """
+    try:
+        bounds = await read_bounds(kafka, topic)
+    except LogUnavailable as error:
+        if isinstance(error.__cause__, kafka_errors.UnknownTopicOrPartitionError):
+            raise InvalidConfig(
+                f"topic {topic!r} does not exist; create it with `odometer topics`"
+            ) from error
+        raise
+    consumer = metadata_consumer(kafka)
+    try:
+        await within_deadline(SEND_S, consumer.start(), "accept a connection")
+        for partition, held in sorted(bounds.items()):
+            tp = TopicPartition(topic, partition)
+            consumer.assign([tp])
+            consumer.seek(tp, held.start)
+            while (position := await consumer.position(tp)) < held.end:
+                yield await _next_records(consumer, tp, position)
+    finally:
+        await close_client(consumer)
+
+
+async def _next_records(
+    consumer: AIOKafkaConsumer, tp: TopicPartition, position: int
+) -> Sequence[Record]:
+    """The records from a position on; none if only transaction markers follow."""
+    polled = consumer.getmany(tp, timeout_ms=int(ANSWER_S * 500), max_records=SCAN_RECORDS)
+    try:
+        found = await within_deadline(ANSWER_S, polled, f"return records of {tp.topic}")
+    except RECORD_ERRORS as error:
+        place = f"{tp.topic}:{tp.partition}:{position}"
+        raise ConsumerBroken(f"cannot read the records from {place} on") from error
+    if await consumer.position(tp) == position:
+        raise LogUnavailable(f"Kafka returns no record of {tp.topic} from offset {position} on")
+    records: Sequence[Record] = found.get(tp, ())
+    return records
