@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auth.authenticate import authenticate, check_role, tenant_of
+from api.auth.key_cache import KeyCache
 from api.errors import (
     CountersMissing,
     CountingBehind,
@@ -104,11 +105,16 @@ class Made:
 
 
 async def llm(
-    request: Request, store: Store, clock: Clock, flights: Flights[Made], kept: Kept[Made]
+    request: Request,
+    store: Store,
+    key_cache: KeyCache,
+    clock: Clock,
+    flights: Flights[Made],
+    kept: Kept[Made],
 ) -> Response:
     """`GET /api/analytics/llm`: summary, models and series out of one read."""
     now_ms = clock()
-    key = await allowed(request, store, now_ms)
+    key = await allowed(request, key_cache, now_ms)
     plans = _understood(request.scope["query_string"], moment_of(now_ms))
     tenant = tenant_of(key, request.headers)
     question = tenant, request.scope["query_string"], plans[0].start_ms, plans[0].end_ms
@@ -140,10 +146,10 @@ async def _make(
     return made
 
 
-async def unknown_path(request: Request, store: Store, clock: Clock) -> Response:
+async def unknown_path(request: Request, key_cache: KeyCache, clock: Clock) -> Response:
     """404, but under /api only to those who may know: as its server does for path and method."""
     if (request.url.path + "/").startswith("/api/"):
-        await allowed(request, store, clock())
+        await allowed(request, key_cache, clock())
     return problem(404, "Not found")
 
 
@@ -286,9 +292,9 @@ def _problem_response(body: Body, headers: Mapping[str, str] | None = None) -> R
 # -- the request -----------------------------------------------------------------------------------
 
 
-async def allowed(request: Request, store: Store, now_ms: int) -> Key:
+async def allowed(request: Request, key_cache: KeyCache, now_ms: int) -> Key:
     """Who asks, if the method is open to the key's role: reading to all, the rest to members."""
-    key = await authenticate(store, request.headers, now_ms)
+    key = await authenticate(key_cache, request.headers, now_ms)
     required: Role = "viewer" if request.method in READING_METHODS else "member"
     check_role(key, required)
     return key

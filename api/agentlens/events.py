@@ -23,6 +23,7 @@ from starlette.routing import Route
 
 from api.agentlens.endpoints import allowed, instant_of, problem, ratio
 from api.auth.authenticate import tenant_of
+from api.auth.key_cache import KeyCache
 from api.http.singleflight import moment_of
 from api.query.plan import Plan, Question, Term, plan
 from api.query.series_index import Filter
@@ -69,7 +70,7 @@ class Wanted:
     is_ascending: bool
 
 
-def routes(store: Store, clock: Clock) -> list[Route]:
+def routes(store: Store, key_cache: KeyCache, clock: Clock) -> list[Route]:
     """Whole paths. What is sent to /api/events is api/agentlens/ingest.py's."""
     paths = {
         "/api/events": events,
@@ -78,14 +79,16 @@ def routes(store: Store, clock: Clock) -> list[Route]:
         "/api/agents/{id:path}": agent,
     }
     return [
-        Route(path, partial(endpoint, store=store, clock=clock), methods=["GET"])
+        Route(
+            path, partial(endpoint, store=store, key_cache=key_cache, clock=clock), methods=["GET"]
+        )
         for path, endpoint in paths.items()
     ]
 
 
-async def events(request: Request, store: Store, clock: Clock) -> Response:
+async def events(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /api/events`: a page of the latest calls."""
-    key = await allowed(request, store, clock())
+    key = await allowed(request, key_cache, clock())
     tenant = tenant_of(key, request.headers)
     wanted = parse_query(dict(reversed(request.query_params.multi_items())))
     latest = await recent(store, tenant)
@@ -101,9 +104,9 @@ async def events(request: Request, store: Store, clock: Clock) -> Response:
     return _sent(body, state_headers(latest.meta))
 
 
-async def event(request: Request, store: Store, clock: Clock) -> Response:
+async def event(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /api/events/{id}`."""
-    key = await allowed(request, store, clock())
+    key = await allowed(request, key_cache, clock())
     tenant = tenant_of(key, request.headers)
     latest = await recent(store, tenant)
     for call in reversed(latest.calls):
@@ -219,19 +222,19 @@ def _integer(text: str) -> int:
 # -- agents ----------------------------------------------------------------------------------------
 
 
-async def agents(request: Request, store: Store, clock: Clock) -> Response:
+async def agents(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /api/agents`: the last seen first."""
     now_ms = clock()
-    key = await allowed(request, store, now_ms)
+    key = await allowed(request, key_cache, now_ms)
     tenant = tenant_of(key, request.headers)
     found, headers = await _agents(store, tenant, moment_of(now_ms), ())
     return _sent(Agents(agents=found), headers)
 
 
-async def agent(request: Request, store: Store, clock: Clock) -> Response:
+async def agent(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /api/agents/{id}`."""
     now_ms = clock()
-    key = await allowed(request, store, now_ms)
+    key = await allowed(request, key_cache, now_ms)
     tenant = tenant_of(key, request.headers)
     one = Filter("agent", frozenset((request.path_params["id"],)))
     found, headers = await _agents(store, tenant, moment_of(now_ms), (one,))

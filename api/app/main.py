@@ -31,6 +31,7 @@ from api.app import health
 from api.app import openapi as app_openapi
 from api.app.error_shapes import failed
 from api.auth import endpoints as auth_endpoints
+from api.auth.key_cache import KeyCache
 from api.auth.keys_file import KeysFile
 from api.http.singleflight import Flights, Kept
 from api.ingest import endpoints as ingest_endpoints
@@ -73,6 +74,10 @@ def wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def steady_clock_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
 def build(
     redis_url: str,
     topic: str = DEFAULT_TOPIC,
@@ -90,33 +95,42 @@ def build(
     `backfill_delay_ms` behind; 0: never. Raises InvalidConfig.
     """
     store = Store(redis_url, layout_digest(topic, catalog), catalog)
+    key_cache = KeyCache(store.ask, steady_clock_ms)
     producer = Producer(topic)
     backfill = Backfill(store, producer, backfill_delay_ms) if backfill_delay_ms else None
-    intakes = Intakes(store, clock, producer, backfill)
+    intakes = Intakes(key_cache, clock, producer, backfill)
     if keys_file is not None:
         put_back = KeysFile(keys_file).put_back
-        store.keyring.put_back = partial(put_back, store=store, clock=clock)
+        key_cache.put_back = partial(put_back, store=store, clock=clock)
     analytics = partial(
-        agentlens_endpoints.llm, store=store, clock=clock, flights=Flights(), kept=Kept()
+        agentlens_endpoints.llm,
+        store=store,
+        key_cache=key_cache,
+        clock=clock,
+        flights=Flights(),
+        kept=Kept(),
     )
     native = Router(
         [
-            *usage_endpoints.routes(store, clock),
-            *auth_endpoints.routes(store, clock),
+            *usage_endpoints.routes(store, key_cache, clock),
+            *auth_endpoints.routes(store, key_cache, clock),
             *(_taking(intakes, "") if kafka else ()),  # which says what their methods are
         ],
         redirect_slashes=False,
     )
     openwebui_routes = Router(
-        [*openwebui_endpoints.routes(store, clock), *openwebui_users.routes(store, clock)],
+        [
+            *openwebui_endpoints.routes(store, key_cache, clock),
+            *openwebui_users.routes(store, key_cache, clock),
+        ],
         redirect_slashes=False,
     )
     agentlens_intake = partial(agentlens_ingest.events, intakes=intakes)
-    unknown_path = partial(agentlens_endpoints.unknown_path, store=store, clock=clock)
+    unknown_path = partial(agentlens_endpoints.unknown_path, key_cache=key_cache, clock=clock)
     return Starlette(
         routes=[
             # First those that are asked most.
-            *usage_endpoints.asked(store, clock, NATIVE),
+            *usage_endpoints.asked(store, key_cache, clock, NATIVE),
             Route("/api/analytics/llm", analytics),
             *(_taking(intakes, NATIVE) if kafka else ()),
             Mount(NATIVE, native),
@@ -126,9 +140,9 @@ def build(
             Route("/api/health", partial(health.agentlens_health, store=store, clock=clock)),
             Route("/openapi.json", partial(app_openapi.openapi, catalog=catalog)),
             Route("/docs", app_openapi.docs),
-            *agentlens_events.routes(store, clock),
+            *agentlens_events.routes(store, key_cache, clock),
             Mount("/api/v1", openwebui_routes),
-            Mount("/admin", livekit_endpoints.routes(store, clock)),
+            Mount("/admin", livekit_endpoints.routes(store, key_cache, clock)),
             # Whatever else, any method of the paths above included.
             Mount("", request_response(unknown_path)),
         ],

@@ -14,6 +14,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Final
 
+from api.auth.key_cache import KeyCache
 from api.errors import (
     ExpiredKey,
     NoCredentials,
@@ -22,7 +23,6 @@ from api.errors import (
     TenantNotNamed,
     UnknownKey,
 )
-from api.store.reader import Store
 from schemas.store.keys import ALL, ROLES, WRITERS, Key, Role
 
 KEY_CHARS_MAX: Final = 512
@@ -30,7 +30,7 @@ KEY_CHARS_MAX: Final = 512
 TENANT_HEADER: Final = "x-odometer-tenant"
 
 
-async def authenticate(store: Store, headers: Mapping[str, str], now_ms: int) -> Key:
+async def authenticate(key_cache: KeyCache, headers: Mapping[str, str], now_ms: int) -> Key:
     """Who asks, if the key is good and within its limit; each call is one request of the limit.
 
     Raises NoCredentials, UnknownKey, ExpiredKey, RateLimited, StoreError.
@@ -38,19 +38,19 @@ async def authenticate(store: Store, headers: Mapping[str, str], now_ms: int) ->
     key = _sent_key(headers)
     if not key:
         raise NoCredentials("no API key was sent")
-    known = await store.keyring.find(digest_of(key)) if len(key) <= KEY_CHARS_MAX else None
+    known = await key_cache.find(digest_of(key)) if len(key) <= KEY_CHARS_MAX else None
     state = "unknown" if known is None else known.record.state(now_ms)
     if known is None or state == "revoked":
         raise UnknownKey("the API key is not known, or revoked")
     if state == "expired":
         raise ExpiredKey("the API key's time is over")
-    store.keyring.take(known)
+    key_cache.take(known)
     return known.record
 
 
-async def reader(store: Store, headers: Mapping[str, str], now_ms: int) -> Key:
+async def reader(key_cache: KeyCache, headers: Mapping[str, str], now_ms: int) -> Key:
     """Who asks, if the key may read at all."""
-    key = await authenticate(store, headers, now_ms)
+    key = await authenticate(key_cache, headers, now_ms)
     check_role(key, "viewer")
     return key
 

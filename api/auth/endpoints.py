@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from api.auth.audit import AUDIT_SHOWN, Actor, read_audit
 from api.auth.authenticate import authenticate, check_role, tenant_of
+from api.auth.key_cache import KeyCache
 from api.auth.keys import (
     IMPORT_MAX,
     Made,
@@ -55,11 +56,11 @@ IMPORT_BYTES_MAX: Final = 1024 * 1024
 PRIVATE: Final = {"cache-control": "no-store"}
 
 
-def routes(store: Store, clock: Clock) -> list[Route]:
+def routes(store: Store, key_cache: KeyCache, clock: Clock) -> list[Route]:
     """Below /v1."""
 
     def to(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-        return partial(endpoint, store=store, clock=clock)
+        return partial(endpoint, store=store, key_cache=key_cache, clock=clock)
 
     return [
         Route("/keys", to(_keys), methods=["GET", "POST"]),
@@ -70,10 +71,10 @@ def routes(store: Store, clock: Clock) -> list[Route]:
     ]
 
 
-async def _keys(request: Request, store: Store, clock: Clock) -> Response:
+async def _keys(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /v1/keys`: those that the caller manages; `POST`: one more."""
     now_ms = clock()
-    key, actor = await _admin(request, store, now_ms)
+    key, actor = await _admin(request, key_cache, now_ms)
     if request.method == "POST":
         body = _understood(KeyWanted, await json_body(request, BODY_BYTES_MAX))
         (made,) = await create_keys(store, [_wanted(body, request, key, now_ms)], actor, now_ms)
@@ -83,10 +84,10 @@ async def _keys(request: Request, store: Store, clock: Clock) -> Response:
     return _sent(KeysAnswer(keys=[shown(each.record, each.last_used_ms, now_ms) for each in found]))
 
 
-async def take_in(request: Request, store: Store, clock: Clock) -> Response:
+async def take_in(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`POST /v1/keys/import`: keys that clients hold already."""
     now_ms = clock()
-    key, actor = await _admin(request, store, now_ms)
+    key, actor = await _admin(request, key_cache, now_ms)
     body = _understood(KeysHeld, await json_body(request, IMPORT_BYTES_MAX))
     if len(body.keys) > IMPORT_MAX:
         raise InvalidKey("keys", f"{len(body.keys)} at once are more than {IMPORT_MAX}")
@@ -95,28 +96,28 @@ async def take_in(request: Request, store: Store, clock: Clock) -> Response:
     return _sent(KeysAnswer(keys=[shown(each.record, None, now_ms) for each in made]), 201)
 
 
-async def rotate(request: Request, store: Store, clock: Clock) -> Response:
+async def rotate(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`POST /v1/keys/{id}/rotate`: a new secret; the one before goes on for a while."""
     now_ms = clock()
-    _key, actor = await _admin(request, store, now_ms)
+    _key, actor = await _admin(request, key_cache, now_ms)
     body = _understood(Rotation, await json_body(request, BODY_BYTES_MAX))
     grace_ms = body.grace_s * SECOND_MS
     made = await rotate_key(store, request.path_params["id"], grace_ms, actor, now_ms)
     return _made(made, now_ms, 200)
 
 
-async def revoke(request: Request, store: Store, clock: Clock) -> Response:
+async def revoke(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`DELETE /v1/keys/{id}`: all its secrets end, on every process within a second."""
     now_ms = clock()
-    _key, actor = await _admin(request, store, now_ms)
+    _key, actor = await _admin(request, key_cache, now_ms)
     _check_no_parameters(request)
     record = await revoke_key(store, request.path_params["id"], actor, now_ms)
     return _sent(shown(record, None, now_ms))
 
 
-async def audit(request: Request, store: Store, clock: Clock) -> Response:
+async def audit(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /v1/keys/audit`: who did what to the keys of the caller's tenants."""
-    _key, actor = await _admin(request, store, clock())
+    _key, actor = await _admin(request, key_cache, clock())
     _check_no_parameters(request)
     lines = await read_audit(store, actor, AUDIT_SHOWN)
     return _sent(AuditAnswer(lines=[_line(line) for line in lines]))
@@ -125,8 +126,8 @@ async def audit(request: Request, store: Store, clock: Clock) -> Response:
 # -- the request -----------------------------------------------------------------------------------
 
 
-async def _admin(request: Request, store: Store, now_ms: int) -> tuple[Key, Actor]:
-    key = await authenticate(store, request.headers, now_ms)
+async def _admin(request: Request, key_cache: KeyCache, now_ms: int) -> tuple[Key, Actor]:
+    key = await authenticate(key_cache, request.headers, now_ms)
     check_role(key, "admin")
     return key, Actor(key.id, key.name, key.role, key.tenants)
 

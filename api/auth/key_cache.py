@@ -65,7 +65,7 @@ class Known:
         self.taken += 1
 
 
-class Keyring:
+class KeyCache:
     """`command` sends one command to Redis; `ticks` is a steady clock in ms."""
 
     def __init__(self, command: Command, ticks: Callable[[], int]) -> None:

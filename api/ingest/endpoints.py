@@ -18,12 +18,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auth.authenticate import TENANT_HEADER, authenticate, check_writer, tenant_of
+from api.auth.key_cache import KeyCache
 from api.errors import BadParameter, InvalidBody, RefusedEvents
 from api.ingest.backfill import Backfill, is_history
 from api.ingest.producer import Producer
 from api.ingest.records import Intake, answer_of, judge, refusals_of
 from api.ingest.request_body import Room
-from api.store.reader import Store
 from schemas.errors import InvalidEvent, Reason
 from schemas.formats import FORMATS, Context, load, load_lines, parse, with_given
 from schemas.formats.cloudevents import Binary
@@ -61,7 +61,7 @@ class Intakes:
     """What every path that takes events needs, once a process. Without `backfill`, history goes to
     Kafka as fast as it takes it."""
 
-    store: Store
+    key_cache: KeyCache
     clock: Callable[[], int]
     producer: Producer
     backfill: Backfill | None = None
@@ -120,7 +120,7 @@ def headers_of(request: Request) -> dict[str, str]:
 
 async def writer(headers: Mapping[str, str], intakes: Intakes) -> Key:
     """Who sends, if the key may."""
-    key = await authenticate(intakes.store, headers, intakes.clock())
+    key = await authenticate(intakes.key_cache, headers, intakes.clock())
     check_writer(key)
     return key
 

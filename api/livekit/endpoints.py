@@ -22,6 +22,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 
 from api.auth.authenticate import authenticate, check_role, tenant_of
+from api.auth.key_cache import KeyCache
 from api.errors import (
     CountersMissing,
     NoCredentials,
@@ -72,13 +73,13 @@ class Asked:
     wanted: Mapping[str, str]
 
 
-def routes(store: Store, clock: Clock) -> Router:
+def routes(store: Store, key_cache: KeyCache, clock: Clock) -> Router:
     """Everything under /admin; the paths are below it."""
     return Router(
         [
             Route(
                 PREFIX + endpoint.path,
-                partial(answer, endpoint=endpoint, store=store, clock=clock),
+                partial(answer, endpoint=endpoint, store=store, key_cache=key_cache, clock=clock),
                 name=endpoint.path,
             )
             for endpoint in ENDPOINTS
@@ -87,10 +88,12 @@ def routes(store: Store, clock: Clock) -> Router:
     )
 
 
-async def answer(request: Request, endpoint: Endpoint, store: Store, clock: Clock) -> Response:
+async def answer(
+    request: Request, endpoint: Endpoint, store: Store, key_cache: KeyCache, clock: Clock
+) -> Response:
     """One path: its questions out of one atomic read."""
     now_ms = clock()
-    key = await authenticate(store, request.headers, now_ms)
+    key = await authenticate(key_cache, request.headers, now_ms)
     check_role(key, "super-admin")
     tenant = tenant_of(key, request.headers)
     asked = parse_query(request.query_params, endpoint, now_ms)

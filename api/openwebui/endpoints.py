@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.auth.authenticate import authenticate, check_role, tenant_of
+from api.auth.key_cache import KeyCache
 from api.errors import (
     CountersMissing,
     NoCredentials,
@@ -95,7 +96,7 @@ RETRY_AFTER_S: Final = 1
 """A restart of Redis takes about this."""
 
 
-def routes(store: Store, clock: Clock) -> list[Route]:
+def routes(store: Store, key_cache: KeyCache, clock: Clock) -> list[Route]:
     """Below /api/v1."""
     endpoints = {
         "/summary": summary,
@@ -108,14 +109,14 @@ def routes(store: Store, clock: Clock) -> list[Route]:
         "/models/{model_id:path}/overview": overview,
     }
     return [
-        Route(f"/analytics{path}", partial(endpoint, store=store, clock=clock))
+        Route(f"/analytics{path}", partial(endpoint, store=store, key_cache=key_cache, clock=clock))
         for path, endpoint in endpoints.items()
     ]
 
 
-async def summary(request: Request, store: Store, clock: Clock) -> Response:
+async def summary(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /summary`: how many messages, chats, models and users."""
-    now_ms, tenant = await _allowed(request, store, clock)
+    now_ms, tenant = await _allowed(request, key_cache, clock)
     asked = parse(OfGroup, request.query_params)
     whole = _question(asked, now_ms, await _filters(store, tenant, asked), WHOLE)
     by = [replace(whole, terms=TERMS, group_by=(name,)) for name in ("model", "user")]
@@ -123,9 +124,9 @@ async def summary(request: Request, store: Store, clock: Clock) -> Response:
     return _answer(summary_of(*sections), meta, covered)
 
 
-async def models(request: Request, store: Store, clock: Clock) -> Response:
+async def models(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /models`: messages by model, with how many users and chats had it."""
-    now_ms, tenant = await _allowed(request, store, clock)
+    now_ms, tenant = await _allowed(request, key_cache, clock)
     asked = parse(OfGroup, request.query_params)
     filters = await _filters(store, tenant, asked)
     by_model = _question(asked, now_ms, filters, WHOLE, ("model",))
@@ -134,9 +135,9 @@ async def models(request: Request, store: Store, clock: Clock) -> Response:
     return _answer(models_of(*sections), meta, covered)
 
 
-async def users(request: Request, store: Store, clock: Clock) -> Response:
+async def users(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /users`: who asked models most, or for most tokens."""
-    now_ms, tenant = await _allowed(request, store, clock)
+    now_ms, tenant = await _allowed(request, key_cache, clock)
     asked = parse(OfUsers, request.query_params)
     by_user = _question(asked, now_ms, await _filters(store, tenant, asked), group_by=("user",))
     (rows,), meta, covered = await _read(store, tenant, [by_user])
@@ -145,18 +146,18 @@ async def users(request: Request, store: Store, clock: Clock) -> Response:
     return _answer(users_of(top, known), meta, covered)
 
 
-async def tokens(request: Request, store: Store, clock: Clock) -> Response:
+async def tokens(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /tokens`: tokens by model."""
-    now_ms, tenant = await _allowed(request, store, clock)
+    now_ms, tenant = await _allowed(request, key_cache, clock)
     asked = parse(OfGroup, request.query_params)
     by_model = _question(asked, now_ms, await _filters(store, tenant, asked), group_by=("model",))
     (rows,), meta, covered = await _read(store, tenant, [by_model])
     return _answer(tokens_of(rows), meta, covered)
 
 
-async def daily(request: Request, store: Store, clock: Clock) -> Response:
+async def daily(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /daily`: messages or tokens by model and time, with the window before where asked."""
-    now_ms, tenant = await _allowed(request, store, clock)
+    now_ms, tenant = await _allowed(request, key_cache, clock)
     asked = parse(OfDays, request.query_params)
     if asked.compare and not asked.is_bounded:
         raise BadRange(UNBOUNDED)
@@ -182,10 +183,10 @@ async def daily(request: Request, store: Store, clock: Clock) -> Response:
     )
 
 
-async def messages(request: Request, store: Store, clock: Clock) -> Response:
+async def messages(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /messages`: of the latest requests those of one chat, model or user, newest first. Of a
     chat all of them, whatever else is asked, as its server does."""
-    now_ms, tenant = await _allowed(request, store, clock)
+    now_ms, tenant = await _allowed(request, key_cache, clock)
     asked = parse(OfMessages, request.query_params)
     latest = await recent(store, tenant)
     start_ms, end_ms = covered_range(asked.from_ms, asked.to_ms(now_ms), now_ms)
@@ -204,9 +205,11 @@ async def messages(request: Request, store: Store, clock: Clock) -> Response:
     return _sent([message_of(call) for call in found], latest.meta, start_ms, end_ms)
 
 
-async def model_chats(request: Request, store: Store, clock: Clock) -> Response:
+async def model_chats(
+    request: Request, store: Store, key_cache: KeyCache, clock: Clock
+) -> Response:
     """`GET /models/{id}/chats`: who used a model for what, a page at a time."""
-    now_ms, tenant = await _allowed(request, store, clock)
+    now_ms, tenant = await _allowed(request, key_cache, clock)
     asked = parse(OfChats, request.query_params)
     start_ms, end_ms = covered_range(asked.from_ms, asked.to_ms(now_ms), now_ms)
     reading = await store.look()
@@ -235,9 +238,9 @@ async def _words_of(
     )
 
 
-async def overview(request: Request, store: Store, clock: Clock) -> Response:
+async def overview(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /models/{id}/overview`: ratings by day up to today, in UTC, and tags of its chats."""
-    now_ms, tenant = await _allowed(request, store, clock)
+    now_ms, tenant = await _allowed(request, key_cache, clock)
     asked = parse(OfModel, request.query_params)
     model = request.path_params["model_id"]
     today_ms = floor_to(now_ms, DAY_MS)
@@ -294,10 +297,10 @@ def _unavailable(sentence: str) -> Response:
 # -- pieces ----------------------------------------------------------------------------------------
 
 
-async def _allowed(request: Request, store: Store, clock: Clock) -> tuple[int, str]:
+async def _allowed(request: Request, key_cache: KeyCache, clock: Clock) -> tuple[int, str]:
     """The moment that answers look from, and the tenant, if the key is an admin's."""
     now_ms = clock()
-    key = await authenticate(store, request.headers, now_ms)
+    key = await authenticate(key_cache, request.headers, now_ms)
     check_role(key, "admin")
     return moment_of(now_ms), tenant_of(key, request.headers)
 

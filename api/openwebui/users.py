@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.auth.authenticate import authenticate, check_role, tenant_of
+from api.auth.key_cache import KeyCache
 from api.http.json_encoding import to_json
 from api.openwebui.endpoints import problem
 from api.store import directory
@@ -78,11 +79,13 @@ class Refused(OdometerError):
         self.detail = detail
 
 
-def routes(store: Store, clock: Clock) -> list[Route]:
+def routes(store: Store, key_cache: KeyCache, clock: Clock) -> list[Route]:
     """Below /api/v1, beside the analytics."""
 
     def to(method: str, path: str, endpoint: Endpoint) -> Route:
-        handler = partial(_allowed, endpoint=endpoint, store=store, clock=clock)
+        handler = partial(
+            _allowed, endpoint=endpoint, store=store, key_cache=key_cache, clock=clock
+        )
         return Route(path, handler, methods=[method])
 
     group = "/groups/id/{id:path}"
@@ -109,10 +112,12 @@ def routes(store: Store, clock: Clock) -> list[Route]:
     ]
 
 
-async def _allowed(request: Request, endpoint: Endpoint, store: Store, clock: Clock) -> Response:
+async def _allowed(
+    request: Request, endpoint: Endpoint, store: Store, key_cache: KeyCache, clock: Clock
+) -> Response:
     """Who asks comes before what is asked, as at its server."""
     now_ms = clock()
-    key = await authenticate(store, request.headers, now_ms)
+    key = await authenticate(key_cache, request.headers, now_ms)
     check_role(key, "admin")
     tenant = tenant_of(key, request.headers)
     try:

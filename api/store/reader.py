@@ -19,7 +19,6 @@ may have come back from an older copy, and named other series with the same ids 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -32,7 +31,6 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
-from api.auth.key_cache import Keyring
 from api.query.plan import Plan
 from api.query.sums import Row, Sums
 from api.store.connection import REPLY_TIMEOUT_S, Line
@@ -66,10 +64,6 @@ class Reading:
         return tuple(one.rows for one in self.sums)
 
 
-def steady_ms() -> int:
-    return time.monotonic_ns() // 1_000_000
-
-
 class Store:
     """A connection for reads, a pool for the rest, and what is known of the names. It survives any
     absence of Redis."""
@@ -79,10 +73,8 @@ class Store:
         redis_url: str,
         digest: bytes,
         catalog: Catalog = DEFAULT,
-        ticks: Callable[[], int] = steady_ms,
     ) -> None:
         self.catalog = catalog
-        self.keyring = Keyring(self.ask, ticks)
         self._digest = digest
         self._known: Known | None = None
         self._run_id: bytes | None = None

@@ -20,6 +20,7 @@ from starlette.routing import Route
 from xxhash import xxh3_128
 
 from api.auth.authenticate import TENANT_HEADER, reader, tenant_of
+from api.auth.key_cache import KeyCache
 from api.errors import BadParameter, InvalidBody, NotAcceptable
 from api.http import problems
 from api.http.json_body import json_body
@@ -81,28 +82,35 @@ class Made:
     unchanged: Ready
 
 
-def asked(store: Store, clock: Clock, prefix: str = "") -> list[Route]:
+def asked(store: Store, key_cache: KeyCache, clock: Clock, prefix: str = "") -> list[Route]:
     """The one path that is polled."""
-    usage = partial(ask, store=store, clock=clock, flights=Flights(), kept=Kept())
+    usage = partial(
+        ask, store=store, key_cache=key_cache, clock=clock, flights=Flights(), kept=Kept()
+    )
     return [Route(f"{prefix}/usage", usage, methods=["GET", "POST"])]
 
 
-def routes(store: Store, clock: Clock) -> list[Route]:
+def routes(store: Store, key_cache: KeyCache, clock: Clock) -> list[Route]:
     """Below /v1; those of `asked` say here what their methods are."""
     return [
-        *asked(store, clock),
-        Route("/dimensions/{name}", partial(values, store=store, clock=clock)),
-        Route("/measures", partial(measures, store=store, clock=clock)),
-        Route("/views", partial(views, store=store, clock=clock)),
+        *asked(store, key_cache, clock),
+        Route("/dimensions/{name}", partial(values, store=store, key_cache=key_cache, clock=clock)),
+        Route("/measures", partial(measures, store=store, key_cache=key_cache, clock=clock)),
+        Route("/views", partial(views, store=store, key_cache=key_cache, clock=clock)),
     ]
 
 
 async def ask(
-    request: Request, store: Store, clock: Clock, flights: Flights[Made], kept: Kept[Made]
+    request: Request,
+    store: Store,
+    key_cache: KeyCache,
+    clock: Clock,
+    flights: Flights[Made],
+    kept: Kept[Made],
 ) -> Response:
     """`GET /v1/usage`, or POST with the same parameters as a JSON object."""
     now_ms = clock()
-    key = await reader(store, request.headers, now_ms)
+    key = await reader(key_cache, request.headers, now_ms)
     accept = request.headers.get("accept", "")
     if request.method == "POST":
         content, is_json = await json_body(request, BODY_BYTES_MAX), True
@@ -118,10 +126,10 @@ async def ask(
     return _sent(request, made)
 
 
-async def values(request: Request, store: Store, clock: Clock) -> Response:
+async def values(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /v1/dimensions/{name}`: what was seen in a range, most used first."""
     now_ms = clock()
-    key = await reader(store, request.headers, now_ms)
+    key = await reader(key_cache, request.headers, now_ms)
     name = request.path_params["name"]
     catalog = store.catalog
     dimensions = catalog.kept_dimensions
@@ -161,9 +169,9 @@ async def values(request: Request, store: Store, clock: Clock) -> Response:
     return _sent(request, _made(tag, reading.meta, said, to_json(body), headers, "json"))
 
 
-async def measures(request: Request, store: Store, clock: Clock) -> Response:
+async def measures(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /v1/measures`: what can be measured."""
-    await reader(store, request.headers, clock())
+    await reader(key_cache, request.headers, clock())
     return _listing(
         {
             "measures": [
@@ -173,9 +181,9 @@ async def measures(request: Request, store: Store, clock: Clock) -> Response:
     )
 
 
-async def views(request: Request, store: Store, clock: Clock) -> Response:
+async def views(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /v1/views`: which dimensions are kept together, and how long."""
-    await reader(store, request.headers, clock())
+    await reader(key_cache, request.headers, clock())
     return _listing(
         {
             "views": [

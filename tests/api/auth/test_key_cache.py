@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from api.auth.audit import operator
 from api.auth.authenticate import digest_of
-from api.auth.key_cache import KEY_AGE_MS, LIMIT_PREFIX, USES_KEY, Keyring, Known
+from api.auth.key_cache import KEY_AGE_MS, LIMIT_PREFIX, USES_KEY, KeyCache, Known
 from api.auth.keys import Wanted, create_keys, opened, revoke_key
 from api.errors import RateLimited
 from api.store.reader import Store
@@ -49,10 +49,10 @@ class Counted:
 
 
 @asynccontextmanager
-async def ringed(redis_url: str) -> AsyncIterator[tuple[Store, Counted, Keyring, Ticks]]:
+async def ringed(redis_url: str) -> AsyncIterator[tuple[Store, Counted, KeyCache, Ticks]]:
     async with opened(redis_url) as store:
         command, ticks = Counted(store), Ticks()
-        yield store, command, Keyring(command, ticks), ticks
+        yield store, command, KeyCache(command, ticks), ticks
 
 
 async def make(store: Store, **changes: Any) -> tuple[Key, str]:
@@ -60,7 +60,7 @@ async def make(store: Store, **changes: Any) -> tuple[Key, str]:
     return made.record, digest_of(made.secret)
 
 
-async def let_through(ring: Keyring, digest: str, times: int) -> int:
+async def let_through(ring: KeyCache, digest: str, times: int) -> int:
     """How many of so many requests at once are let through."""
     count = 0
     for _ in range(times):
@@ -173,7 +173,7 @@ async def test_processes_share_a_limit(redis_url: str) -> None:
     """Each tells what it let through, so what one took another does not have."""
     async with ringed(redis_url) as (store, command, one, ticks):
         _record, digest = await make(store, requests_per_s=0.001, burst=10)
-        other = Keyring(command, ticks)
+        other = KeyCache(command, ticks)
         assert await let_through(one, digest, 6) == 6
         ticks.now_ms += KEY_AGE_MS
         assert await one.find(digest)  # tells its six
@@ -182,14 +182,14 @@ async def test_processes_share_a_limit(redis_url: str) -> None:
         assert await other.find(digest)
         ticks.now_ms += KEY_AGE_MS
         assert await let_through(one, digest, 30) == 0
-        third = Keyring(command, ticks)
+        third = KeyCache(command, ticks)
         assert await let_through(third, digest, 30) == 0
 
 
 async def test_what_two_took_at_once_is_owed(redis_url: str) -> None:
     async with ringed(redis_url) as (store, command, one, ticks):
         _record, digest = await make(store, requests_per_s=0.001, burst=10)
-        other = Keyring(command, ticks)
+        other = KeyCache(command, ticks)
         assert await one.find(digest)
         assert await other.find(digest)
         assert await let_through(one, digest, 30) + await let_through(other, digest, 30) == 20

@@ -18,7 +18,7 @@ from starlette.datastructures import Headers
 from api.auth import keys
 from api.auth.audit import AUDIT_KEY, AUDIT_MAX, Actor, operator, read_audit
 from api.auth.authenticate import KEY_CHARS_MAX, check_role, check_writer, digest_of, tenant_of
-from api.auth.key_cache import KEYS_KEY, USES_KEY
+from api.auth.key_cache import KEYS_KEY, USES_KEY, KeyCache
 from api.auth.keys import (
     ENDED_KEPT_MS,
     GRACE_MS_MAX,
@@ -354,7 +354,7 @@ async def test_an_audit_line_says_who_did_what(
 
 async def test_a_list_says_when_each_was_used(store: Store) -> None:
     used, unused = await make(store, name="a"), await make(store, name="b")
-    assert await store.keyring.find(digest_of(used.secret))
+    assert await KeyCache(store.ask, lambda: 0).find(digest_of(used.secret))
     first, second = await list_keys(store, operator())
     assert (first.record, second.record) == (used.record, unused.record)
     assert second.last_used_ms is None
@@ -362,7 +362,7 @@ async def test_a_list_says_when_each_was_used(store: Store) -> None:
     assert first.last_used_ms % 60_000 == 0
     await revoke_key(store, used.record.id, operator(), NOW_MS)
     await store.ask("HDEL", USES_KEY, digest_of(used.secret))
-    assert await store.keyring.find(digest_of("x")) is None
+    assert await KeyCache(store.ask, lambda: 0).find(digest_of("x")) is None
     assert (await list_keys(store, operator()))[0].last_used_ms is None
 
 

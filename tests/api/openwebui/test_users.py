@@ -365,7 +365,7 @@ async def test_every_path_is_for_admins(
     admin: httpx.AsyncClient, store: Store, redis_url: str, clock: Clock
 ) -> None:
     member = sends((await made(redis_url, role="member")).secret)
-    for route in routes(store, clock):
+    for route in routes(store, KeyCache(store.ask, clock), clock):
         (method,) = set(route.methods or ()) - {"HEAD"}
         path = "/api/v1" + route.path.replace("{id:path}", "x")
         refused = await admin.request(method, path, headers=member)
@@ -378,7 +378,7 @@ async def test_the_description_has_every_path(
     admin: httpx.AsyncClient, store: Store, clock: Clock
 ) -> None:
     described = (await admin.get("/openapi.json")).json()["paths"]
-    for route in routes(store, clock):
+    for route in routes(store, KeyCache(store.ask, clock), clock):
         (method,) = set(route.methods or ()) - {"HEAD"}
         path = "/api/v1" + route.path.replace("{id:path}", "{id}")
         if not path.endswith(("/groups", "/users")) or "{id}" in path:
@@ -395,7 +395,8 @@ PARAMETER_NAMES = ("page", "query", "order_by", "direction")
 async def test_no_request_breaks_it(admin: httpx.AsyncClient, store: Store, clock: Clock) -> None:
     rng = random.Random(5)
     methods = [
-        (route.path, *(set(route.methods or ()) - {"HEAD"})) for route in routes(store, clock)
+        (route.path, *(set(route.methods or ()) - {"HEAD"}))
+        for route in routes(store, KeyCache(store.ask, clock), clock)
     ]
     for _ in range(400):
         path, method = rng.choice(methods)

@@ -230,7 +230,7 @@ def test_derived_measures_are_named_once_and_measure_what_is_kept() -> None:
         ("to=2026-13-01", "to", "", "is no time"),
         ("from=now-7x", "from", "", "is no time"),
         ("from=now&to=now-1d", "from", "", "from is after to"),
-        ("from=now-1d&from=now-2d", "from", "", "given 2 times"),
+        ("from=now-1d&from=now-2d", "from", "", "given more than once"),
         ("order_by=-cost_us", "order_by", "cost_usd", "no measure"),
         ("order_by=time", "order_by", "", "no measure"),
         ("limit=0&group_by=model", "limit", "", "from 1 to"),
