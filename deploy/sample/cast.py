@@ -16,7 +16,7 @@ Way = Literal["call", "chat", "task"]
 
 
 @dataclass(frozen=True)
-class Model:
+class SampleModel:
     """Prices in pico-USD a token (llm), a started second of audio (stt) or a character (tts).
 
     A price of 0 for the cache is: has none. `first_ms` is the typical time to the first output;
@@ -44,51 +44,51 @@ class Model:
 _USD_PER_MILLION: Final = 1_000_000  # in pico-USD a unit
 _CENT: Final = 10_000  # of a dollar per million
 
-GPT_41: Final = Model(
+GPT_41: Final = SampleModel(
     "openai", "gpt-4.1",
     2 * _USD_PER_MILLION, 8 * _USD_PER_MILLION, 50 * _CENT, first_ms=480, tokens_per_s=95,
 )  # fmt: skip
-GPT_41_MINI: Final = Model(
+GPT_41_MINI: Final = SampleModel(
     "openai", "gpt-4.1-mini", 40 * _CENT, 160 * _CENT, 10 * _CENT, first_ms=380, tokens_per_s=120
 )
-GPT_4O: Final = Model(
+GPT_4O: Final = SampleModel(
     "openai", "gpt-4o",
     250 * _CENT, 10 * _USD_PER_MILLION, 125 * _CENT, first_ms=450, tokens_per_s=100,
 )  # fmt: skip
-GPT_5: Final = Model(
+GPT_5: Final = SampleModel(
     "openai", "gpt-5",
     125 * _CENT, 10 * _USD_PER_MILLION, 125_000, first_ms=900, tokens_per_s=110, reasons=True,
 )  # fmt: skip
-GPT_REALTIME: Final = Model(
+GPT_REALTIME: Final = SampleModel(
     "openai", "gpt-realtime",
     4 * _USD_PER_MILLION, 16 * _USD_PER_MILLION, 40 * _CENT,
     audio_input_pico_usd=32 * _USD_PER_MILLION, audio_output_pico_usd=64 * _USD_PER_MILLION,
     first_ms=620,
 )  # fmt: skip
-SONNET: Final = Model(
+SONNET: Final = SampleModel(
     "anthropic", "claude-sonnet-4-5",
     3 * _USD_PER_MILLION, 15 * _USD_PER_MILLION, 30 * _CENT, 375 * _CENT,
     first_ms=850, tokens_per_s=70,
 )  # fmt: skip
-HAIKU: Final = Model(
+HAIKU: Final = SampleModel(
     "anthropic", "claude-haiku-4-5",
     1 * _USD_PER_MILLION, 5 * _USD_PER_MILLION, 10 * _CENT, 125 * _CENT,
     first_ms=420, tokens_per_s=140,
 )  # fmt: skip
-GEMINI_FLASH: Final = Model(
+GEMINI_FLASH: Final = SampleModel(
     "google", "gemini-2.5-flash", 30 * _CENT, 250 * _CENT, 3 * _CENT, first_ms=350, tokens_per_s=190
 )
-MISTRAL: Final = Model(
+MISTRAL: Final = SampleModel(
     "mistral", "mistral-medium-2508", 40 * _CENT, 2 * _USD_PER_MILLION, first_ms=400
 )
-NOVA: Final = Model("deepgram", "nova-3", 128_333_333, first_ms=180)
-SCRIBE: Final = Model("elevenlabs", "scribe_v2_realtime", 77_777_778, first_ms=150)
-SONIC: Final = Model("cartesia", "sonic-2", 37_500_000, first_ms=95)
-FLASH_VOICE: Final = Model("elevenlabs", "eleven_flash_v2_5", 50_000_000, first_ms=110)
-OPENAI_EAR: Final = Model(
+NOVA: Final = SampleModel("deepgram", "nova-3", 128_333_333, first_ms=180)
+SCRIBE: Final = SampleModel("elevenlabs", "scribe_v2_realtime", 77_777_778, first_ms=150)
+SONIC: Final = SampleModel("cartesia", "sonic-2", 37_500_000, first_ms=95)
+FLASH_VOICE: Final = SampleModel("elevenlabs", "eleven_flash_v2_5", 50_000_000, first_ms=110)
+OPENAI_EAR: Final = SampleModel(
     "openai", "gpt-4o-mini-transcribe", 50_000_000, first_ms=300, reports_tokens=True
 )
-OPENAI_VOICE: Final = Model(
+OPENAI_VOICE: Final = SampleModel(
     "openai", "gpt-4o-mini-tts", 15_000_000, first_ms=320, reports_tokens=True
 )
 
@@ -105,18 +105,18 @@ class Topic(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Agent:
+class SampleAgent:
     """`weight` is how many of the sessions it has; stt and tts only where it is rung."""
 
     id: str
     way: Way
-    llm: Model
+    llm: SampleModel
     weight: int
     prompt_tokens: int
     topics: tuple[Topic, ...] = ()
     service: str = ""
-    stt: Model | None = None
-    tts: Model | None = None
+    stt: SampleModel | None = None
+    tts: SampleModel | None = None
     voice: str = ""
 
 
@@ -142,30 +142,38 @@ _NUMBERS: Final = (
 )
 
 _AGENTS: Final = (
-    Agent("my-agent", "chat", GPT_4O, 14, 900, _WORK),
-    Agent("support-chat", "chat", HAIKU, 12, 2200, _HELP),
-    Agent("code-review", "chat", SONNET, 10, 3500, _WORK),
-    Agent("research", "chat", GPT_5, 6, 1200, _NUMBERS),
-    Agent("sql-helper", "chat", GPT_41, 6, 2600, _NUMBERS),
-    Agent("translator", "chat", MISTRAL, 5, 300, _WORK),
-    Agent("onboarding", "chat", GPT_41_MINI, 5, 1500, _HELP),
-    Agent("shop-guide", "chat", GEMINI_FLASH, 8, 1800, _HELP),
-    Agent("reception", "call", GPT_41_MINI, 6, 1100, (), "telephony", NOVA, SONIC, "british-lady"),
-    Agent("order-line", "call", GPT_4O, 5, 1700, (), "telephony", NOVA, FLASH_VOICE, "Rachel"),
-    Agent("appointments", "call", HAIKU, 5, 1400, (), "telephony", NOVA, SONIC, "calm-man"),
-    Agent("claims", "call", SONNET, 3, 2400, (), "telephony", SCRIBE, FLASH_VOICE, "Adam"),
-    Agent("web-voice", "call", GEMINI_FLASH, 4, 900, (), "web", OPENAI_EAR, OPENAI_VOICE, "alloy"),
-    Agent("tutor", "call", GPT_REALTIME, 3, 700, (), "web", voice="marin"),
-    Agent("concierge", "call", GPT_REALTIME, 2, 800, (), "telephony", voice="cedar"),
-    Agent("survey", "call", GPT_41_MINI, 2, 500, (), "outbound", SCRIBE, SONIC, "friendly-woman"),
-    Agent("summariser", "task", GEMINI_FLASH, 4, 400),
-    Agent("mail-triage", "task", GPT_41_MINI, 4, 700),
-    Agent("document-index", "task", MISTRAL, 3, 200),
-    Agent("night-audit", "task", HAIKU, 2, 1300),
+    SampleAgent("my-agent", "chat", GPT_4O, 14, 900, _WORK),
+    SampleAgent("support-chat", "chat", HAIKU, 12, 2200, _HELP),
+    SampleAgent("code-review", "chat", SONNET, 10, 3500, _WORK),
+    SampleAgent("research", "chat", GPT_5, 6, 1200, _NUMBERS),
+    SampleAgent("sql-helper", "chat", GPT_41, 6, 2600, _NUMBERS),
+    SampleAgent("translator", "chat", MISTRAL, 5, 300, _WORK),
+    SampleAgent("onboarding", "chat", GPT_41_MINI, 5, 1500, _HELP),
+    SampleAgent("shop-guide", "chat", GEMINI_FLASH, 8, 1800, _HELP),
+    SampleAgent(
+        "reception", "call", GPT_41_MINI, 6, 1100, (), "telephony", NOVA, SONIC, "british-lady"
+    ),
+    SampleAgent(
+        "order-line", "call", GPT_4O, 5, 1700, (), "telephony", NOVA, FLASH_VOICE, "Rachel"
+    ),
+    SampleAgent("appointments", "call", HAIKU, 5, 1400, (), "telephony", NOVA, SONIC, "calm-man"),
+    SampleAgent("claims", "call", SONNET, 3, 2400, (), "telephony", SCRIBE, FLASH_VOICE, "Adam"),
+    SampleAgent(
+        "web-voice", "call", GEMINI_FLASH, 4, 900, (), "web", OPENAI_EAR, OPENAI_VOICE, "alloy"
+    ),
+    SampleAgent("tutor", "call", GPT_REALTIME, 3, 700, (), "web", voice="marin"),
+    SampleAgent("concierge", "call", GPT_REALTIME, 2, 800, (), "telephony", voice="cedar"),
+    SampleAgent(
+        "survey", "call", GPT_41_MINI, 2, 500, (), "outbound", SCRIBE, SONIC, "friendly-woman"
+    ),
+    SampleAgent("summariser", "task", GEMINI_FLASH, 4, 400),
+    SampleAgent("mail-triage", "task", GPT_41_MINI, 4, 700),
+    SampleAgent("document-index", "task", MISTRAL, 3, 200),
+    SampleAgent("night-audit", "task", HAIKU, 2, 1300),
 )
 
 
-class User(NamedTuple):
+class SampleUser(NamedTuple):
     """Nobody real: the names are put together, and the numbers are kept free for fiction."""
 
     id: str
@@ -178,9 +186,9 @@ class User(NamedTuple):
 class Cast(NamedTuple):
     """`agent_weights` are running sums, as `random.choices` takes them."""
 
-    agents: tuple[Agent, ...]
+    agents: tuple[SampleAgent, ...]
     agent_weights: tuple[int, ...]
-    users: tuple[User, ...]
+    users: tuple[SampleUser, ...]
 
 
 USERS: Final = 150
@@ -203,7 +211,7 @@ def cast(seed: int) -> Cast:
     rng = random.Random(f"{seed}:cast")  # noqa: S311 - no secrets here
     full_names = rng.sample([(first, last) for first in _FIRST for last in _LAST], USERS)
     users = tuple(
-        User(
+        SampleUser(
             id=f"u-{number}",
             name=f"{first} {last}",
             email=f"{first}.{last}@example.com".lower(),

@@ -47,7 +47,7 @@ RETRY_MS_MAX: Final = 5 * SECOND_MS
 """A broker takes seconds to start: more patience would only be a longer gap in live traffic."""
 
 
-class Producer(Protocol):
+class SampleProducer(Protocol):
     """`send` returns when the broker has acknowledged all; both raise LogUnavailable."""
 
     async def send(self, topic: str, records: Sequence[tuple[bytes, bytes]], /) -> object: ...
@@ -55,7 +55,7 @@ class Producer(Protocol):
     async def end_offsets(self, topic: str, /) -> Mapping[int, int]: ...
 
 
-Connect = Callable[[str], AbstractAsyncContextManager[Producer]]
+Connect = Callable[[str], AbstractAsyncContextManager[SampleProducer]]
 
 
 class Bookmark(msgspec.Struct, frozen=True):
@@ -89,13 +89,13 @@ async def run(
     was cut off is left as it is.
     """
     with suppress(_Stopped):
-        async with _Line(kafka, topic, stop, connect) as line:
-            due = await _history_due(line, seed, history_days, now_ms, bookmark_path)
+        async with _Connection(kafka, topic, stop, connect) as connection:
+            due = await _history_due(connection, seed, history_days, now_ms, bookmark_path)
             if due is not None:
-                await _send_history(line, due, progress, bookmark_path)
+                await _send_history(connection, due, progress, bookmark_path)
             if rate_per_s > 0:
                 live_from_ms = now_ms() if due is None else due.end_ms
-                await _send_live(line, seed, rate_per_s, live_from_ms, now_ms)
+                await _send_live(connection, seed, rate_per_s, live_from_ms, now_ms)
 
 
 async def name_groups(
@@ -108,11 +108,11 @@ async def name_groups(
     topic = topic_of(directory.prefix, Stream.GROUPS)
     made = ensure_directory_topics
     with suppress(_Stopped):
-        async with _Line(directory.kafka, topic, stop, connect) as line:
-            await line.ask(lambda _: made(directory.kafka, changelogs(directory), PARTITIONS))
-            ends = await line.ask(lambda producer: producer.end_offsets(topic))
+        async with _Connection(directory.kafka, topic, stop, connect) as connection:
+            await connection.ask(lambda _: made(directory.kafka, changelogs(directory), PARTITIONS))
+            ends = await connection.ask(lambda producer: producer.end_offsets(topic))
             if not any(ends.values()):
-                await line.ask(lambda producer: producer.send(topic, _group_records(seed)))
+                await connection.ask(lambda producer: producer.send(topic, _group_records(seed)))
 
 
 def _group_records(seed: int) -> list[tuple[bytes, bytes]]:
@@ -132,23 +132,32 @@ def _group_records(seed: int) -> list[tuple[bytes, bytes]]:
 
 
 async def _history_due(
-    line: _Line, seed: int, history_days: int, now_ms: Callable[[], int], path: Path | None
+    connection: _Connection,
+    seed: int,
+    history_days: int,
+    now_ms: Callable[[], int],
+    path: Path | None,
 ) -> Bookmark | None:
     """Where to begin, or None where no history is to be sent (any more)."""
-    end_offsets = await line.ask(lambda producer: producer.end_offsets(line.topic))
+    end_offsets = await connection.ask(lambda producer: producer.end_offsets(connection.topic))
     if any(end_offsets.values()):
         bookmark = _read(path)
-        if bookmark is None or bookmark.complete or bookmark.topic != line.topic:
+        if bookmark is None or bookmark.complete or bookmark.topic != connection.topic:
             return None
         return bookmark
     if history_days == 0:
         return None
     end_ms = now_ms()
-    return Bookmark(line.topic, seed, end_ms - history_days * DAY_MS, end_ms, 0, complete=False)
+    return Bookmark(
+        connection.topic, seed, end_ms - history_days * DAY_MS, end_ms, 0, complete=False
+    )
 
 
 async def _send_history(
-    line: _Line, bookmark: Bookmark, progress: Callable[[int, int], None] | None, path: Path | None
+    connection: _Connection,
+    bookmark: Bookmark,
+    progress: Callable[[int, int], None] | None,
+    path: Path | None,
 ) -> None:
     """The bookmark moves after each acknowledged batch: killed in between, one batch is sent again
     on the next start, with the same ids."""
@@ -159,7 +168,7 @@ async def _send_history(
         _write(path, bookmark)
         batch = list(islice(events, BATCH_EVENTS_MAX))
         if batch:
-            await line.send(batch)
+            await connection.send(batch)
         sent = bookmark.sent + len(batch)
         complete = len(batch) < BATCH_EVENTS_MAX
         bookmark = msgspec.structs.replace(bookmark, sent=sent, complete=complete)
@@ -189,7 +198,7 @@ def _write(path: Path | None, bookmark: Bookmark) -> None:
 
 
 async def _send_live(
-    line: _Line, seed: int, rate_per_s: float, from_ms: int, now_ms: Callable[[], int]
+    connection: _Connection, seed: int, rate_per_s: float, from_ms: int, now_ms: Callable[[], int]
 ) -> None:
     """Each event when its time has come; returns by _Stopped only."""
     events = live(seed, from_ms, rate_per_s)
@@ -205,9 +214,9 @@ async def _send_live(
             batch.append(event)
             at_ms, event = next(events)
         if batch:
-            await line.send(batch)
+            await connection.send(batch)
         if len(batch) < BATCH_EVENTS_MAX:
-            await line.wait(LIVE_TICK_MS)
+            await connection.wait(LIVE_TICK_MS)
 
 
 # -- the way to the broker -------------------------------------------------------------------------
@@ -217,7 +226,7 @@ class _Stopped(Exception):
     """`stop` was set."""
 
 
-class _Line:
+class _Connection:
     """A producer that is made anew when it fails; whatever waits ends with _Stopped.
 
     A failed producer is closed before the next one is made, so what it still held is dropped
@@ -229,7 +238,7 @@ class _Line:
         self._kafka = kafka
         self._stop = stop
         self._connect = connect
-        self._producer: Producer | None = None
+        self._producer: SampleProducer | None = None
         self._exits = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -243,7 +252,7 @@ class _Line:
         records = [(_key(event), msgspec.json.encode(event)) for event in batch]
         await self.ask(lambda producer: producer.send(self.topic, records))
 
-    async def ask(self, request: Callable[[Producer], Awaitable[T]]) -> T:
+    async def ask(self, request: Callable[[SampleProducer], Awaitable[T]]) -> T:
         retry_ms = RETRY_MS_MIN
         while True:
             try:
@@ -259,7 +268,7 @@ class _Line:
         if self._stop.is_set():
             raise _Stopped
 
-    async def _try(self, request: Callable[[Producer], Awaitable[T]]) -> T:
+    async def _try(self, request: Callable[[SampleProducer], Awaitable[T]]) -> T:
         if self._producer is None:
             self._producer = await self._exits.enter_async_context(self._connect(self._kafka))
         return await request(self._producer)

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from deploy.sample.cast import Agent, Model
+from deploy.sample.cast import SampleAgent, SampleModel
 from schemas.limits import MINUTE_MS, SECOND_MS
 from schemas.units import iso
 
@@ -27,7 +27,7 @@ class Session:
     name: str
     source: str
     start_ms: int
-    agent: Agent
+    agent: SampleAgent
     at_ms: int = 0
     context_tokens: int = 0
     cached_tokens: int = 0
@@ -66,7 +66,7 @@ _CACHE_TOKENS_MIN: Final = 1024
 _LATENCY_MS_MAX: Final = 45 * SECOND_MS
 
 
-def _failed(session: Session, kind: str, model: Model) -> bool:
+def _failed(session: Session, kind: str, model: SampleModel) -> bool:
     """One request in a hundred fails; what it used is not reported."""
     rng = session.rng
     if rng.random() >= _ERROR_SHARE:
@@ -116,7 +116,7 @@ def think(session: Session, asked_tokens: int, answer_tokens: int) -> int:
     return answer_tokens
 
 
-def _cached(session: Session, model: Model, input_tokens: int) -> tuple[int, int]:
+def _cached(session: Session, model: SampleModel, input_tokens: int) -> tuple[int, int]:
     """Tokens read from and written to the prompt cache: what was sent before need not be read."""
     whole = input_tokens - input_tokens % _CACHE_BLOCK_TOKENS
     if not model.cache_read_pico_usd or whole < _CACHE_TOKENS_MIN or session.rng.random() < 0.1:
@@ -169,7 +169,7 @@ def speak_to_speech(session: Session, said_ms: int) -> int:
     return spoken_ms
 
 
-def hear(session: Session, model: Model, said_ms: int) -> None:
+def hear(session: Session, model: SampleModel, said_ms: int) -> None:
     if _failed(session, "stt", model):
         return
     latency_ms = int(model.first_ms * session.rng.lognormvariate(0, 0.25))
@@ -186,7 +186,7 @@ def hear(session: Session, model: Model, said_ms: int) -> None:
     )
 
 
-def speak(session: Session, model: Model, characters: int) -> int:
+def speak(session: Session, model: SampleModel, characters: int) -> int:
     """Returns for how long the answer is heard: the model is done long before."""
     if characters == 0 or _failed(session, "tts", model):
         return 0
@@ -212,7 +212,7 @@ def speak(session: Session, model: Model, characters: int) -> int:
 
 
 def _speech_tokens(
-    model: Model, *, heard: int = 0, read: int = 0, spoken: int = 0, written: int = 0
+    model: SampleModel, *, heard: int = 0, read: int = 0, spoken: int = 0, written: int = 0
 ) -> Event:
     """Audio and text tokens, in and out, of those models of speech that count them."""
     if not model.reports_tokens:

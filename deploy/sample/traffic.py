@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
-from deploy.sample.cast import Cast, User, cast
+from deploy.sample.cast import Cast, SampleUser, cast
 from deploy.sample.session import (
     SESSION_MS_MAX,
     Event,
@@ -116,7 +116,7 @@ def _slot(stream: _Stream, slot: int, who: Cast) -> Iterator[tuple[int, Event]]:
         yield from session.events
 
 
-def _one_of(rng: random.Random, users: tuple[User, ...]) -> User:
+def _one_of(rng: random.Random, users: tuple[SampleUser, ...]) -> SampleUser:
     """The first few are the busiest: one in eight sees a third of the traffic."""
     return users[int(len(users) * rng.random() ** 2)]
 
@@ -124,7 +124,7 @@ def _one_of(rng: random.Random, users: tuple[User, ...]) -> User:
 # -- sessions ---------------------------------------------------------------------------------------
 
 
-def _call(session: Session, user: User) -> None:
+def _call(session: Session, user: SampleUser) -> None:
     """Somebody rings: hear, think, speak, in turns; then the call itself and perhaps a rating."""
     rng, agent = session.rng, session.agent
     session.common = {
@@ -153,7 +153,7 @@ def _call(session: Session, user: User) -> None:
     _rate(session, 12)
 
 
-def _chat(session: Session, user: User) -> None:
+def _chat(session: Session, user: SampleUser) -> None:
     rng, topic = session.rng, session.rng.choice(session.agent.topics)
     session.common = {
         "user_id": user.id,

@@ -16,7 +16,7 @@ from deploy.cli.options import AsJson, BackfillDelay, Kafka, Redis, Topic
 from deploy.settings import Settings, describe, read_settings
 
 if TYPE_CHECKING:
-    from deploy.send.sending import Refused, Tally
+    from deploy.send.sending import RefusedObject, Tally
     from streams.meter.transport import Target
 
 REFUSED_EXIT = 3
@@ -93,11 +93,11 @@ def send(
         target = open_target(url, _key(settings), is_history=True)
     beside = None if file == STDIN else Path(f"{file}{STATE_SUFFIX}")
     console = Console(stderr=True)
-    refusals: list[Refused] = []
+    refusals: list[RefusedObject] = []
     with opened(file) as source, _bar(console, source.size_bytes) as bar:
         task = bar.task_ids[0]
 
-        def refused(one: "Refused") -> None:
+        def refused(one: "RefusedObject") -> None:
             if len(refusals) < REFUSALS_SHOWN:
                 console.print(_sentence(one), markup=False, highlight=False, soft_wrap=True)
             if len(refusals) < REFUSALS_KEPT:
@@ -170,12 +170,12 @@ def _show(bar: Progress, task: TaskID, tally: "Tally", at_byte: int) -> None:
     bar.update(task, completed=at_byte, description="", said=said)
 
 
-def _sentence(one: "Refused") -> str:
+def _sentence(one: "RefusedObject") -> str:
     place = f"line {one.line}" + (f", object {one.place}" if one.place else "")
     return f"{place}: {f'{one.field}: ' if one.field else ''}{one.detail} ({one.reason})"
 
 
-def _tell(tally: "Tally", refusals: "list[Refused]", *, as_json: bool) -> None:
+def _tell(tally: "Tally", refusals: "list[RefusedObject]", *, as_json: bool) -> None:
     if as_json:
         data: dict[str, Any] = asdict(tally) | {"refusals": [one._asdict() for one in refusals]}
         Console().print_json(data=data)

@@ -46,7 +46,7 @@ NAME_CHARS: Final = 32
 
 
 @dataclass(frozen=True)
-class Body:
+class FileBody:
     """`line` is where it starts, from 1. `name` stands for all that the file holds up to its end.
     `is_open`: it is the last line and has no end yet; whoever writes it may not be done."""
 
@@ -57,7 +57,7 @@ class Body:
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenFile:
     """`plain` are the decompressed bytes; `at_byte` says how far the file itself is read, of
     `size_bytes`, None where nobody knows."""
 
@@ -75,7 +75,7 @@ def file_name(file: str, given: str | None) -> str:
 
 
 @contextmanager
-def opened(file: str) -> Iterator[Opened]:
+def opened(file: str) -> Iterator[OpenFile]:
     """The file, or standard input. InvalidConfig where it cannot be read."""
     try:
         with (
@@ -83,32 +83,32 @@ def opened(file: str) -> Iterator[Opened]:
             _decompressed(raw) as plain,
         ):
             size_bytes = None if file == STDIN else Path(file).stat().st_size
-            yield Opened(plain, lambda: 0 if file == STDIN else raw.tell(), size_bytes)
+            yield OpenFile(plain, lambda: 0 if file == STDIN else raw.tell(), size_bytes)
     except BrokenPipeError:
         raise  # of whoever reads what the command prints
     except (OSError, EOFError, zstd.ZstdError) as error:
         raise InvalidConfig(f"{file} cannot be read: {error}") from error
 
 
-def bodies(plain: IO[bytes], name: str, format: str | None) -> Iterator[Body]:  # noqa: A002
+def bodies(plain: IO[bytes], name: str, format: str | None) -> Iterator[FileBody]:  # noqa: A002
     """Each body in order. A file that is named so (`.ndjson`, `.jsonl`), or whose first line is JSON
     by itself, has one body a line."""
     chain = hashlib.sha256(f"{len(name)}:{name}".encode())
     if format == "otel" and cast("BufferedReader", plain).peek(1)[:1] == PROTOBUF_START:
         data = plain.read(BODY_BYTES_MAX + 1)
-        yield Body(1, data, _named(chain, data))
+        yield FileBody(1, data, _named(chain, data))
         return
     first, line = _first_line(plain)
     if not first:
         return
     if not (name.endswith(LINES_SUFFIXES) or _is_json(first)):
         for data in _slices(first + plain.read(DOCUMENT_BYTES_MAX), format):
-            yield Body(line, data, _named(chain, data))
+            yield FileBody(line, data, _named(chain, data))
         return
     while first:
         is_open = not first.endswith(b"\n")
         for data in _slices(first.strip(), format):
-            yield Body(line, data, _named(chain, data), is_open)
+            yield FileBody(line, data, _named(chain, data), is_open)
         first = plain.readline(BODY_BYTES_MAX + 1)
         line += 1
 
@@ -134,7 +134,7 @@ def _slices(document: bytes, format: str | None) -> Iterator[bytes]:  # noqa: A0
         yield b"[" + b",".join(bytes(item) for item in items[at : at + SLICE_ITEMS]) + b"]"
 
 
-def read_body(body: Body, format: str | None, context: Context) -> Parsed:  # noqa: A002
+def read_body(body: FileBody, format: str | None, context: Context) -> Parsed:  # noqa: A002
     """Its events; where it is none of ours as a whole, it is one refusal."""
     try:
         return parse(_content(body.data, format), format, context)

@@ -20,7 +20,7 @@ from typing import IO, Final, NamedTuple
 import msgspec
 
 from deploy.send.ahead import ahead
-from deploy.send.reading import Body, bodies, read_body
+from deploy.send.reading import FileBody, bodies, read_body
 from schemas.errors import InvalidConfig, InvalidEvent
 from schemas.event.envelope import Headers
 from schemas.formats import Context, Event
@@ -54,7 +54,7 @@ class Sent(msgspec.Struct, frozen=True):
     name: str
 
 
-class Refused(NamedTuple):
+class RefusedObject(NamedTuple):
     """An object of the file that is not counted: `place` is its own among those of its line."""
 
     line: int
@@ -90,13 +90,13 @@ class Job:
     give_up_s: float
     is_judged_here: bool
     reads_ahead: bool
-    on_refused: Callable[[Refused], None]
+    on_refused: Callable[[RefusedObject], None]
     on_step: Callable[[Tally], None]
     on_away: Callable[[str], None]
 
 
 @dataclass
-class _Batch:
+class _FileBatch:
     """Events for one request, what was found on the way to them, and how far the file is sent when
     all of it is delivered."""
 
@@ -104,7 +104,7 @@ class _Batch:
     outgoing: list[Outgoing] = field(default_factory=list)
     places: list[tuple[int, int]] = field(default_factory=list)  # line and index of each
     size_bytes: int = 0
-    refused: list[Refused] = field(default_factory=list)
+    refused: list[RefusedObject] = field(default_factory=list)
     skipped: int = 0
     made_ids: int = 0
 
@@ -137,15 +137,15 @@ def send_file(job: Job, plain: IO[bytes], target: Target) -> Tally:
     return tally
 
 
-def _batches(job: Job, plain: IO[bytes], before: Sent) -> Iterator[_Batch]:
+def _batches(job: Job, plain: IO[bytes], before: Sent) -> Iterator[_FileBatch]:
     """The file from there on; the last one may be empty."""
-    batch = _Batch(before)
+    batch = _FileBatch(before)
     for number, body in enumerate(_unsent(job, plain, before), before.bodies + 1):
         refusals = len(batch.refused)
         for event in _events(job, body, batch):
             if batch.is_full:
                 yield batch
-                batch = _Batch(batch.done)
+                batch = _FileBatch(batch.done)
                 refusals = 0
             batch.add(event, body.line)
         if body.is_open and len(batch.refused) > refusals:
@@ -154,7 +154,7 @@ def _batches(job: Job, plain: IO[bytes], before: Sent) -> Iterator[_Batch]:
     yield batch
 
 
-def _unsent(job: Job, plain: IO[bytes], before: Sent) -> Iterator[Body]:
+def _unsent(job: Job, plain: IO[bytes], before: Sent) -> Iterator[FileBody]:
     for number, body in enumerate(bodies(plain, job.name, job.format), 1):
         if number > before.bodies:
             yield body
@@ -166,7 +166,7 @@ def _unsent(job: Job, plain: IO[bytes], before: Sent) -> Iterator[Body]:
             )
 
 
-def _events(job: Job, body: Body, batch: _Batch) -> Iterator[Event]:
+def _events(job: Job, body: FileBody, batch: _FileBatch) -> Iterator[Event]:
     """The body's events; what is skipped or refused is noted in the batch that is begun."""
     parsed = read_body(body, job.format, replace(job.context, id_seed=body.name))
     batch.skipped += len(parsed.skipped)
@@ -174,14 +174,14 @@ def _events(job: Job, body: Body, batch: _Batch) -> Iterator[Event]:
     for event in parsed.events:
         if job.is_judged_here:
             try:
-                decode(_Record(0, job.context.received_ms, event.record, ()))
+                decode(_EventRecord(0, job.context.received_ms, event.record, ()))
             except InvalidEvent as error:
                 batch.refused.append(_refused(body.line, event.index, error))
                 continue
         yield event
 
 
-class _Record(NamedTuple):
+class _EventRecord(NamedTuple):
     """An event as the fold will see it."""
 
     offset: int
@@ -190,11 +190,11 @@ class _Record(NamedTuple):
     headers: Headers
 
 
-def _refused(line: int, place: int, error: InvalidEvent) -> Refused:
-    return Refused(line, place, error.field, error.reason, error.detail)
+def _refused(line: int, place: int, error: InvalidEvent) -> RefusedObject:
+    return RefusedObject(line, place, error.field, error.reason, error.detail)
 
 
-def _deliver(job: Job, target: Target, batch: _Batch, tally: Tally) -> None:
+def _deliver(job: Job, target: Target, batch: _FileBatch, tally: Tally) -> None:
     """Until the receiver has it."""
     backoff_s = FIRST_BACKOFF_S
     away_since_s = time.monotonic()
@@ -213,7 +213,9 @@ def _deliver(job: Job, target: Target, batch: _Batch, tally: Tally) -> None:
         tally.sent += len(batch.outgoing) - len(refusals)
         tally.refused += len(refusals)
         for one in refusals:
-            job.on_refused(Refused(*batch.places[one.place], one.field, one.reason, one.detail))
+            job.on_refused(
+                RefusedObject(*batch.places[one.place], one.field, one.reason, one.detail)
+            )
         break
     job.on_step(tally)
 

@@ -12,7 +12,7 @@ from backports import zstd
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
-from deploy.send.reading import Body, bodies, file_name, opened
+from deploy.send.reading import FileBody, bodies, file_name, opened
 from schemas.errors import InvalidConfig
 from schemas.units import iso
 from tests.oracles.event_logs import encode, event
@@ -25,7 +25,7 @@ OLD = [
 ]
 
 
-def read(path: Path, format: str | None = None, name: str | None = None) -> list[Body]:  # noqa: A002
+def read(path: Path, format: str | None = None, name: str | None = None) -> list[FileBody]:  # noqa: A002
     with opened(str(path)) as source:
         return list(bodies(source.plain, file_name(str(path), name), format))
 
