@@ -22,7 +22,7 @@ from deploy.local.kafka import start_kafka
 from deploy.local.servers import free_port
 from streams.kafka.topics import ensure_topics
 from streams.meter.meter import Meter
-from tests.real.topics import read_log
+from tests.real.harness.topics import read_log
 from tests.streams.meter.receiver import receiver_of
 
 ROUNDS = 5

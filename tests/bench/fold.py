@@ -45,8 +45,7 @@ from schemas.catalog.views import Catalog
 from schemas.store.layout import FIRST_GENERATION, counters_of, prefix
 from schemas.tiers import DAY
 from tests.bench import stages
-from tests.bench.fold_process import CATALOGS, Cost, Spec
-from tests.bench.usage_log import (
+from tests.bench.data.usage_log import (
     BACKFILL,
     BACKFILL_20,
     LIVE,
@@ -55,7 +54,8 @@ from tests.bench.usage_log import (
     Totals,
     fill,
 )
-from tests.real.topics import now_ms
+from tests.bench.fold_process import CATALOGS, Cost, Spec
+from tests.real.harness.topics import now_ms
 
 PARTITIONS: Final = 4
 BATCHES: Final = (1000, 5000, 20_000)

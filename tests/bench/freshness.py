@@ -35,11 +35,11 @@ from deploy.local.valkey import start_valkey, url_of
 from deploy.settings import CHECKOUT
 from schemas.catalog.views import DEFAULT
 from schemas.store.layout import FIRST_GENERATION, meta_key, unpack_meta
+from tests.bench.data.usage_log import BACKFILL, LIVE, Shape, Totals, values_of
 from tests.bench.fold import check_totals
-from tests.bench.usage_log import BACKFILL, LIVE, Shape, Totals, values_of
-from tests.real.api_process import api_of
-from tests.real.system import System, system_of
-from tests.real.topics import now_ms, producer_of
+from tests.real.harness.api_process import api_of
+from tests.real.harness.system import System, system_of
+from tests.real.harness.topics import now_ms, producer_of
 
 PARTITIONS: Final = 4
 TICK_S: Final = 0.02

@@ -32,8 +32,8 @@ from deploy.local.kafka import start_kafka
 from deploy.local.servers import Server, free_port
 from deploy.local.valkey import start_valkey, url_of
 from schemas.units import iso
-from tests.real.system import System, system_of
-from tests.real.topics import now_ms
+from tests.real.harness.system import System, system_of
+from tests.real.harness.topics import now_ms
 
 PARTITIONS: Final = 8
 BATCH: Final = 100

@@ -31,10 +31,10 @@ from deploy.local.kafka import start_kafka
 from deploy.local.servers import Server, free_port
 from deploy.local.valkey import start_valkey, url_of
 from schemas.store.layout import FIRST_GENERATION, prefix
+from tests.bench.data.usage_log import LIVE
 from tests.bench.freshness import Events, Sent, at_rate, capacity
-from tests.bench.usage_log import LIVE
-from tests.real.apis import api_of
-from tests.real.system import System, system_of
+from tests.real.harness.apis import api_of
+from tests.real.harness.system import System, system_of
 
 PARTITIONS: Final = 4
 SAMPLES: Final = 200

@@ -23,7 +23,7 @@ from deploy.local.servers import Server, free_port
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.units import iso
 from streams.redis.store import RedisStore
-from tests.bench.filling import Traffic, Writer
+from tests.bench.data.filling import Traffic, Writer
 
 CLIENTS: Final = 32
 COMMITS_A_SECOND: Final = 20

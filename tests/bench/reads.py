@@ -44,8 +44,9 @@ from schemas.limits import DAY_MS, HOUR_MS, NANO_PER_USD
 from schemas.store.generation import generation_digest
 from schemas.units import iso
 from streams.redis.store import RedisStore
-from tests.bench import over_http, rollups, sizes
-from tests.bench.filling import TOPIC, Traffic, Writer, fill
+from tests.bench import over_http, sizes
+from tests.bench.data import rollups
+from tests.bench.data.filling import TOPIC, Traffic, Writer, fill
 
 ROUNDS: Final = 40
 WARM: Final = 3

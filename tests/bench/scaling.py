@@ -17,6 +17,7 @@ from typing import Final
 
 import redis
 
+from tests.bench.data.usage_log import LIVE, MODELS
 from tests.bench.fold import (
     PAUSE_S,
     Log,
@@ -30,7 +31,6 @@ from tests.bench.fold import (
     spec_of,
 )
 from tests.bench.fold_process import FIVE
-from tests.bench.usage_log import LIVE, MODELS
 
 WORKERS: Final = (1, 2, 4)
 SERIES: Final = (1000, 10_000, 100_000)

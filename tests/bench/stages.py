@@ -32,10 +32,10 @@ from streams.core.ports import Commit, Outcome, Progress
 from streams.core.pricing import Asked, add_costs
 from streams.core.users import words_of
 from streams.redis.store import RedisStore, encode_commit
+from tests.bench.data.usage_log import LIVE, Shape, Totals, values_of
 from tests.bench.fold_process import FIVE
-from tests.bench.usage_log import LIVE, Shape, Totals, values_of
 from tests.oracles.event_logs import countable
-from tests.real.topics import now_ms
+from tests.real.harness.topics import now_ms
 
 T = TypeVar("T")
 

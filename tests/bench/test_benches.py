@@ -8,7 +8,7 @@ import pytest
 
 from deploy.local.servers import Server
 from tests.bench import fold, freshness, memory, scaling, stages
-from tests.real.system import system_of
+from tests.real.harness.system import system_of
 
 pytestmark = pytest.mark.servers
 

@@ -10,8 +10,9 @@ import redis
 
 from schemas.store.generation import generation_digest
 from streams.redis.store import RedisStore
-from tests.bench import reads, rollups
-from tests.bench.filling import TOPIC, Traffic, commit_all, fill
+from tests.bench import reads
+from tests.bench.data import rollups
+from tests.bench.data.filling import TOPIC, Traffic, commit_all, fill
 from tests.oracles.redis_counters import read_counters
 
 pytestmark = pytest.mark.servers

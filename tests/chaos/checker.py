@@ -18,7 +18,7 @@ import httpx
 from schemas.units import instant_to_ms
 from tests.oracles.event_logs import Record
 from tests.oracles.fold_oracle import Oracle
-from tests.real.topics import Ack, now_ms
+from tests.real.harness.topics import Ack, now_ms
 
 PATH: Final = "/v1/usage"
 QUESTION: Final = {"measures": "events", "group_by": "kind", "from": "now-36h"}

@@ -18,8 +18,8 @@ from streams.core.ports import Refusal
 from tests.chaos.checker import PATH, QUESTION
 from tests.chaos.rig import LOOK_PAUSE_S, RECOVER_S_MAX, Rig
 from tests.oracles.redis_counters import read_counters
+from tests.real.harness.topics import cut, delete_topic, ends_of
 from tests.real.test_counting import events
-from tests.real.topics import cut, delete_topic, ends_of
 
 Ending = Callable[[Rig], Awaitable[None]]
 

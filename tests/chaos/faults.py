@@ -24,10 +24,10 @@ from tests.chaos.disks import filled
 from tests.chaos.load import Stream
 from tests.chaos.proxy import Mode
 from tests.chaos.rig import LINKS, LOOK_PAUSE_S, RECOVER_S_MAX, Rig
-from tests.real.apis import Producers
+from tests.real.harness.apis import Producers
+from tests.real.harness.topics import widen
+from tests.real.harness.workers import WorkerProcess
 from tests.real.test_rebuild import ended, start_rebuild
-from tests.real.topics import widen
-from tests.real.workers import WorkerProcess
 
 PAUSE_S: Final = (1.0, 4.0)
 """Of a server that freezes, or a link that is down."""

@@ -15,7 +15,7 @@ from typing import Final
 
 from tests.chaos.rig import PARTITIONS
 from tests.oracles.event_logs import Mix, Record, mixed
-from tests.real.topics import Load, now_ms
+from tests.real.harness.topics import Load, now_ms
 
 MIX: Final = Mix(partitions=PARTITIONS, resent_percent=2, invalid_percent=3, step_ms=0)
 RECORDS_MAX: Final = 20_000

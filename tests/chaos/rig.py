@@ -29,9 +29,9 @@ from deploy.local.valkey import start_valkey, url_of
 from schemas.store.layout import CURRENT_KEY, FIRST_GENERATION, Meta, meta_key, unpack_meta
 from tests.chaos.disks import small_disk
 from tests.chaos.proxy import Proxy
-from tests.real.apis import api_of
-from tests.real.system import SMALL, System, system_of
-from tests.real.workers import WorkerProcess
+from tests.real.harness.apis import api_of
+from tests.real.harness.system import SMALL, System, system_of
+from tests.real.harness.workers import WorkerProcess
 
 KAFKA_CLIENTS: Final = ("worker", "api", "producer")
 VALKEY_CLIENTS: Final = ("worker", "api")

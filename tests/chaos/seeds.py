@@ -30,9 +30,9 @@ from tests.chaos.faults import KINDS, NEED_SMALL_DISKS, Scene
 from tests.chaos.load import Stream
 from tests.chaos.rig import PARTITIONS, RECOVER_S_MAX, Rig, rig_of
 from tests.oracles.event_logs import Record
-from tests.real.apis import Producers
-from tests.real.system import System
-from tests.real.topics import Ack, Load, ends_of, producer_of, read_log
+from tests.real.harness.apis import Producers
+from tests.real.harness.system import System
+from tests.real.harness.topics import Ack, Load, ends_of, producer_of, read_log
 
 FAULTS: Final = 4
 """Of a seed: with 40 kinds, every tenth seed begins them anew in another order."""

@@ -7,7 +7,7 @@ import pytest
 
 from deploy.local.servers import Server
 from deploy.local.valkey import url_of
-from tests.real.system import System, system_of
+from tests.real.harness.system import System, system_of
 
 PARTITIONS = 4
 

@@ -20,9 +20,9 @@ from schemas.limits import DAY_MS, MINUTE_MS
 from schemas.store.generation import generation_digest
 from schemas.units import iso
 from tests.oracles.event_logs import encode, event
-from tests.real.api_process import api_of
-from tests.real.system import System
-from tests.real.topics import now_ms
+from tests.real.harness.api_process import api_of
+from tests.real.harness.system import System
+from tests.real.harness.topics import now_ms
 
 pytestmark = pytest.mark.servers
 

@@ -25,11 +25,11 @@ from streams.worker.process import REPLACED
 from tests.oracles.event_logs import event
 from tests.oracles.fold_oracle import Oracle
 from tests.oracles.redis_counters import read_counters
-from tests.real.api_process import api_of
-from tests.real.system import System
+from tests.real.harness.api_process import api_of
+from tests.real.harness.system import System
+from tests.real.harness.topics import Sent, now_ms, read_log, sent
+from tests.real.harness.workers import WorkerProcess
 from tests.real.test_rebuild import adversarial, refuses
-from tests.real.topics import Sent, now_ms, read_log, sent
-from tests.real.workers import WorkerProcess
 
 pytestmark = pytest.mark.servers
 

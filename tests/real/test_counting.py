@@ -9,8 +9,8 @@ import redis
 
 from schemas.units import iso
 from tests.oracles.event_logs import Mix, event, mixed
-from tests.real.system import SMALL, System, Watch
-from tests.real.topics import (
+from tests.real.harness.system import SMALL, System, Watch
+from tests.real.harness.topics import (
     Ack,
     Load,
     Sent,

@@ -18,8 +18,8 @@ from streams.operations.replay import read_letters
 from tests.oracles.event_logs import encode, event
 from tests.oracles.fold_oracle import expected
 from tests.oracles.redis_counters import read_counters
-from tests.real.system import SMALL, System
-from tests.real.topics import now_ms, read_log, sent
+from tests.real.harness.system import SMALL, System
+from tests.real.harness.topics import now_ms, read_log, sent
 
 pytestmark = pytest.mark.servers
 

@@ -26,7 +26,7 @@ from schemas.store.directory import SAID_SO, GroupSaid
 from streams.kafka.topics import ensure_directory_topics
 from streams.redis.store import RedisDirectory
 from streams.worker.settings import PARTITIONS, DirectorySettings, changelogs
-from tests.real.topics import now_ms, producer_of
+from tests.real.harness.topics import now_ms, producer_of
 
 pytestmark = pytest.mark.servers
 

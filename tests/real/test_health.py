@@ -13,7 +13,7 @@ from schemas.store.layout import FIRST_GENERATION, meta_key
 from streams.worker.loop import Worker
 from streams.worker.process import describe_health
 from streams.worker.settings import WorkerSettings
-from tests.real.system import System
+from tests.real.harness.system import System
 from tests.simulation.world import NO_FAULTS, FakeLog, SimulatedClock, World
 
 pytestmark = pytest.mark.servers

@@ -16,9 +16,9 @@ from api.ingest.producer import ACK_S
 from deploy.local.servers import Server
 from schemas.catalog.measures import MEASURES
 from tests.api.ingest.taking import client_of
-from tests.real.apis import Producers, api_of
-from tests.real.system import SMALL, System
-from tests.real.topics import read_log
+from tests.real.harness.apis import Producers, api_of
+from tests.real.harness.system import SMALL, System
+from tests.real.harness.topics import read_log
 from tests.schemas.formats.expected import EXPECTED
 from tests.schemas.formats.fixtures import FOLDER, NAMES, RECEIVED_MS
 

@@ -14,10 +14,10 @@ from deploy.local.servers import Server
 from schemas.store.layout import meta_key
 from streams.core.batch import Policy
 from tests.oracles.event_logs import mixed
-from tests.real.system import SMALL, System, Watch
+from tests.real.harness.system import SMALL, System, Watch
+from tests.real.harness.topics import Sent, as_sent, members_of, now_ms
+from tests.real.harness.workers import END_S
 from tests.real.test_counting import MIX, events
-from tests.real.topics import Sent, as_sent, members_of, now_ms
-from tests.real.workers import END_S
 
 pytestmark = pytest.mark.servers
 

@@ -24,8 +24,8 @@ from tests.api.app.test_serve import api_spec
 from tests.oracles.event_logs import Fields
 from tests.oracles.livekit_logs import random_log, random_question
 from tests.oracles.livekit_oracle import PATHS, Asked, answer, at_ms
-from tests.real.system import System
-from tests.real.topics import now_ms, sent
+from tests.real.harness.system import System
+from tests.real.harness.topics import now_ms, sent
 
 pytestmark = pytest.mark.servers
 

@@ -21,9 +21,9 @@ from schemas.limits import DAY_MS
 from schemas.store.directory import SAID_SO, GroupSaid, group_text
 from schemas.units import ms_to_instant
 from tests.oracles.event_logs import Fields
-from tests.real.api_process import api_of
-from tests.real.system import System
-from tests.real.topics import now_ms, sent
+from tests.real.harness.api_process import api_of
+from tests.real.harness.system import System
+from tests.real.harness.topics import now_ms, sent
 
 pytestmark = pytest.mark.servers
 

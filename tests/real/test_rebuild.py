@@ -23,10 +23,10 @@ from streams.worker.process import REPLACED
 from tests.oracles.event_logs import mixed
 from tests.oracles.fold_oracle import Cell, expected
 from tests.oracles.redis_counters import read_counters
-from tests.real.system import SMALL, System
+from tests.real.harness.system import SMALL, System
+from tests.real.harness.topics import Sent, as_sent, cut, ends_of, now_ms, read_log
+from tests.real.harness.workers import EARLIER, WorkerProcess
 from tests.real.test_counting import MIX
-from tests.real.topics import Sent, as_sent, cut, ends_of, now_ms, read_log
-from tests.real.workers import EARLIER, WorkerProcess
 
 pytestmark = pytest.mark.servers
 

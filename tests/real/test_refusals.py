@@ -10,10 +10,10 @@ import redis
 from schemas.store.layout import NO_POSITION, Meta
 from streams.core.ports import Refusal
 from tests.oracles.redis_counters import read_counters
-from tests.real.system import System
+from tests.real.harness.system import System
+from tests.real.harness.topics import cut, delete_topic, ends_of, now_ms, read_log
+from tests.real.harness.workers import WorkerProcess
 from tests.real.test_counting import events
-from tests.real.topics import cut, delete_topic, ends_of, now_ms, read_log
-from tests.real.workers import WorkerProcess
 
 pytestmark = pytest.mark.servers
 

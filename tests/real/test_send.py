@@ -24,9 +24,9 @@ from streams.meter.meter import Meter
 from tests.oracles.event_logs import encode, event
 from tests.oracles.fold_oracle import Expected, expected
 from tests.oracles.redis_counters import read_counters
-from tests.real.api_process import api_of
-from tests.real.system import SMALL, System
-from tests.real.topics import now_ms, read_log
+from tests.real.harness.api_process import api_of
+from tests.real.harness.system import SMALL, System
+from tests.real.harness.topics import now_ms, read_log
 
 pytestmark = pytest.mark.servers
 

@@ -14,7 +14,7 @@ from starlette.types import Receive
 from api.app.main import build
 from streams.kafka.topics import ensure_topics
 from tests.oracles.event_logs import Record
-from tests.real.topics import read_log
+from tests.real.harness.topics import read_log
 
 PARTITIONS = 3
 

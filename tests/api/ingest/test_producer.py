@@ -19,7 +19,7 @@ from streams.kafka.topics import ensure_topics
 from tests.api.conftest import Clock
 from tests.api.ingest.taking import client_of
 from tests.api.ingest.test_endpoints import one
-from tests.real.topics import read_log
+from tests.real.harness.topics import read_log
 
 pytestmark = pytest.mark.servers
 

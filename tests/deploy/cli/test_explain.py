@@ -16,7 +16,7 @@ from deploy.send.reading import FileBody, bodies, file_name, opened
 from schemas.errors import InvalidConfig
 from schemas.units import iso
 from tests.oracles.event_logs import encode, event
-from tests.real.topics import now_ms
+from tests.real.harness.topics import now_ms
 from tests.schemas.formats.fixtures import FOLDER
 
 OLD = [

@@ -18,7 +18,7 @@ from deploy.local.servers import Server
 from streams.kafka.batch_fetch import KeptRecords, WholeBatches, as_fetched, install
 from streams.kafka.consumer import KafkaLog, open_log
 from streams.kafka.topics import ensure_topics
-from tests.real.topics import producer_of
+from tests.real.harness.topics import producer_of
 
 TP = TopicPartition("events", 0)
 CRC_AT, ATTRIBUTES_AT, LAST_DELTA_AT = 17, 21, 23

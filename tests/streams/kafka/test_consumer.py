@@ -24,7 +24,7 @@ from streams.kafka.deadlines import close_client
 from streams.kafka.offsets import read_bounds
 from streams.kafka.producer import send_records
 from streams.kafka.topics import ensure_topics
-from tests.real.topics import cut, widen
+from tests.real.harness.topics import cut, widen
 
 NOWHERE = "127.0.0.1:1"
 TP = TopicPartition("events", 0)

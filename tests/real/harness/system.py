@@ -24,8 +24,8 @@ from tests.oracles.event_logs import Record
 from tests.oracles.fold_oracle import Expected, expected, without_previews
 from tests.oracles.redis_counters import read_chats, read_counters
 from tests.oracles.redis_users import assert_told, read_people, read_recent
-from tests.real.topics import Ack, Load, ends_of, now_ms, producer_of, read_log
-from tests.real.workers import WorkerProcess, start_worker
+from tests.real.harness.topics import Ack, Load, ends_of, now_ms, producer_of, read_log
+from tests.real.harness.workers import WorkerProcess, start_worker
 
 POLL_PAUSE_S: Final = 0.05
 WAIT_S: Final = 60.0

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from schemas.limits import DAY_MS, HOUR_MS
-from tests.bench.filling import AGENTS, MODELS, Batch, Ints, Traffic
+from tests.bench.data.filling import AGENTS, MODELS, Batch, Ints, Traffic
 
 TABLES: Final = {
     f"{length}_{who}": (length_ms, who)

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from schemas.limits import DAY_MS, MINUTE_MS
 from schemas.units import iso
 from streams.kafka.topics import ensure_topics
-from tests.real.topics import producer_of
+from tests.real.harness.topics import producer_of
 
 AGENTS, MODELS, USERS = 200, 30, 5000
 WHOLE: Final = 1_000_000

@@ -17,8 +17,8 @@ from deploy.local.servers import Server, free_port
 from schemas.units import iso
 from streams.worker.settings import WorkerSettings
 from tests.oracles.event_logs import event
-from tests.real.system import System
-from tests.real.topics import now_ms
+from tests.real.harness.system import System
+from tests.real.harness.topics import now_ms
 
 ANSWER_S: Final = 10.0
 """What a producer waits for an answer: the API promises one, or a 503, within 4 s."""
