@@ -13,6 +13,7 @@ import httpx
 import msgspec
 import pytest
 
+from api.auth.key_cache import KeyCache
 from api.openwebui.users import DONE, NOT_FOUND, PAGE_USERS, routes
 from api.store import directory
 from api.store.reader import Store
