@@ -134,13 +134,13 @@ def send(
 
 
 def _kafka_target(settings: Settings, *, is_paced: bool) -> "Target":
-    from deploy.send.pacing import CountedInRedis, PacedTarget
+    from deploy.send.pacing import CountedPositions, PacedTarget
     from streams.meter.transport import KafkaTarget
 
     target = KafkaTarget(settings.kafka, settings.topic)
     if not is_paced or not settings.backfill_delay_ms:
         return target
-    return PacedTarget(target, CountedInRedis(settings.redis), settings.backfill_delay_ms)
+    return PacedTarget(target, CountedPositions(settings.redis), settings.backfill_delay_ms)
 
 
 def _key(settings: Settings) -> str:

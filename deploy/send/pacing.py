@@ -1,44 +1,31 @@
-"""`odometer send --to-kafka`, as fast as the workers count: the sender looks at the counters itself.
+"""`odometer send --to-kafka` sends no faster than the workers count.
 
-Over HTTP the API does this (`api.ingest.backfill`); past it nobody else could.
+The sender reads the counted positions itself. Over HTTP the API does this (`api.ingest.backfill`);
+nothing else could slow down a file that goes straight to Kafka.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
-from typing import Final, Protocol
-
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from typing import Final
 
 from api.ingest.pacing import Pacing
 from deploy.local.valkey import hide_password
-from schemas.errors import InvalidConfig, StoreCorrupt
-from schemas.store.layout import CURRENT_KEY, meta_key, unpack_meta
+from schemas.errors import InvalidConfig, StoreError, StoreUnavailable
 from streams.meter.transport import KafkaTarget, NotDelivered, Outgoing, Refusal
+from streams.redis.store import RedisStore
 
-LOOK_S: Final = 0.01
+POLL_S: Final = 0.01
 TURN_S: Final = 3.0
-"""For counting to come near enough; then the sender is told, and asks again."""
-ANSWER_S: Final = 1.0
-
-
-class Counted(Protocol):
-    """How far the counters are."""
-
-    def positions(self) -> Sequence[int] | None:
-        """By partition, the next record to count; None where nothing counts yet. NotDelivered where
-        nobody can say."""
-
-    def close(self) -> None: ...
+"""Wait this long for the workers to come near enough. After that the sender reports it and retries."""
 
 
 class PacedTarget:
-    """A topic to which no more is sent than the workers keep up with, as `api.ingest.pacing` has it."""
+    """A topic that takes no more than the workers keep up with, as `api.ingest.pacing` decides."""
 
-    def __init__(self, target: KafkaTarget, counted: Counted, target_ms: int) -> None:
+    def __init__(self, target: KafkaTarget, counted: CountedPositions, target_ms: int) -> None:
         self._target = target
         self._counted = counted
         self._pacing = Pacing(target_ms)
@@ -46,7 +33,7 @@ class PacedTarget:
     def send(self, batch: Sequence[Outgoing], within_s: float) -> Sequence[Refusal]:
         until_s = time.monotonic() + min(TURN_S, within_s)
         while not self._has_room(until_s):
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
         refusals = self._target.send(batch, within_s)
         self._pacing.sent(len(batch), self._target.reached, _now_ms())
         return refusals
@@ -57,7 +44,7 @@ class PacedTarget:
 
     def _has_room(self, until_s: float) -> bool:
         asked_ms = _now_ms()
-        positions = self._counted.positions()
+        positions = self._counted.read()
         if positions is None:
             return True
         standing = self._pacing.looked(positions, asked_ms)
@@ -66,40 +53,41 @@ class PacedTarget:
         return standing.has_room
 
 
-class CountedInRedis:
-    """The state of the generation that answers."""
+class CountedPositions:
+    """The positions of the generation that answers, read from Redis by a blocking call."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         try:
-            self._client = redis.Redis.from_url(
-                url,
-                socket_timeout=ANSWER_S,
-                socket_connect_timeout=ANSWER_S,
-                retry=Retry(NoBackoff(), 0),
-            )
+            self._store = RedisStore(url)
         except ValueError as error:
             raise InvalidConfig(f"the Redis URL cannot be used: {error}") from error
+        self._runner = asyncio.Runner()
 
-    def positions(self) -> Sequence[int] | None:
+    def read(self) -> Sequence[int] | None:
+        """Return the next offset to count of each partition, None where nothing is counted yet.
+
+        Raises NotDelivered where Redis does not answer or holds something else.
+        """
         try:
-            current = self._client.get(CURRENT_KEY)
-            record = self._client.get(meta_key(int(current))) if current else None
-        except (redis.RedisError, OSError) as error:
+            meta = self._runner.run(self._store.meta())
+        except StoreUnavailable as error:
             raise NotDelivered(
-                "to go no faster than events are counted, send reads how far they are, and"
-                f" {hide_password(self._url)} does not answer: name it (--redis) or go without"
-                f" (--unpaced): {error}"
+                "send reads from Redis how far counting is, and"
+                f" {hide_password(self._url)} does not answer ({error});"
+                " name your Redis (--redis) or send at full speed (--unpaced)"
             ) from error
-        if not isinstance(record, bytes):
-            return None
-        try:
-            return [part.position for part in unpack_meta(record).partitions]
-        except StoreCorrupt as error:
+        except StoreError as error:
             raise NotDelivered(str(error)) from error
+        return None if meta is None else [part.position for part in meta.partitions]
 
     def close(self) -> None:
-        self._client.close()
+        self._runner.run(self._close())
+        self._runner.close()
+
+    async def _close(self) -> None:
+        async with self._store:
+            pass
 
 
 def _now_ms() -> int:
