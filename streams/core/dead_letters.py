@@ -88,7 +88,7 @@ class DeadLetter:
         return self.origin.rsplit(":", 2)[0]
 
 
-def letter_record(letter: DeadLetter) -> KeyedRecord:
+def dead_letter_record(letter: DeadLetter) -> KeyedRecord:
     """Key, value and headers of the dead-letter topic's record."""
     origin = letter.origin.encode()
     why = (
@@ -102,7 +102,7 @@ def letter_record(letter: DeadLetter) -> KeyedRecord:
     return origin, letter.value, [*letter.headers, *zip(WHY, why, strict=True), *mark]
 
 
-def read_letter(value: bytes | None, headers: Headers) -> DeadLetter | None:
+def read_dead_letter(value: bytes | None, headers: Headers) -> DeadLetter | None:
     """A record of the dead-letter topic; None where it is no letter of ours."""
     own = list(headers)
     replay = None

@@ -55,8 +55,8 @@ class Witness(NamedTuple):
     append_ms: int
 
 
-class Letter(NamedTuple):
-    """A dead letter: what the record was, and why it cannot be counted."""
+class RejectedRecord(NamedTuple):
+    """A record that the fold cannot count, and the reason: it becomes a dead letter."""
 
     partition: int
     offset: int
@@ -83,7 +83,7 @@ class Log(Protocol):
     async def witness(self, partition: int, offset: int) -> Witness | None:
         """The first record from there on, or None where there is none before the end."""
 
-    async def bury(self, letters: Sequence[Letter]) -> None:
+    async def send_to_dlq(self, rejected: Sequence[RejectedRecord]) -> None:
         """Returns once the broker has acknowledged every dead letter."""
 
 

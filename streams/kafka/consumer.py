@@ -25,9 +25,9 @@ from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas.errors import ConsumerBroken
-from streams.core.dead_letters import DeadLetter, KeyedRecord, letter_record
+from streams.core.dead_letters import DeadLetter, KeyedRecord, dead_letter_record
 from streams.core.decode import Record, Unreadable
-from streams.core.ports import Bounds, Letter, PartitionBatch, Polled, Witness
+from streams.core.ports import Bounds, PartitionBatch, Polled, RejectedRecord, Witness
 from streams.kafka.batch_fetch import as_fetched, install, refresh_metadata
 from streams.kafka.deadlines import ANSWER_S, SEND_S, close_client, within_deadline
 from streams.kafka.offsets import METADATA_AGE_MS, bounds_of, metadata_consumer, witness_at
@@ -179,18 +179,18 @@ class KafkaLog:
     async def witness(self, partition: int, offset: int) -> Witness | None:
         return await witness_at(self._metadata, TopicPartition(self._topic, partition), offset)
 
-    async def bury(self, letters: Sequence[Letter]) -> None:
+    async def send_to_dlq(self, letters: Sequence[RejectedRecord]) -> None:
         for at in range(0, len(letters), LETTERS_AT_ONCE):
             records = [
-                _letter_record(self._topic, one) for one in letters[at : at + LETTERS_AT_ONCE]
+                _dead_letter_record(self._topic, one) for one in letters[at : at + LETTERS_AT_ONCE]
             ]
             await send_records(self._producer, self._dead_letter_topic, records)
 
 
-def _letter_record(topic: str, letter: Letter) -> KeyedRecord:
+def _dead_letter_record(topic: str, letter: RejectedRecord) -> KeyedRecord:
     """The key makes the dead letter unique, however often it is written."""
     origin = f"{topic}:{letter.partition}:{letter.offset}"
-    return letter_record(DeadLetter(origin, *letter[2:]))
+    return dead_letter_record(DeadLetter(origin, *letter[2:]))
 
 
 @asynccontextmanager
@@ -243,7 +243,7 @@ class WholeLog(KafkaLog):
             self.take_assignment(partitions)
         return found
 
-    async def bury(self, letters: Sequence[Letter]) -> None:
+    async def send_to_dlq(self, letters: Sequence[RejectedRecord]) -> None:
         """Does nothing: the worker that counted these records has sent their dead letters."""
 
 

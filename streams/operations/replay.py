@@ -15,16 +15,16 @@ from streams.core.dead_letters import (
     Resent,
     State,
     already_sent,
+    dead_letter_record,
     doubt,
-    letter_record,
     marked,
-    read_letter,
+    read_dead_letter,
     resend,
 )
 from streams.kafka.offsets import scan
 from streams.kafka.producer import KafkaProducer, open_producer
 
-BATCH_LETTERS_MAX: Final = 500
+BATCH_DEAD_LETTERS_MAX: Final = 500
 """Marked and sent together; of the largest records 32 MB."""
 
 
@@ -71,7 +71,7 @@ def marked_as(letter: DeadLetter, marks: Mapping[str, Replay]) -> DeadLetter:
 async def _letters(kafka: str, dead_letter_topic: str) -> AsyncIterator[DeadLetter]:
     async for records in scan(kafka, dead_letter_topic):
         for record in records:
-            letter = read_letter(record.value, record.headers)
+            letter = read_dead_letter(record.value, record.headers)
             if letter is not None:
                 yield letter
 
@@ -97,7 +97,7 @@ async def replay(
                 yield result
                 continue
             chosen.append((letter, resent))
-            if len(chosen) == BATCH_LETTERS_MAX:
+            if len(chosen) == BATCH_DEAD_LETTERS_MAX:
                 for sent in await _send(producer, topic, dead_letter_topic, chosen, now_ms):
                     yield sent
                 chosen = []
@@ -133,7 +133,7 @@ async def _send(
 
     async def mark(state: State) -> None:
         at_ms = now_ms()
-        records = [letter_record(marked(one, state, to.identity, at_ms)) for one, to in chosen]
+        records = [dead_letter_record(marked(one, state, to.identity, at_ms)) for one, to in chosen]
         await producer.send_records(dead_letter_topic, records)
 
     if not chosen:

@@ -38,13 +38,13 @@ from streams.core.ports import (
     Bounds,
     Clock,
     Commit,
-    Letter,
     Log,
     Look,
     Outcome,
     Pair,
     PartitionBatch,
     Polled,
+    RejectedRecord,
     Reply,
     Store,
     Witness,
@@ -124,8 +124,8 @@ class Fence:
     async def witness(self, partition: int, offset: int) -> Witness | None:
         return await self._log.witness(partition, offset)
 
-    async def bury(self, letters: Sequence[Letter]) -> None:
-        await self._log.bury(letters)
+    async def send_to_dlq(self, rejected: Sequence[RejectedRecord]) -> None:
+        await self._log.send_to_dlq(rejected)
 
 
 class Older(Protocol):

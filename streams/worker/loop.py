@@ -34,11 +34,11 @@ from streams.core.ports import (
     Bounds,
     Clock,
     Commit,
-    Letter,
     Log,
     Outcome,
     Progress,
     Refusal,
+    RejectedRecord,
     Reply,
     Store,
 )
@@ -100,7 +100,7 @@ class _Judged(NamedTuple):
     """A batch, decoded."""
 
     columns: Columns
-    letters: Sequence[Letter]
+    rejected: Sequence[RejectedRecord]
     tallies: Counter[str]
 
 
@@ -289,8 +289,8 @@ class Worker:
 
     async def _commit_batch(self, batch: Batch) -> None:
         judged = await self._judge(batch)
-        if judged.letters:
-            await self._patiently(lambda: self._log.bury(judged.letters))
+        if judged.rejected:
+            await self._patiently(lambda: self._log.send_to_dlq(judged.rejected))
         rows, tallies = judged.columns, judged.tallies
         while True:
             commit = await self._folded(batch, rows, tallies)
@@ -309,12 +309,12 @@ class Worker:
     async def _judge(self, batch: Batch) -> _Judged:
         """Decodes in slices, so that heartbeats get their turn."""
         reading = Reading()
-        letters: list[Letter] = []
+        rejected: list[RejectedRecord] = []
         tallies: Counter[str] = Counter()
         for partition, part in sorted(batch.parts.items()):
             for at in range(0, len(part.records), DECODE_SLICE):
                 for record, invalid in reading.add(part.records[at : at + DECODE_SLICE]):
-                    letters.append(_letter(partition, record, invalid))
+                    rejected.append(_rejected(partition, record, invalid))
                     tallies[f"dead:{invalid.reason}"] += 1
                 await self._clock.breathe()
         events = reading.events()
@@ -325,7 +325,7 @@ class Worker:
             tallies[f"misread:{field_}"] += count
         if len(rows) < len(events):
             tallies["duplicate"] += len(events) - len(rows)
-        return _Judged(rows, letters, tallies)
+        return _Judged(rows, rejected, tallies)
 
     async def _folded(self, batch: Batch, rows: Columns, tallies: Counter[str]) -> Commit:
         held: Mapping[int, Held | None] = {}
@@ -465,8 +465,8 @@ def _next_pass(before: Pass | None, started_ms: int, bounds: Mapping[int, Bounds
     return Pass(started_ms, bounds, absent_ms)
 
 
-def _letter(partition: int, record: Record, invalid: InvalidEvent) -> Letter:
-    return Letter(
+def _rejected(partition: int, record: Record, invalid: InvalidEvent) -> RejectedRecord:
+    return RejectedRecord(
         partition,
         record.offset,
         record.timestamp,

@@ -64,13 +64,13 @@ judge_whole, finish_whole = Worker._judge, Worker._finish
 
 async def judge(self, batch):
     judged = await judge_whole(self, batch)
-    self.late_letters = judged.letters
-    return judged._replace(letters=())
+    self.late = judged.rejected
+    return judged._replace(rejected=())
 
 async def finish(self, *committed):
     await finish_whole(self, *committed)
     await asyncio.sleep(0.3)
-    await self._log.bury(self.late_letters)
+    await self._log.send_to_dlq(self.late)
 
 Worker._judge, Worker._finish = judge, finish
 """
@@ -134,7 +134,7 @@ PLANTED: Final = {
     ),
     "no fence": Planted(_NO_FENCE, ("scaled 1 to 4 to 2", "worker paused", "scaled 1 to 4 to 2")),
     "ids forgotten after seconds": Planted(_FORGETS_EARLY, ()),
-    "letters after the commit": Planted(_LETTERS_LATE, ("worker killed",) * 3),
+    "dead letters after the commit": Planted(_LETTERS_LATE, ("worker killed",) * 3),
     "freshness of the future": Planted(_FUTURE, ("worker-kafka delay",) * 3),
     "a wrong seek after a rebalance": Planted(_WRONG_SEEK, ("worker killed", "rolling restart")),
     "another log unchecked": Planted(_UNCHECKED, ()),

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from deploy.cli.main import app
 from schemas.errors import LogUnavailable
 from schemas.units import iso
-from streams.core.dead_letters import Identity, State, letter_record, marked
+from streams.core.dead_letters import Identity, State, dead_letter_record, marked
 from streams.kafka.producer import open_producer
 from streams.operations.replay import read_letters
 from tests.oracles.event_logs import encode, event
@@ -42,7 +42,7 @@ async def invoke(system: System, command: str, *words: str) -> Result:
     )
 
 
-async def bury(system: System) -> dict[str, str]:
+async def write_dead_letters(system: System) -> dict[str, str]:
     """Four records that cannot count and one that does; name to origin."""
     at = iso(now_ms())
     no_id = {name: value for name, value in event(time=at, source=7).items() if name != "id"}
@@ -71,7 +71,7 @@ async def judge(system: System, requests: int) -> None:
 
 
 async def test_letters_are_listed_mended_and_replayed_and_count_once(system: System) -> None:
-    origins = await bury(system)
+    origins = await write_dead_letters(system)
     listed = await dead(system, "list")
     assert {one["origin"] for one in listed} == set(origins.values())
     assert {one["reason"] for one in listed} == {"invalid_field", "not_json", "too_old"}
@@ -107,7 +107,7 @@ async def test_letters_are_listed_mended_and_replayed_and_count_once(system: Sys
 
 async def test_a_replay_that_was_cut_off_is_repeated_as_the_same_event(system: System) -> None:
     """Dead between its mark and the end: whether the record was sent, nobody knows."""
-    origins = await bury(system)
+    origins = await write_dead_letters(system)
     settings = system.settings
     (letter,) = [
         one
@@ -117,7 +117,7 @@ async def test_a_replay_that_was_cut_off_is_repeated_as_the_same_event(system: S
     ]
     identity = Identity("default", "mended", origins["no id"])
     async with open_producer(settings.kafka) as producer:
-        mark = letter_record(marked(letter, State.SENDING, identity, now_ms()))
+        mark = dead_letter_record(marked(letter, State.SENDING, identity, now_ms()))
         await producer.send_records(settings.dead_letter_topic, [mark])
     command = ("replay", origins["no id"], "--yes", "--set")
     (kept,) = await dead(system, *command, "source=other")
@@ -129,7 +129,7 @@ async def test_a_replay_that_was_cut_off_is_repeated_as_the_same_event(system: S
 
 
 async def test_what_a_person_reads(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
-    origins = await bury(system)
+    origins = await write_dead_letters(system)
     monkeypatch.setenv("COLUMNS", "160")
     said = (await invoke(system, "list")).stdout
     assert "4 letters: invalid_field 2, " in said

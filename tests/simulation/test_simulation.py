@@ -98,12 +98,12 @@ class LettersAfterCommit(Worker):
 
     async def _judge(self, batch: Batch) -> Any:
         judged = await super()._judge(batch)
-        self.late_letters = judged.letters
-        return judged._replace(letters=())
+        self.late = judged.rejected
+        return judged._replace(rejected=())
 
     async def _finish(self, commit: Commit, reply: Reply, events: int) -> None:
         await super()._finish(commit, reply, events)
-        await self._log.bury(self.late_letters)
+        await self._log.send_to_dlq(self.late)
 
 
 class FreshnessOfTheFuture(Worker):
@@ -181,7 +181,7 @@ class SwallowedListenerError(FakeLog):
         ),
         pytest.param({"bugs": Bugs(compacts_unseen=True)}, id="compaction of what has changed"),
         pytest.param({"make_worker": EndReadLate}, id="end position read late"),
-        pytest.param({"make_worker": LettersAfterCommit}, id="letters after the commit"),
+        pytest.param({"make_worker": LettersAfterCommit}, id="dead letters after the commit"),
         pytest.param({"make_worker": FreshnessOfTheFuture}, id="freshness of the future"),
         pytest.param({"make_worker": Unchecked, "faults": MOVED_LOG}, id="another log unchecked"),
         pytest.param({"make_worker": EndsOfAnyLog, "faults": MADE_ANEW}, id="ends of another log"),

@@ -30,7 +30,7 @@ from schemas.store.layout import Meta
 from schemas.units import instant_to_ms
 from streams.core.batch import Policy
 from streams.core.decode import Unreadable
-from streams.core.ports import Bounds, Letter, PartitionBatch, Polled, Witness
+from streams.core.ports import Bounds, PartitionBatch, Polled, RejectedRecord, Witness
 from streams.rebuild.rebuild_worker import Refill
 from streams.worker.loop import Timing, Worker
 from tests.oracles.event_logs import Record
@@ -227,11 +227,11 @@ class FakeLog:
         at = bisect_left(records, offset, key=lambda record: record.offset)
         return Witness(records[at].offset, records[at].append_ms) if at < len(records) else None
 
-    async def bury(self, letters: Sequence[Letter]) -> None:
-        for letter in letters:
-            await self.world.turn("bury request", self.member)
-            self.world.broker.letters[letter.partition, letter.offset] = letter.reason
-        await self.world.turn("bury reply", self.member)
+    async def send_to_dlq(self, rejected: Sequence[RejectedRecord]) -> None:
+        for one in rejected:
+            await self.world.turn("dead letter request", self.member)
+            self.world.broker.letters[one.partition, one.offset] = one.reason
+        await self.world.turn("dead letter reply", self.member)
 
 
 class WholeLog(FakeLog):
@@ -246,7 +246,7 @@ class WholeLog(FakeLog):
         if partitions != self.assigned:
             self.take_assignment(partitions)
 
-    async def bury(self, letters: Sequence[Letter]) -> None:
+    async def send_to_dlq(self, rejected: Sequence[RejectedRecord]) -> None:
         """Nothing, as the real one."""
 
 

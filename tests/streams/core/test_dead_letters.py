@@ -22,10 +22,10 @@ from streams.core.dead_letters import (
     Replay,
     State,
     already_sent,
+    dead_letter_record,
     doubt,
-    letter_record,
     marked,
-    read_letter,
+    read_dead_letter,
     resend,
 )
 from tests.oracles.event_logs import NOW_MS, encode, event
@@ -59,16 +59,16 @@ def test_a_letter_is_read_as_it_was_written(
 ) -> None:
     one = letter(value, detail=detail.encode(errors="replace").decode(), replay=mark)
     one = DeadLetter(**{**vars(one), "headers": headers})
-    key, written, why = letter_record(one)
+    key, written, why = dead_letter_record(one)
     assert key == b"usage.events:3:17"
-    assert read_letter(written, why) == one
+    assert read_dead_letter(written, why) == one
 
 
 @given(headers=HEADERS)
 def test_what_is_no_letter_of_ours_is_none(headers: list[tuple[str, bytes]]) -> None:
-    assert read_letter(b"{}", headers) is None
-    _, _, why = letter_record(letter(b"{}"))
-    assert read_letter(b"{}", [*why, ("odometer-replay", b"?")]) is None
+    assert read_dead_letter(b"{}", headers) is None
+    _, _, why = dead_letter_record(letter(b"{}"))
+    assert read_dead_letter(b"{}", [*why, ("odometer-replay", b"?")]) is None
 
 
 def test_a_sound_event_is_sent_with_its_very_bytes_and_its_origin() -> None:

@@ -15,7 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from deploy.local.servers import Server, free_port
 from schemas.errors import ConsumerBroken, InvalidConfig, LogUnavailable
-from streams.core.ports import Letter, Polled
+from streams.core.ports import Polled, RejectedRecord
 from streams.kafka import consumer as consumer_module
 from streams.kafka import deadlines, offsets
 from streams.kafka import producer as producer_module
@@ -163,9 +163,9 @@ async def test_new_partitions_come_paused_and_are_handed_over_from_where_they_ar
     kafka: Server, topic: str
 ) -> None:
     await ensure_topics(kafka.address, events=topic, dead_letter=f"{topic}.dead", partitions=1)
-    letters = [Letter(0, n, 0, "empty", "", "", f"{n}".encode(), ()) for n in range(5)]
+    letters = [RejectedRecord(0, n, 0, "empty", "", "", f"{n}".encode(), ()) for n in range(5)]
     async with open_log(kafka.address, "elsewhere", topic, f"{topic}.writer") as writer:
-        await writer.bury(letters)
+        await writer.send_to_dlq(letters)
     async with open_log(kafka.address, topic, f"{topic}.dead", topic) as log:
         polled = await log.poll(10, 100)
         while not polled.partitions:
@@ -189,18 +189,18 @@ async def test_letters_that_found_no_leader_do_not_keep_later_ones_out(
 ) -> None:
     """As a broker is for seconds after its restart."""
     await ensure_topics(kafka.address, events=topic, dead_letter=f"{topic}.dead", partitions=1)
-    letters = [Letter(0, n, 0, "empty", "", "", b"", ()) for n in range(5)]
+    letters = [RejectedRecord(0, n, 0, "empty", "", "", b"", ()) for n in range(5)]
     monkeypatch.setattr(producer_module, "ANSWER_S", 1.0)  # how long the client itself tries
     async with open_log(kafka.address, topic, f"{topic}.dead", topic) as log:
-        await log.bury(letters[:1])
+        await log.send_to_dlq(letters[:1])
         assert log._producer is not None
         with monkeypatch.context() as without_leader:
             without_leader.setattr(
                 log._producer.client.cluster, "leader_for_partition", lambda _tp: -1
             )
             with pytest.raises(LogUnavailable, match="LeaderNotAvailable"):
-                await log.bury(letters[1:3])
-        await log.bury(letters[1:])
+                await log.send_to_dlq(letters[1:3])
+        await log.send_to_dlq(letters[1:])
     monkeypatch.undo()
     ends = await read_bounds(kafka.address, f"{topic}.dead")
     assert ends[0].end == len(letters)
@@ -230,9 +230,9 @@ async def test_a_position_that_retention_has_passed_never_jumps_by_itself(
     kafka: Server, topic: str
 ) -> None:
     await ensure_topics(kafka.address, events=topic, dead_letter=f"{topic}.dead", partitions=1)
-    letters = [Letter(0, n, 0, "empty", "", "", f"{n}".encode(), ()) for n in range(5)]
+    letters = [RejectedRecord(0, n, 0, "empty", "", "", f"{n}".encode(), ()) for n in range(5)]
     async with open_log(kafka.address, "elsewhere", topic, f"{topic}.writer") as writer:
-        await writer.bury(letters)
+        await writer.send_to_dlq(letters)
     await cut(kafka.address, topic, {0: 3})
     async with open_log(kafka.address, topic, f"{topic}.dead", topic) as log:
         polled = await log.poll(10, 100)

@@ -22,7 +22,7 @@ from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.generation import describe, generation_digest
 from schemas.store.layout import families_of, page_kept_ms
 from schemas.tiers import TIERS
-from streams.core.ports import Bounds, Letter, PartitionBatch, Polled, Witness
+from streams.core.ports import Bounds, PartitionBatch, Polled, RejectedRecord, Witness
 from streams.rebuild.carry_over import OlderBuckets, older_than, shared_with
 from streams.rebuild.rebuild_worker import AT_ONCE, Fence, Refill
 from streams.redis.generations import Entry, RedisGenerations, RedisPair
@@ -78,7 +78,7 @@ class ListLog:
         found = [r for r in self._of(partition) if r.offset >= offset]
         return Witness(found[0].offset, found[0].append_ms) if found else None
 
-    async def bury(self, letters: Sequence[Letter]) -> None:
+    async def send_to_dlq(self, rejected: Sequence[RejectedRecord]) -> None:
         pass
 
 

@@ -11,7 +11,7 @@ from schemas.store.generation import generation_digest
 from schemas.store.layout import Meta
 from streams.core.batch import Policy
 from streams.core.decode import Record
-from streams.core.ports import Bounds, Letter, PartitionBatch, Polled, Witness
+from streams.core.ports import Bounds, PartitionBatch, Polled, RejectedRecord, Witness
 from streams.worker.loop import Timing, Worker
 from tests.oracles.event_logs import NOW_MS, encode, event
 from tests.simulation.store import FakeStore
@@ -60,7 +60,7 @@ class ScriptedLog:
     partitions: frozenset[int] = frozenset({0})
     waiting: list[PartitionBatch] = field(default_factory=list)
     sought: dict[int, int] = field(default_factory=dict)
-    letters: list[Letter] = field(default_factory=list)
+    rejected: list[RejectedRecord] = field(default_factory=list)
     asked: list[int] = field(default_factory=list)  # how many records a poll may give
 
     async def poll(self, records_max: int, wait_ms: int) -> Polled:  # noqa: ARG002
@@ -77,8 +77,8 @@ class ScriptedLog:
     async def witness(self, partition: int, offset: int) -> Witness | None:  # noqa: ARG002
         return self.witnesses.get(partition)
 
-    async def bury(self, letters: Sequence[Letter]) -> None:
-        self.letters += letters
+    async def send_to_dlq(self, rejected: Sequence[RejectedRecord]) -> None:
+        self.rejected += rejected
 
 
 @dataclass
