@@ -130,7 +130,7 @@ def build(
     return Starlette(
         routes=[
             # First those that are asked most.
-            *usage_endpoints.asked(store, key_cache, clock, NATIVE),
+            *usage_endpoints.polled_route(store, key_cache, clock, NATIVE),
             Route("/api/analytics/llm", analytics),
             *(_taking(intakes, NATIVE) if kafka else ()),
             Mount(NATIVE, native),

@@ -33,8 +33,8 @@ from api.query.plan import Plan, Question, Term, plan, views_that_hold
 from api.store.freshness import headers_of, iso_ms, refusals
 from api.store.reader import Reading, Store
 from api.usage.parameters import (
-    Asked,
     Format,
+    UsageQuery,
     filter_names,
     parse,
     parse_bounds,
@@ -82,25 +82,25 @@ class Made:
     unchanged: Ready
 
 
-def asked(store: Store, key_cache: KeyCache, clock: Clock, prefix: str = "") -> list[Route]:
+def polled_route(store: Store, key_cache: KeyCache, clock: Clock, prefix: str = "") -> list[Route]:
     """The one path that is polled."""
-    usage = partial(
-        ask, store=store, key_cache=key_cache, clock=clock, flights=Flights(), kept=Kept()
+    endpoint = partial(
+        usage, store=store, key_cache=key_cache, clock=clock, flights=Flights(), kept=Kept()
     )
-    return [Route(f"{prefix}/usage", usage, methods=["GET", "POST"])]
+    return [Route(f"{prefix}/usage", endpoint, methods=["GET", "POST"])]
 
 
 def routes(store: Store, key_cache: KeyCache, clock: Clock) -> list[Route]:
-    """Below /v1; those of `asked` say here what their methods are."""
+    """Below /v1; `polled_route` says here what their methods are."""
     return [
-        *asked(store, key_cache, clock),
+        *polled_route(store, key_cache, clock),
         Route("/dimensions/{name}", partial(values, store=store, key_cache=key_cache, clock=clock)),
         Route("/measures", partial(measures, store=store, key_cache=key_cache, clock=clock)),
         Route("/views", partial(views, store=store, key_cache=key_cache, clock=clock)),
     ]
 
 
-async def ask(
+async def usage(
     request: Request,
     store: Store,
     key_cache: KeyCache,
@@ -119,7 +119,7 @@ async def ask(
     is_short = len(content) + len(accept) <= UNDERSTOOD_BYTES_MAX
     understand = _understood if is_short else _understood.__wrapped__
     understood = understand(content, accept, moment_of(now_ms), store.catalog, is_json=is_json)
-    tenant = tenant_of(key, request.headers, understood.asked.tenant)
+    tenant = tenant_of(key, request.headers, understood.query.tenant)
     question = tenant, understood.text
     make = partial(_make, store, question, understood, kept)
     made = await flights.once(question, make)
@@ -137,17 +137,17 @@ async def values(request: Request, store: Store, key_cache: KeyCache, clock: Clo
         return problems.problem(
             404, "not-found", f"{name!r} is no dimension of a kept view.", allowed=dimensions
         )
-    sent = _of_query(request.query_params)
-    check_names(sent, (*VALUES_PARAMETERS, *filter_names(catalog)))
-    _zone_name, zone = parse_zone(sent)
-    wide = sent if "from" in sent else {**sent, "from": [f"now-{VALUES_RANGE_MS // DAY_MS}d"]}
+    raw = _of_query(request.query_params)
+    check_names(raw, (*VALUES_PARAMETERS, *filter_names(catalog)))
+    _zone_name, zone = parse_zone(raw)
+    wide = raw if "from" in raw else {**raw, "from": [f"now-{VALUES_RANGE_MS // DAY_MS}d"]}
     from_ms, to_ms = parse_bounds(wide, now_ms, zone)
-    limit = parse_limit(sent, VALUES_MAX) or VALUES_DEFAULT
-    wanted = parse_filters(sent, catalog, splits=True)
-    asked = plan(Question((Term(EVENTS),), from_ms, to_ms, now_ms, wanted, (name,)), catalog)
-    tenant = tenant_of(key, request.headers, single(sent, "tenant"))
-    reading = await store.read(tenant, (asked,))
-    search = (single(sent, "search") or "").casefold()
+    limit = parse_limit(raw, VALUES_MAX) or VALUES_DEFAULT
+    wanted = parse_filters(raw, catalog, splits=True)
+    covered = plan(Question((Term(EVENTS),), from_ms, to_ms, now_ms, wanted, (name,)), catalog)
+    tenant = tenant_of(key, request.headers, single(raw, "tenant"))
+    reading = await store.read(tenant, (covered,))
+    search = (single(raw, "search") or "").casefold()
     found = [
         {"value": row.group[0], "events": row.values[0]}
         for row in sorted(
@@ -158,14 +158,14 @@ async def values(request: Request, store: Store, key_cache: KeyCache, clock: Clo
     ]
     body = {
         "dimension": name,
-        "range": _range(asked),
+        "range": _range(covered),
         "values": found[:limit],
         "found": len(found),
         "complete_through": _complete_through(reading.meta),
     }
     said = repr(found).encode()
     tag = _tag(tenant, repr((name, search, limit)), reading, said)
-    headers = headers_of(reading.meta, asked)
+    headers = headers_of(reading.meta, covered)
     return _sent(request, _made(tag, reading.meta, said, to_json(body), headers, "json"))
 
 
@@ -217,7 +217,7 @@ async def views(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
 class _Understood:
     """A question with the instants it covers and its form; `text` is equal for equal questions."""
 
-    asked: Asked
+    query: UsageQuery
     plans: tuple[Plan, ...]
     text: str
 
@@ -226,23 +226,23 @@ class _Understood:
 def _understood(
     content: bytes, accept: str, now_ms: int, catalog: Catalog, *, is_json: bool
 ) -> _Understood:
-    sent = _of_json(content) if is_json else _of_query(QueryParams(content.decode("latin-1")))
-    asked = parse(sent, now_ms, catalog, splits=not is_json)
-    form = asked.format or accepted(accept)
+    raw = _of_json(content) if is_json else _of_query(QueryParams(content.decode("latin-1")))
+    query = parse(raw, now_ms, catalog, splits=not is_json)
+    form = query.format or accepted(accept)
     if form is None:
         raise NotAcceptable(
             "The Accept header takes none of our formats; format chooses one too.", media_types()
         )
-    plans = plans_of(asked, now_ms, catalog)
-    covered = replace(asked, from_ms=plans[0].start_ms, to_ms=plans[0].end_ms, format=form)
+    plans = plans_of(query, now_ms, catalog)
+    covered = replace(query, from_ms=plans[0].start_ms, to_ms=plans[0].end_ms, format=form)
     return _Understood(covered, plans, _canonical(covered))
 
 
 def _of_query(params: QueryParams) -> RawParameters:
-    sent: dict[str, list[str]] = {}
+    raw: dict[str, list[str]] = {}
     for name, text in params.multi_items():
-        sent.setdefault(name, []).append(text)
-    return sent
+        raw.setdefault(name, []).append(text)
+    return raw
 
 
 def _of_json(body: bytes) -> RawParameters:
@@ -276,9 +276,9 @@ async def _make(
     before = kept.get(question, reading.sums)
     if before is not None and before.meta is reading.meta:
         return before
-    covered, form = understood.plans[0], understood.asked.format
+    covered, form = understood.plans[0], understood.query.format
     assert form is not None
-    body = said = _said(understood.asked, reading) if before is None else before.said
+    body = said = _said(understood.query, reading) if before is None else before.said
     if form == "json":
         body = b"%s,%s" % (said[:-1], to_json(_state(covered, reading))[1:])
     tag = _tag(*question, reading, said)
@@ -295,11 +295,11 @@ def _made(
     return Made(tag, meta, said, answer, Ready(None, 304, headers))
 
 
-def _said(asked: Asked, reading: Reading) -> bytes:
+def _said(query: UsageQuery, reading: Reading) -> bytes:
     """All that the answer says but for the state of the counters."""
-    current, *before = (section(asked, one) for one in reading.sums)
-    if asked.format == "json":
-        return to_json(_object(asked, current, before))
+    current, *before = (section(query, one) for one in reading.sums)
+    if query.format == "json":
+        return to_json(_object(query, current, before))
     columns = current.columns
     if before:
         (previous,) = before
@@ -308,16 +308,16 @@ def _said(asked: Asked, reading: Reading) -> bytes:
             "period": periods,
             **{name: [*own, *previous.columns[name]] for name, own in columns.items()},
         }
-    return to_csv(columns) if asked.format == "csv" else to_ndjson(columns)
+    return to_csv(columns) if query.format == "csv" else to_ndjson(columns)
 
 
-def _object(asked: Asked, current: Section, before: Sequence[Section]) -> dict[str, Any]:
+def _object(query: UsageQuery, current: Section, before: Sequence[Section]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "range": _range(current.covered),
-        "granularity": asked.step.name if asked.step else "none",
-        "tz": asked.zone_name,
-        "group_by": asked.group_by,
-        "measures": {measure.name: measure.unit for measure in asked.measures},
+        "granularity": query.step.name if query.step else "none",
+        "tz": query.zone_name,
+        "group_by": query.group_by,
+        "measures": {measure.name: measure.unit for measure in query.measures},
         "rows": rows_of(current.columns),
         "totals": current.totals,
     }
@@ -362,11 +362,11 @@ def _tag(tenant: str, question: str, reading: Reading, said: bytes) -> str:
     return f'W/"{digest.hexdigest()}"'
 
 
-def _canonical(asked: Asked) -> str:
+def _canonical(query: UsageQuery) -> str:
     """The same text for the same question in every process."""
-    filters = [(f.dimension, sorted(f.values), f.prefixes, f.is_negated) for f in asked.filters]
-    names = [measure.name for measure in asked.measures]
-    return repr((replace(asked, filters=(), measures=(), tenant=None), filters, names))
+    filters = [(f.dimension, sorted(f.values), f.prefixes, f.is_negated) for f in query.filters]
+    names = [measure.name for measure in query.measures]
+    return repr((replace(query, filters=(), measures=(), tenant=None), filters, names))
 
 
 def _sent(request: Request, made: Made) -> Response:

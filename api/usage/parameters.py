@@ -73,7 +73,7 @@ BY_NAME: Final = {parameter.name: parameter for parameter in PARAMETERS}
 
 
 @dataclass(frozen=True)
-class Asked:
+class UsageQuery:
     """A question that is understood. `order_by` is (name, is_descending) in order of weight."""
 
     measures: tuple[Offered, ...]
@@ -98,20 +98,22 @@ class Asked:
         return formulas(self.measures, terms_of(self.measures))
 
 
-def parse(sent: RawParameters, now_ms: int, catalog: Catalog = DEFAULT, *, splits: bool) -> Asked:
+def parse(
+    raw: RawParameters, now_ms: int, catalog: Catalog = DEFAULT, *, splits: bool
+) -> UsageQuery:
     """The question, or BadParameter. `splits`: commas separate, as in a URL."""
-    check_names(sent, (*BY_NAME, *filter_names(catalog)))
-    zone_name, zone = parse_zone(sent)
-    from_ms, to_ms = parse_bounds(sent, now_ms, zone)
-    measures = _measures(_listed(sent, "measures", splits=splits), catalog)
-    group_by = _dimensions("group_by", _listed(sent, "group_by", splits=splits), catalog)
-    granularity = single(sent, "granularity")
+    check_names(raw, (*BY_NAME, *filter_names(catalog)))
+    zone_name, zone = parse_zone(raw)
+    from_ms, to_ms = parse_bounds(raw, now_ms, zone)
+    measures = _measures(_listed(raw, "measures", splits=splits), catalog)
+    group_by = _dimensions("group_by", _listed(raw, "group_by", splits=splits), catalog)
+    granularity = single(raw, "granularity")
     name = "none" if granularity is None else granularity
-    filters = parse_filters(sent, catalog, splits=splits)
+    filters = parse_filters(raw, catalog, splits=splits)
     tiers = _tiers(measures, {*group_by, *(f.dimension for f in filters)}, catalog)
     step = _step(name, from_ms, to_ms, now_ms, zone, tiers)
     names = (*(measure.name for measure in measures), *group_by, *([TIME] if step else []))
-    asked = Asked(
+    query = UsageQuery(
         measures=measures,
         from_ms=from_ms,
         to_ms=to_ms,
@@ -120,20 +122,20 @@ def parse(sent: RawParameters, now_ms: int, catalog: Catalog = DEFAULT, *, split
         zone_name=zone_name,
         filters=filters,
         group_by=group_by,
-        order_by=_order(_listed(sent, "order_by", splits=splits), names),
-        limit=parse_limit(sent, LIMIT_MAX),
-        fill=cast("Fill", _choice(sent, "fill") or "none"),
-        has_previous=_choice(sent, "compare") == "previous",
-        is_cumulative=_choice(sent, "cumulative") == "true",
-        tenant=single(sent, "tenant"),
-        format=cast("Format | None", _choice(sent, "format")),
+        order_by=_order(_listed(raw, "order_by", splits=splits), names),
+        limit=parse_limit(raw, LIMIT_MAX),
+        fill=cast("Fill", _choice(raw, "fill") or "none"),
+        has_previous=_choice(raw, "compare") == "previous",
+        is_cumulative=_choice(raw, "cumulative") == "true",
+        tenant=single(raw, "tenant"),
+        format=cast("Format | None", _choice(raw, "format")),
     )
-    _check_together(asked)
-    return asked
+    _check_together(query)
+    return query
 
 
-def parse_zone(sent: RawParameters) -> tuple[str, tzinfo]:
-    name = single(sent, "tz")
+def parse_zone(raw: RawParameters) -> tuple[str, tzinfo]:
+    name = single(raw, "tz")
     if name is None:
         return "UTC", UTC
     zone = zone_of(name)
@@ -146,25 +148,25 @@ def parse_zone(sent: RawParameters) -> tuple[str, tzinfo]:
     return name, zone
 
 
-def parse_bounds(sent: RawParameters, now_ms: int, zone: tzinfo) -> tuple[int, int]:
-    texts = single(sent, "from"), single(sent, "to")
+def parse_bounds(raw: RawParameters, now_ms: int, zone: tzinfo) -> tuple[int, int]:
+    texts = single(raw, "from"), single(raw, "to")
     try:
         from_ms, to_ms = parse_range(*texts, now_ms, zone)
     except NoMoment as error:
         name = str(error)
-        raise BadParameter(name, f"{single(sent, name)!r} is no time.", ALLOWED) from error
+        raise BadParameter(name, f"{single(raw, name)!r} is no time.", ALLOWED) from error
     if from_ms > to_ms:
         raise BadParameter("from", "The range ends before it begins: from is after to.")
     return from_ms, to_ms
 
 
 def parse_filters(
-    sent: RawParameters, catalog: Catalog = DEFAULT, *, splits: bool
+    raw: RawParameters, catalog: Catalog = DEFAULT, *, splits: bool
 ) -> tuple[Filter, ...]:
     filters = []
     total = 0
-    for name in sorted(set(sent) & set(filter_names(catalog))):
-        wanted = [value for text in sent[name] for value in split_values(text, splits=splits)]
+    for name in sorted(set(raw) & set(filter_names(catalog))):
+        wanted = [value for text in raw[name] for value in split_values(text, splits=splits)]
         total += len(wanted)
         if total > VALUES_MAX:
             raise BadParameter(
@@ -202,8 +204,8 @@ def split_values(text: str, *, splits: bool) -> list[tuple[str, bool]]:
     return [*found, (value, is_prefix)]
 
 
-def parse_limit(sent: RawParameters, most: int) -> int | None:
-    text = single(sent, "limit")
+def parse_limit(raw: RawParameters, most: int) -> int | None:
+    text = single(raw, "limit")
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= most):
@@ -218,8 +220,8 @@ def filter_names(catalog: Catalog) -> tuple[str, ...]:
     return tuple(name + end for name in catalog.kept_dimensions for end in ("", "!"))
 
 
-def _listed(sent: RawParameters, name: str, *, splits: bool) -> list[str]:
-    texts = sent.get(name, ())
+def _listed(raw: RawParameters, name: str, *, splits: bool) -> list[str]:
+    texts = raw.get(name, ())
     parts = [part for text in texts for part in (text.split(",") if splits else [text])]
     return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
 
@@ -246,8 +248,8 @@ def _refuse(parameter: str, name: str, what: str, known: Sequence[str]) -> None:
     raise BadParameter(parameter, f"{name!r} is no {what}.{meant}", known, near)
 
 
-def _choice(sent: RawParameters, name: str) -> str | None:
-    text = single(sent, name)
+def _choice(raw: RawParameters, name: str) -> str | None:
+    text = single(raw, name)
     allowed = BY_NAME[name].allowed
     if text is not None and text not in allowed:
         near = nearest(text, allowed)
@@ -331,11 +333,11 @@ def _step(
     return step
 
 
-def _check_together(asked: Asked) -> None:
+def _check_together(query: UsageQuery) -> None:
     """What makes no sense without something else."""
-    if asked.step is None and asked.fill != "none":
+    if query.step is None and query.fill != "none":
         raise BadParameter("fill", "fill is about the buckets of a series: it needs a granularity.")
-    if asked.step is None and asked.is_cumulative:
+    if query.step is None and query.is_cumulative:
         raise BadParameter("cumulative", "A cumulative sum runs over time: it needs a granularity.")
-    if asked.limit is not None and not asked.group_by:
+    if query.limit is not None and not query.group_by:
         raise BadParameter("limit", "limit counts groups: it needs group_by.")

@@ -30,7 +30,7 @@ from api.query.rows import (
 from api.query.sums import Row, Sums
 from api.query.time_buckets import label, longest_read_ms
 from api.usage.distinct import by_members, counted_by, together
-from api.usage.parameters import TIME, Asked
+from api.usage.parameters import TIME, UsageQuery
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.store.layout import Int64s
 from schemas.units import iso
@@ -60,29 +60,29 @@ class Section:
         return len(next(iter(self.columns.values())))
 
 
-def plans_of(asked: Asked, now_ms: int, catalog: Catalog = DEFAULT) -> tuple[Plan, ...]:
+def plans_of(query: UsageQuery, now_ms: int, catalog: Catalog = DEFAULT) -> tuple[Plan, ...]:
     """The plan of the range, and that of the one before it where they are to be compared."""
     current = plan(
         Question(
-            terms=terms_of(asked.measures),
-            from_ms=asked.from_ms,
-            to_ms=asked.to_ms,
+            terms=terms_of(query.measures),
+            from_ms=query.from_ms,
+            to_ms=query.to_ms,
             now_ms=now_ms,
-            filters=asked.filters,
-            group_by=by_members(asked.measures, asked.group_by),
-            step=asked.step,
-            zone=asked.zone,
+            filters=query.filters,
+            group_by=by_members(query.measures, query.group_by),
+            step=query.step,
+            zone=query.zone,
         ),
         catalog,
     )
-    if not asked.has_previous:
+    if not query.has_previous:
         return (current,)
     length_ms = current.end_ms - current.start_ms
     before = replace(current.question, from_ms=current.start_ms - length_ms, to_ms=current.start_ms)
     previous = plan(before, catalog)
     finest = finest_kept(previous.start_ms, now_ms)
-    longest_ms = longest_read_ms(asked.step, asked.zone)
-    if asked.step is not None and finest.bucket_ms > longest_ms:
+    longest_ms = longest_read_ms(query.step, query.zone)
+    if query.step is not None and finest.bucket_ms > longest_ms:
         raise BadParameter(
             "compare",
             f"At {iso(previous.start_ms)}, where the range before begins, {finest.name} is the"
@@ -92,30 +92,30 @@ def plans_of(asked: Asked, now_ms: int, catalog: Catalog = DEFAULT) -> tuple[Pla
     return current, previous
 
 
-def section(asked: Asked, found: Sums) -> Section:
+def section(query: UsageQuery, found: Sums) -> Section:
     covered = found.selection.plan
-    shown = asked.formulas
-    first = _first(asked, shown, found)
+    shown = query.formulas
+    first = _first(query, shown, found)
     if first is None:
-        lines = _together(asked, found) if counted_by(asked.measures) else lines_of(found)
+        lines = _together(query, found) if counted_by(query.measures) else lines_of(found)
         totals = lines.totals
-        rank = _ranked(asked, shown, lines)
-        if asked.limit is not None:
-            lines = limited(lines, rank, asked.limit)
+        rank = _ranked(query, shown, lines)
+        if query.limit is not None:
+            lines = limited(lines, rank, query.limit)
     else:
         lines, totals = lines_of(found, first), [*found.totals]
-        rank = _ranked(asked, shown, lines)
+        rank = _ranked(query, shown, lines)
         others = np.array([totals], lines.sums.dtype).T - lines.sums.sum(axis=1, keepdims=True)
         lines = with_others(lines, np.zeros(1, np.int64), others)
-    if asked.fill != "none":
-        lines = _filled(asked, lines, len(covered.starts_ms))
+    if query.fill != "none":
+        lines = _filled(query, lines, len(covered.starts_ms))
     if len(lines) > ROWS_MAX:
         raise UnanswerableQuestion(
             f"The answer would have {len(lines)} rows, more than {ROWS_MAX} (ROWS_MAX): ask for"
             " fewer buckets, group by less, or set a limit."
         )
-    lines = _in_order(asked, shown, lines, rank)
-    if asked.is_cumulative:
+    lines = _in_order(query, shown, lines, rank)
+    if query.is_cumulative:
         lines = running(lines)
     # The total goes along as one more line: quotients are made of it as of the others.
     sums: list[list[Sum]] = lines.sums.tolist()
@@ -127,80 +127,80 @@ def section(asked: Asked, found: Sums) -> Section:
         for place in np.flatnonzero(lines.is_null).tolist():
             for values in measured.values():
                 values[place] = None
-    columns = _named(asked, covered.starts_list, lines) | measured
+    columns = _named(query, covered.starts_list, lines) | measured
     return Section(covered, columns, of_totals, estimates_of(shown, sums))
 
 
-def _together(asked: Asked, found: Sums) -> Lines:
+def _together(query: UsageQuery, found: Sums) -> Lines:
     """Rows by a dimension whose values are counted, put together."""
     covered = found.selection.plan
     terms = covered.question.terms
-    rows = together(asked.measures, asked.group_by, terms, found.rows)
+    rows = together(query.measures, query.group_by, terms, found.rows)
     width = len(terms) + 1
-    if not rows and not (asked.group_by or asked.step):
+    if not rows and not (query.group_by or query.step):
         rows = [Row((), 0, (0,) * width)]
     return lines_of_rows(rows, covered.starts_ms, width)
 
 
-def _first(asked: Asked, shown: Sequence[Formula], found: Sums) -> Int64s | None:
+def _first(query: UsageQuery, shown: Sequence[Formula], found: Sums) -> Int64s | None:
     """Of a leaderboard by one sum the lines that it shows, before others are looked at; None where
     all are needed."""
-    if asked.limit is None or asked.step is not None or found.selection.plan.sketches:
+    if query.limit is None or query.step is not None or found.selection.plan.sketches:
         return None
-    if counted_by(asked.measures):
+    if counted_by(query.measures):
         return None
-    order = asked.order_by or ((shown[0].name, True),)
+    order = query.order_by or ((shown[0].name, True),)
     by = next((formula for formula in shown if formula.name == order[0][0]), None)
     if by is None or by.under or len(order) > 1:
         return None
-    return found.top(by.over, asked.limit, is_descending=order[0][1])
+    return found.top(by.over, query.limit, is_descending=order[0][1])
 
 
-def _ranked(asked: Asked, shown: Sequence[Formula], lines: Lines) -> Int64s:
+def _ranked(query: UsageQuery, shown: Sequence[Formula], lines: Lines) -> Int64s:
     """The rank of each group by `order_by`, judged by its whole range; that of OTHERS is last."""
     rank = np.zeros(len(lines.groups) + 1, np.int64)
     rank[OTHERS] = len(lines.groups)
-    if not asked.group_by:
+    if not query.group_by:
         return rank
     present, added = lines.by_group()
     sums = added.tolist()
     names = [lines.groups[group] for group in present.tolist()]
-    order = [(name, down) for name, down in asked.order_by if name != TIME]
+    order = [(name, down) for name, down in query.order_by if name != TIME]
     by_formula = {formula.name: formula for formula in shown}
     places = sorted(range(len(names)), key=names.__getitem__)
     for name, down in reversed(order or [(shown[0].name, True)]):
         if name in by_formula:
             keys: Sequence[object] = _null_last(by_formula[name].column(sums), down=down)
         else:
-            keys = [*map(itemgetter(asked.group_by.index(name)), names)]
+            keys = [*map(itemgetter(query.group_by.index(name)), names)]
         places.sort(key=keys.__getitem__, reverse=down)  # type: ignore[arg-type]
     rank[present[places]] = np.arange(len(places))
     return rank
 
 
-def _filled(asked: Asked, lines: Lines, buckets: int) -> Lines:
-    groups = np.unique(lines.group) if asked.group_by else np.zeros(1, np.int64)
+def _filled(query: UsageQuery, lines: Lines, buckets: int) -> Lines:
+    groups = np.unique(lines.group) if query.group_by else np.zeros(1, np.int64)
     if len(groups) * buckets > ROWS_MAX:
         raise UnanswerableQuestion(
             f"Filled, the answer would have {len(groups)} groups x {buckets} buckets ="
             f" {len(groups) * buckets} rows, more than {ROWS_MAX} (ROWS_MAX): ask for fewer"
             " buckets, set a limit, or do not fill."
         )
-    return filled(lines, groups, buckets, is_null=asked.fill == "null")
+    return filled(lines, groups, buckets, is_null=query.fill == "null")
 
 
-def _in_order(asked: Asked, shown: Sequence[Formula], lines: Lines, rank: Int64s) -> Lines:
+def _in_order(query: UsageQuery, shown: Sequence[Formula], lines: Lines, rank: Int64s) -> Lines:
     """By time and rank; a series without groups by whatever `order_by` says."""
-    is_back_in_time = (TIME, True) in asked.order_by
-    is_in_order = len(lines) == 1 or not (asked.group_by or is_back_in_time)
+    is_back_in_time = (TIME, True) in query.order_by
+    is_in_order = len(lines) == 1 or not (query.group_by or is_back_in_time)
     ordered = lines if is_in_order else in_order(lines, rank, is_back_in_time=is_back_in_time)
-    by = [one for one in asked.order_by if one[0] != TIME]
-    if asked.group_by or not by:
+    by = [one for one in query.order_by if one[0] != TIME]
+    if query.group_by or not by:
         return ordered
     by_formula = {formula.name: formula for formula in shown}
     sums = ordered.sums.tolist()
     places = [*range(len(ordered))]
-    for name, down in reversed(asked.order_by):
+    for name, down in reversed(query.order_by):
         if name == TIME:
             keys: Sequence[object] = ordered.bucket.tolist()
         else:
@@ -209,15 +209,15 @@ def _in_order(asked: Asked, shown: Sequence[Formula], lines: Lines, rank: Int64s
     return ordered.taken(np.array(places, np.int64))
 
 
-def _named(asked: Asked, starts_ms: Sequence[int], lines: Lines) -> dict[str, Sequence[Cell]]:
+def _named(query: UsageQuery, starts_ms: Sequence[int], lines: Lines) -> dict[str, Sequence[Cell]]:
     """The columns that say which bucket and group a row is of."""
     columns: dict[str, Sequence[Cell]] = {}
-    if asked.step is not None:
-        labels = [label(at_ms, asked.zone) for at_ms in starts_ms]
+    if query.step is not None:
+        labels = [label(at_ms, query.zone) for at_ms in starts_ms]
         columns[TIME] = list(map(labels.__getitem__, lines.bucket.tolist()))
-    for place, name in enumerate(asked.group_by):
+    for place, name in enumerate(query.group_by):
         columns[name] = lines.names(place)
-    if asked.limit is not None:
+    if query.limit is not None:
         columns[OTHER] = (lines.group == OTHERS).tolist()
     return columns
 
