@@ -14,7 +14,7 @@ from api.query.plan import Plan
 from api.query.selection import check_pages, select
 from api.query.series_index import Names, grown, no_names
 from api.store.connection import Line
-from api.store.page_cache import Held, Lack, Page, Standing, Standings
+from api.store.page_cache import CachedSums, Missing, Page, PageCache, SumsCache
 from api.store.snapshot import Look, Looks
 from schemas.catalog.views import Table
 from schemas.errors import StoreCorrupt
@@ -44,96 +44,96 @@ class Known:
     _named_at: int = 0
     _names: dict[tuple[int, str], Names] = field(default_factory=dict)
     _names_whole_at: dict[tuple[int, str], int] = field(default_factory=dict)
-    _held: Held = field(default_factory=Held)
-    _standings: Standings = field(default_factory=Standings)
+    _page_cache: PageCache = field(default_factory=PageCache)
+    _sums_cache: SumsCache = field(default_factory=SumsCache)
 
     def __post_init__(self) -> None:
         self.looks = Looks(self.line, self.generation, self._check)
 
-    def let_go(self) -> None:
+    def clear_caches(self) -> None:
         """Drop what is kept of pages and sums."""
-        self._held, self._standings = Held(), Standings()
+        self._page_cache, self._sums_cache = PageCache(), SumsCache()
 
-    async def bring(self, standings: Sequence[Standing], looks_max: int) -> Meta | None:
+    async def refresh(self, all_cached: Sequence[CachedSums], looks_max: int) -> Meta | None:
         """The sums of all of them as of one instant, and the state then; None where Redis holds
         another history, or where each of so many looks found the pages changed."""
-        chunks = [chunk for one in standings for chunk in one.selection.stamps]
-        lack = Lack()
-        for standing in standings:
-            standing.begin(self._held, lack)
+        chunks = [chunk for one in all_cached for chunk in one.selection.stamps]
+        missing = Missing()
+        for cached in all_cached:
+            cached.list_missing(self._page_cache, missing)
         seen: Look | None = None
         asked: dict[str, str] = {}
         for number in range(looks_max):
             if number > 1:
                 # Commits come as fast as looks: all that was asked for, in one, is of one instant.
-                lack.chunk_of |= asked
-                lack.whole |= dict.fromkeys(asked)
-            asked |= lack.chunk_of
-            check_pages(len(lack.whole) + len(lack.tails), "The answer's parts together")
-            tails = [(key, len(page.data or b"")) for key, page in lack.tails.items()]
-            look = await self.looks.look((*chunks, *lack.whole), tails)
+                missing.chunk_of |= asked
+                missing.whole |= dict.fromkeys(asked)
+            asked |= missing.chunk_of
+            check_pages(len(missing.whole) + len(missing.tails), "The answer's parts together")
+            tails = [(key, len(page.data or b"")) for key, page in missing.tails.items()]
+            look = await self.looks.look((*chunks, *missing.whole), tails)
             if look is None or self.is_over:
                 return None
-            fresh = self._taken(lack, look, seen)
-            seen, lack = look, Lack()
-            for standing in standings:
-                if standing.meta is not look.meta:
-                    stamps = look.stamps(standing.selection.stamps)
-                    standing.bring(stamps, fresh, self._held, lack, by_tails=number < 1)
-            if not lack:
-                for standing in standings:
-                    standing.meta = look.meta
+            fresh = self._taken(missing, look, seen)
+            seen, missing = look, Missing()
+            for cached in all_cached:
+                if cached.meta is not look.meta:
+                    stamps = look.stamps(cached.selection.stamps)
+                    cached.refresh(stamps, fresh, self._page_cache, missing, by_tails=number < 1)
+            if not missing:
+                for cached in all_cached:
+                    cached.meta = look.meta
                 return look.meta
         return None
 
-    def _taken(self, lack: Lack, look: Look, before: Look | None) -> dict[str, Page]:
+    def _taken(self, missing: Missing, look: Look, before: Look | None) -> dict[str, Page]:
         """The pages that a look gave, by key; they are kept."""
         fresh = {}
-        for key in lack.whole:
-            stamp = look.stamp(lack.chunk_of[key])
+        for key in missing.whole:
+            stamp = look.stamp(missing.chunk_of[key])
             fresh[key] = Page(stamp, look.found[key] or None)
-        for key, page in lack.tails.items():
-            chunk = lack.chunk_of[key]
+        for key, page in missing.tails.items():
+            chunk = missing.chunk_of[key]
             stamp = look.stamp(chunk)
             if before is not None and before.stamp(chunk) == stamp:
                 known = page.data or b""
                 fresh[key] = Page(stamp, known + look.tails[key, len(known)] or None)
         for key, page in fresh.items():
-            self._held.keep(lack.chunk_of[key], key, page)
+            self._page_cache.keep(missing.chunk_of[key], key, page)
         return fresh
 
     # -- names --------------------------------------------------------------------------------
 
-    def standing_of(self, plan: Plan, tenant: str) -> Standing:
+    def cached_sums(self, plan: Plan, tenant: str) -> CachedSums:
         """With the names known so far."""
         question = plan.number, tenant
-        standing = self._standings.get(question)
-        if standing is None or standing.named_at != self._named_at:
+        cached = self._sums_cache.get(question)
+        if cached is None or cached.named_at != self._named_at:
             names = tuple(self._names_of(table, tenant) for table in plan.tables)
-            if standing is None or standing.selection.names != names:
+            if cached is None or cached.selection.names != names:
                 tenant_id = self._tenants.get(tenant, 0)
-                standing = Standing(select(plan, names, self.generation, tenant_id))
-                self._standings.put(question, standing)
-            standing.named_at = self._named_at
-        return standing
+                cached = CachedSums(select(plan, names, self.generation, tenant_id))
+                self._sums_cache.put(question, cached)
+            cached.named_at = self._named_at
+        return cached
 
-    async def is_whole(self, tenant: str, standings: Sequence[Standing], at: int) -> bool:
+    async def is_whole(self, tenant: str, all_cached: Sequence[CachedSums], at: int) -> bool:
         """Whether no series of these was new to us when there were `at` names; what is new is
         learnt."""
-        if all(standing.whole_at >= at for standing in standings):
+        if all(cached.whole_at >= at for cached in all_cached):
             return True
         tenant_id = await self._tenant_id(tenant, at)
         if tenant_id is not None:
-            tables = {table: None for one in standings for table in one.selection.plan.tables}
+            tables = {table: None for one in all_cached for table in one.selection.plan.tables}
             await self._learn_names(list(tables), tenant, tenant_id, at)
         is_whole = not self.is_over and all(
             names is self._names_of(names.table, tenant)
-            for standing in standings
-            for names in standing.selection.names
+            for cached in all_cached
+            for names in cached.selection.names
         )
         if is_whole:
-            for standing in standings:
-                standing.whole_at = at
+            for cached in all_cached:
+                cached.whole_at = at
         return is_whole
 
     def _names_of(self, table: Table, tenant: str) -> Names:

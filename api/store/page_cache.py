@@ -15,11 +15,11 @@ from api.query.selection import Selection
 from api.query.sums import CELLS_DENSE_MAX, Sums, summed
 from schemas.store.layout import STAMP_BYTES, Meta, unpack_stamp
 
-HELD_BYTES_MAX: Final = 128 * 1024 * 1024
+PAGES_BYTES_MAX: Final = 128 * 1024 * 1024
 """Pages kept: 24 h of 30 models are 1 MB, a leaderboard of 100,000 users over 30 days is 100 MB."""
 PAGE_BYTES: Final = 200
 """Of a page's key and of what holds it here."""
-STANDING_BYTES_MAX: Final = 64 * 1024 * 1024
+SUMS_BYTES_MAX: Final = 64 * 1024 * 1024
 """Sums kept, with the keys of what they are made of."""
 SKETCH_BYTES: Final = 500
 """Of a cell that has one: a histogram is 2.7 kB, and most cells of a long series have none."""
@@ -45,7 +45,7 @@ class Page(NamedTuple):
     data: bytes | None
 
 
-class Held:
+class PageCache:
     """Pages by chunk; the chunk that was longest not used goes first."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Held:
         before = pages.get(key)
         self._size_bytes += _size_bytes(page) - (0 if before is None else _size_bytes(before))
         pages[key] = page
-        while self._size_bytes > HELD_BYTES_MAX:
+        while self._size_bytes > PAGES_BYTES_MAX:
             _chunk, gone = self._chunks.popitem(last=False)
             self._size_bytes -= sum(map(_size_bytes, gone.values()))
 
@@ -78,7 +78,7 @@ def _size_bytes(page: Page) -> int:
 
 
 @dataclass(eq=False)
-class Lack:
+class Missing:
     """Pages that are needed whole, and those of which only a tail is, as they were before: key to
     page. `chunk_of` says whose they are."""
 
@@ -91,7 +91,7 @@ class Lack:
 
 
 @dataclass(eq=False)
-class Standing:
+class CachedSums:
     """A selection, and its sums as they were when its chunks had these stamps, made of so many bytes
     of each page. At `meta` they were the same. All series that the generation had named when they
     were `whole_at` are in it; `named_at` is the reader's own count of what it had learnt."""
@@ -114,29 +114,29 @@ class Standing:
             8 * len(plan.sums) + SKETCH_BYTES * len(plan.sketches)
         )
 
-    def begin(self, held: Held, lack: Lack) -> None:
-        """Where nothing was read yet: what is not held is asked for at once."""
+    def list_missing(self, page_cache: PageCache, missing: Missing) -> None:
+        """Where nothing was read yet: what is not cached is asked for at once."""
         if self.sums is not None:
             return
         for wanted in self.selection.wanted:
             for number, chunk in enumerate(wanted.stamps):
-                there = held.of(chunk)
+                there = page_cache.of(chunk)
                 for at in wanted.places_of(number):
                     if (key := wanted.keys[at]) not in there:
-                        lack.whole[key] = None
-                        lack.chunk_of[key] = chunk
+                        missing.whole[key] = None
+                        missing.chunk_of[key] = chunk
 
-    def bring(
-        self, stamps: Sequence[Stamp], pages: Mapping[str, Page], held: Held, lack: Lack,
+    def refresh(
+        self, stamps: Sequence[Stamp], pages: Mapping[str, Page], page_cache: PageCache, missing: Missing,
         *, by_tails: bool,
     ) -> None:  # fmt: skip
-        """Sums as of these stamps, where all that they need is in `pages` or held; else what is not
-        goes into `lack`."""
+        """Sums as of these stamps, where all that they need is in `pages` or cached; else what is not
+        goes into `missing`."""
         if self.sums is not None and self.stamps == stamps:
             return
         grows = self._grows(stamps)
         found: list[list[bytes | None]] = [[None] * len(w.keys) for w in self.selection.wanted]
-        place, is_lacking = 0, False
+        place, is_missing = 0, False
         for own, wanted in zip(found, self.selection.wanted, strict=True):
             for number, chunk in enumerate(wanted.stamps):
                 stamp = stamps[place]
@@ -144,20 +144,20 @@ class Standing:
                 place += 1
                 if not is_new:
                     continue
-                there = held.of(chunk)
+                there = page_cache.of(chunk)
                 for at in wanted.places_of(number):
                     key = wanted.keys[at]
                     page = pages.get(key) or there.get(key)
                     if page is not None and page.stamp == stamp:
                         own[at] = page.data
                         continue
-                    is_lacking = True
-                    lack.chunk_of[key] = chunk
+                    is_missing = True
+                    missing.chunk_of[key] = chunk
                     if by_tails and page is not None and only_grew(page.stamp, stamp):
-                        lack.tails[key] = page
+                        missing.tails[key] = page
                     else:
-                        lack.whole[key] = None
-        if not is_lacking:
+                        missing.whole[key] = None
+        if not is_missing:
             self._sum(stamps, found, grows=grows)
 
     def _grows(self, stamps: Sequence[Stamp]) -> bool:
@@ -183,24 +183,24 @@ class Standing:
         self.sums = self.sums.plus(found)
 
 
-class Standings:
+class SumsCache:
     """The last selections and their sums; the longest unused goes first."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Hashable, Standing] = OrderedDict()
+        self._kept: OrderedDict[Hashable, CachedSums] = OrderedDict()
         self._size_bytes = 0
 
-    def get(self, question: Hashable) -> Standing | None:
+    def get(self, question: Hashable) -> CachedSums | None:
         found = self._kept.get(question)
         if found is not None:
             self._kept.move_to_end(question)
         return found
 
-    def put(self, question: Hashable, standing: Standing) -> None:
+    def put(self, question: Hashable, cached: CachedSums) -> None:
         before = self._kept.pop(question, None)
         if before is not None:
             self._size_bytes -= before.size_bytes
-        self._kept[question] = standing
-        self._size_bytes += standing.size_bytes
-        while self._size_bytes > STANDING_BYTES_MAX and len(self._kept) > 1:
+        self._kept[question] = cached
+        self._size_bytes += cached.size_bytes
+        while self._size_bytes > SUMS_BYTES_MAX and len(self._kept) > 1:
             self._size_bytes -= self._kept.popitem(last=False)[1].size_bytes

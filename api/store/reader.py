@@ -98,10 +98,10 @@ class Store:
             raise
         raise StoreUnavailable(f"the counters changed under each of {READS_MAX} reads")
 
-    def let_go(self) -> None:
+    def clear_caches(self) -> None:
         """Drop the pages and sums that are kept."""
         if self._known is not None:
-            self._known.let_go()
+            self._known.clear_caches()
 
     async def look(self) -> Reading:
         """The state alone."""
@@ -174,12 +174,12 @@ class Store:
 
     async def _read_once(self, known: Known, tenant: str, plans: Sequence[Plan]) -> Reading | None:
         """With the names known so far; None where they were not all, or it is another history."""
-        standings = [known.standing_of(plan, tenant) for plan in plans]
-        meta = await known.bring(standings, READS_MAX)
+        cached = [known.cached_sums(plan, tenant) for plan in plans]
+        meta = await known.refresh(cached, READS_MAX)
         if meta is None:
             return None
-        sums = tuple(one.sums for one in standings if one.sums is not None)
-        if not await known.is_whole(tenant, standings, meta.names):
+        sums = tuple(one.sums for one in cached if one.sums is not None)
+        if not await known.is_whole(tenant, cached, meta.names):
             return None
         return Reading(sums, meta, known.generation)
 

@@ -189,8 +189,8 @@ async def compare(
           f" {GOAL_GROWTH}")  # fmt: skip
     store = Store(redis_url, generation_digest(TOPIC))
 
-    async def let_go() -> None:
-        store.let_go()
+    async def clear_caches() -> None:
+        store.clear_caches()
 
     async with RedisStore(redis_url) as counters:
         writer = Writer(counters, traffic)
@@ -209,9 +209,9 @@ async def compare(
 
             turns = (
                 Turn(sqlite),
-                Turn(of("small"), let_go),
-                Turn(of("tenfold"), let_go),
-                Turn(of("acme"), let_go),
+                Turn(of("small"), clear_caches),
+                Turn(of("tenfold"), clear_caches),
+                Turn(of("acme"), clear_caches),
                 Turn(of("acme")),
                 Turn(of("acme"), writer.commit),
             )
@@ -272,8 +272,8 @@ async def leaderboard(redis_url: str, crowd: Traffic, rounds: int, clock: Clock)
     now_ms = crowd.now_ms
     day_ms = now_ms // DAY_MS * DAY_MS
 
-    async def let_go() -> None:
-        store.let_go()
+    async def clear_caches() -> None:
+        store.clear_caches()
 
     print(f"\n{'leaderboard of 30 days':22}{'held ms':>10}{'commit ms':>11}{'whole ms':>10}"
           f"{'MB':>7}{'users':>8}   goal: {GOAL_LEADERBOARD_MS:.0f} ms")  # fmt: skip
@@ -306,7 +306,7 @@ async def leaderboard(redis_url: str, crowd: Traffic, rounds: int, clock: Clock)
                 return to_json(rows_of(sections.section(asked, reading.sums[0]).columns))
 
             make = partial(ask, store, "crowd")
-            turns = Turn(make, let_go), Turn(make), Turn(make, writer.commit)
+            turns = Turn(make, clear_caches), Turn(make), Turn(make, writer.commit)
             whole, held, after = await medians_ms(turns, rounds, clock)
             megabytes = await read_kb(redis_url, store, partial(_of_crowd, ask)) / 1000
             print(f"{name:22}{held:10.1f}{after:11.1f}{whole:10.1f}{megabytes:7.1f}{max(users):8}")

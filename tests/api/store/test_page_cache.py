@@ -11,7 +11,7 @@ import redis
 
 from api.query.plan import Question, Term, plan
 from api.query.series_index import Filter
-from api.store.page_cache import HELD_BYTES_MAX, Held, Page
+from api.store.page_cache import PAGES_BYTES_MAX, Page, PageCache
 from api.store.reader import Store
 from deploy.local.servers import Server
 from deploy.local.valkey import url_of
@@ -196,13 +196,13 @@ async def test_commits_as_fast_as_looks_hold_up_no_answer(redis_url: str, store:
 
 
 def test_what_is_held_is_bounded_and_the_longest_unused_goes_first() -> None:
-    held = Held()
-    page = Page(bytes(16), bytes(HELD_BYTES_MAX // 4))
+    cache = PageCache()
+    page = Page(bytes(16), bytes(PAGES_BYTES_MAX // 4))
     for name in ("a", "b", "c"):
-        held.keep(name, f"{name}.0", page)
-    assert held.of("a")
-    held.keep("d", "d.0", page)
-    assert [bool(held.of(name)) for name in "abcd"] == [True, False, True, True]
+        cache.keep(name, f"{name}.0", page)
+    assert cache.of("a")
+    cache.keep("d", "d.0", page)
+    assert [bool(cache.of(name)) for name in "abcd"] == [True, False, True, True]
 
 
 async def test_sums_stand_while_others_are_counted(redis_url: str, store: Store) -> None:

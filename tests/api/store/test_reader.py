@@ -198,7 +198,7 @@ async def test_reads_at_the_same_time_are_one_and_each_has_its_own_pages(
     names = each[:: MODEL.page_series]  # no two of them share a page
     pack(calls(*each)).write(redis_url)
     await calls_by_model(store)
-    store.let_go()
+    store.clear_caches()
 
     async def pages(name: str) -> set[str]:
         asked = replace(MODELS, filters=(*LLM, Filter("model", frozenset((name,)))))
