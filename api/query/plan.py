@@ -26,7 +26,7 @@ from schemas.catalog.measures import Measure
 from schemas.catalog.sketches import Distinct, Histogram
 from schemas.catalog.views import DEFAULT, Catalog, Table, View
 from schemas.limits import AHEAD_MS_MAX
-from schemas.store.layout import Family, Int64s, counters_of, sketch_of
+from schemas.store.layout import Int64s, PageKind, counters_of, sketch_of
 from schemas.tiers import DAY, SLACK_MS, TIERS, Span, Tier, boundary, ceil_to, cover, kept_from
 
 VIEWS_KEPT: Final = 1024
@@ -47,7 +47,7 @@ class Term:
         is_kept = self.measure in table.measures or self.measure in table.sketches
         return is_kept and (not self.kinds or table.kind in self.kinds)
 
-    def family(self, table: Table) -> Family:
+    def page_kind(self, table: Table) -> PageKind:
         """The pages that hold it."""
         if self.measure in table.sketches:
             return sketch_of(table, self.measure)

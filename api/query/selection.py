@@ -16,8 +16,8 @@ from schemas.catalog.views import Table
 from schemas.store.layout import (
     HISTOGRAMS_A_PAGE,
     SLOT,
-    Family,
     Int64s,
+    PageKind,
     chunks_of,
     page_key,
     stamp_key,
@@ -63,7 +63,7 @@ class Picked:
 
 @dataclass(frozen=True, eq=False)
 class Wanted:
-    """The pages of one family that a plan reads of a table, chunk by chunk: their keys, as many in
+    """The pages of one kind that a plan reads of a table, chunk by chunk: their keys, as many in
     each chunk and of the same `numbers`; the key of each chunk's stamp; and for each chunk `edges`:
     its start, the length of a bucket, and from when to when what is in it counts."""
 
@@ -79,12 +79,12 @@ class Wanted:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What a plan reads of one table: the pages of each family that its terms need. `columns`:
+    """What a plan reads of one table: the pages of each kind that its terms need. `columns`:
     (place among the plan's sums, column of the table's counters) of those that it has."""
 
     names: Names
     picked: Picked
-    wanted: Mapping[Family, Wanted]
+    wanted: Mapping[PageKind, Wanted]
     columns: tuple[tuple[int, int], ...]
 
 
@@ -102,7 +102,7 @@ class Selection:
 
     @cached_property
     def wanted(self) -> tuple[Wanted, ...]:
-        """Of all parts and families."""
+        """Of all parts and page kinds."""
         return tuple(wanted for part in self.parts for wanted in part.wanted.values())
 
     @cached_property
@@ -118,9 +118,9 @@ def select(plan: Plan, names: Sequence[Names], generation: int, tenant_id: int) 
     check_pages(
         chunks
         * sum(
-            len(own.pages[family.page_series])
+            len(own.pages[page_kind.page_series])
             for own, names_ in zip(picked, names, strict=True)
-            for family in _families(plan, names_.table)
+            for page_kind in _page_kinds(plan, names_.table)
         ),
         "The answer",
     )
@@ -129,8 +129,8 @@ def select(plan: Plan, names: Sequence[Names], generation: int, tenant_id: int) 
             names_,
             own,
             {
-                family: _wanted(plan, family, own, generation, tenant_id)
-                for family in _families(plan, names_.table)
+                page_kind: _wanted(plan, page_kind, own, generation, tenant_id)
+                for page_kind in _page_kinds(plan, names_.table)
             },
             tuple(
                 (place, names_.table.measures.index(term.measure))
@@ -160,12 +160,14 @@ def check_pages(count: int, what: str) -> None:
         )
 
 
-def _families(plan: Plan, table: Table) -> Iterable[Family]:
-    return dict.fromkeys(term.family(table) for term in plan.question.terms if term.is_in(table))
+def _page_kinds(plan: Plan, table: Table) -> Iterable[PageKind]:
+    return dict.fromkeys(term.page_kind(table) for term in plan.question.terms if term.is_in(table))
 
 
-def _wanted(plan: Plan, family: Family, picked: Picked, generation: int, tenant_id: int) -> Wanted:
-    pages = picked.pages[family.page_series]
+def _wanted(
+    plan: Plan, page_kind: PageKind, picked: Picked, generation: int, tenant_id: int
+) -> Wanted:
+    pages = picked.pages[page_kind.page_series]
     chunks = [(span, chunk) for span in plan.spans for chunk in chunks_of(span)]
     edges = [
         (
@@ -178,11 +180,13 @@ def _wanted(plan: Plan, family: Family, picked: Picked, generation: int, tenant_
     ]
     return Wanted(
         tuple(
-            page_key(generation, family, span.tier, chunk, tenant_id, page)
+            page_key(generation, page_kind, span.tier, chunk, tenant_id, page)
             for span, chunk in chunks
             for page in pages
         ),
-        tuple(stamp_key(generation, family, span.tier, chunk, tenant_id) for span, chunk in chunks),
+        tuple(
+            stamp_key(generation, page_kind, span.tier, chunk, tenant_id) for span, chunk in chunks
+        ),
         np.array(pages, np.int64),
         np.array(edges, np.int64).reshape(len(chunks), 4),
     )

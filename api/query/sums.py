@@ -19,7 +19,7 @@ from api.query.selection import Part, Selection, Wanted
 from schemas.catalog.measures import How
 from schemas.catalog.sketches import BINS, Distinct, Histogram, distinct_of
 from schemas.errors import StoreCorrupt
-from schemas.store.layout import SLOT, Family, Int64s, Rows, sketch_of
+from schemas.store.layout import SLOT, Int64s, PageKind, Rows, sketch_of
 
 CELLS_DENSE_MAX: Final = 1 << 17
 """Cells of an answer (buckets x groups) that are a plain array: 1 MB a term. A leaderboard of 100,000
@@ -223,8 +223,8 @@ def _blocks(selection: Selection, pages: Pages) -> list[_Block]:
     if not terms:
         return []
     blocks = []
-    for part, family, wanted, own in _each(selection, pages):
-        if family.sketch is None and (cut := _cut(selection, part, family, wanted, own)):
+    for part, page_kind, wanted, own in _each(selection, pages):
+        if page_kind.sketch is None and (cut := _cut(selection, part, page_kind, wanted, own)):
             counters = cut.rows["values"]
             values = np.zeros((len(terms), len(cut.cell)), np.int64)
             for place, column in part.columns:
@@ -237,11 +237,13 @@ def _blocks(selection: Selection, pages: Pages) -> list[_Block]:
 
 def _each(
     selection: Selection, pages: Pages
-) -> list[tuple[Part, Family, Wanted, Sequence[bytes | None]]]:
-    families = [
-        (part, family, wanted) for part in selection.parts for family, wanted in part.wanted.items()
+) -> list[tuple[Part, PageKind, Wanted, Sequence[bytes | None]]]:
+    page_kinds = [
+        (part, page_kind, wanted)
+        for part in selection.parts
+        for page_kind, wanted in part.wanted.items()
     ]
-    return [(*one, own) for one, own in zip(families, pages, strict=True)]
+    return [(*one, own) for one, own in zip(page_kinds, pages, strict=True)]
 
 
 def _bound(values: Int64s) -> int:
@@ -264,11 +266,11 @@ def _add(low: Int64s, high: Int64s | None, cell: Int64s, values: Int64s) -> None
 def _sketched(selection: Selection, term: Term, pages: Pages) -> dict[int, Histogram | Distinct]:
     """One sketch of each cell of the answer, over all tables."""
     cells, rows_of = [], []
-    for part, family, wanted, own in _each(selection, pages):
+    for part, page_kind, wanted, own in _each(selection, pages):
         table = part.names.table
-        if not term.is_in(table) or family is not sketch_of(table, term.measure):
+        if not term.is_in(table) or page_kind is not sketch_of(table, term.measure):
             continue
-        cut = _cut(selection, part, family, wanted, own)
+        cut = _cut(selection, part, page_kind, wanted, own)
         if cut is not None:
             rows_of.append(cut.rows if cut.chosen is None else cut.rows[cut.chosen])
             cells.append(cut.cell)
@@ -292,7 +294,7 @@ def _sketched(selection: Selection, term: Term, pages: Pages) -> dict[int, Histo
 
 
 class _Cut(NamedTuple):
-    """Rows of a family, which of them count (None: all), and the cell of the answer of each that
+    """Rows of a page kind, which of them count (None: all), and the cell of the answer of each that
     does."""
 
     rows: Rows
@@ -301,24 +303,28 @@ class _Cut(NamedTuple):
 
 
 def _cut(
-    selection: Selection, part: Part, family: Family, wanted: Wanted, pages: Sequence[bytes | None]
+    selection: Selection,
+    part: Part,
+    page_kind: PageKind,
+    wanted: Wanted,
+    pages: Sequence[bytes | None],
 ) -> _Cut | None:
     """The rows that lie inside the plan's spans and belong to a picked series; None where there are
     none.
 
-    All pages of all tiers are joined, so that numpy is called once a family and not once a page.
+    All pages of all tiers are joined, so that numpy is called once a page kind and not once a page.
     The first row of a compact page (layout.COMPACT_CELL) lies beyond its chunk, so counts nothing.
     """
     there = [place for place, page in enumerate(pages) if page]
     if not there:
         return None
     plan = selection.plan
-    rows, owner = _joined(family, [page for page in pages if page])
+    rows, owner = _joined(page_kind, [page for page in pages if page])
     chunk, number = np.divmod(np.array(there, np.int64), len(wanted.numbers))
     edges = wanted.edges[chunk]
     cell = rows["cell"].astype(np.int64)
-    if family.page_series > 1:
-        series = (wanted.numbers[number] * family.page_series)[owner] + (cell >> 8)
+    if page_kind.page_series > 1:
+        series = (wanted.numbers[number] * page_kind.page_series)[owner] + (cell >> 8)
         cell &= SLOT - 1
         group = part.picked.groups_of(series)
     else:
@@ -338,11 +344,11 @@ def _cut(
     return _Cut(rows, chosen, group)
 
 
-def _joined(family: Family, pages: list[bytes]) -> tuple[Rows, Int64s]:
+def _joined(page_kind: PageKind, pages: list[bytes]) -> tuple[Rows, Int64s]:
     """All rows of the pages, and for each the place of its page."""
-    row_bytes = family.dtype.itemsize
+    row_bytes = page_kind.dtype.itemsize
     lengths = np.array([len(page) for page in pages], np.int64)
     if np.any(lengths % row_bytes):
-        raise StoreCorrupt(f"a page of view {family.table.view.name} is no whole number of rows")
+        raise StoreCorrupt(f"a page of view {page_kind.table.view.name} is no whole number of rows")
     owner = np.repeat(np.arange(len(pages), dtype=np.int64), lengths // row_bytes)
-    return np.frombuffer(b"".join(pages), family.dtype), owner
+    return np.frombuffer(b"".join(pages), page_kind.dtype), owner

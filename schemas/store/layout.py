@@ -33,7 +33,7 @@ cell = (series mod page_series) * 256 + bucket. A commit only appends, so a key 
 times, and **what a page says is the sum of its rows**. So adding costs one APPEND a page whatever it
 holds, and nothing can overflow.
 
-When a page has grown to twice its compact length and `Family.room_bytes` more, and once after its chunk has ended, the commit puts it on the list of what is due. A worker then
+When a page has grown to twice its compact length and `PageKind.room_bytes` more, and once after its chunk has ended, the commit puts it on the list of what is due. A worker then
 makes it compact between two commits (streams/redis/compaction.py): one row a key (several where a sum would
 not fit), and before the chunk's end behind a row of cell 0xFFFF whose next 4 bytes say how long the
 page is then. It reads page and stamp in one step and writes in another, which keeps what was
@@ -96,14 +96,14 @@ def names_list_key(generation: int, table: Table, tenant_id: int) -> str:
 
 
 def page_key(  # a page's full address
-    generation: int, family: Family, tier: Tier, chunk: int, tenant_id: int, page: int
+    generation: int, page_kind: PageKind, tier: Tier, chunk: int, tenant_id: int, page: int
 ) -> str:
-    return f"{prefix(generation)}{family.head}.{tier.id}.{chunk}.{tenant_id}.{page}"
+    return f"{prefix(generation)}{page_kind.head}.{tier.id}.{chunk}.{tenant_id}.{page}"
 
 
-def stamp_key(generation: int, family: Family, tier: Tier, chunk: int, tenant_id: int) -> str:
-    """Of all pages of a family, tier, chunk and tenant; see `Stamp`."""
-    return f"{prefix(generation)}v{family.head}.{tier.id}.{chunk}.{tenant_id}"
+def stamp_key(generation: int, page_kind: PageKind, tier: Tier, chunk: int, tenant_id: int) -> str:
+    """Of all pages of a kind, tier, chunk and tenant; see `Stamp`."""
+    return f"{prefix(generation)}v{page_kind.head}.{tier.id}.{chunk}.{tenant_id}"
 
 
 def due_key(generation: int) -> str:
@@ -237,7 +237,7 @@ of its series, so that it is not written anew for every few that come, nor much 
 
 
 @dataclass(frozen=True, eq=False)
-class Family:
+class PageKind:
     """The pages of one form: a table's counters, or one of its sketches.
 
     `head` begins their keys, `tiers` are those that have them; `dtype` is a row of `form`. A page
@@ -280,17 +280,17 @@ class Family:
 
 
 @cache
-def counters_of(table: Table) -> Family:
-    return Family(table)
+def counters_of(table: Table) -> PageKind:
+    return PageKind(table)
 
 
 @cache
-def sketch_of(table: Table, sketch: Measure) -> Family:
-    return Family(table, sketch)
+def sketch_of(table: Table, sketch: Measure) -> PageKind:
+    return PageKind(table, sketch)
 
 
 @cache
-def families_of(table: Table) -> tuple[Family, ...]:
+def page_kinds_of(table: Table) -> tuple[PageKind, ...]:
     """All that a table has pages of."""
     own = (counters_of(table),) if table.measures else ()
     return (*own, *(sketch_of(table, sketch) for sketch in table.sketches))

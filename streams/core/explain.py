@@ -160,8 +160,8 @@ def _cost(event: EventStruct, measures: Mapping[str, int], prices: Prices) -> Co
 
 def _rows(delta: Delta) -> Iterator[Row]:
     """Of counters: what an event adds to sketches is its latencies and its chat, in other words."""
-    for family, tier, runs, rows in delta.parts:
-        if family.sketch is not None:
+    for page_kind, tier, runs, rows in delta.parts:
+        if page_kind.sketch is not None:
             continue
         place = 0
         for slot, chunk, count in runs.tolist():

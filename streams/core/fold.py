@@ -21,8 +21,8 @@ from schemas.catalog.views import Catalog, Table, booking_dimensions
 from schemas.event.usage_event import Kind
 from schemas.store.layout import (
     RUN_DTYPE,
-    Family,
     Int64s,
+    PageKind,
     Rows,
     counters_of,
     name_of_quoted,
@@ -39,11 +39,11 @@ from streams.core.users import CALL_KIND, Calls, Said, latest_calls, words_of
 
 
 class Part(NamedTuple):
-    """Rows for the pages of one family and tier. `runs` (layout.RUN_DTYPE) say of whom they are:
+    """Rows for the pages of one kind and tier. `runs` (layout.RUN_DTYPE) say of whom they are:
     the next so many rows are of one series, an index into the delta's, and chunk. The cell of a row
     is its bucket; streams/redis/series_ids.py adds the place of its series."""
 
-    family: Family
+    page_kind: PageKind
     tier: Tier
     runs: Rows
     rows: Rows
@@ -219,10 +219,10 @@ def _roll_up(
     group = np.cumsum(new) - 1
     found = Grouped(group, rows.at_ms.take(at), rows.level.take(at), rows.summed.take(at, 0))
     if table.measures:
-        family = counters_of(table)
+        page_kind = counters_of(table)
         places = [(n, rows.column_of[column]) for n, column in enumerate(columns)]
-        for tier, sums in tiers_of(found, family.tiers):
-            part = _packed(family, tier, sums.group, sums.at_ms, offset)
+        for tier, sums in tiers_of(found, page_kind.tiers):
+            part = _packed(page_kind, tier, sums.group, sums.at_ms, offset)
             values = part.rows["values"]
             values[:] = 0
             for place, column in places:
@@ -257,22 +257,22 @@ def _sketched(
     adds = items != np.uint64(NOTHING)
     if not adds.all():
         rows, items = Grouped(*(column[adds] for column in rows)), items[adds]
-    family = sketch_of(table, sketch)
+    page_kind = sketch_of(table, sketch)
     if sketch.how is How.HISTOGRAM:
-        for tier, counts in items_of(rows, items.astype(np.int64), family.tiers):
-            part = _packed(family, tier, counts.group, counts.at_ms, offset)
+        for tier, counts in items_of(rows, items.astype(np.int64), page_kind.tiers):
+            part = _packed(page_kind, tier, counts.group, counts.at_ms, offset)
             part.rows["bin"] = counts.item
             part.rows["count"] = counts.times
             yield part
     else:
         digests, item = numbered(items)
-        for tier, counts in items_of(rows, item, family.tiers):
-            part = _packed(family, tier, counts.group, counts.at_ms, offset)
+        for tier, counts in items_of(rows, item, page_kind.tiers):
+            part = _packed(page_kind, tier, counts.group, counts.at_ms, offset)
             part.rows["digest"] = digests.take(counts.item)
             yield part
 
 
-def _packed(family: Family, tier: Tier, group: Codes, at_ms: Int64s, offset: int) -> Part:
+def _packed(page_kind: PageKind, tier: Tier, group: Codes, at_ms: Int64s, offset: int) -> Part:
     """Runs, and rows whose cells are set."""
     bucket = at_ms // tier.bucket_ms
     chunk = bucket // tier.chunk_buckets
@@ -282,6 +282,6 @@ def _packed(family: Family, tier: Tier, group: Codes, at_ms: Int64s, offset: int
     runs["chunk"] = chunk.take(starts)
     runs["rows"][:-1] = starts[1:] - starts[:-1]
     runs["rows"][-1] = len(bucket) - starts[-1]
-    rows = np.empty(len(bucket), family.dtype)
+    rows = np.empty(len(bucket), page_kind.dtype)
     rows["cell"] = bucket - chunk * tier.chunk_buckets
-    return Part(family, tier, runs, rows)
+    return Part(page_kind, tier, runs, rows)

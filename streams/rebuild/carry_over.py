@@ -49,7 +49,7 @@ from schemas.store.generation import LAYOUT_BYTES, LAYOUT_VERSION
 from schemas.store.layout import (
     RUN_DTYPE,
     SLOT,
-    Family,
+    PageKind,
     Rows,
     counters_of,
     names_list_key,
@@ -117,17 +117,17 @@ class Common(NamedTuple):
     """Pages that both generations keep; `columns`: of each measure that both keep, where it stands
     in the old one's rows and in the new one's."""
 
-    old: Family
-    new: Family
+    old: PageKind
+    new: PageKind
     columns: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
 class Shared:
-    """What can be taken over: `families` by the head of their keys. `missing`: names of what the
+    """What can be taken over: `page_kinds` by the head of their keys. `missing`: names of what the
     old generation does not have."""
 
-    families: Mapping[str, Common]
+    page_kinds: Mapping[str, Common]
     tiers: Mapping[int, Tier]
     booking_dimensions: tuple[str, ...]
     missing: tuple[str, ...]
@@ -159,7 +159,7 @@ def shared_with(about: str, catalog: Catalog = DEFAULT) -> Shared:
         for id_, bucket_ms, kept_ms, chunk_buckets in old.tiers
         if (id_, bucket_ms, chunk_buckets) == (tier.id, tier.bucket_ms, tier.chunk_buckets)
     }
-    families: dict[str, Common] = {}
+    page_kinds: dict[str, Common] = {}
     missing: list[str] = []
     described = {one.id: one for one in old.views}
     for view in catalog.views:
@@ -174,8 +174,8 @@ def shared_with(about: str, catalog: Catalog = DEFAULT) -> Shared:
             if measure.name not in kept or not _same(kept[measure.name], measure)
         ]
         missing += [f"{view.name}.{t.name}" for t in view.tiers if t.id not in was.tiers]
-        families |= {one.new.head: one for one in _common(view, was, kept)}
-    return Shared(families, tiers, tuple(old.booking_dimensions), tuple(missing), catalog)
+        page_kinds |= {one.new.head: one for one in _common(view, was, kept)}
+    return Shared(page_kinds, tiers, tuple(old.booking_dimensions), tuple(missing), catalog)
 
 
 def _has_same_dimensions(view: View, was: AboutView, old: About, catalog: Catalog) -> bool:
@@ -199,7 +199,7 @@ def _common(view: View, was: AboutView, kept: Mapping[str, Measure]) -> Iterator
             yield Common(counters_of(old), counters_of(table), columns)
         for sketch in table.sketches:
             if sketch.name in kept and _same(kept[sketch.name], sketch):
-                yield Common(Family(old, sketch), sketch_of(table, sketch), ())
+                yield Common(PageKind(old, sketch), sketch_of(table, sketch), ())
 
 
 def _same(a: Measure, b: Measure) -> bool:
@@ -210,7 +210,7 @@ def _same(a: Measure, b: Measure) -> bool:
 
 
 class Unit(NamedTuple):
-    """One series in one chunk of a family and tier."""
+    """One series in one chunk of a page kind and tier."""
 
     head: str
     tier: Tier
@@ -219,13 +219,13 @@ class Unit(NamedTuple):
     name: str
 
 
-def rows_of(family: Family, page: bytes | None, series: int, buckets: int) -> Rows:
+def rows_of(page_kind: PageKind, page: bytes | None, series: int, buckets: int) -> Rows:
     """A series' rows in a page, those of its first `buckets`; their cells are buckets."""
     if page is None:
-        return np.empty(0, family.dtype)
-    rows = family.rows_of(page)
+        return np.empty(0, page_kind.dtype)
+    rows = page_kind.rows_of(page)
     slot, bucket = np.divmod(rows["cell"], SLOT)
-    own: Rows = rows[(slot == series % family.page_series) & (bucket < buckets)].copy()
+    own: Rows = rows[(slot == series % page_kind.page_series) & (bucket < buckets)].copy()
     own["cell"] %= SLOT
     return own
 
@@ -233,11 +233,11 @@ def rows_of(family: Family, page: bytes | None, series: int, buckets: int) -> Ro
 def difference(common: Common, old: Rows, new: Rows) -> Rows:
     """What is to be added to the new generation's rows, so that they say what the old one's do. A
     set of digests can only grow."""
-    family = common.new
-    if family.sketch is None:
+    page_kind = common.new
+    if page_kind.sketch is None:
         return _lacking_sums(common, old, new)
-    if family.sketch.how is How.HISTOGRAM:
-        return _lacking_counts(family, old, new)
+    if page_kind.sketch.how is How.HISTOGRAM:
+        return _lacking_counts(page_kind, old, new)
     lacking: Rows = np.setdiff1d(old, new)
     return lacking
 
@@ -257,12 +257,12 @@ def _lacking_sums(common: Common, old: Rows, new: Rows) -> Rows:
     return rows
 
 
-def _lacking_counts(family: Family, old: Rows, new: Rows) -> Rows:
+def _lacking_counts(page_kind: PageKind, old: Rows, new: Rows) -> Rows:
     counts = np.zeros((SLOT, BINS), np.int64)
     np.add.at(counts, (old["cell"], old["bin"]), old["count"])
     np.subtract.at(counts, (new["cell"], new["bin"]), new["count"])
     bucket, bin_ = np.nonzero(counts)
-    rows = np.zeros(len(bucket), family.dtype)
+    rows = np.zeros(len(bucket), page_kind.dtype)
     rows["cell"], rows["bin"], rows["count"] = bucket, bin_, counts[bucket, bin_]
     return rows
 
@@ -298,19 +298,19 @@ class _Dictionary:
     async def tenants(self) -> _Names:
         return await self._read(tenants_list_key(self.generation))
 
-    async def series(self, family: Family, tenant: int) -> _Names:
-        return await self._read(names_list_key(self.generation, family.table, tenant))
+    async def series(self, page_kind: PageKind, tenant: int) -> _Names:
+        return await self._read(names_list_key(self.generation, page_kind.table, tenant))
 
-    async def key(self, family: Family, unit: Unit) -> tuple[str, int]:
+    async def key(self, page_kind: PageKind, unit: Unit) -> tuple[str, int]:
         """The page in which a series' chunk lies, and the series' id; "" where it has no name."""
         tenant = (await self.tenants()).ids.get(unit.tenant)
         if tenant is None:
             return "", 0
-        series = (await self.series(family, tenant)).ids.get(unit.name)
+        series = (await self.series(page_kind, tenant)).ids.get(unit.name)
         if series is None:
             return "", 0
-        page = series // family.page_series
-        return page_key(self.generation, family, unit.tier, unit.chunk, tenant, page), series
+        page = series // page_kind.page_series
+        return page_key(self.generation, page_kind, unit.tier, unit.chunk, tenant, page), series
 
     async def _read(self, key: str) -> _Names:
         known = self._lists.setdefault(key, _Names())
@@ -386,7 +386,7 @@ class OlderBuckets:
         return places
 
     def _is_older(self, head: str, tier_id: int, chunk: int) -> bool:
-        tier, common = self._shared.tiers.get(tier_id), self._shared.families.get(head)
+        tier, common = self._shared.tiers.get(tier_id), self._shared.page_kinds.get(head)
         if tier is None or common is None:
             return False
         if tier_id not in [one.id for one in common.new.tiers]:
@@ -424,22 +424,22 @@ class OlderBuckets:
         units: dict[Unit, None] = {}
         tenants = await dictionary.tenants()
         for head, tier, chunk, tenant, page in places:
-            family = self._family_of(dictionary, head)
-            names = (await dictionary.series(family, tenant)).names
-            page_series = family.page_series
+            page_kind = self._page_kind_of(dictionary, head)
+            names = (await dictionary.series(page_kind, tenant)).names
+            page_series = page_kind.page_series
             for name in names[page * page_series : (page + 1) * page_series]:
                 units[Unit(head, self._shared.tiers[tier], chunk, tenants.names[tenant], name)] = (
                     None
                 )
         found = []
         for unit in units:
-            common = self._shared.families[unit.head]
+            common = self._shared.page_kinds[unit.head]
             old = await self._old.key(common.old, unit)
             found.append(_Found(unit, old, await self._new.key(common.new, unit)))
         return found
 
-    def _family_of(self, dictionary: _Dictionary, head: str) -> Family:
-        common = self._shared.families[head]
+    def _page_kind_of(self, dictionary: _Dictionary, head: str) -> PageKind:
+        common = self._shared.page_kinds[head]
         return common.old if dictionary is self._old else common.new
 
     def _delta(self, found: Sequence[_Found], pages: Mapping[str, bytes | None]) -> Delta:
@@ -450,9 +450,9 @@ class OlderBuckets:
         lacking: dict[tuple[str, int], list[tuple[int, int, Rows]]] = {}
         for unit, (old_key, old_series), (new_key, new_series) in sorted(
             found,
-            key=lambda one: (one.unit.tenant, self._shared.families[one.unit.head].new.table.id),
+            key=lambda one: (one.unit.tenant, self._shared.page_kinds[one.unit.head].new.table.id),
         ):
-            common = self._shared.families[unit.head]
+            common = self._shared.page_kinds[unit.head]
             buckets = (self._older_ms - unit.chunk * unit.tier.chunk_ms) // unit.tier.bucket_ms
             rows = difference(
                 common,
@@ -472,15 +472,15 @@ class OlderBuckets:
             series,
             [
                 Part(
-                    family,
+                    page_kind,
                     self._shared.tiers[tier],
                     np.array([(at, chunk, len(rows)) for at, chunk, rows in parts], RUN_DTYPE),
                     # Of rows side by side numpy makes such of this machine's byte order, and digests
                     # lie in the other one.
-                    np.concatenate([rows for _, _, rows in parts]).astype(family.dtype),
+                    np.concatenate([rows for _, _, rows in parts]).astype(page_kind.dtype),
                 )
                 for (head, tier), parts in lacking.items()
-                for family in (self._shared.families[head].new,)
+                for page_kind in (self._shared.page_kinds[head].new,)
             ],
             (),
         )

@@ -163,7 +163,7 @@ def other_of(table: Table) -> str:
 
 def paged(part: Part, resolved: Resolved) -> tuple[Rows, Rows]:
     """The part's rows in the order of its pages (layout.PAGE_DTYPE), their cells whole."""
-    size = part.family.page_series
+    size = part.page_kind.page_series
     at = part.runs["series"]
     series, tenant = resolved.series[at], resolved.tenants[at]
     chunk, count = part.runs["chunk"].astype(np.int64), part.runs["rows"].astype(np.int64)

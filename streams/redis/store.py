@@ -441,12 +441,12 @@ def encode_commit(commit: Commit, ids: Ids) -> list[bytes]:
         "tallies": [*commit.tallies.items(), *resolved.over.items()],
         "parts": [
             (
-                part.family.head,
+                part.page_kind.head,
                 part.tier.id,
-                part.family.room_bytes,
+                part.page_kind.room_bytes,
                 part.tier.chunk_ms,
                 page_kept_ms(part.tier),
-                *part.family.form,
+                *part.page_kind.form,
             )
             for part in delta.parts
         ],

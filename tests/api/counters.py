@@ -146,14 +146,14 @@ def pack(
                 chunk, bucket = divmod(event.at_ms // tier.bucket_ms, tier.chunk_buckets)
                 if (chunk + 1) * tier.chunk_ms + layout.page_kept_ms(tier) <= now_ms:
                     continue
-                for family in layout.families_of(table):
-                    if tier not in family.tiers:
+                for page_kind in layout.page_kinds_of(table):
+                    if tier not in page_kind.tiers:
                         continue
-                    page, in_page = divmod(series, family.page_series)
-                    key = layout.page_key(generation, family, tier, chunk, tenant_id, page)
-                    row = _row(family, in_page * layout.SLOT + bucket, event)
+                    page, in_page = divmod(series, page_kind.page_series)
+                    key = layout.page_key(generation, page_kind, tier, chunk, tenant_id, page)
+                    row = _row(page_kind, in_page * layout.SLOT + bucket, event)
                     if row is not None:
-                        rows[key].append(np.array([row], family.dtype).tobytes())
+                        rows[key].append(np.array([row], page_kind.dtype).tobytes())
     stamp = struct.pack("<QQ", commits, commits if compactions is None else compactions)
     for key, found in rows.items():
         counters.texts[key] = b"".join(found)
@@ -180,13 +180,13 @@ def stamp_of_page(key: str) -> str:
     return f"{layout.LANE}{head}:v{rest.rpartition('.')[0]}"
 
 
-def _row(family: layout.Family, cell: int, event: Event) -> tuple[Any, ...] | None:
+def _row(page_kind: layout.PageKind, cell: int, event: Event) -> tuple[Any, ...] | None:
     """One event's own row: a page says the sum of all."""
-    if family.sketch is None:
-        return cell, [event.measures.get(measure.name, 0) for measure in family.table.measures]
-    if family.sketch is CHATS:
+    if page_kind.sketch is None:
+        return cell, [event.measures.get(measure.name, 0) for measure in page_kind.table.measures]
+    if page_kind.sketch is CHATS:
         return (cell, chat_digest(event.tenant, event.chat)) if event.chat else None
-    value_ms = event.latency_ms if family.sketch is LATENCY else event.first_output_ms
+    value_ms = event.latency_ms if page_kind.sketch is LATENCY else event.first_output_ms
     return None if value_ms is None else (cell, int(bins_of(np.array([value_ms]))[0]), 1)
 
 

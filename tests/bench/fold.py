@@ -165,15 +165,15 @@ def counted(servers: Servers, log: Log, catalog: str, batch: int) -> Found:
 def check_totals(client: redis.Redis, catalog: Catalog, totals: Totals) -> None:
     """That every view's days add up to what was sent."""
     for table in (table for table in catalog.tables if table.kind == "llm"):
-        family = counters_of(table)
+        page_kind = counters_of(table)
         sums = dict.fromkeys((EVENTS, INPUT_TOKENS, COST_NANO_USD), 0)
         for key in client.scan_iter(
-            f"{prefix(FIRST_GENERATION)}{family.head}.{DAY.id}.*", count=1000
+            f"{prefix(FIRST_GENERATION)}{page_kind.head}.{DAY.id}.*", count=1000
         ):
             page = client.get(key)
             assert isinstance(page, bytes)
             for measure in sums:
-                values = family.rows_of(page)["values"][:, table.measures.index(measure)]
+                values = page_kind.rows_of(page)["values"][:, table.measures.index(measure)]
                 sums[measure] += int(values.sum())
         assert (*sums.values(),) == (totals.events, totals.input_tokens, totals.cost_nano_usd), (
             f"view {table.view.name}: {sums}, not {totals}"

@@ -14,7 +14,7 @@ import redis
 
 from schemas.catalog.measures import How
 from schemas.catalog.views import VIEWS
-from schemas.store.layout import SLOT, Family, families_of, page_kept_ms, page_key
+from schemas.store.layout import SLOT, PageKind, page_kept_ms, page_key, page_kinds_of
 from schemas.tiers import DAY, Tier
 
 BINS_BUSY: Final = 30
@@ -26,7 +26,7 @@ GOAL_BUSY, GOAL_SPARSE_BYTES = 1.5, 200
 class Weighed:
     """Bytes a series-bucket; `payload`: the numbers alone."""
 
-    family: Family
+    page_kind: PageKind
     tier: Tier
     payload: int
     busy: float
@@ -34,8 +34,8 @@ class Weighed:
 
     @property
     def name(self) -> str:
-        sketch = self.family.sketch
-        return self.family.table.view.name + (f" {sketch.name}" if sketch else "")
+        sketch = self.page_kind.sketch
+        return self.page_kind.table.view.name + (f" {sketch.name}" if sketch else "")
 
     @property
     def of_one_series(self) -> float:
@@ -48,29 +48,29 @@ def weigh(client: redis.Redis, now_ms: int) -> list[Weighed]:
     found = []
     for view in VIEWS:
         table = view.tables.get("llm")
-        for family in families_of(table) if table else ():
-            if family.sketch is None or family.sketch.how is How.HISTOGRAM:
-                for tier in family.tiers:
-                    each = BINS_BUSY if family.sketch else 1
-                    payload = 8 * (family.form.numbers if family.sketch is None else each)
-                    busy = _bytes(client, family, tier, now_ms, tier.chunk_buckets, each)
-                    sparse = _bytes(client, family, tier, now_ms, 1, 1)
-                    found.append(Weighed(family, tier, payload, busy, sparse))
+        for page_kind in page_kinds_of(table) if table else ():
+            if page_kind.sketch is None or page_kind.sketch.how is How.HISTOGRAM:
+                for tier in page_kind.tiers:
+                    each = BINS_BUSY if page_kind.sketch else 1
+                    payload = 8 * (page_kind.form.numbers if page_kind.sketch is None else each)
+                    busy = _bytes(client, page_kind, tier, now_ms, tier.chunk_buckets, each)
+                    sparse = _bytes(client, page_kind, tier, now_ms, 1, 1)
+                    found.append(Weighed(page_kind, tier, payload, busy, sparse))
     return found
 
 
 def _bytes(
-    client: redis.Redis, family: Family, tier: Tier, now_ms: int, buckets: int, each: int
+    client: redis.Redis, page_kind: PageKind, tier: Tier, now_ms: int, buckets: int, each: int
 ) -> float:
     """MEMORY USAGE of a page by the series-buckets in it."""
-    series = family.page_series
-    rows = np.zeros(series * buckets * each, family.dtype)
+    series = page_kind.page_series
+    rows = np.zeros(series * buckets * each, page_kind.dtype)
     place = np.repeat(np.arange(series), buckets * each) * SLOT
     rows["cell"] = place + np.tile(np.repeat(np.arange(buckets), each), series)
     data = rows.tobytes()
     chunk = now_ms // tier.chunk_ms
     until_ms = (chunk + 1) * tier.chunk_ms + page_kept_ms(tier)
-    key = page_key(1, family, tier, chunk, 0, 12_345)
+    key = page_key(1, page_kind, tier, chunk, 0, 12_345)
     client.set(key, data, pxat=until_ms)
     taken = client.memory_usage(key, samples=0)
     assert taken is not None

@@ -15,7 +15,7 @@ from schemas.catalog.sketches import MARK
 from schemas.catalog.views import DEFAULT, Catalog, Table
 from schemas.store import layout
 from schemas.store.chats import CHATS, Chat, model_key, records_key, unpack_chat, updates_key
-from schemas.store.layout import Family, families_of
+from schemas.store.layout import PageKind, page_kinds_of
 from schemas.tiers import TIERS, Tier
 from streams.core.fold import Delta
 
@@ -43,8 +43,8 @@ def read_counters(
             for tenant_id in range(len(tenants))
         }
         pages: list[tuple[str, bytes]] = []
-        for family in (f for table in catalog.tables for f in families_of(table)):
-            head = f"{layout.prefix(generation)}{family.head}."
+        for page_kind in (f for table in catalog.tables for f in page_kinds_of(table)):
+            head = f"{layout.prefix(generation)}{page_kind.head}."
             keys = sorted(client.scan_iter(match=f"{head}*", count=10_000))
             places = [key.decode().removeprefix(layout.prefix(generation)) for key in keys]
             pages += zip(places, client.mget(keys) if keys else (), strict=True)
@@ -59,16 +59,16 @@ def counters_in(
 ) -> dict[Cell, tuple[int, ...]]:
     """Every row that is not all zeros, of pages by their place (`head.tier.chunk.tenant.page`).
     `names`: of each table and tenant."""
-    families = {f.head: f for table in catalog.tables for f in families_of(table)}
+    page_kinds = {f.head: f for table in catalog.tables for f in page_kinds_of(table)}
     counters: dict[Cell, tuple[int, ...]] = {}
     for place, page in pages:
         head, tier_id, chunk, tenant_id, number = place.rsplit(".", 4)
-        family, tier = families[head], _TIERS[int(tier_id)]
+        page_kind, tier = page_kinds[head], _TIERS[int(tier_id)]
         tenant = tenants[int(tenant_id)]
-        for series, start_ms, more, values in _rows(family, tier, int(chunk), int(number), page):
-            of = names[family.table.id, int(tenant_id)][series]
-            cell = _cell(family.table, tier, tenant, of, start_ms, more)
-            counters[cell] = _plus(family, counters.get(cell, (0,) * len(values)), values)
+        for series, start_ms, more, values in _rows(page_kind, tier, int(chunk), int(number), page):
+            of = names[page_kind.table.id, int(tenant_id)][series]
+            cell = _cell(page_kind.table, tier, tenant, of, start_ms, more)
+            counters[cell] = _plus(page_kind, counters.get(cell, (0,) * len(values)), values)
     return {cell: values for cell, values in counters.items() if any(values)}
 
 
@@ -122,14 +122,14 @@ def read_chats(redis_url: str) -> dict[tuple[str, str], Chat]:
 
 def cells_of(delta: Delta) -> Iterator[tuple[Cell, tuple[int, ...]]]:
     """The additions of a commit, in the same form."""
-    for family, tier, runs, rows in delta.parts:
+    for page_kind, tier, runs, rows in delta.parts:
         place = 0
         for slot, chunk, count in runs.tolist():
             table, tenant, name = delta.series[slot]
             of = layout.series_values(name)
             for row in rows[place : place + count]:
                 start_ms = chunk * tier.chunk_ms + int(row["cell"]) * tier.bucket_ms
-                more, values = _content(family, row)
+                more, values = _content(page_kind, row)
                 yield _cell(table, tier, delta.tenants[tenant], of, start_ms, more), values
             place += count
 
@@ -140,8 +140,8 @@ def _cell(  # every part of a cell
     return (table.view.name, tier.name, tenant, (table.kind, *of), start_ms, *more)
 
 
-def _plus(family: Family, before: tuple[int, ...], values: tuple[int, ...]) -> tuple[int, ...]:
-    if family.sketch is not None and family.sketch.how is How.DISTINCT:
+def _plus(page_kind: PageKind, before: tuple[int, ...], values: tuple[int, ...]) -> tuple[int, ...]:
+    if page_kind.sketch is not None and page_kind.sketch.how is How.DISTINCT:
         return values
     return tuple(a + b for a, b in zip(before, values, strict=True))
 
@@ -151,20 +151,20 @@ def _texts(client: redis.Redis, key: str) -> list[str]:
 
 
 def _rows(
-    family: Family, tier: Tier, chunk: int, page_number: int, page: bytes
+    page_kind: PageKind, tier: Tier, chunk: int, page_number: int, page: bytes
 ) -> Iterator[tuple[int, int, tuple[Any, ...], tuple[int, ...]]]:
     """Series id, start of the bucket in ms, what else is in the key, values."""
-    for row in family.rows_of(page):
+    for row in page_kind.rows_of(page):
         in_page, bucket = divmod(int(row["cell"]), layout.SLOT)
         start_ms = chunk * tier.chunk_ms + bucket * tier.bucket_ms
-        more, values = _content(family, row)
-        yield page_number * family.page_series + in_page, start_ms, more, values
+        more, values = _content(page_kind, row)
+        yield page_number * page_kind.page_series + in_page, start_ms, more, values
 
 
-def _content(family: Family, row: Any) -> tuple[tuple[Any, ...], tuple[int, ...]]:
-    if family.sketch is None:
+def _content(page_kind: PageKind, row: Any) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    if page_kind.sketch is None:
         return (), tuple(row["values"].tolist())
-    if family.sketch.how is How.HISTOGRAM:
-        return (family.sketch.name, int(row["bin"])), (int(row["count"]),)
+    if page_kind.sketch.how is How.HISTOGRAM:
+        return (page_kind.sketch.name, int(row["bin"])), (int(row["count"]),)
     assert int(row["digest"]) < MARK, "a sampled set: too many for the oracle"
-    return (family.sketch.name, int(row["digest"])), (1,)
+    return (page_kind.sketch.name, int(row["digest"])), (1,)

@@ -409,9 +409,9 @@ class FakeStore:
         self._life = (self.lane.life, self.generation)
         resolved = self._named(delta)
         for part in delta.parts:
-            family, at = part.family, 0
-            stem, room = f"{family.head}.{part.tier.id}", ROOM_ROWS * family.dtype.itemsize
-            form = " ".join(map(str, family.form))
+            page_kind, at = part.page_kind, 0
+            stem, room = f"{page_kind.head}.{part.tier.id}", ROOM_ROWS * page_kind.dtype.itemsize
+            form = " ".join(map(str, page_kind.form))
             pages, rows = paged(part, resolved)
             for chunk, tenant, page, n in pages.tolist():
                 place = f"{stem}.{chunk}.{tenant}.{page}"

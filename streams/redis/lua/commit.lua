@@ -491,13 +491,13 @@ end
 
 -- commit KEYS[1] = meta; ARGV = generation digest (16 B), commit id (16 B), control (JSON), the
 -- members of control.recent side by side, then for each of control.parts its pages
--- (layout.PAGE_DTYPE) and their rows (layout.Family.dtype).
+-- (layout.PAGE_DTYPE) and their rows (layout.PageKind.dtype).
 -- control: now_ms, count (partitions of the topic), absent_ms {{partition, ms}},
 --   partitions {{partition, start, end, witness_offset, witness_append_ms, complete_ms}},
 --   ids {{slice, {bucket, id, ...} of sets that get one, {{bucket, id, id, ...}}}},
 --   calls {{digest, bucket, old_slice | -1, old, new_slice, new}},
 --   tallies {{name, n}}, epoch and names (what the ids of its pages are of, as `names` said),
---   parts {{head, tier, room (layout.Family), chunk_ms, kept_ms, key_bytes, numbers, number_bytes}},
+--   parts {{head, tier, room (layout.PageKind), chunk_ms, kept_ms, key_bytes, numbers, number_bytes}},
 --   people {{tenant, {word}}} (schemas/store/directory.py), users_max,
 --   recent {{tenant, {ms, bytes, ...}}} (schemas/store/recent_calls.py), recent_max,
 --   chats {{tenant, characters, {note}}} (chats.lua), chats_max, chat_models_max,

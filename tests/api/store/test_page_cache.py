@@ -19,7 +19,7 @@ from schemas.catalog.measures import COST_NANO_USD, EVENTS, LATENCY
 from schemas.catalog.views import MODEL
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.store.generation import generation_digest
-from schemas.store.layout import Family, counters_of
+from schemas.store.layout import PageKind, counters_of
 from tests.api.counters import NOW_MS, TOPIC, Counters, Event, pack, stamp_of_page
 
 LLM = (Filter("kind", frozenset(("llm",))),)
@@ -82,17 +82,17 @@ async def test_a_late_event_in_a_chunk_that_is_held_is_found(redis_url: str, sto
     assert await costs(store, old) == {"a": 11, "b": 20}
 
 
-def compacted(counters: Counters, families: Mapping[str, Family]) -> Counters:
+def compacted(counters: Counters, page_kinds: Mapping[str, PageKind]) -> Counters:
     """The same sums, one row a cell, shorter than they were."""
     import numpy as np
 
     for key, page in list(counters.texts.items()):
-        family = families.get(key.partition(":")[2].partition(":")[2].partition(".")[0])
-        if family is None or ":v" in key:
+        page_kind = page_kinds.get(key.partition(":")[2].partition(":")[2].partition(".")[0])
+        if page_kind is None or ":v" in key:
             continue
-        rows = np.frombuffer(page, family.dtype)
+        rows = np.frombuffer(page, page_kind.dtype)
         cells, inverse = np.unique(rows["cell"], return_inverse=True)
-        made = np.zeros(len(cells), family.dtype)
+        made = np.zeros(len(cells), page_kind.dtype)
         made["cell"] = cells
         np.add.at(made["values"], inverse, rows["values"])
         counters.texts[key] = made.tobytes()
@@ -103,16 +103,16 @@ async def test_a_page_made_compact_between_two_reads_says_the_same(
     redis_url: str, store: Store
 ) -> None:
     """It is shorter, and then grows to what it was long before: only the stamp tells."""
-    families = {f"p{t.id}": counters_of(t) for v in (MODEL,) for t in v.tables.values()}
+    page_kinds = {f"p{t.id}": counters_of(t) for v in (MODEL,) for t in v.tables.values()}
     log = [event(n) for n in range(1, 9)]
     pack(log, compactions=0).write(redis_url)
     assert await costs(store) == {"a": 36}
     more = [event(100, NOW_MS - HOUR_MS - n * MINUTE_MS) for n in range(7)]
-    compact = compacted(pack(log, commits=2, compactions=1), families)
+    compact = compacted(pack(log, commits=2, compactions=1), page_kinds)
     compact.write(redis_url)
     assert await costs(store) == {"a": 36}
     grown = pack([*log, *more], commits=3, compactions=2)
-    compacted(grown, families).write(redis_url)
+    compacted(grown, page_kinds).write(redis_url)
     assert await costs(store) == {"a": 736}
 
 

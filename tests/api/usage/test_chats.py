@@ -40,13 +40,13 @@ class Writer:
 
     async def write(self, model: str, day: int, chats: range) -> None:
         table = MODEL.tables["llm"]
-        family = sketch_of(table, CHATS)
-        rows = np.zeros(len(chats), family.dtype)
+        page_kind = sketch_of(table, CHATS)
+        rows = np.zeros(len(chats), page_kind.dtype)
         rows["cell"] = day % DAY.chunk_buckets
         rows["digest"] = [chat_digest("acme", f"chat-{n}") for n in chats]
         runs = np.array([(0, day // DAY.chunk_buckets, len(rows))], RUN_DTYPE)
         name = series_name(["openai", model])
-        delta = Delta(["acme"], [(table, 0, name)], [Part(family, DAY, runs, rows)], [])
+        delta = Delta(["acme"], [(table, 0, name)], [Part(page_kind, DAY, runs, rows)], [])
         end = max(self._at, 0) + 1
         commit = Commit(
             id=end.to_bytes(16, "big"),

@@ -257,7 +257,7 @@ class Loader:
         each = part.runs["rows"].astype(np.int64)
         series = np.repeat(ids[part.runs["series"]], each)
         chunk = np.repeat(part.runs["chunk"].astype(np.int64), each)
-        page_series = part.family.page_series
+        page_series = part.page_kind.page_series
         rows = part.rows.copy()
         rows["cell"] += ((series % page_series) * SLOT).astype(np.uint16)
         page = series // page_series
@@ -265,13 +265,13 @@ class Loader:
         rows, page, chunk = rows[order], page[order], chunk[order]
         changes = (page[1:] != page[:-1]) | (chunk[1:] != chunk[:-1])
         starts = np.flatnonzero(np.concatenate(([True], changes)))
-        data, row_bytes = rows.tobytes(), part.family.dtype.itemsize
+        data, row_bytes = rows.tobytes(), part.page_kind.dtype.itemsize
         ends = np.append(starts[1:], len(rows))
         for first, last, own_page, own_chunk in zip(
             starts.tolist(), ends.tolist(), page[starts].tolist(), chunk[starts].tolist(),
             strict=True,
         ):  # fmt: skip
-            key = page_key(1, part.family, part.tier, own_chunk, self._tenant_id, own_page)
+            key = page_key(1, part.page_kind, part.tier, own_chunk, self._tenant_id, own_page)
             until_ms = (own_chunk + 1) * part.tier.chunk_ms + page_kept_ms(part.tier)
             yield key, data[first * row_bytes : last * row_bytes], until_ms
 

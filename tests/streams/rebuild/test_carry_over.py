@@ -20,7 +20,7 @@ from schemas.errors import OtherGeneration, RebuildRefused
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.generation import describe, generation_digest
-from schemas.store.layout import families_of, page_kept_ms
+from schemas.store.layout import page_kept_ms, page_kinds_of
 from schemas.tiers import TIERS
 from streams.core.ports import Bounds, PartitionBatch, Polled, RejectedRecord, Witness
 from streams.rebuild.carry_over import OlderBuckets, older_than, shared_with
@@ -197,8 +197,8 @@ def test_b_lies_behind_everything_that_a_lost_record_may_touch() -> None:
 
 def test_what_the_old_generation_lacks_is_named() -> None:
     assert shared_with(describe(TOPIC)).missing == ()
-    heads = {family.head for table in DEFAULT.tables for family in families_of(table)}
-    assert set(shared_with(describe(TOPIC)).families) == heads
+    heads = {page_kind.head for table in DEFAULT.tables for page_kind in page_kinds_of(table)}
+    assert set(shared_with(describe(TOPIC)).page_kinds) == heads
     other = describe(TOPIC).replace('"agent_id"', '"service"', 1)
     missing = shared_with(other).missing
     assert "agent" in missing

@@ -118,7 +118,7 @@ class Adder:
         self._at = layout.NO_POSITION
 
     async def __call__(self, *amounts: int, chunk_off: int = 0) -> None:
-        family = counters_of(MODEL.tables["llm"])
+        page_kind = counters_of(MODEL.tables["llm"])
         end = max(self._at, 0) + 1
         commit = Commit(
             id=bytes([self._partition]) * 8 + end.to_bytes(8, "big"),
@@ -127,7 +127,7 @@ class Adder:
             count=2,
             absent_ms={},
             partitions=[Progress(self._partition, self._at, end, -1, 0, 0)],
-            delta=one_part(family, costs(*amounts), MINUTE, chunk_off),
+            delta=one_part(page_kind, costs(*amounts), MINUTE, chunk_off),
         )
         assert (await self.store.commit(commit)).outcome is Outcome.COMMITTED
         self._at, self.added = end, self.added + sum(amounts)

@@ -15,7 +15,7 @@ from schemas.catalog.sketches import SAMPLE_MAX, distinct_of
 from schemas.catalog.views import MODEL, OTHER, USER, View
 from schemas.store import layout
 from schemas.store.generation import generation_digest
-from schemas.store.layout import NO_POSITION, RUN_DTYPE, Family, counters_of, sketch_of
+from schemas.store.layout import NO_POSITION, RUN_DTYPE, PageKind, counters_of, sketch_of
 from schemas.tiers import DAY, MINUTE, Tier
 from streams.core.fold import Delta, Part
 from streams.core.ports import Commit, Outcome, Progress
@@ -67,23 +67,23 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
         yield client
 
 
-def one_part(family: Family, rows: np.ndarray, tier: Tier = DAY, chunk_off: int = 0) -> Delta:
+def one_part(page_kind: PageKind, rows: np.ndarray, tier: Tier = DAY, chunk_off: int = 0) -> Delta:
     runs = np.array([(0, NOW_MS // tier.chunk_ms + chunk_off, len(rows))], RUN_DTYPE)
-    names = layout.series_name(NAMES[: len(family.table.dimensions)])
-    part = Part(family, tier, runs, rows)
-    return Delta(("default",), ((family.table, 0, names),), (part,), ())
+    names = layout.series_name(NAMES[: len(page_kind.table.dimensions)])
+    part = Part(page_kind, tier, runs, rows)
+    return Delta(("default",), ((page_kind.table, 0, names),), (part,), ())
 
 
 def costs(*amounts: int, bucket: int = 0) -> np.ndarray:
-    family = counters_of(MODEL.tables["llm"])
-    rows = np.zeros(len(amounts), family.dtype)
+    page_kind = counters_of(MODEL.tables["llm"])
+    rows = np.zeros(len(amounts), page_kind.dtype)
     rows["cell"] = bucket
-    rows["values"][:, family.table.measures.index(COST_NANO_USD)] = amounts
+    rows["values"][:, page_kind.table.measures.index(COST_NANO_USD)] = amounts
     return rows
 
 
-def page_of(client: redis.Redis, family: Family) -> bytes:
-    (key,) = client.scan_iter(match=f"{layout.prefix(1)}{family.head}.*", count=10_000)
+def page_of(client: redis.Redis, page_kind: PageKind) -> bytes:
+    (key,) = client.scan_iter(match=f"{layout.prefix(1)}{page_kind.head}.*", count=10_000)
     page = client.get(key)
     assert isinstance(page, bytes)
     return page
@@ -97,14 +97,14 @@ def total(redis_url: str) -> int:
 async def test_a_busy_bucket_stays_small_and_exact(
     redis_url: str, store: RedisStore, client: redis.Redis
 ) -> None:
-    write, family = Writer(store), counters_of(MODEL.tables["llm"])
+    write, page_kind = Writer(store), counters_of(MODEL.tables["llm"])
     longest = 0
     for number in range(200):
-        await write(one_part(family, costs(number), MINUTE))
-        longest = max(longest, len(page_of(client, family)))
+        await write(one_part(page_kind, costs(number), MINUTE))
+        longest = max(longest, len(page_of(client, page_kind)))
     assert total(redis_url) == sum(range(200))
-    assert 200 * family.dtype.itemsize > longest
-    assert longest <= 2 * family.dtype.itemsize + 2 * family.room_bytes
+    assert 200 * page_kind.dtype.itemsize > longest
+    assert longest <= 2 * page_kind.dtype.itemsize + 2 * page_kind.room_bytes
 
 
 @pytest.mark.parametrize("due_bytes", [DUE_BYTES, 1])
@@ -116,13 +116,13 @@ async def test_compact_pages_keep_every_bucket_and_their_time_to_live(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(store_module, "DUE_BYTES", due_bytes)  # 1: each page is too large
-    write, family = Writer(store), counters_of(MODEL.tables["llm"])
+    write, page_kind = Writer(store), counters_of(MODEL.tables["llm"])
     for number in range(300):
-        await write(one_part(family, costs(10**6 + number, bucket=number % 7), MINUTE))
+        await write(one_part(page_kind, costs(10**6 + number, bucket=number % 7), MINUTE))
     found = sorted(values for cell, values in read_counters(redis_url).items())
     assert len(found) == 7
     assert total(redis_url) == sum(10**6 + number for number in range(300))
-    (key,) = client.scan_iter(match=f"{layout.prefix(1)}{family.head}.*", count=10_000)
+    (key,) = client.scan_iter(match=f"{layout.prefix(1)}{page_kind.head}.*", count=10_000)
     assert client.pttl(key) > 0
     assert not client.llen(layout.due_key(1))
 
@@ -134,61 +134,61 @@ LARGE: Final = 2**61
 async def test_what_leaves_64_bits_is_kept_in_more_rows(
     redis_url: str, store: RedisStore, amounts: Sequence[int]
 ) -> None:
-    write, family = Writer(store), counters_of(MODEL.tables["llm"])
+    write, page_kind = Writer(store), counters_of(MODEL.tables["llm"])
     for amount in amounts:
-        await write(one_part(family, costs(amount), MINUTE))
+        await write(one_part(page_kind, costs(amount), MINUTE))
     assert total(redis_url) == sum(amounts)
 
 
 async def test_a_histogram_is_made_compact(
     redis_url: str, store: RedisStore, client: redis.Redis
 ) -> None:
-    write, family = Writer(store), sketch_of(MODEL.tables["llm"], LATENCY)
+    write, page_kind = Writer(store), sketch_of(MODEL.tables["llm"], LATENCY)
     rng = np.random.default_rng(1)
     wanted = np.zeros(40, np.int64)
     for _ in range(250):
-        rows = np.zeros(40, family.dtype)
+        rows = np.zeros(40, page_kind.dtype)
         rows["bin"], rows["count"] = np.arange(40), rng.integers(1, 9, 40)
         wanted += rows["count"]
-        await write(one_part(family, rows))
+        await write(one_part(page_kind, rows))
     found = {cell[-1]: values[0] for cell, values in read_counters(redis_url).items()}
     assert [found[bin_] for bin_ in range(40)] == wanted.tolist()
-    assert len(page_of(client, family)) < 250 * 40 * family.dtype.itemsize / 1.5
+    assert len(page_of(client, page_kind)) < 250 * 40 * page_kind.dtype.itemsize / 1.5
 
 
 @pytest.mark.parametrize("different", [500, SAMPLE_MAX, 20_000])
 async def test_a_set_is_exact_while_it_is_small_and_a_sample_beyond(
     store: RedisStore, client: redis.Redis, different: int
 ) -> None:
-    write, family = Writer(store), sketch_of(MODEL.tables["llm"], CHATS)
+    write, page_kind = Writer(store), sketch_of(MODEL.tables["llm"], CHATS)
     digests = np.random.default_rng(2).integers(0, 2**63, different, np.uint64) * np.uint64(2)
     for part in np.array_split(np.concatenate([digests, digests]), 40):
-        rows = np.zeros(len(part), family.dtype)
+        rows = np.zeros(len(part), page_kind.dtype)
         rows["digest"] = part
-        await write(one_part(family, rows))
-    page = page_of(client, family)
-    found = distinct_of(family.rows_of(page)["digest"].astype(np.uint64))
+        await write(one_part(page_kind, rows))
+    page = page_of(client, page_kind)
+    found = distinct_of(page_kind.rows_of(page)["digest"].astype(np.uint64))
     if different <= SAMPLE_MAX:
         assert found.is_exact
         assert len(found) == different
     else:
         assert not found.is_exact
         assert abs(len(found) - different) < 0.15 * different  # five standard errors
-        assert len(page) < 2 * SAMPLE_MAX * family.dtype.itemsize + family.room_bytes
+        assert len(page) < 2 * SAMPLE_MAX * page_kind.dtype.itemsize + page_kind.room_bytes
 
 
 async def test_pages_of_an_ended_chunk_are_made_compact(
     redis_url: str, store: RedisStore, client: redis.Redis
 ) -> None:
-    write, family = Writer(store), counters_of(MODEL.tables["llm"])
+    write, page_kind = Writer(store), counters_of(MODEL.tables["llm"])
     for _ in range(3):
-        await write(one_part(family, costs(1, 2, 3), MINUTE, chunk_off=-1))
-    await write(one_part(family, costs(4), MINUTE))
-    keys = client.scan_iter(match=f"{layout.prefix(1)}{family.head}.*", count=10_000)
+        await write(one_part(page_kind, costs(1, 2, 3), MINUTE, chunk_off=-1))
+    await write(one_part(page_kind, costs(4), MINUTE))
+    keys = client.scan_iter(match=f"{layout.prefix(1)}{page_kind.head}.*", count=10_000)
     ended = min(keys, key=lambda key: int(key.split(b".")[2]))
     page = client.get(ended)
     assert isinstance(page, bytes)
-    assert len(page) == family.dtype.itemsize  # three rows of one cell, and nothing else
+    assert len(page) == page_kind.dtype.itemsize  # three rows of one cell, and nothing else
     assert total(redis_url) == 3 * 6 + 4
 
 
@@ -196,16 +196,16 @@ async def test_a_page_that_is_due_twice_is_written_once_a_call(
     redis_url: str, store: RedisStore, client: redis.Redis
 ) -> None:
     """As too long and as over, and appended to between the reading and the writing."""
-    write, family = Writer(store), counters_of(MODEL.tables["llm"])
+    write, page_kind = Writer(store), counters_of(MODEL.tables["llm"])
     rows = np.concatenate([costs(*range(9)), costs(1, bucket=1)])
-    await write(one_part(family, rows, MINUTE), tidies=False)
-    (key,) = client.scan_iter(match=f"{layout.prefix(1)}{family.head}.*", count=10_000)
-    entry = key.decode().removeprefix(layout.prefix(1)) + " " + " ".join(map(str, family.form))
+    await write(one_part(page_kind, rows, MINUTE), tidies=False)
+    (key,) = client.scan_iter(match=f"{layout.prefix(1)}{page_kind.head}.*", count=10_000)
+    entry = key.decode().removeprefix(layout.prefix(1)) + " " + " ".join(map(str, page_kind.form))
     client.rpush(layout.due_key(1), f"{entry} 0", f"{entry} 1")
     read = await store._read_due()
     assert [one.due.is_over for one in read[-2:]] == [False, True]
     for cost in range(1000, 1012):
-        await write(one_part(family, costs(cost, bucket=2), MINUTE), tidies=False)
+        await write(one_part(page_kind, costs(cost, bucket=2), MINUTE), tidies=False)
     await store._replace(read)
     assert total(redis_url) == sum(range(9)) + 1 + sum(range(1000, 1012))
 
@@ -213,8 +213,8 @@ async def test_a_page_that_is_due_twice_is_written_once_a_call(
 def of_series(view: View, names: Sequence[str], tenants: Sequence[str] = ("default",)) -> Delta:
     """One event of each of these series, for each tenant."""
     table = view.tables["llm"]
-    family = counters_of(table)
-    rows = np.zeros(len(names) * len(tenants), family.dtype)
+    page_kind = counters_of(table)
+    rows = np.zeros(len(names) * len(tenants), page_kind.dtype)
     rows["values"][:, 0] = 1
     runs = np.zeros(len(rows), RUN_DTYPE)
     runs["series"], runs["rows"] = np.arange(len(rows)), 1
@@ -224,7 +224,7 @@ def of_series(view: View, names: Sequence[str], tenants: Sequence[str] = ("defau
         for tenant in range(len(tenants))
         for name in names
     ]
-    return Delta(tenants, series, (Part(family, DAY, runs, rows),), ())
+    return Delta(tenants, series, (Part(page_kind, DAY, runs, rows),), ())
 
 
 async def test_a_page_of_many_series_tells_them_apart(redis_url: str, store: RedisStore) -> None:

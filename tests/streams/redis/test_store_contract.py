@@ -90,12 +90,12 @@ def ids(*digests: int, slice_: int = SLICE) -> dict[str, Any]:
 
 def one_row(cost: int, bucket: int = 0, chunk_off: int = 0) -> Delta:
     """A delta of one bucket of the total, with this cost."""
-    family = counters_of(LLM)
+    page_kind = counters_of(LLM)
     runs = np.array([(0, NOW_MS // DAY.chunk_ms + chunk_off, 1)], RUN_DTYPE)
-    rows = np.zeros(1, family.dtype)
+    rows = np.zeros(1, page_kind.dtype)
     rows["cell"] = bucket
     rows["values"][0, LLM.measures.index(COST_NANO_USD)] = cost
-    part = Part(family, DAY, runs, rows)
+    part = Part(page_kind, DAY, runs, rows)
     return Delta(("default",), ((LLM, 0, series_name([])),), (part,), ())
 
 
