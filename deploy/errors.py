@@ -1,20 +1,20 @@
-"""What can go wrong while things are started or sent, each a sentence that a user reads as it stands.
+"""The errors of starting, operating and sending. The text of each is shown to the user as it is.
 
 DeployError
-|-- JarsUnavailable     Kafka's jars can't be fetched, or are not what the list says
-|-- PortTaken           somebody else listens where a server should
-|-- ServerFailed        a server of ours ended, or never answered
-|-- ServerUnreachable   a server that the user named does not answer as one
-|-- AlreadyRunning      a second start beside the first
-|-- DiskTooFull         no room to start in
-`-- NothingChosen       a command was told to act on what is not there
+|-- JarsUnavailable     Kafka's jars cannot be downloaded, or their digests are wrong
+|-- PortTaken           another process listens on the port of a server
+|-- ServerFailed        a bundled server ended, or did not answer in time
+|-- ServerUnreachable   a server that the user named does not answer
+|-- AlreadyRunning      `odometer up` runs already in this home directory
+|-- DiskTooFull         the disk has too little space to start
+`-- NothingChosen       the command selects nothing, such as an unknown dead letter
 """
 
 from schemas.errors import OdometerError
 
 
 class DeployError(OdometerError):
-    """Starting did not work; the text is one sentence for the user, without a traceback."""
+    """The command failed. Its text is one sentence for the user, shown without a traceback."""
 
 
 class JarsUnavailable(DeployError):

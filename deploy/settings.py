@@ -1,7 +1,7 @@
-"""Every setting of the commands, in one place: an option wins over its variable, that over a default.
+"""Every setting of the commands. An option wins over its variable, the variable over the default.
 
-A variable is the field's name in capitals after `ODOMETER_`. `odometer up` hands what it was told to
-its children the same way.
+The variable of a setting is `ODOMETER_` and its name in capitals. `odometer up` passes its settings to
+the processes that it starts by the same variables.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ENV_PREFIX = "ODOMETER_"
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-# Of the bundled servers: not the usual 9092 and 6379, where a machine may have its own.
+# The bundled servers do not use 9092 and 6379: the machine may have its own servers there.
 KAFKA_PORT = 19_092
 REDIS_PORT = 16_379
 
@@ -35,109 +35,112 @@ class Settings(BaseSettings):
 
     kafka: str = Field(
         default=f"127.0.0.1:{KAFKA_PORT}",
-        description="Kafka's address, HOST:PORT, several separated by commas. Given to `up`, the"
-        " bundled Kafka is not started.",
+        description="Address of Kafka, HOST:PORT. Separate several by commas.",
     )
     redis: str = Field(
         default=f"redis://127.0.0.1:{REDIS_PORT}/0",
-        description="The URL of a Redis 7 or Valkey. Given to `up`, the bundled Valkey is not"
-        " started. It must keep what it is told (AOF on, maxmemory-policy noeviction).",
+        description="URL of Redis 7 or newer, or Valkey.",
     )
-    topic: str = Field(default="usage.events", description="The topic of the usage events.")
+    topic: str = Field(default="usage.events", description="Topic of the usage events.")
     dead_letter_topic: str = Field(
-        default="usage.dead-letter", description="The topic for what cannot be counted."
+        default="usage.dead-letter",
+        description="Topic of the dead letters: records that cannot be counted.",
     )
     partitions: int = Field(
         default=8,
         ge=1,
         le=1_000,
-        description="Partitions of the events' topic when it is created: the most workers that can"
-        " share the load.",
+        description="Partitions of the topic of the usage events, when it is created. So many"
+        " workers can share the load at most.",
     )
     group: str = Field(
         default="odometer",
-        description="The consumer group through which workers share the partitions.",
+        description="Consumer group. The workers of one group share the partitions.",
     )
     directory_prefix: str = Field(
         default="directory",
         pattern=r"^[A-Za-z0-9._-]{1,200}$",
-        description="The topics of names, groups and titles begin with this: PREFIX.users,"
-        " PREFIX.groups, PREFIX.chats.",
+        description="Prefix of the directory's topics: PREFIX.users, PREFIX.groups and"
+        " PREFIX.chats.",
     )
     replaced_hours: float = Field(
         default=24,
         ge=0,
         le=24 * 366,
-        description="How long the counters that a rebuild has replaced are kept, in hours.",
+        description="Keep the counters that a rebuild has replaced for so many hours.",
     )
     health_port: int = Field(
         default=0,
         ge=0,
         le=65_535,
-        description="The port of a worker's health page (/health/, on loopback); 0: none.",
+        description="Port of the worker's health page, http://127.0.0.1:PORT/health/. 0: no page.",
     )
     prices_file: Path | None = Field(
         default=None,
-        description="A TOML file of your own prices, for events that come without a cost; before"
-        " the bundled ones.",
+        description="TOML file with your own prices. They win over the bundled prices, and apply"
+        " to events without a cost. Use the same file for workers, `rebuild` and `status`.",
     )
     catalog_file: Path | None = Field(
         default=None,
-        description="A TOML file of your own measures, dimensions and views; the same for workers,"
-        " API and `rebuild`.",
+        description="TOML file with your own measures, dimensions and views. Use the same file for"
+        " workers, API, `rebuild` and `status`.",
     )
     store_previews: bool = Field(
         default=False,
-        description="Whether workers keep the first 200 characters of a chat's first message, where"
-        " events carry them: content of your users, shown to admins of the tenant.",
+        description="Store the first 200 characters of a chat's first message, if events carry"
+        " them. This is content of your users; admins of the tenant can read it.",
     )
-    api_host: str = Field(default="127.0.0.1", description="The address on which the API listens.")
-    api_port: Port = Field(default=3400, description="The port on which the API listens.")
+    api_host: str = Field(default="127.0.0.1", description="Address on which the API listens.")
+    api_port: Port = Field(default=3400, description="Port on which the API listens.")
     backfill_delay_ms: int = Field(
         default=200,
         ge=0,
         le=60_000,
-        description="How far counting may be behind while history is sent, in ms: live events wait so"
-        " long for it at most; 0: history is never held back.",
+        description="Send history only while counting is at most so many ms behind. Live events"
+        " wait for history no longer than that. 0: never hold history back.",
     )
     api_url: str = Field(
-        default="http://127.0.0.1:3400", description="Where `send` finds the API: http(s)://..."
+        default="http://127.0.0.1:3400", description="URL of the API to which `send` sends."
     )
     api_key: str = Field(
         default="",
-        description="The key with which `send` writes; empty: the one that `up` made, in its home.",
+        description="API key of `send`. If it is empty, `send` uses the key that `up` stored in"
+        " ODOMETER_HOME.",
     )
     keys_file: Path | None = Field(
         default=None,
-        description="A file of hashed keys: the API puts back from it what Redis has lost, and the"
-        " `keys` commands keep it up to date.",
+        description="Backup file of the hashed API keys. The `keys` commands update it, and the API"
+        " restores from it the keys that Redis has lost.",
     )
     home: Path = Field(
         default=CHECKOUT / ".odometer",
-        description="Where `up` keeps the data and logs of what it runs.",
+        description="Directory in which `up` stores data, logs and its API key.",
     )
     kafka_port: Port = Field(
         default=KAFKA_PORT,
-        description="The port of the bundled Kafka; the next one is taken by its controller.",
+        description="Port of the bundled Kafka. Its controller uses the next port.",
     )
-    redis_port: Port = Field(default=REDIS_PORT, description="The port of the bundled Valkey.")
-    seed: int = Field(default=1, description="The seed of the sample traffic.")
+    redis_port: Port = Field(default=REDIS_PORT, description="Port of the bundled Valkey.")
+    seed: int = Field(default=1, description="Seed of the sample traffic.")
     rate_per_s: float = Field(
-        default=5.0, gt=0, le=100_000, description="Live sample events a second."
+        default=5.0, gt=0, le=100_000, description="Live sample events per second."
     )
     history_days: int = Field(
-        default=30, ge=0, le=90, description="Days of history before the sample traffic goes live."
+        default=30,
+        ge=0,
+        le=90,
+        description="Days of sample history to send before the live events.",
     )
 
     @field_validator("prices_file", "catalog_file")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
-        """What `up` starts works in a directory of its own."""
+        """The processes that `up` starts have another working directory."""
         return path and path.absolute()
 
     @property
     def own_kafka(self) -> bool:
-        """Whether the user named a Kafka, so that the bundled one stays away."""
+        """Whether the user named a Kafka: then the bundled one is not started."""
         return "kafka" in self.model_fields_set
 
     @property
@@ -146,7 +149,7 @@ class Settings(BaseSettings):
 
 
 def read_settings(**options: object) -> Settings:
-    """Return the settings; an option that was not given is None. InvalidConfig names what is wrong."""
+    """Return the settings; an option that was not given is None. InvalidConfig names the wrong one."""
     given = {name: value for name, value in options.items() if value is not None}
     try:
         # Values come as init arguments, which pydantic-settings puts before the environment.
@@ -163,11 +166,13 @@ def read_settings(**options: object) -> Settings:
 def describe(name: str) -> str:
     """Return the help text of a setting, with its variable, for an option of the same name."""
     field = Settings.model_fields[name]
-    return f"{field.description} [env: {ENV_PREFIX}{name.upper()}] [default: {field.default}]"
+    default = "none" if field.default in {None, ""} else str(field.default)
+    default = {"True": "on", "False": "off"}.get(default, default)
+    return f"{field.description} [env: {ENV_PREFIX}{name.upper()}] [default: {default}]"
 
 
 def as_environment(settings: Settings) -> dict[str, str]:
-    """Return the variables that make a child process read these very settings."""
+    """Return the variables with which a child process reads the same settings."""
     given = {name: getattr(settings, name) for name in Settings.model_fields}
     return {
         f"{ENV_PREFIX}{name.upper()}": "" if value is None else str(value)
@@ -176,8 +181,8 @@ def as_environment(settings: Settings) -> dict[str, str]:
 
 
 def directory_settings(settings: Settings) -> "DirectorySettings":
-    """Return what the directory's process is told."""
-    from streams.worker.settings import DirectorySettings  # noqa: PLC0415  quick for all other commands
+    """Return the settings of the directory's process."""
+    from streams.worker.settings import DirectorySettings  # noqa: PLC0415  keeps the other commands fast
 
     return DirectorySettings(
         kafka=settings.kafka,
@@ -188,14 +193,14 @@ def directory_settings(settings: Settings) -> "DirectorySettings":
 
 
 def read_prices(settings: Settings) -> Prices:
-    """Return the prices of the settings; InvalidConfig says what is wrong with their file."""
+    """Return the prices of the settings. InvalidConfig says what is wrong with the file."""
     if settings.prices_file is None:
         return BUNDLED
     return parse_prices(_read("prices", settings.prices_file), str(settings.prices_file))
 
 
 def read_catalog(settings: Settings) -> Catalog:
-    """Return what is counted under the settings; InvalidConfig says what is wrong with their file."""
+    """Return the catalog of the settings. InvalidConfig says what is wrong with the file."""
     if settings.catalog_file is None:
         return DEFAULT
     return parse_catalog(_read("catalog", settings.catalog_file), str(settings.catalog_file))

@@ -1,4 +1,4 @@
-"""Options that several commands share, each a setting with its variable."""
+"""Options that several commands share. Most are settings, each with its variable."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +9,24 @@ from deploy.settings import describe
 
 Kafka = Annotated[str | None, typer.Option(metavar="HOST:PORT", help=describe("kafka"))]
 Redis = Annotated[str | None, typer.Option(metavar="URL", help=describe("redis"))]
+OwnKafka = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Use this Kafka, and do not start the bundled one. " + describe("kafka"),
+    ),
+]
+OwnRedis = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Use this Redis or Valkey, and do not start the bundled Valkey. It must not lose data:"
+        " appendonly yes, maxmemory-policy noeviction. " + describe("redis"),
+    ),
+]
 Topic = Annotated[str | None, typer.Option(help=describe("topic"))]
 DeadLetterTopic = Annotated[str | None, typer.Option(help=describe("dead_letter_topic"))]
+DirectoryPrefix = Annotated[str | None, typer.Option(help=describe("directory_prefix"))]
 Partitions = Annotated[int | None, typer.Option(help=describe("partitions"))]
 Group = Annotated[str | None, typer.Option(help=describe("group"))]
 ApiPort = Annotated[int | None, typer.Option(help=describe("api_port"))]
@@ -22,4 +38,7 @@ PricesFile = Annotated[Path | None, typer.Option(help=describe("prices_file"), d
 Seed = Annotated[int | None, typer.Option(help=describe("seed"))]
 Rate = Annotated[float | None, typer.Option(help=describe("rate_per_s"))]
 HistoryDays = Annotated[int | None, typer.Option(help=describe("history_days"))]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Yes = Annotated[
+    bool, typer.Option("--yes", help="Do it. Without this option, only show what would be done.")
+]

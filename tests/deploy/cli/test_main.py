@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ KEYS = tuple(
 )
 COMMANDS = (
     "up", "worker", "directory", "api", "topics", "simulate", "status", *KEYS, "dead list",
-    "dead show", "dead replay", "explain", "send", "rebuild",
+    "dead show", "dead replay", "explain", "send", "rebuild", "accept",
 )  # fmt: skip
 COUNTING = ("up", "worker", "rebuild", "status", "explain -")
 """Commands that go by what is counted, and by prices."""
@@ -34,6 +35,13 @@ def test_each_command_explains_itself(command: str) -> None:
     assert result.exit_code == 0
     assert "Usage: " in result.output
     assert len(result.output.splitlines()) > 10
+    assert "<bool>" not in result.output
+
+
+def test_the_version_is_that_of_the_installed_package() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.output) == (0, f"odometer {version('odometer')}\n")
+    assert "<bool>" not in CliRunner().invoke(app, ["--help"]).output
 
 
 def test_every_setting_is_an_option_somewhere_with_its_variable() -> None:

@@ -1,4 +1,4 @@
-"""A rebuild on a terminal: how far it is, and what it did."""
+"""The progress of a rebuild on a terminal."""
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -10,9 +10,9 @@ HOUR_MS = 3_600_000
 
 
 async def rebuild_with_progress(settings: Settings, console: Console) -> Rebuilt:
-    """Run `streams.rebuild.command.rebuild` with a bar on a terminal, and nothing elsewhere.
+    """Run `streams.rebuild.command.rebuild` and show a progress bar if `console` is a terminal.
 
-    Raises what that does.
+    Raises the same errors.
     """
     columns = (
         TextColumn("{task.description}"),

@@ -1,0 +1,247 @@
+"""`odometer up`, `worker`, `api`, `directory` and `simulate`: commands that run until they are stopped."""
+# ruff: noqa: PLC0415, FBT002 - a command imports what it runs; its options are given by name
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from deploy.cli.options import (
+    ApiPort,
+    BackfillDelay,
+    CatalogFile,
+    DeadLetterTopic,
+    DirectoryPrefix,
+    Group,
+    HistoryDays,
+    Home,
+    Kafka,
+    KeysFile,
+    OwnKafka,
+    OwnRedis,
+    Partitions,
+    PricesFile,
+    Rate,
+    Redis,
+    Seed,
+    Topic,
+)
+from deploy.settings import (
+    describe,
+    directory_settings,
+    read_catalog,
+    read_prices,
+    read_settings,
+)
+
+
+def up(
+    kafka: OwnKafka = None,
+    redis: OwnRedis = None,
+    api_port: ApiPort = None,
+    kafka_port: Annotated[int | None, typer.Option(help=describe("kafka_port"))] = None,
+    redis_port: Annotated[int | None, typer.Option(help=describe("redis_port"))] = None,
+    partitions: Partitions = None,
+    home: Home = None,
+    prices_file: PricesFile = None,
+    catalog_file: CatalogFile = None,
+    simulate: Annotated[
+        bool,
+        typer.Option(
+            "--simulate/--no-simulate",
+            help="Send sample traffic: history first, then live events.",
+        ),
+    ] = True,
+    seed: Seed = None,
+    rate_per_s: Rate = None,
+    history_days: HistoryDays = None,
+) -> None:
+    """Run everything on this machine until Ctrl-C: Kafka, Valkey, worker, API and sample traffic.
+
+    The first start downloads Kafka's jars (45 MB) and sends a month of sample history. Later starts
+    reuse the data and are ready in seconds. When the API is ready, this prints a key and three
+    `curl` commands. Everything listens on 127.0.0.1 only.
+
+    Data and logs are in `.odometer/` of the checkout. To start from scratch, stop this command and
+    remove that folder.
+
+    With `--kafka` or `--redis` your own server is used, and the bundled one is not started.
+    """
+    from deploy.local.up import run_everything
+
+    run_everything(
+        read_settings(
+            kafka=kafka,
+            redis=redis,
+            api_port=api_port,
+            kafka_port=kafka_port,
+            redis_port=redis_port,
+            partitions=partitions,
+            home=home,
+            prices_file=prices_file,
+            catalog_file=catalog_file,
+            seed=seed,
+            rate_per_s=rate_per_s,
+            history_days=history_days,
+        ),
+        simulate=simulate,
+        console=Console(stderr=True),
+    )
+
+
+def worker(
+    kafka: Kafka = None,
+    redis: Redis = None,
+    topic: Topic = None,
+    dead_letter_topic: DeadLetterTopic = None,
+    group: Group = None,
+    prices_file: PricesFile = None,
+    catalog_file: CatalogFile = None,
+    health_port: Annotated[int | None, typer.Option(help=describe("health_port"))] = None,
+    store_previews: Annotated[
+        bool | None,
+        typer.Option("--store-previews/--no-store-previews", help=describe("store_previews")),
+    ] = None,
+) -> None:
+    """Count events until SIGTERM. Start up to one worker per partition of the topic.
+
+    Offsets are stored with the counters, so a worker can be killed at any time; the next one resumes
+    where it stopped.
+
+    If it is not safe to continue (the topic was recreated, or the counters are gone), the worker
+    pauses the partition, reports why and retries every 2 s. `odometer status` shows the reason, and
+    deploy/RUNBOOK.md says what to do.
+
+    After `odometer rebuild` has replaced its counters, a worker of the old configuration ends with
+    exit code 3. Let your supervisor restart it with the new configuration.
+    """
+    from streams.worker.process import run_worker
+    from streams.worker.settings import WorkerSettings
+
+    settings = read_settings(
+        kafka=kafka,
+        redis=redis,
+        topic=topic,
+        dead_letter_topic=dead_letter_topic,
+        group=group,
+        prices_file=prices_file,
+        catalog_file=catalog_file,
+        health_port=health_port,
+        store_previews=store_previews,
+    )
+    sys.exit(
+        run_worker(
+            WorkerSettings(
+                kafka=settings.kafka,
+                redis=settings.redis,
+                topic=settings.topic,
+                dead_letter_topic=settings.dead_letter_topic,
+                group=settings.group,
+                health_port=settings.health_port,
+                store_previews=settings.store_previews,
+            ),
+            read_prices(settings),
+            read_catalog(settings),
+        )
+    )
+
+
+def directory(
+    kafka: Kafka = None,
+    redis: Redis = None,
+    group: Group = None,
+    directory_prefix: DirectoryPrefix = None,
+) -> None:
+    """Copy names, groups and chat titles from their topics into Redis, until SIGTERM.
+
+    It reads three compacted topics and creates those that are missing: `directory.users`,
+    `directory.groups` and `directory.chats`. A record's key is `TENANT|ID` and its value a JSON
+    object; a record without a value deletes. You need this process only if you write these topics.
+    One process is enough.
+    """
+    from streams.directory.process import run_directory
+
+    settings = read_settings(
+        kafka=kafka, redis=redis, group=group, directory_prefix=directory_prefix
+    )
+    sys.exit(run_directory(directory_settings(settings)))
+
+
+def api(
+    kafka: Kafka = None,
+    redis: Redis = None,
+    topic: Topic = None,
+    api_host: Annotated[str | None, typer.Option(help=describe("api_host"))] = None,
+    api_port: ApiPort = None,
+    keys_file: KeysFile = None,
+    catalog_file: CatalogFile = None,
+    backfill_delay_ms: BackfillDelay = None,
+) -> None:
+    """Serve the HTTP API until SIGTERM: answer from the counters, and send events to Kafka.
+
+    Answers need Redis only. While Kafka does not answer, requests with events get a 503, and
+    questions are answered as usual. The process keeps no state of its own: run several behind a load
+    balancer. `GET /healthz` says that it runs, `GET /readyz` that it can answer.
+    """
+    from api.app.main import serve
+
+    settings = read_settings(
+        kafka=kafka,
+        redis=redis,
+        topic=topic,
+        api_host=api_host,
+        api_port=api_port,
+        keys_file=keys_file,
+        catalog_file=catalog_file,
+        backfill_delay_ms=backfill_delay_ms,
+    )
+    serve(
+        settings.redis,
+        settings.api_host,
+        settings.api_port,
+        settings.topic,
+        kafka=settings.kafka,
+        keys_file=settings.keys_file,
+        catalog=read_catalog(settings),
+        backfill_delay_ms=settings.backfill_delay_ms,
+    )
+
+
+def simulate(
+    kafka: Kafka = None,
+    topic: Topic = None,
+    group: Group = None,
+    directory_prefix: DirectoryPrefix = None,
+    seed: Seed = None,
+    rate_per_s: Rate = None,
+    history_days: HistoryDays = None,
+    progress_file: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    bookmark_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Store here how much of the history was sent. A later run resumes from this file."
+            " Without it, history that was interrupted stays incomplete.",
+        ),
+    ] = None,
+) -> None:
+    """Send realistic sample traffic until Ctrl-C: history first, then live events.
+
+    History is sent only if the topic is empty. The same seed makes the same providers, agents, users
+    and event ids, so events that are sent twice count once.
+    """
+    from deploy.sample.process import send_sample_traffic
+
+    settings = read_settings(
+        kafka=kafka,
+        topic=topic,
+        group=group,
+        directory_prefix=directory_prefix,
+        seed=seed,
+        rate_per_s=rate_per_s,
+        history_days=history_days,
+    )
+    console = Console(stderr=True)
+    asyncio.run(send_sample_traffic(settings, console, progress_file, bookmark_file))
