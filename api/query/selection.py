@@ -18,9 +18,9 @@ from schemas.store.layout import (
     SLOT,
     Int64s,
     PageKind,
+    chunk_version_key,
     chunks_of,
     page_key,
-    stamp_key,
 )
 
 PAGES_MAX: Final = 50_000
@@ -64,11 +64,11 @@ class Picked:
 @dataclass(frozen=True, eq=False)
 class Wanted:
     """The pages of one kind that a plan reads of a table, chunk by chunk: their keys, as many in
-    each chunk and of the same `numbers`; the key of each chunk's stamp; and for each chunk `edges`:
+    each chunk and of the same `numbers`; the key of each chunk's version; and for each chunk `edges`:
     its start, the length of a bucket, and from when to when what is in it counts."""
 
     keys: tuple[str, ...]
-    stamps: tuple[str, ...]
+    chunk_versions: tuple[str, ...]
     numbers: Int64s
     edges: Int64s
 
@@ -106,9 +106,11 @@ class Selection:
         return tuple(wanted for part in self.parts for wanted in part.wanted.values())
 
     @cached_property
-    def stamps(self) -> tuple[str, ...]:
-        """Keys of the stamps of all chunks, in the order of `wanted`."""
-        return tuple(stamp for wanted in self.wanted for stamp in wanted.stamps)
+    def chunk_versions(self) -> tuple[str, ...]:
+        """Keys of the versions of all chunks, in the order of `wanted`."""
+        return tuple(
+            chunk_version for wanted in self.wanted for chunk_version in wanted.chunk_versions
+        )
 
 
 def select(plan: Plan, names: Sequence[Names], generation: int, tenant_id: int) -> Selection:
@@ -185,7 +187,8 @@ def _wanted(
             for page in pages
         ),
         tuple(
-            stamp_key(generation, page_kind, span.tier, chunk, tenant_id) for span, chunk in chunks
+            chunk_version_key(generation, page_kind, span.tier, chunk, tenant_id)
+            for span, chunk in chunks
         ),
         np.array(pages, np.int64),
         np.array(edges, np.int64).reshape(len(chunks), 4),

@@ -57,7 +57,7 @@ class Known:
     async def refresh(self, all_cached: Sequence[CachedSums], looks_max: int) -> Meta | None:
         """The sums of all of them as of one instant, and the state then; None where Redis holds
         another history, or where each of so many looks found the pages changed."""
-        chunks = [chunk for one in all_cached for chunk in one.selection.stamps]
+        chunks = [chunk for one in all_cached for chunk in one.selection.chunk_versions]
         missing = Missing()
         for cached in all_cached:
             cached.list_missing(self._page_cache, missing)
@@ -78,8 +78,10 @@ class Known:
             seen, missing = look, Missing()
             for cached in all_cached:
                 if cached.meta is not look.meta:
-                    stamps = look.stamps(cached.selection.stamps)
-                    cached.refresh(stamps, fresh, self._page_cache, missing, by_tails=number < 1)
+                    chunk_versions = look.chunk_versions(cached.selection.chunk_versions)
+                    cached.refresh(
+                        chunk_versions, fresh, self._page_cache, missing, by_tails=number < 1
+                    )
             if not missing:
                 for cached in all_cached:
                     cached.meta = look.meta
@@ -90,14 +92,14 @@ class Known:
         """The pages that a look gave, by key; they are kept."""
         fresh = {}
         for key in missing.whole:
-            stamp = look.stamp(missing.chunk_of[key])
-            fresh[key] = Page(stamp, look.found[key] or None)
+            chunk_version = look.chunk_version(missing.chunk_of[key])
+            fresh[key] = Page(chunk_version, look.found[key] or None)
         for key, page in missing.tails.items():
             chunk = missing.chunk_of[key]
-            stamp = look.stamp(chunk)
-            if before is not None and before.stamp(chunk) == stamp:
+            chunk_version = look.chunk_version(chunk)
+            if before is not None and before.chunk_version(chunk) == chunk_version:
                 known = page.data or b""
-                fresh[key] = Page(stamp, known + look.tails[key, len(known)] or None)
+                fresh[key] = Page(chunk_version, known + look.tails[key, len(known)] or None)
         for key, page in fresh.items():
             self._page_cache.keep(missing.chunk_of[key], key, page)
         return fresh

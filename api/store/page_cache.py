@@ -1,7 +1,7 @@
 """What is kept of pages, and of the sums that questions made of them, while nothing is added. Pure.
 
-Each chunk of a table's pages has a stamp that changes with what is added to it, so what was read
-stands while its chunk's stamp does. Of pages that have only grown since, the tails are enough.
+Each chunk of a table's pages has a version that changes with what is added to it, so what was read
+stands while its chunk's version does. Of pages that have only grown since, the tails are enough.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from api.query.selection import Selection
 from api.query.sums import CELLS_DENSE_MAX, Sums, summed
-from schemas.store.layout import STAMP_BYTES, Meta, unpack_stamp
+from schemas.store.layout import CHUNK_VERSION_BYTES, Meta, unpack_chunk_version
 
 PAGES_BYTES_MAX: Final = 128 * 1024 * 1024
 """Pages kept: 24 h of 30 models are 1 MB, a leaderboard of 100,000 users over 30 days is 100 MB."""
@@ -24,24 +24,24 @@ SUMS_BYTES_MAX: Final = 64 * 1024 * 1024
 SKETCH_BYTES: Final = 500
 """Of a cell that has one: a histogram is 2.7 kB, and most cells of a long series have none."""
 
-Stamp = bytes
-"""A `layout.Stamp` as it stands in Redis."""
+PackedChunkVersion = bytes
+"""A `layout.ChunkVersion` as it stands in Redis."""
 
 
-NO_STAMP: Final[Stamp] = bytes(STAMP_BYTES)
+NO_CHUNK_VERSION: Final[PackedChunkVersion] = bytes(CHUNK_VERSION_BYTES)
 """Of a chunk that has none: nothing was ever appended to it."""
 
 
-def only_grew(before: Stamp, after: Stamp) -> bool:
+def only_grew(before: PackedChunkVersion, after: PackedChunkVersion) -> bool:
     """Whether what was read at `before` is how it begins at `after`."""
-    old, new = unpack_stamp(before), unpack_stamp(after)
+    old, new = unpack_chunk_version(before), unpack_chunk_version(after)
     return old.compactions == new.compactions and old.commits <= new.commits
 
 
 class Page(NamedTuple):
-    """What stood under a key at a stamp of its chunk; None: nothing."""
+    """What stood under a key at a version of its chunk; None: nothing."""
 
-    stamp: Stamp
+    chunk_version: PackedChunkVersion
     data: bytes | None
 
 
@@ -53,7 +53,7 @@ class PageCache:
         self._size_bytes = 0
 
     def of(self, chunk: str) -> Mapping[str, Page]:
-        """The pages of the chunk that has this stamp's key."""
+        """The pages of the chunk that has this version's key."""
         found = self._chunks.get(chunk)
         if found is None:
             return _NOTHING
@@ -92,13 +92,13 @@ class Missing:
 
 @dataclass(eq=False)
 class CachedSums:
-    """A selection, and its sums as they were when its chunks had these stamps, made of so many bytes
+    """A selection, and its sums as they were when its chunks had these versions, made of so many bytes
     of each page. At `meta` they were the same. All series that the generation had named when they
     were `whole_at` are in it; `named_at` is the reader's own count of what it had learnt."""
 
     selection: Selection
     sums: Sums | None = None
-    stamps: Sequence[Stamp] = ()
+    chunk_versions: Sequence[PackedChunkVersion] = ()
     lengths: list[list[int]] = field(default_factory=list)
     meta: Meta | None = None
     named_at: int = -1
@@ -119,7 +119,7 @@ class CachedSums:
         if self.sums is not None:
             return
         for wanted in self.selection.wanted:
-            for number, chunk in enumerate(wanted.stamps):
+            for number, chunk in enumerate(wanted.chunk_versions):
                 there = page_cache.of(chunk)
                 for at in wanted.places_of(number):
                     if (key := wanted.keys[at]) not in there:
@@ -127,20 +127,20 @@ class CachedSums:
                         missing.chunk_of[key] = chunk
 
     def refresh(
-        self, stamps: Sequence[Stamp], pages: Mapping[str, Page], page_cache: PageCache, missing: Missing,
+        self, chunk_versions: Sequence[PackedChunkVersion], pages: Mapping[str, Page], page_cache: PageCache, missing: Missing,
         *, by_tails: bool,
     ) -> None:  # fmt: skip
-        """Sums as of these stamps, where all that they need is in `pages` or cached; else what is not
+        """Sums as of these versions, where all that they need is in `pages` or cached; else what is not
         goes into `missing`."""
-        if self.sums is not None and self.stamps == stamps:
+        if self.sums is not None and self.chunk_versions == chunk_versions:
             return
-        grows = self._grows(stamps)
+        grows = self._grows(chunk_versions)
         found: list[list[bytes | None]] = [[None] * len(w.keys) for w in self.selection.wanted]
         place, is_missing = 0, False
         for own, wanted in zip(found, self.selection.wanted, strict=True):
-            for number, chunk in enumerate(wanted.stamps):
-                stamp = stamps[place]
-                is_new = not grows or self.stamps[place] != stamp
+            for number, chunk in enumerate(wanted.chunk_versions):
+                chunk_version = chunk_versions[place]
+                is_new = not grows or self.chunk_versions[place] != chunk_version
                 place += 1
                 if not is_new:
                     continue
@@ -148,29 +148,37 @@ class CachedSums:
                 for at in wanted.places_of(number):
                     key = wanted.keys[at]
                     page = pages.get(key) or there.get(key)
-                    if page is not None and page.stamp == stamp:
+                    if page is not None and page.chunk_version == chunk_version:
                         own[at] = page.data
                         continue
                     is_missing = True
                     missing.chunk_of[key] = chunk
-                    if by_tails and page is not None and only_grew(page.stamp, stamp):
+                    if (
+                        by_tails
+                        and page is not None
+                        and only_grew(page.chunk_version, chunk_version)
+                    ):
                         missing.tails[key] = page
                     else:
                         missing.whole[key] = None
         if not is_missing:
-            self._sum(stamps, found, grows=grows)
+            self._sum(chunk_versions, found, grows=grows)
 
-    def _grows(self, stamps: Sequence[Stamp]) -> bool:
+    def _grows(self, chunk_versions: Sequence[PackedChunkVersion]) -> bool:
         return (
             self.sums is not None
             and self.sums.can_grow
-            and all(map(only_grew, self.stamps, stamps))
+            and all(map(only_grew, self.chunk_versions, chunk_versions))
         )
 
     def _sum(
-        self, stamps: Sequence[Stamp], found: list[list[bytes | None]], *, grows: bool
+        self,
+        chunk_versions: Sequence[PackedChunkVersion],
+        found: list[list[bytes | None]],
+        *,
+        grows: bool,
     ) -> None:
-        self.stamps = stamps
+        self.chunk_versions = chunk_versions
         if self.sums is None or not grows:
             self.sums = summed(self.selection, found)
             self.lengths = [[len(page or b"") for page in own] for own in found]

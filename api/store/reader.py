@@ -1,13 +1,13 @@
 """The store reader: every question of an answer out of one atomic look. With `line`, which it reads
 through, the only module that knows Redis.
 
-A look is one MGET of the pointer to the generation, its meta record, the stamps of the chunks that
+A look is one MGET of the pointer to the generation, its meta record, the versions of the chunks that
 the questions read, and such pages as are not held; so counters, positions and freshness are of one
 instant. Which keys those are comes from dictionaries of names that this process keeps and only ever
 extends; `Meta.names` tells when they are behind, and then it looks again if what is new belongs to
 the question.
 
-Pages, and the sums that a question made of them, are kept with the stamps of their chunks, and stand
+Pages, and the sums that a question made of them, are kept with the versions of their chunks, and stand
 while those do: an answer to which nothing was added costs one look and no sum. Where something was,
 a second look takes what is new of just those chunks (`known`, `held`, `look`).
 

@@ -3,7 +3,7 @@ of one instant. Looks at the same time are one.
 
 Redis serves one command at a time anyway, so one look is under way at a time, and what is asked
 meanwhile goes with the next: thirty pages that are polled at once cost two looks and not thirty.
-Tails of pages are read just before: they are of the look's instant where their chunks' stamps were
+Tails of pages are read just before: they are of the look's instant where their chunks' versions were
 the same at the look before.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from api.query.selection import PAGES_MAX
 from api.store.connection import Line
-from api.store.page_cache import NO_STAMP, Stamp
+from api.store.page_cache import NO_CHUNK_VERSION, PackedChunkVersion
 from schemas.store.layout import CURRENT_KEY, Meta, meta_key
 
 Tail = tuple[str, int]
@@ -32,12 +32,12 @@ class Look:
     found: Mapping[str, bytes | None]
     tails: Mapping[Tail, bytes]
 
-    def stamp(self, chunk: str) -> Stamp:
-        return self.found[chunk] or NO_STAMP
+    def chunk_version(self, chunk: str) -> PackedChunkVersion:
+        return self.found[chunk] or NO_CHUNK_VERSION
 
-    def stamps(self, chunks: Iterable[str]) -> list[Stamp]:
+    def chunk_versions(self, chunks: Iterable[str]) -> list[PackedChunkVersion]:
         found = self.found
-        return [found[chunk] or NO_STAMP for chunk in chunks]
+        return [found[chunk] or NO_CHUNK_VERSION for chunk in chunks]
 
 
 Check = Callable[[bytes | None, bytes | None], Meta | None]

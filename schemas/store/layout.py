@@ -13,7 +13,7 @@ One Redis has one lane. Under `{od0}:`
     N:nX.T, N:lX.T     series of table X (a view's kind) and tenant T: name -> id, id -> name
     N:pX.I.C.T.B       page B of table X, tier I, chunk of time C, tenant T: rows of counters
     N:sS.X.I.C.T.B     the same of sketch S (its place in `measures.SKETCHES`)
-    N:vH.I.C.T         stamp of the pages H.I.C.T.B, H being pX or sS.X: see `Stamp`
+    N:vH.I.C.T         version of the pages H.I.C.T.B, H being pX or sS.X: see `ChunkVersion`
     N:due              list: pages to be made compact (`Due`)
     N:iS.K             digests of events counted in slice S of append time, bucket K: a set
     N:cS.K             bookings of calls, likewise: a hash digest -> booking
@@ -36,8 +36,8 @@ holds, and nothing can overflow.
 When a page has grown to twice its compact length and `PageKind.room_bytes` more, and once after its chunk has ended, the commit puts it on the list of what is due. A worker then
 makes it compact between two commits (streams/redis/compaction.py): one row a key (several where a sum would
 not fit), and before the chunk's end behind a row of cell 0xFFFF whose next 4 bytes say how long the
-page is then. It reads page and stamp in one step and writes in another, which keeps what was
-appended in between and does nothing where another worker was first: the stamp counts that. So a page
+page is then. It reads page and version in one step and writes in another, which keeps what was
+appended in between and does nothing where another worker was first: the version counts that. So a page
 is at most twice as long as it must be, and that room, and what one commit appends.
 """
 
@@ -101,8 +101,10 @@ def page_key(  # a page's full address
     return f"{prefix(generation)}{page_kind.head}.{tier.id}.{chunk}.{tenant_id}.{page}"
 
 
-def stamp_key(generation: int, page_kind: PageKind, tier: Tier, chunk: int, tenant_id: int) -> str:
-    """Of all pages of a kind, tier, chunk and tenant; see `Stamp`."""
+def chunk_version_key(
+    generation: int, page_kind: PageKind, tier: Tier, chunk: int, tenant_id: int
+) -> str:
+    """Of all pages of a kind, tier, chunk and tenant; see `ChunkVersion`."""
     return f"{prefix(generation)}v{page_kind.head}.{tier.id}.{chunk}.{tenant_id}"
 
 
@@ -166,7 +168,7 @@ PAGE_DTYPE: Final = np.dtype([(name, "<u4") for name in ("chunk", "tenant", "pag
 """In a commit: so many rows for this page."""
 
 
-class Stamp(NamedTuple):
+class ChunkVersion(NamedTuple):
     """What the pages of a chunk are: unchanged while it is. `commits`: `Meta.commits` after the last
     one that appended to any of them; `compactions`: how often one was made compact. While the
     second is the same they have only grown. There is one as soon as there is a page."""
@@ -175,14 +177,14 @@ class Stamp(NamedTuple):
     compactions: int
 
 
-_STAMP: Final = struct.Struct("<qq")
-STAMP_BYTES: Final = _STAMP.size
+_CHUNK_VERSION: Final = struct.Struct("<qq")
+CHUNK_VERSION_BYTES: Final = _CHUNK_VERSION.size
 
 
-def unpack_stamp(data: bytes) -> Stamp:
-    if len(data) != STAMP_BYTES:
-        raise StoreCorrupt("the stamp of a chunk is not whole")
-    return Stamp(*_STAMP.unpack(data))
+def unpack_chunk_version(data: bytes) -> ChunkVersion:
+    if len(data) != CHUNK_VERSION_BYTES:
+        raise StoreCorrupt("the version of a chunk is not whole")
+    return ChunkVersion(*_CHUNK_VERSION.unpack(data))
 
 
 class Form(NamedTuple):
@@ -202,8 +204,8 @@ class Due(NamedTuple):
     is_over: bool
 
     @property
-    def stamp(self) -> str:
-        """The key of its stamp behind the generation's prefix."""
+    def chunk_version_key(self) -> str:
+        """The key of its version behind the generation's prefix."""
         return "v" + self.page.rpartition(".")[0]
 
 

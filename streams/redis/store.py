@@ -37,8 +37,8 @@ from schemas.store.layout import (
     prefix,
     refusals_key,
     tallies_key,
+    unpack_chunk_version,
     unpack_meta,
-    unpack_stamp,
 )
 from schemas.store.recent_calls import RECENT_MAX
 from streams.core.calls import Held
@@ -164,17 +164,17 @@ class RedisStore:
         at that instant."""
         entries = await ask(self._redis.lrange(due_key(self.generation), 0, self._due_at_once - 1))
         due = {entry: due_of(entry) for entry in entries}
-        stamps = list(dict.fromkeys(one.stamp for one in due.values()))
-        keys = [*(one.page for one in due.values()), *stamps]
+        chunk_versions = list(dict.fromkeys(one.chunk_version_key for one in due.values()))
+        keys = [*(one.page for one in due.values()), *chunk_versions]
         head = prefix(self.generation)
         found = await ask(self._redis.mget([head + key for key in keys])) if keys else []
-        stamped = dict(zip(stamps, found[len(due) :], strict=True))
+        found_versions = dict(zip(chunk_versions, found[len(due) :], strict=True))
         read, size_bytes = [], 0
         for (entry, one), page in zip(due.items(), found, strict=False):
             if size_bytes >= DUE_BYTES:
                 break
-            stamp = stamped[one.stamp]
-            seen = 0 if stamp is None else unpack_stamp(stamp).compactions
+            chunk_version = found_versions[one.chunk_version_key]
+            seen = 0 if chunk_version is None else unpack_chunk_version(chunk_version).compactions
             read.append(Read(entry, one, page or b"", seen))
             size_bytes += len(page or b"")
         if read:

@@ -154,10 +154,10 @@ def pack(
                     row = _row(page_kind, in_page * layout.SLOT + bucket, event)
                     if row is not None:
                         rows[key].append(np.array([row], page_kind.dtype).tobytes())
-    stamp = struct.pack("<QQ", commits, commits if compactions is None else compactions)
+    chunk_version = struct.pack("<QQ", commits, commits if compactions is None else compactions)
     for key, found in rows.items():
         counters.texts[key] = b"".join(found)
-        counters.texts[stamp_of_page(key)] = stamp
+        counters.texts[version_key_of_page(key)] = chunk_version
     if tenants:
         counters.lists[layout.tenants_list_key(generation)] = tenants
     names = sum(len(names) for key, names in counters.lists.items() if not key.endswith("tl"))
@@ -174,8 +174,8 @@ def pack(
     return counters
 
 
-def stamp_of_page(key: str) -> str:
-    """The key of the stamp of a page's chunk: the same without the page, marked by a v."""
+def version_key_of_page(key: str) -> str:
+    """The key of the version of a page's chunk: the same without the page, marked by a v."""
     head, _, rest = key.removeprefix(layout.LANE).partition(":")
     return f"{layout.LANE}{head}:v{rest.rpartition('.')[0]}"
 

@@ -72,25 +72,28 @@ def counters_in(
     return {cell: values for cell, values in counters.items() if any(values)}
 
 
-def read_stamps(
+def read_chunk_versions(
     redis_url: str, generation: int = layout.FIRST_GENERATION
-) -> dict[tuple[str, str], layout.Stamp]:
+) -> dict[tuple[str, str], layout.ChunkVersion]:
     """By their keys without the tenant's id, and the tenant."""
     with redis.Redis.from_url(redis_url) as client:
         keys = sorted(client.scan_iter(match=f"{layout.prefix(generation)}v*", count=10_000))
         found = client.mget(keys) if keys else []
         tenants = _texts(client, layout.tenants_list_key(generation))
     read = zip(keys, found, strict=True)
-    return named_stamps(((k.decode(), layout.unpack_stamp(stamp)) for k, stamp in read), tenants)
+    return named_chunk_versions(
+        ((k.decode(), layout.unpack_chunk_version(chunk_version)) for k, chunk_version in read),
+        tenants,
+    )
 
 
-def named_stamps(
-    stamps: Iterable[tuple[str, layout.Stamp]], tenants: Sequence[str]
-) -> dict[tuple[str, str], layout.Stamp]:
+def named_chunk_versions(
+    chunk_versions: Iterable[tuple[str, layout.ChunkVersion]], tenants: Sequence[str]
+) -> dict[tuple[str, str], layout.ChunkVersion]:
     named = {}
-    for key, stamp in stamps:
+    for key, chunk_version in chunk_versions:
         stem, _, tenant = key.rpartition(".")
-        named[stem, tenants[int(tenant)]] = stamp
+        named[stem, tenants[int(tenant)]] = chunk_version
     return named
 
 

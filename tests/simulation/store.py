@@ -25,9 +25,9 @@ from schemas.store.layout import (
     LIVE,
     NO_POSITION,
     RETIRED,
+    ChunkVersion,
     Meta,
     PartitionMeta,
-    Stamp,
     due_of,
     prefix,
     series_values,
@@ -38,7 +38,7 @@ from streams.core.fold import Delta
 from streams.core.ports import Commit, Look, Outcome, Refusal, Reply
 from streams.redis.compaction import Read, made_compact
 from streams.redis.series_ids import Resolved, paged
-from tests.oracles.redis_counters import Cell, counters_in, named_stamps
+from tests.oracles.redis_counters import Cell, counters_in, named_chunk_versions
 
 NEIGHBOURS = 2
 ROOM_ROWS = 2
@@ -70,7 +70,7 @@ class State:
 
     meta: Meta | None = None
     pages: dict[Place, bytes] = field(default_factory=dict)
-    stamps: dict[Place, Stamp] = field(default_factory=dict)
+    chunk_versions: dict[Place, ChunkVersion] = field(default_factory=dict)
     due: list[bytes] = field(default_factory=list)
     tenants: dict[str, int] = field(default_factory=dict)
     names: dict[tuple[int, str], dict[str, int]] = field(default_factory=dict)
@@ -84,14 +84,14 @@ class State:
 
     def compactions(self, page: Place) -> int:
         """Of its chunk."""
-        return self.stamps.get(page.rpartition(".")[0], Stamp(0, 0)).compactions
+        return self.chunk_versions.get(page.rpartition(".")[0], ChunkVersion(0, 0)).compactions
 
     def copy(self) -> State:
         """What is inside the containers never changes."""
         return State(
             self.meta,
             dict(self.pages),
-            dict(self.stamps),
+            dict(self.chunk_versions),
             list(self.due),
             dict(self.tenants),
             {scope: dict(names) for scope, names in self.names.items()},
@@ -177,10 +177,12 @@ class FakeStore:
         }
         return counters_in(state.pages.items(), tenants, names, DEFAULT)
 
-    def stamps(self) -> dict[tuple[str, str], Stamp]:
+    def chunk_versions(self) -> dict[tuple[str, str], ChunkVersion]:
         head = f"{prefix(self.lane.current)}v"
-        stamps = ((head + at, stamp) for at, stamp in self.state.stamps.items())
-        return named_stamps(stamps, list(self.state.tenants))
+        chunk_versions = (
+            (head + at, chunk_version) for at, chunk_version in self.state.chunk_versions.items()
+        )
+        return named_chunk_versions(chunk_versions, list(self.state.tenants))
 
     def chats(self) -> dict[tuple[str, str], Chat]:
         return {
@@ -269,9 +271,11 @@ class FakeStore:
                     tail = b"" if self._bugs.forgets_what_was_appended else page[len(was) :]
                     state.pages[one.due.page] = rows + tail
                     written.add(one.due.page)
-                    chunk = one.due.stamp[1:]
+                    chunk = one.due.chunk_version_key[1:]
                     at = before[one.due.page] + 1
-                    state.stamps[chunk] = state.stamps[chunk]._replace(compactions=at)
+                    state.chunk_versions[chunk] = state.chunk_versions[chunk]._replace(
+                        compactions=at
+                    )
                 if one.entry in state.due:
                     state.due.remove(one.entry)
 
@@ -418,9 +422,11 @@ class FakeStore:
                 before = len(state.pages.get(place, b""))
                 state.pages[place] = state.pages.get(place, b"") + rows[at : at + n].tobytes()
                 at += n
-                stamp = state.stamps.get(f"{stem}.{chunk}.{tenant}", Stamp(0, 0))
-                stamp = stamp._replace(commits=state.meta.commits + 1)
-                state.stamps[f"{stem}.{chunk}.{tenant}"] = stamp
+                chunk_version = state.chunk_versions.get(
+                    f"{stem}.{chunk}.{tenant}", ChunkVersion(0, 0)
+                )
+                chunk_version = chunk_version._replace(commits=state.meta.commits + 1)
+                state.chunk_versions[f"{stem}.{chunk}.{tenant}"] = chunk_version
                 ended = f"{stem}.{chunk - 1}.{tenant}.{page}"
                 if not before and ended in state.pages:
                     state.due.append(f"{ended} {form} 1".encode())

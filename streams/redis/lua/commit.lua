@@ -106,14 +106,14 @@ local function append(chunk, page, bytes, spec, due)
   end
 end
 
--- A chunk of a tenant that the commit appends to; its stamp says so.
+-- A chunk of a tenant that the commit appends to; its version says so.
 local function touched(prefix, stem, number, tenant, commits, spec)
   local name = stem .. text_of(number) .. '.' .. text_of(tenant)
   local expires = text_of((number + 1) * spec.chunk_ms + spec.kept_ms)
-  local stamp = prefix .. 'v' .. name
-  if redis.call('SETRANGE', stamp, 0, struct.pack('<i8', commits)) == 8 then
-    redis.call('SETRANGE', stamp, 8, struct.pack('<i8', 0))
-    redis.call('PEXPIREAT', stamp, expires)
+  local chunk_version = prefix .. 'v' .. name
+  if redis.call('SETRANGE', chunk_version, 0, struct.pack('<i8', commits)) == 8 then
+    redis.call('SETRANGE', chunk_version, 8, struct.pack('<i8', 0))
+    redis.call('PEXPIREAT', chunk_version, expires)
   end
   return {number = number, tenant = tenant, name = name .. '.', key = prefix .. name .. '.',
     before = stem .. text_of(number - 1) .. '.' .. text_of(tenant) .. '.', expires = expires}
@@ -537,7 +537,7 @@ end
 
 -- compact KEYS[1] = meta; ARGV = generation digest, epoch (as `names` said), then for each page its
 -- entry of the list of what is due, how often pages of its chunk had been made compact when it was
--- read (layout.Stamp), how many of its bytes were read, and what says the same in their place.
+-- read (layout.ChunkVersion), how many of its bytes were read, and what says the same in their place.
 -- Where another worker was first, nothing is done: the page is no longer what was read. What was
 -- appended since stays behind it. 0 bytes: it is gone, or compact as it is. All entries go off the
 -- list but those that another one was first at, which may have left them for later.
@@ -552,16 +552,16 @@ local function compact(keys, args)
     local entry, seen = args[at], tonumber(args[at + 1])
     local length, bytes = tonumber(args[at + 2]), args[at + 3]
     local page, of = string.match(entry, '^((.*)%.%d+) ')
-    local key, stamp_key = prefix .. page, prefix .. 'v' .. of
-    if not before[stamp_key] then
-      local found = redis.call('GETRANGE', stamp_key, 8, 15)
-      before[stamp_key] = #found == 8 and struct.unpack('<i8', found) or -1
+    local key, chunk_version_key = prefix .. page, prefix .. 'v' .. of
+    if not before[chunk_version_key] then
+      local found = redis.call('GETRANGE', chunk_version_key, 8, 15)
+      before[chunk_version_key] = #found == 8 and struct.unpack('<i8', found) or -1
     end
     -- A page may be due twice, as too long and as over: it is no longer as read after the first.
-    if length == 0 or (before[stamp_key] == seen and not written[key]) then
+    if length == 0 or (before[chunk_version_key] == seen and not written[key]) then
       if length > 0 and redis.call('STRLEN', key) >= length then
         redis.call('SET', key, bytes .. redis.call('GETRANGE', key, length, -1), 'KEEPTTL')
-        now[stamp_key] = before[stamp_key] + 1
+        now[chunk_version_key] = before[chunk_version_key] + 1
         written[key] = true
       end
       redis.call('LREM', prefix .. 'due', 1, entry)

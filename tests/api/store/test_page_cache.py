@@ -20,7 +20,7 @@ from schemas.catalog.views import MODEL
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.store.generation import generation_digest
 from schemas.store.layout import PageKind, counters_of
-from tests.api.counters import NOW_MS, TOPIC, Counters, Event, pack, stamp_of_page
+from tests.api.counters import NOW_MS, TOPIC, Counters, Event, pack, version_key_of_page
 
 LLM = (Filter("kind", frozenset(("llm",))),)
 TERMS = (Term(EVENTS), Term(COST_NANO_USD))
@@ -102,7 +102,7 @@ def compacted(counters: Counters, page_kinds: Mapping[str, PageKind]) -> Counter
 async def test_a_page_made_compact_between_two_reads_says_the_same(
     redis_url: str, store: Store
 ) -> None:
-    """It is shorter, and then grows to what it was long before: only the stamp tells."""
+    """It is shorter, and then grows to what it was long before: only the version tells."""
     page_kinds = {f"p{t.id}": counters_of(t) for v in (MODEL,) for t in v.tables.values()}
     log = [event(n) for n in range(1, 9)]
     pack(log, compactions=0).write(redis_url)
@@ -127,7 +127,7 @@ async def test_another_generation_keeps_nothing_of_the_one_before(
 
 
 async def test_an_older_copy_with_as_many_commits_keeps_nothing(own_valkey: Server) -> None:
-    """Redis came back from an older copy and went on to the very stamps that were known: that it is
+    """Redis came back from an older copy and went on to the very versions that were known: that it is
     another process tells."""
     redis_url = url_of(own_valkey)
     store = Store(redis_url, generation_digest(TOPIC))
@@ -214,8 +214,8 @@ async def test_sums_stand_while_others_are_counted(redis_url: str, store: Store)
     counters = pack([*log, event(9), event(5, tenant="other")], commits=2, compactions=0)
     untouched = pack(log, compactions=0)
     for key, page in untouched.texts.items():
-        if counters.texts[key] == page and stamp_of_page(key) in untouched.texts:
-            counters.texts[stamp_of_page(key)] = untouched.texts[stamp_of_page(key)]
+        if counters.texts[key] == page and version_key_of_page(key) in untouched.texts:
+            counters.texts[version_key_of_page(key)] = untouched.texts[version_key_of_page(key)]
     counters.write(redis_url)
     reading = await store.read("acme", (plan(old),))
     assert reading.meta.commits == 2

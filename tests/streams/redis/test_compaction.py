@@ -22,7 +22,7 @@ from schemas.store.layout import (
     Form,
     counters_of,
     dtype_of,
-    unpack_stamp,
+    unpack_chunk_version,
 )
 from schemas.tiers import MINUTE
 from streams.core.ports import Commit, Outcome, Progress
@@ -200,22 +200,22 @@ async def test_pages_read_before_the_server_began_anew_are_not_written(
 
 
 @pytest.mark.servers
-async def test_a_stamp_says_when_pages_changed_and_whether_they_only_grew(
+async def test_a_chunk_version_says_when_pages_changed_and_whether_they_only_grew(
     redis_url: str, pair: tuple[RedisStore, RedisStore]
 ) -> None:
     one, _ = pair
     adder, table = Adder(one, 0), MODEL.tables["llm"]
-    key = layout.stamp_key(1, counters_of(table), MINUTE, NOW_MS // MINUTE.chunk_ms, 0)
+    key = layout.chunk_version_key(1, counters_of(table), MINUTE, NOW_MS // MINUTE.chunk_ms, 0)
     seen = []
     with redis.Redis.from_url(redis_url) as client:
 
-        def stamp() -> layout.Stamp:
+        def chunk_version() -> layout.ChunkVersion:
             found = client.get(key)
             assert isinstance(found, bytes)
-            return unpack_stamp(found)
+            return unpack_chunk_version(found)
 
         await adder(1)
-        assert stamp() == (1, 0)
+        assert chunk_version() == (1, 0)
         assert (
             0
             < client.pttl(key)
@@ -227,11 +227,11 @@ async def test_a_stamp_says_when_pages_changed_and_whether_they_only_grew(
             )
         )
         await one.commit(other_chunk(2))
-        assert stamp() == (1, 0)
+        assert chunk_version() == (1, 0)
         adder._at = 2
         for _ in range(80):
             await adder(1, 2, 3)
-            seen.append(stamp())
+            seen.append(chunk_version())
             await one.tidy()
     assert [commits for commits, _ in seen] == [*range(3, 83)]
     assert seen[-1].compactions > 0

@@ -18,10 +18,10 @@ from schemas.store.layout import (
     FIRST_GENERATION,
     NO_POSITION,
     RUN_DTYPE,
-    Stamp,
+    ChunkVersion,
+    chunk_version_key,
     counters_of,
     series_name,
-    stamp_key,
 )
 from schemas.tiers import DAY
 from streams.core.calls import CallUpdate, Held
@@ -30,7 +30,7 @@ from streams.core.fold import Delta, Part, fold
 from streams.core.ports import NO_DELTA, Commit, Outcome, Progress, Refusal, Reply, Store
 from streams.redis.store import RedisStore
 from tests.oracles.event_logs import DEFAULT_MIX, countable, mixed
-from tests.oracles.redis_counters import read_counters, read_stamps
+from tests.oracles.redis_counters import read_chunk_versions, read_counters
 from tests.oracles.redis_users import read_people, read_recent
 from tests.simulation.store import FakeStore
 from tests.simulation.world import Polled1
@@ -48,18 +48,18 @@ class Subject:
 
     store: Store
     counters: Callable[[], Mapping[Any, tuple[int, ...]]]
-    stamps: Callable[[], Mapping[tuple[str, str], Stamp]]
+    chunk_versions: Callable[[], Mapping[tuple[str, str], ChunkVersion]]
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.servers)])
 async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     if request.param == "fake":
         fake = FakeStore()
-        yield Subject(fake, fake.counters, fake.stamps)
+        yield Subject(fake, fake.counters, fake.chunk_versions)
         return
     url = request.getfixturevalue("redis_url")
     async with RedisStore(url) as store:
-        yield Subject(store, lambda: read_counters(url), lambda: read_stamps(url))
+        yield Subject(store, lambda: read_counters(url), lambda: read_chunk_versions(url))
 
 
 def commit(number: int = 1, *partitions: Progress, **changes: Any) -> Commit:
@@ -330,7 +330,7 @@ async def test_buckets_of_one_page_stand_side_by_side(subject: Subject) -> None:
     assert costs(subject) == [13, 11 + 14, 10 + 12]
 
 
-# -- compaction and stamps -------------------------------------------------------------------------
+# -- compaction and versions -------------------------------------------------------------------------
 
 MANY: Final = 100
 """Rows of one page that are more than its room."""
@@ -341,29 +341,32 @@ async def test_a_long_page_is_made_compact_and_says_the_same(subject: Subject) -
     for number in range(MANY):
         step = progress(0, number or NO_POSITION, number + 1)
         await store.commit(commit(number + 1, step, delta=one_row(number)))
-        before = next(iter(subject.stamps().values()))
+        before = next(iter(subject.chunk_versions().values()))
         assert before.commits == number + 1
         await store.tidy()
         assert costs(subject) == [sum(range(number + 1))] * bool(number)
-    (stamp,) = subject.stamps().values()
-    assert stamp.commits == MANY
-    assert 1 <= stamp.compactions <= MANY / 2
+    (chunk_version,) = subject.chunk_versions().values()
+    assert chunk_version.commits == MANY
+    assert 1 <= chunk_version.compactions <= MANY / 2
 
 
-async def test_stamps_say_which_pages_a_commit_has_appended_to(subject: Subject) -> None:
+async def test_chunk_versions_say_which_pages_a_commit_has_appended_to(subject: Subject) -> None:
     store = await opened(subject)
-    assert not subject.stamps()
+    assert not subject.chunk_versions()
     today, day_before = NOW_MS // DAY.chunk_ms, NOW_MS // DAY.chunk_ms - 1
     await store.commit(commit(1, delta=one_row(5)))
     await store.commit(commit(2, progress(0, 1, 2)))  # nothing
     await store.commit(commit(3, progress(0, 2, 3), delta=one_row(5, chunk_off=-1)))
     key, before = (
-        (stamp_key(FIRST_GENERATION, counters_of(LLM), DAY, chunk, 0).rpartition(".")[0], "default")
+        (
+            chunk_version_key(FIRST_GENERATION, counters_of(LLM), DAY, chunk, 0).rpartition(".")[0],
+            "default",
+        )
         for chunk in (today, day_before)
     )
-    assert subject.stamps() == {key: Stamp(1, 0), before: Stamp(3, 0)}
+    assert subject.chunk_versions() == {key: ChunkVersion(1, 0), before: ChunkVersion(3, 0)}
     assert (await store.commit(commit(9, delta=one_row(5)))).outcome is Outcome.STALE
-    assert subject.stamps() == {key: Stamp(1, 0), before: Stamp(3, 0)}
+    assert subject.chunk_versions() == {key: ChunkVersion(1, 0), before: ChunkVersion(3, 0)}
 
 
 # -- refusals and tallies --------------------------------------------------------------------------
@@ -454,7 +457,7 @@ async def test_the_fake_and_the_real_store_answer_alike(seed: int, redis_url: st
         assert replace(found, names=want.names) == want
         assert await real.tallies() == fake.state.tallies
     assert read_counters(redis_url) == fake.counters()
-    assert read_stamps(redis_url) == fake.stamps()
+    assert read_chunk_versions(redis_url) == fake.chunk_versions()
     assert read_people(redis_url) == fake.state.people
     assert read_recent(redis_url) == fake.state.recent
 
