@@ -33,7 +33,7 @@ from api.store.directory import recent
 from api.store.freshness import headers_of, iso_ms, state_headers
 from api.store.reader import Store
 from schemas.catalog.measures import CALLS, ERRORS, EVENTS
-from schemas.event.usage_event import USAGE_KINDS
+from schemas.event.kinds import USAGE_KINDS
 from schemas.limits import DAY_MS, NANO_PER_USD
 from schemas.responses.agentlens import Agent, Agents, Body, Event, Events, LlmResponse, TokenCounts
 from schemas.store.recent_calls import Recent, pack_recent

@@ -20,7 +20,7 @@ from api.http.json_encoding import to_json
 from api.ingest.endpoints import Intakes, context_of, headers_of, writer
 from api.ingest.records import Intake, judge, shown
 from schemas.errors import InvalidEvent, Reason
-from schemas.event.usage_event import parse_instant
+from schemas.event.event_struct import parse_instant
 from schemas.formats import Context, load, parse
 from schemas.formats.body import Json
 

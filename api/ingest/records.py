@@ -14,8 +14,8 @@ from typing import Any, Final
 from api.http.json_encoding import to_json
 from schemas.errors import InvalidEvent
 from schemas.event.age import check_age
-from schemas.event.identity import partition_key
-from schemas.event.usage_event import DEFAULT_TENANT
+from schemas.event.kinds import DEFAULT_TENANT
+from schemas.event.partition_key import partition_key
 from schemas.formats import Event, Parsed, Refused, Skipped
 from schemas.limits import ID_CHARS_MAX
 from schemas.units import instant_to_ms

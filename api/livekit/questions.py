@@ -42,7 +42,7 @@ from schemas.catalog.measures import (
     USAGE_CALL_DURATION_MS,
     Measure,
 )
-from schemas.event.usage_event import USAGE_KINDS
+from schemas.event.kinds import USAGE_KINDS
 from schemas.limits import HOUR_MS, MINUTE_MS, NANO_PER_USD, SECOND_MS
 from schemas.responses import livekit as bodies
 

@@ -21,7 +21,7 @@ from api.query.sums import EXACT_MAX
 from schemas.catalog.measures import EVENTS, SKETCHES, How, Measure
 from schemas.catalog.sketches import RELATIVE_ERROR, SAMPLE_ERROR, Distinct, Histogram
 from schemas.catalog.views import Catalog
-from schemas.event.usage_event import USAGE_KINDS
+from schemas.event.kinds import USAGE_KINDS
 from schemas.limits import NANO_PER_USD, SECOND_MS
 
 Number = int | float | None

@@ -273,7 +273,7 @@ def _wanted(
 
 
 def _tenants(named: Sequence[str] | None, all_of_them: bool) -> tuple[str, ...] | str:  # noqa: FBT001
-    from schemas.event.usage_event import DEFAULT_TENANT
+    from schemas.event.kinds import DEFAULT_TENANT
 
     if all_of_them and named:
         raise InvalidConfig("--tenant and --all-tenants exclude each other")

@@ -22,7 +22,7 @@ from deploy.local import servers
 from deploy.sample.process import read_progress
 from deploy.settings import Settings
 from schemas.errors import OdometerError
-from schemas.event.usage_event import DEFAULT_TENANT
+from schemas.event.kinds import DEFAULT_TENANT
 from streams.operations.status import Status, read_status
 
 # /readyz reads one key; what takes longer is asked again.

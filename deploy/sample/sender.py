@@ -24,8 +24,8 @@ from deploy.sample.cast import cast
 from deploy.sample.session import Event
 from deploy.sample.traffic import history, live
 from schemas.errors import LogUnavailable
-from schemas.event.identity import partition_key
-from schemas.event.usage_event import DEFAULT_TENANT
+from schemas.event.kinds import DEFAULT_TENANT
+from schemas.event.partition_key import partition_key
 from schemas.limits import DAY_MS, MINUTE_MS, SECOND_MS
 from streams.directory.records import Stream, topic_of
 from streams.kafka.producer import open_producer

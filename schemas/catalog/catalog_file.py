@@ -56,7 +56,7 @@ from schemas.catalog.views import (
     View,
 )
 from schemas.errors import InvalidConfig
-from schemas.event.usage_event import USAGE_KINDS, Kind
+from schemas.event.kinds import USAGE_KINDS, Kind
 from schemas.limits import LABEL_KEY_CHARS_MAX, LABELS_MAX
 from schemas.tiers import TIERS
 

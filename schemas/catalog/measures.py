@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from schemas.event.usage_event import KINDS, USAGE_KINDS, Kind
+from schemas.event.kinds import KINDS, USAGE_KINDS, Kind
 
 
 class How(StrEnum):

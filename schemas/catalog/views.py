@@ -29,7 +29,7 @@ from schemas.catalog.measures import (
     USAGE,
     Measure,
 )
-from schemas.event.usage_event import KINDS, Kind
+from schemas.event.kinds import KINDS, Kind
 from schemas.tiers import DAY, QUARTER, TIERS, Tier
 
 DIMENSIONS: Final[Mapping[str, tuple[str, ...]]] = {

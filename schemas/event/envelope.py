@@ -1,8 +1,9 @@
-"""A record of the topic to an event: plain JSON, or a CloudEvents 1.0 event. Pure.
+"""The fields of a record's event: the record is plain JSON or a CloudEvents 1.0 event. Pure.
 
-This is the full reading, which explains what it refuses. The fold reads most records by a quicker
-way (streams/core/decode.py) that accepts nothing else; a test holds the two together.
-Source: contracts/producers.md, "The neutral event on the wire"; CloudEvents 1.0.2, Kafka binding.
+This is the full reader, which explains each rejection. The worker decodes most records with a
+faster decoder (streams/core/decode.py), which accepts nothing else. A test compares the two.
+Source: schemas/contracts/producers.md, "The neutral event on the wire"; CloudEvents 1.0.2, Kafka
+binding.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from typing import Any, Final, NoReturn
 from urllib.parse import unquote
 
 from schemas.errors import InvalidEvent, Reason
-from schemas.event.usage_event import FIELDS, Usage, parse_usage
 from schemas.limits import EVENT_BYTES_MAX
 from schemas.units import ms_to_instant
 
@@ -24,20 +24,11 @@ Headers = Sequence[tuple[str, bytes]]
 _CE_PREFIX: Final = "ce_"
 
 
-def parse_record(
-    value: bytes | None, headers: Headers, append_ms: int
-) -> tuple[Usage, tuple[str, ...]]:
-    """The event of one record and the names of its unknown fields, or InvalidEvent.
-
-    `append_ms` stands in for the time of a CloudEvent that has none.
-    """
-    content = read_content(value, headers, append_ms)
-    return parse_usage(content), tuple(sorted(set(content) - FIELDS))
-
-
 def read_content(value: bytes | None, headers: Headers, append_ms: int) -> dict[str, Any]:
-    """The fields of one record before the contract judges them, out of their CloudEvent where they
-    are in one; InvalidEvent where there are none."""
+    """The fields of one record, not validated yet, without their CloudEvent if there is one.
+
+    A CloudEvent that has no time gets `append_ms`. InvalidEvent if the record has no fields.
+    """
     if not value:
         raise InvalidEvent(Reason.EMPTY, "the record has no value")
     if len(value) > EVENT_BYTES_MAX:
@@ -55,7 +46,7 @@ def read_content(value: bytes | None, headers: Headers, append_ms: int) -> dict[
 
 
 def load_object(value: bytes) -> dict[str, Any]:
-    """UTF-8 JSON to an object, numbers with a point as Decimal; InvalidEvent for all else."""
+    """An object from UTF-8 JSON, with its fractions as Decimal; InvalidEvent for anything else."""
     try:
         content = json.loads(value.decode(), parse_float=Decimal, parse_constant=_refuse_constant)
     except (ValueError, ArithmeticError, RecursionError) as error:
@@ -70,7 +61,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _binary_attributes(headers: Headers) -> dict[str, Any] | None:
-    """The attributes that stand in `ce_` headers, or None where there are none."""
+    """The attributes in the `ce_` headers, or None if there are none."""
     found: dict[str, Any] = {}
     for name, value in headers:
         if name.startswith(_CE_PREFIX):
@@ -110,9 +101,9 @@ def _structured_data(content: dict[str, Any]) -> dict[str, Any]:
 def _with_attributes(
     content: dict[str, Any], attributes: dict[str, Any], append_ms: int
 ) -> dict[str, Any]:
-    """The data with the CloudEvent's identity, time and subject put in their places.
+    """The data, with id, source, time and subject of the CloudEvent in their fields.
 
-    An attribute that is absent or empty leaves the field of the data.
+    If an attribute is missing or empty, the data keeps its own field.
     """
     version = attributes.get("specversion")
     if version != "1.0":

@@ -1,7 +1,7 @@
-"""Who an event is, and which call it belongs to: 64-bit digests. Pure.
+"""64-bit digests of events and calls, to recognise duplicates. Pure.
 
-Parts are length-prefixed, so that ("ab", "c") and ("a", "bc") differ. xxh3 is fast and not secret:
-it keeps apart what producers send by accident, not what one of them would forge on purpose.
+Each part is preceded by its length, so that ("ab", "c") and ("a", "bc") differ. xxh3 is fast and
+not secret. It separates what producers send by accident; it does not stop deliberate forgery.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import xxhash
 def event_digests(
     tenants: Sequence[str], sources: Sequence[str], event_ids: Sequence[str]
 ) -> list[int]:
-    """0 to 2^64 - 1: each event's identity for as long as ids are remembered. Side by side: most
-    have their tenant and source in common."""
+    """One digest an event, 0 to 2^64 - 1, from three columns of equal length.
+
+    Most events of a batch share their tenant and source, so that part is encoded once.
+    """
     if len(set(tenants)) == 1:
         heads = map(_HeadsOf(tenants[0]).__getitem__, sources)
     else:
@@ -47,15 +49,8 @@ def _head(tenant: str, source: str) -> str:
 
 
 def call_digest(tenant: str, call_id: str) -> int:
-    """0 to 2^64 - 1: the call's identity."""
+    """The digest of a call, 0 to 2^64 - 1."""
     return _digest(f"c{len(tenant)}:{tenant}{call_id}")
-
-
-def partition_key(tenant: str, source: str, event_id: str, call_id: str | None) -> bytes:
-    """The key that producers give a record: one call's events keep their order, and an event that
-    is sent again meets its original on the same partition (design: "The way of one event")."""
-    text = f"{tenant}|{call_id}" if call_id else f"{tenant}|{source}|{event_id}"
-    return text.encode()
 
 
 def _digest(text: str) -> int:

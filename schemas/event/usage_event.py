@@ -1,18 +1,18 @@
-"""The event: the one contract with producers. Pure.
+"""The event: the one contract with producers, as a pydantic model. Pure.
 
-`Usage` is the neutral event of contracts/producers.md: its JSON Schema is frozen in
-`event.schema.json` (a test compares), and what it refuses is a dead letter. `input_tokens` and
-`output_tokens` are inclusive totals; text, audio, cache and reasoning tokens are subsets of them.
-None is "not reported", 0 is "reported zero"; an empty text is "not reported".
+`UsageEvent` is the neutral event of schemas/contracts/producers.md. Its JSON Schema is frozen in
+schemas/event/event.schema.json, and a test compares the two. The worker sends an event that this
+model rejects to the dead letters. `input_tokens` and `output_tokens` are inclusive totals; text,
+audio, cache and reasoning tokens are subsets of them. None means "not reported", 0 means "reported
+as zero", and an empty text means "not reported".
 """
 
 from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
-import msgspec
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -24,6 +24,9 @@ from pydantic import (
 )
 
 from schemas.errors import InvalidEvent, Reason
+from schemas.event.envelope import Headers, read_content
+from schemas.event.event_struct import FIELDS, parse_instant
+from schemas.event.kinds import Kind
 from schemas.limits import (
     COST_NANO_USD_MAX,
     COUNT_MAX,
@@ -43,21 +46,6 @@ from schemas.limits import (
     TITLE_CHARS_MAX,
 )
 from schemas.units import usd_to_nano
-
-Kind = Literal["llm", "tts", "stt", "call", "chat", "feedback"]
-KINDS: Final[tuple[Kind, ...]] = ("llm", "tts", "stt", "call", "chat", "feedback")
-USAGE_KINDS: Final[tuple[Kind, ...]] = ("llm", "tts", "stt")
-DEFAULT_TENANT: Final = "default"
-
-
-def parse_instant(value: object) -> object:
-    """RFC 3339 text with an offset to an aware datetime; ValueError says what is wrong."""
-    if not isinstance(value, str):
-        raise ValueError("must be an RFC 3339 text, such as 2026-02-08T10:00:00.123Z")
-    try:
-        return msgspec.convert(value, Annotated[datetime, msgspec.Meta(tz=True)])
-    except msgspec.ValidationError as error:
-        raise ValueError(f"is not RFC 3339 with an offset: {error}") from error
 
 
 def _decimal(value: object) -> object:
@@ -96,7 +84,7 @@ LabelValue = Annotated[str, Field(max_length=LABEL_VALUE_CHARS_MAX)]
 Tag = Annotated[str, Field(min_length=1, max_length=TAG_CHARS_MAX)]
 
 
-class Usage(BaseModel):
+class UsageEvent(BaseModel):
     """One usage event (contracts/producers.md). Unknown fields are ignored and counted by name."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", title="Usage event")
@@ -148,13 +136,10 @@ class Usage(BaseModel):
     labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=LABELS_MAX)] | None = None
 
 
-FIELDS: Final = frozenset(Usage.model_fields)
-
-
-def parse_usage(fields: dict[str, Any]) -> Usage:
-    """A decoded JSON object (numbers with a point as Decimal) to a `Usage`, or InvalidEvent."""
+def parse_usage(fields: dict[str, Any]) -> UsageEvent:
+    """A decoded JSON object (numbers with a point as Decimal) to a `UsageEvent`, or InvalidEvent."""
     try:
-        return Usage.model_validate(fields)
+        return UsageEvent.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         field = ".".join(str(part) for part in first["loc"])
@@ -162,9 +147,20 @@ def parse_usage(fields: dict[str, Any]) -> Usage:
         raise InvalidEvent(Reason.INVALID_FIELD, detail, field) from error
 
 
+def parse_record(
+    value: bytes | None, headers: Headers, append_ms: int
+) -> tuple[UsageEvent, tuple[str, ...]]:
+    """The event of one record and the sorted names of its unknown fields, or InvalidEvent.
+
+    A CloudEvent that has no time gets `append_ms`.
+    """
+    content = read_content(value, headers, append_ms)
+    return parse_usage(content), tuple(sorted(set(content) - FIELDS))
+
+
 def json_schema() -> dict[str, Any]:
     """The contract as JSON Schema 2020-12."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **Usage.model_json_schema(mode="validation"),
+        **UsageEvent.model_json_schema(mode="validation"),
     }

@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from schemas.errors import InvalidEvent, Reason
-from schemas.event.event_struct import EventStruct
-from schemas.event.usage_event import FIELDS, Usage, parse_usage
+from schemas.event.event_struct import FIELDS, EventStruct
+from schemas.event.usage_event import UsageEvent, parse_usage
 from schemas.formats import (
     agentlens,
     anthropic,
@@ -64,7 +64,7 @@ _FILLED_PARTS: Final = tuple(name for name in _FILLED if not name.endswith("_ms"
 _PROVIDERS: Final = ("openai", "anthropic")
 """Formats that are named for a provider: it is meant where the request names no other (an Azure
 deployment answers in OpenAI's format)."""
-_ORDER: Final = tuple(Usage.model_fields)
+_ORDER: Final = tuple(UsageEvent.model_fields)
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -75,7 +75,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     index: int
     format: Format
     identity: Identity
-    usage: Usage | EventStruct
+    usage: UsageEvent | EventStruct
     record: bytes
     unknown: tuple[str, ...]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from schemas.event.usage_event import parse_instant
+from schemas.event.event_struct import parse_instant
 from schemas.formats.body import Json, count, invalid, milliseconds, section, text, usd
 from schemas.formats.draft import Draft, Made, Skip
 

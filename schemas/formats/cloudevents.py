@@ -13,8 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from schemas.errors import InvalidEvent, Reason
-from schemas.event.envelope import parse_record
-from schemas.event.usage_event import Usage
+from schemas.event.usage_event import UsageEvent, parse_record
 from schemas.formats.body import Json
 from schemas.formats.draft import Draft, Made
 
@@ -51,7 +50,7 @@ def read(payload: Json | Binary, received_ms: int) -> list[Made]:
     return [Draft(fields=fields, id=usage.id)]
 
 
-def neutral_fields(usage: Usage) -> dict[str, Any]:
+def neutral_fields(usage: UsageEvent) -> dict[str, Any]:
     """A parsed event back to the JSON that it came from, fields that are not reported left out."""
     fields = usage.model_dump(exclude_none=True)
     for name in ("time", "call_started_at"):

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from schemas.event.usage_event import KINDS
+from schemas.event.kinds import KINDS
 from schemas.formats import anthropic, livekit, openai
 from schemas.formats.body import Json, invalid
 

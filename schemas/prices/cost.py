@@ -29,7 +29,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.event.event_struct import EventStruct
-from schemas.event.usage_event import DEFAULT_TENANT, USAGE_KINDS, Usage
+from schemas.event.kinds import DEFAULT_TENANT, USAGE_KINDS
+from schemas.event.usage_event import UsageEvent
 from schemas.limits import DAY_MS, SECOND_MS
 from schemas.prices.price_list import BUNDLED, BUNDLED_VERSION, OwnPrice, Prices
 from schemas.prices.providers import canonical
@@ -132,7 +133,7 @@ class Unpriced(NamedTuple):
     why: Why
 
 
-def price(event: Usage | EventStruct, prices: Prices = BUNDLED) -> Priced | Unpriced:
+def price(event: UsageEvent | EventStruct, prices: Prices = BUNDLED) -> Priced | Unpriced:
     """What an llm, tts or stt event costs by the price list, half-even to whole nano-USD, whatever
     cost it sends."""
     if event.kind not in USAGE_KINDS:
@@ -150,7 +151,7 @@ def price(event: Usage | EventStruct, prices: Prices = BUNDLED) -> Priced | Unpr
     return answer
 
 
-def uses_anything(event: Usage | EventStruct) -> bool:
+def uses_anything(event: UsageEvent | EventStruct) -> bool:
     """Whether it reports anything that is billed: more than 0 tokens, characters or audio."""
     return any(_billed_values(event))
 
@@ -190,7 +191,7 @@ def least_audio_ms(found: Tariff) -> int:
     return _LEAST_AUDIO_MS.get((found.info[0].id, found.info[1].id), 0) if found.info else 0
 
 
-def _calculated(event: Usage | EventStruct, found: Tariff) -> Priced | Unpriced:
+def _calculated(event: UsageEvent | EventStruct, found: Tariff) -> Priced | Unpriced:
     fields, others = needs(event.kind, found)
     if others:
         return Unpriced(f"{found.model} is billed by {', '.join(others)}", Why.UNKNOWN)
@@ -220,7 +221,7 @@ def usage_keys(kind: str) -> dict[str, str]:
     return {**keys, "audio_seconds": "stt_audio_ms" if kind == "stt" else "tts_audio_ms"}
 
 
-def _reported(event: Usage | EventStruct) -> dict[str, int | Decimal]:
+def _reported(event: UsageEvent | EventStruct) -> dict[str, int | Decimal]:
     usage: dict[str, int | Decimal] = {}
     for key, field in usage_keys(event.kind).items():
         value: int | None = getattr(event, field)

@@ -13,7 +13,7 @@ import msgspec
 
 from schemas.catalog.measures import BOOKED
 from schemas.catalog.views import SLICE_MS
-from schemas.event.usage_event import USAGE_KINDS
+from schemas.event.kinds import USAGE_KINDS
 from schemas.tiers import finest_written
 from streams.core.columns import Columns
 

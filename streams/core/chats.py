@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from schemas.event.event_struct import EventStruct
-from schemas.event.usage_event import DEFAULT_TENANT
+from schemas.event.kinds import DEFAULT_TENANT
 from schemas.store.chats import SHOWN_CHARS_MAX, Chat, merged
 from streams.core.decode import Events
 

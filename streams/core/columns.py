@@ -20,7 +20,7 @@ from schemas.catalog.measures import MEASURES, SKETCHES, How, Measure
 from schemas.catalog.sketches import MARK, bins_of, chat_digest
 from schemas.catalog.views import DEFAULT, LABEL, SLICE_MS, Catalog, booking_dimensions
 from schemas.event.identity import call_digest, event_digests
-from schemas.event.usage_event import DEFAULT_TENANT
+from schemas.event.kinds import DEFAULT_TENANT
 from schemas.limits import COUNT_MAX
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.layout import Int64s

@@ -25,8 +25,9 @@ import msgspec
 from schemas.catalog.views import REMEMBERED_MS
 from schemas.errors import InvalidConfig, InvalidEvent, Reason
 from schemas.event.envelope import Headers, load_object, read_content
-from schemas.event.identity import partition_key
-from schemas.event.usage_event import DEFAULT_TENANT, FIELDS
+from schemas.event.event_struct import FIELDS
+from schemas.event.kinds import DEFAULT_TENANT
+from schemas.event.partition_key import partition_key
 from schemas.limits import HOUR_MS
 from schemas.units import iso
 from streams.core.decode import decode

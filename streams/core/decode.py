@@ -20,9 +20,9 @@ from msgspec.structs import astuple
 
 from schemas.errors import InvalidEvent, Reason
 from schemas.event.age import OLDEST_MS, check_age
-from schemas.event.envelope import Headers, parse_record
+from schemas.event.envelope import Headers
 from schemas.event.event_struct import EventStruct
-from schemas.event.usage_event import Usage
+from schemas.event.usage_event import UsageEvent, parse_record
 from schemas.limits import AHEAD_MS_MAX, COST_NANO_USD_MAX, EVENT_BYTES_MAX, NANO_PER_USD
 from schemas.store.layout import Int64s
 from schemas.units import instant_to_ms, usd_to_nano
@@ -189,7 +189,7 @@ def _read_fully(record: Record) -> tuple[EventStruct, tuple[str, ...]]:
     if isinstance(record, Unreadable):
         raise InvalidEvent(Reason.UNREADABLE, record.detail)
     usage, unknown = parse_record(record.value, record.headers, record.timestamp)
-    return EventStruct(**{name: getattr(usage, name) for name in Usage.model_fields}), unknown
+    return EventStruct(**{name: getattr(usage, name) for name in UsageEvent.model_fields}), unknown
 
 
 def _refusal(record: Record) -> InvalidEvent:

@@ -16,8 +16,8 @@ from schemas.catalog.views import DEFAULT, Catalog, booking_dimensions
 from schemas.errors import InvalidEvent
 from schemas.event.envelope import Headers
 from schemas.event.event_struct import EventStruct
-from schemas.event.identity import partition_key
-from schemas.event.usage_event import DEFAULT_TENANT, USAGE_KINDS
+from schemas.event.kinds import DEFAULT_TENANT, USAGE_KINDS
+from schemas.event.partition_key import partition_key
 from schemas.prices.cost import Unpriced, price
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.layout import series_values

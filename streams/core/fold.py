@@ -18,7 +18,7 @@ import numpy as np
 
 from schemas.catalog.measures import BOOKED, COST_EVENTS, COST_NANO_USD, How, Measure
 from schemas.catalog.views import Catalog, Table, booking_dimensions
-from schemas.event.usage_event import Kind
+from schemas.event.kinds import Kind
 from schemas.store.layout import (
     RUN_DTYPE,
     Int64s,

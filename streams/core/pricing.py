@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from schemas.catalog.measures import COST_EVENTS, COST_NANO_USD, MEASURES
 from schemas.event.event_struct import EventStruct
-from schemas.event.usage_event import USAGE_KINDS
+from schemas.event.kinds import USAGE_KINDS
 from schemas.limits import COST_NANO_USD_MAX, COUNT_MAX, DAY_MS
 from schemas.prices.cost import MODELS_MAX, Tariff, edges, tariff, uses_anything
 from schemas.prices.price_list import Prices

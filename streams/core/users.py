@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from schemas.event.usage_event import DEFAULT_TENANT
+from schemas.event.kinds import DEFAULT_TENANT
 from schemas.store.directory import Word, merged
 from schemas.store.layout import Int64s
 from schemas.store.recent_calls import RECENT_MAX, Recent, pack_recent

@@ -21,7 +21,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from schemas.errors import OdometerError
-from schemas.event.usage_event import DEFAULT_TENANT
+from schemas.event.kinds import DEFAULT_TENANT
 from schemas.limits import EMAIL_CHARS_MAX, ID_CHARS_MAX, TENANT_CHARS_MAX, TITLE_CHARS_MAX
 from schemas.store.directory import (
     DESCRIPTION_CHARS_MAX,

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.event.usage_event import DEFAULT_TENANT
+from schemas.event.kinds import DEFAULT_TENANT
 from schemas.formats import Context, Event, load, parse, with_given
 from streams.meter.queue import Taken
 from streams.meter.transport import Outgoing

@@ -287,8 +287,8 @@ class KafkaTarget:
 
 
 def _records(batch: Sequence[Outgoing]) -> list[tuple[bytes, bytes]]:
-    from schemas.event.identity import partition_key  # noqa: PLC0415
-    from schemas.event.usage_event import DEFAULT_TENANT  # noqa: PLC0415  as above: it needs pydantic
+    from schemas.event.kinds import DEFAULT_TENANT  # noqa: PLC0415  as above: it needs pydantic
+    from schemas.event.partition_key import partition_key  # noqa: PLC0415
 
     return [
         (partition_key(one.tenant or DEFAULT_TENANT, one.source, one.id, one.call_id), one.value)

@@ -43,7 +43,7 @@ from schemas.catalog.views import (
     booking_dimensions,
 )
 from schemas.errors import RebuildRefused, StoreUnavailable
-from schemas.event.usage_event import Kind
+from schemas.event.kinds import Kind
 from schemas.limits import AHEAD_MS_MAX, DAY_MS
 from schemas.store.generation import LAYOUT_BYTES, LAYOUT_VERSION
 from schemas.store.layout import (

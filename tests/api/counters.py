@@ -23,7 +23,7 @@ from api.query.sums import summed
 from schemas.catalog.measures import CHATS, LATENCY
 from schemas.catalog.sketches import bins_of, chat_digest
 from schemas.catalog.views import VIEWS
-from schemas.event.usage_event import USAGE_KINDS, Kind
+from schemas.event.kinds import USAGE_KINDS, Kind
 from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS
 from schemas.prices.price_list import BUNDLED_VERSION
 from schemas.store import layout

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 from schemas import limits
 from schemas.errors import Reason
-from schemas.event.identity import partition_key
-from schemas.event.usage_event import DEFAULT_TENANT, KINDS
+from schemas.event.kinds import DEFAULT_TENANT, KINDS
+from schemas.event.partition_key import partition_key
 from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from schemas.tiers import SLACK_MS, TIERS
 from schemas.units import iso

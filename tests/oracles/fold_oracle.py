@@ -36,7 +36,8 @@ import msgspec
 from schemas.catalog.sketches import GAMMA, chat_digest
 from schemas.catalog.views import VIEWS, View
 from schemas.errors import InvalidEvent, Reason
-from schemas.event.usage_event import Kind, Usage, parse_usage
+from schemas.event.kinds import Kind
+from schemas.event.usage_event import UsageEvent, parse_usage
 from schemas.limits import AHEAD_MS_MAX, EVENT_BYTES_MAX
 from schemas.prices.cost import Priced, Unpriced, Why, price
 from schemas.prices.price_list import BUNDLED, Prices
@@ -99,7 +100,7 @@ class Kept:
     append_ms: int
     at_ms: int
     tenant: str
-    usage: Usage
+    usage: UsageEvent
     computed: Priced | Unpriced | None
     """The cost by the price list, where the event has usage and sends none."""
 
@@ -187,7 +188,7 @@ def _recent(events: list[Kept]) -> dict[str, list[tuple[int, str, str]]]:
 # -- is it an event? -------------------------------------------------------------------------------
 
 
-def judge(record: Record) -> Usage:
+def judge(record: Record) -> UsageEvent:
     """The event of one record, or InvalidEvent."""
     if not record.readable:
         raise InvalidEvent(Reason.UNREADABLE, "the consumer cannot read it")

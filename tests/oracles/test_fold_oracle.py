@@ -11,8 +11,9 @@ from hypothesis import given
 from schemas.catalog.sketches import chat_digest, middle_of
 from schemas.catalog.views import TOTAL
 from schemas.errors import InvalidEvent, Reason
-from schemas.event.identity import partition_key
-from schemas.event.usage_event import USAGE_KINDS, Kind, Usage
+from schemas.event.kinds import USAGE_KINDS, Kind
+from schemas.event.partition_key import partition_key
+from schemas.event.usage_event import UsageEvent
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.tiers import SLACK_MS, TIERS
 from schemas.units import iso
@@ -274,7 +275,7 @@ def test_what_belongs_together_is_on_one_partition() -> None:
     where: dict[bytes, set[int]] = {}
     for one in mixed(random.Random(5), 1000):
         try:
-            usage: Usage = judge(one)
+            usage: UsageEvent = judge(one)
         except InvalidEvent:
             continue
         tenant = usage.tenant or "default"

@@ -19,7 +19,7 @@ from api.ingest.endpoints import IDEMPOTENCY_KEY_CHARS_MAX, INLINE_BYTES_MAX
 from api.ingest.partitioner import partitions_of
 from api.ingest.request_body import STREAMS_MAX, Room, decompressed
 from deploy.local.servers import Server
-from schemas.event.identity import partition_key
+from schemas.event.partition_key import partition_key
 from schemas.formats import ITEMS_MAX
 from schemas.formats.body import BODY_BYTES_MAX, DEPTH_MAX
 from schemas.limits import HOUR_MS

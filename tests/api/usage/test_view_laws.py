@@ -19,7 +19,7 @@ from api.query.plan import Question, Term, plans
 from schemas.catalog.measures import EVENTS, INPUT_TOKENS
 from schemas.catalog.sketches import RELATIVE_ERROR
 from schemas.catalog.views import COARSE
-from schemas.event.usage_event import Kind
+from schemas.event.kinds import Kind
 from schemas.limits import DAY_MS, DURATION_MS_MAX, HOUR_MS, MINUTE_MS
 from schemas.store.layout import chunks_of, page_kept_ms
 from schemas.tiers import DAY, QUARTER, TIERS, Tier, ceil_to, cover, finest_written, kept_from

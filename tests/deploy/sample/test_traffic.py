@@ -11,7 +11,7 @@ import pytest
 from deploy.sample import cast
 from deploy.sample.session import SESSION_MS_MAX, usd_text
 from deploy.sample.traffic import history, live
-from schemas.event.usage_event import Usage, parse_usage
+from schemas.event.usage_event import UsageEvent, parse_usage
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.units import instant_to_ms
 from tests.oracles.event_logs import NOW_MS
@@ -20,11 +20,11 @@ WEEK_AGO_MS = NOW_MS - 7 * DAY_MS
 
 
 @pytest.fixture(scope="module")
-def week() -> list[Usage]:
+def week() -> list[UsageEvent]:
     return [parse_usage(event) for event in history(1, WEEK_AGO_MS, NOW_MS, 2000)]
 
 
-def test_history_is_in_order_of_time_and_within_its_bounds(week: list[Usage]) -> None:
+def test_history_is_in_order_of_time_and_within_its_bounds(week: list[UsageEvent]) -> None:
     times = [instant_to_ms(usage.time) for usage in week]
     assert times == sorted(times)
     assert times[0] >= WEEK_AGO_MS
@@ -32,7 +32,7 @@ def test_history_is_in_order_of_time_and_within_its_bounds(week: list[Usage]) ->
     assert len(week) == pytest.approx(14_000, rel=0.1)
 
 
-def test_ids_are_unique(week: list[Usage]) -> None:
+def test_ids_are_unique(week: list[UsageEvent]) -> None:
     assert len({(usage.source, usage.id) for usage in week}) == len(week)
 
 
@@ -52,7 +52,7 @@ def test_another_seed_is_other_traffic() -> None:
     assert all(one[name]["time"] != other[name]["time"] for name in one.keys() & other.keys())
 
 
-def test_everybody_takes_part(week: list[Usage]) -> None:
+def test_everybody_takes_part(week: list[UsageEvent]) -> None:
     models = {(usage.provider, usage.model) for usage in week if usage.provider}
     assert models == {(m.provider, m.model) for m in (*cast.LLMS, *cast.STTS, *cast.TTSS)}
     agents = {usage.agent_id for usage in week}
@@ -62,7 +62,7 @@ def test_everybody_takes_part(week: list[Usage]) -> None:
     assert {usage.kind for usage in week} == {"llm", "tts", "stt", "call", "chat", "feedback"}
 
 
-def test_parts_of_tokens_are_subsets(week: list[Usage]) -> None:
+def test_parts_of_tokens_are_subsets(week: list[UsageEvent]) -> None:
     answered = [usage for usage in week if usage.kind == "llm" and usage.error is None]
     assert any(usage.input_audio_tokens for usage in answered)
     assert any(usage.cache_read_audio_tokens for usage in answered)
@@ -81,7 +81,7 @@ def test_parts_of_tokens_are_subsets(week: list[Usage]) -> None:
         assert (usage.first_output_ms or 0) <= (usage.latency_ms or 0)
 
 
-def test_some_models_of_speech_count_tokens_too(week: list[Usage]) -> None:
+def test_some_models_of_speech_count_tokens_too(week: list[UsageEvent]) -> None:
     for kind, models in (("stt", cast.STTS), ("tts", cast.TTSS)):
         counting = {model.model for model in models if model.reports_tokens}
         spoken = [usage for usage in week if usage.kind == kind and usage.error is None]
@@ -91,7 +91,7 @@ def test_some_models_of_speech_count_tokens_too(week: list[Usage]) -> None:
             assert (usage.output_audio_tokens or 0) <= (usage.output_tokens or 0)
 
 
-def test_one_request_in_a_hundred_fails_and_reports_no_tokens(week: list[Usage]) -> None:
+def test_one_request_in_a_hundred_fails_and_reports_no_tokens(week: list[UsageEvent]) -> None:
     requests = [usage for usage in week if usage.kind in {"llm", "tts", "stt"}]
     failed = [usage for usage in requests if usage.error]
     assert 0.005 < len(failed) / len(requests) < 0.015
@@ -102,7 +102,7 @@ def test_one_request_in_a_hundred_fails_and_reports_no_tokens(week: list[Usage])
     assert all(usage.cost_usd is not None for usage in requests if not usage.error)
 
 
-def test_costs_are_the_exact_sum_of_prices(week: list[Usage]) -> None:
+def test_costs_are_the_exact_sum_of_prices(week: list[UsageEvent]) -> None:
     """Written out for two models: input, cached input and output each have their price."""
     micro = Decimal("1e-6")
     prices = {"gpt-4o": ("2.5", "1.25", "10"), "gpt-4.1-mini": ("0.4", "0.1", "1.6")}
@@ -127,8 +127,8 @@ def test_pico_dollars_as_text(pico_usd: int, text: str) -> None:
     assert usd_text(pico_usd) == text
 
 
-def test_a_call_spans_its_events_and_ends_with_its_duration(week: list[Usage]) -> None:
-    calls: defaultdict[str, list[Usage]] = defaultdict(list)
+def test_a_call_spans_its_events_and_ends_with_its_duration(week: list[UsageEvent]) -> None:
+    calls: defaultdict[str, list[UsageEvent]] = defaultdict(list)
     for usage in week:
         if usage.call_id:
             calls[usage.call_id].append(usage)
@@ -152,7 +152,7 @@ def test_phone_numbers_are_those_kept_for_fiction() -> None:
     )
 
 
-def test_nights_are_quieter_than_days_and_weekends_than_weekdays(week: list[Usage]) -> None:
+def test_nights_are_quieter_than_days_and_weekends_than_weekdays(week: list[UsageEvent]) -> None:
     at_night = sum(1 for usage in week if usage.time.hour < 5)
     by_day = sum(1 for usage in week if 9 <= usage.time.hour < 14)
     assert by_day > 5 * at_night

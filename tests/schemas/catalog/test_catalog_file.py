@@ -23,7 +23,7 @@ from schemas.catalog.views import (
     booking_dimensions,
 )
 from schemas.errors import InvalidConfig
-from schemas.event.usage_event import KINDS
+from schemas.event.kinds import KINDS
 from schemas.limits import LABELS_MAX
 from schemas.store.generation import describe, generation_digest, layout_digest
 from schemas.store.layout import SLOT

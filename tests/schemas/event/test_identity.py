@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from itertools import product
 
-from schemas.event.identity import call_digest, event_digests, partition_key
+from schemas.event.identity import call_digest, event_digests
+from schemas.event.partition_key import partition_key
 
 
 def test_no_two_identities_share_a_digest_because_their_parts_touch() -> None:

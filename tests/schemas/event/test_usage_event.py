@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from schemas.errors import InvalidEvent, Reason
 from schemas.event import usage_event as contract
-from schemas.event.envelope import parse_record
 from schemas.event.event_struct import EventStruct
-from schemas.event.usage_event import Usage, json_schema, parse_usage
+from schemas.event.usage_event import UsageEvent, json_schema, parse_record, parse_usage
 from schemas.limits import COST_NANO_USD_MAX, EVENT_BYTES_MAX
 from schemas.units import instant_to_ms, iso, seconds_to_ms, usd_to_nano
 from streams.core.decode import decode
@@ -31,7 +30,7 @@ def test_the_json_schema_is_the_frozen_one() -> None:
 
 
 def test_the_quick_reading_has_the_fields_of_the_contract() -> None:
-    assert EventStruct.__struct_fields__ == tuple(Usage.model_fields)
+    assert EventStruct.__struct_fields__ == tuple(UsageEvent.model_fields)
 
 
 def read_both(value: bytes) -> tuple[object, object]:
@@ -45,14 +44,14 @@ def read_both(value: bytes) -> tuple[object, object]:
     return answers[0], answers[1]
 
 
-def read_fully(value: bytes) -> Usage:
+def read_fully(value: bytes) -> UsageEvent:
     return parse_record(value, (), NOW_MS)[0]
 
 
-def decode_plain(value: bytes) -> Usage:
+def decode_plain(value: bytes) -> UsageEvent:
     (wire,) = decode(Polled1(0, NOW_MS, value, ())).wires
     given = {name: getattr(wire, name) for name in EventStruct.__struct_fields__}
-    return Usage.model_construct(**given)
+    return UsageEvent.model_construct(**given)
 
 
 @given(events())
@@ -73,7 +72,7 @@ VALUES = st.one_of(
 )
 
 
-@given(st.sampled_from(sorted(Usage.model_fields)), VALUES)
+@given(st.sampled_from(sorted(UsageEvent.model_fields)), VALUES)
 def test_any_value_in_any_field_reads_alike(name: str, value: object) -> None:
     full, quick = read_both(json.dumps(event(**{name: value})).encode())
     if isinstance(quick, tuple) and quick[0] in {Reason.TOO_OLD, Reason.TOO_FAR_AHEAD}:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from schemas.event.event_struct import EventStruct
-from schemas.event.usage_event import Usage
+from schemas.event.usage_event import UsageEvent
 from tests.schemas.formats.expected import EXPECTED
 from tests.schemas.formats.fixtures import NAMES, fixture, read
 
@@ -40,7 +40,7 @@ def test_a_format_that_is_named_reads_as_one_that_is_told(name: str) -> None:
 def test_what_goes_to_the_topic_is_read_there_as_here(name: str) -> None:
     for event in read(fixture(name)).events:
         wire = msgspec.json.decode(event.record, type=EventStruct)
-        read_there = Usage.model_construct(
+        read_there = UsageEvent.model_construct(
             **{field: getattr(wire, field) for field in EventStruct.__struct_fields__}
         )
         assert read_there == event.usage

@@ -20,7 +20,7 @@ import pytest
 
 from schemas.errors import InvalidEvent
 from schemas.event.event_struct import EventStruct
-from schemas.event.usage_event import Usage, parse_usage
+from schemas.event.usage_event import UsageEvent, parse_usage
 from schemas.formats import Parsed, load, otel
 from tests.schemas.formats.fixtures import FOLDER, NAMES, fixture, read
 from tests.schemas.formats.test_own import CLOUD, EVENT, RESPONSE
@@ -120,8 +120,8 @@ def walk(value: Any) -> Any:
 def check(parsed: Parsed) -> None:
     for event in parsed.events:
         usage = parse_usage({k: v for k, v in event.fields.items() if v is not None})
-        read = {name: getattr(event.usage, name) for name in Usage.model_fields}
-        assert usage == Usage.model_construct(**read)
+        read = {name: getattr(event.usage, name) for name in UsageEvent.model_fields}
+        assert usage == UsageEvent.model_construct(**read)
         known = {k: v for k, v in event.fields.items() if k not in event.unknown}
         wire = msgspec.json.decode(msgspec.json.encode(known), type=EventStruct)
         assert (wire.id, wire.cost_usd) == (event.usage.id, event.usage.cost_usd)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.event.event_struct import EventStruct
-from schemas.event.usage_event import Usage
+from schemas.event.usage_event import UsageEvent
 from schemas.formats import Event, Parsed, load, quick
 from schemas.limits import EVENT_BYTES_MAX
 from tests.oracles.event_logs import event, events
@@ -24,7 +24,7 @@ ACME = replace(CONTEXT, tenant="acme")
 def plain(one: Event) -> tuple[object, ...]:
     """What becomes of an event; instants and amounts may be written in more than one way, and an empty
     text is none."""
-    usage = {name: getattr(one.usage, name) or None for name in Usage.model_fields}
+    usage = {name: getattr(one.usage, name) or None for name in UsageEvent.model_fields}
     instants_and_amounts = {"time", "call_started_at", "cost_usd"}
     on_topic = {k: v for k, v in one.fields.items() if v and k not in instants_and_amounts}
     return one.index, one.format, one.identity, one.unknown, usage, on_topic
@@ -50,7 +50,7 @@ def test_valid_events(fields: dict[str, Any]) -> None:
     assert isinstance(parsed.events[0].usage, EventStruct) == ("misspelt_tokens" not in fields)
 
 
-@given(st.sampled_from([*Usage.model_fields, "typo"]), VALUES)
+@given(st.sampled_from([*UsageEvent.model_fields, "typo"]), VALUES)
 def test_one_field_is_anything(name: str, value: Any) -> None:
     check_alike({**event(tenant="acme"), name: value})
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.event.usage_event import Usage, parse_usage
+from schemas.event.usage_event import UsageEvent, parse_usage
 from schemas.prices.cost import Priced, Unpriced, price
 from schemas.prices.price_list import BUNDLED_VERSION
 from tests.schemas.formats.fixtures import fixture, read
 
 
-def event(**given: Any) -> Usage:
+def event(**given: Any) -> UsageEvent:
     made = {"id": "e", "source": "s", "time": "2026-11-01T10:00:00Z", "kind": "llm", **given}
     return parse_usage(made)
 
@@ -89,7 +89,7 @@ def test_openais_published_prices_of_speech() -> None:
 def test_two_price_lists_agree(name: str) -> None:
     """LiteLLM prices from a list of its own."""
     (made,) = read(fixture(name)).events
-    assert isinstance(made.usage, Usage)
+    assert isinstance(made.usage, UsageEvent)
     assert made.usage.cost_usd is not None
     priced = price(made.usage.model_copy(update={"cost_usd": None}))
     assert isinstance(priced, Priced)
@@ -167,7 +167,7 @@ def test_audio_of_a_transcription_must_be_told_from_its_prompt() -> None:
         st.sampled_from(
             sorted(
                 name
-                for name in Usage.model_fields
+                for name in UsageEvent.model_fields
                 if name.endswith(("_tokens", "_characters", "_audio_ms"))
             )
         ),

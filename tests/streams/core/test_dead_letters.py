@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import InvalidConfig, InvalidEvent, Reason
-from schemas.event.envelope import parse_record
+from schemas.event.usage_event import parse_record
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.units import iso
 from streams.core.dead_letters import (

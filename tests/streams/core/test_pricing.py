@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from schemas.catalog.measures import COST_EVENTS, COST_NANO_USD, MEASURES
 from schemas.event.event_struct import EventStruct
-from schemas.event.usage_event import KINDS, USAGE_KINDS
+from schemas.event.kinds import KINDS, USAGE_KINDS
 from schemas.limits import COUNT_MAX, DURATION_MS_MAX
 from schemas.prices.cost import BILLED, Priced, Unpriced, Why, edges, price, uses_anything
 from schemas.prices.price_list import BUNDLED, Prices
