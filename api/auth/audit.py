@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from api.store.reader import Store
 from schemas.store.keys import ALL, ROLES, Key, Role
-from schemas.store.layout import LANE
+from schemas.store.layout import HASH_TAG
 
-AUDIT_KEY: Final = LANE + "api-key-audit"
+AUDIT_KEY: Final = HASH_TAG + "api-key-audit"
 AUDIT_MAX: Final = 10_000
 """Lines of 300 B that Redis keeps; the log of the process that changed a key has them longer."""
 AUDIT_SHOWN: Final = 100

@@ -24,11 +24,11 @@ from api.http.singleflight import Flights
 from schemas.errors import StoreCorrupt, StoreError
 from schemas.limits import SECOND_MS
 from schemas.store.keys import Key
-from schemas.store.layout import LANE
+from schemas.store.layout import HASH_TAG
 
-KEYS_KEY: Final = LANE + "api-keys"
-USES_KEY: Final = LANE + "api-key-uses"
-LIMIT_PREFIX: Final = LANE + "api-key-limit."
+KEYS_KEY: Final = HASH_TAG + "api-keys"
+USES_KEY: Final = HASH_TAG + "api-key-uses"
+LIMIT_PREFIX: Final = HASH_TAG + "api-key-limit."
 
 KEY_AGE_MS: Final = 500
 """Revocation has to act within a second; the rest of it is for the request that is under way.

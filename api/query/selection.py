@@ -15,7 +15,7 @@ from api.query.series_index import Filter, Names, matching
 from schemas.catalog.views import Table
 from schemas.store.layout import (
     HISTOGRAMS_A_PAGE,
-    SLOT,
+    SLOT_BUCKETS,
     Int64s,
     PageKind,
     chunk_version_key,
@@ -56,7 +56,7 @@ class Picked:
     @cached_property
     def _group_of_series(self) -> Int64s:
         # More: a page may hold series that are newer than the dictionary, and its first row none.
-        found = np.full(self.count + SLOT, -1, np.int64)
+        found = np.full(self.count + SLOT_BUCKETS, -1, np.int64)
         found[self.series] = self.group
         return found
 

@@ -19,7 +19,7 @@ from api.query.selection import Part, Selection, Wanted
 from schemas.catalog.measures import How
 from schemas.catalog.sketches import BINS, Distinct, Histogram, distinct_of
 from schemas.errors import StoreCorrupt
-from schemas.store.layout import SLOT, Int64s, PageKind, Rows, sketch_of
+from schemas.store.layout import SLOT_BUCKETS, Int64s, PageKind, Rows, sketch_of
 
 CELLS_DENSE_MAX: Final = 1 << 17
 """Cells of an answer (buckets x groups) that are a plain array: 1 MB a term. A leaderboard of 100,000
@@ -313,7 +313,7 @@ def _cut(
     none.
 
     All pages of all tiers are joined, so that numpy is called once a page kind and not once a page.
-    The first row of a compact page (layout.COMPACT_CELL) lies beyond its chunk, so counts nothing.
+    The first row of a compact page (layout.COMPACT_SLOT) lies beyond its chunk, so counts nothing.
     """
     there = [place for place, page in enumerate(pages) if page]
     if not there:
@@ -322,10 +322,10 @@ def _cut(
     rows, owner = _joined(page_kind, [page for page in pages if page])
     chunk, number = np.divmod(np.array(there, np.int64), len(wanted.numbers))
     edges = wanted.edges[chunk]
-    cell = rows["cell"].astype(np.int64)
+    cell = rows["slot"].astype(np.int64)
     if page_kind.page_series > 1:
         series = (wanted.numbers[number] * page_kind.page_series)[owner] + (cell >> 8)
-        cell &= SLOT - 1
+        cell &= SLOT_BUCKETS - 1
         group = part.picked.groups_of(series)
     else:
         group = part.picked.groups_of(wanted.numbers[number])[owner]

@@ -24,7 +24,7 @@ from typing import Final
 import msgspec
 
 from schemas.errors import StoreCorrupt
-from schemas.store.layout import LANE
+from schemas.store.layout import HASH_TAG
 
 CHATS_MAX: Final = 10_000
 """Chats of a tenant; beyond that the one that rested longest goes. As many as Open WebUI's own
@@ -35,7 +35,7 @@ them. A chat that compares models side by side has a handful."""
 SHOWN_CHARS_MAX: Final = 200
 """Of a preview: as much as Open WebUI shows."""
 
-CHATS: Final = LANE + "c:"
+CHATS: Final = HASH_TAG + "c:"
 
 
 def records_key(tenant: str) -> str:

@@ -34,7 +34,7 @@ import msgspec
 
 from schemas import limits
 from schemas.errors import StoreCorrupt
-from schemas.store.layout import LANE
+from schemas.store.layout import HASH_TAG
 
 USERS_MAX: Final = 100_000
 """Users of a tenant, deleted ones included: 200 B each with their address, 20 MB. Counters of
@@ -53,7 +53,7 @@ SAID_SO: Final = 1 << 50
 """Added to the time of what was said on purpose. Times stay below 2^43 ms (the year 2248), and their
 sum below 2^53, where Lua counts exactly."""
 
-DIRECTORY: Final = LANE + "d:"
+DIRECTORY: Final = HASH_TAG + "d:"
 REFUSALS_KEY: Final = DIRECTORY + "refused"
 EPOCH_KEY: Final = DIRECTORY + "epoch"
 

@@ -1,7 +1,7 @@
 """How the counters lie in Redis: keys, packed rows, and the meta record. Pure.
 
-All keys of a lane share one hash tag, so that one call or one MGET reaches them all atomically.
-One Redis has one lane. Under `{od0}:`
+All keys of a Redis share one hash tag, so that one call or one MGET reaches them all atomically.
+Under `{od0}:`
 
     current            the generation that answers, in decimal
     generations        hash: number -> what a rebuild knows of that generation, as JSON
@@ -25,17 +25,17 @@ One Redis has one lane. Under `{od0}:`
 A page holds `page_series` neighbouring series over one chunk: rows, little endian, each a key and
 what is added there:
 
-    counters           u16 cell                 | n x i64
-    histogram          u16 cell, u16 bin        | i32 count
-    distinct           u16 cell, u64 digest (big endian)
+    counters           u16 slot                 | n x i64
+    histogram          u16 slot, u16 bin        | i32 count
+    distinct           u16 slot, u64 digest (big endian)
 
-cell = (series mod page_series) * 256 + bucket. A commit only appends, so a key may stand there many
+slot = (series mod page_series) * 256 + bucket. A commit only appends, so a key may stand there many
 times, and **what a page says is the sum of its rows**. So adding costs one APPEND a page whatever it
 holds, and nothing can overflow.
 
 When a page has grown to twice its compact length and `PageKind.room_bytes` more, and once after its chunk has ended, the commit puts it on the list of what is due. A worker then
 makes it compact between two commits (streams/redis/compaction.py): one row a key (several where a sum would
-not fit), and before the chunk's end behind a row of cell 0xFFFF whose next 4 bytes say how long the
+not fit), and before the chunk's end behind a row of slot 0xFFFF whose next 4 bytes say how long the
 page is then. It reads page and version in one step and writes in another, which keeps what was
 appended in between and does nothing where another worker was first: the version counts that. So a page
 is at most twice as long as it must be, and that room, and what one commit appends.
@@ -58,10 +58,10 @@ from schemas.catalog.views import Table
 from schemas.errors import StoreCorrupt
 from schemas.tiers import SLACK_MS, Span, Tier
 
-LANE: Final = "{od0}:"
-CURRENT_KEY: Final = LANE + "current"
-GENERATIONS_KEY: Final = LANE + "generations"
-REBUILD_KEY: Final = LANE + "rebuild"
+HASH_TAG: Final = "{od0}:"
+CURRENT_KEY: Final = HASH_TAG + "current"
+GENERATIONS_KEY: Final = HASH_TAG + "generations"
+REBUILD_KEY: Final = HASH_TAG + "rebuild"
 FIRST_GENERATION: Final = 1
 
 Int64s = npt.NDArray[np.int64]
@@ -72,7 +72,7 @@ Rows = npt.NDArray[Any]
 
 
 def prefix(generation: int) -> str:
-    return f"{LANE}{generation}:"
+    return f"{HASH_TAG}{generation}:"
 
 
 def meta_key(generation: int) -> str:
@@ -158,10 +158,10 @@ def series_values(name: str | bytes) -> tuple[str, ...]:
 
 # -- packed rows -----------------------------------------------------------------------------------
 
-COMPACT_CELL: Final = 0xFFFF
+COMPACT_SLOT: Final = 0xFFFF
 """Of the first row of a page that was made compact: it adds nothing."""
-SLOT: Final = 256
-"""Buckets of a chunk, and series of a page, are at most so many: each has a byte of a cell."""
+SLOT_BUCKETS: Final = 256
+"""Buckets of a chunk, and series of a page, are at most so many: each has a byte of a slot."""
 RUN_DTYPE: Final = np.dtype([("series", "<u4"), ("chunk", "<u4"), ("rows", "<u4")])
 """In a delta: so many rows for this series (an index into the delta's own list) and chunk."""
 PAGE_DTYPE: Final = np.dtype([(name, "<u4") for name in ("chunk", "tenant", "page", "rows")])
@@ -221,10 +221,10 @@ def due_of(entry: bytes) -> Due:
 def dtype_of(form: Form) -> np.dtype[Any]:
     """One row of this form."""
     if not form.numbers:
-        return np.dtype([("cell", "<u2"), ("digest", ">u8")])
+        return np.dtype([("slot", "<u2"), ("digest", ">u8")])
     if form.number_bytes == HISTOGRAM_FORM.number_bytes:
-        return np.dtype([("cell", "<u2"), ("bin", "<u2"), ("count", "<i4")])
-    return np.dtype([("cell", "<u2"), ("values", "<i8", (form.numbers,))])
+        return np.dtype([("slot", "<u2"), ("bin", "<u2"), ("count", "<i4")])
+    return np.dtype([("slot", "<u2"), ("values", "<i8", (form.numbers,))])
 
 
 HISTOGRAM_FORM: Final = Form(4, 1, 4)
@@ -278,7 +278,7 @@ class PageKind:
         if len(page) % self.dtype.itemsize:
             raise StoreCorrupt(f"a page of view {self.table.view.name} is no whole number of rows")
         rows = np.frombuffer(page, self.dtype)
-        return rows[1:] if len(rows) and rows["cell"][0] == COMPACT_CELL else rows
+        return rows[1:] if len(rows) and rows["slot"][0] == COMPACT_SLOT else rows
 
 
 @cache

@@ -168,7 +168,7 @@ def _rows(delta: Delta) -> Iterator[Row]:
             table, _, name = delta.series[slot]
             values = dict(zip(table.dimensions, series_values(name), strict=True))
             for row in rows[place : place + count]:
-                start_ms = chunk * tier.chunk_ms + int(row["cell"]) * tier.bucket_ms
+                start_ms = chunk * tier.chunk_ms + int(row["slot"]) * tier.bucket_ms
                 added = zip(table.measures, row["values"].tolist(), strict=True)
                 yield Row(
                     table.view.name,

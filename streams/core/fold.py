@@ -40,7 +40,7 @@ from streams.core.users import CALL_KIND, Calls, Said, latest_calls, words_of
 
 class Part(NamedTuple):
     """Rows for the pages of one kind and tier. `runs` (layout.RUN_DTYPE) say of whom they are:
-    the next so many rows are of one series, an index into the delta's, and chunk. The cell of a row
+    the next so many rows are of one series, an index into the delta's, and chunk. The slot of a row
     is its bucket; streams/redis/series_ids.py adds the place of its series."""
 
     page_kind: PageKind
@@ -273,7 +273,7 @@ def _sketched(
 
 
 def _packed(page_kind: PageKind, tier: Tier, group: Codes, at_ms: Int64s, offset: int) -> Part:
-    """Runs, and rows whose cells are set."""
+    """Runs, and rows whose slots are set."""
     bucket = at_ms // tier.bucket_ms
     chunk = bucket // tier.chunk_buckets
     starts = np.flatnonzero(changes(group, chunk))
@@ -283,5 +283,5 @@ def _packed(page_kind: PageKind, tier: Tier, group: Codes, at_ms: Int64s, offset
     runs["rows"][:-1] = starts[1:] - starts[:-1]
     runs["rows"][-1] = len(bucket) - starts[-1]
     rows = np.empty(len(bucket), page_kind.dtype)
-    rows["cell"] = bucket - chunk * tier.chunk_buckets
+    rows["slot"] = bucket - chunk * tier.chunk_buckets
     return Part(page_kind, tier, runs, rows)

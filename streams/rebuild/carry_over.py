@@ -48,7 +48,7 @@ from schemas.limits import AHEAD_MS_MAX, DAY_MS
 from schemas.store.generation import LAYOUT_BYTES, LAYOUT_VERSION
 from schemas.store.layout import (
     RUN_DTYPE,
-    SLOT,
+    SLOT_BUCKETS,
     PageKind,
     Rows,
     counters_of,
@@ -220,13 +220,13 @@ class Unit(NamedTuple):
 
 
 def rows_of(page_kind: PageKind, page: bytes | None, series: int, buckets: int) -> Rows:
-    """A series' rows in a page, those of its first `buckets`; their cells are buckets."""
+    """A series' rows in a page, those of its first `buckets`; their slots are buckets."""
     if page is None:
         return np.empty(0, page_kind.dtype)
     rows = page_kind.rows_of(page)
-    slot, bucket = np.divmod(rows["cell"], SLOT)
-    own: Rows = rows[(slot == series % page_kind.page_series) & (bucket < buckets)].copy()
-    own["cell"] %= SLOT
+    place, bucket = np.divmod(rows["slot"], SLOT_BUCKETS)
+    own: Rows = rows[(place == series % page_kind.page_series) & (bucket < buckets)].copy()
+    own["slot"] %= SLOT_BUCKETS
     return own
 
 
@@ -244,26 +244,26 @@ def difference(common: Common, old: Rows, new: Rows) -> Rows:
 
 def _lacking_sums(common: Common, old: Rows, new: Rows) -> Rows:
     at_old, at_new = (list(places) for places in zip(*common.columns, strict=True))
-    sums = np.zeros((SLOT, len(common.new.table.measures)), np.int64)
+    sums = np.zeros((SLOT_BUCKETS, len(common.new.table.measures)), np.int64)
     ours = np.zeros((len(old), sums.shape[1]), np.int64)
     ours[:, at_new] = old["values"][:, at_old]
     theirs = np.zeros((len(new), sums.shape[1]), np.int64)
     theirs[:, at_new] = new["values"][:, at_new]
-    np.add.at(sums, old["cell"], ours)
-    np.subtract.at(sums, new["cell"], theirs)
+    np.add.at(sums, old["slot"], ours)
+    np.subtract.at(sums, new["slot"], theirs)
     buckets = np.flatnonzero(sums.any(axis=1))
     rows = np.zeros(len(buckets), common.new.dtype)
-    rows["cell"], rows["values"] = buckets, sums[buckets]
+    rows["slot"], rows["values"] = buckets, sums[buckets]
     return rows
 
 
 def _lacking_counts(page_kind: PageKind, old: Rows, new: Rows) -> Rows:
-    counts = np.zeros((SLOT, BINS), np.int64)
-    np.add.at(counts, (old["cell"], old["bin"]), old["count"])
-    np.subtract.at(counts, (new["cell"], new["bin"]), new["count"])
+    counts = np.zeros((SLOT_BUCKETS, BINS), np.int64)
+    np.add.at(counts, (old["slot"], old["bin"]), old["count"])
+    np.subtract.at(counts, (new["slot"], new["bin"]), new["count"])
     bucket, bin_ = np.nonzero(counts)
     rows = np.zeros(len(bucket), page_kind.dtype)
-    rows["cell"], rows["bin"], rows["count"] = bucket, bin_, counts[bucket, bin_]
+    rows["slot"], rows["bin"], rows["count"] = bucket, bin_, counts[bucket, bin_]
     return rows
 
 

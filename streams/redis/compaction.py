@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.catalog.sketches import sample_of
-from schemas.store.layout import COMPACT_CELL, DISTINCT_FORM, Due, Form, Int64s, Rows, dtype_of
+from schemas.store.layout import COMPACT_SLOT, DISTINCT_FORM, Due, Form, Int64s, Rows, dtype_of
 
 SUM_SAFE: Final = float(1 << 62)
 """Sums whose parts add up to less than this, whatever their signs, are exact in 64 bits; doubles,
@@ -48,7 +48,7 @@ def made_compact(read: Sequence[Read]) -> list[bytes]:
 
 def _head(form: Form, rows_bytes: int) -> bytes:
     row_bytes = dtype_of(form).itemsize
-    return struct.pack("<HI", COMPACT_CELL, row_bytes + rows_bytes).ljust(row_bytes, b"\0")
+    return struct.pack("<HI", COMPACT_SLOT, row_bytes + rows_bytes).ljust(row_bytes, b"\0")
 
 
 def compacted(form: Form, pages: Sequence[bytes]) -> list[bytes]:
@@ -57,15 +57,15 @@ def compacted(form: Form, pages: Sequence[bytes]) -> list[bytes]:
     lengths = np.array([len(page) // dtype.itemsize for page in pages], np.int64)
     rows = np.frombuffer(b"".join(pages), dtype)
     owner = np.repeat(np.arange(len(pages)), lengths)
-    own = np.flatnonzero(rows["cell"] != COMPACT_CELL)
+    own = np.flatnonzero(rows["slot"] != COMPACT_SLOT)
     rows, owner = rows[own], owner[own]
     if not form.numbers:
         rows, owner = _sets(rows, owner)
     elif "bin" in (dtype.names or ()):
-        key = owner << 32 | rows["cell"].astype(np.int64) << 16 | rows["bin"]
+        key = owner << 32 | rows["slot"].astype(np.int64) << 16 | rows["bin"]
         rows, owner = _summed(rows, owner, key, "count", COUNT_SAFE)
     else:
-        key = owner << 16 | rows["cell"]
+        key = owner << 16 | rows["slot"]
         rows, owner = _summed(rows, owner, key, "values", SUM_SAFE)
     ends = np.cumsum(np.bincount(owner, minlength=len(pages))) * dtype.itemsize
     data, starts = rows.tobytes(), [0, *ends.tolist()]
@@ -94,17 +94,17 @@ def _summed(rows: Rows, owner: Int64s, key: Int64s, field: str, safe: float) -> 
 
 
 def _sets(rows: Rows, owner: Int64s) -> tuple[Rows, Int64s]:
-    """Each digest of a cell once, and of a full cell a sample."""
+    """Each digest of a slot once, and of a full slot a sample."""
     digest = rows["digest"].astype(np.uint64)
-    order = np.lexsort((digest, rows["cell"], owner))
+    order = np.lexsort((digest, rows["slot"], owner))
     rows, owner, digest = rows[order], owner[order], digest[order]
-    cell = owner << 16 | rows["cell"]
+    slot = owner << 16 | rows["slot"]
     is_new = np.ones(len(rows), np.bool_)
-    is_new[1:] = (cell[1:] != cell[:-1]) | (digest[1:] != digest[:-1])
-    rows, owner, digest, cell = rows[is_new], owner[is_new], digest[is_new], cell[is_new]
+    is_new[1:] = (slot[1:] != slot[:-1]) | (digest[1:] != digest[:-1])
+    rows, owner, digest, slot = rows[is_new], owner[is_new], digest[is_new], slot[is_new]
     if not len(rows):
         return rows, owner
-    starts = starts_of(cell)
+    starts = starts_of(slot)
     parts: list[Rows] = []
     owners: list[npt.NDArray[Any]] = []
     for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(rows)], strict=True):
@@ -112,7 +112,7 @@ def _sets(rows: Rows, owner: Int64s) -> tuple[Rows, Int64s]:
         part = rows[start:end]
         if len(sample) != len(part) or not np.array_equal(sample, digest[start:end]):
             part = np.empty(len(sample), rows.dtype)
-            part["cell"], part["digest"] = rows["cell"][start], sample
+            part["slot"], part["digest"] = rows["slot"][start], sample
         parts.append(part)
         owners.append(np.full(len(part), owner[start]))
     # Side by side, rows would be of the byte order of the machine.

@@ -50,7 +50,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class RedisGenerations(RedisStore):
-    """All generations of one lane; as a `streams.core.ports.Store` it is the one that answers."""
+    """All generations of one Redis; as a `streams.core.ports.Store` it is the one that answers."""
 
     async def entries(self) -> dict[int, Entry]:
         """Of all generations that a rebuild has begun or replaced."""

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from schemas.catalog.views import OTHER, Table
-from schemas.store.layout import PAGE_DTYPE, SLOT, Int64s, Rows, series_name
+from schemas.store.layout import PAGE_DTYPE, SLOT_BUCKETS, Int64s, Rows, series_name
 from streams.core.fold import Delta, Part
 
 KNOWN_MAX: Final = 100_000
@@ -162,7 +162,7 @@ def other_of(table: Table) -> str:
 
 
 def paged(part: Part, resolved: Resolved) -> tuple[Rows, Rows]:
-    """The part's rows in the order of its pages (layout.PAGE_DTYPE), their cells whole."""
+    """The part's rows in the order of its pages (layout.PAGE_DTYPE), their slots whole."""
     size = part.page_kind.page_series
     at = part.runs["series"]
     series, tenant = resolved.series[at], resolved.tenants[at]
@@ -180,7 +180,7 @@ def paged(part: Part, resolved: Resolved) -> tuple[Rows, Rows]:
     count_ordered = count[order]
     pages["rows"] = np.add.reduceat(count_ordered, starts)
     rows = part.rows[_places(np.cumsum(count) - count, order, count_ordered)]
-    rows["cell"] += np.repeat(series[order] % size * SLOT, count_ordered).astype(np.uint16)
+    rows["slot"] += np.repeat(series[order] % size * SLOT_BUCKETS, count_ordered).astype(np.uint16)
     return pages, rows
 
 

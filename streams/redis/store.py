@@ -79,7 +79,7 @@ _CODE: Final = f"#!lua name=odometer_{VERSION}\n" + _TEXT.replace("@VERSION@", V
 
 
 class RedisStore:
-    """`streams.core.ports.Store` on one lane of a Redis 7 or newer, or Valkey. Use as `async with`.
+    """`streams.core.ports.Store` on a Redis 7 or newer, or Valkey. Use as `async with`.
 
     Where no `generation` is given it is that which answered when `meta` was last read. `about` is
     what a generation that it opens is said to be (schemas/store/generation.py).

@@ -94,7 +94,7 @@ class Event:
 
 @dataclass
 class Counters:
-    """What a lane holds: texts, and lists of names."""
+    """What a Redis holds: texts, and lists of names."""
 
     texts: dict[str, bytes] = field(default_factory=dict)
     lists: dict[str, list[bytes]] = field(default_factory=dict)
@@ -151,7 +151,7 @@ def pack(
                         continue
                     page, in_page = divmod(series, page_kind.page_series)
                     key = layout.page_key(generation, page_kind, tier, chunk, tenant_id, page)
-                    row = _row(page_kind, in_page * layout.SLOT + bucket, event)
+                    row = _row(page_kind, in_page * layout.SLOT_BUCKETS + bucket, event)
                     if row is not None:
                         rows[key].append(np.array([row], page_kind.dtype).tobytes())
     chunk_version = struct.pack("<QQ", commits, commits if compactions is None else compactions)
@@ -176,8 +176,8 @@ def pack(
 
 def version_key_of_page(key: str) -> str:
     """The key of the version of a page's chunk: the same without the page, marked by a v."""
-    head, _, rest = key.removeprefix(layout.LANE).partition(":")
-    return f"{layout.LANE}{head}:v{rest.rpartition('.')[0]}"
+    head, _, rest = key.removeprefix(layout.HASH_TAG).partition(":")
+    return f"{layout.HASH_TAG}{head}:v{rest.rpartition('.')[0]}"
 
 
 def _row(page_kind: layout.PageKind, cell: int, event: Event) -> tuple[Any, ...] | None:

@@ -14,7 +14,7 @@ import redis
 
 from schemas.catalog.measures import How
 from schemas.catalog.views import VIEWS
-from schemas.store.layout import SLOT, PageKind, page_kept_ms, page_key, page_kinds_of
+from schemas.store.layout import SLOT_BUCKETS, PageKind, page_kept_ms, page_key, page_kinds_of
 from schemas.tiers import DAY, Tier
 
 BINS_BUSY: Final = 30
@@ -65,8 +65,8 @@ def _bytes(
     """MEMORY USAGE of a page by the series-buckets in it."""
     series = page_kind.page_series
     rows = np.zeros(series * buckets * each, page_kind.dtype)
-    place = np.repeat(np.arange(series), buckets * each) * SLOT
-    rows["cell"] = place + np.tile(np.repeat(np.arange(buckets), each), series)
+    place = np.repeat(np.arange(series), buckets * each) * SLOT_BUCKETS
+    rows["slot"] = place + np.tile(np.repeat(np.arange(buckets), each), series)
     data = rows.tobytes()
     chunk = now_ms // tier.chunk_ms
     until_ms = (chunk + 1) * tier.chunk_ms + page_kept_ms(tier)

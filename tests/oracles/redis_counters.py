@@ -131,7 +131,7 @@ def cells_of(delta: Delta) -> Iterator[tuple[Cell, tuple[int, ...]]]:
             table, tenant, name = delta.series[slot]
             of = layout.series_values(name)
             for row in rows[place : place + count]:
-                start_ms = chunk * tier.chunk_ms + int(row["cell"]) * tier.bucket_ms
+                start_ms = chunk * tier.chunk_ms + int(row["slot"]) * tier.bucket_ms
                 more, values = _content(page_kind, row)
                 yield _cell(table, tier, delta.tenants[tenant], of, start_ms, more), values
             place += count
@@ -158,7 +158,7 @@ def _rows(
 ) -> Iterator[tuple[int, int, tuple[Any, ...], tuple[int, ...]]]:
     """Series id, start of the bucket in ms, what else is in the key, values."""
     for row in page_kind.rows_of(page):
-        in_page, bucket = divmod(int(row["cell"]), layout.SLOT)
+        in_page, bucket = divmod(int(row["slot"]), layout.SLOT_BUCKETS)
         start_ms = chunk * tier.chunk_ms + bucket * tier.bucket_ms
         more, values = _content(page_kind, row)
         yield page_number * page_kind.page_series + in_page, start_ms, more, values

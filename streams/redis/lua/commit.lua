@@ -15,7 +15,7 @@ local PARTITION = '<i8c16i8i8i8i8i8'
 local PARTITION_BYTES = 64
 local MAGIC, LIVE, RETIRED = 'ODO1', 1, 2
 local NO_COMMIT = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' -- libraries are not there yet at load
-local COMPACT_CELL = '\255\255' -- of the row that says how long a compact page was
+local COMPACT_SLOT = '\255\255' -- of the row that says how long a compact page was
 local TEXTS_MAX = 20000 -- 60 B each
 local NAMES_MAX = 1000 -- arguments of one command: the stack holds 8,000
 local NEIGHBOURS = 2 -- slices before and after a record's own that may hold its resend: W / slice
@@ -74,7 +74,7 @@ end
 -- How long a page was when it was last made compact; 0 where it never was.
 local function compact_length(key)
   local head = redis.call('GETRANGE', key, 0, 5)
-  if string.sub(head, 1, 2) ~= COMPACT_CELL then return 0 end
+  if string.sub(head, 1, 2) ~= COMPACT_SLOT then return 0 end
   return (struct.unpack('<I4', head, 3))
 end
 

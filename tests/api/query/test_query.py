@@ -26,7 +26,7 @@ from schemas.catalog.views import AGENT_MODEL, MODEL, TOTAL
 from schemas.errors import StoreCorrupt
 from schemas.limits import COST_NANO_USD_MAX, COUNT_MAX, DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.responses.agentlens import LlmAnalytics
-from schemas.store.layout import SLOT, counters_of, series_name, unpack_meta
+from schemas.store.layout import SLOT_BUCKETS, counters_of, series_name, unpack_meta
 from schemas.tiers import DAY, MINUTE
 from tests.api.counters import (
     NOW_MS,
@@ -217,7 +217,7 @@ def test_sums_are_exact_beyond_64_bits_whole_or_as_pages_grow(
             for model, *values in some:
                 row = np.zeros(1, counters_of(table).dtype)
                 page, place = divmod(model, MODEL.page_series)
-                row["cell"] = place * SLOT + bucket  # noqa: B023
+                row["slot"] = place * SLOT_BUCKETS + bucket  # noqa: B023
                 row["values"][0, columns] = values  # noqa: B023
                 found[page] += row.tobytes()
             return [[one or None for one in found]]

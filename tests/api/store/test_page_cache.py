@@ -83,7 +83,7 @@ async def test_a_late_event_in_a_chunk_that_is_held_is_found(redis_url: str, sto
 
 
 def compacted(counters: Counters, page_kinds: Mapping[str, PageKind]) -> Counters:
-    """The same sums, one row a cell, shorter than they were."""
+    """The same sums, one row a slot, shorter than they were."""
     import numpy as np
 
     for key, page in list(counters.texts.items()):
@@ -91,9 +91,9 @@ def compacted(counters: Counters, page_kinds: Mapping[str, PageKind]) -> Counter
         if page_kind is None or ":v" in key:
             continue
         rows = np.frombuffer(page, page_kind.dtype)
-        cells, inverse = np.unique(rows["cell"], return_inverse=True)
+        cells, inverse = np.unique(rows["slot"], return_inverse=True)
         made = np.zeros(len(cells), page_kind.dtype)
-        made["cell"] = cells
+        made["slot"] = cells
         np.add.at(made["values"], inverse, rows["values"])
         counters.texts[key] = made.tobytes()
     return counters

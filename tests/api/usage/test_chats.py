@@ -42,7 +42,7 @@ class Writer:
         table = MODEL.tables["llm"]
         page_kind = sketch_of(table, CHATS)
         rows = np.zeros(len(chats), page_kind.dtype)
-        rows["cell"] = day % DAY.chunk_buckets
+        rows["slot"] = day % DAY.chunk_buckets
         rows["digest"] = [chat_digest("acme", f"chat-{n}") for n in chats]
         runs = np.array([(0, day // DAY.chunk_buckets, len(rows))], RUN_DTYPE)
         name = series_name(["openai", model])

@@ -2,7 +2,7 @@
 
 Days are rolled up whole by `streams.core.fold`, and their pages written as a commit leaves them once
 their chunk has ended (tests/bench/test_reads.py proves the two equal). The last hours come in the
-small commits of a live worker, so that open pages hold a cell many times, as they do then.
+small commits of a live worker, so that open pages hold a slot many times, as they do then.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from schemas.catalog.views import DEFAULT, DIMENSIONS, Catalog, Table
 from schemas.event.event_struct import EventStruct
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.store.generation import generation_digest
-from schemas.store.layout import SLOT, page_kept_ms, page_key, tenants_list_key
+from schemas.store.layout import SLOT_BUCKETS, page_kept_ms, page_key, tenants_list_key
 from schemas.units import EPOCH
 from streams.core.columns import NOTHING, Columns, _levels
 from streams.core.decode import Events
@@ -259,7 +259,7 @@ class Loader:
         chunk = np.repeat(part.runs["chunk"].astype(np.int64), each)
         page_series = part.page_kind.page_series
         rows = part.rows.copy()
-        rows["cell"] += ((series % page_series) * SLOT).astype(np.uint16)
+        rows["slot"] += ((series % page_series) * SLOT_BUCKETS).astype(np.uint16)
         page = series // page_series
         order = np.lexsort((page, chunk))
         rows, page, chunk = rows[order], page[order], chunk[order]

@@ -26,7 +26,7 @@ from schemas.errors import InvalidConfig
 from schemas.event.kinds import KINDS
 from schemas.limits import LABELS_MAX
 from schemas.store.generation import describe, generation_digest, layout_digest
-from schemas.store.layout import SLOT
+from schemas.store.layout import SLOT_BUCKETS
 from schemas.tiers import TIERS
 
 TEAM = '[dimensions.team]\nlabel = "team"\n'
@@ -94,7 +94,7 @@ def test_everything_that_an_entry_may_say() -> None:
     assert wide.sketches == (LATENCY, CHATS)
     assert wide.fine_sketches == (LATENCY,)
     assert (wide.tiers, wide.series_max, wide.page_series) == (COARSE, 1_000_000, 32)
-    assert wide.page_series <= SLOT
+    assert wide.page_series <= SLOT_BUCKETS
     assert found.dimensions["team"] == ("labels.team", "labels.squad")
     assert found.dimensions["sender"] == ("source", "service")
     assert {"team", "sender"} <= {*booking_dimensions(found)}

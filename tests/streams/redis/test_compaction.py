@@ -16,7 +16,7 @@ from schemas.catalog.sketches import MARK, SAMPLE_MAX, distinct_of
 from schemas.catalog.views import MODEL
 from schemas.store import layout
 from schemas.store.layout import (
-    COMPACT_CELL,
+    COMPACT_SLOT,
     DISTINCT_FORM,
     HISTOGRAM_FORM,
     Form,
@@ -33,7 +33,7 @@ from tests.streams.redis.test_pages import DIGEST, NOW_MS, costs, of_series, one
 
 SUMS: Final = Form(2, 3, 8)
 INT64: Final = st.integers(-(2**63), 2**63 - 1)
-CELLS: Final = st.sampled_from([0, 1, 255, 256, 65534, COMPACT_CELL])
+CELLS: Final = st.sampled_from([0, 1, 255, 256, 65534, COMPACT_SLOT])
 
 
 def rows_of(form: Form, rows: list[tuple[Any, ...]]) -> bytes:
@@ -56,7 +56,7 @@ def summed(form: Form, page: bytes) -> dict[tuple[int, ...], list[int]]:
     for row in np.frombuffer(page, dtype_of(form)).tolist():
         *key, values = row
         numbers = list(values) if isinstance(values, (list, tuple, np.ndarray)) else [values]
-        if key[0] != COMPACT_CELL:
+        if key[0] != COMPACT_SLOT:
             before = found.setdefault(tuple(key), [0] * len(numbers))
             before[:] = [a + int(b) for a, b in zip(before, numbers, strict=True)]
     return found
@@ -64,7 +64,7 @@ def summed(form: Form, page: bytes) -> dict[tuple[int, ...], list[int]]:
 
 def test_what_fits_is_one_row_a_cell_in_their_order() -> None:
     page = rows_of(
-        SUMS, [(7, (1, 2, 3)), (COMPACT_CELL, (9, 9, 9)), (1, (0, 0, 5)), (7, (1, 1, -1))]
+        SUMS, [(7, (1, 2, 3)), (COMPACT_SLOT, (9, 9, 9)), (1, (0, 0, 5)), (7, (1, 1, -1))]
     )
     (made,) = compacted(SUMS, [page])
     assert made == rows_of(SUMS, [(1, (0, 0, 5)), (7, (2, 3, 2))])
@@ -92,7 +92,7 @@ def test_a_full_set_goes_up_a_level_that_its_mark_says_and_stays_there() -> None
     found = distinct_of(rows["digest"].astype(np.uint64))
     assert found.level in {2, 3}
     assert len(rows) <= SAMPLE_MAX + 1
-    assert set(rows["cell"].tolist()) == {3}
+    assert set(rows["slot"].tolist()) == {3}
     assert int(rows["digest"].max()) == MARK + found.level
     assert compacted(DISTINCT_FORM, [made + page]) == [made]
 

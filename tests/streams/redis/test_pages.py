@@ -77,7 +77,7 @@ def one_part(page_kind: PageKind, rows: np.ndarray, tier: Tier = DAY, chunk_off:
 def costs(*amounts: int, bucket: int = 0) -> np.ndarray:
     page_kind = counters_of(MODEL.tables["llm"])
     rows = np.zeros(len(amounts), page_kind.dtype)
-    rows["cell"] = bucket
+    rows["slot"] = bucket
     rows["values"][:, page_kind.table.measures.index(COST_NANO_USD)] = amounts
     return rows
 

@@ -93,7 +93,7 @@ def one_row(cost: int, bucket: int = 0, chunk_off: int = 0) -> Delta:
     page_kind = counters_of(LLM)
     runs = np.array([(0, NOW_MS // DAY.chunk_ms + chunk_off, 1)], RUN_DTYPE)
     rows = np.zeros(1, page_kind.dtype)
-    rows["cell"] = bucket
+    rows["slot"] = bucket
     rows["values"][0, LLM.measures.index(COST_NANO_USD)] = cost
     part = Part(page_kind, DAY, runs, rows)
     return Delta(("default",), ((LLM, 0, series_name([])),), (part,), ())
