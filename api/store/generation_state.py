@@ -28,7 +28,7 @@ from schemas.store.layout import (
 
 
 @dataclass(eq=False)
-class Known:
+class GenerationState:
     """Of one generation. `whole_at` is the `Meta.names` at which a list was complete; `is_over`:
     Redis holds another history by now."""
 

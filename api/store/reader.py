@@ -34,7 +34,7 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from api.query.plan import Plan
 from api.query.sums import Row, Sums
 from api.store.connection import REPLY_TIMEOUT_S, Line
-from api.store.generation_state import Known, generation_of
+from api.store.generation_state import GenerationState, generation_of
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.errors import InvalidConfig, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from schemas.store.layout import CURRENT_KEY, Meta
@@ -76,7 +76,7 @@ class Store:
     ) -> None:
         self.catalog = catalog
         self._digest = digest
-        self._known: Known | None = None
+        self._state: GenerationState | None = None
         self._run_id: bytes | None = None
         pool = _pool(redis_url, self._meet)
         self._redis = Redis.from_pool(pool)
@@ -87,21 +87,21 @@ class Store:
         try:
             async with _translated():
                 for _attempt in range(READS_MAX):
-                    known = self._known or await self._begin()
-                    reading = await self._read_once(known, tenant, plans)
-                    if known.is_over and self._known is known:
-                        self._known = None
-                    if reading is not None and self._known is known:
+                    state = self._state or await self._begin()
+                    reading = await self._read_once(state, tenant, plans)
+                    if state.is_over and self._state is state:
+                        self._state = None
+                    if reading is not None and self._state is state:
                         return reading
         except StoreError:
-            self._known = None  # what comes back after this may be another history
+            self._state = None  # what comes back after this may be another history
             raise
         raise StoreUnavailable(f"the counters changed under each of {READS_MAX} reads")
 
     def clear_caches(self) -> None:
         """Drop the pages and sums that are kept."""
-        if self._known is not None:
-            self._known.clear_caches()
+        if self._state is not None:
+            self._state.clear_caches()
 
     async def look(self) -> Reading:
         """The state alone."""
@@ -164,24 +164,26 @@ class Store:
             report = b""  # not allowed to ask: each connection may lead to another Redis
         run_id = report.partition(b"\r\nrun_id:")[2].partition(b"\r\n")[0]
         if not run_id or run_id != self._run_id:
-            self._run_id, self._known = run_id, None
+            self._run_id, self._state = run_id, None
 
-    async def _begin(self) -> Known:
+    async def _begin(self) -> GenerationState:
         (current,) = await self._line.read(("GET", CURRENT_KEY))
-        if self._known is None:  # nobody else was quicker
-            self._known = Known(self._line, generation_of(current), self._digest)
-        return self._known
+        if self._state is None:  # nobody else was quicker
+            self._state = GenerationState(self._line, generation_of(current), self._digest)
+        return self._state
 
-    async def _read_once(self, known: Known, tenant: str, plans: Sequence[Plan]) -> Reading | None:
+    async def _read_once(
+        self, state: GenerationState, tenant: str, plans: Sequence[Plan]
+    ) -> Reading | None:
         """With the names known so far; None where they were not all, or it is another history."""
-        cached = [known.cached_sums(plan, tenant) for plan in plans]
-        meta = await known.refresh(cached, READS_MAX)
+        cached = [state.cached_sums(plan, tenant) for plan in plans]
+        meta = await state.refresh(cached, READS_MAX)
         if meta is None:
             return None
         sums = tuple(one.sums for one in cached if one.sums is not None)
-        if not await known.is_whole(tenant, cached, meta.names):
+        if not await state.is_whole(tenant, cached, meta.names):
             return None
-        return Reading(sums, meta, known.generation)
+        return Reading(sums, meta, state.generation)
 
 
 def _pool(

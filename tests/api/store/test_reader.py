@@ -238,9 +238,9 @@ class Restless(Store):
 
     reads = 0
 
-    async def _read_once(self, known: Any, tenant: str, plans: Sequence[Plan]) -> Reading | None:
+    async def _read_once(self, state: Any, tenant: str, plans: Sequence[Plan]) -> Reading | None:
         self.reads += 1
-        await super()._read_once(known, tenant, plans)
+        await super()._read_once(state, tenant, plans)
         return None
 
 
