@@ -212,7 +212,7 @@ async def model_chats(
     now_ms, tenant = await _allowed(request, key_cache, clock)
     asked = parse(OfChats, request.query_params)
     start_ms, end_ms = covered_range(asked.from_ms, asked.to_ms(now_ms), now_ms)
-    reading = await store.look()
+    reading = await store.state()
     last_ms = await used_by(store, tenant, request.path_params["model_id"], start_ms, end_ms)
     ids = newest_first(last_ms, is_reversed=asked.direction == "asc")
     if asked.order_by in ORDERS_OF_WORDS:

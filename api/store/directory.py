@@ -220,7 +220,7 @@ async def titles(store: Store, tenant: str, chat_ids: Collection[str]) -> dict[s
 
 async def recent(store: Store, tenant: str) -> Latest:
     """The latest calls of kind llm that were counted, at most `schemas.store.recent_calls.RECENT_MAX`."""
-    reading = await store.look()
+    reading = await store.state()
     members: list[bytes] = await store.ask("ZRANGE", recent_key(reading.generation, tenant), 0, -1)
     return Latest([unpack_recent(member) for member in members], reading.meta)
 

@@ -15,7 +15,7 @@ from api.query.selection import check_pages, select
 from api.query.series_index import Names, grown, no_names
 from api.store.connection import Line
 from api.store.page_cache import CachedSums, Missing, Page, PageCache, SumsCache
-from api.store.snapshot import Look, Looks
+from api.store.snapshot import Snapshot, SnapshotReader
 from schemas.catalog.views import Table
 from schemas.errors import StoreCorrupt
 from schemas.store.layout import (
@@ -35,7 +35,7 @@ class GenerationState:
     line: Line
     generation: int
     digest: bytes
-    looks: Looks = field(init=False)
+    _snapshots: SnapshotReader = field(init=False)
     is_over: bool = False
     _record: bytes = b""
     _meta: Meta | None = None
@@ -48,22 +48,22 @@ class GenerationState:
     _sums_cache: SumsCache = field(default_factory=SumsCache)
 
     def __post_init__(self) -> None:
-        self.looks = Looks(self.line, self.generation, self._check)
+        self._snapshots = SnapshotReader(self.line, self.generation, self._check)
 
     def clear_caches(self) -> None:
         """Drop what is kept of pages and sums."""
         self._page_cache, self._sums_cache = PageCache(), SumsCache()
 
-    async def refresh(self, all_cached: Sequence[CachedSums], looks_max: int) -> Meta | None:
+    async def refresh(self, all_cached: Sequence[CachedSums], reads_max: int) -> Meta | None:
         """The sums of all of them as of one instant, and the state then; None where Redis holds
         another history, or where each of so many looks found the pages changed."""
         chunks = [chunk for one in all_cached for chunk in one.selection.chunk_versions]
         missing = Missing()
         for cached in all_cached:
             cached.list_missing(self._page_cache, missing)
-        seen: Look | None = None
+        seen: Snapshot | None = None
         asked: dict[str, str] = {}
-        for number in range(looks_max):
+        for number in range(reads_max):
             if number > 1:
                 # Commits come as fast as looks: all that was asked for, in one, is of one instant.
                 missing.chunk_of |= asked
@@ -71,35 +71,37 @@ class GenerationState:
             asked |= missing.chunk_of
             check_pages(len(missing.whole) + len(missing.tails), "The answer's parts together")
             tails = [(key, len(page.data or b"")) for key, page in missing.tails.items()]
-            look = await self.looks.look((*chunks, *missing.whole), tails)
-            if look is None or self.is_over:
+            snapshot = await self._snapshots.read((*chunks, *missing.whole), tails)
+            if snapshot is None or self.is_over:
                 return None
-            fresh = self._taken(missing, look, seen)
-            seen, missing = look, Missing()
+            fresh = self._taken(missing, snapshot, seen)
+            seen, missing = snapshot, Missing()
             for cached in all_cached:
-                if cached.meta is not look.meta:
-                    chunk_versions = look.chunk_versions(cached.selection.chunk_versions)
+                if cached.meta is not snapshot.meta:
+                    chunk_versions = snapshot.chunk_versions(cached.selection.chunk_versions)
                     cached.refresh(
                         chunk_versions, fresh, self._page_cache, missing, by_tails=number < 1
                     )
             if not missing:
                 for cached in all_cached:
-                    cached.meta = look.meta
-                return look.meta
+                    cached.meta = snapshot.meta
+                return snapshot.meta
         return None
 
-    def _taken(self, missing: Missing, look: Look, before: Look | None) -> dict[str, Page]:
+    def _taken(
+        self, missing: Missing, snapshot: Snapshot, before: Snapshot | None
+    ) -> dict[str, Page]:
         """The pages that a look gave, by key; they are kept."""
         fresh = {}
         for key in missing.whole:
-            chunk_version = look.chunk_version(missing.chunk_of[key])
-            fresh[key] = Page(chunk_version, look.found[key] or None)
+            chunk_version = snapshot.chunk_version(missing.chunk_of[key])
+            fresh[key] = Page(chunk_version, snapshot.found[key] or None)
         for key, page in missing.tails.items():
             chunk = missing.chunk_of[key]
-            chunk_version = look.chunk_version(chunk)
+            chunk_version = snapshot.chunk_version(chunk)
             if before is not None and before.chunk_version(chunk) == chunk_version:
                 known = page.data or b""
-                fresh[key] = Page(chunk_version, known + look.tails[key, len(known)] or None)
+                fresh[key] = Page(chunk_version, known + snapshot.tails[key, len(known)] or None)
         for key, page in fresh.items():
             self._page_cache.keep(missing.chunk_of[key], key, page)
         return fresh

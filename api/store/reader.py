@@ -9,7 +9,7 @@ the question.
 
 Pages, and the sums that a question made of them, are kept with the versions of their chunks, and stand
 while those do: an answer to which nothing was added costs one look and no sum. Where something was,
-a second look takes what is new of just those chunks (`known`, `held`, `look`).
+a second look takes what is new of just those chunks (`generation_state`, `page_cache`, `snapshot`).
 
 What is known is dropped whole when it might belong to another history: another generation, a meta
 record made anew, fewer commits than seen before, or another Redis process behind the address (it
@@ -103,7 +103,7 @@ class Store:
         if self._state is not None:
             self._state.clear_caches()
 
-    async def look(self) -> Reading:
+    async def state(self) -> Reading:
         """The state alone."""
         return await self.read("", ())
 

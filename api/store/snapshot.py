@@ -25,7 +25,7 @@ Tail = tuple[str, int]
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class Snapshot:
     """What was seen: `found` has what stands under the keys that were asked for, and others."""
 
     meta: Meta
@@ -45,43 +45,45 @@ Check = Callable[[bytes | None, bytes | None], Meta | None]
 
 
 @dataclass(eq=False)
-class _Batch:
+class _Request:
     """Keys that are read together, and who waits for them."""
 
     keys: dict[str, None] = field(default_factory=dict)
     tails: dict[Tail, None] = field(default_factory=dict)
-    waiting: list[asyncio.Future[Look | None]] = field(default_factory=list)
+    waiting: list[asyncio.Future[Snapshot | None]] = field(default_factory=list)
 
 
-class Looks:
+class SnapshotReader:
     """Those of one generation; None where what was seen is of another history."""
 
     def __init__(self, line: Line, generation: int, check: Check) -> None:
         self._line = line
         self._meta_key: Final = meta_key(generation)
         self._check = check
-        self._next: _Batch | None = None
-        self._flight: asyncio.Task[Look | None] | None = None
+        self._next: _Request | None = None
+        self._last_sent: asyncio.Task[Snapshot | None] | None = None
 
-    async def look(self, keys: Iterable[str], tails: Iterable[Tail] = ()) -> Look | None:
-        batch = self._next
-        if batch is None or len(batch.keys) + len(batch.tails) > PAGES_MAX:
-            batch = self._next = _Batch()
-            self._flight = asyncio.ensure_future(self._fly(batch, self._flight))
-            self._flight.add_done_callback(partial(_landed, batch))
-        batch.keys.update(dict.fromkeys(keys))
-        batch.tails.update(dict.fromkeys(tails))
-        seen: asyncio.Future[Look | None] = asyncio.get_running_loop().create_future()
-        batch.waiting.append(seen)
+    async def read(self, keys: Iterable[str], tails: Iterable[Tail] = ()) -> Snapshot | None:
+        request = self._next
+        if request is None or len(request.keys) + len(request.tails) > PAGES_MAX:
+            request = self._next = _Request()
+            self._last_sent = asyncio.ensure_future(self._send(request, self._last_sent))
+            self._last_sent.add_done_callback(partial(_deliver, request))
+        request.keys.update(dict.fromkeys(keys))
+        request.tails.update(dict.fromkeys(tails))
+        seen: asyncio.Future[Snapshot | None] = asyncio.get_running_loop().create_future()
+        request.waiting.append(seen)
         return await seen
 
-    async def _fly(self, batch: _Batch, before: asyncio.Task[Look | None] | None) -> Look | None:
+    async def _send(
+        self, request: _Request, before: asyncio.Task[Snapshot | None] | None
+    ) -> Snapshot | None:
         """No caller's going away ends it: others wait for the same."""
         if before is not None and not before.done():
             await asyncio.wait([before])
-        if self._next is batch:
+        if self._next is request:
             self._next = None
-        keys, tails = list(batch.keys), list(batch.tails)
+        keys, tails = list(request.keys), list(request.tails)
         replies: list[Any] = await self._line.read(
             *[("GETRANGE", key, start, -1) for key, start in tails],
             ("MGET", CURRENT_KEY, self._meta_key, *keys),
@@ -90,20 +92,20 @@ class Looks:
         meta = self._check(current, record)
         if meta is None:
             return None
-        return Look(
+        return Snapshot(
             meta, dict(zip(keys, found, strict=True)), dict(zip(tails, replies, strict=True))
         )
 
 
-def _landed(batch: _Batch, flight: asyncio.Task[Look | None]) -> None:
-    for one in batch.waiting:
+def _deliver(request: _Request, sent: asyncio.Task[Snapshot | None]) -> None:
+    for one in request.waiting:
         if one.done():
             continue  # whoever asked went away
-        if flight.cancelled():
+        if sent.cancelled():
             one.cancel()
-        elif (error := flight.exception()) is not None:
+        elif (error := sent.exception()) is not None:
             one.set_exception(error)
         else:
-            one.set_result(flight.result())
-    if not flight.cancelled():
-        flight.exception()  # seen: every caller may have gone away
+            one.set_result(sent.result())
+    if not sent.cancelled():
+        sent.exception()  # seen: every caller may have gone away
