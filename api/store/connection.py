@@ -27,13 +27,13 @@ REPLY_TIMEOUT_S: Final = 1.0
 Command = tuple[str | int | float | bytes, ...]
 
 
-class Line:
+class ReadConnection:
     """Reads on one connection, which is made when it is needed and anew when it was lost."""
 
     def __init__(self, make: Callable[[], AbstractConnection]) -> None:
         self._make = make
-        self._wire: _Wire | None = None
-        self._wires: Flights[_Wire] = Flights()
+        self._protocol: _Protocol | None = None
+        self._connecting: Flights[_Protocol] = Flights()
 
     async def read(self, *commands: Command) -> list[Any]:
         """The replies; others' commands may come between these. Raises what redis-py raises.
@@ -48,37 +48,37 @@ class Line:
             return await (await self._connected()).read(packed, len(commands))
 
     async def close(self) -> None:
-        wire, self._wire = self._wire, None
-        if wire is not None:
-            await wire.close()
+        protocol, self._protocol = self._protocol, None
+        if protocol is not None:
+            await protocol.close()
 
-    async def _connected(self) -> _Wire:
-        wire = self._wire
-        if wire is not None and not wire.is_over:
-            return wire
-        return await self._wires.once("wire", self._connect)
+    async def _connected(self) -> _Protocol:
+        protocol = self._protocol
+        if protocol is not None and not protocol.is_over:
+            return protocol
+        return await self._connecting.once("connect", self._connect)
 
-    async def _connect(self) -> _Wire:
+    async def _connect(self) -> _Protocol:
         await self.close()
         connection = self._make()
         await connection.connect()  # type: ignore[no-untyped-call]
-        self._wire = _Wire(connection)
-        return self._wire
+        self._protocol = _Protocol(connection)
+        return self._protocol
 
 
-class _Asked:
+class _Pending:
     """Replies that somebody waits for, those that are there so far, and since when."""
 
-    __slots__ = ("asked_at", "count", "found", "future")
+    __slots__ = ("count", "found", "future", "since_s")
 
-    def __init__(self, future: asyncio.Future[list[Any]], count: int, asked_at: float) -> None:
+    def __init__(self, future: asyncio.Future[list[Any]], count: int, since_s: float) -> None:
         self.future = future
         self.count = count
         self.found: list[Any] = []
-        self.asked_at = asked_at
+        self.since_s = since_s
 
 
-class _Wire(asyncio.Protocol):
+class _Protocol(asyncio.Protocol):
     """A connection that redis-py has made."""
 
     def __init__(self, connection: AbstractConnection) -> None:
@@ -88,7 +88,7 @@ class _Wire(asyncio.Protocol):
         self._connection = connection
         self._loop = asyncio.get_running_loop()
         self._replies = hiredis.Reader(protocolError=InvalidResponse, replyError=ResponseError)
-        self._waiting: deque[_Asked] = deque()
+        self._waiting: deque[_Pending] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.WriteTransport = writer.transport
         self._before = self._transport.get_protocol()  # which redis-py asks whether it is closed
@@ -97,16 +97,16 @@ class _Wire(asyncio.Protocol):
 
     def read(self, packed: bytes, count: int) -> asyncio.Future[list[Any]]:
         future: asyncio.Future[list[Any]] = self._loop.create_future()
-        asked = _Asked(future, count, self._loop.time())
+        pending = _Pending(future, count, self._loop.time())
         try:
             self._transport.write(packed)
         except RuntimeError as error:  # as uvloop says that it was reset
             self.is_over = True
             future.set_exception(RedisConnectionError(f"the connection was reset: {error}"))
             return future
-        self._waiting.append(asked)
+        self._waiting.append(pending)
         if self._timer is None:
-            self._timer = self._loop.call_later(REPLY_TIMEOUT_S, self._look_at_the_clock)
+            self._timer = self._loop.call_later(REPLY_TIMEOUT_S, self._check_deadline)
         return future
 
     async def close(self) -> None:
@@ -120,11 +120,11 @@ class _Wire(asyncio.Protocol):
                 if not self._waiting:
                     self._end(InvalidResponse("a reply that nobody asked for"))
                     return
-                asked = self._waiting[0]
-                asked.found.append(reply)
-                if len(asked.found) == asked.count:
+                pending = self._waiting[0]
+                pending.found.append(reply)
+                if len(pending.found) == pending.count:
                     self._waiting.popleft()
-                    _answer(asked)
+                    _answer(pending)
         except InvalidResponse as error:
             self._end(error)
 
@@ -132,14 +132,14 @@ class _Wire(asyncio.Protocol):
         self._end(RedisConnectionError(f"the connection was lost: {exc or 'closed'}"))
         self._before.connection_lost(exc)
 
-    def _look_at_the_clock(self) -> None:
+    def _check_deadline(self) -> None:
         """A reply that is due ends the connection: what else comes on it would be others'."""
         self._timer = None
         if not self._waiting:
             return
-        due_s = self._waiting[0].asked_at + REPLY_TIMEOUT_S - self._loop.time()
+        due_s = self._waiting[0].since_s + REPLY_TIMEOUT_S - self._loop.time()
         if due_s > 0:
-            self._timer = self._loop.call_later(due_s, self._look_at_the_clock)
+            self._timer = self._loop.call_later(due_s, self._check_deadline)
         else:
             self._end(RedisTimeoutError(f"no reply within {REPLY_TIMEOUT_S} s"))
 
@@ -148,9 +148,9 @@ class _Wire(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
         waiting, self._waiting = self._waiting, deque()
-        for asked in waiting:
-            if not asked.future.done():
-                asked.future.set_exception(error)
+        for pending in waiting:
+            if not pending.future.done():
+                pending.future.set_exception(error)
         if not self.is_over:
             self.is_over = True
             self._transport.abort()
@@ -161,11 +161,11 @@ def _packed(command: Command) -> bytes:
     return packed
 
 
-def _answer(asked: _Asked) -> None:
-    if asked.future.done():
+def _answer(pending: _Pending) -> None:
+    if pending.future.done():
         return  # whoever asked went away
-    refusal = next((one for one in asked.found if isinstance(one, ResponseError)), None)
+    refusal = next((one for one in pending.found if isinstance(one, ResponseError)), None)
     if refusal is not None:
-        asked.future.set_exception(refusal)
+        pending.future.set_exception(refusal)
     else:
-        asked.future.set_result(asked.found)
+        pending.future.set_result(pending.found)

@@ -13,7 +13,7 @@ from api.errors import CountersMissing
 from api.query.plan import Plan
 from api.query.selection import check_pages, select
 from api.query.series_index import Names, grown, no_names
-from api.store.connection import Line
+from api.store.connection import ReadConnection
 from api.store.page_cache import CachedSums, Missing, Page, PageCache, SumsCache
 from api.store.snapshot import Snapshot, SnapshotReader
 from schemas.catalog.views import Table
@@ -32,7 +32,7 @@ class GenerationState:
     """Of one generation. `whole_at` is the `Meta.names` at which a list was complete; `is_over`:
     Redis holds another history by now."""
 
-    line: Line
+    connection: ReadConnection
     generation: int
     digest: bytes
     _snapshots: SnapshotReader = field(init=False)
@@ -48,7 +48,7 @@ class GenerationState:
     _sums_cache: SumsCache = field(default_factory=SumsCache)
 
     def __post_init__(self) -> None:
-        self._snapshots = SnapshotReader(self.line, self.generation, self._check)
+        self._snapshots = SnapshotReader(self.connection, self.generation, self._check)
 
     def clear_caches(self) -> None:
         """Drop what is kept of pages and sums."""
@@ -160,7 +160,7 @@ class GenerationState:
         if not behind:
             return
         known = [self._names_of(table, tenant) for table in behind]
-        lists: list[list[bytes]] = await self.line.read(
+        lists: list[list[bytes]] = await self.connection.read(
             *[
                 ("LRANGE", names_list_key(self.generation, own.table, tenant_id), own.count, -1)
                 for own in known
@@ -176,7 +176,7 @@ class GenerationState:
 
     async def _list_from(self, key: str, start: int) -> list[bytes]:
         found: list[bytes]
-        (found,) = await self.line.read(("LRANGE", key, start, -1))
+        (found,) = await self.connection.read(("LRANGE", key, start, -1))
         return found
 
     # -- state --------------------------------------------------------------------------------

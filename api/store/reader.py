@@ -1,4 +1,4 @@
-"""The store reader: every question of an answer out of one atomic look. With `line`, which it reads
+"""The store reader: every question of an answer out of one atomic look. With `connection`, which it reads
 through, the only module that knows Redis.
 
 A look is one MGET of the pointer to the generation, its meta record, the versions of the chunks that
@@ -33,7 +33,7 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from api.query.plan import Plan
 from api.query.sums import Row, Sums
-from api.store.connection import REPLY_TIMEOUT_S, Line
+from api.store.connection import REPLY_TIMEOUT_S, ReadConnection
 from api.store.generation_state import GenerationState, generation_of
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.errors import InvalidConfig, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
@@ -80,7 +80,7 @@ class Store:
         self._run_id: bytes | None = None
         pool = _pool(redis_url, self._meet)
         self._redis = Redis.from_pool(pool)
-        self._line = Line(pool.make_connection)
+        self._connection = ReadConnection(pool.make_connection)
 
     async def read(self, tenant: str, plans: Sequence[Plan]) -> Reading:
         """All that the plans need, of one instant."""
@@ -148,7 +148,7 @@ class Store:
 
     async def close(self) -> None:
         async with _translated():
-            await self._line.close()
+            await self._connection.close()
             await self._redis.aclose(close_connection_pool=True)
 
     async def _ask(self, *command: str | int | bytes) -> Any:  # noqa: ANN401  as RESP has it
@@ -167,9 +167,9 @@ class Store:
             self._run_id, self._state = run_id, None
 
     async def _begin(self) -> GenerationState:
-        (current,) = await self._line.read(("GET", CURRENT_KEY))
+        (current,) = await self._connection.read(("GET", CURRENT_KEY))
         if self._state is None:  # nobody else was quicker
-            self._state = GenerationState(self._line, generation_of(current), self._digest)
+            self._state = GenerationState(self._connection, generation_of(current), self._digest)
         return self._state
 
     async def _read_once(

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Final
 
 from api.query.selection import PAGES_MAX
-from api.store.connection import Line
+from api.store.connection import ReadConnection
 from api.store.page_cache import NO_CHUNK_VERSION, PackedChunkVersion
 from schemas.store.layout import CURRENT_KEY, Meta, meta_key
 
@@ -56,8 +56,8 @@ class _Request:
 class SnapshotReader:
     """Those of one generation; None where what was seen is of another history."""
 
-    def __init__(self, line: Line, generation: int, check: Check) -> None:
-        self._line = line
+    def __init__(self, connection: ReadConnection, generation: int, check: Check) -> None:
+        self._connection = connection
         self._meta_key: Final = meta_key(generation)
         self._check = check
         self._next: _Request | None = None
@@ -84,7 +84,7 @@ class SnapshotReader:
         if self._next is request:
             self._next = None
         keys, tails = list(request.keys), list(request.tails)
-        replies: list[Any] = await self._line.read(
+        replies: list[Any] = await self._connection.read(
             *[("GETRANGE", key, start, -1) for key, start in tails],
             ("MGET", CURRENT_KEY, self._meta_key, *keys),
         )

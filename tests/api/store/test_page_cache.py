@@ -180,7 +180,7 @@ async def test_commits_as_fast_as_looks_hold_up_no_answer(redis_url: str, store:
     assert len(await costs(store, one)) == 1
     await store.read("acme", (plan(replace(MODELS, group_by=())),))  # so that all names are known
     looks = 0
-    read = store._line.read
+    read = store._connection.read
 
     async def committed_before(*asked: Any) -> list[Any]:
         nonlocal looks
@@ -188,7 +188,7 @@ async def test_commits_as_fast_as_looks_hold_up_no_answer(redis_url: str, store:
         pack(log, commits=1 + looks).write(redis_url)
         return await read(*asked)
 
-    store._line.read = committed_before  # type: ignore[method-assign]
+    store._connection.read = committed_before  # type: ignore[method-assign]
     assert await costs(store) == {
         f"m{m}": sum(n for n in range(1, 12) if n % 3 == m) for m in range(3)
     }
