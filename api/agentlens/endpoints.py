@@ -37,7 +37,7 @@ from api.errors import (
 )
 from api.http.json_encoding import to_json
 from api.http.prepared_response import Ready
-from api.http.singleflight import Flights, Kept, moment_of
+from api.http.singleflight import AnswerCache, Singleflight, round_to_second
 from api.query.plan import Plan, Question, Term, plan
 from api.query.series_index import Filter
 from api.query.sums import Row
@@ -109,16 +109,16 @@ async def llm(
     store: Store,
     key_cache: KeyCache,
     clock: Clock,
-    flights: Flights[Made],
-    kept: Kept[Made],
+    singleflight: Singleflight[Made],
+    answers: AnswerCache[Made],
 ) -> Response:
     """`GET /api/analytics/llm`: summary, models and series out of one read."""
     now_ms = clock()
     key = await allowed(request, key_cache, now_ms)
-    plans = _understood(request.scope["query_string"], moment_of(now_ms))
+    plans = _understood(request.scope["query_string"], round_to_second(now_ms))
     tenant = tenant_of(key, request.headers)
     question = tenant, request.scope["query_string"], plans[0].start_ms, plans[0].end_ms
-    made = await flights.once(question, partial(_make, store, question, plans, kept))
+    made = await singleflight.once(question, partial(_make, store, question, plans, answers))
     return made.answer
 
 
@@ -128,10 +128,13 @@ def _understood(query: bytes, now_ms: int) -> tuple[Plan, Plan, Plan]:
 
 
 async def _make(
-    store: Store, question: tuple[str, bytes, int, int], plans: Sequence[Plan], kept: Kept[Made]
+    store: Store,
+    question: tuple[str, bytes, int, int],
+    plans: Sequence[Plan],
+    answers: AnswerCache[Made],
 ) -> Made:
     reading = await store.read(question[0], plans)
-    before = kept.get(question, reading.sums)
+    before = answers.get(question, reading.sums)
     if before is not None and before.meta is reading.meta:
         return before
     body = body_of(reading) if before is None else before.body
@@ -142,7 +145,7 @@ async def _make(
         **headers_of(reading.meta, plans[0]),
     }
     made = Made(reading.meta, body, Ready(body, 200, headers))
-    kept.put(question, reading.sums, made, len(body))
+    answers.put(question, reading.sums, made, len(body))
     return made
 
 

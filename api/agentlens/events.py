@@ -24,7 +24,7 @@ from starlette.routing import Route
 from api.agentlens.endpoints import allowed, instant_of, problem, ratio
 from api.auth.authenticate import tenant_of
 from api.auth.key_cache import KeyCache
-from api.http.singleflight import moment_of
+from api.http.singleflight import round_to_second
 from api.query.plan import Plan, Question, Term, plan
 from api.query.series_index import Filter
 from api.query.sums import Row
@@ -227,7 +227,7 @@ async def agents(request: Request, store: Store, key_cache: KeyCache, clock: Clo
     now_ms = clock()
     key = await allowed(request, key_cache, now_ms)
     tenant = tenant_of(key, request.headers)
-    found, headers = await _agents(store, tenant, moment_of(now_ms), ())
+    found, headers = await _agents(store, tenant, round_to_second(now_ms), ())
     return _sent(Agents(agents=found), headers)
 
 
@@ -237,7 +237,7 @@ async def agent(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
     key = await allowed(request, key_cache, now_ms)
     tenant = tenant_of(key, request.headers)
     one = Filter("agent", frozenset((request.path_params["id"],)))
-    found, headers = await _agents(store, tenant, moment_of(now_ms), (one,))
+    found, headers = await _agents(store, tenant, round_to_second(now_ms), (one,))
     return _sent(found[0], headers) if found else problem(404, "Agent not found")
 
 

@@ -33,7 +33,7 @@ from api.app.error_shapes import failed
 from api.auth import endpoints as auth_endpoints
 from api.auth.key_cache import KeyCache
 from api.auth.keys_file import KeysFile
-from api.http.singleflight import Flights, Kept
+from api.http.singleflight import AnswerCache, Singleflight
 from api.ingest import endpoints as ingest_endpoints
 from api.ingest import otlp
 from api.ingest.backfill import Backfill
@@ -107,8 +107,8 @@ def build(
         store=store,
         key_cache=key_cache,
         clock=clock,
-        flights=Flights(),
-        kept=Kept(),
+        singleflight=Singleflight(),
+        answers=AnswerCache(),
     )
     native = Router(
         [

@@ -20,7 +20,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from api.errors import RateLimited
-from api.http.singleflight import Flights
+from api.http.singleflight import Singleflight
 from schemas.errors import StoreCorrupt, StoreError
 from schemas.limits import SECOND_MS
 from schemas.store.keys import Key
@@ -72,7 +72,7 @@ class KeyCache:
         self._command = command
         self._ticks = ticks
         self._known: dict[str, Known] = {}
-        self._looks: Flights[Known | None] = Flights()
+        self._looks: Singleflight[Known | None] = Singleflight()
         self.put_back: Callable[[str], Awaitable[bool]] | None = None
         """What is tried where Redis does not know a digest; whether it does now."""
 

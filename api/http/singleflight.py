@@ -16,13 +16,13 @@ from schemas.limits import SECOND_MS
 
 Result = TypeVar("Result")
 
-KEPT_MAX: Final = 256
+ANSWERS_MAX: Final = 256
 """Answers kept: what the dashboards of some tens of people show."""
-KEPT_BYTES_MAX: Final = 256 * 1024
+ANSWER_BYTES_MAX: Final = 256 * 1024
 """A larger answer is not kept: 256 of these are 64 MB."""
 
 
-def moment_of(now_ms: int) -> int:
+def round_to_second(now_ms: int) -> int:
     """The first millisecond of the second that ends with the next whole one.
 
     All bounds relative to now are whole seconds from it, and go up to a boundary of whole minutes,
@@ -31,7 +31,7 @@ def moment_of(now_ms: int) -> int:
     return (now_ms - 1) // SECOND_MS * SECOND_MS + 1
 
 
-class Flights(Generic[Result]):
+class Singleflight(Generic[Result]):
     """What is being made for each question."""
 
     def __init__(self) -> None:
@@ -46,16 +46,16 @@ class Flights(Generic[Result]):
         if task is None:
             task = asyncio.ensure_future(_awaited(make))
             self._under_way[question] = task
-            task.add_done_callback(lambda done: self._landed(question, done))
+            task.add_done_callback(lambda done: self._forget(question, done))
         return await asyncio.shield(task)
 
-    def _landed(self, question: Hashable, task: asyncio.Task[Result]) -> None:
+    def _forget(self, question: Hashable, task: asyncio.Task[Result]) -> None:
         del self._under_way[question]
         if not task.cancelled():
             task.exception()  # seen: every caller may have gone away
 
 
-class Kept(Generic[Result]):
+class AnswerCache(Generic[Result]):
     """The last answers with what they were made from; the longest unused goes first."""
 
     def __init__(self) -> None:
@@ -70,11 +70,11 @@ class Kept(Generic[Result]):
         return made[1]
 
     def put(self, question: Hashable, state: Hashable, answer: Result, size_bytes: int) -> None:
-        if size_bytes > KEPT_BYTES_MAX:
+        if size_bytes > ANSWER_BYTES_MAX:
             return
         self._answers[question] = state, answer
         self._answers.move_to_end(question)
-        if len(self._answers) > KEPT_MAX:
+        if len(self._answers) > ANSWERS_MAX:
             self._answers.popitem(last=False)
 
 

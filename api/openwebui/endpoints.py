@@ -30,7 +30,7 @@ from api.errors import (
     Unauthenticated,
 )
 from api.http.json_encoding import to_json
-from api.http.singleflight import moment_of
+from api.http.singleflight import round_to_second
 from api.openwebui.bodies import (
     ORDERS_OF_WORDS,
     RATINGS,
@@ -302,7 +302,7 @@ async def _allowed(request: Request, key_cache: KeyCache, clock: Clock) -> tuple
     now_ms = clock()
     key = await authenticate(key_cache, request.headers, now_ms)
     check_role(key, "admin")
-    return moment_of(now_ms), tenant_of(key, request.headers)
+    return round_to_second(now_ms), tenant_of(key, request.headers)
 
 
 async def _filters(store: Store, tenant: str, asked: OfGroup) -> tuple[Filter, ...]:

@@ -19,7 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from api.http.singleflight import Flights
+from api.http.singleflight import Singleflight
 
 REPLY_TIMEOUT_S: Final = 1.0
 """A whole answer's MGET takes single milliseconds; a stopped Redis must not hold up its callers."""
@@ -33,7 +33,7 @@ class ReadConnection:
     def __init__(self, make: Callable[[], AbstractConnection]) -> None:
         self._make = make
         self._protocol: _Protocol | None = None
-        self._connecting: Flights[_Protocol] = Flights()
+        self._connecting: Singleflight[_Protocol] = Singleflight()
 
     async def read(self, *commands: Command) -> list[Any]:
         """The replies; others' commands may come between these. Raises what redis-py raises.

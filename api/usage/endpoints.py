@@ -27,7 +27,7 @@ from api.http.json_body import json_body
 from api.http.json_encoding import to_json
 from api.http.parameters import RawParameters, check_names, single
 from api.http.prepared_response import Ready
-from api.http.singleflight import Flights, Kept, moment_of
+from api.http.singleflight import AnswerCache, Singleflight, round_to_second
 from api.query.measures import Offered, offered_by
 from api.query.plan import Plan, Question, Term, plan, views_that_hold
 from api.store.freshness import headers_of, iso_ms, refusals
@@ -85,7 +85,12 @@ class Made:
 def polled_route(store: Store, key_cache: KeyCache, clock: Clock, prefix: str = "") -> list[Route]:
     """The one path that is polled."""
     endpoint = partial(
-        usage, store=store, key_cache=key_cache, clock=clock, flights=Flights(), kept=Kept()
+        usage,
+        store=store,
+        key_cache=key_cache,
+        clock=clock,
+        singleflight=Singleflight(),
+        answers=AnswerCache(),
     )
     return [Route(f"{prefix}/usage", endpoint, methods=["GET", "POST"])]
 
@@ -105,8 +110,8 @@ async def usage(
     store: Store,
     key_cache: KeyCache,
     clock: Clock,
-    flights: Flights[Made],
-    kept: Kept[Made],
+    singleflight: Singleflight[Made],
+    answers: AnswerCache[Made],
 ) -> Response:
     """`GET /v1/usage`, or POST with the same parameters as a JSON object."""
     now_ms = clock()
@@ -118,11 +123,13 @@ async def usage(
         content, is_json = request.scope["query_string"], False
     is_short = len(content) + len(accept) <= UNDERSTOOD_BYTES_MAX
     understand = _understood if is_short else _understood.__wrapped__
-    understood = understand(content, accept, moment_of(now_ms), store.catalog, is_json=is_json)
+    understood = understand(
+        content, accept, round_to_second(now_ms), store.catalog, is_json=is_json
+    )
     tenant = tenant_of(key, request.headers, understood.query.tenant)
     question = tenant, understood.text
-    make = partial(_make, store, question, understood, kept)
-    made = await flights.once(question, make)
+    make = partial(_make, store, question, understood, answers)
+    made = await singleflight.once(question, make)
     return _sent(request, made)
 
 
@@ -270,10 +277,10 @@ def _text(name: str, value: object) -> str:
 
 
 async def _make(
-    store: Store, question: tuple[str, str], understood: _Understood, kept: Kept[Made]
+    store: Store, question: tuple[str, str], understood: _Understood, answers: AnswerCache[Made]
 ) -> Made:
     reading = await store.read(question[0], understood.plans)
-    before = kept.get(question, reading.sums)
+    before = answers.get(question, reading.sums)
     if before is not None and before.meta is reading.meta:
         return before
     covered, form = understood.plans[0], understood.query.format
@@ -283,7 +290,7 @@ async def _make(
         body = b"%s,%s" % (said[:-1], to_json(_state(covered, reading))[1:])
     tag = _tag(*question, reading, said)
     made = _made(tag, reading.meta, said, body, headers_of(reading.meta, covered), form)
-    kept.put(question, reading.sums, made, 2 * len(body))
+    answers.put(question, reading.sums, made, 2 * len(body))
     return made
 
 

@@ -23,7 +23,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from api.app.main import TAKING_PATHS
 from api.app.openapi import EXAMPLE, PROBLEM_EXAMPLE, document
 from api.errors import BadParameter
-from api.http.singleflight import Flights
+from api.http.singleflight import Singleflight
 from api.query.measures import DERIVED, offered_by
 from api.query.time_buckets import DAILY, starts_of
 from api.query.time_range import PERIODS, parse_range
@@ -468,7 +468,7 @@ async def test_long_answers_are_compressed(redis_url: str, client: httpx.AsyncCl
 
 
 async def test_equal_questions_in_flight_are_one() -> None:
-    flights: Flights[int] = Flights()
+    singleflight: Singleflight[int] = Singleflight()
     made = 0
     go = asyncio.Event()
 
@@ -478,8 +478,8 @@ async def test_equal_questions_in_flight_are_one() -> None:
         await go.wait()
         return made
 
-    waiting = [asyncio.ensure_future(flights.once("q", make)) for _ in range(5)]
-    other = asyncio.ensure_future(flights.once("r", make))
+    waiting = [asyncio.ensure_future(singleflight.once("q", make)) for _ in range(5)]
+    other = asyncio.ensure_future(singleflight.once("r", make))
     await asyncio.sleep(0)
     waiting[0].cancel()  # the first caller goes away: the others still get theirs
     await asyncio.sleep(0)
@@ -488,13 +488,13 @@ async def test_equal_questions_in_flight_are_one() -> None:
     assert isinstance(results[0], asyncio.CancelledError)
     assert results[1:] == [2, 2, 2, 2, 2]
     assert made == 2
-    assert await flights.once("q", make) == 3
+    assert await singleflight.once("q", make) == 3
 
     async def fail() -> int:
         raise LookupError("no")
 
     failed = await asyncio.gather(
-        flights.once("q", fail), flights.once("q", fail), return_exceptions=True
+        singleflight.once("q", fail), singleflight.once("q", fail), return_exceptions=True
     )
     assert [type(one) for one in failed] == [LookupError, LookupError]
 
