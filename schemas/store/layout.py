@@ -313,15 +313,15 @@ PARTITION_BYTES: Final = _PARTITION.size  # 64
 class PartitionMeta:
     """How far one partition is counted. `position` is the next offset to read, or NO_POSITION.
 
-    The witness is the last counted record: its offset and append time are read back on assignment,
+    The last counted record is stored by its offset and append time, which are read back on assignment,
     to see that the log is still the one that was counted. `refused` is 0, or the code of the reason
     why its worker will not go on (details under `refusals`).
     """
 
     position: int
     commit_id: bytes
-    witness_offset: int
-    witness_append_ms: int
+    last_offset: int
+    last_append_ms: int
     complete_ms: int
     committed_ms: int
     refused: int

@@ -48,8 +48,8 @@ class Bounds(NamedTuple):
     end: int
 
 
-class Witness(NamedTuple):
-    """The first record at or after an offset: its offset and append time in ms."""
+class LastRecord(NamedTuple):
+    """The last counted record of a partition, or the record that is there now: offset, append time in ms."""
 
     offset: int
     append_ms: int
@@ -80,7 +80,7 @@ class Log(Protocol):
     async def bounds(self) -> Mapping[int, Bounds]:
         """Of every partition that the topic has now, from a client of its own."""
 
-    async def witness(self, partition: int, offset: int) -> Witness | None:
+    async def record_at(self, partition: int, offset: int) -> LastRecord | None:
         """The first record from there on, or None where there is none before the end."""
 
     async def send_to_dlq(self, rejected: Sequence[RejectedRecord]) -> None:
@@ -96,7 +96,7 @@ class Refusal(IntEnum):
     LOG_STARTS_LATER = 1  # no position, and the log no longer starts at 0: the store was emptied
     POSITION_EXPIRED = 2  # retention has passed the position: records were lost uncounted
     POSITION_BEYOND_END = 3  # the position lies after the log's end: another log, or it was cut
-    OTHER_LOG = 4  # the witness differs: the topic was made anew
+    OTHER_LOG = 4  # the last counted record differs: the topic was recreated
     OTHER_GENERATION = 5  # the worker would count differently from what is stored
 
 
@@ -105,14 +105,14 @@ NO_DELTA: Final = Delta((), (), (), ())
 
 class Progress(NamedTuple):
     """One partition in a commit: from the stored position `start` (NO_POSITION: none) to `end`.
-    The witness is the last counted record (offset -1: none in this batch). `complete_ms` may be 0:
+    `last_offset` and `last_append_ms` are of the last counted record (offset -1: none in this batch). `complete_ms` may be 0:
     nothing new to say."""
 
     partition: int
     start: int
     end: int
-    witness_offset: int
-    witness_append_ms: int
+    last_offset: int
+    last_append_ms: int
     complete_ms: int
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from schemas.store.generation import LAYOUT_BYTES
 from schemas.store.layout import NO_POSITION, RETIRED, Meta, PartitionMeta
-from streams.core.ports import Bounds, Refusal, Witness
+from streams.core.ports import Bounds, LastRecord, Refusal
 
 
 def stored_of(meta: Meta, partition: int) -> PartitionMeta:
@@ -17,7 +17,7 @@ def stored_of(meta: Meta, partition: int) -> PartitionMeta:
 
 
 def refusal_of(
-    stored: PartitionMeta, bounds: Bounds, witness: Witness | None
+    stored: PartitionMeta, bounds: Bounds, last_record: LastRecord | None
 ) -> tuple[Refusal, str] | None:
     """None where counting may go on from the stored position; else why not, and what to do."""
     position = stored.position
@@ -40,8 +40,8 @@ def refusal_of(
             f"the position is {position}, but the log ends at {bounds.end}: it is another log, or "
             "its end was cut. Bring the log back, or begin at its start: odometer accept"
         )
-    expected = Witness(stored.witness_offset, stored.witness_append_ms)
-    if stored.witness_offset >= bounds.start and witness != expected:
+    expected = LastRecord(stored.last_offset, stored.last_append_ms)
+    if stored.last_offset >= bounds.start and last_record != expected:
         return Refusal.OTHER_LOG, (
             f"the record at offset {expected.offset} was appended at {expected.append_ms} when it "
             "was counted, and is another one now: the topic was made anew. Name its new topic, or "

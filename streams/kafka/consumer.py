@@ -27,10 +27,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from schemas.errors import ConsumerBroken
 from streams.core.dead_letters import DeadLetter, KeyedRecord, dead_letter_record
 from streams.core.decode import Record, Unreadable
-from streams.core.ports import Bounds, PartitionBatch, Polled, RejectedRecord, Witness
+from streams.core.ports import Bounds, LastRecord, PartitionBatch, Polled, RejectedRecord
 from streams.kafka.batch_fetch import as_fetched, install, refresh_metadata
 from streams.kafka.deadlines import ANSWER_S, SEND_S, close_client, within_deadline
-from streams.kafka.offsets import METADATA_AGE_MS, bounds_of, metadata_consumer, witness_at
+from streams.kafka.offsets import METADATA_AGE_MS, bounds_of, find_record_at, metadata_consumer
 from streams.kafka.producer import aiokafka_producer, send_records
 from streams.kafka.salvage import RECORD_ERRORS, failed_batch, records_of
 
@@ -176,13 +176,13 @@ class KafkaLog:
             refresh_metadata(self._consumer)  # if this member leads the group, the group rebalances
         return found
 
-    async def witness(self, partition: int, offset: int) -> Witness | None:
-        return await witness_at(self._metadata, TopicPartition(self._topic, partition), offset)
+    async def record_at(self, partition: int, offset: int) -> LastRecord | None:
+        return await find_record_at(self._metadata, TopicPartition(self._topic, partition), offset)
 
-    async def send_to_dlq(self, letters: Sequence[RejectedRecord]) -> None:
-        for at in range(0, len(letters), LETTERS_AT_ONCE):
+    async def send_to_dlq(self, rejected: Sequence[RejectedRecord]) -> None:
+        for at in range(0, len(rejected), LETTERS_AT_ONCE):
             records = [
-                _dead_letter_record(self._topic, one) for one in letters[at : at + LETTERS_AT_ONCE]
+                _dead_letter_record(self._topic, one) for one in rejected[at : at + LETTERS_AT_ONCE]
             ]
             await send_records(self._producer, self._dead_letter_topic, records)
 
@@ -243,7 +243,7 @@ class WholeLog(KafkaLog):
             self.take_assignment(partitions)
         return found
 
-    async def send_to_dlq(self, letters: Sequence[RejectedRecord]) -> None:
+    async def send_to_dlq(self, rejected: Sequence[RejectedRecord]) -> None:
         """Does nothing: the worker that counted these records has sent their dead letters."""
 
 

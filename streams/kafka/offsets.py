@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas.errors import ConsumerBroken, InvalidConfig, LogUnavailable
 from streams.core.decode import Record, Unreadable
-from streams.core.ports import Bounds, Witness
+from streams.core.ports import Bounds, LastRecord
 from streams.kafka.batch_fetch import install
 from streams.kafka.deadlines import ANSWER_S, SEND_S, close_client, within_deadline
 from streams.kafka.salvage import RECORD_ERRORS, failed_batch, records_of
@@ -71,17 +71,19 @@ async def _describe(admin: AIOKafkaAdminClient, name: str) -> list[int]:
     return [partition["partition"] for partition in topic["partitions"]]
 
 
-async def read_witness(kafka: str, topic: str, partition: int, offset: int) -> Witness | None:
+async def read_record_at(kafka: str, topic: str, partition: int, offset: int) -> LastRecord | None:
     """The first record at or after an offset, over a connection of its own."""
     consumer = metadata_consumer(kafka)
     try:
         await within_deadline(SEND_S, consumer.start(), "accept a connection")
-        return await witness_at(consumer, TopicPartition(topic, partition), offset)
+        return await find_record_at(consumer, TopicPartition(topic, partition), offset)
     finally:
         await close_client(consumer)
 
 
-async def witness_at(consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int) -> Witness | None:
+async def find_record_at(
+    consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int
+) -> LastRecord | None:
     """The first record at or after an offset; None if there is none, or it cannot be read."""
     consumer.assign([tp])
     consumer.seek(tp, offset)
@@ -95,14 +97,14 @@ async def witness_at(consumer: AIOKafkaConsumer, tp: TopicPartition, offset: int
         _, failed = failed_batch(error)
         salvaged = None if failed is None else records_of(failed)
         readable = [r for r in salvaged[0] if not isinstance(r, Unreadable)] if salvaged else []
-        return Witness(readable[0].offset, readable[0].timestamp) if readable else None
+        return LastRecord(readable[0].offset, readable[0].timestamp) if readable else None
     except LogUnavailable as error:
         if isinstance(error.__cause__, (kafka_errors.OffsetOutOfRangeError, *RECORD_ERRORS)):
             return None  # the log is shorter now, or damaged
         raise
     finally:
         consumer.unsubscribe()
-    return next((Witness(r.offset, r.timestamp) for r in found.get(tp, ())), None)
+    return next((LastRecord(r.offset, r.timestamp) for r in found.get(tp, ())), None)
 
 
 async def scan(kafka: str, topic: str) -> AsyncIterator[Sequence[Record]]:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from schemas.units import iso
 from streams.core.ports import Refusal
-from streams.kafka.offsets import read_bounds, read_witness
+from streams.kafka.offsets import read_bounds, read_record_at
 from streams.redis.store import RedisStore
 
 
@@ -49,7 +49,7 @@ async def accept_losses(
             if not stored.refused or partition not in bounds:
                 continue
             start = bounds[partition].start
-            first = await read_witness(kafka, topic, partition, start)
+            first = await read_record_at(kafka, topic, partition, start)
             history_from_ms = first.append_ms if first else now_ms()
             done = dry_run or await store.accept(partition, stored.position, start, history_from_ms)
             accepted.append(

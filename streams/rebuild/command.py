@@ -32,7 +32,7 @@ from schemas.units import iso
 from streams.core.ports import Bounds
 from streams.core.resume_checks import refusal_of, stored_of
 from streams.kafka.consumer import open_whole_log
-from streams.kafka.offsets import read_bounds, read_witness
+from streams.kafka.offsets import read_bounds, read_record_at
 from streams.rebuild.carry_over import OlderBuckets, Shared, older_than, shared_with
 from streams.rebuild.rebuild_worker import Refill
 from streams.redis.generations import LEASE_MS, Entry, RedisGenerations, RedisPair
@@ -235,10 +235,10 @@ async def _planned(generations: RedisGenerations, kafka: str, under: _Under) -> 
 async def _check_log(old: Meta, kafka: str, topic: str, bounds: Mapping[int, Bounds]) -> None:
     """That the log is the one that was counted. A sum that left 64 bits may be mended by this."""
     for partition, stored in ((p, stored_of(old, p)) for p in sorted(bounds)):
-        witness = None
-        if stored.witness_offset >= bounds[partition].start:
-            witness = await read_witness(kafka, topic, partition, stored.witness_offset)
-        refused = refusal_of(stored, bounds[partition], witness)
+        last_record = None
+        if stored.last_offset >= bounds[partition].start:
+            last_record = await read_record_at(kafka, topic, partition, stored.last_offset)
+        refused = refusal_of(stored, bounds[partition], last_record)
         if refused is not None:
             raise RebuildRefused(f"partition {partition} is refused, mend that first: {refused[1]}")
 
@@ -266,8 +266,8 @@ async def _first_append_ms(old: Meta, kafka: str, topic: str, bounds: Mapping[in
     latest_ms = 0
     for partition, one in bounds.items():
         if one.start or old.history_from_ms:
-            first = await read_witness(kafka, topic, partition, one.start)
-            append_ms = first.append_ms if first else stored_of(old, partition).witness_append_ms
+            first = await read_record_at(kafka, topic, partition, one.start)
+            append_ms = first.append_ms if first else stored_of(old, partition).last_append_ms
             latest_ms = max(latest_ms, append_ms)
     return latest_ms
 

@@ -38,6 +38,7 @@ from streams.core.ports import (
     Bounds,
     Clock,
     Commit,
+    LastRecord,
     Log,
     Look,
     Outcome,
@@ -47,7 +48,6 @@ from streams.core.ports import (
     RejectedRecord,
     Reply,
     Store,
-    Witness,
 )
 from streams.worker.loop import FIRST_BACKOFF_MS, Timing, Worker
 
@@ -121,8 +121,8 @@ class Fence:
     async def bounds(self) -> Mapping[int, Bounds]:
         return await self._log.bounds()
 
-    async def witness(self, partition: int, offset: int) -> Witness | None:
-        return await self._log.witness(partition, offset)
+    async def record_at(self, partition: int, offset: int) -> LastRecord | None:
+        return await self._log.record_at(partition, offset)
 
     async def send_to_dlq(self, rejected: Sequence[RejectedRecord]) -> None:
         await self._log.send_to_dlq(rejected)

@@ -260,10 +260,10 @@ class Worker:
             stored = stored_of(meta, partition)
             if partition not in bounds:
                 continue  # a topic made anew with fewer partitions: the next assignment says so
-            witness = None
-            if stored.witness_offset >= bounds[partition].start:
-                witness = await self._log.witness(partition, stored.witness_offset)
-            refusal = refusal_of(stored, bounds[partition], witness)
+            last_record = None
+            if stored.last_offset >= bounds[partition].start:
+                last_record = await self._log.record_at(partition, stored.last_offset)
+            refusal = refusal_of(stored, bounds[partition], last_record)
             if refusal is None:
                 found[partition] = stored.position
                 self.health.refused.pop(partition, None)

@@ -314,8 +314,8 @@ class FakeStore:
             partition,
             position=new_position,
             commit_id=bytes(16),
-            witness_offset=-1,
-            witness_append_ms=0,
+            last_offset=-1,
+            last_append_ms=0,
             refused=0,
         )
         assert self.own.meta is not None
@@ -476,11 +476,11 @@ class FakeStore:
             )
             if p.end != stored.position:
                 self._set(p.partition, committed_ms=commit.now_ms)
-            if p.witness_offset >= 0:
+            if p.last_offset >= 0:
                 self._set(
                     p.partition,
-                    witness_offset=p.witness_offset,
-                    witness_append_ms=p.witness_append_ms,
+                    last_offset=p.last_offset,
+                    last_append_ms=p.last_append_ms,
                 )
             self.own.refusals.pop(p.partition, None)
 

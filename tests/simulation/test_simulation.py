@@ -55,7 +55,7 @@ def test_under_every_fault_every_event_is_counted_once(block: int) -> None:
 
 @pytest.mark.parametrize("block", range(4))
 def test_a_log_that_lost_records_or_is_another_one_is_refused_until_told(block: int) -> None:
-    """Without unreadable records: they are no witnesses."""
+    """Without unreadable records: they are not kept as last records."""
     for seed in range(block, MOVED_SEEDS, 4):
         moved = world(seed, replace(MIX, unreadable=False), faults=MOVED_LOG)
         try:

@@ -30,7 +30,7 @@ from schemas.store.layout import Meta
 from schemas.units import instant_to_ms
 from streams.core.batch import Policy
 from streams.core.decode import Unreadable
-from streams.core.ports import Bounds, PartitionBatch, Polled, RejectedRecord, Witness
+from streams.core.ports import Bounds, LastRecord, PartitionBatch, Polled, RejectedRecord
 from streams.rebuild.rebuild_worker import Refill
 from streams.worker.loop import Timing, Worker
 from tests.oracles.event_logs import Record
@@ -221,11 +221,11 @@ class FakeLog:
         await self.world.turn("bounds reply", self.member)
         return found
 
-    async def witness(self, partition: int, offset: int) -> Witness | None:
-        await self.world.turn("witness", self.member)
+    async def record_at(self, partition: int, offset: int) -> LastRecord | None:
+        await self.world.turn("record at", self.member)
         records = self.world.broker.records[partition]
         at = bisect_left(records, offset, key=lambda record: record.offset)
-        return Witness(records[at].offset, records[at].append_ms) if at < len(records) else None
+        return LastRecord(records[at].offset, records[at].append_ms) if at < len(records) else None
 
     async def send_to_dlq(self, rejected: Sequence[RejectedRecord]) -> None:
         for one in rejected:
@@ -429,7 +429,7 @@ class World:
             self._rebalance()
         if self._hits(self.faults.expired):
             self._expire()
-        if self._hits(self.faults.made_anew) and self._has_witnesses():
+        if self._hits(self.faults.made_anew) and self._has_last_records():
             self.happened.append("made anew")
             self.broker.make_anew()
             self._rebalance()
@@ -438,11 +438,11 @@ class World:
         if self.rng.random() * 100 < ACCEPT_PERCENT:
             self._accept()
 
-    def _has_witnesses(self) -> bool:
+    def _has_last_records(self) -> bool:
         """A log of which only markers were passed cannot be told from another one."""
         meta = self.store.state.meta
         parts = meta.partitions if meta else ()
-        return all(part.position <= 0 or part.witness_offset >= 0 for part in parts)
+        return all(part.position <= 0 or part.last_offset >= 0 for part in parts)
 
     def _expire(self) -> None:
         """Retention removes a log's beginning, counted or not."""
@@ -625,13 +625,13 @@ class World:
         if not self.broker.log or partition >= len(parts):
             return begun
         stored = parts[partition]
-        if stored.witness_offset < 0:  # nothing was counted since: whatever log it is now
+        if stored.last_offset < 0:  # nothing was counted since: whatever log it is now
             return (self.broker.log, begun[1] if begun[0] == self.broker.log else 0)
         log = next(
             one.log
             for one in self.appended
             if (one.record.partition, one.record.offset, one.record.append_ms)
-            == (partition, stored.witness_offset, stored.witness_append_ms)
+            == (partition, stored.last_offset, stored.last_append_ms)
         )
         return (log, begun[1] if begun[0] == log else 0)
 

@@ -22,7 +22,7 @@ from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.generation import describe, generation_digest
 from schemas.store.layout import page_kept_ms, page_kinds_of
 from schemas.tiers import TIERS
-from streams.core.ports import Bounds, PartitionBatch, Polled, RejectedRecord, Witness
+from streams.core.ports import Bounds, LastRecord, PartitionBatch, Polled, RejectedRecord
 from streams.rebuild.carry_over import OlderBuckets, older_than, shared_with
 from streams.rebuild.rebuild_worker import AT_ONCE, Fence, Refill
 from streams.redis.generations import Entry, RedisGenerations, RedisPair
@@ -74,9 +74,9 @@ class ListLog:
         ends = {p: max((r.offset + 1 for r in self._of(p)), default=0) for p in self.starts}
         return {p: Bounds(start, ends[p]) for p, start in self.starts.items()}
 
-    async def witness(self, partition: int, offset: int) -> Witness | None:
+    async def record_at(self, partition: int, offset: int) -> LastRecord | None:
         found = [r for r in self._of(partition) if r.offset >= offset]
-        return Witness(found[0].offset, found[0].append_ms) if found else None
+        return LastRecord(found[0].offset, found[0].append_ms) if found else None
 
     async def send_to_dlq(self, rejected: Sequence[RejectedRecord]) -> None:
         pass

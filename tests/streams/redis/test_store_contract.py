@@ -143,7 +143,7 @@ async def test_a_worker_of_another_digest_writes_nothing(subject: Subject) -> No
 # -- positions -------------------------------------------------------------------------------------
 
 
-async def test_a_commit_moves_positions_counters_witness_and_freshness_together(
+async def test_a_commit_moves_positions_counters_last_record_and_freshness_together(
     subject: Subject,
 ) -> None:
     store = await opened(subject)
@@ -152,7 +152,7 @@ async def test_a_commit_moves_positions_counters_witness_and_freshness_together(
     meta = await store.meta()
     assert meta is not None
     part = meta.partitions[0]
-    assert (part.position, part.witness_offset, part.witness_append_ms) == (9, 8, NOW_MS - 5)
+    assert (part.position, part.last_offset, part.last_append_ms) == (9, 8, NOW_MS - 5)
     assert (part.complete_ms, part.committed_ms) == (NOW_MS - 3, NOW_MS)
     assert meta.partitions[1].position == NO_POSITION
     assert meta.complete_through_ms == 0

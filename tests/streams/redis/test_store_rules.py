@@ -1,4 +1,4 @@
-"""What the commit keeps besides the counters: slices, witnesses, refusals, an operator's word."""
+"""What the commit keeps besides the counters: slices, last records, refusals, an operator's word."""
 
 from __future__ import annotations
 
@@ -153,13 +153,13 @@ async def test_a_booking_that_moves_on_leaves_its_old_slice(redis_url: str) -> N
 # -- what stands beside a position -----------------------------------------------------------------
 
 
-async def test_a_batch_without_records_keeps_the_witness_and_tells_no_commit_time_without_progress(
+async def test_a_batch_without_records_keeps_the_last_record_and_tells_no_commit_time_without_progress(
     store: Either,
 ) -> None:
     await store.commit(commit(1, Progress(0, NO_POSITION, 9, 8, NOW_MS - 5, 0)))
     await store.commit(commit(2, Progress(0, 9, 11, -1, 0, 0), now_ms=NOW_MS + 1))
     part = (await meta_of(store)).partitions[0]
-    assert (part.position, part.witness_offset, part.witness_append_ms) == (11, 8, NOW_MS - 5)
+    assert (part.position, part.last_offset, part.last_append_ms) == (11, 8, NOW_MS - 5)
     await store.commit(commit(3, Progress(0, 11, 11, -1, 0, NOW_MS), now_ms=NOW_MS + 7))
     part = (await meta_of(store)).partitions[0]
     assert (part.complete_ms, part.committed_ms) == (NOW_MS, NOW_MS + 1)
@@ -218,7 +218,7 @@ async def test_an_accepted_partition_goes_on_elsewhere_with_nothing_of_before(
     assert await store.accept(0, 9, 4, NOW_MS - 1)
     meta = await meta_of(store)
     part = meta.partitions[0]
-    assert (part.position, part.witness_offset, part.refused) == (4, -1, 0)
+    assert (part.position, part.last_offset, part.refused) == (4, -1, 0)
     assert (part.complete_ms, meta.history_from_ms) == (NOW_MS, NOW_MS - 1)
     # The commit of before is nobody's any more: its sender has to read the position again.
     assert (await store.commit(counted)).outcome is Outcome.STALE

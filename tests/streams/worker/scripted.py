@@ -11,7 +11,7 @@ from schemas.store.generation import generation_digest
 from schemas.store.layout import Meta
 from streams.core.batch import Policy
 from streams.core.decode import Record
-from streams.core.ports import Bounds, PartitionBatch, Polled, RejectedRecord, Witness
+from streams.core.ports import Bounds, LastRecord, PartitionBatch, Polled, RejectedRecord
 from streams.worker.loop import Timing, Worker
 from tests.oracles.event_logs import NOW_MS, encode, event
 from tests.simulation.store import FakeStore
@@ -55,7 +55,7 @@ class ScriptedLog:
 
     ends: dict[int, int]
     starts: dict[int, int] = field(default_factory=dict)
-    witnesses: dict[int, Witness] = field(default_factory=dict)
+    last_records: dict[int, LastRecord] = field(default_factory=dict)
     assignment: int = 1
     partitions: frozenset[int] = frozenset({0})
     waiting: list[PartitionBatch] = field(default_factory=list)
@@ -74,8 +74,8 @@ class ScriptedLog:
     async def bounds(self) -> Mapping[int, Bounds]:
         return {p: Bounds(self.starts.get(p, 0), end) for p, end in self.ends.items()}
 
-    async def witness(self, partition: int, offset: int) -> Witness | None:  # noqa: ARG002
-        return self.witnesses.get(partition)
+    async def record_at(self, partition: int, offset: int) -> LastRecord | None:  # noqa: ARG002
+        return self.last_records.get(partition)
 
     async def send_to_dlq(self, rejected: Sequence[RejectedRecord]) -> None:
         self.rejected += rejected

@@ -13,7 +13,7 @@ from schemas.store.generation import generation_digest
 from schemas.store.layout import NO_POSITION, RETIRED
 from streams.core.batch import DECODE_SLICE, Policy
 from streams.core.decode import Unreadable
-from streams.core.ports import Commit, Outcome, PartitionBatch, Refusal, Reply, Witness
+from streams.core.ports import Commit, LastRecord, Outcome, PartitionBatch, Refusal, Reply
 from streams.worker.loop import UNKNOWN_NAME_CHARS_MAX
 from streams.worker.process import FoldService, describe_health
 from streams.worker.settings import WorkerSettings
@@ -127,11 +127,11 @@ def beyond_end(scene: Scene) -> None:
 
 
 def other_log(scene: Scene) -> None:
-    scene.log.witnesses[0] = Witness(0, NOW_MS + 1)
+    scene.log.last_records[0] = LastRecord(0, NOW_MS + 1)
 
 
 def shifted_log(scene: Scene) -> None:
-    scene.log.witnesses[0] = Witness(1, NOW_MS)
+    scene.log.last_records[0] = LastRecord(1, NOW_MS)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ async def test_a_log_that_is_not_what_was_counted_is_refused_until_told(
     moves: Callable[[Scene], None], why: Refusal
 ) -> None:
     log = ScriptedLog({0: 1, 1: 1}, partitions=frozenset({0, 1}))
-    log.witnesses = {0: Witness(0, NOW_MS)}
+    log.last_records = {0: LastRecord(0, NOW_MS)}
     scene = await begun(log)
     await scene.counts(polled_event(0))
     moves(scene)
@@ -205,7 +205,7 @@ async def test_a_position_that_another_worker_moves_meanwhile_is_not_beyond_the_
             log.ends[0] = 5
             return meta
 
-    log = ScriptedLog({0: 1}, witnesses={0: Witness(4, NOW_MS)})
+    log = ScriptedLog({0: 1}, last_records={0: LastRecord(4, NOW_MS)})
     scene = await begun(log)
     await scene.counts(polled_event(4))
     log.ends[0] = 1
