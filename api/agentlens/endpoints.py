@@ -55,7 +55,7 @@ from schemas.catalog.measures import (
 )
 from schemas.errors import LogError, OdometerError, StoreError
 from schemas.limits import DAY_MS, NANO_PER_USD
-from schemas.responses.agentlens import Amount, Body, Detail, Problem
+from schemas.responses.agentlens import AgentLensBody, AgentLensProblem, Amount, Detail
 from schemas.store.keys import Key, Role
 from schemas.store.layout import Meta
 
@@ -204,7 +204,7 @@ def body_from(whole: list[Row], models: list[Row], buckets: list[Row]) -> dict[s
 
 
 def problem(status: int, error: str, headers: Mapping[str, str] | None = None) -> Response:
-    return _problem_response(Problem(error=error, status=status), headers)
+    return _problem_response(AgentLensProblem(error=error, status=status), headers)
 
 
 def failed(request: Request, error: Exception) -> Response:  # noqa: C901, PLR0911, PLR0912  a table
@@ -244,12 +244,14 @@ def failed(request: Request, error: Exception) -> Response:  # noqa: C901, PLR09
 
 def _refused(error: RefusedEvents) -> Response:
     details = [Detail(path=one["path"], message=one["message"]) for one in error.refusals]
-    return _problem_response(Problem(error="Validation failed", status=400, details=details))
+    return _problem_response(
+        AgentLensProblem(error="Validation failed", status=400, details=details)
+    )
 
 
 def _unauthenticated(reason: Unauthenticated) -> Response:
     if isinstance(reason, NoCredentials):
-        body = Problem(
+        body = AgentLensProblem(
             error="Authentication required",
             hint="Provide an API key via 'Authorization: Bearer als_...' header,"
             " or log in via /auth/login",
@@ -257,13 +259,13 @@ def _unauthenticated(reason: Unauthenticated) -> Response:
             status=401,
         )
     elif isinstance(reason, ExpiredKey):
-        body = Problem(
+        body = AgentLensProblem(
             error="API key expired",
             hint="This API key has been rotated and is no longer valid. Please use the new key.",
             status=401,
         )
     else:
-        body = Problem(
+        body = AgentLensProblem(
             error="Invalid or revoked API key",
             hint="This API key is no longer valid. Generate a new key at /api/keys.",
             status=401,
@@ -273,7 +275,7 @@ def _unauthenticated(reason: Unauthenticated) -> Response:
 
 def _role_too_low(method: str, reason: RoleTooLow) -> Response:
     return _problem_response(
-        Problem(
+        AgentLensProblem(
             error="Insufficient permissions",
             hint=f"{method} requires '{reason.required}' role. Your role is '{reason.current}'.",
             required=reason.required,
@@ -287,8 +289,8 @@ def _unavailable(sentence: str) -> Response:
     return problem(503, sentence, {"retry-after": str(RETRY_AFTER_S)})
 
 
-def _problem_response(body: Body, headers: Mapping[str, str] | None = None) -> Response:
-    assert isinstance(body, Problem)
+def _problem_response(body: AgentLensBody, headers: Mapping[str, str] | None = None) -> Response:
+    assert isinstance(body, AgentLensProblem)
     return Response(body.json_bytes(), body.status, headers, media_type="application/json")
 
 

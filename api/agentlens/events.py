@@ -35,7 +35,15 @@ from api.store.reader import Store
 from schemas.catalog.measures import CALLS, ERRORS, EVENTS
 from schemas.event.kinds import USAGE_KINDS
 from schemas.limits import DAY_MS, NANO_PER_USD
-from schemas.responses.agentlens import Agent, Agents, Body, Event, Events, LlmResponse, TokenCounts
+from schemas.responses.agentlens import (
+    Agent,
+    AgentLensBody,
+    AgentLensEvent,
+    AgentLensEvents,
+    Agents,
+    LlmResponse,
+    TokenCounts,
+)
 from schemas.store.recent_calls import Recent, pack_recent
 from schemas.units import iso
 
@@ -96,7 +104,7 @@ async def events(request: Request, store: Store, key_cache: KeyCache, clock: Clo
     if not wanted.is_ascending:
         found.reverse()
     page = found[wanted.offset : wanted.offset + wanted.limit]
-    body = Events(
+    body = AgentLensEvents(
         events=[event_of(call, tenant) for call in page],
         total=len(found),
         has_more=wanted.offset + len(page) < len(found),
@@ -147,10 +155,10 @@ def matching(calls: Iterable[Recent], wanted: Wanted) -> Iterable[Recent]:
             yield call
 
 
-def event_of(call: Recent, tenant: str) -> Event:
+def event_of(call: Recent, tenant: str) -> AgentLensEvent:
     """A call as its server shows it. Amounts that were not reported are 0, as analytics has them."""
     known = {"source": call.source, "userId": call.user}
-    return Event(
+    return AgentLensEvent(
         id=call.id,
         timestamp=iso_ms(call.at_ms),
         session_id=session_of(call),
@@ -285,7 +293,7 @@ def agents_of(days: Sequence[Row], quarters: Sequence[Row], tenant: str) -> list
     ]
 
 
-def _sent(body: Body, freshness: Mapping[str, str]) -> Response:
+def _sent(body: AgentLensBody, freshness: Mapping[str, str]) -> Response:
     return Response(
         body.json_bytes(),
         media_type="application/json",

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from api.store.reader import Store
 from schemas.errors import StoreError
-from schemas.responses.agentlens import Database, Health
+from schemas.responses.agentlens import AgentLensHealth, Database
 
 
 async def alive(_request: Request) -> Response:
@@ -37,5 +37,5 @@ async def agentlens_health(_request: Request, store: Store, clock: Callable[[], 
     else:
         ok = True
     db = Database(ok=ok, latency_ms=max(0, clock() - started_ms))
-    health = Health(status="ok", version=version("odometer"), db=db)
+    health = AgentLensHealth(status="ok", version=version("odometer"), db=db)
     return Response(health.json_bytes(), media_type="application/json")

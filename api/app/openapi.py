@@ -30,8 +30,7 @@ from api.query.measures import offered_by
 from api.usage.parameters import BY_NAME, PARAMETERS, Parameter
 from api.usage.render import MEDIA_TYPES
 from schemas.catalog.views import DEFAULT, Catalog
-from schemas.responses.agentlens import Health, LlmAnalytics
-from schemas.responses.agentlens import Problem as AgentLensProblem
+from schemas.responses.agentlens import AgentLensHealth, AgentLensProblem, LlmAnalytics
 from schemas.responses.usage import MeasuresAnswer, Problem, UsageAnswer, ValuesAnswer, ViewsAnswer
 
 Object = dict[str, Any]
@@ -105,7 +104,7 @@ def document(catalog: Catalog = DEFAULT) -> Object:
         ViewsAnswer,
         Problem,
         LlmAnalytics,
-        Health,
+        AgentLensHealth,
         AgentLensProblem,
         *livekit_openapi.MODELS,
         *auth_openapi.MODELS,
@@ -244,7 +243,9 @@ def _paths(ref: Mapping[type[BaseModel], Object], catalog: Catalog) -> Object:
         **livekit_openapi.paths(ref),
         **openwebui_openapi.paths(ref),
         **ingest_openapi.paths(ref),
-        "/api/health": _open("getHealth", "Whether Redis answers", _of("Ok.", ref[Health])),
+        "/api/health": _open(
+            "getHealth", "Whether Redis answers", _of("Ok.", ref[AgentLensHealth])
+        ),
         "/healthz": _open(
             "getLiveness", "Whether the process answers", {"description": "It does."}
         ),

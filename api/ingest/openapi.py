@@ -14,8 +14,7 @@ from api.ingest.otlp import PROTOBUF
 from schemas.event.usage_event import json_schema
 from schemas.formats import FORMATS
 from schemas.formats.context import GIVEN
-from schemas.responses.agentlens import Ingested
-from schemas.responses.agentlens import Problem as AgentLensProblem
+from schemas.responses.agentlens import AgentLensProblem, Ingested
 from schemas.responses.ingest import IngestAnswer
 from schemas.responses.usage import Problem
 

@@ -22,7 +22,7 @@ from schemas.responses.openwebui import (
     ModelChats,
     ModelOverview,
     Models,
-    Problem,
+    OpenWebUiProblem,
     Summary,
     Tokens,
     Users,
@@ -54,7 +54,7 @@ ENDPOINTS: Final = (
         "/models/{id}/overview", "getModelOverview", "Ratings and tags", OfModel, ModelOverview
     ),
 )
-MODELS: Final[tuple[type[BaseModel], ...]] = (*(one.body for one in ENDPOINTS), Problem)
+MODELS: Final[tuple[type[BaseModel], ...]] = (*(one.body for one in ENDPOINTS), OpenWebUiProblem)
 
 _ABOUT: Final = {
     "start_date": "Seconds since 1970; 0 or absent: from the oldest that is kept.",
@@ -84,7 +84,7 @@ _ERRORS: Final = {
 
 def paths(ref: Mapping[type[BaseModel], Object]) -> Object:
     """`ref`: the schema of each of MODELS."""
-    errors = {status: _of(about, ref[Problem]) for status, about in _ERRORS.items()}
+    errors = {status: _of(about, ref[OpenWebUiProblem]) for status, about in _ERRORS.items()}
     return {
         ROOT + one.path: {
             "get": {

@@ -10,9 +10,14 @@ from pydantic import BaseModel
 from api.agentlens.events import AGENTS_MS, LIMIT_DEFAULT, LIMIT_MAX
 from api.openwebui.users import PAGE_USERS
 from schemas.limits import DAY_MS
-from schemas.responses.agentlens import Agent, Agents, Event, Events
-from schemas.responses.agentlens import Problem as AgentLensProblem
-from schemas.responses.openwebui import Problem as OpenWebUiProblem
+from schemas.responses.agentlens import (
+    Agent,
+    AgentLensEvent,
+    AgentLensEvents,
+    AgentLensProblem,
+    Agents,
+)
+from schemas.responses.openwebui import OpenWebUiProblem
 from schemas.responses.openwebui_users import (
     AddUserForm,
     GroupExport,
@@ -69,9 +74,9 @@ _USER_PARAMETERS: Final = {
     "page": f"{PAGE_USERS} users each, from 1.",
 }
 AGENTLENS: Final = (
-    Endpoint("get", "/api/events", "getEvents", f"The latest {RECENT_MAX} calls", Events,
+    Endpoint("get", "/api/events", "getEvents", f"The latest {RECENT_MAX} calls", AgentLensEvents,
              parameters=_EVENT_PARAMETERS),
-    Endpoint("get", "/api/events/{id}", "getEvent", "One of the latest calls", Event),
+    Endpoint("get", "/api/events/{id}", "getEvent", "One of the latest calls", AgentLensEvent),
     Endpoint("get", "/api/agents", "getAgents", f"Agents of {AGENTS_MS // DAY_MS} days", Agents),
     Endpoint("get", "/api/agents/{id}", "getAgent", "One agent", Agent),
 )  # fmt: skip

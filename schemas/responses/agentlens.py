@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_camel
 Amount = int | float
 
 
-class Body(BaseModel):
+class AgentLensBody(BaseModel):
     model_config = ConfigDict(
         strict=True, frozen=True, alias_generator=to_camel, populate_by_name=True
     )
@@ -21,7 +21,7 @@ class Body(BaseModel):
         return self.model_dump_json(by_alias=True, exclude_unset=True).encode()
 
 
-class LlmSummary(Body):
+class LlmSummary(AgentLensBody):
     total_calls: int
     total_cost_usd: Amount
     total_input_tokens: int
@@ -30,7 +30,7 @@ class LlmSummary(Body):
     avg_cost_per_call: Amount
 
 
-class LlmModel(Body):
+class LlmModel(AgentLensBody):
     provider: str
     model: str
     calls: int
@@ -40,7 +40,7 @@ class LlmModel(Body):
     avg_latency_ms: Amount
 
 
-class LlmBucket(Body):
+class LlmBucket(AgentLensBody):
     bucket: str
     calls: int
     cost_usd: Amount
@@ -49,7 +49,7 @@ class LlmBucket(Body):
     avg_latency_ms: Amount
 
 
-class LlmAnalytics(Body):
+class LlmAnalytics(AgentLensBody):
     """`GET /api/analytics/llm`."""
 
     summary: LlmSummary
@@ -57,7 +57,7 @@ class LlmAnalytics(Body):
     by_time: list[LlmBucket]
 
 
-class TokenCounts(Body):
+class TokenCounts(AgentLensBody):
     """Of one call; what was not reported is 0, or left out where its server leaves it out."""
 
     input_tokens: int
@@ -68,7 +68,7 @@ class TokenCounts(Body):
     thinking_tokens: int = 0
 
 
-class LlmResponse(Body):
+class LlmResponse(AgentLensBody):
     """The payload of a call, without its content: `completion` is always null."""
 
     call_id: str
@@ -82,7 +82,7 @@ class LlmResponse(Body):
     error: str = ""
 
 
-class Event(Body):
+class AgentLensEvent(AgentLensBody):
     """One of `GET /api/events`."""
 
     id: str
@@ -98,15 +98,15 @@ class Event(Body):
     tenant_id: str
 
 
-class Events(Body):
+class AgentLensEvents(AgentLensBody):
     """`GET /api/events`."""
 
-    events: list[Event]
+    events: list[AgentLensEvent]
     total: int
     has_more: bool
 
 
-class Agent(Body):
+class Agent(AgentLensBody):
     id: str
     name: str
     first_seen_at: str
@@ -116,18 +116,18 @@ class Agent(Body):
     error_rate: Amount
 
 
-class Agents(Body):
+class Agents(AgentLensBody):
     """`GET /api/agents`."""
 
     agents: list[Agent]
 
 
-class Database(Body):
+class Database(AgentLensBody):
     ok: bool
     latency_ms: int
 
 
-class Health(Body):
+class AgentLensHealth(AgentLensBody):
     """`GET /api/health`."""
 
     status: str
@@ -135,14 +135,14 @@ class Health(Body):
     db: Database
 
 
-class Detail(Body):
+class Detail(AgentLensBody):
     """What is wrong with one field of what was sent."""
 
     path: str
     message: str
 
 
-class Problem(Body):
+class AgentLensProblem(AgentLensBody):
     """Every error. `hint` and `docs` stand where its server has them, the roles at a 403, `details`
     at events that are not valid."""
 
@@ -155,14 +155,14 @@ class Problem(Body):
     details: list[Detail] = []
 
 
-class IngestedEvent(Body):
+class IngestedEvent(AgentLensBody):
     """Made of what was sent: the same event again has the same."""
 
     id: str
     hash: str
 
 
-class Ingested(Body):
+class Ingested(AgentLensBody):
     """`POST /api/events`."""
 
     ingested: int

@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from schemas.responses.usage import Body
+from schemas.responses.usage import NativeBody
 
 
-class Refusal(Body):
+class RejectedItem(NativeBody):
     """An object that cannot be counted."""
 
     index: int = Field(description="Its place in the body, from 0.")
@@ -18,7 +18,7 @@ class Refusal(Body):
     detail: str = Field(description="What is wrong with the value, and the limit.")
 
 
-class Skip(Body):
+class SkippedItem(NativeBody):
     """An object that is fine and counts nothing."""
 
     index: int
@@ -26,7 +26,7 @@ class Skip(Body):
     reason: str
 
 
-class IngestAnswer(Body):
+class IngestAnswer(NativeBody):
     """Kafka has the events: they will be counted whatever happens from here on."""
 
     accepted: int = Field(description="Events that are with Kafka now.")
@@ -37,5 +37,5 @@ class IngestAnswer(Body):
         " again, those count twice."
     )
     unknown_fields: list[str] = Field(description="Names that no event has: ignored, and counted.")
-    refusals: list[Refusal]
-    skips: list[Skip]
+    refusals: list[RejectedItem]
+    skips: list[SkippedItem]

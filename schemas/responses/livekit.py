@@ -16,11 +16,11 @@ Amount = Annotated[Decimal, WithJsonSchema({"type": "number", "minimum": 0})]
 Count = Annotated[int, Field(ge=0)]
 
 
-class Body(BaseModel):
+class LiveKitBody(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
 
-class Envelope(Body):
+class Envelope(LiveKitBody):
     success: bool
     message: str
 
@@ -28,7 +28,7 @@ class Envelope(Body):
 # -- calls -----------------------------------------------------------------------------------------
 
 
-class CallTotals(Body):
+class CallTotals(LiveKitBody):
     """Of all booked calls."""
 
     total_calls: Count
@@ -36,7 +36,7 @@ class CallTotals(Body):
     total_duration_hours: Amount
 
 
-class DateRange(Body):
+class DateRange(LiveKitBody):
     start_date: str = Field(description="As it was asked for, ISO 8601.")
     end_date: str = Field(description="As it was asked for, ISO 8601.")
 
@@ -47,7 +47,7 @@ class Dashboard(CallTotals):
     date_range: DateRange
 
 
-class _UserLabel(Body):
+class _UserLabel(LiveKitBody):
     user_email: str = Field(
         description="The latest known address, else the user's id, else `unknown`."
     )
@@ -57,11 +57,11 @@ class UserCalls(CallTotals, _UserLabel):
     avg_duration_minutes: Amount
 
 
-class UsersCalls(Body):
+class UsersCalls(LiveKitBody):
     users: list[UserCalls] = Field(description="Longest total duration first.")
 
 
-class _NumberLabel(Body):
+class _NumberLabel(LiveKitBody):
     phone_number: str = Field(
         description="A number, `WEB_CALL` for calls of the service web, or `UNKNOWN_PLATFORM`."
     )
@@ -71,11 +71,11 @@ class NumberCalls(CallTotals, _NumberLabel):
     pass
 
 
-class NumbersCalls(Body):
+class NumbersCalls(LiveKitBody):
     phone_numbers: list[NumberCalls] = Field(description="Longest total duration first.")
 
 
-class _ServiceLabel(Body):
+class _ServiceLabel(LiveKitBody):
     service: str = Field(description="`unknown` where none was reported.")
 
 
@@ -83,14 +83,14 @@ class ServiceCalls(CallTotals, _ServiceLabel):
     pass
 
 
-class ServicesCalls(Body):
+class ServicesCalls(LiveKitBody):
     services: list[ServiceCalls] = Field(description="Longest total duration first.")
 
 
 # -- tokens ----------------------------------------------------------------------------------------
 
 
-class TokenTotals(Body):
+class TokenTotals(LiveKitBody):
     """Calls and minutes are of booked calls that have usage."""
 
     total_calls: Count
@@ -106,7 +106,7 @@ class TokenTotals(Body):
     total_llm_input_cache_creation_tokens: Count
 
 
-class _AssistantLabel(Body):
+class _AssistantLabel(LiveKitBody):
     assistant_id: str = Field(description="`unknown` where none was reported.")
 
 
@@ -114,7 +114,7 @@ class AssistantTokens(TokenTotals, _AssistantLabel):
     pass
 
 
-class AssistantsTokens(Body):
+class AssistantsTokens(LiveKitBody):
     assistants: list[AssistantTokens] = Field(description="Most LLM tokens first.")
 
 
@@ -122,11 +122,11 @@ class UserTokens(TokenTotals, _UserLabel):
     pass
 
 
-class UsersTokens(Body):
+class UsersTokens(LiveKitBody):
     users: list[UserTokens] = Field(description="Most LLM tokens first.")
 
 
-class TokenSummary(Body):
+class TokenSummary(LiveKitBody):
     total_records: Count = Field(description="Usage events of kind llm, tts or stt.")
     total_llm_input_audio_tokens: Count
     total_llm_input_text_tokens: Count
@@ -143,7 +143,7 @@ class TokenSummary(Body):
     total_llm_input_cache_creation_tokens: Count
 
 
-class ModelTokens(Body):
+class ModelTokens(LiveKitBody):
     type: str = Field(description="llm_usage, stt_usage or tts_usage.")
     provider: str = Field(description="`unknown` where none was reported.")
     model: str = Field(description="`unknown` where none was reported.")
@@ -167,7 +167,7 @@ class ModelTokens(Body):
     total_stt_audio_duration: Amount = Field(description="Seconds.")
 
 
-class ModelsTokens(Body):
+class ModelsTokens(LiveKitBody):
     models: list[ModelTokens] = Field(description="By type, provider and model.")
 
 

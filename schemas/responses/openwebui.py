@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class Body(BaseModel):
+class OpenWebUiBody(BaseModel):
     model_config = ConfigDict(
         strict=True,
         frozen=True,
@@ -20,7 +20,7 @@ class Body(BaseModel):
     )
 
 
-class Summary(Body):
+class Summary(OpenWebUiBody):
     """`GET /api/v1/analytics/summary`."""
 
     total_messages: int = Field(description="Requests to a language model.")
@@ -29,20 +29,20 @@ class Summary(Body):
     total_users: int
 
 
-class ModelCount(Body):
+class ModelCount(OpenWebUiBody):
     model_id: str
     count: int
     unique_users: int
     unique_chats: int
 
 
-class Models(Body):
+class Models(OpenWebUiBody):
     """`GET /api/v1/analytics/models`."""
 
     models: list[ModelCount]
 
 
-class UserCount(Body):
+class UserCount(OpenWebUiBody):
     user_id: str
     name: str | None
     email: str | None
@@ -52,13 +52,13 @@ class UserCount(Body):
     total_tokens: int
 
 
-class Users(Body):
+class Users(OpenWebUiBody):
     """`GET /api/v1/analytics/users`."""
 
     users: list[UserCount]
 
 
-class ModelTokens(Body):
+class ModelTokenUsage(OpenWebUiBody):
     model_id: str
     input_tokens: int
     output_tokens: int
@@ -66,21 +66,21 @@ class ModelTokens(Body):
     message_count: int
 
 
-class Tokens(Body):
+class Tokens(OpenWebUiBody):
     """`GET /api/v1/analytics/tokens`."""
 
-    models: list[ModelTokens]
+    models: list[ModelTokenUsage]
     total_input_tokens: int
     total_output_tokens: int
     total_tokens: int
 
 
-class Bucket(Body):
+class Bucket(OpenWebUiBody):
     date: str = Field(description="`YYYY-MM-DD`; with `HH:MM` where buckets are shorter.")
     models: dict[str, int]
 
 
-class Daily(Body):
+class Daily(OpenWebUiBody):
     """`GET /api/v1/analytics/daily`."""
 
     data: list[Bucket]
@@ -89,7 +89,7 @@ class Daily(Body):
     )
 
 
-class ModelChat(Body):
+class ModelChat(OpenWebUiBody):
     chat_id: str
     user_id: str | None
     user_name: str | None
@@ -99,38 +99,38 @@ class ModelChat(Body):
     updated_at: int
 
 
-class ModelChats(Body):
+class ModelChats(OpenWebUiBody):
     """`GET /api/v1/analytics/models/{id}/chats`."""
 
     chats: list[ModelChat]
     total: int = Field(description="Before `skip` and `limit`.")
 
 
-class Rated(Body):
+class Rated(OpenWebUiBody):
     date: str
     won: int
     lost: int
 
 
-class Tag(Body):
+class Tag(OpenWebUiBody):
     tag: str
     count: int = Field(description="Chats.")
 
 
-class ModelOverview(Body):
+class ModelOverview(OpenWebUiBody):
     """`GET /api/v1/analytics/models/{id}/overview`."""
 
     history: list[Rated]
     tags: list[Tag]
 
 
-class Usage(Body):
+class Usage(OpenWebUiBody):
     input_tokens: int
     output_tokens: int
     total_tokens: int
 
 
-class Message(Body):
+class Message(OpenWebUiBody):
     """One of `GET /api/v1/analytics/messages`: a request to a model, without its content."""
 
     id: str
@@ -153,7 +153,7 @@ class Message(Body):
     updated_at: int
 
 
-class Invalid(Body):
+class Invalid(OpenWebUiBody):
     """One parameter that is not what it may be."""
 
     type: str
@@ -163,7 +163,7 @@ class Invalid(Body):
     ctx: dict[str, Any] = Field(default={}, description="What would be accepted, if it is a bound.")
 
 
-class Problem(Body):
+class OpenWebUiProblem(OpenWebUiBody):
     """Every error; a list where parameters are wrong (422)."""
 
     detail: str | list[Invalid]

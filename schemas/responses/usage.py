@@ -12,18 +12,18 @@ Cell = str | bool | int | float | None
 Number = int | float | None
 
 
-class Body(BaseModel):
+class NativeBody(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", populate_by_name=True)
 
 
-class Range(Body):
+class Range(NativeBody):
     """The instants that are covered, `to` exclusive: bounds go up to the grid kept at their age."""
 
     from_: str = Field(alias="from", description="First instant, ISO 8601.")
     to: str = Field(description="The instant after the last, ISO 8601.")
 
 
-class Period(Body):
+class Period(NativeBody):
     """The range before, where `compare=previous` is asked."""
 
     range: Range
@@ -31,7 +31,7 @@ class Period(Body):
     totals: dict[str, Number]
 
 
-class UsageAnswer(Body):
+class UsageAnswer(NativeBody):
     """`/v1/usage`."""
 
     range: Range
@@ -58,12 +58,12 @@ class UsageAnswer(Body):
     view: str = Field(description="The kept view that answered.")
 
 
-class Value(Body):
+class Value(NativeBody):
     value: str = Field(description='"" stands for "not reported".')
     events: int
 
 
-class ValuesAnswer(Body):
+class ValuesAnswer(NativeBody):
     """`/v1/dimensions/{name}`."""
 
     dimension: str
@@ -73,7 +73,7 @@ class ValuesAnswer(Body):
     complete_through: str | None
 
 
-class MeasureAbout(Body):
+class MeasureAbout(NativeBody):
     name: str
     unit: str
     kind: str = Field(description="sum, or ratio: null where nothing was measured.")
@@ -82,19 +82,19 @@ class MeasureAbout(Body):
     views: list[str] = Field(description="The views that keep what it needs.")
 
 
-class MeasuresAnswer(Body):
+class MeasuresAnswer(NativeBody):
     """`/v1/measures`."""
 
     measures: list[MeasureAbout]
 
 
-class TierAbout(Body):
+class TierAbout(NativeBody):
     name: str
     bucket_s: int
     kept_s: int
 
 
-class ViewAbout(Body):
+class ViewAbout(NativeBody):
     name: str
     dimensions: list[str]
     measures: list[str]
@@ -103,7 +103,7 @@ class ViewAbout(Body):
     series_max: int = Field(description="Series a tenant; what goes over it is in (other).")
 
 
-class ViewsAnswer(Body):
+class ViewsAnswer(NativeBody):
     """`/v1/views`."""
 
     views: list[ViewAbout]

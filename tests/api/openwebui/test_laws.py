@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from api.auth.keys import create_key
 from schemas.limits import COUNT_MAX, DAY_MS, HOUR_MS, MINUTE_MS
-from schemas.responses.openwebui import Problem
+from schemas.responses.openwebui import OpenWebUiProblem
 from schemas.tiers import DAY, QUARTER, kept_from
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import NOW_MS, Event, pack
@@ -148,4 +148,4 @@ def test_nonsense_is_refused_or_answered(api: Api, path: str, params: dict[str, 
     found = api.get(path, params)
     assert found.status_code in {200, 400, 404, 422}, found.text
     if found.status_code != 200:
-        Problem.model_validate_json(found.content)
+        OpenWebUiProblem.model_validate_json(found.content)
