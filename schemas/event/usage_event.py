@@ -85,7 +85,7 @@ Tag = Annotated[str, Field(min_length=1, max_length=TAG_CHARS_MAX)]
 
 
 class UsageEvent(BaseModel):
-    """One usage event (contracts/producers.md). Unknown fields are ignored and counted by name."""
+    """One usage event (schemas/contracts/producers.md). Unknown fields are ignored and counted by name."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", title="Usage event")
 

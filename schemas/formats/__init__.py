@@ -3,7 +3,7 @@
 `body.load` (or `otel.load_protobuf`) reads the bytes, `parse` makes of them events that the
 contract accepts, skips with their reason, and refusals that name field, problem and limit. The only
 error is InvalidEvent. One module a format; how a format is told from a body: `detect`.
-Source: contracts/producers.md.
+Source: schemas/contracts/producers.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Only `llm_response` counts: `llm_call` and `cost_tracked` tell of the same call, whose identity is
 `payload.callId`. Provider and input tokens are kept as sent, because its own server answers so.
-Source: contracts/agentlens.md, "Its ingest".
+Source: schemas/contracts/agentlens.md, "Its ingest".
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Its `input_tokens` exclude what was read from and written to the cache: the neutral total is the sum
 of the three. Usage of `message_start` is provisional and stands again, complete, in
-`message_delta`: a stream counts once, at its end. Source: contracts/producers.md, anthropic 2.12.
+`message_delta`: a stream counts once, at its end. Source: schemas/contracts/producers.md, anthropic 2.12.
 """
 
 from __future__ import annotations

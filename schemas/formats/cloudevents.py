@@ -1,7 +1,7 @@
 """CloudEvents over HTTP to the neutral event: structured, batch, and binary (headers). Pure.
 
 The reading is the topic's own (schemas/event/envelope.py), so that an event is the same on both ways.
-Source: contracts/producers.md; CloudEvents 1.0.2, HTTP binding.
+Source: schemas/contracts/producers.md; CloudEvents 1.0.2, HTTP binding.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 `prompt_tokens` already include what was read from and written to the cache, whatever the provider
 says. Messages and responses stand in the payload and are never kept; the text of a speech request
-is measured, because it is what is billed. Source: contracts/producers.md, litellm 1.109.1.
+is measured, because it is what is billed. Source: schemas/contracts/producers.md, litellm 1.109.1.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 `request_id` repeats and is no event id; assistant, call and user come with the request. Seconds
 are floats: read from their decimal text. What carries no usage is skipped, and so are the running
-totals of `session_usage_updated`. Source: contracts/producers.md, livekit-agents 1.8.9.
+totals of `session_usage_updated`. Source: schemas/contracts/producers.md, livekit-agents 1.8.9.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 None of them has an event id; a response's own id is used, where it makes one event. Stream events
 count where they carry the whole response's usage. Texts are measured where they are what is billed
-(speech), and never kept. Source: contracts/producers.md, openai 3.54.
+(speech), and never kept. Source: schemas/contracts/producers.md, openai 3.54.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Only spans of a model call count: `invoke_agent` and workflow spans repeat what their children
 report. The GenAI conventions are still in development, so old and new names are read.
-Source: contracts/producers.md; OTLP 1.x; gen_ai conventions of semconv 0.66b2.
+Source: schemas/contracts/producers.md; OTLP 1.x; gen_ai conventions of semconv 0.66b2.
 """
 
 from __future__ import annotations

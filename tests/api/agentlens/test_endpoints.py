@@ -1,4 +1,4 @@
-"""`GET /api/analytics/llm` as contracts/agentlens.md has it, over a real Valkey."""
+"""`GET /api/analytics/llm` as schemas/contracts/agentlens.md has it, over a real Valkey."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong at `/api`, body by body as contracts/agentlens.md has it, and the health pages."""
+"""What goes wrong at `/api`, body by body as schemas/contracts/agentlens.md has it, and the health pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`GET /api/events` and `GET /api/agents` as contracts/agentlens.md has them, over a real Valkey."""
+"""`GET /api/events` and `GET /api/agents` as schemas/contracts/agentlens.md has them, over a real Valkey."""
 
 from __future__ import annotations
 

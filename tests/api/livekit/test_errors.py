@@ -1,4 +1,4 @@
-"""What goes wrong under /admin/analytics, body by body as contracts/livekit.md has it."""
+"""What goes wrong under /admin/analytics, body by body as schemas/contracts/livekit.md has it."""
 
 from __future__ import annotations
 

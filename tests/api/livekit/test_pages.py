@@ -1,4 +1,4 @@
-"""`/admin/analytics/...` as contracts/livekit.md has it, over a real Valkey."""
+"""`/admin/analytics/...` as schemas/contracts/livekit.md has it, over a real Valkey."""
 
 from __future__ import annotations
 

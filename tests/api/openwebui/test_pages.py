@@ -1,4 +1,4 @@
-"""`/api/v1/analytics` as contracts/openwebui.md has it, over a real Valkey."""
+"""`/api/v1/analytics` as schemas/contracts/openwebui.md has it, over a real Valkey."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each fixture is counted as, written by hand from contracts/producers.md and make/."""
+"""What each fixture is counted as, written by hand from schemas/contracts/producers.md and make/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each trap of contracts/producers.md, by name."""
+"""Each trap of schemas/contracts/producers.md, by name."""
 
 from __future__ import annotations
 
