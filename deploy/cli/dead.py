@@ -1,4 +1,4 @@
-"""`odometer dead`: what could not be counted, looked at, mended, and sent again."""
+"""`odometer dead`: list, show, fix and replay dead letters, the records that could not be counted."""
 # ruff: noqa: PLC0415, FBT002 - a command imports what it runs; its options are given by name
 
 import asyncio
@@ -17,7 +17,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deploy.cli.options import AsJson, DeadLetterTopic, Kafka, Topic
+from deploy.cli.completion import reasons
+from deploy.cli.help import PlainCommand, PlainGroup
+from deploy.cli.options import AsJson, DeadLetterTopic, Kafka, Topic, Yes
 from deploy.errors import NothingChosen
 from deploy.settings import Settings, read_settings
 from schemas.errors import InvalidConfig, InvalidEvent, Reason
@@ -28,47 +30,62 @@ if TYPE_CHECKING:
     from streams.operations.replay import Result
 
 dead = typer.Typer(
-    help="Dead letters: records that could not be counted, each with its reason.\n\n"
-    "A letter is named by its origin, TOPIC:PARTITION:OFFSET. Mend what was wrong (a limit, the"
-    " decoder, the letter itself by `--set`) and replay it: it counts once, however often.",
+    cls=PlainGroup,
+    help="List, show, fix and replay dead letters: records that could not be counted.\n\n"
+    "The name of a dead letter is its origin, TOPIC:PARTITION:OFFSET. Fix the cause, or the event"
+    " itself with `--set`, and replay it. It counts once, even if you replay it several times.",
     no_args_is_help=True,
 )
 
 LISTED_MAX = 1000
-"""Letters that `list` shows unless told otherwise: what a person reads."""
+"""Dead letters that `list` shows by default: as many as a person reads."""
 
 WithReason = Annotated[
-    str | None, typer.Option("--reason", help=f"Only these: {', '.join(Reason)}.")
+    str | None,
+    typer.Option(
+        "--reason",
+        autocompletion=reasons,
+        help=f"Only dead letters with this reason: {', '.join(Reason)}.",
+    ),
 ]
-WithField = Annotated[str | None, typer.Option("--field", help="Only those about this field.")]
+WithField = Annotated[
+    str | None, typer.Option("--field", help="Only dead letters about this field.")
+]
 Since = Annotated[
     str | None,
-    typer.Option(help="Appended at or after: `now-2h`, `2026-02-08`, or RFC 3339 (UTC)."),
+    typer.Option(
+        help="Only records appended at or after this time: `now-2h`, `2026-02-08` or RFC 3339 (UTC)."
+    ),
 ]
-Until = Annotated[str | None, typer.Option(help="Appended before; the same forms.")]
+Until = Annotated[
+    str | None, typer.Option(help="Only records appended before this time; the same formats.")
+]
 Wanted = Callable[["DeadLetter"], bool]
 
 
-@dead.command("list")
-def list_letters(
+@dead.command("list", cls=PlainCommand)
+def list_dead_letters(
     kafka: Kafka = None,
     dead_letter_topic: DeadLetterTopic = None,
     reason: WithReason = None,
     field: WithField = None,
     since: Since = None,
     until: Until = None,
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = LISTED_MAX,
+    limit: Annotated[int, typer.Option(min=1, help="Show so many of the newest.")] = LISTED_MAX,
     as_json: AsJson = False,
 ) -> None:
-    """List the letters, the oldest first, and how many there are of each reason."""
+    """List dead letters, oldest first, and the number for each reason.
+
+    Next, `odometer dead show ORIGIN` shows one in full.
+    """
     settings = read_settings(kafka=kafka, dead_letter_topic=dead_letter_topic)
     wanted = _filter(reason, field, since, until)
-    reasons: Counter[str] = Counter()
+    reason_counts: Counter[str] = Counter()
     shown: deque[DeadLetter] = deque(maxlen=limit)
 
     async def read() -> None:
         async for letter in _read(settings, wanted):
-            reasons[letter.reason] += 1
+            reason_counts[letter.reason] += 1
             shown.append(letter)
 
     asyncio.run(read())
@@ -76,20 +93,20 @@ def list_letters(
         Console().print_json(data=[_as_data(letter) for letter in shown])
         return
     Console().print(_table(shown))
-    counts = ", ".join(f"{name} {count}" for name, count in reasons.most_common())
-    typer.echo(f"{reasons.total()} letters{f': {counts}' if counts else ''}")
-    if reasons.total() > len(shown):
-        typer.echo(f"The newest {len(shown)} are shown; --limit shows more.")
+    counts = ", ".join(f"{name} {count}" for name, count in reason_counts.most_common())
+    typer.echo(f"{reason_counts.total()} dead letters{f': {counts}' if counts else ''}")
+    if reason_counts.total() > len(shown):
+        typer.echo(f"These are the newest {len(shown)}. --limit shows more.")
 
 
-@dead.command("show")
+@dead.command("show", cls=PlainCommand)
 def show(
-    origin: Annotated[str, typer.Argument(help="TOPIC:PARTITION:OFFSET, as `list` shows it.")],
+    origin: Annotated[str, typer.Argument(help="TOPIC:PARTITION:OFFSET, as `dead list` shows it.")],
     kafka: Kafka = None,
     dead_letter_topic: DeadLetterTopic = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one letter whole: why it is one, the record as it was, and what a replay would do."""
+    """Show one dead letter in full: its reason, the record, and what a replay would do."""
     from streams.core.dead_letters import NO_CHANGE
 
     settings = read_settings(kafka=kafka, dead_letter_topic=dead_letter_topic)
@@ -108,10 +125,10 @@ def show(
     typer.echo(f"value:\n{_pretty(letter.value)}")
 
 
-@dead.command("replay")
+@dead.command("replay", cls=PlainCommand)
 def replay(
     origins: Annotated[
-        list[str] | None, typer.Argument(help="Those to send, as `list` shows them.")
+        list[str] | None, typer.Argument(help="Dead letters to replay, as `dead list` shows them.")
     ] = None,
     kafka: Kafka = None,
     topic: Topic = None,
@@ -120,45 +137,52 @@ def replay(
     field: WithField = None,
     since: Since = None,
     until: Until = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every letter that there is.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Replay all dead letters.")] = False,
     changes: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="FIELD=TEXT",
-            help="Mend a field: FIELD=TEXT, or FIELD:=JSON for what is no text (5, null, {...}).",
+            help="Change a field before sending: FIELD=TEXT, or FIELD:=JSON for a number, null or an"
+            " object.",
         ),
     ] = None,
-    edit: Annotated[bool, typer.Option(help="Mend one letter's value in your $EDITOR.")] = False,
+    edit: Annotated[
+        bool, typer.Option("--edit", help="Change the value of one dead letter in your $EDITOR.")
+    ] = False,
     again: Annotated[
         bool,
         typer.Option(
-            help="Also those that an earlier replay may have sent before it was cut off more than"
-            " 23 hours ago: their ids are forgotten, so look first whether they were counted."
+            "--again",
+            help="Also replay dead letters whose earlier replay was interrupted more than 23 hours"
+            " ago. Check first whether they were counted: their ids are no longer remembered, so"
+            " they could count twice.",
         ),
     ] = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Do it. Without, only say what would be done.")
-    ] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Send letters to the events' topic again. Each counts once, however often it is replayed.
+    """Send dead letters to the topic of the events again. Each counts once.
 
-    An event keeps its own id, so that it and a resend by its producer count once; one without an id
-    gets its origin as id. A letter that would be refused again is not sent. What was replayed is
-    marked in the dead-letter topic and never sent again. It is judged by its age now: one that is
-    too old stays too old unless its `time` is mended.
+    Choose them by origin, by filter, or with `--all`. An event keeps its id; an event without an id
+    gets its origin as id. So an event counts once even if it is replayed twice, or if its producer
+    also sends it again. A dead letter that was replayed is marked and not sent again.
+
+    A dead letter that would be rejected again is not sent; fix it with `--set` or `--edit`. Its age
+    is checked now, so an event that is too old needs a new `time`.
     """
     settings = read_settings(kafka=kafka, topic=topic, dead_letter_topic=dead_letter_topic)
     given = [origins, reason, field, since, until]
     if not any(given) and not everything:
-        raise NothingChosen("Which letters? Name their origins, filter them, or say --all.")
+        raise NothingChosen(
+            "No dead letters are selected: name their origins, give a filter, or use --all."
+        )
     change = _change(settings, origins or [], changes or [], edit=edit)
     wanted = _filter(reason, field, since, until, set(origins or ()))
     results = asyncio.run(_replay(settings, wanted, change, again=again, dry_run=not yes))
     missing = set(origins or ()) - {result.origin for result in results}
     if missing:
-        raise NothingChosen(f"There is no letter {', '.join(sorted(missing))}.")
+        raise NothingChosen(f"There is no dead letter {', '.join(sorted(missing))}.")
     if as_json:
         Console().print_json(data=[_result_data(result) for result in results])
     else:
@@ -178,7 +202,7 @@ def _filter(
     origins: set[str] | None = None,
 ) -> Wanted:
     if reason is not None and reason not in set(Reason):
-        raise InvalidConfig(f"--reason is {reason!r}; those are {', '.join(Reason)}")
+        raise InvalidConfig(f"--reason is {reason!r}; it must be one of {', '.join(Reason)}")
     from_ms, to_ms = _moment("--since", since), _moment("--until", until)
 
     def wanted(letter: "DeadLetter") -> bool:
@@ -201,7 +225,7 @@ def _moment(option: str, text: str | None) -> int | None:
     try:
         return parse_range(text, None, _now_ms(), UTC)[0]
     except NoMoment as error:
-        raise InvalidConfig(f"{option} is {text!r}; it may be {'; '.join(ALLOWED)}") from error
+        raise InvalidConfig(f"{option} is {text!r}; it must be {'; '.join(ALLOWED)}") from error
 
 
 async def _read(settings: Settings, wanted: Wanted) -> AsyncIterator["DeadLetter"]:
@@ -217,7 +241,9 @@ async def _named(settings: Settings, origins: Sequence[str]) -> list["DeadLetter
     found = {one.origin: one async for one in _read(settings, lambda one: one.origin in origins)}
     for origin in origins:
         if origin not in found:
-            raise NothingChosen(f"There is no letter {origin} in {settings.dead_letter_topic}.")
+            raise NothingChosen(
+                f"There is no dead letter {origin} in the topic {settings.dead_letter_topic}."
+            )
     return list(found.values())
 
 
@@ -250,11 +276,11 @@ def _change(
     value = None
     if edit:
         if len(origins) != 1:
-            raise InvalidConfig("--edit mends one letter: name its origin, and only one.")
+            raise InvalidConfig("--edit changes one dead letter: name exactly one origin.")
         (letter,) = asyncio.run(_named(settings, origins))
         edited = click.edit(_pretty(letter.value), extension=".json", require_save=True)
         if edited is None:
-            raise NothingChosen("The editor was left without saving: nothing was sent.")
+            raise NothingChosen("The editor was closed without saving. Nothing was sent.")
         value = edited.encode()
     return Change(value, dict(_assignment(one) for one in changes))
 
@@ -268,34 +294,35 @@ def _assignment(text: str) -> tuple[str, Any]:
     try:
         return name.removesuffix(":"), json.loads(value)
     except ValueError as error:
-        raise InvalidConfig(f"--set is {text!r}: what follows := is no JSON: {error}") from error
+        raise InvalidConfig(f"--set is {text!r}: the text after := is not JSON: {error}") from error
 
 
 def _prospect(letter: "DeadLetter", change: "Change") -> str:
+    """Complete the sentence "a replay would ..."."""
     from streams.core.dead_letters import already_sent, doubt, resend
 
     now_ms = _now_ms()
     if sent := already_sent(letter):
-        return f"not be made: it {sent}"
+        return f"not send it: it {sent}"
     try:
         identity = resend(letter, change, now_ms).identity
     except InvalidEvent as invalid:
-        return f"be refused: {invalid}"
+        return f"be rejected: {invalid}"
     kept = doubt(letter, identity, now_ms)
-    return f"not be made: it {kept}" if kept else f"count it as {'|'.join(identity)}"
+    return f"not send it: it {kept}" if kept else f"count it as {'|'.join(identity)}"
 
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-# -- showing ---------------------------------------------------------------------------------------
+# -- output ----------------------------------------------------------------------------------------
 
 
 def _table(letters: Sequence["DeadLetter"] | deque["DeadLetter"]) -> Table:
     table = Table()
     for column in ("origin", "appended", "reason", "field", "detail", "replayed"):
-        # What is pasted into `show` and `replay` stands whole.
+        # A person copies the origin into `show` and `replay`.
         table.add_column(column, overflow="fold", no_wrap=column == "origin")
     for one in letters:
         state = one.replay.state if one.replay else ""
@@ -319,7 +346,7 @@ def _as_data(letter: "DeadLetter") -> dict[str, Any]:
 
 
 def _pretty(value: bytes | None) -> str:
-    """JSON indented, anything else as it stands."""
+    """Return JSON indented, and any other text unchanged."""
     text = (value or b"").decode(errors="backslashreplace")
     try:
         return json.dumps(json.loads(text), indent=1, ensure_ascii=False)
@@ -340,8 +367,8 @@ def _tell(results: Sequence["Result"], *, done: bool) -> None:
     for result in islice((r for r in results if r.detail), LISTED_MAX):
         typer.echo(f"{result.origin}: {result.outcome}: {result.detail}")
     outcomes = Counter(str(result.outcome) for result in results)
-    words = {"sendable": "would be sent", "refused": "would be refused again", "kept": "left alone"}
+    words = {"sendable": "would be sent", "refused": "would be rejected again", "kept": "not sent"}
     said = ", ".join(f"{count} {words.get(name, name)}" for name, count in outcomes.items())
-    typer.echo(said or "no such letter")
+    typer.echo(said or "no dead letter matches")
     if not done and outcomes["sendable"]:
-        typer.echo("Nothing was sent: add --yes to do it.")
+        typer.echo("Nothing was sent. Add --yes to do it.")

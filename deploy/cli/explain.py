@@ -1,4 +1,4 @@
-"""`odometer explain`: what events would be counted as, or why they would be refused."""
+"""`odometer explain`: show how events would be counted, or why they would be rejected."""
 # ruff: noqa: PLC0415, FBT002 - a command imports what it runs; its options are given by name
 
 import sys
@@ -27,21 +27,22 @@ if TYPE_CHECKING:
     from streams.core.explain import Cost, Counted, Explainer, Row, Uncounted
 
 SHOWN_MAX = 20
-"""Events that are shown in full on a terminal; JSON has all."""
+"""Events that a terminal shows in full by default. JSON shows all."""
 
 FileArgument = Annotated[
     str,
     typer.Argument(
         metavar="FILE|-",
-        help="Any format that is taken: one object or array, or one a line; plain, gzip or zstd.",
+        help="File in any supported format, or - for standard input: a JSON object or array, or one"
+        " per line; plain, gzip or zstd.",
     ),
 ]
 FormatOption = Annotated[
     str | None,
     typer.Option(
         "--format",
-        help="openai, anthropic, litellm, livekit, agentlens, otel, cloudevents or neutral; told"
-        " from each object by itself where it can be.",
+        help="openai, anthropic, litellm, livekit, agentlens, otel, cloudevents or neutral. [default:"
+        " detected for each object]",
     ),
 ]
 ContextOption = Annotated[
@@ -49,21 +50,25 @@ ContextOption = Annotated[
     typer.Option(
         "--context",
         metavar="NAME=TEXT",
-        help="What the objects do not say themselves: agent_id, user_id, call_id, tenant, time ...",
+        help="Field that the objects lack: agent_id, user_id, call_id, tenant, time ... Repeat it for"
+        " several.",
     ),
 ]
 NameOption = Annotated[
     str | None,
     typer.Option(
         "--name",
-        help="What names the file in the ids of events that have none; its own name otherwise.",
+        help="Name of the file in the ids of events that have none. [default: the file's name]",
     ),
 ]
 
 
 @dataclass(frozen=True)
 class Explained:
-    """One object of the file: its event as it would count, or why it does not (a text: skipped)."""
+    """One object of the file: its event as it would be counted, or the reason why not.
+
+    `event` is a text where the object is skipped.
+    """
 
     line: int
     index: int
@@ -80,21 +85,24 @@ def explain(
     name: NameOption = None,
     at: Annotated[
         str | None,
-        typer.Option(help="When they are appended: `now-3d`, `2026-02-08` or RFC 3339; now."),
+        typer.Option(
+            help="Time at which the events are appended: `now-3d`, `2026-02-08` or RFC 3339."
+            " [default: now]"
+        ),
     ] = None,
     prices_file: PricesFile = None,
     catalog_file: CatalogFile = None,
-    limit: Annotated[int, typer.Option(min=0, help="Events shown in full.")] = SHOWN_MAX,
+    limit: Annotated[int, typer.Option(min=0, help="Show so many events in full.")] = SHOWN_MAX,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object a line, of all events.")
+        bool, typer.Option("--json", help="Print one JSON object per line, for all events.")
     ] = False,
 ) -> None:
-    """Say what the events of a file would be counted as, without sending anything.
+    """Show how the events of a file would be counted. Nothing is sent.
 
-    For each: its identity and partition key, its measures, which rows of which views and tiers it
-    adds to, where its call is booked, its cost; or the field, the problem and the limit for which
-    it would be refused. It is the worker's own code that is asked, as if nothing had been counted
-    before the file. Exit code 1 where anything would be refused.
+    For each event: its identity, partition key, measures and cost, the bucket of its call, and the
+    rows of the views that it adds to; or the field, the problem and the limit for which it would be
+    rejected. The result comes from the worker's own code, as if nothing was counted before the file.
+    Exit code 1 if anything would be rejected.
     """
     from streams.core.explain import Explainer
 
@@ -158,7 +166,7 @@ def _moment(at: str | None) -> int:
     try:
         return now_ms if at is None else parse_range(at, None, now_ms, UTC)[0]
     except NoMoment as error:
-        raise InvalidConfig(f"--at is {at!r}; it may be {'; '.join(ALLOWED)}") from error
+        raise InvalidConfig(f"--at is {at!r}; it must be {'; '.join(ALLOWED)}") from error
 
 
 # -- on a terminal ---------------------------------------------------------------------------------
@@ -177,26 +185,28 @@ def _shown(explained: Explained) -> RenderableType:
         return Group(head, Text(f"  {explained.format}: {event}"))
     lines = [
         f"{event.kind} event {event.id} of {event.source}, tenant {event.tenant}, at {event.at}",
-        f"told as {explained.format}, named by its {explained.identity}, digest {event.digest}",
+        f"format {explained.format}, id from its {explained.identity}, digest {event.digest}",
         f"partition key {event.partition_key}",
         f"measures: {_amounts(event.measures)}",
         f"cost: {_usd(event.cost)}",
     ]
     if event.call is not None:
-        when = "booked" if event.call.is_new else "was booked before"
+        when = "new" if event.call.is_new else "counted before"
         lines.append(f"call {event.call.call_id}: {when}, in the bucket of {event.call.at}")
     if event.unknown_fields:
         lines.append(f"unknown fields, not counted: {', '.join(event.unknown_fields)}")
     if event.misread:
-        lines.append(f"no whole numbers, which add nothing: {', '.join(event.misread)}")
+        lines.append(
+            f"labels that are no whole numbers and add nothing: {', '.join(event.misread)}"
+        )
     if event.duplicate:
-        lines.append("adds nothing: an event before it has the same tenant, source and id")
+        lines.append("duplicate, adds nothing: an earlier event has the same tenant, source and id")
     parts: list[RenderableType] = [Text(f"  {line}") for line in lines]
     return Group(head, *parts, *_tables(event.rows))
 
 
 def _tables(rows: Sequence["Row"]) -> list[Table]:
-    """What is added to which series: a table for each set of buckets, mostly one."""
+    """Return the additions to each series: one table per set of buckets, mostly one."""
     buckets: dict[tuple[str, str, str], list[str]] = {}
     for row in rows:
         series = ", ".join(f"{name} {value or '-'}" for name, value in row.series.items())
@@ -226,5 +236,5 @@ def _amounts(measures: dict[str, int]) -> str:
 
 def _summary(outcomes: Counter[str], limit: int) -> str:
     said = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
-    more = f" The first {limit} are shown; --json has all." if outcomes.total() > limit else ""
+    more = f" The first {limit} are shown; --json shows all." if outcomes.total() > limit else ""
     return f"{outcomes.total()} objects: {said or 'none'}.{more}"

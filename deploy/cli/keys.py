@@ -1,7 +1,7 @@
-"""`odometer keys`: making, listing, rotating, revoking, importing and saving API keys.
+"""`odometer keys`: create, list, rotate, revoke, import and export API keys, and read their audit log.
 
-A key itself is never an argument, which any user of the machine could see: keys are read from a
-file or standard input. What was done is said on stderr and kept in the audit; data is on stdout.
+A key is never an argument, because every user of the machine can see arguments: `import` reads keys
+from a file or standard input. Data goes to stdout, messages go to stderr.
 """
 # ruff: noqa: PLC0415, FBT002 - options are given by name
 
@@ -17,6 +17,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from deploy.cli.completion import key_ids, roles
+from deploy.cli.help import PlainCommand, PlainGroup
 from deploy.cli.options import AsJson, KeysFile, Redis
 from deploy.settings import Settings, read_settings
 from schemas.errors import InvalidConfig
@@ -28,13 +30,14 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-# An import's file: 1000 keys (`api.auth.keys.IMPORT_MAX`) a step, 10,000 are kept at all.
+# The file of an import: 1000 keys at once (`api.auth.keys.IMPORT_MAX`), 10,000 keys in all.
 IMPORT_BYTES_MAX = 100 * 1024 * 1024
 SECOND_MS = 1000
 
 keys = typer.Typer(
-    help="API keys: whose usage each may see, what it may do, how long and how often.\n\n"
-    "Only SHA-256 digests are kept: a key is shown once, when it is made. An admin can do the same"
+    cls=PlainGroup,
+    help="Manage API keys: their tenants, role, expiry and rate limit.\n\n"
+    "A key is shown once, when it is created; only its SHA-256 is stored. An admin can do the same"
     " over HTTP, under `/v1/keys`.",
     no_args_is_help=True,
 )
@@ -43,35 +46,42 @@ Tenants = Annotated[
     list[str] | None,
     typer.Option(
         "--tenant",
-        help="Whose usage: the `tenant` of the events. Several: give it again. [default: default]",
+        help="Tenant whose usage the key sees. Repeat it for several. [default: default]",
     ),
 ]
 AllTenants = Annotated[
-    bool, typer.Option("--all-tenants", help="Of every tenant there is or will be (super-admin).")
+    bool,
+    typer.Option("--all-tenants", help="Every tenant, now and later. Needs the role super-admin."),
 ]
 Role = Annotated[
     str,
     typer.Option(
-        help="viewer (reads), member (also sends events), write-only (sends events, reads nothing),"
-        " admin (also manages keys), super-admin."
+        autocompletion=roles,
+        help="write-only (sends events), viewer (reads), member (reads and sends events), admin (also"
+        " manages the keys of its tenants), super-admin (all tenants).",
     ),
 ]
 Expires = Annotated[
-    str | None, typer.Option(metavar="ISO8601", help="When it ends. [default: never]")
+    str | None, typer.Option(metavar="ISO8601", help="When the key expires. [default: never]")
 ]
 RequestsPerS = Annotated[
-    float | None, typer.Option("--requests-per-s", help="Its limit. [default: none]")
+    float | None, typer.Option("--requests-per-s", help="Rate limit of the key. [default: none]")
 ]
 Burst = Annotated[
     int | None,
-    typer.Option(help="Requests at once within the limit. [default: a second's worth]"),
+    typer.Option(help="Requests that may come at once. [default: those of one second]"),
 ]
-KeyId = Annotated[str, typer.Argument(metavar="ID", help="The key's id, as `keys list` shows it.")]
+KeyId = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID", autocompletion=key_ids, help="Id of the key, as `keys list` shows it."
+    ),
+]
 
 
-@keys.command("create")
+@keys.command("create", cls=PlainCommand)
 def create(
-    name: Annotated[str, typer.Option(help="What the key is for.")],
+    name: Annotated[str, typer.Option(help="What the key is for, such as dashboard.")],
     tenant: Tenants = None,
     all_tenants: AllTenants = False,
     role: Role = "viewer",
@@ -82,9 +92,9 @@ def create(
     keys_file: KeysFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create an API key and print it, once: only its SHA-256 is kept.
+    """Create an API key and print it. Store it now: it cannot be shown again.
 
-    It goes into a request's header: `Authorization: Bearer als_...`
+    Send it in the header of each request: `Authorization: Bearer als_...`
     """
     wanted = _wanted(name, _tenants(tenant, all_tenants), role, expires, requests_per_s, burst)
 
@@ -95,12 +105,12 @@ def create(
         (made,) = await create_keys(store, [wanted], operator(), _now_ms())
         return made
 
-    _print_made(_changing(read_settings(redis=redis, keys_file=keys_file), run), as_json=as_json)
+    _print_made(_change(read_settings(redis=redis, keys_file=keys_file), run), as_json=as_json)
 
 
-@keys.command("list")
+@keys.command("list", cls=PlainCommand)
 def list_all(redis: Redis = None, as_json: AsJson = False) -> None:
-    """Show all keys: never their secrets. A key that was rotated has a line for each secret."""
+    """List all keys, without their secrets. A key that was rotated has one line per secret."""
     from api.auth.audit import operator
     from api.auth.keys import list_keys, opened
     from schemas.responses.keys import KeysAnswer, shown
@@ -120,18 +130,23 @@ def list_all(redis: Redis = None, as_json: AsJson = False) -> None:
     _print_table(columns, rows)
 
 
-@keys.command("rotate")
+@keys.command("rotate", cls=PlainCommand)
 def rotate(
     key_id: KeyId,
     grace_s: Annotated[
         int,
-        typer.Option(help="How long the secret before goes on, up to 30 days; 0: it ends at once."),
+        typer.Option(
+            help="Accept the old secret for so many seconds, up to 30 days. 0: it ends at once."
+        ),
     ] = 24 * 3600,
     redis: Redis = None,
     keys_file: KeysFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give a key a new secret and print it, once. The one before goes on for a day, or as you say."""
+    """Create a new secret for a key and print it. Store it now: it cannot be shown again.
+
+    The old secret stays valid for 24 h (change with `--grace-s`).
+    """
 
     async def run(store: "Store") -> "Made":
         from api.auth.audit import operator
@@ -139,12 +154,15 @@ def rotate(
 
         return await rotate_key(store, key_id, grace_s * SECOND_MS, operator(), _now_ms())
 
-    _print_made(_changing(read_settings(redis=redis, keys_file=keys_file), run), as_json=as_json)
+    _print_made(_change(read_settings(redis=redis, keys_file=keys_file), run), as_json=as_json)
 
 
-@keys.command("revoke")
+@keys.command("revoke", cls=PlainCommand)
 def revoke(key_id: KeyId, redis: Redis = None, keys_file: KeysFile = None) -> None:
-    """End a key with all its secrets, for good; on every API process within a second."""
+    """Revoke a key with all its secrets. Every API process rejects it within a second.
+
+    This cannot be undone: create a new key instead.
+    """
 
     async def run(store: "Store") -> str:
         from api.auth.audit import operator
@@ -152,21 +170,21 @@ def revoke(key_id: KeyId, redis: Redis = None, keys_file: KeysFile = None) -> No
 
         return (await revoke_key(store, key_id, operator(), _now_ms())).name
 
-    name = _changing(read_settings(redis=redis, keys_file=keys_file), run)
+    name = _change(read_settings(redis=redis, keys_file=keys_file), run)
     typer.echo(f"{key_id} ({name}) is revoked", err=True)
 
 
-@keys.command("import")
-def take_in(
+@keys.command("import", cls=PlainCommand)
+def import_keys(
     file: Annotated[
         typer.FileBinaryRead,
         typer.Argument(
-            help="A file, or - for standard input. A line is a key, or a JSON object with `key` and"
-            " any of `name`, `tenants`, `role`, `expires`, `requests_per_s`, `burst`; or a record"
-            " of `keys export`."
+            help="A file, or - for standard input. Each line is a key; or a JSON object with `key`"
+            " and any of `name`, `tenants`, `role`, `expires`, `requests_per_s` and `burst`; or a"
+            " line of `keys export`."
         ),
     ],
-    name: Annotated[str, typer.Option(help="Name of those that have none of their own.")] = (
+    name: Annotated[str, typer.Option(help="Name of the keys whose line has no name.")] = (
         "imported"
     ),
     tenant: Tenants = None,
@@ -175,17 +193,17 @@ def take_in(
     redis: Redis = None,
     keys_file: KeysFile = None,
 ) -> None:
-    """Take in keys that clients hold already, such as `als_...`, `lvk_...` or `sk-...`.
+    """Import keys that clients already use, such as `als_...`, `lvk_...` or `sk-...`.
 
-    A key has 16 to 512 visible characters. Those of one file are taken in all or none, 1000 at most;
-    records of an export are put back where their key is not known.
+    A key has 16 to 512 visible characters. A file has at most 1000 keys; either all of them are
+    imported, or none. Lines of `keys export` are restored if Redis does not know their key.
     """
     from api.auth.keys_file import kept_key
 
     lines = _lines(file)
     hashed = dict(kept_key(line, f"line {at}") for at, line in lines if b'"sha256"' in line)
     defaults = {"name": name, "tenants": _tenants(tenant, all_tenants), "role": role}
-    plain = [_held(line, at, defaults) for at, line in lines if b'"sha256"' not in line]
+    plain = [_imported(line, at, defaults) for at, line in lines if b'"sha256"' not in line]
 
     async def run(store: "Store") -> tuple[int, int]:
         from api.auth.audit import operator
@@ -194,22 +212,22 @@ def take_in(
         made = await create_keys(store, plain, operator(), _now_ms())
         return len(made), await restore_keys(store, hashed, operator(), _now_ms())
 
-    made, restored = _changing(read_settings(redis=redis, keys_file=keys_file), run)
-    typer.echo(f"{made} keys taken in, {restored} of {len(hashed)} records put back", err=True)
+    made, restored = _change(read_settings(redis=redis, keys_file=keys_file), run)
+    typer.echo(f"{made} keys imported, {restored} of {len(hashed)} records restored", err=True)
 
 
-@keys.command("export")
+@keys.command("export", cls=PlainCommand)
 def export(
     file: Annotated[
-        Path | None, typer.Argument(help="Where to. [default: standard output]", dir_okay=False)
+        Path | None, typer.Argument(help="Target file. [default: standard output]", dir_okay=False)
     ] = None,
     redis: Redis = None,
 ) -> None:
-    """Write all keys as hashed records, a JSON object a line: a copy for when Redis is lost.
+    """Write a backup of all keys: one JSON object per line, with digests instead of keys.
 
-    It holds no key, only digests. `odometer keys import` puts the records back, and so does an API
-    with this file as ODOMETER_KEYS_FILE when it meets a key that Redis does not know. Export again
-    after a change: a key that was revoked since is good in an older copy.
+    `odometer keys import` restores the records. An API that has this file as ODOMETER_KEYS_FILE
+    restores them when a client sends a key that Redis does not know. Export again after each change:
+    a key that was revoked later is valid in an older backup.
     """
     from api.auth.keys import opened, read_records
     from api.auth.keys_file import lines_of, write_keys_file
@@ -226,15 +244,17 @@ def export(
     typer.echo(f"{len(records)} records in {file}", err=True)
 
 
-@keys.command("audit")
+@keys.command("audit", cls=PlainCommand)
 def audit(
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many of the latest.")] = 100,
+    limit: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Show so many of the newest entries.")
+    ] = 100,
     redis: Redis = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show who did what to which key, newest first. 10,000 lines are kept.
+    """Show who changed which key, newest first. The newest 10,000 entries are stored.
 
-    What was done over HTTP is also in that API's log, under `odometer.audit`.
+    Changes over HTTP are also in the log `odometer.audit` of the API.
     """
     from api.auth.audit import operator, read_audit
     from api.auth.keys import opened
@@ -254,7 +274,7 @@ def audit(
     _print_table(("at", "action", "key_id", "key_name", "tenants", "by"), lines)
 
 
-# -- what was asked for ----------------------------------------------------------------------------
+# -- arguments -------------------------------------------------------------------------------------
 
 
 def _wanted(
@@ -276,12 +296,12 @@ def _tenants(named: Sequence[str] | None, all_of_them: bool) -> tuple[str, ...] 
     from schemas.event.kinds import DEFAULT_TENANT
 
     if all_of_them and named:
-        raise InvalidConfig("--tenant and --all-tenants exclude each other")
+        raise InvalidConfig("--tenant and --all-tenants exclude each other: give one of them")
     return ALL if all_of_them else tuple(named or (DEFAULT_TENANT,))
 
 
 def _lines(file: typer.FileBinaryRead) -> list[tuple[int, bytes]]:
-    """The lines that are not empty, numbered from 1."""
+    """Return the lines that are not empty, with their numbers from 1."""
     content = file.read(IMPORT_BYTES_MAX + 1)
     if len(content) > IMPORT_BYTES_MAX:
         raise InvalidConfig(f"the file is larger than {IMPORT_BYTES_MAX} bytes (IMPORT_BYTES_MAX)")
@@ -289,8 +309,8 @@ def _lines(file: typer.FileBinaryRead) -> list[tuple[int, bytes]]:
     return [(number, line.strip()) for number, line in lines if line.strip()]
 
 
-def _held(line: bytes, number: int, defaults: dict[str, Any]) -> "Wanted":
-    """A line of an import. InvalidConfig says which line is wrong, and never what is on it."""
+def _imported(line: bytes, number: int, defaults: dict[str, Any]) -> "Wanted":
+    """Read a line of an import. InvalidConfig names the wrong line, and never shows its text."""
     from pydantic import ValidationError
 
     from schemas.responses.keys import KeyHeld
@@ -310,15 +330,17 @@ def _held(line: bytes, number: int, defaults: dict[str, Any]) -> "Wanted":
     )
 
 
-# -- Redis, and the file beside it -----------------------------------------------------------------
+# -- Redis and the keys file -----------------------------------------------------------------------
 
 
-def _changing(settings: Settings, change: Callable[["Store"], Awaitable[Result]]) -> Result:
-    """Change keys; where there is a keys file, what Redis lost comes first and what is now after."""
-    return asyncio.run(_changed(settings, change))
+def _change(settings: Settings, change: Callable[["Store"], Awaitable[Result]]) -> Result:
+    """Change keys. If there is a keys file, first restore from it, and write it after the change."""
+    return asyncio.run(_change_and_save(settings, change))
 
 
-async def _changed(settings: Settings, change: Callable[["Store"], Awaitable[Result]]) -> Result:
+async def _change_and_save(
+    settings: Settings, change: Callable[["Store"], Awaitable[Result]]
+) -> Result:
     from api.auth.audit import operator
     from api.auth.keys import opened, read_records, restore_keys
     from api.auth.keys_file import load_keys_file, write_keys_file
@@ -337,7 +359,7 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-# -- what is shown ---------------------------------------------------------------------------------
+# -- output ----------------------------------------------------------------------------------------
 
 
 def _print_made(made: "Made", *, as_json: bool) -> None:
@@ -360,7 +382,7 @@ def _print_table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None
 
     table = Table()
     for column in columns:
-        is_whole = column in {"id", "key_id"}  # what is typed or pasted elsewhere
+        is_whole = column in {"id", "key_id"}  # a person copies it
         table.add_column(column.replace("_", " "), overflow="fold", no_wrap=is_whole)
     for row in rows:
         table.add_row(*(Text(_cell(column, row[column])) for column in columns))
@@ -368,7 +390,7 @@ def _print_table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None
 
 
 def _cell(column: str, value: object) -> str:
-    """Instants to the minute."""
+    """Return the text of a cell; a time without its seconds."""
     if column in {"at", "created", "last_used", "expires"} and value:
         return str(value)[:16].replace("T", " ")
     return str(value or "-")

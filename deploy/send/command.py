@@ -1,4 +1,4 @@
-"""`odometer send`: a file's events over HTTP or to Kafka, once."""
+"""`odometer send`: send the events of a file over HTTP or to Kafka, so that each counts once."""
 # ruff: noqa: PLC0415, FBT002 - a command imports what it runs; its options are given by name
 
 import sys
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from streams.meter.transport import Target
 
 REFUSED_EXIT = 3
-"""Other than 1, which says that sending the file again may help."""
+"""Not 1, which says that sending the file again may help."""
 REFUSALS_SHOWN = 100
 REFUSALS_KEPT = 10_000
-"""In the JSON answer; all are counted."""
+"""The JSON output lists so many. All are counted."""
 STATE_SUFFIX = ".sent"
 
 
@@ -35,7 +35,12 @@ def send(
     api_url: Annotated[str | None, typer.Option(metavar="URL", help=describe("api_url"))] = None,
     api_key: Annotated[str | None, typer.Option(metavar="KEY", help=describe("api_key"))] = None,
     to_kafka: Annotated[
-        bool, typer.Option("--to-kafka", help="Straight to the topic, not over HTTP.")
+        bool,
+        typer.Option(
+            "--to-kafka",
+            help="Send straight to Kafka instead of over HTTP. `--kafka`, `--topic`, `--redis`,"
+            " `--unpaced` and `--backfill-delay-ms` apply only then.",
+        ),
     ] = False,
     kafka: Kafka = None,
     topic: Topic = None,
@@ -44,35 +49,41 @@ def send(
         bool,
         typer.Option(
             "--unpaced",
-            help="With --to-kafka: as fast as Kafka takes it. Live events then wait behind the file.",
+            help="With --to-kafka: send as fast as Kafka accepts. Live events then wait behind the"
+            " file.",
         ),
     ] = False,
     backfill_delay_ms: BackfillDelay = None,
     state: Annotated[
         Path | None,
         typer.Option(
-            help="Where it is noted how far the file was sent; FILE.sent.", dir_okay=False
+            help="File that stores how far FILE was sent. [default: FILE.sent]", dir_okay=False
         ),
     ] = None,
     no_state: Annotated[
-        bool, typer.Option("--no-state", help="Note nothing, and send the file from its start.")
+        bool,
+        typer.Option("--no-state", help="Store no progress, and send the file from its start."),
     ] = False,
     give_up_s: Annotated[
-        float, typer.Option(min=0, help="So long the receiver may be away before it ends.")
+        float,
+        typer.Option(
+            min=0, help="Give up after the server has been unreachable for this many seconds."
+        ),
     ] = 300.0,
     as_json: AsJson = False,
 ) -> None:
-    """Send the events of a file; sent again, the same file counts nothing twice.
+    """Send the events of a file. If you send the file again, nothing counts twice.
 
-    How far it came is noted beside the file: the next run goes on there, also when the file has
-    grown. An event without an id gets one made of the file's name and of all that the file holds up
-    to it, so that within 24 h even a run without that note counts nothing twice.
+    Progress is stored in FILE.sent: the next run resumes there, also if the file has grown. An event
+    without an id gets one from the file's name and content up to it. So even a run without FILE.sent
+    counts nothing twice within 24 h.
 
-    It goes as fast as events are counted and no faster, so that live ones need not wait: over HTTP
-    the API sees to that, with --to-kafka the sender does, which needs Redis to know how far it is.
+    Events are sent no faster than they are counted, so that live events do not wait. Over HTTP the
+    API ensures this. With `--to-kafka` this command does, and reads the progress of counting from
+    Redis.
 
-    Objects are read here, so that their texts stay here: only what is counted is sent. Exit code: 0
-    when all of it has arrived, 3 when some of it was refused, 1 when it ended before.
+    Objects are parsed here and their texts are not sent. Exit code: 0 if everything arrived, 3 if
+    some events were refused, 1 if the command ended early; then run it again.
     """
     from deploy.send.reading import STDIN, context_of, file_name, opened
     from deploy.send.sending import Job, send_file
@@ -144,7 +155,7 @@ def _kafka_target(settings: Settings, *, is_paced: bool) -> "Target":
 
 
 def _key(settings: Settings) -> str:
-    """As told, else that of `odometer up`, where there is one."""
+    """Return the key of the settings, else the key that `odometer up` stored, else ""."""
     try:
         return settings.api_key or (settings.home / "api-key").read_text(encoding="utf-8").strip()
     except OSError:
@@ -182,9 +193,11 @@ def _tell(tally: "Tally", refusals: "list[RefusedObject]", *, as_json: bool) -> 
         return
     said = f"{tally.sent} sent, {tally.skipped} skipped, {tally.refused} refused"
     if tally.before:
-        said += f"; {tally.before} lines or documents were sent before"
+        said += f"; an earlier run sent {tally.before} lines or documents"
     typer.echo(said)
     if tally.made_ids:
-        typer.echo(f"{tally.made_ids} had no id and are named by their place in the file.")
+        typer.echo(
+            f"{tally.made_ids} events had no id and got one from their position in the file."
+        )
     if tally.refused > REFUSALS_SHOWN:
-        typer.echo(f"The first {REFUSALS_SHOWN} refusals are shown; --json lists more.")
+        typer.echo(f"These are the first {REFUSALS_SHOWN} refusals. --json lists more.")

@@ -132,13 +132,13 @@ async def test_what_a_person_reads(system: System, monkeypatch: pytest.MonkeyPat
     origins = await write_dead_letters(system)
     monkeypatch.setenv("COLUMNS", "160")
     said = (await invoke(system, "list")).stdout
-    assert "4 letters: invalid_field 2, " in said
+    assert "4 dead letters: invalid_field 2, " in said
     assert origins["no json"] in said
     said = (await invoke(system, "show", origins["model"])).stdout
-    assert "replay would: be refused: model: " in said
+    assert "replay would: be rejected: model: " in said
     assert ' "model": 7,\n' in said
     said = (await invoke(system, "replay", origins["model"], "--set", "model=m")).stdout
-    assert said == "1 would be sent\nNothing was sent: add --yes to do it.\n"
+    assert said == "1 would be sent\nNothing was sent. Add --yes to do it.\n"
     said = (await invoke(system, "replay", origins["old"])).stdout
     assert f"{origins['old']}: refused: time: lies " in said
     monkeypatch.setenv("EDITOR", "sed -i s/7/9/")
@@ -155,15 +155,15 @@ async def test_what_a_person_reads(system: System, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["replay", "--yes"], "Which letters?"),
+        (["replay", "--yes"], "No dead letters are selected"),
         (["replay", "--all", "--set", "modle=x"], "'modle' is no field of an event"),
         (["replay", "--all", "--set", "model"], "FIELD=TEXT or FIELD:=JSON"),
-        (["replay", "--all", "--set", "model:=x"], "is no JSON"),
-        (["replay", "--all", "--edit"], "name its origin"),
-        (["replay", "t:0:5"], "There is no letter t:0:5"),
-        (["show", "t:0:5"], "There is no letter t:0:5"),
-        (["list", "--reason", "bad"], "those are empty, too_large"),
-        (["list", "--since", "soon"], "--since is 'soon'; it may be an RFC 3339 time"),
+        (["replay", "--all", "--set", "model:=x"], "is not JSON"),
+        (["replay", "--all", "--edit"], "name exactly one origin"),
+        (["replay", "t:0:5"], "There is no dead letter t:0:5"),
+        (["show", "t:0:5"], "There is no dead letter t:0:5"),
+        (["list", "--reason", "bad"], "must be one of empty, too_large"),
+        (["list", "--since", "soon"], "--since is 'soon'; it must be an RFC 3339 time"),
     ],
 )
 async def test_what_was_said_wrongly_is_a_sentence(

@@ -178,7 +178,7 @@ def test_standard_input_and_a_person_s_view(monkeypatch: pytest.MonkeyPatch) -> 
         (["--context", "agent"], "it must be NAME=TEXT"),
         (["--context", "agnt=a"], "agnt: is no part of a context: those are id, source"),
         (["--context", "id=x"], "would name all events alike"),
-        (["--at", "soon"], "--at is 'soon'; it may be an RFC 3339 time"),
+        (["--at", "soon"], "--at is 'soon'; it must be an RFC 3339 time"),
     ],
 )
 def test_what_was_said_wrongly_is_a_sentence(

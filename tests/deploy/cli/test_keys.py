@@ -111,7 +111,7 @@ def test_keys_that_clients_hold(redis_url: str, tmp_path: Path) -> None:
     file.write_text(f"{HELD[0]}\n\n  {HELD[1]}\r\n{json.dumps(more)}\n")
     words = ("import", str(file), "--name", "old", "--tenant", "a", "--role", "member")
     result = run(redis_url, *words)
-    assert result.stderr == "3 keys taken in, 0 of 0 records put back\n"
+    assert result.stderr == "3 keys imported, 0 of 0 records restored\n"
     assert known(redis_url) == {digest_of(key) for key in (*HELD, "als_0123456789abcdef")}
     found = {each["name"]: each for each in listed(redis_url)}
     assert found["third"]["tenants"] == ["b"]
@@ -153,9 +153,9 @@ def test_an_export_brings_keys_back(redis_url: str, tmp_path: Path) -> None:
     with redis.Redis.from_url(redis_url) as client:
         client.flushall()
     again = run(redis_url, "import", "-", given=copy)
-    assert again.stderr == "0 keys taken in, 1 of 1 records put back\n"
+    assert again.stderr == "0 keys imported, 1 of 1 records restored\n"
     assert listed(redis_url) == before
-    assert run(redis_url, "import", str(file)).stderr.endswith("0 of 1 records put back\n")
+    assert run(redis_url, "import", str(file)).stderr.endswith("0 of 1 records restored\n")
 
 
 def test_a_keys_file_follows_every_change_and_loses_none(redis_url: str, tmp_path: Path) -> None:
