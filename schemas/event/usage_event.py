@@ -83,11 +83,25 @@ LabelKey = Annotated[str, Field(min_length=1, max_length=LABEL_KEY_CHARS_MAX)]
 LabelValue = Annotated[str, Field(max_length=LABEL_VALUE_CHARS_MAX)]
 Tag = Annotated[str, Field(min_length=1, max_length=TAG_CHARS_MAX)]
 
+_FROZEN_DESCRIPTION: Final = (
+    "One usage event (contracts/producers.md). Unknown fields are ignored and counted by name."
+)
+"""As event.schema.json has it, which is frozen byte for byte."""
+
 
 class UsageEvent(BaseModel):
-    """One usage event (schemas/contracts/producers.md). Unknown fields are ignored and counted by name."""
+    """One usage event (schemas/contracts/producers.md).
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", title="Usage event")
+    Unknown fields are ignored and counted by name.
+    """
+
+    model_config = ConfigDict(
+        strict=True,
+        frozen=True,
+        extra="ignore",
+        title="Usage event",
+        json_schema_extra={"description": _FROZEN_DESCRIPTION},
+    )
 
     id: Annotated[str, Field(min_length=1, max_length=ID_CHARS_MAX)]
     source: Annotated[str, Field(min_length=1, max_length=ID_CHARS_MAX)]
