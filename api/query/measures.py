@@ -77,24 +77,24 @@ class Offered:
 
 
 DERIVED: Final = (
-    Derived("requests", "events", "Calls to a model, a voice or a recogniser: events of kind llm, tts and stt.", ("events@usage",)),
-    Derived("cost_usd", "USD", "What the events cost; those without a cost add nothing.", ("cost_nano_usd",), by=NANO_PER_USD),
-    Derived("total_tokens", "tokens", "Input and output tokens.", ("input_tokens", "output_tokens")),
-    Derived("avg_latency_ms", "ms", "Mean latency of the events that report one.", ("latency_ms",), ("latency_events",)),
-    Derived("avg_first_output_ms", "ms", "Mean time to the first output, of the events that report one.", ("first_output_ms",), ("first_output_events",)),
-    Derived("avg_cost_usd", "USD", "Mean cost of the events that have one.", ("cost_nano_usd",), ("cost_events",), by=NANO_PER_USD),
-    Derived("cost_per_request_usd", "USD", "Cost through requests, those without a cost included.", ("cost_nano_usd",), ("events@usage",), by=NANO_PER_USD),
-    Derived("cost_per_1m_tokens_usd", "USD", "Cost of a million tokens, input and output.", ("cost_nano_usd",), ("input_tokens", "output_tokens"), times=10**6, by=NANO_PER_USD),
-    Derived("error_rate", "share", "Share of requests that ended in an error, 0 to 1.", ("errors@usage",), ("events@usage",)),
-    Derived("cost_coverage", "share", "Share of requests that have a cost, 0 to 1.", ("cost_events",), ("events@usage",)),
-    Derived("tokens_per_request", "tokens", "Mean input and output tokens of a request.", ("input_tokens", "output_tokens"), ("events@usage",)),
-    Derived("tokens_per_second", "tokens/s", "Output tokens through the summed latency: meant where every event reports both.", ("output_tokens",), ("latency_ms",), times=SECOND_MS),
-    Derived("cache_hit_share", "share", "Share of input tokens that were read from a cache, 0 to 1.", ("cache_read_tokens",), ("input_tokens",)),
-    Derived("reasoning_share", "share", "Share of output tokens spent on reasoning, 0 to 1.", ("reasoning_tokens",), ("output_tokens",)),
-    Derived("tts_audio_minutes", "min", "Speech made, in minutes.", ("tts_audio_ms",), by=60 * SECOND_MS),
-    Derived("stt_audio_minutes", "min", "Speech recognised, in minutes.", ("stt_audio_ms",), by=60 * SECOND_MS),
-    Derived("call_minutes", "min", "Length of the booked calls, in minutes.", ("call_duration_ms",), by=60 * SECOND_MS),
-    Derived("avg_call_duration_ms", "ms", "Mean length of the booked calls.", ("call_duration_ms",), ("calls",)),
+    Derived("requests", "events", "Requests to a model, a voice or a speech recogniser: events of kind llm, tts and stt.", ("events@usage",)),
+    Derived("cost_usd", "USD", "Cost in US dollars, sent or priced. Events without a known cost add 0; `cost_coverage` says how many have one.", ("cost_nano_usd",), by=NANO_PER_USD),
+    Derived("total_tokens", "tokens", "Input and output tokens together. Events that report neither add 0.", ("input_tokens", "output_tokens")),
+    Derived("avg_latency_ms", "ms", "Mean `latency_ms` of the events that report one. Null where none does.", ("latency_ms",), ("latency_events",)),
+    Derived("avg_first_output_ms", "ms", "Mean `first_output_ms` of the events that report one. Null where none does.", ("first_output_ms",), ("first_output_events",)),
+    Derived("avg_cost_usd", "USD", "Mean cost of the events that have one. Null where none has.", ("cost_nano_usd",), ("cost_events",), by=NANO_PER_USD),
+    Derived("cost_per_request_usd", "USD", "Cost divided by all requests, those without a known cost included. Null where there was no request.", ("cost_nano_usd",), ("events@usage",), by=NANO_PER_USD),
+    Derived("cost_per_1m_tokens_usd", "USD", "Cost divided by input and output tokens, for a million tokens. Null where there were no tokens.", ("cost_nano_usd",), ("input_tokens", "output_tokens"), times=10**6, by=NANO_PER_USD),
+    Derived("error_rate", "share", "Share of requests whose field `error` is set, 0 to 1. Null where there was no request.", ("errors@usage",), ("events@usage",)),
+    Derived("cost_coverage", "share", "Share of requests that have a cost, sent or priced, 0 to 1. Null where there was no request.", ("cost_events",), ("events@usage",)),
+    Derived("tokens_per_request", "tokens", "Mean input and output tokens of a request. Null where there was no request.", ("input_tokens", "output_tokens"), ("events@usage",)),
+    Derived("tokens_per_second", "tokens/s", "Output tokens divided by the summed latency. Meaningful where every event reports both. Null where no latency was reported.", ("output_tokens",), ("latency_ms",), times=SECOND_MS),
+    Derived("cache_hit_share", "share", "Share of input tokens that were read from a cache, 0 to 1. Null where there were no input tokens.", ("cache_read_tokens",), ("input_tokens",)),
+    Derived("reasoning_share", "share", "Share of output tokens that models spent on reasoning, 0 to 1. Null where there were no output tokens.", ("reasoning_tokens",), ("output_tokens",)),
+    Derived("tts_audio_minutes", "min", "Length of the speech that was made, in minutes, from `tts_audio_ms`. Events that do not report it add 0.", ("tts_audio_ms",), by=60 * SECOND_MS),
+    Derived("stt_audio_minutes", "min", "Length of the speech that was transcribed, in minutes, from `stt_audio_ms`. Events that do not report it add 0.", ("stt_audio_ms",), by=60 * SECOND_MS),
+    Derived("call_minutes", "min", "Length of the calls, in minutes: the latest `duration_ms` of each. Calls that report none add 0.", ("call_duration_ms",), by=60 * SECOND_MS),
+    Derived("avg_call_duration_ms", "ms", "Length of the calls divided by their number, those that report none included. Null where there was no call.", ("call_duration_ms",), ("calls",)),
 )  # fmt: skip
 
 USERS: Final = "users"
@@ -117,9 +117,11 @@ def offered_by(catalog: Catalog) -> Mapping[str, Offered]:
         if sketch.how is How.HISTOGRAM:
             offered |= {one.name: one for one in _percentiles(sketch)}
         else:
-            about = f"How many different {sketch.name} there were: exact while a bucket has few."
-            offered[sketch.name] = Offered(sketch.name, sketch.unit, about, (Term(sketch),), ())
-    about = "How many different users made requests: exact, up to a view's limit of series."
+            offered[sketch.name] = _as_kept(sketch)
+    about = (
+        "Different users with at least one request, from `user_id`, else `user_email`. Exact, up to"
+        " the view's limit of series."
+    )
     requests = (Term(EVENTS, USAGE_KINDS),)
     offered[USERS] = Offered(USERS, "users", about, requests, (), distinct="user")
     for one in DERIVED:
@@ -139,8 +141,8 @@ def _percentiles(sketch: Measure) -> list[Offered]:
         Offered(
             f"{name}_{sketch.name}_{sketch.unit}",
             sketch.unit,
-            f"{share:.1%} of the events that report a {sketch.name.replace('_', ' ')} took no"
-            f" longer; within {RELATIVE_ERROR:.0%}.".replace(".0%", "%"),
+            f"Of the events that report `{sketch.field}`, {share * 100:g}% took at most this long, within"
+            f" {RELATIVE_ERROR:.0%}. Null where no event reports it.",
             (Term(sketch),),
             (),
             share=share,
@@ -150,8 +152,7 @@ def _percentiles(sketch: Measure) -> list[Offered]:
 
 
 def _as_kept(measure: Measure) -> Offered:
-    about = f"The sum that is kept of {measure.name.replace('_', ' ')}."
-    return Offered(measure.name, measure.unit, about, (Term(measure),), ())
+    return Offered(measure.name, measure.unit, measure.about, (Term(measure),), ())
 
 
 def _term(name: str, kept: Mapping[str, Measure]) -> Term:

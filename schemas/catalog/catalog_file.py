@@ -262,7 +262,16 @@ def _entry(form: type[Form], fields: Mapping[str, Any], which: str) -> Form:
 
 
 def _measure(name: str, own: OwnMeasure) -> Measure:
-    return Measure(name, own.unit, How(own.how), LABEL + own.label, kinds=tuple(own.kinds))
+    of = f"of kind {' or '.join(own.kinds)}"
+    if own.how == "sum":
+        about = (
+            f"Sum of the whole numbers in the label `{own.label}` of events {of}, in {own.unit}."
+            " Events without that label add 0."
+        )
+    else:
+        about = f"Events {of} that have the label `{own.label}`, whatever it says."
+    kinds = tuple(own.kinds)
+    return Measure(name, own.unit, How(own.how), LABEL + own.label, kinds=kinds, about=about)
 
 
 def _sources(own: OwnDimension, which: str) -> tuple[str, ...]:

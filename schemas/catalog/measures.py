@@ -1,13 +1,16 @@
-"""The measures: what is added up. Data; a new one is one line here. Pure.
+"""The measures: what is added up. Data, so a new one is one entry here. Pure.
 
-A measure is a sum of signed 64-bit integers in the unit its name ends with; averages, dollars and
-hours are made at the edge from these sums. kind is a dimension of every view, so `events` counts
-calls to a model where kind is llm, and bookings where kind is call. A sketch is a measure that is
-no sum, but adds up all the same: a histogram, or a set of digests (see schemas/catalog/sketches.py).
+A measure is a sum of signed 64-bit integers in the unit that its name ends with. Averages, dollars
+and hours are made from these sums in the API. `kind` is a dimension of every view, so `events` counts
+requests to a model where the kind is llm, and ratings where it is feedback.
+
+A sketch is a measure that is no sum but adds up all the same: a histogram, or a set of digests
+(schemas/catalog/sketches.py).
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -29,10 +32,15 @@ class How(StrEnum):
 
 @dataclass(frozen=True)
 class Measure:
-    """`field` is where its number stands in an event, `kinds` are the kinds of event that have it.
-    Where the field is not reported and `rest` is given, the number is what is left of the first of
-    the two fields without the second: output text is output less output audio, where the provider
-    gives no split."""
+    """One thing that is added up.
+
+    `field` is the event's field that is read, `kinds` are the kinds of event that have it. Where an
+    event does not report the field and `rest` is given, the number is the first of these two fields
+    less the second: output text is output less output audio, where the provider gives no split.
+
+    `about` describes the measure to people. It decides nothing, so it is no part of what makes two
+    measures equal, nor of the digest of a generation (schemas/store/generation.py).
+    """
 
     name: str
     unit: str
@@ -41,50 +49,212 @@ class Measure:
     rest: tuple[str, str] | None = None
     kinds: tuple[Kind, ...] = USAGE_KINDS
     equals: int = 0
+    about: str = dataclasses.field(default="", compare=False)
 
     @property
     def is_sum(self) -> bool:
         return self.how not in {How.HISTOGRAM, How.DISTINCT}
 
 
-def _tokens(field: str, rest: tuple[str, str] | None = None) -> Measure:
-    return Measure(field, "tokens", How.SUM, field, rest)
+def _tokens(field: str, about: str, rest: tuple[str, str] | None = None) -> Measure:
+    return Measure(field, "tokens", How.SUM, field, rest, about=about)
 
 
-EVENTS: Final = Measure("events", "events", How.COUNT, kinds=KINDS)
-ERRORS: Final = Measure("errors", "events", How.REPORTED, "error")
-INPUT_TOKENS: Final = _tokens("input_tokens")
-OUTPUT_TOKENS: Final = _tokens("output_tokens")
-CACHE_READ_TOKENS: Final = _tokens("cache_read_tokens")
-CACHE_WRITE_TOKENS: Final = _tokens("cache_write_tokens")
-REASONING_TOKENS: Final = _tokens("reasoning_tokens")
-INPUT_TEXT_TOKENS: Final = _tokens("input_text_tokens", ("input_tokens", "input_audio_tokens"))
-INPUT_AUDIO_TOKENS: Final = _tokens("input_audio_tokens")
+EVENTS: Final = Measure(
+    "events",
+    "events",
+    How.COUNT,
+    kinds=KINDS,
+    about="Events of every kind, each counted once. Filter or group by `kind` to count only some.",
+)
+ERRORS: Final = Measure(
+    "errors",
+    "events",
+    How.REPORTED,
+    "error",
+    about="Events of kind llm, tts and stt whose field `error` is set: requests that failed.",
+)
+INPUT_TOKENS: Final = _tokens(
+    "input_tokens",
+    "Tokens that went into models, from `input_tokens`. Text, audio and cached tokens are included."
+    " Events that do not report them add 0.",
+)
+OUTPUT_TOKENS: Final = _tokens(
+    "output_tokens",
+    "Tokens that models produced, from `output_tokens`. Text, audio and reasoning tokens are"
+    " included. Events that do not report them add 0.",
+)
+CACHE_READ_TOKENS: Final = _tokens(
+    "cache_read_tokens",
+    "Input tokens that the provider read from its cache, from `cache_read_tokens`. They are part of"
+    " `input_tokens`. Events that do not report them add 0.",
+)
+CACHE_WRITE_TOKENS: Final = _tokens(
+    "cache_write_tokens",
+    "Input tokens that the provider wrote to its cache, from `cache_write_tokens`. They are part of"
+    " `input_tokens`. Events that do not report them add 0.",
+)
+REASONING_TOKENS: Final = _tokens(
+    "reasoning_tokens",
+    "Output tokens that models spent on reasoning, from `reasoning_tokens`. They are part of"
+    " `output_tokens`. Events that do not report them add 0.",
+)
+INPUT_TEXT_TOKENS: Final = _tokens(
+    "input_text_tokens",
+    "Input tokens that were text, from `input_text_tokens`. An event that does not report them adds"
+    " its `input_tokens` less its `input_audio_tokens`.",
+    ("input_tokens", "input_audio_tokens"),
+)
+INPUT_AUDIO_TOKENS: Final = _tokens(
+    "input_audio_tokens",
+    "Input tokens that were audio, from `input_audio_tokens`. They are part of `input_tokens`."
+    " Events that do not report them add 0.",
+)
 CACHE_READ_TEXT_TOKENS: Final = _tokens(
-    "cache_read_text_tokens", ("cache_read_tokens", "cache_read_audio_tokens")
+    "cache_read_text_tokens",
+    "Text tokens that were read from a cache, from `cache_read_text_tokens`. An event that does not"
+    " report them adds its `cache_read_tokens` less its `cache_read_audio_tokens`.",
+    ("cache_read_tokens", "cache_read_audio_tokens"),
 )
-CACHE_READ_AUDIO_TOKENS: Final = _tokens("cache_read_audio_tokens")
-OUTPUT_TEXT_TOKENS: Final = _tokens("output_text_tokens", ("output_tokens", "output_audio_tokens"))
-OUTPUT_AUDIO_TOKENS: Final = _tokens("output_audio_tokens")
-TTS_CHARACTERS: Final = Measure("tts_characters", "characters", How.SUM, "tts_characters")
-TTS_AUDIO_MS: Final = Measure("tts_audio_ms", "ms", How.SUM, "tts_audio_ms")
-STT_AUDIO_MS: Final = Measure("stt_audio_ms", "ms", How.SUM, "stt_audio_ms")
-COST_NANO_USD: Final = Measure("cost_nano_usd", "nano-USD", How.SUM, "cost_nano_usd")
-COST_EVENTS: Final = Measure("cost_events", "events", How.REPORTED, "cost_nano_usd")
-LATENCY_MS: Final = Measure("latency_ms", "ms", How.SUM, "latency_ms")
-LATENCY_EVENTS: Final = Measure("latency_events", "events", How.REPORTED, "latency_ms")
-FIRST_OUTPUT_MS: Final = Measure("first_output_ms", "ms", How.SUM, "first_output_ms")
+CACHE_READ_AUDIO_TOKENS: Final = _tokens(
+    "cache_read_audio_tokens",
+    "Audio tokens that were read from a cache, from `cache_read_audio_tokens`. They are part of"
+    " `cache_read_tokens`. Events that do not report them add 0.",
+)
+OUTPUT_TEXT_TOKENS: Final = _tokens(
+    "output_text_tokens",
+    "Output tokens that were text, from `output_text_tokens`. An event that does not report them"
+    " adds its `output_tokens` less its `output_audio_tokens`.",
+    ("output_tokens", "output_audio_tokens"),
+)
+OUTPUT_AUDIO_TOKENS: Final = _tokens(
+    "output_audio_tokens",
+    "Output tokens that were audio, from `output_audio_tokens`. They are part of `output_tokens`."
+    " Events that do not report them add 0.",
+)
+TTS_CHARACTERS: Final = Measure(
+    "tts_characters",
+    "characters",
+    How.SUM,
+    "tts_characters",
+    about="Characters of text that were turned into speech, from `tts_characters`. Events that do not"
+    " report them add 0.",
+)
+TTS_AUDIO_MS: Final = Measure(
+    "tts_audio_ms",
+    "ms",
+    How.SUM,
+    "tts_audio_ms",
+    about="Length of the speech that was made, in milliseconds, from `tts_audio_ms`. Events that do"
+    " not report it add 0.",
+)
+STT_AUDIO_MS: Final = Measure(
+    "stt_audio_ms",
+    "ms",
+    How.SUM,
+    "stt_audio_ms",
+    about="Length of the speech that was transcribed, in milliseconds, from `stt_audio_ms`. Events"
+    " that do not report it add 0.",
+)
+COST_NANO_USD: Final = Measure(
+    "cost_nano_usd",
+    "nano-USD",
+    How.SUM,
+    "cost_nano_usd",
+    about="Cost in billionths of a US dollar: `cost_usd` of the event, else its price by the price"
+    " lists. Events without a known cost add 0; `cost_events` counts the others.",
+)
+COST_EVENTS: Final = Measure(
+    "cost_events",
+    "events",
+    How.REPORTED,
+    "cost_nano_usd",
+    about="Events of kind llm, tts and stt that have a cost, sent or priced. A cost of 0 is a cost.",
+)
+LATENCY_MS: Final = Measure(
+    "latency_ms",
+    "ms",
+    How.SUM,
+    "latency_ms",
+    about="Summed time of requests from start to end, in milliseconds, from `latency_ms`. Events that"
+    " do not report it add 0; `latency_events` counts the others.",
+)
+LATENCY_EVENTS: Final = Measure(
+    "latency_events",
+    "events",
+    How.REPORTED,
+    "latency_ms",
+    about="Events that report `latency_ms`, 0 included: what the mean latency is divided by.",
+)
+FIRST_OUTPUT_MS: Final = Measure(
+    "first_output_ms",
+    "ms",
+    How.SUM,
+    "first_output_ms",
+    about="Summed time of requests until their first output, in milliseconds, from `first_output_ms`."
+    " Events that do not report it add 0; `first_output_events` counts the others.",
+)
 FIRST_OUTPUT_EVENTS: Final = Measure(
-    "first_output_events", "events", How.REPORTED, "first_output_ms"
+    "first_output_events",
+    "events",
+    How.REPORTED,
+    "first_output_ms",
+    about="Events that report `first_output_ms`, 0 included: what the mean time to the first output is"
+    " divided by.",
 )
 
-CALLS: Final = Measure("calls", "calls", How.BOOKED, kinds=("call",))
-CALL_DURATION_MS: Final = Measure("call_duration_ms", "ms", How.BOOKED, kinds=("call",))
-CALLS_WITH_USAGE: Final = Measure("calls_with_usage", "calls", How.BOOKED, kinds=("call",))
-USAGE_CALL_DURATION_MS: Final = Measure("usage_call_duration_ms", "ms", How.BOOKED, kinds=("call",))
+CALLS: Final = Measure(
+    "calls",
+    "calls",
+    How.BOOKED,
+    kinds=("call",),
+    about="Calls, told apart by `call_id`. Each counts once, at the first event that the log has of"
+    " it, or at that event's `call_started_at`.",
+)
+CALL_DURATION_MS: Final = Measure(
+    "call_duration_ms",
+    "ms",
+    How.BOOKED,
+    kinds=("call",),
+    about="Length of the calls, in milliseconds: the latest `duration_ms` of each, where the call is"
+    " counted. Calls that report none add 0.",
+)
+CALLS_WITH_USAGE: Final = Measure(
+    "calls_with_usage",
+    "calls",
+    How.BOOKED,
+    kinds=("call",),
+    about="Those calls that have at least one event of kind llm, tts or stt.",
+)
+USAGE_CALL_DURATION_MS: Final = Measure(
+    "usage_call_duration_ms",
+    "ms",
+    How.BOOKED,
+    kinds=("call",),
+    about="Length, in milliseconds, of those calls that have at least one event of kind llm, tts or"
+    " stt: the latest `duration_ms` of each.",
+)
 
-RATINGS_UP: Final = Measure("ratings_up", "ratings", How.IS, "rating", None, ("feedback",), 1)
-RATINGS_DOWN: Final = Measure("ratings_down", "ratings", How.IS, "rating", None, ("feedback",), -1)
+RATINGS_UP: Final = Measure(
+    "ratings_up",
+    "ratings",
+    How.IS,
+    "rating",
+    None,
+    ("feedback",),
+    1,
+    about="Events of kind feedback whose `rating` is 1.",
+)
+RATINGS_DOWN: Final = Measure(
+    "ratings_down",
+    "ratings",
+    How.IS,
+    "rating",
+    None,
+    ("feedback",),
+    -1,
+    about="Events of kind feedback whose `rating` is -1.",
+)
 
 CORE: Final = (
     EVENTS,
@@ -96,7 +266,7 @@ CORE: Final = (
     LATENCY_MS,
     LATENCY_EVENTS,
 )
-"""What nearly every question of usage asks for."""
+"""What nearly every question about usage needs."""
 USAGE: Final = (
     *CORE,
     CACHE_READ_TOKENS,
@@ -117,10 +287,30 @@ USAGE: Final = (
 BOOKED: Final = (CALLS, CALL_DURATION_MS, CALLS_WITH_USAGE, USAGE_CALL_DURATION_MS)
 RATED: Final = (RATINGS_UP, RATINGS_DOWN)
 MEASURES: Final = USAGE + BOOKED + RATED
-"""Those that are sums."""
+"""The measures that are sums."""
 
-LATENCY: Final = Measure("latency", "ms", How.HISTOGRAM, "latency_ms")
-FIRST_OUTPUT: Final = Measure("first_output", "ms", How.HISTOGRAM, "first_output_ms")
-CHATS: Final = Measure("chats", "chats", How.DISTINCT, "chat_id", kinds=("llm",))
+LATENCY: Final = Measure(
+    "latency",
+    "ms",
+    How.HISTOGRAM,
+    "latency_ms",
+    about="Latencies, in bins, from `latency_ms`: what percentiles are read from.",
+)
+FIRST_OUTPUT: Final = Measure(
+    "first_output",
+    "ms",
+    How.HISTOGRAM,
+    "first_output_ms",
+    about="Times to the first output, in bins, from `first_output_ms`: what percentiles are read from.",
+)
+CHATS: Final = Measure(
+    "chats",
+    "chats",
+    How.DISTINCT,
+    "chat_id",
+    kinds=("llm",),
+    about="Different chats with at least one event of kind llm, from `chat_id`. Exact while no bucket"
+    " of a series has more than 1,024 of them, else an estimate; `estimates` says which.",
+)
 SKETCHES: Final = (LATENCY, FIRST_OUTPUT, CHATS)
-"""Those that are not. Their places stand in keys: new ones go to the end."""
+"""Measures that are no sums. Their places in this tuple are part of keys: new ones go to the end."""
