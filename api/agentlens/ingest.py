@@ -21,8 +21,9 @@ from api.ingest.endpoints import Intakes, context_of, headers_of, writer
 from api.ingest.records import Intake, judge, shown
 from schemas.errors import InvalidEvent, Reason
 from schemas.event.event_struct import parse_instant
-from schemas.formats import Context, load, parse
-from schemas.formats.body import Json
+from schemas.formats.body import Json, load
+from schemas.formats.context import Context
+from schemas.formats.parse import parse
 
 EVENTS_MAX: Final = 1000
 ID_CHARS: Final = 26

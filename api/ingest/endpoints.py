@@ -25,9 +25,11 @@ from api.ingest.producer import Producer
 from api.ingest.records import Intake, answer_of, judge, refusals_of
 from api.ingest.request_body import Room
 from schemas.errors import InvalidEvent, Reason
-from schemas.formats import FORMATS, Context, load, load_lines, parse, with_given
-from schemas.formats.cloudevents import Binary
-from schemas.formats.context import GIVEN
+from schemas.formats.body import load, load_lines
+from schemas.formats.cloudevents import BinaryCloudEvent
+from schemas.formats.context import GIVEN, Context, with_given
+from schemas.formats.detect import FORMATS
+from schemas.formats.parse import parse
 from schemas.store.keys import ALL, Key
 
 INLINE_BYTES_MAX: Final = 128 * 1024
@@ -213,7 +215,7 @@ def _decoded(
             )
         return content, _cloudevents(named)
     if "ce-specversion" in headers or "ce-id" in headers:
-        return Binary([*headers.items()], body), _cloudevents(named)
+        return BinaryCloudEvent([*headers.items()], body), _cloudevents(named)
     if media_type in LINES_TYPES:
         return load_lines(body), named
     if media_type in JSON_TYPES:

@@ -12,8 +12,8 @@ from api.http.problems import MEDIA_TYPE, NOT_CONFIRMED
 from api.ingest.endpoints import CLOUDEVENT, CLOUDEVENTS, LINES_TYPES
 from api.ingest.otlp import PROTOBUF
 from schemas.event.usage_event import json_schema
-from schemas.formats import FORMATS
 from schemas.formats.context import GIVEN
+from schemas.formats.detect import FORMATS
 from schemas.responses.agentlens import AgentLensProblem, Ingested
 from schemas.responses.ingest import IngestAnswer
 from schemas.responses.usage import Problem

@@ -18,8 +18,10 @@ from api.http.json_encoding import to_json
 from api.ingest.endpoints import Asked, Intakes, ask, headers_of, media_type_of, unreadable, writer
 from api.ingest.records import Intake, judge, shown
 from schemas.errors import InvalidEvent, Reason
-from schemas.formats import load, parse
-from schemas.formats.otel import answer_json, answer_protobuf, load_protobuf
+from schemas.formats.body import load
+from schemas.formats.otel import answer_json
+from schemas.formats.otel_protobuf import answer_protobuf, load_protobuf
+from schemas.formats.parse import parse
 
 PROTOBUF: Final = ("application/x-protobuf", "application/protobuf")
 JSON: Final = "application/json"

@@ -23,7 +23,8 @@ from deploy.settings import read_catalog, read_prices, read_settings
 from schemas.errors import InvalidConfig
 
 if TYPE_CHECKING:
-    from schemas.formats import Event, Refused, Skipped
+    from schemas.formats.objects import RefusedObject, SkippedObject
+    from schemas.formats.parse import Event
     from streams.core.explain import Cost, Counted, Explainer, Row, Uncounted
 
 SHOWN_MAX = 20
@@ -136,27 +137,29 @@ def _explained(
     with opened(file) as source:
         for body in bodies(source.plain, file_name(file, name), format):
             parsed = read_body(body, format, replace(given, id_seed=body.name))
-            items: list[Event | Skipped | Refused]
+            items: list[Event | SkippedObject | RefusedObject]
             items = [*parsed.events, *parsed.skipped, *parsed.refused]
             for item in sorted(items, key=attrgetter("index")):
                 yield _explain(body.line, item, explainer)
 
 
-def _explain(line: int, item: "Event | Skipped | Refused", explainer: "Explainer") -> Explained:
-    from schemas.formats import Refused, Skipped
+def _explain(
+    line: int, item: "Event | SkippedObject | RefusedObject", explainer: "Explainer"
+) -> Explained:
+    from schemas.formats.objects import RefusedObject, SkippedObject
     from streams.core.explain import Counted, Uncounted
 
-    if isinstance(item, Refused):
+    if isinstance(item, RefusedObject):
         error = item.error
         why = Uncounted(error.reason, error.field, error.detail)
         return Explained(line, item.index, "refused", "", "", why)
-    if isinstance(item, Skipped):
+    if isinstance(item, SkippedObject):
         return Explained(line, item.index, "skipped", item.format, "", item.reason)
     found = explainer.explain(item.record)
     outcome = "refused"
     if isinstance(found, Counted):
         outcome = "duplicate" if found.duplicate else "counted"
-    return Explained(line, item.index, outcome, item.format, item.identity, found)
+    return Explained(line, item.index, outcome, item.format, item.id_source, found)
 
 
 def _moment(at: str | None) -> int:

@@ -21,8 +21,11 @@ from typing import IO, Any, Final, cast
 import msgspec
 
 from schemas.errors import InvalidConfig, InvalidEvent
-from schemas.formats import Context, Parsed, Refused, load, otel, parse, with_given
-from schemas.formats.body import BODY_BYTES_MAX
+from schemas.formats import otel_protobuf
+from schemas.formats.body import BODY_BYTES_MAX, load
+from schemas.formats.context import Context, with_given
+from schemas.formats.objects import RefusedObject
+from schemas.formats.parse import Parsed, parse
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -139,13 +142,13 @@ def read_body(body: FileBody, format: str | None, context: Context) -> Parsed:  
     try:
         return parse(_content(body.data, format), format, context)
     except InvalidEvent as error:
-        return Parsed((), (), (Refused(0, error),))
+        return Parsed((), (), (RefusedObject(0, error),))
 
 
 def _content(data: bytes, format: str | None) -> object:  # noqa: A002
     if format == "otel" and data.startswith(PROTOBUF_START):
         with suppress(InvalidEvent):  # it may be JSON after an empty line
-            return otel.load_protobuf(data)
+            return otel_protobuf.load_protobuf(data)
     return load(data)
 
 

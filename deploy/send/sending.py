@@ -23,8 +23,9 @@ from deploy.send.ahead import ahead
 from deploy.send.reading import FileBody, bodies, read_body
 from schemas.errors import InvalidConfig, InvalidEvent
 from schemas.event.envelope import Headers
-from schemas.formats import Context, Event
-from schemas.formats.draft import Identity
+from schemas.formats.context import Context
+from schemas.formats.draft import IdSource
+from schemas.formats.parse import Event
 from streams.core.decode import decode
 from streams.meter.library_objects import outgoing
 from streams.meter.transport import (
@@ -112,7 +113,7 @@ class _FileBatch:
         self.outgoing.append(outgoing(event))
         self.places.append((line, event.index))
         self.size_bytes += len(event.record)
-        self.made_ids += event.identity is Identity.SEED
+        self.made_ids += event.id_source is IdSource.SEED
 
     @property
     def is_full(self) -> bool:

@@ -11,17 +11,17 @@ from typing import Final
 
 from schemas.event.event_struct import parse_instant
 from schemas.formats.body import Json, count, invalid, milliseconds, section, text, usd
-from schemas.formats.draft import Draft, Made, Skip
+from schemas.formats.draft import Draft, ReaderResult, Uncounted
 
 COUNTED: Final = "llm_response"
 
 
-def read(event: Json) -> list[Made]:
+def read(event: Json) -> list[ReaderResult]:
     kind = text(event, "eventType")
     if kind is None:
         raise invalid("eventType", "must be a text that is not empty")
     if kind != COUNTED:
-        return [Skip(f"the event type {kind[:64]} carries no usage, only {COUNTED} does")]
+        return [Uncounted(f"the event type {kind[:64]} carries no usage, only {COUNTED} does")]
     payload = section(event, "payload")
     usage = section(payload, "usage", "payload.")
     output = count(usage, "outputTokens", "payload.usage.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from schemas.formats.body import Json, count, invalid, section, text
-from schemas.formats.draft import Draft, Identity, Made, Skip
+from schemas.formats.draft import Draft, IdSource, ReaderResult, Uncounted
 
 STREAM_TYPES: Final = frozenset(
     {"content_block_start", "content_block_delta", "content_block_stop", "message_stop", "ping"}
@@ -20,13 +20,15 @@ _STARTED: Final = "started_by"
 _USAGE_COUNTS: Final = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
-def read(payload: Json) -> list[Made]:
+def read(payload: Json) -> list[ReaderResult]:
     """One message, one event of its stream, or an error's body."""
     kind = text(payload, "type")
     if kind == "message_start":
-        return [Skip("usage of message_start is provisional, message_delta carries the final one")]
+        return [
+            Uncounted("usage of message_start is provisional, message_delta carries the final one")
+        ]
     if kind in STREAM_TYPES:
-        return [Skip(f"the stream event {kind} carries no usage")]
+        return [Uncounted(f"the stream event {kind} carries no usage")]
     if kind == "error" or isinstance(payload.get("error"), dict):
         error = section(payload, "error")
         fields = {"kind": "llm"}
@@ -60,7 +62,7 @@ def join_streams(items: list[Any]) -> list[Any]:
     return joined
 
 
-def _message(payload: Json) -> list[Made]:
+def _message(payload: Json) -> list[ReaderResult]:
     started = section(payload, _STARTED)
     usage = section(payload, "usage")
     if started:
@@ -71,7 +73,7 @@ def _message(payload: Json) -> list[Made]:
     model = text(payload, "model") or text(started, "model", "message.")
     iterations = _iterations(usage)
     parts = [usage, *(part for part in iterations if part.get("type") == "compaction")]
-    made: list[Made] = [_draft(model, parts, response_id, "")]
+    made: list[ReaderResult] = [_draft(model, parts, response_id, "")]
     advisors = [part for part in iterations if part.get("type") == "advisor_message"]
     for index, part in enumerate(advisors):
         advisor = text(part, "model", "usage.iterations.")
@@ -95,7 +97,7 @@ def _draft(model: str | None, parts: list[Json], response_id: str | None, part: 
     return Draft(
         fields={"kind": "llm", "model": model, **usage},
         id=response_id,
-        identity=Identity.RESPONSE,
+        id_source=IdSource.RESPONSE,
         part=part,
     )
 

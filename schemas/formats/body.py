@@ -1,16 +1,15 @@
-"""A foreign body: bytes to JSON, bounded, and typed reads of what stands in it. Pure.
+"""A body: bytes to JSON, with limits, and typed reads of its fields. Pure.
 
-Numbers never pass through a binary float: what has a point is a Decimal of its own text. Every read
-names the path of what it refuses (`usage.prompt_tokens`), with its limit.
+Numbers never become binary floats: a fraction is a Decimal of its own text. A read that refuses a
+value names its path (`usage.prompt_tokens`) and its limit.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final, NoReturn
-
-import numpy as np
 
 from schemas.errors import InvalidEvent, Reason
 from schemas.limits import COUNT_MAX, DURATION_MS_MAX, ID_CHARS_MAX, SECOND_MS
@@ -39,7 +38,7 @@ _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b'[]{}"')
 
 
 def load(body: bytes) -> object:
-    """UTF-8 JSON to plain objects; InvalidEvent for all that is not unambiguously that."""
+    """Plain objects from UTF-8 JSON; InvalidEvent for anything that is not unambiguous JSON."""
     if len(body) > BODY_BYTES_MAX:
         raise InvalidEvent(
             Reason.TOO_LARGE, f"the body has {len(body)} bytes, the limit is {BODY_BYTES_MAX}"
@@ -52,8 +51,8 @@ def load(body: bytes) -> object:
 
 
 def load_lines(body: bytes) -> list[object]:
-    """JSON values, one a line; in the place of a line that is none stands its InvalidEvent. Blank
-    lines are none."""
+    """JSON values, one a line. A line that is not JSON becomes its InvalidEvent in the list. Blank
+    lines are left out."""
     if body.count(b"\n") > LINES_MAX:
         raise InvalidEvent(Reason.TOO_LARGE, f"the body has more than {LINES_MAX} lines")
     containers = body.count(b"[") + body.count(b"{")
@@ -73,23 +72,67 @@ def _line(line: bytes) -> object:
 
 
 def _check_brackets(body: bytes) -> None:
-    """Depth and number of arrays and objects, before any of them is built. Strings are cut out and
-    the rest summed up in bulk: a walk over the brackets takes seven times as long as decoding."""
+    """Depth and number of arrays and objects, before any of them is built.
+
+    Strings are removed first and the brackets are counted in bulk: a loop over all characters takes
+    seven times as long as decoding.
+    """
     if body.count(b"[") + body.count(b"{") <= DEPTH_MAX:
         return
     without_escapes = body.replace(rb"\\", b"").replace(rb"\"", b"")
     outside = without_escapes.translate(_ONE_KIND, _NO_BRACKETS).split(b'"')[::2]
-    brackets = np.frombuffer(b"".join(outside), np.uint8)
-    opens = brackets == ord("[")
-    containers = np.count_nonzero(opens)
+    brackets = b"".join(outside)
+    containers = brackets.count(b"[")
     if containers > CONTAINERS_MAX:
         raise InvalidEvent(
             Reason.TOO_LARGE,
             f"the body has {containers} arrays and objects, the limit is {CONTAINERS_MAX}",
         )
-    steps = np.where(opens, np.int8(1), np.int8(-1))
-    if containers and np.cumsum(steps, dtype=np.int32).max() > DEPTH_MAX:
+    if not _is_shallow(brackets) and _is_too_deep(brackets):
         raise InvalidEvent(Reason.NOT_JSON, f"the body is nested deeper than {DEPTH_MAX} levels")
+
+
+def _is_shallow(brackets: bytes) -> bool:
+    """Whether few passes, each of which removes the innermost pairs, leave nothing.
+
+    Real bodies have few levels, and each pass removes at least half: so this takes half as long as
+    the exact check. A pass that removes less ends the attempt.
+    """
+    for _ in range(DEPTH_MAX):
+        left = brackets.replace(b"[]", b"")
+        if not left:
+            return True
+        if 2 * len(left) > len(brackets):
+            return False
+        brackets = left
+    return False
+
+
+def _runs() -> dict[int, tuple[int, int]]:
+    """Each run of eight brackets, read as one integer: its rise and its peak, in levels."""
+    found: dict[int, tuple[int, int]] = {}
+    for number in range(256):
+        run = bytes(b"[]"[number >> place & 1] for place in range(8))
+        depth = peak = 0
+        for bracket in run:
+            depth += 1 if bracket == ord("[") else -1
+            peak = max(peak, depth)
+        found[int.from_bytes(run, sys.byteorder)] = (depth, peak)
+    return found
+
+
+_RUNS: Final = _runs()
+
+
+def _is_too_deep(brackets: bytes) -> bool:
+    depth = 0
+    padding = b"]" * (-len(brackets) % 8)
+    for run in memoryview(brackets + padding).cast("Q"):
+        rise, peak = _RUNS[run]
+        if depth + peak > DEPTH_MAX:
+            return True
+        depth += rise
+    return False
 
 
 def _decimal(text: str) -> Decimal:
@@ -103,7 +146,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Json:
-    """Two values under one key: readers differ in which they take, so neither is counted."""
+    """Rejects an object that has a key twice: readers differ in which value they take."""
     made = dict(pairs)
     if len(made) != len(pairs):
         seen: set[str] = set()
@@ -117,7 +160,7 @@ _DECODER: Final = json.JSONDecoder(
 )
 
 
-# -- typed reads: None where the key is missing or null --------------------------------------------
+# -- typed reads: None if the key is missing or null -----------------------------------------------
 
 
 def invalid(path: str, detail: str) -> InvalidEvent:
@@ -125,7 +168,7 @@ def invalid(path: str, detail: str) -> InvalidEvent:
 
 
 def section(holder: Json, key: str, path: str = "") -> Json:
-    """The object under a key; an empty one where it is missing or null."""
+    """The object under a key; an empty one if the key is missing or null."""
     value = holder.get(key)
     if value is None:
         return {}
@@ -135,22 +178,13 @@ def section(holder: Json, key: str, path: str = "") -> Json:
 
 
 def text(holder: Json, key: str, path: str = "") -> str | None:
-    """The text under a key; None where it is empty."""
+    """The text under a key; None if it is empty."""
     value = holder.get(key)
     if value is None:
         return None
     if not isinstance(value, str):
         raise invalid(path + key, "must be a text")
     return value or None
-
-
-def flag(holder: Json, key: str, path: str = "") -> bool:
-    value = holder.get(key)
-    if value is None:
-        return False
-    if not isinstance(value, bool):
-        raise invalid(path + key, "must be true or false")
-    return value
 
 
 def number(holder: Json, key: str, path: str = "") -> Decimal | None:
@@ -166,7 +200,7 @@ def number(holder: Json, key: str, path: str = "") -> Decimal | None:
 
 
 def count(holder: Json, key: str, path: str = "") -> int | None:
-    """A count from 0 to COUNT_MAX; a double is taken where it is a whole number."""
+    """A count from 0 to COUNT_MAX. A fraction is accepted if its value is whole (`12.0`)."""
     value = number(holder, key, path)
     if value is None:
         return None
@@ -208,14 +242,16 @@ def instant(holder: Json, key: str, path: str = "") -> str | None:
 
 
 def usd(holder: Json, key: str, path: str = "") -> str | None:
-    """US dollars as the decimal text that they were written in."""
+    """US dollars, as the decimal text that the body has."""
     value = number(holder, key, path)
     return None if value is None else str(value)
 
 
 def difference(whole: int | None, part: int | None) -> int | None:
-    """What is left of a total without one of its parts (none reported: 0); None where the parts
-    are larger than the total, since then nobody can tell."""
+    """A total minus one of its parts; a part that is not reported is 0.
+
+    None if the part is larger than the total: then the difference is unknown.
+    """
     if whole is None:
         return None
     left = whole - (part or 0)

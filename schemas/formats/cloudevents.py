@@ -1,37 +1,47 @@
-"""CloudEvents over HTTP to the neutral event: structured, batch, and binary (headers). Pure.
+"""CloudEvents over HTTP to the neutral event: structured, batch, and binary (in headers). Pure.
 
-The reading is the topic's own (schemas/event/envelope.py), so that an event is the same on both ways.
-Source: schemas/contracts/producers.md; CloudEvents 1.0.2, HTTP binding.
+schemas/event/envelope.py reads them, as it reads CloudEvents in the topic. So an event is the same
+both ways. Source: schemas/contracts/producers.md; CloudEvents 1.0.2, HTTP binding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
 from schemas.errors import InvalidEvent, Reason
-from schemas.event.usage_event import UsageEvent, parse_record
+from schemas.event.envelope import read_content
+from schemas.event.event_struct import FIELDS, EventStruct
 from schemas.formats.body import Json
-from schemas.formats.draft import Draft, Made
+from schemas.formats.draft import Draft, ReaderResult
 
 _HTTP_PREFIX: Final = "ce-"
 
 
 @dataclass(frozen=True)
-class Binary:
+class BinaryCloudEvent:
     """One event in binary mode: the request's headers are its attributes, the body its data."""
 
     headers: Sequence[tuple[str, str]]
     body: bytes
 
 
-def read(payload: Json | Binary, received_ms: int) -> list[Made]:
-    """`received_ms` stands in for the time of an event that has none."""
+def read(
+    payload: Json | BinaryCloudEvent,
+    received_ms: int,
+    validate: Callable[[dict[str, Any]], object],
+) -> list[ReaderResult]:
+    """An event that has no time gets `received_ms`.
+
+    `validate` takes the known fields, and raises InvalidEvent. It runs before the context completes
+    the event: a CloudEvent must be complete by itself.
+    """
     headers: list[tuple[str, bytes]] = [("content-type", b"application/cloudevents+json")]
-    if isinstance(payload, Binary):
+    if isinstance(payload, BinaryCloudEvent):
         value = payload.body
         headers = [
             (f"ce_{name.lower().removeprefix(_HTTP_PREFIX)}", text.encode())
@@ -45,15 +55,17 @@ def read(payload: Json | Binary, received_ms: int) -> list[Made]:
             raise InvalidEvent(
                 Reason.UNSUPPORTED_CLOUDEVENT, f"cannot be written as UTF-8 JSON: {error}"
             ) from error
-    usage, unknown = parse_record(value, headers, received_ms)
-    fields = {**dict.fromkeys(unknown), **neutral_fields(usage)}
-    return [Draft(fields=fields, id=usage.id)]
+    content = read_content(value, headers, received_ms)
+    event = validate({name: content[name] for name in content.keys() & FIELDS})
+    fields = {**dict.fromkeys(sorted(content.keys() - FIELDS)), **neutral_fields(event)}
+    return [Draft(fields=fields, id=fields["id"])]
 
 
-def neutral_fields(usage: UsageEvent) -> dict[str, Any]:
-    """A parsed event back to the JSON that it came from, fields that are not reported left out."""
-    fields = usage.model_dump(exclude_none=True)
-    for name in ("time", "call_started_at"):
-        if name in fields:
-            fields[name] = fields[name].isoformat()
-    return fields
+def neutral_fields(event: object) -> dict[str, Any]:
+    """The JSON of a validated event, without the fields that are not reported."""
+    fields = {name: getattr(event, name) for name in EventStruct.__struct_fields__}
+    return {
+        name: value.isoformat() if isinstance(value, datetime) else value
+        for name, value in fields.items()
+        if value is not None
+    }

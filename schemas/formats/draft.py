@@ -1,4 +1,4 @@
-"""What a parser makes of one foreign object, before the request's context completes it. Pure."""
+"""What a format's module makes of one object, before the request's context completes it. Pure."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from enum import StrEnum
 from typing import Any
 
 
-class Identity(StrEnum):
+class IdSource(StrEnum):
     """Where an event's id comes from, strongest first."""
 
-    EVENT = "event"  # the object names the event: what is sent again is recognised
+    EVENT = "event"  # the object names the event: a retry is recognised as a duplicate
     CONTEXT = "context"  # the request names it
     RESPONSE = "response"  # the model's answer has an id, and makes one event
-    SEED = "seed"  # the request's key or a generated one, and the place in the body
+    SEED = "seed"  # the idempotency key or a generated seed, and the position in the body
 
 
 @dataclass(frozen=True)
 class Draft:
-    """An event's neutral fields as far as the object tells; None is "not reported".
+    """The neutral fields that the object itself tells; None is "not reported".
 
-    `id` is of the kind that `identity` says; where it is None, the context or the seed names the
-    event. `part` tells apart several events of one response: it is put behind the response's id.
+    `id_source` says what `id` is. If `id` is None, the context or the seed names the event. `part`
+    separates several events of one response: it is appended to the response's id.
     """
 
     fields: dict[str, Any]
     id: str | None = None
-    identity: Identity = Identity.EVENT
+    id_source: IdSource = IdSource.EVENT
     part: str = ""
 
 
 @dataclass(frozen=True)
-class Skip:
-    """An object that is fine and counts nothing."""
+class Uncounted:
+    """The result for a valid object that counts nothing."""
 
     reason: str
 
 
-Made = Draft | Skip
+ReaderResult = Draft | Uncounted

@@ -22,7 +22,7 @@ from schemas.formats.body import (
     text,
     usd,
 )
-from schemas.formats.draft import Draft, Made, Skip
+from schemas.formats.draft import Draft, ReaderResult, Uncounted
 from schemas.prices.providers import canonical
 
 REDACTED: Final = "redacted-by-litellm"
@@ -48,14 +48,14 @@ _DETAILS_IN: Final = ("prompt_tokens_details", "input_tokens_details", "input_to
 _DETAILS_OUT: Final = ("completion_tokens_details", "output_tokens_details", "output_token_details")
 
 
-def read(payload: Json) -> list[Made]:
+def read(payload: Json) -> list[ReaderResult]:
     call_type = (text(payload, "call_type") or "").lstrip("_")
     name = call_type if call_type in MODEL_CALLS else call_type.removeprefix("a")
     kind = {"speech": "tts", "transcription": "stt"}.get(name, "llm")
     counts = _tokens(payload)
     billed = any(counts.values()) or bool(number(payload, "response_cost"))
     if kind == "llm" and name not in MODEL_CALLS and not billed:
-        return [Skip(f"the call type {call_type[:64] or '(none)'} carries no usage")]
+        return [Uncounted(f"the call type {call_type[:64] or '(none)'} carries no usage")]
     fields = _fields(payload, kind)
     if fields["error"] is None:
         fields |= counts

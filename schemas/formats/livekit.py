@@ -20,7 +20,7 @@ from schemas.formats.body import (
     section,
     text,
 )
-from schemas.formats.draft import Draft, Made, Skip
+from schemas.formats.draft import Draft, ReaderResult, Uncounted
 from schemas.prices.providers import canonical
 
 COLLECTED: Final = "metrics_collected"
@@ -40,15 +40,17 @@ WITH_USAGE: Final = frozenset(
 TYPES: Final = WITH_USAGE | WITHOUT_USAGE | {COLLECTED, CUMULATIVE}
 
 
-def read(payload: Json) -> list[Made]:
+def read(payload: Json) -> list[ReaderResult]:
     """One metrics object, plain or wrapped as `metrics_collected`."""
     if payload.get("type") == COLLECTED:
         payload = section(payload, "metrics")
     kind = text(payload, "type")
     if kind == CUMULATIVE:
-        return [Skip("session_usage_updated is a running total: adding it up would count twice")]
+        return [
+            Uncounted("session_usage_updated is a running total: adding it up would count twice")
+        ]
     if kind in WITHOUT_USAGE:
-        return [Skip(f"{kind} carry no usage")]
+        return [Uncounted(f"{kind} carry no usage")]
     if kind not in WITH_USAGE:
         raise invalid("type", f"is none of {', '.join(sorted(TYPES))}")
     made = {
@@ -59,9 +61,9 @@ def read(payload: Json) -> list[Made]:
         "stt_metrics": _stt,
     }[kind](payload)
     if not text(payload, "request_id") and _is_empty(made):
-        return [Skip(f"{kind} of a connection carry no usage")]
+        return [Uncounted(f"{kind} of a connection carry no usage")]
     if kind == "realtime_model_metrics" and number(payload, "session_duration") and _is_empty(made):
-        return [Skip("realtime_model_metrics of a session's duration carry no usage")]
+        return [Uncounted("realtime_model_metrics of a session's duration carry no usage")]
     return [Draft(fields={**_shared(payload), **made})]
 
 

@@ -19,7 +19,7 @@ from schemas.formats.body import (
     section,
     text,
 )
-from schemas.formats.draft import Draft, Identity, Made, Skip
+from schemas.formats.draft import Draft, IdSource, ReaderResult, Uncounted
 
 OBJECTS: Final = frozenset(
     {"chat.completion", "chat.completion.chunk", "text_completion", "response", "list"}
@@ -48,7 +48,7 @@ TRANSCRIBED: Final = frozenset(
 )
 
 
-def read(payload: Json) -> list[Made]:
+def read(payload: Json) -> list[ReaderResult]:
     """One object of the API, or one event of its streams."""
     kind = text(payload, "type") or ""
     if kind.startswith(STREAM_PREFIXES):
@@ -65,14 +65,14 @@ def read(payload: Json) -> list[Made]:
     raise invalid("", "is no object of OpenAI's API: it has no object, type, usage or error of its")
 
 
-def _stream_event(payload: Json, kind: str) -> Made:
+def _stream_event(payload: Json, kind: str) -> ReaderResult:
     if kind in ENDS:
         return _response(section(payload, "response"))
     if kind in TRANSCRIBED:
         return _transcription(payload)
     if kind == "speech.audio.done":
         return _with_usage(payload, "tts")
-    return Skip(f"the stream event {kind[:64]} carries no usage")
+    return Uncounted(f"the stream event {kind[:64]} carries no usage")
 
 
 def is_speech_request(payload: Json) -> bool:
@@ -87,10 +87,10 @@ def is_transcription(payload: Json) -> bool:
     return isinstance(payload.get("text"), str) and (billed or "duration" in payload)
 
 
-def _response(payload: Json) -> Made:
+def _response(payload: Json) -> ReaderResult:
     """Chat completions, responses, realtime responses, embeddings: all name their usage so."""
     if payload.get("object") == "chat.completion.chunk" and payload.get("usage") is None:
-        return Skip("a chunk of a stream carries no usage, only the last one may")
+        return Uncounted("a chunk of a stream carries no usage, only the last one may")
     return _with_usage(payload, "llm")
 
 
@@ -105,7 +105,7 @@ def _with_usage(payload: Json, kind: str) -> Draft:
             **tokens(section(payload, "usage"), "usage."),
         },
         id=text(payload, "id"),
-        identity=Identity.RESPONSE,
+        id_source=IdSource.RESPONSE,
     )
 
 
@@ -183,7 +183,7 @@ def _transcription(payload: Json) -> Draft:
             **tokens(usage, "usage."),
         },
         id=text(payload, "event_id"),
-        identity=Identity.RESPONSE,
+        id_source=IdSource.RESPONSE,
     )
 
 

@@ -8,22 +8,12 @@ Source: schemas/contracts/producers.md; OTLP 1.x; gen_ai conventions of semconv 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final
 
-from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-
-from schemas.errors import InvalidEvent, Reason
 from schemas.formats.body import (
     AT_MS_MAX,
-    BODY_BYTES_MAX,
     Json,
     count,
     difference,
@@ -32,7 +22,7 @@ from schemas.formats.body import (
     section,
     text,
 )
-from schemas.formats.draft import Draft, Made, Skip
+from schemas.formats.draft import Draft, ReaderResult, Uncounted
 from schemas.limits import DURATION_MS_MAX
 from schemas.prices.providers import canonical
 from schemas.units import iso
@@ -42,7 +32,7 @@ OPERATIONS: Final = frozenset({"chat", "text_completion", "generate_content", "e
 _REQUEST_TYPES: Final = {"chat": "chat", "completion": "text_completion", "embedding": "embeddings"}
 """llm.request.type, which instrumentations wrote before there was an operation name."""
 _NS_PER_MS: Final = 10**6
-_STATUS_ERROR: Final = 2
+STATUS_ERROR: Final = 2
 _INTEGER: Final = re.compile(r"-?[0-9]{1,20}")
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{32}")
 _SPAN_ID: Final = re.compile(r"[0-9a-f]{16}")
@@ -73,7 +63,7 @@ REASONING: Final = (
 
 
 @dataclass(frozen=True)
-class Span:
+class OtelSpan:
     """What counting needs of a span; `attributes` holds the plain ones only."""
 
     service: str | None
@@ -86,10 +76,10 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Spans:
+class OtelSpans:
     """The spans of one protobuf request, in order."""
 
-    spans: tuple[Span, ...]
+    spans: tuple[OtelSpan, ...]
 
 
 @dataclass(frozen=True)
@@ -101,47 +91,7 @@ class JsonSpan:
     path: str
 
 
-# -- the two encodings -----------------------------------------------------------------------------
-
-
-def load_protobuf(body: bytes) -> Spans:
-    """A binary ExportTraceServiceRequest; InvalidEvent for all else."""
-    if len(body) > BODY_BYTES_MAX:
-        raise InvalidEvent(
-            Reason.TOO_LARGE, f"the body has {len(body)} bytes, the limit is {BODY_BYTES_MAX}"
-        )
-    try:
-        request = ExportTraceServiceRequest.FromString(body)
-    except DecodeError as error:
-        raise InvalidEvent(
-            Reason.INVALID_FIELD, f"the body is no ExportTraceServiceRequest: {error}"
-        ) from error
-    spans: list[Span] = []
-    for resource_spans in request.resource_spans:
-        service = _plain_attributes(resource_spans.resource.attributes).get("service.name")
-        for scope_spans in resource_spans.scope_spans:
-            spans += [
-                Span(
-                    service=service if isinstance(service, str) else None,
-                    trace_id=span.trace_id.hex(),
-                    span_id=span.span_id.hex(),
-                    start_ns=span.start_time_unix_nano,
-                    end_ns=span.end_time_unix_nano,
-                    failed=span.status.code == _STATUS_ERROR,
-                    attributes=_plain_attributes(span.attributes),
-                )
-                for span in scope_spans.spans
-            ]
-    return Spans(tuple(spans))
-
-
-def answer_protobuf(rejected: int, message: str) -> bytes:
-    """An ExportTraceServiceResponse: empty where every span was accepted, else partial success."""
-    answer = ExportTraceServiceResponse()
-    if rejected:
-        answer.partial_success.rejected_spans = rejected
-        answer.partial_success.error_message = message
-    return answer.SerializeToString()
+# -- JSON ------------------------------------------------------------------------------------------
 
 
 def answer_json(rejected: int, message: str) -> Json:
@@ -149,25 +99,6 @@ def answer_json(rejected: int, message: str) -> Json:
     if not rejected:
         return {}
     return {"partialSuccess": {"rejectedSpans": str(rejected), "errorMessage": message}}
-
-
-def _plain_attributes(attributes: Iterable[KeyValue]) -> Json:
-    return {pair.key: _plain(pair.value) for pair in attributes}
-
-
-def _plain(value: AnyValue) -> object:
-    """A double by its shortest decimal text; arrays and maps count nothing here."""
-    match value.WhichOneof("value"):
-        case "string_value":
-            return value.string_value
-        case "int_value":
-            return value.int_value
-        case "bool_value":
-            return value.bool_value
-        case "double_value":
-            return Decimal(repr(value.double_value))
-        case _:
-            return None
 
 
 def json_spans(payload: Json) -> list[JsonSpan]:
@@ -231,18 +162,18 @@ def _json_integer(holder: Json, key: str, path: str) -> int:
     raise invalid(path + key, "must be an integer, as a text or a number")
 
 
-def span_of_json(unread: JsonSpan) -> Span:
+def span_of_json(unread: JsonSpan) -> OtelSpan:
     span, path = unread.span, unread.path
     if not isinstance(span, dict):
         raise invalid(path.removesuffix("."), "must be an object")
     status = section(span, "status", path)
-    return Span(
+    return OtelSpan(
         service=unread.service,
         trace_id=(text(span, "traceId", path) or "").lower(),
         span_id=(text(span, "spanId", path) or "").lower(),
         start_ns=_json_integer(span, "startTimeUnixNano", path),
         end_ns=_json_integer(span, "endTimeUnixNano", path),
-        failed=status.get("code") == _STATUS_ERROR,
+        failed=status.get("code") == STATUS_ERROR,
         attributes=_json_attributes(span, path),
     )
 
@@ -250,21 +181,21 @@ def span_of_json(unread: JsonSpan) -> Span:
 # -- a span to its event ---------------------------------------------------------------------------
 
 
-def read(unread: Span | JsonSpan) -> list[Made]:
-    span = unread if isinstance(unread, Span) else span_of_json(unread)
+def read(unread: OtelSpan | JsonSpan) -> list[ReaderResult]:
+    span = unread if isinstance(unread, OtelSpan) else span_of_json(unread)
     attributes = span.attributes
     operation = _first_text(attributes, ("gen_ai.operation.name",))
     if operation is None:
         request_type = _first_text(attributes, ("llm.request.type",)) or ""
         operation = _REQUEST_TYPES.get(request_type.lower())
     if operation is None:
-        return [Skip("the span names no gen_ai operation: it is no call to a model")]
+        return [Uncounted("the span names no gen_ai operation: it is no call to a model")]
     if operation not in OPERATIONS:
-        return [Skip(f"the operation {operation[:64]} is no call to a model")]
+        return [Uncounted(f"the operation {operation[:64]} is no call to a model")]
     return [Draft(fields=_fields(span), id=_span_identity(span))]
 
 
-def _fields(span: Span) -> dict[str, Any]:
+def _fields(span: OtelSpan) -> dict[str, Any]:
     attributes = span.attributes
     output = _first_count(attributes, OUTPUT)
     output_audio = _first_count(attributes, OUTPUT_AUDIO)
@@ -315,7 +246,7 @@ def _first_count(attributes: Json, names: tuple[str, ...]) -> int | None:
     return None
 
 
-def _span_identity(span: Span) -> str | None:
+def _span_identity(span: OtelSpan) -> str | None:
     """Trace and span id: the span is the same whenever it is exported. All zero means none."""
     if not span.trace_id.strip("0") or not span.span_id.strip("0"):
         return None
@@ -326,7 +257,7 @@ def _span_identity(span: Span) -> str | None:
     return f"{span.trace_id}-{span.span_id}"
 
 
-def _span_end(span: Span) -> str | None:
+def _span_end(span: OtelSpan) -> str | None:
     if not span.end_ns:
         return None
     if not 0 <= span.end_ns // _NS_PER_MS <= AT_MS_MAX:
@@ -334,7 +265,7 @@ def _span_end(span: Span) -> str | None:
     return iso(span.end_ns // _NS_PER_MS)
 
 
-def _span_ms(span: Span) -> int | None:
+def _span_ms(span: OtelSpan) -> int | None:
     if not span.start_ns or not span.end_ns:
         return None
     elapsed = Decimal(span.end_ns - span.start_ns) / _NS_PER_MS

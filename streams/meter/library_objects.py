@@ -12,7 +12,9 @@ from typing import Any
 import msgspec
 
 from schemas.event.kinds import DEFAULT_TENANT
-from schemas.formats import Context, Event, load, parse, with_given
+from schemas.formats.body import load
+from schemas.formats.context import Context, with_given
+from schemas.formats.parse import Event, parse
 from streams.meter.queue import Taken
 from streams.meter.transport import Outgoing
 

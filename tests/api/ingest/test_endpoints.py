@@ -20,8 +20,8 @@ from api.ingest.partitioner import partitions_of
 from api.ingest.request_body import STREAMS_MAX, Room, decompressed
 from deploy.local.servers import Server
 from schemas.event.partition_key import partition_key
-from schemas.formats import ITEMS_MAX
 from schemas.formats.body import BODY_BYTES_MAX, DEPTH_MAX
+from schemas.formats.objects import ITEMS_MAX
 from schemas.limits import HOUR_MS
 from schemas.units import iso
 from tests.api.conftest import Clock

@@ -6,8 +6,11 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from schemas.formats import Context, Parsed, load, otel, parse
-from schemas.formats.cloudevents import Binary
+from schemas.formats import otel_protobuf
+from schemas.formats.body import load
+from schemas.formats.cloudevents import BinaryCloudEvent
+from schemas.formats.context import Context
+from schemas.formats.parse import Parsed, parse
 
 FOLDER = Path(__file__).parent / "fixtures"
 NAMES = sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.glob("*/*.json"))
@@ -23,10 +26,10 @@ def fixture(name: str) -> Any:
     assert " " in held["made_by"]
     body = held["body"]
     if isinstance(body, str):
-        return otel.load_protobuf(base64.b64decode(body))
+        return otel_protobuf.load_protobuf(base64.b64decode(body))
     if isinstance(body, dict) and "headers" in body:
         headers = [(name, value) for name, value in body["headers"]]
-        return Binary(headers, body["data"].encode())
+        return BinaryCloudEvent(headers, body["data"].encode())
     return body
 
 

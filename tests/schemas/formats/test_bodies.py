@@ -12,8 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import InvalidEvent, Reason
-from schemas.formats import FORMATS, ITEMS_MAX, Identity, load, with_given
-from schemas.formats.body import BODY_BYTES_MAX, CONTAINERS_MAX, DEPTH_MAX, NUMBER_CHARS_MAX
+from schemas.formats.body import BODY_BYTES_MAX, CONTAINERS_MAX, DEPTH_MAX, NUMBER_CHARS_MAX, load
+from schemas.formats.context import with_given
+from schemas.formats.detect import FORMATS
+from schemas.formats.draft import IdSource
+from schemas.formats.objects import ITEMS_MAX
 from schemas.prices.providers import ALIASES, HOSTS, canonical
 from tests.schemas.formats.fixtures import CONTEXT, NAMES, fixture, only, read
 
@@ -215,14 +218,14 @@ def test_ids_are_the_events_own_the_requests_the_answers_or_seeded() -> None:
         fixture("livekit/llm"),
     )
 
-    def identity(body: object, context: Any = CONTEXT) -> tuple[Identity, str]:
+    def identity(body: object, context: Any = CONTEXT) -> tuple[IdSource, str]:
         (event,) = read(body, None, context).events
-        return event.identity, event.fields["id"]
+        return event.id_source, event.fields["id"]
 
-    assert identity(span, named) == (Identity.EVENT, "chatcmpl-123")
-    assert identity(answer, named) == (Identity.CONTEXT, "evt-1")
-    assert identity(answer) == (Identity.RESPONSE, "chatcmpl-1")
-    assert identity(metrics) == (Identity.SEED, "seed-0")
+    assert identity(span, named) == (IdSource.EVENT, "chatcmpl-123")
+    assert identity(answer, named) == (IdSource.CONTEXT, "evt-1")
+    assert identity(answer) == (IdSource.RESPONSE, "chatcmpl-1")
+    assert identity(metrics) == (IdSource.SEED, "seed-0")
     several = read([metrics, metrics], None, named)
     assert [event.fields["id"] for event in several.events] == ["evt-1-0", "evt-1-1"]
 

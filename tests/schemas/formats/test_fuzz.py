@@ -21,7 +21,9 @@ import pytest
 from schemas.errors import InvalidEvent
 from schemas.event.event_struct import EventStruct
 from schemas.event.usage_event import UsageEvent, parse_usage
-from schemas.formats import Parsed, load, otel
+from schemas.formats import otel_protobuf
+from schemas.formats.body import load
+from schemas.formats.parse import Parsed
 from tests.schemas.formats.fixtures import FOLDER, NAMES, fixture, read
 from tests.schemas.formats.test_own import CLOUD, EVENT, RESPONSE
 
@@ -196,7 +198,7 @@ def test_mutated_protobuf() -> None:
         for _ in range(rng.choice((1, 2, 8))):
             data[rng.randrange(len(data))] = rng.randrange(256)
         try:
-            spans = otel.load_protobuf(bytes(data))
+            spans = otel_protobuf.load_protobuf(bytes(data))
         except InvalidEvent:
             continue
         decoded += 1

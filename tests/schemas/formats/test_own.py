@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from schemas.errors import Reason
-from schemas.formats import Identity, load
-from schemas.formats.cloudevents import Binary
+from schemas.formats.body import load
+from schemas.formats.cloudevents import BinaryCloudEvent
+from schemas.formats.draft import IdSource
 from schemas.limits import EVENT_BYTES_MAX
 from tests.schemas.formats.fixtures import CONTEXT, only, read
 
@@ -125,7 +126,7 @@ def test_data_may_be_base64() -> None:
 def test_binary_mode_has_the_attributes_in_headers() -> None:
     headers = [("CE-" + name, value) for name, value in CLOUD.items() if name != "data"]
     headers += [("content-type", "application/json"), ("ce-extra", "f%C3%BC")]
-    binary = Binary(headers, b'{"kind":"llm","input_tokens":3}')
+    binary = BinaryCloudEvent(headers, b'{"kind":"llm","input_tokens":3}')
     fields = only(read(binary))
     assert (fields["id"], fields["input_tokens"]) == ("ce-1", 3)
 
@@ -139,13 +140,13 @@ def test_a_cloudevent_without_a_time_is_of_when_it_came() -> None:
 def test_our_own_event_is_as_it_is() -> None:
     (event,) = read(EVENT).events
     assert event.fields == {**OURS, "time": "2026-02-08T10:00:00.123000Z"}
-    assert event.identity is Identity.EVENT
+    assert event.id_source is IdSource.EVENT
 
 
 def test_an_event_without_an_id_is_seeded_and_without_a_time_refused() -> None:
     parsed = read([{**EVENT, "id": None}, {**EVENT, "time": None}, {**EVENT, "source": ""}])
     assert parsed.events[0].fields["id"] == "seed-0"
-    assert parsed.seeded == 1
+    assert sum(event.is_seeded for event in parsed.events) == 1
     assert [refused.error.field for refused in parsed.refused] == ["time", "source"]
 
 

@@ -9,7 +9,10 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from schemas.errors import InvalidEvent
-from schemas.formats import Identity, load, otel, parse, partial_success
+from schemas.formats import otel, otel_protobuf
+from schemas.formats.body import load
+from schemas.formats.draft import IdSource
+from schemas.formats.parse import parse, partial_success
 from tests.schemas.formats.fixtures import CONTEXT, fixture, only, read
 
 
@@ -106,8 +109,8 @@ def test_a_span_without_end_is_of_when_it_came_and_one_without_ids_is_seeded() -
     held["traceId"] = "0" * 32
     parsed = read(body)
     assert parsed.events[0].fields["time"] == "2026-02-08T10:01:00Z"
-    assert parsed.events[0].identity is Identity.SEED
-    assert parsed.seeded == 1
+    assert parsed.events[0].id_source is IdSource.SEED
+    assert sum(event.is_seeded for event in parsed.events) == 1
 
 
 def test_a_failed_span_without_a_type_is_an_error() -> None:
@@ -129,13 +132,13 @@ def test_partial_success_counts_rejected_spans_not_skipped_ones() -> None:
     assert message == "span 1: traceId: must be 32 hexadecimal digits"
     assert otel.answer_json(rejected, message)["partialSuccess"]["rejectedSpans"] == "1"
     assert otel.answer_json(0, "") == {}
-    assert otel.answer_protobuf(0, "") == b""
-    assert message.encode() in otel.answer_protobuf(rejected, message)
+    assert otel_protobuf.answer_protobuf(0, "") == b""
+    assert message.encode() in otel_protobuf.answer_protobuf(rejected, message)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), 12.5, -1.0, 1e300])
 def test_a_double_that_is_no_count_is_refused(number: float) -> None:
-    request = otel.load_protobuf(otel_request(number))
+    request = otel_protobuf.load_protobuf(otel_request(number))
     (refused,) = parse(request, "otel", CONTEXT).refused
     assert refused.error.field == "gen_ai.usage.input_tokens"
 
@@ -155,7 +158,7 @@ def otel_request(number: float) -> bytes:
 
 def test_bytes_that_are_no_protobuf_are_refused() -> None:
     with pytest.raises(InvalidEvent, match="ExportTraceServiceRequest"):
-        otel.load_protobuf(b"\xff\xff\xff")
+        otel_protobuf.load_protobuf(b"\xff\xff\xff")
 
 
 # -- seconds and dollars ---------------------------------------------------------------------------
@@ -234,7 +237,7 @@ def test_metrics_without_usage_are_accepted_and_said_to_be_skipped(kind: str) ->
 def test_a_request_id_is_no_event_id() -> None:
     first = read([fixture("livekit/stt"), fixture("livekit/stt")])
     assert [event.fields["id"] for event in first.events] == ["seed-0", "seed-1"]
-    assert first.seeded == 2
+    assert sum(event.is_seeded for event in first.events) == 2
 
 
 def test_an_empty_request_with_usage_counts() -> None:

@@ -1,4 +1,4 @@
-"""The quick reading of our own events gives what the full one gives, and refuses nothing itself."""
+"""The fast reader of our own events gives what the full one gives, and refuses nothing itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from schemas.event.event_struct import EventStruct
 from schemas.event.usage_event import UsageEvent
-from schemas.formats import Event, Parsed, load, quick
+from schemas.formats import neutral
+from schemas.formats.body import load
+from schemas.formats.parse import Event, Parsed
 from schemas.limits import EVENT_BYTES_MAX
 from tests.oracles.event_logs import event, events
 from tests.schemas.event.test_usage_event import VALUES
@@ -27,7 +29,7 @@ def plain(one: Event) -> tuple[object, ...]:
     usage = {name: getattr(one.usage, name) or None for name in UsageEvent.model_fields}
     instants_and_amounts = {"time", "call_started_at", "cost_usd"}
     on_topic = {k: v for k, v in one.fields.items() if v and k not in instants_and_amounts}
-    return one.index, one.format, one.identity, one.unknown, usage, on_topic
+    return one.index, one.format, one.id_source, one.unknown, usage, on_topic
 
 
 def both(fields: Any) -> tuple[Parsed, Parsed]:
@@ -74,12 +76,12 @@ def test_what_only_the_full_reading_explains(changes: dict[str, Any]) -> None:
 
 
 def test_a_request_that_adds_something_is_read_fully() -> None:
-    assert quick.applies(None, ACME)
-    assert quick.applies("neutral", CONTEXT)
-    assert not quick.applies("openai", ACME)
-    assert not quick.applies(None, replace(ACME, agent_id="support"))
+    assert neutral.adds_nothing(None, ACME)
+    assert neutral.adds_nothing("neutral", CONTEXT)
+    assert not neutral.adds_nothing("openai", ACME)
+    assert not neutral.adds_nothing(None, replace(ACME, agent_id="support"))
 
 
 def test_a_record_that_the_topic_would_not_take_is_left_to_the_full_reading() -> None:
     item = {**event(), "cost_usd": "0." + "1" * EVENT_BYTES_MAX}
-    assert quick.read(item, CONTEXT) is None
+    assert neutral.read_fast(item, CONTEXT) is None
