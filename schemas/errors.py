@@ -1,17 +1,17 @@
 """The one hierarchy of errors, named for what happened in the caller's world.
 
 OdometerError
-|- InvalidEvent          a record that cannot be counted: goes to the dead letters with its reason
-|- InvalidConfig         a setting that cannot work: the process does not start
-|- OtherGeneration       the counters that answer were made under another configuration
-|- RebuildRefused        a rebuild that cannot be right, or is under way already
+|- InvalidEvent          a record cannot be counted: it becomes a dead letter with its reason
+|- InvalidConfig         a setting is wrong: the process does not start
+|- OtherGeneration       the counters in Redis were made under another configuration
+|- RebuildRefused        a rebuild would be wrong, or another one is running
 |- StoreError            Redis
-|  |- StoreUnavailable   no answer: whether the request was carried out is unknown
-|  |- StoreFull          at `maxmemory`: nothing was written
-|  '- StoreCorrupt       something under our keys is not ours, or not whole
+|  |- StoreUnavailable   no answer: whether Redis carried out the request is unknown
+|  |- StoreFull          Redis is at `maxmemory`: it wrote nothing
+|  '- StoreCorrupt       the data under our keys is damaged, or not ours
 '- LogError              Kafka
    |- LogUnavailable     no answer in time
-   '- ConsumerBroken     the consumer will not recover by itself: build a new one
+   '- ConsumerBroken     the consumer cannot recover: create a new one
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class OdometerError(Exception):
 
 
 class Reason(StrEnum):
-    """Why a record is a dead letter. The word is the counter's name, so it never changes."""
+    """Why a record is a dead letter. Each word is also the name of a counter, so it never changes."""
 
     EMPTY = "empty"
     TOO_LARGE = "too_large"
@@ -41,8 +41,8 @@ class InvalidEvent(OdometerError):
 
     Attributes:
         reason: the class of the problem, which is counted.
-        field: the field it is about, or "" where it is the record as a whole.
-        detail: one sentence: the problem of the value and the limit.
+        field: the field that is wrong, or "" where the record as a whole is.
+        detail: one sentence with the problem of the value and the limit.
     """
 
     def __init__(self, reason: Reason, detail: str, field: str = "") -> None:
@@ -53,14 +53,14 @@ class InvalidEvent(OdometerError):
 
 
 class InvalidConfig(OdometerError):
-    """A setting that cannot work."""
+    """A setting is wrong. The process does not start."""
 
 
 class OtherGeneration(OdometerError):
-    """The counters that answer were made under another layout, limits or views than ours.
+    """The counters in Redis were made under another layout, limits or views than ours.
 
     Attributes:
-        was_ours: whether they were ours before: a rebuild has replaced them since.
+        was_ours: whether they matched ours before, and a rebuild has replaced them since.
     """
 
     def __init__(self, detail: str, *, was_ours: bool = False) -> None:
@@ -69,7 +69,7 @@ class OtherGeneration(OdometerError):
 
 
 class RebuildRefused(OdometerError):
-    """A rebuild that cannot be right, or is under way already. Nothing was changed."""
+    """A rebuild would be wrong, or another one is running. Nothing was changed."""
 
 
 class StoreError(OdometerError):
@@ -77,15 +77,15 @@ class StoreError(OdometerError):
 
 
 class StoreUnavailable(StoreError):
-    """No answer came: whether the request was carried out is unknown."""
+    """No answer came. Whether Redis carried out the request is unknown."""
 
 
 class StoreFull(StoreError):
-    """Redis is at its `maxmemory` and refused the request whole."""
+    """Redis is at its `maxmemory` and rejected the whole request."""
 
 
 class StoreCorrupt(StoreError):
-    """What stands under our keys is not ours, or not whole."""
+    """The data under our keys is damaged, or was not written by us."""
 
 
 class LogError(OdometerError):
@@ -97,4 +97,4 @@ class LogUnavailable(LogError):
 
 
 class ConsumerBroken(LogError):
-    """The consumer raised what it never recovers from: a new one must be built."""
+    """The consumer raised an error that it never recovers from. Create a new one."""

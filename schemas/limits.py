@@ -1,7 +1,7 @@
 """Every limit of an event, each with its reason. Pure.
 
-Limits are part of the generation's digest: two workers that disagree on one of them would count
-the same log differently, so the second is refused.
+Limits are part of the digest of a generation (schemas/store/generation.py). Two workers that
+disagree on one limit would count the same log differently, so the store rejects the second one.
 """
 
 from typing import Final
@@ -18,7 +18,7 @@ largest is 1.3 GB, so batches are bounded by bytes as well."""
 ID_CHARS_MAX: Final = 256
 """Ids, sources and names of dimensions: trace ids are 49, ARNs of models up to 200 characters."""
 TENANT_CHARS_MAX: Final = 64
-"""Stands in many keys and log lines."""
+"""It is part of many keys and log lines."""
 EMAIL_CHARS_MAX: Final = 320
 """64 before the @ and 255 after it (RFC 5321)."""
 PHONE_CHARS_MAX: Final = 64
@@ -38,11 +38,11 @@ COUNT_MAX: Final = 10**9
 """Tokens or characters of one event. The longest contexts are 10^7 tokens; 2^63 / 10^9 leaves room
 for nine billion such events in one bucket."""
 DURATION_MS_MAX: Final = 7 * DAY_MS
-"""Latency, audio or call of one event: nothing live lasts a week, and a value in microseconds by
-mistake is found."""
+"""Latency, audio or call of one event. Nothing live lasts a week, and the limit finds values that
+were sent in microseconds by mistake."""
 COST_NANO_USD_MAX: Final = 10**13
-"""10,000 USD an event. 2^63 / 10^13 = 922,337 such events fit in one bucket; additions are checked
-beyond that."""
+"""10,000 USD an event. 2^63 / 10^13 = 922,337 such events fit in one bucket. Additions are checked
+for overflow beyond that."""
 
 AHEAD_MS_MAX: Final = HOUR_MS
 """How far an event's time may lie ahead of its append: clocks are off by minutes, zones by hours."""

@@ -1,8 +1,8 @@
-"""Time: tiers of buckets, and the one rule that puts a bound on a bucket boundary. Pure.
+"""Time: tiers of buckets, and the one rule that moves a bound to a bucket boundary. Pure.
 
-A tier keeps buckets of one length for one age. Which tiers an event is written to depends on its
-age at *append* time, so that a replay decides the same; which of them a question reads depends on
-the age of each part of its range at the time it is asked.
+A tier keeps buckets of one length up to one age. The tiers that an event is written to depend on
+its age when Kafka *appended* it, so that a replay decides the same. The tiers that a query reads
+depend on the age of each part of its range at the time of the query.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 
 @dataclass(frozen=True)
 class Tier:
-    """Buckets of `bucket_ms`, kept for `kept_ms`, `chunk_buckets` of them under one key."""
+    """Buckets of `bucket_ms`, kept for `kept_ms`. One key holds `chunk_buckets` of them."""
 
     id: int
     name: str
@@ -39,8 +39,8 @@ TIERS: Final = (MINUTE, QUARTER, DAY)
 """Finest first. Each bucket length divides the next, and each tier is kept longer."""
 
 SLACK_MS: Final = HOUR_MS
-"""How much longer than `kept_ms` a tier is written and held: the clocks of broker, worker and API
-may differ by this much, and a question never finds a chunk missing that it is allowed to read."""
+"""How much longer than `kept_ms` a tier is written and kept. The clocks of broker, worker and API
+may differ by this much, so a query never misses a chunk that it is allowed to read."""
 
 
 class Span(NamedTuple):
@@ -60,8 +60,9 @@ def ceil_to(at_ms: int, step_ms: int) -> int:
 
 
 def finest_written(age_ms: int) -> int:
-    """Index of the finest tier that what has this age at append is written to, with all coarser
-    ones. (An event older than the oldest tier is a dead letter; a booking is still corrected.)"""
+    """The index of the finest tier that an event of this age at append is written to. All coarser
+    tiers are written too. (An event older than the oldest tier is a dead letter; a call that was
+    booked before is still corrected.)"""
     for index, tier in enumerate(TIERS):
         if age_ms <= tier.kept_ms + SLACK_MS:
             return index
@@ -69,10 +70,11 @@ def finest_written(age_ms: int) -> int:
 
 
 def boundary(at_ms: int, now_ms: int, tiers: Sequence[Tier] = TIERS) -> int:
-    """Up to the next boundary of the grid kept at that age. `tiers`: finest first.
+    """The next boundary, at or after `at_ms`, of the grid that is kept at that age.
 
-    Monotone in `at_ms`: the edge of each tier lies on the next tier's grid, so what is before it
-    never rounds to beyond it. So adjacent ranges add up.
+    `tiers`: finest first. The function is monotone in `at_ms`: the edge of each tier lies on the
+    next tier's grid, so an instant before the edge never rounds to one after it. So adjacent ranges
+    add up.
     """
     for tier, coarser in pairwise(tiers):
         if at_ms > kept_from(tier, coarser, now_ms):
@@ -94,8 +96,8 @@ def cover(
 ) -> list[Span]:
     """The fewest buckets that make up [start_ms, end_ms), in order of time.
 
-    Both bounds come from `boundary` at the same `now_ms` and `tiers`. Only tiers whose buckets are no longer
-    than `step_ms` are used, except at an age at which only longer ones are kept.
+    Both bounds come from `boundary` at the same `now_ms` and `tiers`. Buckets longer than `step_ms`
+    are used only at an age at which no shorter ones are kept.
     """
     if start_ms >= end_ms:
         return []

@@ -1,4 +1,4 @@
-"""From the units that producers write to our integers: nano-USD and milliseconds. Pure, exact."""
+"""From the units that producers send to our integers, nano-USD and milliseconds, exactly. Pure."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def usd_to_nano(usd: Decimal) -> int:
     """Exact decimal USD to whole nano-USD, half-even; ValueError outside 0 to 10,000 USD."""
     if not usd.is_finite() or not 0 <= usd <= _COST_USD_MAX:
         raise ValueError(f"must be a decimal number of US dollars from 0 to {_COST_USD_MAX}")
-    # Most costs have no more than nine places, and need no rounding. The product has 28 digits: one
-    # that is whole only because it was rounded there lies too near to that number to become another.
+    # Most costs have no more than nine decimal places and need no rounding. The product has 28
+    # digits. If it is whole only because it was rounded there, rounding half-even gives the same.
     scaled = usd * NANO_PER_USD
     whole = int(scaled)
     if scaled == whole:
@@ -30,7 +30,7 @@ def usd_to_nano(usd: Decimal) -> int:
 
 
 def seconds_to_ms(seconds: Decimal) -> int:
-    """Decimal seconds to whole milliseconds, half-even; ValueError for what is no such number."""
+    """Decimal seconds to whole milliseconds, half-even; ValueError for any other number."""
     if not seconds.is_finite() or abs(seconds) > _SECONDS_MAX:
         raise ValueError("must be a decimal number of seconds")
     return int(seconds.quantize(_MILLI, ROUND_HALF_EVEN).scaleb(3))
@@ -46,6 +46,6 @@ def ms_to_instant(at_ms: int) -> datetime:
 
 
 def iso(at_ms: int) -> str:
-    """`2026-02-08T10:00:00.123Z`; without the fraction where it is zero."""
+    """`2026-02-08T10:00:00.123Z`, without the fraction where it is zero."""
     text = ms_to_instant(at_ms).replace(tzinfo=None).isoformat(timespec="milliseconds")
     return text.removesuffix(".000") + "Z"

@@ -1,0 +1,8 @@
+"""What an event costs where its producer sends no cost. Pure.
+
+streams/core/pricing.py prices whole batches by the same rules.
+
+    cost        the cost of one event, and by which price
+    price_list  an operator's price file, before the bundled prices
+    providers   one name for each provider
+"""
