@@ -30,7 +30,7 @@ class Booking(msgspec.Struct, array_like=True, frozen=True):
     values: tuple[str, ...]
 
 
-class Held(NamedTuple):
+class StoredCall(NamedTuple):
     """A booking as the store holds it: in which slice, and its exact bytes."""
 
     slice: int
@@ -41,11 +41,11 @@ class CallUpdate(NamedTuple):
     """What a commit does to one call: it must still be as `old` says (None: not booked)."""
 
     digest: int
-    old: Held | None
-    new: Held
+    old: StoredCall | None
+    new: StoredCall
 
 
-class Addition(NamedTuple):
+class CallDelta(NamedTuple):
     """To one booking's bucket."""
 
     tenant: int
@@ -56,16 +56,16 @@ class Addition(NamedTuple):
 
 
 def book(
-    batch: Columns, held: Mapping[int, Held | None]
-) -> tuple[list[Addition], list[CallUpdate]]:
-    """The additions that the batch's calls make, and each call's new booking."""
+    batch: Columns, stored_calls: Mapping[int, StoredCall | None]
+) -> tuple[list[CallDelta], list[CallUpdate]]:
+    """The deltas that the batch's calls make, and each call's new booking."""
     bookings = {
         digest: msgspec.json.decode(one.data, type=Booking)
-        for digest, one in held.items()
+        for digest, one in stored_calls.items()
         if one is not None
     }
     latest_slice: dict[int, int] = {}
-    additions: list[Addition] = []
+    call_deltas: list[CallDelta] = []
     for event in batch.calls:
         append_ms = int(batch.append_ms[event.row])
         before = bookings.get(event.digest)
@@ -80,8 +80,8 @@ def book(
         amounts[_USAGE_DURATION] = (max(duration, 0) if with_usage else 0) - was_in_usage
         if any(amounts):
             level = finest_written(append_ms - booking.booked_ms)
-            additions.append(
-                Addition(
+            call_deltas.append(
+                CallDelta(
                     event.tenant,
                     booking.booked_ms,
                     level,
@@ -94,10 +94,10 @@ def book(
         latest_slice[event.digest] = max(latest_slice.get(event.digest, slice_), slice_)
     updates = []
     for digest, slice_ in latest_slice.items():
-        old = held.get(digest)
+        old = stored_calls.get(digest)
         new_slice = slice_ if old is None else max(slice_, old.slice)
-        new = Held(new_slice, msgspec.json.encode(bookings[digest]))
+        new = StoredCall(new_slice, msgspec.json.encode(bookings[digest]))
         # Also where nothing changes: that there was nothing to book is true only while `old` is.
         # (A store that goes back between the look and the commit would lose the booking.)
         updates.append(CallUpdate(digest, old, new))
-    return additions, updates
+    return call_deltas, updates

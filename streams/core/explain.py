@@ -23,7 +23,7 @@ from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.layout import series_values
 from schemas.tiers import TIERS
 from schemas.units import iso
-from streams.core.calls import Booking, CallUpdate, Held
+from streams.core.calls import Booking, CallUpdate, StoredCall
 from streams.core.columns import columns
 from streams.core.decode import decode
 from streams.core.fold import Delta, fold
@@ -100,7 +100,7 @@ class Explainer:
     prices: Prices = BUNDLED
     catalog: Catalog = DEFAULT
     _digests: set[int] = field(default_factory=set)
-    _held: dict[int, Held | None] = field(default_factory=dict)
+    _stored_calls: dict[int, StoredCall | None] = field(default_factory=dict)
 
     def explain(self, value: bytes | None, headers: Headers = ()) -> Counted | Uncounted:
         """Of one record of the events' topic, appended at `append_ms`."""
@@ -116,9 +116,9 @@ class Explainer:
         digest = int(batch.digests[0])
         duplicate = digest in self._digests
         self._digests.add(digest)
-        delta = NO_DELTA if duplicate else fold(batch, self._held)
+        delta = NO_DELTA if duplicate else fold(batch, self._stored_calls)
         call = _booked(event.call_id, delta.calls, booking_dimensions(self.catalog))
-        self._held |= {update.digest: update.new for update in delta.calls}
+        self._stored_calls |= {update.digest: update.new for update in delta.calls}
         return Counted(
             event.id,
             event.source,

@@ -31,7 +31,7 @@ from schemas.store.layout import (
     sketch_of,
 )
 from schemas.tiers import TIERS, Tier
-from streams.core.calls import Addition, CallUpdate, Held, book
+from streams.core.calls import CallDelta, CallUpdate, StoredCall, book
 from streams.core.chats import Chats, chats_of
 from streams.core.columns import NOTHING, Codes, Columns, Items
 from streams.core.rollup import Grouped, changes, items_of, joint, numbered, sorted_by, tiers_of
@@ -63,7 +63,7 @@ class Delta(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """What is rolled up: events and additions to bookings, in one form. `summed`: the columns of
+    """What is rolled up: events and deltas of calls, in one form. `summed`: the columns of
     `values` that are none of the others, and `column_of` which of them each is (-1: it is all 0).
     Most measures are of few kinds of models, and many say the same: text is all of the tokens
     where nothing is audio. `quoted`: the words as they stand in names."""
@@ -80,10 +80,12 @@ class _Rows(NamedTuple):
     sketched: Mapping[str, Items]
 
 
-def fold(batch: Columns, held: Mapping[int, Held | None], *, keeps_previews: bool = False) -> Delta:
-    """What the batch adds to every view and tier. `held`: the bookings of its calls."""
-    additions, updates = book(batch, held)
-    rows = _rows(batch, additions)
+def fold(
+    batch: Columns, stored_calls: Mapping[int, StoredCall | None], *, keeps_previews: bool = False
+) -> Delta:
+    """What the batch adds to every view and tier. `stored_calls`: the bookings of its calls."""
+    call_deltas, updates = book(batch, stored_calls)
+    rows = _rows(batch, call_deltas)
     series: list[tuple[Table, int, str]] = []
     parts: list[Part] = []
     for code, kind in enumerate(rows.words["kind"]):
@@ -104,14 +106,14 @@ def fold(batch: Columns, held: Mapping[int, Held | None], *, keeps_previews: boo
     )
 
 
-def _rows(batch: Columns, additions: Sequence[Addition]) -> _Rows:
-    """Events and additions under one another."""
-    if not additions:
+def _rows(batch: Columns, call_deltas: Sequence[CallDelta]) -> _Rows:
+    """Events, then the deltas of calls."""
+    if not call_deltas:
         return _Rows(
             batch.at_ms, batch.level, batch.tenants, batch.codes, batch.words,
             _quoted(batch.words), batch.values, *_different(batch.values), batch.sketched,
         )  # fmt: skip
-    count = len(additions)
+    count = len(call_deltas)
     of_bookings = booking_dimensions(batch.catalog)
     codes: dict[str, Codes] = {}
     words: dict[str, Sequence[str]] = {"tenant": batch.words["tenant"]}
@@ -122,7 +124,7 @@ def _rows(batch: Columns, additions: Sequence[Addition]) -> _Rows:
             booked = ["call"] * count
         elif name in of_bookings:
             at = of_bookings.index(name)
-            booked = [addition.values[at] for addition in additions]
+            booked = [delta.values[at] for delta in call_deltas]
         else:
             booked = [""] * count
         for word in booked:
@@ -134,10 +136,10 @@ def _rows(batch: Columns, additions: Sequence[Addition]) -> _Rows:
         words[name] = known
     values = np.zeros((count, len(batch.catalog.measures)), np.int64)
     booked_at = [batch.catalog.measures.index(measure) for measure in BOOKED]
-    values[:, booked_at] = [addition.amounts for addition in additions]
-    at_ms = np.array([addition.booked_ms for addition in additions], np.int64)
-    level = np.array([addition.level for addition in additions], np.int64)
-    tenants = np.array([addition.tenant for addition in additions], np.int64)
+    values[:, booked_at] = [delta.amounts for delta in call_deltas]
+    at_ms = np.array([delta.booked_ms for delta in call_deltas], np.int64)
+    level = np.array([delta.level for delta in call_deltas], np.int64)
+    tenants = np.array([delta.tenant for delta in call_deltas], np.int64)
     nothing = np.full(count, NOTHING, np.uint64)
     values = np.concatenate([batch.values, values])
     return _Rows(

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.store.layout import Meta
-from streams.core.calls import Held
+from streams.core.calls import StoredCall
 from streams.core.decode import Record
 from streams.core.fold import Delta
 
@@ -165,7 +165,7 @@ class Store(Protocol):
 
     async def meta(self) -> Meta | None: ...
 
-    async def bookings(self, calls: Sequence[tuple[int, int]]) -> Mapping[int, Held | None]:
+    async def bookings(self, calls: Sequence[tuple[int, int]]) -> Mapping[int, StoredCall | None]:
         """Of calls (digest, slice): what is remembered of them."""
 
     async def commit(self, commit: Commit) -> Reply: ...

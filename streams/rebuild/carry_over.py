@@ -61,7 +61,7 @@ from schemas.store.layout import (
 )
 from schemas.store.recent_calls import recent_key, unpack_recent
 from schemas.tiers import SLACK_MS, TIERS, Tier, ceil_to
-from streams.core.calls import Booking, CallUpdate, Held
+from streams.core.calls import Booking, CallUpdate, StoredCall
 from streams.core.fold import Delta, Part
 from streams.core.ports import Outcome
 from streams.rebuild.rebuild_worker import Refill
@@ -545,12 +545,12 @@ class OlderBuckets:
         updates = []
         for call, booking in older.items():
             now = held.get(call)
-            new = Held(slice_, msgspec.json.encode(self._translated(booking, now)))
+            new = StoredCall(slice_, msgspec.json.encode(self._translated(booking, now)))
             if now != new:
                 updates.append(CallUpdate(call, now, new))
         return updates
 
-    def _translated(self, booking: Booking, now: Held | None) -> Booking:
+    def _translated(self, booking: Booking, now: StoredCall | None) -> Booking:
         """As the new generation writes it; of dimensions that the old one did not keep, what the
         new one knows."""
         own = msgspec.json.decode(now.data, type=Booking).values if now else ()

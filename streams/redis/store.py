@@ -41,7 +41,7 @@ from schemas.store.layout import (
     unpack_meta,
 )
 from schemas.store.recent_calls import RECENT_MAX
-from streams.core.calls import Held
+from streams.core.calls import StoredCall
 from streams.core.fold import Delta
 from streams.core.ports import Commit, Outcome, Refusal, Reply
 from streams.directory.records import Title
@@ -124,12 +124,12 @@ class RedisStore:
             self._ids.forget()
         raise StoreUnavailable(f"the generation that answers changed under {LOOKS_MAX} looks")
 
-    async def bookings(self, calls: Sequence[tuple[int, int]]) -> Mapping[int, Held | None]:
+    async def bookings(self, calls: Sequence[tuple[int, int]]) -> Mapping[int, StoredCall | None]:
         asked = [(str(digest), digest % CALL_BUCKETS, slice_) for digest, slice_ in calls]
         flat = await self._call("bookings", [self._meta_key], [msgspec.json.encode(asked)])
         held = zip(flat[::2], flat[1::2], strict=True)
         return {
-            digest: None if slice_ < 0 else Held(slice_, data)
+            digest: None if slice_ < 0 else StoredCall(slice_, data)
             for (digest, _), (slice_, data) in zip(calls, held, strict=True)
         }
 

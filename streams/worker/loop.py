@@ -26,7 +26,7 @@ from schemas.errors import (
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.layout import NO_POSITION, RETIRED, Meta
 from streams.core.batch import DECODE_SLICE, Batch, Part, Policy
-from streams.core.calls import Held
+from streams.core.calls import StoredCall
 from streams.core.columns import Columns, columns
 from streams.core.decode import Reading, Record, Unreadable
 from streams.core.fold import fold
@@ -328,13 +328,13 @@ class Worker:
         return _Judged(rows, rejected, tallies)
 
     async def _folded(self, batch: Batch, rows: Columns, tallies: Counter[str]) -> Commit:
-        held: Mapping[int, Held | None] = {}
+        stored_calls: Mapping[int, StoredCall | None] = {}
         if calls := rows.call_digests:
-            held = await self._patiently(lambda: self._store.bookings(calls))
+            stored_calls = await self._patiently(lambda: self._store.bookings(calls))
         return self._commit(
             [self._progress(p, part) for p, part in sorted(batch.parts.items())],
             rows,
-            held,
+            stored_calls,
             tallies,
         )
 
@@ -342,7 +342,7 @@ class Worker:
         self,
         partitions: Sequence[Progress],
         rows: Columns | None = None,
-        held: Mapping[int, Held | None] | None = None,
+        stored_calls: Mapping[int, StoredCall | None] | None = None,
         tallies: Mapping[str, int] | None = None,
     ) -> Commit:
         seen = self._pass
@@ -364,7 +364,7 @@ class Worker:
             empty,
             digests=rows.digests,
             slices=rows.append_ms // SLICE_MS,
-            delta=fold(rows, held or {}, keeps_previews=self._keeps_previews),
+            delta=fold(rows, stored_calls or {}, keeps_previews=self._keeps_previews),
             tallies={**empty.tallies, **cost_tallies(rows.standing, rows.codes, rows.words)},
         )
 

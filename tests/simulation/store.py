@@ -33,7 +33,7 @@ from schemas.store.layout import (
     series_values,
 )
 from schemas.store.recent_calls import RECENT_MAX
-from streams.core.calls import Held
+from streams.core.calls import StoredCall
 from streams.core.fold import Delta
 from streams.core.ports import Commit, Look, Outcome, Refusal, Reply
 from streams.redis.compaction import Read, made_compact
@@ -205,15 +205,15 @@ class FakeStore:
         await self._turn("store reply")
         return meta
 
-    async def bookings(self, calls: Sequence[tuple[int, int]]) -> Mapping[int, Held | None]:
+    async def bookings(self, calls: Sequence[tuple[int, int]]) -> Mapping[int, StoredCall | None]:
         await self._turn("store request")
-        found: dict[int, Held | None] = {}
+        found: dict[int, StoredCall | None] = {}
         for digest, slice_ in calls:
             found[digest] = None
             for near in self._window(slice_):
                 data = self.own.calls.get(near, {}).get(digest)
                 if data is not None:
-                    found[digest] = Held(near, data)
+                    found[digest] = StoredCall(near, data)
         await self._turn("store reply")
         return found
 

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.catalog.views import SLICE_MS
 from schemas.units import iso
-from streams.core.calls import Held
+from streams.core.calls import StoredCall
 from streams.core.columns import Columns, columns
 from streams.core.fold import fold
 from tests.oracles.event_logs import NOW_MS, countable, encode, event
@@ -24,7 +24,7 @@ def rows_at(*append_ms: int) -> Columns:
     return columns(countable(records))
 
 
-def booked(rows: Columns, held: Held | None) -> Held:
+def booked(rows: Columns, held: StoredCall | None) -> StoredCall:
     ((digest, _),) = rows.call_digests
     (update,) = fold(rows, {digest: held}).calls
     assert update.old == held

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from schemas.catalog.measures import CHATS, COST_NANO_USD, EVENTS
 from schemas.catalog.views import VIEWS
-from streams.core.calls import Held
+from streams.core.calls import StoredCall
 from streams.core.columns import columns
 from streams.core.decode import Reading
 from streams.core.fold import Delta, fold
@@ -34,7 +34,7 @@ def folded(batches: Sequence[Sequence[Record]]) -> Sums:
     """The sums of all batches, with what the store would remember carried from one to the next."""
     sums: Counter[tuple[Cell, int]] = Counter()
     remembered: set[int] = set()
-    held: dict[int, Held | None] = {}
+    held: dict[int, StoredCall | None] = {}
     for batch in batches:
         records = as_polled(batch)
         rows = columns(countable(records), OWN)

@@ -24,7 +24,7 @@ from schemas.store.layout import (
     series_name,
 )
 from schemas.tiers import DAY
-from streams.core.calls import CallUpdate, Held
+from streams.core.calls import CallUpdate, StoredCall
 from streams.core.columns import Columns, columns
 from streams.core.fold import Delta, Part, fold
 from streams.core.ports import NO_DELTA, Commit, Outcome, Progress, Refusal, Reply, Store
@@ -99,7 +99,7 @@ def one_row(cost: int, bucket: int = 0, chunk_off: int = 0) -> Delta:
     return Delta(("default",), ((LLM, 0, series_name([])),), (part,), ())
 
 
-def call(digest: int, old: Held | None, new: Held) -> Delta:
+def call(digest: int, old: StoredCall | None, new: StoredCall) -> Delta:
     return Delta((), (), (), (CallUpdate(digest, old, new),))
 
 
@@ -267,7 +267,10 @@ async def test_ids_are_forgotten_when_the_log_has_moved_on_and_not_before(
 
 async def test_a_booking_is_remembered_and_moves_with_its_call(subject: Subject) -> None:
     store = await opened(subject)
-    first, second = Held(SLICE, b'[1,-1,false,[""]]'), Held(SLICE + 1, b'[1,5,true,["a"]]')
+    first, second = (
+        StoredCall(SLICE, b'[1,-1,false,[""]]'),
+        StoredCall(SLICE + 1, b'[1,5,true,["a"]]'),
+    )
     assert await store.bookings([(3, SLICE)]) == {3: None}
     await store.commit(commit(1, delta=call(3, None, first)))
     assert await store.bookings([(3, SLICE + 1), (4, SLICE)]) == {3: first, 4: None}
@@ -275,17 +278,17 @@ async def test_a_booking_is_remembered_and_moves_with_its_call(subject: Subject)
     assert await store.bookings([(3, SLICE)]) == {3: second}
 
 
-@pytest.mark.parametrize("old", [None, Held(SLICE, b"[0]"), Held(SLICE - 1, b"[1]")])
+@pytest.mark.parametrize("old", [None, StoredCall(SLICE, b"[0]"), StoredCall(SLICE - 1, b"[1]")])
 async def test_a_call_that_changed_meanwhile_stops_the_commit(
-    subject: Subject, old: Held | None
+    subject: Subject, old: StoredCall | None
 ) -> None:
     store = await opened(subject)
-    await store.commit(commit(1, delta=call(3, None, Held(SLICE, b"[1]"))))
+    await store.commit(commit(1, delta=call(3, None, StoredCall(SLICE, b"[1]"))))
     reply = await store.commit(
-        commit(2, progress(0, 1, 2), delta=call(3, old, Held(SLICE, b"[2]")))
+        commit(2, progress(0, 1, 2), delta=call(3, old, StoredCall(SLICE, b"[2]")))
     )
     assert reply == Reply(Outcome.CALLS, [3])
-    assert await store.bookings([(3, SLICE)]) == {3: Held(SLICE, b"[1]")}
+    assert await store.bookings([(3, SLICE)]) == {3: StoredCall(SLICE, b"[1]")}
 
 
 # -- sums ------------------------------------------------------------------------------------------
@@ -466,7 +469,7 @@ def _random_commit(
     rng: random.Random,
     number: int,
     rows: Columns,
-    held: Mapping[int, Held | None],
+    held: Mapping[int, StoredCall | None],
     fake: FakeStore,
 ) -> Commit:
     meta = fake.state.meta

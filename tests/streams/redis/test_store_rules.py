@@ -22,7 +22,7 @@ from schemas.store.layout import (
     tallies_key,
 )
 from schemas.tiers import DAY
-from streams.core.calls import Held
+from streams.core.calls import StoredCall
 from streams.core.ports import Outcome, Progress, Refusal
 from streams.redis.store import RedisStore
 from tests.simulation.store import FakeStore
@@ -119,7 +119,7 @@ async def test_a_commit_that_breaks_off_leaves_no_id_that_would_pass_for_a_dupli
 
 @pytest.mark.servers
 async def test_of_a_dropped_slice_nothing_is_left(redis_url: str) -> None:
-    booking = call(3, None, Held(SLICE, b"[1]"))
+    booking = call(3, None, StoredCall(SLICE, b"[1]"))
     later_ms = (SLICE + 3) * SLICE_MS
     async with RedisStore(redis_url) as store:
         await store.open(DIGEST, 2, NOW_MS)
@@ -141,7 +141,7 @@ async def test_of_a_dropped_slice_nothing_is_left(redis_url: str) -> None:
 async def test_a_booking_that_moves_on_leaves_its_old_slice(redis_url: str) -> None:
     async with RedisStore(redis_url) as store:
         await store.open(DIGEST, 2, NOW_MS)
-        first, second = Held(SLICE, b"[1]"), Held(SLICE + 1, b"[1]")
+        first, second = StoredCall(SLICE, b"[1]"), StoredCall(SLICE + 1, b"[1]")
         await store.commit(commit(1, delta=call(3, None, first)))
         await store.commit(commit(2, progress(0, 1, 2), delta=call(3, first, second)))
     with redis.Redis.from_url(redis_url) as client:
