@@ -1,7 +1,7 @@
 """Who users are, which groups they are in, what chats are called, and the latest calls of a tenant.
 
 Read and written beside the counters, through the store's connection; schemas/store/directory.py says
-which word wins: the latest, and what an admin says above what events carry. A user's key is its id,
+which update wins: the latest, and what an admin says above what events carry. A user's key is its id,
 or its address where there is none. What a tenant does not know is left out, never an error.
 """
 
@@ -23,7 +23,7 @@ from schemas.store.directory import (
     Group,
     GroupSaid,
     Person,
-    Word,
+    UserUpdate,
     addresses_key,
     chats_key,
     function_name,
@@ -32,7 +32,7 @@ from schemas.store.directory import (
     person_of,
     unpack_group,
     unpack_title,
-    unpack_word,
+    unpack_user_update,
     users_key,
 )
 from schemas.store.layout import Meta
@@ -106,16 +106,16 @@ async def everybody(store: Store, tenant: str) -> list[Person]:
 def _person(key: str, record: bytes | None) -> Person | None:
     if record is None:
         return None
-    person = person_of(unpack_word(key, record))
+    person = person_of(unpack_user_update(key, record))
     return person if person.email or person.name else None
 
 
 async def name_user(
     store: Store, tenant: str, key: str, now_ms: int, *, email: str | None, name: str | None
 ) -> None:
-    """An admin's word about a user; what is None is left as it is, "" is known no more."""
+    """An admin's update about a user; what is None is left as it is, "" is known no more."""
     mark = SAID_SO + now_ms
-    word = Word(
+    update = UserUpdate(
         key,
         now_ms,
         now_ms,
@@ -125,7 +125,7 @@ async def name_user(
         name or "",
     )
     keys = [users_key(tenant), addresses_key(tenant)]
-    arguments: list[str | int] = [msgspec.json.encode([word]).decode(), USERS_MAX, "1"]
+    arguments: list[str | int] = [msgspec.json.encode([update]).decode(), USERS_MAX, "1"]
     _, turned_away = await store.call(function_name("users"), LIBRARY, keys, arguments)
     if turned_away:
         raise DirectoryFull(f"the directory has {USERS_MAX} users, its limit")

@@ -19,10 +19,10 @@ local function comes_after(a, b)
   return #a > #b
 end
 
--- A user's record with one more word about it, and the address before and after. What stands there
+-- A user's record with one more update about it, and the address before and after. What stands there
 -- and is no record counts as nothing known.
-local function heard(record, word, is_last)
-  local _, first, last, email_mark, email, name_mark, name = unpack(word)
+local function heard(record, update, is_last)
+  local _, first, last, email_mark, email, name_mark, name = unpack(update)
   local whole, f, l, em, nm, e, n = pcall(struct.unpack, PERSON, record or '')
   if not whole then
     return struct.pack(PERSON, first, last, email_mark, name_mark, #email, email, #name, name),
@@ -87,7 +87,7 @@ end
 -- group KEYS = groups, members; ARGV = JSON {id, mark, at_ms, is_last, is_new (it may be made),
 -- is_first (there must be none), is_deleted, text (JSON of name and description) or null, members or null (all of them), add,
 -- remove, groups_max, members_max}.
--- Returns 'done' | 'stale' (a later word is known) | 'unknown' | 'exists' | 'groups' | 'members' (over the
+-- Returns 'done' | 'stale' (a later update is known) | 'unknown' | 'exists' | 'groups' | 'members' (over the
 -- limit); in all but the first nothing was written.
 local function group(keys, args)
   local said = cjson.decode(args[1])

@@ -7,13 +7,13 @@ It lies beside the generations, so a rebuild leaves it alone. Per tenant, under 
     g:TENANT           groups: hash group id -> i64 mark | i64 created_ms | i64 updated_ms |
                        JSON of name and description; nothing where it is deleted
     m:N:TENANT:GROUP   members of a group: set of user keys; N is the tenant's length in characters
-    epoch              a random word: another one after Redis was emptied
+    epoch              a random value: another one after Redis was emptied
     refused            hash TOPIC:PARTITION:OFFSET of a stream's record -> why it was not taken
     c:TENANT           chats: hash chat id -> i64 mark | title; nothing where it is deleted
 
-What is known is the latest word, whoever comes first: each word has a mark, and the larger mark
+The latest update wins, in whatever order they come: each update has a mark, and the larger mark
 wins, so events, resends, replays and rebuilds may come in any order and any number of times. A mark
-is the word's time in ms, and what an admin or a stream says is marked SAID_SO higher than any event:
+is the update's time in ms, and what an admin or a stream says is marked SAID_SO higher than any event:
 who was named or deleted on purpose stays so, though producers go on sending what they knew.
 
 A user's record: `<i64 first_ms | i64 last_ms | i64 email mark | i64 name mark | u16 n | email |
@@ -81,7 +81,7 @@ def chats_key(tenant: str) -> str:
 # -- users -----------------------------------------------------------------------------------------
 
 
-class Word(msgspec.Struct, array_like=True, frozen=True, gc=False):
+class UserUpdate(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What is said of one user. A mark of 0: nothing is said of that; an empty text with a mark: it
     is known no more."""
 
@@ -97,7 +97,7 @@ class Word(msgspec.Struct, array_like=True, frozen=True, gc=False):
 @dataclass(frozen=True)
 class Person:
     """What is known of one user; None: nothing is. `first_ms`, `last_ms`: the earliest and latest
-    time of a word about it."""
+    time of an update about it."""
 
     key: str
     email: str | None
@@ -110,15 +110,17 @@ _RECORD: Final = struct.Struct("<qqqqH")
 _LENGTH: Final = struct.Struct("<H")
 
 
-def pack_word(word: Word) -> bytes:
+def pack_user_update(update: UserUpdate) -> bytes:
     """A user's record where nothing else is known."""
-    email, name = word.email.encode(), word.name.encode()
-    head = _RECORD.pack(word.first_ms, word.last_ms, word.email_mark, word.name_mark, len(email))
+    email, name = update.email.encode(), update.name.encode()
+    head = _RECORD.pack(
+        update.first_ms, update.last_ms, update.email_mark, update.name_mark, len(email)
+    )
     return head + email + _LENGTH.pack(len(name)) + name
 
 
-def unpack_word(key: str, record: bytes) -> Word:
-    """What `pack_word` made of it; StoreCorrupt where it is cut."""
+def unpack_user_update(key: str, record: bytes) -> UserUpdate:
+    """What `pack_user_update` made of it; StoreCorrupt where it is cut."""
     try:
         first_ms, last_ms, email_mark, name_mark, count = _RECORD.unpack_from(record)
         at = _RECORD.size + count
@@ -129,18 +131,20 @@ def unpack_word(key: str, record: bytes) -> Word:
             raise StoreCorrupt(f"the record of the user {key!r} is not whole")
     except (struct.error, UnicodeDecodeError) as error:
         raise StoreCorrupt(f"the record of the user {key!r} is not whole") from error
-    return Word(key, first_ms, last_ms, email_mark, email, name_mark, name)
+    return UserUpdate(key, first_ms, last_ms, email_mark, email, name_mark, name)
 
 
-def person_of(word: Word) -> Person:
-    return Person(word.key, word.email or None, word.name or None, word.first_ms, word.last_ms)
+def person_of(update: UserUpdate) -> Person:
+    return Person(
+        update.key, update.email or None, update.name or None, update.first_ms, update.last_ms
+    )
 
 
-def merged(one: Word, other: Word) -> Word:
+def merged(one: UserUpdate, other: UserUpdate) -> UserUpdate:
     """Both words about a user as one: the order does not matter, and twice is once."""
     email_mark, email = max((one.email_mark, one.email), (other.email_mark, other.email))
     name_mark, name = max((one.name_mark, one.name), (other.name_mark, other.name))
-    return Word(
+    return UserUpdate(
         one.key,
         min(one.first_ms, other.first_ms),
         max(one.last_ms, other.last_ms),

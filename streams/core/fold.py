@@ -35,7 +35,7 @@ from streams.core.calls import CallDelta, CallUpdate, StoredCall, book
 from streams.core.chats import Chats, chats_of
 from streams.core.columns import NOTHING, Codes, Columns, Items
 from streams.core.rollup import Grouped, changes, items_of, joint, numbered, sorted_by, tiers_of
-from streams.core.users import CALL_KIND, Calls, Said, latest_calls, words_of
+from streams.core.users import CALL_KIND, Calls, UserUpdates, latest_calls, user_updates
 
 
 class Part(NamedTuple):
@@ -57,7 +57,7 @@ class Delta(NamedTuple):
     series: Sequence[tuple[Table, int, str]]
     parts: Sequence[Part]
     calls: Sequence[CallUpdate]
-    people: Said = ()
+    users: UserUpdates = ()
     recent: Calls = ()
     chats: Chats = ()
 
@@ -100,7 +100,7 @@ def fold(
         series,
         parts,
         updates,
-        words_of(batch.events, counted),
+        user_updates(batch.events, counted),
         _latest_calls(batch),
         chats_of(batch.events, counted, keeps_previews=keeps_previews),
     )

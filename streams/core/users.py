@@ -1,7 +1,7 @@
 """What a batch says beside its counts: who its users are, and its latest calls to models. Pure.
 
 Both come out of the events that count, so a resend says nothing, and both are such that order and
-repetition do not matter: of words about a user the latest stands (schemas/store/directory.py), and the
+repetition do not matter: of updates of a user the latest wins (schemas/store/directory.py), and the
 latest calls are the last RECENT_MAX by time and bytes (schemas/store/recent_calls.py).
 """
 
@@ -13,13 +13,13 @@ from typing import Any, Final
 import numpy as np
 
 from schemas.event.kinds import DEFAULT_TENANT
-from schemas.store.directory import Word, merged
+from schemas.store.directory import UserUpdate, merged
 from schemas.store.layout import Int64s
 from schemas.store.recent_calls import RECENT_MAX, Recent, pack_recent
 from streams.core.decode import READ_AT_ONCE, Events
 
-Said = Sequence[tuple[str, Sequence[Word]]]
-"""Tenant and what is said of its users, each user once."""
+UserUpdates = Sequence[tuple[str, Sequence[UserUpdate]]]
+"""Tenant and the updates of its users, one update a user."""
 Calls = Sequence[tuple[str, Sequence[tuple[int, str]]]]
 """Tenant and its latest calls: time in ms and member of the sorted set."""
 
@@ -27,8 +27,8 @@ _FIRST, _LAST = 0, 1
 CALL_KIND: Final = "llm"
 
 
-def words_of(events: Events, rows: Iterable[int]) -> Said:
-    """The words about users whose name or address these events carry."""
+def user_updates(events: Events, rows: Iterable[int]) -> UserUpdates:
+    """The updates of users whose name or address these events carry."""
     emails, names = events.fields["user_email"], events.fields["user_name"]
     if not any(emails) and not any(names):
         return []
@@ -51,12 +51,12 @@ def words_of(events: Events, rows: Iterable[int]) -> Said:
             known[_LAST] = at_ms
         elif at_ms < known[_FIRST]:
             known[_FIRST] = at_ms
-    said: dict[str, dict[str, Word]] = {}
+    updates_of: dict[str, dict[str, UserUpdate]] = {}
     for (tenant, user_id, email, name), (first_ms, last_ms) in times.items():
         key = user_id or email
         if not key:
             continue
-        word = Word(
+        update = UserUpdate(
             key,
             first_ms,
             last_ms,
@@ -65,9 +65,9 @@ def words_of(events: Events, rows: Iterable[int]) -> Said:
             last_ms if name else 0,
             name or "",
         )
-        words = said.setdefault(tenant or DEFAULT_TENANT, {})
-        words[key] = merged(words[key], word) if key in words else word
-    return [(tenant, list(words.values())) for tenant, words in said.items()]
+        updates = updates_of.setdefault(tenant or DEFAULT_TENANT, {})
+        updates[key] = merged(updates[key], update) if key in updates else update
+    return [(tenant, list(updates.values())) for tenant, updates in updates_of.items()]
 
 
 def latest_calls(

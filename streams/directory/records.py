@@ -29,7 +29,7 @@ from schemas.store.directory import (
     MEMBERS_MAX,
     SAID_SO,
     GroupSaid,
-    Word,
+    UserUpdate,
     group_text,
 )
 
@@ -87,7 +87,7 @@ class Upsert(NamedTuple):
     """What one record says, of whose tenant."""
 
     tenant: str
-    said: Word | GroupSaid | Title
+    said: UserUpdate | GroupSaid | Title
 
 
 def topic_of(prefix: str, stream: Stream) -> str:
@@ -100,7 +100,7 @@ def read_entry(stream: Stream, key: bytes | None, value: bytes | None, append_ms
     mark = SAID_SO + append_ms
     match stream:
         case Stream.USERS:
-            return Upsert(tenant, _word(thing, value, append_ms, mark))
+            return Upsert(tenant, _user_update(thing, value, append_ms, mark))
         case Stream.GROUPS:
             return Upsert(tenant, _group(thing, value, append_ms, mark))
         case Stream.CHATS:
@@ -124,9 +124,9 @@ def _address(stream: Stream, key: bytes | None) -> tuple[str, str]:
     return tenant or DEFAULT_TENANT, thing
 
 
-def _word(key: str, value: bytes | None, at_ms: int, mark: int) -> Word:
+def _user_update(key: str, value: bytes | None, at_ms: int, mark: int) -> UserUpdate:
     entry = UserEntry(None, None) if value is None else _decoded(value, UserEntry)
-    return Word(
+    return UserUpdate(
         key,
         at_ms,
         at_ms,

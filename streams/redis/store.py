@@ -277,10 +277,12 @@ class RedisDirectory:
     ) -> None:
         await self._redis.aclose()
 
-    async def say(self, tenant: str, said: directory.Word | directory.GroupSaid | Title) -> str:
+    async def say(
+        self, tenant: str, said: directory.UserUpdate | directory.GroupSaid | Title
+    ) -> str:
         """Writes what is said where it is the latest word; "", or the limit that leaves no room."""
         match said:
-            case directory.Word():
+            case directory.UserUpdate():
                 keys = [directory.users_key(tenant), directory.addresses_key(tenant)]
                 arguments = [msgspec.json.encode([said]), directory.USERS_MAX, 0]
                 _, turned_away = await self._call("users", keys, arguments)
@@ -450,7 +452,7 @@ def encode_commit(commit: Commit, ids: Ids) -> list[bytes]:
             )
             for part in delta.parts
         ],
-        "people": delta.people,
+        "people": delta.users,
         "users_max": directory.USERS_MAX,
         "recent": recent,
         "recent_max": RECENT_MAX,

@@ -30,7 +30,7 @@ from streams.core.columns import columns
 from streams.core.fold import fold
 from streams.core.ports import Commit, Outcome, Progress
 from streams.core.pricing import Asked, add_costs
-from streams.core.users import words_of
+from streams.core.users import user_updates
 from streams.redis.store import RedisStore, encode_commit
 from tests.bench.data.usage_log import LIVE, Shape, Totals, values_of
 from tests.bench.fold_process import FIVE
@@ -104,7 +104,7 @@ async def costs_of(
             values = rows.values.copy()
             stages.timed("(of it pricing)", lambda: add_costs(BUNDLED, asked, values))  # noqa: B023
             delta = stages.timed("roll-up", lambda: fold(rows, {}))  # noqa: B023
-            stages.timed("(of it users)", lambda: words_of(good, places))  # noqa: B023
+            stages.timed("(of it users)", lambda: user_updates(good, places))  # noqa: B023
             stages.timed("(of it chats)", lambda: chats_of(good, places, keeps_previews=False))  # noqa: B023
             end = max(position, 0) + batch
             commit = Commit(

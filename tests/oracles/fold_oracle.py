@@ -53,7 +53,7 @@ sketch also its name, and which bin or digest."""
 
 @dataclass(frozen=True)
 class Expected:
-    """Rows of nothing but zeros are left out; letters are by (partition, offset). `people`: of
+    """Rows of nothing but zeros are left out; letters are by (partition, offset). `users`: of
     (tenant, user key) the latest address and name, "" where none was ever sent. `recent`: of a
     tenant (time, source, id) of its calls to models, all of them, oldest first."""
 
@@ -62,7 +62,7 @@ class Expected:
     duplicates: int
     accepted: int
     cost_tallies: Counter[str]
-    people: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    users: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     recent: dict[str, list[tuple[int, str, str]]] = field(default_factory=dict)
     chats: dict[tuple[str, str], Chat] = field(default_factory=dict)
 
@@ -151,14 +151,14 @@ class Oracle:
             letters=dict(self.letters),
             duplicates=self.duplicates,
             accepted=len(self.kept),
-            people=_people(self.kept),
+            users=_people(self.kept),
             recent=_recent(self.kept),
             cost_tallies=Counter(name for kept in self.kept if (name := _cost_tally(kept))),
             chats=_chats(self.kept),
         )
 
 
-# -- what it says of people ------------------------------------------------------------------------
+# -- what it says of users ------------------------------------------------------------------------
 
 
 def _people(events: list[Kept]) -> dict[tuple[str, str], tuple[str, str]]:

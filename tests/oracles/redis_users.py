@@ -10,7 +10,7 @@ from typing import cast
 
 import redis
 
-from schemas.store.directory import DIRECTORY, Word, addresses_key, unpack_word
+from schemas.store.directory import DIRECTORY, UserUpdate, addresses_key, unpack_user_update
 from schemas.store.layout import FIRST_GENERATION
 from schemas.store.recent_calls import RECENT_MAX, recent_key, unpack_recent
 from tests.oracles.fold_oracle import Expected
@@ -18,15 +18,15 @@ from tests.oracles.fold_oracle import Expected
 Calls = dict[str, tuple[tuple[int, bytes], ...]]
 
 
-def read_people(redis_url: str) -> dict[tuple[str, str], Word]:
+def read_people(redis_url: str) -> dict[tuple[str, str], UserUpdate]:
     """By tenant and user key; the index of addresses is held to say the same."""
-    found: dict[tuple[str, str], Word] = {}
+    found: dict[tuple[str, str], UserUpdate] = {}
     head = f"{DIRECTORY}u:"
     with redis.Redis.from_url(redis_url) as client:
         for key in client.scan_iter(match=f"{head}*"):
             tenant = cast("bytes", key).decode().removeprefix(head)
             records = cast("dict[bytes, bytes]", client.hgetall(key))
-            words = [unpack_word(name.decode(), record) for name, record in records.items()]
+            words = [unpack_user_update(name.decode(), record) for name, record in records.items()]
             index = {f"{word.email}\0{word.key}".encode() for word in words if word.email}
             assert set(cast("list[bytes]", client.zrange(addresses_key(tenant), 0, -1))) == index
             found |= {(tenant, word.key): word for word in words}
@@ -45,9 +45,9 @@ def read_recent(redis_url: str, generation: int = FIRST_GENERATION) -> Calls:
     return found
 
 
-def assert_told(people: dict[tuple[str, str], Word], calls: Calls, want: Expected) -> None:
+def assert_told(users: dict[tuple[str, str], UserUpdate], calls: Calls, want: Expected) -> None:
     """That both are what the oracle makes of the log."""
-    assert {who: (word.email, word.name) for who, word in people.items()} == want.people
+    assert {who: (word.email, word.name) for who, word in users.items()} == want.users
     for tenant in want.recent.keys() | calls.keys():
         read = [(at_ms, unpack_recent(member)) for at_ms, member in calls.get(tenant, ())]
         assert all(at_ms == call.at_ms for at_ms, call in read)

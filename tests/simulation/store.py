@@ -19,7 +19,7 @@ from schemas.catalog.views import DEFAULT, SLICE_MS
 from schemas.errors import RebuildRefused
 from schemas.store import chats as chat_words
 from schemas.store.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat
-from schemas.store.directory import USERS_MAX, Word, merged
+from schemas.store.directory import USERS_MAX, UserUpdate, merged
 from schemas.store.layout import (
     FIRST_GENERATION,
     LIVE,
@@ -78,7 +78,7 @@ class State:
     calls: dict[int, dict[int, bytes]] = field(default_factory=dict)
     tallies: dict[str, int] = field(default_factory=dict)
     refusals: dict[int, str] = field(default_factory=dict)
-    people: dict[tuple[str, str], Word] = field(default_factory=dict)
+    users: dict[tuple[str, str], UserUpdate] = field(default_factory=dict)
     recent: dict[str, tuple[tuple[int, bytes], ...]] = field(default_factory=dict)
     chats: dict[str, dict[str, Chat]] = field(default_factory=dict)
 
@@ -99,7 +99,7 @@ class State:
             {slice_: dict(calls) for slice_, calls in self.calls.items()},
             dict(self.tallies),
             dict(self.refusals),
-            dict(self.people),
+            dict(self.users),
             dict(self.recent),
             {tenant: dict(chats) for tenant, chats in self.chats.items()},
         )
@@ -394,7 +394,7 @@ class FakeStore:
             _note_chats(state.chats.setdefault(tenant, {}), chats)
         for name, count in commit.tallies.items():
             state.tallies[name] = state.tallies.get(name, 0) + count
-        self._note_people(commit)
+        self._note_users(commit)
         self._move(commit)
         self._drop_slices()
         assert state.meta is not None
@@ -443,15 +443,15 @@ class FakeStore:
             series.append(names.setdefault(name, len(names)))
         return Resolved(np.array(tenants, np.int64), np.array(series, np.int64), Counter())
 
-    def _note_people(self, commit: Commit) -> None:
+    def _note_users(self, commit: Commit) -> None:
         state = self.own
-        for tenant, words in commit.delta.people:
+        for tenant, words in commit.delta.users:
             for word in words:
-                known = state.people.get((tenant, word.key))
-                if known is None and sum(t == tenant for t, _ in state.people) >= USERS_MAX:
+                known = state.users.get((tenant, word.key))
+                if known is None and sum(t == tenant for t, _ in state.users) >= USERS_MAX:
                     state.tallies["directory_full"] = state.tallies.get("directory_full", 0) + 1
                     continue
-                state.people[tenant, word.key] = word if known is None else merged(known, word)
+                state.users[tenant, word.key] = word if known is None else merged(known, word)
         for tenant, calls in commit.delta.recent:
             both = {*state.recent.get(tenant, ()), *((at_ms, one.encode()) for at_ms, one in calls)}
             state.recent[tenant] = tuple(sorted(both)[-RECENT_MAX:])

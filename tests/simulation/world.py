@@ -675,7 +675,7 @@ class World:
         """The counters are those of exactly the records before the positions."""
         expected = self._counted().expected()
         assert self.store.counters() == expected.counters, self._describe()
-        assert_told(self.store.state.people, self.store.state.recent, expected)
+        assert_told(self.store.state.users, self.store.state.recent, expected)
         assert self.store.chats() == without_previews(expected.chats), self._describe()
         for number, commits in self.store.lane.retired.items():
             retired = self.store.lane.states.get(number)

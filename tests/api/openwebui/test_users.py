@@ -22,7 +22,7 @@ from schemas.responses.openwebui_users import CHANGED_MAX
 from schemas.store.directory import (
     GROUPS_MAX,
     LIBRARY,
-    Word,
+    UserUpdate,
     addresses_key,
     function_name,
     groups_key,
@@ -62,15 +62,15 @@ async def store(redis_url: str) -> AsyncIterator[Store]:
     await store.close()
 
 
-async def events_said(store: Store, *words: Word, tenant: str = "acme") -> None:
+async def events_said(store: Store, *words: UserUpdate, tenant: str = "acme") -> None:
     """As the commit of events does."""
     keys = [users_key(tenant), addresses_key(tenant)]
     arguments: list[str | int] = [msgspec.json.encode(words).decode(), 100_000, "0"]
     await store.call(function_name("users"), LIBRARY, keys, arguments)
 
 
-def word(key: str, at_ms: int, email: str = "", name: str = "") -> Word:
-    return Word(key, at_ms, at_ms, at_ms if email else 0, email, at_ms if name else 0, name)
+def word(key: str, at_ms: int, email: str = "", name: str = "") -> UserUpdate:
+    return UserUpdate(key, at_ms, at_ms, at_ms if email else 0, email, at_ms if name else 0, name)
 
 
 async def got(client: httpx.AsyncClient, path: str, **params: Any) -> Any:

@@ -19,14 +19,14 @@ from schemas.store.directory import (
     SAID_SO,
     GroupSaid,
     Person,
-    Word,
+    UserUpdate,
     addresses_key,
     chats_key,
     function_name,
     group_text,
     merged,
-    pack_word,
-    unpack_word,
+    pack_user_update,
+    unpack_user_update,
     users_key,
 )
 
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.servers
 TENANT = "acme"
 TEXTS = st.sampled_from(["", "a", "b", "ä", "z\0", "Ünïcode@example.com"])
 WORDS = st.builds(
-    Word,
+    UserUpdate,
     st.just("u1"),
     st.integers(1, 5),
     st.integers(5, 9),
@@ -53,7 +53,9 @@ async def store(redis_url: str) -> AsyncIterator[Store]:
     await store.close()
 
 
-async def say(store: Store, *words: Word, users_max: int = 100, tenant: str = TENANT) -> list[int]:
+async def say(
+    store: Store, *words: UserUpdate, users_max: int = 100, tenant: str = TENANT
+) -> list[int]:
     """As the stream and the commit say it: not above what is stored with a larger mark."""
     keys = [users_key(tenant), addresses_key(tenant)]
     arguments: list[str | int] = [msgspec.json.encode(words).decode(), users_max, "0"]
@@ -61,29 +63,31 @@ async def say(store: Store, *words: Word, users_max: int = 100, tenant: str = TE
     return found
 
 
-def word(key: str, at_ms: int, email: str = "", name: str = "") -> Word:
-    return Word(key, at_ms, at_ms, at_ms if email else 0, email, at_ms if name else 0, name)
+def word(key: str, at_ms: int, email: str = "", name: str = "") -> UserUpdate:
+    return UserUpdate(key, at_ms, at_ms, at_ms if email else 0, email, at_ms if name else 0, name)
 
 
 # -- the record ------------------------------------------------------------------------------------
 
 
 @given(WORDS)
-def test_a_record_is_what_was_packed(said: Word) -> None:
-    assert unpack_word("u1", pack_word(said)) == said
+def test_a_record_is_what_was_packed(said: UserUpdate) -> None:
+    assert unpack_user_update("u1", pack_user_update(said)) == said
 
 
 @given(st.binary(max_size=80))
 def test_a_record_of_any_bytes_is_read_or_is_corrupt(record: bytes) -> None:
     try:
-        said = unpack_word("u1", record)
+        said = unpack_user_update("u1", record)
     except StoreCorrupt:
         return
-    assert pack_word(said) == record
+    assert pack_user_update(said) == record
 
 
 @given(WORDS, WORDS, WORDS)
-def test_words_merge_in_any_order_and_twice_is_once(one: Word, two: Word, three: Word) -> None:
+def test_words_merge_in_any_order_and_twice_is_once(
+    one: UserUpdate, two: UserUpdate, three: UserUpdate
+) -> None:
     assert merged(one, two) == merged(two, one)
     assert merged(merged(one, two), three) == merged(one, merged(two, three))
     assert merged(one, one) == one
@@ -92,7 +96,7 @@ def test_words_merge_in_any_order_and_twice_is_once(one: Word, two: Word, three:
 async def test_the_function_merges_as_the_schema_says(store: Store) -> None:
     texts, marks = ["", "a", "b", "ä", "aa"], [0, 1, SAID_SO]
     said = [
-        Word("u1", 3 + n % 3, 7 + n % 2, email_mark, email, name_mark, name)
+        UserUpdate("u1", 3 + n % 3, 7 + n % 2, email_mark, email, name_mark, name)
         for n, (email_mark, email, name_mark, name) in enumerate(
             itertools.product(marks, texts, marks, texts[::2])
         )
@@ -102,7 +106,7 @@ async def test_the_function_merges_as_the_schema_says(store: Store) -> None:
         await say(store, one)
         await say(store, other)
         record = await store.ask("HGET", users_key(TENANT), "u1")
-        assert unpack_word("u1", record) == merged(one, other), (one, other)
+        assert unpack_user_update("u1", record) == merged(one, other), (one, other)
         email = merged(one, other).email
         index = await store.ask("ZRANGE", addresses_key(TENANT), 0, -1)
         assert index == ([f"{email}\0u1".encode()] if email else [])

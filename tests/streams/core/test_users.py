@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.store.directory import USERS_MAX, Person, Word, person_of
+from schemas.store.directory import USERS_MAX, Person, UserUpdate, person_of
 from schemas.store.layout import NO_POSITION
 from schemas.store.recent_calls import RECENT_MAX, unpack_recent
 from schemas.units import iso
@@ -34,7 +34,7 @@ def delta_of(records: Sequence[Record]) -> Delta:
 
 
 def without_counts(delta: Delta) -> Delta:
-    return Delta((), (), (), (), delta.people, delta.recent)
+    return Delta((), (), (), (), delta.users, delta.recent)
 
 
 @dataclass
@@ -86,14 +86,14 @@ async def test_any_log_in_any_batches_in_any_order_tells_what_the_oracle_says(
     subject = await told(fake)
     for batch in [*batches, *batches[:2]]:  # a word said twice is said once
         await subject.tell(batch)
-    assert_told(fake.state.people, fake.state.recent, expected(once))
+    assert_told(fake.state.users, fake.state.recent, expected(once))
 
 
 def test_a_resend_in_the_batch_says_nothing() -> None:
     sent = log_of({"id": "a", "user_id": "u", "user_name": "Ann"}) * 2
     again = log_of({"id": "a", "user_id": "u", "user_name": "Bob", "model": "other"})
     delta = delta_of([*sent, *again])
-    assert [person_of(word).name for _, words in delta.people for word in words] == ["Ann"]
+    assert [person_of(word).name for _, words in delta.users for word in words] == ["Ann"]
     assert [len(calls) for _, calls in delta.recent] == [1]
 
 
@@ -104,12 +104,12 @@ def test_who_has_neither_name_nor_address_is_nobody_to_tell_of() -> None:
         {"user_name": "Ann"},
         {"user_id": "", "user_email": None, "user_name": "Ann"},
     ]
-    assert delta_of(log_of(*nobody)).people == []
+    assert delta_of(log_of(*nobody)).users == []
 
 
 def test_a_user_without_an_id_is_known_by_its_address() -> None:
     delta = delta_of(log_of({"user_email": "ann@x", "user_name": "Ann", "tenant": "t"}))
-    ((tenant, (word,)),) = delta.people
+    ((tenant, (word,)),) = delta.users
     assert tenant == "t"
     assert person_of(word) == Person("ann@x", "ann@x", "Ann", NOW_MS, NOW_MS)
 
@@ -171,17 +171,17 @@ async def test_the_latest_calls_stay_and_the_others_go(
         for n in range(2 * RECENT_MAX + 400)
     ]
     random.Random(4).shuffle(records)
-    people, calls = await after(kind, request, [records[:900], records[900:1500], records[1500:]])
+    users, calls = await after(kind, request, [records[:900], records[900:1500], records[1500:]])
     assert sorted(len(found) for found in calls.values()) == [RECENT_MAX, RECENT_MAX]
-    assert_told(people, calls, expected(records))
+    assert_told(users, calls, expected(records))
 
 
 async def test_long_logs_tell_what_the_oracle_says(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
     once = each_once(mixed(random.Random(9), 400))
-    people, calls = await after(kind, request, cut(once, random.Random(1)))
-    assert_told(people, calls, expected(once))
+    users, calls = await after(kind, request, cut(once, random.Random(1)))
+    assert_told(users, calls, expected(once))
 
 
 async def test_a_full_directory_tallies_whom_it_does_not_take(
@@ -192,8 +192,8 @@ async def test_a_full_directory_tallies_whom_it_does_not_take(
     four: list[dict[str, object]] = [{"user_id": f"u{n}", "user_name": "N"} for n in range(4)]
     known = log_of(*four)
     again = log_of({"id": "x", "user_id": "u0", "user_name": "M", "time": iso(NOW_MS + 1)})
-    people, _ = await after(kind, request, [known, again], tallied=2)
-    assert {key: word.name for (_, key), word in people.items()} == {"u0": "M", "u1": "N"}
+    users, _ = await after(kind, request, [known, again], tallied=2)
+    assert {key: word.name for (_, key), word in users.items()} == {"u0": "M", "u1": "N"}
 
 
 def each_once(records: Sequence[Record]) -> list[Record]:
@@ -207,7 +207,7 @@ def each_once(records: Sequence[Record]) -> list[Record]:
 
 async def after(
     kind: str, request: pytest.FixtureRequest, batches: Iterable[Sequence[Record]], tallied: int = 0
-) -> tuple[dict[tuple[str, str], Word], Calls]:
+) -> tuple[dict[tuple[str, str], UserUpdate], Calls]:
     """What the store knows once these batches were committed."""
     if kind == "fake":
         fake = FakeStore()
@@ -215,7 +215,7 @@ async def after(
         for batch in batches:
             await subject.tell(batch)
         assert fake.state.tallies.get("directory_full", 0) == tallied
-        return fake.state.people, fake.state.recent
+        return fake.state.users, fake.state.recent
     url = request.getfixturevalue("redis_url")
     async with RedisStore(url) as store:
         subject = await told(store)
@@ -226,5 +226,5 @@ async def after(
 
 
 def test_limits_are_what_the_sums_say() -> None:
-    word = Word("u" * 36, 1, 2, 3, "someone@example.com", 4, "Some One")
+    word = UserUpdate("u" * 36, 1, 2, 3, "someone@example.com", 4, "Some One")
     assert USERS_MAX * (len(msgspec.json.encode(word)) + 80) < 25_000_000

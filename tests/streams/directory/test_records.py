@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.store.directory import MEMBERS_MAX, SAID_SO, GroupSaid, Word
+from schemas.store.directory import MEMBERS_MAX, SAID_SO, GroupSaid, UserUpdate
 from streams.directory.records import InvalidEntry, Stream, Title, Upsert, read_entry
 
 AT_MS = 1_770_552_123_456
@@ -18,10 +18,10 @@ def read(stream: Stream, key: bytes | None, value: bytes | None) -> Upsert:
 
 
 def test_a_user_is_named_in_part_taken_back_and_deleted() -> None:
-    def word(value: bytes | None) -> Word:
+    def word(value: bytes | None) -> UserUpdate:
         tenant, said = read(Stream.USERS, b"acme|u|1", value)
         assert tenant == "acme"
-        assert isinstance(said, Word)
+        assert isinstance(said, UserUpdate)
         assert (said.key, said.first_ms, said.last_ms) == ("u|1", AT_MS, AT_MS)
         return said
 
