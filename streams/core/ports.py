@@ -139,11 +139,11 @@ class Outcome(StrEnum):
     """What became of a commit. In all but the first two, nothing was written."""
 
     COMMITTED = "committed"
-    MINE = "mine"  # it had been carried out before: a reply was lost
+    ALREADY_APPLIED = "mine"  # it had been carried out before: a reply was lost
     STALE = "stale"  # another worker has moved the position, or the store went back
-    REMEMBERED = "remembered"  # some of the ids were counted meanwhile
-    CALLS = "calls"  # some of the calls were booked or changed meanwhile
-    HELD = "held"  # a rebuild takes over old buckets: the same again in some milliseconds
+    DUPLICATE_IDS = "remembered"  # some of the ids were counted meanwhile
+    CALLS_CHANGED = "calls"  # some of the calls were booked or changed meanwhile
+    PAUSED = "held"  # a rebuild takes over old buckets: the same again in some milliseconds
     MISSING = "missing"  # there is no such generation: the store was emptied
     RETIRED = "retired"
     DIGEST = "digest"  # the generation is of another layout, limits or views

@@ -512,7 +512,7 @@ class OlderBuckets:
                 slices=np.full(len(some), slice_, np.int64),
             )
             reply = await filler.correct(commit)
-            if reply.outcome is Outcome.REMEMBERED:  # in a neighbouring slice
+            if reply.outcome is Outcome.DUPLICATE_IDS:  # in a neighbouring slice
                 ids = ids[~np.isin(ids, np.array(reply.subjects, np.uint64))]
                 continue
             if reply.outcome is Outcome.COMMITTED:

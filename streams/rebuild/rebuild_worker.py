@@ -188,10 +188,15 @@ class Refill(Worker):
             await self._follow()
 
     async def correct(self, commit: Commit) -> Reply:
-        """COMMITTED; or STALE, CALLS or REMEMBERED: nothing was done, look again. A lost reply looks
+        """COMMITTED; or STALE, CALLS_CHANGED or DUPLICATE_IDS: nothing was done, look again. A lost reply looks
         as if nothing was done."""
         reply = await self._carried_out(commit)
-        if reply.outcome in {Outcome.COMMITTED, Outcome.STALE, Outcome.CALLS, Outcome.REMEMBERED}:
+        if reply.outcome in {
+            Outcome.COMMITTED,
+            Outcome.STALE,
+            Outcome.CALLS_CHANGED,
+            Outcome.DUPLICATE_IDS,
+        }:
             return reply
         raise RebuildRefused(f"what is older cannot be taken over: {reply.outcome}")
 

@@ -51,7 +51,7 @@ UNKNOWN_NAME_CHARS_MAX: Final = 64
 """An unknown field's name stands in a tally: enough to find the typo."""
 FIRST_BACKOFF_MS, LAST_BACKOFF_MS = 50, 1000
 """Between tries while a server is away: it answers again within a second of its return."""
-HELD_MS: Final = 10
+PAUSED_RETRY_MS: Final = 10
 """Between tries while a rebuild holds the generation, which it does for a fraction of a second."""
 
 
@@ -295,11 +295,11 @@ class Worker:
         while True:
             commit = await self._folded(batch, rows, tallies)
             reply = await self._carried_out(commit)
-            if reply.outcome is Outcome.REMEMBERED:
+            if reply.outcome is Outcome.DUPLICATE_IDS:
                 kept = rows.without(np.array(reply.subjects, np.uint64))
                 tallies["duplicate"] += len(rows) - len(kept)
                 rows = kept
-            elif reply.outcome is not Outcome.CALLS:
+            elif reply.outcome is not Outcome.CALLS_CHANGED:
                 await self._finish(commit, reply, len(rows))
                 await self._store.tidy()
                 vectors = sum(len(part.rows) for part in commit.delta.parts)
@@ -402,11 +402,11 @@ class Worker:
         commit id."""
         while True:
             reply = await self._patiently(lambda: self._store.commit(commit))
-            if reply.outcome is not Outcome.HELD:
+            if reply.outcome is not Outcome.PAUSED:
                 return reply
             if self._stopping():
                 raise _Stopping
-            await self._clock.sleep(HELD_MS)
+            await self._clock.sleep(PAUSED_RETRY_MS)
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Asks until there is an answer; _Stopping where the worker is told to stop meanwhile."""
@@ -425,7 +425,7 @@ class Worker:
                 return answer
 
     async def _finish(self, commit: Commit, reply: Reply, events: int) -> None:
-        if reply.outcome in {Outcome.COMMITTED, Outcome.MINE}:
+        if reply.outcome in {Outcome.COMMITTED, Outcome.ALREADY_APPLIED}:
             for progress in commit.partitions:
                 self._positions[progress.partition] = progress.end
             self.health.progress_ms = self._clock.now_ms()
@@ -451,7 +451,7 @@ class Worker:
         if caught_up:
             reply = await self._store.commit(self._commit(caught_up))
             self.health.store_away = ""
-            if reply.outcome not in {Outcome.COMMITTED, Outcome.HELD}:
+            if reply.outcome not in {Outcome.COMMITTED, Outcome.PAUSED}:
                 self._drop_all()
 
 

@@ -340,12 +340,12 @@ class FakeStore:
         assert meta is not None
         stored = {p.partition: self._stored(p.partition) for p in commit.partitions}
         if any(one.commit_id == commit.id for one in stored.values()):
-            return Reply(Outcome.MINE)
+            return Reply(Outcome.ALREADY_APPLIED)
         stale = [p.partition for p in commit.partitions if stored[p.partition].position != p.start]
         if stale and not self._bugs.no_fence:
             return Reply(Outcome.STALE, stale)
         if self.generation == self.lane.current and self._now_ms() < self.lane.held_until_ms:
-            return Reply(Outcome.HELD)
+            return Reply(Outcome.PAUSED)
         return None
 
     def _window(self, slice_: int) -> range:
@@ -363,7 +363,7 @@ class FakeStore:
             for near in self._window(slice_)
             if digest in self.own.ids.get(near, ())
         ]
-        return Reply(Outcome.REMEMBERED, hits) if hits else None
+        return Reply(Outcome.DUPLICATE_IDS, hits) if hits else None
 
     def _moved_calls(self, commit: Commit) -> Reply | None:
         moved = []
@@ -375,7 +375,7 @@ class FakeStore:
                 same = not any(call.digest in self.own.calls.get(n, {}) for n in near)
             if not same:
                 moved.append(call.digest)
-        return Reply(Outcome.CALLS, moved) if moved else None
+        return Reply(Outcome.CALLS_CHANGED, moved) if moved else None
 
     # -- the writes ----------------------------------------------------------------------------
 

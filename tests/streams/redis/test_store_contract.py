@@ -176,7 +176,7 @@ async def test_a_commit_sent_again_after_a_lost_reply_is_known_by_its_id(
     store = await opened(subject)
     sent = commit(1, delta=one_row(5), **ids(1, 2))
     await store.commit(sent)
-    assert (await store.commit(sent)).outcome is Outcome.MINE
+    assert (await store.commit(sent)).outcome is Outcome.ALREADY_APPLIED
     assert costs(subject) == [5]
 
 
@@ -220,7 +220,7 @@ async def test_remembered_ids_stop_a_commit_whole_and_are_named(subject: Subject
     await store.commit(commit(1, **ids(7, high)))
     again = commit(2, progress(0, 1, 2), delta=one_row(5), **ids(high, 8, 7))
     reply = await store.commit(again)
-    assert reply.outcome is Outcome.REMEMBERED
+    assert reply.outcome is Outcome.DUPLICATE_IDS
     assert set(reply.subjects) == {7, high}
     assert not subject.counters()
     assert (await store.commit(commit(3, progress(0, 1, 2), **ids(8)))).outcome == "committed"
@@ -234,7 +234,7 @@ async def test_an_id_is_found_within_the_window_on_both_sides(subject: Subject, 
     far = SLICE + (4 if apart > 0 else -4)
     await store.commit(commit(2, progress(0, 1, 2), **ids(1, slice_=far)))
     reply = await store.commit(commit(3, progress(0, 2, 3), **ids(7, slice_=SLICE + apart)))
-    assert reply.outcome is Outcome.REMEMBERED
+    assert reply.outcome is Outcome.DUPLICATE_IDS
 
 
 async def test_ids_are_forgotten_when_the_log_has_moved_on_and_not_before(
@@ -247,7 +247,7 @@ async def test_ids_are_forgotten_when_the_log_has_moved_on_and_not_before(
     reply = await store.commit(
         commit(2, progress(0, 1, 2, still_ms), progress(1, 1, 2, still_ms), **ids(7, slice_=slice_))
     )
-    assert reply.outcome is Outcome.REMEMBERED
+    assert reply.outcome is Outcome.DUPLICATE_IDS
     late_ms = NOW_MS + REMEMBERED_MS + 2 * SLICE_MS
     position = 1
     for number in range(3, 400):  # a slice is dropped a piece at a time
@@ -287,7 +287,7 @@ async def test_a_call_that_changed_meanwhile_stops_the_commit(
     reply = await store.commit(
         commit(2, progress(0, 1, 2), delta=call(3, old, StoredCall(SLICE, b"[2]")))
     )
-    assert reply == Reply(Outcome.CALLS, [3])
+    assert reply == Reply(Outcome.CALLS_CHANGED, [3])
     assert await store.bookings([(3, SLICE)]) == {3: StoredCall(SLICE, b"[1]")}
 
 
@@ -448,7 +448,7 @@ async def test_the_fake_and_the_real_store_answer_alike(seed: int, redis_url: st
             replies = [await store.commit(chosen) for store in (fake, real)]
             assert replies[0].outcome == replies[1].outcome
             assert set(replies[0].subjects) == set(replies[1].subjects)
-            if replies[0].outcome is Outcome.REMEMBERED and rng.random() < 0.7:
+            if replies[0].outcome is Outcome.DUPLICATE_IDS and rng.random() < 0.7:
                 rest = rows.without(np.array(replies[0].subjects, np.uint64))
                 retry = _random_commit(rng, number + 500, rest, held, fake)
                 again = [await store.commit(retry) for store in (fake, real)]

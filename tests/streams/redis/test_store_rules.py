@@ -85,7 +85,7 @@ async def test_a_slice_is_held_until_no_record_to_come_can_look_into_it(store: E
     await advanced(store, (just_not_ms, just_not_ms), DROPPING_COMMITS)
     assert (await meta_of(store)).slice_low == SLICE
     late = commit(2, progress(0, 1, 2), **ids(7, slice_=SLICE + 2))
-    assert (await store.commit(late)).outcome is Outcome.REMEMBERED
+    assert (await store.commit(late)).outcome is Outcome.DUPLICATE_IDS
     await advanced(store, (just_not_ms + 1, just_not_ms + 1), DROPPING_COMMITS)
     assert (await meta_of(store)).slice_low == SLICE + 1
 
@@ -95,7 +95,7 @@ async def test_a_partition_that_is_behind_keeps_every_slice(store: Either) -> No
     await advanced(store, (NOW_MS + 9 * SLICE_MS, NOW_MS), DROPPING_COMMITS)
     assert (await meta_of(store)).slice_low == SLICE
     behind = commit(2, progress(1, 1, 2), **ids(7))
-    assert (await store.commit(behind)).outcome is Outcome.REMEMBERED
+    assert (await store.commit(behind)).outcome is Outcome.DUPLICATE_IDS
 
 
 @pytest.mark.servers
@@ -114,7 +114,7 @@ async def test_a_commit_that_breaks_off_leaves_no_id_that_would_pass_for_a_dupli
         assert (await store.commit(broken)).outcome is Outcome.COMMITTED
         again = commit(2, progress(0, 1, 2), **ids(7, 9, 7 + ID_BUCKETS))
         reply = await store.commit(again)
-        assert (reply.outcome, set(reply.subjects)) == (Outcome.REMEMBERED, {7, 7 + ID_BUCKETS})
+        assert (reply.outcome, set(reply.subjects)) == (Outcome.DUPLICATE_IDS, {7, 7 + ID_BUCKETS})
 
 
 @pytest.mark.servers

@@ -270,7 +270,7 @@ async def test_a_lost_reply_is_asked_for_again_under_the_same_id() -> None:
 
 
 async def test_a_batch_whose_calls_have_moved_is_folded_again_at_once() -> None:
-    store = Replies(script=[Outcome.CALLS, Outcome.CALLS])
+    store = Replies(script=[Outcome.CALLS_CHANGED, Outcome.CALLS_CHANGED])
     scene = await begun(ScriptedLog({0: 1}), store=store)
     await scene.counts(polled_event(0, call_id="c"))
     assert scene.meta.partitions[0].position == 1
