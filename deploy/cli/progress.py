@@ -4,12 +4,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deploy.settings import Settings, read_catalog, read_prices
-from streams.rebuild.command import Far, Rebuilt, rebuild
+from streams.rebuild.command import RebuildProgress, RebuildResult, rebuild
 
 HOUR_MS = 3_600_000
 
 
-async def rebuild_with_progress(settings: Settings, console: Console) -> Rebuilt:
+async def rebuild_with_progress(settings: Settings, console: Console) -> RebuildResult:
     """Run `streams.rebuild.command.rebuild` and show a progress bar if `console` is a terminal.
 
     Raises the same errors.
@@ -23,7 +23,7 @@ async def rebuild_with_progress(settings: Settings, console: Console) -> Rebuilt
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("reading the topic", total=None)
 
-        def show(far: Far) -> None:
+        def show(far: RebuildProgress) -> None:
             label = f"generation {far.generation}: {far.doing}"
             bar.update(task, description=label, completed=far.done, total=far.total or None)
 

@@ -64,7 +64,7 @@ from schemas.tiers import SLACK_MS, TIERS, Tier, ceil_to
 from streams.core.calls import Booking, CallUpdate, StoredCall
 from streams.core.fold import Delta, Part
 from streams.core.ports import Outcome
-from streams.rebuild.rebuild_worker import Refill
+from streams.rebuild.rebuild_worker import RebuildWorker
 from streams.redis.generations import Entry, RedisPair
 
 T = TypeVar("T")
@@ -75,12 +75,12 @@ BUCKETS_AT_ONCE: Final = 64
 """Sets of ids or hashes of calls that are read at once, each of up to some 4,096."""
 IDS_AT_ONCE: Final = 5000
 CALLS_AT_ONCE: Final = 1000
-TAKEN_TALLIES: Final = (b"dead:", b"duplicate", b"unknown:", b"directory_full")
+CARRIED_TALLIES: Final = (b"dead:", b"duplicate", b"unknown:", b"directory_full")
 EXPIRING_MS: Final = 600_000
 """A page that goes so soon is not compared: it might go in between, and is not read any more."""
 
 
-def older_than(first_append_ms: int) -> int:
+def carry_over_before(first_append_ms: int) -> int:
     """B: no record that was appended before `first_append_ms`, and nothing that depends on one
     within the time that is remembered, adds to a bucket from there on."""
     return ceil_to(first_append_ms + AHEAD_MS_MAX + SLACK_MS + REMEMBERED_MS + SLICE_MS, DAY_MS)
@@ -89,7 +89,7 @@ def older_than(first_append_ms: int) -> int:
 # -- what the old generation means -----------------------------------------------------------------
 
 
-class AboutView(msgspec.Struct, frozen=True, array_like=True):
+class ViewDescription(msgspec.Struct, frozen=True, array_like=True):
     """One of them; `names` are those of measures and sketches."""
 
     id: int
@@ -101,19 +101,19 @@ class AboutView(msgspec.Struct, frozen=True, array_like=True):
     fine_sketches: list[str]
 
 
-class About(msgspec.Struct, frozen=True):
+class GenerationDescription(msgspec.Struct, frozen=True):
     """What schemas/store/generation.py says of a generation, as far as it is read here."""
 
     layout: int
     tiers: list[tuple[int, int, int, int]]
-    views: list[AboutView]
+    views: list[ViewDescription]
     dimensions: dict[str, list[str]]
     booking_dimensions: list[str]
     measures: list[tuple[str, How, str, tuple[str, str] | None, tuple[Kind, ...], int]]
     remembered: list[int]
 
 
-class Common(NamedTuple):
+class SharedPages(NamedTuple):
     """Pages that both generations keep; `columns`: of each measure that both keep, where it stands
     in the old one's rows and in the new one's."""
 
@@ -123,21 +123,21 @@ class Common(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedHistory:
     """What can be taken over: `page_kinds` by the head of their keys. `missing`: names of what the
     old generation does not have."""
 
-    page_kinds: Mapping[str, Common]
+    page_kinds: Mapping[str, SharedPages]
     tiers: Mapping[int, Tier]
     booking_dimensions: tuple[str, ...]
     missing: tuple[str, ...]
     catalog: Catalog
 
 
-def shared_with(about: str, catalog: Catalog = DEFAULT) -> Shared:
+def shared_with(about: str, catalog: Catalog = DEFAULT) -> SharedHistory:
     """RebuildRefused where the old generation's keys are not laid out as ours."""
     try:
-        old = msgspec.json.decode(about, type=About)
+        old = msgspec.json.decode(about, type=GenerationDescription)
     except msgspec.DecodeError as error:
         raise RebuildRefused(
             "the log no longer holds all, and the counters do not say how to read them"
@@ -159,7 +159,7 @@ def shared_with(about: str, catalog: Catalog = DEFAULT) -> Shared:
         for id_, bucket_ms, kept_ms, chunk_buckets in old.tiers
         if (id_, bucket_ms, chunk_buckets) == (tier.id, tier.bucket_ms, tier.chunk_buckets)
     }
-    page_kinds: dict[str, Common] = {}
+    page_kinds: dict[str, SharedPages] = {}
     missing: list[str] = []
     described = {one.id: one for one in old.views}
     for view in catalog.views:
@@ -175,16 +175,18 @@ def shared_with(about: str, catalog: Catalog = DEFAULT) -> Shared:
         ]
         missing += [f"{view.name}.{t.name}" for t in view.tiers if t.id not in was.tiers]
         page_kinds |= {one.new.head: one for one in _common(view, was, kept)}
-    return Shared(page_kinds, tiers, tuple(old.booking_dimensions), tuple(missing), catalog)
+    return SharedHistory(page_kinds, tiers, tuple(old.booking_dimensions), tuple(missing), catalog)
 
 
-def _has_same_dimensions(view: View, was: AboutView, old: About, catalog: Catalog) -> bool:
+def _has_same_dimensions(
+    view: View, was: ViewDescription, old: GenerationDescription, catalog: Catalog
+) -> bool:
     return tuple(was.dimensions) == view.dimensions and all(
         tuple(old.dimensions[name]) == catalog.dimensions[name] for name in was.dimensions
     )
 
 
-def _common(view: View, was: AboutView, kept: Mapping[str, Measure]) -> Iterator[Common]:
+def _common(view: View, was: ViewDescription, kept: Mapping[str, Measure]) -> Iterator[SharedPages]:
     """The pages of one view, kind by kind, that both have."""
     sums = tuple(measure for measure in kept.values() if measure.is_sum)
     before = View(view.id, view.name, view.dimensions, sums, page_series=was.page_series)
@@ -196,10 +198,10 @@ def _common(view: View, was: AboutView, kept: Mapping[str, Measure]) -> Iterator
             if measure.name in kept and _same(kept[measure.name], measure)
         )
         if columns:
-            yield Common(counters_of(old), counters_of(table), columns)
+            yield SharedPages(counters_of(old), counters_of(table), columns)
         for sketch in table.sketches:
             if sketch.name in kept and _same(kept[sketch.name], sketch):
-                yield Common(PageKind(old, sketch), sketch_of(table, sketch), ())
+                yield SharedPages(PageKind(old, sketch), sketch_of(table, sketch), ())
 
 
 def _same(a: Measure, b: Measure) -> bool:
@@ -209,7 +211,7 @@ def _same(a: Measure, b: Measure) -> bool:
 # -- the difference of two pages: pure -------------------------------------------------------------
 
 
-class Unit(NamedTuple):
+class SeriesChunk(NamedTuple):
     """One series in one chunk of a page kind and tier."""
 
     head: str
@@ -230,7 +232,7 @@ def rows_of(page_kind: PageKind, page: bytes | None, series: int, buckets: int) 
     return own
 
 
-def difference(common: Common, old: Rows, new: Rows) -> Rows:
+def difference(common: SharedPages, old: Rows, new: Rows) -> Rows:
     """What is to be added to the new generation's rows, so that they say what the old one's do. A
     set of digests can only grow."""
     page_kind = common.new
@@ -242,7 +244,7 @@ def difference(common: Common, old: Rows, new: Rows) -> Rows:
     return lacking
 
 
-def _lacking_sums(common: Common, old: Rows, new: Rows) -> Rows:
+def _lacking_sums(common: SharedPages, old: Rows, new: Rows) -> Rows:
     at_old, at_new = (list(places) for places in zip(*common.columns, strict=True))
     sums = np.zeros((SLOT_BUCKETS, len(common.new.table.measures)), np.int64)
     ours = np.zeros((len(old), sums.shape[1]), np.int64)
@@ -271,20 +273,20 @@ def _lacking_counts(page_kind: PageKind, old: Rows, new: Rows) -> Rows:
 
 
 @dataclass
-class _Names:
+class _NameList:
     """One list of names: id to name and back."""
 
     names: list[str] = field(default_factory=list)
     ids: dict[str, int] = field(default_factory=dict)
 
 
-class _Dictionary:
+class _NameCache:
     """The names of one generation, read as far as they were needed. Let go whole on every doubt: a
     store that went back may give an id to another name."""
 
     def __init__(self, pair: RedisPair, generation: int) -> None:
         self._pair = pair
-        self._lists: dict[str, _Names] = {}
+        self._lists: dict[str, _NameList] = {}
         self._read_now: set[str] = set()
         self.generation = generation
 
@@ -295,13 +297,13 @@ class _Dictionary:
         """What is asked for from now on is read once more: names may have been added."""
         self._read_now.clear()
 
-    async def tenants(self) -> _Names:
+    async def tenants(self) -> _NameList:
         return await self._read(tenants_list_key(self.generation))
 
-    async def series(self, page_kind: PageKind, tenant: int) -> _Names:
+    async def series(self, page_kind: PageKind, tenant: int) -> _NameList:
         return await self._read(names_list_key(self.generation, page_kind.table, tenant))
 
-    async def key(self, page_kind: PageKind, unit: Unit) -> tuple[str, int]:
+    async def key(self, page_kind: PageKind, unit: SeriesChunk) -> tuple[str, int]:
         """The page in which a series' chunk lies, and the series' id; "" where it has no name."""
         tenant = (await self.tenants()).ids.get(unit.tenant)
         if tenant is None:
@@ -312,8 +314,8 @@ class _Dictionary:
         page = series // page_kind.page_series
         return page_key(self.generation, page_kind, unit.tier, unit.chunk, tenant, page), series
 
-    async def _read(self, key: str) -> _Names:
-        known = self._lists.setdefault(key, _Names())
+    async def _read(self, key: str) -> _NameList:
+        known = self._lists.setdefault(key, _NameList())
         if key in self._read_now:
             return known
         self._read_now.add(key)
@@ -329,50 +331,50 @@ Place = tuple[str, int, int, int, int]
 """Of a page: head, tier, chunk, tenant, page."""
 
 
-class _Found(NamedTuple):
+class _Located(NamedTuple):
     """A unit and where it lies in either generation: key ("" nowhere) and series."""
 
-    unit: Unit
+    unit: SeriesChunk
     old: tuple[str, int]
     new: tuple[str, int]
 
 
-class OlderBuckets:
-    """`streams.rebuild.rebuild_worker.Older` on Redis: everything before the entry's `older_ms` that both
+class CarryOver:
+    """`streams.rebuild.rebuild_worker.OlderHistory` on Redis: everything before the entry's `older_ms` that both
     generations keep."""
 
-    def __init__(self, pair: RedisPair, shared: Shared, entry: Entry, now_ms: int) -> None:
+    def __init__(self, pair: RedisPair, shared: SharedHistory, entry: Entry, now_ms: int) -> None:
         self._pair = pair
         self._shared = shared
         self._entry = entry
         self._older_ms = entry.older_ms
         self._now_ms = now_ms
-        self._old = _Dictionary(pair, pair.origin)
-        self._new = _Dictionary(pair, pair.generation)
+        self._old = _NameCache(pair, pair.origin)
+        self._new = _NameCache(pair, pair.generation)
 
-    async def take_over(self, filler: Refill) -> None:
+    async def carry_over(self, worker: RebuildWorker) -> None:
         """Each step is a commit that finds nothing to add where it was done before."""
-        look = await filler.patiently(self._pair.look)
+        look = await worker.patiently(self._pair.look)
         for slice_ in range(look.old.slice_low, look.old.slice_high + 1):
             for at in range(0, ID_BUCKETS, BUCKETS_AT_ONCE):
-                await self._take_ids(filler, slice_, range(at, at + BUCKETS_AT_ONCE))
+                await self._carry_ids(worker, slice_, range(at, at + BUCKETS_AT_ONCE))
             for at in range(0, CALL_BUCKETS, BUCKETS_AT_ONCE):
-                await self._take_calls(filler, slice_, range(at, at + BUCKETS_AT_ONCE))
+                await self._carry_calls(worker, slice_, range(at, at + BUCKETS_AT_ONCE))
         for dictionary in (self._old, self._new):
             cursor = 0
             while True:
-                cursor, keys = await filler.patiently(
+                cursor, keys = await worker.patiently(
                     lambda d=dictionary, c=cursor: self._pair.some_keys(d.generation, "[ps]", c)  # type: ignore[misc]
                 )
                 places = self._older_places(dictionary.generation, keys)
                 for at in range(0, len(places), PAGES_AT_ONCE):
-                    await self._take_pages(filler, dictionary, places[at : at + PAGES_AT_ONCE])
+                    await self._carry_pages(worker, dictionary, places[at : at + PAGES_AT_ONCE])
                 if not cursor:
                     break
-        await self._take_recent(filler)
-        await self._take_tallies(filler)
+        await self._carry_recent(worker)
+        await self._carry_tallies(worker)
         done = msgspec.structs.replace(self._entry, is_whole=True)
-        await filler.patiently(lambda: self._pair.note(self._pair.generation, done))
+        await worker.patiently(lambda: self._pair.note(self._pair.generation, done))
 
     # -- pages -------------------------------------------------------------------------------------
 
@@ -394,18 +396,18 @@ class OlderBuckets:
         expires_ms = (chunk + 1) * tier.chunk_ms + tier.kept_ms + 2 * SLACK_MS
         return chunk * tier.chunk_ms < self._older_ms and expires_ms > self._now_ms + EXPIRING_MS
 
-    async def _take_pages(
-        self, filler: Refill, dictionary: _Dictionary, places: Sequence[Place]
+    async def _carry_pages(
+        self, worker: RebuildWorker, dictionary: _NameCache, places: Sequence[Place]
     ) -> None:
         while True:
-            found = await filler.patiently(lambda: self._careful(self._found(dictionary, places)))
+            found = await worker.patiently(lambda: self._careful(self._found(dictionary, places)))
             keys = list(dict.fromkeys(key for f in found for key, _ in (f.old, f.new) if key))
-            state, pages = await filler.level(lambda k=keys: self._careful(self._pair.read(k)))  # type: ignore[misc]
+            state, pages = await worker.level(lambda k=keys: self._careful(self._pair.read(k)))  # type: ignore[misc]
             delta = self._delta(found, dict(zip(keys, pages, strict=True)))
             if not delta.parts:
                 return
-            commit = replace(filler.correction(state), delta=delta)
-            if (await filler.correct(commit)).outcome is Outcome.COMMITTED:
+            commit = replace(worker.correction(state), delta=delta)
+            if (await worker.correct(commit)).outcome is Outcome.COMMITTED:
                 return
 
     async def _careful(self, asked: Awaitable[T]) -> T:
@@ -417,32 +419,32 @@ class OlderBuckets:
             self._new.let_go()
             raise
 
-    async def _found(self, dictionary: _Dictionary, places: Sequence[Place]) -> list[_Found]:
+    async def _found(self, dictionary: _NameCache, places: Sequence[Place]) -> list[_Located]:
         """The series of these pages, and where they lie in both generations."""
         self._old.look_again()
         self._new.look_again()
-        units: dict[Unit, None] = {}
+        units: dict[SeriesChunk, None] = {}
         tenants = await dictionary.tenants()
         for head, tier, chunk, tenant, page in places:
             page_kind = self._page_kind_of(dictionary, head)
             names = (await dictionary.series(page_kind, tenant)).names
             page_series = page_kind.page_series
             for name in names[page * page_series : (page + 1) * page_series]:
-                units[Unit(head, self._shared.tiers[tier], chunk, tenants.names[tenant], name)] = (
-                    None
-                )
+                units[
+                    SeriesChunk(head, self._shared.tiers[tier], chunk, tenants.names[tenant], name)
+                ] = None
         found = []
         for unit in units:
             common = self._shared.page_kinds[unit.head]
             old = await self._old.key(common.old, unit)
-            found.append(_Found(unit, old, await self._new.key(common.new, unit)))
+            found.append(_Located(unit, old, await self._new.key(common.new, unit)))
         return found
 
-    def _page_kind_of(self, dictionary: _Dictionary, head: str) -> PageKind:
+    def _page_kind_of(self, dictionary: _NameCache, head: str) -> PageKind:
         common = self._shared.page_kinds[head]
         return common.old if dictionary is self._old else common.new
 
-    def _delta(self, found: Sequence[_Found], pages: Mapping[str, bytes | None]) -> Delta:
+    def _delta(self, found: Sequence[_Located], pages: Mapping[str, bytes | None]) -> Delta:
         """Those of one table and tenant side by side, as a delta has its series."""
         tenants: dict[str, int] = {}
         series: list[tuple[Table, int, str]] = []
@@ -487,7 +489,7 @@ class OlderBuckets:
 
     # -- what is remembered ------------------------------------------------------------------------
 
-    async def _take_ids(self, filler: Refill, slice_: int, buckets: Sequence[int]) -> None:
+    async def _carry_ids(self, worker: RebuildWorker, slice_: int, buckets: Sequence[int]) -> None:
         """Read while both stand at the same positions, so that no id of a record that the new
         generation has still to count is among them."""
         keys = [
@@ -496,7 +498,7 @@ class OlderBuckets:
             for bucket in buckets
         ]
         commands = [("SMEMBERS", key) for key in keys]
-        state, sets = await filler.level(lambda: self._pair.read_together(commands))
+        state, sets = await worker.level(lambda: self._pair.read_together(commands))
         half = len(buckets)
         lacking = [
             int(id_)
@@ -507,33 +509,35 @@ class OlderBuckets:
         while len(ids):
             some = ids[:IDS_AT_ONCE]
             commit = replace(
-                filler.correction(state),
+                worker.correction(state),
                 digests=some,
                 slices=np.full(len(some), slice_, np.int64),
             )
-            reply = await filler.correct(commit)
+            reply = await worker.correct(commit)
             if reply.outcome is Outcome.DUPLICATE_IDS:  # in a neighbouring slice
                 ids = ids[~np.isin(ids, np.array(reply.subjects, np.uint64))]
                 continue
             if reply.outcome is Outcome.COMMITTED:
                 ids = ids[len(some) :]
-            state, _ = await filler.level(lambda: self._pair.read(()))
+            state, _ = await worker.level(lambda: self._pair.read(()))
 
-    async def _take_calls(self, filler: Refill, slice_: int, buckets: Sequence[int]) -> None:
+    async def _carry_calls(
+        self, worker: RebuildWorker, slice_: int, buckets: Sequence[int]
+    ) -> None:
         """The bookings in buckets before B: what is corrected later, is corrected where the old
         generation has booked the call."""
         commands = [("HGETALL", f"{prefix(self._pair.origin)}c{slice_}.{b}") for b in buckets]
         while True:
-            state, hashes = await filler.level(lambda: self._pair.read_together(commands))
+            state, hashes = await worker.level(lambda: self._pair.read_together(commands))
             booked = {int(call): data for one in hashes for call, data in one.items()}
-            updates = await self._updates(filler, slice_, booked)
+            updates = await self._updates(worker, slice_, booked)
             if not updates:
                 return
             delta = Delta((), (), (), updates[:CALLS_AT_ONCE])
-            await filler.correct(replace(filler.correction(state), delta=delta))
+            await worker.correct(replace(worker.correction(state), delta=delta))
 
     async def _updates(
-        self, filler: Refill, slice_: int, booked: Mapping[int, bytes]
+        self, worker: RebuildWorker, slice_: int, booked: Mapping[int, bytes]
     ) -> list[CallUpdate]:
         older = {
             call: booking
@@ -541,7 +545,7 @@ class OlderBuckets:
             if (booking := msgspec.json.decode(data, type=Booking)).booked_ms < self._older_ms
         }
         asked = [(call, slice_) for call in older]
-        held = await filler.patiently(lambda: self._pair.bookings(asked)) if asked else {}
+        held = await worker.patiently(lambda: self._pair.bookings(asked)) if asked else {}
         updates = []
         for call, booking in older.items():
             now = held.get(call)
@@ -561,24 +565,24 @@ class OlderBuckets:
         names = (values.get(name, "") for name in dimensions)
         return msgspec.structs.replace(booking, values=tuple(names))
 
-    async def _take_recent(self, filler: Refill, cursor: int = 0) -> None:
+    async def _carry_recent(self, worker: RebuildWorker, cursor: int = 0) -> None:
         """The latest calls that the new generation has not read; those that it has are its own,
         as it may know another cost of them."""
         while True:
-            cursor, keys = await filler.patiently(
+            cursor, keys = await worker.patiently(
                 lambda c=cursor: self._pair.some_keys(self._pair.origin, "r:", c)  # type: ignore[misc]
             )
             for key in keys:
                 tenant = key.decode().removeprefix(recent_key(self._pair.origin, ""))
-                await self._take_recent_of(filler, tenant)
+                await self._carry_recent_of(worker, tenant)
             if not cursor:
                 return
 
-    async def _take_recent_of(self, filler: Refill, tenant: str) -> None:
+    async def _carry_recent_of(self, worker: RebuildWorker, tenant: str) -> None:
         pair = (self._pair.origin, self._pair.generation)
         commands = [("ZRANGE", recent_key(one, tenant), 0, -1) for one in pair]
         while True:
-            state, (old, new) = await filler.level(lambda: self._pair.read_together(commands))
+            state, (old, new) = await worker.level(lambda: self._pair.read_together(commands))
             known = {(one.source, one.id) for one in map(unpack_recent, new)}
             lacking = [
                 (one.at_ms, member.decode())
@@ -589,28 +593,28 @@ class OlderBuckets:
                 return
             delta = Delta((), (), (), (), (), [(tenant, lacking)])
             if (
-                await filler.correct(replace(filler.correction(state), delta=delta))
+                await worker.correct(replace(worker.correction(state), delta=delta))
             ).outcome is Outcome.COMMITTED:
                 return
 
     # -- tallies -----------------------------------------------------------------------------------
 
-    async def _take_tallies(self, filler: Refill) -> None:
+    async def _carry_tallies(self, worker: RebuildWorker) -> None:
         """Of each the larger count, as the old generation has seen more records and the new one may
         judge them differently. Under other prices, what is told of costs is what those make of the
         log alone."""
         pair = (tallies_key(self._pair.origin), tallies_key(self._pair.generation))
         commands = [("HGETALL", key) for key in pair]
         while True:
-            state, (old, new) = await filler.level(lambda: self._pair.read_together(commands))
-            look = await filler.patiently(self._pair.look)
+            state, (old, new) = await worker.level(lambda: self._pair.read_together(commands))
+            look = await worker.patiently(self._pair.look)
             same_prices = look.old.digest[LAYOUT_BYTES:] == look.new.digest[LAYOUT_BYTES:]
             lacking = {
                 name.decode(): int(count) - int(new.get(name, 0))
                 for name, count in old.items()
                 if int(count) > int(new.get(name, 0))
-                and (same_prices or name.startswith(TAKEN_TALLIES))
+                and (same_prices or name.startswith(CARRIED_TALLIES))
             }
             if not lacking:
                 return
-            await filler.correct(replace(filler.correction(state), tallies=lacking))
+            await worker.correct(replace(worker.correction(state), tallies=lacking))

@@ -33,13 +33,13 @@ from streams.core.ports import Bounds
 from streams.core.resume_checks import refusal_of, stored_of
 from streams.kafka.consumer import open_whole_log
 from streams.kafka.offsets import read_bounds, read_record_at
-from streams.rebuild.carry_over import OlderBuckets, Shared, older_than, shared_with
-from streams.rebuild.rebuild_worker import Refill
+from streams.rebuild.carry_over import CarryOver, SharedHistory, carry_over_before, shared_with
+from streams.rebuild.rebuild_worker import RebuildWorker
 from streams.redis.generations import LEASE_MS, Entry, RedisGenerations, RedisPair
 from streams.worker.clock import ProcessClock
 
 ABANDONED_MS: Final = 60_000
-"""How long a generation that was given up stays: its filler, should it live, learns of it by then."""
+"""How long a generation that was given up stays: its worker, should it live, learns of it by then."""
 LOOK_S: Final = 0.5
 """Between two words of progress, and of being alive."""
 
@@ -48,7 +48,7 @@ class Overtaken(RebuildRefused):
     """Another rebuild goes on with the same generation."""
 
 
-class Rebuilt(BaseModel):
+class RebuildResult(BaseModel):
     """What a rebuild did. `resumed`: an earlier one had begun it. `older_ms`: buckets before it were
     taken over (0: none had to be). `history_from_ms`: where not 0, before it not everything is
     known that is kept now, and `missing` is what."""
@@ -87,7 +87,7 @@ class Rebuilt(BaseModel):
 
 
 @dataclass(frozen=True)
-class _Under:
+class _Configuration:
     """The configuration that is counted under."""
 
     topic: str
@@ -99,7 +99,7 @@ class _Under:
         return generation_digest(self.topic, self.prices.version, self.catalog)
 
 
-class Far(BaseModel):
+class RebuildProgress(BaseModel):
     """How far it is: records read of those that there are, and what it is at."""
 
     model_config = ConfigDict(frozen=True)
@@ -116,20 +116,20 @@ async def rebuild(
     topic: str,
     prices: Prices,
     kept_ms: int,
-    say: Callable[[Far], None],
+    say: Callable[[RebuildProgress], None],
     catalog: Catalog = DEFAULT,
-) -> Rebuilt:
+) -> RebuildResult:
     """Returns when the new generation answers; the old one is kept for `kept_ms` more.
 
     Raises RebuildRefused where it cannot be right or another one runs, StoreError, and LogError.
     """
-    under = _Under(topic, prices, catalog)
-    async with RedisGenerations(redis_url) as generations, _alone(generations) as token:
+    under = _Configuration(topic, prices, catalog)
+    async with RedisGenerations(redis_url) as generations, hold_lease(generations) as token:
         keeping = asyncio.create_task(_keep_lease(generations, token))
         plan = None
         try:
-            plan = await _planned(generations, kafka, under)
-            return await _filled(redis_url, kafka, under, plan, kept_ms, say, keeping)
+            plan = await _choose_generation(generations, kafka, under)
+            return await _fill(redis_url, kafka, under, plan, kept_ms, say, keeping)
         except Overtaken:
             raise
         except RebuildRefused:
@@ -147,7 +147,7 @@ async def rebuild(
 
 
 @asynccontextmanager
-async def _alone(generations: RedisGenerations) -> AsyncIterator[bytes]:
+async def hold_lease(generations: RedisGenerations) -> AsyncIterator[bytes]:
     """Holds the lease, to be kept alive under the token given; that of one that was killed it
     waits for to end."""
     token = secrets.token_hex(16).encode()
@@ -178,17 +178,19 @@ async def _keep_lease(generations: RedisGenerations, token: bytes) -> None:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _RebuildPlan:
     """What is to be filled. `begin`: the positions that it was begun at."""
 
     number: int
     entry: Entry
-    shared: Shared | None  # None: the log holds all
+    shared: SharedHistory | None  # None: the log holds all
     resumed: bool
     begin: Mapping[int, int]
 
 
-async def _planned(generations: RedisGenerations, kafka: str, under: _Under) -> _Plan:
+async def _choose_generation(
+    generations: RedisGenerations, kafka: str, under: _Configuration
+) -> _RebuildPlan:
     """The generation that was begun before, where it will do; else a new one."""
     topic = under.topic
     old = await generations.meta()
@@ -207,14 +209,14 @@ async def _planned(generations: RedisGenerations, kafka: str, under: _Under) -> 
     for number, entry in entries.items():
         if number <= origin or entry.drop_ms:
             continue
-        if await _will_do(generations, number, entry, origin, under.digest, bounds):
-            return _Plan(number, entry, shared if entry.older_ms else None, True, begin)
+        if await _can_resume(generations, number, entry, origin, under.digest, bounds):
+            return _RebuildPlan(number, entry, shared if entry.older_ms else None, True, begin)
         now_ms = _now_ms()
         given_up = replace(entry, retired_ms=now_ms, drop_ms=now_ms + ABANDONED_MS)
         await generations.retire(number, given_up)
     number = max([origin, *entries]) + 1
     first_ms = await _first_append_ms(old, kafka, topic, bounds) if shared else 0
-    older_ms = older_than(first_ms) if shared else 0
+    older_ms = carry_over_before(first_ms) if shared else 0
     entry = Entry(origin=origin, begun_ms=_now_ms(), older_ms=older_ms)
     history_from_ms = old.history_from_ms
     if shared is not None and shared.missing:
@@ -229,7 +231,7 @@ async def _planned(generations: RedisGenerations, kafka: str, under: _Under) -> 
     )
     if not begun:
         raise RebuildRefused("another generation answers by now: run it again")
-    return _Plan(number, entry, shared, False, begin)
+    return _RebuildPlan(number, entry, shared, False, begin)
 
 
 async def _check_log(old: Meta, kafka: str, topic: str, bounds: Mapping[int, Bounds]) -> None:
@@ -243,7 +245,7 @@ async def _check_log(old: Meta, kafka: str, topic: str, bounds: Mapping[int, Bou
             raise RebuildRefused(f"partition {partition} is refused, mend that first: {refused[1]}")
 
 
-async def _will_do(
+async def _can_resume(
     generations: RedisGenerations,
     number: int,
     entry: Entry,
@@ -275,39 +277,39 @@ async def _first_append_ms(old: Meta, kafka: str, topic: str, bounds: Mapping[in
 # -- filling ---------------------------------------------------------------------------------------
 
 
-async def _filled(
+async def _fill(
     redis_url: str,
     kafka: str,
-    under: _Under,
-    plan: _Plan,
+    under: _Configuration,
+    plan: _RebuildPlan,
     kept_ms: int,
-    say: Callable[[Far], None],
+    say: Callable[[RebuildProgress], None],
     overtaken: asyncio.Task[None],
-) -> Rebuilt:
+) -> RebuildResult:
     origin, number = plan.entry.origin, plan.number
     async with (
         RedisPair(redis_url, origin, number) as pair,
         open_whole_log(kafka, under.topic) as log,
     ):
-        older = None
+        carry_over = None
         if plan.shared is not None and not plan.entry.is_whole:
-            older = OlderBuckets(pair, plan.shared, plan.entry, _now_ms())
-        filler = Refill(
+            carry_over = CarryOver(pair, plan.shared, plan.entry, _now_ms())
+        worker = RebuildWorker(
             log,
             pair,
             ProcessClock(),
             under.digest,
             pair,
-            older,
+            carry_over,
             prices=under.prices,
             catalog=under.catalog,
         )
         working = [
             asyncio.create_task(one)
             for one in (
-                filler.refill(kept_ms),
-                filler.watch(lambda: False),
-                _tell(filler, plan, say),
+                worker.fill_and_switch(kept_ms),
+                worker.watch(lambda: False),
+                _tell(worker, plan, say),
             )
         ]
         try:
@@ -323,11 +325,11 @@ async def _filled(
                 task.result()
         meta = await pair.meta()
     assert meta is not None
-    return Rebuilt(
+    return RebuildResult(
         replaced=origin,
         generation=number,
         resumed=plan.resumed,
-        events=filler.health.events,
+        events=worker.health.events,
         older_ms=plan.entry.older_ms,
         history_from_ms=meta.history_from_ms,
         missing=list(plan.shared.missing) if plan.shared else [],
@@ -335,10 +337,16 @@ async def _filled(
     )
 
 
-async def _tell(filler: Refill, plan: _Plan, say: Callable[[Far], None]) -> None:
+async def _tell(
+    worker: RebuildWorker, plan: _RebuildPlan, say: Callable[[RebuildProgress], None]
+) -> None:
     while True:
-        total, left = filler.extent(plan.begin), filler.lag()
-        say(Far(generation=plan.number, done=max(0, total - left), total=total, doing=filler.doing))
+        total, left = worker.extent(plan.begin), worker.lag()
+        say(
+            RebuildProgress(
+                generation=plan.number, done=max(0, total - left), total=total, doing=worker.doing
+            )
+        )
         await asyncio.sleep(LOOK_S)
 
 

@@ -4,7 +4,7 @@ It is `streams.worker.loop.Worker` on every partition of the log and on a genera
 all that holds there holds here: whatever is lost or killed, a record counts once. Beside it the
 workers go on counting on the generation that answers. Three steps:
 
-1. Count, up to where the old generation stands and never beyond: `Fence`. So every record that is
+1. Count, up to where the old generation stands and never beyond: `BoundedLog`. So every record that is
    read here was judged before, and its dead letter is buried.
 2. Where the log no longer holds all: take over from the old generation the buckets that are older
    than it (streams/rebuild/carry_over.py). That is exact while both stand at the same positions. Under load they
@@ -66,7 +66,7 @@ AT_ONCE: Final = Policy(age_ms_max=0)
 S = TypeVar("S")
 
 
-class Fence:
+class BoundedLog:
     """A log of which nothing is handed over from the positions in `at` on.
 
     What was polled beyond them is kept for when they move. A partition that is not in `at` is not
@@ -128,13 +128,13 @@ class Fence:
         await self._log.send_to_dlq(rejected)
 
 
-class Older(Protocol):
+class OlderHistory(Protocol):
     """Takes over what is older than the log."""
 
-    async def take_over(self, filler: Refill) -> None: ...
+    async def carry_over(self, worker: RebuildWorker) -> None: ...
 
 
-class Refill(Worker):
+class RebuildWorker(Worker):
     """The invariant: no position of the new generation is beyond that of the old one."""
 
     def __init__(
@@ -144,28 +144,28 @@ class Refill(Worker):
         clock: Clock,
         generation_digest: bytes,
         pair: Pair,
-        older: Older | None = None,
+        carry_over: OlderHistory | None = None,
         policy: Policy = AT_ONCE,
         timing: Timing = Timing(),  # noqa: B008  frozen
         prices: Prices = BUNDLED,
         catalog: Catalog = DEFAULT,
     ) -> None:
-        self._fence = Fence(log)
+        self._bounded = BoundedLog(log)
         super().__init__(
-            self._fence, store, clock, generation_digest, policy, timing, prices, catalog
+            self._bounded, store, clock, generation_digest, policy, timing, prices, catalog
         )
         self.doing = "counting"
         self._pair = pair
-        self._older = older
+        self._carry_over = carry_over
         self._held_ms = 0
 
-    async def refill(self, kept_ms: int) -> None:
+    async def fill_and_switch(self, kept_ms: int) -> None:
         """Returns when the new generation answers; the old one is kept for `kept_ms`. Raises what
         `run` does, and RebuildRefused where it cannot come to that."""
         await self._count_until_level()
-        if self._older is not None:
+        if self._carry_over is not None:
             self.doing = "taking over what is older than the log"
-            await self._older.take_over(self)
+            await self._carry_over.carry_over(self)
         self.doing = "switching"
         tries = 0
         while not await self.patiently(lambda: self._pair.switch(self._clock.now_ms(), kept_ms)):
@@ -224,7 +224,7 @@ class Refill(Worker):
     async def _count_until_level(self) -> None:
         while True:
             wanted = counted_to((await self.patiently(self._pair.look)).old)
-            self._fence.at = wanted
+            self._bounded.at = wanted
             until_ms = self._clock.now_ms() + self._timing.pass_ms
             while not self._has_reached(wanted) and self._clock.now_ms() < until_ms:
                 await self._count()
@@ -234,7 +234,7 @@ class Refill(Worker):
     async def _follow(self) -> None:
         """Counts up to where the old generation stands now."""
         wanted = counted_to((await self.patiently(self._pair.look)).old)
-        self._fence.at = wanted
+        self._bounded.at = wanted
         while not self._has_reached(wanted):
             await self._count()
 

@@ -20,8 +20,8 @@ _POSITION_FIRST: Final = """
 import asyncio, os
 from dataclasses import replace
 import numpy as np
-from streams.ports import NO_DELTA, Outcome
-from streams.store import RedisStore
+from streams.core.ports import NO_DELTA, Outcome
+from streams.redis.store import RedisStore
 commit_whole = RedisStore.commit
 
 async def commit(self, whole):
@@ -40,7 +40,7 @@ RedisStore.commit = commit
 _FORGETS_EARLY: Final = """
 import time
 from dataclasses import replace
-from streams.store import RedisStore
+from streams.redis.store import RedisStore
 commit_whole = RedisStore.commit
 
 async def commit(self, whole):
@@ -59,7 +59,7 @@ store.VERSION = "planted"
 
 _LETTERS_LATE: Final = """
 import asyncio
-from streams.worker import Worker
+from streams.worker.loop import Worker
 judge_whole, finish_whole = Worker._judge, Worker._finish
 
 async def judge(self, batch):
@@ -76,7 +76,7 @@ Worker._judge, Worker._finish = judge, finish
 """
 
 _FUTURE: Final = """
-from streams.worker import Worker
+from streams.worker.loop import Worker
 reached = Worker._complete_ms
 
 def complete_ms(self, partition, position):
@@ -116,7 +116,7 @@ store.VERSION = "planted"
 
 _SWITCHES_TOO_SOON: Final = """
 import streams.redis.store as store
-from streams.refill import Refill
+from streams.rebuild.rebuild_worker import RebuildWorker
 BEHIND = "if #behind > 0 then return {'behind', unpack(behind)} end"
 assert BEHIND in store._CODE
 store._CODE = store._CODE.replace(BEHIND, "").replace(store.VERSION, "planted")
@@ -125,7 +125,7 @@ store.VERSION = "planted"
 async def count_until_level(self):
     pass
 
-Refill._count_until_level = count_until_level
+RebuildWorker._count_until_level = count_until_level
 """
 
 PLANTED: Final = {

@@ -31,7 +31,7 @@ from schemas.units import instant_to_ms
 from streams.core.batch import Policy
 from streams.core.decode import Unreadable
 from streams.core.ports import Bounds, LastRecord, PartitionBatch, Polled, RejectedRecord
-from streams.rebuild.rebuild_worker import Refill
+from streams.rebuild.rebuild_worker import RebuildWorker
 from streams.worker.loop import Timing, Worker
 from tests.oracles.event_logs import Record
 from tests.oracles.fold_oracle import Oracle, judge, without_previews
@@ -533,9 +533,9 @@ class World:
             except StoreUnavailable:
                 return
         log, clock = WholeLog(self, member), SimulatedClock(self, member)
-        filler = Refill(log, pair, clock, digest, pair, None, REBUILD_POLICY, TIMING, OWN)
-        self.actors.append(_Actor(filler.watch(lambda: False), self.now_ms, member))
-        await filler.refill(0)
+        worker = RebuildWorker(log, pair, clock, digest, pair, None, REBUILD_POLICY, TIMING, OWN)
+        self.actors.append(_Actor(worker.watch(lambda: False), self.now_ms, member))
+        await worker.fill_and_switch(0)
         self.switches += 1
         self.happened.append(f"switched to {pair.generation}")
         for actor in [a for a in self.actors if a.member == member and a.steps is not self._now]:

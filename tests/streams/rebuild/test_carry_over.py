@@ -23,8 +23,8 @@ from schemas.store.generation import describe, generation_digest
 from schemas.store.layout import page_kept_ms, page_kinds_of
 from schemas.tiers import TIERS
 from streams.core.ports import Bounds, LastRecord, PartitionBatch, Polled, RejectedRecord
-from streams.rebuild.carry_over import OlderBuckets, older_than, shared_with
-from streams.rebuild.rebuild_worker import AT_ONCE, Fence, Refill
+from streams.rebuild.carry_over import CarryOver, carry_over_before, shared_with
+from streams.rebuild.rebuild_worker import AT_ONCE, BoundedLog, RebuildWorker
 from streams.redis.generations import Entry, RedisGenerations, RedisPair
 from streams.redis.store import RedisStore
 from streams.worker.clock import ProcessClock
@@ -125,7 +125,7 @@ async def test_before_b_the_old_generation_from_b_on_the_log(redis_url: str, see
     first_ms = max(
         next(r.append_ms for r in records if (r.partition, r.offset) == at) for at in begin.items()
     )
-    before_ms = older_than(first_ms)
+    before_ms = carry_over_before(first_ms)
     assert before_ms < records[-1].append_ms  # else there is nothing that is counted anew
     whole = ListLog(records[:300], dict.fromkeys(begin, 0))
     entry = Entry(origin=1, begun_ms=now_ms, older_ms=before_ms)
@@ -142,20 +142,20 @@ async def test_before_b_the_old_generation_from_b_on_the_log(redis_url: str, see
         digest = generation_digest(TOPIC, OWN.version)
         assert await generations.begin(2, entry, digest, list(begin.values()), 0, about)
         whole.records = records[:400]  # which it goes on counting meanwhile
-        older = OlderBuckets(pair, shared_with(await generations.about(1)), entry, now_ms)
+        carry_over = CarryOver(pair, shared_with(await generations.about(1)), entry, now_ms)
         left = [r for r in records if r.offset >= begin[r.partition]]
-        filler = Refill(
+        worker = RebuildWorker(
             ListLog(left, begin),
             pair,
             ProcessClock(),
             digest,
             pair,
-            older,
+            carry_over,
             timing=TIMING,
             prices=OWN,
         )
         counting = asyncio.create_task(counts_until_replaced(old))
-        await filler.refill(0)
+        await worker.fill_and_switch(0)
         whole.records = records  # of which it counts nothing any more
         await counting
         assert (await generations.entries())[2].is_whole
@@ -190,9 +190,9 @@ async def test_before_b_the_old_generation_from_b_on_the_log(redis_url: str, see
 
 def test_b_lies_behind_everything_that_a_lost_record_may_touch() -> None:
     first_ms = 1_770_544_800_123
-    assert older_than(first_ms) % DAY_MS == 0
-    assert older_than(first_ms) > first_ms + REMEMBERED_MS + HOUR_MS
-    assert older_than(first_ms) < first_ms + 3 * DAY_MS
+    assert carry_over_before(first_ms) % DAY_MS == 0
+    assert carry_over_before(first_ms) > first_ms + REMEMBERED_MS + HOUR_MS
+    assert carry_over_before(first_ms) < first_ms + 3 * DAY_MS
 
 
 def test_what_the_old_generation_lacks_is_named() -> None:
@@ -232,14 +232,16 @@ class Once:
         pass
 
 
-async def through(fence: Fence, at: int, records_max: int = 100) -> list[tuple[int, list[int]]]:
+async def through(
+    fence: BoundedLog, at: int, records_max: int = 100
+) -> list[tuple[int, list[int]]]:
     fence.at = {0: at}
     found = (await fence.poll(records_max, 0)).batches
     return [(batch.end, [record.offset for record in batch.records]) for batch in found]
 
 
 async def test_a_fence_hands_over_no_more_than_it_may_and_loses_nothing() -> None:
-    fence = Fence(Once(PartitionBatch(0, 12, [polled(3), polled(5), polled(9)])))  # type: ignore[arg-type]
+    fence = BoundedLog(Once(PartitionBatch(0, 12, [polled(3), polled(5), polled(9)])))  # type: ignore[arg-type]
     fence.seek({0: 3})
     assert await through(fence, 3) == []
     assert await through(fence, 4) == [(4, [3])]
@@ -251,7 +253,7 @@ async def test_a_fence_hands_over_no_more_than_it_may_and_loses_nothing() -> Non
 
 
 async def test_a_fence_minds_how_many_are_asked_for_and_lets_go_what_is_sought_anew() -> None:
-    fence = Fence(Once(PartitionBatch(0, 12, [polled(3), polled(5), polled(9)])))  # type: ignore[arg-type]
+    fence = BoundedLog(Once(PartitionBatch(0, 12, [polled(3), polled(5), polled(9)])))  # type: ignore[arg-type]
     fence.seek({0: 3})
     assert await through(fence, 20, 2) == [(9, [3, 5])]
     fence.seek({0: 5})
