@@ -5,6 +5,7 @@ Commands import what they run inside themselves, so that `--help` and completion
 # ruff: noqa: FBT002 - options are given by name
 
 import sys
+from collections.abc import Callable
 
 import typer
 from rich.console import Console
@@ -36,14 +37,16 @@ def _options(version: Version = False) -> None:
     """Options of the program itself; the help above is the text of `app`."""
 
 
-for command in (run.up, run.worker, run.api, run.directory, run.simulate):
-    app.command(cls=PlainCommand, rich_help_panel=RUN)(command)
-for command in (operate.status, operate.topics, operate.rebuild, operate.accept):
-    app.command(cls=PlainCommand, rich_help_panel=OPERATE)(command)
+COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    RUN: (run.up, run.worker, run.api, run.directory, run.simulate),
+    OPERATE: (operate.status, operate.topics, operate.rebuild, operate.accept),
+    SEND: (send, explain),
+}
+for panel, commands in COMMANDS.items():
+    for command in commands:
+        app.command(cls=PlainCommand, rich_help_panel=panel)(command)
 app.add_typer(keys, name="keys", rich_help_panel=OPERATE)
 app.add_typer(dead, name="dead", rich_help_panel=OPERATE)
-for command in (send, explain):
-    app.command(cls=PlainCommand, rich_help_panel=SEND)(command)
 
 
 def main() -> None:
