@@ -1,1 +1,12 @@
-"""Everything that runs the system: the command line, the local runner, the embedded servers."""
+"""Everything that runs Odometer: the command line, and the servers and processes of one machine.
+
+    cli         the command `odometer`
+    local       `odometer up`: bundled servers, processes, supervision
+    send        `odometer send`: files to the API or to Kafka
+    sample      sample traffic
+    settings    every setting, with its option and variable
+    errors      the errors that a user reads as a sentence
+    install     the virtual environment of a checkout, for deploy/up and deploy/test
+
+deploy/README.md is the page for operators, deploy/RUNBOOK.md says what to do when something is wrong.
+"""

@@ -1,0 +1,16 @@
+"""The command `odometer`.
+
+    main         registers all commands
+    run          up, worker, api, directory, simulate: commands that run until they are stopped
+    operate      status, topics, rebuild, accept
+    keys         API keys
+    dead         dead letters
+    explain      how events of a file would be counted
+    options      options that several commands share
+    help         how help looks, and --version
+    completion   what the shell offers after Tab
+    report       a model as lines and tables on a terminal
+    progress     the progress of a rebuild
+
+Commands import what they run inside themselves, so that `--help` stays fast.
+"""

@@ -1,0 +1,13 @@
+"""One machine: real servers and the processes of Odometer, started, supervised and ended.
+
+    up          what `odometer up` runs, from start to end
+    ready       waiting until questions are answered, and the first key
+    supervise   a process that ends is started again
+    servers     a server: start until it answers, adopt, stop
+    kafka       the bundled Apache Kafka
+    valkey      the bundled Valkey
+    jars        Kafka's jars: pinned, downloaded once, checked
+    processes   child processes that outlive their parent, with pidfiles
+
+deploy/README.md says how to operate it.
+"""
