@@ -36,7 +36,7 @@ takes longer to make than a user's page takes to answer."""
 
 
 @dataclass(frozen=True, eq=False)
-class Picked:
+class PickedSeries:
     """The series of a table that pass the filters: ascending, with the group of each and the pages
     they lie in, by how many series share one. `count`: how many series there are in all."""
 
@@ -62,7 +62,7 @@ class Picked:
 
 
 @dataclass(frozen=True, eq=False)
-class Wanted:
+class PageSet:
     """The pages of one kind that a plan reads of a table, chunk by chunk: their keys, as many in
     each chunk and of the same `numbers`; the key of each chunk's version; and for each chunk `edges`:
     its start, the length of a bucket, and from when to when what is in it counts."""
@@ -78,13 +78,13 @@ class Wanted:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class TableSelection:
     """What a plan reads of one table: the pages of each kind that its terms need. `columns`:
     (place among the plan's sums, column of the table's counters) of those that it has."""
 
     names: Names
-    picked: Picked
-    wanted: Mapping[PageKind, Wanted]
+    picked: PickedSeries
+    page_sets: Mapping[PageKind, PageSet]
     columns: tuple[tuple[int, int], ...]
 
 
@@ -94,22 +94,24 @@ class Selection:
 
     plan: Plan
     groups: tuple[tuple[str, ...], ...]
-    parts: tuple[Part, ...]
+    parts: tuple[TableSelection, ...]
 
     @property
     def names(self) -> tuple[Names, ...]:
         return tuple(part.names for part in self.parts)
 
     @cached_property
-    def wanted(self) -> tuple[Wanted, ...]:
+    def page_sets(self) -> tuple[PageSet, ...]:
         """Of all parts and page kinds."""
-        return tuple(wanted for part in self.parts for wanted in part.wanted.values())
+        return tuple(page_set for part in self.parts for page_set in part.page_sets.values())
 
     @cached_property
     def chunk_versions(self) -> tuple[str, ...]:
-        """Keys of the versions of all chunks, in the order of `wanted`."""
+        """Keys of the versions of all chunks, in the order of `page_sets`."""
         return tuple(
-            chunk_version for wanted in self.wanted for chunk_version in wanted.chunk_versions
+            chunk_version
+            for page_set in self.page_sets
+            for chunk_version in page_set.chunk_versions
         )
 
 
@@ -127,11 +129,11 @@ def select(plan: Plan, names: Sequence[Names], generation: int, tenant_id: int) 
         "The answer",
     )
     parts = [
-        Part(
+        TableSelection(
             names_,
             own,
             {
-                page_kind: _wanted(plan, page_kind, own, generation, tenant_id)
+                page_kind: _page_set(plan, page_kind, own, generation, tenant_id)
                 for page_kind in _page_kinds(plan, names_.table)
             },
             tuple(
@@ -148,7 +150,9 @@ def select(plan: Plan, names: Sequence[Names], generation: int, tenant_id: int) 
 def page_keys(selections: Sequence[Selection]) -> list[str]:
     """Every page that the selections read, each once."""
     keys = list(
-        dict.fromkeys(key for one in selections for wanted in one.wanted for key in wanted.keys)
+        dict.fromkeys(
+            key for one in selections for page_set in one.page_sets for key in page_set.keys
+        )
     )
     check_pages(len(keys), "The answer's parts together")
     return keys
@@ -166,9 +170,9 @@ def _page_kinds(plan: Plan, table: Table) -> Iterable[PageKind]:
     return dict.fromkeys(term.page_kind(table) for term in plan.question.terms if term.is_in(table))
 
 
-def _wanted(
-    plan: Plan, page_kind: PageKind, picked: Picked, generation: int, tenant_id: int
-) -> Wanted:
+def _page_set(
+    plan: Plan, page_kind: PageKind, picked: PickedSeries, generation: int, tenant_id: int
+) -> PageSet:
     pages = picked.pages[page_kind.page_series]
     chunks = [(span, chunk) for span in plan.spans for chunk in chunks_of(span)]
     edges = [
@@ -180,7 +184,7 @@ def _wanted(
         )
         for span, chunk in chunks
     ]
-    return Wanted(
+    return PageSet(
         tuple(
             page_key(generation, page_kind, span.tier, chunk, tenant_id, page)
             for span, chunk in chunks
@@ -198,7 +202,7 @@ def _wanted(
 @lru_cache(maxsize=PICKS_KEPT)
 def _pick(
     names: tuple[Names, ...], filters: tuple[Filter, ...], group_by: tuple[str, ...]
-) -> tuple[tuple[tuple[str, ...], ...], tuple[Picked, ...]]:
+) -> tuple[tuple[tuple[str, ...], ...], tuple[PickedSeries, ...]]:
     """The groups of all tables, and the series picked of each."""
     groups: dict[tuple[str, ...], int] = {}
     picked = []
@@ -220,5 +224,5 @@ def _pick(
         numbers = np.array([groups.setdefault(group, len(groups)) for group in each], np.int64)
         sizes = {own.table.view.page_series, HISTOGRAMS_A_PAGE}
         pages = {size: tuple(np.unique(series // size).tolist()) for size in sizes}
-        picked.append(Picked(series, numbers[inverse], pages, own.count))
+        picked.append(PickedSeries(series, numbers[inverse], pages, own.count))
     return tuple(groups), tuple(picked)

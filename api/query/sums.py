@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from api.query.plan import Sum, Term
-from api.query.selection import Part, Selection, Wanted
+from api.query.selection import PageSet, Selection, TableSelection
 from schemas.catalog.measures import How
 from schemas.catalog.sketches import BINS, Distinct, Histogram, distinct_of
 from schemas.errors import StoreCorrupt
@@ -34,7 +34,7 @@ Columns = npt.NDArray[Any]
 and sets, each of which adds up with its like and with 0."""
 
 Pages = Sequence[Sequence[bytes | None]]
-"""For each `Wanted` of a selection, what stands under its keys, in their order; None: nothing."""
+"""For each `PageSet` of a selection, what stands under its keys, in their order; None: nothing."""
 
 
 class Row(NamedTuple):
@@ -223,8 +223,8 @@ def _blocks(selection: Selection, pages: Pages) -> list[_Block]:
     if not terms:
         return []
     blocks = []
-    for part, page_kind, wanted, own in _each(selection, pages):
-        if page_kind.sketch is None and (cut := _cut(selection, part, page_kind, wanted, own)):
+    for part, page_kind, page_set, own in _each(selection, pages):
+        if page_kind.sketch is None and (cut := _cut(selection, part, page_kind, page_set, own)):
             counters = cut.rows["values"]
             values = np.zeros((len(terms), len(cut.cell)), np.int64)
             for place, column in part.columns:
@@ -237,11 +237,11 @@ def _blocks(selection: Selection, pages: Pages) -> list[_Block]:
 
 def _each(
     selection: Selection, pages: Pages
-) -> list[tuple[Part, PageKind, Wanted, Sequence[bytes | None]]]:
+) -> list[tuple[TableSelection, PageKind, PageSet, Sequence[bytes | None]]]:
     page_kinds = [
-        (part, page_kind, wanted)
+        (part, page_kind, page_set)
         for part in selection.parts
-        for page_kind, wanted in part.wanted.items()
+        for page_kind, page_set in part.page_sets.items()
     ]
     return [(*one, own) for one, own in zip(page_kinds, pages, strict=True)]
 
@@ -266,11 +266,11 @@ def _add(low: Int64s, high: Int64s | None, cell: Int64s, values: Int64s) -> None
 def _sketched(selection: Selection, term: Term, pages: Pages) -> dict[int, Histogram | Distinct]:
     """One sketch of each cell of the answer, over all tables."""
     cells, rows_of = [], []
-    for part, page_kind, wanted, own in _each(selection, pages):
+    for part, page_kind, page_set, own in _each(selection, pages):
         table = part.names.table
         if not term.is_in(table) or page_kind is not sketch_of(table, term.measure):
             continue
-        cut = _cut(selection, part, page_kind, wanted, own)
+        cut = _cut(selection, part, page_kind, page_set, own)
         if cut is not None:
             rows_of.append(cut.rows if cut.chosen is None else cut.rows[cut.chosen])
             cells.append(cut.cell)
@@ -304,9 +304,9 @@ class _Cut(NamedTuple):
 
 def _cut(
     selection: Selection,
-    part: Part,
+    part: TableSelection,
     page_kind: PageKind,
-    wanted: Wanted,
+    page_set: PageSet,
     pages: Sequence[bytes | None],
 ) -> _Cut | None:
     """The rows that lie inside the plan's spans and belong to a picked series; None where there are
@@ -320,15 +320,15 @@ def _cut(
         return None
     plan = selection.plan
     rows, owner = _joined(page_kind, [page for page in pages if page])
-    chunk, number = np.divmod(np.array(there, np.int64), len(wanted.numbers))
-    edges = wanted.edges[chunk]
+    chunk, number = np.divmod(np.array(there, np.int64), len(page_set.numbers))
+    edges = page_set.edges[chunk]
     cell = rows["slot"].astype(np.int64)
     if page_kind.page_series > 1:
-        series = (wanted.numbers[number] * page_kind.page_series)[owner] + (cell >> 8)
+        series = (page_set.numbers[number] * page_kind.page_series)[owner] + (cell >> 8)
         cell &= SLOT_BUCKETS - 1
         group = part.picked.groups_of(series)
     else:
-        group = part.picked.groups_of(wanted.numbers[number])[owner]
+        group = part.picked.groups_of(page_set.numbers[number])[owner]
     chunk_ms, bucket_ms, low_ms, high_ms = edges.T
     at_ms = chunk_ms[owner] + cell * bucket_ms[owner]
     counts = (low_ms[owner] <= at_ms) & (at_ms < high_ms[owner]) & (group >= 0)

@@ -108,7 +108,7 @@ class CachedSums:
     def size_bytes(self) -> int:
         """About what it takes at most."""
         plan = self.selection.plan
-        keys = sum(len(wanted.keys) for wanted in self.selection.wanted)
+        keys = sum(len(page_set.keys) for page_set in self.selection.page_sets)
         cells = min(CELLS_DENSE_MAX, len(self.selection.groups) * len(plan.starts_ms))
         return PAGE_BYTES * (keys + 5) + cells * (
             8 * len(plan.sums) + SKETCH_BYTES * len(plan.sketches)
@@ -118,11 +118,11 @@ class CachedSums:
         """Where nothing was read yet: what is not cached is asked for at once."""
         if self.sums is not None:
             return
-        for wanted in self.selection.wanted:
-            for number, chunk in enumerate(wanted.chunk_versions):
+        for page_set in self.selection.page_sets:
+            for number, chunk in enumerate(page_set.chunk_versions):
                 there = page_cache.of(chunk)
-                for at in wanted.places_of(number):
-                    if (key := wanted.keys[at]) not in there:
+                for at in page_set.places_of(number):
+                    if (key := page_set.keys[at]) not in there:
                         missing.whole[key] = None
                         missing.chunk_of[key] = chunk
 
@@ -135,18 +135,18 @@ class CachedSums:
         if self.sums is not None and self.chunk_versions == chunk_versions:
             return
         grows = self._grows(chunk_versions)
-        found: list[list[bytes | None]] = [[None] * len(w.keys) for w in self.selection.wanted]
+        found: list[list[bytes | None]] = [[None] * len(w.keys) for w in self.selection.page_sets]
         place, is_missing = 0, False
-        for own, wanted in zip(found, self.selection.wanted, strict=True):
-            for number, chunk in enumerate(wanted.chunk_versions):
+        for own, page_set in zip(found, self.selection.page_sets, strict=True):
+            for number, chunk in enumerate(page_set.chunk_versions):
                 chunk_version = chunk_versions[place]
                 is_new = not grows or self.chunk_versions[place] != chunk_version
                 place += 1
                 if not is_new:
                     continue
                 there = page_cache.of(chunk)
-                for at in wanted.places_of(number):
-                    key = wanted.keys[at]
+                for at in page_set.places_of(number):
+                    key = page_set.keys[at]
                     page = pages.get(key) or there.get(key)
                     if page is not None and page.chunk_version == chunk_version:
                         own[at] = page.data

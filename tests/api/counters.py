@@ -229,7 +229,9 @@ def read_pure(counters: Counters, tenant: str, plans: Sequence[Plan]) -> list[li
         keys = {table: layout.names_list_key(1, table, tenant_id) for table in plan.tables}
         names = [grown(no_names(t), counters.lists.get(key, [])) for t, key in keys.items()]
         selection = select(plan, names, 1, max(tenant_id, 0))
-        pages = [[counters.texts.get(key) for key in wanted.keys] for wanted in selection.wanted]
+        pages = [
+            [counters.texts.get(key) for key in page_set.keys] for page_set in selection.page_sets
+        ]
         found.append(summed(selection, pages).rows)
     return found
 

@@ -208,12 +208,12 @@ def test_sums_are_exact_beyond_64_bits_whole_or_as_pages_grow(
             ("provider", *group_by),
         )
         selection = select(plan(asked), [names], 1, 0)
-        (wanted,) = selection.wanted
+        (page_set,) = selection.page_sets
         bucket = (end_ms - MINUTE_MS) % HOUR_MS // MINUTE_MS
         columns = [table.measures.index(term.measure) for term in terms]
 
         def pages(some: list[tuple[int, int, int]]) -> list[list[bytes | None]]:
-            found = [b""] * len(wanted.keys)  # noqa: B023
+            found = [b""] * len(page_set.keys)  # noqa: B023
             for model, *values in some:
                 row = np.zeros(1, counters_of(table).dtype)
                 page, place = divmod(model, MODEL.page_series)
@@ -337,7 +337,7 @@ def test_a_reading_gives_the_body_of_its_own_pages() -> None:
     meta = unpack_meta(counters.texts["{od0}:1:meta"])
     plans = plans_for(agentlens_endpoints.Asked(0, NOW_MS, WEEKLY, ()), NOW_MS)
     selections = tuple(select(p, [no_names(t) for t in p.tables], 1, 0) for p in plans)
-    sums = tuple(summed(one, [[None] * len(w.keys) for w in one.wanted]) for one in selections)
+    sums = tuple(summed(one, [[None] * len(w.keys) for w in one.page_sets]) for one in selections)
     empty = agentlens_endpoints.body_of(Reading(sums, meta, 1))
     body_of_nothing = LlmAnalytics.model_validate_json(empty)
     assert body_of_nothing.summary.total_calls == 0
