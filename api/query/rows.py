@@ -25,7 +25,7 @@ Marks = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Lines:
+class RowColumns:
     """`group[line]` is a place in `groups` or OTHERS, `bucket[line]` one among the starts of the
     plan's buckets. `is_null`: of which lines nothing is said; None: there are none."""
 
@@ -38,10 +38,10 @@ class Lines:
     def __len__(self) -> int:
         return len(self.group)
 
-    def taken(self, places: Int64s | Marks) -> Lines:
+    def taken(self, places: Int64s | Marks) -> RowColumns:
         """Some of them, or in another order."""
         is_null = None if self.is_null is None else self.is_null[places]
-        return Lines(
+        return RowColumns(
             self.groups, self.group[places], self.bucket[places], self.sums[:, places], is_null
         )
 
@@ -55,7 +55,7 @@ class Lines:
 
     @property
     def totals(self) -> list[Sum]:
-        """Of each term over all lines."""
+        """Of each term over all rows."""
         return [_sum(column) for column in self.sums]
 
     def by_group(self) -> tuple[Int64s, Columns]:
@@ -65,7 +65,7 @@ class Lines:
         return groups, _added(self.sums, (np.cumsum(is_there) - 1)[self.group], len(groups))
 
 
-def lines_of(found: Sums, places: Int64s | None = None) -> Lines:
+def columns_of(found: Sums, places: Int64s | None = None) -> RowColumns:
     """What happened; without groups and buckets one line in any case. `places`: only those that
     `Sums.top` found in `there`."""
     selection = found.selection
@@ -84,12 +84,12 @@ def lines_of(found: Sums, places: Int64s | None = None) -> Lines:
     asked = selection.plan.question
     if not len(cells) and not (asked.group_by or asked.step):
         nothing = np.zeros(1, np.int64)
-        return Lines(((),), nothing, nothing, np.zeros((len(sums), 1), sums.dtype))
+        return RowColumns(((),), nothing, nothing, np.zeros((len(sums), 1), sums.dtype))
     bucket, group = np.divmod(cells, max(1, len(selection.groups)))
-    return Lines(selection.groups, group, bucket, sums)
+    return RowColumns(selection.groups, group, bucket, sums)
 
 
-def lines_of_rows(rows: Sequence[Row], starts_ms: Int64s, width: int) -> Lines:
+def columns_of_rows(rows: Sequence[Row], starts_ms: Int64s, width: int) -> RowColumns:
     """Of rows that were put together from others, `width` sums each."""
     places: dict[tuple[str, ...], int] = {}
     group = [places.setdefault(row.group, len(places)) for row in rows]
@@ -99,63 +99,63 @@ def lines_of_rows(rows: Sequence[Row], starts_ms: Int64s, width: int) -> Lines:
         for term, one in enumerate(row.sums):
             sums[term, line] = one
     bucket = np.searchsorted(starts_ms, at_ms)
-    return Lines(tuple(places), np.array(group, np.int64), bucket, sums)
+    return RowColumns(tuple(places), np.array(group, np.int64), bucket, sums)
 
 
-def limited(lines: Lines, rank: Int64s, limit: int) -> Lines:
+def limited(rows: RowColumns, rank: Int64s, limit: int) -> RowColumns:
     """The first groups as they are, all others added up bucket by bucket."""
-    is_kept = rank[lines.group] < limit
+    is_kept = rank[rows.group] < limit
     if is_kept.all():
         return lines
     rest = ~is_kept
-    buckets, own = np.unique(lines.bucket[rest], return_inverse=True)
-    others = _added(lines.sums[:, rest], own, len(buckets))
-    return with_others(lines.taken(is_kept), buckets, others)
+    buckets, own = np.unique(rows.bucket[rest], return_inverse=True)
+    others = _added(rows.sums[:, rest], own, len(buckets))
+    return with_others(rows.taken(is_kept), buckets, others)
 
 
-def with_others(lines: Lines, buckets: Int64s, sums: Columns) -> Lines:
+def with_others(rows: RowColumns, buckets: Int64s, sums: Columns) -> RowColumns:
     """And lines of all other groups."""
     return replace(
-        lines,
-        group=np.concatenate([lines.group, np.full(len(buckets), OTHERS)]),
-        bucket=np.concatenate([lines.bucket, buckets]),
-        sums=np.concatenate([lines.sums, sums], axis=1),
+        rows,
+        group=np.concatenate([rows.group, np.full(len(buckets), OTHERS)]),
+        bucket=np.concatenate([rows.bucket, buckets]),
+        sums=np.concatenate([rows.sums, sums], axis=1),
     )
 
 
-def filled(lines: Lines, groups: Int64s, buckets: int, *, is_null: bool) -> Lines:
+def filled(rows: RowColumns, groups: Int64s, buckets: int, *, is_null: bool) -> RowColumns:
     """A line for each of these groups, which are all there are, in each bucket."""
     count = buckets * len(groups)
-    place = lines.bucket * len(groups) + np.searchsorted(groups, lines.group)
-    sums = np.zeros((len(lines.sums), count), lines.sums.dtype)
-    sums[:, place] = lines.sums
+    place = rows.bucket * len(groups) + np.searchsorted(groups, rows.group)
+    sums = np.zeros((len(rows.sums), count), rows.sums.dtype)
+    sums[:, place] = rows.sums
     empty = None
     if is_null:
         empty = np.ones(count, np.bool_)
         empty[place] = False
     bucket, group = np.divmod(np.arange(count), max(1, len(groups)))
-    return Lines(lines.groups, groups[group], bucket, sums, empty)
+    return RowColumns(rows.groups, groups[group], bucket, sums, empty)
 
 
-def running(lines: Lines) -> Lines:
+def running(rows: RowColumns) -> RowColumns:
     """Each line's sums with those of all earlier buckets of its group, places unchanged."""
-    order = np.lexsort((lines.bucket, lines.group))
-    group = lines.group[order]
+    order = np.lexsort((rows.bucket, rows.group))
+    group = rows.group[order]
     edges = np.flatnonzero(group[1:] != group[:-1]) + 1
-    sums = lines.sums.copy()
+    sums = rows.sums.copy()
     for own in np.split(order, edges):
         if sums.dtype == object:
-            for term, column in enumerate(lines.sums):
+            for term, column in enumerate(rows.sums):
                 sums[term, own] = _running(column[own])
         else:
-            sums[:, own] = np.add.accumulate(lines.sums[:, own], axis=1)
-    return replace(lines, sums=sums)
+            sums[:, own] = np.add.accumulate(rows.sums[:, own], axis=1)
+    return replace(rows, sums=sums)
 
 
-def in_order(lines: Lines, rank: Int64s, *, is_back_in_time: bool) -> Lines:
+def in_order(rows: RowColumns, rank: Int64s, *, is_back_in_time: bool) -> RowColumns:
     """By time, and in each bucket by rank."""
-    bucket = -lines.bucket if is_back_in_time else lines.bucket
-    return lines.taken(np.lexsort((rank[lines.group], bucket)))
+    bucket = -rows.bucket if is_back_in_time else rows.bucket
+    return rows.taken(np.lexsort((rank[rows.group], bucket)))
 
 
 def _added(sums: Columns, place: Int64s, count: int) -> Columns:

@@ -18,12 +18,12 @@ from api.query.measures import Formula, Number, estimates_of, terms_of
 from api.query.plan import Plan, Question, Sum, finest_kept, plan
 from api.query.rows import (
     OTHERS,
-    Lines,
+    RowColumns,
     filled,
     in_order,
     limited,
-    lines_of,
-    lines_of_rows,
+    columns_of,
+    columns_of_rows,
     running,
     with_others,
 )
@@ -97,41 +97,41 @@ def section(query: UsageQuery, found: Sums) -> Section:
     shown = query.formulas
     first = _first(query, shown, found)
     if first is None:
-        lines = _together(query, found) if counted_by(query.measures) else lines_of(found)
-        totals = lines.totals
-        rank = _ranked(query, shown, lines)
+        rows = _together(query, found) if counted_by(query.measures) else columns_of(found)
+        totals = rows.totals
+        rank = _ranked(query, shown, rows)
         if query.limit is not None:
-            lines = limited(lines, rank, query.limit)
+            rows = limited(rows, rank, query.limit)
     else:
-        lines, totals = lines_of(found, first), [*found.totals]
-        rank = _ranked(query, shown, lines)
-        others = np.array([totals], lines.sums.dtype).T - lines.sums.sum(axis=1, keepdims=True)
-        lines = with_others(lines, np.zeros(1, np.int64), others)
+        rows, totals = columns_of(found, first), [*found.totals]
+        rank = _ranked(query, shown, rows)
+        others = np.array([totals], rows.sums.dtype).T - rows.sums.sum(axis=1, keepdims=True)
+        rows = with_others(rows, np.zeros(1, np.int64), others)
     if query.fill != "none":
-        lines = _filled(query, lines, len(covered.starts_ms))
-    if len(lines) > ROWS_MAX:
+        rows = _filled(query, rows, len(covered.starts_ms))
+    if len(rows) > ROWS_MAX:
         raise UnanswerableQuestion(
-            f"The answer would have {len(lines)} rows, more than {ROWS_MAX} (ROWS_MAX): ask for"
+            f"The answer would have {len(rows)} rows, more than {ROWS_MAX} (ROWS_MAX): ask for"
             " fewer buckets, group by less, or set a limit."
         )
-    lines = _in_order(query, shown, lines, rank)
+    rows = _in_order(query, shown, rows, rank)
     if query.is_cumulative:
-        lines = running(lines)
+        rows = running(rows)
     # The total goes along as one more line: quotients are made of it as of the others.
-    sums: list[list[Sum]] = lines.sums.tolist()
+    sums: list[list[Sum]] = rows.sums.tolist()
     for column, total in zip(sums, totals, strict=True):
         column.append(total)
     measured = {formula.name: formula.column(sums) for formula in shown}
     of_totals = {name: column.pop() for name, column in measured.items()}
-    if lines.is_null is not None:
-        for place in np.flatnonzero(lines.is_null).tolist():
+    if rows.is_null is not None:
+        for place in np.flatnonzero(rows.is_null).tolist():
             for values in measured.values():
                 values[place] = None
-    columns = _named(query, covered.starts_list, lines) | measured
+    columns = _named(query, covered.starts_list, rows) | measured
     return Section(covered, columns, of_totals, estimates_of(shown, sums))
 
 
-def _together(query: UsageQuery, found: Sums) -> Lines:
+def _together(query: UsageQuery, found: Sums) -> RowColumns:
     """Rows by a dimension whose values are counted, put together."""
     covered = found.selection.plan
     terms = covered.question.terms
@@ -139,7 +139,7 @@ def _together(query: UsageQuery, found: Sums) -> Lines:
     width = len(terms) + 1
     if not rows and not (query.group_by or query.step):
         rows = [Row((), 0, (0,) * width)]
-    return lines_of_rows(rows, covered.starts_ms, width)
+    return columns_of_rows(rows, covered.starts_ms, width)
 
 
 def _first(query: UsageQuery, shown: Sequence[Formula], found: Sums) -> Int64s | None:
@@ -156,15 +156,15 @@ def _first(query: UsageQuery, shown: Sequence[Formula], found: Sums) -> Int64s |
     return found.top(by.over, query.limit, is_descending=order[0][1])
 
 
-def _ranked(query: UsageQuery, shown: Sequence[Formula], lines: Lines) -> Int64s:
+def _ranked(query: UsageQuery, shown: Sequence[Formula], rows: RowColumns) -> Int64s:
     """The rank of each group by `order_by`, judged by its whole range; that of OTHERS is last."""
-    rank = np.zeros(len(lines.groups) + 1, np.int64)
-    rank[OTHERS] = len(lines.groups)
+    rank = np.zeros(len(rows.groups) + 1, np.int64)
+    rank[OTHERS] = len(rows.groups)
     if not query.group_by:
         return rank
-    present, added = lines.by_group()
+    present, added = rows.by_group()
     sums = added.tolist()
-    names = [lines.groups[group] for group in present.tolist()]
+    names = [rows.groups[group] for group in present.tolist()]
     order = [(name, down) for name, down in query.order_by if name != TIME]
     by_formula = {formula.name: formula for formula in shown}
     places = sorted(range(len(names)), key=names.__getitem__)
@@ -178,22 +178,24 @@ def _ranked(query: UsageQuery, shown: Sequence[Formula], lines: Lines) -> Int64s
     return rank
 
 
-def _filled(query: UsageQuery, lines: Lines, buckets: int) -> Lines:
-    groups = np.unique(lines.group) if query.group_by else np.zeros(1, np.int64)
+def _filled(query: UsageQuery, rows: RowColumns, buckets: int) -> RowColumns:
+    groups = np.unique(rows.group) if query.group_by else np.zeros(1, np.int64)
     if len(groups) * buckets > ROWS_MAX:
         raise UnanswerableQuestion(
             f"Filled, the answer would have {len(groups)} groups x {buckets} buckets ="
             f" {len(groups) * buckets} rows, more than {ROWS_MAX} (ROWS_MAX): ask for fewer"
             " buckets, set a limit, or do not fill."
         )
-    return filled(lines, groups, buckets, is_null=query.fill == "null")
+    return filled(rows, groups, buckets, is_null=query.fill == "null")
 
 
-def _in_order(query: UsageQuery, shown: Sequence[Formula], lines: Lines, rank: Int64s) -> Lines:
+def _in_order(
+    query: UsageQuery, shown: Sequence[Formula], rows: RowColumns, rank: Int64s
+) -> RowColumns:
     """By time and rank; a series without groups by whatever `order_by` says."""
     is_back_in_time = (TIME, True) in query.order_by
-    is_in_order = len(lines) == 1 or not (query.group_by or is_back_in_time)
-    ordered = lines if is_in_order else in_order(lines, rank, is_back_in_time=is_back_in_time)
+    is_in_order = len(rows) == 1 or not (query.group_by or is_back_in_time)
+    ordered = rows if is_in_order else in_order(rows, rank, is_back_in_time=is_back_in_time)
     by = [one for one in query.order_by if one[0] != TIME]
     if query.group_by or not by:
         return ordered
@@ -209,16 +211,18 @@ def _in_order(query: UsageQuery, shown: Sequence[Formula], lines: Lines, rank: I
     return ordered.taken(np.array(places, np.int64))
 
 
-def _named(query: UsageQuery, starts_ms: Sequence[int], lines: Lines) -> dict[str, Sequence[Cell]]:
+def _named(
+    query: UsageQuery, starts_ms: Sequence[int], rows: RowColumns
+) -> dict[str, Sequence[Cell]]:
     """The columns that say which bucket and group a row is of."""
     columns: dict[str, Sequence[Cell]] = {}
     if query.step is not None:
         labels = [label(at_ms, query.zone) for at_ms in starts_ms]
-        columns[TIME] = list(map(labels.__getitem__, lines.bucket.tolist()))
+        columns[TIME] = list(map(labels.__getitem__, rows.bucket.tolist()))
     for place, name in enumerate(query.group_by):
-        columns[name] = lines.names(place)
+        columns[name] = rows.names(place)
     if query.limit is not None:
-        columns[OTHER] = (lines.group == OTHERS).tolist()
+        columns[OTHER] = (rows.group == OTHERS).tolist()
     return columns
 
 

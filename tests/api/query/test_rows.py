@@ -1,4 +1,4 @@
-"""Lines of an answer by column against the same done line by line, whatever their sums are made of."""
+"""The rows of an answer, held by column, against the same computed row by row, whatever the sums are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.query.plan import Members
-from api.query.rows import OTHERS, Lines, filled, in_order, limited, running
+from api.query.rows import OTHERS, RowColumns, filled, in_order, limited, running
 from schemas.catalog.sketches import Distinct
 
 GROUPS = (("a",), ("b",), ("c",), ("d",))
@@ -23,7 +23,7 @@ Plain = dict[tuple[int, int], list[Any]]
 
 
 @st.composite
-def lines(draw: st.DrawFn) -> Lines:
+def lines(draw: st.DrawFn) -> RowColumns:
     """Some buckets of some groups, two sums each: of 64 bits, or larger ones as objects."""
     places = st.tuples(st.integers(0, len(GROUPS) - 1), st.integers(0, BUCKETS - 1))
     there = draw(st.lists(places, unique=True, max_size=len(GROUPS) * BUCKETS))
@@ -32,10 +32,10 @@ def lines(draw: st.DrawFn) -> Lines:
     sums = draw(st.lists(st.tuples(number, number), min_size=len(there), max_size=len(there)))
     columns = np.array(sums, object if is_huge else np.int64).reshape(len(there), 2).T
     group, bucket = (np.array([one[at] for one in there], np.int64) for at in (0, 1))
-    return Lines(GROUPS, group, bucket, columns)
+    return RowColumns(GROUPS, group, bucket, columns)
 
 
-def plain_of(found: Lines) -> Plain:
+def plain_of(found: RowColumns) -> Plain:
     each = zip(found.group.tolist(), found.bucket.tolist(), found.sums.T.tolist(), strict=True)
     plain: Plain = {(group, bucket): sums for group, bucket, sums in each}
     assert len(plain) == len(found), "a group's bucket has one line"
@@ -47,7 +47,7 @@ ranks = st.permutations(range(len(GROUPS))).map(lambda own: np.array([*own, len(
 
 @given(lines(), ranks, st.integers(1, len(GROUPS)))
 def test_groups_beyond_the_limit_make_one_whose_sums_are_theirs(
-    found: Lines, rank: np.ndarray, limit: int
+    found: RowColumns, rank: np.ndarray, limit: int
 ) -> None:
     want: defaultdict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
     for (group, bucket), sums in plain_of(found).items():
@@ -59,7 +59,9 @@ def test_groups_beyond_the_limit_make_one_whose_sums_are_theirs(
 
 
 @given(lines(), st.booleans())
-def test_filled_lines_are_there_for_each_bucket_and_add_nothing(found: Lines, null: bool) -> None:  # noqa: FBT001
+def test_filled_lines_are_there_for_each_bucket_and_add_nothing(
+    found: RowColumns, null: bool
+) -> None:  # noqa: FBT001
     groups = np.unique(found.group)
     full = filled(found, groups, BUCKETS, is_null=null)
     before, plain = plain_of(found), plain_of(full)
@@ -71,7 +73,7 @@ def test_filled_lines_are_there_for_each_bucket_and_add_nothing(found: Lines, nu
 
 
 @given(lines())
-def test_running_sums_hold_all_earlier_buckets_of_their_group(found: Lines) -> None:
+def test_running_sums_hold_all_earlier_buckets_of_their_group(found: RowColumns) -> None:
     before = plain_of(found)
     for (group, bucket), sums in plain_of(running(found)).items():
         own = [before[place] for place in before if place[0] == group and place[1] <= bucket]
@@ -79,7 +81,9 @@ def test_running_sums_hold_all_earlier_buckets_of_their_group(found: Lines) -> N
 
 
 @given(lines(), ranks, st.booleans())
-def test_lines_stand_by_time_and_then_by_rank(found: Lines, rank: np.ndarray, back: bool) -> None:  # noqa: FBT001
+def test_lines_stand_by_time_and_then_by_rank(
+    found: RowColumns, rank: np.ndarray, back: bool
+) -> None:  # noqa: FBT001
     ordered = in_order(found, rank, is_back_in_time=back)
     keys = [*zip(ordered.bucket.tolist(), rank[ordered.group].tolist(), strict=True)]
     assert keys == sorted(keys, key=lambda key: (-key[0] if back else key[0], key[1]))
@@ -90,7 +94,7 @@ def test_lines_stand_by_time_and_then_by_rank(found: Lines, rank: np.ndarray, ba
 
 
 @st.composite
-def set_lines(draw: st.DrawFn) -> Lines:
+def set_lines(draw: st.DrawFn) -> RowColumns:
     """As `lines`, of a set and a number; 0 is the empty set."""
     found = draw(lines())
     number = found.sums.tolist()[0]
@@ -101,7 +105,7 @@ def set_lines(draw: st.DrawFn) -> Lines:
     columns = np.zeros((2, len(number)), object)
     for place, (one, own) in enumerate(zip(number, sets, strict=True)):
         columns[0, place], columns[1, place] = one, own
-    return Lines(found.groups, found.group, found.bucket, columns)
+    return RowColumns(found.groups, found.group, found.bucket, columns)
 
 
 def chats_of(values: set[int], level: int) -> Distinct:
@@ -124,7 +128,7 @@ def plainly(sets: Iterable[Any]) -> tuple[int, bool]:
 
 @given(set_lines(), ranks, st.integers(1, len(GROUPS)))
 def test_sets_of_groups_beyond_the_limit_make_one(
-    found: Lines, rank: np.ndarray, limit: int
+    found: RowColumns, rank: np.ndarray, limit: int
 ) -> None:
     sets: defaultdict[tuple[int, int], list[Any]] = defaultdict(list)
     for (group, bucket), (_, own) in plain_of(found).items():
@@ -137,7 +141,7 @@ def test_sets_of_groups_beyond_the_limit_make_one(
 
 
 @given(set_lines())
-def test_a_running_set_holds_all_earlier_buckets_of_its_group(found: Lines) -> None:
+def test_a_running_set_holds_all_earlier_buckets_of_its_group(found: RowColumns) -> None:
     before = plain_of(found)
     for (group, bucket), (_, whole) in plain_of(running(found)).items():
         own = [before[place][1] for place in before if place[0] == group and place[1] <= bucket]
@@ -148,7 +152,7 @@ def test_sets_of_all_buckets_make_one() -> None:
     members = np.empty((1, 2), object)
     members[0, :] = [Members(frozenset("xy")), Members(frozenset("yz"))]
     place = np.zeros(2, np.int64)
-    both = Lines(GROUPS, place, np.array([0, 1]), members)
+    both = RowColumns(GROUPS, place, np.array([0, 1]), members)
     assert [plainly([one]) for one in running(both).sums[0]] == [(2, True), (3, True)]
     groups, sums = both.by_group()
     assert groups.tolist() == [0]
