@@ -16,7 +16,7 @@ from typing import Final, cast
 
 import numpy as np
 
-from api.query.plan import Members, Sum, Term
+from api.query.plan import DistinctValues, Sum, Term
 from api.query.sums import EXACT_MAX
 from schemas.catalog.measures import EVENTS, SKETCHES, How, Measure
 from schemas.catalog.sketches import RELATIVE_ERROR, SAMPLE_ERROR, Distinct, Histogram
@@ -266,4 +266,4 @@ def _divided(totals: Sequence[int], by: int) -> list[Number]:
 
 
 def _counted(one: Sum) -> int:
-    return len(one) if isinstance(one, Distinct | Members) else cast("int", one)
+    return len(one) if isinstance(one, Distinct | DistinctValues) else cast("int", one)

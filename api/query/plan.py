@@ -119,24 +119,24 @@ def _number(_content: Hashable) -> int:
 
 
 @dataclass(frozen=True)
-class Members:
+class DistinctValues:
     """Different values of a dimension; they add up as sets do."""
 
     values: frozenset[str]
 
-    def __add__(self, other: Members | int) -> Members:
+    def __add__(self, other: DistinctValues | int) -> DistinctValues:
         """The union; 0 is the empty set, as in sums."""
-        return self if isinstance(other, int) else Members(self.values | other.values)
+        return self if isinstance(other, int) else DistinctValues(self.values | other.values)
 
     __radd__ = __add__
 
     @staticmethod
-    def union(parts: Sequence[Members]) -> Members:
+    def union(parts: Sequence[DistinctValues]) -> DistinctValues:
         """Of all at once: one after the other takes the square of the time."""
-        return Members(frozenset().union(*[part.values for part in parts]))
+        return DistinctValues(frozenset().union(*[part.values for part in parts]))
 
     @staticmethod
-    def unions(parts: Sequence[Members]) -> list[int]:
+    def unions(parts: Sequence[DistinctValues]) -> list[int]:
         """How many there are in each with all before it."""
         seen: set[str] = set()
         counts = []
@@ -149,7 +149,7 @@ class Members:
         return len(self.values)
 
 
-Sum = int | Histogram | Distinct | Members
+Sum = int | Histogram | Distinct | DistinctValues
 
 
 def plan(question: Question, catalog: Catalog = DEFAULT) -> Plan:

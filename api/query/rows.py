@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 import numpy as np
 import numpy.typing as npt
 
-from api.query.plan import Members, Sum
+from api.query.plan import DistinctValues, Sum
 from api.query.sums import Columns, Row, Sums
 from schemas.catalog.sketches import Distinct
 from schemas.store.layout import Int64s
@@ -191,9 +191,9 @@ def _running(column: Columns) -> Columns | list[Sum]:
     return found
 
 
-def _sets(column: Columns) -> type[Distinct | Members] | None:
+def _sets(column: Columns) -> type[Distinct | DistinctValues] | None:
     """Of which kind of sets a column is, if of any; 0 is the empty one."""
     if column.dtype != object:
         return None
-    found = {type(one) for one in column.tolist()} & {Distinct, Members}
+    found = {type(one) for one in column.tolist()} & {Distinct, DistinctValues}
     return found.pop() if found else None

@@ -43,14 +43,14 @@ _RELATIVE: Final = re.compile(r"now(?:([+-])(\d{1,6})([smhdw]))?", re.ASCII)
 _NUMBER: Final = re.compile(r"-?\d{1,15}", re.ASCII)
 
 
-class NoMoment(OdometerError):
+class InvalidTime(OdometerError):
     """A bound that is none of the forms."""
 
 
 def parse_range(
     from_text: str | None, to_text: str | None, now_ms: int, zone: tzinfo
 ) -> tuple[int, int]:
-    """Both bounds in ms; NoMoment's text is the name of the bound that is wrong."""
+    """Both bounds in ms; InvalidTime's text is the name of the bound that is wrong."""
     to_ms = now_ms
     if from_text in PERIODS and to_text is None:
         from_ms, end_ms = period(from_text, now_ms, zone)
@@ -116,5 +116,5 @@ def _bound(name: str, text: str, now_ms: int, zone: tzinfo) -> int:
         return number_of if abs(number_of) >= MILLISECONDS_FROM else number_of * SECOND_MS
     at_ms = iso_to_ms(text, zone)
     if at_ms is None:
-        raise NoMoment(name)
+        raise InvalidTime(name)
     return at_ms

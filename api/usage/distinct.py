@@ -9,39 +9,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from api.query.measures import Offered
-from api.query.plan import Members, Sum, Term
+from api.query.plan import DistinctValues, Sum, Term
 from api.query.sums import Row
 
 
-def counted_by(measures: Sequence[Offered]) -> str:
+def counted_dimension(measures: Sequence[Offered]) -> str:
     """The dimension whose values are counted; "" where none is."""
     return next((one.distinct for one in measures if one.distinct), "")
 
 
-def by_members(measures: Sequence[Offered], group_by: Sequence[str]) -> tuple[str, ...]:
+def with_counted(measures: Sequence[Offered], group_by: Sequence[str]) -> tuple[str, ...]:
     """What the question must be asked by."""
-    own = counted_by(measures)
+    own = counted_dimension(measures)
     return (*group_by, own) if own and own not in group_by else tuple(group_by)
 
 
-def together(
+def count_distinct(
     measures: Sequence[Offered], group_by: Sequence[str], terms: Sequence[Term], rows: Sequence[Row]
 ) -> list[Row]:
-    """Rows by `by_members` as rows by `group_by`, in order of their first, the members behind their
+    """Rows by `with_counted` as rows by `group_by`, in order of their first, the values behind their
     sums. Who is not known is no member."""
     (counting,) = {one for one in measures if one.distinct}
-    at = by_members(measures, group_by).index(counting.distinct)
+    at = with_counted(measures, group_by).index(counting.distinct)
     places = [place for place, term in enumerate(terms) if term in counting.over]
     width = len(group_by)
     found: dict[tuple[int, tuple[str, ...]], tuple[list[Sum], set[str]]] = {}
     for row in rows:
-        sums, members = found.setdefault((row.at_ms, row.group[:width]), ([0] * len(terms), set()))
+        sums, values = found.setdefault((row.at_ms, row.group[:width]), ([0] * len(terms), set()))
         sums[:] = map(_plus, sums, row.sums)
         if row.group[at] and any(row.sums[place] for place in places):
-            members.add(row.group[at])
+            values.add(row.group[at])
     return [
-        Row(group, at_ms, (), (*sums, Members(frozenset(members))))
-        for (at_ms, group), (sums, members) in found.items()
+        Row(group, at_ms, (), (*sums, DistinctValues(frozenset(values))))
+        for (at_ms, group), (sums, values) in found.items()
     ]
 
 

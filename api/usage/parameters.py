@@ -20,7 +20,7 @@ from api.query.measures import DEFAULTS, Formula, Offered, formulas, offered_by,
 from api.query.plan import covered_range, finest_kept, tiers_of, views_that_hold
 from api.query.series_index import Filter
 from api.query.time_buckets import STEPS, Step, zone_names, zone_of
-from api.query.time_range import ALLOWED, NoMoment, parse_range
+from api.query.time_range import ALLOWED, InvalidTime, parse_range
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.tiers import DAY, QUARTER, TIERS, Tier, kept_from
 from schemas.units import iso
@@ -152,7 +152,7 @@ def parse_bounds(raw: RawParameters, now_ms: int, zone: tzinfo) -> tuple[int, in
     texts = single(raw, "from"), single(raw, "to")
     try:
         from_ms, to_ms = parse_range(*texts, now_ms, zone)
-    except NoMoment as error:
+    except InvalidTime as error:
         name = str(error)
         raise BadParameter(name, f"{single(raw, name)!r} is no time.", ALLOWED) from error
     if from_ms > to_ms:

@@ -19,17 +19,17 @@ from api.query.plan import Plan, Question, Sum, finest_kept, plan
 from api.query.rows import (
     OTHERS,
     RowColumns,
+    columns_of,
+    columns_of_rows,
     filled,
     in_order,
     limited,
-    columns_of,
-    columns_of_rows,
     running,
     with_others,
 )
 from api.query.sums import Row, Sums
 from api.query.time_buckets import label, longest_read_ms
-from api.usage.distinct import by_members, counted_by, together
+from api.usage.distinct import count_distinct, counted_dimension, with_counted
 from api.usage.parameters import TIME, UsageQuery
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.store.layout import Int64s
@@ -69,7 +69,7 @@ def plans_of(query: UsageQuery, now_ms: int, catalog: Catalog = DEFAULT) -> tupl
             to_ms=query.to_ms,
             now_ms=now_ms,
             filters=query.filters,
-            group_by=by_members(query.measures, query.group_by),
+            group_by=with_counted(query.measures, query.group_by),
             step=query.step,
             zone=query.zone,
         ),
@@ -97,7 +97,9 @@ def section(query: UsageQuery, found: Sums) -> Section:
     shown = query.formulas
     first = _first(query, shown, found)
     if first is None:
-        rows = _together(query, found) if counted_by(query.measures) else columns_of(found)
+        rows = (
+            _counted_rows(query, found) if counted_dimension(query.measures) else columns_of(found)
+        )
         totals = rows.totals
         rank = _ranked(query, shown, rows)
         if query.limit is not None:
@@ -131,11 +133,11 @@ def section(query: UsageQuery, found: Sums) -> Section:
     return Section(covered, columns, of_totals, estimates_of(shown, sums))
 
 
-def _together(query: UsageQuery, found: Sums) -> RowColumns:
+def _counted_rows(query: UsageQuery, found: Sums) -> RowColumns:
     """Rows by a dimension whose values are counted, put together."""
     covered = found.selection.plan
     terms = covered.question.terms
-    rows = together(query.measures, query.group_by, terms, found.rows)
+    rows = count_distinct(query.measures, query.group_by, terms, found.rows)
     width = len(terms) + 1
     if not rows and not (query.group_by or query.step):
         rows = [Row((), 0, (0,) * width)]
@@ -147,7 +149,7 @@ def _first(query: UsageQuery, shown: Sequence[Formula], found: Sums) -> Int64s |
     all are needed."""
     if query.limit is None or query.step is not None or found.selection.plan.sketches:
         return None
-    if counted_by(query.measures):
+    if counted_dimension(query.measures):
         return None
     order = query.order_by or ((shown[0].name, True),)
     by = next((formula for formula in shown if formula.name == order[0][0]), None)

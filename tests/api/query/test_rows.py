@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.query.plan import Members
+from api.query.plan import DistinctValues
 from api.query.rows import OTHERS, RowColumns, filled, in_order, limited, running
 from schemas.catalog.sketches import Distinct
 
@@ -114,8 +114,8 @@ def chats_of(values: set[int], level: int) -> Distinct:
     return Distinct(digests[digests < (1 << (64 - level))] if level else digests, level)
 
 
-def users_of(values: set[int], _level: int) -> Members:
-    return Members(frozenset(map(str, values)))
+def users_of(values: set[int], _level: int) -> DistinctValues:
+    return DistinctValues(frozenset(map(str, values)))
 
 
 def plainly(sets: Iterable[Any]) -> tuple[int, bool]:
@@ -150,11 +150,11 @@ def test_a_running_set_holds_all_earlier_buckets_of_its_group(found: RowColumns)
 
 def test_sets_of_all_buckets_make_one() -> None:
     members = np.empty((1, 2), object)
-    members[0, :] = [Members(frozenset("xy")), Members(frozenset("yz"))]
+    members[0, :] = [DistinctValues(frozenset("xy")), DistinctValues(frozenset("yz"))]
     place = np.zeros(2, np.int64)
     both = RowColumns(GROUPS, place, np.array([0, 1]), members)
     assert [plainly([one]) for one in running(both).sums[0]] == [(2, True), (3, True)]
     groups, sums = both.by_group()
     assert groups.tolist() == [0]
     assert sums[0, 0].values == frozenset("xyz")
-    assert both.totals == [Members(frozenset("xyz"))]
+    assert both.totals == [DistinctValues(frozenset("xyz"))]
