@@ -161,7 +161,7 @@ def _term(name: str, kept: Mapping[str, Measure]) -> Term:
 
 
 @dataclass(frozen=True)
-class Formula:
+class MeasureFormula:
     """A measure over sums: where its terms stand among them. `is_count`: what stands there is
     counted, being a set."""
 
@@ -208,11 +208,11 @@ def terms_of(offered: Sequence[Offered]) -> tuple[Term, ...]:
     return tuple(sorted(terms, key=lambda term: not term.measure.is_sum))
 
 
-def formulas(offered: Sequence[Offered], terms: Sequence[Term]) -> tuple[Formula, ...]:
+def formulas(offered: Sequence[Offered], terms: Sequence[Term]) -> tuple[MeasureFormula, ...]:
     """The members that a `distinct` measure counts stand behind the terms."""
     place = {term: index for index, term in enumerate(terms)}
     return tuple(
-        Formula(
+        MeasureFormula(
             one.name,
             (len(terms),) if one.distinct else tuple(place[term] for term in one.over),
             tuple(place[term] for term in one.under),
@@ -225,7 +225,9 @@ def formulas(offered: Sequence[Offered], terms: Sequence[Term]) -> tuple[Formula
     )
 
 
-def estimates_of(shown: Sequence[Formula], sums: Sequence[Sequence[Sum]]) -> dict[str, float]:
+def estimates_of(
+    shown: Sequence[MeasureFormula], sums: Sequence[Sequence[Sum]]
+) -> dict[str, float]:
     """Which of the measures are estimates in rows of these sums by term, and their relative error:
     the most it can be of a percentile, one standard error of a count of different values."""
     found: dict[str, float] = {}

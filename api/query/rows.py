@@ -106,7 +106,7 @@ def limited(rows: RowColumns, rank: Int64s, limit: int) -> RowColumns:
     """The first groups as they are, all others added up bucket by bucket."""
     is_kept = rank[rows.group] < limit
     if is_kept.all():
-        return lines
+        return rows
     rest = ~is_kept
     buckets, own = np.unique(rows.bucket[rest], return_inverse=True)
     others = _added(rows.sums[:, rest], own, len(buckets))

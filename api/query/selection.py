@@ -11,7 +11,7 @@ import numpy as np
 
 from api.errors import UnanswerableQuestion
 from api.query.plan import Plan
-from api.query.series_index import Filter, Names, matching
+from api.query.series_index import Filter, SeriesIndex, matching
 from schemas.catalog.views import Table
 from schemas.store.layout import (
     HISTOGRAMS_A_PAGE,
@@ -82,7 +82,7 @@ class TableSelection:
     """What a plan reads of one table: the pages of each kind that its terms need. `columns`:
     (place among the plan's sums, column of the table's counters) of those that it has."""
 
-    names: Names
+    names: SeriesIndex
     picked: PickedSeries
     page_sets: Mapping[PageKind, PageSet]
     columns: tuple[tuple[int, int], ...]
@@ -97,7 +97,7 @@ class Selection:
     parts: tuple[TableSelection, ...]
 
     @property
-    def names(self) -> tuple[Names, ...]:
+    def names(self) -> tuple[SeriesIndex, ...]:
         return tuple(part.names for part in self.parts)
 
     @cached_property
@@ -115,7 +115,7 @@ class Selection:
         )
 
 
-def select(plan: Plan, names: Sequence[Names], generation: int, tenant_id: int) -> Selection:
+def select(plan: Plan, names: Sequence[SeriesIndex], generation: int, tenant_id: int) -> Selection:
     """`names` are those of the plan's tables."""
     groups, picked = _pick(tuple(names), plan.question.filters, plan.question.group_by)
     chunks = sum(len(chunks_of(span)) for span in plan.spans)
@@ -201,7 +201,7 @@ def _page_set(
 
 @lru_cache(maxsize=PICKS_KEPT)
 def _pick(
-    names: tuple[Names, ...], filters: tuple[Filter, ...], group_by: tuple[str, ...]
+    names: tuple[SeriesIndex, ...], filters: tuple[Filter, ...], group_by: tuple[str, ...]
 ) -> tuple[tuple[tuple[str, ...], ...], tuple[PickedSeries, ...]]:
     """The groups of all tables, and the series picked of each."""
     groups: dict[tuple[str, ...], int] = {}

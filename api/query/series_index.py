@@ -34,7 +34,7 @@ class Filter:
 
 
 @dataclass(eq=False)
-class _Room:
+class _CodeBuffer:
     """Where the codes of a column and of those that it grew from stand, and how many are there."""
 
     codes: Int64s
@@ -49,7 +49,7 @@ class Column:
 
     places: dict[str, int]
     codes: Int64s
-    room: _Room | None = None
+    room: _CodeBuffer | None = None
 
     @cached_property
     def words(self) -> tuple[str, ...]:
@@ -57,7 +57,7 @@ class Column:
 
 
 @dataclass(frozen=True, eq=False)
-class Names:
+class SeriesIndex:
     """All series of a table and tenant that are known, one column a dimension."""
 
     table: Table
@@ -72,12 +72,12 @@ class Names:
 
 
 @cache
-def no_names(table: Table) -> Names:
+def empty_index(table: Table) -> SeriesIndex:
     empty = np.empty(0, np.int64)
-    return Names(table, 0, tuple(Column({}, empty) for _ in table.dimensions))
+    return SeriesIndex(table, 0, tuple(Column({}, empty) for _ in table.dimensions))
 
 
-def grown(names: Names, more: Sequence[bytes]) -> Names:
+def extended(names: SeriesIndex, more: Sequence[bytes]) -> SeriesIndex:
     """`names` with those that follow them in the list; StoreCorrupt where one is not a name."""
     values = [series_values(name) for name in more]
     width = len(names.table.dimensions)
@@ -87,10 +87,10 @@ def grown(names: Names, more: Sequence[bytes]) -> Names:
         _extended(column, [value[place] for value in values], is_first=not names.count)
         for place, column in enumerate(names.columns)
     )
-    return Names(names.table, names.count + len(values), columns)
+    return SeriesIndex(names.table, names.count + len(values), columns)
 
 
-def matching(names: Names, filter_: Filter) -> Bools:
+def matching(names: SeriesIndex, filter_: Filter) -> Bools:
     """For each series, whether it passes."""
     column = names.column(filter_.dimension)
     if filter_.prefixes:
@@ -110,7 +110,7 @@ def _extended(column: Column, values: list[str], *, is_first: bool) -> Column:
     room = column.room
     if room is None or room.used != have or count > len(room.codes):
         # Twice as much as is needed: a million codes are not copied for each new one.
-        room = _Room(np.empty(2 * count, np.int64), have)
+        room = _CodeBuffer(np.empty(2 * count, np.int64), have)
         room.codes[:have] = column.codes
     room.codes[have:count] = codes
     room.used = count

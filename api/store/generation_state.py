@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from api.errors import CountersMissing
 from api.query.plan import Plan
 from api.query.selection import check_pages, select
-from api.query.series_index import Names, grown, no_names
+from api.query.series_index import SeriesIndex, empty_index, extended
 from api.store.connection import ReadConnection
 from api.store.page_cache import CachedSums, Missing, Page, PageCache, SumsCache
 from api.store.snapshot import Snapshot, SnapshotReader
@@ -42,7 +42,7 @@ class GenerationState:
     _tenants: dict[str, int] = field(default_factory=dict)
     _tenants_whole_at: int = -1
     _named_at: int = 0
-    _names: dict[tuple[int, str], Names] = field(default_factory=dict)
+    _names: dict[tuple[int, str], SeriesIndex] = field(default_factory=dict)
     _names_whole_at: dict[tuple[int, str], int] = field(default_factory=dict)
     _page_cache: PageCache = field(default_factory=PageCache)
     _sums_cache: SumsCache = field(default_factory=SumsCache)
@@ -140,8 +140,8 @@ class GenerationState:
                 cached.whole_at = at
         return is_whole
 
-    def _names_of(self, table: Table, tenant: str) -> Names:
-        return self._names.get((table.id, tenant)) or no_names(table)
+    def _names_of(self, table: Table, tenant: str) -> SeriesIndex:
+        return self._names.get((table.id, tenant)) or empty_index(table)
 
     async def _tenant_id(self, tenant: str, at: int) -> int | None:
         if tenant not in self._tenants and self._tenants_whole_at < at:
@@ -170,7 +170,7 @@ class GenerationState:
             which = (names.table.id, tenant)
             if self._names_of(names.table, tenant) is names:  # nobody else was quicker
                 if more:
-                    self._names[which] = grown(names, more)
+                    self._names[which] = extended(names, more)
                     self._named_at += 1
                 self._names_whole_at[which] = at
 

@@ -16,7 +16,7 @@ from typing import Final, Literal, cast
 
 from api.errors import BadParameter
 from api.http.parameters import RawParameters, check_names, nearest, single
-from api.query.measures import DEFAULTS, Formula, Offered, formulas, offered_by, terms_of
+from api.query.measures import DEFAULTS, MeasureFormula, Offered, formulas, offered_by, terms_of
 from api.query.plan import covered_range, finest_kept, tiers_of, views_that_hold
 from api.query.series_index import Filter
 from api.query.time_buckets import STEPS, Step, zone_names, zone_of
@@ -93,7 +93,7 @@ class UsageQuery:
     format: Format | None
 
     @cached_property
-    def formulas(self) -> tuple[Formula, ...]:
+    def formulas(self) -> tuple[MeasureFormula, ...]:
         """Of the measures, over the sums of their terms."""
         return formulas(self.measures, terms_of(self.measures))
 

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from api.errors import BadParameter, UnanswerableQuestion
-from api.query.measures import Formula, Number, estimates_of, terms_of
+from api.query.measures import MeasureFormula, Number, estimates_of, terms_of
 from api.query.plan import Plan, Question, Sum, finest_kept, plan
 from api.query.rows import (
     OTHERS,
@@ -144,7 +144,7 @@ def _counted_rows(query: UsageQuery, found: Sums) -> RowColumns:
     return columns_of_rows(rows, covered.starts_ms, width)
 
 
-def _first(query: UsageQuery, shown: Sequence[Formula], found: Sums) -> Int64s | None:
+def _first(query: UsageQuery, shown: Sequence[MeasureFormula], found: Sums) -> Int64s | None:
     """Of a leaderboard by one sum the lines that it shows, before others are looked at; None where
     all are needed."""
     if query.limit is None or query.step is not None or found.selection.plan.sketches:
@@ -158,7 +158,7 @@ def _first(query: UsageQuery, shown: Sequence[Formula], found: Sums) -> Int64s |
     return found.top(by.over, query.limit, is_descending=order[0][1])
 
 
-def _ranked(query: UsageQuery, shown: Sequence[Formula], rows: RowColumns) -> Int64s:
+def _ranked(query: UsageQuery, shown: Sequence[MeasureFormula], rows: RowColumns) -> Int64s:
     """The rank of each group by `order_by`, judged by its whole range; that of OTHERS is last."""
     rank = np.zeros(len(rows.groups) + 1, np.int64)
     rank[OTHERS] = len(rows.groups)
@@ -192,7 +192,7 @@ def _filled(query: UsageQuery, rows: RowColumns, buckets: int) -> RowColumns:
 
 
 def _in_order(
-    query: UsageQuery, shown: Sequence[Formula], rows: RowColumns, rank: Int64s
+    query: UsageQuery, shown: Sequence[MeasureFormula], rows: RowColumns, rank: Int64s
 ) -> RowColumns:
     """By time and rank; a series without groups by whatever `order_by` says."""
     is_back_in_time = (TIME, True) in query.order_by

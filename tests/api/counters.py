@@ -18,7 +18,7 @@ import redis
 
 from api.query.plan import Plan
 from api.query.selection import select
-from api.query.series_index import grown, no_names
+from api.query.series_index import empty_index, extended
 from api.query.sums import summed
 from schemas.catalog.measures import CHATS, LATENCY
 from schemas.catalog.sketches import bins_of, chat_digest
@@ -227,7 +227,7 @@ def read_pure(counters: Counters, tenant: str, plans: Sequence[Plan]) -> list[li
     found = []
     for plan in plans:
         keys = {table: layout.names_list_key(1, table, tenant_id) for table in plan.tables}
-        names = [grown(no_names(t), counters.lists.get(key, [])) for t, key in keys.items()]
+        names = [extended(empty_index(t), counters.lists.get(key, [])) for t, key in keys.items()]
         selection = select(plan, names, 1, max(tenant_id, 0))
         pages = [
             [counters.texts.get(key) for key in page_set.keys] for page_set in selection.page_sets

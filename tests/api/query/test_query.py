@@ -17,7 +17,7 @@ from api.agentlens.endpoints import GRANULARITIES, MEASURES, plans_for
 from api.errors import UnanswerableQuestion
 from api.query.plan import Question, Term, plan
 from api.query.selection import PAGES_MAX, page_keys, select
-from api.query.series_index import Filter, grown, no_names
+from api.query.series_index import Filter, empty_index, extended
 from api.query.sums import Row, summed
 from api.query.time_buckets import WEEKLY
 from api.store.reader import Reading
@@ -195,7 +195,7 @@ def test_sums_are_exact_beyond_64_bits_whole_or_as_pages_grow(
     """Three models, all in one minute; what is appended is added, in any steps."""
     table = MODEL.tables["llm"]
     each = [series_name(["openai", f"m{n}"]).encode() for n in range(max(PLACES) + 1)]
-    names = grown(no_names(table), each)
+    names = extended(empty_index(table), each)
     terms = (Term(EVENTS), Term(INPUT_TOKENS))
     end_ms = NOW_MS - NOW_MS % MINUTE_MS
     for group_by in ((), ("model",)):
@@ -243,7 +243,7 @@ def test_names_grow_in_any_steps_to_the_same(rows: list[list[str]], data: st.Dat
     table = AGENT_MODEL.tables["llm"]
     raw = [series_name(row).encode() for row in rows]
     cut = data.draw(st.integers(0, len(raw)))
-    names = grown(grown(no_names(table), raw[:cut]), raw[cut:])
+    names = extended(extended(empty_index(table), raw[:cut]), raw[cut:])
     for place, dimension in enumerate(table.dimensions):
         column = names.column(dimension)
         assert [column.words[code] for code in column.codes] == [row[place] for row in rows]
@@ -299,10 +299,10 @@ def test_too_many_pages_for_one_read_are_refused() -> None:
     raw = [series_name([f"agent-{n}", "openai", "gpt"]).encode() for n in range(500)]
     wide = plan(question(group_by=("agent", "model"), from_ms=0, step=None))
     weekly = plan(question(group_by=("agent", "model"), from_ms=0, step=WEEKLY))
-    names = grown(no_names(AGENT_MODEL.tables["llm"]), raw)
+    names = extended(empty_index(AGENT_MODEL.tables["llm"]), raw)
     selections = [select(one, [names], 1, 0) for one in (wide, weekly)]
     assert page_keys(selections[:1]) == page_keys(selections)
-    many = grown(names, raw * (2 * PAGES_MAX // len(raw)))
+    many = extended(names, raw * (2 * PAGES_MAX // len(raw)))
     with pytest.raises(UnanswerableQuestion, match="shorter range"):
         select(wide, [many], 1, 0)
 
@@ -319,7 +319,7 @@ def test_a_page_cut_short_is_an_error_and_never_a_smaller_sum() -> None:
 @pytest.mark.parametrize("name", [b"", b"{}", b'["llm"', b"[3]", b'["llm","a"]'])
 def test_a_name_that_is_not_of_its_view_is_an_error(name: bytes) -> None:
     with pytest.raises(StoreCorrupt):
-        grown(no_names(TOTAL.tables["llm"]), [name])
+        extended(empty_index(TOTAL.tables["llm"]), [name])
 
 
 def test_several_series_in_a_page_are_told_apart() -> None:
@@ -336,7 +336,7 @@ def test_a_reading_gives_the_body_of_its_own_pages() -> None:
     counters = pack([])
     meta = unpack_meta(counters.texts["{od0}:1:meta"])
     plans = plans_for(agentlens_endpoints.Asked(0, NOW_MS, WEEKLY, ()), NOW_MS)
-    selections = tuple(select(p, [no_names(t) for t in p.tables], 1, 0) for p in plans)
+    selections = tuple(select(p, [empty_index(t) for t in p.tables], 1, 0) for p in plans)
     sums = tuple(summed(one, [[None] * len(w.keys) for w in one.page_sets]) for one in selections)
     empty = agentlens_endpoints.body_of(Reading(sums, meta, 1))
     body_of_nothing = LlmAnalytics.model_validate_json(empty)
