@@ -16,7 +16,7 @@ from schemas.errors import InvalidConfig
 from schemas.prices.price_list import BUNDLED, Prices, parse_prices
 
 if TYPE_CHECKING:
-    from streams.worker.settings import DirectorySettings
+    from streams.directory.settings import DirectorySettings
 
 ENV_PREFIX = "ODOMETER_"
 
@@ -182,7 +182,7 @@ def as_environment(settings: Settings) -> dict[str, str]:
 
 def directory_settings(settings: Settings) -> "DirectorySettings":
     """Return the settings of the directory's process."""
-    from streams.worker.settings import DirectorySettings  # noqa: PLC0415  keeps the other commands fast
+    from streams.directory.settings import DirectorySettings  # noqa: PLC0415  keeps the other commands fast
 
     return DirectorySettings(
         kafka=settings.kafka,

@@ -29,15 +29,16 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from api.query.plan import Plan
 from api.query.sums import Row, Sums
 from api.store.connection import REPLY_TIMEOUT_S, ReadConnection
 from api.store.generation_state import GenerationState, generation_of
 from schemas.catalog.views import DEFAULT, Catalog
-from schemas.errors import InvalidConfig, StoreCorrupt, StoreError, StoreFull, StoreUnavailable
+from schemas.errors import InvalidConfig, StoreError, StoreUnavailable
 from schemas.store.layout import CURRENT_KEY, Meta
+from schemas.store.redis_errors import FunctionMissing, LibraryExists, store_error
 
 CONNECTIONS_MAX: Final = 16
 """Redis serves one command at a time; more than this only moves the queue to where it can't be seen."""
@@ -137,12 +138,12 @@ class Store:
             try:
                 return await self._ask(*command)
             except ResponseError as error:
-                if "unction not found" not in str(error):
+                if not isinstance(store_error(error), FunctionMissing):
                     raise
             try:
                 await self._ask("FUNCTION", "LOAD", library)
             except ResponseError as error:
-                if "already exists" not in str(error):  # somebody else was first
+                if not isinstance(store_error(error), LibraryExists):  # somebody else was first
                     raise
             return await self._ask(*command)
 
@@ -231,17 +232,9 @@ class _Telling(AbstractConnection):
 
 @asynccontextmanager
 async def _translated() -> AsyncIterator[None]:
-    """One deadline around what is done, and our own errors out of it."""
+    """One deadline around the block; the client's errors become ours."""
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             yield
-    except OutOfMemoryError as error:
-        raise StoreFull("Redis is at its maxmemory") from error
-    except ResponseError as error:
-        if str(error).startswith("WRONGTYPE"):
-            raise StoreCorrupt(f"a key of ours is of another type: {error}") from error
-        raise StoreUnavailable(f"Redis refuses: {error}") from error
     except (RedisError, OSError) as error:  # TimeoutError is an OSError
-        raise StoreUnavailable(
-            f"Redis does not answer: {str(error) or type(error).__name__}"
-        ) from error
+        raise store_error(error) from error

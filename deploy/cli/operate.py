@@ -81,8 +81,9 @@ def topics(
     These are the topic of the events, the topic of the dead letters, and three topics of the
     directory with a changelog each. No topic is ever deleted or changed.
     """
+    from streams.directory.settings import changelogs
     from streams.kafka.topics import ensure_directory_topics, ensure_topics
-    from streams.worker.settings import PARTITIONS, changelogs
+    from streams.worker.settings import PARTITIONS
 
     settings = read_settings(
         kafka=kafka,

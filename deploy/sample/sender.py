@@ -28,9 +28,10 @@ from schemas.event.kinds import DEFAULT_TENANT
 from schemas.event.partition_key import partition_key
 from schemas.limits import DAY_MS, MINUTE_MS, SECOND_MS
 from streams.directory.records import Stream, topic_of
+from streams.directory.settings import DirectorySettings, changelogs
 from streams.kafka.producer import open_producer
 from streams.kafka.topics import ensure_directory_topics
-from streams.worker.settings import PARTITIONS, DirectorySettings, changelogs
+from streams.worker.settings import PARTITIONS
 
 T = TypeVar("T")
 

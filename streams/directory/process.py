@@ -23,10 +23,12 @@ from faust.types import EventT
 
 from schemas.errors import StoreFull, StoreUnavailable
 from streams.directory.records import InvalidEntry, Stream, Upsert, read_entry, topic_of
+from streams.directory.settings import DirectorySettings, changelogs
+from streams.directory.store import RedisDirectory
 from streams.kafka.topics import ensure_directory_topics
-from streams.redis.store import RedisDirectory
+from streams.worker.clock import ProcessClock
 from streams.worker.faust_process import run_process
-from streams.worker.settings import PARTITIONS, DirectorySettings, changelogs
+from streams.worker.settings import PARTITIONS
 
 T = TypeVar("T")
 
@@ -74,7 +76,8 @@ class Writer:
 
     async def is_another(self) -> str | None:
         """The history of a Redis that was not filled yet, or None."""
-        found = await patiently(self._store.history)
+        proposed = ProcessClock().commit_id().hex()
+        found = await patiently(lambda: self._store.history(proposed))
         return None if found == self.filled else found
 
 

@@ -12,9 +12,9 @@ from schemas.prices.price_list import BUNDLED_VERSION
 from schemas.store.generation import generation_digest, layout_digest
 from schemas.store.layout import NO_POSITION, Meta
 from streams.core.ports import Bounds
+from streams.directory.store import RedisDirectory
 from streams.kafka.offsets import read_bounds
 from streams.redis.generations import Entry, RedisGenerations
-from streams.redis.store import RedisDirectory
 
 
 class PartitionStatus(BaseModel):

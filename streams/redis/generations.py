@@ -24,7 +24,8 @@ from schemas.store.layout import (
     unpack_meta,
 )
 from streams.core.ports import Look
-from streams.redis.store import RedisStore, ask, generation_of
+from streams.redis.client import ask
+from streams.redis.store import RedisStore, generation_of
 
 SCAN_COUNT: Final = 1000
 """Keys looked at in one call: half a millisecond of Redis' time."""

@@ -31,7 +31,8 @@ from streams.core.fold import fold
 from streams.core.ports import Commit, Outcome, Progress
 from streams.core.pricing import Asked, add_costs
 from streams.core.users import user_updates
-from streams.redis.store import RedisStore, encode_commit
+from streams.redis.commit import encode_commit
+from streams.redis.store import RedisStore
 from tests.bench.data.usage_log import LIVE, Shape, Totals, values_of
 from tests.bench.fold_process import FIVE
 from tests.oracles.event_logs import countable

@@ -50,11 +50,11 @@ RedisStore.commit = commit
 """
 
 _NO_FENCE: Final = """
-import streams.redis.store as store
+import streams.redis.library as library
 FENCE = "if #stale > 0 then return {'stale', unpack(stale)} end"
-assert FENCE in store._CODE
-store._CODE = store._CODE.replace(FENCE, "").replace(store.VERSION, "planted")
-store.VERSION = "planted"
+assert FENCE in library.CODE
+library.CODE = library.CODE.replace(FENCE, "").replace(library.VERSION, "planted")
+library.VERSION = "planted"
 """
 
 _LETTERS_LATE: Final = """
@@ -107,20 +107,20 @@ worker.refusal_of = lambda *checked: None
 """
 
 _REFILLS: Final = """
-import streams.redis.store as store
+import streams.redis.library as library
 REFUSED = "if meta.state == RETIRED then return {'retired'} end"
-assert REFUSED in store._CODE
-store._CODE = store._CODE.replace(REFUSED, "").replace(store.VERSION, "planted")
-store.VERSION = "planted"
+assert REFUSED in library.CODE
+library.CODE = library.CODE.replace(REFUSED, "").replace(library.VERSION, "planted")
+library.VERSION = "planted"
 """
 
 _SWITCHES_TOO_SOON: Final = """
-import streams.redis.store as store
+import streams.redis.library as library
 from streams.rebuild.rebuild_worker import RebuildWorker
 BEHIND = "if #behind > 0 then return {'behind', unpack(behind)} end"
-assert BEHIND in store._CODE
-store._CODE = store._CODE.replace(BEHIND, "").replace(store.VERSION, "planted")
-store.VERSION = "planted"
+assert BEHIND in library.CODE
+library.CODE = library.CODE.replace(BEHIND, "").replace(library.VERSION, "planted")
+library.VERSION = "planted"
 
 async def count_until_level(self):
     pass

@@ -23,9 +23,10 @@ from deploy.local.servers import Server, plain_environment
 from deploy.local.valkey import url_of
 from schemas.limits import DAY_MS
 from schemas.store.directory import SAID_SO, GroupSaid
+from streams.directory.settings import DirectorySettings, changelogs
+from streams.directory.store import RedisDirectory
 from streams.kafka.topics import ensure_directory_topics
-from streams.redis.store import RedisDirectory
-from streams.worker.settings import PARTITIONS, DirectorySettings, changelogs
+from streams.worker.settings import PARTITIONS
 from tests.real.harness.topics import now_ms, producer_of
 
 pytestmark = pytest.mark.servers

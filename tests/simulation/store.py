@@ -240,7 +240,7 @@ class FakeStore:
         if self._life != (self.lane.life, self.generation) or not self.own.due:
             return
         await self._turn("store request")
-        read = self._read_due()
+        read = self._read_queued()
         await self._turn("store reply")
         made = made_compact(read)
         for _ in range(TURNS_OF_MERGING):
@@ -250,7 +250,7 @@ class FakeStore:
             self._replace(read, made)
         await self._turn("store reply")
 
-    def _read_due(self) -> list[Read]:
+    def _read_queued(self) -> list[Read]:
         state = self.own
         due = {entry: due_of(entry) for entry in state.due[:DUE_AT_ONCE]}
         return [

@@ -1,13 +1,19 @@
--- The chats of a tenant, written by the commit that counts their events: schemas/store/chats.py describes
--- the keys, the record and which word wins. `comes_after` and AT_ONCE are those of directory.lua.
+-- The chats of a tenant, written by the commit that counts their events.
+--
+-- schemas/store/chats.py describes the keys, the record, and which update wins. `comes_after` and
+-- AT_ONCE are those of schemas/store/directory.lua.
+--
+-- KEYS, ARGV: those of commit (commit.lua), of which this file reads control.chats, chats_max and
+--   chat_models_max.
+-- Units: times are ms since 1970; 0 means "no update". Returns: this file registers no function.
 
-local CHAT_HEAD = '<i8i8i8i8i8I4' -- five times, and where the models begin, from 0
+local CHAT_HEAD = '<i8i8i8i8i8I4' -- five times, and the offset of the models, from 0
 local CHAT_HEAD_BYTES = 44
 local CHAT_TEXTS = '<I2c0I2c0I2c0I2c0'
 local CHAT_TEXT = '<I2c0'
 
--- The word of the earlier (`sign` 1) or later (-1) time, of equal times the larger text; a time of
--- 0 is no word.
+-- Of two updates the one with the earlier (`sign` 1) or later (-1) time. At equal times the larger
+-- text wins. A time of 0 is no update.
 local function winner(ms, text, other_ms, other, sign)
   if other_ms == 0 then return ms, text end
   if ms == 0 or sign * other_ms < sign * ms then return other_ms, other end
@@ -15,8 +21,8 @@ local function winner(ms, text, other_ms, other, sign)
   return ms, text
 end
 
--- Whether a record has the models and nothing that the word would change: nearly always so, and it
--- costs a tenth of reading the record whole. (A name is found by its length and bytes together.)
+-- Whether an update would change nothing in a record, which is nearly always so. This costs a tenth
+-- of reading the whole record. (A model is found by its length and bytes together.)
 local function is_known(record, note)
   if not record or note[7] or #record < CHAT_HEAD_BYTES then return false end
   local first, user_ms, _, _, _, models_at = struct.unpack(CHAT_HEAD, record)
@@ -28,7 +34,7 @@ local function is_known(record, note)
   return true
 end
 
--- The models of a record, as a set, and how many they are.
+-- The models of a record as a set, and their number.
 local function models_of(record, at)
   local models, count = {}, 0
   while at <= #record do
@@ -39,8 +45,8 @@ local function models_of(record, at)
   return models, count
 end
 
--- A stored chat: its five times, its four texts, and where its models begin, from 1. What is no
--- record counts as nothing known: nil.
+-- A stored chat: its five times, its four texts, and the offset of its models, from 1. nil if it is
+-- no record.
 local function read_chat(record)
   if not record or #record < CHAT_HEAD_BYTES then return nil end
   local first, user_ms, preview_ms, title_ms, tags_ms, models_at = struct.unpack(CHAT_HEAD, record)
@@ -50,9 +56,9 @@ local function read_chat(record)
   return {first, user_ms, preview_ms, title_ms, tags_ms, user, preview, title, tags, models_at + 1}
 end
 
--- The record with one more word about its chat {id, first_ms, last_ms, user_ms, user, {model},
--- title_ms, title, tags_ms, tags, preview_ms, preview}, the last six where one of them is said; and
--- the models that are new to it.
+-- The record after one more update of its chat, and the models that are new to it. An update is
+-- {id, first_ms, last_ms, user_ms, user, {model}, title_ms, title, tags_ms, tags, preview_ms,
+-- preview}, without the last six if it has none of them.
 local function heard_chat(record, note, models_max)
   local chat = read_chat(record)
   local first, user_ms, preview_ms, title_ms, tags_ms, user, preview, title, tags, models_at =
@@ -78,7 +84,7 @@ local function heard_chat(record, note, models_max)
   return head .. texts .. table.concat(packed), added
 end
 
--- Drops the chats of a tenant that rested longest, so that chats_max are left.
+-- Drops the least recently used chats of a tenant until chats_max are left.
 local function drop_chats(records, updates, models, chats_max)
   local over = redis.call('ZCARD', updates) - chats_max
   while over > 0 do
@@ -96,7 +102,7 @@ local function drop_chats(records, updates, models, chats_max)
   end
 end
 
--- Some words about chats of one tenant, each about another one.
+-- Writes updates of one tenant's chats, each of another chat.
 local function write_chats(records, updates, models, notes, models_max)
   local ids, scores, changed = {}, {}, {}
   for index, note in ipairs(notes) do
@@ -114,7 +120,7 @@ local function write_chats(records, updates, models, notes, models_max)
   if #changed > 0 then redis.call('HSET', records, unpack(changed)) end
 end
 
--- What a commit says of chats: {{tenant, characters of its name, {note as in `heard_chat`}}}.
+-- A commit's updates of chats: {{tenant, characters of its name, {update as in `heard_chat`}}}.
 local function note_chats(meta_key, control)
   local head = string.match(meta_key, '^{[^}]*}:') .. 'c:'
   for _, said in ipairs(control.chats) do

@@ -30,7 +30,8 @@ from streams.core.decode import Events
 from streams.core.fold import Delta, Part, fold
 from streams.core.ports import Commit, Outcome, Progress
 from streams.core.pricing import Standing
-from streams.redis.store import RedisStore, ask
+from streams.redis.client import ask
+from streams.redis.store import RedisStore
 
 TOPIC: Final = "usage.events"
 DAYS: Final = 30

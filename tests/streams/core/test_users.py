@@ -188,7 +188,7 @@ async def test_a_full_directory_tallies_whom_it_does_not_take(
     kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tests.simulation.store.USERS_MAX", 2)
-    monkeypatch.setattr("streams.redis.store.directory.USERS_MAX", 2)
+    monkeypatch.setattr("streams.redis.commit.directory.USERS_MAX", 2)
     four: list[dict[str, object]] = [{"user_id": f"u{n}", "user_name": "N"} for n in range(4)]
     known = log_of(*four)
     again = log_of({"id": "x", "user_id": "u0", "user_name": "M", "time": iso(NOW_MS + 1)})

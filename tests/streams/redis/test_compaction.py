@@ -149,7 +149,7 @@ async def test_two_workers_that_tidy_at_any_instant_change_no_sum(
             case 0 | 1:
                 await adders[who](*rng.choices(range(100), k=20), chunk_off=-rng.randrange(2))
             case 2:
-                read[who].append(await pair[who]._read_due())
+                read[who].append(await pair[who]._read_queued())
             case 3 if read[who]:
                 await pair[who]._replace(read[who].pop(rng.randrange(len(read[who]))))
                 replaced += 1
@@ -168,10 +168,10 @@ async def test_what_another_worker_was_first_at_is_left_as_it_is(
     await second(1)
     for _ in range(60):
         await adder(1, 2, 3)
-    stale = await one._read_due()
+    stale = await one._read_queued()
     assert stale
     await adder(5)  # appended to what was read: it stays behind what is written
-    await other._replace(await other._read_due())
+    await other._replace(await other._read_queued())
     compact = total(redis_url)
     for _ in range(60):
         await second(7)
@@ -187,7 +187,7 @@ async def test_pages_read_before_the_server_began_anew_are_not_written(
     adder = Adder(one, 0)
     for _ in range(60):
         await adder(1, 2, 3)
-    read = await one._read_due()
+    read = await one._read_queued()
     assert read
     with redis.Redis.from_url(redis_url) as client:
         client.function_flush()  # with it goes what a library remembers of this life of the server

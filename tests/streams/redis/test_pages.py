@@ -20,7 +20,7 @@ from schemas.tiers import DAY, MINUTE, Tier
 from streams.core.fold import Delta, Part
 from streams.core.ports import Commit, Outcome, Progress
 from streams.redis import store as store_module
-from streams.redis.store import DUE_BYTES, RedisStore
+from streams.redis.store import COMPACT_BYTES_MAX, RedisStore
 from tests.oracles.redis_counters import read_counters
 
 pytestmark = pytest.mark.servers
@@ -107,15 +107,15 @@ async def test_a_busy_bucket_stays_small_and_exact(
     assert longest <= 2 * page_kind.dtype.itemsize + 2 * page_kind.room_bytes
 
 
-@pytest.mark.parametrize("due_bytes", [DUE_BYTES, 1])
+@pytest.mark.parametrize("bytes_max", [COMPACT_BYTES_MAX, 1])
 async def test_compact_pages_keep_every_bucket_and_their_time_to_live(
     redis_url: str,
     store: RedisStore,
     client: redis.Redis,
-    due_bytes: int,
+    bytes_max: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(store_module, "DUE_BYTES", due_bytes)  # 1: each page is too large
+    monkeypatch.setattr(store_module, "COMPACT_BYTES_MAX", bytes_max)  # 1: each page is too large
     write, page_kind = Writer(store), counters_of(MODEL.tables["llm"])
     for number in range(300):
         await write(one_part(page_kind, costs(10**6 + number, bucket=number % 7), MINUTE))
@@ -202,7 +202,7 @@ async def test_a_page_that_is_due_twice_is_written_once_a_call(
     (key,) = client.scan_iter(match=f"{layout.prefix(1)}{page_kind.head}.*", count=10_000)
     entry = key.decode().removeprefix(layout.prefix(1)) + " " + " ".join(map(str, page_kind.form))
     client.rpush(layout.due_key(1), f"{entry} 0", f"{entry} 1")
-    read = await store._read_due()
+    read = await store._read_queued()
     assert [one.due.is_over for one in read[-2:]] == [False, True]
     for cost in range(1000, 1012):
         await write(one_part(page_kind, costs(cost, bucket=2), MINUTE), tidies=False)
@@ -254,7 +254,7 @@ async def test_what_goes_over_the_limit_is_counted_as_other(
 async def test_tenants_beyond_the_limit_share_one(
     redis_url: str, store: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.redis.store.TENANTS_MAX", 2)
+    monkeypatch.setattr("streams.redis.commit.TENANTS_MAX", 2)
     write = Writer(store)
     await write(of_series(USER, ["ann", "bob"], tenants=("a", "b", "c", "d")))
     await write(of_series(USER, ["ann"], tenants=("d", "a")))

@@ -9,7 +9,7 @@ from deploy.local.servers import Server
 from deploy.local.valkey import url_of
 from schemas.errors import StoreError, StoreFull, StoreUnavailable
 from streams.core.ports import Outcome
-from streams.redis.store import RedisStore, _translated
+from streams.redis.store import RedisStore
 from tests.streams.redis.test_store_contract import DIGEST, NOW_MS, commit, progress
 
 pytestmark = pytest.mark.servers
@@ -59,16 +59,3 @@ async def test_a_commit_is_refused_whole_and_taken_when_the_server_is_ready(
             for command in back:
                 client.execute_command(*command)
         assert (await store.commit(step)).outcome is Outcome.COMMITTED
-
-
-@pytest.mark.parametrize(
-    ("text", "error"),
-    [
-        ("MISCONF Errors writing to the AOF file: No space left on device", StoreFull),
-        ("BUSY Valkey is busy running a script.", StoreUnavailable),
-    ],
-)
-def test_what_the_client_has_no_class_for_is_known_by_its_code(
-    text: str, error: type[StoreError]
-) -> None:
-    assert type(_translated(redis.ResponseError(text))) is error

@@ -1,0 +1,152 @@
+"""The arguments of `names` (streams/redis/lua/names.lua) and `commit` (streams/redis/lua/commit.lua)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from schemas.catalog.views import CALL_BUCKETS, ID_BUCKETS, OTHER, SLICE_MS, TENANTS_MAX
+from schemas.store import directory
+from schemas.store.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat, tags_text
+from schemas.store.layout import page_kept_ms
+from schemas.store.recent_calls import RECENT_MAX
+from streams.core.fold import Delta
+from streams.core.ports import Commit
+from streams.redis.compaction import starts_of
+from streams.redis.series_ids import Ids, Named, other_of, paged
+
+GROUP_MAX: Final = 1000
+"""Arguments that the Lua side passes to one command: its stack holds 8,000."""
+
+
+def encode_names(commit: Commit, missing: Sequence[Named]) -> list[bytes]:
+    """The arguments of `names`: asks for the ids of the tenants and of these series."""
+    control = {
+        "partitions": commit.partitions,
+        "at_commits": commit.at_commits,
+        "epoch": commit.id.hex(),
+        "tenants": commit.delta.tenants,
+        "tenants_max": TENANTS_MAX,
+        "other": OTHER,
+        "series": [
+            (one.table.id, one.tenant, one.table.view.series_max, other_of(one.table), one.names)
+            for one in missing
+        ],
+    }
+    return [commit.generation_digest, commit.id, msgspec.json.encode(control)]
+
+
+def encode_commit(commit: Commit, ids: Ids) -> list[bytes]:
+    """The arguments of `commit`. `ids` knows all names of the delta."""
+    delta = commit.delta
+    resolved = ids.resolved(delta)
+    parts = [paged(part, resolved) for part in delta.parts]
+    recent, members = _recent_of(delta)
+    control = {
+        "now_ms": commit.now_ms,
+        "count": commit.count,
+        "absent_ms": list(commit.absent_ms.items()),
+        "partitions": commit.partitions,
+        "ids": _ids_of(commit),
+        "calls": [
+            (
+                str(call.digest),
+                call.digest % CALL_BUCKETS,
+                -1 if call.old is None else call.old.slice,
+                "" if call.old is None else call.old.data.decode(),
+                call.new.slice,
+                call.new.data.decode(),
+            )
+            for call in delta.calls
+        ],
+        "epoch": ids.epoch,
+        "names": ids.names,
+        "tallies": [*commit.tallies.items(), *resolved.over.items()],
+        "parts": [
+            (
+                part.page_kind.head,
+                part.tier.id,
+                part.page_kind.room_bytes,
+                part.tier.chunk_ms,
+                page_kept_ms(part.tier),
+                *part.page_kind.form,
+            )
+            for part in delta.parts
+        ],
+        "people": delta.users,
+        "users_max": directory.USERS_MAX,
+        "recent": recent,
+        "recent_max": RECENT_MAX,
+        "slice_ms": SLICE_MS,
+        "id_buckets": ID_BUCKETS,
+        "call_buckets": CALL_BUCKETS,
+        "chats": [
+            (tenant, len(tenant), [_chat_note(chat) for chat in chats])
+            for tenant, chats in delta.chats
+        ],
+        "chats_max": CHATS_MAX,
+        "chat_models_max": CHAT_MODELS_MAX,
+        "at_commits": commit.at_commits,
+    }
+    return [
+        commit.generation_digest,
+        commit.id,
+        msgspec.json.encode(control),
+        members,
+        *(array.tobytes() for pages_and_rows in parts for array in pages_and_rows),
+    ]
+
+
+def _recent_of(delta: Delta) -> tuple[list[tuple[str, list[int]]], bytes]:
+    """The latest calls of each tenant: [time in ms, size in bytes, ...], and all calls as one text."""
+    members: list[bytes] = []
+    recent = []
+    for tenant, calls in delta.recent:
+        sizes: list[int] = []
+        for at_ms, call in calls:
+            members.append(call.encode())
+            sizes += at_ms, len(members[-1])
+        recent.append((tenant, sizes))
+    return recent, b"".join(members)
+
+
+def _chat_note(chat: Chat) -> list[Any]:
+    """As `heard_chat` in streams/redis/lua/chats.lua takes it: short if there is no title, tag or preview."""
+    said = [chat.id, chat.first_ms, chat.last_ms, chat.user_ms, chat.user, chat.models]
+    if chat.title_ms or chat.tags_ms or chat.preview_ms:
+        said += [chat.title_ms, chat.title, chat.tags_ms, tags_text(chat.tags)]
+        said += [chat.preview_ms, chat.preview]
+    return said
+
+
+def _ids_of(commit: Commit) -> list[tuple[int, list[str], list[list[str]]]]:
+    """For each slice: [bucket, id, ...] of the sets that get one id, and [bucket, id, id, ...] of each
+    other set. Ids are signed decimals, as a set of integers holds them."""
+    if not len(commit.digests):
+        return []
+    place = commit.slices * ID_BUCKETS + (commit.digests % np.uint64(ID_BUCKETS)).astype(np.int64)
+    order = np.argsort(place, kind="stable")
+    ids = [str(one) for one in commit.digests[order].view(np.int64).tolist()]
+    place = place[order]
+    starts = starts_of(place)
+    found: dict[int, tuple[list[str], list[list[str]]]] = {}
+    for one, (start, end) in zip(
+        place[starts].tolist(), pairwise([*starts.tolist(), len(ids)]), strict=True
+    ):
+        slice_, at = divmod(one, ID_BUCKETS)
+        singles, groups = found.setdefault(slice_, ([], []))
+        if end == start + 1:
+            singles += (_BUCKETS[at], ids[start])
+        else:
+            groups.extend(
+                [_BUCKETS[at], *ids[some : min(some + GROUP_MAX, end)]]
+                for some in range(start, end, GROUP_MAX)
+            )
+    return [(slice_, *of_slice) for slice_, of_slice in found.items()]
+
+
+_BUCKETS: Final = [str(bucket) for bucket in range(ID_BUCKETS)]

@@ -1,0 +1,110 @@
+-- The pages of counters: commits append rows, and `compact` replaces a page by its compact form.
+-- Registers `compact`.
+--
+-- KEYS[1] = meta. ARGV: see `compact`. Units: lengths and rooms are bytes. Returns: see `compact`.
+
+local COMPACT_SLOT = '\255\255' -- of a compact page's first row, which holds its compact length
+
+-- The length of a page when it was last compacted; 0 if it never was.
+local function compact_length(key)
+  local head = redis.call('GETRANGE', key, 0, 5)
+  if string.sub(head, 1, 2) ~= COMPACT_SLOT then return 0 end
+  return (struct.unpack('<I4', head, 3))
+end
+
+-- Appends rows to a page of a chunk. If they are its first rows, it queues the page before it in
+-- time for compaction. It also queues a page that has outgrown its room.
+local function append(chunk, page, bytes, spec, due)
+  local key = chunk.key .. page
+  local length = redis.call('APPEND', key, bytes)
+  if length == #bytes then
+    redis.call('PEXPIREAT', key, chunk.expires)
+    due[#due + 1] = chunk.before .. page .. spec.form .. ' 1'
+  elseif length > spec.room
+    and math.floor(length / spec.room) ~= math.floor((length - #bytes) / spec.room)
+    and length >= 2 * compact_length(key) + spec.room then
+    due[#due + 1] = chunk.name .. page .. spec.form .. ' 0'
+  end
+end
+
+-- A chunk of a tenant that the commit appends to. Updates the chunk's version.
+local function touched(prefix, stem, number, tenant, commits, spec)
+  local name = stem .. text_of(number) .. '.' .. text_of(tenant)
+  local expires = text_of((number + 1) * spec.chunk_ms + spec.kept_ms)
+  local chunk_version = prefix .. 'v' .. name
+  if redis.call('SETRANGE', chunk_version, 0, struct.pack('<i8', commits)) == 8 then
+    redis.call('SETRANGE', chunk_version, 8, struct.pack('<i8', 0))
+    redis.call('PEXPIREAT', chunk_version, expires)
+  end
+  return {number = number, tenant = tenant, name = name .. '.', key = prefix .. name .. '.',
+    before = stem .. text_of(number - 1) .. '.' .. text_of(tenant) .. '.', expires = expires}
+end
+
+-- One of control.parts: appends its rows to its pages. Rows of a tenant and chunk follow each
+-- other.
+local function append_part(prefix, entry, pages, rows, commits, due)
+  local head, tier, room, chunk_ms, kept_ms, key_bytes, count, number_bytes = unpack(entry)
+  local row_bytes = key_bytes + count * number_bytes
+  local spec = {chunk_ms = chunk_ms, kept_ms = kept_ms, room = room,
+    form = ' ' .. key_bytes .. ' ' .. count .. ' ' .. number_bytes}
+  local stem, from, chunk = head .. '.' .. tier .. '.', 1, {}
+  for at = 1, #pages, 16 do
+    local number, tenant, page, n = struct.unpack('<I4I4I4I4', pages, at)
+    if number ~= chunk.number or tenant ~= chunk.tenant then
+      chunk = touched(prefix, stem, number, tenant, commits, spec)
+    end
+    local upto = from + n * row_bytes
+    append(chunk, text_of(page), string.sub(rows, from, upto - 1), spec, due)
+    from = upto
+  end
+end
+
+-- Adds pages to the compaction queue. Returns its length.
+local function note_due(prefix, due)
+  local key = prefix .. 'due'
+  for from = 1, #due, NAMES_MAX do
+    redis.call('RPUSH', key, unpack(due, from, math.min(#due, from + NAMES_MAX - 1)))
+  end
+  return redis.call('LLEN', key)
+end
+
+-- compact KEYS[1] = meta; ARGV = generation digest, epoch (as `names` returned it), then for each
+-- page: its entry of the compaction queue, how often pages of its chunk had been compacted when it
+-- was read (`ChunkVersion` in schemas/store/layout.py), how many of its bytes were read, and the
+-- rows that replace them (0 bytes: the page is gone, or compact already).
+-- If another worker was first, the page is no longer as it was read, and nothing is done. Rows that
+-- were appended since stay behind the new ones. Entries leave the queue, except those where another
+-- worker was first: it may have left them for later.
+-- Returns the length of the queue; -1 if this is not the server that was read, -2 while a rebuild
+-- holds the generation.
+local function compact(keys, args)
+  local prefix, meta = prefix_of(keys[1]), read_meta(keys[1])
+  if not meta or meta.digest ~= args[1] or epoch_of(meta) ~= args[2] then return -1 end
+  if redis.call('EXISTS', prefix .. 'hold') == 1 then return -2 end
+  local before, now, written = {}, {}, {}
+  for at = 3, #args, 4 do
+    local entry, seen = args[at], tonumber(args[at + 1])
+    local length, bytes = tonumber(args[at + 2]), args[at + 3]
+    local page, of = string.match(entry, '^((.*)%.%d+) ')
+    local key, chunk_version_key = prefix .. page, prefix .. 'v' .. of
+    if not before[chunk_version_key] then
+      local found = redis.call('GETRANGE', chunk_version_key, 8, 15)
+      before[chunk_version_key] = #found == 8 and struct.unpack('<i8', found) or -1
+    end
+    -- A page may be queued twice, as too long and as ended: after the first it is not as read.
+    if length == 0 or (before[chunk_version_key] == seen and not written[key]) then
+      if length > 0 and redis.call('STRLEN', key) >= length then
+        redis.call('SET', key, bytes .. redis.call('GETRANGE', key, length, -1), 'KEEPTTL')
+        now[chunk_version_key] = before[chunk_version_key] + 1
+        written[key] = true
+      end
+      redis.call('LREM', prefix .. 'due', 1, entry)
+    end
+  end
+  for key, count in pairs(now) do redis.call('SETRANGE', key, 8, struct.pack('<i8', count)) end
+  return redis.call('LLEN', prefix .. 'due')
+end
+
+redis.register_function{ -- it makes room when the memory is full
+  function_name = 'odometer_compact_@VERSION@', callback = compact, flags = {'allow-oom'},
+}
