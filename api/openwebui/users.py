@@ -49,8 +49,8 @@ from schemas.responses.openwebui_users import (
 )
 from schemas.store.directory import (
     KEY_CHARS_MAX,
-    SAID_SO,
-    GroupSaid,
+    ON_PURPOSE,
+    GroupUpdate,
     Person,
     group_text,
 )
@@ -181,9 +181,9 @@ async def group_users(request: Request, store: Store, tenant: str, _now_ms: int)
 async def create_group(request: Request, store: Store, tenant: str, now_ms: int) -> Response:
     form = await _form(GroupForm, request)
     group_id = form.id or str(uuid4())
-    said = GroupSaid(
+    said = GroupUpdate(
         group_id,
-        SAID_SO + now_ms,
+        ON_PURPOSE + now_ms,
         now_ms,
         is_last=True,
         is_new=True,
@@ -215,7 +215,7 @@ async def remove_members(request: Request, store: Store, tenant: str, now_ms: in
 async def delete_group(request: Request, store: Store, tenant: str, now_ms: int) -> Response:
     group_id = request.path_params["id"]
     await directory.group(store, tenant, group_id)
-    said = GroupSaid(group_id, SAID_SO + now_ms, now_ms, is_last=True, is_deleted=True)
+    said = GroupUpdate(group_id, ON_PURPOSE + now_ms, now_ms, is_last=True, is_deleted=True)
     await directory.say_group(store, tenant, said)
     return _answer(DONE)
 
@@ -231,8 +231,8 @@ async def _change(
     remove: Sequence[str] = (),
 ) -> Response:
     group_id = request.path_params["id"]
-    said = GroupSaid(
-        group_id, SAID_SO + now_ms, now_ms, is_last=True, text=text, add=add, remove=remove
+    said = GroupUpdate(
+        group_id, ON_PURPOSE + now_ms, now_ms, is_last=True, text=text, add=add, remove=remove
     )
     await directory.say_group(store, tenant, said)
     return await _group(store, tenant, group_id)

@@ -68,10 +68,6 @@ class Offered:
         return bool(self.under) or self.share is not None
 
     @property
-    def is_integer(self) -> bool:
-        return not self.is_ratio and self.by == 1
-
-    @property
     def terms(self) -> tuple[Term, ...]:
         return self.over + self.under
 

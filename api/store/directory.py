@@ -18,10 +18,10 @@ from schemas.errors import OdometerError, StoreCorrupt
 from schemas.store.directory import (
     GROUPS_MAX,
     LIBRARY,
-    SAID_SO,
+    ON_PURPOSE,
     USERS_MAX,
     Group,
-    GroupSaid,
+    GroupUpdate,
     Person,
     UserUpdate,
     addresses_key,
@@ -114,7 +114,7 @@ async def name_user(
     store: Store, tenant: str, key: str, now_ms: int, *, email: str | None, name: str | None
 ) -> None:
     """An admin's update about a user; what is None is left as it is, "" is known no more."""
-    mark = SAID_SO + now_ms
+    mark = ON_PURPOSE + now_ms
     update = UserUpdate(
         key,
         now_ms,
@@ -181,7 +181,7 @@ async def groups_of(
     }
 
 
-async def say_group(store: Store, tenant: str, said: GroupSaid) -> None:
+async def say_group(store: Store, tenant: str, said: GroupUpdate) -> None:
     """One change of a group; NoSuchGroup, GroupExists or DirectoryFull where nothing was written."""
     keys = [groups_key(tenant), members_key(tenant, said.id)]
     arguments = [msgspec.json.encode(said).decode()]

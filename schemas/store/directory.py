@@ -13,7 +13,7 @@ It lies beside the generations, so a rebuild leaves it alone. Per tenant, under 
 
 The latest update wins, in whatever order they come: each update has a mark, and the larger mark
 wins, so events, resends, replays and rebuilds may come in any order and any number of times. A mark
-is the update's time in ms, and what an admin or a stream says is marked SAID_SO higher than any event:
+is the update's time in ms, and what an admin or a stream says is marked ON_PURPOSE higher than any event:
 who was named or deleted on purpose stays so, though producers go on sending what they knew.
 
 A user's record: `<i64 first_ms | i64 last_ms | i64 email mark | i64 name mark | u16 n | email |
@@ -49,7 +49,7 @@ KEY_CHARS_MAX: Final = limits.EMAIL_CHARS_MAX
 """Of a user's key: its id, or its address."""
 DESCRIPTION_CHARS_MAX: Final = 1024
 
-SAID_SO: Final = 1 << 50
+ON_PURPOSE: Final = 1 << 50
 """Added to the time of what was said on purpose. Times stay below 2^43 ms (the year 2248), and their
 sum below 2^53, where Lua counts exactly."""
 
@@ -173,7 +173,7 @@ class Group:
     updated_ms: int
 
 
-class GroupSaid(msgspec.Struct, frozen=True):
+class GroupUpdate(msgspec.Struct, frozen=True):
     """What `group` of directory.lua is told. `members`: all of them, None where they stay."""
 
     id: str

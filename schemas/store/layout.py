@@ -291,13 +291,6 @@ def sketch_of(table: Table, sketch: Measure) -> PageKind:
     return PageKind(table, sketch)
 
 
-@cache
-def page_kinds_of(table: Table) -> tuple[PageKind, ...]:
-    """All that a table has pages of."""
-    own = (counters_of(table),) if table.measures else ()
-    return (*own, *(sketch_of(table, sketch) for sketch in table.sketches))
-
-
 # -- meta ------------------------------------------------------------------------------------------
 
 MAGIC: Final = b"ODO1"

@@ -27,8 +27,8 @@ from schemas.store.directory import (
     DESCRIPTION_CHARS_MAX,
     KEY_CHARS_MAX,
     MEMBERS_MAX,
-    SAID_SO,
-    GroupSaid,
+    ON_PURPOSE,
+    GroupUpdate,
     UserUpdate,
     group_text,
 )
@@ -87,7 +87,7 @@ class Upsert(NamedTuple):
     """What one record says, of whose tenant."""
 
     tenant: str
-    said: UserUpdate | GroupSaid | Title
+    said: UserUpdate | GroupUpdate | Title
 
 
 def topic_of(prefix: str, stream: Stream) -> str:
@@ -97,7 +97,7 @@ def topic_of(prefix: str, stream: Stream) -> str:
 def read_entry(stream: Stream, key: bytes | None, value: bytes | None, append_ms: int) -> Upsert:
     """What a record says; InvalidEntry where it is none of ours."""
     tenant, thing = _address(stream, key)
-    mark = SAID_SO + append_ms
+    mark = ON_PURPOSE + append_ms
     match stream:
         case Stream.USERS:
             return Upsert(tenant, _user_update(thing, value, append_ms, mark))
@@ -137,13 +137,13 @@ def _user_update(key: str, value: bytes | None, at_ms: int, mark: int) -> UserUp
     )
 
 
-def _group(group_id: str, value: bytes | None, at_ms: int, mark: int) -> GroupSaid:
+def _group(group_id: str, value: bytes | None, at_ms: int, mark: int) -> GroupUpdate:
     if value is None:
-        return GroupSaid(group_id, mark, at_ms, is_deleted=True)
+        return GroupUpdate(group_id, mark, at_ms, is_deleted=True)
     entry = _decoded(value, GroupEntry)
     members = None if isinstance(entry.members, UnsetType) else list(dict.fromkeys(entry.members))
     text = group_text(entry.name, entry.description)
-    return GroupSaid(group_id, mark, at_ms, is_new=True, text=text, members=members)
+    return GroupUpdate(group_id, mark, at_ms, is_new=True, text=text, members=members)
 
 
 def _decoded(value: bytes, kind: type[T]) -> T:

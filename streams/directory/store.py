@@ -35,7 +35,7 @@ class RedisDirectory:
         await self._redis.aclose()
 
     async def say(
-        self, tenant: str, said: directory.UserUpdate | directory.GroupSaid | Title
+        self, tenant: str, said: directory.UserUpdate | directory.GroupUpdate | Title
     ) -> str:
         """Writes the update unless a later one was written. Returns "", or the limit that is reached."""
         match said:
@@ -44,7 +44,7 @@ class RedisDirectory:
                 arguments = [msgspec.json.encode([said]), directory.USERS_MAX, 0]
                 _, turned_away = await self._call("users", keys, arguments)
                 outcome = b"users" if turned_away else b"done"
-            case directory.GroupSaid():
+            case directory.GroupUpdate():
                 keys = [directory.groups_key(tenant), directory.members_key(tenant, said.id)]
                 outcome = await self._call("group", keys, [msgspec.json.encode(said)])
             case Title():

@@ -40,6 +40,7 @@ from schemas.tiers import (
     kept_from,
 )
 from schemas.units import instant_to_ms, iso, ms_to_instant
+from tests.oracles.redis_counters import page_kinds_of
 
 NOW_MS = 1_770_552_123_456  # 2026-02-08T12:02:03.456Z
 TOPIC = "usage.events"
@@ -146,7 +147,7 @@ def pack(
                 chunk, bucket = divmod(event.at_ms // tier.bucket_ms, tier.chunk_buckets)
                 if (chunk + 1) * tier.chunk_ms + layout.page_kept_ms(tier) <= now_ms:
                     continue
-                for page_kind in layout.page_kinds_of(table):
+                for page_kind in page_kinds_of(table):
                     if tier not in page_kind.tiers:
                         continue
                     page, in_page = divmod(series, page_kind.page_series)

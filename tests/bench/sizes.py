@@ -14,8 +14,9 @@ import redis
 
 from schemas.catalog.measures import How
 from schemas.catalog.views import VIEWS
-from schemas.store.layout import SLOT_BUCKETS, PageKind, page_kept_ms, page_key, page_kinds_of
+from schemas.store.layout import SLOT_BUCKETS, PageKind, page_kept_ms, page_key
 from schemas.tiers import DAY, Tier
+from tests.oracles.redis_counters import page_kinds_of
 
 BINS_BUSY: Final = 30
 """Bins that a busy bucket's latencies fall into."""

@@ -15,7 +15,7 @@ from schemas.catalog.sketches import MARK
 from schemas.catalog.views import DEFAULT, Catalog, Table
 from schemas.store import layout
 from schemas.store.chats import CHATS, Chat, model_key, records_key, unpack_chat, updates_key
-from schemas.store.layout import PageKind, page_kinds_of
+from schemas.store.layout import PageKind, counters_of, sketch_of
 from schemas.tiers import TIERS, Tier
 from streams.core.fold import Delta
 
@@ -26,6 +26,12 @@ sketch also its name, and which bin or digest."""
 CELL_OF_SUMS: Final = 5
 """So many parts has the cell of a sum; in that of a sketch its name comes next."""
 _TIERS: Final = {tier.id: tier for tier in TIERS}
+
+
+def page_kinds_of(table: Table) -> tuple[PageKind, ...]:
+    """All kinds of pages that a table has."""
+    own = (counters_of(table),) if table.measures else ()
+    return (*own, *(sketch_of(table, sketch) for sketch in table.sketches))
 
 
 def read_counters(

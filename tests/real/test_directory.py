@@ -22,7 +22,7 @@ from api.store.reader import Store
 from deploy.local.servers import Server, plain_environment
 from deploy.local.valkey import url_of
 from schemas.limits import DAY_MS
-from schemas.store.directory import SAID_SO, GroupSaid
+from schemas.store.directory import ON_PURPOSE, GroupUpdate
 from streams.directory.settings import DirectorySettings, changelogs
 from streams.directory.store import RedisDirectory
 from streams.kafka.topics import ensure_directory_topics
@@ -185,10 +185,12 @@ async def test_what_an_admin_said_later_stands_when_the_tables_are_written_again
         at_ms = now_ms() + DAY_MS  # whatever the clocks of this machine's servers
         await directory.name_user(store, "acme", "u1", at_ms, email="admin@x", name=None)
         await directory.say_group(
-            store, "acme", GroupSaid("g", SAID_SO + at_ms, at_ms, is_last=True, add=["u9"])
+            store, "acme", GroupUpdate("g", ON_PURPOSE + at_ms, at_ms, is_last=True, add=["u9"])
         )
         await directory.say_group(
-            store, "acme", GroupSaid("gone", SAID_SO + at_ms, at_ms, is_last=True, is_deleted=True)
+            store,
+            "acme",
+            GroupUpdate("gone", ON_PURPOSE + at_ms, at_ms, is_last=True, is_deleted=True),
         )
         first.kill()
         first.wait()

@@ -18,7 +18,7 @@ from api.auth.keys import create_key, opened
 from api.store import directory
 from deploy.sample.traffic import history
 from schemas.limits import DAY_MS
-from schemas.store.directory import SAID_SO, GroupSaid, group_text
+from schemas.store.directory import ON_PURPOSE, GroupUpdate, group_text
 from schemas.units import ms_to_instant
 from tests.oracles.event_logs import Fields
 from tests.real.harness.api_process import api_of
@@ -44,9 +44,9 @@ async def running(
     await system.complete()
     key = await create_key(redis_url, name="owui", tenant="default", role="admin")
     async with opened(redis_url) as store:
-        said = GroupSaid(
+        said = GroupUpdate(
             "team",
-            SAID_SO + now_ms(),
+            ON_PURPOSE + now_ms(),
             now_ms(),
             is_new=True,
             text=group_text("Team", ""),

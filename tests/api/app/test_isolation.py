@@ -33,7 +33,7 @@ from api.usage.parameters import PARAMETERS
 from schemas.catalog.views import DEFAULT
 from schemas.limits import HOUR_MS
 from schemas.store.chats import Chat, model_key, pack_chat, records_key, updates_key
-from schemas.store.directory import SAID_SO, GroupSaid, group_text
+from schemas.store.directory import ON_PURPOSE, GroupUpdate, group_text
 from schemas.store.keys import ALL, ROLES, Key, Role
 from schemas.store.layout import FIRST_GENERATION
 from schemas.store.recent_calls import pack_recent, recent_key
@@ -316,9 +316,9 @@ async def keep_directory(redis_url: str, tenants: tuple[str, ...]) -> None:
             user, email = f"u-of-{name}", f"{name}@of-{name}.test"
             await directory.name_user(store, name, user, NOW_MS, email=email, name=f"n-of-{name}")
             text = group_text(f"name-of-{name}", f"text-of-{name}")
-            said = GroupSaid(
+            said = GroupUpdate(
                 f"g-of-{name}",
-                SAID_SO + NOW_MS,
+                ON_PURPOSE + NOW_MS,
                 NOW_MS,
                 is_last=True,
                 is_new=True,

@@ -18,7 +18,7 @@ from api.store import directory
 from schemas.catalog.views import SLICE_MS
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.responses.openwebui import Message, ModelChats, ModelOverview
-from schemas.store.directory import LIBRARY, SAID_SO, chats_key, function_name
+from schemas.store.directory import LIBRARY, ON_PURPOSE, chats_key, function_name
 from schemas.store.generation import generation_digest
 from schemas.units import instant_to_ms, iso
 from streams.core.columns import columns
@@ -310,7 +310,7 @@ async def test_the_title_of_the_stream_stands_above_that_of_events(
 ) -> None:
     await write(redis_url, log())
     async with opened(redis_url) as store:
-        said: list[str | int] = ["c00", SAID_SO + NOW_MS, "Renamed", 100]
+        said: list[str | int] = ["c00", ON_PURPOSE + NOW_MS, "Renamed", 100]
         await store.call(function_name("chat"), LIBRARY, [chats_key("acme")], said)
     found = await body(admin, "models/a/b/chats", limit=1)
     assert found["chats"][0]["first_message"] == "Renamed"

@@ -16,7 +16,7 @@ from api.store import directory
 from api.store.reader import Store
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.responses.openwebui import Daily, Models, Summary, Tokens, Users
-from schemas.store.directory import GroupSaid, group_text
+from schemas.store.directory import GroupUpdate, group_text
 from tests.api.conftest import Clock, client_of, revoke
 from tests.api.counters import NOW_MS, Event, pack
 from tests.oracles.openwebui_oracle import ANSWERS, Asked
@@ -72,7 +72,7 @@ async def admin(redis_url: str, clock: Clock) -> AsyncIterator[httpx.AsyncClient
 async def say_team(redis_url: str, *members: str) -> None:
     store = Store(redis_url, b"")
     try:
-        said = GroupSaid(
+        said = GroupUpdate(
             "team", NOW_MS, NOW_MS, is_new=True, text=group_text("Team", ""), members=members
         )
         await directory.say_group(store, "acme", said)

@@ -16,8 +16,8 @@ from api.store.reader import Store
 from schemas.errors import StoreCorrupt
 from schemas.store.directory import (
     LIBRARY,
-    SAID_SO,
-    GroupSaid,
+    ON_PURPOSE,
+    GroupUpdate,
     Person,
     UserUpdate,
     addresses_key,
@@ -39,9 +39,9 @@ WORDS = st.builds(
     st.just("u1"),
     st.integers(1, 5),
     st.integers(5, 9),
-    st.sampled_from([0, 1, 2, SAID_SO, SAID_SO + 1]),
+    st.sampled_from([0, 1, 2, ON_PURPOSE, ON_PURPOSE + 1]),
     TEXTS,
-    st.sampled_from([0, 1, 2, SAID_SO, SAID_SO + 1]),
+    st.sampled_from([0, 1, 2, ON_PURPOSE, ON_PURPOSE + 1]),
     TEXTS,
 )
 
@@ -94,7 +94,7 @@ def test_words_merge_in_any_order_and_twice_is_once(
 
 
 async def test_the_function_merges_as_the_schema_says(store: Store) -> None:
-    texts, marks = ["", "a", "b", "ä", "aa"], [0, 1, SAID_SO]
+    texts, marks = ["", "a", "b", "ä", "aa"], [0, 1, ON_PURPOSE]
     said = [
         UserUpdate("u1", 3 + n % 3, 7 + n % 2, email_mark, email, name_mark, name)
         for n, (email_mark, email, name_mark, name) in enumerate(
@@ -177,9 +177,9 @@ async def test_everybody_is_read_in_pieces(store: Store) -> None:
 # -- groups ----------------------------------------------------------------------------------------
 
 
-def said(group_id: str = "g1", at_ms: int = 10, **changes: object) -> GroupSaid:
-    fields = {"id": group_id, "mark": SAID_SO + at_ms, "at_ms": at_ms, **changes}
-    return msgspec.convert(fields, GroupSaid)
+def said(group_id: str = "g1", at_ms: int = 10, **changes: object) -> GroupUpdate:
+    fields = {"id": group_id, "mark": ON_PURPOSE + at_ms, "at_ms": at_ms, **changes}
+    return msgspec.convert(fields, GroupUpdate)
 
 
 async def test_a_group_is_made_changed_and_deleted(store: Store) -> None:

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.store.directory import MEMBERS_MAX, SAID_SO, GroupSaid, UserUpdate
+from schemas.store.directory import MEMBERS_MAX, ON_PURPOSE, GroupUpdate, UserUpdate
 from streams.directory.records import InvalidEntry, Stream, Title, Upsert, read_entry
 
 AT_MS = 1_770_552_123_456
-MARK = SAID_SO + AT_MS
+MARK = ON_PURPOSE + AT_MS
 
 
 def read(stream: Stream, key: bytes | None, value: bytes | None) -> Upsert:
@@ -37,11 +37,11 @@ def test_a_user_is_named_in_part_taken_back_and_deleted() -> None:
 
 def test_a_group_has_its_members_once_or_keeps_those_it_has() -> None:
     value = b'{"name":"G","description":"d","members":["a","b","a"]}'
-    whole = GroupSaid("g", MARK, AT_MS, is_new=True, text='["G","d"]', members=["a", "b"])
+    whole = GroupUpdate("g", MARK, AT_MS, is_new=True, text='["G","d"]', members=["a", "b"])
     assert read(Stream.GROUPS, b"|g", value) == ("default", whole)
-    kept = GroupSaid("g", MARK, AT_MS, is_new=True, text='["G",""]')
+    kept = GroupUpdate("g", MARK, AT_MS, is_new=True, text='["G",""]')
     assert read(Stream.GROUPS, b"t|g", b'{"name":"G"}') == ("t", kept)
-    deleted = GroupSaid("g", MARK, AT_MS, is_deleted=True)
+    deleted = GroupUpdate("g", MARK, AT_MS, is_deleted=True)
     assert read(Stream.GROUPS, b"t|g", None) == ("t", deleted)
 
 

@@ -20,7 +20,7 @@ from schemas.errors import OtherGeneration, RebuildRefused
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.generation import describe, generation_digest
-from schemas.store.layout import page_kept_ms, page_kinds_of
+from schemas.store.layout import page_kept_ms
 from schemas.tiers import TIERS
 from streams.core.ports import Bounds, LastRecord, PartitionBatch, Polled, RejectedRecord
 from streams.rebuild.carry_over import CarryOver, carry_over_before, shared_with
@@ -32,7 +32,7 @@ from streams.worker.loop import Timing, Worker
 from tests.oracles.event_logs import Mix, Record, mixed
 from tests.oracles.fold_oracle import Cell, expected
 from tests.oracles.price_list import OWN
-from tests.oracles.redis_counters import read_counters
+from tests.oracles.redis_counters import page_kinds_of, read_counters
 from tests.oracles.redis_users import assert_told, read_people, read_recent
 from tests.simulation.world import Polled1
 
