@@ -51,7 +51,7 @@ def found(name: str) -> bool:
     """Whether a seed was wrong; says which, and what was."""
     bug = PLANTED[name]
     for seed in range(PLANTED_SEEDS_MAX):
-        outcome = asyncio.run(run_seed(seed, bug.faults, bug.configured))
+        outcome = asyncio.run(run_seed(seed, bug.faults, bug.plant))
         if outcome.wrong:
             said = outcome.wrong.partition("\n")[0]
             if len(said) > SAID_CHARS:

@@ -289,7 +289,7 @@ async def rebuilt(scene: Scene) -> float:
     before = await rig.meta()
     assert before is not None
     retired = rig.system.generation
-    await ended(start_rebuild(rig.system, rig.configured), rig.system)
+    await ended(start_rebuild(rig.system, rig.change), rig.system)
     ended_s = time.monotonic()
     async with redis.Redis.from_url(rig.system.settings.redis) as client:
         left = await client.get(meta_key(retired))

@@ -30,6 +30,7 @@ from schemas.store.layout import CURRENT_KEY, FIRST_GENERATION, Meta, meta_key, 
 from tests.chaos.disks import small_disk
 from tests.chaos.proxy import Proxy
 from tests.real.harness.apis import api_of
+from tests.real.harness.child import Change
 from tests.real.harness.system import SMALL, System, system_of
 from tests.real.harness.workers import WorkerProcess
 
@@ -58,7 +59,7 @@ class Rig:
     api: Server
     key: str
     links: dict[str, Proxy]
-    configured: str
+    change: Change | None
     """What is done to the code of workers and rebuilds before they run: a planted bug, or nothing."""
 
     @property
@@ -66,7 +67,7 @@ class Rig:
         return self.system.workers
 
     def worker(self) -> WorkerProcess:
-        return self.system.worker(self.configured, policy=SMALL, **seen_by("worker", self.links))
+        return self.system.worker(self.change, policy=SMALL, **seen_by("worker", self.links))
 
     @property
     def kafka_of_producers(self) -> str:
@@ -135,7 +136,7 @@ def _client(url: str) -> redis.Redis:
 
 @asynccontextmanager
 async def rig_of(
-    directory: Path, configured: str = "", *, on_small_disks: bool = False
+    directory: Path, change: Change | None = None, *, on_small_disks: bool = False
 ) -> AsyncIterator[Rig]:
     """Started, and ended whatever becomes of it."""
     links: dict[str, Proxy] = {}
@@ -157,7 +158,7 @@ async def rig_of(
             key = await _make_key(url_of(valkey), keys_file)
             settings = system.settings.model_copy(update=seen_by("api", links))
             with api_of(settings, directory, keys_file) as api:
-                rig = Rig(system, kafka, valkey, api, key, links, configured)
+                rig = Rig(system, kafka, valkey, api, key, links, change)
                 for _number in range(WORKERS):
                     rig.worker()
                 yield rig

@@ -31,6 +31,7 @@ from tests.chaos.load import Stream
 from tests.chaos.rig import PARTITIONS, RECOVER_S_MAX, Rig, rig_of
 from tests.oracles.event_logs import Record
 from tests.real.harness.apis import Producers
+from tests.real.harness.child import Change
 from tests.real.harness.system import System
 from tests.real.harness.topics import Ack, Load, ends_of, producer_of, read_log
 
@@ -71,7 +72,7 @@ def faults_of(seed: int) -> list[str]:
     return names[place * FAULTS : (place + 1) * FAULTS]
 
 
-async def run_seed(seed: int, faults: Sequence[str], configured: str = "") -> Outcome:
+async def run_seed(seed: int, faults: Sequence[str], change: Change | None = None) -> Outcome:
     """Never raises for what the system did: that is in `wrong`."""
     on_small_disks = bool(NEED_SMALL_DISKS & {*faults})
     if on_small_disks and not disks.are_allowed():
@@ -82,7 +83,7 @@ async def run_seed(seed: int, faults: Sequence[str], configured: str = "") -> Ou
     temporary = tempfile.TemporaryDirectory(prefix="odometer-chaos-")
     # What the processes said is shown of a seed that was wrong only.
     with temporary as name, redirect_stdout(io.StringIO()):
-        async with rig_of(Path(name), configured, on_small_disks=on_small_disks) as rig:
+        async with rig_of(Path(name), change, on_small_disks=on_small_disks) as rig:
             try:
                 await _play(rig, outcome)
             except (AssertionError, KafkaError, TimeoutError, ExceptionGroup) as error:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import subprocess
-import sys
 from collections.abc import Mapping
-from typing import Final
 
 import pytest
 import redis
@@ -23,9 +21,11 @@ from streams.worker.process import REPLACED
 from tests.oracles.event_logs import mixed
 from tests.oracles.fold_oracle import Cell, expected
 from tests.oracles.redis_counters import read_counters
+from tests.real.harness import child
+from tests.real.harness.child import Change, earlier_catalog
 from tests.real.harness.system import SMALL, System
 from tests.real.harness.topics import Sent, as_sent, cut, ends_of, now_ms, read_log
-from tests.real.harness.workers import EARLIER, WorkerProcess
+from tests.real.harness.workers import WorkerProcess
 from tests.real.test_counting import MIX
 
 pytestmark = pytest.mark.servers
@@ -34,28 +34,17 @@ REBUILD_S = 90.0
 """Of a busy machine; ten seconds of it are for the lease of one that was killed."""
 
 
-_MAIN: Final = """
-import os, sys
-exec(os.environ["CONFIGURED"])
-from deploy.cli import main
-sys.argv = ["odometer", "rebuild"]
-main()
-"""
-
-
-def start_rebuild(system: System, configured: str = "") -> subprocess.Popen[bytes]:
-    """The command itself, as an operator runs it. `configured`: what is done to its code first."""
+def start_rebuild(system: System, change: Change | None = None) -> subprocess.Popen[bytes]:
+    """The command itself, as an operator runs it; `change` runs in it first."""
     environment = {
         **plain_environment(),
         "ODOMETER_KAFKA": system.settings.kafka,
         "ODOMETER_REDIS": system.settings.redis,
         "ODOMETER_TOPIC": system.topic,
-        "CONFIGURED": configured,
     }
-    command = ["-c", _MAIN] if configured else ["-m", "deploy.cli.main", "rebuild"]
     with (system.directory / "rebuild.log").open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, *command],
+            child.command("rebuild", change),
             cwd=system.directory,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -98,7 +87,7 @@ async def test_a_new_view_reaches_history_though_rebuild_and_workers_are_killed(
     system: System,
 ) -> None:
     records = adversarial(11, 3500)
-    earlier = system.worker(EARLIER, policy=SMALL)
+    earlier = system.worker(earlier_catalog, policy=SMALL)
     async with system.load() as load:
         await load.send(records[:2800])
         await system.caught_up()
@@ -129,7 +118,7 @@ async def test_a_new_view_reaches_history_though_rebuild_and_workers_are_killed(
         data = client.get(meta_key(1))
         assert data
         assert unpack_meta(data).state == RETIRED
-        again = system.worker(EARLIER)
+        again = system.worker(earlier_catalog)
         await system.until("one of before waits outside", lambda: refuses(again))
         assert client.get(meta_key(1)) == data
 
@@ -148,7 +137,7 @@ async def test_what_the_log_has_lost_is_taken_over_to_the_last_unit(system: Syst
     """With late events in old buckets before and after the cut, resends of what is gone, calls that
     began before it, and a rebuild that is killed while it takes over."""
     records = adversarial(12, 3000)
-    earlier = system.worker(EARLIER, policy=SMALL)
+    earlier = system.worker(earlier_catalog, policy=SMALL)
     async with system.load() as load:
         await load.send(records[:2000])
         await system.caught_up()

@@ -24,6 +24,7 @@ from tests.oracles.event_logs import Record
 from tests.oracles.fold_oracle import Expected, expected, without_previews
 from tests.oracles.redis_counters import read_chats, read_counters
 from tests.oracles.redis_users import assert_told, read_people, read_recent
+from tests.real.harness.child import Change
 from tests.real.harness.topics import Ack, Load, ends_of, now_ms, producer_of, read_log
 from tests.real.harness.workers import WorkerProcess, start_worker
 
@@ -50,10 +51,10 @@ class System:
     def topic(self) -> str:
         return self.settings.topic
 
-    def worker(self, configured: str = "", **changes: Any) -> WorkerProcess:
-        """One more process; `changes` are settings that differ."""
+    def worker(self, change: Change | None = None, **changes: Any) -> WorkerProcess:
+        """One more process: `change` runs in it first, `changes` are settings that differ."""
         settings = self.settings.model_copy(update=changes)
-        started = start_worker(settings, self.directory, self.started, configured)
+        started = start_worker(settings, self.directory, self.started, change)
         self.started += 1
         self.workers.append(started)
         return started

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -13,28 +12,9 @@ import httpx
 
 from deploy.local.servers import free_port, plain_environment
 from streams.worker.settings import WorkerSettings
+from tests.real.harness import child
+from tests.real.harness.child import Change
 
-# The command line's own worker, with settings that it has no options for (batch policy, timing).
-_MAIN: Final = """
-import os, sys
-from schemas.prices.price_list import BUNDLED
-from schemas.catalog.views import DEFAULT
-from streams.worker.process import run_worker
-from streams.worker.settings import WorkerSettings
-catalog = DEFAULT
-exec(os.environ.get("CONFIGURED", ""))
-settings = WorkerSettings.model_validate_json(os.environ["WORKER_SETTINGS"])
-sys.exit(run_worker(settings, BUNDLED, catalog))
-"""
-EARLIER: Final = """
-from dataclasses import replace
-catalog = replace(catalog, views=tuple(
-    replace(v, measures=v.measures[:-1], page_series=4) if v.name == "model" else v
-    for v in catalog.views
-    if v.name != "user_agent"
-))
-"""
-"""An earlier configuration: a view less, a measure of another less, and that in larger pages."""
 HEALTH_ANSWER_S: Final = 2.0
 LOG_CHARS_SHOWN: Final = 6000
 END_S: Final = 10.0
@@ -88,20 +68,19 @@ class WorkerProcess:
 
 
 def start_worker(
-    settings: WorkerSettings, directory: Path, number: int, configured: str = ""
+    settings: WorkerSettings, directory: Path, number: int, change: Change | None = None
 ) -> WorkerProcess:
     """Starts a process with a health page on a free port; its output is kept in `directory`.
-    `configured`: what makes its `catalog` another one than ours."""
+    `change` runs in it first."""
     settings = settings.model_copy(update={"health_port": free_port()})
     log = directory / f"worker-{number}.log"
     environment = {
         **plain_environment(),
         "WORKER_SETTINGS": settings.model_dump_json(),
-        "CONFIGURED": configured,
     }
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-c", _MAIN],
+            child.command("worker", change),
             cwd=directory,
             env=environment,
             stdin=subprocess.DEVNULL,
