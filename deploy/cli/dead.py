@@ -27,7 +27,7 @@ from schemas.units import iso
 
 if TYPE_CHECKING:
     from streams.core.dead_letters import Change, DeadLetter
-    from streams.operations.replay import Result
+    from streams.operations.replay import ReplayResult
 
 dead = typer.Typer(
     cls=PlainGroup,
@@ -252,7 +252,7 @@ async def _named(settings: Settings, origins: Sequence[str]) -> list["DeadLetter
 
 async def _replay(
     settings: Settings, wanted: Wanted, change: "Change", *, again: bool, dry_run: bool
-) -> list["Result"]:
+) -> list["ReplayResult"]:
     from streams.operations.replay import replay as send
 
     results = send(
@@ -354,7 +354,7 @@ def _pretty(value: bytes | None) -> str:
         return text
 
 
-def _result_data(result: "Result") -> dict[str, Any]:
+def _result_data(result: "ReplayResult") -> dict[str, Any]:
     return {
         "origin": result.origin,
         "outcome": str(result.outcome),
@@ -363,7 +363,7 @@ def _result_data(result: "Result") -> dict[str, Any]:
     }
 
 
-def _tell(results: Sequence["Result"], *, done: bool) -> None:
+def _tell(results: Sequence["ReplayResult"], *, done: bool) -> None:
     for result in islice((r for r in results if r.detail), LISTED_MAX):
         typer.echo(f"{result.origin}: {result.outcome}: {result.detail}")
     outcomes = Counter(str(result.outcome) for result in results)

@@ -25,7 +25,7 @@ from schemas.errors import InvalidConfig
 if TYPE_CHECKING:
     from schemas.formats.objects import RefusedObject, SkippedObject
     from schemas.formats.parse import Event
-    from streams.core.explain import Cost, Counted, Explainer, Row, Uncounted
+    from streams.core.explain import AddedRow, CountedEvent, EventCost, Explainer, RejectedEvent
 
 SHOWN_MAX = 20
 """Events that a terminal shows in full by default. JSON shows all."""
@@ -76,7 +76,7 @@ class Explained:
     outcome: str  # counted, duplicate, refused or skipped
     format: str
     identity: str
-    event: "Counted | Uncounted | str"
+    event: "CountedEvent | RejectedEvent | str"
 
 
 def explain(
@@ -147,17 +147,17 @@ def _explain(
     line: int, item: "Event | SkippedObject | RefusedObject", explainer: "Explainer"
 ) -> Explained:
     from schemas.formats.objects import RefusedObject, SkippedObject
-    from streams.core.explain import Counted, Uncounted
+    from streams.core.explain import CountedEvent, RejectedEvent
 
     if isinstance(item, RefusedObject):
         error = item.error
-        why = Uncounted(error.reason, error.field, error.detail)
+        why = RejectedEvent(error.reason, error.field, error.detail)
         return Explained(line, item.index, "refused", "", "", why)
     if isinstance(item, SkippedObject):
         return Explained(line, item.index, "skipped", item.format, "", item.reason)
     found = explainer.explain(item.record)
     outcome = "refused"
-    if isinstance(found, Counted):
+    if isinstance(found, CountedEvent):
         outcome = "duplicate" if found.duplicate else "counted"
     return Explained(line, item.index, outcome, item.format, item.id_source, found)
 
@@ -176,15 +176,15 @@ def _moment(at: str | None) -> int:
 
 
 def _shown(explained: Explained) -> RenderableType:
-    from streams.core.explain import Counted, Uncounted
+    from streams.core.explain import CountedEvent, RejectedEvent
 
     place = f"line {explained.line}" + (f", object {explained.index}" if explained.index else "")
     head = Text(f"{place}: {explained.outcome}", style="bold")
     event = explained.event
-    if isinstance(event, Uncounted):
+    if isinstance(event, RejectedEvent):
         about = f"{event.field}: " if event.field else ""
         return Group(head, Text(f"  {event.reason}: {about}{event.detail}", style="red"))
-    if not isinstance(event, Counted):
+    if not isinstance(event, CountedEvent):
         return Group(head, Text(f"  {explained.format}: {event}"))
     lines = [
         f"{event.kind} event {event.id} of {event.source}, tenant {event.tenant}, at {event.at}",
@@ -208,7 +208,7 @@ def _shown(explained: Explained) -> RenderableType:
     return Group(head, *parts, *_tables(event.rows))
 
 
-def _tables(rows: Sequence["Row"]) -> list[Table]:
+def _tables(rows: Sequence["AddedRow"]) -> list[Table]:
     """Return the additions to each series: one table per set of buckets, mostly one."""
     buckets: dict[tuple[str, str, str], list[str]] = {}
     for row in rows:
@@ -227,7 +227,7 @@ def _tables(rows: Sequence["Row"]) -> list[Table]:
     return list(tables.values())
 
 
-def _usd(cost: "Cost") -> str:
+def _usd(cost: "EventCost") -> str:
     if cost.nano_usd is None:
         return f"none: {cost.by}"
     return f"{Decimal(cost.nano_usd).scaleb(-9):f} USD, {cost.by}"

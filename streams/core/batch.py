@@ -56,7 +56,7 @@ RECORDS_MIN: int = 200
 
 
 @dataclass
-class Part:
+class PartitionShare:
     """One partition's share: from the stored position `start` up to `end`."""
 
     start: int
@@ -69,7 +69,7 @@ class Batch:
     """What was polled and is not committed yet. `parts` by partition. `oldest_ms`: since when its
     first record may have waited; `begun_ms`: when that was polled."""
 
-    parts: dict[int, Part] = field(default_factory=dict)
+    parts: dict[int, PartitionShare] = field(default_factory=dict)
     count: int = 0
     size_bytes: int = 0
     oldest_ms: int = 0
@@ -93,7 +93,7 @@ class Batch:
                 self.oldest_ms, self.begun_ms = waits_since_ms, now_ms
             self.oldest_ms = min(self.oldest_ms, waits_since_ms)
             start = positions[one.partition]
-            part = self.parts.setdefault(one.partition, Part(start, one.end))
+            part = self.parts.setdefault(one.partition, PartitionShare(start, one.end))
             part.end = one.end
             part.records.extend(one.records)
             self.count += len(one.records)

@@ -50,7 +50,7 @@ class CallDelta(NamedTuple):
 
     tenant: int
     booked_ms: int
-    level: int
+    finest_tier: int
     values: tuple[str, ...]
     amounts: tuple[int, int, int, int]  # in the order of measures.BOOKED
 
@@ -79,12 +79,12 @@ def book(
         was_in_usage = max(booking.duration_ms, 0) if booking.with_usage else 0
         amounts[_USAGE_DURATION] = (max(duration, 0) if with_usage else 0) - was_in_usage
         if any(amounts):
-            level = finest_written(append_ms - booking.booked_ms)
+            finest_tier = finest_written(append_ms - booking.booked_ms)
             call_deltas.append(
                 CallDelta(
                     event.tenant,
                     booking.booked_ms,
-                    level,
+                    finest_tier,
                     booking.values,
                     (*amounts,),  # type: ignore[arg-type]
                 )

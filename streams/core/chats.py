@@ -13,7 +13,7 @@ from typing import Final
 from schemas.event.event_struct import EventStruct
 from schemas.event.kinds import DEFAULT_TENANT
 from schemas.store.chats import SHOWN_CHARS_MAX, Chat, merged
-from streams.core.decode import Events
+from streams.core.decode import EventBatch
 
 Chats = Sequence[tuple[str, Sequence[Chat]]]
 """Tenant and what is said of its chats, each chat once."""
@@ -21,7 +21,7 @@ Chats = Sequence[tuple[str, Sequence[Chat]]]
 CHAT_KINDS: Final = ("llm", "chat")
 
 
-def chats_of(events: Events, rows: Iterable[int], *, keeps_previews: bool) -> Chats:
+def chats_of(events: EventBatch, rows: Iterable[int], *, keeps_previews: bool) -> Chats:
     chat_ids = events.fields["chat_id"]
     if not any(chat_ids):
         return []

@@ -25,8 +25,8 @@ from schemas.limits import COUNT_MAX
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.layout import Int64s
 from schemas.tiers import finest_written
-from streams.core.decode import Events
-from streams.core.pricing import Asked, Standings, add_costs
+from streams.core.decode import EventBatch
+from streams.core.pricing import CostSources, PricingInput, add_costs
 from streams.core.rollup import duplicates
 
 Codes = npt.NDArray[np.int64]
@@ -57,8 +57,8 @@ class CallEvent(NamedTuple):
 class Columns:
     """A batch's accepted events in log order of each partition: one row an event.
 
-    digests: uint64; at_ms, append_ms: int64; level: index of the finest tier; codes: one int64
-    column a dimension, indexes into `words`; values: n x measures int64; standing: how each cost is
+    digests: uint64; at_ms, append_ms: int64; finest_tier: index of the finest tier; codes: one int64
+    column a dimension, indexes into `words`; values: n x measures int64; cost_source: how each cost is
     known; sketched: for each sketch the bin or digest to add (NOTHING: none); misread: labels that
     should be numbers and are not, by field; calls: in log order; origin: each row's place in
     `events`, which holds those that do not count, too.
@@ -68,16 +68,16 @@ class Columns:
     digests: npt.NDArray[np.uint64]
     at_ms: Int64s
     append_ms: Int64s
-    level: Int64s
+    finest_tier: Int64s
     tenants: Codes
     codes: Mapping[str, Codes]
     words: Mapping[str, Sequence[str]]
     values: Int64s
-    standing: Standings
+    cost_source: CostSources
     sketched: Mapping[str, Items]
     misread: Mapping[str, int]
     calls: Sequence[CallEvent]
-    events: Events
+    events: EventBatch
     origin: Int64s
 
     def __len__(self) -> int:
@@ -111,18 +111,18 @@ class Columns:
             digests=self.digests[keep],
             at_ms=self.at_ms[keep],
             append_ms=self.append_ms[keep],
-            level=self.level[keep],
+            finest_tier=self.finest_tier[keep],
             tenants=self.tenants[keep],
             codes={name: column[keep] for name, column in self.codes.items()},
             values=self.values[keep],
             origin=self.origin[keep],
-            standing=self.standing[keep],
+            cost_source=self.cost_source[keep],
             sketched={name: items[keep] for name, items in self.sketched.items()},
             calls=[c._replace(row=int(new_row[c.row])) for c in self.calls if keep[c.row]],
         )
 
 
-class _Words(dict[str | None, int]):
+class _Interner(dict[str | None, int]):
     """Texts to small integers, in order of appearance; None is the empty one."""
 
     def __init__(self) -> None:
@@ -142,19 +142,19 @@ class _Words(dict[str | None, int]):
         return np.fromiter(map(self.__getitem__, values), np.int64, len(values))
 
 
-def columns(events: Events, prices: Prices = BUNDLED, catalog: Catalog = DEFAULT) -> Columns:
+def columns(events: EventBatch, prices: Prices = BUNDLED, catalog: Catalog = DEFAULT) -> Columns:
     """The batch as arrays; of equal events the first. An event of usage without a cost gets that of
     `prices`."""
     misread: Counter[str] = Counter()
     fields = _Fields(events, misread)
     tenants = [tenant or DEFAULT_TENANT for tenant in fields.of("tenant")]
-    tenant_words = _Words()
+    tenant_words = _Interner()
     tenant_codes = tenant_words.encode(tenants)
     at, append = events.at_ms, events.append_ms
     codes: dict[str, Codes] = {}
     words: dict[str, Sequence[str]] = {"tenant": tenant_words.words}
     for name in catalog.kept_dimensions:
-        interned = _Words()
+        interned = _Interner()
         codes[name] = interned.encode(_values_of(fields, catalog.dimensions[name]))
         words[name] = interned.words
     booked = (
@@ -164,19 +164,19 @@ def columns(events: Events, prices: Prices = BUNDLED, catalog: Catalog = DEFAULT
     )
     has_kind = _has_kind(codes["kind"], words["kind"])
     values = _matrix(fields, catalog, has_kind)
-    asked = Asked(events.wires, at, {**codes, "tenant": tenant_codes}, words)
-    standing = add_costs(prices, asked, values)
+    asked = PricingInput(events.wires, at, {**codes, "tenant": tenant_codes}, words)
+    cost_source = add_costs(prices, asked, values)
     return Columns(
         catalog=catalog,
         digests=np.array(event_digests(tenants, fields.of("source"), fields.of("id")), np.uint64),
         at_ms=at,
         append_ms=append,
-        level=_levels(append - at),
+        finest_tier=_finest_tiers(append - at),
         tenants=tenant_codes,
         codes=codes,
         words=words,
         values=values,
-        standing=standing,
+        cost_source=cost_source,
         sketched={
             sketch.name: np.where(has_kind(sketch), _items(fields, tenants, sketch), NOTHING)
             for sketch in SKETCHES
@@ -209,7 +209,7 @@ def _has_kind(codes: Codes, words: Sequence[str]) -> Callable[[Measure], npt.NDA
     return lambda measure: of_kinds(measure.kinds)
 
 
-def _levels(age_ms: Int64s) -> Int64s:
+def _finest_tiers(age_ms: Int64s) -> Int64s:
     """`grid.finest_written` of many ages."""
     oldest = int(age_ms.max(initial=0))
     if finest_written(oldest) == 0:
@@ -220,7 +220,7 @@ def _levels(age_ms: Int64s) -> Int64s:
 class _Fields:
     """A batch's events field by field."""
 
-    def __init__(self, events: Events, misread: Counter[str]) -> None:
+    def __init__(self, events: EventBatch, misread: Counter[str]) -> None:
         self.events = events
         self._misread = misread
         self._numbers: dict[str, Int64s] = {"cost_nano_usd": events.cost_nano_usd}

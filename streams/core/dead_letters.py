@@ -50,7 +50,7 @@ comes later, and clocks differ by less than an hour."""
 KeyedRecord = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
 
 
-class Identity(NamedTuple):
+class EventIdentity(NamedTuple):
     """Who a replayed event is: all that its digest is made of."""
 
     tenant: str
@@ -58,17 +58,17 @@ class Identity(NamedTuple):
     id: str
 
 
-class State(StrEnum):
+class ReplayState(StrEnum):
     SENDING = "sending"
     SENT = "sent"
 
 
-class Replay(msgspec.Struct, frozen=True):
+class ReplayMark(msgspec.Struct, frozen=True):
     """The mark of a letter, as JSON in its header."""
 
-    state: State
+    state: ReplayState
     at_ms: int
-    identity: Identity
+    identity: EventIdentity
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class DeadLetter:
     detail: str
     value: bytes | None
     headers: Headers
-    replay: Replay | None = None
+    replay: ReplayMark | None = None
 
     @property
     def topic(self) -> str:
@@ -109,7 +109,7 @@ def read_dead_letter(value: bytes | None, headers: Headers) -> DeadLetter | None
     replay = None
     try:
         if own and own[-1][0] == REPLAY:
-            replay = msgspec.json.decode(own.pop()[1], type=Replay)
+            replay = msgspec.json.decode(own.pop()[1], type=ReplayMark)
         why = own[-len(WHY) :]
         if tuple(name for name, _ in why) != WHY:
             return None
@@ -144,14 +144,14 @@ NO_CHANGE: Final = Change()
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 
-class Resent(NamedTuple):
+class ReplayRecord(NamedTuple):
     """A record for the events' topic."""
 
-    identity: Identity
+    identity: EventIdentity
     record: KeyedRecord
 
 
-class _Again(NamedTuple):
+class _AppendedNow(NamedTuple):
     """The record as the fold would see it, appended now."""
 
     offset: int
@@ -160,7 +160,7 @@ class _Again(NamedTuple):
     headers: Headers
 
 
-def resend(letter: DeadLetter, change: Change, now_ms: int) -> Resent:
+def resend(letter: DeadLetter, change: Change, now_ms: int) -> ReplayRecord:
     """The record that makes the letter count, or InvalidEvent where it would be refused again.
 
     A neutral event that needs no mending is sent with its very bytes. What does, or is a CloudEvent,
@@ -178,12 +178,14 @@ def resend(letter: DeadLetter, change: Change, now_ms: int) -> Resent:
     if changed != load_object(value):
         value = _encoded({name: given for name, given in changed.items() if given is not None})
         headers = [(name, text) for name, text in headers if not _is_envelope(name)]
-    (event,) = decode(_Again(0, now_ms, value, headers)).wires
+    (event,) = decode(_AppendedNow(0, now_ms, value, headers)).wires
     tenant = event.tenant or DEFAULT_TENANT
     key = partition_key(tenant, event.source, event.id, event.call_id)
     origin = (REPLAY_OF, letter.origin.encode())
     kept = [(name, text) for name, text in headers if name != REPLAY_OF]
-    return Resent(Identity(tenant, event.source, event.id), (key, value, [*kept, origin]))
+    return ReplayRecord(
+        EventIdentity(tenant, event.source, event.id), (key, value, [*kept, origin])
+    )
 
 
 def _encoded(fields: dict[str, Any]) -> bytes:
@@ -197,22 +199,24 @@ def _is_envelope(name: str) -> bool:
     return name.startswith("ce_") or name == "content-type"
 
 
-def marked(letter: DeadLetter, state: State, identity: Identity, now_ms: int) -> DeadLetter:
-    return replace(letter, replay=Replay(state, now_ms, identity))
+def marked(
+    letter: DeadLetter, state: ReplayState, identity: EventIdentity, now_ms: int
+) -> DeadLetter:
+    return replace(letter, replay=ReplayMark(state, now_ms, identity))
 
 
 def already_sent(letter: DeadLetter) -> str:
     """That a letter was replayed, or ""."""
     mark = letter.replay
-    if mark is None or mark.state is not State.SENT:
+    if mark is None or mark.state is not ReplayState.SENT:
         return ""
     return f"was replayed at {iso(mark.at_ms)} as {'|'.join(mark.identity)}"
 
 
-def doubt(letter: DeadLetter, identity: Identity, now_ms: int) -> str:
+def doubt(letter: DeadLetter, identity: EventIdentity, now_ms: int) -> str:
     """Why a letter whose replay was cut off must not be sent again as this event, or ""."""
     mark = letter.replay
-    if mark is None or mark.state is not State.SENDING:
+    if mark is None or mark.state is not ReplayState.SENDING:
         return ""
     maybe = f"may have been replayed at {iso(mark.at_ms)} as {'|'.join(mark.identity)}"
     if mark.identity != identity:

@@ -62,11 +62,11 @@ class Unreadable(NamedTuple):
     headers: Headers = ()
 
 
-Refused = tuple[Record, InvalidEvent]
+Undecodable = tuple[Record, InvalidEvent]
 
 
 @dataclass(frozen=True)
-class Events:
+class EventBatch:
     """Events that can be counted, side by side, in order. `fields`: those of `EventStruct`, by name.
     `cost_nano_usd` is -1 where no cost was sent; `started_ms`: of the rows that say when their call
     began; `unknown`: names of fields that there are not, once an event."""
@@ -83,15 +83,15 @@ class Events:
         return len(self.wires)
 
 
-def decode(record: Record) -> Events:
+def decode(record: Record) -> EventBatch:
     """The event of one record, or InvalidEvent: the only error, whatever the bytes are."""
-    reading = Reading()
+    reading = BatchDecoder()
     for _, invalid in reading.add([record]):
         raise invalid
     return reading.events()
 
 
-class Reading:
+class BatchDecoder:
     """A batch that is read a slice at a time."""
 
     def __init__(self) -> None:
@@ -101,22 +101,22 @@ class Reading:
         self._started_ms: dict[int, int] = {}
         self._unknown: list[str] = []
 
-    def add(self, records: Sequence[Record]) -> list[Refused]:
+    def add(self, records: Sequence[Record]) -> list[Undecodable]:
         """The records that cannot be counted, in order, and why."""
-        refused: list[Refused] = []
+        refused: list[Undecodable] = []
         for at in range(0, len(records), READ_AT_ONCE):
             refused += self._add(records[at : at + READ_AT_ONCE])
         return refused
 
-    def events(self) -> Events:
+    def events(self) -> EventBatch:
         nothing = np.empty(0, np.int64)
         columns = zip(*self._numbers, strict=True) if self._numbers else repeat([nothing], 3)
         at_ms, append_ms, cost = (np.concatenate(column) for column in columns)
-        return Events(
+        return EventBatch(
             self._wires, self._fields, at_ms, append_ms, cost, self._started_ms, self._unknown
         )
 
-    def _add(self, records: Sequence[Record]) -> list[Refused]:
+    def _add(self, records: Sequence[Record]) -> list[Undecodable]:
         refused: dict[int, InvalidEvent] = {}
         unknown: dict[int, Sequence[str]] = {}
         found = _read(records, refused, unknown)

@@ -31,7 +31,7 @@ from streams.core.ports import NO_DELTA
 
 
 @dataclass(frozen=True)
-class Row:
+class AddedRow:
     """What is added to one series in one bucket. `bucket` is its start."""
 
     view: str
@@ -42,7 +42,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Booked:
+class BookedCall:
     """Where the event's call is booked from now on, and whether it was before."""
 
     call_id: str
@@ -54,7 +54,7 @@ class Booked:
 
 
 @dataclass(frozen=True)
-class Cost:
+class EventCost:
     """What the event is counted with (None: with no cost), and by which price or why not."""
 
     nano_usd: int | None
@@ -62,7 +62,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Counted:
+class CountedEvent:
     """One event that counts. `digest` is its identity among those remembered, `duplicate` that an
     earlier one has it: then it adds nothing."""
 
@@ -76,15 +76,15 @@ class Counted:
     tiers: list[str]
     duplicate: bool
     measures: dict[str, int]
-    cost: Cost
-    rows: list[Row]
-    call: Booked | None
+    cost: EventCost
+    rows: list[AddedRow]
+    call: BookedCall | None
     unknown_fields: list[str]
     misread: list[str]
 
 
 @dataclass(frozen=True)
-class Uncounted:
+class RejectedEvent:
     """One that would be a dead letter."""
 
     reason: str
@@ -102,12 +102,12 @@ class Explainer:
     _digests: set[int] = field(default_factory=set)
     _stored_calls: dict[int, StoredCall | None] = field(default_factory=dict)
 
-    def explain(self, value: bytes | None, headers: Headers = ()) -> Counted | Uncounted:
+    def explain(self, value: bytes | None, headers: Headers = ()) -> CountedEvent | RejectedEvent:
         """Of one record of the events' topic, appended at `append_ms`."""
         try:
             events = decode(_Record(0, self.append_ms, value, headers))
         except InvalidEvent as invalid:
-            return Uncounted(invalid.reason, invalid.field, invalid.detail)
+            return RejectedEvent(invalid.reason, invalid.field, invalid.detail)
         (event,) = events.wires
         tenant = event.tenant or DEFAULT_TENANT
         batch = columns(events, self.prices, self.catalog)
@@ -119,7 +119,7 @@ class Explainer:
         delta = NO_DELTA if duplicate else fold(batch, self._stored_calls)
         call = _booked(event.call_id, delta.calls, booking_dimensions(self.catalog))
         self._stored_calls |= {update.digest: update.new for update in delta.calls}
-        return Counted(
+        return CountedEvent(
             event.id,
             event.source,
             tenant,
@@ -127,7 +127,7 @@ class Explainer:
             iso(int(events.at_ms[0])),
             f"{digest:016x}",
             partition_key(tenant, event.source, event.id, event.call_id).decode(),
-            [tier.name for tier in TIERS[int(batch.level[0]) :]],
+            [tier.name for tier in TIERS[int(batch.finest_tier[0]) :]],
             duplicate,
             measures,
             _cost(event, measures, self.prices),
@@ -145,20 +145,20 @@ class _Record(NamedTuple):
     headers: Headers
 
 
-def _cost(event: EventStruct, measures: Mapping[str, int], prices: Prices) -> Cost:
+def _cost(event: EventStruct, measures: Mapping[str, int], prices: Prices) -> EventCost:
     """The fold says how much, `schemas.prices.cost` says by what: a test holds the two together."""
     nano_usd = measures.get(COST_NANO_USD.name, 0) if COST_EVENTS.name in measures else None
     if event.kind not in USAGE_KINDS:
-        return Cost(None, f"an event of kind {event.kind} has none")
+        return EventCost(None, f"an event of kind {event.kind} has none")
     if event.cost_usd is not None:
-        return Cost(nano_usd, "as its producer sent it")
+        return EventCost(nano_usd, "as its producer sent it")
     found = price(event, prices)
     if isinstance(found, Unpriced):
-        return Cost(nano_usd, found.reason)
-    return Cost(nano_usd, found.tariff.sentence())
+        return EventCost(nano_usd, found.reason)
+    return EventCost(nano_usd, found.tariff.sentence())
 
 
-def _rows(delta: Delta) -> Iterator[Row]:
+def _rows(delta: Delta) -> Iterator[AddedRow]:
     """Of counters: what an event adds to sketches is its latencies and its chat, in other words."""
     for page_kind, tier, runs, rows in delta.parts:
         if page_kind.sketch is not None:
@@ -170,7 +170,7 @@ def _rows(delta: Delta) -> Iterator[Row]:
             for row in rows[place : place + count]:
                 start_ms = chunk * tier.chunk_ms + int(row["slot"]) * tier.bucket_ms
                 added = zip(table.measures, row["values"].tolist(), strict=True)
-                yield Row(
+                yield AddedRow(
                     table.view.name,
                     tier.name,
                     iso(start_ms),
@@ -182,11 +182,11 @@ def _rows(delta: Delta) -> Iterator[Row]:
 
 def _booked(
     call_id: str | None, updates: Sequence[CallUpdate], dimensions: Sequence[str]
-) -> Booked | None:
+) -> BookedCall | None:
     """An event is of one call at most."""
     for update in updates:
         booking = msgspec.json.decode(update.new.data, type=Booking)
-        return Booked(
+        return BookedCall(
             call_id or "",
             f"{update.digest:016x}",
             iso(booking.booked_ms),

@@ -34,11 +34,19 @@ from schemas.tiers import TIERS, Tier
 from streams.core.calls import CallDelta, CallUpdate, StoredCall, book
 from streams.core.chats import Chats, chats_of
 from streams.core.columns import NOTHING, Codes, Columns, Items
-from streams.core.rollup import Grouped, changes, items_of, joint, numbered, sorted_by, tiers_of
+from streams.core.rollup import (
+    Grouped,
+    changes,
+    combined_key,
+    items_of,
+    numbered,
+    sorted_by,
+    tiers_of,
+)
 from streams.core.users import CALL_KIND, Calls, UserUpdates, latest_calls, user_updates
 
 
-class Part(NamedTuple):
+class DeltaPart(NamedTuple):
     """Rows for the pages of one kind and tier. `runs` (layout.RUN_DTYPE) say of whom they are:
     the next so many rows are of one series, an index into the delta's, and chunk. The slot of a row
     is its bucket; streams/redis/series_ids.py adds the place of its series."""
@@ -55,7 +63,7 @@ class Delta(NamedTuple):
 
     tenants: Sequence[str]
     series: Sequence[tuple[Table, int, str]]
-    parts: Sequence[Part]
+    parts: Sequence[DeltaPart]
     calls: Sequence[CallUpdate]
     users: UserUpdates = ()
     recent: Calls = ()
@@ -69,7 +77,7 @@ class _Rows(NamedTuple):
     where nothing is audio. `quoted`: the words as they stand in names."""
 
     at_ms: Int64s
-    level: Int64s
+    finest_tier: Int64s
     tenants: Codes
     codes: Mapping[str, Codes]
     words: Mapping[str, Sequence[str]]
@@ -87,7 +95,7 @@ def fold(
     call_deltas, updates = book(batch, stored_calls)
     rows = _rows(batch, call_deltas)
     series: list[tuple[Table, int, str]] = []
-    parts: list[Part] = []
+    parts: list[DeltaPart] = []
     for code, kind in enumerate(rows.words["kind"]):
         of_kind = _of_kind(rows, code)
         for view in batch.catalog.views:
@@ -110,7 +118,7 @@ def _rows(batch: Columns, call_deltas: Sequence[CallDelta]) -> _Rows:
     """Events, then the deltas of calls."""
     if not call_deltas:
         return _Rows(
-            batch.at_ms, batch.level, batch.tenants, batch.codes, batch.words,
+            batch.at_ms, batch.finest_tier, batch.tenants, batch.codes, batch.words,
             _quoted(batch.words), batch.values, *_different(batch.values), batch.sketched,
         )  # fmt: skip
     count = len(call_deltas)
@@ -138,13 +146,13 @@ def _rows(batch: Columns, call_deltas: Sequence[CallDelta]) -> _Rows:
     booked_at = [batch.catalog.measures.index(measure) for measure in BOOKED]
     values[:, booked_at] = [delta.amounts for delta in call_deltas]
     at_ms = np.array([delta.booked_ms for delta in call_deltas], np.int64)
-    level = np.array([delta.level for delta in call_deltas], np.int64)
+    finest_tier = np.array([delta.finest_tier for delta in call_deltas], np.int64)
     tenants = np.array([delta.tenant for delta in call_deltas], np.int64)
     nothing = np.full(count, NOTHING, np.uint64)
     values = np.concatenate([batch.values, values])
     return _Rows(
         np.concatenate([batch.at_ms, at_ms]),
-        np.concatenate([batch.level, level]),
+        np.concatenate([batch.finest_tier, finest_tier]),
         np.concatenate([batch.tenants, tenants]),
         codes,
         words,
@@ -203,7 +211,7 @@ def _of_kind(rows: _Rows, code: int) -> Codes:
 
 def _roll_up(
     table: Table, catalog: Catalog, rows: _Rows, at: Codes, series: list[tuple[Table, int, str]]
-) -> Iterator[Part]:
+) -> Iterator[DeltaPart]:
     """One table's rows in all tiers, of the rows at these places, which are in order of time; its
     series are appended to `series`."""
     columns = _places(table, catalog)
@@ -212,14 +220,14 @@ def _roll_up(
     if not len(at):
         return
     codes = [rows.tenants, *(rows.codes[name] for name in table.dimensions)]
-    key = joint([column.take(at) for column in codes])
+    key = combined_key([column.take(at) for column in codes])
     order = sorted_by(key)
     at, key = at.take(order), key.take(order)
     new = changes(key)
     offset = len(series)
     series.extend(_series_of(table, rows, at[new]))
     group = np.cumsum(new) - 1
-    found = Grouped(group, rows.at_ms.take(at), rows.level.take(at), rows.summed.take(at, 0))
+    found = Grouped(group, rows.at_ms.take(at), rows.finest_tier.take(at), rows.summed.take(at, 0))
     if table.measures:
         page_kind = counters_of(table)
         places = [(n, rows.column_of[column]) for n, column in enumerate(columns)]
@@ -254,7 +262,7 @@ def _series_of(table: Table, rows: _Rows, at: Codes) -> list[tuple[Table, int, s
 
 def _sketched(
     table: Table, sketch: Measure, rows: Grouped, items: Items, offset: int
-) -> Iterator[Part]:
+) -> Iterator[DeltaPart]:
     """One sketch of a table in all tiers: counts of bins, or digests."""
     adds = items != np.uint64(NOTHING)
     if not adds.all():
@@ -274,7 +282,7 @@ def _sketched(
             yield part
 
 
-def _packed(page_kind: PageKind, tier: Tier, group: Codes, at_ms: Int64s, offset: int) -> Part:
+def _packed(page_kind: PageKind, tier: Tier, group: Codes, at_ms: Int64s, offset: int) -> DeltaPart:
     """Runs, and rows whose slots are set."""
     bucket = at_ms // tier.bucket_ms
     chunk = bucket // tier.chunk_buckets
@@ -286,4 +294,4 @@ def _packed(page_kind: PageKind, tier: Tier, group: Codes, at_ms: Int64s, offset
     runs["rows"][-1] = len(bucket) - starts[-1]
     rows = np.empty(len(bucket), page_kind.dtype)
     rows["slot"] = bucket - chunk * tier.chunk_buckets
-    return Part(page_kind, tier, runs, rows)
+    return DeltaPart(page_kind, tier, runs, rows)

@@ -41,7 +41,7 @@ class Polled(NamedTuple):
     batches: Sequence[PartitionBatch]
 
 
-class Bounds(NamedTuple):
+class OffsetBounds(NamedTuple):
     """Of one partition: the first offset that is held, and the high watermark."""
 
     start: int
@@ -77,7 +77,7 @@ class Log(Protocol):
     def seek(self, positions: Mapping[int, int]) -> None:
         """Sets where to read on in these partitions and resumes them."""
 
-    async def bounds(self) -> Mapping[int, Bounds]:
+    async def bounds(self) -> Mapping[int, OffsetBounds]:
         """Of every partition that the topic has now, from a client of its own."""
 
     async def record_at(self, partition: int, offset: int) -> LastRecord | None:
@@ -90,7 +90,7 @@ class Log(Protocol):
 # -- the store -------------------------------------------------------------------------------------
 
 
-class Refusal(IntEnum):
+class RefusalReason(IntEnum):
     """Why a worker will not go on with a partition. The numbers stand in the meta record."""
 
     LOG_STARTS_LATER = 1  # no position, and the log no longer starts at 0: the store was emptied
@@ -156,7 +156,7 @@ class Reply(NamedTuple):
     subjects: Sequence[int] = ()
 
 
-class Store(Protocol):
+class CounterStore(Protocol):
     """The counters: of one generation, or of the one that answers whenever `meta` is read. Every
     method is one atomic step; all raise StoreError."""
 
@@ -173,14 +173,14 @@ class Store(Protocol):
     async def tidy(self) -> None:
         """Makes pages compact that commits have left to be, a bounded piece. No counter changes."""
 
-    async def refuse(self, partition: int, position: int, why: Refusal, detail: str) -> None:
+    async def refuse(self, partition: int, position: int, why: RefusalReason, detail: str) -> None:
         """Says in the store why this partition is not counted on."""
 
 
 # -- two generations -------------------------------------------------------------------------------
 
 
-class Look(NamedTuple):
+class PairState(NamedTuple):
     """The generation that answers and the one that a rebuild fills, at one instant."""
 
     old: Meta
@@ -191,7 +191,7 @@ class Pair(Protocol):
     """Both generations of a rebuild. Every method is one atomic step; all raise StoreError, and
     RebuildRefused where one of the two is gone or a third one answers."""
 
-    async def look(self) -> Look: ...
+    async def look(self) -> PairState: ...
 
     async def hold(self, for_ms: int) -> None:
         """Nothing is committed to the old one for so long."""

@@ -77,7 +77,7 @@ class Rates(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Formula:
+class PriceFormula:
     """With more input tokens than `steps[n]`, all that the event reports is priced by
     `rates[n + 1]`. `is_own`: the price is ours."""
 
@@ -88,7 +88,7 @@ class Formula:
     rates: tuple[Rates, ...]
 
 
-def formula_of(kind: str, found: Tariff) -> Formula | None:
+def formula_of(kind: str, found: Tariff) -> PriceFormula | None:
     """The formula of a price for events of a kind; None where it is by what no event reports."""
     required, others = needs(kind, found)
     if others:
@@ -128,13 +128,13 @@ def formula_of(kind: str, found: Tariff) -> Formula | None:
         )
         for level in levels
     )
-    return Formula(shape, found.is_own, denominator, tuple(steps), rates)
+    return PriceFormula(shape, found.is_own, denominator, tuple(steps), rates)
 
 
 # -- a price in parts ------------------------------------------------------------------------------
 
 
-class _Unit(NamedTuple):
+class _PriceUnit(NamedTuple):
     """What a price can be by, in the bundled list's terms: of the usage key, 1 / `per`."""
 
     usage_key: str
@@ -142,11 +142,11 @@ class _Unit(NamedTuple):
     per: int
     dimensions: Mapping[str, str]
 
-    def holds(self, other: _Unit) -> bool:
+    def holds(self, other: _PriceUnit) -> bool:
         """Whether what `other` counts is counted here as well."""
         return self.dimensions.items() <= other.dimensions.items()
 
-    def joins(self, one: _Unit, other: _Unit) -> bool:
+    def joins(self, one: _PriceUnit, other: _PriceUnit) -> bool:
         """Whether this counts what is both, of two that are neither a part of the other."""
         apart = not one.holds(other) and not other.holds(one)
         both = {**one.dimensions, **other.dimensions}
@@ -154,18 +154,18 @@ class _Unit(NamedTuple):
 
 
 @cache
-def _units() -> dict[str, _Unit]:
+def _units() -> dict[str, _PriceUnit]:
     """By price key."""
     from genai_prices.data_units import unit_data  # noqa: PLC0415  read when prices are
 
     units = (
-        _Unit(usage_key, unit["price_key"], unit["per"], unit["dimensions"])
+        _PriceUnit(usage_key, unit["price_key"], unit["per"], unit["dimensions"])
         for usage_key, unit in unit_data.items()
     )
     return {unit.price_key: unit for unit in units}
 
 
-def _leaves(units: list[_Unit], fields_of: Mapping[str, str]) -> dict[str, Counter[str]]:
+def _leaves(units: list[_PriceUnit], fields_of: Mapping[str, str]) -> dict[str, Counter[str]]:
     """By price key: the sum of fields that is billed at that price, what is left of the count
     without its parts that have prices themselves. What no event reports counts as 0."""
     leaves: dict[str, Counter[str]] = {}
@@ -180,7 +180,7 @@ def _leaves(units: list[_Unit], fields_of: Mapping[str, str]) -> dict[str, Count
 
 
 def _absences(
-    units: list[_Unit], fields_of: Mapping[str, str], required: list[str]
+    units: list[_PriceUnit], fields_of: Mapping[str, str], required: list[str]
 ) -> tuple[Absence, ...]:
     reported = [unit for unit in _units().values() if unit.usage_key in fields_of]
     found = set()

@@ -1,6 +1,6 @@
 """What a batch's events cost whose producers sent no cost: `schemas.prices.cost.price` with arrays. Pure.
 
-A price that holds is a `Formula`: a sum of whole numbers times the event's own, over a common
+A price that holds is a `PriceFormula`: a sum of whole numbers times the event's own, over a common
 denominator, rounded half-even at the end, so that no digit differs from the plain way. Formulas of
 one `Shape` (the same fields and checks; some dozens exist) are evaluated together whatever their
 rates, so that a batch costs much the same with one model in it as with a thousand.
@@ -26,7 +26,7 @@ from schemas.prices.cost import MODELS_MAX, Tariff, edges, tariff, uses_anything
 from schemas.prices.price_list import Prices
 from schemas.store.layout import Int64s
 from schemas.units import EPOCH, instant_to_ms, ms_to_instant
-from streams.core.price_formula import Absence, Formula, Shape, formula_of
+from streams.core.price_formula import Absence, PriceFormula, Shape, formula_of
 
 NAMES_MAX: Final = 100
 """Models without a price that one commit names, those with most events: each is a command in the
@@ -37,10 +37,10 @@ NAME_CHARS_MAX: Final = 64
 _COST_AT: Final = MEASURES.index(COST_NANO_USD)
 _COST_EVENTS_AT: Final = MEASURES.index(COST_EVENTS)
 
-Standings = npt.NDArray[np.int8]
+CostSources = npt.NDArray[np.int8]
 
 
-class Standing(IntEnum):
+class CostSource(IntEnum):
     """How an event's cost is known, or why it is not."""
 
     NONE = 0  # no usage, or nothing in it that is billed
@@ -51,11 +51,11 @@ class Standing(IntEnum):
     INCOMPLETE = 5  # there is a price, and the numbers that it is by are missing or contradict
 
 
-_COMPUTED: Final = {Standing.OWN: "cost:own_prices", Standing.BUNDLED: "cost:bundled_prices"}
-_UNPRICED: Final = {Standing.UNKNOWN: "unpriced:", Standing.INCOMPLETE: "incomplete:"}
+_COMPUTED: Final = {CostSource.OWN: "cost:own_prices", CostSource.BUNDLED: "cost:bundled_prices"}
+_UNPRICED: Final = {CostSource.UNKNOWN: "unpriced:", CostSource.INCOMPLETE: "incomplete:"}
 
 
-class Asked(NamedTuple):
+class PricingInput(NamedTuple):
     """A batch's events, and their kinds, providers, models and tenants as indexes into words."""
 
     wires: Sequence[EventStruct]
@@ -64,30 +64,30 @@ class Asked(NamedTuple):
     words: Mapping[str, Sequence[str]]
 
 
-def add_costs(prices: Prices, asked: Asked, values: Int64s) -> Standings:
+def add_costs(prices: Prices, asked: PricingInput, values: Int64s) -> CostSources:
     """Writes the cost of every event of usage that has none into `values` (a row an event, the
     measures' columns); returns how each event's cost is known."""
     kinds = np.array([kind in USAGE_KINDS for kind in asked.words["kind"]], bool)
     is_usage = kinds[asked.codes["kind"]]
     is_given = values[:, _COST_EVENTS_AT] > 0
-    standing = np.where(is_given, np.int8(Standing.GIVEN), np.int8(Standing.NONE))
+    cost_source = np.where(is_given, np.int8(CostSource.GIVEN), np.int8(CostSource.NONE))
     rows = np.flatnonzero(is_usage & ~is_given)
     if len(rows):
-        nano_usd, standing[rows] = _priced(prices, asked, rows)
+        nano_usd, cost_source[rows] = _priced(prices, asked, rows)
         values[rows, _COST_AT] = nano_usd
-        values[rows, _COST_EVENTS_AT] = np.isin(standing[rows], list(_COMPUTED))
-    return standing
+        values[rows, _COST_EVENTS_AT] = np.isin(cost_source[rows], list(_COMPUTED))
+    return cost_source
 
 
 def tallies(
-    standing: Standings, codes: Mapping[str, Int64s], words: Mapping[str, Sequence[str]]
+    cost_source: CostSources, codes: Mapping[str, Int64s], words: Mapping[str, Sequence[str]]
 ) -> Counter[str]:
     """Events priced by each list, and those that are not, by provider and model."""
-    counts = np.bincount(standing, minlength=len(Standing))
+    counts = np.bincount(cost_source, minlength=len(CostSource))
     found = Counter({name: int(counts[one]) for one, name in _COMPUTED.items() if counts[one]})
     for one, head in _UNPRICED.items():
         if counts[one]:
-            found.update(_named(head, np.flatnonzero(standing == one), codes, words))
+            found.update(_named(head, np.flatnonzero(cost_source == one), codes, words))
     return found
 
 
@@ -112,11 +112,11 @@ def _named(
 # -- which price -----------------------------------------------------------------------------------
 
 
-def _priced(prices: Prices, asked: Asked, rows: Int64s) -> tuple[Int64s, Standings]:
+def _priced(prices: Prices, asked: PricingInput, rows: Int64s) -> tuple[Int64s, CostSources]:
     formulas, which = _formulas(prices, asked, rows)
     wires = [asked.wires[row] for row in rows.tolist()]
     nano_usd = np.zeros(len(rows), np.int64)
-    standing = np.full(len(rows), Standing.UNKNOWN, np.int8)
+    cost_source = np.full(len(rows), CostSource.UNKNOWN, np.int8)
     idle = np.zeros(len(rows), bool)
     shapes: dict[Shape, int] = {}
     numbers = [shapes.setdefault(formula.shape, len(shapes)) for formula in formulas]
@@ -126,15 +126,17 @@ def _priced(prices: Prices, asked: Asked, rows: Int64s) -> tuple[Int64s, Standin
         if not len(at):
             continue  # a price of another time than these events
         evaluated = _evaluated(shape, formulas, which[at], [wires[row] for row in at.tolist()])
-        nano_usd[at], standing[at], idle[at] = evaluated
-    for row in np.flatnonzero(idle | (standing >= Standing.UNKNOWN)).tolist():
+        nano_usd[at], cost_source[at], idle[at] = evaluated
+    for row in np.flatnonzero(idle | (cost_source >= CostSource.UNKNOWN)).tolist():
         wire = wires[row]
-        if not uses_anything(wire) and (wire.error or standing[row] >= Standing.UNKNOWN):
-            nano_usd[row], standing[row] = 0, Standing.NONE
-    return nano_usd, standing
+        if not uses_anything(wire) and (wire.error or cost_source[row] >= CostSource.UNKNOWN):
+            nano_usd[row], cost_source[row] = 0, CostSource.NONE
+    return nano_usd, cost_source
 
 
-def _formulas(prices: Prices, asked: Asked, rows: Int64s) -> tuple[list[Formula], Int64s]:
+def _formulas(
+    prices: Prices, asked: PricingInput, rows: Int64s
+) -> tuple[list[PriceFormula], Int64s]:
     """The formulas of these rows, and for each row the index of its own; -1: no price is known."""
     tenants = [t if t in prices.tenants else "" for t in asked.words["tenant"]]
     tenant_numbers = {tenant: number for number, tenant in enumerate(dict.fromkeys(tenants))}
@@ -144,9 +146,9 @@ def _formulas(prices: Prices, asked: Asked, rows: Int64s) -> tuple[list[Formula]
         key = key * len(asked.words[name]) + asked.codes[name][rows]
     _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
     inverse = inverse.reshape(-1)
-    numbers: dict[Formula, int] = {}
+    numbers: dict[PriceFormula, int] = {}
     number_of = np.empty(len(first), np.int64)
-    over_time: list[tuple[int, Table]] = []
+    over_time: list[tuple[int, PriceTable]] = []
     for group, row in enumerate(first.tolist()):
         at = int(rows[row])
         kind, provider, model = (
@@ -167,17 +169,17 @@ def _formulas(prices: Prices, asked: Asked, rows: Int64s) -> tuple[list[Formula]
     return list(numbers), which
 
 
-def _number(cell: Formula | None, numbers: dict[Formula, int]) -> int:
+def _number(cell: PriceFormula | None, numbers: dict[PriceFormula, int]) -> int:
     return -1 if cell is None else numbers.setdefault(cell, len(numbers))
 
 
-class Table(NamedTuple):
+class PriceTable(NamedTuple):
     """The price of one model over time: a formula, or None where no price is known, for each day
     from a midnight on (ms since 1970) and, within it, from a time of day on (ms)."""
 
     midnights: Int64s
     times: Int64s
-    cells: tuple[Formula | None, ...]
+    cells: tuple[PriceFormula | None, ...]
 
     def cell_of(self, at_ms: Int64s) -> Int64s:
         days = np.searchsorted(self.midnights, at_ms, side="right")
@@ -186,25 +188,25 @@ class Table(NamedTuple):
 
 
 @lru_cache(maxsize=MODELS_MAX)
-def table_of(prices: Prices, tenant: str, kind: str, provider: str, model: str) -> Table:
+def table_of(prices: Prices, tenant: str, kind: str, provider: str, model: str) -> PriceTable:
     days, times = edges(prices, tenant, provider, model)
     midnights = [instant_to_ms(day) for day in days]
     before = midnights[0] - DAY_MS if midnights else instant_to_ms(EPOCH)
-    cells: list[Formula | None] = []
+    cells: list[PriceFormula | None] = []
     for midnight in (before, *midnights):
         for time_ms in (0, *times):
             at = ms_to_instant(midnight + time_ms)
             found = tariff(prices, tenant, provider, model, at)
             cells.append(formula_of(kind, found) if isinstance(found, Tariff) else None)
-    return Table(np.array(midnights, np.int64), np.array(times, np.int64), tuple(cells))
+    return PriceTable(np.array(midnights, np.int64), np.array(times, np.int64), tuple(cells))
 
 
 # -- how much --------------------------------------------------------------------------------------
 
 
 def _evaluated(
-    shape: Shape, formulas: Sequence[Formula], which: Int64s, wires: Sequence[EventStruct]
-) -> tuple[Int64s, Standings, npt.NDArray[np.bool_]]:
+    shape: Shape, formulas: Sequence[PriceFormula], which: Int64s, wires: Sequence[EventStruct]
+) -> tuple[Int64s, CostSources, npt.NDArray[np.bool_]]:
     """Of rows whose formulas have one shape: the cost, how it is known, and whether none of the
     fields that the price is by is more than 0."""
     raw = {field: _column(wires, field) for field in shape.reads}
@@ -225,12 +227,12 @@ def _evaluated(
     up = (twice > denominator) | ((twice == denominator) & (whole % 2 == 1))
     bad |= (total > COST_NANO_USD_MAX * denominator).astype(bool)
     nano_usd = np.where(bad, 0, whole + up).astype(np.int64)
-    lists = [Standing.OWN if formulas[i].is_own else Standing.BUNDLED for i in used]
+    lists = [CostSource.OWN if formulas[i].is_own else CostSource.BUNDLED for i in used]
     priced_as = np.array(lists, np.int8)[local.reshape(-1)]
     idle = np.ones(len(wires), bool)
     for field in shape.fields:
         idle &= amounts[field] == 0
-    return nano_usd, np.where(bad, np.int8(Standing.INCOMPLETE), priced_as), idle
+    return nano_usd, np.where(bad, np.int8(CostSource.INCOMPLETE), priced_as), idle
 
 
 def _column(wires: Sequence[EventStruct], field: str) -> Int64s:
@@ -254,7 +256,7 @@ def _is_unclear(absence: Absence, raw: Mapping[str, Int64s], count: int) -> npt.
 
 
 def _totals(
-    shape: Shape, formulas: Sequence[Formula], local: Int64s, amounts: Mapping[str, Int64s]
+    shape: Shape, formulas: Sequence[PriceFormula], local: Int64s, amounts: Mapping[str, Int64s]
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Each row's cost times its denominator, and that. `local`: each row's index into `formulas`."""
     number = np.int64 if shape.is_narrow else object

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from schemas.store.generation import LAYOUT_BYTES
 from schemas.store.layout import NO_POSITION, RETIRED, Meta, PartitionMeta
-from streams.core.ports import Bounds, LastRecord, Refusal
+from streams.core.ports import LastRecord, OffsetBounds, RefusalReason
 
 
 def stored_of(meta: Meta, partition: int) -> PartitionMeta:
@@ -17,32 +17,32 @@ def stored_of(meta: Meta, partition: int) -> PartitionMeta:
 
 
 def refusal_of(
-    stored: PartitionMeta, bounds: Bounds, last_record: LastRecord | None
-) -> tuple[Refusal, str] | None:
+    stored: PartitionMeta, bounds: OffsetBounds, last_record: LastRecord | None
+) -> tuple[RefusalReason, str] | None:
     """None where counting may go on from the stored position; else why not, and what to do."""
     position = stored.position
     if position == NO_POSITION:
         if bounds.start == 0:
             return None
-        return Refusal.LOG_STARTS_LATER, (
+        return RefusalReason.LOG_STARTS_LATER, (
             f"nothing is counted yet, but the log starts at offset {bounds.start}: the store was "
             "emptied, or retention came first. Bring the store's data back, or let counting begin "
             "there: odometer accept"
         )
     if position < bounds.start:
-        return Refusal.POSITION_EXPIRED, (
+        return RefusalReason.POSITION_EXPIRED, (
             f"the position is {position}, but the log starts at offset {bounds.start}: "
             f"{bounds.start - position} records were removed before they were counted. Bring them "
             "back, or go on without them: odometer accept"
         )
     if position > bounds.end:
-        return Refusal.POSITION_BEYOND_END, (
+        return RefusalReason.POSITION_BEYOND_END, (
             f"the position is {position}, but the log ends at {bounds.end}: it is another log, or "
             "its end was cut. Bring the log back, or begin at its start: odometer accept"
         )
     expected = LastRecord(stored.last_offset, stored.last_append_ms)
     if stored.last_offset >= bounds.start and last_record != expected:
-        return Refusal.OTHER_LOG, (
+        return RefusalReason.OTHER_LOG, (
             f"the record at offset {expected.offset} was appended at {expected.append_ms} when it "
             "was counted, and is another one now: the topic was made anew. Name its new topic, or "
             "begin at its start: odometer accept"

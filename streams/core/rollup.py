@@ -25,7 +25,7 @@ class Grouped(NamedTuple):
 
     group: Int64s
     at_ms: Int64s
-    level: Int64s
+    finest_tier: Int64s
     values: Int64s
 
 
@@ -59,7 +59,7 @@ def changes(*columns: npt.NDArray[Any]) -> Flags:
     return changed
 
 
-def joint(columns: Sequence[Int64s]) -> Int64s:
+def combined_key(columns: Sequence[Int64s]) -> Int64s:
     """One key for several columns of codes, in the same order, the first weighing most."""
     key = columns[0]
     for column in columns[1:]:
@@ -94,11 +94,11 @@ def tiers_of(rows: Grouped, kept: Sequence[Tier]) -> Iterator[tuple[Tier, Groupe
     of the one before, where nothing joins that the finer ones do not keep."""
     if not len(rows.group):
         return
-    finest, coarsest = int(rows.level.min()), int(rows.level.max())
+    finest, coarsest = int(rows.finest_tier.min()), int(rows.finest_tier.max())
     found = rows
     for tier in TIERS[finest:]:
         if finest < coarsest and tier.id <= coarsest:
-            found = _chosen(rows, rows.level <= tier.id)
+            found = _chosen(rows, rows.finest_tier <= tier.id)
         if tier in kept:
             found = _added_up(found, tier.bucket_ms)
             yield tier, found
@@ -117,7 +117,10 @@ def _added_up(rows: Grouped, bucket_ms: int) -> Grouped:
     for column in range(sums.shape[1]):
         sums[:, column] = np.add.reduceat(rows.values[:, column], starts)
     return Grouped(
-        rows.group.take(starts), bucket.take(starts) * bucket_ms, rows.level.take(starts), sums
+        rows.group.take(starts),
+        bucket.take(starts) * bucket_ms,
+        rows.finest_tier.take(starts),
+        sums,
     )
 
 
@@ -126,12 +129,12 @@ def items_of(rows: Grouped, item: Int64s, kept: Sequence[Tier]) -> Iterator[tupl
     if not len(item):
         return
     ones = np.ones(len(item), np.int64)
-    finest, coarsest = int(rows.level.min()), int(rows.level.max())
+    finest, coarsest = int(rows.finest_tier.min()), int(rows.finest_tier.max())
     found = Itemized(rows.group, rows.at_ms, item, ones)
     is_counted = False
     for tier in TIERS[finest:]:
         if finest < coarsest and tier.id <= coarsest:
-            chosen = rows.level <= tier.id
+            chosen = rows.finest_tier <= tier.id
             columns = (rows.group, rows.at_ms, item, ones)
             found = Itemized(*(column[chosen] for column in columns))
             is_counted = False

@@ -16,7 +16,7 @@ from schemas.event.kinds import DEFAULT_TENANT
 from schemas.store.directory import UserUpdate, merged
 from schemas.store.layout import Int64s
 from schemas.store.recent_calls import RECENT_MAX, Recent, pack_recent
-from streams.core.decode import READ_AT_ONCE, Events
+from streams.core.decode import READ_AT_ONCE, EventBatch
 
 UserUpdates = Sequence[tuple[str, Sequence[UserUpdate]]]
 """Tenant and the updates of its users, one update a user."""
@@ -27,7 +27,7 @@ _FIRST, _LAST = 0, 1
 CALL_KIND: Final = "llm"
 
 
-def user_updates(events: Events, rows: Iterable[int]) -> UserUpdates:
+def user_updates(events: EventBatch, rows: Iterable[int]) -> UserUpdates:
     """The updates of users whose name or address these events carry."""
     emails, names = events.fields["user_email"], events.fields["user_name"]
     if not any(emails) and not any(names):
@@ -71,7 +71,7 @@ def user_updates(events: Events, rows: Iterable[int]) -> UserUpdates:
 
 
 def latest_calls(
-    events: Events, rows: Int64s, tenants: Int64s, at_ms: Int64s, costs: Int64s
+    events: EventBatch, rows: Int64s, tenants: Int64s, at_ms: Int64s, costs: Int64s
 ) -> Calls:
     """The latest calls among `events`, RECENT_MAX a tenant. Of those at the places `rows` the other
     three stand beside: tenant as a number, time, cost in nano-USD or -1 where there is none."""
@@ -110,7 +110,7 @@ def _by_tenant(tenants: Int64s) -> list[Int64s]:
     return np.split(order, np.flatnonzero(np.diff(tenants[order])) + 1)
 
 
-def _members(events: Events, rows: Sequence[int], costs: Sequence[int]) -> list[str]:
+def _members(events: EventBatch, rows: Sequence[int], costs: Sequence[int]) -> list[str]:
     """The members of the sorted set: made side by side, a batch of many tenants has one an event."""
 
     def of(field: str) -> list[Any]:

@@ -27,7 +27,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from schemas.errors import ConsumerBroken
 from streams.core.dead_letters import DeadLetter, KeyedRecord, dead_letter_record
 from streams.core.decode import Record, Unreadable
-from streams.core.ports import Bounds, LastRecord, PartitionBatch, Polled, RejectedRecord
+from streams.core.ports import LastRecord, OffsetBounds, PartitionBatch, Polled, RejectedRecord
 from streams.kafka.batch_fetch import as_fetched, install, refresh_metadata
 from streams.kafka.deadlines import ANSWER_S, SEND_S, close_client, within_deadline
 from streams.kafka.offsets import METADATA_AGE_MS, bounds_of, find_record_at, metadata_consumer
@@ -170,7 +170,7 @@ class KafkaLog:
                 self._consumer.resume(tp)
                 self._resumed[tp] = position
 
-    async def bounds(self) -> Mapping[int, Bounds]:
+    async def bounds(self) -> Mapping[int, OffsetBounds]:
         found = await bounds_of(self._topic, self._admin, self._metadata)
         if len(found) != len(self._consumer.partitions_for_topic(self._topic) or ()):
             refresh_metadata(self._consumer)  # if this member leads the group, the group rebalances
@@ -235,7 +235,7 @@ class WholeLog(KafkaLog):
 
     It sends no dead letters: a worker has sent them before. Made by `open_whole_log`."""
 
-    async def bounds(self) -> Mapping[int, Bounds]:
+    async def bounds(self) -> Mapping[int, OffsetBounds]:
         found = await super().bounds()
         partitions = frozenset(TopicPartition(self._topic, partition) for partition in found)
         if partitions != self._assigned:

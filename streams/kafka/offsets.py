@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas.errors import ConsumerBroken, InvalidConfig, LogUnavailable
 from streams.core.decode import Record, Unreadable
-from streams.core.ports import Bounds, LastRecord
+from streams.core.ports import LastRecord, OffsetBounds
 from streams.kafka.batch_fetch import install
 from streams.kafka.deadlines import ANSWER_S, SEND_S, close_client, within_deadline
 from streams.kafka.salvage import RECORD_ERRORS, failed_batch, records_of
@@ -39,7 +39,7 @@ def metadata_consumer(kafka: str) -> AIOKafkaConsumer:
     )
 
 
-async def read_bounds(kafka: str, topic: str) -> dict[int, Bounds]:
+async def read_bounds(kafka: str, topic: str) -> dict[int, OffsetBounds]:
     """The first and the end offset of each partition, over connections of its own."""
     consumer = metadata_consumer(kafka)
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka, client_id="odometer-admin")
@@ -53,7 +53,7 @@ async def read_bounds(kafka: str, topic: str) -> dict[int, Bounds]:
 
 async def bounds_of(
     topic: str, admin: AIOKafkaAdminClient, consumer: AIOKafkaConsumer
-) -> dict[int, Bounds]:
+) -> dict[int, OffsetBounds]:
     described = await within_deadline(ANSWER_S, _describe(admin, topic), "describe the topic")
     tps = [TopicPartition(topic, partition) for partition in sorted(described)]
     # The ends first: records appended meanwhile lie after them.
@@ -61,7 +61,7 @@ async def bounds_of(
     starts = await within_deadline(
         ANSWER_S, consumer.beginning_offsets(tps), "return the first offsets"
     )
-    return {tp.partition: Bounds(starts[tp], ends[tp]) for tp in tps}
+    return {tp.partition: OffsetBounds(starts[tp], ends[tp]) for tp in tps}
 
 
 async def _describe(admin: AIOKafkaAdminClient, name: str) -> list[int]:

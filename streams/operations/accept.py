@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pydantic import BaseModel, ConfigDict
 
 from schemas.units import iso
-from streams.core.ports import Refusal
+from streams.core.ports import RefusalReason
 from streams.kafka.offsets import read_bounds, read_record_at
 from streams.redis.store import RedisStore
 
@@ -55,7 +55,7 @@ async def accept_losses(
             accepted.append(
                 Accepted(
                     partition=partition,
-                    reason=Refusal(stored.refused).name.lower(),
+                    reason=RefusalReason(stored.refused).name.lower(),
                     position_before=stored.position,
                     position=start,
                     history_from_ms=history_from_ms,

@@ -10,10 +10,10 @@ from schemas.errors import InvalidEvent
 from streams.core.dead_letters import (
     Change,
     DeadLetter,
-    Identity,
-    Replay,
-    Resent,
-    State,
+    EventIdentity,
+    ReplayMark,
+    ReplayRecord,
+    ReplayState,
     already_sent,
     dead_letter_record,
     doubt,
@@ -28,19 +28,19 @@ BATCH_DEAD_LETTERS_MAX: Final = 500
 """Marked and sent together; of the largest records 32 MB."""
 
 
-class Outcome(StrEnum):
+class ReplayOutcome(StrEnum):
     SENT = "sent"
     SENDABLE = "sendable"  # nothing was done: it was only asked for
     REFUSED = "refused"  # it would be a dead letter again
     KEPT = "kept"  # it was replayed before, or may have been
 
 
-class Result(NamedTuple):
+class ReplayResult(NamedTuple):
     """What became of one letter. `identity` is None where it has none."""
 
     origin: str
-    outcome: Outcome
-    identity: Identity | None
+    outcome: ReplayOutcome
+    identity: EventIdentity | None
     detail: str = ""
 
 
@@ -50,7 +50,7 @@ async def read_letters(
     """Each letter once, in the order in which they were written, with the mark of its last replay.
 
     The topic is read twice: marks stand after the letters that they are about."""
-    marks: dict[str, Replay] = {}
+    marks: dict[str, ReplayMark] = {}
     async for letter in _letters(kafka, dead_letter_topic):
         if letter.replay is not None:
             marks[letter.origin] = letter.replay
@@ -63,7 +63,7 @@ async def read_letters(
                 yield known
 
 
-def marked_as(letter: DeadLetter, marks: Mapping[str, Replay]) -> DeadLetter:
+def marked_as(letter: DeadLetter, marks: Mapping[str, ReplayMark]) -> DeadLetter:
     mark = marks.get(letter.origin)
     return letter if mark is None else marked(letter, mark.state, mark.identity, mark.at_ms)
 
@@ -86,11 +86,11 @@ async def replay(
     *,
     again: bool,
     dry_run: bool,
-) -> AsyncIterator[Result]:
+) -> AsyncIterator[ReplayResult]:
     """Sends letters to the events' topic, each with its result. Where Kafka falls silent,
     LogUnavailable: those without a result are marked, or untouched, and may be asked for again."""
     async with open_producer(kafka) as producer:
-        chosen: list[tuple[DeadLetter, Resent]] = []
+        chosen: list[tuple[DeadLetter, ReplayRecord]] = []
         async for letter in letters:
             result, resent = _judge(letter, topic, change, now_ms(), again=again)
             if resent is None or dry_run:
@@ -107,38 +107,38 @@ async def replay(
 
 def _judge(
     letter: DeadLetter, topic: str, change: Change, now_ms: int, *, again: bool
-) -> tuple[Result, Resent | None]:
+) -> tuple[ReplayResult, ReplayRecord | None]:
     if letter.topic != topic:
         detail = f"is of the topic {letter.topic}, not of {topic}"
-        return Result(letter.origin, Outcome.KEPT, None, detail), None
+        return ReplayResult(letter.origin, ReplayOutcome.KEPT, None, detail), None
     if detail := already_sent(letter):
-        return Result(letter.origin, Outcome.KEPT, None, detail), None
+        return ReplayResult(letter.origin, ReplayOutcome.KEPT, None, detail), None
     try:
         resent = resend(letter, change, now_ms)
     except InvalidEvent as invalid:
-        return Result(letter.origin, Outcome.REFUSED, None, str(invalid)), None
+        return ReplayResult(letter.origin, ReplayOutcome.REFUSED, None, str(invalid)), None
     if not again and (detail := doubt(letter, resent.identity, now_ms)):
-        return Result(letter.origin, Outcome.KEPT, resent.identity, detail), None
-    return Result(letter.origin, Outcome.SENDABLE, resent.identity), resent
+        return ReplayResult(letter.origin, ReplayOutcome.KEPT, resent.identity, detail), None
+    return ReplayResult(letter.origin, ReplayOutcome.SENDABLE, resent.identity), resent
 
 
 async def _send(
     producer: KafkaProducer,
     topic: str,
     dead_letter_topic: str,
-    chosen: Sequence[tuple[DeadLetter, Resent]],
+    chosen: Sequence[tuple[DeadLetter, ReplayRecord]],
     now_ms: Callable[[], int],
-) -> list[Result]:
+) -> list[ReplayResult]:
     """The mark, the record, the mark: each is acknowledged before the next."""
 
-    async def mark(state: State) -> None:
+    async def mark(state: ReplayState) -> None:
         at_ms = now_ms()
         records = [dead_letter_record(marked(one, state, to.identity, at_ms)) for one, to in chosen]
         await producer.send_records(dead_letter_topic, records)
 
     if not chosen:
         return []
-    await mark(State.SENDING)
+    await mark(ReplayState.SENDING)
     await producer.send_records(topic, [to.record for _, to in chosen])
-    await mark(State.SENT)
-    return [Result(letter.origin, Outcome.SENT, to.identity) for letter, to in chosen]
+    await mark(ReplayState.SENT)
+    return [ReplayResult(letter.origin, ReplayOutcome.SENT, to.identity) for letter, to in chosen]

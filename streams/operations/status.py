@@ -11,7 +11,7 @@ from schemas.errors import LogUnavailable
 from schemas.prices.price_list import BUNDLED_VERSION
 from schemas.store.generation import generation_digest, layout_digest
 from schemas.store.layout import NO_POSITION, Meta
-from streams.core.ports import Bounds
+from streams.core.ports import OffsetBounds
 from streams.directory.store import RedisDirectory
 from streams.kafka.offsets import read_bounds
 from streams.redis.generations import Entry, RedisGenerations
@@ -160,7 +160,7 @@ async def _generations(store: RedisGenerations) -> list[GenerationStatus]:
 
 
 def _partitions(
-    meta: Meta | None, bounds: Mapping[int, Bounds], details: Mapping[str, str]
+    meta: Meta | None, bounds: Mapping[int, OffsetBounds], details: Mapping[str, str]
 ) -> list[PartitionStatus]:
     stored = dict(enumerate(meta.partitions)) if meta else {}
     found = []

@@ -62,7 +62,7 @@ from schemas.store.layout import (
 from schemas.store.recent_calls import recent_key, unpack_recent
 from schemas.tiers import SLACK_MS, TIERS, Tier, ceil_to
 from streams.core.calls import Booking, CallUpdate, StoredCall
-from streams.core.fold import Delta, Part
+from streams.core.fold import Delta, DeltaPart
 from streams.core.ports import Outcome
 from streams.rebuild.rebuild_worker import RebuildWorker
 from streams.redis.generations import Entry, RedisPair
@@ -473,7 +473,7 @@ class CarryOver:
             list(tenants),
             series,
             [
-                Part(
+                DeltaPart(
                     page_kind,
                     self._shared.tiers[tier],
                     np.array([(at, chunk, len(rows)) for at, chunk, rows in parts], RUN_DTYPE),

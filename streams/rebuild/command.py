@@ -29,7 +29,7 @@ from schemas.prices.price_list import Prices
 from schemas.store.generation import describe, generation_digest
 from schemas.store.layout import LIVE, NO_POSITION, Meta
 from schemas.units import iso
-from streams.core.ports import Bounds
+from streams.core.ports import OffsetBounds
 from streams.core.resume_checks import refusal_of, stored_of
 from streams.kafka.consumer import open_whole_log
 from streams.kafka.offsets import read_bounds, read_record_at
@@ -234,7 +234,7 @@ async def _choose_generation(
     return _RebuildPlan(number, entry, shared, False, begin)
 
 
-async def _check_log(old: Meta, kafka: str, topic: str, bounds: Mapping[int, Bounds]) -> None:
+async def _check_log(old: Meta, kafka: str, topic: str, bounds: Mapping[int, OffsetBounds]) -> None:
     """That the log is the one that was counted. A sum that left 64 bits may be mended by this."""
     for partition, stored in ((p, stored_of(old, p)) for p in sorted(bounds)):
         last_record = None
@@ -251,7 +251,7 @@ async def _can_resume(
     entry: Entry,
     origin: int,
     digest: bytes,
-    bounds: Mapping[int, Bounds],
+    bounds: Mapping[int, OffsetBounds],
 ) -> bool:
     """Whether a generation that was begun can be gone on with."""
     meta = await generations.meta_of(number)
@@ -262,7 +262,9 @@ async def _can_resume(
     )
 
 
-async def _first_append_ms(old: Meta, kafka: str, topic: str, bounds: Mapping[int, Bounds]) -> int:
+async def _first_append_ms(
+    old: Meta, kafka: str, topic: str, bounds: Mapping[int, OffsetBounds]
+) -> int:
     """No record that the log no longer holds was appended later. Of a partition that holds nothing
     now, the last that was counted is the last that there was."""
     latest_ms = 0

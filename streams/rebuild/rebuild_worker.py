@@ -35,19 +35,19 @@ from schemas.store.layout import LIVE, Meta
 from streams.core.batch import Policy
 from streams.core.ports import (
     NO_DELTA,
-    Bounds,
     Clock,
     Commit,
+    CounterStore,
     LastRecord,
     Log,
-    Look,
+    OffsetBounds,
     Outcome,
     Pair,
+    PairState,
     PartitionBatch,
     Polled,
     RejectedRecord,
     Reply,
-    Store,
 )
 from streams.worker.loop import FIRST_BACKOFF_MS, Timing, Worker
 
@@ -118,7 +118,7 @@ class BoundedLog:
         self._reached |= positions
         self._log.seek(positions)
 
-    async def bounds(self) -> Mapping[int, Bounds]:
+    async def bounds(self) -> Mapping[int, OffsetBounds]:
         return await self._log.bounds()
 
     async def record_at(self, partition: int, offset: int) -> LastRecord | None:
@@ -140,7 +140,7 @@ class RebuildWorker(Worker):
     def __init__(
         self,
         log: Log,
-        store: Store,
+        store: CounterStore,
         clock: Clock,
         generation_digest: bytes,
         pair: Pair,
@@ -174,7 +174,7 @@ class RebuildWorker(Worker):
                 await self._hold()
             await self._follow()
 
-    async def level(self, read: Callable[[], Awaitable[tuple[Look, S]]]) -> tuple[Meta, S]:
+    async def level(self, read: Callable[[], Awaitable[tuple[PairState, S]]]) -> tuple[Meta, S]:
         """What `read` sees where both generations stand at the same positions, and the state of the
         new one."""
         tries = 0

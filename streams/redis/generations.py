@@ -23,7 +23,7 @@ from schemas.store.layout import (
     prefix,
     unpack_meta,
 )
-from streams.core.ports import Look
+from streams.core.ports import PairState
 from streams.redis.client import ask
 from streams.redis.store import RedisStore, generation_of
 
@@ -156,16 +156,16 @@ class RedisPair(RedisGenerations):
         super().__init__(url, number)
         self.origin = origin
 
-    async def look(self) -> Look:
+    async def look(self) -> PairState:
         return (await self.read(()))[0]
 
-    async def read(self, keys: Sequence[str]) -> tuple[Look, list[bytes | None]]:
+    async def read(self, keys: Sequence[str]) -> tuple[PairState, list[bytes | None]]:
         """The state of both and the values of these keys, of one instant."""
         head = [CURRENT_KEY, meta_key(self.origin), meta_key(self.generation)]
         current, *found = await ask(self._redis.mget([*head, *keys]))
         return self._look(current, *found[:2]), found[2:]
 
-    async def read_together(self, commands: Sequence[Sequence[Any]]) -> tuple[Look, list[Any]]:
+    async def read_together(self, commands: Sequence[Sequence[Any]]) -> tuple[PairState, list[Any]]:
         """The state of both and the answers to these commands, of one instant."""
         pipe = self._redis.pipeline(transaction=True)
         pipe.mget([CURRENT_KEY, meta_key(self.origin), meta_key(self.generation)])
@@ -174,7 +174,7 @@ class RedisPair(RedisGenerations):
         head, *answers = await ask(pipe.execute())
         return self._look(*head), answers
 
-    def _look(self, current: bytes | None, old: bytes | None, new: bytes | None) -> Look:
+    def _look(self, current: bytes | None, old: bytes | None, new: bytes | None) -> PairState:
         if generation_of(current) != self.origin:
             raise RebuildRefused(f"generation {generation_of(current)} answers by now")
         if old is None or new is None:
@@ -182,7 +182,7 @@ class RedisPair(RedisGenerations):
                 f"generation {self.origin if old is None else self.generation} is gone: Redis was "
                 "emptied, or went back"
             )
-        return Look(unpack_meta(old), unpack_meta(new))
+        return PairState(unpack_meta(old), unpack_meta(new))
 
     async def list_from(self, key: str, start: int) -> list[str]:
         return [name.decode() for name in await ask(self._redis.lrange(key, start, -1))]

@@ -20,7 +20,7 @@ import numpy as np
 
 from schemas.catalog.views import OTHER, Table
 from schemas.store.layout import PAGE_DTYPE, SLOT_BUCKETS, Int64s, Rows, series_name
-from streams.core.fold import Delta, Part
+from streams.core.fold import Delta, DeltaPart
 
 KNOWN_MAX: Final = 100_000
 """Names that are met before those of the turn before are forgotten: so up to twice as many, and those
@@ -161,7 +161,7 @@ def other_of(table: Table) -> str:
     return series_name([OTHER] * len(table.dimensions))
 
 
-def paged(part: Part, resolved: Resolved) -> tuple[Rows, Rows]:
+def paged(part: DeltaPart, resolved: Resolved) -> tuple[Rows, Rows]:
     """The part's rows in the order of its pages (layout.PAGE_DTYPE), their slots whole."""
     size = part.page_kind.page_series
     at = part.runs["series"]

@@ -28,7 +28,7 @@ from schemas.store.layout import (
     unpack_meta,
 )
 from streams.core.calls import StoredCall
-from streams.core.ports import Commit, Outcome, Refusal, Reply
+from streams.core.ports import Commit, Outcome, RefusalReason, Reply
 from streams.redis import library
 from streams.redis.client import ask, call_function, connect
 from streams.redis.commit import encode_commit, encode_names
@@ -185,7 +185,7 @@ class RedisStore:
         self._ids.learn(epoch.decode(), names, delta, missing, ids)
         return []
 
-    async def refuse(self, partition: int, position: int, why: Refusal, detail: str) -> None:
+    async def refuse(self, partition: int, position: int, why: RefusalReason, detail: str) -> None:
         field = "generation" if partition < 0 else partition
         said = json.dumps({"reason": why.name.lower(), "detail": detail})
         await self._call("refuse", [self._meta_key], [field, int(why), said, position])

@@ -25,22 +25,22 @@ from schemas.errors import (
 )
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.layout import NO_POSITION, RETIRED, Meta
-from streams.core.batch import DECODE_SLICE, Batch, Part, Policy
+from streams.core.batch import DECODE_SLICE, Batch, PartitionShare, Policy
 from streams.core.calls import StoredCall
 from streams.core.columns import Columns, columns
-from streams.core.decode import Reading, Record, Unreadable
+from streams.core.decode import BatchDecoder, Record, Unreadable
 from streams.core.fold import fold
 from streams.core.ports import (
-    Bounds,
     Clock,
     Commit,
+    CounterStore,
     Log,
+    OffsetBounds,
     Outcome,
     Progress,
-    Refusal,
+    RefusalReason,
     RejectedRecord,
     Reply,
-    Store,
 )
 from streams.core.pricing import tallies as cost_tallies
 from streams.core.resume_checks import generation_detail, refusal_of, stored_of
@@ -69,18 +69,18 @@ class Timing:
     stalled_ms: int = 30_000
 
 
-class Pass(NamedTuple):
+class EndOffsets(NamedTuple):
     """One look at the ends of the log; everything acknowledged before `started_ms` lies before
     them. `absent_ms`: for partitions that an earlier pass did not see, the start of the last such
     pass: nothing was acknowledged there before it."""
 
     started_ms: int
-    bounds: Mapping[int, Bounds]
+    bounds: Mapping[int, OffsetBounds]
     absent_ms: Mapping[int, int]
 
 
 @dataclass
-class Health:
+class WorkerHealth:
     """What the health page says of the fold. `progress_ms`: when a commit last succeeded, or there
     was last nothing to do. `log_away`, `store_away`: "" or what the server's silence is called."""
 
@@ -96,7 +96,7 @@ class _Stopping(Exception):
     """The worker was told to stop while it waited for a server."""
 
 
-class _Judged(NamedTuple):
+class _JudgedBatch(NamedTuple):
     """A batch, decoded."""
 
     columns: Columns
@@ -112,7 +112,7 @@ class Worker:
     def __init__(
         self,
         log: Log,
-        store: Store,
+        store: CounterStore,
         clock: Clock,
         generation_digest: bytes,
         policy: Policy = Policy(),  # noqa: B008  frozen
@@ -131,7 +131,7 @@ class Worker:
         self._timing = timing
         self._prices = prices
         self._keeps_previews = keeps_previews
-        self.health = Health()
+        self.health = WorkerHealth()
         self._was_ours = False
         self._assignment = -1
         self._assigned: frozenset[int] = frozenset()
@@ -140,7 +140,7 @@ class Worker:
         self._batch = Batch()
         self._goal = policy.first_goal()
         self._polled_ms = clock.now_ms()
-        self._pass: Pass | None = None
+        self._pass: EndOffsets | None = None
         self._told_ms = 0
         self._rechecked_ms = 0
         self._stopping: Callable[[], bool] = lambda: False
@@ -252,7 +252,7 @@ class Worker:
         bounds = await self._log.bounds()
         if meta.digest != self._digest or meta.state == RETIRED:
             detail = generation_detail(meta, self._digest)
-            await self._store.refuse(-1, NO_POSITION, Refusal.OTHER_GENERATION, detail)
+            await self._store.refuse(-1, NO_POSITION, RefusalReason.OTHER_GENERATION, detail)
             raise OtherGeneration(detail, was_ours=self._was_ours)
         self._was_ours = True
         found: dict[int, int] = {}
@@ -306,9 +306,9 @@ class Worker:
                 self._goal = self._policy.next_goal(self._goal, len(rows), vectors)
                 return
 
-    async def _judge(self, batch: Batch) -> _Judged:
+    async def _judge(self, batch: Batch) -> _JudgedBatch:
         """Decodes in slices, so that heartbeats get their turn."""
-        reading = Reading()
+        reading = BatchDecoder()
         rejected: list[RejectedRecord] = []
         tallies: Counter[str] = Counter()
         for partition, part in sorted(batch.parts.items()):
@@ -325,7 +325,7 @@ class Worker:
             tallies[f"misread:{field_}"] += count
         if len(rows) < len(events):
             tallies["duplicate"] += len(events) - len(rows)
-        return _Judged(rows, rejected, tallies)
+        return _JudgedBatch(rows, rejected, tallies)
 
     async def _folded(self, batch: Batch, rows: Columns, tallies: Counter[str]) -> Commit:
         stored_calls: Mapping[int, StoredCall | None] = {}
@@ -365,10 +365,10 @@ class Worker:
             digests=rows.digests,
             slices=rows.append_ms // SLICE_MS,
             delta=fold(rows, stored_calls or {}, keeps_previews=self._keeps_previews),
-            tallies={**empty.tallies, **cost_tallies(rows.standing, rows.codes, rows.words)},
+            tallies={**empty.tallies, **cost_tallies(rows.cost_source, rows.codes, rows.words)},
         )
 
-    def _progress(self, partition: int, part: Part) -> Progress:
+    def _progress(self, partition: int, part: PartitionShare) -> Progress:
         readable = (r for r in reversed(part.records) if not isinstance(r, Unreadable))
         last = next(readable, None)
         complete_ms = self._complete_ms(partition, part.end)
@@ -455,14 +455,16 @@ class Worker:
                 self._drop_all()
 
 
-def _next_pass(before: Pass | None, started_ms: int, bounds: Mapping[int, Bounds]) -> Pass:
+def _next_pass(
+    before: EndOffsets | None, started_ms: int, bounds: Mapping[int, OffsetBounds]
+) -> EndOffsets:
     if before is None:
-        return Pass(started_ms, bounds, {})
+        return EndOffsets(started_ms, bounds, {})
     absent_ms = dict(before.absent_ms)
     for partition in bounds:
         if partition not in before.bounds:
             absent_ms[partition] = before.started_ms
-    return Pass(started_ms, bounds, absent_ms)
+    return EndOffsets(started_ms, bounds, absent_ms)
 
 
 def _rejected(partition: int, record: Record, invalid: InvalidEvent) -> RejectedRecord:

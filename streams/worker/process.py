@@ -29,7 +29,7 @@ from schemas.prices.cost import warm_up
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.generation import describe, generation_digest
 from schemas.store.layout import LIVE, NO_POSITION
-from streams.core.ports import Refusal
+from streams.core.ports import RefusalReason
 from streams.core.resume_checks import generation_detail
 from streams.kafka.consumer import open_log
 from streams.redis.generations import RedisGenerations
@@ -121,7 +121,7 @@ class FoldService(Service):
                 if meta is None or (meta.digest == self._digest and meta.state == LIVE):
                     break
                 detail = generation_detail(meta, self._digest)
-                await store.refuse(-1, NO_POSITION, Refusal.OTHER_GENERATION, detail)
+                await store.refuse(-1, NO_POSITION, RefusalReason.OTHER_GENERATION, detail)
             except StoreUnavailable:
                 break  # the worker itself waits for it, and says so
             if detail != self.refusal:
@@ -186,7 +186,7 @@ class _Boot(BootStrategy):
         return []
 
 
-class _App(faust.App):
+class _WorkerApp(faust.App):
     def _create_directories(self) -> None:
         """None: it keeps no tables, and the working directory may be read-only."""
 
@@ -195,7 +195,7 @@ def build(
     settings: WorkerSettings, prices: Prices = BUNDLED, catalog: Catalog = DEFAULT
 ) -> tuple[faust.App, OneForOneSupervisor]:
     """The App and the supervisor of its fold."""
-    app = _App(
+    app = _WorkerApp(
         "odometer-worker",
         broker=f"kafka://{settings.kafka}",
         autodiscover=False,

@@ -29,7 +29,7 @@ from streams.core.chats import chats_of
 from streams.core.columns import columns
 from streams.core.fold import fold
 from streams.core.ports import Commit, Outcome, Progress
-from streams.core.pricing import Asked, add_costs
+from streams.core.pricing import PricingInput, add_costs
 from streams.core.users import user_updates
 from streams.redis.commit import encode_commit
 from streams.redis.store import RedisStore
@@ -100,7 +100,9 @@ async def costs_of(
             assert len(good) == len(records)
             rows = stages.timed("columns", lambda: columns(good, BUNDLED, catalog))  # noqa: B023
             words = {**rows.words}
-            asked = Asked(good.wires, rows.at_ms, {**rows.codes, "tenant": rows.tenants}, words)
+            asked = PricingInput(
+                good.wires, rows.at_ms, {**rows.codes, "tenant": rows.tenants}, words
+            )
             places = range(len(good))
             values = rows.values.copy()
             stages.timed("(of it pricing)", lambda: add_costs(BUNDLED, asked, values))  # noqa: B023

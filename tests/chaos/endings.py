@@ -14,7 +14,7 @@ import httpx
 import redis.asyncio as redis
 
 from schemas.store.layout import NO_POSITION
-from streams.core.ports import Refusal
+from streams.core.ports import RefusalReason
 from tests.chaos.checker import PATH, QUESTION
 from tests.chaos.rig import LOOK_PAUSE_S, RECOVER_S_MAX, Rig
 from tests.oracles.redis_counters import read_counters
@@ -34,7 +34,9 @@ async def topic_made_anew(rig: Rig) -> None:
     async with system.load() as load:
         for partition in range(partitions):
             await load.send(events(f"new-{partition}", 20), partition=partition)
-    body = await _refused(rig, {Refusal.OTHER_LOG, Refusal.POSITION_BEYOND_END}, partitions)
+    body = await _refused(
+        rig, {RefusalReason.OTHER_LOG, RefusalReason.POSITION_BEYOND_END}, partitions
+    )
     assert len(body["refused"]) == partitions, body
     assert read_counters(system.settings.redis, system.generation) == before
 
@@ -49,7 +51,7 @@ async def emptied_without_the_beginning(rig: Rig) -> None:
         await client.flushall()
     async with system.load() as load:
         await load.send(events("after", 50))
-    body = await _refused(rig, {Refusal.LOG_STARTS_LATER}, 1)
+    body = await _refused(rig, {RefusalReason.LOG_STARTS_LATER}, 1)
     assert body["refused"] == ["0"], body
     assert body["complete_through"] is None, body
     positions = await rig.positions()
@@ -62,7 +64,7 @@ ENDINGS: Final[dict[str, Ending]] = {
 }
 
 
-async def _refused(rig: Rig, allowed: set[Refusal], least: int) -> dict[str, Any]:
+async def _refused(rig: Rig, allowed: set[RefusalReason], least: int) -> dict[str, Any]:
     """The API's answer once so many partitions are refused, each for a reason that is allowed."""
     headers = {"authorization": f"Bearer {rig.key}"}
     give_up_s = time.monotonic() + RECOVER_S_MAX

@@ -12,7 +12,7 @@ import typer.main
 from deploy.cli.main import app
 from deploy.settings import CHECKOUT, Settings
 from schemas.errors import Reason
-from streams.core.ports import Refusal
+from streams.core.ports import RefusalReason
 from streams.operations.status import Status
 
 README: Final = (CHECKOUT / "deploy" / "README.md").read_text()
@@ -65,7 +65,7 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
 
 def test_the_runbook_has_a_section_for_every_refusal() -> None:
     found = sections(RUNBOOK, "Refusals")
-    assert set(found) == {one.name.lower() for one in Refusal}
+    assert set(found) == {one.name.lower() for one in RefusalReason}
     assert_complete(found)
 
 

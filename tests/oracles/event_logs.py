@@ -27,7 +27,7 @@ from schemas.event.partition_key import partition_key
 from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from schemas.tiers import SLACK_MS, TIERS
 from schemas.units import iso
-from streams.core.decode import Events, Reading
+from streams.core.decode import BatchDecoder, EventBatch
 from streams.core.decode import Record as Polled
 
 T = TypeVar("T")
@@ -130,9 +130,9 @@ def _split(fields: Fields) -> tuple[dict[str, str], Fields]:
     return attributes, {**data, "id": "not-this", "source": "nor-this"}
 
 
-def countable(records: Sequence[Polled]) -> Events:
+def countable(records: Sequence[Polled]) -> EventBatch:
     """The events of those that can be counted."""
-    reading = Reading()
+    reading = BatchDecoder()
     reading.add(records)
     return reading.events()
 

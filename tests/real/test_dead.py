@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from deploy.cli.main import app
 from schemas.errors import LogUnavailable
 from schemas.units import iso
-from streams.core.dead_letters import Identity, State, dead_letter_record, marked
+from streams.core.dead_letters import EventIdentity, ReplayState, dead_letter_record, marked
 from streams.kafka.producer import open_producer
 from streams.operations.replay import read_letters
 from tests.oracles.event_logs import encode, event
@@ -115,9 +115,9 @@ async def test_a_replay_that_was_cut_off_is_repeated_as_the_same_event(system: S
             settings.kafka, settings.dead_letter_topic, lambda one: one.origin == origins["no id"]
         )
     ]
-    identity = Identity("default", "mended", origins["no id"])
+    identity = EventIdentity("default", "mended", origins["no id"])
     async with open_producer(settings.kafka) as producer:
-        mark = dead_letter_record(marked(letter, State.SENDING, identity, now_ms()))
+        mark = dead_letter_record(marked(letter, ReplayState.SENDING, identity, now_ms()))
         await producer.send_records(settings.dead_letter_topic, [mark])
     command = ("replay", origins["no id"], "--yes", "--set")
     (kept,) = await dead(system, *command, "source=other")

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from schemas.store.layout import NO_POSITION, Meta
-from streams.core.ports import Refusal
+from streams.core.ports import RefusalReason
 from tests.oracles.redis_counters import read_counters
 from tests.real.harness.system import System
 from tests.real.harness.topics import cut, delete_topic, ends_of, now_ms, read_log
@@ -18,7 +18,7 @@ from tests.real.test_counting import events
 pytestmark = pytest.mark.servers
 
 
-async def refused(system: System, wanted: dict[str, Refusal]) -> None:
+async def refused(system: System, wanted: dict[str, RefusalReason]) -> None:
     """Until the store says these refusals; each of them says what to do."""
 
     async def said() -> bool:
@@ -78,7 +78,7 @@ async def test_a_topic_made_anew_is_refused_whether_its_log_is_longer_or_shorter
         await load.send(events("shorter", 20), partition=1)
         await load.send(events("as long", 50), partition=2)
     worker = system.worker()
-    beyond, other = Refusal.POSITION_BEYOND_END, Refusal.OTHER_LOG
+    beyond, other = RefusalReason.POSITION_BEYOND_END, RefusalReason.OTHER_LOG
     await refused(system, {"0": other, "1": beyond, "2": other, "3": beyond})
     await health_says_refused(system, worker)
     assert [p.refused for p in read_meta(system).partitions] == [other, beyond, other, beyond]
@@ -108,7 +108,7 @@ async def test_a_topic_made_anew_under_a_running_worker_is_not_read_on_silently(
     await system.make_topics(4)
     async with system.load() as load:
         await load.send(events("new", 80), partition=0)
-    await refused(system, {"0": Refusal.OTHER_LOG})
+    await refused(system, {"0": RefusalReason.OTHER_LOG})
     await health_says_refused(system, worker)
     assert read_counters(system.settings.redis) == counters
 
@@ -129,7 +129,7 @@ async def test_records_that_retention_removed_uncounted_are_refused_until_told(
     await cut(system.settings.kafka, system.topic, {0: 80})
     before = [record for record in counted if record.partition == 0]
     system.worker()
-    await refused(system, {"0": Refusal.POSITION_EXPIRED})
+    await refused(system, {"0": RefusalReason.POSITION_EXPIRED})
     await system.until("the other partition goes on", lambda: system.positions()[1] == 80)
     assert read_meta(system).partitions[0].position == 50
 
@@ -152,7 +152,7 @@ async def test_an_emptied_redis_is_not_filled_from_a_log_whose_beginning_is_gone
             client.flushall()
         await load.send(events("second", 50), partition=0)
         await load.send(events("whole", 50), partition=1)
-        await refused(system, {"0": Refusal.LOG_STARTS_LATER})
+        await refused(system, {"0": RefusalReason.LOG_STARTS_LATER})
         await system.until("the whole one is counted", lambda: system.positions().get(1) == 50)
         assert read_meta(system).partitions[0].position == NO_POSITION
         assert read_meta(system).complete_through_ms == 0
@@ -173,7 +173,7 @@ async def test_a_worker_of_another_generation_counts_nothing(system: System) -> 
         meta = read_meta(system)
         await load.send(events("second", 50))
     stranger = system.worker(topic=system.settings.dead_letter_topic, group=f"{system.topic}.other")
-    await refused(system, {"generation": Refusal.OTHER_GENERATION})
+    await refused(system, {"generation": RefusalReason.OTHER_GENERATION})
     await health_says_refused(system, stranger)
     assert read_meta(system).partitions == meta.partitions
     await stopped(stranger)

@@ -35,7 +35,7 @@ from schemas.store.layout import (
 from schemas.store.recent_calls import RECENT_MAX
 from streams.core.calls import StoredCall
 from streams.core.fold import Delta
-from streams.core.ports import Commit, Look, Outcome, Refusal, Reply
+from streams.core.ports import Commit, Outcome, PairState, RefusalReason, Reply
 from streams.redis.compaction import Read, made_compact
 from streams.redis.series_ids import Resolved, paged
 from tests.oracles.redis_counters import Cell, counters_in, named_chunk_versions
@@ -279,7 +279,7 @@ class FakeStore:
                 if one.entry in state.due:
                     state.due.remove(one.entry)
 
-    async def refuse(self, partition: int, position: int, why: Refusal, detail: str) -> None:
+    async def refuse(self, partition: int, position: int, why: RefusalReason, detail: str) -> None:
         await self._turn("store request")
         meta = self.own.meta
         if meta is not None:
@@ -539,14 +539,14 @@ class FakePair(FakeStore):
         await self._turn("store reply")
         return meta
 
-    async def look(self) -> Look:
+    async def look(self) -> PairState:
         await self._turn("store request")
         old, new = (self.lane.states.get(number) for number in (self.origin, self.generation))
         if self.lane.current != self.origin:
             raise RebuildRefused("another one answers")
         if old is None or new is None or old.meta is None or new.meta is None:
             raise RebuildRefused("one of the two is gone")
-        look = Look(old.meta, new.meta)
+        look = PairState(old.meta, new.meta)
         await self._turn("store reply")
         return look
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from streams.core.batch import Batch, Part
+from streams.core.batch import Batch, PartitionShare
 from streams.core.ports import Commit, Polled, Progress, Reply
 from streams.worker.loop import Worker
 from tests.oracles.event_logs import Mix, mixed
@@ -87,10 +87,10 @@ def test_a_rebuild_under_every_fault_changes_nothing_that_is_counted(block: int)
 class EndReadLate(Worker):
     """Asks for the position at the commit, not in the step in which the records came."""
 
-    def _progress(self, partition: int, part: Part) -> Progress:
+    def _progress(self, partition: int, part: PartitionShare) -> Progress:
         assert isinstance(self._log, FakeLog)
         end = self._log.positions.get(partition, 0)
-        return super()._progress(partition, Part(part.start, end, part.records))
+        return super()._progress(partition, PartitionShare(part.start, end, part.records))
 
 
 class LettersAfterCommit(Worker):

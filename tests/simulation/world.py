@@ -30,7 +30,7 @@ from schemas.store.layout import Meta
 from schemas.units import instant_to_ms
 from streams.core.batch import Policy
 from streams.core.decode import Unreadable
-from streams.core.ports import Bounds, LastRecord, PartitionBatch, Polled, RejectedRecord
+from streams.core.ports import LastRecord, OffsetBounds, PartitionBatch, Polled, RejectedRecord
 from streams.rebuild.rebuild_worker import RebuildWorker
 from streams.worker.loop import Timing, Worker
 from tests.oracles.event_logs import Record
@@ -214,10 +214,10 @@ class FakeLog:
     def seek(self, positions: Mapping[int, int]) -> None:
         self.positions |= {p: at for p, at in positions.items() if p in self.assigned}
 
-    async def bounds(self) -> Mapping[int, Bounds]:
+    async def bounds(self) -> Mapping[int, OffsetBounds]:
         await self.world.turn("bounds request", self.member)
         broker = self.world.broker
-        found = {p: Bounds(broker.starts[p], end) for p, end in enumerate(broker.ends)}
+        found = {p: OffsetBounds(broker.starts[p], end) for p, end in enumerate(broker.ends)}
         await self.world.turn("bounds reply", self.member)
         return found
 

@@ -17,7 +17,7 @@ from schemas.store.generation import generation_digest
 from schemas.store.layout import NO_POSITION, RUN_DTYPE, series_name, sketch_of
 from schemas.tiers import DAY
 from schemas.units import iso
-from streams.core.fold import Delta, Part
+from streams.core.fold import Delta, DeltaPart
 from streams.core.ports import Commit, Outcome, Progress
 from streams.redis.store import RedisStore
 from tests.api.conftest import Clock, client_of
@@ -46,7 +46,7 @@ class Writer:
         rows["digest"] = [chat_digest("acme", f"chat-{n}") for n in chats]
         runs = np.array([(0, day // DAY.chunk_buckets, len(rows))], RUN_DTYPE)
         name = series_name(["openai", model])
-        delta = Delta(["acme"], [(table, 0, name)], [Part(page_kind, DAY, runs, rows)], [])
+        delta = Delta(["acme"], [(table, 0, name)], [DeltaPart(page_kind, DAY, runs, rows)], [])
         end = max(self._at, 0) + 1
         commit = Commit(
             id=end.to_bytes(16, "big"),

@@ -25,11 +25,11 @@ from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.store.generation import generation_digest
 from schemas.store.layout import SLOT_BUCKETS, page_kept_ms, page_key, tenants_list_key
 from schemas.units import EPOCH
-from streams.core.columns import NOTHING, Columns, _levels
-from streams.core.decode import Events
-from streams.core.fold import Delta, Part, fold
+from streams.core.columns import NOTHING, Columns, _finest_tiers
+from streams.core.decode import EventBatch
+from streams.core.fold import Delta, DeltaPart, fold
 from streams.core.ports import Commit, Outcome, Progress
-from streams.core.pricing import Standing
+from streams.core.pricing import CostSource
 from streams.redis.client import ask
 from streams.redis.store import RedisStore
 
@@ -253,7 +253,7 @@ class Loader:
             named = Delta([self._traffic.tenant], new[first : first + NAMES_AT_ONCE], [], [])
             await commit(self._store, self._traffic, named)
 
-    def _pages(self, part: Part, ids: Ints) -> Iterator[tuple[str, bytes, int]]:
+    def _pages(self, part: DeltaPart, ids: Ints) -> Iterator[tuple[str, bytes, int]]:
         """Key, rows and the end of each page that a part adds to."""
         each = part.runs["rows"].astype(np.int64)
         series = np.repeat(ids[part.runs["series"]], each)
@@ -300,16 +300,16 @@ def columns_of(traffic: Traffic, batch: Batch, catalog: Catalog) -> Columns:
         digests=np.arange(n, dtype=np.uint64),
         at_ms=batch.at_ms,
         append_ms=append_ms,
-        level=_levels(append_ms - batch.at_ms),
+        finest_tier=_finest_tiers(append_ms - batch.at_ms),
         tenants=nobody,
         codes=codes,
         words=traffic.words,
         values=batch.values,
-        standing=np.full(n, Standing.GIVEN, np.int8),
+        cost_source=np.full(n, CostSource.GIVEN, np.int8),
         sketched=sketched,
         misread={},
         calls=[],
-        events=Events(
+        events=EventBatch(
             wires=[ONE_CALL] * n,
             fields={name: [getattr(ONE_CALL, name)] * n for name in EventStruct.__struct_fields__},
             at_ms=batch.at_ms,

@@ -19,7 +19,7 @@ from schemas.store.generation import generation_digest
 from schemas.store.layout import NO_POSITION
 from streams.core.columns import Columns, columns
 from streams.core.fold import Delta, fold
-from streams.core.ports import Commit, Outcome, Progress, Store
+from streams.core.ports import Commit, CounterStore, Outcome, Progress
 from streams.redis.store import RedisStore
 from tests.oracles.event_logs import NOW_MS, Record, countable, event, mixed, record
 from tests.oracles.fold_oracle import expected
@@ -64,7 +64,7 @@ WORDS = st.builds(
 class Subject:
     """A store under test, and how to look into it."""
 
-    store: Store
+    store: CounterStore
     chats: Callable[[], Mapping[tuple[str, str], Chat]]
     position: int = NO_POSITION
 

@@ -18,9 +18,9 @@ from streams.core.dead_letters import (
     SURE_MS,
     Change,
     DeadLetter,
-    Identity,
-    Replay,
-    State,
+    EventIdentity,
+    ReplayMark,
+    ReplayState,
     already_sent,
     dead_letter_record,
     doubt,
@@ -51,11 +51,11 @@ def letter(value: bytes | None, *headers: tuple[str, bytes], **changes: Any) -> 
     headers=HEADERS,
     detail=st.text(max_size=50),
     mark=st.none() | st.builds(
-        Replay, st.sampled_from(State), st.integers(0, 2**50), st.builds(Identity, *[st.text()] * 3)
+        ReplayMark, st.sampled_from(ReplayState), st.integers(0, 2**50), st.builds(EventIdentity, *[st.text()] * 3)
     ),
 )  # fmt: skip
 def test_a_letter_is_read_as_it_was_written(
-    value: bytes | None, headers: list[tuple[str, bytes]], detail: str, mark: Replay | None
+    value: bytes | None, headers: list[tuple[str, bytes]], detail: str, mark: ReplayMark | None
 ) -> None:
     one = letter(value, detail=detail.encode(errors="replace").decode(), replay=mark)
     one = DeadLetter(**{**vars(one), "headers": headers})
@@ -182,10 +182,10 @@ def test_what_was_too_far_ahead_counts_when_its_time_has_come() -> None:
 
 
 def test_a_mark_says_what_must_not_be_sent_again() -> None:
-    who, other = Identity("default", "s", "1"), Identity("default", "s", "2")
+    who, other = EventIdentity("default", "s", "1"), EventIdentity("default", "s", "2")
     fresh = letter(encode(event()))
-    sent = marked(fresh, State.SENT, who, NOW_MS)
-    sending = marked(fresh, State.SENDING, who, NOW_MS)
+    sent = marked(fresh, ReplayState.SENT, who, NOW_MS)
+    sending = marked(fresh, ReplayState.SENDING, who, NOW_MS)
     assert already_sent(fresh) == already_sent(sending) == ""
     assert already_sent(sent) == "was replayed at 2026-02-08T10:00:00Z as default|s|1"
     assert doubt(fresh, who, NOW_MS) == doubt(sent, who, NOW_MS) == ""

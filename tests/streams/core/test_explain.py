@@ -14,7 +14,7 @@ from schemas.catalog.measures import MEASURES
 from schemas.catalog.views import VIEWS
 from schemas.prices.price_list import parse_prices
 from schemas.units import instant_to_ms
-from streams.core.explain import Counted, Explainer, Uncounted
+from streams.core.explain import CountedEvent, Explainer, RejectedEvent
 from tests.oracles.event_logs import NOW_MS, Mix, Record, encode, event, mixed
 from tests.oracles.fold_oracle import expected
 from tests.oracles.redis_counters import CELL_OF_SUMS, Cell
@@ -36,7 +36,7 @@ def test_explanations_add_up_to_what_is_counted() -> None:
     duplicates = 0
     for record in records:
         found = explainer.explain(record.value, record.headers)
-        if isinstance(found, Uncounted):
+        if isinstance(found, RejectedEvent):
             reasons[found.reason] += 1
             continue
         duplicates += found.duplicate
@@ -60,7 +60,7 @@ def test_explanations_add_up_to_what_is_counted() -> None:
 def test_one_event_says_who_it_is_and_where_its_call_is_booked() -> None:
     explainer = Explainer(NOW_MS)
     first = explainer.explain(encode(event(call_id="c", tenant="acme", agent_id="a", typo=1)))
-    assert isinstance(first, Counted)
+    assert isinstance(first, CountedEvent)
     assert (first.tenant, first.partition_key) == ("acme", "acme|c")
     assert first.tiers == ["1m", "15m", "1d"]
     assert first.unknown_fields == ["typo"]
@@ -72,12 +72,12 @@ def test_one_event_says_who_it_is_and_where_its_call_is_booked() -> None:
     assert first.call.dimensions["agent"] == "a"
     end = encode(event(id="2", kind="call", call_id="c", tenant="acme", duration_ms=7))
     second = explainer.explain(end)
-    assert isinstance(second, Counted)
+    assert isinstance(second, CountedEvent)
     assert second.call is not None
     assert not second.call.is_new
     assert second.call.duration_ms == 7
     again = explainer.explain(end)
-    assert isinstance(again, Counted)
+    assert isinstance(again, CountedEvent)
     assert again.duplicate
     assert again.digest == second.digest
     assert again.rows == []
@@ -99,7 +99,7 @@ def test_its_cost_and_by_which_price(
 ) -> None:
     fields = event(**{"input_tokens": 1200, "output_tokens": 300, **changes})
     found = Explainer(NOW_MS).explain(encode(fields))
-    assert isinstance(found, Counted)
+    assert isinstance(found, CountedEvent)
     assert found.cost.nano_usd == nano_usd
     assert re.search(by, found.cost.by)
 
@@ -111,7 +111,7 @@ def test_own_prices_come_first() -> None:
         "own.toml",
     )
     found = Explainer(NOW_MS, prices).explain(encode(event(cost_usd=None)))
-    assert isinstance(found, Counted)
+    assert isinstance(found, CountedEvent)
     assert found.cost.nano_usd == 1200 * 1000 + 300 * 10_000
     assert found.cost.by == "$1/input MTok, $10/output MTok (own prices: any/gpt-4o)"
 
@@ -123,10 +123,10 @@ def test_an_old_event_counts_in_the_tiers_of_its_age() -> None:
         ("2025-02-05T10:00:00Z", ["1d"]),
     ):
         found = explainer.explain(encode(event(id=time, time=time)))
-        assert isinstance(found, Counted)
+        assert isinstance(found, CountedEvent)
         assert found.tiers == tiers
         assert {row.tier for row in found.rows} == set(tiers)
-    assert explainer.explain(encode(event(time="2019-01-01T00:00:00Z"))) == Uncounted(
+    assert explainer.explain(encode(event(time="2019-01-01T00:00:00Z"))) == RejectedEvent(
         "too_old",
         "time",
         "lies 224244000000 ms before the record's append, the limit is 158112000000",

@@ -15,7 +15,7 @@ from schemas.catalog.measures import CHATS, COST_NANO_USD, EVENTS
 from schemas.catalog.views import VIEWS
 from streams.core.calls import StoredCall
 from streams.core.columns import columns
-from streams.core.decode import Reading
+from streams.core.decode import BatchDecoder
 from streams.core.fold import Delta, fold
 from tests.oracles.event_logs import Mix, Record, countable, event, logs, mixed, record
 from tests.oracles.fold_oracle import expected
@@ -139,7 +139,7 @@ def test_the_dead_letters_are_those_of_the_oracle_with_its_reasons() -> None:
     letters = expected(records).letters
     assert letters
     places = {id(one): (r.partition, r.offset) for r, one in zip(records, polled, strict=True)}
-    reading = Reading()
+    reading = BatchDecoder()
     refused = reading.add(polled)
     assert [(places[id(one)], invalid.reason) for one, invalid in refused] == [
         (place, letters[place]) for place in places.values() if place in letters

@@ -21,11 +21,20 @@ from schemas.limits import COUNT_MAX, DURATION_MS_MAX
 from schemas.prices.cost import BILLED, Priced, Unpriced, Why, edges, price, uses_anything
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.units import instant_to_ms
-from streams.core.pricing import NAMES_MAX, Asked, Standing, Standings, add_costs, tallies
+from streams.core.pricing import (
+    NAMES_MAX,
+    CostSource,
+    CostSources,
+    PricingInput,
+    add_costs,
+    tallies,
+)
 from tests.oracles.price_list import OWN
 
 
-def priced(prices: Prices, wires: Sequence[EventStruct]) -> tuple[list[int], list[int], Standings]:
+def priced(
+    prices: Prices, wires: Sequence[EventStruct]
+) -> tuple[list[int], list[int], CostSources]:
     """Cost and number of costs of each, and how it is known, by the batch."""
     codes, words = {}, {}
     for name in ("kind", "provider", "model", "tenant"):
@@ -36,20 +45,20 @@ def priced(prices: Prices, wires: Sequence[EventStruct]) -> tuple[list[int], lis
     values = np.zeros((len(wires), len(MEASURES)), np.int64)
     cost, costs = MEASURES.index(COST_NANO_USD), MEASURES.index(COST_EVENTS)
     at_ms = np.array([instant_to_ms(wire.time) for wire in wires], np.int64)
-    standing = add_costs(prices, Asked(wires, at_ms, codes, words), values)
+    standing = add_costs(prices, PricingInput(wires, at_ms, codes, words), values)
     return values[:, cost].tolist(), values[:, costs].tolist(), standing
 
 
-def plain(prices: Prices, wire: EventStruct) -> tuple[int, int, Standing]:
+def plain(prices: Prices, wire: EventStruct) -> tuple[int, int, CostSource]:
     """The same by the per-event function."""
     if wire.kind not in USAGE_KINDS:
-        return 0, 0, Standing.NONE
+        return 0, 0, CostSource.NONE
     answer = price(wire, prices)
     if isinstance(answer, Priced):
-        standing = Standing.OWN if answer.tariff.is_own else Standing.BUNDLED
+        standing = CostSource.OWN if answer.tariff.is_own else CostSource.BUNDLED
         return answer.nano_usd, 1, standing
-    standings = {Why.NOTHING: Standing.NONE, Why.UNKNOWN: Standing.UNKNOWN}
-    return 0, 0, standings.get(answer.why, Standing.INCOMPLETE)
+    standings = {Why.NOTHING: CostSource.NONE, Why.UNKNOWN: CostSource.UNKNOWN}
+    return 0, 0, standings.get(answer.why, CostSource.INCOMPLETE)
 
 
 def check(prices: Prices, wires: Sequence[EventStruct]) -> Counter[int]:
@@ -109,8 +118,8 @@ def test_every_bundled_model_costs_what_the_plain_way_says(seed: int) -> None:
     for at in range(0, len(models), 500):
         some = models[at : at + 500]
         found += check(BUNDLED, [usage(rng, *one, times(rng, *one)) for one in some for _ in "12"])
-    assert found[Standing.BUNDLED] > len(models)
-    assert min(found[Standing.NONE], found[Standing.UNKNOWN], found[Standing.INCOMPLETE]) > 20
+    assert found[CostSource.BUNDLED] > len(models)
+    assert min(found[CostSource.NONE], found[CostSource.UNKNOWN], found[CostSource.INCOMPLETE]) > 20
 
 
 NAMES = (
@@ -157,12 +166,14 @@ def test_more_than_an_event_may_cost_is_no_cost() -> None:
     nano_usd, costs, standing = priced(OWN, wires)
     assert nano_usd == [10**13, 0]
     assert costs == [1, 0]
-    assert standing.tolist() == [Standing.OWN, Standing.INCOMPLETE]
+    assert standing.tolist() == [CostSource.OWN, CostSource.INCOMPLETE]
     check(OWN, wires)
 
 
 def test_a_tally_names_the_models_without_a_price_up_to_a_limit() -> None:
-    standing = np.array([Standing.UNKNOWN] * 205 + [Standing.BUNDLED, Standing.GIVEN], np.int8)
+    standing = np.array(
+        [CostSource.UNKNOWN] * 205 + [CostSource.BUNDLED, CostSource.GIVEN], np.int8
+    )
     models = ["x" * 99, *(f"m{n:03}" for n in range(104))]
     codes = {
         "provider": np.zeros(207, np.int64),

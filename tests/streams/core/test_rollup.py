@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from schemas.limits import DAY_MS, MINUTE_MS
 from schemas.tiers import TIERS
-from streams.core.rollup import Grouped, duplicates, items_of, joint, numbered, sorted_by, tiers_of
+from streams.core.rollup import (
+    Grouped,
+    combined_key,
+    duplicates,
+    items_of,
+    numbered,
+    sorted_by,
+    tiers_of,
+)
 
 KEYS = st.lists(st.integers(0, 5) | st.integers(0, 2**62), max_size=40)
 ROWS = st.lists(
@@ -53,7 +61,7 @@ def test_duplicates_are_all_but_the_first(digests: list[int], alike: bool) -> No
 @given(st.lists(st.tuples(*[st.integers(0, 2**40)] * 3), min_size=1, max_size=20))
 def test_a_joint_key_has_the_order_of_its_columns(rows: list[tuple[int, ...]]) -> None:
     """Also where the product of their widths would not fit."""
-    key = joint([np.array(column, np.int64) for column in zip(*rows, strict=True)])
+    key = combined_key([np.array(column, np.int64) for column in zip(*rows, strict=True)])
     assert sorted_by(key).tolist() == sorted(range(len(rows)), key=rows.__getitem__)
 
 
@@ -63,8 +71,8 @@ def test_tiers_and_items_are_those_of_adding_one_by_one(
 ) -> None:
     rows.sort()
     columns = [np.array([row[n] for row in rows], np.int64) for n in range(5)]
-    group, at_ms, level, value, item = columns
-    grouped = Grouped(group, at_ms, level, value.reshape(-1, 1))
+    group, at_ms, finest_tier, value, item = columns
+    grouped = Grouped(group, at_ms, finest_tier, value.reshape(-1, 1))
     sums = {tier.id: found for tier, found in tiers_of(grouped, TIERS)}
     items = {tier.id: found for tier, found in items_of(grouped, item, TIERS)}
     for tier in TIERS:

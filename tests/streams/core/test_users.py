@@ -17,7 +17,7 @@ from schemas.store.recent_calls import RECENT_MAX, unpack_recent
 from schemas.units import iso
 from streams.core.columns import columns
 from streams.core.fold import Delta, fold
-from streams.core.ports import Commit, Outcome, Progress, Store
+from streams.core.ports import Commit, CounterStore, Outcome, Progress
 from streams.redis.store import RedisStore
 from tests.oracles.event_logs import NOW_MS, Record, countable, event, logs, mixed, record
 from tests.oracles.fold_oracle import expected
@@ -41,7 +41,7 @@ def without_counts(delta: Delta) -> Delta:
 class Told:
     """A store, and what it was told so far."""
 
-    store: Store
+    store: CounterStore
     position: int = NO_POSITION
 
     async def tell(self, records: Iterable[Record]) -> None:
@@ -59,7 +59,7 @@ class Told:
         self.position = max(self.position, 0) + 1
 
 
-async def told(store: Store) -> Told:
+async def told(store: CounterStore) -> Told:
     await store.open(DIGEST, 1, NOW_MS)
     return Told(store)
 

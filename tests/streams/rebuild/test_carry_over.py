@@ -22,7 +22,7 @@ from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.generation import describe, generation_digest
 from schemas.store.layout import page_kept_ms
 from schemas.tiers import TIERS
-from streams.core.ports import Bounds, LastRecord, PartitionBatch, Polled, RejectedRecord
+from streams.core.ports import LastRecord, OffsetBounds, PartitionBatch, Polled, RejectedRecord
 from streams.rebuild.carry_over import CarryOver, carry_over_before, shared_with
 from streams.rebuild.rebuild_worker import AT_ONCE, BoundedLog, RebuildWorker
 from streams.redis.generations import Entry, RedisGenerations, RedisPair
@@ -70,9 +70,9 @@ class ListLog:
     def seek(self, positions: Mapping[int, int]) -> None:
         self.positions |= positions
 
-    async def bounds(self) -> Mapping[int, Bounds]:
+    async def bounds(self) -> Mapping[int, OffsetBounds]:
         ends = {p: max((r.offset + 1 for r in self._of(p)), default=0) for p in self.starts}
-        return {p: Bounds(start, ends[p]) for p, start in self.starts.items()}
+        return {p: OffsetBounds(start, ends[p]) for p, start in self.starts.items()}
 
     async def record_at(self, partition: int, offset: int) -> LastRecord | None:
         found = [r for r in self._of(partition) if r.offset >= offset]

@@ -17,7 +17,7 @@ from schemas.store import layout
 from schemas.store.generation import generation_digest
 from schemas.store.layout import NO_POSITION, RUN_DTYPE, PageKind, counters_of, sketch_of
 from schemas.tiers import DAY, MINUTE, Tier
-from streams.core.fold import Delta, Part
+from streams.core.fold import Delta, DeltaPart
 from streams.core.ports import Commit, Outcome, Progress
 from streams.redis import store as store_module
 from streams.redis.store import COMPACT_BYTES_MAX, RedisStore
@@ -70,7 +70,7 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 def one_part(page_kind: PageKind, rows: np.ndarray, tier: Tier = DAY, chunk_off: int = 0) -> Delta:
     runs = np.array([(0, NOW_MS // tier.chunk_ms + chunk_off, len(rows))], RUN_DTYPE)
     names = layout.series_name(NAMES[: len(page_kind.table.dimensions)])
-    part = Part(page_kind, tier, runs, rows)
+    part = DeltaPart(page_kind, tier, runs, rows)
     return Delta(("default",), ((page_kind.table, 0, names),), (part,), ())
 
 
@@ -224,7 +224,7 @@ def of_series(view: View, names: Sequence[str], tenants: Sequence[str] = ("defau
         for tenant in range(len(tenants))
         for name in names
     ]
-    return Delta(tenants, series, (Part(page_kind, DAY, runs, rows),), ())
+    return Delta(tenants, series, (DeltaPart(page_kind, DAY, runs, rows),), ())
 
 
 async def test_a_page_of_many_series_tells_them_apart(redis_url: str, store: RedisStore) -> None:

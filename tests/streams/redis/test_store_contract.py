@@ -26,8 +26,16 @@ from schemas.store.layout import (
 from schemas.tiers import DAY
 from streams.core.calls import CallUpdate, StoredCall
 from streams.core.columns import Columns, columns
-from streams.core.fold import Delta, Part, fold
-from streams.core.ports import NO_DELTA, Commit, Outcome, Progress, Refusal, Reply, Store
+from streams.core.fold import Delta, DeltaPart, fold
+from streams.core.ports import (
+    NO_DELTA,
+    Commit,
+    CounterStore,
+    Outcome,
+    Progress,
+    RefusalReason,
+    Reply,
+)
 from streams.redis.store import RedisStore
 from tests.oracles.event_logs import DEFAULT_MIX, countable, mixed
 from tests.oracles.redis_counters import read_chunk_versions, read_counters
@@ -46,7 +54,7 @@ LLM: Final = TOTAL.tables["llm"]
 class Subject:
     """A store under test, and how to look into it."""
 
-    store: Store
+    store: CounterStore
     counters: Callable[[], Mapping[Any, tuple[int, ...]]]
     chunk_versions: Callable[[], Mapping[tuple[str, str], ChunkVersion]]
 
@@ -95,7 +103,7 @@ def one_row(cost: int, bucket: int = 0, chunk_off: int = 0) -> Delta:
     rows = np.zeros(1, page_kind.dtype)
     rows["slot"] = bucket
     rows["values"][0, LLM.measures.index(COST_NANO_USD)] = cost
-    part = Part(page_kind, DAY, runs, rows)
+    part = DeltaPart(page_kind, DAY, runs, rows)
     return Delta(("default",), ((LLM, 0, series_name([])),), (part,), ())
 
 
@@ -103,7 +111,7 @@ def call(digest: int, old: StoredCall | None, new: StoredCall) -> Delta:
     return Delta((), (), (), (CallUpdate(digest, old, new),))
 
 
-async def opened(subject: Subject) -> Store:
+async def opened(subject: Subject) -> CounterStore:
     await subject.store.open(DIGEST, 2, NOW_MS)
     return subject.store
 
@@ -377,9 +385,9 @@ async def test_chunk_versions_say_which_pages_a_commit_has_appended_to(subject: 
 
 async def test_a_refusal_stands_until_the_partition_moves(subject: Subject) -> None:
     store = await opened(subject)
-    await store.refuse(0, NO_POSITION, Refusal.LOG_STARTS_LATER, "why")
-    await store.refuse(1, 5, Refusal.OTHER_LOG, "about a position that is no longer there")
-    await store.refuse(-1, NO_POSITION, Refusal.OTHER_GENERATION, "another worker's digest")
+    await store.refuse(0, NO_POSITION, RefusalReason.LOG_STARTS_LATER, "why")
+    await store.refuse(1, 5, RefusalReason.OTHER_LOG, "about a position that is no longer there")
+    await store.refuse(-1, NO_POSITION, RefusalReason.OTHER_GENERATION, "another worker's digest")
     meta = await store.meta()
     assert meta is not None
     assert ([p.refused for p in meta.partitions], meta.refused) == ([1, 0], 5)

@@ -23,7 +23,7 @@ from schemas.store.layout import (
 )
 from schemas.tiers import DAY
 from streams.core.calls import StoredCall
-from streams.core.ports import Outcome, Progress, Refusal
+from streams.core.ports import Outcome, Progress, RefusalReason
 from streams.redis.store import RedisStore
 from tests.simulation.store import FakeStore
 from tests.streams.redis.test_store_contract import (
@@ -195,8 +195,8 @@ async def retire(store: Either) -> None:
 
 
 async def test_the_words_of_a_refusal_go_with_it(store: Either) -> None:
-    await store.refuse(0, NO_POSITION, Refusal.LOG_STARTS_LATER, "why")
-    await store.refuse(1, NO_POSITION, Refusal.LOG_STARTS_LATER, "why too")
+    await store.refuse(0, NO_POSITION, RefusalReason.LOG_STARTS_LATER, "why")
+    await store.refuse(1, NO_POSITION, RefusalReason.LOG_STARTS_LATER, "why too")
     await store.commit(commit(1))
     assert set(await words(store)) == {"1"}
     assert await store.accept(1, NO_POSITION, 5, NOW_MS)
@@ -214,7 +214,7 @@ async def test_an_accepted_partition_goes_on_elsewhere_with_nothing_of_before(
 ) -> None:
     counted = commit(1, Progress(0, NO_POSITION, 9, 8, NOW_MS - 5, NOW_MS), delta=one_row(5))
     await store.commit(counted)
-    await store.refuse(0, 9, Refusal.OTHER_LOG, "why")
+    await store.refuse(0, 9, RefusalReason.OTHER_LOG, "why")
     assert await store.accept(0, 9, 4, NOW_MS - 1)
     meta = await meta_of(store)
     part = meta.partitions[0]

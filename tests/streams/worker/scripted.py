@@ -11,7 +11,7 @@ from schemas.store.generation import generation_digest
 from schemas.store.layout import Meta
 from streams.core.batch import Policy
 from streams.core.decode import Record
-from streams.core.ports import Bounds, LastRecord, PartitionBatch, Polled, RejectedRecord
+from streams.core.ports import LastRecord, OffsetBounds, PartitionBatch, Polled, RejectedRecord
 from streams.worker.loop import Timing, Worker
 from tests.oracles.event_logs import NOW_MS, encode, event
 from tests.simulation.store import FakeStore
@@ -71,8 +71,8 @@ class ScriptedLog:
     def seek(self, positions: Mapping[int, int]) -> None:
         self.sought |= positions
 
-    async def bounds(self) -> Mapping[int, Bounds]:
-        return {p: Bounds(self.starts.get(p, 0), end) for p, end in self.ends.items()}
+    async def bounds(self) -> Mapping[int, OffsetBounds]:
+        return {p: OffsetBounds(self.starts.get(p, 0), end) for p, end in self.ends.items()}
 
     async def record_at(self, partition: int, offset: int) -> LastRecord | None:  # noqa: ARG002
         return self.last_records.get(partition)

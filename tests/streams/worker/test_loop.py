@@ -13,7 +13,7 @@ from schemas.store.generation import generation_digest
 from schemas.store.layout import NO_POSITION, RETIRED
 from streams.core.batch import DECODE_SLICE, Policy
 from streams.core.decode import Unreadable
-from streams.core.ports import Commit, LastRecord, Outcome, PartitionBatch, Refusal, Reply
+from streams.core.ports import Commit, LastRecord, Outcome, PartitionBatch, RefusalReason, Reply
 from streams.worker.loop import UNKNOWN_NAME_CHARS_MAX
 from streams.worker.process import FoldService, describe_health
 from streams.worker.settings import WorkerSettings
@@ -106,7 +106,7 @@ async def test_an_end_before_what_was_read_says_nothing_and_positions_are_checke
     await scene.looks()
     await scene.turns(3)
     assert scene.meta.complete_through_ms == complete_ms
-    assert scene.meta.partitions[0].refused == Refusal.POSITION_BEYOND_END
+    assert scene.meta.partitions[0].refused == RefusalReason.POSITION_BEYOND_END
 
 
 # -- refusals --------------------------------------------------------------------------------------
@@ -137,15 +137,15 @@ def shifted_log(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("moves", "why"),
     [
-        (starts_later, Refusal.LOG_STARTS_LATER),
-        (expired, Refusal.POSITION_EXPIRED),
-        (beyond_end, Refusal.POSITION_BEYOND_END),
-        (other_log, Refusal.OTHER_LOG),
-        (shifted_log, Refusal.OTHER_LOG),
+        (starts_later, RefusalReason.LOG_STARTS_LATER),
+        (expired, RefusalReason.POSITION_EXPIRED),
+        (beyond_end, RefusalReason.POSITION_BEYOND_END),
+        (other_log, RefusalReason.OTHER_LOG),
+        (shifted_log, RefusalReason.OTHER_LOG),
     ],
 )
 async def test_a_log_that_is_not_what_was_counted_is_refused_until_told(
-    moves: Callable[[Scene], None], why: Refusal
+    moves: Callable[[Scene], None], why: RefusalReason
 ) -> None:
     log = ScriptedLog({0: 1, 1: 1}, partitions=frozenset({0, 1}))
     log.last_records = {0: LastRecord(0, NOW_MS)}
@@ -185,7 +185,7 @@ async def test_a_worker_of_another_generation_counts_nothing_and_says_so(what: s
     with pytest.raises(OtherGeneration) as told:
         await begun(ScriptedLog({0: 1}), store=first.store, digest=digest)
     assert not told.value.was_ours
-    assert first.meta.refused == Refusal.OTHER_GENERATION
+    assert first.meta.refused == RefusalReason.OTHER_GENERATION
     assert first.meta.partitions[0].position == NO_POSITION
     assert describe_health(None, "", str(told.value))["state"] == "refused"
     if what == "retired":
@@ -252,7 +252,7 @@ class Replies(FakeStore):
             return Reply(told)
         return await super().commit(commit)
 
-    async def refuse(self, partition: int, position: int, why: Refusal, detail: str) -> None:
+    async def refuse(self, partition: int, position: int, why: RefusalReason, detail: str) -> None:
         if self.refusal_lost:
             self.refusal_lost = False
             raise StoreUnavailable("Redis does not answer")
