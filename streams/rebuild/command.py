@@ -33,8 +33,9 @@ from streams.core.ports import OffsetBounds
 from streams.core.resume_checks import refusal_of, stored_of
 from streams.kafka.consumer import open_whole_log
 from streams.kafka.offsets import read_bounds, read_record_at
-from streams.rebuild.carry_over import CarryOver, SharedHistory, carry_over_before, shared_with
+from streams.rebuild.carry_over import CarryOver, carry_over_before
 from streams.rebuild.rebuild_worker import RebuildWorker
+from streams.rebuild.shared_history import SharedHistory, shared_with
 from streams.redis.generations import LEASE_MS, Entry, RedisGenerations, RedisPair
 from streams.worker.clock import ProcessClock
 

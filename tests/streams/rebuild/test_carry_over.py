@@ -23,8 +23,9 @@ from schemas.store.generation import describe, generation_digest
 from schemas.store.layout import page_kept_ms
 from schemas.tiers import TIERS
 from streams.core.ports import LastRecord, OffsetBounds, PartitionBatch, Polled, RejectedRecord
-from streams.rebuild.carry_over import CarryOver, carry_over_before, shared_with
+from streams.rebuild.carry_over import CarryOver, carry_over_before
 from streams.rebuild.rebuild_worker import AT_ONCE, BoundedLog, RebuildWorker
+from streams.rebuild.shared_history import shared_with
 from streams.redis.generations import Entry, RedisGenerations, RedisPair
 from streams.redis.store import RedisStore
 from streams.worker.clock import ProcessClock

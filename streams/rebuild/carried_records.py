@@ -1,0 +1,169 @@
+"""Carries over what is not a page: ids, bookings of calls, the latest calls, and tallies.
+
+Ids and bookings come first. From then on both generations treat a resend and a later event of a
+call in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from schemas.catalog.views import (
+    booking_dimensions,
+)
+from schemas.store.generation import LAYOUT_BYTES
+from schemas.store.layout import (
+    prefix,
+    tallies_key,
+)
+from schemas.store.recent_calls import recent_key, unpack_recent
+from streams.core.calls import Booking, CallUpdate, StoredCall
+from streams.core.fold import Delta
+from streams.core.ports import Outcome
+from streams.rebuild.rebuild_worker import RebuildWorker
+from streams.rebuild.shared_history import SharedHistory
+from streams.redis.generations import RedisPair
+
+IDS_AT_ONCE: Final = 5000
+CALLS_AT_ONCE: Final = 1000
+CARRIED_TALLIES: Final = (b"dead:", b"duplicate", b"unknown:", b"directory_full")
+
+
+class CarriedRecords:
+    """Each method commits what the new generation lacks; it adds nothing the second time."""
+
+    def __init__(self, pair: RedisPair, shared: SharedHistory, older_ms: int) -> None:
+        self._pair = pair
+        self._shared = shared
+        self._older_ms = older_ms
+
+    async def carry_ids(self, worker: RebuildWorker, slice_: int, buckets: Sequence[int]) -> None:
+        """Read while both stand at the same positions, so that no id of a record that the new
+        generation has still to count is among them."""
+        keys = [
+            f"{prefix(generation)}i{slice_}.{bucket}"
+            for generation in (self._pair.origin, self._pair.generation)
+            for bucket in buckets
+        ]
+        commands = [("SMEMBERS", key) for key in keys]
+        state, sets = await worker.level(lambda: self._pair.read_together(commands))
+        half = len(buckets)
+        lacking = [
+            int(id_)
+            for old, new in zip(sets[:half], sets[half:], strict=True)
+            for id_ in set(old) - set(new)
+        ]
+        ids = np.array(lacking, np.int64).view(np.uint64)
+        while len(ids):
+            some = ids[:IDS_AT_ONCE]
+            commit = replace(
+                worker.correction(state),
+                digests=some,
+                slices=np.full(len(some), slice_, np.int64),
+            )
+            reply = await worker.correct(commit)
+            if reply.outcome is Outcome.DUPLICATE_IDS:  # in a neighbouring slice
+                ids = ids[~np.isin(ids, np.array(reply.subjects, np.uint64))]
+                continue
+            if reply.outcome is Outcome.COMMITTED:
+                ids = ids[len(some) :]
+            state, _ = await worker.level(lambda: self._pair.read(()))
+
+    async def carry_calls(self, worker: RebuildWorker, slice_: int, buckets: Sequence[int]) -> None:
+        """The bookings in buckets before B: what is corrected later, is corrected where the old
+        generation has booked the call."""
+        commands = [("HGETALL", f"{prefix(self._pair.origin)}c{slice_}.{b}") for b in buckets]
+        while True:
+            state, hashes = await worker.level(lambda: self._pair.read_together(commands))
+            booked = {int(call): data for one in hashes for call, data in one.items()}
+            updates = await self._updates(worker, slice_, booked)
+            if not updates:
+                return
+            delta = Delta((), (), (), updates[:CALLS_AT_ONCE])
+            await worker.correct(replace(worker.correction(state), delta=delta))
+
+    async def _updates(
+        self, worker: RebuildWorker, slice_: int, booked: Mapping[int, bytes]
+    ) -> list[CallUpdate]:
+        older = {
+            call: booking
+            for call, data in booked.items()
+            if (booking := msgspec.json.decode(data, type=Booking)).booked_ms < self._older_ms
+        }
+        asked = [(call, slice_) for call in older]
+        held = await worker.patiently(lambda: self._pair.bookings(asked)) if asked else {}
+        updates = []
+        for call, booking in older.items():
+            now = held.get(call)
+            new = StoredCall(slice_, msgspec.json.encode(self._translated(booking, now)))
+            if now != new:
+                updates.append(CallUpdate(call, now, new))
+        return updates
+
+    def _translated(self, booking: Booking, now: StoredCall | None) -> Booking:
+        """As the new generation writes it; of dimensions that the old one did not keep, what the
+        new one knows."""
+        own = msgspec.json.decode(now.data, type=Booking).values if now else ()
+        dimensions = booking_dimensions(self._shared.catalog)
+        values = dict(zip(dimensions, own, strict=False)) | dict(
+            zip(self._shared.booking_dimensions, booking.values, strict=True)
+        )
+        names = (values.get(name, "") for name in dimensions)
+        return msgspec.structs.replace(booking, values=tuple(names))
+
+    async def carry_recent(self, worker: RebuildWorker, cursor: int = 0) -> None:
+        """The latest calls that the new generation has not read; those that it has are its own,
+        as it may know another cost of them."""
+        while True:
+            cursor, keys = await worker.patiently(
+                lambda c=cursor: self._pair.some_keys(self._pair.origin, "r:", c)  # type: ignore[misc]
+            )
+            for key in keys:
+                tenant = key.decode().removeprefix(recent_key(self._pair.origin, ""))
+                await self._carry_recent_of(worker, tenant)
+            if not cursor:
+                return
+
+    async def _carry_recent_of(self, worker: RebuildWorker, tenant: str) -> None:
+        pair = (self._pair.origin, self._pair.generation)
+        commands = [("ZRANGE", recent_key(one, tenant), 0, -1) for one in pair]
+        while True:
+            state, (old, new) = await worker.level(lambda: self._pair.read_together(commands))
+            known = {(one.source, one.id) for one in map(unpack_recent, new)}
+            lacking = [
+                (one.at_ms, member.decode())
+                for member in old
+                if ((one := unpack_recent(member)).source, one.id) not in known
+            ]
+            if not lacking:
+                return
+            delta = Delta((), (), (), (), (), [(tenant, lacking)])
+            if (
+                await worker.correct(replace(worker.correction(state), delta=delta))
+            ).outcome is Outcome.COMMITTED:
+                return
+
+    async def carry_tallies(self, worker: RebuildWorker) -> None:
+        """Of each the larger count, as the old generation has seen more records and the new one may
+        judge them differently. Under other prices, what is told of costs is what those make of the
+        log alone."""
+        pair = (tallies_key(self._pair.origin), tallies_key(self._pair.generation))
+        commands = [("HGETALL", key) for key in pair]
+        while True:
+            state, (old, new) = await worker.level(lambda: self._pair.read_together(commands))
+            look = await worker.patiently(self._pair.look)
+            same_prices = look.old.digest[LAYOUT_BYTES:] == look.new.digest[LAYOUT_BYTES:]
+            lacking = {
+                name.decode(): int(count) - int(new.get(name, 0))
+                for name, count in old.items()
+                if int(count) > int(new.get(name, 0))
+                and (same_prices or name.startswith(CARRIED_TALLIES))
+            }
+            if not lacking:
+                return
+            await worker.correct(replace(worker.correction(state), tallies=lacking))

@@ -1,0 +1,154 @@
+"""Which pages of the old generation the new one can take over, read from its description.
+
+A generation stores a description of its layout, views and measures (`describe` in
+schemas/catalog/views.py). A page can be carried over where both generations keep the same view,
+measure and tier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import msgspec
+
+from schemas.catalog.measures import How, Measure
+from schemas.catalog.views import (
+    CALL_BUCKETS,
+    DEFAULT,
+    ID_BUCKETS,
+    REMEMBERED_MS,
+    SLICE_MS,
+    Catalog,
+    Table,
+    View,
+)
+from schemas.errors import RebuildRefused
+from schemas.event.kinds import Kind
+from schemas.store.generation import LAYOUT_VERSION
+from schemas.store.layout import (
+    PageKind,
+    counters_of,
+    sketch_of,
+)
+from schemas.tiers import TIERS, Tier
+
+
+class ViewDescription(msgspec.Struct, frozen=True, array_like=True):
+    """One of them; `names` are those of measures and sketches."""
+
+    id: int
+    dimensions: list[str]
+    names: list[str]
+    tiers: list[int]
+    page_series: int
+    series_max: int
+    fine_sketches: list[str]
+
+
+class GenerationDescription(msgspec.Struct, frozen=True):
+    """What schemas/store/generation.py says of a generation, as far as it is read here."""
+
+    layout: int
+    tiers: list[tuple[int, int, int, int]]
+    views: list[ViewDescription]
+    dimensions: dict[str, list[str]]
+    booking_dimensions: list[str]
+    measures: list[tuple[str, How, str, tuple[str, str] | None, tuple[Kind, ...], int]]
+    remembered: list[int]
+
+
+class SharedPages(NamedTuple):
+    """Pages that both generations keep; `columns`: of each measure that both keep, where it stands
+    in the old one's rows and in the new one's."""
+
+    old: PageKind
+    new: PageKind
+    columns: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class SharedHistory:
+    """What can be taken over: `page_kinds` by the head of their keys. `missing`: names of what the
+    old generation does not have."""
+
+    page_kinds: Mapping[str, SharedPages]
+    tiers: Mapping[int, Tier]
+    booking_dimensions: tuple[str, ...]
+    missing: tuple[str, ...]
+    catalog: Catalog
+
+
+def shared_with(about: str, catalog: Catalog = DEFAULT) -> SharedHistory:
+    """RebuildRefused where the old generation's keys are not laid out as ours."""
+    try:
+        old = msgspec.json.decode(about, type=GenerationDescription)
+    except msgspec.DecodeError as error:
+        raise RebuildRefused(
+            "the log no longer holds all, and the counters do not say how to read them"
+        ) from error
+    if old.layout != LAYOUT_VERSION or old.remembered != [
+        REMEMBERED_MS, SLICE_MS, ID_BUCKETS, CALL_BUCKETS,
+    ]:  # fmt: skip
+        raise RebuildRefused(
+            f"the log no longer holds all, and the older counters are of layout {old.layout}: only "
+            f"layout {LAYOUT_VERSION} can be taken over"
+        )
+    measures = {
+        name: Measure(name, "", how, field, rest, kinds, equals)
+        for name, how, field, rest, kinds, equals in old.measures
+    }
+    tiers = {
+        tier.id: replace(tier, kept_ms=kept_ms)
+        for tier in TIERS
+        for id_, bucket_ms, kept_ms, chunk_buckets in old.tiers
+        if (id_, bucket_ms, chunk_buckets) == (tier.id, tier.bucket_ms, tier.chunk_buckets)
+    }
+    page_kinds: dict[str, SharedPages] = {}
+    missing: list[str] = []
+    described = {one.id: one for one in old.views}
+    for view in catalog.views:
+        was = described.get(view.id)
+        if was is None or not _has_same_dimensions(view, was, old, catalog):
+            missing.append(view.name)
+            continue
+        kept = {name: measures[name] for name in was.names}
+        missing += [
+            f"{view.name}.{measure.name}"
+            for measure in view.measures + view.sketches
+            if measure.name not in kept or not _same(kept[measure.name], measure)
+        ]
+        missing += [f"{view.name}.{t.name}" for t in view.tiers if t.id not in was.tiers]
+        page_kinds |= {one.new.head: one for one in _common(view, was, kept)}
+    return SharedHistory(page_kinds, tiers, tuple(old.booking_dimensions), tuple(missing), catalog)
+
+
+def _has_same_dimensions(
+    view: View, was: ViewDescription, old: GenerationDescription, catalog: Catalog
+) -> bool:
+    return tuple(was.dimensions) == view.dimensions and all(
+        tuple(old.dimensions[name]) == catalog.dimensions[name] for name in was.dimensions
+    )
+
+
+def _common(view: View, was: ViewDescription, kept: Mapping[str, Measure]) -> Iterator[SharedPages]:
+    """The pages of one view, kind by kind, that both have."""
+    sums = tuple(measure for measure in kept.values() if measure.is_sum)
+    before = View(view.id, view.name, view.dimensions, sums, page_series=was.page_series)
+    for kind, table in view.tables.items():
+        old = before.tables.get(kind) or Table(before, kind)
+        columns = tuple(
+            (old.measures.index(kept[measure.name]), at)
+            for at, measure in enumerate(table.measures)
+            if measure.name in kept and _same(kept[measure.name], measure)
+        )
+        if columns:
+            yield SharedPages(counters_of(old), counters_of(table), columns)
+        for sketch in table.sketches:
+            if sketch.name in kept and _same(kept[sketch.name], sketch):
+                yield SharedPages(PageKind(old, sketch), sketch_of(table, sketch), ())
+
+
+def _same(a: Measure, b: Measure) -> bool:
+    return replace(a, unit="") == replace(b, unit="")
