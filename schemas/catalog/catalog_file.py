@@ -1,28 +1,28 @@
-"""What an operator adds to the catalog: measures, dimensions and views of a file of their own. Pure.
+"""What an operator adds to the catalog: measures, dimensions and views in a TOML file. Pure.
 
-The file is TOML, one table an entry:
+One table per entry:
 
-    [measures.pages]               # a sum of whole numbers that events have as a label
+    [measures.pages]               # the sum of a label that holds whole numbers
     label = "pages"
     unit = "pages"
-    kinds = ["llm"]                # of events that have it; left out: llm, tts and stt
-    how = "sum"                    # or "reported": how many events have the label at all
+    kinds = ["llm"]                # kinds of event; default: llm, tts and stt
+    how = "sum"                    # or "reported": how many events have the label
 
     [dimensions.team]
-    label = "team"                 # or several: the first that an event has
-                                   # or field = "source": a text of the event itself
+    label = "team"                 # or a list: the first label that an event has
+                                   # or field = "source": a text field of the event
     [views.by_team]
-    dimensions = ["team", "model"] # with kind, which is in every view; left out: none
-    measures = ["core", "pages"]   # names, or groups of them; left out: core
-    histograms = ["latency"]       # left out: none
-    distincts = ["chats"]          # left out: none
-    tiers = ["15m", "1d"]          # left out: 1m as well
-    series_max = 50_000            # a tenant; what goes over it is counted in (other)
+    dimensions = ["team", "model"] # besides kind, which is in every view; default: none
+    measures = ["core", "pages"]   # names, or groups of measures; default: core
+    histograms = ["latency"]       # default: none
+    distincts = ["chats"]          # default: none
+    tiers = ["15m", "1d"]          # default: 1m as well
+    series_max = 50_000            # per tenant; further series are counted in (other)
 
-What is ours stays as it is: an entry only adds. Views are known to the store by their place in the
-file, so a new one goes to its end; the order of all else has no meaning. Everything here is part of
-what counters are: a worker with another file refuses to add to them, and `odometer rebuild` counts
-the log anew.
+A file only adds entries: the built-in ones stay as they are. The store knows a view by its place in
+the file, so a new view goes to the end. The order of all other entries has no meaning. Everything
+in the file is part of the digest of a generation (schemas/store/generation.py): a worker with
+another file does not count, and `odometer rebuild` counts the log again from scratch.
 """
 
 from __future__ import annotations
@@ -61,28 +61,28 @@ from schemas.limits import LABEL_KEY_CHARS_MAX, LABELS_MAX
 from schemas.tiers import TIERS
 
 CATALOG_BYTES_MAX: Final = 1 << 18
-"""All entries that there may be, each with a page of comments."""
+"""Room for the largest number of entries, each with a page of comments."""
 NAME_CHARS_MAX: Final = 40
-"""Of an entry: a column's head."""
+"""Of an entry's name: it heads a column."""
 MEASURES_MAX: Final = 32
 """8 B each in every row of the views that keep them."""
 DIMENSIONS_MAX: Final = LABELS_MAX
 """As many as an event has labels."""
 VIEWS_MAX: Final = 32
-"""Each is one more roll-up of every event, 0.13 us where it has few series (measured): as many
-double what rolling up ours takes (5.3 us). `FIRST_VIEW_ID` has the keys' side."""
+"""Each view is one more roll-up of every event: 0.13 us where it has few series (measured). 32 of
+them cost about as much as the built-in views (5.3 us). `FIRST_VIEW_ID` says how they fit into keys."""
 FIRST_VIEW_ID: Final = 64
-"""A table is view id * 8 + kind (there are six kinds): ours are below 64 * 8 = 512, those of a file
-from 512 to (64 + 31) * 8 + 5 = 765, and ids up to 127 are free for more."""
+"""The id of a table is view id * 8 + kind (there are six kinds). Built-in tables are below
+64 * 8 = 512, those of a file go from 512 to (64 + 31) * 8 + 5 = 765. View ids up to 127 are free."""
 SOURCES_MAX: Final = 4
-"""Labels or fields that one dimension is read from."""
+"""Labels, or fields, that one dimension may be read from."""
 VIEW_DIMENSIONS_MAX: Final = 6
-"""Besides kind. The longest names of all are 6 * 256 characters a series."""
+"""Besides kind. The name of a series has at most 6 * 256 characters."""
 SERIES_MOST: Final = 1_000_000
-"""Of a view of a file: 200 MB of names a tenant, as our own largest."""
+"""The largest `series_max`: 200 MB of names per tenant, as in the largest built-in view."""
 FINE_SERIES_MAX: Final = 100_000
-"""Views of more series put 32 of them on a page, as ours do: most have one event in a bucket, and a
-key costs 100 B."""
+"""A view with more series puts 32 of them on one page, as the built-in ones do: most series have one
+event in a bucket, and a key costs 100 B."""
 SPARSE_PAGE_SERIES: Final = 32
 
 GROUPS: Final[Mapping[str, tuple[Measure, ...]]] = {
@@ -91,18 +91,18 @@ GROUPS: Final[Mapping[str, tuple[Measure, ...]]] = {
     "booked": BOOKED,
     "ratings": RATED,
 }
-"""Names that stand for several measures of ours."""
+"""Names for several built-in measures."""
 HISTOGRAMS: Final = {one.name: one for one in SKETCHES if one.how is How.HISTOGRAM}
 DISTINCTS: Final = {one.name: one for one in SKETCHES if one.how is How.DISTINCT}
 TIER_CHOICES: Final = {tuple(tier.name for tier in tiers): tiers for tiers in (TIERS, COARSE)}
-"""Every view keeps quarter-hours, of which the days of any zone are made, and days."""
+"""Every view keeps quarter-hours and days. Days in any time zone are added up from quarter-hours."""
 
 TAKEN: Final = frozenset(
     (
-        # Parameters of questions, and columns of answers.
+        # Parameters of queries, and columns of answers.
         *("measures", "from", "to", "granularity", "tz", "group_by", "order_by", "limit", "fill"),
         *("compare", "cumulative", "tenant", "format", "search", "time", "other"),
-        # Measures that are made of ours when they are asked for.
+        # Measures that the API derives from the kept ones.
         *("requests", "cost_usd", "total_tokens", "avg_latency_ms", "avg_first_output_ms"),
         *("avg_cost_usd", "cost_per_request_usd", "cost_per_1m_tokens_usd", "error_rate"),
         *("cost_coverage", "tokens_per_request", "tokens_per_second", "cache_hit_share"),
@@ -113,11 +113,11 @@ TAKEN: Final = frozenset(
         *GROUPS,
     )
 )
-"""Names that mean something else in a question or an answer."""
+"""Names that have another meaning in a query or an answer."""
 _PERCENTILE: Final = re.compile(r"p\d+(_\d+)?_.*")
 _NAME: Final = re.compile(rf"[a-z][a-z0-9_]{{0,{NAME_CHARS_MAX - 1}}}")
 _VIEWS_TAKEN: Final = frozenset((*(view.name for view in VIEWS), "tenant"))
-"""`over:tenant` is told of tenants that are too many, as `over:VIEW` is of series."""
+"""The tally `over:tenant` counts tenants over their limit, as `over:VIEW` counts series."""
 
 
 def _listed(value: object) -> object:
@@ -129,7 +129,7 @@ EventField = Literal[
     "provider", "model", "agent_id", "user_id", "user_email", "user_name", "phone_number",
     "service", "voice", "source", "error",
 ]  # fmt: skip
-"""Texts of an event that name something; ids of single events, calls and chats are as many as they."""
+"""Text fields with few values. Ids of events, calls and chats are left out: they are all different."""
 Form = TypeVar("Form", bound=BaseModel)
 _FORM: Final = ConfigDict(frozen=True, extra="forbid")
 
@@ -146,7 +146,7 @@ class OwnMeasure(BaseModel):
 
 
 class OwnDimension(BaseModel):
-    """`[dimensions.NAME]`: one of the two, a text or several in order of preference."""
+    """`[dimensions.NAME]`: either `label` or `field`, a text or several in order of preference."""
 
     model_config = _FORM
 
@@ -174,8 +174,10 @@ class OwnView(BaseModel):
 
 
 def parse_catalog(text: bytes, file: str) -> Catalog:
-    """Ours and what a file adds; InvalidConfig names file, entry, field, the problem and what is
-    allowed."""
+    """The built-in catalog with what a file adds.
+
+    InvalidConfig names the file, the entry, its field, the problem, and what is allowed.
+    """
     found = _tables(text, file)
     measures = [
         _measure(name, _entry(OwnMeasure, fields, f"{file}: measure {name}"))
@@ -205,7 +207,7 @@ _MOST: Final = {"measures": MEASURES_MAX, "dimensions": DIMENSIONS_MAX, "views":
 
 
 def _tables(text: bytes, file: str) -> Mapping[str, Mapping[str, Any]]:
-    """Entries by section and name; all names are checked."""
+    """The entries by section and name. All names are checked."""
     if len(text) > CATALOG_BYTES_MAX:
         raise InvalidConfig(
             f"{file} has {len(text)} bytes; a catalog has at most {CATALOG_BYTES_MAX}."
@@ -216,13 +218,13 @@ def _tables(text: bytes, file: str) -> Mapping[str, Mapping[str, Any]]:
         raise InvalidConfig(f"{file} is not TOML: {error}.") from error
     if others := sorted(read.keys() - _MOST.keys()):
         raise InvalidConfig(
-            f"{file}: {others[0]!r} is nothing that a catalog has: [measures.NAME],"
-            " [dimensions.NAME] and [views.NAME]."
+            f"{file}: {others[0]!r} is not a section of a catalog. The sections are"
+            " [measures.NAME], [dimensions.NAME] and [views.NAME]."
         )
     found = {section: read.get(section, {}) for section in _MOST}
     for section, entries in found.items():
         if not isinstance(entries, dict) or not all(isinstance(e, dict) for e in entries.values()):
-            raise InvalidConfig(f"{file}: each of the {section} is a table: [{section}.NAME].")
+            raise InvalidConfig(f"{file}: {section} must be tables with names: [{section}.NAME].")
         if len(entries) > _MOST[section]:
             raise InvalidConfig(
                 f"{file} has {len(entries)} {section}, the limit is {_MOST[section]}."
@@ -234,18 +236,18 @@ def _tables(text: bytes, file: str) -> Mapping[str, Mapping[str, Any]]:
 
 
 def _problem_of_name(section: str, name: str, found: Mapping[str, Mapping[str, Any]]) -> str:
-    """What is wrong with it; "" where nothing is."""
+    """The problem of a name; "" where there is none."""
     if not _NAME.fullmatch(name):
         return (
-            "the name must have a-z, 0-9 and _ only, begin with a letter, and be no longer than"
-            f" {NAME_CHARS_MAX}"
+            "a name must consist of a-z, 0-9 and _, begin with a letter, and have at most"
+            f" {NAME_CHARS_MAX} characters"
         )
     if section == "views":
-        return "there is a view of this name already" if name in _VIEWS_TAKEN else ""
+        return "this name is taken: choose another" if name in _VIEWS_TAKEN else ""
     if name in TAKEN or _PERCENTILE.fullmatch(name):
-        return "the name means something else in a question or its answer: choose another"
+        return "this name has another meaning in queries or their answers: choose another"
     if section == "dimensions" and name in found["measures"]:
-        return "there is a measure of this name: choose another"
+        return "a measure has this name: choose another"
     return ""
 
 
@@ -257,7 +259,7 @@ def _entry(form: type[Form], fields: Mapping[str, Any], which: str) -> Form:
         field = ".".join(str(part) for part in first["loc"])
         problem = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
-            problem = f"is none of its fields, which are {', '.join(form.model_fields)}"
+            problem = f"unknown field; the fields are {', '.join(form.model_fields)}"
         raise InvalidConfig(f"{which}: {field}: {problem}.") from error
 
 
@@ -276,9 +278,7 @@ def _measure(name: str, own: OwnMeasure) -> Measure:
 
 def _sources(own: OwnDimension, which: str) -> tuple[str, ...]:
     if bool(own.label) == bool(own.field):
-        raise InvalidConfig(
-            f"{which}: it is read from either label = ... or field = ..., one of the two."
-        )
+        raise InvalidConfig(f"{which}: exactly one of label = ... and field = ... is required.")
     return tuple(LABEL + label for label in own.label) or own.field
 
 
@@ -291,12 +291,12 @@ def _view(place: int, name: str, own: OwnView, catalog: Catalog, file: str) -> V
             if one not in allowed:
                 raise refuse(field, _unknown(one, allowed))
         if len({*names}) < len(names):
-            raise refuse(field, "names something twice")
+            raise refuse(field, "a name is given twice")
         return names
 
     dimensions = checked("dimensions", own.dimensions, catalog.dimensions)
     if "kind" in dimensions:
-        raise refuse("dimensions", "kind is in every view by itself: leave it out")
+        raise refuse("dimensions", "kind is part of every view: leave it out")
     known = {measure.name: (measure,) for measure in catalog.measures}
     wanted = {
         measure
@@ -308,18 +308,18 @@ def _view(place: int, name: str, own: OwnView, catalog: Catalog, file: str) -> V
         *checked("distincts", own.distincts, DISTINCTS),
     }
     if not wanted and not sketches:
-        raise refuse("measures", "are none, and no histogram or distinct either: it keeps nothing")
+        raise refuse("measures", "the view keeps nothing: name a measure, histogram or distinct")
     if own.tiers not in TIER_CHOICES:
         choices = " or ".join(f"[{', '.join(names)}]" for names in TIER_CHOICES)
-        raise refuse("tiers", f"must be {choices}: days of any zone are made of quarter-hours")
+        raise refuse("tiers", f"must be {choices}: days in any zone need quarter-hours")
     return View(
         FIRST_VIEW_ID + place,
         name,
         ("kind", *dimensions),
-        # In the catalog's order: rows do not change with that of the file.
+        # In the catalog's order, so that rows do not depend on the order in the file.
         tuple(measure for measure in catalog.measures if measure in wanted),
         tuple(sketch for sketch in SKETCHES if sketch.name in sketches),
-        # Percentiles of minutes as our own view by model has them; sets are too large for that.
+        # Histograms are kept by minutes too, as in the built-in view by model. Sets are too large.
         fine_sketches=tuple(HISTOGRAMS[name] for name in HISTOGRAMS if name in own.histograms),
         tiers=TIER_CHOICES[own.tiers],
         page_series=1 if own.series_max <= FINE_SERIES_MAX else SPARSE_PAGE_SERIES,
@@ -330,7 +330,7 @@ def _view(place: int, name: str, own: OwnView, catalog: Catalog, file: str) -> V
 def _unknown(name: str, allowed: Collection[str]) -> str:
     near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.5)
     meant = f" (did you mean {near[0]}?)" if near else ""
-    return f"{name!r}{meant} is none of {', '.join(allowed)}"
+    return f"{name!r} is unknown{meant}; allowed are {', '.join(allowed)}"
 
 
 def _check_kept(
@@ -339,7 +339,7 @@ def _check_kept(
     views: Sequence[View],
     file: str,
 ) -> None:
-    """What no view keeps can be neither asked for nor seen."""
+    """Rejects a measure or dimension that no view keeps: no query could ask for it."""
     kept = {name for view in views for name in (*view.dimensions, *view.holds)}
     for section, names in (
         ("measures", [measure.name for measure in measures]),
@@ -348,6 +348,6 @@ def _check_kept(
         for name in names:
             if name not in kept:
                 raise InvalidConfig(
-                    f"{file}: {section[:-1]} {name}: no view keeps it: name it in the {section} of"
+                    f"{file}: {section[:-1]} {name}: no view keeps it: add it to the {section} of"
                     " a view."
                 )
