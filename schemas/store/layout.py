@@ -14,7 +14,7 @@ Under `{od0}:`
     N:pX.I.C.T.B       page B of table X, tier I, chunk of time C, tenant T: rows of counters
     N:sS.X.I.C.T.B     the same of sketch S (its place in `measures.SKETCHES`)
     N:vH.I.C.T         version of the pages H.I.C.T.B, H being pX or sS.X: see `ChunkVersion`
-    N:due              list: pages to be made compact (`Due`)
+    N:due              list: the compaction queue (`QueuedPage`)
     N:iS.K             digests of events counted in slice S of append time, bucket K: a set
     N:cS.K             bookings of calls, likewise: a hash digest -> booking
     N:tallies          hash: dead letters by reason, duplicates, unknown fields
@@ -33,12 +33,13 @@ slot = (series mod page_series) * 256 + bucket. A commit only appends, so a key 
 times, and **what a page says is the sum of its rows**. So adding costs one APPEND a page whatever it
 holds, and nothing can overflow.
 
-When a page has grown to twice its compact length and `PageKind.room_bytes` more, and once after its chunk has ended, the commit puts it on the list of what is due. A worker then
-makes it compact between two commits (streams/redis/compaction.py): one row a key (several where a sum would
-not fit), and before the chunk's end behind a row of slot 0xFFFF whose next 4 bytes say how long the
-page is then. It reads page and version in one step and writes in another, which keeps what was
-appended in between and does nothing where another worker was first: the version counts that. So a page
-is at most twice as long as it must be, and that room, and what one commit appends.
+A commit puts a page on the compaction queue when it has grown to twice its compact length and
+`PageKind.room_bytes` more, and once after its chunk has ended. A worker compacts it between two
+commits (streams/redis/compaction.py): one row a key, or several if a sum does not fit. Before the
+chunk's end, a row of slot 0xFFFF comes first; its next 4 bytes are the compact length. The worker
+reads page and version in one step and writes in another one. That step keeps rows that were appended
+meanwhile, and does nothing if another worker was first: the version counts compactions. So a page is
+at most twice as long as needed, plus that room, plus what one commit appends.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def chunk_version_key(
     return f"{prefix(generation)}v{page_kind.head}.{tier.id}.{chunk}.{tenant_id}"
 
 
-def due_key(generation: int) -> str:
+def compaction_queue_key(generation: int) -> str:
     return prefix(generation) + "due"
 
 
@@ -159,7 +160,7 @@ def series_values(name: str | bytes) -> tuple[str, ...]:
 # -- packed rows -----------------------------------------------------------------------------------
 
 COMPACT_SLOT: Final = 0xFFFF
-"""Of the first row of a page that was made compact: it adds nothing."""
+"""The slot of a compact page's first row, which adds nothing."""
 SLOT_BUCKETS: Final = 256
 """Buckets of a chunk, and series of a page, are at most so many: each has a byte of a slot."""
 RUN_DTYPE: Final = np.dtype([("series", "<u4"), ("chunk", "<u4"), ("rows", "<u4")])
@@ -170,7 +171,7 @@ PAGE_DTYPE: Final = np.dtype([(name, "<u4") for name in ("chunk", "tenant", "pag
 
 class ChunkVersion(NamedTuple):
     """What the pages of a chunk are: unchanged while it is. `commits`: `Meta.commits` after the last
-    one that appended to any of them; `compactions`: how often one was made compact. While the
+    one that appended to any of them; `compactions`: how often one was compacted. While the
     second is the same they have only grown. There is one as soon as there is a page."""
 
     commits: int
@@ -195,9 +196,9 @@ class Form(NamedTuple):
     number_bytes: int
 
 
-class Due(NamedTuple):
-    """A page that is to be made compact: its key behind the generation's prefix, its rows, and
-    whether its chunk is over. On the list it is all of that as text, in this order."""
+class QueuedPage(NamedTuple):
+    """An entry of the compaction queue: the page's key without the generation's prefix, the form of
+    its rows, and whether its chunk has ended. The queue holds these as text, in this order."""
 
     page: str
     form: Form
@@ -209,12 +210,12 @@ class Due(NamedTuple):
         return "v" + self.page.rpartition(".")[0]
 
 
-def due_of(entry: bytes) -> Due:
+def unpack_queued_page(entry: bytes) -> QueuedPage:
     try:
         page, *form, is_over = entry.decode().split(" ")
-        return Due(page, Form(*map(int, form)), is_over == "1")
+        return QueuedPage(page, Form(*map(int, form)), is_over == "1")
     except (ValueError, TypeError) as error:
-        raise StoreCorrupt(f"the list of pages to make compact holds {entry!r}") from error
+        raise StoreCorrupt(f"the compaction queue holds {entry!r}") from error
 
 
 @cache

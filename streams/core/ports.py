@@ -170,8 +170,8 @@ class CounterStore(Protocol):
 
     async def commit(self, commit: Commit) -> Reply: ...
 
-    async def tidy(self) -> None:
-        """Makes pages compact that commits have left to be, a bounded piece. No counter changes."""
+    async def compact_pages(self) -> None:
+        """Compacts some of the pages that commits have queued. No counter changes."""
 
     async def refuse(self, partition: int, position: int, why: RefusalReason, detail: str) -> None:
         """Says in the store why this partition is not counted on."""

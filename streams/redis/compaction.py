@@ -1,8 +1,8 @@
-"""Pages made compact: the same sums, one row a key, many pages of a form at once. Pure.
+"""Compacts pages: the same sums with one row a key, many pages of a form at once.
 
-A page says the sum of its rows (schemas/store/layout.py), so a compact one says what it said before.
-What a row cannot hold stays in several: a sum beyond 64 bits, a count beyond 32. A set that holds
-more than a sample's worth of digests goes up a level (schemas/catalog/sketches.py).
+A page's value is the sum of its rows (schemas/store/layout.py), so a compact page has the same value.
+A sum that does not fit one row stays in several: beyond 64 bits, or a count beyond 32. A set with
+more digests than a sample holds goes up a level (schemas/catalog/sketches.py).
 """
 
 from __future__ import annotations
@@ -16,34 +16,42 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.catalog.sketches import sample_of
-from schemas.store.layout import COMPACT_SLOT, DISTINCT_FORM, Due, Form, Int64s, Rows, dtype_of
+from schemas.store.layout import (
+    COMPACT_SLOT,
+    DISTINCT_FORM,
+    Form,
+    Int64s,
+    QueuedPage,
+    Rows,
+    dtype_of,
+)
 
 SUM_SAFE: Final = float(1 << 62)
-"""Sums whose parts add up to less than this, whatever their signs, are exact in 64 bits; doubles,
-in which that is judged, are off by far less than the other half."""
+"""If the absolute values of all parts add up to less than this, the sum is exact in 64 bits. The check
+uses doubles; their error is far smaller than the other half of the range."""
 COUNT_SAFE: Final = float((1 << 31) - 1)
 
 
-class Read(NamedTuple):
-    """A page that is due, as it was read (empty where it is gone): its entry of the list, and how
-    often pages of its chunk had been made compact then."""
+class ReadPage(NamedTuple):
+    """A queued page as it was read (empty: it is gone). `entry`: its text in the queue.
+    `compactions`: how often pages of its chunk had been compacted at that time."""
 
     entry: bytes
-    due: Due
+    queued: QueuedPage
     page: bytes
     compactions: int
 
 
-def made_compact(read: Sequence[Read]) -> list[bytes]:
-    """What says the same in the place of each. A page whose chunk is over is not expected to grow,
-    and needs no first row that says how long it was."""
-    made = [b""] * len(read)
-    for form in {one.due.form for one in read}:
-        places = [place for place, one in enumerate(read) if one.due.form == form]
+def compact_forms(read: Sequence[ReadPage]) -> list[bytes]:
+    """The compact form of each page. A page whose chunk has ended will not grow, so it needs no first
+    row with its length."""
+    forms = [b""] * len(read)
+    for form in {one.queued.form for one in read}:
+        places = [place for place, one in enumerate(read) if one.queued.form == form]
         pages = compacted(form, [read[place].page for place in places])
         for place, rows in zip(places, pages, strict=True):
-            made[place] = rows if read[place].due.is_over else _head(form, len(rows)) + rows
-    return made
+            forms[place] = rows if read[place].queued.is_over else _head(form, len(rows)) + rows
+    return forms
 
 
 def _head(form: Form, rows_bytes: int) -> bytes:
@@ -52,7 +60,7 @@ def _head(form: Form, rows_bytes: int) -> bytes:
 
 
 def compacted(form: Form, pages: Sequence[bytes]) -> list[bytes]:
-    """The rows of each page in order of their keys, without that which says how long it was."""
+    """The rows of each page by key, without the first row that holds the length."""
     dtype = dtype_of(form)
     lengths = np.array([len(page) // dtype.itemsize for page in pages], np.int64)
     rows = np.frombuffer(b"".join(pages), dtype)
@@ -73,7 +81,7 @@ def compacted(form: Form, pages: Sequence[bytes]) -> list[bytes]:
 
 
 def _summed(rows: Rows, owner: Int64s, key: Int64s, field: str, safe: float) -> tuple[Rows, Int64s]:
-    """Rows of equal keys added up, those of a sum that might not fit as they are."""
+    """Adds up rows of equal keys. Rows whose sum might not fit stay as they are."""
     if not len(rows):
         return rows, owner
     order = np.argsort(key, kind="stable")
@@ -94,7 +102,7 @@ def _summed(rows: Rows, owner: Int64s, key: Int64s, field: str, safe: float) -> 
 
 
 def _sets(rows: Rows, owner: Int64s) -> tuple[Rows, Int64s]:
-    """Each digest of a slot once, and of a full slot a sample."""
+    """Each digest of a slot once; a sample of the digests of a full slot."""
     digest = rows["digest"].astype(np.uint64)
     order = np.lexsort((digest, rows["slot"], owner))
     rows, owner, digest = rows[order], owner[order], digest[order]
@@ -115,10 +123,10 @@ def _sets(rows: Rows, owner: Int64s) -> tuple[Rows, Int64s]:
             part["slot"], part["digest"] = rows["slot"][start], sample
         parts.append(part)
         owners.append(np.full(len(part), owner[start]))
-    # Side by side, rows would be of the byte order of the machine.
+    # Without a dtype, concatenate would use the byte order of the machine.
     return np.concatenate(parts, dtype=dtype_of(DISTINCT_FORM)), np.concatenate(owners)
 
 
 def starts_of(key: Int64s) -> Int64s:
-    """Where runs of equal keys begin."""
+    """The index at which each run of equal keys begins."""
     return np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))

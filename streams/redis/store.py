@@ -18,21 +18,21 @@ from schemas.store.layout import (
     CURRENT_KEY,
     FIRST_GENERATION,
     Meta,
-    due_key,
-    due_of,
+    compaction_queue_key,
     meta_key,
     prefix,
     refusals_key,
     tallies_key,
     unpack_chunk_version,
     unpack_meta,
+    unpack_queued_page,
 )
 from streams.core.calls import StoredCall
 from streams.core.ports import Commit, Outcome, RefusalReason, Reply
 from streams.redis import library
 from streams.redis.client import ask, call_function, connect
 from streams.redis.commit import encode_commit, encode_names
-from streams.redis.compaction import Read, made_compact
+from streams.redis.compaction import ReadPage, compact_forms
 from streams.redis.series_ids import NO_EPOCH, Ids
 
 META_READS_MAX: Final = 4
@@ -126,17 +126,19 @@ class RedisStore:
             numbers = [number % (1 << 64) for number in numbers]
         return Reply(Outcome(outcome.decode()), numbers)
 
-    async def tidy(self) -> None:
+    async def compact_pages(self) -> None:
         for _round in range(1 + self._queued // QUEUE_PER_ROUND):
             if not self._queued or self._ids.epoch == NO_EPOCH:
                 return
             self._queued = await self._replace(await self._read_queued())
 
-    async def _read_queued(self) -> Sequence[Read]:
+    async def _read_queued(self) -> Sequence[ReadPage]:
         """Some of the queued pages, and how often pages of their chunks had been compacted at that
         instant."""
-        entries = await ask(self._redis.lrange(due_key(self.generation), 0, self._pages_max - 1))
-        queued = {entry: due_of(entry) for entry in entries}
+        entries = await ask(
+            self._redis.lrange(compaction_queue_key(self.generation), 0, self._pages_max - 1)
+        )
+        queued = {entry: unpack_queued_page(entry) for entry in entries}
         chunk_versions = list(dict.fromkeys(one.chunk_version_key for one in queued.values()))
         keys = [*(one.page for one in queued.values()), *chunk_versions]
         head = prefix(self.generation)
@@ -148,19 +150,19 @@ class RedisStore:
                 break
             chunk_version = found_versions[one.chunk_version_key]
             seen = 0 if chunk_version is None else unpack_chunk_version(chunk_version).compactions
-            read.append(Read(entry, one, page or b"", seen))
+            read.append(ReadPage(entry, one, page or b"", seen))
             size_bytes += len(page or b"")
         if read:
             fitting = COMPACT_BYTES_MAX * len(read) // max(1, size_bytes)
             self._pages_max = min(COMPACT_PAGES_MAX, max(1, fitting))
         return read
 
-    async def _replace(self, read: Sequence[Read]) -> int:
+    async def _replace(self, read: Sequence[ReadPage]) -> int:
         """Writes the compact form of these pages. Returns how many are still queued."""
         if not read:
             return 0
         arguments: list[bytes | str | int] = [self._digest, self._ids.epoch]
-        for one, rows in zip(read, made_compact(read), strict=True):
+        for one, rows in zip(read, compact_forms(read), strict=True):
             is_shorter = len(rows) < len(one.page)
             page = (len(one.page), rows) if is_shorter else (0, b"")
             arguments += [one.entry, one.compactions, *page]

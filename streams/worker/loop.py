@@ -301,7 +301,7 @@ class Worker:
                 rows = kept
             elif reply.outcome is not Outcome.CALLS_CHANGED:
                 await self._finish(commit, reply, len(rows))
-                await self._store.tidy()
+                await self._store.compact_pages()
                 vectors = sum(len(part.rows) for part in commit.delta.parts)
                 self._goal = self._policy.next_goal(self._goal, len(rows), vectors)
                 return

@@ -28,22 +28,22 @@ from schemas.store.layout import (
     ChunkVersion,
     Meta,
     PartitionMeta,
-    due_of,
     prefix,
     series_values,
+    unpack_queued_page,
 )
 from schemas.store.recent_calls import RECENT_MAX
 from streams.core.calls import StoredCall
 from streams.core.fold import Delta
 from streams.core.ports import Commit, Outcome, PairState, RefusalReason, Reply
-from streams.redis.compaction import Read, made_compact
+from streams.redis.compaction import ReadPage, compact_forms
 from streams.redis.series_ids import Resolved, paged
 from tests.oracles.redis_counters import Cell, counters_in, named_chunk_versions
 
 NEIGHBOURS = 2
 ROOM_ROWS = 2
-"""Rows by which a page may grow before it is to be made compact: pages of a simulation are short."""
-DUE_AT_ONCE = 20
+"""Rows by which a page may grow before it is queued for compaction: a simulation has short pages."""
+COMPACT_PAGES_MAX = 20
 TURNS_OF_MERGING = 8
 """Between reading pages and writing them: enough for others to commit, and to do the same."""
 
@@ -71,7 +71,7 @@ class State:
     meta: Meta | None = None
     pages: dict[Place, bytes] = field(default_factory=dict)
     chunk_versions: dict[Place, ChunkVersion] = field(default_factory=dict)
-    due: list[bytes] = field(default_factory=list)
+    compaction_queue: list[bytes] = field(default_factory=list)
     tenants: dict[str, int] = field(default_factory=dict)
     names: dict[tuple[int, str], dict[str, int]] = field(default_factory=dict)
     ids: dict[int, set[int]] = field(default_factory=dict)
@@ -92,7 +92,7 @@ class State:
             self.meta,
             dict(self.pages),
             dict(self.chunk_versions),
-            list(self.due),
+            list(self.compaction_queue),
             dict(self.tenants),
             {scope: dict(names) for scope, names in self.names.items()},
             {slice_: set(ids) for slice_, ids in self.ids.items()},
@@ -168,7 +168,7 @@ class FakeStore:
         return self.lane.states.get(self.generation) or State()
 
     def counters(self) -> dict[Cell, tuple[int, ...]]:
-        """What the pages say; those made compact begin with a row that says nothing."""
+        """The sums of the pages. Compact pages begin with a row that adds nothing."""
         state = self.state
         tenants = list(state.tenants)
         names = {
@@ -235,14 +235,14 @@ class FakeStore:
         await self._turn("store reply")
         return refusal or Reply(Outcome.COMMITTED)
 
-    async def tidy(self) -> None:
-        """Between reading pages and writing them as they are compact anything may happen."""
-        if self._life != (self.lane.life, self.generation) or not self.own.due:
+    async def compact_pages(self) -> None:
+        """Anything may happen between reading pages and writing their compact forms."""
+        if self._life != (self.lane.life, self.generation) or not self.own.compaction_queue:
             return
         await self._turn("store request")
         read = self._read_queued()
         await self._turn("store reply")
-        made = made_compact(read)
+        made = compact_forms(read)
         for _ in range(TURNS_OF_MERGING):
             await self._turn("between reading and writing")
         await self._turn("store request")
@@ -250,34 +250,36 @@ class FakeStore:
             self._replace(read, made)
         await self._turn("store reply")
 
-    def _read_queued(self) -> list[Read]:
+    def _read_queued(self) -> list[ReadPage]:
         state = self.own
-        due = {entry: due_of(entry) for entry in state.due[:DUE_AT_ONCE]}
+        queued = {
+            entry: unpack_queued_page(entry) for entry in state.compaction_queue[:COMPACT_PAGES_MAX]
+        }
         return [
-            Read(entry, one, state.pages.get(one.page, b""), state.compactions(one.page))
-            for entry, one in due.items()
+            ReadPage(entry, one, state.pages.get(one.page, b""), state.compactions(one.page))
+            for entry, one in queued.items()
         ]
 
-    def _replace(self, read: Sequence[Read], made: Sequence[bytes]) -> None:
+    def _replace(self, read: Sequence[ReadPage], made: Sequence[bytes]) -> None:
         state = self.own
-        before = {one.due.page: state.compactions(one.due.page) for one in read}
+        before = {one.queued.page: state.compactions(one.queued.page) for one in read}
         written = set()
         for one, rows in zip(read, made, strict=True):
-            page, was = state.pages.get(one.due.page, b""), one.page
-            is_as_read = before[one.due.page] == one.compactions and len(page) >= len(was)
-            is_as_read = is_as_read and one.due.page not in written
+            page, was = state.pages.get(one.queued.page, b""), one.page
+            is_as_read = before[one.queued.page] == one.compactions and len(page) >= len(was)
+            is_as_read = is_as_read and one.queued.page not in written
             if is_as_read or not was or self._bugs.compacts_unseen:
                 if page and rows != was:  # the real one only where that is shorter
                     tail = b"" if self._bugs.forgets_what_was_appended else page[len(was) :]
-                    state.pages[one.due.page] = rows + tail
-                    written.add(one.due.page)
-                    chunk = one.due.chunk_version_key[1:]
-                    at = before[one.due.page] + 1
+                    state.pages[one.queued.page] = rows + tail
+                    written.add(one.queued.page)
+                    chunk = one.queued.chunk_version_key[1:]
+                    at = before[one.queued.page] + 1
                     state.chunk_versions[chunk] = state.chunk_versions[chunk]._replace(
                         compactions=at
                     )
-                if one.entry in state.due:
-                    state.due.remove(one.entry)
+                if one.entry in state.compaction_queue:
+                    state.compaction_queue.remove(one.entry)
 
     async def refuse(self, partition: int, position: int, why: RefusalReason, detail: str) -> None:
         await self._turn("store request")
@@ -407,7 +409,7 @@ class FakeStore:
         )
 
     def _append(self, delta: Delta) -> None:
-        """Rows to their pages, and what is to be made compact."""
+        """Appends rows to their pages, and queues pages for compaction."""
         state = self.own
         assert state.meta is not None
         self._life = (self.lane.life, self.generation)
@@ -429,9 +431,9 @@ class FakeStore:
                 state.chunk_versions[f"{stem}.{chunk}.{tenant}"] = chunk_version
                 ended = f"{stem}.{chunk - 1}.{tenant}.{page}"
                 if not before and ended in state.pages:
-                    state.due.append(f"{ended} {form} 1".encode())
+                    state.compaction_queue.append(f"{ended} {form} 1".encode())
                 if before and len(state.pages[place]) // room != before // room:
-                    state.due.append(f"{place} {form} 0".encode())
+                    state.compaction_queue.append(f"{place} {form} 0".encode())
 
     def _named(self, delta: Delta) -> Resolved:
         state = self.own

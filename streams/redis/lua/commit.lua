@@ -52,11 +52,11 @@ end
 -- All that a commit writes except its event ids. Returns the length of the compaction queue.
 local function write(keys, args, control, meta, words)
   local prefix = prefix_of(keys[1])
-  local due = {}
+  local queue = {}
   for index, entry in ipairs(control.parts) do
-    append_part(prefix, entry, args[3 + 2 * index], args[4 + 2 * index], meta.commits + 1, due)
+    append_part(prefix, entry, args[3 + 2 * index], args[4 + 2 * index], meta.commits + 1, queue)
   end
-  local due_count = note_due(prefix, due)
+  local queue_length = queue_pages(prefix, queue)
   write_people(words)
   note_recent(prefix, control, args[4])
   note_chats(keys[1], control)
@@ -90,7 +90,7 @@ local function write(keys, args, control, meta, words)
   meta.commits = meta.commits + 1
   drop_slices(prefix, meta, control.slice_ms, control.id_buckets, control.call_buckets)
   write_meta(keys[1], meta)
-  return due_count
+  return queue_length
 end
 
 -- commit KEYS[1] = meta; ARGV = generation digest (16 B), commit id (16 B), control (JSON), the
@@ -131,12 +131,12 @@ local function commit(keys, args)
   if #hits > 0 then return reply_of('remembered', hits) end
 
   -- An error here would occur again on a retry. If the ids stayed, the retry would be a duplicate.
-  local is_written, due_count = pcall(write, keys, args, control, meta, words)
+  local is_written, queue_length = pcall(write, keys, args, control, meta, words)
   if not is_written then
     forget(prefix, control.ids, {})
-    error(due_count)
+    error(queue_length)
   end
-  return {'committed', due_count}
+  return {'committed', queue_length}
 end
 
 redis.register_function('odometer_commit_@VERSION@', commit)

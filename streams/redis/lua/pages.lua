@@ -14,16 +14,16 @@ end
 
 -- Appends rows to a page of a chunk. If they are its first rows, it queues the page before it in
 -- time for compaction. It also queues a page that has outgrown its room.
-local function append(chunk, page, bytes, spec, due)
+local function append(chunk, page, bytes, spec, queue)
   local key = chunk.key .. page
   local length = redis.call('APPEND', key, bytes)
   if length == #bytes then
     redis.call('PEXPIREAT', key, chunk.expires)
-    due[#due + 1] = chunk.before .. page .. spec.form .. ' 1'
+    queue[#queue + 1] = chunk.before .. page .. spec.form .. ' 1'
   elseif length > spec.room
     and math.floor(length / spec.room) ~= math.floor((length - #bytes) / spec.room)
     and length >= 2 * compact_length(key) + spec.room then
-    due[#due + 1] = chunk.name .. page .. spec.form .. ' 0'
+    queue[#queue + 1] = chunk.name .. page .. spec.form .. ' 0'
   end
 end
 
@@ -42,7 +42,7 @@ end
 
 -- One of control.parts: appends its rows to its pages. Rows of a tenant and chunk follow each
 -- other.
-local function append_part(prefix, entry, pages, rows, commits, due)
+local function append_part(prefix, entry, pages, rows, commits, queue)
   local head, tier, room, chunk_ms, kept_ms, key_bytes, count, number_bytes = unpack(entry)
   local row_bytes = key_bytes + count * number_bytes
   local spec = {chunk_ms = chunk_ms, kept_ms = kept_ms, room = room,
@@ -54,16 +54,16 @@ local function append_part(prefix, entry, pages, rows, commits, due)
       chunk = touched(prefix, stem, number, tenant, commits, spec)
     end
     local upto = from + n * row_bytes
-    append(chunk, text_of(page), string.sub(rows, from, upto - 1), spec, due)
+    append(chunk, text_of(page), string.sub(rows, from, upto - 1), spec, queue)
     from = upto
   end
 end
 
 -- Adds pages to the compaction queue. Returns its length.
-local function note_due(prefix, due)
+local function queue_pages(prefix, queue)
   local key = prefix .. 'due'
-  for from = 1, #due, NAMES_MAX do
-    redis.call('RPUSH', key, unpack(due, from, math.min(#due, from + NAMES_MAX - 1)))
+  for from = 1, #queue, NAMES_MAX do
+    redis.call('RPUSH', key, unpack(queue, from, math.min(#queue, from + NAMES_MAX - 1)))
   end
   return redis.call('LLEN', key)
 end

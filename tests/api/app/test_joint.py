@@ -95,7 +95,7 @@ async def commit(store: RedisStore, digest: bytes, start: int, events: list[Even
         )
     )
     assert reply.outcome is Outcome.COMMITTED
-    await store.tidy()
+    await store.compact_pages()
 
 
 async def test_what_is_committed_is_answered(redis_url: str, clock: Clock) -> None:

@@ -58,7 +58,7 @@ class Writer:
             delta=delta,
         )
         assert (await self._store.commit(commit)).outcome is Outcome.COMMITTED
-        await self._store.tidy()
+        await self._store.compact_pages()
         self._at = end
 
 

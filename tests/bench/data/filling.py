@@ -183,7 +183,7 @@ async def commit(store: RedisStore, traffic: Traffic, delta: Delta) -> None:
         )
     )
     assert reply.outcome is Outcome.COMMITTED, reply
-    await store.tidy()
+    await store.compact_pages()
 
 
 class Writer:

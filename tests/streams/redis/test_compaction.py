@@ -1,4 +1,4 @@
-"""Pages made compact: the same sums whatever they hold, and whoever writes to them meanwhile."""
+"""Compaction: the same sums whatever the pages hold, and whichever workers write to them meanwhile."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ async def test_a_chunk_version_says_when_pages_changed_and_whether_they_only_gre
         for _ in range(80):
             await adder(1, 2, 3)
             seen.append(chunk_version())
-            await one.tidy()
+            await one.compact_pages()
     assert [commits for commits, _ in seen] == [*range(3, 83)]
     assert seen[-1].compactions > 0
     assert [*seen] == sorted(seen)

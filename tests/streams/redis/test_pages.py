@@ -1,4 +1,4 @@
-"""Pages that many commits append to: what they say, and when they are made compact (real store)."""
+"""Pages that many commits append to: their sums, and when they are compacted (real store)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Writer:
         self._store = store
         self._at = NO_POSITION
 
-    async def __call__(self, delta: Delta, *, tidies: bool = True) -> None:
+    async def __call__(self, delta: Delta, *, compacts: bool = True) -> None:
         end = max(self._at, 0) + 1
         commit = Commit(
             id=end.to_bytes(16, "big"),
@@ -49,8 +49,8 @@ class Writer:
             delta=delta,
         )
         assert (await self._store.commit(commit)).outcome is Outcome.COMMITTED
-        if tidies:
-            await self._store.tidy()
+        if compacts:
+            await self._store.compact_pages()
         self._at = end
 
 
@@ -124,7 +124,7 @@ async def test_compact_pages_keep_every_bucket_and_their_time_to_live(
     assert total(redis_url) == sum(10**6 + number for number in range(300))
     (key,) = client.scan_iter(match=f"{layout.prefix(1)}{page_kind.head}.*", count=10_000)
     assert client.pttl(key) > 0
-    assert not client.llen(layout.due_key(1))
+    assert not client.llen(layout.compaction_queue_key(1))
 
 
 LARGE: Final = 2**61
@@ -198,14 +198,14 @@ async def test_a_page_that_is_due_twice_is_written_once_a_call(
     """As too long and as over, and appended to between the reading and the writing."""
     write, page_kind = Writer(store), counters_of(MODEL.tables["llm"])
     rows = np.concatenate([costs(*range(9)), costs(1, bucket=1)])
-    await write(one_part(page_kind, rows, MINUTE), tidies=False)
+    await write(one_part(page_kind, rows, MINUTE), compacts=False)
     (key,) = client.scan_iter(match=f"{layout.prefix(1)}{page_kind.head}.*", count=10_000)
     entry = key.decode().removeprefix(layout.prefix(1)) + " " + " ".join(map(str, page_kind.form))
-    client.rpush(layout.due_key(1), f"{entry} 0", f"{entry} 1")
+    client.rpush(layout.compaction_queue_key(1), f"{entry} 0", f"{entry} 1")
     read = await store._read_queued()
-    assert [one.due.is_over for one in read[-2:]] == [False, True]
+    assert [one.queued.is_over for one in read[-2:]] == [False, True]
     for cost in range(1000, 1012):
-        await write(one_part(page_kind, costs(cost, bucket=2), MINUTE), tidies=False)
+        await write(one_part(page_kind, costs(cost, bucket=2), MINUTE), compacts=False)
     await store._replace(read)
     assert total(redis_url) == sum(range(9)) + 1 + sum(range(1000, 1012))
 

@@ -354,7 +354,7 @@ async def test_a_long_page_is_made_compact_and_says_the_same(subject: Subject) -
         await store.commit(commit(number + 1, step, delta=one_row(number)))
         before = next(iter(subject.chunk_versions().values()))
         assert before.commits == number + 1
-        await store.tidy()
+        await store.compact_pages()
         assert costs(subject) == [sum(range(number + 1))] * bool(number)
     (chunk_version,) = subject.chunk_versions().values()
     assert chunk_version.commits == MANY
