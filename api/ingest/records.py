@@ -16,7 +16,7 @@ from schemas.errors import InvalidEvent
 from schemas.event.age import check_age
 from schemas.event.kinds import DEFAULT_TENANT
 from schemas.event.partition_key import partition_key
-from schemas.formats.objects import RefusedObject, SkippedObject
+from schemas.formats.objects import InvalidObject, SkippedObject
 from schemas.formats.parse import Event, Parsed
 from schemas.limits import ID_CHARS_MAX
 from schemas.units import instant_to_ms
@@ -33,7 +33,7 @@ class Intake:
     the rest."""
 
     records: Sequence[tuple[bytes, bytes]]
-    refused: Sequence[RefusedObject]
+    refused: Sequence[InvalidObject]
     skipped: Sequence[SkippedObject]
     seeded: int
     unknown: Sequence[str]
@@ -42,7 +42,7 @@ class Intake:
 
 def judge(parsed: Parsed, received_ms: int) -> Intake:
     records: list[tuple[bytes, bytes]] = []
-    refused: list[RefusedObject] = []
+    refused: list[InvalidObject] = []
     seeded = newest_ms = 0
     unknown: set[str] = set()
     for event in parsed.events:
@@ -50,7 +50,7 @@ def judge(parsed: Parsed, received_ms: int) -> Intake:
         try:
             records.append((_key(event, at_ms, received_ms), event.record))
         except InvalidEvent as error:
-            refused.append(RefusedObject(event.index, error))
+            refused.append(InvalidObject(event.index, error))
             continue
         newest_ms = max(newest_ms, at_ms)
         seeded += event.is_seeded
@@ -100,7 +100,7 @@ def _answer(intake: Intake, ids: str) -> dict[str, Any]:
     }
 
 
-def refusals_of(refused: Sequence[RefusedObject]) -> list[dict[str, Any]]:
+def refusals_of(refused: Sequence[InvalidObject]) -> list[dict[str, Any]]:
     return [
         {
             "index": one.index,

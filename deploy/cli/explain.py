@@ -23,7 +23,7 @@ from deploy.settings import read_catalog, read_prices, read_settings
 from schemas.errors import InvalidConfig
 
 if TYPE_CHECKING:
-    from schemas.formats.objects import RefusedObject, SkippedObject
+    from schemas.formats.objects import InvalidObject, SkippedObject
     from schemas.formats.parse import Event
     from streams.core.explain import AddedRow, CountedEvent, EventCost, Explainer, RejectedEvent
 
@@ -137,19 +137,19 @@ def _explained(
     with opened(file) as source:
         for body in bodies(source.plain, file_name(file, name), format):
             parsed = read_body(body, format, replace(given, id_seed=body.name))
-            items: list[Event | SkippedObject | RefusedObject]
+            items: list[Event | SkippedObject | InvalidObject]
             items = [*parsed.events, *parsed.skipped, *parsed.refused]
             for item in sorted(items, key=attrgetter("index")):
                 yield _explain(body.line, item, explainer)
 
 
 def _explain(
-    line: int, item: "Event | SkippedObject | RefusedObject", explainer: "Explainer"
+    line: int, item: "Event | SkippedObject | InvalidObject", explainer: "Explainer"
 ) -> Explained:
-    from schemas.formats.objects import RefusedObject, SkippedObject
+    from schemas.formats.objects import InvalidObject, SkippedObject
     from streams.core.explain import CountedEvent, RejectedEvent
 
-    if isinstance(item, RefusedObject):
+    if isinstance(item, InvalidObject):
         error = item.error
         why = RejectedEvent(error.reason, error.field, error.detail)
         return Explained(line, item.index, "refused", "", "", why)

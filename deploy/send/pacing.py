@@ -14,7 +14,7 @@ from typing import Final
 from api.ingest.pacing import Pacing
 from deploy.local.valkey import hide_password
 from schemas.errors import InvalidConfig, StoreError, StoreUnavailable
-from streams.meter.transport import KafkaTarget, NotDelivered, Outgoing, Refusal
+from streams.meter.transport import KafkaTarget, NotDelivered, Outgoing, RefusedEvent
 from streams.redis.store import RedisStore
 
 POLL_S: Final = 0.01
@@ -30,7 +30,7 @@ class PacedTarget:
         self._counted = counted
         self._pacing = Pacing(target_ms)
 
-    def send(self, batch: Sequence[Outgoing], within_s: float) -> Sequence[Refusal]:
+    def send(self, batch: Sequence[Outgoing], within_s: float) -> Sequence[RefusedEvent]:
         until_s = time.monotonic() + min(TURN_S, within_s)
         while not self._has_room(until_s):
             time.sleep(POLL_S)

@@ -24,7 +24,7 @@ from schemas.errors import InvalidConfig, InvalidEvent
 from schemas.formats import otel_protobuf
 from schemas.formats.body import BODY_BYTES_MAX, load
 from schemas.formats.context import Context, with_given
-from schemas.formats.objects import RefusedObject
+from schemas.formats.objects import InvalidObject
 from schemas.formats.parse import Parsed, parse
 
 if sys.version_info >= (3, 14):
@@ -142,7 +142,7 @@ def read_body(body: FileBody, format: str | None, context: Context) -> Parsed:  
     try:
         return parse(_content(body.data, format), format, context)
     except InvalidEvent as error:
-        return Parsed((), (), (RefusedObject(0, error),))
+        return Parsed((), (), (InvalidObject(0, error),))
 
 
 def _content(data: bytes, format: str | None) -> object:  # noqa: A002

@@ -23,11 +23,11 @@ from deploy.send.ahead import ahead
 from deploy.send.reading import FileBody, bodies, read_body
 from schemas.errors import InvalidConfig, InvalidEvent
 from schemas.event.envelope import Headers
+from schemas.event.kinds import DEFAULT_TENANT
 from schemas.formats.context import Context
 from schemas.formats.draft import IdSource
 from schemas.formats.parse import Event
 from streams.core.decode import decode
-from streams.meter.library_objects import outgoing
 from streams.meter.transport import (
     BATCH_BYTES_MAX,
     BATCH_EVENTS_MAX,
@@ -110,7 +110,7 @@ class _FileBatch:
     made_ids: int = 0
 
     def add(self, event: Event, line: int) -> None:
-        self.outgoing.append(outgoing(event))
+        self.outgoing.append(_outgoing(event))
         self.places.append((line, event.index))
         self.size_bytes += len(event.record)
         self.made_ids += event.id_source is IdSource.SEED
@@ -191,6 +191,12 @@ class _EventRecord(NamedTuple):
     headers: Headers
 
 
+def _outgoing(event: Event) -> Outgoing:
+    usage = event.usage
+    tenant = usage.tenant or DEFAULT_TENANT
+    return Outgoing(tenant, usage.source, usage.id, usage.call_id, event.record)
+
+
 def _refused(line: int, place: int, error: InvalidEvent) -> RefusedObject:
     return RefusedObject(line, place, error.field, error.reason, error.detail)
 
@@ -215,7 +221,7 @@ def _deliver(job: Job, target: Target, batch: _FileBatch, tally: Tally) -> None:
         tally.refused += len(refusals)
         for one in refusals:
             job.on_refused(
-                RefusedObject(*batch.places[one.place], one.field, one.reason, one.detail)
+                RefusedObject(*batch.places[one.event_index], one.field, one.reason, one.detail)
             )
         break
     job.on_step(tally)

@@ -90,7 +90,7 @@ class SkippedObject:
 
 
 @dataclass(frozen=True)
-class RefusedObject:
+class InvalidObject:
     index: int
     error: InvalidEvent
 
@@ -101,7 +101,7 @@ class Parsed(Generic[E]):
 
     events: tuple[ParsedEvent[E], ...]
     skipped: tuple[SkippedObject, ...]
-    refused: tuple[RefusedObject, ...]
+    refused: tuple[InvalidObject, ...]
 
 
 class _FormatObject(NamedTuple):
@@ -126,7 +126,7 @@ def parse_with(
     named = None if format is None else checked(format)
     events: list[ParsedEvent[E]] = []
     skipped: list[SkippedObject] = []
-    refused: list[RefusedObject] = []
+    refused: list[InvalidObject] = []
     items = _items(body, named)
     is_fast = neutral.adds_nothing(named, context)
     index = 0
@@ -141,7 +141,7 @@ def parse_with(
         try:
             opened: list[_FormatObject] = list(_open(item, named, context))
         except InvalidEvent as error:
-            refused.append(RefusedObject(index, error))
+            refused.append(InvalidObject(index, error))
             index += 1
             continue
         for one in opened:
@@ -156,7 +156,7 @@ def parse_with(
                     if isinstance(result, Uncounted)
                 ]
             except InvalidEvent as error:
-                refused.append(RefusedObject(index, error))
+                refused.append(InvalidObject(index, error))
             index += 1
     return Parsed(tuple(events), tuple(skipped), tuple(refused))
 

@@ -1,19 +1,19 @@
-"""`Meter`: what an app that calls models adds to itself. Records at once, sends in the background.
+"""`Meter`: what an app adds to itself to record its calls of models.
 
     from streams.meter import Meter
     meter = Meter("http://127.0.0.1:3400", key="als_...", source="voice-agent")
     meter.record("llm", provider="openai", model="gpt-4o", input_tokens=1200, output_tokens=300)
 
-`record` puts the event into a bounded queue: it never waits, and never raises. A thread sends
-batches and repeats what did not arrive; the ids are made at record time, so that what arrives twice
-counts once. The same object serves threads and coroutines: only waiting has an async face.
+`record` puts the event into a bounded queue: it never waits and never raises. A thread sends
+batches and retries what did not arrive. `record` makes the event's id, so a retry is recognised as a
+duplicate. Threads and coroutines may share one meter; only waiting has an async form.
 
-- What is still queued at the interpreter's end is sent then, for up to `close_s`. A process that is
-  killed loses what was recorded in its last `linger_s` and what waits for a receiver that is away.
-  One that ends by `os._exit`, as a child of `multiprocessing` does, calls `close` before.
-- A fork (gunicorn, uwsgi) is safe at any time: the child begins with an empty queue, with ids and a
-  thread of its own; what was queued is the parent's to send.
-- What had to be dropped is counted (`Meter.counts`) and said in the log "odometer.meter", at most
+- When the interpreter ends, the meter sends its queue for up to `close_s`. A killed process loses
+  what it recorded in the last `linger_s`, and what waits for a server that is unreachable. A process
+  that ends with `os._exit`, as a child of `multiprocessing` does, must call `close` itself.
+- A fork (gunicorn, uwsgi) is safe at any time. The child starts with an empty queue, its own ids and
+  its own thread. The parent sends what was queued.
+- The meter counts what it drops (`Meter.counts`) and reports it in the log "odometer.meter", at most
   once a minute.
 """
 
@@ -31,22 +31,22 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from schemas.errors import InvalidConfig
-from streams.meter.queue import Counts, Outbox, Plan, Recorded, Taken
+from streams.meter.queue import Counts, QueueOptions, SendQueue
+from streams.meter.queued import LibraryObject, RecordedEvent
 from streams.meter.transport import open_target
 
 QUEUE_EVENTS_MAX: Final = 50_000
-"""Waiting to be sent: at 1 kB an event 50 MB, and 50 s of 1,000 events/s without a receiver."""
+"""Events that wait. At 1 kB an event: 50 MB, or 50 s of 1,000 events/s without a server."""
 LINGER_S: Final = 0.2
-"""How long a batch gathers."""
+"""How long a batch collects events."""
 CLOSE_S: Final = 5.0
-"""For what is queued at the end: half of the grace that containers are given."""
+"""For sending the queue at the end: half of the time that containers get to stop."""
 JOIN_S: Final = 1.0
-"""The thread keeps to the deadline itself; past this it hangs in a look-up of a name."""
+"""Beyond `close_s`, which the thread keeps itself: a host name lookup may block it longer."""
 
 
 class Meter:
-    """See the module. `common`: fields that an event gets where it does not say its own, such as
-    `agent_id` or `service`; `source` is one of them."""
+    """Records events and sends them in the background; see the module."""
 
     def __init__(
         self,
@@ -59,15 +59,24 @@ class Meter:
         linger_s: float = LINGER_S,
         close_s: float = CLOSE_S,
     ) -> None:
-        """`url` is `http://HOST:PORT`, `https://HOST` (with `?tenant=T` where the key has several) or
-        `kafka://HOST:PORT/TOPIC`; nothing is connected to before there is an event. InvalidConfig
-        says what cannot work."""
+        """Opens no connection before there is an event; InvalidConfig for an option that is wrong.
+
+        Args:
+            url: `http://HOST:PORT`, `https://HOST` or `kafka://HOST:PORT/TOPIC`. Add `?tenant=T` to
+                an HTTP URL if the key may write to several tenants.
+            source: the app's name. It is the `source` of all events.
+            key: an API key that may write, for HTTP.
+            common: fields for events that do not give them, such as `agent_id` or `service`.
+            queue_max: events that may wait; beyond that, new events are dropped.
+            linger_s: how long a batch collects events.
+            close_s: how long `close` tries to send the queue.
+        """
         if not source:
-            raise InvalidConfig("a meter's source is empty: name the app, such as 'voice-agent'")
+            raise InvalidConfig("the meter's source is empty: name the app, such as 'voice-agent'")
         fields = {"source": source, **(common or {})}
-        self._plan = Plan(lambda: open_target(url, key), fields, queue_max, linger_s)
+        self._options = QueueOptions(lambda: open_target(url, key), fields, queue_max, linger_s)
         self._close_s = close_s
-        self._outbox = Outbox(self._plan)
+        self._queue = SendQueue(self._options)
         atexit.register(self.close)
         _METERS.add(self)
 
@@ -78,18 +87,18 @@ class Meter:
         *,
         id: str | None = None,  # noqa: A002  the contract's word
         time: datetime | str | None = None,
-        **fields: Any,  # noqa: ANN401  of the contract; what it does not take is refused there
+        **fields: Any,  # noqa: ANN401  the server validates them
     ) -> str:
-        """Takes an event of schemas/event/usage_event.py and returns its id. Never waits, never raises.
+        """Records an event and returns its id. Never waits, never raises.
 
-        `time` is now where none is given; a datetime must have its zone. What `fields` hold (tags,
-        labels) must not be changed afterwards.
+        `fields` are those of schemas/event/usage_event.py. `time` defaults to now; a datetime must have a
+        time zone. The app must not change lists and dicts in `fields` afterwards.
         """
-        outbox = self._outbox
-        event_id = id or outbox.next_id()
+        queue = self._queue
+        event_id = id or queue.next_id()
         if time is not None:
             fields["time"] = time
-        outbox.put(Recorded(event_id, clock.time_ns() // 1_000_000, kind, fields))
+        queue.put(RecordedEvent(event_id, clock.time_ns() // 1_000_000, kind, fields))
         return event_id
 
     def record_from(
@@ -100,25 +109,27 @@ class Meter:
         format: str | None = None,  # noqa: A002  the contract's word
         **context: str | int,
     ) -> None:
-        """Takes what a library gave (an OpenAI or Anthropic answer, LiteLLM's payload, LiveKit's
-        metrics; an object of theirs or a dict) as schemas/formats reads it. Never waits or raises.
+        """Records the usage in an object or dict of a library. Never waits, never raises.
 
-        Its texts stay here: only what is counted is sent. `context` is what it does not say itself,
-        such as `agent_id`, `call_id` or `latency_ms`.
+        It may be an OpenAI or Anthropic answer, LiteLLM's payload or LiveKit's metrics. Its texts stay
+        in the app: only fields of the contract are sent. `format` defaults to the one that the object
+        shows. `context` adds what it lacks, such as `agent_id`, `call_id` or `latency_ms`.
         """
-        outbox = self._outbox
+        queue = self._queue
         at_ms = clock.time_ns() // 1_000_000
-        outbox.put(Taken(outbox.next_id(), at_ms, answer, format, context))
+        queue.put(LibraryObject(queue.next_id(), at_ms, answer, format, context))
 
     @property
     def counts(self) -> Counts:
-        """Of this process, since the meter was made or forked."""
-        return self._outbox.counts
+        """Events of this process since the meter was created or the process forked."""
+        return self._queue.counts
 
     def flush(self, within_s: float = CLOSE_S) -> bool:
-        """Waits until all that was recorded before is sent, refused or dropped; False past the
-        time. Coroutines call `flushed`."""
-        settled: Future[None] = self._outbox.mark()
+        """Waits until all events so far are sent, refused or dropped; False after `within_s`.
+
+        Coroutines call `flushed` instead.
+        """
+        settled: Future[None] = self._queue.mark()
         return bool(wait([settled], within_s).done)
 
     async def flushed(self, within_s: float = CLOSE_S) -> bool:
@@ -126,10 +137,12 @@ class Meter:
         return await asyncio.to_thread(self.flush, within_s)
 
     def close(self) -> None:
-        """Sends what is queued, for up to `close_s`; what is recorded afterwards is dropped.
-        Called by itself at the interpreter's end."""
+        """Sends the queue for up to `close_s`; events that are recorded later are dropped.
+
+        Runs by itself when the interpreter ends.
+        """
         atexit.unregister(self.close)
-        self._outbox.close(self._close_s, JOIN_S)
+        self._queue.close(self._close_s, JOIN_S)
 
     def __enter__(self) -> Self:
         return self
@@ -153,9 +166,9 @@ class Meter:
     ) -> None:
         await asyncio.to_thread(self.close)
 
-    def _begin_anew(self) -> None:
-        """In a forked child: no thread is there any more, and locks are as they were."""
-        self._outbox = Outbox(self._plan)
+    def _reset_after_fork(self) -> None:
+        """In a forked child: the thread is gone, and locks may be held forever."""
+        self._queue = SendQueue(self._options)
 
 
 _METERS: Final[weakref.WeakSet[Meter]] = weakref.WeakSet()
@@ -163,7 +176,7 @@ _METERS: Final[weakref.WeakSet[Meter]] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for meter in list(_METERS):
-        meter._begin_anew()  # noqa: SLF001
+        meter._reset_after_fork()  # noqa: SLF001
 
 
 if hasattr(os, "register_at_fork"):

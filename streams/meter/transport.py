@@ -1,12 +1,12 @@
-"""Where a producer's events go: over HTTP to the ingest, or straight to Kafka. One try a call.
+"""Sends a producer's events: over HTTP to the API, or directly to Kafka. One attempt per call.
 
-Blocking, for a thread of its own (`streams.meter.meter`, `odometer send`): whoever calls repeats what was
-not delivered, as it is, so that its ids count it once.
+Calls block, so they run in a thread of their own (`Meter`, `odometer send`). The caller retries a
+batch that was not delivered, unchanged: its ids make the retry a duplicate.
 
 DeliveryError
-|- NotDelivered     no answer, or one that asks for patience: send the same events again
-|  '- NotAllowed    the key or the address is wrong, until somebody mends it
-'- BatchRefused     the receiver will never take this batch
+|- NotDelivered     no answer, or a temporary failure: send the same events again
+|  '- NotAllowed    the key or the address is wrong, until an operator corrects it
+'- BatchRefused     the server will never accept this batch
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, Protocol, T
 from urllib.parse import SplitResult, urlsplit
 
 from schemas.errors import InvalidConfig, LogUnavailable, OdometerError
+from schemas.event.kinds import DEFAULT_TENANT
+from schemas.event.partition_key import partition_key
 
 if TYPE_CHECKING:
     from streams.kafka.producer import KafkaProducer
@@ -34,28 +36,28 @@ EVENTS_PATH: Final = "/v1/events"
 DEFAULT_TOPIC: Final = "usage.events"
 BATCH_EVENTS_MAX: Final = 1000
 BATCH_BYTES_MAX: Final = 1 << 20
-"""Of one request. The ingest takes 10,000 events and 16 MB: smaller ones are acknowledged sooner."""
+"""Of one request. The API accepts 10,000 events and 16 MB; smaller batches are acknowledged sooner."""
 BACKGROUND: Final = "u=7"
-"""RFC 9218: everything else comes first."""
+"""RFC 9218: the lowest priority."""
 GZIP_LEVEL: Final = 1
 """A batch shrinks to a tenth in 10 us a kB; the higher levels cost five times that for a fifth."""
 ANSWER_BYTES_MAX: Final = 4 << 20
 """1,000 refusals of 4 kB."""
 SAID_CHARS_MAX: Final = 300
-"""Of an error page, as much as says what is wrong."""
+"""Of an error page: enough to say what is wrong."""
 ACCEPTED: Final = 202
 NEVER: Final = frozenset({400, 409, 413, 415, 422})
-"""Answers that are about the batch."""
+"""Statuses that are about the batch."""
 MENDED: Final = frozenset({401, 403, 404, 405})
-"""About the key or the address; all others are about the moment."""
+"""Statuses about the key or the address. All others are temporary."""
 
 
 class DeliveryError(OdometerError):
-    """A batch that did not arrive, as far as one can tell."""
+    """A batch was not acknowledged."""
 
 
 class NotDelivered(DeliveryError):
-    """Some of it may have arrived. `retry_after_s`: how long the receiver wants to be left alone."""
+    """Some of the batch may have arrived. `retry_after_s`: how long the server asks to wait."""
 
     def __init__(self, text: str, retry_after_s: float = 0.0) -> None:
         super().__init__(text)
@@ -63,15 +65,15 @@ class NotDelivered(DeliveryError):
 
 
 class NotAllowed(NotDelivered):
-    """Nothing of it was taken; the same will be, with another key or at another address."""
+    """Nothing was accepted. The same batch will be, with another key or at another address."""
 
 
 class BatchRefused(DeliveryError):
-    """Nothing of it was taken, and nothing ever will be."""
+    """Nothing was accepted, and a retry will not change that."""
 
 
 class Outgoing(NamedTuple):
-    """One event: its JSON, and what its record's key is made of (tenant "": the default one)."""
+    """One event: its JSON, and the parts of its partition key (tenant "": the default tenant)."""
 
     tenant: str
     source: str
@@ -80,10 +82,10 @@ class Outgoing(NamedTuple):
     value: bytes
 
 
-class Refusal(NamedTuple):
-    """An event that the receiver will not count: its place in the batch, and why."""
+class RefusedEvent(NamedTuple):
+    """An event that the server refuses: its index in the batch, and why."""
 
-    place: int
+    event_index: int
     field: str
     reason: str
     detail: str
@@ -92,16 +94,18 @@ class Refusal(NamedTuple):
 class Target(Protocol):
     """Used by one thread at a time. `send` raises DeliveryError."""
 
-    def send(self, batch: Sequence[Outgoing], within_s: float) -> Sequence[Refusal]:
-        """Returns when the receiver has all of the batch for good, but what it refuses."""
+    def send(self, batch: Sequence[Outgoing], within_s: float) -> Sequence[RefusedEvent]:
+        """Returns when the server has stored the batch; the result names the events it refused."""
 
     def close(self) -> None: ...
 
 
 def open_target(url: str, key: str = "", *, is_history: bool = False) -> Target:
-    """Of `http://HOST:PORT`, `https://HOST` (with `?tenant=T` for a key of several tenants), or
-    `kafka://HOST:PORT[,HOST:PORT]/TOPIC`; no connection is made yet. InvalidConfig for any other.
-    `is_history`: the ingest is told to let live events go first."""
+    """The target of a URL. Opens no connection yet; InvalidConfig for any other URL.
+
+    `http://HOST:PORT`, `https://HOST` (with `?tenant=T` for a key of several tenants), or
+    `kafka://HOST:PORT[,HOST:PORT]/TOPIC`. `is_history`: asks the API to serve live events first.
+    """
     parts = urlsplit(url)
     if parts.scheme in {"http", "https"} and parts.hostname:
         return HttpTarget(parts, key, is_history=is_history)
@@ -117,8 +121,7 @@ def open_target(url: str, key: str = "", *, is_history: bool = False) -> Target:
 
 
 class HttpTarget:
-    """The ingest over one kept connection; the standard library's client, so that an app that is
-    metered needs no other."""
+    """The API over one persistent connection, with the standard library's HTTP client."""
 
     def __init__(self, url: SplitResult, key: str, *, is_history: bool = False) -> None:
         self._url = url
@@ -131,7 +134,7 @@ class HttpTarget:
             self._headers["priority"] = BACKGROUND
         self._connection: http.client.HTTPConnection | None = None
 
-    def send(self, batch: Sequence[Outgoing], within_s: float) -> Sequence[Refusal]:
+    def send(self, batch: Sequence[Outgoing], within_s: float) -> Sequence[RefusedEvent]:
         body = gzip.compress(b"[" + b",".join(one.value for one in batch) + b"]", GZIP_LEVEL)
         status, retry_after, answer = self._post(body, within_s)
         refusals = _refusals(answer)
@@ -148,8 +151,11 @@ class HttpTarget:
             self._connection = None
 
     def _post(self, body: bytes, within_s: float) -> tuple[int, float, bytes]:
-        """Status, Retry-After in s, body. A kept connection that the server has closed meanwhile
-        is made anew once; the ids make a request that arrived twice count once."""
+        """Status, Retry-After in s, body.
+
+        If the server has closed the persistent connection, this opens a new one and sends the request
+        again, once. If the first request did arrive, the events' ids make the second a duplicate.
+        """
         kept = self._connection is not None
         try:
             return self._exchange(body, within_s)
@@ -187,14 +193,14 @@ class HttpTarget:
 
 
 def _seconds(retry_after: str | None) -> float:
-    """Retry-After as seconds; its other form, a date, is not what the ingest sends."""
+    """Retry-After in seconds. The API does not send its other form, a date."""
     return float(retry_after) if retry_after is not None and retry_after.isdecimal() else 0.0
 
 
-def _refusals(answer: bytes) -> list[Refusal]:
+def _refusals(answer: bytes) -> list[RefusedEvent]:
     found = _object(answer).get("refusals")
     return [
-        Refusal(
+        RefusedEvent(
             int(one.get("index", 0)),
             str(one.get("field") or ""),
             str(one.get("reason") or ""),
@@ -223,8 +229,10 @@ def _object(answer: bytes) -> dict[str, Any]:
 
 
 class _Inline(ThreadPoolExecutor):
-    """Runs at once what the loop gives it, which is the look-up of host names: at the interpreter's
-    exit no thread can be started, and what is still queued must be sent then."""
+    """Runs the loop's host name lookups in the calling thread.
+
+    At the interpreter's exit no thread can start, but the queue must still be sent.
+    """
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         future: Future[T] = Future()
@@ -236,24 +244,31 @@ class _Inline(ThreadPoolExecutor):
 
 
 class KafkaTarget:
-    """An idempotent producer on a loop of its own, which runs while something is sent. After a
-    failure the producer is made anew: what the old one held is dropped with it."""
+    """An idempotent producer on an event loop of its own, which runs only while a batch is sent.
+
+    After a failure, the target closes the producer, with the records in it, and opens another.
+    """
 
     def __init__(self, brokers: str, topic: str) -> None:
-        # An app that sends HTTP must need no aiokafka, and waits for no import where it does.
-        from streams.kafka.producer import open_producer  # noqa: PLC0415
+        # An app that sends over HTTP must not need aiokafka, nor wait for its import.
+        try:
+            from streams.kafka.producer import open_producer  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise InvalidConfig(
+                f"kafka:// needs the package {error.name}: pip install 'odometer-client[kafka]'"
+            ) from error
 
         self._open = open_producer
         self._brokers = brokers
         self._topic = topic
         self.reached: dict[int, int] = {}
-        """How far the log goes, as the broker's last word has it: by partition, the next offset."""
+        """The next offset of each partition, from the broker's last acknowledgement."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._exits = AsyncExitStack()
         self._producer: KafkaProducer | None = None
 
-    def send(self, batch: Sequence[Outgoing], within_s: float) -> Sequence[Refusal]:
-        """No refusals: what does not count comes to lie among the dead letters."""
+    def send(self, batch: Sequence[Outgoing], within_s: float) -> Sequence[RefusedEvent]:
+        """No refusals: the worker sends invalid events to the dead letters."""
         try:
             self._run(self._send(_records(batch), within_s))
         except (LogUnavailable, TimeoutError) as error:
@@ -287,9 +302,6 @@ class KafkaTarget:
 
 
 def _records(batch: Sequence[Outgoing]) -> list[tuple[bytes, bytes]]:
-    from schemas.event.kinds import DEFAULT_TENANT  # noqa: PLC0415  as above: it needs pydantic
-    from schemas.event.partition_key import partition_key  # noqa: PLC0415
-
     return [
         (partition_key(one.tenant or DEFAULT_TENANT, one.source, one.id, one.call_id), one.value)
         for one in batch

@@ -21,7 +21,7 @@ from typing import Any
 from deploy.local.kafka import start_kafka
 from deploy.local.servers import free_port
 from streams.kafka.topics import ensure_topics
-from streams.meter.meter import Meter
+from streams.meter import Meter
 from tests.real.harness.topics import read_log
 from tests.streams.meter.receiver import receiver_of
 

@@ -20,7 +20,7 @@ from api.auth.keys import create_key
 from deploy.local.servers import Server, plain_environment
 from deploy.settings import CHECKOUT
 from schemas.units import iso
-from streams.meter.meter import Meter
+from streams.meter import Meter
 from tests.oracles.event_logs import encode, event
 from tests.oracles.fold_oracle import Expected, expected
 from tests.oracles.redis_counters import read_counters

@@ -20,7 +20,7 @@ from deploy.local.servers import Server, free_port, plain_environment
 from deploy.settings import CHECKOUT
 from schemas.errors import InvalidConfig
 from streams.kafka.topics import ensure_topics
-from streams.meter.meter import Meter
+from streams.meter import Meter
 from tests.real.harness.topics import read_log
 from tests.schemas.formats.fixtures import fixture
 from tests.streams.meter.receiver import Answer, receiver_of

@@ -1,0 +1,25 @@
+"""What waits in a meter's queue: events, and objects of a library that are not read yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class RecordedEvent(NamedTuple):
+    """An event with the fields that the app gave; `at_ms` is its time unless a field says another."""
+
+    id: str
+    at_ms: int
+    kind: str
+    fields: dict[str, Any]
+
+
+class LibraryObject(NamedTuple):
+    """What a library gave to the app. `id_seed` makes the id of an event that has no other."""
+
+    id_seed: str
+    at_ms: int
+    answer: object
+    format: str | None
+    context: Mapping[str, str | int]
