@@ -14,23 +14,11 @@ from deploy.settings import CHECKOUT, Settings
 from schemas.errors import Reason
 from streams.core.ports import RefusalReason
 from streams.operations.status import Status
+from tests.deploy.test_documents import PAGES
 
 README: Final = (CHECKOUT / "deploy" / "README.md").read_text()
 RUNBOOK: Final = (CHECKOUT / "deploy" / "RUNBOOK.md").read_text()
-PAGES: Final = tuple(
-    page
-    for name in (
-        "README.md",
-        "api/README.md",
-        "schemas/README.md",
-        "streams/README.md",
-        "streams/meter/README.md",
-        "deploy/README.md",
-        "deploy/RUNBOOK.md",
-        "tests/README.md",
-    )
-    if (page := CHECKOUT / name).exists()
-)
+FOUND: Final = tuple(page for name in PAGES if (page := CHECKOUT / name).exists())
 
 
 def sections(page: str, title: str) -> dict[str, str]:
@@ -56,7 +44,7 @@ def test_every_command_is_named() -> None:
     assert not [name for name in commands if f"| `odometer {name}" not in README]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
+@pytest.mark.parametrize("page", FOUND, ids=lambda page: str(page.relative_to(CHECKOUT)))
 def test_every_file_that_a_page_names_exists(page: Path) -> None:
     text = page.read_text()
     named = set(re.findall(r"`((?:tests|schemas|streams|api|deploy)/[\w./]*)`", text))
