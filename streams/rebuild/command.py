@@ -311,7 +311,7 @@ async def _fill(
             asyncio.create_task(one)
             for one in (
                 worker.fill_and_switch(kept_ms),
-                worker.watch(lambda: False),
+                worker.poll_end_offsets(lambda: False),
                 _tell(worker, plan, say),
             )
         ]

@@ -49,7 +49,8 @@ from streams.core.ports import (
     RejectedRecord,
     Reply,
 )
-from streams.worker.loop import FIRST_BACKOFF_MS, Timing, Worker
+from streams.worker.health import Timing
+from streams.worker.loop import FIRST_BACKOFF_MS, Worker
 
 HOLD_MS: Final = 200
 """The old generation is held for at most so long: what is counted late by this is within the
@@ -215,7 +216,7 @@ class RebuildWorker(Worker):
 
     def extent(self, begin: Mapping[int, int]) -> int:
         """Records from these positions to the ends that the last pass saw."""
-        bounds = self._pass.bounds if self._pass else {}
+        bounds = self._ends.bounds if self._ends else {}
         return sum(one.end - begin.get(p, 0) for p, one in bounds.items())
 
     async def patiently(self, ask: Callable[[], Awaitable[S]]) -> S:
@@ -225,7 +226,7 @@ class RebuildWorker(Worker):
         while True:
             wanted = counted_to((await self.patiently(self._pair.look)).old)
             self._bounded.at = wanted
-            until_ms = self._clock.now_ms() + self._timing.pass_ms
+            until_ms = self._clock.now_ms() + self._timing.poll_ends_ms
             while not self._has_reached(wanted) and self._clock.now_ms() < until_ms:
                 await self._count()
             if self._has_reached(wanted):

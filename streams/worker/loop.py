@@ -2,7 +2,7 @@
 
 It keeps nothing that the store does not know: on every doubt (another assignment, a stale position,
 a store that went back) it drops what it holds, reads the positions again and seeks there. Two
-coroutines run beside each other: `run` does the work, `watch` looks at the ends of the log, which
+coroutines run beside each other: `run` does the work, `poll_end_offsets` polls the ends of the log, which
 is what `complete_through` rests on.
 """
 
@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple, TypeVar
+from dataclasses import replace
+from typing import Final, TypeVar
 
 import numpy as np
 
 from schemas.catalog.views import DEFAULT, SLICE_MS, Catalog
 from schemas.errors import (
-    InvalidEvent,
     LogUnavailable,
     OtherGeneration,
     StoreFull,
@@ -25,83 +24,37 @@ from schemas.errors import (
 )
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.layout import NO_POSITION, RETIRED, Meta
-from streams.core.batch import DECODE_SLICE, Batch, PartitionShare, Policy
+from streams.core.batch import Batch, PartitionShare, Policy
 from streams.core.calls import StoredCall
-from streams.core.columns import Columns, columns
-from streams.core.decode import BatchDecoder, Record, Unreadable
+from streams.core.columns import Columns
+from streams.core.decode import Unreadable
 from streams.core.fold import fold
 from streams.core.ports import (
     Clock,
     Commit,
     CounterStore,
     Log,
-    OffsetBounds,
     Outcome,
     Progress,
     RefusalReason,
-    RejectedRecord,
     Reply,
 )
 from streams.core.pricing import tallies as cost_tallies
 from streams.core.resume_checks import generation_detail, refusal_of, stored_of
+from streams.worker.end_offsets import EndOffsets, next_end_offsets
+from streams.worker.health import Timing, WorkerHealth
+from streams.worker.judge import JudgedBatch, judge
 
 T = TypeVar("T")
 
-UNKNOWN_NAME_CHARS_MAX: Final = 64
-"""An unknown field's name stands in a tally: enough to find the typo."""
 FIRST_BACKOFF_MS, LAST_BACKOFF_MS = 50, 1000
 """Between tries while a server is away: it answers again within a second of its return."""
 PAUSED_RETRY_MS: Final = 10
 """Between tries while a rebuild holds the generation, which it does for a fraction of a second."""
 
 
-@dataclass(frozen=True)
-class Timing:
-    """All in ms. `pass_ms`: how often the ends of the log are looked at, which is how stale
-    complete_through gets on an idle system. `clock_skew_ms`: the most that the clocks of the worker
-    and the broker may differ. `recheck_ms`: how often a refused partition is tried again.
-    `stalled_ms`: so long without a commit while there is something to read, and the consumer is
-    taken for broken."""
-
-    pass_ms: int = 200
-    clock_skew_ms: int = 500
-    recheck_ms: int = 2000
-    stalled_ms: int = 30_000
-
-
-class EndOffsets(NamedTuple):
-    """One look at the ends of the log; everything acknowledged before `started_ms` lies before
-    them. `absent_ms`: for partitions that an earlier pass did not see, the start of the last such
-    pass: nothing was acknowledged there before it."""
-
-    started_ms: int
-    bounds: Mapping[int, OffsetBounds]
-    absent_ms: Mapping[int, int]
-
-
-@dataclass
-class WorkerHealth:
-    """What the health page says of the fold. `progress_ms`: when a commit last succeeded, or there
-    was last nothing to do. `log_away`, `store_away`: "" or what the server's silence is called."""
-
-    progress_ms: int = 0
-    commits: int = 0
-    events: int = 0
-    log_away: str = ""
-    store_away: str = ""
-    refused: dict[int, str] = field(default_factory=dict)
-
-
 class _Stopping(Exception):
     """The worker was told to stop while it waited for a server."""
-
-
-class _JudgedBatch(NamedTuple):
-    """A batch, decoded."""
-
-    columns: Columns
-    rejected: Sequence[RejectedRecord]
-    tallies: Counter[str]
 
 
 class Worker:
@@ -116,7 +69,7 @@ class Worker:
         clock: Clock,
         generation_digest: bytes,
         policy: Policy = Policy(),  # noqa: B008  frozen
-        timing: Timing = Timing(),
+        timing: Timing = Timing(),  # noqa: B008  frozen
         prices: Prices = BUNDLED,
         catalog: Catalog = DEFAULT,
         *,
@@ -140,7 +93,7 @@ class Worker:
         self._batch = Batch()
         self._goal = policy.first_goal()
         self._polled_ms = clock.now_ms()
-        self._pass: EndOffsets | None = None
+        self._ends: EndOffsets | None = None
         self._told_ms = 0
         self._rechecked_ms = 0
         self._stopping: Callable[[], bool] = lambda: False
@@ -163,7 +116,7 @@ class Worker:
                 self._note_away(away)
                 await self._clock.sleep(FIRST_BACKOFF_MS)
 
-    async def watch(self, stopping: Callable[[], bool]) -> None:
+    async def poll_end_offsets(self, stopping: Callable[[], bool]) -> None:
         """Looks at the ends of the log, pass after pass. An end that lies before what was read from
         there is another log's: it says nothing of what is counted, and all positions are checked
         anew."""
@@ -179,14 +132,14 @@ class Worker:
                 if any(p in bounds and bounds[p].end < at for p, at in reached.items()):
                     self._assignment = -1
                 else:
-                    self._pass = _next_pass(self._pass, started_ms, bounds)
-            await self._clock.sleep(self._timing.pass_ms)
+                    self._ends = next_end_offsets(self._ends, started_ms, bounds)
+            await self._clock.sleep(self._timing.poll_ends_ms)
 
     def lag(self) -> int:
         """Records between the committed positions and the ends that the last pass saw."""
-        if self._pass is None:
+        if self._ends is None:
             return 0
-        bounds = self._pass.bounds
+        bounds = self._ends.bounds
         return sum(
             max(0, bounds[p].end - max(position, bounds[p].start))
             for p, position in self._positions.items()
@@ -209,7 +162,7 @@ class Worker:
     async def _turn(self) -> None:
         now_ms = self._clock.now_ms()
         room = max(1, self._goal - self._batch.count)
-        wait_ms = self._batch.wait_ms(self._policy, now_ms, self._timing.pass_ms)
+        wait_ms = self._batch.wait_ms(self._policy, now_ms, self._timing.poll_ends_ms)
         polled = await self._log.poll(room, wait_ms)
         before_ms, now_ms = self._polled_ms, self._clock.now_ms()
         self._polled_ms = now_ms
@@ -306,26 +259,8 @@ class Worker:
                 self._goal = self._policy.next_goal(self._goal, len(rows), vectors)
                 return
 
-    async def _judge(self, batch: Batch) -> _JudgedBatch:
-        """Decodes in slices, so that heartbeats get their turn."""
-        reading = BatchDecoder()
-        rejected: list[RejectedRecord] = []
-        tallies: Counter[str] = Counter()
-        for partition, part in sorted(batch.parts.items()):
-            for at in range(0, len(part.records), DECODE_SLICE):
-                for record, invalid in reading.add(part.records[at : at + DECODE_SLICE]):
-                    rejected.append(_rejected(partition, record, invalid))
-                    tallies[f"dead:{invalid.reason}"] += 1
-                await self._clock.breathe()
-        events = reading.events()
-        for name in events.unknown:
-            tallies[f"unknown:{name[:UNKNOWN_NAME_CHARS_MAX]}"] += 1
-        rows = columns(events, self._prices, self._catalog)
-        for field_, count in rows.misread.items():
-            tallies[f"misread:{field_}"] += count
-        if len(rows) < len(events):
-            tallies["duplicate"] += len(events) - len(rows)
-        return _JudgedBatch(rows, rejected, tallies)
+    async def _judge(self, batch: Batch) -> JudgedBatch:
+        return await judge(batch, self._prices, self._catalog, self._clock)
 
     async def _folded(self, batch: Batch, rows: Columns, tallies: Counter[str]) -> Commit:
         stored_calls: Mapping[int, StoredCall | None] = {}
@@ -345,7 +280,7 @@ class Worker:
         stored_calls: Mapping[int, StoredCall | None] | None = None,
         tallies: Mapping[str, int] | None = None,
     ) -> Commit:
-        seen = self._pass
+        seen = self._ends
         empty = Commit(
             id=self._clock.commit_id(),
             generation_digest=self._digest,
@@ -387,7 +322,7 @@ class Worker:
         """The start of the last pass, less the skew, where the position has reached the end that
         the pass saw; else 0: nothing to say. A reader of committed records never passes the last
         stable offset, so an open transaction holds this back by itself."""
-        seen = self._pass
+        seen = self._ends
         if seen is None or partition not in seen.bounds:
             return 0
         return 0 if position < seen.bounds[partition].end else self._looked_ms()
@@ -395,7 +330,7 @@ class Worker:
     def _looked_ms(self) -> int:
         """Until when we know all partitions: one that was added since may hold older records than
         those that are counted now, so that no partition's word goes further."""
-        return max(0, self._pass.started_ms - self._timing.clock_skew_ms) if self._pass else 0
+        return max(0, self._ends.started_ms - self._timing.clock_skew_ms) if self._ends else 0
 
     async def _carried_out(self, commit: Commit) -> Reply:
         """Sends a commit until there is an answer: a lost reply is asked for again under the same
@@ -437,7 +372,7 @@ class Worker:
 
     async def _tell_freshness(self) -> None:
         """On an idle system: that the committed positions have reached the ends of a new pass."""
-        seen = self._pass
+        seen = self._ends
         if seen is None or seen.started_ms <= self._told_ms:
             return
         caught_up = [
@@ -453,28 +388,3 @@ class Worker:
             self.health.store_away = ""
             if reply.outcome not in {Outcome.COMMITTED, Outcome.PAUSED}:
                 self._drop_all()
-
-
-def _next_pass(
-    before: EndOffsets | None, started_ms: int, bounds: Mapping[int, OffsetBounds]
-) -> EndOffsets:
-    if before is None:
-        return EndOffsets(started_ms, bounds, {})
-    absent_ms = dict(before.absent_ms)
-    for partition in bounds:
-        if partition not in before.bounds:
-            absent_ms[partition] = before.started_ms
-    return EndOffsets(started_ms, bounds, absent_ms)
-
-
-def _rejected(partition: int, record: Record, invalid: InvalidEvent) -> RejectedRecord:
-    return RejectedRecord(
-        partition,
-        record.offset,
-        record.timestamp,
-        invalid.reason,
-        invalid.field,
-        invalid.detail,
-        record.value,
-        record.headers,
-    )

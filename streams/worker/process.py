@@ -149,7 +149,7 @@ class FoldService(Service):
             )
             self.worker, self.failure = worker, ""
             async with asyncio.TaskGroup() as tasks:
-                watching = tasks.create_task(worker.watch(stopping))
+                watching = tasks.create_task(worker.poll_end_offsets(stopping))
                 guard = tasks.create_task(self._guard(worker))
                 await worker.run(stopping)
                 watching.cancel()

@@ -5,7 +5,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 from streams.core.batch import Policy
-from streams.worker.loop import Timing
+from streams.worker.health import Timing
 
 PARTITIONS: Final = 4
 """Of a topic that we create: at most so many processes share it. One reads 1,000 records a second."""

@@ -110,7 +110,7 @@ async def worker(spec: Spec) -> Cost:
                 else (health.events >= spec.events)
             )
 
-        watching = asyncio.create_task(counting.watch(is_done))
+        watching = asyncio.create_task(counting.poll_end_offsets(is_done))
         cpu_s, started_s = time.process_time(), time.perf_counter()
         await counting.run(is_done)
         cost = Cost(

@@ -32,7 +32,8 @@ from streams.core.batch import Policy
 from streams.core.decode import Unreadable
 from streams.core.ports import LastRecord, OffsetBounds, PartitionBatch, Polled, RejectedRecord
 from streams.rebuild.rebuild_worker import RebuildWorker
-from streams.worker.loop import Timing, Worker
+from streams.worker.health import Timing
+from streams.worker.loop import Worker
 from tests.oracles.event_logs import Record
 from tests.oracles.fold_oracle import Oracle, judge, without_previews
 from tests.oracles.price_list import OWN
@@ -45,7 +46,7 @@ REBUILD_POLICY: Final = Policy(records_max=7, bytes_max=1 << 20, age_ms_max=0)
 REBUILDS_MAX: Final = 2
 POLICY: Final = Policy(records_max=7, bytes_max=1 << 20, age_ms_max=30)
 COST_TALLIES: Final = ("cost:", "unpriced:", "incomplete:")
-TIMING: Final = Timing(pass_ms=200, clock_skew_ms=0, recheck_ms=500, stalled_ms=10**9)
+TIMING: Final = Timing(poll_ends_ms=200, clock_skew_ms=0, recheck_ms=500, stalled_ms=10**9)
 STEPS_MAX: Final = 60_000
 """Of one seed: a run that takes more is stuck. Usual are 500 to 3,000."""
 
@@ -475,7 +476,7 @@ class World:
         digest = meta.digest if (meta := self.store.state.meta) else DIGEST
         client = self.store.client()
         worker = self.make_worker(log, client, clock, digest, POLICY, TIMING, OWN)
-        for steps in (worker.run(lambda: False), worker.watch(lambda: False)):
+        for steps in (worker.run(lambda: False), worker.poll_end_offsets(lambda: False)):
             self.actors.append(_Actor(steps, self.now_ms, member))
         self._rebalance()
 
@@ -534,7 +535,7 @@ class World:
                 return
         log, clock = WholeLog(self, member), SimulatedClock(self, member)
         worker = RebuildWorker(log, pair, clock, digest, pair, None, REBUILD_POLICY, TIMING, OWN)
-        self.actors.append(_Actor(worker.watch(lambda: False), self.now_ms, member))
+        self.actors.append(_Actor(worker.poll_end_offsets(lambda: False), self.now_ms, member))
         await worker.fill_and_switch(0)
         self.switches += 1
         self.happened.append(f"switched to {pair.generation}")

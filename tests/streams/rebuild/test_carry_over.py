@@ -29,7 +29,8 @@ from streams.rebuild.shared_history import shared_with
 from streams.redis.generations import Entry, RedisGenerations, RedisPair
 from streams.redis.store import RedisStore
 from streams.worker.clock import ProcessClock
-from streams.worker.loop import Timing, Worker
+from streams.worker.health import Timing
+from streams.worker.loop import Worker
 from tests.oracles.event_logs import Mix, Record, mixed
 from tests.oracles.fold_oracle import Cell, expected
 from tests.oracles.price_list import OWN
@@ -38,7 +39,7 @@ from tests.oracles.redis_users import assert_told, read_people, read_recent
 from tests.simulation.world import Polled1
 
 TOPIC: Final = "older"
-TIMING: Final = Timing(pass_ms=5, clock_skew_ms=0, recheck_ms=50, stalled_ms=10**9)
+TIMING: Final = Timing(poll_ends_ms=5, clock_skew_ms=0, recheck_ms=50, stalled_ms=10**9)
 WEEK: Final = Mix(partitions=2, resent_percent=0, cloudevent_percent=0, step_ms=110 * MINUTE_MS)
 ALL_WEEK: Final = b'"c|0"'
 """A call that rests for longer than it is remembered, which the oracle does not know of."""

@@ -12,13 +12,14 @@ from schemas.store.layout import Meta
 from streams.core.batch import Policy
 from streams.core.decode import Record
 from streams.core.ports import LastRecord, OffsetBounds, PartitionBatch, Polled, RejectedRecord
-from streams.worker.loop import Timing, Worker
+from streams.worker.health import Timing
+from streams.worker.loop import Worker
 from tests.oracles.event_logs import NOW_MS, encode, event
 from tests.simulation.store import FakeStore
 from tests.simulation.world import Polled1
 
 DIGEST: Final = generation_digest("scripted")
-TIMING: Final = Timing(pass_ms=200, clock_skew_ms=500, recheck_ms=2000, stalled_ms=30_000)
+TIMING: Final = Timing(poll_ends_ms=200, clock_skew_ms=500, recheck_ms=2000, stalled_ms=30_000)
 AT_ONCE: Final = Policy(age_ms_max=0)
 """Every poll with records is a commit."""
 
@@ -108,7 +109,7 @@ class Scene:
     async def looks(self) -> None:
         """One pass over the ends of the log."""
         answers = iter((False, True))
-        await self.worker.watch(lambda: next(answers))
+        await self.worker.poll_end_offsets(lambda: next(answers))
 
     @property
     def meta(self) -> Meta:

@@ -14,7 +14,7 @@ from schemas.store.layout import NO_POSITION, RETIRED
 from streams.core.batch import DECODE_SLICE, Policy
 from streams.core.decode import Unreadable
 from streams.core.ports import Commit, LastRecord, Outcome, PartitionBatch, RefusalReason, Reply
-from streams.worker.loop import UNKNOWN_NAME_CHARS_MAX
+from streams.worker.judge import UNKNOWN_NAME_CHARS_MAX
 from streams.worker.process import FoldService, describe_health
 from streams.worker.settings import WorkerSettings
 from tests.oracles.event_logs import NOW_MS
@@ -91,7 +91,7 @@ async def test_a_new_partition_is_complete_through_the_last_look_that_did_not_se
     await scene.looks()
     await scene.turns()
     assert [p.complete_ms for p in scene.meta.partitions] == [
-        last_without_ms + TIMING.pass_ms - SKEW_MS,
+        last_without_ms + TIMING.poll_ends_ms - SKEW_MS,
         last_without_ms - SKEW_MS,
     ]
 

@@ -1,0 +1,30 @@
+"""The end offsets of the topic, as the worker polled them last. `complete_through` rests on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from streams.core.ports import OffsetBounds
+
+
+class EndOffsets(NamedTuple):
+    """One look at the ends of the log; everything acknowledged before `started_ms` lies before
+    them. `absent_ms`: for partitions that an earlier pass did not see, the start of the last such
+    pass: nothing was acknowledged there before it."""
+
+    started_ms: int
+    bounds: Mapping[int, OffsetBounds]
+    absent_ms: Mapping[int, int]
+
+
+def next_end_offsets(
+    before: EndOffsets | None, started_ms: int, bounds: Mapping[int, OffsetBounds]
+) -> EndOffsets:
+    if before is None:
+        return EndOffsets(started_ms, bounds, {})
+    absent_ms = dict(before.absent_ms)
+    for partition in bounds:
+        if partition not in before.bounds:
+            absent_ms[partition] = before.started_ms
+    return EndOffsets(started_ms, bounds, absent_ms)

@@ -1,0 +1,61 @@
+"""Decodes a batch: events that count as columns, all other records with the reason for rejection."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from schemas.catalog.views import Catalog
+from schemas.errors import InvalidEvent
+from schemas.prices.price_list import Prices
+from streams.core.batch import DECODE_SLICE, Batch
+from streams.core.columns import Columns, columns
+from streams.core.decode import BatchDecoder, Record
+from streams.core.ports import Clock, RejectedRecord
+
+UNKNOWN_NAME_CHARS_MAX: Final = 64
+"""An unknown field's name stands in a tally: enough to find the typo."""
+
+
+class JudgedBatch(NamedTuple):
+    """A batch, decoded."""
+
+    columns: Columns
+    rejected: Sequence[RejectedRecord]
+    tallies: Counter[str]
+
+
+async def judge(batch: Batch, prices: Prices, catalog: Catalog, clock: Clock) -> JudgedBatch:
+    """Decodes in slices, so that heartbeats get their turn."""
+    decoder = BatchDecoder()
+    rejected: list[RejectedRecord] = []
+    tallies: Counter[str] = Counter()
+    for partition, part in sorted(batch.parts.items()):
+        for at in range(0, len(part.records), DECODE_SLICE):
+            for record, invalid in decoder.add(part.records[at : at + DECODE_SLICE]):
+                rejected.append(_rejected(partition, record, invalid))
+                tallies[f"dead:{invalid.reason}"] += 1
+            await clock.breathe()
+    events = decoder.events()
+    for name in events.unknown:
+        tallies[f"unknown:{name[:UNKNOWN_NAME_CHARS_MAX]}"] += 1
+    rows = columns(events, prices, catalog)
+    for field_, count in rows.misread.items():
+        tallies[f"misread:{field_}"] += count
+    if len(rows) < len(events):
+        tallies["duplicate"] += len(events) - len(rows)
+    return JudgedBatch(rows, rejected, tallies)
+
+
+def _rejected(partition: int, record: Record, invalid: InvalidEvent) -> RejectedRecord:
+    return RejectedRecord(
+        partition,
+        record.offset,
+        record.timestamp,
+        invalid.reason,
+        invalid.field,
+        invalid.detail,
+        record.value,
+        record.headers,
+    )
