@@ -1,10 +1,13 @@
 """Measures that are no sums and add up all the same: histograms and sets of digests. Pure.
 
 A histogram has bins whose bounds grow by GAMMA, so that every value of a bin lies within 2% of the
-bin's middle (Masson, Rim, Lee: DDSketch, VLDB 2019). A set keeps 64-bit digests of what was seen,
-all of them while a bucket holds at most SAMPLE_MAX; beyond that those below 2^(64 - level), the
-level going up as the set grows, so that what is left stands for 2^level as many (adaptive sampling:
-Flajolet, Computing 43, 1990). Both are unions of what the parts of a range hold, whatever the parts.
+bin's middle (Masson, Rim, Lee: DDSketch, VLDB 2019).
+
+A set keeps 64-bit digests of the values that were seen: all of them while a bucket holds at most
+SAMPLE_MAX. Beyond that it keeps the digests below 2^(64 - level). The level goes up as the set grows,
+so each digest that is left represents 2^level values (adaptive sampling: Flajolet, Computing 43, 1990).
+
+Both give the same result for a range, however the range is cut into parts.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ SAMPLE_ERROR: Final = 1 / math.sqrt(SAMPLE_MAX / 2)
 LEVEL_MAX: Final = 15
 """2^15 x 512: 16M different values in one bucket of one series."""
 MARK: Final = 0xFFFF_FFFF_FFFF_FF00
-"""From here on a digest is none: MARK + level says at which level a bucket's set is kept."""
+"""Values from here on are no digests: MARK + level says at which level a bucket's set is kept."""
 
 
 def bins_of(values: Int64s) -> Int64s:
@@ -48,7 +51,7 @@ def bins_of(values: Int64s) -> Int64s:
 
 
 def chat_digest(tenant: str, chat_id: str) -> int:
-    """What stands for a chat in a set: 0 to MARK - 1."""
+    """The digest of a chat in a set: 0 to MARK - 1."""
     return min(xxhash.xxh3_64_intdigest(f"h{len(tenant)}:{tenant}{chat_id}".encode()), MARK - 1)
 
 
@@ -59,7 +62,7 @@ class Histogram:
     counts: Int64s
 
     def __add__(self, other: Histogram | int) -> Histogram:
-        """With another one; 0 is the empty one, as in sums."""
+        """The sum of two histograms; 0 is the empty one, as in `sum`."""
         return self if isinstance(other, int) else Histogram(self.counts + other.counts)
 
     __radd__ = __add__
@@ -72,7 +75,7 @@ class Histogram:
         return np.cumsum(self.counts)
 
     def quantile(self, share: float) -> float | None:
-        """The value at nearest rank ceil(share x count), within 2%; None where there is none."""
+        """The value at nearest rank ceil(share x count), within 2%; None for an empty histogram."""
         count = int(self._running[-1])
         if not count:
             return None
@@ -81,34 +84,34 @@ class Histogram:
 
 
 def middle_of(bin_: int) -> float:
-    """What stands for all values of a bin: off by 2% at most."""
+    """The value that represents a bin: every value of the bin is within 2% of it."""
     return 0.0 if bin_ == 0 else 2 * GAMMA ** (bin_ - 1) / (GAMMA + 1)
 
 
 @dataclass(frozen=True, eq=False)
 class Distinct:
-    """A set of digests at a level: each stands for 2^level different values. At level 0 it is all
-    of them, and exact."""
+    """A set of digests at a level: each represents 2^level different values. At level 0 the set has
+    all digests, so its size is exact."""
 
     digests: Digests
     level: int = 0
 
     def __add__(self, other: Distinct | int) -> Distinct:
-        """The union; 0 is the empty set, as in sums."""
+        """The union; 0 is the empty set, as in `sum`."""
         return self if isinstance(other, int) else Distinct.union([self, other])
 
     __radd__ = __add__
 
     @staticmethod
     def union(parts: Sequence[Distinct]) -> Distinct:
-        """Of one or more, at once: one after the other takes the square of the time."""
+        """The union of one or more sets. One call is linear; one `+` after the other is quadratic."""
         level = max(part.level for part in parts)
         return Distinct(_at(np.unique(np.concatenate([p.digests for p in parts])), level), level)
 
     @staticmethod
     def unions(parts: Sequence[Distinct]) -> list[Distinct]:
-        """Of each with all before it: to be counted, as their digests are in no order. Those of one
-        level share memory."""
+        """The union of each set with all before it, for counting only: the digests are in no order.
+        The results of one level share memory."""
         digests, first = np.unique(np.concatenate([p.digests for p in parts]), return_index=True)
         owner = np.searchsorted(np.cumsum([p.digests.size for p in parts]), first, side="right")
         order = np.argsort(first)
@@ -131,12 +134,12 @@ class Distinct:
         return self.level == 0
 
     def __len__(self) -> int:
-        """How many different values there are, or about how many."""
+        """The number of different values: exact at level 0, else an estimate."""
         return int(self.digests.size) << self.level
 
 
 def distinct_of(digests: Digests) -> Distinct:
-    """The set of some rows of digests, marks among them."""
+    """The set of some rows of digests. Rows may include marks."""
     unique = np.unique(digests)
     first_mark = int(np.searchsorted(unique, np.uint64(MARK)))
     level = int(unique[-1] - np.uint64(MARK)) if first_mark < unique.size else 0
@@ -144,8 +147,8 @@ def distinct_of(digests: Digests) -> Distinct:
 
 
 def sample_of(digests: Digests) -> Digests:
-    """What one bucket holds of these digests, marks among them: all, or from SAMPLE_MAX on those of
-    the first level that has room, with its mark."""
+    """The digests that one bucket keeps, of rows that may include marks: all of them, or beyond
+    SAMPLE_MAX those of the first level that fits, with the mark of that level."""
     found = distinct_of(digests)
     kept, level = found.digests, found.level
     while kept.size > SAMPLE_MAX and level < LEVEL_MAX:
@@ -155,9 +158,9 @@ def sample_of(digests: Digests) -> Digests:
 
 
 def _at(unique: Digests, level: int) -> Digests:
-    """Those of sorted digests that are kept at a level."""
+    """The digests, of sorted ones, that are kept at a level."""
     return unique[: int(np.searchsorted(unique, _BOUNDS[level]))] if level else unique
 
 
 _BOUNDS: Final = [np.uint64(MARK), *(np.uint64(1 << (64 - n)) for n in range(1, LEVEL_MAX + 1))]
-"""By level: what no digest that is kept at it reaches."""
+"""By level: the bound that all digests of that level are below."""

@@ -1,11 +1,12 @@
-"""The views: the sets of dimensions that are kept. Data. Pure.
+"""The views: the sets of dimensions that counters are kept for. Data. Pure.
 
-A series is one combination of a view's dimensions within a tenant; a view keeps its measures for
-each series and bucket of its tiers. kind is in every view, and each kind of a view is a table of
-its own with the measures that its events can have. A question is answered by the cheapest view
-that holds its dimensions and measures.
+A series is one combination of a view's dimensions within a tenant. A view keeps its measures for
+each series and for each bucket of its tiers. `kind` is in every view, and each kind of a view is a
+table of its own, with the measures that its events can have. The cheapest view that has all
+dimensions and measures of a query answers it.
 
-`Catalog` is all of it as one value: ours, and what an operator's file adds (schemas/catalog/catalog_file.py).
+`Catalog` is all of it as one value: the built-in part, and what an operator's file adds
+(schemas/catalog/catalog_file.py).
 """
 
 from __future__ import annotations
@@ -42,25 +43,29 @@ DIMENSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "phone": ("phone_number",),
     "voice": ("voice",),
 }
-"""Each with the event's fields that it is read from: the first that is reported."""
+"""Each dimension with the event's fields that it is read from: the first one that is reported."""
 
 LABEL: Final = "labels."
-"""Begins a field that is read from an event's labels."""
+"""Prefix of a field that is read from an event's labels."""
 OTHER: Final = "(other)"
-"""What every dimension of the series is called that counts what goes over a view's limit."""
+"""The value of every dimension in the series that counts what exceeds a view's limit."""
 
 SERIES_MAX: Final = 10_000
-"""Series of a table and tenant, unless its view says more: what one screen or report lists. Names
-of 60 B cost 200 B each."""
+"""Series of a table and tenant, unless its view allows more: as many as one screen or report lists.
+Names of 60 B cost 200 B each."""
 TENANTS_MAX: Final = 10_000
-"""Tenants of a store; what comes after is counted under the tenant OTHER. A tenant costs some 30
-keys even where it sends one event an hour: 10,000 are 30 MB."""
+"""Tenants of a store. Events of further tenants are counted under the tenant OTHER. A tenant costs
+some 30 keys even if it sends one event an hour: 10,000 tenants are 30 MB."""
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """`id` stands in keys and never changes its meaning. `tiers`: finest first, the last is always
-    the oldest that there is; of `fine_sketches` only they are kept in all of them. `page_series`: how many neighbouring series share a page."""
+    """One set of dimensions, with the measures and sketches that are kept for it.
+
+    `id` is part of keys and never changes its meaning. `tiers`: finest first; the last one is always
+    the coarsest that exists. Counters and `fine_sketches` are kept in all of them, other sketches
+    only in the coarse ones. `page_series`: how many neighbouring series share a page.
+    """
 
     id: int
     name: str
@@ -79,20 +84,20 @@ class View:
         return {kind: table for kind, table in found.items() if table.measures or table.sketches}
 
     def tiers_of(self, sketch: Measure | None) -> tuple[Tier, ...]:
-        """Those of its counters, or of a sketch."""
+        """The tiers of the counters (None), or of a sketch."""
         if sketch is None or sketch in self.fine_sketches:
             return self.tiers
         return tuple(tier for tier in self.tiers if tier in COARSE)
 
     @cached_property
     def holds(self) -> frozenset[str]:
-        """Names of all that it keeps."""
+        """The names of all measures and sketches of the view."""
         return frozenset(measure.name for measure in self.measures + self.sketches)
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """One kind of a view: a name space of series, with rows of one width."""
+    """One kind of a view. It has its own names of series, and its rows have one width."""
 
     view: View
     kind: Kind
@@ -117,10 +122,10 @@ WIDE: Final = tuple(
     for measure in USAGE
     if measure not in {REASONING_TOKENS, FIRST_OUTPUT_MS, FIRST_OUTPUT_EVENTS}
 )
-"""What the views with the most series keep: 8 B less a row for each measure left out."""
+"""The measures of the views with the most series. Each measure left out saves 8 B a row."""
 COARSE: Final = (QUARTER, DAY)
-"""Tiers of the views with the most series, of whose minutes nearly each would hold one event, and
-of most sketches."""
+"""Tiers of the views with the most series, and of most sketches. By minute, nearly every bucket of
+such a view would hold one event."""
 
 TOTAL: Final = View(1, "total", ("kind",), USAGE + BOOKED + RATED)
 MODEL: Final = View(
@@ -142,8 +147,8 @@ AGENT_MODEL: Final = View(
     page_series=32,
     series_max=100_000,
 )
-"""Neighbouring series share a page: a commit touches most of them, and each page is a command to
-Redis. A question about one agent reads more than it needs, some MB at most, the first time."""
+"""Neighbouring series share a page, because a commit touches most of them and each page is a command
+to Redis. The first query about one agent reads more than it needs, some MB at most."""
 USER: Final = View(
     5, "user", ("kind", "user"), USAGE + BOOKED, page_series=32, series_max=1_000_000
 )
@@ -166,15 +171,15 @@ USER_AGENT_MODEL: Final = View(
     page_series=32,
     series_max=1_000_000,
 )
-"""Usage of users by agent and by model in one: nearly every agent has one model of a kind, so this
-has hardly more rows than either alone (of 81,000 sample events of two days, by quarter-hour: 20,795;
-by agent only 20,795, by model only 19,450), and half of what both would write."""
+"""The usage of users by agent and by model in one view. Nearly every agent has one model of a kind,
+so this view has hardly more rows than either alone, and half of what both would write. (81,000
+sample events of two days, by quarter-hour: 20,795 rows; by agent only 20,795, by model only 19,450.)"""
 SERVICE: Final = View(8, "service", ("kind", "service"), BOOKED)
 PHONE: Final = View(
     9, "phone", ("kind", "service", "phone"), BOOKED, page_series=32, series_max=1_000_000
 )
-"""With the service: a call over the web has no number, and is told from one whose number is not
-known by that."""
+"""With the service, because a call over the web has no number: the service tells it from a call
+whose number is unknown."""
 USER_PHONE: Final = View(
     10,
     "user_phone",
@@ -195,12 +200,12 @@ VIEWS: Final = (
     USER_AGENT,
     USER_AGENT_MODEL,
 )
-"""Cheapest first: the first that holds a question's dimensions and measures answers it."""
+"""Cheapest first: the first view that has a query's dimensions and measures answers it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Catalog:
-    """Everything that is counted: ours, and what an operator adds."""
+    """Everything that is counted: the built-in part, and what an operator adds."""
 
     dimensions: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: DIMENSIONS)
     measures: tuple[Measure, ...] = MEASURES
@@ -208,7 +213,7 @@ class Catalog:
 
     @cached_property
     def kept_dimensions(self) -> tuple[str, ...]:
-        """Those of some view: what can be grouped and filtered by."""
+        """The dimensions of any view: a query can group and filter by them."""
         return tuple(
             name for name in self.dimensions if any(name in view.dimensions for view in self.views)
         )
@@ -219,26 +224,26 @@ class Catalog:
 
 
 DEFAULT: Final = Catalog()
-"""Without an operator's file."""
+"""The catalog without an operator's file."""
 
 REMEMBERED_MS: Final = 24 * limits.HOUR_MS
-"""W: an event's id, and a call's booking, is remembered for at least this long after its first
-record was appended. 9 B an id (a set of integers): 1,000 events/s for 24 to 36 h is 0.8 to 1.2 GB.
-Ids are 64-bit digests: with n remembered, an event is taken for one of them with odds of n / 2^64
-(1.3e8 remembered: 7e-12 an event, one event in 4,500 years of 1,000 a second)."""
+"""W: how long an event's id, and a call's booking, are remembered after the first record was
+appended, at least. An id takes 9 B (a set of integers): 1,000 events/s for 24 to 36 h are 0.8 to
+1.2 GB. Ids are 64-bit digests. With n of them remembered, a new event is mistaken for a duplicate
+with odds of n / 2^64 (1.3e8 remembered: 7e-12 per event, one event in 4,500 years of 1,000 a second)."""
 SLICE_MS: Final = REMEMBERED_MS // 2
-"""What is remembered is dropped in slices of append time: fewer slices are fewer look-ups an id,
-more slices hold less beyond W. Two in W: three look-ups, at most 1.5 W held."""
+"""Ids are dropped in slices of append time. Fewer slices mean fewer look-ups per id; more slices keep
+less beyond W. Two slices in W: three look-ups, and ids are kept for at most 1.5 W."""
 ID_BUCKETS: Final = 1 << 13
-"""Sets of one slice. A set of integers stays compact up to `set-max-intset-entries` of them: with
-4,096 (as our Valkey is set) 33M ids a slice, 776 events/s; with the servers' default of 512 an
-eighth of that. Beyond that ids cost 40 B instead of 9, nothing else. More buckets are more commands
-a commit: of 20,000 ids, two or three share one."""
+"""Sets of one slice. A set of integers stays compact up to `set-max-intset-entries` entries: with
+4,096 (as our Valkey is set) that is 33M ids a slice, 776 events/s; with the servers' default of 512
+an eighth of that. Beyond that an id costs 40 B instead of 9, nothing else. More buckets mean more
+commands a commit: of 20,000 ids, two or three share one bucket."""
 CALL_BUCKETS: Final = 1 << 12
 """Hashes of call bookings of one slice."""
 
 
 def booking_dimensions(catalog: Catalog) -> tuple[str, ...]:
-    """What a booking remembers of its first event: the dimensions of the views that count calls."""
+    """The dimensions that a booking keeps of its first event: those of the views that count calls."""
     kept = {name for v in catalog.views if {*BOOKED} & {*v.measures} for name in v.dimensions}
     return tuple(name for name in catalog.dimensions if name in kept - {"kind"})

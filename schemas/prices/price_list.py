@@ -1,20 +1,20 @@
-"""Which prices apply where a producer sends no cost: those of a file of our own, then the bundled. Pure.
+"""The prices of events without a cost: those of the operator's file, then the bundled ones. Pure.
 
-The file is TOML, one `[[price]]` an entry:
+The file is TOML, with one `[[price]]` per entry:
 
     [[price]]
-    tenant = "acme"        # left out: of every tenant
-    provider = "openai"    # left out: of any provider, and of events that name none
-    model = "gpt-4o*"      # a name, or the beginning of one before a *; "*" is any, or none named
-    from = 2026-01-01      # the first UTC day; left out: from ever
-    to = 2026-07-01        # the first UTC day after; left out: for ever
+    tenant = "acme"        # default: every tenant
+    provider = "openai"    # default: any provider, and events that name none
+    model = "gpt-4o*"      # a name, or a prefix and *; "*" is any model, and events that name none
+    from = 2026-01-01      # the first UTC day; default: no start
+    to = 2026-07-01        # the first UTC day after the last; default: no end
     usd_per_million_input_tokens = 2.0
     usd_per_million_output_tokens = 8.0
 
-Of the entries that hold for an event, one that names the tenant comes first, then one that names the
-provider, then the whole name of a model, then the longest beginning. Where none holds, the
-bundled prices (genai-prices, offline) do. A price is whole: what an entry does not state is not
-taken from elsewhere.
+Several entries may match an event. One that names the tenant comes first, then one that names the
+provider, then the full name of a model, then the longest prefix. If no entry matches, the bundled
+prices (genai-prices, offline) apply. A price is complete: nothing that an entry leaves out is taken
+from another entry or list.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from schemas.prices.providers import canonical
 BUNDLED_VERSION: Final = f"genai-prices {version('genai-prices')}"
 
 PRICES_BYTES_MAX: Final = 1 << 20
-"""A price list of 5,000 entries; read once at a worker's start."""
+"""A price file of 5,000 entries. A worker reads it once, at its start."""
 ENTRIES_MAX: Final = 5000
 PLACES_MAX: Final = 9
-"""Decimal places of a price: a million tokens to a nano-USD."""
+"""Decimal places of a price: a nano-USD for a million tokens."""
 PRICE_USD_MAX: Final = 1_000_000
-"""The dearest of the bundled prices is 35,000 USD a million tokens."""
+"""The highest bundled price is 35,000 USD for a million tokens."""
 
 
 def _day(value: object) -> object:
@@ -69,8 +69,8 @@ Usd = Annotated[
 
 
 class OwnPrice(BaseModel):
-    """One entry. A price that is left out is none: such tokens are then billed as what they are a
-    part of (cached input as input), and 0 is free."""
+    """One entry. Tokens whose price is left out are billed as the tokens that they are part of
+    (cached input as input). A price of 0 is free."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -96,7 +96,7 @@ class OwnPrice(BaseModel):
 
     @property
     def name(self) -> str:
-        """`acme: openai/gpt-4o* from 2026-01-01 to 2026-07-01`, as errors and `explain` say it."""
+        """`acme: openai/gpt-4o* from 2026-01-01 to 2026-07-01`, as errors and `explain` show it."""
         tenant = f"{self.tenant}: " if self.tenant else ""
         days = "".join(
             f" {word} {day}"
@@ -106,7 +106,7 @@ class OwnPrice(BaseModel):
         return f"{tenant}{self.provider or 'any'}/{self.model}{days}"
 
     def rates(self) -> dict[str, Decimal]:
-        """Its prices by field."""
+        """The prices of the entry, by field."""
         return {
             field: value
             for field in type(self).model_fields
@@ -114,7 +114,7 @@ class OwnPrice(BaseModel):
         }
 
     def takes(self, model: str) -> bool:
-        """Whether a model of this name is meant; names differ in case between libraries."""
+        """Whether the entry matches a model name. Case is ignored: libraries differ in it."""
         if self.model.endswith("*"):
             return model.lower().startswith(self.model[:-1].lower())
         return model.lower() == self.model.lower()
@@ -125,15 +125,18 @@ class OwnPrice(BaseModel):
         )
 
 
+_FIELDS: Final = tuple(field.alias or name for name, field in OwnPrice.model_fields.items())
+
+
 @dataclass(frozen=True, eq=False)
 class Prices:
-    """The price list of a worker: entries of our own, before the bundled ones. Equal is the same."""
+    """A worker's price list: the operator's entries, then the bundled ones. Compared by identity."""
 
     own: tuple[OwnPrice, ...] = ()
 
     @cached_property
     def version(self) -> str:
-        """Part of what a generation of counters is: other prices, other sums."""
+        """Part of the digest of a generation: other prices make other sums."""
         if not self.own:
             return BUNDLED_VERSION
         entries = sorted(json.dumps(_described(entry), sort_keys=True) for entry in self.own)
@@ -142,11 +145,11 @@ class Prices:
 
     @cached_property
     def tenants(self) -> frozenset[str]:
-        """Those that have prices of their own."""
+        """The tenants that have prices of their own."""
         return frozenset(entry.tenant for entry in self.own if entry.tenant)
 
     def candidates(self, tenant: str, provider: str | None, model: str) -> Iterator[OwnPrice]:
-        """The entries for a model, on whatever day, the one that comes first first."""
+        """The entries for a model, on any day, by precedence."""
         for of_tenant in (tenant, None):
             for of_provider in (provider, None) if provider else (None,):
                 for entry in self._by_owner.get((of_tenant, of_provider), ()):
@@ -164,11 +167,11 @@ class Prices:
 
 
 BUNDLED: Final = Prices()
-"""No prices of our own."""
+"""The bundled prices alone, without an operator's file."""
 
 
 def _described(entry: OwnPrice) -> list[str]:
-    """What decides about a cost, and nothing of how it is written: 2 and 2.0 are one price."""
+    """What decides a cost, whatever the notation: 2 and 2.0 are the same price."""
     return [
         entry.tenant or "",
         canonical(entry.provider) or "",
@@ -183,7 +186,7 @@ def _described(entry: OwnPrice) -> list[str]:
 
 
 def parse_prices(text: bytes, file: str) -> Prices:
-    """The prices of a file; InvalidConfig names the file, the entry, its field and the problem."""
+    """The prices of a file. InvalidConfig names the file, the entry, its field and the problem."""
     if len(text) > PRICES_BYTES_MAX:
         raise InvalidConfig(
             f"{file} has {len(text)} bytes; a price list has at most {PRICES_BYTES_MAX}."
@@ -193,10 +196,10 @@ def parse_prices(text: bytes, file: str) -> Prices:
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise InvalidConfig(f"{file} is not TOML: {error}.") from error
     if others := sorted(found.keys() - {"price"}):
-        raise InvalidConfig(f"{file}: {others[0]!r} is nothing that a price list has: [[price]].")
+        raise InvalidConfig(f"{file}: {others[0]!r} is not allowed: each entry is a [[price]].")
     entries = found.get("price", [])
     if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
-        raise InvalidConfig(f"{file}: each price is a table of its own: [[price]].")
+        raise InvalidConfig(f"{file}: each price must be a table of its own: [[price]].")
     if len(entries) > ENTRIES_MAX:
         raise InvalidConfig(f"{file} has {len(entries)} prices, the limit is {ENTRIES_MAX}.")
     own = [_entry(fields, f"{file}: price {n}") for n, fields in enumerate(entries, start=1)]
@@ -213,7 +216,7 @@ def _entry(fields: Mapping[str, Any], which: str) -> OwnPrice:
         field = ".".join(str(part) for part in first["loc"])
         problem = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
-            problem = "is no field of a price"
+            problem = f"unknown field; the fields are {', '.join(_FIELDS)}"
         raise InvalidConfig(f"{who}: {field}: {problem}.") from error
     if problem := _problem(entry):
         raise InvalidConfig(f"{who}: {problem}.")
@@ -228,16 +231,16 @@ _PARTS: Final = (
     ("cache_read_audio_tokens", "cache_read_tokens"),
     ("cache_read_audio_tokens", "input_audio_tokens"),
 )
-"""Tokens that are a part of others: the whole needs a price where the part has one."""
+"""Tokens that are part of others: if the part has a price, the whole needs one too."""
 
 
 def _problem(entry: OwnPrice) -> str:
-    """What no field says by itself; "" where nothing is wrong."""
+    """The problem of the fields together; "" where there is none."""
     rates = entry.rates()
     if "*" in entry.model[:-1]:
-        return "model: a * can only stand at its end"
+        return "model: a * is allowed only at the end"
     if not rates:
-        return "states no price: give one of usd_per_..., 0 where it is free"
+        return "it has no price: give at least one usd_per_... field, 0 if the model is free"
     if entry.valid_from and entry.valid_to and entry.valid_to <= entry.valid_from:
         return f"to: {entry.valid_to} is not after from, which is {entry.valid_from}"
     return _problem_of_parts(rates.keys())
@@ -247,18 +250,18 @@ def _problem_of_parts(rates: Collection[str]) -> str:
     head = "usd_per_million_"
     for part, whole in _PARTS:
         if head + part in rates and head + whole not in rates:
-            return f"{head}{part} needs {head}{whole} beside it, of which they are a part"
+            return f"{head}{part} needs {head}{whole} too: these tokens are part of those"
     both = {f"{head}input_audio_tokens", f"{head}cache_read_tokens"}
     if both <= {*rates} and f"{head}cache_read_audio_tokens" not in rates:
         return (
-            f"{head}cache_read_audio_tokens is missing: audio and cached tokens have prices, and"
-            " tokens can be both"
+            f"{head}cache_read_audio_tokens is missing: audio and cached tokens have prices, and a"
+            " token can be both"
         )
     return ""
 
 
 def _check_apart(own: Sequence[OwnPrice], file: str) -> None:
-    """No two entries for the same models on the same day: which one holds would be chance."""
+    """Rejects two entries for the same models on the same day: neither has precedence."""
     seen: defaultdict[tuple[str | None, str | None, str], list[tuple[int, OwnPrice]]]
     seen = defaultdict(list)
     for number, entry in enumerate(own, start=1):
@@ -266,8 +269,8 @@ def _check_apart(own: Sequence[OwnPrice], file: str) -> None:
         for other_number, other in seen[key]:
             if _overlap(entry, other):
                 raise InvalidConfig(
-                    f"{file}: price {number} ({entry.name}) holds on days on which price"
-                    f" {other_number} ({other.name}) does: give one of them a from or a to."
+                    f"{file}: price {number} ({entry.name}) overlaps in time with price"
+                    f" {other_number} ({other.name}): limit one of them by from or to."
                 )
         seen[key].append((number, entry))
 

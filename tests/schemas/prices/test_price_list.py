@@ -174,23 +174,23 @@ def test_the_version_is_of_what_the_list_says_and_not_of_how() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("price = 1", "each price is a table of its own"),
-        ("prices = 1", "'prices' is nothing that a price list has"),
+        ("price = 1", "each price must be a table of its own"),
+        ("prices = 1", "'prices' is not allowed"),
         ("[[price]", "is not TOML"),
         (one(**{INPUT: 1}), "price 1 (any/no model): model: Field required"),
-        (one(model="a", usd_per_million_tokens=1), "usd_per_million_tokens: is no field of a price"),
+        (one(model="a", usd_per_million_tokens=1), "usd_per_million_tokens: unknown field; the fields are tenant, provider, model, from, to"),
         (one(model="a", **{INPUT: -1}), f"price 1 (any/a): {INPUT}: Input should be greater than"),
         (one(model="a", **{INPUT: 2e6}), "less than or equal to 1000000"),
         (one(model="a", **{INPUT: float("nan")}), "finite number"),
         (one(model="a", **{INPUT: "1"}), f"{INPUT}: must be a number"),
         (one(model="a", **{INPUT: 0.1234567891}), "no more than 9 decimal places"),
-        (one(model="a"), "states no price"),
-        (one(model="a*b", **{INPUT: 1}), "a * can only stand at its end"),
+        (one(model="a"), "it has no price"),
+        (one(model="a*b", **{INPUT: 1}), "a * is allowed only at the end"),
         (one(model="a", **{INPUT: 1, "from": "'2026-01-01'"}), "from: must be a day"),
         (one(model="a", **{INPUT: 1, "from": "2026-01-01T00:00:00Z"}), "from: must be a day"),
         (one(model="a", **{INPUT: 1, "from": "2026-02-01", "to": "2026-02-01"}), "is not after from"),
-        (one(model="a", valid_from="2026-01-01", **{INPUT: 1}), "valid_from: is no field"),
-        (one(model="a", usd_per_million_cache_read_tokens=1), f"needs {INPUT} beside it"),
+        (one(model="a", valid_from="2026-01-01", **{INPUT: 1}), "valid_from: unknown field"),
+        (one(model="a", usd_per_million_cache_read_tokens=1), f"needs {INPUT} too"),
         (
             one(
                 model="a",
@@ -203,7 +203,7 @@ def test_the_version_is_of_what_the_list_says_and_not_of_how() -> None:
         (
             one(provider="OpenAI", model="a", **{INPUT: 1, "from": "2026-01-01"})
             + one(provider="openai", model="A", **{INPUT: 2, "to": "2026-01-02"}),
-            "price 2 (openai/A to 2026-01-02) holds on days on which price 1 (OpenAI/a from",
+            "price 2 (openai/A to 2026-01-02) overlaps in time with price 1 (OpenAI/a from",
         ),
         ("#" * (PRICES_BYTES_MAX + 1), "a price list has at most 1048576"),
         (one(model="a", **{INPUT: 1}) * 5001, "has 5001 prices, the limit is 5000"),
