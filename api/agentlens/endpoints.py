@@ -1,359 +1,62 @@
-"""The dialect of AgentLens: `GET /api/analytics/llm` and the shape of its errors.
-
-Only events of kind llm are its calls. Amounts are made here, once, from exact sums. Where its
-server reads `from` and `to` as raw text, these are instants: an empty one is no time, so a 400
-(its SDKs never send one). Beyond the 90 days of the quarter-hours an hour is the day that holds it.
-"""
+"""The AgentLens dialect: its routes, and its answer to every other path under /api."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC
-from functools import lru_cache, partial
-from typing import Any, Final
+from collections.abc import Callable
+from functools import partial
 
-from starlette.datastructures import QueryParams
-from starlette.exceptions import HTTPException
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Mount, Route, request_response
 
-from api.auth.authenticate import authenticate, check_role, tenant_of
+from api.agentlens.access import authorize
+from api.agentlens.analytics import llm
+from api.agentlens.errors import error_response, problem
+from api.agentlens.events import agent, agents, event, events
+from api.agentlens.health import health
+from api.agentlens.ingest import post_events
 from api.auth.key_cache import KeyCache
-from api.errors import (
-    CountersMissing,
-    CountingBehind,
-    ExpiredKey,
-    InvalidBody,
-    NoCredentials,
-    NoSuchTenant,
-    RateLimited,
-    RefusedEvents,
-    RoleTooLow,
-    TenantNotNamed,
-    TooBusy,
-    UnanswerableQuestion,
-    Unauthenticated,
-)
-from api.http.json_encoding import to_json
-from api.http.prepared_response import Ready
-from api.http.singleflight import AnswerCache, Singleflight, round_to_second
-from api.query.plan import Plan, Question, Term, plan
-from api.query.series_index import Filter
-from api.query.sums import Row
-from api.query.time_buckets import DAILY, HOURLY, WEEKLY, Step, label
-from api.query.time_range import iso_to_ms
-from api.store.freshness import headers_of
-from api.store.reader import Reading, Store
-from schemas.catalog.measures import (
-    COST_NANO_USD,
-    EVENTS,
-    INPUT_TOKENS,
-    LATENCY_EVENTS,
-    LATENCY_MS,
-    OUTPUT_TOKENS,
-)
-from schemas.errors import LogError, OdometerError, StoreError
-from schemas.limits import DAY_MS, NANO_PER_USD
-from schemas.responses.agentlens import AgentLensBody, AgentLensProblem, Amount, Detail
-from schemas.store.keys import Key, Role
-from schemas.store.layout import Meta
+from api.http.application import application
+from api.http.singleflight import AnswerCache, Singleflight
+from api.ingest.endpoints import Intakes
+from api.store.reader import Store
 
 Clock = Callable[[], int]
 
-MEASURES: Final = (
-    EVENTS,
-    COST_NANO_USD,
-    INPUT_TOKENS,
-    OUTPUT_TOKENS,
-    LATENCY_MS,
-    LATENCY_EVENTS,
-)
-_TERMS: Final = tuple(Term(measure) for measure in MEASURES)
-GRANULARITIES: Final[Mapping[str, Step]] = {"hour": HOURLY, "day": DAILY, "week": WEEKLY}
-FILTERS: Final = {"agentId": "agent", "model": "model", "provider": "provider"}
-"""Query parameter -> dimension."""
-_LLM: Final = Filter("kind", frozenset(("llm",)))
-RETRY_AFTER_S: Final = 1
-"""Its SDKs sleep as long as they are told, three times; a restart of Redis takes about this."""
-UNDERSTOOD_KEPT: Final = 1024
-"""Questions remembered as they are understood: a few kB each."""
-READING_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 
+def agentlens(
+    store: Store, key_cache: KeyCache, clock: Clock, intakes: Intakes | None
+) -> Starlette:
+    """The dialect as an application; without `intakes` it takes no events."""
 
-class BadParameter(OdometerError):
-    """A query parameter that is not what the page says."""
+    def to(path: str, endpoint: Callable[..., object]) -> Route:
+        handler = partial(endpoint, store=store, key_cache=key_cache, clock=clock)
+        return Route(path, handler, methods=["GET"])
 
-
-@dataclass(frozen=True)
-class Asked:
-    """The query string, understood."""
-
-    from_ms: int
-    to_ms: int
-    step: Step
-    filters: tuple[Filter, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Made:
-    """A body, and the response with it that says how fresh it is."""
-
-    meta: Meta
-    body: bytes
-    answer: Ready
-
-
-async def llm(
-    request: Request,
-    store: Store,
-    key_cache: KeyCache,
-    clock: Clock,
-    singleflight: Singleflight[Made],
-    answers: AnswerCache[Made],
-) -> Response:
-    """`GET /api/analytics/llm`: summary, models and series out of one read."""
-    now_ms = clock()
-    key = await allowed(request, key_cache, now_ms)
-    plans = _understood(request.scope["query_string"], round_to_second(now_ms))
-    tenant = tenant_of(key, request.headers)
-    question = tenant, request.scope["query_string"], plans[0].start_ms, plans[0].end_ms
-    made = await singleflight.once(question, partial(_make, store, question, plans, answers))
-    return made.answer
-
-
-@lru_cache(maxsize=UNDERSTOOD_KEPT)
-def _understood(query: bytes, now_ms: int) -> tuple[Plan, Plan, Plan]:
-    return plans_for(parse_query(QueryParams(query.decode("latin-1")), now_ms), now_ms)
-
-
-async def _make(
-    store: Store,
-    question: tuple[str, bytes, int, int],
-    plans: Sequence[Plan],
-    answers: AnswerCache[Made],
-) -> Made:
-    reading = await store.read(question[0], plans)
-    before = answers.get(question, reading.sums)
-    if before is not None and before.meta is reading.meta:
-        return before
-    body = body_of(reading) if before is None else before.body
-    headers = {
-        "content-type": "application/json",
-        "x-api-version": "v1",
-        "cache-control": "no-store",
-        **headers_of(reading.meta, plans[0]),
-    }
-    made = Made(reading.meta, body, Ready(body, 200, headers))
-    answers.put(question, reading.sums, made, len(body))
-    return made
+    analytics = partial(llm, singleflight=Singleflight(), answers=AnswerCache())
+    taking = (
+        [Route("/api/events", partial(post_events, intakes=intakes), methods=["POST"])]
+        if intakes
+        else []
+    )
+    unknown = partial(unknown_path, key_cache=key_cache, clock=clock)
+    return application(
+        [
+            to("/api/analytics/llm", analytics),  # the first: dashboards poll it
+            *taking,
+            to("/api/events", events),
+            to("/api/events/{id:path}", event),
+            to("/api/agents", agents),
+            to("/api/agents/{id:path}", agent),
+            Route("/api/health", partial(health, store=store, clock=clock)),
+            Mount("", request_response(unknown)),  # any other path or method
+        ],
+        error_response,
+    )
 
 
 async def unknown_path(request: Request, key_cache: KeyCache, clock: Clock) -> Response:
-    """404, but under /api only to those who may know: as its server does for path and method."""
-    if (request.url.path + "/").startswith("/api/"):
-        await allowed(request, key_cache, clock())
+    """404, but only for clients with a valid key: as its server does for any path and method."""
+    await authorize(request, key_cache, clock())
     return problem(404, "Not found")
-
-
-def parse_query(params: QueryParams, now_ms: int) -> Asked:
-    """The first value of a repeated parameter counts; BadParameter says what is wrong."""
-    first = dict(reversed(params.multi_items()))
-    step = GRANULARITIES.get(first.get("granularity", "hour"))
-    if step is None:
-        raise BadParameter("Invalid granularity. Use: hour, day, week")
-    return Asked(
-        from_ms=_instant("from", first, now_ms - DAY_MS),
-        to_ms=_instant("to", first, now_ms),
-        step=step,
-        filters=tuple(
-            Filter(dimension, frozenset((first[name],)))
-            for name, dimension in FILTERS.items()
-            if first.get(name)
-        ),
-    )
-
-
-def plans_for(asked: Asked, now_ms: int) -> tuple[Plan, Plan, Plan]:
-    """One question a section: the whole, by model, by time."""
-    filters = (_LLM, *asked.filters)
-
-    def question(group_by: tuple[str, ...], step: Step | None) -> Plan:
-        return plan(Question(_TERMS, asked.from_ms, asked.to_ms, now_ms, filters, group_by, step))
-
-    return question((), None), question(("provider", "model"), None), question((), asked.step)
-
-
-def body_of(reading: Reading) -> bytes:
-    return to_json(body_from(*reading.rows))
-
-
-def body_from(whole: list[Row], models: list[Row], buckets: list[Row]) -> dict[str, Any]:
-    """As `schemas.responses.agentlens.LlmAnalytics`: of plain objects, since a series has hundreds."""
-    return {
-        "summary": _summary(whole[0]),
-        "byModel": [
-            {"provider": row.group[0], "model": row.group[1], **_sums(row)}
-            for row in sorted(models, key=_most_expensive_first)
-        ],
-        "byTime": [{"bucket": label(row.at_ms, UTC), **_sums(row)} for row in buckets],
-    }
-
-
-# -- errors ----------------------------------------------------------------------------------------
-
-
-def problem(status: int, error: str, headers: Mapping[str, str] | None = None) -> Response:
-    return _problem_response(AgentLensProblem(error=error, status=status), headers)
-
-
-def failed(request: Request, error: Exception) -> Response:  # noqa: C901, PLR0911, PLR0912  a table
-    """Any error, in the shape of AgentLens."""
-    match error:
-        case BadParameter() | UnanswerableQuestion():
-            return problem(400, str(error))
-        case Unauthenticated():
-            return _unauthenticated(error)
-        case RoleTooLow():
-            return _role_too_low(request.method, error)
-        case TenantNotNamed():
-            return problem(400, f"{error}.")
-        case NoSuchTenant():
-            return problem(403, f"{error}.")
-        case RateLimited():
-            return problem(429, f"{error}.", {"retry-after": str(error.retry_after_s)})
-        case InvalidBody():
-            return problem(error.status, str(error).rstrip("."))
-        case RefusedEvents():
-            return _refused(error)
-        case CountingBehind():
-            return _unavailable(f"{error}.")
-        case TooBusy():
-            return _unavailable(f"{error} Try again in a moment.")
-        case LogError():
-            return _unavailable("Events cannot be taken right now. Send them again in a moment.")
-        case HTTPException():
-            return problem(404, "Not found")
-        case CountersMissing():
-            return _unavailable(f"No counters to answer from: {error}.")
-        case StoreError():
-            return _unavailable("The counters cannot be read right now. Try again in a moment.")
-        case _:
-            return problem(500, "Internal server error")
-
-
-def _refused(error: RefusedEvents) -> Response:
-    details = [Detail(path=one["path"], message=one["message"]) for one in error.refusals]
-    return _problem_response(
-        AgentLensProblem(error="Validation failed", status=400, details=details)
-    )
-
-
-def _unauthenticated(reason: Unauthenticated) -> Response:
-    if isinstance(reason, NoCredentials):
-        body = AgentLensProblem(
-            error="Authentication required",
-            hint="Provide an API key via 'Authorization: Bearer als_...' header,"
-            " or log in via /auth/login",
-            docs="/docs/authentication",
-            status=401,
-        )
-    elif isinstance(reason, ExpiredKey):
-        body = AgentLensProblem(
-            error="API key expired",
-            hint="This API key has been rotated and is no longer valid. Please use the new key.",
-            status=401,
-        )
-    else:
-        body = AgentLensProblem(
-            error="Invalid or revoked API key",
-            hint="This API key is no longer valid. Generate a new key at /api/keys.",
-            status=401,
-        )
-    return _problem_response(body)
-
-
-def _role_too_low(method: str, reason: RoleTooLow) -> Response:
-    return _problem_response(
-        AgentLensProblem(
-            error="Insufficient permissions",
-            hint=f"{method} requires '{reason.required}' role. Your role is '{reason.current}'.",
-            required=reason.required,
-            current=reason.current,
-            status=403,
-        )
-    )
-
-
-def _unavailable(sentence: str) -> Response:
-    return problem(503, sentence, {"retry-after": str(RETRY_AFTER_S)})
-
-
-def _problem_response(body: AgentLensBody, headers: Mapping[str, str] | None = None) -> Response:
-    assert isinstance(body, AgentLensProblem)
-    return Response(body.json_bytes(), body.status, headers, media_type="application/json")
-
-
-# -- the request -----------------------------------------------------------------------------------
-
-
-async def allowed(request: Request, key_cache: KeyCache, now_ms: int) -> Key:
-    """Who asks, if the method is open to the key's role: reading to all, the rest to members."""
-    key = await authenticate(key_cache, request.headers, now_ms)
-    required: Role = "viewer" if request.method in READING_METHODS else "member"
-    check_role(key, required)
-    return key
-
-
-def _instant(name: str, first: Mapping[str, str], default_ms: int) -> int:
-    text = first.get(name)
-    return default_ms if text is None else instant_of(name, text)
-
-
-def instant_of(name: str, text: str) -> int:
-    """A bound in ms, or BadParameter."""
-    at_ms = iso_to_ms(text, UTC)
-    if at_ms is not None:
-        return at_ms
-    raise BadParameter(
-        f"Invalid {name}. Use an ISO 8601 time such as 2026-02-08T10:00:00Z or 2026-02-08"
-        " (in a URL, write + as %2B)"
-    )
-
-
-# -- the body --------------------------------------------------------------------------------------
-
-
-def _summary(row: Row) -> dict[str, Amount]:
-    calls, cost_nano_usd, input_tokens, output_tokens, latency_ms, latency_events = row.values
-    return {
-        "totalCalls": calls,
-        "totalCostUsd": ratio(cost_nano_usd, NANO_PER_USD),
-        "totalInputTokens": input_tokens,
-        "totalOutputTokens": output_tokens,
-        "avgLatencyMs": ratio(latency_ms, latency_events),
-        "avgCostPerCall": ratio(cost_nano_usd, NANO_PER_USD * calls),
-    }
-
-
-def _sums(row: Row) -> dict[str, Amount]:
-    calls, cost_nano_usd, input_tokens, output_tokens, latency_ms, latency_events = row.values
-    return {
-        "calls": calls,
-        "costUsd": ratio(cost_nano_usd, NANO_PER_USD),
-        "inputTokens": input_tokens,
-        "outputTokens": output_tokens,
-        "avgLatencyMs": ratio(latency_ms, latency_events),
-    }
-
-
-def _most_expensive_first(row: Row) -> tuple[int, bytes, bytes]:
-    provider, model = row.group
-    return -row.values[MEASURES.index(COST_NANO_USD)], provider.encode(), model.encode()
-
-
-def ratio(total: int, count: int) -> Amount:
-    """The quotient of two exact sums, rounded once to the nearest double; 0 of nothing."""
-    if count == 0:
-        return 0
-    return total // count if total % count == 0 else total / count

@@ -14,14 +14,14 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from api.agentlens.endpoints import allowed, instant_of, problem, ratio
+from api.agentlens.access import authorize
+from api.agentlens.analytics import instant_of, ratio
+from api.agentlens.errors import problem
 from api.auth.authenticate import tenant_of
 from api.auth.key_cache import KeyCache
 from api.http.singleflight import round_to_second
@@ -78,25 +78,9 @@ class Wanted:
     is_ascending: bool
 
 
-def routes(store: Store, key_cache: KeyCache, clock: Clock) -> list[Route]:
-    """Whole paths. What is sent to /api/events is api/agentlens/ingest.py's."""
-    paths = {
-        "/api/events": events,
-        "/api/events/{id:path}": event,
-        "/api/agents": agents,
-        "/api/agents/{id:path}": agent,
-    }
-    return [
-        Route(
-            path, partial(endpoint, store=store, key_cache=key_cache, clock=clock), methods=["GET"]
-        )
-        for path, endpoint in paths.items()
-    ]
-
-
 async def events(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /api/events`: a page of the latest calls."""
-    key = await allowed(request, key_cache, clock())
+    key = await authorize(request, key_cache, clock())
     tenant = tenant_of(key, request.headers)
     wanted = parse_query(dict(reversed(request.query_params.multi_items())))
     latest = await recent(store, tenant)
@@ -114,7 +98,7 @@ async def events(request: Request, store: Store, key_cache: KeyCache, clock: Clo
 
 async def event(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /api/events/{id}`."""
-    key = await allowed(request, key_cache, clock())
+    key = await authorize(request, key_cache, clock())
     tenant = tenant_of(key, request.headers)
     latest = await recent(store, tenant)
     for call in reversed(latest.calls):
@@ -233,7 +217,7 @@ def _integer(text: str) -> int:
 async def agents(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /api/agents`: the last seen first."""
     now_ms = clock()
-    key = await allowed(request, key_cache, now_ms)
+    key = await authorize(request, key_cache, now_ms)
     tenant = tenant_of(key, request.headers)
     found, headers = await _agents(store, tenant, round_to_second(now_ms), ())
     return _sent(Agents(agents=found), headers)
@@ -242,7 +226,7 @@ async def agents(request: Request, store: Store, key_cache: KeyCache, clock: Clo
 async def agent(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /api/agents/{id}`."""
     now_ms = clock()
-    key = await allowed(request, key_cache, now_ms)
+    key = await authorize(request, key_cache, now_ms)
     tenant = tenant_of(key, request.headers)
     one = Filter("agent", frozenset((request.path_params["id"],)))
     found, headers = await _agents(store, tenant, round_to_second(now_ms), (one,))

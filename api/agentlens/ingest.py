@@ -50,7 +50,7 @@ class _Taken:
     answers: list[dict[str, str]]
 
 
-async def events(request: Request, intakes: Intakes) -> Response:
+async def post_events(request: Request, intakes: Intakes) -> Response:
     """`POST /api/events`: 201 after Kafka has the calls."""
     headers = headers_of(request)
     context = context_of(await writer(headers, intakes), headers, {}, intakes)

@@ -15,38 +15,30 @@ from typing import Any, Final
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.gzip import GZipMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Mount, Route, Router, request_response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.routing import Route
 from uvicorn.config import LOGGING_CONFIG
 
-from api.agentlens import endpoints as agentlens_endpoints
-from api.agentlens import events as agentlens_events
-from api.agentlens import ingest as agentlens_ingest
+from api.agentlens import errors as agentlens_errors
+from api.agentlens.endpoints import agentlens
 from api.app import health
 from api.app import openapi as app_openapi
-from api.app.error_shapes import failed
+from api.app.dispatch import Application
 from api.auth import endpoints as auth_endpoints
 from api.auth.key_cache import KeyCache
 from api.auth.keys_file import KeysFile
-from api.http.singleflight import AnswerCache, Singleflight
+from api.http import problems
+from api.http.application import application, error_handlers
 from api.ingest import endpoints as ingest_endpoints
-from api.ingest import otlp
 from api.ingest.backfill import Backfill
 from api.ingest.endpoints import Intakes
+from api.ingest.otlp import otlp
 from api.ingest.pacing import TARGET_MS
 from api.ingest.producer import Producer
-from api.livekit import endpoints as livekit_endpoints
-from api.openwebui import endpoints as openwebui_endpoints
-from api.openwebui import users as openwebui_users
+from api.livekit.endpoints import livekit
+from api.openwebui.endpoints import openwebui
 from api.store.reader import Store
 from api.usage import endpoints as usage_endpoints
 from schemas.catalog.views import DEFAULT, Catalog
-from schemas.errors import OdometerError, StoreError
 from schemas.store.generation import layout_digest
 from schemas.store.keys import ID_PATTERN
 
@@ -59,15 +51,7 @@ BACKLOG_MAX: Final = 2048
 GARBAGE_AFTER: Final = 50_000
 """Objects after which cycles are looked for. An answer makes hundreds and hardly a cycle: by Python's
 own 700 the search was a quarter of the time of answers that are held."""
-GZIP_FROM_BYTES: Final = 1024
-"""Below a packet's payload there is nothing to win."""
-
-NATIVE: Final = "/v1"
-TAKING_PATHS: Final = frozenset(("/v1/events", "/v1/traces", "/api/events"))
-
 _NO_KEY_ID: Final = re.compile(rf"/v1/keys/(?!(import|audit|{ID_PATTERN})(/|$))[^/]*")
-
-log = logging.getLogger("odometer.api")
 
 
 def wall_clock_ms() -> int:
@@ -87,7 +71,7 @@ def build(
     keys_file: Path | None = None,
     catalog: Catalog = DEFAULT,
     backfill_delay_ms: int = TARGET_MS,
-) -> Starlette:
+) -> Application:
     """The application over the counters of `topic` in one Redis; `clock` gives ms since 1970.
 
     Events are taken where `kafka` says HOST:PORT of the broker that they go to; None: read only.
@@ -102,94 +86,28 @@ def build(
     if keys_file is not None:
         put_back = KeysFile(keys_file).put_back
         key_cache.put_back = partial(put_back, store=store, clock=clock)
-    analytics = partial(
-        agentlens_endpoints.llm,
-        store=store,
-        key_cache=key_cache,
-        clock=clock,
-        singleflight=Singleflight(),
-        answers=AnswerCache(),
-    )
-    native = Router(
-        [
-            *usage_endpoints.routes(store, key_cache, clock),
-            *auth_endpoints.routes(store, key_cache, clock),
-            *(_taking(intakes, "") if kafka else ()),  # which says what their methods are
+    parts = store, key_cache, clock
+    native = [*usage_endpoints.routes(*parts), *auth_endpoints.routes(*parts)]
+    if kafka:
+        native += ingest_endpoints.routes(intakes)
+    taking = intakes if kafka else None
+    return Application(
+        dialects=[
+            ("/v1/traces", otlp(taking)),
+            ("/v1/", application(native, problems.error_response)),
+            ("/admin/", livekit(*parts)),
+            ("/api/v1/", openwebui(*parts)),
+            ("/api", agentlens(*parts, taking)),
         ],
-        redirect_slashes=False,
-    )
-    openwebui_routes = Router(
-        [
-            *openwebui_endpoints.routes(store, key_cache, clock),
-            *openwebui_users.routes(store, key_cache, clock),
-        ],
-        redirect_slashes=False,
-    )
-    agentlens_intake = partial(agentlens_ingest.events, intakes=intakes)
-    unknown_path = partial(agentlens_endpoints.unknown_path, key_cache=key_cache, clock=clock)
-    return Starlette(
         routes=[
-            # First those that are asked most.
-            *usage_endpoints.polled_route(store, key_cache, clock, NATIVE),
-            Route("/api/analytics/llm", analytics),
-            *(_taking(intakes, NATIVE) if kafka else ()),
-            Mount(NATIVE, native),
-            *([Route("/api/events", agentlens_intake, methods=["POST"])] if kafka else ()),
             Route("/healthz", health.alive),
             Route("/readyz", partial(health.ready, store=store)),
-            Route("/api/health", partial(health.agentlens_health, store=store, clock=clock)),
             Route("/openapi.json", partial(app_openapi.openapi, catalog=catalog)),
             Route("/docs", app_openapi.docs),
-            *agentlens_events.routes(store, key_cache, clock),
-            Mount("/api/v1", openwebui_routes),
-            Mount("/admin", livekit_endpoints.routes(store, key_cache, clock)),
-            # Whatever else, any method of the paths above included.
-            Mount("", request_response(unknown_path)),
         ],
-        exception_handlers=dict.fromkeys((OdometerError, HTTPException, Exception), _failed),
-        middleware=[Middleware(_Compressing)],
+        exception_handlers=error_handlers(agentlens_errors.error_response),
         lifespan=partial(_lifespan, store=store, producer=producer, kafka=kafka),
     )
-
-
-def _taking(intakes: Intakes, prefix: str) -> list[Route]:
-    """The native paths that take events."""
-    return [
-        Route(
-            f"{prefix}/events", partial(ingest_endpoints.events, intakes=intakes), methods=["POST"]
-        ),
-        Route(f"{prefix}/traces", partial(otlp.traces, intakes=intakes), methods=["POST"]),
-    ]
-
-
-class _Compressing:
-    """Long answers as gzip for those who take it, but of paths that take events: theirs are short,
-    and they are many."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._plain = app
-        self._compressed = GZipMiddleware(app, minimum_size=GZIP_FROM_BYTES, compresslevel=5)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or (scope["method"] == "POST" and scope["path"] in TAKING_PATHS):
-            await self._plain(scope, receive, send)
-        elif any(
-            name == b"accept-encoding" and b"gzip" in value for name, value in scope["headers"]
-        ):
-            await self._compressed(scope, receive, send)
-        else:
-            await self._plain(scope, receive, partial(_said_to_vary, send))
-
-
-async def _said_to_vary(send: Send, message: Message) -> None:
-    """As the compressed answer says it: a long one would have been another for somebody else."""
-    if message["type"] == "http.response.start":
-        headers = message["headers"]
-        if any(
-            name == b"content-length" and int(value) >= GZIP_FROM_BYTES for name, value in headers
-        ):
-            message = {**message, "headers": [*headers, (b"vary", b"Accept-Encoding")]}
-    await send(message)
 
 
 def serve(
@@ -259,13 +177,3 @@ async def _lifespan(
     async with producer.connected(kafka) if kafka else nullcontext():
         yield
     await store.close()
-
-
-async def _failed(request: Request, error: Exception) -> Response:
-    """Any error, in the shape of the path's dialect; the log has what is the operator's to mend."""
-    if isinstance(error, StoreError):
-        log.warning("No answer: %s.", error)
-    response = failed(request, error)
-    if isinstance(error, OdometerError) and response.status_code == 500:
-        log.error("An error that no dialect knows.", exc_info=error)
-    return response

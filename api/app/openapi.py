@@ -18,7 +18,7 @@ from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.agentlens.endpoints import FILTERS, GRANULARITIES
+from api.agentlens.analytics import FILTERS, GRANULARITIES
 from api.auth import openapi as auth_openapi
 from api.http.json_encoding import to_json
 from api.http.problems import MEDIA_TYPE, TITLES

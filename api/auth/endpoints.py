@@ -57,17 +57,17 @@ PRIVATE: Final = {"cache-control": "no-store"}
 
 
 def routes(store: Store, key_cache: KeyCache, clock: Clock) -> list[Route]:
-    """Below /v1."""
+    """The paths of keys."""
 
     def to(endpoint: Callable[..., Any]) -> Callable[..., Any]:
         return partial(endpoint, store=store, key_cache=key_cache, clock=clock)
 
     return [
-        Route("/keys", to(_keys), methods=["GET", "POST"]),
-        Route("/keys/import", to(take_in), methods=["POST"]),
-        Route("/keys/audit", to(audit), methods=["GET"]),
-        Route("/keys/{id}", to(revoke), methods=["DELETE"]),
-        Route("/keys/{id}/rotate", to(rotate), methods=["POST"]),
+        Route("/v1/keys", to(_keys), methods=["GET", "POST"]),
+        Route("/v1/keys/import", to(take_in), methods=["POST"]),
+        Route("/v1/keys/audit", to(audit), methods=["GET"]),
+        Route("/v1/keys/{id}", to(revoke), methods=["DELETE"]),
+        Route("/v1/keys/{id}/rotate", to(rotate), methods=["POST"]),
     ]
 
 

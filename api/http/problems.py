@@ -70,7 +70,7 @@ PLAIN: Final[Mapping[type[Exception], tuple[int, str]]] = {
 """Errors whose sentence is all there is to say -> status and type of the problem."""
 
 
-def failed(request: Request, error: Exception) -> Response:  # noqa: C901, PLR0911, PLR0912  a table
+def error_response(request: Request, error: Exception) -> Response:  # noqa: C901, PLR0911, PLR0912  a table
     """Any error, as a problem."""
     match error:
         case BadParameter():

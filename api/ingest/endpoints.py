@@ -10,12 +10,14 @@ import asyncio
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Final, TypeVar
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from api.auth.authenticate import TENANT_HEADER, authenticate, check_writer, tenant_of
 from api.auth.key_cache import KeyCache
@@ -96,6 +98,11 @@ class Asked:
     format: str | None
     is_atomic: bool
     is_named: bool
+
+
+def routes(intakes: Intakes) -> list[Route]:
+    """The native path that takes events; `/v1/traces` is an application of its own."""
+    return [Route("/v1/events", partial(events, intakes=intakes), methods=["POST"])]
 
 
 async def events(request: Request, intakes: Intakes) -> Response:

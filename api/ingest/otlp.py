@@ -6,14 +6,18 @@ counted is a partial success, as OTLP says: its exporter must not send the rest 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import msgspec
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from api.errors import BadParameter, InvalidBody
 from api.http import problems
+from api.http.application import application
 from api.http.json_encoding import to_json
 from api.ingest.endpoints import Asked, Intakes, ask, headers_of, media_type_of, unreadable, writer
 from api.ingest.records import Intake, judge, shown
@@ -27,6 +31,14 @@ PROTOBUF: Final = ("application/x-protobuf", "application/protobuf")
 JSON: Final = "application/json"
 CODES: Final = {400: 3, 401: 16, 403: 7, 404: 5, 405: 12, 408: 4, 413: 3, 415: 3, 429: 8, 503: 14}
 """HTTP status -> the code of google.rpc.Status; INTERNAL (13) for all else."""
+
+
+def otlp(intakes: Intakes | None) -> Starlette:
+    """`/v1/traces` as an application; without `intakes` it is a path that is not found."""
+    if intakes is None:
+        return application([], error_response)
+    route = Route("/v1/traces", partial(traces, intakes=intakes), methods=["POST"])
+    return application([route], error_response)
 
 
 async def traces(request: Request, intakes: Intakes) -> Response:
@@ -66,9 +78,9 @@ def _partial_success(intake: Intake) -> tuple[int, str]:
     return len(intake.refused), shown(f"span {first.index}: {first.error}")
 
 
-def failed(request: Request, error: Exception) -> Response:
+def error_response(request: Request, error: Exception) -> Response:
     """Any error as google.rpc.Status, in the encoding of the request."""
-    said = problems.failed(request, error)
+    said = problems.error_response(request, error)
     detail = str(msgspec.json.decode(bytes(said.body))["detail"])
     code = CODES.get(said.status_code, 13)
     headers = {

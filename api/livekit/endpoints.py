@@ -13,56 +13,33 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
-import msgspec
 from pydantic import TypeAdapter, ValidationError
+from starlette.applications import Starlette
 from starlette.datastructures import QueryParams
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route, Router
+from starlette.routing import Route
 
 from api.auth.authenticate import authenticate, check_role, tenant_of
 from api.auth.key_cache import KeyCache
-from api.errors import (
-    CountersMissing,
-    NoCredentials,
-    NoSuchTenant,
-    RateLimited,
-    RoleTooLow,
-    TenantNotNamed,
-    UnanswerableQuestion,
-    Unauthenticated,
-)
+from api.http.application import application
 from api.livekit.bodies import Addresses, Bounds, Endpoint, data_of
+from api.livekit.errors import ENCODER, BadParameters, error_response
 from api.livekit.questions import ENDPOINTS, USER_EMAIL
 from api.query.plan import Plan, Question, plans
 from api.query.series_index import Filter
 from api.store.directory import keys_of_address, people
 from api.store.freshness import headers_of
 from api.store.reader import Store
-from schemas.errors import OdometerError, StoreError
 from schemas.units import EPOCH, ONE_MS, ms_to_instant
 
 Clock = Callable[[], int]
 
-PREFIX: Final = "/analytics"
+PREFIX: Final = "/admin/analytics"
 DEFAULT_RANGE: Final = timedelta(days=30)
 """Before now, and not before the end that is asked for: as its server does."""
-RETRY_AFTER_S: Final = 1
-"""A restart of Redis takes about this."""
 
 _DATE: Final = TypeAdapter(datetime)
-_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
-
-
-class BadParameters(OdometerError):
-    """Query parameters that are no dates: `errors` has one entry each, as pydantic says it."""
-
-    def __init__(self, errors: list[dict[str, Any]]) -> None:
-        super().__init__(
-            "; ".join(f"{'.'.join(map(str, error['loc']))}: {error['msg']}" for error in errors)
-        )
-        self.errors = errors
 
 
 @dataclass(frozen=True)
@@ -73,9 +50,9 @@ class Asked:
     wanted: Mapping[str, str]
 
 
-def routes(store: Store, key_cache: KeyCache, clock: Clock) -> Router:
-    """Everything under /admin; the paths are below it."""
-    return Router(
+def livekit(store: Store, key_cache: KeyCache, clock: Clock) -> Starlette:
+    """The dialect as an application."""
+    return application(
         [
             Route(
                 PREFIX + endpoint.path,
@@ -84,7 +61,7 @@ def routes(store: Store, key_cache: KeyCache, clock: Clock) -> Router:
             )
             for endpoint in ENDPOINTS
         ],
-        redirect_slashes=False,
+        error_response,
     )
 
 
@@ -112,7 +89,7 @@ async def answer(
         "data": data_of(endpoint, asked.bounds, answers, addresses),
     }
     return Response(
-        _ENCODER.encode(content),
+        ENCODER.encode(content),
         headers={"cache-control": "no-store", **headers_of(reading.meta, asks[0])},
         media_type="application/json",
     )
@@ -181,59 +158,3 @@ async def users_of(store: Store, tenant: str, address: str) -> frozenset[str]:
 async def addresses_of(store: Store, tenant: str, users: Collection[str]) -> Addresses:
     known = await people(store, tenant, users)
     return {user: person.email for user, person in known.items() if person.email}
-
-
-# -- errors ----------------------------------------------------------------------------------------
-
-
-def problem(
-    status: int,
-    message: str,
-    headers: Mapping[str, str] | None = None,
-    data: Mapping[str, Any] | None = None,
-) -> Response:
-    content = {"success": False, "message": message, "data": data or {}}
-    return Response(_ENCODER.encode(content), status, headers, media_type="application/json")
-
-
-def failed(_request: Request, error: Exception) -> Response:  # noqa: PLR0911  a table
-    """Any error, in the platform's envelope."""
-    match error:
-        case BadParameters():
-            return problem(422, f"Validation Error: {error}", data={"errors": error.errors})
-        case UnanswerableQuestion() | TenantNotNamed():
-            return problem(400, _sentence(error))
-        case Unauthenticated() | RoleTooLow() | NoSuchTenant() | RateLimited():
-            return _refused(error)
-        case HTTPException():
-            return problem(error.status_code, error.detail, error.headers)
-        case CountersMissing():
-            return _unavailable(f"No counters to answer from: {error}.")
-        case StoreError():
-            return _unavailable("The counters cannot be read right now. Try again in a moment.")
-        case _:
-            return problem(500, "Internal Server Error")
-
-
-def _refused(error: Unauthenticated | RoleTooLow | NoSuchTenant | RateLimited) -> Response:
-    """What the key does not allow."""
-    match error:
-        case NoCredentials():
-            return problem(401, "Not authenticated", {"www-authenticate": "Bearer"})
-        case Unauthenticated():
-            return problem(401, "Invalid or inactive API key", {"www-authenticate": "Bearer"})
-        case RoleTooLow():
-            return problem(403, "Super admin access required")
-        case NoSuchTenant():
-            return problem(403, _sentence(error))
-        case RateLimited():
-            return problem(429, _sentence(error), {"retry-after": str(error.retry_after_s)})
-
-
-def _unavailable(message: str) -> Response:
-    return problem(503, message, {"retry-after": str(RETRY_AFTER_S)})
-
-
-def _sentence(error: Exception) -> str:
-    text = str(error)
-    return text[:1].upper() + text[1:].removesuffix(".") + "."

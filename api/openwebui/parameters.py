@@ -8,15 +8,15 @@ stands for the default.
 from __future__ import annotations
 
 from datetime import UTC, tzinfo
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 from starlette.datastructures import QueryParams
 
+from api.openwebui.errors import BadRange, InvalidQuery
 from api.query.plan import covered_range, finest_kept
 from api.query.time_buckets import DAILY, HOURLY, Step, zone_of
-from schemas.errors import OdometerError
 from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from schemas.tiers import DAY, QUARTER, kept_from
 from schemas.units import iso
@@ -40,18 +40,6 @@ BUCKETS_MAX: Final = 50_000
 """Of a series that is filled: five years by hour are 43,920, 2 MB where nothing happened."""
 
 P = TypeVar("P", bound=BaseModel)
-
-
-class InvalidQuery(OdometerError):
-    """Parameters that are not what they may be; `found` says which and why."""
-
-    def __init__(self, found: list[dict[str, Any]]) -> None:
-        super().__init__("; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in found))
-        self.found = found
-
-
-class BadRange(OdometerError):
-    """The range cannot be cut as it was asked."""
 
 
 def _zone_name(name: str) -> str:

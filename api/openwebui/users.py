@@ -22,11 +22,9 @@ from starlette.routing import Route
 from api.auth.authenticate import authenticate, check_role, tenant_of
 from api.auth.key_cache import KeyCache
 from api.http.json_encoding import to_json
-from api.openwebui.endpoints import problem
+from api.openwebui.errors import NOT_FOUND, Refused
 from api.store import directory
-from api.store.directory import DirectoryFull, GroupExists, NoSuchGroup
 from api.store.reader import Store
-from schemas.errors import OdometerError
 from schemas.responses.openwebui_users import (
     AddUserForm,
     GroupExport,
@@ -67,20 +65,10 @@ BODY_BYTES_MAX: Final = 2 * 1024 * 1024
 """A thousand user keys (`CHANGED_MAX`) of 320 characters, escaped: 1.9 MB."""
 DONE: Final = True
 """The whole body of what only deletes."""
-NOT_FOUND: Final = "We could not find what you're looking for :/"
-
-
-class Refused(OdometerError):
-    """A request that is understood and not done; `status` and `detail` as its server has them."""
-
-    def __init__(self, status: int, detail: str | list[dict[str, Any]]) -> None:
-        super().__init__(detail if isinstance(detail, str) else f"{len(detail)} invalid fields")
-        self.status = status
-        self.detail = detail
 
 
 def routes(store: Store, key_cache: KeyCache, clock: Clock) -> list[Route]:
-    """Below /api/v1, beside the analytics."""
+    """The paths of users and groups."""
 
     def to(method: str, path: str, endpoint: Endpoint) -> Route:
         handler = partial(
@@ -88,11 +76,11 @@ def routes(store: Store, key_cache: KeyCache, clock: Clock) -> list[Route]:
         )
         return Route(path, handler, methods=[method])
 
-    group = "/groups/id/{id:path}"
+    group = "/api/v1/groups/id/{id:path}"
     return [
-        to("GET", "/groups/", groups),
-        to("GET", "/groups", groups),
-        to("POST", "/groups/create", create_group),
+        to("GET", "/api/v1/groups/", groups),
+        to("GET", "/api/v1/groups", groups),
+        to("POST", "/api/v1/groups/create", create_group),
         to("GET", f"{group}/info", group_info),
         to("GET", f"{group}/export", export_group),
         to("POST", f"{group}/users/add", add_members),
@@ -101,14 +89,14 @@ def routes(store: Store, key_cache: KeyCache, clock: Clock) -> list[Route]:
         to("POST", f"{group}/update", update_group),
         to("DELETE", f"{group}/delete", delete_group),
         to("GET", group, one_group),
-        to("GET", "/users/", users),
-        to("GET", "/users", users),
-        to("GET", "/users/all", all_users),
-        to("GET", "/users/search", search_users),
-        to("POST", "/users/{id:path}/update", update_user),
-        to("DELETE", "/users/{id:path}", delete_user),
-        to("GET", "/users/{id:path}", one_user),
-        to("POST", "/auths/add", add_user),
+        to("GET", "/api/v1/users/", users),
+        to("GET", "/api/v1/users", users),
+        to("GET", "/api/v1/users/all", all_users),
+        to("GET", "/api/v1/users/search", search_users),
+        to("POST", "/api/v1/users/{id:path}/update", update_user),
+        to("DELETE", "/api/v1/users/{id:path}", delete_user),
+        to("GET", "/api/v1/users/{id:path}", one_user),
+        to("POST", "/api/v1/auths/add", add_user),
     ]
 
 
@@ -120,20 +108,7 @@ async def _allowed(
     key = await authenticate(key_cache, request.headers, now_ms)
     check_role(key, "admin")
     tenant = tenant_of(key, request.headers)
-    try:
-        return await endpoint(request, store, tenant, now_ms)
-    except Refused as refused:
-        return refusal(refused)
-    except DirectoryFull as full:
-        return refusal(Refused(400, f"{full}."))
-    except GroupExists as exists:
-        return refusal(Refused(400, f"{exists}."))
-    except NoSuchGroup:
-        return refusal(Refused(401, NOT_FOUND))  # which its server says with this status
-
-
-def refusal(refused: Refused) -> Response:
-    return problem(refused.status, refused.detail)
+    return await endpoint(request, store, tenant, now_ms)
 
 
 # -- groups ----------------------------------------------------------------------------------------

@@ -82,8 +82,8 @@ class Made:
     unchanged: Ready
 
 
-def polled_route(store: Store, key_cache: KeyCache, clock: Clock, prefix: str = "") -> list[Route]:
-    """The one path that is polled."""
+def routes(store: Store, key_cache: KeyCache, clock: Clock) -> list[Route]:
+    """The paths of the counters. The first is the one that dashboards poll."""
     endpoint = partial(
         usage,
         store=store,
@@ -92,16 +92,13 @@ def polled_route(store: Store, key_cache: KeyCache, clock: Clock, prefix: str = 
         singleflight=Singleflight(),
         answers=AnswerCache(),
     )
-    return [Route(f"{prefix}/usage", endpoint, methods=["GET", "POST"])]
-
-
-def routes(store: Store, key_cache: KeyCache, clock: Clock) -> list[Route]:
-    """Below /v1; `polled_route` says here what their methods are."""
     return [
-        *polled_route(store, key_cache, clock),
-        Route("/dimensions/{name}", partial(values, store=store, key_cache=key_cache, clock=clock)),
-        Route("/measures", partial(measures, store=store, key_cache=key_cache, clock=clock)),
-        Route("/views", partial(views, store=store, key_cache=key_cache, clock=clock)),
+        Route("/v1/usage", endpoint, methods=["GET", "POST"]),
+        Route(
+            "/v1/dimensions/{name}", partial(values, store=store, key_cache=key_cache, clock=clock)
+        ),
+        Route("/v1/measures", partial(measures, store=store, key_cache=key_cache, clock=clock)),
+        Route("/v1/views", partial(views, store=store, key_cache=key_cache, clock=clock)),
     ]
 
 

@@ -25,8 +25,8 @@ from typing import Any, Final
 import redis
 import uvloop
 
-from api.agentlens import endpoints as agentlens_endpoints
-from api.agentlens.endpoints import body_of, plans_for
+from api.agentlens import analytics
+from api.agentlens.analytics import body_of, plans_for
 from api.app.main import wall_clock_ms
 from api.http.json_encoding import to_json
 from api.query.plan import plans
@@ -104,7 +104,7 @@ def asking_of(page: Page, now_ms: int) -> Ask:
         return asking_natively(page, now_ms)
     filters = tuple(Filter(name, frozenset((value,))) for name, value in page.filters.items())
     wanted = plans_for(
-        agentlens_endpoints.Asked(page.from_ms, page.to_ms, page.step, filters), now_ms
+        analytics.Asked(page.from_ms, page.to_ms, page.step, filters), now_ms
     )
 
     async def ask(store: Store, tenant: str) -> bytes:

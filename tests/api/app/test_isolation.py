@@ -21,8 +21,9 @@ import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import Mount, Route
 
+from api.app.dispatch import Application
 from api.app.main import build
 from api.auth.authenticate import digest_of
 from api.auth.key_cache import KEYS_KEY
@@ -262,20 +263,16 @@ TAKING: Final = {("POST", "/v1/events"), ("POST", "/v1/traces"), ("POST", "/api/
 """Routes that take events, and read no counters: tests/api/ingest/test_endpoints.py has whose they may be."""
 
 
-def routes_of(routes: list[BaseRoute], above: str = "") -> Iterator[tuple[str, str]]:
-    for route in routes:
-        assert isinstance(route, Route | Mount)
-        if isinstance(route, Mount) and route.routes:
-            yield from routes_of(route.routes, above + route.path)
-        elif isinstance(route, Mount):
-            yield "GET", above + route.path
-        else:
-            methods = route.methods or {"GET"}
-            yield from ((method, above + route.path) for method in methods - {"HEAD"})
+def routes_of(app: Application) -> Iterator[tuple[str, str]]:
+    for part in (app, *(dialect for _, dialect in app.dialects)):
+        for route in part.routes:
+            assert isinstance(route, Route | Mount)
+            methods = (isinstance(route, Route) and route.methods) or {"GET"}
+            yield from ((method, route.path) for method in methods - {"HEAD"})
 
 
 def test_every_route_is_asked_here(redis_url: str) -> None:
-    found = set(routes_of(build(redis_url, kafka="127.0.0.1:1").router.routes))
+    found = set(routes_of(build(redis_url, kafka="127.0.0.1:1")))
     assert found == ROUTES.keys() | CHANGING.keys() | TAKING
     assert {parameter.name for parameter in PARAMETERS} == {*BY_NAME, "tenant"}
 

@@ -17,7 +17,7 @@ from api.app.main import build
 from api.auth.audit import operator
 from api.auth.keys import Wanted, create_keys, opened
 from api.errors import UnanswerableQuestion
-from api.livekit.endpoints import failed
+from api.livekit.errors import error_response
 from api.livekit.questions import ENDPOINTS
 from deploy.local.servers import Server
 from deploy.local.valkey import url_of
@@ -209,7 +209,7 @@ async def test_an_unescaped_plus_is_a_space_and_both_dates_are_told(
 def test_a_question_that_cannot_be_answered() -> None:
     """No view holds it, or it would be too many pages: as a catalog or a store may have it."""
     why = "No view keeps calls by weather."
-    response = failed(Request({"type": "http"}), UnanswerableQuestion(why))
+    response = error_response(Request({"type": "http"}), UnanswerableQuestion(why))
     assert (response.status_code, bytes(response.body).decode()) == (400, envelope(why))
 
 
@@ -244,7 +244,7 @@ async def test_what_nobody_thought_of(redis_url: str) -> None:
         raise RuntimeError("a secret of ours")
 
     app = build(redis_url)
-    app.router.routes.insert(0, Route(f"{ROOT}broken", broken))
+    dict(app.dialects)["/admin/"].router.routes.insert(0, Route(f"{ROOT}broken", broken))
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),

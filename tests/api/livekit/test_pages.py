@@ -19,6 +19,7 @@ from starlette.datastructures import QueryParams
 from api.auth.keys import create_key, opened
 from api.livekit import endpoints as livekit_endpoints
 from api.livekit.bodies import data_of, rounded
+from api.livekit.errors import ENCODER
 from api.livekit.questions import ENDPOINTS
 from api.store.directory import name_user
 from deploy.sample.traffic import history
@@ -304,7 +305,7 @@ async def test_answers_say_what_they_do_not_know(redis_url: str, client: httpx.A
     ],
 )
 def test_decimal_numbers_are_rounded_half_even(total: int, of: int, text: str) -> None:
-    assert livekit_endpoints._ENCODER.encode(rounded(total, of)).decode() == text
+    assert ENCODER.encode(rounded(total, of)).decode() == text
 
 
 # -- laws ------------------------------------------------------------------------------------------
@@ -327,7 +328,7 @@ def pure(counters: Counters, log: Sequence[Fields], asked: Asked) -> Any:
         "message": endpoint.message,
         "data": data_of(endpoint, understood.bounds, answers, addresses),
     }
-    text = livekit_endpoints._ENCODER.encode(content)
+    text = ENCODER.encode(content)
     endpoint.body.model_validate_json(text)
     return read(text.decode())["data"]
 

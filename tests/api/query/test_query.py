@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.agentlens import endpoints as agentlens_endpoints
-from api.agentlens.endpoints import GRANULARITIES, MEASURES, plans_for
+from api.agentlens import analytics
+from api.agentlens.analytics import GRANULARITIES, MEASURES, plans_for
 from api.errors import UnanswerableQuestion
 from api.query.plan import Question, Term, plan
 from api.query.selection import PAGES_MAX, page_keys, select
@@ -91,7 +91,7 @@ LOGS = st.lists(events(), max_size=40)
 def body(counters: Counters, asked: Asked) -> dict[str, Any]:
     """The endpoint's body through the pure engine."""
     filters = {"agent": asked.agent, "model": asked.model, "provider": asked.provider}
-    understood = agentlens_endpoints.Asked(
+    understood = analytics.Asked(
         from_ms=asked.from_ms,
         to_ms=asked.to_ms,
         step=GRANULARITIES[asked.granularity],
@@ -100,7 +100,7 @@ def body(counters: Counters, asked: Asked) -> dict[str, Any]:
         ),
     )
     whole, models, buckets = read_pure(counters, asked.tenant, plans_for(understood, asked.now_ms))
-    found = agentlens_endpoints.body_from(whole, models, buckets)
+    found = analytics.body_from(whole, models, buckets)
     LlmAnalytics.model_validate(found)
     return found
 
@@ -335,10 +335,10 @@ def test_several_series_in_a_page_are_told_apart() -> None:
 def test_a_reading_gives_the_body_of_its_own_pages() -> None:
     counters = pack([])
     meta = unpack_meta(counters.texts["{od0}:1:meta"])
-    plans = plans_for(agentlens_endpoints.Asked(0, NOW_MS, WEEKLY, ()), NOW_MS)
+    plans = plans_for(analytics.Asked(0, NOW_MS, WEEKLY, ()), NOW_MS)
     selections = tuple(select(p, [empty_index(t) for t in p.tables], 1, 0) for p in plans)
     sums = tuple(summed(one, [[None] * len(w.keys) for w in one.page_sets]) for one in selections)
-    empty = agentlens_endpoints.body_of(Reading(sums, meta, 1))
+    empty = analytics.body_of(Reading(sums, meta, 1))
     body_of_nothing = LlmAnalytics.model_validate_json(empty)
     assert body_of_nothing.summary.total_calls == 0
     assert body_of_nothing.by_model == []

@@ -13,7 +13,7 @@ import pytest
 import redis
 import uvloop
 
-from api.agentlens.endpoints import MEASURES
+from api.agentlens.analytics import MEASURES
 from api.errors import CountersMissing
 from api.query.plan import Plan, Question, Term, plan
 from api.query.selection import page_keys

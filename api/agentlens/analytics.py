@@ -1,0 +1,227 @@
+"""The dialect of AgentLens: `GET /api/analytics/llm` and the shape of its errors.
+
+Only events of kind llm are its calls. Amounts are made here, once, from exact sums. Where its
+server reads `from` and `to` as raw text, these are instants: an empty one is no time, so a 400
+(its SDKs never send one). Beyond the 90 days of the quarter-hours an hour is the day that holds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from functools import lru_cache, partial
+from typing import Any, Final
+
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.agentlens.access import authorize
+from api.agentlens.errors import BadParameter
+from api.auth.authenticate import tenant_of
+from api.auth.key_cache import KeyCache
+from api.http.json_encoding import to_json
+from api.http.prepared_response import Ready
+from api.http.singleflight import AnswerCache, Singleflight, round_to_second
+from api.query.plan import Plan, Question, Term, plan
+from api.query.series_index import Filter
+from api.query.sums import Row
+from api.query.time_buckets import DAILY, HOURLY, WEEKLY, Step, label
+from api.query.time_range import iso_to_ms
+from api.store.freshness import headers_of
+from api.store.reader import Reading, Store
+from schemas.catalog.measures import (
+    COST_NANO_USD,
+    EVENTS,
+    INPUT_TOKENS,
+    LATENCY_EVENTS,
+    LATENCY_MS,
+    OUTPUT_TOKENS,
+)
+from schemas.limits import DAY_MS, NANO_PER_USD
+from schemas.responses.agentlens import Amount
+from schemas.store.layout import Meta
+
+Clock = Callable[[], int]
+
+MEASURES: Final = (
+    EVENTS,
+    COST_NANO_USD,
+    INPUT_TOKENS,
+    OUTPUT_TOKENS,
+    LATENCY_MS,
+    LATENCY_EVENTS,
+)
+_TERMS: Final = tuple(Term(measure) for measure in MEASURES)
+GRANULARITIES: Final[Mapping[str, Step]] = {"hour": HOURLY, "day": DAILY, "week": WEEKLY}
+FILTERS: Final = {"agentId": "agent", "model": "model", "provider": "provider"}
+"""Query parameter -> dimension."""
+_LLM: Final = Filter("kind", frozenset(("llm",)))
+UNDERSTOOD_KEPT: Final = 1024
+"""Questions remembered as they are understood: a few kB each."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The query string, understood."""
+
+    from_ms: int
+    to_ms: int
+    step: Step
+    filters: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A body, and the response with it that says how fresh it is."""
+
+    meta: Meta
+    body: bytes
+    answer: Ready
+
+
+async def llm(
+    request: Request,
+    store: Store,
+    key_cache: KeyCache,
+    clock: Clock,
+    singleflight: Singleflight[Made],
+    answers: AnswerCache[Made],
+) -> Response:
+    """`GET /api/analytics/llm`: summary, models and series out of one read."""
+    now_ms = clock()
+    key = await authorize(request, key_cache, now_ms)
+    plans = _understood(request.scope["query_string"], round_to_second(now_ms))
+    tenant = tenant_of(key, request.headers)
+    question = tenant, request.scope["query_string"], plans[0].start_ms, plans[0].end_ms
+    made = await singleflight.once(question, partial(_make, store, question, plans, answers))
+    return made.answer
+
+
+@lru_cache(maxsize=UNDERSTOOD_KEPT)
+def _understood(query: bytes, now_ms: int) -> tuple[Plan, Plan, Plan]:
+    return plans_for(parse_query(QueryParams(query.decode("latin-1")), now_ms), now_ms)
+
+
+async def _make(
+    store: Store,
+    question: tuple[str, bytes, int, int],
+    plans: Sequence[Plan],
+    answers: AnswerCache[Made],
+) -> Made:
+    reading = await store.read(question[0], plans)
+    before = answers.get(question, reading.sums)
+    if before is not None and before.meta is reading.meta:
+        return before
+    body = body_of(reading) if before is None else before.body
+    headers = {
+        "content-type": "application/json",
+        "x-api-version": "v1",
+        "cache-control": "no-store",
+        **headers_of(reading.meta, plans[0]),
+    }
+    made = Made(reading.meta, body, Ready(body, 200, headers))
+    answers.put(question, reading.sums, made, len(body))
+    return made
+
+
+def parse_query(params: QueryParams, now_ms: int) -> Asked:
+    """The first value of a repeated parameter counts; BadParameter says what is wrong."""
+    first = dict(reversed(params.multi_items()))
+    step = GRANULARITIES.get(first.get("granularity", "hour"))
+    if step is None:
+        raise BadParameter("Invalid granularity. Use: hour, day, week")
+    return Asked(
+        from_ms=_instant("from", first, now_ms - DAY_MS),
+        to_ms=_instant("to", first, now_ms),
+        step=step,
+        filters=tuple(
+            Filter(dimension, frozenset((first[name],)))
+            for name, dimension in FILTERS.items()
+            if first.get(name)
+        ),
+    )
+
+
+def plans_for(asked: Asked, now_ms: int) -> tuple[Plan, Plan, Plan]:
+    """One question a section: the whole, by model, by time."""
+    filters = (_LLM, *asked.filters)
+
+    def question(group_by: tuple[str, ...], step: Step | None) -> Plan:
+        return plan(Question(_TERMS, asked.from_ms, asked.to_ms, now_ms, filters, group_by, step))
+
+    return question((), None), question(("provider", "model"), None), question((), asked.step)
+
+
+def body_of(reading: Reading) -> bytes:
+    return to_json(body_from(*reading.rows))
+
+
+def body_from(whole: list[Row], models: list[Row], buckets: list[Row]) -> dict[str, Any]:
+    """As `schemas.responses.agentlens.LlmAnalytics`: of plain objects, since a series has hundreds."""
+    return {
+        "summary": _summary(whole[0]),
+        "byModel": [
+            {"provider": row.group[0], "model": row.group[1], **_sums(row)}
+            for row in sorted(models, key=_most_expensive_first)
+        ],
+        "byTime": [{"bucket": label(row.at_ms, UTC), **_sums(row)} for row in buckets],
+    }
+
+
+# -- the request -----------------------------------------------------------------------------------
+
+
+def _instant(name: str, first: Mapping[str, str], default_ms: int) -> int:
+    text = first.get(name)
+    return default_ms if text is None else instant_of(name, text)
+
+
+def instant_of(name: str, text: str) -> int:
+    """A bound in ms, or BadParameter."""
+    at_ms = iso_to_ms(text, UTC)
+    if at_ms is not None:
+        return at_ms
+    raise BadParameter(
+        f"Invalid {name}. Use an ISO 8601 time such as 2026-02-08T10:00:00Z or 2026-02-08"
+        " (in a URL, write + as %2B)"
+    )
+
+
+# -- the body --------------------------------------------------------------------------------------
+
+
+def _summary(row: Row) -> dict[str, Amount]:
+    calls, cost_nano_usd, input_tokens, output_tokens, latency_ms, latency_events = row.values
+    return {
+        "totalCalls": calls,
+        "totalCostUsd": ratio(cost_nano_usd, NANO_PER_USD),
+        "totalInputTokens": input_tokens,
+        "totalOutputTokens": output_tokens,
+        "avgLatencyMs": ratio(latency_ms, latency_events),
+        "avgCostPerCall": ratio(cost_nano_usd, NANO_PER_USD * calls),
+    }
+
+
+def _sums(row: Row) -> dict[str, Amount]:
+    calls, cost_nano_usd, input_tokens, output_tokens, latency_ms, latency_events = row.values
+    return {
+        "calls": calls,
+        "costUsd": ratio(cost_nano_usd, NANO_PER_USD),
+        "inputTokens": input_tokens,
+        "outputTokens": output_tokens,
+        "avgLatencyMs": ratio(latency_ms, latency_events),
+    }
+
+
+def _most_expensive_first(row: Row) -> tuple[int, bytes, bytes]:
+    provider, model = row.group
+    return -row.values[MEASURES.index(COST_NANO_USD)], provider.encode(), model.encode()
+
+
+def ratio(total: int, count: int) -> Amount:
+    """The quotient of two exact sums, rounded once to the nearest double; 0 of nothing."""
+    if count == 0:
+        return 0
+    return total // count if total % count == 0 else total / count

@@ -1,0 +1,44 @@
+"""One dialect as an application of its own: its routes, and its own answer to every error.
+
+The parts of `api.app.main` are such applications, so a dialect that is copied brings its errors.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from schemas.errors import OdometerError, StoreError
+
+ErrorResponse = Callable[[Request, Exception], Response]
+"""Turns any error into the dialect's response, an unforeseen one into a 500 without its text."""
+Handler = Callable[[Request, Exception], Awaitable[Response]]
+
+log = logging.getLogger("odometer.api")
+
+
+def application(routes: Sequence[BaseRoute], error_response: ErrorResponse) -> Starlette:
+    """Answers `routes`, whose paths are whole. Unknown paths and wrong methods are errors too."""
+    app = Starlette(routes=routes, exception_handlers=error_handlers(error_response))
+    app.router.redirect_slashes = False
+    return app
+
+
+def error_handlers(error_response: ErrorResponse) -> Mapping[type[Exception], Handler]:
+    """The handlers of Starlette for every error. They log what the operator must repair."""
+
+    async def handle(request: Request, error: Exception) -> Response:
+        if isinstance(error, StoreError):
+            log.warning("No answer: %s.", error)
+        response = error_response(request, error)
+        if isinstance(error, OdometerError) and response.status_code == 500:
+            log.error("The dialect has no answer for this error.", exc_info=error)
+        return response
+
+    return dict.fromkeys((OdometerError, HTTPException, Exception), handle)

@@ -1,0 +1,295 @@
+"""The dialect of Open WebUI: `/api/v1/analytics` and the shape of its errors.
+
+A message is one request to a language model, with or without a chat. Who asks is looked at before
+what is asked, as at its server, where all of this is for admins. Ranges follow our one rule of
+bounds; the members of a group are those of now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from api.auth.authenticate import authenticate, check_role, tenant_of
+from api.auth.key_cache import KeyCache
+from api.http.json_encoding import to_json
+from api.http.singleflight import round_to_second
+from api.openwebui.bodies import (
+    ORDERS_OF_WORDS,
+    RATINGS,
+    TERMS,
+    WHOLE,
+    Object,
+    by_words,
+    chat_of,
+    history_of,
+    message_of,
+    models_of,
+    newest_first,
+    series_of,
+    summary_of,
+    tags_of,
+    tokens_of,
+    top_users,
+    users_of,
+)
+from api.openwebui.errors import BadRange
+from api.openwebui.parameters import (
+    OfChats,
+    OfDays,
+    OfGroup,
+    OfMessages,
+    OfModel,
+    OfUsers,
+    Parameters,
+    check_kept,
+    parse,
+    series_bounds,
+)
+from api.query.plan import Plan, Question, Term, covered_range, plan, plans
+from api.query.series_index import Filter
+from api.query.sums import Row
+from api.query.time_buckets import DAILY
+from api.store.chats import chats, used_by
+from api.store.directory import members, people, recent, titles
+from api.store.freshness import range_headers, state_headers
+from api.store.reader import Store
+from schemas.catalog.views import Catalog
+from schemas.limits import DAY_MS
+from schemas.store.chats import Chat
+from schemas.store.directory import Person
+from schemas.store.layout import Meta
+from schemas.tiers import floor_to
+
+Clock = Callable[[], int]
+
+_LLM: Final = Filter("kind", frozenset(("llm",)))
+UNBOUNDED: Final = "Comparison requires a bounded date range"
+EVER_MS: Final = 2**53
+"""After whatever is kept."""
+
+
+def routes(store: Store, key_cache: KeyCache, clock: Clock) -> list[Route]:
+    """The paths of the analytics."""
+    endpoints = {
+        "/summary": summary,
+        "/models": models,
+        "/users": users,
+        "/tokens": tokens,
+        "/daily": daily,
+        "/messages": messages,
+        "/models/{model_id:path}/chats": model_chats,
+        "/models/{model_id:path}/overview": overview,
+    }
+    return [
+        Route(
+            f"/api/v1/analytics{path}",
+            partial(endpoint, store=store, key_cache=key_cache, clock=clock),
+        )
+        for path, endpoint in endpoints.items()
+    ]
+
+
+async def summary(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
+    """`GET /summary`: how many messages, chats, models and users."""
+    now_ms, tenant = await _allowed(request, key_cache, clock)
+    asked = parse(OfGroup, request.query_params)
+    whole = _question(asked, now_ms, await _filters(store, tenant, asked), WHOLE)
+    by = [replace(whole, terms=TERMS, group_by=(name,)) for name in ("model", "user")]
+    sections, meta, covered = await _read(store, tenant, [whole, *by])
+    return _answer(summary_of(*sections), meta, covered)
+
+
+async def models(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
+    """`GET /models`: messages by model, with how many users and chats had it."""
+    now_ms, tenant = await _allowed(request, key_cache, clock)
+    asked = parse(OfGroup, request.query_params)
+    filters = await _filters(store, tenant, asked)
+    by_model = _question(asked, now_ms, filters, WHOLE, ("model",))
+    by_user = replace(by_model, terms=TERMS, group_by=("model", "user"))
+    sections, meta, covered = await _read(store, tenant, [by_model, by_user])
+    return _answer(models_of(*sections), meta, covered)
+
+
+async def users(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
+    """`GET /users`: who asked models most, or for most tokens."""
+    now_ms, tenant = await _allowed(request, key_cache, clock)
+    asked = parse(OfUsers, request.query_params)
+    by_user = _question(asked, now_ms, await _filters(store, tenant, asked), group_by=("user",))
+    (rows,), meta, covered = await _read(store, tenant, [by_user])
+    top = top_users(rows, asked.metric, asked.limit)
+    known = await people(store, tenant, [row.group[0] for row in top])
+    return _answer(users_of(top, known), meta, covered)
+
+
+async def tokens(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
+    """`GET /tokens`: tokens by model."""
+    now_ms, tenant = await _allowed(request, key_cache, clock)
+    asked = parse(OfGroup, request.query_params)
+    by_model = _question(asked, now_ms, await _filters(store, tenant, asked), group_by=("model",))
+    (rows,), meta, covered = await _read(store, tenant, [by_model])
+    return _answer(tokens_of(rows), meta, covered)
+
+
+async def daily(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
+    """`GET /daily`: messages or tokens by model and time, with the window before where asked."""
+    now_ms, tenant = await _allowed(request, key_cache, clock)
+    asked = parse(OfDays, request.query_params)
+    if asked.compare and not asked.is_bounded:
+        raise BadRange(UNBOUNDED)
+    filters = await _filters(store, tenant, asked)
+    from_ms, to_ms = series_bounds(asked, now_ms)
+    question = Question(TERMS, from_ms, to_ms, now_ms, filters, ("model",), asked.step, asked.zone)
+    planned = [plan(question, store.catalog)]
+    if asked.compare:
+        planned.append(_before(asked, planned[0], store.catalog))
+    reading = await store.read(tenant, planned)
+    sections = [
+        series_of(
+            rows,
+            one.starts_ms.tolist() if asked.is_bounded else (),
+            asked.step,
+            asked.zone,
+            asked.metric,
+        )
+        for rows, one in zip(reading.rows, planned, strict=True)
+    ]
+    return _answer(
+        dict(zip(("data", "previous"), sections, strict=False)), reading.meta, planned[0]
+    )
+
+
+async def messages(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
+    """`GET /messages`: of the latest requests those of one chat, model or user, newest first. Of a
+    chat all of them, whatever else is asked, as its server does."""
+    now_ms, tenant = await _allowed(request, key_cache, clock)
+    asked = parse(OfMessages, request.query_params)
+    latest = await recent(store, tenant)
+    start_ms, end_ms = covered_range(asked.from_ms, asked.to_ms(now_ms), now_ms)
+    field, wanted = next(
+        (one for one in (("model", asked.model_id), ("user", asked.user_id)) if one[1]), ("", "")
+    )
+    if asked.chat_id:
+        start_ms, end_ms = covered_range(0, Parameters().to_ms(now_ms), now_ms)
+        found = [call for call in latest.calls if call.chat_id == asked.chat_id][::-1]
+    else:
+        found = [
+            call
+            for call in reversed(latest.calls)
+            if wanted and getattr(call, field) == wanted and start_ms <= call.at_ms < end_ms
+        ][asked.skip : asked.skip + asked.limit]
+    return _sent([message_of(call) for call in found], latest.meta, start_ms, end_ms)
+
+
+async def model_chats(
+    request: Request, store: Store, key_cache: KeyCache, clock: Clock
+) -> Response:
+    """`GET /models/{id}/chats`: who used a model for what, a page at a time."""
+    now_ms, tenant = await _allowed(request, key_cache, clock)
+    asked = parse(OfChats, request.query_params)
+    start_ms, end_ms = covered_range(asked.from_ms, asked.to_ms(now_ms), now_ms)
+    reading = await store.state()
+    last_ms = await used_by(store, tenant, request.path_params["model_id"], start_ms, end_ms)
+    ids = newest_first(last_ms, is_reversed=asked.direction == "asc")
+    if asked.order_by in ORDERS_OF_WORDS:
+        every = list((await chats(store, tenant, ids, last_ms)).values())
+        titled, named = await _words_of(store, tenant, every)
+        page = by_words(every, asked.order_by, asked.direction, titled, named)
+        page = page[asked.skip : asked.skip + asked.limit]
+    else:
+        wanted = ids[asked.skip : asked.skip + asked.limit]
+        page = list((await chats(store, tenant, wanted, last_ms)).values())
+        titled, named = await _words_of(store, tenant, page)
+    body = {"chats": [chat_of(chat, titled, named) for chat in page], "total": len(ids)}
+    return _sent(body, reading.meta, start_ms, end_ms)
+
+
+async def _words_of(
+    store: Store, tenant: str, some: Sequence[Chat]
+) -> tuple[dict[str, str], dict[str, Person]]:
+    """Titles by chat, and users by key, as far as the directory knows them."""
+    return (
+        await titles(store, tenant, [chat.id for chat in some]),
+        await people(store, tenant, {chat.user for chat in some if chat.user}),
+    )
+
+
+async def overview(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
+    """`GET /models/{id}/overview`: ratings by day up to today, in UTC, and tags of its chats."""
+    now_ms, tenant = await _allowed(request, key_cache, clock)
+    asked = parse(OfModel, request.query_params)
+    model = request.path_params["model_id"]
+    today_ms = floor_to(now_ms, DAY_MS)
+    from_ms = today_ms - asked.days * DAY_MS if asked.days > 0 else 0
+    one = Filter("model", frozenset((model,)))
+    rated = Question(RATINGS, from_ms, today_ms + DAY_MS, now_ms, (one,), (), DAILY)
+    (rows,), meta, covered = await _read(store, tenant, [rated])
+    first_ms = from_ms if asked.days > 0 else min([row.at_ms for row in rows], default=None)
+    last_ms = await used_by(store, tenant, model, 0, EVER_MS)
+    tagged = await chats(store, tenant, last_ms, last_ms)
+    body = {"history": history_of(rows, first_ms, today_ms), "tags": tags_of(tagged.values())}
+    return _answer(body, meta, covered)
+
+
+# -- pieces ----------------------------------------------------------------------------------------
+
+
+async def _allowed(request: Request, key_cache: KeyCache, clock: Clock) -> tuple[int, str]:
+    """The moment that answers look from, and the tenant, if the key is an admin's."""
+    now_ms = clock()
+    key = await authenticate(key_cache, request.headers, now_ms)
+    check_role(key, "admin")
+    return round_to_second(now_ms), tenant_of(key, request.headers)
+
+
+async def _filters(store: Store, tenant: str, asked: OfGroup) -> tuple[Filter, ...]:
+    """Language models only, and the members of the group where one is asked for."""
+    if not asked.group_id:
+        return (_LLM,)
+    return _LLM, Filter("user", await members(store, tenant, asked.group_id))
+
+
+def _question(
+    asked: Parameters,
+    now_ms: int,
+    filters: tuple[Filter, ...],
+    terms: tuple[Term, ...] = TERMS,
+    group_by: tuple[str, ...] = (),
+) -> Question:
+    return Question(terms, asked.from_ms, asked.to_ms(now_ms), now_ms, filters, group_by)
+
+
+async def _read(
+    store: Store, tenant: str, questions: Sequence[Question]
+) -> tuple[list[list[Row]], Meta, Plan]:
+    """The rows of each question, all over the same instants and out of one read."""
+    planned = plans(questions, store.catalog)
+    reading = await store.read(tenant, planned)
+    return list(reading.rows), reading.meta, planned[0]
+
+
+def _before(asked: OfDays, current: Plan, catalog: Catalog) -> Plan:
+    """The window of equal length that ends where this one begins."""
+    question, length_ms = current.question, current.end_ms - current.start_ms
+    before = replace(question, from_ms=current.start_ms - length_ms, to_ms=current.start_ms)
+    previous = plan(before, catalog)
+    if length_ms:
+        check_kept(asked, previous.start_ms, question.now_ms)
+    return previous
+
+
+def _answer(body: Mapping[str, Any], meta: Meta, covered: Plan) -> Response:
+    return _sent(body, meta, covered.start_ms, covered.end_ms)
+
+
+def _sent(
+    body: Mapping[str, Any] | list[Object], meta: Meta, start_ms: int, end_ms: int
+) -> Response:
+    headers = state_headers(meta) | range_headers(start_ms, end_ms)
+    return Response(to_json(body), 200, headers, media_type="application/json")
