@@ -1,20 +1,20 @@
-"""What one event costs where its producer does not say, and by which price. Pure.
+"""The cost of an event whose producer sends none, and by which price. Pure.
 
-Never a guess: where provider, model, or a number that is billed is not known, the event is
-`Unpriced` with the reason, and nothing is 0 that nobody knows to be 0. Prices are those of the
-event's own time, so that a replay prices the same. What the event does not tell is not in the price:
-service tiers, searches, the lifetime of a cache write (priced as the default one, 5 minutes for
+A cost is never guessed. If the provider, the model, or a number that is billed is unknown, the event
+is `Unpriced` with the reason; its cost is unknown, not 0. The price is that of the event's own time,
+so that a replay gives the same cost. The price cannot include what events do not report: service
+tiers, searches, and the lifetime of a cache write (the default one is assumed, 5 minutes for
 Anthropic).
 
-- A cost that the producer sends stands, 0 as well: LiteLLM's answers from a cache cost 0.
-- An event that reports nothing that is billed (no tokens, characters, audio) and has no price by
-  request is no business of a price list: it has no cost, and is not listed as unpriced either.
-- A failed request is priced by what it used. One that used nothing costs nothing and has no cost,
-  also where a price is by the request.
-- Prices of our own (schemas/prices/price_list.py) come before the bundled ones, and where one holds, it alone
-  does: an event that lacks what it is billed by is unpriced.
+- A cost that the producer sends is kept, even 0: LiteLLM's answers from a cache cost 0.
+- An event that reports nothing billable (no tokens, characters or audio), and has no price per
+  request, has no cost and is not listed as unpriced.
+- A failed request costs what it used. One that used nothing has no cost, even where the price is per
+  request.
+- An operator's prices (schemas/prices/price_list.py) come before the bundled ones. If an entry
+  matches, only that entry applies: an event without a number that it bills is unpriced.
 
-The fold prices whole batches with arrays (streams/core/pricing.py); a test holds it to this module.
+The worker prices whole batches with arrays (streams/core/pricing.py). A test compares the two.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, ModelPrice, Provider
 
 MODELS_MAX: Final = 4096
-"""Names of models whose price is remembered; a look-up that is not costs 20 to 200 us."""
+"""Size of the caches of prices by model. A look-up that misses costs 20 to 200 us."""
 
 _TOKENS: Final = (
     "input_tokens",
@@ -58,10 +58,10 @@ _RENAMED: Final = {
     "reasoning_tokens": "output_reasoning_tokens",
     "tts_characters": "input_characters",
 }
-"""Our field to the price list's usage key; the same name otherwise."""
+"""Our field to the price list's usage key, where the names differ."""
 _AUDIO: Final = {"stt_audio_ms": "input_audio_seconds", "tts_audio_ms": "output_audio_seconds"}
 BILLED: Final = (*_TOKENS, *_RENAMED, *_AUDIO)
-"""The fields of an event that a price can be by."""
+"""The fields of an event that a price can bill."""
 _NEEDED: Final = {
     "input_mtok": "input_tokens",
     "output_mtok": "output_tokens",
@@ -69,15 +69,15 @@ _NEEDED: Final = {
     "input_audio_hours": "stt_audio_ms",
     "output_audio_hours": "tts_audio_ms",
 }
-"""Price key to the field without which the cost is not known; `audio_hours` is by the kind's."""
+"""Price key to the field that it needs. `audio_hours` needs the audio of the event's kind."""
 _LEAST_AUDIO_MS: Final = {
     ("groq", "whisper-large-v3"): 10_000,
     ("groq", "whisper-large-v3-turbo"): 10_000,
 }
-"""The models for which the bundled list's code (no data says it) has a least amount of audio."""
+"""Models with a minimum of billed audio. The bundled list has it in code, not in its data."""
 _ALLOWED: Final = frozenset({"requests_kcount", "web_searches_kcount", "storage_searches_kcount"})
-"""One request an event; searches are extras that no event reports. A price by anything else that is
-not in `_NEEDED`, such as pages, makes the event unpriced."""
+"""An event is one request. Searches are extras that no event reports. An event is unpriced if its
+price has another key that is not in `_NEEDED`, such as pages."""
 _MINUTES_AN_HOUR: Final = 60
 _OWN_KEYS: Final[Mapping[str, tuple[str, int]]] = {
     "usd_per_million_input_tokens": ("input_mtok", 1),
@@ -91,23 +91,25 @@ _OWN_KEYS: Final[Mapping[str, tuple[str, int]]] = {
     "usd_per_minute_of_audio": ("audio_hours", _MINUTES_AN_HOUR),
     "usd_per_request": ("requests_kcount", 1000),
 }
-"""A field of our own prices to the bundled list's key, and how many of ours are one of theirs."""
+"""A field of an operator's price to the bundled list's key, and the factor between the two."""
 
 _billed_values: Final = attrgetter(*BILLED)
 
 
 class Why(StrEnum):
-    """Why an event has no price."""
+    """Why an event has no price, as a class."""
 
     NOTHING = "nothing"  # it reports nothing that is billed
-    UNKNOWN = "unknown"  # nobody states a price of such a model
-    INCOMPLETE = "incomplete"  # a price is known, but not the numbers that it is by
+    UNKNOWN = "unknown"  # no list has a price of the model
+    INCOMPLETE = "incomplete"  # a price is known, but a number that it bills is not
 
 
 @dataclass(frozen=True)
 class Tariff:
-    """One price that holds at one time: of which list, of which model or entry there, and its
-    rates. `info` is the list's own model, None where the price is ours."""
+    """One price at one time: its list, its model or entry in that list, and its rates.
+
+    `info` is the bundled list's own model, None for an operator's price.
+    """
 
     source: str
     model: str
@@ -134,10 +136,12 @@ class Unpriced(NamedTuple):
 
 
 def price(event: UsageEvent | EventStruct, prices: Prices = BUNDLED) -> Priced | Unpriced:
-    """What an llm, tts or stt event costs by the price list, half-even to whole nano-USD, whatever
-    cost it sends."""
+    """The cost of an llm, tts or stt event by the price list, rounded half-even to whole nano-USD.
+
+    A cost that the event sends is ignored here.
+    """
     if event.kind not in USAGE_KINDS:
-        return Unpriced(f"an event of kind {event.kind} is no request to a model", Why.NOTHING)
+        return Unpriced(f"an event of kind {event.kind} is not a request to a model", Why.NOTHING)
     used = uses_anything(event)
     if event.error and not used:
         return Unpriced("the request failed before it used anything", Why.NOTHING)
@@ -152,19 +156,19 @@ def price(event: UsageEvent | EventStruct, prices: Prices = BUNDLED) -> Priced |
 
 
 def uses_anything(event: UsageEvent | EventStruct) -> bool:
-    """Whether it reports anything that is billed: more than 0 tokens, characters or audio."""
+    """Whether an event reports anything billable: more than 0 tokens, characters or audio."""
     return any(_billed_values(event))
 
 
 def tariff(prices: Prices, tenant: str, provider: str, model: str, at: datetime) -> Tariff | str:
-    """The price of a model at a time, or why there is none. "": not named."""
+    """The price of a model at a time, or the reason why there is none. "" means not named."""
     canonical_provider = canonical(provider)
     day = at.astimezone(UTC).date()
     for entry in prices.candidates(tenant, canonical_provider, model):
         if entry.holds_on(day):
             return Tariff("own prices", entry.name, own_rates(entry), None)
     if not canonical_provider or not model:
-        return "names no model" if canonical_provider else "names no provider"
+        return f"the event names no {'model' if canonical_provider else 'provider'}"
     found = bundled_model(canonical_provider, model)
     if found is None:
         return f"{BUNDLED_VERSION} knows no model {model!r} of {provider!r}"
@@ -172,10 +176,10 @@ def tariff(prices: Prices, tenant: str, provider: str, model: str, at: datetime)
 
 
 def needs(kind: str, found: Tariff) -> tuple[list[str], list[str]]:
-    """The fields that a price needs, and what else it is by that no event of the kind reports."""
+    """The fields that a price needs, and its other keys, which no event of the kind reports."""
     keys = {key for key, value in vars(found.rates).items() if value is not None}
     if not keys:
-        return [], ["nothing that we know"]
+        return [], ["nothing that is known here"]
     if kind != "stt" and least_audio_ms(found):
         return [], ["transcribed audio"]
     needed = {**_NEEDED, "audio_hours": "stt_audio_ms" if kind == "stt" else "tts_audio_ms"}
@@ -187,7 +191,7 @@ def needs(kind: str, found: Tariff) -> tuple[list[str], list[str]]:
 
 
 def least_audio_ms(found: Tariff) -> int:
-    """As how much a transcription is billed at least, where it is any."""
+    """The minimum of billed audio of a transcription in ms; 0 for none."""
     return _LEAST_AUDIO_MS.get((found.info[0].id, found.info[1].id), 0) if found.info else 0
 
 
@@ -215,7 +219,7 @@ def _calculated(event: UsageEvent | EventStruct, found: Tariff) -> Priced | Unpr
 
 
 def usage_keys(kind: str) -> dict[str, str]:
-    """The price list's usage key to our field; both directions of audio are audio."""
+    """The price list's usage key to our field. `audio_seconds` is the audio of the event's kind."""
     keys = {field: field for field in _TOKENS}
     keys |= {key: field for field, key in (*_RENAMED.items(), *_AUDIO.items())}
     return {**keys, "audio_seconds": "stt_audio_ms" if kind == "stt" else "tts_audio_ms"}
@@ -235,21 +239,21 @@ def _reported(event: UsageEvent | EventStruct) -> dict[str, int | Decimal]:
 
 @lru_cache(maxsize=MODELS_MAX)
 def own_rates(entry: OwnPrice) -> ModelPrice:
-    """An entry of our own in the bundled list's terms."""
+    """An operator's entry in the bundled list's terms."""
     from genai_prices.types import ModelPrice  # noqa: PLC0415  see _bundled
 
     rates = {
         _OWN_KEYS[field][0]: value * _OWN_KEYS[field][1] for field, value in entry.rates().items()
     }
     if "input_audio_mtok" in rates and "cache_write_mtok" in rates:
-        # Tokens that are both have no number of their own in an event: such events are unpriced.
+        # No field of an event counts tokens that are both. An event that needs it is unpriced.
         rates["cache_audio_write_mtok"] = rates["cache_write_mtok"]
     return ModelPrice(**rates)
 
 
 @lru_cache(maxsize=MODELS_MAX)
 def bundled_model(provider: str, name: str) -> tuple[Provider, ModelInfo] | None:
-    """By the exact provider: one that only sounds like it has other prices."""
+    """A model of exactly this provider. A provider with a similar name has other prices."""
     bundled = _bundled()
     if provider not in bundled:
         return None
@@ -259,21 +263,21 @@ def bundled_model(provider: str, name: str) -> tuple[Provider, ModelInfo] | None
 
 @cache
 def _bundled() -> dict[str, Provider]:
-    """By id. Read when first asked: 0.3 s and 60 MB that only those pay who price."""
+    """The providers by id. Loading takes 0.3 s and 60 MB, so it happens at the first use."""
     from genai_prices.data import providers  # noqa: PLC0415
 
     return {provider.id: provider for provider in providers}
 
 
 def warm_up() -> None:
-    """Reads the bundled prices, so that the first batch does not wait for them."""
+    """Loads the bundled prices, so that the first batch does not wait for them."""
     _bundled()
 
 
 def edges(
     prices: Prices, tenant: str, provider: str, model: str
 ) -> tuple[Iterable[datetime], Iterable[int]]:
-    """When the price of a model may change: midnights (UTC), and ms of every day."""
+    """When the price of a model may change: at which midnights (UTC), and at which ms of each day."""
     from genai_prices.types import ModelPrice, StartDateConstraint  # noqa: PLC0415
 
     canonical_provider = canonical(provider)
@@ -298,6 +302,6 @@ def edges(
 
 
 def _ms_of_day(at: time) -> int:
-    """Of UTC; a time without a zone is UTC."""
+    """The ms since midnight UTC. A time without a zone is UTC."""
     moment = datetime.combine(EPOCH.date(), at, tzinfo=at.tzinfo or UTC)
     return instant_to_ms(moment) % DAY_MS

@@ -1,8 +1,8 @@
-"""Canonical provider ids: one name for what libraries call differently. Pure, data.
+"""One id for each provider, whatever libraries call it. Data. Pure.
 
-Targets are the ids of genai-prices, where it knows the provider (a test compares), so that a price
-is found under the name that is counted. Its own matching is not used: it takes any name that
-contains "openai" for OpenAI, Azure's among them, and prices differ.
+The ids are those of genai-prices where it knows the provider (a test compares), so that a price is
+found under the name that is counted. The matching of genai-prices is not used: it takes any name
+with "openai" in it for OpenAI, even Azure's, and their prices differ.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ ALIASES: Final = {
     "mistralai": "mistral",
     "vertex ai": "google",
 }
-"""From the lower-cased name."""
+"""From the name in lower case."""
 
 HOSTS: Final = {
     "anthropic.com": "anthropic",
@@ -75,11 +75,11 @@ HOSTS: Final = {
     "together.xyz": "together",
     "x.ai": "x-ai",
 }
-"""From the end of a host's name: LiveKit's OpenAI plugin calls itself by its base URL's host."""
+"""From the end of a host name: LiveKit's OpenAI plugin sends the host of its base URL."""
 
 
 def canonical(name: str | None) -> str | None:
-    """The one id of a provider; an unknown name stays as it is, in lower case."""
+    """The id of a provider. An unknown name is only put in lower case."""
     if not name:
         return None
     lower = name.strip().lower()

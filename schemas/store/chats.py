@@ -1,18 +1,20 @@
 """The chats of a tenant: who began each, its title, tags and models. Pure.
 
-They lie beside the generations, so a rebuild leaves them alone. Per tenant, under `{od0}:c:`:
+Chats are stored outside of the generations, so a rebuild does not touch them. Per tenant, under
+`{od0}:c:`:
 
     r:TENANT          chats: hash chat id -> record
     u:TENANT          sorted set of the chat ids, scored by the newest event's time in ms
     m:N:TENANT:MODEL  set of the chats that used a model; N is the tenant's length in characters
 
-A chat is made of its events of kinds llm and chat; the commit that counts them writes it. What is
-known is the word of the earliest event (user, preview) or of the latest one (title, tags), of equal
-times the larger text, so events and replays may come in any order and any number of times.
+A chat is made of its events of kinds llm and chat. The commit that counts them writes it. User and
+preview are those of the earliest event that has them, title and tags those of the latest one. At
+equal times the larger text wins. So events and replays may come in any order and any number of times.
 
-A record is `<5 x i64: time of the first event, and of the words about user, preview, title, tags
-(0: none) | u32: where the models begin | user | preview | title | tags as JSON | model, model, ...`,
-each text with its length in bytes before it (u16). `note_chats` of the commit writes it; a test holds the two together.
+A record is `<5 x i64: the times of the first event, user, preview, title and tags (0: none) | u32:
+where the models begin | user | preview | title | tags as JSON | model, model, ...`, each text with
+its length in bytes before it (u16). The commit's function `note_chats` writes it. A test compares
+the two.
 """
 
 from __future__ import annotations
@@ -27,13 +29,14 @@ from schemas.errors import StoreCorrupt
 from schemas.store.layout import HASH_TAG
 
 CHATS_MAX: Final = 10_000
-"""Chats of a tenant; beyond that the one that rested longest goes. As many as Open WebUI's own
-server looks at for one model. 0.5 kB each, with its places in the sets: 5 MB (at most 13 kB)."""
+"""Chats of a tenant. Beyond that, the chat without events for the longest time is evicted. Open
+WebUI's own server looks at as many for one model. A chat takes 0.5 kB with its places in the sets:
+5 MB (at most 13 kB each)."""
 CHAT_MODELS_MAX: Final = 32
-"""Models of one chat; further ones are counted like all others, only the chat is not listed under
-them. A chat that compares models side by side has a handful."""
+"""Models of one chat. Further models are counted as usual, but the chat is not listed under them. A
+chat that compares models side by side has a handful."""
 SHOWN_CHARS_MAX: Final = 200
-"""Of a preview: as much as Open WebUI shows."""
+"""Characters of a preview: as many as Open WebUI shows."""
 
 CHATS: Final = HASH_TAG + "c:"
 
@@ -51,7 +54,7 @@ def model_key(tenant: str, model: str) -> str:
 
 
 class Chat(msgspec.Struct, frozen=True, gc=False):
-    """What is known of one chat. A time of 0: nothing was said of that; models are ascending."""
+    """What is known of one chat. A time of 0: unknown. Models are in ascending order."""
 
     id: str
     first_ms: int
@@ -68,7 +71,7 @@ class Chat(msgspec.Struct, frozen=True, gc=False):
 
 
 def merged(one: Chat, other: Chat) -> Chat:
-    """Both words about a chat as one: the order does not matter, and twice is once."""
+    """Two updates of a chat as one. The order does not matter, and repeating one changes nothing."""
     user_ms, user = _earlier(one.user_ms, one.user, other.user_ms, other.user)
     preview_ms, preview = _earlier(one.preview_ms, one.preview, other.preview_ms, other.preview)
     title_ms, title = max((one.title_ms, one.title), (other.title_ms, other.title))
@@ -90,7 +93,7 @@ def merged(one: Chat, other: Chat) -> Chat:
 
 
 def _earlier(ms: int, text: str, other_ms: int, other: str) -> tuple[int, str]:
-    """The word of the earlier time, of equal times the larger; a time of 0 is no word."""
+    """The text of the earlier time, at equal times the larger one. A time of 0 means no text."""
     if not ms or (other_ms and other_ms < ms):
         return other_ms, other
     return (ms, max(text, other)) if ms == other_ms else (ms, text)
@@ -106,7 +109,7 @@ _TAGS: Final = msgspec.json.Decoder(tuple[str, ...])
 
 
 def pack_chat(chat: Chat) -> bytes:
-    """A chat's record where nothing else is known."""
+    """The record of a chat that has no record yet."""
     marks = (chat.first_ms, chat.user_ms, chat.preview_ms, chat.title_ms, chat.tags_ms)
     texts = _packed((chat.user, chat.preview, chat.title, tags_text(chat.tags)))
     return _HEAD.pack(*marks, _HEAD.size + len(texts)) + texts + _packed(chat.models)
@@ -118,7 +121,7 @@ def _packed(texts: Iterable[str]) -> bytes:
 
 
 def unpack_chat(chat_id: str, last_ms: int, record: bytes) -> Chat:
-    """A chat as it is stored; StoreCorrupt where it is cut."""
+    """A chat from its record; StoreCorrupt if the record is damaged."""
     try:
         first_ms, user_ms, preview_ms, title_ms, tags_ms, models_at = _HEAD.unpack_from(record)
         user, preview, title, tags = _texts(record[:models_at], _HEAD.size)
@@ -138,7 +141,7 @@ def unpack_chat(chat_id: str, last_ms: int, record: bytes) -> Chat:
             tuple(sorted(models)),
         )
     except (struct.error, ValueError, msgspec.MsgspecError) as error:
-        raise StoreCorrupt(f"the record of the chat {chat_id!r} is not whole") from error
+        raise StoreCorrupt(f"the record of the chat {chat_id!r} is damaged") from error
 
 
 def _texts(record: bytes, at: int) -> list[str]:
@@ -147,7 +150,7 @@ def _texts(record: bytes, at: int) -> list[str]:
         (length,) = _LENGTH.unpack_from(record, at)
         at += _LENGTH.size
         if at + length > len(record):
-            raise ValueError("it is cut inside a text")
+            raise ValueError("the record ends inside a text")
         found.append(record[at : at + length].decode())
         at += length
     return found

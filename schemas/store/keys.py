@@ -1,7 +1,7 @@
-"""An API key as it is kept: whose usage it sees, what it may do, how long and how often. Pure.
+"""The record of an API key: its tenants, its role, when it expires, and its rate limit. Pure.
 
-Never the key itself: a record stands under the SHA-256 of its secret. A key that is rotated has two
-records for a while, of one `id` and consecutive serials.
+The key itself is never stored: the SHA-256 of its secret is the name of the record. After a rotation
+a key has two records for a while, with the same `id` and consecutive serials.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from schemas.limits import ID_CHARS_MAX, TENANT_CHARS_MAX
 
 Role = Literal["write-only", "viewer", "member", "admin", "super-admin"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
-"""Least first. From viewer on, each may do what those before it may read; write-only reads nothing."""
+"""Least first. From viewer on, each role reads what the roles before it read; write-only reads nothing."""
 WRITERS: Final[tuple[Role, ...]] = ("write-only", "member", "admin", "super-admin")
-"""Who may send events."""
+"""The roles that may send events."""
 ALL: Final = "all"
 
 TENANTS_MAX: Final = 100
-"""Of one key: its record stays under 7 kB. A key for more is one for all."""
+"""Tenants of one key: its record stays under 7 kB. A key for more tenants must be one for all."""
 REQUESTS_PER_S_MAX: Final = 100_000
-"""More than one process answers: no limit says the same."""
+"""More than one process answers, so a higher limit has the effect of none."""
 ID_PATTERN: Final = r"key-[0-9a-f]{10}"
-"""40 random bits: among the 10,000 keys that are kept at most, the next has the id of another once
-in 10^8."""
+"""40 random bits. At most 10,000 keys are kept, so a new key has the id of another with odds of
+10^-8."""
 
 
 def _tenants(value: object, check: ValidatorFunctionWrapHandler) -> object:
-    """One sentence for whatever is wrong with them."""
+    """The same sentence for every problem of the tenants."""
     try:
         return check(value)
     except ValidationError:
@@ -50,13 +50,13 @@ def _tenants(value: object, check: ValidatorFunctionWrapHandler) -> object:
 
 Tenant = Annotated[str, Field(min_length=1, max_length=TENANT_CHARS_MAX)]
 Tenants = Annotated[
-    # Not strict: what a wrapping validator hands on is a list, also where it came as JSON.
+    # Not strict: a wrapping validator passes on a list, even for JSON input.
     Annotated[tuple[Tenant, ...], Field(min_length=1, max_length=TENANTS_MAX, strict=False)]
     | Literal["all"],
     WrapValidator(_tenants),
 ]
 AtMs = Annotated[int, Field(ge=0, le=253_402_300_799_999)]
-"""Up to the end of the year 9999, the last that ISO 8601 writes in four digits."""
+"""Up to the end of the year 9999, the last one that ISO 8601 writes with four digits."""
 
 
 class Key(BaseModel):
@@ -87,12 +87,12 @@ class Key(BaseModel):
 
     @property
     def limit_burst(self) -> int:
-        """Requests at once that a key with a limit may make: a second's worth where none is said."""
+        """Requests at once of a key with a rate limit; by default those of one second."""
         assert self.requests_per_s is not None
         return self.burst or max(1, ceil(self.requests_per_s))
 
     def sees(self, tenant: str) -> bool:
-        """Whether `tenant` is one of its own."""
+        """Whether the key may see this tenant."""
         if self.tenants == ALL:
             return 0 < len(tenant) <= TENANT_CHARS_MAX
         return tenant in self.tenants
@@ -104,6 +104,6 @@ class Key(BaseModel):
 
 
 class KeptKey(Key):
-    """A line of a keys file: a record and the hex SHA-256 of its secret."""
+    """A line of a keys file: a record with the hex SHA-256 of its secret."""
 
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]

@@ -1,7 +1,8 @@
-"""The latest model calls of a tenant, without a word of their content. Pure.
+"""The latest model calls of a tenant, without their content. Pure.
 
-Under `N:r:TENANT` of a generation: a sorted set of the RECENT_MAX latest events of kind llm, scored
-by their time in ms, each one JSON array (`Recent`). It is written by the commit that counts them.
+The key `N:r:TENANT` of a generation is a sorted set of the RECENT_MAX latest events of kind llm. The
+score is the event's time in ms, the member one JSON array (`Recent`). The commit that counts the
+events writes it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from schemas.errors import StoreCorrupt
 from schemas.store.layout import prefix
 
 RECENT_MAX: Final = 1000
-"""Calls kept of a tenant: 250 B each, 0.25 MB (3 MB with every text at its limit). Twice what one
-answer of AgentLens may ask for; all of them are read and decoded in 3 ms."""
+"""Calls kept per tenant: 250 B each, 0.25 MB (3 MB with every text at its limit). Twice as many as
+one request to AgentLens's API may ask for. Reading and decoding all of them takes 3 ms."""
 
 
 class Recent(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -55,4 +56,4 @@ def unpack_recent(member: bytes) -> Recent:
     try:
         return _DECODER.decode(member)
     except msgspec.MsgspecError as error:
-        raise StoreCorrupt("a member of the latest calls is not one") from error
+        raise StoreCorrupt("a member of the latest calls is not a call") from error
