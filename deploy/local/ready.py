@@ -1,7 +1,7 @@
-"""From started to ready: the history that is sent and folded, the API that answers, a key, a hello.
+"""From started to ready: wait for the sample history and the API, then print a key and questions.
 
-`become_ready` is a generator that gives way between its questions, so that whoever drives it can
-look after the processes meanwhile.
+`become_ready` is a generator. It yields between its checks, so that the caller can supervise the
+processes meanwhile.
 """
 
 import asyncio
@@ -25,14 +25,14 @@ from schemas.errors import OdometerError
 from schemas.event.kinds import DEFAULT_TENANT
 from streams.operations.status import Status, read_status
 
-# /readyz reads one key; what takes longer is asked again.
+# /readyz reads one key. If it takes longer than this, it is asked again.
 ANSWER_TIMEOUT_S = 1.0
-# Before it is said why the API is not ready: a start takes a second or two of this.
+# Report why the API is not ready only after this time: a start takes a second or two.
 PATIENCE_S = 5.0
-# Where nobody watches, a line at each such step of a bar.
+# Without a terminal, print a line at each such step of progress.
 STEP_PERCENT = 25
 
-# What the sample traffic has for sure.
+# Names that the sample traffic always contains.
 SAMPLE_AGENT = "my-agent"
 SAMPLE_PROVIDER = "openai"
 
@@ -40,7 +40,7 @@ Show = Callable[[int, int], None]
 
 
 def is_history_due(settings: Settings, progress_file: Path) -> bool:
-    """Whether sample history will be sent: into an empty topic, or the rest of a broken off one."""
+    """Return whether sample history will be sent: the topic is empty, or history was interrupted."""
     progress = read_progress(progress_file)
     if progress is not None:
         return not progress.is_whole
@@ -50,12 +50,12 @@ def is_history_due(settings: Settings, progress_file: Path) -> bool:
 def become_ready(
     settings: Settings, home: Path, history_progress: Path | None, console: Console
 ) -> Iterator[None]:
-    """Wait until questions are answered from all history, then say how one asks."""
+    """Wait until all history is counted and the API answers, then print how to ask."""
     if history_progress is not None:
         with bar(console, "Sending a month of history") as show:
             yield from _wait_for_history(history_progress, show)
         with bar(console, "Counting it") as show:
-            yield from _wait_for_fold(settings, show)
+            yield from _wait_for_counting(settings, show)
     said, since_s = "", time.monotonic()
     while reason := _why_not_ready(settings.api_port):
         if reason != said and time.monotonic() - since_s > PATIENCE_S:
@@ -68,7 +68,7 @@ def become_ready(
 
 @contextmanager
 def bar(console: Console, label: str) -> Iterator[Show]:
-    """Show a progress bar on a terminal, else a line now and then. Nothing at all until it is told."""
+    """Show a progress bar on a terminal, otherwise some lines. Show nothing before the first call."""
     if not console.is_terminal:
         yield _steps(console, label)
         return
@@ -78,7 +78,7 @@ def bar(console: Console, label: str) -> Iterator[Show]:
 
 
 def welcome(api_port: int, key: str, now: datetime) -> str:
-    """Return the last words of a start: where the API is, a key, and three questions to paste."""
+    """Return the text that a start ends with: the API's URL, a key, and three `curl` commands."""
     url = f"http://{servers.HOST}:{api_port}"
     month_ago = (now - timedelta(days=30)).strftime("%Y-%m-%dT00:00:00Z")
     questions = (
@@ -118,11 +118,11 @@ def _wait_for_history(progress_file: Path, show: Show) -> Iterator[None]:
         yield
 
 
-def _wait_for_fold(settings: Settings, show: Show) -> Iterator[None]:
-    """Until the counters hold all that the topic held when this began."""
+def _wait_for_counting(settings: Settings, show: Show) -> Iterator[None]:
+    """Wait until everything is counted that the topic held at the first check."""
     target: dict[int, int] = {}
     while True:
-        with suppress(OdometerError):  # a server that is being started again is asked again
+        with suppress(OdometerError):  # a server is restarting: ask again
             status = _status(settings)
             target = target or _ends(status)
             reached = {each.partition: max(0, each.position or 0) for each in status.partitions}
@@ -142,7 +142,7 @@ def _ends(status: Status) -> dict[int, int]:
 
 
 def _why_not_ready(port: int) -> str:
-    """The API's own sentence, or that it does not answer; "" where it is ready."""
+    """Return the API's own reason, or that it does not answer; "" if it is ready."""
     connection = http.client.HTTPConnection(servers.HOST, port, timeout=ANSWER_TIMEOUT_S)
     try:
         connection.request("GET", "/readyz")
@@ -157,7 +157,7 @@ def _why_not_ready(port: int) -> str:
 
 
 def _key(redis_url: str, file: Path) -> str:
-    """Return the key of this home, a new one where the store does not know it (any more)."""
+    """Return the key of this home. Create a new one if Redis does not know it."""
     with suppress(FileNotFoundError):
         key = file.read_text(encoding="utf-8").strip()
         if asyncio.run(key_is_known(redis_url, key)):

@@ -1,7 +1,7 @@
-"""A local server as a process: started until it answers, adopted when it still runs, ended for sure.
+"""A local server as a process: start it until it answers, adopt it if it still runs, end it.
 
-What differs between Kafka and Valkey (command, configuration, how one asks whether it is ready) is
-a `ServerSpec`, made in `deploy.local.kafka` and `deploy.local.valkey`. The tests and `odometer up` use the same code.
+Kafka and Valkey differ in command, configuration and readiness. These are a `ServerSpec`, which
+`deploy.local.kafka` and `deploy.local.valkey` make. The tests and `odometer up` use the same code.
 """
 
 import os
@@ -21,22 +21,24 @@ from deploy.local import processes
 
 HOST = "127.0.0.1"
 
-# Kafka needs 3 to 4 s on two idle cores; a machine that is busy with a test suite ten times that.
+# Kafka starts in 3 to 4 s on two idle cores. On a busy machine it takes ten times as long.
 START_DEADLINE_S = 60.0
-# Between two questions whether it is ready: short against 3 s, and each costs one connection.
+# Pause between two readiness checks: short compared with 3 s, and each check costs one connection.
 READY_PAUSE_S = 0.05
-# A clean stop takes Kafka 1 to 2 s and Valkey 0.1 s. Both survive SIGKILL, so patience buys little:
-# a start that finds no clean end is at most a second slower.
+# A clean stop takes Kafka 1 to 2 s and Valkey 0.1 s. Both survive SIGKILL: the start after it is at
+# most a second slower, so a longer wait gains little.
 STOP_GRACE_S = 6.0
-# Of a log, as much as one screen shows: the reason stands among its last lines.
+# Read so much from the end of a log: the reason is among its last lines, about one screen.
 REASON_BYTES_MAX = 4_000
-# An output file is put aside at a start above this, one older one is kept.
+# A larger output file is renamed to .old at a start; one .old file is kept.
 OUTPUT_BYTES_MAX = 5_000_000
 
-# Kafka gives up when a write fails; by then as much as one segment's index may be free again.
+# With less space than this the disk is full. Kafka ends when a write fails, and at its end it may free
+# as much as the index of one segment.
 FULL_BYTES = 10_500_000
 
-# Below what Linux (32768) and macOS (49152) hand out to clients, above the well-known services.
+# Below the ports that Linux (from 32768) and macOS (from 49152) give to clients, and above those of
+# well-known services.
 FREE_PORTS_FROM = 20_000
 FREE_PORTS_UNTIL = 30_000
 FREE_PORT_ATTEMPTS_MAX = 100
@@ -44,17 +46,17 @@ FREE_PORT_ATTEMPTS_MAX = 100
 
 @dataclass(frozen=True, slots=True)
 class ServerSpec:
-    """How one server is started, in `directory`, and how one asks it whether it is ready."""
+    """How to start one server in `directory`, and how to check that it is ready."""
 
     role: str
     port: int
     ports_needed: tuple[int, ...]
     directory: Path
     command: tuple[str, ...] = field(repr=False)
-    # name -> content, written before each start; a difference means: a leftover is not adopted.
+    # Name and content, written before each start. A process that has other files is not adopted.
     files: tuple[tuple[str, str], ...] = field(repr=False)
     prepare: Callable[[], None]
-    # Given the pid: does that very process answer, ready to work? Never raises.
+    # Whether the process with this pid answers and is ready to work. Never raises.
     is_ready: Callable[[int], bool]
 
     @property
@@ -68,7 +70,7 @@ class ServerSpec:
 
 @dataclass(slots=True)
 class Server:
-    """A started server. Its state is one process; every way to lose and regain it is a method."""
+    """A started server: one process, with methods to kill, pause, stop and restart it."""
 
     spec: ServerSpec
     child: processes.Child
@@ -95,34 +97,37 @@ class Server:
         return processes.is_running(self.child)
 
     def kill(self) -> None:
-        """SIGKILL: nothing is flushed, nothing is said."""
+        """Send SIGKILL: the process flushes nothing."""
         processes.kill(self.child)
 
     def pause(self) -> None:
-        """SIGSTOP: connections stay open and nothing answers."""
+        """Send SIGSTOP: connections stay open, and the server does not answer."""
         processes.send(self.child, signal.SIGSTOP)
 
     def resume(self) -> None:
         processes.send(self.child, signal.SIGCONT)
 
     def stop(self, grace_s: float = STOP_GRACE_S) -> bool:
-        """End it cleanly, or by force after `grace_s` (then False). Stopping twice is fine."""
+        """Stop it cleanly and return True; kill it after `grace_s` and return False.
+
+        Stopping it twice does no harm.
+        """
         return processes.end(self.child, grace_s)
 
     def restart(self, deadline_s: float = START_DEADLINE_S) -> None:
-        """Start it again on the same data and port, whatever became of it."""
+        """Stop it if it runs, and start it again on the same data and port."""
         self.stop()
         started = start(self.spec, deadline_s)
         self.child, self.adopted = started.child, started.adopted
         self.output_from = started.output_from
 
     def reason(self) -> str:
-        """Why it ended, as the system and its own output say."""
+        """Return why it ended, from the system and its own output."""
         return reason_of_end(self.child, self.spec.output, self.output_from)
 
 
 def start(spec: ServerSpec, deadline_s: float = START_DEADLINE_S) -> Server:
-    """Start the server and wait until it answers; one that still runs from before is taken over."""
+    """Start the server and wait until it answers. If it still runs from before, adopt it."""
     leftover = processes.adopt(spec.pidfile)
     if leftover is not None:
         if _is_as_specified(spec, leftover) and spec.is_ready(leftover.pid):
@@ -147,31 +152,31 @@ def start(spec: ServerSpec, deadline_s: float = START_DEADLINE_S) -> Server:
     try:
         _wait_ready(server, deadline_s)
     except BaseException:
-        # Interrupted or failed: nothing that nobody holds is left running.
+        # Interrupted or failed: the caller gets no handle, so the process must not stay.
         processes.kill(child)
         raise
     return server
 
 
 def check_port_free(port: int, role: str) -> None:
-    """Raise PortTaken, naming the process that has the port where the system tells."""
+    """Raise PortTaken if another process listens; name it if the system tells."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As the servers do it: connections that were closed a moment ago are no listener.
+        # As the servers do it: a connection that was closed a moment ago does not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError as error:
             raise PortTaken(
-                f"Port {port}, where {role} should listen, is taken{_by_whom(port)};"
-                f" end that, or choose another port (see --help): {error.strerror}."
+                f"Port {port}, where {role} should listen, is taken{_by_whom(port)}: {error.strerror}."
+                " Stop that process, or choose another port (see --help)."
             ) from error
 
 
 def free_port() -> int:
-    """Return a port that is free now (for tests, where any will do).
+    """Return a port that is free now, for tests.
 
-    Never one of those that the system hands to clients: while a server is down, a client that keeps
-    trying to reach such a port is now and then connected to itself, and has the port.
+    It is not one of the ports that the system gives to clients. A client that retries such a port
+    while its server is down sometimes connects to itself, and then occupies the port.
     """
     for _attempt in range(FREE_PORT_ATTEMPTS_MAX):
         port = FREE_PORTS_FROM + secrets.randbelow(FREE_PORTS_UNTIL - FREE_PORTS_FROM)
@@ -184,12 +189,12 @@ def free_port() -> int:
 
 
 def plain_environment() -> dict[str, str]:
-    """What a server gets to see: Java and Valkey obey variables that are meant for other programs."""
+    """Return the environment of a server. It is short, as Java and Valkey read many variables."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "TZ": "UTC"}
 
 
 def set_aside_if_big(output: Path) -> int:
-    """Rotate an output file that grew too big; return the size from which new output begins."""
+    """Rename an output file that is too large. Return the offset at which new output begins."""
     try:
         size = output.stat().st_size
     except FileNotFoundError:
@@ -201,22 +206,22 @@ def set_aside_if_big(output: Path) -> int:
 
 
 def reason_of_end(child: processes.Child, output: Path, output_from: int) -> str:
-    """Return a clause with the likely reason, from what a process wrote since `output_from`."""
+    """Return a clause with the likely reason, from the process's output since `output_from`."""
     how = processes.how_it_ended(child)
     text = _text_since(output, output_from)
     if "No space left on device" in text or _disk_is_full(output.parent):
         return f"the disk of {output.parent} is full"
     if how.startswith("killed"):
-        return f"{how} (see {output})"  # it had no time to say anything
+        return f"{how} (see {output})"  # it could not write a reason
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     loud = [line for line in lines if "FATAL" in line or "ERROR" in line or "rror:" in line]
-    # The last line of a process that ended by itself tells something; else it is any line at all.
-    said = (loud or (lines if how else []) or ["it said nothing of it"])[-1]
+    # If no line has an error, the last line of a process that ended by itself may say why.
+    said = (loud or (lines if how else []) or ["its output has no reason"])[-1]
     return f"{how}: {said} (see {output})" if how else f"{said} (see {output})"
 
 
 def _disk_is_full(directory: Path) -> bool:
-    """Whether there was no room even for the reason."""
+    """Return whether the disk is full: then the process could not even write the reason."""
     return shutil.disk_usage(directory).free < FULL_BYTES
 
 
@@ -231,7 +236,7 @@ def _text_since(output: Path, output_from: int) -> str:
 
 
 def _is_as_specified(spec: ServerSpec, leftover: processes.Child) -> bool:
-    """Whether a leftover runs what would be started now, with the same configuration."""
+    """Return whether the process has the command and the files that would be started now."""
     written = ((spec.directory / name, content) for name, content in spec.files)
     return processes.command_of(leftover) == list(spec.command) and all(
         path.is_file() and path.read_text(encoding="utf-8") == content for path, content in written
@@ -259,5 +264,5 @@ def _by_whom(port: int) -> str:
                     return ""
                 return f" by process {connection.pid} ({psutil.Process(connection.pid).name()})"
     except psutil.Error:
-        return ""  # some systems show this to root only
+        return ""  # some systems show it only to root
     return ""

@@ -1,4 +1,4 @@
-"""Keeping things running: who ended is named with the reason and started again, ever more slowly."""
+"""Supervision: a process that ends is reported with its reason and started again, with backoff."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,17 +7,17 @@ from pathlib import Path
 from deploy.errors import DeployError
 from deploy.local import processes, servers
 
-# The first end may be an accident, so the first wait is short; what keeps ending (a full disk, a
-# worker that refuses to go on) is tried twice a minute, which a person can read and a disk can bear.
+# The first end may be an accident, so the first wait is short. A process that keeps ending (a full
+# disk, a worker that ends at its start) is started twice a minute, which a person can follow.
 FIRST_WAIT_S = 0.5
 WAIT_S_MAX = 30.0
-# Whatever ran this long is in order again: its next end is a first one.
+# After running this long, the next end of a process counts as its first.
 STEADY_S = 60.0
 
 
 @dataclass(slots=True)
 class Service:
-    """A process of our own beside the servers: worker, API, sample traffic."""
+    """A process of Odometer itself: worker, API, directory or sample traffic."""
 
     role: str
     command: tuple[str, ...]
@@ -52,7 +52,7 @@ class Service:
 
 @dataclass(slots=True)
 class Supervised:
-    """Something that should run: how one sees that it does, why it ended, how it starts again."""
+    """Something that should run: a check whether it does, why it ended, and how to start it."""
 
     role: str
     is_running: Callable[[], bool]
@@ -75,7 +75,7 @@ def supervise_server(server: servers.Server, now_s: float) -> Supervised:
 
 
 def check(supervised: Supervised, now_s: float) -> str | None:
-    """See to one of them; return the line that is to be said, if any."""
+    """Check one of them and start it again if it is due. Return a line to print, or None."""
     if supervised.due_s is None:
         if supervised.is_running():
             if now_s - supervised.up_since_s >= STEADY_S:

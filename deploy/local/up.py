@@ -1,7 +1,7 @@
-"""What `odometer up` runs on one machine: servers, topics, worker, API and sample traffic, looked after.
+"""`odometer up`: servers, topics, worker, API and sample traffic on one machine, supervised.
 
-Everything it starts is written down in pidfiles under its home directory, and it is from those that
-it is ended: by Ctrl-C, and by the next start after this one was killed.
+Everything that it starts has a pidfile under the home directory. Ctrl-C ends these processes by
+their pidfiles; so does the next start, after this one was killed.
 """
 
 import asyncio
@@ -32,19 +32,19 @@ from streams.kafka.topics import ensure_topics
 # of live traffic at 5 events/s another 216 MB.
 FREE_BYTES_MIN = 500_000_000
 
-# Ctrl-C has to be done within 10 s: first those that write, then those that keep what was written.
+# Ctrl-C ends everything within 10 s: first the processes that write, then the servers.
 SERVICES_GRACE_S = 4.0
 SERVERS_GRACE_S = 4.0
-# How often each of them is looked at.
+# Pause between two checks of all processes.
 LOOK_PAUSE_S = 0.2
 
-# In the order of their start. Ended all at once.
+# In the order of their start. They are ended all at once.
 SERVICES = ("worker", "api", "directory", "simulate")
 
 
 def run_everything(settings: Settings, *, simulate: bool, console: Console) -> None:
-    """Run until SIGINT or SIGTERM; DeployError where it can't be started."""
-    # Files that the worker would not take are told before all else.
+    """Run until SIGINT or SIGTERM. Raises DeployError if something cannot be started."""
+    # A mistake in a file of the user is reported before anything starts.
     read_prices(settings)
     read_catalog(settings)
     home = settings.home.absolute()
@@ -62,7 +62,7 @@ def run_everything(settings: Settings, *, simulate: bool, console: Console) -> N
 
 
 def end_everything(home: Path) -> None:
-    """End whatever runs in this home, those that write before those that keep what was written."""
+    """End everything that runs in this home: first the processes that write, then the servers."""
     _end([home / "parts" / f"{role}.pid" for role in SERVICES], SERVICES_GRACE_S)
     _end([home / "kafka" / "kafka.pid", home / "valkey" / "valkey.pid"], SERVERS_GRACE_S)
 
@@ -98,7 +98,7 @@ def _run(settings: Settings, home: Path, console: Console, *, simulate: bool) ->
 def _start_servers(
     settings: Settings, home: Path, console: Console
 ) -> tuple[Settings, list[supervise.Supervised]]:
-    """Start what was not named by the user; return the settings with the addresses as they are."""
+    """Start the bundled servers, unless the user named others. Return the settings with all addresses."""
     supervised = []
     if settings.own_kafka:
         kafka.check_reachable(settings.kafka)
@@ -127,7 +127,7 @@ def _how(server: servers.Server) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _SampleFiles:
-    """Where the sample traffic keeps how far it is: of one topic of one Kafka."""
+    """The files with the progress of the sample traffic, for one topic of one Kafka."""
 
     progress: Path
     bookmark: Path
@@ -164,12 +164,12 @@ def _services(
 
 @contextmanager
 def _one_at_a_time(home: Path) -> Iterator[None]:
-    """Hold the home directory: a lock that the system lets go of however this process ends."""
+    """Lock the home directory. The system releases the lock however this process ends."""
     try:
         home.mkdir(parents=True, exist_ok=True)
         lock = (home / "up.lock").open("a+")
     except OSError as error:
-        raise DeployError(f"{home} can't be used as home directory: {error.strerror}.") from error
+        raise DeployError(f"{home} cannot be used as home directory: {error.strerror}.") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -178,7 +178,7 @@ def _one_at_a_time(home: Path) -> Iterator[None]:
             pid = lock.read().strip() or "unknown"
             raise AlreadyRunning(
                 f"Odometer already runs in {home} as process {pid};"
-                " end that one, or give this one another --home and other ports."
+                " stop that one, or give this one another --home and other ports."
             ) from error
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -190,13 +190,13 @@ def _check_room(home: Path) -> None:
     free_bytes = shutil.disk_usage(home).free
     if free_bytes < FREE_BYTES_MIN:
         raise DiskTooFull(
-            f"The disk of {home} has {free_bytes // 1_000_000} MB left, and Odometer wants"
-            f" {FREE_BYTES_MIN // 1_000_000} MB to start; make room, or choose another --home."
+            f"The disk of {home} has {free_bytes // 1_000_000} MB left, and Odometer needs"
+            f" {FREE_BYTES_MIN // 1_000_000} MB to start: free some space, or choose another --home."
         )
 
 
 def _end_leftovers(settings: Settings, home: Path) -> None:
-    """End what a killed start left and this one does not take over."""
+    """End the processes that a killed start left and that this one does not adopt."""
     pidfiles = [home / "parts" / f"{role}.pid" for role in SERVICES]
     if settings.own_kafka:
         pidfiles.append(home / "kafka" / "kafka.pid")
@@ -212,7 +212,7 @@ def _end(pidfiles: list[Path], grace_s: float) -> None:
 
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """Turn SIGTERM and a closed terminal into what Ctrl-C is: an interrupt wherever we are."""
+    """Handle SIGTERM and a closed terminal like Ctrl-C: raise KeyboardInterrupt."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -223,7 +223,7 @@ def _signals_interrupt() -> Iterator[None]:
 
 @contextmanager
 def _signals_ignored() -> Iterator[None]:
-    """While everything is ended, a second Ctrl-C would only leave something running."""
+    """Ignore a second Ctrl-C while everything is ended: it would leave processes running."""
     with _handled(signal.SIG_IGN):
         yield
 

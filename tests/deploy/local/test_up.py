@@ -278,7 +278,7 @@ def test_a_disk_without_room_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(up, "FREE_BYTES_MIN", 10**18)
-    with pytest.raises(DiskTooFull, match=r"has \d+ MB left, and Odometer wants 1000000000000 MB"):
+    with pytest.raises(DiskTooFull, match=r"has \d+ MB left, and Odometer needs 1000000000000 MB"):
         up.run_everything(Settings(home=tmp_path), simulate=False, console=Console())
 
 
