@@ -7,7 +7,6 @@ import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from datetime import UTC
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +18,7 @@ from rich.text import Text
 
 from deploy.cli.completion import reasons
 from deploy.cli.help import PlainCommand, PlainGroup
-from deploy.cli.options import AsJson, DeadLetterTopic, Kafka, Topic, Yes
+from deploy.cli.options import AsJson, DeadLetterTopic, Kafka, Topic, Yes, parse_time
 from deploy.errors import NothingChosen
 from deploy.settings import Settings, read_settings
 from schemas.errors import InvalidConfig, InvalidEvent, Reason
@@ -203,7 +202,9 @@ def _filter(
 ) -> Wanted:
     if reason is not None and reason not in set(Reason):
         raise InvalidConfig(f"--reason is {reason!r}; it must be one of {', '.join(Reason)}")
-    from_ms, to_ms = _moment("--since", since), _moment("--until", until)
+    now_ms = _now_ms()
+    from_ms = None if since is None else parse_time("--since", since, now_ms)
+    to_ms = None if until is None else parse_time("--until", until, now_ms)
 
     def wanted(letter: "DeadLetter") -> bool:
         return (
@@ -215,17 +216,6 @@ def _filter(
         )
 
     return wanted
-
-
-def _moment(option: str, text: str | None) -> int | None:
-    from api.query.time_range import ALLOWED, NoMoment, parse_range
-
-    if text is None:
-        return None
-    try:
-        return parse_range(text, None, _now_ms(), UTC)[0]
-    except NoMoment as error:
-        raise InvalidConfig(f"{option} is {text!r}; it must be {'; '.join(ALLOWED)}") from error
 
 
 async def _read(settings: Settings, wanted: Wanted) -> AsyncIterator["DeadLetter"]:

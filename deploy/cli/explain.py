@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC
 from decimal import Decimal
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated
@@ -18,9 +17,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from deploy.cli.options import CatalogFile, PricesFile
+from deploy.cli.options import CatalogFile, PricesFile, parse_time
 from deploy.settings import read_catalog, read_prices, read_settings
-from schemas.errors import InvalidConfig
 
 if TYPE_CHECKING:
     from schemas.formats.objects import InvalidObject, SkippedObject
@@ -108,7 +106,8 @@ def explain(
     from streams.core.explain import Explainer
 
     settings = read_settings(prices_file=prices_file, catalog_file=catalog_file)
-    append_ms = _moment(at)
+    now_ms = time.time_ns() // 1_000_000
+    append_ms = now_ms if at is None else parse_time("--at", at, now_ms)
     explainer = Explainer(append_ms, read_prices(settings), read_catalog(settings))
     outcomes: Counter[str] = Counter()
     console = Console()
@@ -160,16 +159,6 @@ def _explain(
     if isinstance(found, CountedEvent):
         outcome = "duplicate" if found.duplicate else "counted"
     return Explained(line, item.index, outcome, item.format, item.id_source, found)
-
-
-def _moment(at: str | None) -> int:
-    from api.query.time_range import ALLOWED, NoMoment, parse_range
-
-    now_ms = time.time_ns() // 1_000_000
-    try:
-        return now_ms if at is None else parse_range(at, None, now_ms, UTC)[0]
-    except NoMoment as error:
-        raise InvalidConfig(f"--at is {at!r}; it must be {'; '.join(ALLOWED)}") from error
 
 
 # -- on a terminal ---------------------------------------------------------------------------------

@@ -1,11 +1,13 @@
 """Options that several commands share. Most are settings, each with its variable."""
 
+from datetime import UTC
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from deploy.settings import describe
+from schemas.errors import InvalidConfig
 
 Kafka = Annotated[str | None, typer.Option(metavar="HOST:PORT", help=describe("kafka"))]
 Redis = Annotated[str | None, typer.Option(metavar="URL", help=describe("redis"))]
@@ -42,3 +44,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 Yes = Annotated[
     bool, typer.Option("--yes", help="Do it. Without this option, only show what would be done.")
 ]
+
+
+def parse_time(option: str, text: str, now_ms: int) -> int:
+    """Return the instant of an option such as `--since now-2h`, in ms. Raises InvalidConfig."""
+    from api.query.time_range import ALLOWED, InvalidTime, parse_range  # noqa: PLC0415  for --help
+
+    try:
+        return parse_range(text, None, now_ms, UTC)[0]
+    except InvalidTime as error:
+        raise InvalidConfig(f"{option} is {text!r}; it must be {'; '.join(ALLOWED)}") from error
