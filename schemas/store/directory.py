@@ -1,24 +1,24 @@
 """The directory: who users are, which groups they are in, what chats are called. Pure.
 
-It lies beside the generations, so a rebuild leaves it alone. Per tenant, under `{od0}:d:`:
+It is stored outside of the generations, so a rebuild does not touch it. Per tenant, under `{od0}:d:`:
 
     u:TENANT           users: hash user key -> record (`Person`, packed as below)
     a:TENANT           addresses: sorted set of "address NUL key", all of score 0
     g:TENANT           groups: hash group id -> i64 mark | i64 created_ms | i64 updated_ms |
-                       JSON of name and description; nothing where it is deleted
+                       JSON of name and description, which a deleted group lacks
     m:N:TENANT:GROUP   members of a group: set of user keys; N is the tenant's length in characters
     epoch              a random value: another one after Redis was emptied
-    refused            hash TOPIC:PARTITION:OFFSET of a stream's record -> why it was not taken
-    c:TENANT           chats: hash chat id -> i64 mark | title; nothing where it is deleted
+    refused            hash TOPIC:PARTITION:OFFSET of a stream's record -> why it was rejected
+    c:TENANT           chats: hash chat id -> i64 mark | title, which a deleted chat lacks
 
-The latest update wins, in whatever order they come: each update has a mark, and the larger mark
-wins, so events, resends, replays and rebuilds may come in any order and any number of times. A mark
-is the update's time in ms, and what an admin or a stream says is marked ON_PURPOSE higher than any event:
-who was named or deleted on purpose stays so, though producers go on sending what they knew.
+Each update has a mark, and the update with the largest mark wins. So events, resends, replays and
+rebuilds may come in any order and any number of times. The mark of an event is its time in ms. The
+mark of an admin or a stream is its time plus ON_PURPOSE, which is above that of any event. So a user
+who was named or deleted on purpose stays so, although producers go on sending the old values.
 
 A user's record: `<i64 first_ms | i64 last_ms | i64 email mark | i64 name mark | u16 n | email |
-u16 n | name>`. A mark of 0: nothing was ever said; an empty text: nothing is known (any more).
-`directory.lua` is the one place that writes all this; a test holds the two together.
+u16 n | name>`. A mark of 0: never set. An empty text with a mark: deleted.
+Only schemas/store/directory.lua writes all this. A test compares it with this module.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ from schemas.errors import StoreCorrupt
 from schemas.store.layout import HASH_TAG
 
 USERS_MAX: Final = 100_000
-"""Users of a tenant, deleted ones included: 200 B each with their address, 20 MB. Counters of
-further ones are kept like all others, only their names and addresses are not."""
+"""Users of a tenant, deleted ones included: 200 B each with their address, 20 MB. Further users are
+counted as usual, but their names and addresses are not kept."""
 GROUPS_MAX: Final = 2000
 """Groups of a tenant, deleted ones included. Listing them all is one read of 0.5 MB."""
 MEMBERS_MAX: Final = 10_000
-"""Members of one group: they are read whole to filter by it, 1 ms."""
+"""Members of one group. A filter by group reads all of them, 1 ms."""
 CHATS_MAX: Final = 100_000
 """Titles of a tenant, deleted ones included: 100 B each, 10 MB."""
 KEY_CHARS_MAX: Final = limits.EMAIL_CHARS_MAX
-"""Of a user's key: its id, or its address."""
+"""Characters of a user's key, which is an id or an address."""
 DESCRIPTION_CHARS_MAX: Final = 1024
 
 ON_PURPOSE: Final = 1 << 50
-"""Added to the time of what was said on purpose. Times stay below 2^43 ms (the year 2248), and their
-sum below 2^53, where Lua counts exactly."""
+"""Added to the mark of an update that was made on purpose. Times stay below 2^43 ms (the year 2248),
+and the sum below 2^53, up to which Lua counts exactly."""
 
 DIRECTORY: Final = HASH_TAG + "d:"
 REFUSALS_KEY: Final = DIRECTORY + "refused"
@@ -82,8 +82,8 @@ def chats_key(tenant: str) -> str:
 
 
 class UserUpdate(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What is said of one user. A mark of 0: nothing is said of that; an empty text with a mark: it
-    is known no more."""
+    """An update of one user. A mark of 0 leaves a text as it is. An empty text with a mark deletes
+    it."""
 
     key: str
     first_ms: int
@@ -96,8 +96,8 @@ class UserUpdate(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 @dataclass(frozen=True)
 class Person:
-    """What is known of one user; None: nothing is. `first_ms`, `last_ms`: the earliest and latest
-    time of an update about it."""
+    """What is known of one user; None is unknown. `first_ms` and `last_ms` are the earliest and the
+    latest time of its updates."""
 
     key: str
     email: str | None
@@ -111,7 +111,7 @@ _LENGTH: Final = struct.Struct("<H")
 
 
 def pack_user_update(update: UserUpdate) -> bytes:
-    """A user's record where nothing else is known."""
+    """The record of a user that has no record yet."""
     email, name = update.email.encode(), update.name.encode()
     head = _RECORD.pack(
         update.first_ms, update.last_ms, update.email_mark, update.name_mark, len(email)
@@ -120,7 +120,7 @@ def pack_user_update(update: UserUpdate) -> bytes:
 
 
 def unpack_user_update(key: str, record: bytes) -> UserUpdate:
-    """What `pack_user_update` made of it; StoreCorrupt where it is cut."""
+    """A user's record as an update; StoreCorrupt if the record is damaged."""
     try:
         first_ms, last_ms, email_mark, name_mark, count = _RECORD.unpack_from(record)
         at = _RECORD.size + count
@@ -128,9 +128,9 @@ def unpack_user_update(key: str, record: bytes) -> UserUpdate:
         (count,) = _LENGTH.unpack_from(record, at)
         name = record[at + _LENGTH.size :].decode()
         if len(record) != at + _LENGTH.size + count:
-            raise StoreCorrupt(f"the record of the user {key!r} is not whole")
+            raise StoreCorrupt(f"the record of the user {key!r} is damaged")
     except (struct.error, UnicodeDecodeError) as error:
-        raise StoreCorrupt(f"the record of the user {key!r} is not whole") from error
+        raise StoreCorrupt(f"the record of the user {key!r} is damaged") from error
     return UserUpdate(key, first_ms, last_ms, email_mark, email, name_mark, name)
 
 
@@ -141,7 +141,7 @@ def person_of(update: UserUpdate) -> Person:
 
 
 def merged(one: UserUpdate, other: UserUpdate) -> UserUpdate:
-    """Both words about a user as one: the order does not matter, and twice is once."""
+    """Two updates of a user as one. The order does not matter, and repeating one changes nothing."""
     email_mark, email = max((one.email_mark, one.email), (other.email_mark, other.email))
     name_mark, name = max((one.name_mark, one.name), (other.name_mark, other.name))
     return UserUpdate(
@@ -174,7 +174,7 @@ class Group:
 
 
 class GroupUpdate(msgspec.Struct, frozen=True):
-    """What `group` of directory.lua is told. `members`: all of them, None where they stay."""
+    """An update of a group, for the function `group` of directory.lua. `members`: None keeps them."""
 
     id: str
     mark: int
@@ -196,19 +196,19 @@ def group_text(name: str, description: str) -> str:
 
 
 def unpack_group(group_id: str, record: bytes) -> Group | None:
-    """A group as it is stored; None where it is deleted, StoreCorrupt where it is cut."""
+    """A group from its record; None if it is deleted, StoreCorrupt if the record is damaged."""
     try:
         _, created_ms, updated_ms = _GROUP_HEAD.unpack_from(record)
         if len(record) == _GROUP_HEAD.size:
             return None
         name, description = _GROUP_TEXT.decode(record[_GROUP_HEAD.size :])
     except (struct.error, msgspec.MsgspecError) as error:
-        raise StoreCorrupt(f"the record of the group {group_id!r} is not whole") from error
+        raise StoreCorrupt(f"the record of the group {group_id!r} is damaged") from error
     return Group(group_id, name, description, created_ms, updated_ms)
 
 
 def unpack_title(record: bytes) -> str:
-    """A chat's title; "" where it is deleted."""
+    """A chat's title; "" if it is deleted."""
     return record[_MARK.size :].decode(errors="replace")
 
 
@@ -220,7 +220,7 @@ LIBRARY: Final = f"#!lua name=odometer_directory_{VERSION}\n{LUA}" + "".join(
     f"redis.register_function('odometer_{name}_{VERSION}', {name})\n"
     for name in ("users", "group", "chat")
 )
-"""Loaded by whoever finds a function missing; never replaced in place, as the commit's."""
+"""Loaded by the process that finds a function missing. A library is never replaced in place."""
 
 
 def function_name(name: str) -> str:

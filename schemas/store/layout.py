@@ -1,37 +1,37 @@
 """How the counters lie in Redis: keys, packed rows, and the meta record. Pure.
 
-All keys of a Redis share one hash tag, so that one call or one MGET reaches them all atomically.
+All keys share one hash tag, so that one function call or one MGET reaches all of them atomically.
 Under `{od0}:`
 
     current            the generation that answers, in decimal
     generations        hash: number -> what a rebuild knows of that generation, as JSON
-    rebuild            who rebuilds, while they live
-    N:meta             what generation N is and how far it is (`Meta`)
-    N:about            what its counters mean (schemas/store/generation.py), whose digest is in the meta record
-    N:hold             while it is there, nothing is committed: a rebuild is taking over old buckets
+    rebuild            the lease of a running rebuild
+    N:meta             the state of generation N and its positions (`Meta`)
+    N:about            its description (schemas/store/generation.py); the digest is in the meta record
+    N:hold             while it exists, nothing is committed: a rebuild carries over old buckets
     N:t, N:tl          tenants: hash name -> id, list id -> name
     N:nX.T, N:lX.T     series of table X (a view's kind) and tenant T: name -> id, id -> name
     N:pX.I.C.T.B       page B of table X, tier I, chunk of time C, tenant T: rows of counters
-    N:sS.X.I.C.T.B     the same of sketch S (its place in `measures.SKETCHES`)
-    N:vH.I.C.T         version of the pages H.I.C.T.B, H being pX or sS.X: see `ChunkVersion`
+    N:sS.X.I.C.T.B     the same for sketch S (its place in `measures.SKETCHES`)
+    N:vH.I.C.T         version of the pages H.I.C.T.B, where H is pX or sS.X: see `ChunkVersion`
     N:due              list: the compaction queue (`QueuedPage`)
     N:iS.K             digests of events counted in slice S of append time, bucket K: a set
-    N:cS.K             bookings of calls, likewise: a hash digest -> booking
+    N:cS.K             bookings of calls in the same slice and bucket: a hash digest -> booking
     N:tallies          hash: dead letters by reason, duplicates, unknown fields
-    N:refusals         hash: partition (or "generation") -> why a worker will not go on, as JSON
+    N:refusals         hash: partition (or "generation") -> why a worker does not continue, as JSON
     N:r:TENANT         the latest calls of a tenant (schemas/store/recent_calls.py)
     d:...              the directory (schemas/store/directory.py), of all generations
 
-A page holds `page_series` neighbouring series over one chunk: rows, little endian, each a key and
-what is added there:
+A page holds `page_series` neighbouring series over one chunk. It consists of rows, little endian.
+Each row has a key and the numbers that it adds there:
 
     counters           u16 slot                 | n x i64
     histogram          u16 slot, u16 bin        | i32 count
     distinct           u16 slot, u64 digest (big endian)
 
-slot = (series mod page_series) * 256 + bucket. A commit only appends, so a key may stand there many
-times, and **what a page says is the sum of its rows**. So adding costs one APPEND a page whatever it
-holds, and nothing can overflow.
+slot = (series mod page_series) * 256 + bucket. A commit only appends rows, so a page may have many
+rows with the same key, and **its value is the sum of its rows**. So adding costs one APPEND per page
+whatever its length, and nothing can overflow.
 
 A commit puts a page on the compaction queue when it has grown to twice its compact length and
 `PageKind.room_bytes` more, and once after its chunk has ended. A worker compacts it between two
@@ -105,7 +105,7 @@ def page_key(  # a page's full address
 def chunk_version_key(
     generation: int, page_kind: PageKind, tier: Tier, chunk: int, tenant_id: int
 ) -> str:
-    """Of all pages of a kind, tier, chunk and tenant; see `ChunkVersion`."""
+    """The version of all pages of a kind, tier, chunk and tenant; see `ChunkVersion`."""
     return f"{prefix(generation)}v{page_kind.head}.{tier.id}.{chunk}.{tenant_id}"
 
 
@@ -127,8 +127,8 @@ def chunks_of(span: Span) -> range:
 
 
 def page_kept_ms(tier: Tier) -> int:
-    """How long after its chunk's end a page expires. Twice the slack: once because it is written
-    that much longer, once because a reader's clock may be that much behind."""
+    """How long after its chunk's end a page expires. The slack counts twice: pages are written for
+    that much longer, and a reader's clock may be that much behind."""
     return tier.kept_ms + 2 * SLACK_MS
 
 
@@ -136,17 +136,17 @@ def page_kept_ms(tier: Tier) -> int:
 
 
 def series_name(values: Sequence[str]) -> str:
-    """One series' values in the order of the view's dimensions; "" is "not reported"."""
+    """The name of a series: its values in the order of the view's dimensions. "" is "not reported"."""
     return name_of_quoted([quoted(value) for value in values])
 
 
 def quoted(value: str) -> str:
-    """A value as it stands in names."""
+    """A value as names contain it."""
     return msgspec.json.encode(value).decode()
 
 
 def name_of_quoted(values: Sequence[str]) -> str:
-    """`series_name` of values that are quoted already: many series have some in common."""
+    """`series_name` of values that are already quoted. Many series share some values."""
     return f"[{','.join(values)}]"
 
 
@@ -162,11 +162,11 @@ def series_values(name: str | bytes) -> tuple[str, ...]:
 COMPACT_SLOT: Final = 0xFFFF
 """The slot of a compact page's first row, which adds nothing."""
 SLOT_BUCKETS: Final = 256
-"""Buckets of a chunk, and series of a page, are at most so many: each has a byte of a slot."""
+"""The most buckets of a chunk, and the most series of a page: each has one byte of a slot."""
 RUN_DTYPE: Final = np.dtype([("series", "<u4"), ("chunk", "<u4"), ("rows", "<u4")])
-"""In a delta: so many rows for this series (an index into the delta's own list) and chunk."""
+"""In a delta: a run of rows for one series (an index into the delta's own list) and chunk."""
 PAGE_DTYPE: Final = np.dtype([(name, "<u4") for name in ("chunk", "tenant", "page", "rows")])
-"""In a commit: so many rows for this page."""
+"""In a commit: a run of rows for one page."""
 
 
 class ChunkVersion(NamedTuple):
@@ -189,7 +189,7 @@ def unpack_chunk_version(data: bytes) -> ChunkVersion:
 
 
 class Form(NamedTuple):
-    """Of a row: bytes that say where it adds, and how many numbers of how many bytes it adds."""
+    """The form of a row: the bytes of its key, then the count and the size of its numbers."""
 
     key_bytes: int
     numbers: int
@@ -206,7 +206,7 @@ class QueuedPage(NamedTuple):
 
     @property
     def chunk_version_key(self) -> str:
-        """The key of its version behind the generation's prefix."""
+        """The key of its chunk's version, without the generation's prefix."""
         return "v" + self.page.rpartition(".")[0]
 
 
@@ -232,11 +232,11 @@ HISTOGRAM_FORM: Final = Form(4, 1, 4)
 DISTINCT_FORM: Final = Form(10, 0, 8)
 
 HISTOGRAMS_A_PAGE: Final = 128
-"""Series whose histograms share a page: of 8 B a row, in some thirty bins a bucket, a page of one
-would be mostly key."""
+"""Series whose histograms share a page. A row is 8 B and a bucket uses some thirty bins, so a page of
+one series would be mostly key."""
 ROOM_BYTES, ROOM_BYTES_A_SERIES, ROOM_BYTES_MAX = 3072, 1024, 32_768
-"""How much longer than twice its compact length a page may grow: some six rows of counters for each
-of its series, so that it is not written anew for every few that come, nor much longer to read."""
+"""How much a page may grow beyond twice its compact length: some six rows of counters for each of its
+series. With less room it would be rewritten too often, with more it would be long to read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,7 +275,7 @@ class PageKind:
         set_once(self, "dtype", dtype_of(form))
 
     def rows_of(self, page: bytes) -> Rows:
-        """The rows of one page; StoreCorrupt where it is cut."""
+        """The rows of one page; StoreCorrupt if the page is cut inside a row."""
         if len(page) % self.dtype.itemsize:
             raise StoreCorrupt(f"a page of view {self.table.view.name} is no whole number of rows")
         rows = np.frombuffer(page, self.dtype)
@@ -305,7 +305,7 @@ PARTITION_BYTES: Final = _PARTITION.size  # 64
 
 @dataclass(frozen=True)
 class PartitionMeta:
-    """How far one partition is counted. `position` is the next offset to read, or NO_POSITION.
+    """How far one partition has been counted. `position` is the next offset to read, or NO_POSITION.
 
     The last counted record is stored by its offset and append time, which are read back on assignment,
     to see that the log is still the one that was counted. `refused` is 0, or the code of the reason
@@ -323,7 +323,7 @@ class PartitionMeta:
 
 @dataclass(frozen=True)
 class Meta:
-    """The state of one generation. `history_from_ms` is 0 where nothing was ever lost; `names` is
+    """The state of one generation. `history_from_ms` is 0 if no record was ever lost; `names` is
     how many series were ever named, so that readers know when their dictionaries are behind.
     `refused` is 0, or the code of the reason why no worker counts on this generation."""
 
@@ -341,7 +341,7 @@ class Meta:
     @property
     def complete_through_ms(self) -> int:
         """Every event that the broker acknowledged before this instant is in the counters or among
-        the dead letters; 0 where nothing can be said yet."""
+        the dead letters; 0 while that is unknown."""
         return min((p.complete_ms for p in self.partitions), default=0)
 
 
