@@ -1,7 +1,7 @@
 """The bodies of the AgentLens dialect, keys in the order they are sent. Pure.
 
-An amount is an `int` where it is whole and a `float` elsewhere, because JSON written by JavaScript
-shows 12 and not 12.0.
+A whole amount is an `int` and any other a `float`, because JavaScript writes 12 and not 12.0.
+Source: schemas/contracts/agentlens.md.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class LlmAnalytics(AgentLensBody):
 
 
 class TokenCounts(AgentLensBody):
-    """Of one call; what was not reported is 0, or left out where its server leaves it out."""
+    """The tokens of one call. A number that was not reported is 0, or left out as AgentLens does."""
 
     input_tokens: int
     output_tokens: int
@@ -136,15 +136,18 @@ class AgentLensHealth(AgentLensBody):
 
 
 class Detail(AgentLensBody):
-    """What is wrong with one field of what was sent."""
+    """The problem of one field of a request."""
 
     path: str
     message: str
 
 
 class AgentLensProblem(AgentLensBody):
-    """Every error. `hint` and `docs` stand where its server has them, the roles at a 403, `details`
-    at events that are not valid."""
+    """The body of every error.
+
+    `hint` and `docs` are present where AgentLens has them, the two roles at a 403, `details` at
+    invalid events.
+    """
 
     error: str
     hint: str = ""
@@ -156,7 +159,7 @@ class AgentLensProblem(AgentLensBody):
 
 
 class IngestedEvent(AgentLensBody):
-    """Made of what was sent: the same event again has the same."""
+    """Id and hash of an accepted event. The same event sent again has the same."""
 
     id: str
     hash: str

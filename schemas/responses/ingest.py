@@ -1,4 +1,4 @@
-"""What `POST /v1/events` answers, in the order it is sent. Pure."""
+"""The body that `POST /v1/events` answers, keys in the order they are sent. Pure."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from schemas.responses.usage import NativeBody
 
 
 class RejectedItem(NativeBody):
-    """An object that cannot be counted."""
+    """An object that was rejected: it cannot be counted."""
 
-    index: int = Field(description="Its place in the body, from 0.")
-    field: str = Field(description="The field that is wrong; empty: the object as a whole.")
-    reason: str = Field(description="The class of the problem, as dead letters have it.")
-    detail: str = Field(description="What is wrong with the value, and the limit.")
+    index: int = Field(description="Position of the object in the body, from 0.")
+    field: str = Field(description="The field that is wrong. Empty if the whole object is.")
+    reason: str = Field(description="Class of the problem, the same as for dead letters.")
+    detail: str = Field(description="The problem of the value, and what is allowed.")
 
 
 class SkippedItem(NativeBody):
-    """An object that is fine and counts nothing."""
+    """An object that is valid but counts nothing."""
 
     index: int
     format: str
@@ -27,15 +27,17 @@ class SkippedItem(NativeBody):
 
 
 class IngestAnswer(NativeBody):
-    """Kafka has the events: they will be counted whatever happens from here on."""
+    """The answer after Kafka has acknowledged the events. From here on they will be counted."""
 
-    accepted: int = Field(description="Events that are with Kafka now.")
+    accepted: int = Field(description="Events that Kafka has acknowledged.")
     skipped: int
     refused: int
     ids: Literal["given", "generated"] = Field(
-        description="generated: some events had no id and the request no Idempotency-Key. Sent"
-        " again, those count twice."
+        description="`generated` if some events had no id and the request no Idempotency-Key. Those"
+        " events count twice if they are sent again."
     )
-    unknown_fields: list[str] = Field(description="Names that no event has: ignored, and counted.")
+    unknown_fields: list[str] = Field(
+        description="Fields that an event does not have. They are ignored, and counted by name."
+    )
     refusals: list[RejectedItem]
     skips: list[SkippedItem]

@@ -1,4 +1,4 @@
-"""Bodies of `/v1/keys`: what a key is to be, and what is told of those that are. Pure."""
+"""The bodies of `/v1/keys`: requests that make or change keys, and what is shown of keys. Pure."""
 
 from __future__ import annotations
 
@@ -20,29 +20,32 @@ class KeyWanted(BaseModel):
     name: str = Field(description="What the key is for.")
     tenants: Tenants | None = Field(
         default=None,
-        description="Whose usage it is for: some of your own; a super-admin's may be `all`."
+        description="The tenants that the key may see: some of your own, or `all` for a super-admin."
         " Default: the tenant of the request.",
     )
     role: Role = Field(
         default="viewer",
-        description="Up to your own. A viewer reads, a member also sends events, write-only does"
-        " nothing else, an admin also manages keys.",
+        description="At most your own role. A viewer reads. A member also sends events. An admin also"
+        " manages keys. write-only sends events and does nothing else.",
     )
-    expires: str | None = Field(default=None, description="ISO 8601. Default: never.")
-    requests_per_s: float | None = Field(default=None, description="Default: no limit.")
+    expires: str | None = Field(default=None, description="An ISO 8601 instant. Default: never.")
+    requests_per_s: float | None = Field(
+        default=None, description="Rate limit, in requests a second. Default: none."
+    )
     burst: int | None = Field(
-        default=None, description="Requests at once. Default: a second's worth."
+        default=None,
+        description="Requests at once under a rate limit. Default: those of one second.",
     )
 
 
 class KeyHeld(KeyWanted):
-    """One of `POST /v1/keys/import`: a key that its client holds already."""
+    """One of `POST /v1/keys/import`: a key that its client already has."""
 
     key: str = Field(repr=False, description="16 to 512 visible ASCII characters.")
 
 
 class KeysHeld(BaseModel):
-    """`POST /v1/keys/import`: all are taken in, or none."""
+    """`POST /v1/keys/import`: all keys are imported, or none."""
 
     model_config = _STRICT
 
@@ -56,23 +59,23 @@ class Rotation(BaseModel):
 
     grace_s: int = Field(
         default=24 * 3600,
-        description="How long the secret before goes on; 0: ends at once. At most 30 days.",
+        description="How many seconds the old secret stays valid: 0 to 30 days.",
     )
 
 
 class KeyShown(BaseModel):
-    """What is told of a key: never its secret. Instants are ISO 8601."""
+    """What is shown of a key, which never includes its secret. Instants are ISO 8601."""
 
     model_config = _STRICT
 
     id: str
-    serial: int = Field(description="1, and one more with each rotation.")
+    serial: int = Field(description="Starts at 1 and grows by one with each rotation.")
     name: str
     tenants: Tenants
     role: Role
     state: Literal["active", "expired", "revoked"]
-    created: str = Field(description="When this secret was made.")
-    last_used: str | None = Field(description="To the minute.")
+    created: str = Field(description="When this secret was created.")
+    last_used: str | None = Field(description="The last use, to the minute.")
     expires: str | None
     revoked: str | None
     requests_per_s: float | None
@@ -80,7 +83,7 @@ class KeyShown(BaseModel):
 
 
 class KeyMade(KeyShown):
-    """A key that was made or rotated: this is the only time that it can be seen."""
+    """A key that was created or rotated. The secret is shown this once only."""
 
     key: str = Field(repr=False)
 
@@ -90,11 +93,13 @@ class KeysAnswer(BaseModel):
 
     model_config = _STRICT
 
-    keys: list[KeyShown] = Field(description="Those that you manage; a rotated one twice.")
+    keys: list[KeyShown] = Field(
+        description="The keys that you may manage. A rotated key is listed twice."
+    )
 
 
 class AuditLine(BaseModel):
-    """Who did what to which key."""
+    """One entry of the audit log: who did what to which key."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="allow")
 
@@ -105,7 +110,9 @@ class AuditLine(BaseModel):
     key_role: Role
     key_tenants: list[str] | Literal["all"]
     serial: int
-    by_id: str = Field(description="The id of a key, or `operator` for the command line.")
+    by_id: str = Field(
+        description="The id of the caller's key, or `operator` for the command line."
+    )
     by_name: str
 
 

@@ -1,8 +1,9 @@
 """The bodies of the LiveKit voice platform's dialect, keys in the order they are sent. Pure.
 
-Every body is one envelope. Durations are decimal numbers of at most two places without trailing
-zeros (945.3), rounded half-even from exact sums. The first keys of a row are those of the
-platform's own page; what follows was added by later versions of it.
+Every body is one envelope. Durations are decimal numbers with at most two places and no trailing
+zeros (945.3), rounded half-even from exact sums. The first keys of a row are those of the platform's
+documented page. Later versions of the platform added the others.
+Source: schemas/contracts/livekit.md.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class CallTotals(LiveKitBody):
 
 
 class DateRange(LiveKitBody):
-    start_date: str = Field(description="As it was asked for, ISO 8601.")
-    end_date: str = Field(description="As it was asked for, ISO 8601.")
+    start_date: str = Field(description="As the request gave it, ISO 8601.")
+    end_date: str = Field(description="As the request gave it, ISO 8601.")
 
 
 class Dashboard(CallTotals):
@@ -223,6 +224,6 @@ class TokensByModelAnswer(Envelope):
 
 
 class PlatformProblem(Envelope):
-    """Every error. `data` is empty, but at a 422: there it has `errors`, one a parameter."""
+    """The body of every error. `data` is empty, except at a 422: `errors` has one per parameter."""
 
     data: dict[str, list[dict[str, Any]]]

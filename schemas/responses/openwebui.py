@@ -1,7 +1,8 @@
 """The bodies of the Open WebUI dialect, keys in the order they are sent. Pure.
 
-Counts are whole numbers, times are whole seconds since 1970, dates are texts in the zone that was
-asked for. What nothing is known of is null where its server's own model allows it.
+Counts are whole numbers, times are whole seconds since 1970, and dates are texts in the zone of the
+request. An unknown value is null where Open WebUI's own model allows it.
+Source: schemas/contracts/openwebui.md.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class Daily(OpenWebUiBody):
 
     data: list[Bucket]
     previous: list[Bucket] = Field(
-        default=[], description="The window of equal length directly before; with `compare` only."
+        default=[], description="The range of equal length directly before, with `compare` only."
     )
 
 
@@ -154,16 +155,18 @@ class Message(OpenWebUiBody):
 
 
 class Invalid(OpenWebUiBody):
-    """One parameter that is not what it may be."""
+    """One invalid parameter."""
 
     type: str
     loc: list[str]
     msg: str
     input: str
-    ctx: dict[str, Any] = Field(default={}, description="What would be accepted, if it is a bound.")
+    ctx: dict[str, Any] = Field(
+        default={}, description="The bound that the value exceeds, if there is one."
+    )
 
 
 class OpenWebUiProblem(OpenWebUiBody):
-    """Every error; a list where parameters are wrong (422)."""
+    """The body of every error. `detail` is a list for invalid parameters (422)."""
 
     detail: str | list[Invalid]

@@ -1,8 +1,8 @@
-"""Bodies of Open WebUI's users and groups: what its clients send and read. Pure.
+"""The bodies of Open WebUI's users and groups: what its clients send and read. Pure.
 
-Times are whole seconds since 1970. What its server keeps and we do not know (pictures, settings,
-permissions) is null, or the word that its clients take for "nothing special". Fields that its forms
-have and we keep nothing of (role, password) are ignored.
+Times are whole seconds since 1970. Values that Open WebUI keeps and we do not (pictures, settings,
+permissions) are null, or the default that its clients expect. Fields of its forms that we do not
+keep (role, password) are ignored.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from schemas.limits import EMAIL_CHARS_MAX, ID_CHARS_MAX, SECOND_MS
 from schemas.store.directory import DESCRIPTION_CHARS_MAX, KEY_CHARS_MAX, Group, Person
 
 CHANGED_MAX: Final = 1000
-"""Members added or removed by one request; Redis hears of them in one command."""
+"""Members that one request may add or remove. They go to Redis in one command."""
 ROLE: Final = "user"
 PICTURE: Final = "/user.png"
 
@@ -31,8 +31,8 @@ class _Form(BaseModel):
 
 
 class GroupForm(_Form):
-    """`POST /groups/create`. `id` is ours: where it is given, the group has it, and an existing one
-    is a conflict."""
+    """`POST /groups/create`. `id` is our addition: the id of the new group. A taken id is a
+    conflict."""
 
     name: Name
     description: Description
@@ -54,7 +54,7 @@ class UserUpdateForm(_Form):
 
 
 class AddUserForm(_Form):
-    """`POST /auths/add`. `id` is ours: the user's key in events; without it that is the address."""
+    """`POST /auths/add`. `id` is our addition: the user's key in events. Default: the address."""
 
     name: Name
     email: Email
@@ -74,7 +74,7 @@ class GroupInfo(BaseModel):
 
 
 class GroupShown(GroupInfo):
-    """A group, wherever one is answered."""
+    """A group, in all other answers."""
 
     data: None = None
     meta: None = None
@@ -102,7 +102,7 @@ class UserShown(BaseModel):
 
 
 class UserList(BaseModel):
-    """`GET /users/`: one page; `total` is of all that match."""
+    """`GET /users/`: one page. `total` counts all users that match."""
 
     users: list[UserShown]
     total: int
@@ -146,7 +146,7 @@ class UserCard(BaseModel):
 
 
 class UserAdded(BaseModel):
-    """`POST /auths/add`. There is nothing to sign in to, so no token."""
+    """`POST /auths/add`. Users do not sign in here, so the token is empty."""
 
     token: str = ""
     token_type: str = "Bearer"  # noqa: S105  a scheme, no secret
@@ -170,7 +170,7 @@ def group_shown(group: Group, member_count: int) -> GroupShown:
 
 
 def name_of(person: Person) -> str:
-    """Its clients want a text: the name, else the address, else the key."""
+    """The name, else the address, else the key: clients require a text."""
     return person.name or person.email or person.key
 
 

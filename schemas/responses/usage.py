@@ -1,7 +1,7 @@
 """The bodies of the native API under `/v1`. Pure.
 
-A row's keys are data: `time` where there is a granularity, the dimensions of `group_by`, `other`
-where there is a limit, and the measures; so rows are made as plain objects and not as models.
+The keys of a row depend on the query: `time` with a granularity, the dimensions of `group_by`,
+`other` with a limit, and the measures. So rows are plain objects and not models.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ class NativeBody(BaseModel):
 
 
 class Range(NativeBody):
-    """The instants that are covered, `to` exclusive: bounds go up to the grid kept at their age."""
+    """The range that the answer covers: bounds go up to the grid that is kept at their age."""
 
-    from_: str = Field(alias="from", description="First instant, ISO 8601.")
-    to: str = Field(description="The instant after the last, ISO 8601.")
+    from_: str = Field(alias="from", description="The first instant that is covered, ISO 8601.")
+    to: str = Field(description="The first instant that is no longer covered, ISO 8601.")
 
 
 class Period(NativeBody):
-    """The range before, where `compare=previous` is asked."""
+    """The range before, with `compare=previous`."""
 
     range: Range
     rows: list[dict[str, Cell]]
@@ -35,31 +35,37 @@ class UsageAnswer(NativeBody):
     """`/v1/usage`."""
 
     range: Range
-    granularity: str = Field(description="The step of the rows; `none` without a series.")
+    granularity: str = Field(description="The time step of the rows, or `none`.")
     tz: str
     group_by: list[str]
-    measures: dict[str, str] = Field(description="Measure -> its unit, in the order of columns.")
+    measures: dict[str, str] = Field(
+        description="Measure -> its unit, in the order of the columns."
+    )
     rows: list[dict[str, Cell]]
     totals: dict[str, Number] = Field(
-        description="Over all rows and groups. A quotient is null where nothing was measured."
+        description="Over all rows and groups. A quotient is null where its divisor is 0."
     )
     previous: Period | None = None
     estimates: dict[str, float] = Field(
-        description="Measures that are estimates -> their relative error: the most it can be of a"
-        " percentile, one standard error of a count of different values. All others are exact."
+        description="Measures that are estimates -> their relative error: the largest error of a"
+        " percentile, one standard error of a distinct count. All other measures are exact."
     )
     complete_through: str | None = Field(
-        description="Every event that the broker acknowledged before this instant is counted, or"
-        " among the dead letters. Null: nothing can be said yet."
+        description="Watermark: every event that Kafka acknowledged before this instant is counted or"
+        " a dead letter. Null if that is not known yet."
     )
-    history_from: str | None = Field(description="Before this instant events were lost, if any.")
-    refused: list[str] = Field(description="Partitions (or `generation`) that are not counted on.")
+    history_from: str | None = Field(
+        description="Events before this instant may be missing: records were lost. Null: none were."
+    )
+    refused: list[str] = Field(
+        description="Partitions (or `generation`) that no worker counts at present. `odometer status` says why."
+    )
     generation: int
-    view: str = Field(description="The kept view that answered.")
+    view: str = Field(description="The view that answered.")
 
 
 class Value(NativeBody):
-    value: str = Field(description='"" stands for "not reported".')
+    value: str = Field(description='The value; "" is "not reported".')
     events: int
 
 
@@ -69,17 +75,17 @@ class ValuesAnswer(NativeBody):
     dimension: str
     range: Range
     values: list[Value] = Field(description="Most used first.")
-    found: int = Field(description="Values that match, those beyond the limit included.")
+    found: int = Field(description="Number of values that match, those beyond the limit included.")
     complete_through: str | None
 
 
 class MeasureAbout(NativeBody):
     name: str
     unit: str
-    kind: str = Field(description="sum, or ratio: null where nothing was measured.")
-    about: str
-    made_of: list[str] = Field(description="The kept measures it is made of.")
-    views: list[str] = Field(description="The views that keep what it needs.")
+    kind: str = Field(description="`sum`, or `ratio`: null where its divisor is 0.")
+    about: str = Field(description="What is counted, from which field, and when it is null.")
+    made_of: list[str] = Field(description="The kept measures that it is computed from.")
+    views: list[str] = Field(description="The views that keep these measures.")
 
 
 class MeasuresAnswer(NativeBody):
@@ -98,9 +104,11 @@ class ViewAbout(NativeBody):
     name: str
     dimensions: list[str]
     measures: list[str]
-    sketches: list[str] = Field(description="Histograms and sets that it keeps.")
-    tiers: list[str] = Field(description="Those of its buckets, finest first.")
-    series_max: int = Field(description="Series a tenant; what goes over it is in (other).")
+    sketches: list[str] = Field(description="The histograms and distinct sets that the view keeps.")
+    tiers: list[str] = Field(description="The tiers that the view keeps, finest first.")
+    series_max: int = Field(
+        description="Limit of series per tenant. Further series are counted in (other)."
+    )
 
 
 class ViewsAnswer(NativeBody):
@@ -112,14 +120,14 @@ class ViewsAnswer(NativeBody):
 
 
 class Problem(BaseModel):
-    """Every error: RFC 9457, `application/problem+json`."""
+    """The body of every error: RFC 9457, `application/problem+json`."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
-    type: str = Field(description="A URI reference of /docs that explains this type of problem.")
+    type: str = Field(description="A URI reference into /docs that explains this type of problem.")
     title: str
     status: int
-    detail: str = Field(description="What was wrong with this request.")
-    parameter: str | None = Field(default=None, description="The parameter it is about.")
-    allowed: list[str] | None = Field(default=None, description="What would be accepted.")
-    nearest: str | None = Field(default=None, description="The accepted one that looks most alike.")
+    detail: str = Field(description="What is wrong with this request, and what to do.")
+    parameter: str | None = Field(default=None, description="The parameter that is wrong.")
+    allowed: list[str] | None = Field(default=None, description="The values that are allowed.")
+    nearest: str | None = Field(default=None, description="The allowed value that is most similar.")
