@@ -43,8 +43,8 @@ class CarriedRecords:
         self._older_ms = older_ms
 
     async def carry_ids(self, worker: RebuildWorker, slice_: int, buckets: Sequence[int]) -> None:
-        """Read while both stand at the same positions, so that no id of a record that the new
-        generation has still to count is among them."""
+        """Reads while both generations have the same positions. So no id belongs to a record that the new
+        generation has still to count."""
         keys = [
             f"{prefix(generation)}i{slice_}.{bucket}"
             for generation in (self._pair.origin, self._pair.generation)
@@ -75,8 +75,8 @@ class CarriedRecords:
             state, _ = await worker.level(lambda: self._pair.read(()))
 
     async def carry_calls(self, worker: RebuildWorker, slice_: int, buckets: Sequence[int]) -> None:
-        """The bookings in buckets before B: what is corrected later, is corrected where the old
-        generation has booked the call."""
+        """Carries over bookings in buckets before B, so that later events of a call go to the bucket
+        where the old generation booked it."""
         commands = [("HGETALL", f"{prefix(self._pair.origin)}c{slice_}.{b}") for b in buckets]
         while True:
             state, hashes = await worker.level(lambda: self._pair.read_together(commands))
@@ -96,7 +96,7 @@ class CarriedRecords:
             if (booking := msgspec.json.decode(data, type=Booking)).booked_ms < self._older_ms
         }
         asked = [(call, slice_) for call in older]
-        held = await worker.patiently(lambda: self._pair.bookings(asked)) if asked else {}
+        held = await worker.retry(lambda: self._pair.bookings(asked)) if asked else {}
         updates = []
         for call, booking in older.items():
             now = held.get(call)
@@ -106,8 +106,8 @@ class CarriedRecords:
         return updates
 
     def _translated(self, booking: Booking, now: StoredCall | None) -> Booking:
-        """As the new generation writes it; of dimensions that the old one did not keep, what the
-        new one knows."""
+        """The booking in the form of the new generation. Dimensions that the old one did not keep have
+        the values of the new one."""
         own = msgspec.json.decode(now.data, type=Booking).values if now else ()
         dimensions = booking_dimensions(self._shared.catalog)
         values = dict(zip(dimensions, own, strict=False)) | dict(
@@ -117,10 +117,10 @@ class CarriedRecords:
         return msgspec.structs.replace(booking, values=tuple(names))
 
     async def carry_recent(self, worker: RebuildWorker, cursor: int = 0) -> None:
-        """The latest calls that the new generation has not read; those that it has are its own,
-        as it may know another cost of them."""
+        """Carries over the latest calls that the new generation has not read. It keeps its own version
+        of the others, because their cost may differ."""
         while True:
-            cursor, keys = await worker.patiently(
+            cursor, keys = await worker.retry(
                 lambda c=cursor: self._pair.some_keys(self._pair.origin, "r:", c)  # type: ignore[misc]
             )
             for key in keys:
@@ -149,14 +149,13 @@ class CarriedRecords:
                 return
 
     async def carry_tallies(self, worker: RebuildWorker) -> None:
-        """Of each the larger count, as the old generation has seen more records and the new one may
-        judge them differently. Under other prices, what is told of costs is what those make of the
-        log alone."""
+        """Keeps the larger count of each tally: the old generation has seen more records, and the new one
+        may judge them differently. Under other prices, tallies of costs come from the log alone."""
         pair = (tallies_key(self._pair.origin), tallies_key(self._pair.generation))
         commands = [("HGETALL", key) for key in pair]
         while True:
             state, (old, new) = await worker.level(lambda: self._pair.read_together(commands))
-            look = await worker.patiently(self._pair.look)
+            look = await worker.retry(self._pair.look)
             same_prices = look.old.digest[LAYOUT_BYTES:] == look.new.digest[LAYOUT_BYTES:]
             lacking = {
                 name.decode(): int(count) - int(new.get(name, 0))

@@ -1,23 +1,25 @@
-"""What is older than the log: taken over from the generation that counted it.
+"""Carries over the buckets that are older than the log from the generation that counted them.
 
-The rule: *while both generations stand at the same positions, they speak of the same records, so
-that what one of them says of a bucket may replace what the other says.* The new one has counted the
-log from where it starts now. Whatever the old one has besides, in buckets that records before that
-start may have reached, is the difference of the two, and is committed to the new one as an ordinary
-delta. So it does not matter how late an event came, how often a killed rebuild begins again, or what
-the new one had counted there; and from then on both add the same.
+The rule: *while both generations have the same positions, they describe the same records. So the
+values of one may replace the values of the other.* The new generation has counted the log from its
+current start. Earlier records may have reached older buckets. For those buckets, the difference of
+the two generations is committed to the new one as an ordinary delta. So it does not matter how late
+an event came, how often a killed rebuild started again, or what the new generation had counted
+there. From then on, both add the same.
 
-- `older_ms` (B) parts the buckets, for all tiers at one instant, a UTC midnight: those before B are
-  the old generation's, under its limits and prices; those from B on are counted from the log alone.
-- B lies so far behind the first record's append that no record before it reaches B, neither by its
-  own time nor as the original of a resend or the first event of a call: AHEAD + slack + 1.5 W.
-- What is remembered (ids, bookings of calls before B) is taken over first, so that both generations
-  judge and place the records to come alike while the buckets follow.
-- Views and measures that the old generation did not keep have no history before B: the new one
-  says so (`history_from`).
+- `older_ms` (B) divides the buckets of all tiers at one instant, a UTC midnight. Buckets before B
+  come from the old generation, with its limits and prices. Buckets from B on are counted from the
+  log alone.
+- B lies so far after the append time of the first record that no earlier record reaches B: neither
+  by its own time, nor as the original of a resend, nor as the first event of a call. The distance is
+  AHEAD + slack + 1.5 W.
+- Ids, and bookings of calls before B, are carried over first. So both generations judge and place
+  the next records alike while the buckets follow.
+- Views and measures that the old generation did not keep have no history before B. The new
+  generation says so (`history_from`).
 
-What it cannot know: an event whose original is gone from the log *and* from the ids (older than W),
-sent again under another time. The old generation would have counted it too.
+One case is not covered: the original of an event is gone from the log *and* from the ids (older than
+W), and the event is sent again with another time. The old generation would have counted it too.
 """
 
 from __future__ import annotations
@@ -57,25 +59,25 @@ from streams.redis.generations import Entry, RedisPair
 T = TypeVar("T")
 
 PAGES_AT_ONCE: Final = 100
-"""Compared at once: at most 9,600 additions in one commit, 0.1 s of Redis."""
+"""Pages compared at once: at most 9,600 rows in one commit, 0.1 s of Redis."""
 BUCKETS_AT_ONCE: Final = 64
-"""Sets of ids or hashes of calls that are read at once, each of up to some 4,096."""
+"""Sets of ids or hashes of calls that are read at once, each with up to about 4,096 members."""
 EXPIRING_MS: Final = 600_000
-"""A page that goes so soon is not compared: it might go in between, and is not read any more."""
+"""A page that expires this soon is not compared: it could expire in between, and nobody reads it."""
 
 
 def carry_over_before(first_append_ms: int) -> int:
-    """B: no record that was appended before `first_append_ms`, and nothing that depends on one
-    within the time that is remembered, adds to a bucket from there on."""
+    """B, in ms: no record that was appended before `first_append_ms`, and no event that depends on one
+    while its id is stored, adds to a bucket from B on."""
     return ceil_to(first_append_ms + AHEAD_MS_MAX + SLACK_MS + REMEMBERED_MS + SLICE_MS, DAY_MS)
 
 
 Place = tuple[str, int, int, int, int]
-"""Of a page: head, tier, chunk, tenant, page."""
+"""The address of a page: head, tier, chunk, tenant, page."""
 
 
 class _Located(NamedTuple):
-    """A unit and where it lies in either generation: key ("" nowhere) and series."""
+    """One series in one chunk, and its place in both generations: key ("" for none) and series id."""
 
     unit: SeriesChunk
     old: tuple[str, int]
@@ -83,8 +85,8 @@ class _Located(NamedTuple):
 
 
 class CarryOver:
-    """`streams.rebuild.rebuild_worker.OlderHistory` on Redis: everything before the entry's `older_ms` that both
-    generations keep."""
+    """`streams.rebuild.rebuild_worker.OlderHistory` on Redis: all pages and records before the
+    entry's `older_ms` that both generations keep."""
 
     def __init__(self, pair: RedisPair, shared: SharedHistory, entry: Entry, now_ms: int) -> None:
         self._pair = pair
@@ -97,28 +99,28 @@ class CarryOver:
         self._records = CarriedRecords(pair, shared, entry.older_ms)
 
     async def carry_over(self, worker: RebuildWorker) -> None:
-        """Each step is a commit that finds nothing to add where it was done before."""
-        look = await worker.patiently(self._pair.look)
+        """Each step is a commit that adds nothing when it is repeated."""
+        look = await worker.retry(self._pair.look)
         for slice_ in range(look.old.slice_low, look.old.slice_high + 1):
             for at in range(0, ID_BUCKETS, BUCKETS_AT_ONCE):
                 await self._records.carry_ids(worker, slice_, range(at, at + BUCKETS_AT_ONCE))
             for at in range(0, CALL_BUCKETS, BUCKETS_AT_ONCE):
                 await self._records.carry_calls(worker, slice_, range(at, at + BUCKETS_AT_ONCE))
-        for dictionary in (self._old, self._new):
+        for cache in (self._old, self._new):
             cursor = 0
             while True:
-                cursor, keys = await worker.patiently(
-                    lambda d=dictionary, c=cursor: self._pair.some_keys(d.generation, "[ps]", c)  # type: ignore[misc]
+                cursor, keys = await worker.retry(
+                    lambda d=cache, c=cursor: self._pair.some_keys(d.generation, "[ps]", c)  # type: ignore[misc]
                 )
-                places = self._older_places(dictionary.generation, keys)
+                places = self._older_places(cache.generation, keys)
                 for at in range(0, len(places), PAGES_AT_ONCE):
-                    await self._carry_pages(worker, dictionary, places[at : at + PAGES_AT_ONCE])
+                    await self._carry_pages(worker, cache, places[at : at + PAGES_AT_ONCE])
                 if not cursor:
                     break
         await self._records.carry_recent(worker)
         await self._records.carry_tallies(worker)
         done = msgspec.structs.replace(self._entry, is_whole=True)
-        await worker.patiently(lambda: self._pair.note(self._pair.generation, done))
+        await worker.retry(lambda: self._pair.note(self._pair.generation, done))
 
     # -- pages -------------------------------------------------------------------------------------
 
@@ -141,10 +143,10 @@ class CarryOver:
         return chunk * tier.chunk_ms < self._older_ms and expires_ms > self._now_ms + EXPIRING_MS
 
     async def _carry_pages(
-        self, worker: RebuildWorker, dictionary: NameCache, places: Sequence[Place]
+        self, worker: RebuildWorker, cache: NameCache, places: Sequence[Place]
     ) -> None:
         while True:
-            found = await worker.patiently(lambda: self._careful(self._found(dictionary, places)))
+            found = await worker.retry(lambda: self._careful(self._found(cache, places)))
             keys = list(dict.fromkeys(key for f in found for key, _ in (f.old, f.new) if key))
             state, pages = await worker.level(lambda k=keys: self._careful(self._pair.read(k)))  # type: ignore[misc]
             delta = self._delta(found, dict(zip(keys, pages, strict=True)))
@@ -155,23 +157,23 @@ class CarryOver:
                 return
 
     async def _careful(self, asked: Awaitable[T]) -> T:
-        """A store that was away may have come back older, with other names under the same ids."""
+        """A Redis that was away may have come back from an older copy, with other names for the same ids."""
         try:
             return await asked
         except StoreUnavailable:
-            self._old.let_go()
-            self._new.let_go()
+            self._old.drop()
+            self._new.drop()
             raise
 
-    async def _found(self, dictionary: NameCache, places: Sequence[Place]) -> list[_Located]:
-        """The series of these pages, and where they lie in both generations."""
-        self._old.look_again()
-        self._new.look_again()
+    async def _found(self, cache: NameCache, places: Sequence[Place]) -> list[_Located]:
+        """The series of these pages, and their places in both generations."""
+        self._old.reread()
+        self._new.reread()
         units: dict[SeriesChunk, None] = {}
-        tenants = await dictionary.tenants()
+        tenants = await cache.tenants()
         for head, tier, chunk, tenant, page in places:
-            page_kind = self._page_kind_of(dictionary, head)
-            names = (await dictionary.series(page_kind, tenant)).names
+            page_kind = self._page_kind_of(cache, head)
+            names = (await cache.series(page_kind, tenant)).names
             page_series = page_kind.page_series
             for name in names[page * page_series : (page + 1) * page_series]:
                 units[
@@ -184,12 +186,12 @@ class CarryOver:
             found.append(_Located(unit, old, await self._new.key(common.new, unit)))
         return found
 
-    def _page_kind_of(self, dictionary: NameCache, head: str) -> PageKind:
+    def _page_kind_of(self, cache: NameCache, head: str) -> PageKind:
         common = self._shared.page_kinds[head]
-        return common.old if dictionary is self._old else common.new
+        return common.old if cache is self._old else common.new
 
     def _delta(self, found: Sequence[_Located], pages: Mapping[str, bytes | None]) -> Delta:
-        """Those of one table and tenant side by side, as a delta has its series."""
+        """The differences as one delta. It has the series of one table and tenant side by side."""
         tenants: dict[str, int] = {}
         series: list[tuple[Table, int, str]] = []
         places: dict[tuple[Table, int, str], int] = {}

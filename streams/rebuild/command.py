@@ -1,20 +1,19 @@
 """`odometer rebuild`: fills the next generation from the log beside the current one, and switches.
 
-What an operator does: change the configuration (a view, a measure, a limit, a price), then run this
-under the new one. While it runs, workers and APIs of the old configuration go on. At the switch the
-workers of the old one end, and those of the new one, which may have been waiting, go on counting.
+An operator changes the configuration (a view, a measure, a limit, a price), then runs this command
+under the new one. Meanwhile workers and APIs of the old configuration go on. At the switch, the
+workers of the old configuration exit; those of the new one, which may be waiting, start to count.
 
-It may be killed at any point and run again: it goes on with what it had filled, where that is of the
-same configuration and the log still holds what comes next; else it begins anew under another number.
-Two at once would do no harm (every step compares what it was worked out from), but one of them would
-be for nothing: the second says that there is a first, by a lease that ends soon after its holder.
+A rebuild can be killed at any point and run again. It resumes the generation that it began, where
+that has the same configuration and the log still holds the next records. Otherwise it starts from
+scratch under another number. Two rebuilds at once would do no harm, because every step compares the
+state that it started from. But one of them would be useless, so a lease allows only one. The lease
+is renewed three times per period and expires soon after its holder dies.
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from schemas.prices.price_list import Prices
 from schemas.store.generation import describe, generation_digest
 from schemas.store.layout import LIVE, NO_POSITION, Meta
 from schemas.units import iso
-from streams.core.ports import OffsetBounds
+from streams.core.ports import Clock, OffsetBounds
 from streams.core.resume_checks import refusal_of, stored_of
 from streams.kafka.consumer import open_whole_log
 from streams.kafka.offsets import read_bounds, read_record_at
@@ -40,19 +39,19 @@ from streams.redis.generations import LEASE_MS, Entry, RedisGenerations, RedisPa
 from streams.worker.clock import ProcessClock
 
 ABANDONED_MS: Final = 60_000
-"""How long a generation that was given up stays: its worker, should it live, learns of it by then."""
-LOOK_S: Final = 0.5
-"""Between two words of progress, and of being alive."""
+"""An abandoned generation is kept this long, so that its rebuild, if it still runs, notices."""
+PROGRESS_S: Final = 0.5
+"""The interval between two progress reports."""
 
 
 class Overtaken(RebuildRefused):
-    """Another rebuild goes on with the same generation."""
+    """Another rebuild has taken over the same generation."""
 
 
 class RebuildResult(BaseModel):
-    """What a rebuild did. `resumed`: an earlier one had begun it. `older_ms`: buckets before it were
-    taken over (0: none had to be). `history_from_ms`: where not 0, before it not everything is
-    known that is kept now, and `missing` is what."""
+    """The result of a rebuild. `resumed`: an earlier rebuild had begun the generation. `older_ms`:
+    buckets before it were copied from the old generation (0: none). `history_from_ms`: where not 0,
+    the views and measures in `missing` have no history before it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -67,29 +66,29 @@ class RebuildResult(BaseModel):
 
     def sentence(self) -> str:
         said = [
-            f"Generation {self.generation} answers now, with {self.events} events counted anew.",
+            f"Generation {self.generation} answers now; {self.events} events were counted again from the topic.",
             f"Generation {self.replaced} is kept until {iso(self.dropped_after_ms)}.",
         ]
         if self.older_ms:
             said.append(
-                f"Buckets before {iso(self.older_ms)} were taken over: the topic no longer holds all"
-                " of their records."
+                f"Buckets before {iso(self.older_ms)} were copied from generation {self.replaced}: the"
+                " topic no longer holds all of their records."
             )
         if self.missing:
             said.append(
-                f"Before it nothing is known of: {', '.join(self.missing)}; answers say that history"
-                f" is whole from {iso(self.history_from_ms)}."
+                f"No history before {iso(self.history_from_ms)} for: {', '.join(self.missing)}. Answers"
+                " report that date as history_from."
             )
         said.append(
-            "Workers of this configuration count on it by themselves; start those of the old one, "
-            "and the API, anew with this one."
+            "Workers of this configuration continue by themselves. Restart the other workers and the "
+            "API with this configuration."
         )
         return "\n".join(said)
 
 
 @dataclass(frozen=True)
 class _Configuration:
-    """The configuration that is counted under."""
+    """The configuration of the new generation."""
 
     topic: str
     prices: Prices
@@ -101,7 +100,7 @@ class _Configuration:
 
 
 class RebuildProgress(BaseModel):
-    """How far it is: records read of those that there are, and what it is at."""
+    """Progress: records read, records in total, and the current step."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -119,23 +118,25 @@ async def rebuild(
     kept_ms: int,
     say: Callable[[RebuildProgress], None],
     catalog: Catalog = DEFAULT,
+    clock: Clock = ProcessClock(),  # noqa: B008  it has no state
 ) -> RebuildResult:
-    """Returns when the new generation answers; the old one is kept for `kept_ms` more.
+    """Returns when the new generation answers. The old one is kept for another `kept_ms`.
 
-    Raises RebuildRefused where it cannot be right or another one runs, StoreError, and LogError.
+    Raises RebuildRefused where the result could be wrong or another rebuild runs, StoreError, and
+    LogError.
     """
     under = _Configuration(topic, prices, catalog)
-    async with RedisGenerations(redis_url) as generations, hold_lease(generations) as token:
+    async with RedisGenerations(redis_url) as generations, hold_lease(generations, clock) as token:
         keeping = asyncio.create_task(_keep_lease(generations, token))
         plan = None
         try:
-            plan = await _choose_generation(generations, kafka, under)
-            return await _fill(redis_url, kafka, under, plan, kept_ms, say, keeping)
+            plan = await _choose_generation(generations, kafka, under, clock)
+            return await _fill(redis_url, kafka, under, plan, kept_ms, say, keeping, clock)
         except Overtaken:
             raise
         except RebuildRefused:
             if plan is not None:
-                now_ms = _now_ms()
+                now_ms = clock.now_ms()
                 given_up = replace(plan.entry, retired_ms=now_ms, drop_ms=now_ms + ABANDONED_MS)
                 await generations.retire(plan.number, given_up)
             raise
@@ -148,18 +149,18 @@ async def rebuild(
 
 
 @asynccontextmanager
-async def hold_lease(generations: RedisGenerations) -> AsyncIterator[bytes]:
-    """Holds the lease, to be kept alive under the token given; that of one that was killed it
-    waits for to end."""
-    token = secrets.token_hex(16).encode()
+async def hold_lease(generations: RedisGenerations, clock: Clock) -> AsyncIterator[bytes]:
+    """Holds the lease of a rebuild under the token that it yields. First waits until the lease of a
+    killed rebuild expires."""
+    token = clock.commit_id().hex().encode()
     left_ms = LEASE_MS + 1
     while not await generations.take_lease(token):
         before_ms, left_ms = left_ms, await generations.lease_left_ms()
         if left_ms > before_ms:
             raise RebuildRefused(
-                "another rebuild is under way: odometer status shows what it fills"
+                "another rebuild is under way: odometer status shows its generation"
             )
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(PROGRESS_S)
     try:
         yield token
     finally:
@@ -167,7 +168,7 @@ async def hold_lease(generations: RedisGenerations) -> AsyncIterator[bytes]:
 
 
 async def _keep_lease(generations: RedisGenerations, token: bytes) -> None:
-    """Until another one has it: this process was frozen, or Redis away, for longer than it lasts."""
+    """Renews the lease until another rebuild has it: this process was frozen, or Redis was away, for too long."""
     while True:
         await asyncio.sleep(LEASE_MS / 3000)
         with suppress(StoreUnavailable):
@@ -180,7 +181,7 @@ async def _keep_lease(generations: RedisGenerations, token: bytes) -> None:
 
 @dataclass(frozen=True)
 class _RebuildPlan:
-    """What is to be filled. `begin`: the positions that it was begun at."""
+    """The generation to fill. `begin`: the positions where its counting started."""
 
     number: int
     entry: Entry
@@ -190,15 +191,13 @@ class _RebuildPlan:
 
 
 async def _choose_generation(
-    generations: RedisGenerations, kafka: str, under: _Configuration
+    generations: RedisGenerations, kafka: str, under: _Configuration, clock: Clock
 ) -> _RebuildPlan:
-    """The generation that was begun before, where it will do; else a new one."""
+    """Resumes a generation that was begun before, where possible; else begins a new one."""
     topic = under.topic
     old = await generations.meta()
     if old is None:
-        raise RebuildRefused(
-            "nothing is counted yet, so there is nothing to rebuild: start a worker"
-        )
+        raise RebuildRefused("no counters yet, so there is nothing to rebuild: start a worker")
     origin = generations.generation
     bounds = await read_bounds(kafka, topic)
     await _check_log(old, kafka, topic, bounds)
@@ -212,13 +211,13 @@ async def _choose_generation(
             continue
         if await _can_resume(generations, number, entry, origin, under.digest, bounds):
             return _RebuildPlan(number, entry, shared if entry.older_ms else None, True, begin)
-        now_ms = _now_ms()
+        now_ms = clock.now_ms()
         given_up = replace(entry, retired_ms=now_ms, drop_ms=now_ms + ABANDONED_MS)
         await generations.retire(number, given_up)
     number = max([origin, *entries]) + 1
     first_ms = await _first_append_ms(old, kafka, topic, bounds) if shared else 0
     older_ms = carry_over_before(first_ms) if shared else 0
-    entry = Entry(origin=origin, begun_ms=_now_ms(), older_ms=older_ms)
+    entry = Entry(origin=origin, begun_ms=clock.now_ms(), older_ms=older_ms)
     history_from_ms = old.history_from_ms
     if shared is not None and shared.missing:
         history_from_ms = max(history_from_ms, older_ms)
@@ -231,19 +230,19 @@ async def _choose_generation(
         describe(topic, under.catalog),
     )
     if not begun:
-        raise RebuildRefused("another generation answers by now: run it again")
+        raise RebuildRefused("another generation answers by now: run odometer rebuild again")
     return _RebuildPlan(number, entry, shared, False, begin)
 
 
 async def _check_log(old: Meta, kafka: str, topic: str, bounds: Mapping[int, OffsetBounds]) -> None:
-    """That the log is the one that was counted. A sum that left 64 bits may be mended by this."""
+    """Checks that the log is the one that was counted. (A rebuild may repair a sum that overflowed.)"""
     for partition, stored in ((p, stored_of(old, p)) for p in sorted(bounds)):
         last_record = None
         if stored.last_offset >= bounds[partition].start:
             last_record = await read_record_at(kafka, topic, partition, stored.last_offset)
         refused = refusal_of(stored, bounds[partition], last_record)
         if refused is not None:
-            raise RebuildRefused(f"partition {partition} is refused, mend that first: {refused[1]}")
+            raise RebuildRefused(f"partition {partition} is paused, solve that first: {refused[1]}")
 
 
 async def _can_resume(
@@ -254,7 +253,7 @@ async def _can_resume(
     digest: bytes,
     bounds: Mapping[int, OffsetBounds],
 ) -> bool:
-    """Whether a generation that was begun can be gone on with."""
+    """Whether a generation that was begun can be resumed."""
     meta = await generations.meta_of(number)
     if meta is None or entry.origin != origin or meta.state != LIVE:
         return False
@@ -266,8 +265,8 @@ async def _can_resume(
 async def _first_append_ms(
     old: Meta, kafka: str, topic: str, bounds: Mapping[int, OffsetBounds]
 ) -> int:
-    """No record that the log no longer holds was appended later. Of a partition that holds nothing
-    now, the last that was counted is the last that there was."""
+    """The latest append time, in ms, that a record before the start of the log can have. For an empty
+    partition, it is that of the last counted record."""
     latest_ms = 0
     for partition, one in bounds.items():
         if one.start or old.history_from_ms:
@@ -288,6 +287,7 @@ async def _fill(
     kept_ms: int,
     say: Callable[[RebuildProgress], None],
     overtaken: asyncio.Task[None],
+    clock: Clock,
 ) -> RebuildResult:
     origin, number = plan.entry.origin, plan.number
     async with (
@@ -296,11 +296,11 @@ async def _fill(
     ):
         carry_over = None
         if plan.shared is not None and not plan.entry.is_whole:
-            carry_over = CarryOver(pair, plan.shared, plan.entry, _now_ms())
+            carry_over = CarryOver(pair, plan.shared, plan.entry, clock.now_ms())
         worker = RebuildWorker(
             log,
             pair,
-            ProcessClock(),
+            clock,
             under.digest,
             pair,
             carry_over,
@@ -312,7 +312,7 @@ async def _fill(
             for one in (
                 worker.fill_and_switch(kept_ms),
                 worker.poll_end_offsets(lambda: False),
-                _tell(worker, plan, say),
+                _report_progress(worker, plan, say),
             )
         ]
         try:
@@ -322,7 +322,9 @@ async def _fill(
                 task.cancel()
             await asyncio.wait(working)
         if overtaken.done():
-            raise Overtaken("another rebuild has taken over: this process was away for too long")
+            raise Overtaken(
+                "another rebuild has taken over: this process was stopped or cut off for too long"
+            )
         for task in working:
             if not task.cancelled():
                 task.result()
@@ -336,11 +338,11 @@ async def _fill(
         older_ms=plan.entry.older_ms,
         history_from_ms=meta.history_from_ms,
         missing=list(plan.shared.missing) if plan.shared else [],
-        dropped_after_ms=_now_ms() + kept_ms,
+        dropped_after_ms=clock.now_ms() + kept_ms,
     )
 
 
-async def _tell(
+async def _report_progress(
     worker: RebuildWorker, plan: _RebuildPlan, say: Callable[[RebuildProgress], None]
 ) -> None:
     while True:
@@ -350,8 +352,4 @@ async def _tell(
                 generation=plan.number, done=max(0, total - left), total=total, doing=worker.doing
             )
         )
-        await asyncio.sleep(LOOK_S)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+        await asyncio.sleep(PROGRESS_S)

@@ -23,8 +23,8 @@ class NameList:
 
 
 class NameCache:
-    """The names of one generation, read as far as they were needed. Let go whole on every doubt: a
-    store that went back may give an id to another name."""
+    """The names of one generation. Dropped as a whole on every doubt: a Redis that went back to an
+    older copy may give an id to another name."""
 
     def __init__(self, pair: RedisPair, generation: int) -> None:
         self._pair = pair
@@ -32,11 +32,11 @@ class NameCache:
         self._read_now: set[str] = set()
         self.generation = generation
 
-    def let_go(self) -> None:
+    def drop(self) -> None:
         self._lists.clear()
 
-    def look_again(self) -> None:
-        """What is asked for from now on is read once more: names may have been added."""
+    def reread(self) -> None:
+        """Reads every list once more when it is needed next: names may have been added."""
         self._read_now.clear()
 
     async def tenants(self) -> NameList:
@@ -46,7 +46,7 @@ class NameCache:
         return await self._read(names_list_key(self.generation, page_kind.table, tenant))
 
     async def key(self, page_kind: PageKind, unit: SeriesChunk) -> tuple[str, int]:
-        """The page in which a series' chunk lies, and the series' id; "" where it has no name."""
+        """The key of the page that holds the chunk of a series, and the id of the series; "" without a name."""
         tenant = (await self.tenants()).ids.get(unit.tenant)
         if tenant is None:
             return "", 0

@@ -43,8 +43,8 @@ def rows_of(page_kind: PageKind, page: bytes | None, series: int, buckets: int) 
 
 
 def difference(common: SharedPages, old: Rows, new: Rows) -> Rows:
-    """What is to be added to the new generation's rows, so that they say what the old one's do. A
-    set of digests can only grow."""
+    """The rows to add to the new generation, so that it equals the old one. A set of digests can only
+    grow."""
     page_kind = common.new
     if page_kind.sketch is None:
         return _lacking_sums(common, old, new)

@@ -1,20 +1,21 @@
-"""A worker that fills the next generation, and lets it answer when it has counted as much. No I/O.
+"""A worker that fills the next generation, and makes it answer when it has caught up.
 
-It is `streams.worker.loop.Worker` on every partition of the log and on a generation of its own, so that
-all that holds there holds here: whatever is lost or killed, a record counts once. Beside it the
-workers go on counting on the generation that answers. Three steps:
+It is `streams.worker.loop.Worker` on all partitions of the log and on a generation of its own. So
+the same guarantees hold: after any loss or kill, a record counts once. Meanwhile the workers go on
+counting into the generation that answers. A rebuild has three steps:
 
-1. Count, up to where the old generation stands and never beyond: `BoundedLog`. So every record that is
-   read here was judged before, and its dead letter is buried.
-2. Where the log no longer holds all: take over from the old generation the buckets that are older
-   than it (streams/rebuild/carry_over.py). That is exact while both stand at the same positions. Under load they
-   meet because the old one is held for HOLD_MS at a time, and never for more than a part of it.
-3. Switch, in one atomic step, when both stand at the same positions. From then on every commit to
-   the old one is refused as RETIRED, and its workers look up which generation answers. Those whose
-   configuration the new one is go on with it from its positions; the others stop and say so
-   (streams/worker/process.py).
+1. Count up to the positions of the old generation and never beyond them (`BoundedLog`). So a
+   worker has judged every record before, and its dead letter exists.
+2. Where the log no longer holds all records: carry over from the old generation the buckets that
+   are older than the log (streams/rebuild/carry_over.py). That is exact while both generations have
+   the same positions. Under load they meet because the rebuild pauses commits to the old one for
+   HOLD_MS at a time.
+3. Switch in one atomic step, when both have the same positions. From then on, every commit to the
+   old generation gets the reply RETIRED. Its workers then look up which generation answers. Workers
+   with the configuration of the new one continue from its positions; the others exit and report
+   the reason (streams/worker/process.py).
 
-Killed at any point it leaves a generation that nobody reads, which the next rebuild goes on with.
+A rebuild that is killed leaves a generation that nobody reads. The next rebuild resumes it.
 """
 
 from __future__ import annotations
@@ -53,25 +54,25 @@ from streams.worker.health import Timing
 from streams.worker.loop import FIRST_BACKOFF_MS, Worker
 
 HOLD_MS: Final = 200
-"""The old generation is held for at most so long: what is counted late by this is within the
-quarter of a second that an event may wait anyway."""
+"""The longest pause of commits to the old generation. The delay stays within the 250 ms that an
+event may wait anyway."""
 REST_MS: Final = 800
-"""Between two holds, for the workers to catch up: four fifths of the time are theirs."""
+"""The time between two pauses, in which workers catch up: they have four fifths of the time."""
 KEPT_WAIT_MS: Final = 20
-"""A poll waits so long at most where something is kept already."""
+"""The longest wait of a poll while records are kept already."""
 TRIES: Final = 20
-"""To meet, or to switch, before the old generation is held: under light load one or two do."""
+"""Tries to meet or to switch before commits are paused. Under light load, one or two are enough."""
 AT_ONCE: Final = Policy(age_ms_max=0)
-"""What is polled is committed: a rebuild has no reason to wait for more."""
+"""Every poll is committed at once: a rebuild has no reason to wait for more records."""
 
 S = TypeVar("S")
 
 
 class BoundedLog:
-    """A log of which nothing is handed over from the positions in `at` on.
+    """A log that ends at the positions in `at`.
 
-    What was polled beyond them is kept for when they move. A partition that is not in `at` is not
-    read at all.
+    Records that were polled beyond them are kept until the positions move. A partition that is
+    not in `at` is not read at all.
     """
 
     def __init__(self, log: Log) -> None:
@@ -79,7 +80,7 @@ class BoundedLog:
         self.at: Mapping[int, int] = {}
         self._assignment = -1
         self._kept: dict[int, PartitionBatch] = {}
-        self._reached: dict[int, int] = {}  # to where each was handed over
+        self._reached: dict[int, int] = {}  # the position up to which each was handed over
 
     async def poll(self, records_max: int, wait_ms: int) -> Polled:
         polled = await self._log.poll(
@@ -102,7 +103,7 @@ class BoundedLog:
             taken = [record for record in batch.records if record.offset < limit][:room]
             room -= len(taken)
             rest = batch.records[len(taken) :]
-            # Up to the next record there is nothing: that much is read, where the limit allows.
+            # There is no record before the next one: the position moves to it, within the limit.
             end = min(limit, rest[0].offset if rest else batch.end)
             if end > self._reached.get(partition, 0):
                 through.append(PartitionBatch(partition, end, taken))
@@ -130,7 +131,7 @@ class BoundedLog:
 
 
 class OlderHistory(Protocol):
-    """Takes over what is older than the log."""
+    """Carries over from the old generation the buckets that are older than the log."""
 
     async def carry_over(self, worker: RebuildWorker) -> None: ...
 
@@ -161,26 +162,26 @@ class RebuildWorker(Worker):
         self._held_ms = 0
 
     async def fill_and_switch(self, kept_ms: int) -> None:
-        """Returns when the new generation answers; the old one is kept for `kept_ms`. Raises what
-        `run` does, and RebuildRefused where it cannot come to that."""
+        """Returns when the new generation answers. The old one is kept for `kept_ms`. Raises the
+        errors of `run`, and RebuildRefused where the switch is not possible."""
         await self._count_until_level()
         if self._carry_over is not None:
-            self.doing = "taking over what is older than the log"
+            self.doing = "copying the buckets that are older than the topic"
             await self._carry_over.carry_over(self)
         self.doing = "switching"
         tries = 0
-        while not await self.patiently(lambda: self._pair.switch(self._clock.now_ms(), kept_ms)):
+        while not await self.retry(lambda: self._pair.switch(self._clock.now_ms(), kept_ms)):
             tries += 1
             if tries > TRIES:
                 await self._hold()
             await self._follow()
 
     async def level(self, read: Callable[[], Awaitable[tuple[PairState, S]]]) -> tuple[Meta, S]:
-        """What `read` sees where both generations stand at the same positions, and the state of the
-        new one."""
+        """Reads until both generations have the same positions. Returns the state of the new one, and
+        the result of `read`."""
         tries = 0
         while True:
-            look, seen = await self.patiently(read)
+            look, seen = await self.retry(read)
             if counted_to(look.old) == counted_to(look.new):
                 return look.new, seen
             tries += 1
@@ -189,9 +190,9 @@ class RebuildWorker(Worker):
             await self._follow()
 
     async def correct(self, commit: Commit) -> Reply:
-        """COMMITTED; or STALE, CALLS_CHANGED or DUPLICATE_IDS: nothing was done, look again. A lost reply looks
-        as if nothing was done."""
-        reply = await self._carried_out(commit)
+        """Returns COMMITTED; or STALE, CALLS_CHANGED or DUPLICATE_IDS, where nothing was written: read
+        again. After a lost reply it also looks as if nothing was written."""
+        reply = await self._send_commit(commit)
         if reply.outcome in {
             Outcome.COMMITTED,
             Outcome.STALE,
@@ -199,10 +200,10 @@ class RebuildWorker(Worker):
             Outcome.DUPLICATE_IDS,
         }:
             return reply
-        raise RebuildRefused(f"what is older cannot be taken over: {reply.outcome}")
+        raise RebuildRefused(f"the older buckets cannot be copied, Redis answered: {reply.outcome}")
 
     def correction(self, state: Meta) -> Commit:
-        """An empty one, for when the new generation is still in this state."""
+        """An empty commit that applies only while the new generation is in this state."""
         return Commit(
             id=self._clock.commit_id(),
             generation_digest=self._digest,
@@ -215,16 +216,16 @@ class RebuildWorker(Worker):
         )
 
     def extent(self, begin: Mapping[int, int]) -> int:
-        """Records from these positions to the ends that the last pass saw."""
+        """Records from these positions to the end offsets of the last poll."""
         bounds = self._ends.bounds if self._ends else {}
         return sum(one.end - begin.get(p, 0) for p, one in bounds.items())
 
-    async def patiently(self, ask: Callable[[], Awaitable[S]]) -> S:
-        return await self._patiently(ask)
+    async def retry(self, ask: Callable[[], Awaitable[S]]) -> S:
+        return await self._retry(ask)
 
     async def _count_until_level(self) -> None:
         while True:
-            wanted = counted_to((await self.patiently(self._pair.look)).old)
+            wanted = counted_to((await self.retry(self._pair.look)).old)
             self._bounded.at = wanted
             until_ms = self._clock.now_ms() + self._timing.poll_ends_ms
             while not self._has_reached(wanted) and self._clock.now_ms() < until_ms:
@@ -233,8 +234,8 @@ class RebuildWorker(Worker):
                 return
 
     async def _follow(self) -> None:
-        """Counts up to where the old generation stands now."""
-        wanted = counted_to((await self.patiently(self._pair.look)).old)
+        """Counts up to the current positions of the old generation."""
+        wanted = counted_to((await self.retry(self._pair.look)).old)
         self._bounded.at = wanted
         while not self._has_reached(wanted):
             await self._count()
@@ -246,16 +247,18 @@ class RebuildWorker(Worker):
         now_ms = self._clock.now_ms()
         if now_ms >= self._held_ms + HOLD_MS + REST_MS:
             self._held_ms = now_ms
-            await self.patiently(lambda: self._pair.hold(HOLD_MS))
+            await self.retry(lambda: self._pair.hold(HOLD_MS))
 
     async def _count(self) -> None:
-        """One turn of the worker; RebuildRefused where it refuses to go on."""
+        """One turn of the worker. Raises RebuildRefused where it is not safe to continue."""
         try:
             await self._turn()
         except OtherGeneration as error:
-            raise RebuildRefused("the generation that was filled has been given up") from error
+            raise RebuildRefused(
+                "the generation that this rebuild filled was abandoned: run odometer rebuild again"
+            ) from error
         except (LogUnavailable, StoreUnavailable, StoreFull) as away:
-            self._note_away(away)
+            self._note_error(away)
             await self._clock.sleep(FIRST_BACKOFF_MS)
         if self.health.refused:
             raise RebuildRefused(next(iter(self.health.refused.values())))
@@ -263,10 +266,12 @@ class RebuildWorker(Worker):
     async def _opened(self) -> Meta:
         meta = await self._store.meta()
         if meta is None or meta.state != LIVE:
-            raise RebuildRefused("the generation that was filled is gone")
+            raise RebuildRefused(
+                "the generation that this rebuild filled is gone: run odometer rebuild again"
+            )
         return meta
 
 
 def counted_to(meta: Meta) -> dict[int, int]:
-    """Where each partition stands of which something is counted."""
+    """The position of each partition that has counted records."""
     return {p: part.position for p, part in enumerate(meta.partitions) if part.position > 0}

@@ -36,7 +36,7 @@ from schemas.tiers import TIERS, Tier
 
 
 class ViewDescription(msgspec.Struct, frozen=True, array_like=True):
-    """One of them; `names` are those of measures and sketches."""
+    """The description of one view. `names`: its measures and sketches."""
 
     id: int
     dimensions: list[str]
@@ -60,8 +60,8 @@ class GenerationDescription(msgspec.Struct, frozen=True):
 
 
 class SharedPages(NamedTuple):
-    """Pages that both generations keep; `columns`: of each measure that both keep, where it stands
-    in the old one's rows and in the new one's."""
+    """Pages that both generations keep. `columns`: for each shared measure, its column in the rows of
+    the old generation and of the new one."""
 
     old: PageKind
     new: PageKind
@@ -70,8 +70,8 @@ class SharedPages(NamedTuple):
 
 @dataclass(frozen=True)
 class SharedHistory:
-    """What can be taken over: `page_kinds` by the head of their keys. `missing`: names of what the
-    old generation does not have."""
+    """The parts that can be carried over; `page_kinds` by the head of their keys. `missing`: names of views,
+    measures and tiers that the old generation does not have."""
 
     page_kinds: Mapping[str, SharedPages]
     tiers: Mapping[int, Tier]
@@ -81,19 +81,19 @@ class SharedHistory:
 
 
 def shared_with(about: str, catalog: Catalog = DEFAULT) -> SharedHistory:
-    """RebuildRefused where the old generation's keys are not laid out as ours."""
+    """Raises RebuildRefused where the old generation has another layout of keys."""
     try:
         old = msgspec.json.decode(about, type=GenerationDescription)
     except msgspec.DecodeError as error:
         raise RebuildRefused(
-            "the log no longer holds all, and the counters do not say how to read them"
+            "the topic no longer holds all records, and the counters have no readable description"
         ) from error
     if old.layout != LAYOUT_VERSION or old.remembered != [
         REMEMBERED_MS, SLICE_MS, ID_BUCKETS, CALL_BUCKETS,
     ]:  # fmt: skip
         raise RebuildRefused(
-            f"the log no longer holds all, and the older counters are of layout {old.layout}: only "
-            f"layout {LAYOUT_VERSION} can be taken over"
+            f"the topic no longer holds all records, and the counters have layout {old.layout}: only "
+            f"layout {LAYOUT_VERSION} can be copied"
         )
     measures = {
         name: Measure(name, "", how, field, rest, kinds, equals)
@@ -133,7 +133,7 @@ def _has_same_dimensions(
 
 
 def _common(view: View, was: ViewDescription, kept: Mapping[str, Measure]) -> Iterator[SharedPages]:
-    """The pages of one view, kind by kind, that both have."""
+    """The pages of one view, kind by kind, that both generations have."""
     sums = tuple(measure for measure in kept.values() if measure.is_sum)
     before = View(view.id, view.name, view.dimensions, sums, page_series=was.page_series)
     for kind, table in view.tables.items():

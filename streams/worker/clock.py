@@ -1,4 +1,4 @@
-"""The clock and the randomness of this process."""
+"""The clock and the randomness of this process: a composition root, so it may read both."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ from streams.core.ports import OffsetBounds
 
 
 class EndOffsets(NamedTuple):
-    """One look at the ends of the log; everything acknowledged before `started_ms` lies before
-    them. `absent_ms`: for partitions that an earlier pass did not see, the start of the last such
-    pass: nothing was acknowledged there before it."""
+    """One poll of the end offsets. Every record that was acknowledged before `started_ms` lies
+    before them. `absent_ms`: for partitions that an earlier poll did not see, the start of the last
+    such poll; no record was acknowledged there before it."""
 
     started_ms: int
     bounds: Mapping[int, OffsetBounds]

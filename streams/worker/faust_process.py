@@ -1,7 +1,7 @@
-"""A Faust process that ends in time: its signals, and a hard deadline of our own on its stop.
+"""Runs a Faust process: its signals, and a hard deadline of our own for its stop.
 
-No client, however it hangs on a frozen broker, holds the process longer; nothing is lost by
-leaving, as what it has done is written down elsewhere.
+A client that hangs on a frozen broker cannot hold the process longer. An exit at the deadline loses
+nothing, because positions are in Redis and changelogs are in Kafka.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import faust
 from mode import ServiceT
 
 STOP_S: Final = 8.0
-"""From the signal to the end of the process; an orchestrator's own patience is 10 s and more."""
+"""The time from the signal to the exit. Orchestrators kill a process after 10 s or more."""
 
 COLLECTED_EVERY: Final = 20_000
-"""Containers made and not yet gone before the garbage collector looks for cycles among them: a batch
-has one a record, with Python's 700 it looks through all of them again and again."""
+"""The garbage collector starts after this many new containers. A batch has one per record; with
+Python's default of 700, the collector scans the whole batch again and again."""
 
 log = logging.getLogger("odometer.worker")
 
@@ -36,9 +36,9 @@ def run_process(app: faust.App, *services: ServiceT, loop: asyncio.AbstractEvent
 
 
 def spare_collector() -> None:
-    """Takes what the process is made of out of the garbage collector's sight: code and tables,
-    which never go, and which took 3 us an event to look through. What counting itself makes has no
-    cycles, the clients' connections do, and those are still found."""
+    """Hides code and tables from the garbage collector: they are never freed, and scanning them
+    took 3 us per event. Counting makes no cycles. The clients' connections do; the collector still
+    finds those."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECTED_EVERY, 10, 10)
@@ -62,11 +62,11 @@ class _Process(faust.Worker):
 
 
 def _late() -> None:
-    log.warning("not stopped within %g s: leaving, nothing is lost", STOP_S)
+    log.warning("not stopped within %g s: the process exits now, no data is lost", STOP_S)
     leave(0)
 
 
 def leave(code: int) -> NoReturn:
-    """Ends the process at once, whatever its clients are at."""
+    """Exits at once, without waiting for clients."""
     logging.shutdown()
     os._exit(code)

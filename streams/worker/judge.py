@@ -15,11 +15,11 @@ from streams.core.decode import BatchDecoder, Record
 from streams.core.ports import Clock, RejectedRecord
 
 UNKNOWN_NAME_CHARS_MAX: Final = 64
-"""An unknown field's name stands in a tally: enough to find the typo."""
+"""The name of an unknown field is part of a tally. This many characters show the typo."""
 
 
 class JudgedBatch(NamedTuple):
-    """A batch, decoded."""
+    """A decoded batch: columns of the events that count, rejected records, and tallies."""
 
     columns: Columns
     rejected: Sequence[RejectedRecord]

@@ -1,9 +1,12 @@
-"""The fold worker: polls the log, folds, commits. The shell around the pure core.
+"""The fold worker: polls the log, folds, commits. The shell around the core.
 
-It keeps nothing that the store does not know: on every doubt (another assignment, a stale position,
-a store that went back) it drops what it holds, reads the positions again and seeks there. Two
-coroutines run beside each other: `run` does the work, `poll_end_offsets` polls the ends of the log, which
-is what `complete_through` rests on.
+It keeps nothing that Redis does not know. On every doubt (a new assignment, a stale position, a
+store that went back) it drops its batch, reads the positions again and seeks to them. Two
+coroutines run beside each other: `run` does the work, `poll_end_offsets` polls the end offsets,
+which `complete_through` rests on.
+
+Where it is not safe to continue (streams/core/resume_checks.py), the worker pauses the partition,
+reports why and checks again every 2 s. The other partitions go on.
 """
 
 from __future__ import annotations
@@ -48,19 +51,21 @@ from streams.worker.judge import JudgedBatch, judge
 T = TypeVar("T")
 
 FIRST_BACKOFF_MS, LAST_BACKOFF_MS = 50, 1000
-"""Between tries while a server is away: it answers again within a second of its return."""
+"""The pause between retries while a server is away. The worker recovers within a second."""
 PAUSED_RETRY_MS: Final = 10
-"""Between tries while a rebuild holds the generation, which it does for a fraction of a second."""
+"""The pause between retries while a rebuild pauses commits, for a fraction of a second."""
 
 
 class _Stopping(Exception):
-    """The worker was told to stop while it waited for a server."""
+    """The worker was told to stop while it was retrying."""
 
 
 class Worker:
-    """One member of the group. The invariant: `_positions` are the stored positions that the log
-    was last sought to or that our own commits have moved; a partition that is not in it is not
-    counted."""
+    """One member of the consumer group.
+
+    The invariant: `_positions` holds the stored positions that the worker last sought to, moved
+    by its own commits since. A partition that is not in it is paused and not counted.
+    """
 
     def __init__(
         self,
@@ -89,22 +94,23 @@ class Worker:
         self._assignment = -1
         self._assigned: frozenset[int] = frozenset()
         self._positions: dict[int, int] = {}
-        self._reached: dict[int, int] = {}  # the position after what was polled last
+        self._reached: dict[int, int] = {}  # the position after the last poll
         self._batch = Batch()
         self._goal = policy.first_goal()
         self._polled_ms = clock.now_ms()
         self._ends: EndOffsets | None = None
-        self._told_ms = 0
+        self._fresh_ms = 0
         self._rechecked_ms = 0
         self._stopping: Callable[[], bool] = lambda: False
 
     # -- the loop ----------------------------------------------------------------------------------
 
     async def run(self, stopping: Callable[[], bool]) -> None:
-        """Until `stopping`. Raises ConsumerBroken, StoreCorrupt and, where the counters that answer
-        are not ours, OtherGeneration; outlasts servers that are away.
+        """Runs until `stopping`, and retries while a server is away.
 
-        What is polled and not committed at the end is simply read again by whoever comes next.
+        Raises ConsumerBroken, StoreCorrupt, and OtherGeneration where the counters that answer
+        belong to another configuration. Records that were polled and not committed are read again
+        by the next owner of the partition.
         """
         self._stopping = stopping
         while not stopping():
@@ -113,20 +119,19 @@ class Worker:
             except _Stopping:
                 return
             except (LogUnavailable, StoreUnavailable, StoreFull) as away:
-                self._note_away(away)
+                self._note_error(away)
                 await self._clock.sleep(FIRST_BACKOFF_MS)
 
     async def poll_end_offsets(self, stopping: Callable[[], bool]) -> None:
-        """Looks at the ends of the log, pass after pass. An end that lies before what was read from
-        there is another log's: it says nothing of what is counted, and all positions are checked
-        anew."""
+        """Polls the end offsets of the topic. An end before an offset that was read already belongs
+        to another log: the worker then ignores it and checks all positions again."""
         while not stopping():
             started_ms = self._clock.now_ms()
             reached = dict(self._reached)
             try:
                 bounds = await self._log.bounds()
             except LogUnavailable as away:
-                self._note_away(away)
+                self._note_error(away)
             else:
                 self.health.log_away = ""
                 if any(p in bounds and bounds[p].end < at for p, at in reached.items()):
@@ -136,7 +141,7 @@ class Worker:
             await self._clock.sleep(self._timing.poll_ends_ms)
 
     def lag(self) -> int:
-        """Records between the committed positions and the ends that the last pass saw."""
+        """Records between the committed positions and the end offsets of the last poll."""
         if self._ends is None:
             return 0
         bounds = self._ends.bounds
@@ -147,13 +152,13 @@ class Worker:
         )
 
     def is_stalled(self) -> bool:
-        """Whether there is something to read and nothing has been committed for too long, with no
-        server known to be away: the consumer will not recover by itself."""
+        """Whether there are records to read, no commit succeeded for `stalled_ms`, and both servers
+        answer. The consumer will not recover by itself."""
         quiet_ms = self._clock.now_ms() - self.health.progress_ms
         away = self.health.log_away or self.health.store_away
         return not away and self.lag() > 0 and quiet_ms > self._timing.stalled_ms
 
-    def _note_away(self, away: LogUnavailable | StoreUnavailable | StoreFull) -> None:
+    def _note_error(self, away: LogUnavailable | StoreUnavailable | StoreFull) -> None:
         if isinstance(away, LogUnavailable):
             self.health.log_away = str(away)
         else:
@@ -169,7 +174,7 @@ class Worker:
         if polled.assignment != self._assignment:
             self._drop_all()
             for partition in set(self.health.refused) - polled.partitions:
-                del self.health.refused[partition]  # its new owner says so, if it is still true
+                del self.health.refused[partition]  # its new owner reports it, if it is still true
             await self._take_over(polled.partitions)
             self._assignment = polled.assignment
             self._assigned = polled.partitions
@@ -182,7 +187,7 @@ class Worker:
             batch, self._batch = self._batch, Batch()
             await self._commit_batch(batch)
         elif not self._batch.parts:
-            await self._tell_freshness()
+            await self._commit_freshness()
         refused = self._assigned - set(self._positions)
         if refused and now_ms - self._rechecked_ms >= self._timing.recheck_ms:
             await self._take_over(refused)
@@ -196,11 +201,11 @@ class Worker:
     # -- assignment --------------------------------------------------------------------------------
 
     async def _take_over(self, partitions: frozenset[int]) -> None:
-        """Reads where each partition stands, checks that the log is the one that was counted, and
-        seeks. Partitions that fail the check stay paused, and the store says why."""
+        """Reads the stored position of each partition, checks that the log is the one that was
+        counted, and seeks. A partition that fails the check stays paused; Redis stores the reason."""
         self._rechecked_ms = self._clock.now_ms()
-        # The positions first: read after the ends, one that another worker has moved meanwhile
-        # would seem to lie beyond them.
+        # The positions first. Read after the ends, a position that another worker moved meanwhile
+        # would seem to lie beyond the end.
         meta = await self._opened()
         bounds = await self._log.bounds()
         if meta.digest != self._digest or meta.state == RETIRED:
@@ -212,7 +217,7 @@ class Worker:
         for partition in sorted(partitions):
             stored = stored_of(meta, partition)
             if partition not in bounds:
-                continue  # a topic made anew with fewer partitions: the next assignment says so
+                continue  # the topic was recreated with fewer partitions: a new assignment follows
             last_record = None
             if stored.last_offset >= bounds[partition].start:
                 last_record = await self._log.record_at(partition, stored.last_offset)
@@ -243,11 +248,11 @@ class Worker:
     async def _commit_batch(self, batch: Batch) -> None:
         judged = await self._judge(batch)
         if judged.rejected:
-            await self._patiently(lambda: self._log.send_to_dlq(judged.rejected))
+            await self._retry(lambda: self._log.send_to_dlq(judged.rejected))
         rows, tallies = judged.columns, judged.tallies
         while True:
             commit = await self._folded(batch, rows, tallies)
-            reply = await self._carried_out(commit)
+            reply = await self._send_commit(commit)
             if reply.outcome is Outcome.DUPLICATE_IDS:
                 kept = rows.without(np.array(reply.subjects, np.uint64))
                 tallies["duplicate"] += len(rows) - len(kept)
@@ -265,7 +270,7 @@ class Worker:
     async def _folded(self, batch: Batch, rows: Columns, tallies: Counter[str]) -> Commit:
         stored_calls: Mapping[int, StoredCall | None] = {}
         if calls := rows.call_digests:
-            stored_calls = await self._patiently(lambda: self._store.bookings(calls))
+            stored_calls = await self._retry(lambda: self._store.bookings(calls))
         return self._commit(
             [self._progress(p, part) for p, part in sorted(batch.parts.items())],
             rows,
@@ -315,42 +320,41 @@ class Worker:
             part.end,
             last.offset,
             last.timestamp,
-            max(complete_ms, min(last.timestamp, self._looked_ms())),
+            max(complete_ms, min(last.timestamp, self._known_until_ms())),
         )
 
     def _complete_ms(self, partition: int, position: int) -> int:
-        """The start of the last pass, less the skew, where the position has reached the end that
-        the pass saw; else 0: nothing to say. A reader of committed records never passes the last
-        stable offset, so an open transaction holds this back by itself."""
+        """The start of the last poll of the end offsets, less the clock skew, where the position has
+        reached the end; else 0 (no new value). A consumer of committed records never passes the
+        last stable offset, so an open transaction holds this value back."""
         seen = self._ends
         if seen is None or partition not in seen.bounds:
             return 0
-        return 0 if position < seen.bounds[partition].end else self._looked_ms()
+        return 0 if position < seen.bounds[partition].end else self._known_until_ms()
 
-    def _looked_ms(self) -> int:
-        """Until when we know all partitions: one that was added since may hold older records than
-        those that are counted now, so that no partition's word goes further."""
+    def _known_until_ms(self) -> int:
+        """The time until which the worker knows all partitions. A partition that was added later may
+        hold older records than those that are counted now, so no partition may say more."""
         return max(0, self._ends.started_ms - self._timing.clock_skew_ms) if self._ends else 0
 
-    async def _carried_out(self, commit: Commit) -> Reply:
-        """Sends a commit until there is an answer: a lost reply is asked for again under the same
-        commit id."""
+    async def _send_commit(self, commit: Commit) -> Reply:
+        """Sends a commit until there is a reply. After a lost reply, it sends the same commit id again."""
         while True:
-            reply = await self._patiently(lambda: self._store.commit(commit))
+            reply = await self._retry(lambda: self._store.commit(commit))
             if reply.outcome is not Outcome.PAUSED:
                 return reply
             if self._stopping():
                 raise _Stopping
             await self._clock.sleep(PAUSED_RETRY_MS)
 
-    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Asks until there is an answer; _Stopping where the worker is told to stop meanwhile."""
+    async def _retry(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Retries until there is an answer. Raises _Stopping where the worker is told to stop."""
         backoff_ms = FIRST_BACKOFF_MS
         while True:
             try:
                 answer = await ask()
             except (StoreUnavailable, StoreFull, LogUnavailable) as away:
-                self._note_away(away)
+                self._note_error(away)
                 if self._stopping():
                     raise _Stopping from away
                 await self._clock.sleep(backoff_ms)
@@ -367,20 +371,20 @@ class Worker:
             self.health.commits += 1
             self.health.events += events
             return
-        # Nothing that we hold is worth anything; before the next await, which may fail.
+        # The batch is worthless now. Drop it before the next await, which may fail.
         self._drop_all()
 
-    async def _tell_freshness(self) -> None:
-        """On an idle system: that the committed positions have reached the ends of a new pass."""
+    async def _commit_freshness(self) -> None:
+        """On an idle system: commits that the positions have reached the ends of a new poll."""
         seen = self._ends
-        if seen is None or seen.started_ms <= self._told_ms:
+        if seen is None or seen.started_ms <= self._fresh_ms:
             return
         caught_up = [
             Progress(p, position, position, -1, 0, complete_ms)
             for p, position in sorted(self._positions.items())
             if (complete_ms := self._complete_ms(p, max(position, 0)))
         ]
-        self._told_ms = seen.started_ms
+        self._fresh_ms = seen.started_ms
         if not self.lag():
             self.health.progress_ms = self._clock.now_ms()
         if caught_up:

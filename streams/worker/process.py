@@ -1,14 +1,15 @@
 """The fold worker's process: a Faust App that hosts the fold as a supervised service.
 
-Faust brings the process: signals, logging, the web page, supervision. Its own Kafka consumer is
-off (the fold reads whole batches, 50 times what an agent handles). A fold that fails is built anew
-by the supervisor, consumer and all. SIGTERM has a hard deadline: no client, however it hangs on a
-frozen broker, holds the process longer, and nothing is lost by leaving, as positions are in Redis.
+Faust supplies signals, logging, the web page and supervision. Its own Kafka consumer is off: the
+fold reads whole batches, which is 50 times faster than an agent. When the fold fails, the
+supervisor starts it again from scratch, with a new consumer. SIGTERM has a hard deadline
+(streams/worker/faust_process.py).
 
-Where the counters that answer were made under another configuration, a worker waits outside the
-consumer group, so that those that may count have all partitions: it is started before a rebuild and
-counts from the switch on. One whose counters a rebuild has replaced ends, with REPLACED: started
-again by whoever looks after it, it reads its configuration anew.
+A worker whose configuration does not match the counters that answer waits outside the consumer
+group. It reports the reason and checks again every 2 s. So it can start before a rebuild, and it
+counts from the switch on; until then, the matching workers have all partitions. When a rebuild
+replaces the counters of a running worker, that worker exits with REPLACED. A supervisor that
+restarts it makes it read its configuration again.
 """
 
 from __future__ import annotations
@@ -40,19 +41,19 @@ from streams.worker.loop import Worker
 from streams.worker.settings import WorkerSettings
 
 RESTARTS_MAX: Final = 100
-"""Within RESTARTS_OVER_S: a fold that fails more often ends the process, for others to see."""
+"""Within RESTARTS_OVER_S. A fold that fails more often ends the process, so that an orchestrator notices."""
 RESTARTS_OVER_S: Final = 60.0
 RESTART_PAUSE_S: Final = 1.0
 DROP_EVERY_S: Final = 30.0
 REPLACED: Final = 3
-"""The exit code of a worker whose counters a rebuild has replaced by those of another
-configuration. Not 0, so that supervisors that restart on failure do."""
+"""The exit code of a worker after a rebuild under another configuration replaced its counters. It is
+not 0, so that a supervisor that restarts on failure restarts the worker."""
 
 log = logging.getLogger("odometer.worker")
 
 
 class FoldService(Service):
-    """One life of the fold: opens the log and the store, runs the worker, raises what ends it."""
+    """One run of the fold: opens the log and the store, runs the worker, raises the error that ends it."""
 
     def __init__(
         self,
@@ -68,31 +69,31 @@ class FoldService(Service):
         self._digest = generation_digest(settings.topic, prices.version, catalog)
         self.worker: Worker | None = None
         self.failure = ""
-        self.refusal = ""  # why it waits outside the group
+        self.refusal = ""  # why it waits outside the consumer group
 
     @Service.task
     async def _fold(self) -> None:
         try:
-            await self._one_life()
+            await self._run_once()
         except* OtherGeneration as errors:
             (other,) = (e for e in errors.exceptions if isinstance(e, OtherGeneration))
             if other.was_ours:
-                log.error("a rebuild has replaced what this worker counted: %s", other)  # noqa: TRY400
+                log.error("a rebuild has replaced the counters of this worker, it exits: %s", other)  # noqa: TRY400
                 leave(REPLACED)
-            await self._end_of_life(errors, str(other))
+            await self._end_run(errors, str(other))
         except* OdometerError as errors:
-            log.error("the fold begins anew: %s", errors.exceptions[0])  # noqa: TRY400
-            await self._end_of_life(errors, str(errors.exceptions[0]))
-        except* Exception as errors:  # a defect of ours: shown whole, and paused for as well
-            log.exception("the fold begins anew")
-            await self._end_of_life(errors, repr(errors.exceptions[0]))
+            log.error("the fold failed and starts again: %s", errors.exceptions[0])  # noqa: TRY400
+            await self._end_run(errors, str(errors.exceptions[0]))
+        except* Exception as errors:  # a bug: log the traceback, then pause and restart as well
+            log.exception("the fold failed with a bug and starts again")
+            await self._end_run(errors, repr(errors.exceptions[0]))
 
-    async def _end_of_life(self, errors: BaseExceptionGroup, failure: str) -> None:
+    async def _end_run(self, errors: BaseExceptionGroup, failure: str) -> None:
         self.worker, self.failure = None, failure
         await self.sleep(RESTART_PAUSE_S)
         await self.crash(errors)
 
-    async def _one_life(self) -> None:
+    async def _run_once(self) -> None:
         settings = self._settings
         about = describe(settings.topic, self._catalog)
         async with RedisStore(settings.redis, about=about) as store:
@@ -102,7 +103,7 @@ class FoldService(Service):
 
     @Service.task
     async def _drop(self) -> None:
-        """What a rebuild has replaced is dropped when its time has come, by any worker."""
+        """Drops generations that a rebuild replaced, once their grace period is over. Every worker does this."""
         async with RedisGenerations(self._settings.redis) as generations:
             while not self.should_stop:
                 try:
@@ -110,11 +111,11 @@ class FoldService(Service):
                 except StoreUnavailable:
                     dropped = []
                 for number in dropped:
-                    log.info("generation %d, which a rebuild had replaced, is dropped", number)
+                    log.info("dropped generation %d: a rebuild had replaced it", number)
                 await self.sleep(DROP_EVERY_S)
 
     async def _until_ours(self, store: RedisStore) -> None:
-        """Waits while the counters that answer are of another configuration."""
+        """Waits while the counters that answer belong to another configuration."""
         while not self.should_stop:
             try:
                 meta = await store.meta()
@@ -123,9 +124,13 @@ class FoldService(Service):
                 detail = generation_detail(meta, self._digest)
                 await store.refuse(-1, NO_POSITION, RefusalReason.OTHER_GENERATION, detail)
             except StoreUnavailable:
-                break  # the worker itself waits for it, and says so
+                break  # the worker waits for Redis, and reports it
             if detail != self.refusal:
-                log.warning("waits outside the group: %s", detail)
+                log.warning(
+                    "waits outside the consumer group, checks again every %g s: %s",
+                    self._settings.timing.recheck_ms / 1000,
+                    detail,
+                )
             self.refusal = detail
             await self.sleep(self._settings.timing.recheck_ms / 1000)
         self.refusal = ""
@@ -156,22 +161,25 @@ class FoldService(Service):
                 guard.cancel()
 
     async def _guard(self, worker: Worker) -> None:
-        """Says what changes, and ends a life in which nothing moves though there is something to
-        read: a heartbeat error can leave the consumer broken for ever."""
+        """Logs each change of state. Ends the run when nothing moves although there are records to
+        read: a heartbeat error can leave a consumer broken forever."""
         said: dict[str, object] = {}
         while not self.should_stop:
             health = worker.health
             now: dict[str, object] = {
                 "kafka": health.log_away,
                 "store": health.store_away,
-                "refused": dict(health.refused),
+                "paused partitions": dict(health.refused),
             }
             for name, state in now.items():
                 if said.get(name, "") != state and (state or name in said):
-                    log.warning("%s: %s", name, state or "well again")
+                    log.warning("%s: %s", name, state or "recovered")
             said = now
             if worker.is_stalled():
-                raise ConsumerBroken(f"{worker.lag()} records wait, and none was counted for long")
+                raise ConsumerBroken(
+                    f"{worker.lag()} records wait, and none was counted for "
+                    f"{self._settings.timing.stalled_ms / 1000:g} s"
+                )
             await asyncio.sleep(0.5)
 
 
@@ -188,13 +196,13 @@ class _Boot(BootStrategy):
 
 class _WorkerApp(faust.App):
     def _create_directories(self) -> None:
-        """None: it keeps no tables, and the working directory may be read-only."""
+        """Makes none: the App keeps no tables, and the working directory may be read-only."""
 
 
 def build(
     settings: WorkerSettings, prices: Prices = BUNDLED, catalog: Catalog = DEFAULT
 ) -> tuple[faust.App, OneForOneSupervisor]:
-    """The App and the supervisor of its fold."""
+    """The App, and the supervisor of its fold."""
     app = _WorkerApp(
         "odometer-worker",
         broker=f"kafka://{settings.kafka}",
@@ -218,9 +226,9 @@ def build(
 
 
 def describe_health(worker: Worker | None, failure: str, refusal: str = "") -> dict[str, Any]:
-    """Of the fold's progress, not of the process: ok while it counts or has nothing to count.
-    `failure` is why the last life of the fold ended, where it has not begun anew; `refusal` why it
-    waits outside the group."""
+    """The health of the fold, not of the process: ok while it counts or has nothing to count.
+    `failure`: why the last run of the fold ended, while the next one has not started. `refusal`:
+    why it waits outside the consumer group."""
     if refusal:
         return {"ok": False, "state": "refused", "refused": {"generation": refusal}}
     if worker is None:
@@ -243,7 +251,7 @@ def describe_health(worker: Worker | None, failure: str, refusal: str = "") -> d
 def run_worker(
     settings: WorkerSettings, prices: Prices = BUNDLED, catalog: Catalog = DEFAULT
 ) -> int:
-    """Runs until SIGTERM or SIGINT; the process's exit code. Blocking."""
+    """Runs until SIGTERM or SIGINT. Returns the exit code of the process. Blocking."""
     warm_up()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
