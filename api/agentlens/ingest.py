@@ -54,7 +54,7 @@ async def post_events(request: Request, intakes: Intakes) -> Response:
     """`POST /api/events`: 201 after Kafka has the calls."""
     headers = headers_of(request)
     context = context_of(await writer(headers, intakes), headers, {}, intakes)
-    with await intakes.room.body(request.receive, headers) as body:
+    with await intakes.body_budget.body(request.receive, headers) as body:
         taken = await intakes.read(len(body), lambda: _take(body, context))
     await intakes.send(taken.intake, headers, context.received_ms)
     answer = {"ingested": len(taken.answers), "events": taken.answers}

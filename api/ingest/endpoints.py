@@ -25,7 +25,7 @@ from api.errors import BadParameter, InvalidBody, RefusedEvents
 from api.ingest.backfill import Backfill, is_history
 from api.ingest.producer import Producer
 from api.ingest.records import Intake, answer_of, judge, refusals_of
-from api.ingest.request_body import Room
+from api.ingest.request_body import BodyBudget
 from schemas.errors import InvalidEvent, Reason
 from schemas.formats.body import load, load_lines
 from schemas.formats.cloudevents import BinaryCloudEvent
@@ -69,7 +69,7 @@ class Intakes:
     clock: Callable[[], int]
     producer: Producer
     backfill: Backfill | None = None
-    room: Room = field(default_factory=Room)
+    body_budget: BodyBudget = field(default_factory=BodyBudget)
     seeds: Iterator[str] = field(default_factory=_seeds)
     threads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(THREADS))
 
@@ -109,7 +109,7 @@ async def events(request: Request, intakes: Intakes) -> Response:
     """`POST /v1/events`: 202 with counts, and of each refused object its field and reason."""
     headers = headers_of(request)
     asked = ask(request, headers, await writer(headers, intakes), intakes)
-    with await intakes.room.body(request.receive, headers) as body:
+    with await intakes.body_budget.body(request.receive, headers) as body:
         try:
             intake = await intakes.read(len(body), lambda: take(headers, body, asked))
         except InvalidEvent as error:

@@ -52,7 +52,7 @@ async def traces(request: Request, intakes: Intakes) -> Response:
         raise InvalidBody(
             415, "unsupported-media-type", f"Send content-type {PROTOBUF[0]} or {JSON}."
         )
-    with await intakes.room.body(request.receive, headers) as body:
+    with await intakes.body_budget.body(request.receive, headers) as body:
         try:
             intake = await intakes.read(len(body), lambda: _take(media_type, body, asked))
         except InvalidEvent as error:

@@ -37,13 +37,13 @@ _GZIP: Final = 31
 """zlib's word for: a gzip header, and the largest window."""
 
 
-class Room:
+class BodyBudget:
     """How many bytes of bodies the process may hold, and does."""
 
     def __init__(self, bytes_max: int = HELD_BYTES_MAX) -> None:
         self._free_bytes = bytes_max
 
-    def hold(self, size_bytes: int) -> None:
+    def reserve(self, size_bytes: int) -> None:
         """A negative size is let go. Raises TooBusy."""
         if size_bytes > self._free_bytes:
             raise TooBusy("Too many large bodies are being read.")
@@ -51,27 +51,27 @@ class Room:
 
     async def body(
         self, receive: Receive, headers: Mapping[str, str], bytes_max: int = BODY_BYTES_MAX
-    ) -> Held:
+    ) -> HeldBody:
         """The decompressed body, held until its `with` ends. Raises InvalidBody, TooBusy."""
-        held = Held(self)
+        held = HeldBody(self)
         try:
-            sent = await _sent(receive, headers.get("content-length", ""), bytes_max, held)
+            sent = await _received(receive, headers.get("content-length", ""), bytes_max, held)
             held.plain = decompressed(sent, headers.get("content-encoding", ""), bytes_max)
             if held.plain is not sent:
-                held.hold(len(held.plain))
+                held.reserve(len(held.plain))
         except BaseException:
-            held.let_go()
+            held.release()
             raise
         return held
 
 
-class Held:
+class HeldBody:
     """One body, and the room that it takes."""
 
-    __slots__ = ("_room", "_size_bytes", "plain")
+    __slots__ = ("_budget", "_size_bytes", "plain")
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
+    def __init__(self, body_budget: BodyBudget) -> None:
+        self._budget = budget
         self._size_bytes = 0
         self.plain = b""
 
@@ -79,18 +79,18 @@ class Held:
         return self.plain
 
     def __exit__(self, *_error: object) -> None:
-        self.let_go()
+        self.release()
 
-    def hold(self, size_bytes: int) -> None:
-        self._room.hold(size_bytes)
+    def reserve(self, size_bytes: int) -> None:
+        self._budget.reserve(size_bytes)
         self._size_bytes += size_bytes
 
-    def let_go(self) -> None:
-        self._room.hold(-self._size_bytes)
+    def release(self) -> None:
+        self._budget.reserve(-self._size_bytes)
         self._size_bytes = 0
 
 
-async def _sent(receive: Receive, length: str, bytes_max: int, held: Held) -> bytes:
+async def _received(receive: Receive, length: str, bytes_max: int, held: HeldBody) -> bytes:
     length_bytes = int(length) if length.isdecimal() and len(length) < 20 else None
     if length_bytes is not None and length_bytes > bytes_max:
         raise _too_large(bytes_max)
@@ -105,7 +105,7 @@ async def _sent(receive: Receive, length: str, bytes_max: int, held: Held) -> by
         ) from error
 
 
-async def _arrived(receive: Receive, bytes_max: int, held: Held) -> bytes:
+async def _arrived(receive: Receive, bytes_max: int, held: HeldBody) -> bytes:
     parts: list[bytes] = []
     size_bytes = 0
     while True:
@@ -116,7 +116,7 @@ async def _arrived(receive: Receive, bytes_max: int, held: Held) -> bytes:
         size_bytes += len(part)
         if size_bytes > bytes_max:
             raise _too_large(bytes_max)
-        held.hold(len(part))
+        held.reserve(len(part))
         parts.append(part)
         if not message.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)

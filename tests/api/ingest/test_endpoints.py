@@ -17,7 +17,7 @@ from api.auth.keys import Wanted, create_key, create_keys, opened
 from api.errors import InvalidBody
 from api.ingest.endpoints import IDEMPOTENCY_KEY_CHARS_MAX, INLINE_BYTES_MAX
 from api.ingest.partitioner import partitions_of
-from api.ingest.request_body import STREAMS_MAX, Room, decompressed
+from api.ingest.request_body import STREAMS_MAX, BodyBudget, decompressed
 from deploy.local.servers import Server
 from schemas.event.partition_key import partition_key
 from schemas.formats.body import BODY_BYTES_MAX, DEPTH_MAX
@@ -392,10 +392,13 @@ def test_streams_behind_each_other_are_bounded() -> None:
 
 
 async def test_bodies_together_take_no_more_than_there_is_room_for() -> None:
-    room = Room(bytes_max=10)
-    with await room.body(receiving(b"12345"), {}) as body, await room.body(receiving(b"12345"), {}):
+    budget = BodyBudget(bytes_max=10)
+    with (
+        await budget.body(receiving(b"12345"), {}) as body,
+        await budget.body(receiving(b"12345"), {}),
+    ):
         assert body == b"12345"
         with pytest.raises(Exception, match="Too many large bodies"):
-            await room.body(receiving(b"1"), {})
-    with await room.body(receiving(b"1234567890"), {}) as body:
+            await budget.body(receiving(b"1"), {})
+    with await budget.body(receiving(b"1234567890"), {}) as body:
         assert len(body) == 10
