@@ -19,16 +19,16 @@ from api.agentlens.ingest import post_events
 from api.auth.key_cache import KeyCache
 from api.http.application import application
 from api.http.singleflight import AnswerCache, Singleflight
-from api.ingest.endpoints import Intakes
+from api.ingest.endpoints import IngestDeps
 from api.store.reader import Store
 
 Clock = Callable[[], int]
 
 
 def agentlens(
-    store: Store, key_cache: KeyCache, clock: Clock, intakes: Intakes | None
+    store: Store, key_cache: KeyCache, clock: Clock, deps: IngestDeps | None
 ) -> Starlette:
-    """The dialect as an application; without `intakes` it takes no events."""
+    """The dialect as an application; without `deps` it takes no events."""
 
     def to(path: str, endpoint: Callable[..., object]) -> Route:
         handler = partial(endpoint, store=store, key_cache=key_cache, clock=clock)
@@ -36,9 +36,7 @@ def agentlens(
 
     analytics = partial(llm, singleflight=Singleflight(), answers=AnswerCache())
     taking = (
-        [Route("/api/events", partial(post_events, intakes=intakes), methods=["POST"])]
-        if intakes
-        else []
+        [Route("/api/events", partial(post_events, deps=deps), methods=["POST"])] if deps else []
     )
     unknown = partial(unknown_path, key_cache=key_cache, clock=clock)
     return application(

@@ -17,8 +17,8 @@ from starlette.responses import Response
 
 from api.errors import InvalidBody, RefusedEvents
 from api.http.json_encoding import to_json
-from api.ingest.endpoints import Intakes, context_of, headers_of, writer
-from api.ingest.records import Intake, judge, shown
+from api.ingest.endpoints import IngestDeps, context_of, headers_of, writer
+from api.ingest.records import ValidatedRecords, shown, validate
 from schemas.errors import InvalidEvent, Reason
 from schemas.event.event_struct import parse_instant
 from schemas.formats.body import Json, load
@@ -46,17 +46,17 @@ PATHS: Final = {
 
 @dataclass(frozen=True)
 class _Taken:
-    intake: Intake
+    validated: ValidatedRecords
     answers: list[dict[str, str]]
 
 
-async def post_events(request: Request, intakes: Intakes) -> Response:
+async def post_events(request: Request, deps: IngestDeps) -> Response:
     """`POST /api/events`: 201 after Kafka has the calls."""
     headers = headers_of(request)
-    context = context_of(await writer(headers, intakes), headers, {}, intakes)
-    with await intakes.body_budget.body(request.receive, headers) as body:
-        taken = await intakes.read(len(body), lambda: _take(body, context))
-    await intakes.send(taken.intake, headers, context.received_ms)
+    context = context_of(await writer(headers, deps), headers, {}, deps)
+    with await deps.body_budget.body(request.receive, headers) as body:
+        taken = await deps.read(len(body), lambda: _take(body, context))
+    await deps.send(taken.validated, headers, context.received_ms)
     answer = {"ingested": len(taken.answers), "events": taken.answers}
     return Response(to_json(answer), 201, media_type="application/json")
 
@@ -74,15 +74,15 @@ def _take(body: bytes, context: Context) -> _Taken:
     wrong = [problem for index, event in enumerate(sent) for problem in _check(event, index)]
     if wrong:
         raise _invalid(wrong)
-    intake = judge(parse({"events": sent}, "agentlens", context), context.received_ms)
-    if intake.refused:
+    validated = validate(parse({"events": sent}, "agentlens", context), context.received_ms)
+    if validated.refused:
         raise _invalid(
             [
                 _problem(_path(one.index, one.error.field), one.error.detail)
-                for one in intake.refused
+                for one in validated.refused
             ]
         )
-    return _Taken(intake, [_answer(event) for event in sent])
+    return _Taken(validated, [_answer(event) for event in sent])
 
 
 def _check(event: Any, index: int) -> Iterator[Mapping[str, str]]:  # noqa: ANN401  any JSON

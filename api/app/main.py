@@ -30,7 +30,7 @@ from api.http import problems
 from api.http.application import application, error_handlers
 from api.ingest import endpoints as ingest_endpoints
 from api.ingest.backfill import Backfill
-from api.ingest.endpoints import Intakes
+from api.ingest.endpoints import IngestDeps
 from api.ingest.otlp import otlp
 from api.ingest.pacing import TARGET_MS
 from api.ingest.producer import Producer
@@ -82,15 +82,15 @@ def build(
     key_cache = KeyCache(store.ask, steady_clock_ms)
     producer = Producer(topic)
     backfill = Backfill(store, producer, backfill_delay_ms) if backfill_delay_ms else None
-    intakes = Intakes(key_cache, clock, producer, backfill)
+    deps = IngestDeps(key_cache, clock, producer, backfill)
     if keys_file is not None:
         put_back = KeysFile(keys_file).put_back
         key_cache.put_back = partial(put_back, store=store, clock=clock)
     parts = store, key_cache, clock
     native = [*usage_endpoints.routes(*parts), *auth_endpoints.routes(*parts)]
     if kafka:
-        native += ingest_endpoints.routes(intakes)
-    taking = intakes if kafka else None
+        native += ingest_endpoints.routes(deps)
+    taking = deps if kafka else None
     return Application(
         dialects=[
             ("/v1/traces", otlp(taking)),

@@ -24,7 +24,7 @@ from api.auth.key_cache import KeyCache
 from api.errors import BadParameter, InvalidBody, RefusedEvents
 from api.ingest.backfill import Backfill, is_history
 from api.ingest.producer import Producer
-from api.ingest.records import Intake, answer_of, judge, refusals_of
+from api.ingest.records import ValidatedRecords, answer_of, refusals_of, validate
 from api.ingest.request_body import BodyBudget
 from schemas.errors import InvalidEvent, Reason
 from schemas.formats.body import load, load_lines
@@ -61,7 +61,7 @@ def _seeds() -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class Intakes:
+class IngestDeps:
     """What every path that takes events needs, once a process. Without `backfill`, history goes to
     Kafka as fast as it takes it."""
 
@@ -73,14 +73,16 @@ class Intakes:
     seeds: Iterator[str] = field(default_factory=_seeds)
     threads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(THREADS))
 
-    async def send(self, intake: Intake, headers: Mapping[str, str], received_ms: int) -> None:
+    async def send(
+        self, validated: ValidatedRecords, headers: Mapping[str, str], received_ms: int
+    ) -> None:
         """Returns when Kafka has all of it; history when its turn has come."""
-        if not intake.records:
+        if not validated.records:
             return
-        if self.backfill is None or not is_history(headers, intake.newest_ms, received_ms):
-            await self.producer.send(intake.records)
+        if self.backfill is None or not is_history(headers, validated.newest_ms, received_ms):
+            await self.producer.send(validated.records)
         else:
-            await self.backfill.send(intake.records)
+            await self.backfill.send(validated.records)
 
     async def read(self, size_bytes: int, reading: Callable[[], T]) -> T:
         """What reads a body of that size, beside the event loop where it takes long."""
@@ -100,24 +102,24 @@ class Asked:
     is_named: bool
 
 
-def routes(intakes: Intakes) -> list[Route]:
+def routes(deps: IngestDeps) -> list[Route]:
     """The native path that takes events; `/v1/traces` is an application of its own."""
-    return [Route("/v1/events", partial(events, intakes=intakes), methods=["POST"])]
+    return [Route("/v1/events", partial(events, deps=deps), methods=["POST"])]
 
 
-async def events(request: Request, intakes: Intakes) -> Response:
+async def events(request: Request, deps: IngestDeps) -> Response:
     """`POST /v1/events`: 202 with counts, and of each refused object its field and reason."""
     headers = headers_of(request)
-    asked = ask(request, headers, await writer(headers, intakes), intakes)
-    with await intakes.body_budget.body(request.receive, headers) as body:
+    asked = ask(request, headers, await writer(headers, deps), deps)
+    with await deps.body_budget.body(request.receive, headers) as body:
         try:
-            intake = await intakes.read(len(body), lambda: take(headers, body, asked))
+            validated = await deps.read(len(body), lambda: take(headers, body, asked))
         except InvalidEvent as error:
             raise unreadable(error) from error
-    if intake.refused and (asked.is_atomic or not (intake.records or intake.skipped)):
-        raise RefusedEvents(refusals_of(intake.refused), is_atomic=asked.is_atomic)
-    await intakes.send(intake, headers, asked.context.received_ms)
-    answer = answer_of(intake, is_named=asked.is_named)
+    if validated.refused and (asked.is_atomic or not (validated.records or validated.skipped)):
+        raise RefusedEvents(refusals_of(validated.refused), is_atomic=asked.is_atomic)
+    await deps.send(validated, headers, asked.context.received_ms)
+    answer = answer_of(validated, is_named=asked.is_named)
     return Response(answer, 202, media_type="application/json")
 
 
@@ -127,9 +129,9 @@ def headers_of(request: Request) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
 
 
-async def writer(headers: Mapping[str, str], intakes: Intakes) -> Key:
+async def writer(headers: Mapping[str, str], deps: IngestDeps) -> Key:
     """Who sends, if the key may."""
-    key = await authenticate(intakes.key_cache, headers, intakes.clock())
+    key = await authenticate(deps.key_cache, headers, deps.clock())
     check_writer(key)
     return key
 
@@ -137,7 +139,7 @@ async def writer(headers: Mapping[str, str], intakes: Intakes) -> Key:
 # -- what a request says beside its body -----------------------------------------------------------
 
 
-def ask(request: Request, headers: Mapping[str, str], key: Key, intakes: Intakes) -> Asked:
+def ask(request: Request, headers: Mapping[str, str], key: Key, deps: IngestDeps) -> Asked:
     """BadParameter where the query or the Idempotency-Key is not what it may be."""
     given = _once_each(request.query_params) if request.scope["query_string"] else {}
     format = given.pop("format", "") or None  # noqa: A001
@@ -148,7 +150,7 @@ def ask(request: Request, headers: Mapping[str, str], key: Key, intakes: Intakes
         raise BadParameter("atomic", "atomic is true or false.", ("true", "false"))
     seed = _idempotency_key(headers)
     return Asked(
-        context_of(key, headers, given, intakes, seed),
+        context_of(key, headers, given, deps, seed),
         format,
         is_atomic=is_atomic,
         is_named=bool(seed),
@@ -159,13 +161,13 @@ def context_of(
     key: Key,
     headers: Mapping[str, str],
     given: Mapping[str, str],
-    intakes: Intakes,
+    deps: IngestDeps,
     seed: str = "",
 ) -> Context:
     """The context of a request: what its query gives, and the one tenant that is named by it or is
     the key's only one. Where there is none, each event names one of the key's own."""
     named = given.get("tenant") or None
-    now_ms, seed = intakes.clock(), seed or next(intakes.seeds)
+    now_ms, seed = deps.clock(), seed or next(deps.seeds)
     if named is not None or TENANT_HEADER in headers or _has_one_tenant(key):
         context = Context(now_ms, seed, tenant=tenant_of(key, headers, named))
     else:
@@ -203,10 +205,10 @@ def _idempotency_key(headers: Mapping[str, str]) -> str:
 # -- what stands in the body -----------------------------------------------------------------------
 
 
-def take(headers: Mapping[str, str], body: bytes, asked: Asked) -> Intake:
+def take(headers: Mapping[str, str], body: bytes, asked: Asked) -> ValidatedRecords:
     """InvalidBody where the content type is none of ours, InvalidEvent where the body is not it."""
     content, format = _decoded(headers, body, asked.format)  # noqa: A001
-    return judge(parse(content, format, asked.context), asked.context.received_ms)
+    return validate(parse(content, format, asked.context), asked.context.received_ms)
 
 
 def _decoded(

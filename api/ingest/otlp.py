@@ -19,8 +19,16 @@ from api.errors import BadParameter, InvalidBody
 from api.http import problems
 from api.http.application import application
 from api.http.json_encoding import to_json
-from api.ingest.endpoints import Asked, Intakes, ask, headers_of, media_type_of, unreadable, writer
-from api.ingest.records import Intake, judge, shown
+from api.ingest.endpoints import (
+    Asked,
+    IngestDeps,
+    ask,
+    headers_of,
+    media_type_of,
+    unreadable,
+    writer,
+)
+from api.ingest.records import ValidatedRecords, shown, validate
 from schemas.errors import InvalidEvent, Reason
 from schemas.formats.body import load
 from schemas.formats.otel import answer_json
@@ -33,18 +41,18 @@ CODES: Final = {400: 3, 401: 16, 403: 7, 404: 5, 405: 12, 408: 4, 413: 3, 415: 3
 """HTTP status -> the code of google.rpc.Status; INTERNAL (13) for all else."""
 
 
-def otlp(intakes: Intakes | None) -> Starlette:
-    """`/v1/traces` as an application; without `intakes` it is a path that is not found."""
-    if intakes is None:
+def otlp(deps: IngestDeps | None) -> Starlette:
+    """`/v1/traces` as an application; without `deps` it is a path that is not found."""
+    if deps is None:
         return application([], error_response)
-    route = Route("/v1/traces", partial(traces, intakes=intakes), methods=["POST"])
+    route = Route("/v1/traces", partial(traces, deps=deps), methods=["POST"])
     return application([route], error_response)
 
 
-async def traces(request: Request, intakes: Intakes) -> Response:
+async def traces(request: Request, deps: IngestDeps) -> Response:
     """`POST /v1/traces`: 200 after Kafka has the events."""
     headers = headers_of(request)
-    asked = ask(request, headers, await writer(headers, intakes), intakes)
+    asked = ask(request, headers, await writer(headers, deps), deps)
     if asked.format not in {None, "otel"}:
         raise BadParameter("format", "The format of /v1/traces is otel.", ("otel",))
     media_type = media_type_of(headers)
@@ -52,30 +60,30 @@ async def traces(request: Request, intakes: Intakes) -> Response:
         raise InvalidBody(
             415, "unsupported-media-type", f"Send content-type {PROTOBUF[0]} or {JSON}."
         )
-    with await intakes.body_budget.body(request.receive, headers) as body:
+    with await deps.body_budget.body(request.receive, headers) as body:
         try:
-            intake = await intakes.read(len(body), lambda: _take(media_type, body, asked))
+            validated = await deps.read(len(body), lambda: _take(media_type, body, asked))
         except InvalidEvent as error:
             raise unreadable(error) from error
-    await intakes.send(intake, headers, asked.context.received_ms)
-    rejected, message = _partial_success(intake)
+    await deps.send(validated, headers, asked.context.received_ms)
+    rejected, message = _partial_success(validated)
     if media_type == JSON:
         return Response(to_json(answer_json(rejected, message)), media_type=JSON)
     return Response(answer_protobuf(rejected, message), media_type=media_type)
 
 
-def _take(media_type: str, body: bytes, asked: Asked) -> Intake:
+def _take(media_type: str, body: bytes, asked: Asked) -> ValidatedRecords:
     content = load(body) if media_type == JSON else load_protobuf(body)
     if isinstance(content, list):
         raise InvalidEvent(Reason.NOT_JSON, "the body is no ExportTraceServiceRequest: an array")
-    return judge(parse(content, "otel", asked.context), asked.context.received_ms)
+    return validate(parse(content, "otel", asked.context), asked.context.received_ms)
 
 
-def _partial_success(intake: Intake) -> tuple[int, str]:
-    if not intake.refused:
+def _partial_success(validated: ValidatedRecords) -> tuple[int, str]:
+    if not validated.refused:
         return 0, ""
-    first = intake.refused[0]
-    return len(intake.refused), shown(f"span {first.index}: {first.error}")
+    first = validated.refused[0]
+    return len(validated.refused), shown(f"span {first.index}: {first.error}")
 
 
 def error_response(request: Request, error: Exception) -> Response:

@@ -1,6 +1,6 @@
 """What stands in a body to records for the topic and an answer. Pure.
 
-The time of an event is judged here as the fold will judge it at the append, so that a producer is
+The time of an event is judged here as the fold will validate it at the append, so that a producer is
 told at once of what would only be found among the dead letters.
 """
 
@@ -28,7 +28,7 @@ UNKNOWN_SHOWN: Final = 16
 
 
 @dataclass(frozen=True)
-class Intake:
+class ValidatedRecords:
     """What is to be sent (key, value) and the time of its newest event, and what is to be said of
     the rest."""
 
@@ -40,7 +40,7 @@ class Intake:
     newest_ms: int = 0
 
 
-def judge(parsed: Parsed, received_ms: int) -> Intake:
+def validate(parsed: Parsed, received_ms: int) -> ValidatedRecords:
     records: list[tuple[bytes, bytes]] = []
     refused: list[InvalidObject] = []
     seeded = newest_ms = 0
@@ -60,7 +60,7 @@ def judge(parsed: Parsed, received_ms: int) -> Intake:
     else:
         refused = [*parsed.refused]
     names = sorted(unknown)[:UNKNOWN_SHOWN]
-    return Intake(records, refused, parsed.skipped, seeded, names, newest_ms)
+    return ValidatedRecords(records, refused, parsed.skipped, seeded, names, newest_ms)
 
 
 def _key(event: Event, at_ms: int, received_ms: int) -> bytes:
@@ -71,31 +71,31 @@ def _key(event: Event, at_ms: int, received_ms: int) -> bytes:
     return partition_key(usage.tenant or DEFAULT_TENANT, usage.source, usage.id, usage.call_id)
 
 
-def answer_of(intake: Intake, *, is_named: bool) -> bytes:
+def answer_of(validated: ValidatedRecords, *, is_named: bool) -> bytes:
     """`schemas.responses.ingest.IngestAnswer`; `is_named` where the request has an Idempotency-Key."""
-    ids = "generated" if intake.seeded and not is_named else "given"
-    if intake.refused or intake.skipped or intake.unknown:
-        return to_json(_answer(intake, ids))
-    return _good_answer(len(intake.records), ids)
+    ids = "generated" if validated.seeded and not is_named else "given"
+    if validated.refused or validated.skipped or validated.unknown:
+        return to_json(_answer(validated, ids))
+    return _good_answer(len(validated.records), ids)
 
 
 @lru_cache(maxsize=ANSWERS_KEPT)
 def _good_answer(accepted: int, ids: str) -> bytes:
     """Where there is nothing to explain, as almost always."""
-    return to_json(_answer(Intake([(b"", b"")] * accepted, (), (), 0, ()), ids))
+    return to_json(_answer(ValidatedRecords([(b"", b"")] * accepted, (), (), 0, ()), ids))
 
 
-def _answer(intake: Intake, ids: str) -> dict[str, Any]:
+def _answer(validated: ValidatedRecords, ids: str) -> dict[str, Any]:
     return {
-        "accepted": len(intake.records),
-        "skipped": len(intake.skipped),
-        "refused": len(intake.refused),
+        "accepted": len(validated.records),
+        "skipped": len(validated.skipped),
+        "refused": len(validated.refused),
         "ids": ids,
-        "unknown_fields": [shown(name) for name in intake.unknown],
-        "refusals": refusals_of(intake.refused),
+        "unknown_fields": [shown(name) for name in validated.unknown],
+        "refusals": refusals_of(validated.refused),
         "skips": [
             {"index": one.index, "format": one.format, "reason": shown(one.reason)}
-            for one in intake.skipped
+            for one in validated.skipped
         ],
     }
 
