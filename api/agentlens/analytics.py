@@ -22,7 +22,7 @@ from api.agentlens.errors import BadParameter
 from api.auth.authenticate import tenant_of
 from api.auth.key_cache import KeyCache
 from api.http.json_encoding import to_json
-from api.http.prepared_response import Ready
+from api.http.prepared_response import PreparedResponse
 from api.http.singleflight import AnswerCache, Singleflight, round_to_second
 from api.query.plan import Plan, Question, Term, plan
 from api.query.series_index import Filter
@@ -78,7 +78,7 @@ class Made:
 
     meta: Meta
     body: bytes
-    answer: Ready
+    answer: PreparedResponse
 
 
 async def llm(
@@ -121,7 +121,7 @@ async def _make(
         "cache-control": "no-store",
         **headers_of(reading.meta, plans[0]),
     }
-    made = Made(reading.meta, body, Ready(body, 200, headers))
+    made = Made(reading.meta, body, PreparedResponse(body, 200, headers))
     answers.put(question, reading.sums, made, len(body))
     return made
 

@@ -6,7 +6,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 
-class Ready(Response):
+class PreparedResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         # A copy, as whoever compresses the body changes the headers that it is given.
         headers = [*self.raw_headers]

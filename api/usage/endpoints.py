@@ -26,7 +26,7 @@ from api.http import problems
 from api.http.json_body import json_body
 from api.http.json_encoding import to_json
 from api.http.parameters import RawParameters, check_names, single
-from api.http.prepared_response import Ready
+from api.http.prepared_response import PreparedResponse
 from api.http.singleflight import AnswerCache, Singleflight, round_to_second
 from api.query.measures import Offered, offered_by
 from api.query.plan import Plan, Question, Term, plan, views_that_hold
@@ -78,8 +78,8 @@ class Made:
     tag: str
     meta: Meta
     said: bytes
-    answer: Ready
-    unchanged: Ready
+    answer: PreparedResponse
+    unchanged: PreparedResponse
 
 
 def routes(store: Store, key_cache: KeyCache, clock: Clock) -> list[Route]:
@@ -295,8 +295,8 @@ def _made(
     tag: str, meta: Meta, said: bytes, body: bytes, freshness: Mapping[str, str], form: Format
 ) -> Made:
     headers = {**freshness, **CACHING, "etag": tag}
-    answer = Ready(body, 200, headers | {"content-type": MEDIA_TYPES[form]})
-    return Made(tag, meta, said, answer, Ready(None, 304, headers))
+    answer = PreparedResponse(body, 200, headers | {"content-type": MEDIA_TYPES[form]})
+    return Made(tag, meta, said, answer, PreparedResponse(None, 304, headers))
 
 
 def _said(query: UsageQuery, reading: Reading) -> bytes:
