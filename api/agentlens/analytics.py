@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.agentlens.access import authorize
-from api.agentlens.errors import BadParameter
+from api.agentlens.errors import InvalidQueryParameter
 from api.auth.authenticate import tenant_of
 from api.auth.key_cache import KeyCache
 from api.http.json_encoding import to_json
@@ -63,7 +63,7 @@ UNDERSTOOD_KEPT: Final = 1024
 
 
 @dataclass(frozen=True)
-class Asked:
+class LlmAnalyticsQuery:
     """The query string, understood."""
 
     from_ms: int
@@ -73,7 +73,7 @@ class Asked:
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
+class LlmAnswer:
     """A body, and the response with it that says how fresh it is."""
 
     meta: Meta
@@ -86,8 +86,8 @@ async def llm(
     store: Store,
     key_cache: KeyCache,
     clock: Clock,
-    singleflight: Singleflight[Made],
-    answers: AnswerCache[Made],
+    singleflight: Singleflight[LlmAnswer],
+    answers: AnswerCache[LlmAnswer],
 ) -> Response:
     """`GET /api/analytics/llm`: summary, models and series out of one read."""
     now_ms = clock()
@@ -108,8 +108,8 @@ async def _make(
     store: Store,
     question: tuple[str, bytes, int, int],
     plans: Sequence[Plan],
-    answers: AnswerCache[Made],
-) -> Made:
+    answers: AnswerCache[LlmAnswer],
+) -> LlmAnswer:
     reading = await store.read(question[0], plans)
     before = answers.get(question, reading.sums)
     if before is not None and before.meta is reading.meta:
@@ -121,18 +121,18 @@ async def _make(
         "cache-control": "no-store",
         **headers_of(reading.meta, plans[0]),
     }
-    made = Made(reading.meta, body, PreparedResponse(body, 200, headers))
+    made = LlmAnswer(reading.meta, body, PreparedResponse(body, 200, headers))
     answers.put(question, reading.sums, made, len(body))
     return made
 
 
-def parse_query(params: QueryParams, now_ms: int) -> Asked:
-    """The first value of a repeated parameter counts; BadParameter says what is wrong."""
+def parse_query(params: QueryParams, now_ms: int) -> LlmAnalyticsQuery:
+    """The first value of a repeated parameter counts; InvalidQueryParameter says what is wrong."""
     first = dict(reversed(params.multi_items()))
     step = GRANULARITIES.get(first.get("granularity", "hour"))
     if step is None:
-        raise BadParameter("Invalid granularity. Use: hour, day, week")
-    return Asked(
+        raise InvalidQueryParameter("Invalid granularity. Use: hour, day, week")
+    return LlmAnalyticsQuery(
         from_ms=_instant("from", first, now_ms - DAY_MS),
         to_ms=_instant("to", first, now_ms),
         step=step,
@@ -144,14 +144,14 @@ def parse_query(params: QueryParams, now_ms: int) -> Asked:
     )
 
 
-def plans_for(asked: Asked, now_ms: int) -> tuple[Plan, Plan, Plan]:
+def plans_for(query: LlmAnalyticsQuery, now_ms: int) -> tuple[Plan, Plan, Plan]:
     """One question a section: the whole, by model, by time."""
-    filters = (_LLM, *asked.filters)
+    filters = (_LLM, *query.filters)
 
     def question(group_by: tuple[str, ...], step: Step | None) -> Plan:
-        return plan(Question(_TERMS, asked.from_ms, asked.to_ms, now_ms, filters, group_by, step))
+        return plan(Question(_TERMS, query.from_ms, query.to_ms, now_ms, filters, group_by, step))
 
-    return question((), None), question(("provider", "model"), None), question((), asked.step)
+    return question((), None), question(("provider", "model"), None), question((), query.step)
 
 
 def body_of(reading: Reading) -> bytes:
@@ -179,11 +179,11 @@ def _instant(name: str, first: Mapping[str, str], default_ms: int) -> int:
 
 
 def instant_of(name: str, text: str) -> int:
-    """A bound in ms, or BadParameter."""
+    """A bound in ms, or InvalidQueryParameter."""
     at_ms = iso_to_ms(text, UTC)
     if at_ms is not None:
         return at_ms
-    raise BadParameter(
+    raise InvalidQueryParameter(
         f"Invalid {name}. Use an ISO 8601 time such as 2026-02-08T10:00:00Z or 2026-02-08"
         " (in a URL, write + as %2B)"
     )

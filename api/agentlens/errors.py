@@ -31,7 +31,7 @@ RETRY_AFTER_S: Final = 1
 """Its SDKs sleep as long as they are told, three times; a restart of Redis takes about this."""
 
 
-class BadParameter(OdometerError):
+class InvalidQueryParameter(OdometerError):
     """A query parameter that is not what the page says."""
 
 
@@ -42,7 +42,7 @@ def problem(status: int, error: str, headers: Mapping[str, str] | None = None) -
 def error_response(request: Request, error: Exception) -> Response:  # noqa: C901, PLR0911, PLR0912  a table
     """Any error, in the shape of AgentLens."""
     match error:
-        case BadParameter() | UnanswerableQuestion():
+        case InvalidQueryParameter() | UnanswerableQuestion():
             return problem(400, str(error))
         case Unauthenticated():
             return _unauthenticated(error)

@@ -63,7 +63,7 @@ _LEADING_INTEGER: Final = re.compile(r"\s*([+-]?\d{1,15})", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class EventsQuery:
     """The query string, understood. Empty sets and texts: no filter."""
 
     types: frozenset[str]
@@ -82,16 +82,16 @@ async def events(request: Request, store: Store, key_cache: KeyCache, clock: Clo
     """`GET /api/events`: a page of the latest calls."""
     key = await authorize(request, key_cache, clock())
     tenant = tenant_of(key, request.headers)
-    wanted = parse_query(dict(reversed(request.query_params.multi_items())))
+    query = parse_query(dict(reversed(request.query_params.multi_items())))
     latest = await recent(store, tenant)
-    found = list(matching(latest.calls, wanted))
-    if not wanted.is_ascending:
+    found = list(matching(latest.calls, query))
+    if not query.is_ascending:
         found.reverse()
-    page = found[wanted.offset : wanted.offset + wanted.limit]
+    page = found[query.offset : query.offset + query.limit]
     body = AgentLensEvents(
         events=[event_of(call, tenant) for call in page],
         total=len(found),
-        has_more=wanted.offset + len(page) < len(found),
+        has_more=query.offset + len(page) < len(found),
     )
     return _sent(body, state_headers(latest.meta))
 
@@ -107,9 +107,9 @@ async def event(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
     return problem(404, "Event not found")
 
 
-def parse_query(first: Mapping[str, str]) -> Wanted:
-    """Of a repeated parameter the first value; BadParameter where a bound is no time."""
-    return Wanted(
+def parse_query(first: Mapping[str, str]) -> EventsQuery:
+    """Of a repeated parameter the first value; InvalidQueryParameter where a bound is no time."""
+    return EventsQuery(
         types=_listed(first.get("eventType", "")),
         severities=_listed(first.get("severity", "")),
         session=first.get("sessionId", ""),
@@ -123,18 +123,18 @@ def parse_query(first: Mapping[str, str]) -> Wanted:
     )
 
 
-def matching(calls: Iterable[Recent], wanted: Wanted) -> Iterable[Recent]:
+def matching(calls: Iterable[Recent], query: EventsQuery) -> Iterable[Recent]:
     """Those that pass every filter, in their order. Both bounds are inclusive, as at its server."""
-    if wanted.types and CALL not in wanted.types:
+    if query.types and CALL not in query.types:
         return
     for call in calls:
         if (
-            (not wanted.severities or severity_of(call) in wanted.severities)
-            and (not wanted.session or wanted.session == session_of(call))
-            and (not wanted.agent or wanted.agent == call.agent)
-            and (wanted.from_ms is None or call.at_ms >= wanted.from_ms)
-            and (wanted.to_ms is None or call.at_ms <= wanted.to_ms)
-            and (not wanted.search or wanted.search in _searched(call))
+            (not query.severities or severity_of(call) in query.severities)
+            and (not query.session or query.session == session_of(call))
+            and (not query.agent or query.agent == call.agent)
+            and (query.from_ms is None or call.at_ms >= query.from_ms)
+            and (query.to_ms is None or call.at_ms <= query.to_ms)
+            and (not query.search or query.search in _searched(call))
         ):
             yield call
 

@@ -93,7 +93,7 @@ class IngestDeps:
 
 
 @dataclass(frozen=True)
-class Asked:
+class IngestOptions:
     """What a request says beside its body."""
 
     context: Context
@@ -110,16 +110,16 @@ def routes(deps: IngestDeps) -> list[Route]:
 async def events(request: Request, deps: IngestDeps) -> Response:
     """`POST /v1/events`: 202 with counts, and of each refused object its field and reason."""
     headers = headers_of(request)
-    asked = ask(request, headers, await writer(headers, deps), deps)
+    options = parse_options(request, headers, await writer(headers, deps), deps)
     with await deps.body_budget.body(request.receive, headers) as body:
         try:
-            validated = await deps.read(len(body), lambda: take(headers, body, asked))
+            validated = await deps.read(len(body), lambda: take(headers, body, options))
         except InvalidEvent as error:
             raise unreadable(error) from error
-    if validated.refused and (asked.is_atomic or not (validated.records or validated.skipped)):
-        raise RefusedEvents(refusals_of(validated.refused), is_atomic=asked.is_atomic)
-    await deps.send(validated, headers, asked.context.received_ms)
-    answer = answer_of(validated, is_named=asked.is_named)
+    if validated.refused and (options.is_atomic or not (validated.records or validated.skipped)):
+        raise RefusedEvents(refusals_of(validated.refused), is_atomic=options.is_atomic)
+    await deps.send(validated, headers, options.context.received_ms)
+    answer = answer_of(validated, is_named=options.is_named)
     return Response(answer, 202, media_type="application/json")
 
 
@@ -139,7 +139,9 @@ async def writer(headers: Mapping[str, str], deps: IngestDeps) -> Key:
 # -- what a request says beside its body -----------------------------------------------------------
 
 
-def ask(request: Request, headers: Mapping[str, str], key: Key, deps: IngestDeps) -> Asked:
+def parse_options(
+    request: Request, headers: Mapping[str, str], key: Key, deps: IngestDeps
+) -> IngestOptions:
     """BadParameter where the query or the Idempotency-Key is not what it may be."""
     given = _once_each(request.query_params) if request.scope["query_string"] else {}
     format = given.pop("format", "") or None  # noqa: A001
@@ -149,7 +151,7 @@ def ask(request: Request, headers: Mapping[str, str], key: Key, deps: IngestDeps
     if is_atomic is None:
         raise BadParameter("atomic", "atomic is true or false.", ("true", "false"))
     seed = _idempotency_key(headers)
-    return Asked(
+    return IngestOptions(
         context_of(key, headers, given, deps, seed),
         format,
         is_atomic=is_atomic,
@@ -205,10 +207,10 @@ def _idempotency_key(headers: Mapping[str, str]) -> str:
 # -- what stands in the body -----------------------------------------------------------------------
 
 
-def take(headers: Mapping[str, str], body: bytes, asked: Asked) -> ValidatedRecords:
+def take(headers: Mapping[str, str], body: bytes, options: IngestOptions) -> ValidatedRecords:
     """InvalidBody where the content type is none of ours, InvalidEvent where the body is not it."""
-    content, format = _decoded(headers, body, asked.format)  # noqa: A001
-    return validate(parse(content, format, asked.context), asked.context.received_ms)
+    content, format = _decoded(headers, body, options.format)  # noqa: A001
+    return validate(parse(content, format, options.context), options.context.received_ms)
 
 
 def _decoded(

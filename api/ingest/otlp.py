@@ -20,11 +20,11 @@ from api.http import problems
 from api.http.application import application
 from api.http.json_encoding import to_json
 from api.ingest.endpoints import (
-    Asked,
     IngestDeps,
-    ask,
+    IngestOptions,
     headers_of,
     media_type_of,
+    parse_options,
     unreadable,
     writer,
 )
@@ -52,8 +52,8 @@ def otlp(deps: IngestDeps | None) -> Starlette:
 async def traces(request: Request, deps: IngestDeps) -> Response:
     """`POST /v1/traces`: 200 after Kafka has the events."""
     headers = headers_of(request)
-    asked = ask(request, headers, await writer(headers, deps), deps)
-    if asked.format not in {None, "otel"}:
+    options = parse_options(request, headers, await writer(headers, deps), deps)
+    if options.format not in {None, "otel"}:
         raise BadParameter("format", "The format of /v1/traces is otel.", ("otel",))
     media_type = media_type_of(headers)
     if media_type not in {*PROTOBUF, JSON}:
@@ -62,21 +62,21 @@ async def traces(request: Request, deps: IngestDeps) -> Response:
         )
     with await deps.body_budget.body(request.receive, headers) as body:
         try:
-            validated = await deps.read(len(body), lambda: _take(media_type, body, asked))
+            validated = await deps.read(len(body), lambda: _take(media_type, body, options))
         except InvalidEvent as error:
             raise unreadable(error) from error
-    await deps.send(validated, headers, asked.context.received_ms)
+    await deps.send(validated, headers, options.context.received_ms)
     rejected, message = _partial_success(validated)
     if media_type == JSON:
         return Response(to_json(answer_json(rejected, message)), media_type=JSON)
     return Response(answer_protobuf(rejected, message), media_type=media_type)
 
 
-def _take(media_type: str, body: bytes, asked: Asked) -> ValidatedRecords:
+def _take(media_type: str, body: bytes, options: IngestOptions) -> ValidatedRecords:
     content = load(body) if media_type == JSON else load_protobuf(body)
     if isinstance(content, list):
         raise InvalidEvent(Reason.NOT_JSON, "the body is no ExportTraceServiceRequest: an array")
-    return validate(parse(content, "otel", asked.context), asked.context.received_ms)
+    return validate(parse(content, "otel", options.context), options.context.received_ms)
 
 
 def _partial_success(validated: ValidatedRecords) -> tuple[int, str]:

@@ -68,7 +68,7 @@ class Bounds(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class AnalyticsEndpoint:
     """One path under /admin/analytics.
 
     `group_by` are dimensions, `label` makes the names of a row of them, in the order of `labels`;
@@ -79,7 +79,7 @@ class Endpoint:
     message: str
     body: type[Envelope]
     figures: tuple[Figure, ...]
-    data: Callable[[Endpoint, Bounds, Sequence[Counted]], Object]
+    data: Callable[[AnalyticsEndpoint, Bounds, Sequence[Counted]], Object]
     label: Callable[[Labels, Addresses], Labels]
     section: str = ""
     group_by: tuple[str, ...] = ()
@@ -113,14 +113,17 @@ class Endpoint:
 
 
 def data_of(
-    endpoint: Endpoint, bounds: Bounds, answers: Iterable[Iterable[Row]], addresses: Addresses
+    endpoint: AnalyticsEndpoint,
+    bounds: Bounds,
+    answers: Iterable[Iterable[Row]],
+    addresses: Addresses,
 ) -> Object:
     """The answer's `data` out of the rows of each of the endpoint's questions."""
     return endpoint.data(endpoint, bounds, counted(endpoint, answers, addresses))
 
 
 def counted(
-    endpoint: Endpoint, answers: Iterable[Iterable[Row]], addresses: Addresses
+    endpoint: AnalyticsEndpoint, answers: Iterable[Iterable[Row]], addresses: Addresses
 ) -> list[Counted]:
     """Rows of one name added up, in the order in which they are shown."""
     added: dict[Labels, tuple[int, ...]] = {}
@@ -136,7 +139,7 @@ def counted(
 
 
 def _widened(
-    endpoint: Endpoint, answers: Iterable[Iterable[Row]]
+    endpoint: AnalyticsEndpoint, answers: Iterable[Iterable[Row]]
 ) -> Iterator[tuple[Labels, tuple[int, ...]]]:
     """Groups, and the values of each row between zeros for the terms of the other questions."""
     before = 0
@@ -173,7 +176,7 @@ def _sum(rows: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
 # -- shapes of data --------------------------------------------------------------------------------
 
 
-def listed(endpoint: Endpoint, _bounds: Bounds, rows: Sequence[Counted]) -> Object:
+def listed(endpoint: AnalyticsEndpoint, _bounds: Bounds, rows: Sequence[Counted]) -> Object:
     return {
         endpoint.section: [
             {**dict(zip(endpoint.labels, row.labels, strict=True)), **_figures(endpoint, row.sums)}
@@ -182,11 +185,11 @@ def listed(endpoint: Endpoint, _bounds: Bounds, rows: Sequence[Counted]) -> Obje
     }
 
 
-def single(endpoint: Endpoint, _bounds: Bounds, rows: Sequence[Counted]) -> Object:
+def single(endpoint: AnalyticsEndpoint, _bounds: Bounds, rows: Sequence[Counted]) -> Object:
     return _figures(endpoint, rows[0].sums)
 
 
-def dashboard(endpoint: Endpoint, bounds: Bounds, rows: Sequence[Counted]) -> Object:
+def dashboard(endpoint: AnalyticsEndpoint, bounds: Bounds, rows: Sequence[Counted]) -> Object:
     """Out of the rows by user, so that both agree."""
     nothing = (0,) * len(endpoint.terms)
     return {
@@ -199,7 +202,7 @@ def dashboard(endpoint: Endpoint, bounds: Bounds, rows: Sequence[Counted]) -> Ob
     }
 
 
-def _figures(endpoint: Endpoint, sums: tuple[int, ...]) -> dict[str, Decimal]:
+def _figures(endpoint: AnalyticsEndpoint, sums: tuple[int, ...]) -> dict[str, Decimal]:
     return {placed.figure.name: amount(placed, sums) for placed in endpoint.placed}
 
 

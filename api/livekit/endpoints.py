@@ -23,8 +23,8 @@ from starlette.routing import Route
 from api.auth.authenticate import authenticate, check_role, tenant_of
 from api.auth.key_cache import KeyCache
 from api.http.application import application
-from api.livekit.bodies import Addresses, Bounds, Endpoint, data_of
-from api.livekit.errors import ENCODER, BadParameters, error_response
+from api.livekit.bodies import Addresses, AnalyticsEndpoint, Bounds, data_of
+from api.livekit.errors import ENCODER, InvalidDates, error_response
 from api.livekit.questions import ENDPOINTS, USER_EMAIL
 from api.query.plan import Plan, Question, plans
 from api.query.series_index import Filter
@@ -43,7 +43,7 @@ _DATE: Final = TypeAdapter(datetime)
 
 
 @dataclass(frozen=True)
-class Asked:
+class AnalyticsQuery:
     """The query string, understood: the range, and the values of the filters that are not empty."""
 
     bounds: Bounds
@@ -66,18 +66,18 @@ def livekit(store: Store, key_cache: KeyCache, clock: Clock) -> Starlette:
 
 
 async def answer(
-    request: Request, endpoint: Endpoint, store: Store, key_cache: KeyCache, clock: Clock
+    request: Request, endpoint: AnalyticsEndpoint, store: Store, key_cache: KeyCache, clock: Clock
 ) -> Response:
     """One path: its questions out of one atomic read."""
     now_ms = clock()
     key = await authenticate(key_cache, request.headers, now_ms)
     check_role(key, "super-admin")
     tenant = tenant_of(key, request.headers)
-    asked = parse_query(request.query_params, endpoint, now_ms)
-    address = asked.wanted.get(USER_EMAIL)
+    query = parse_query(request.query_params, endpoint, now_ms)
+    address = query.wanted.get(USER_EMAIL)
     users = None if address is None else await users_of(store, tenant, address)
-    asks = plans_for(endpoint, asked, users, now_ms)
-    reading = await store.read(tenant, asks)
+    planned = plans_for(endpoint, query, users, now_ms)
+    reading = await store.read(tenant, planned)
     answers = list(reading.rows)
     addresses: Addresses = {}
     if "user" in endpoint.group_by:
@@ -86,17 +86,17 @@ async def answer(
     content = {
         "success": True,
         "message": endpoint.message,
-        "data": data_of(endpoint, asked.bounds, answers, addresses),
+        "data": data_of(endpoint, query.bounds, answers, addresses),
     }
     return Response(
         ENCODER.encode(content),
-        headers={"cache-control": "no-store", **headers_of(reading.meta, asks[0])},
+        headers={"cache-control": "no-store", **headers_of(reading.meta, planned[0])},
         media_type="application/json",
     )
 
 
-def parse_query(params: QueryParams, endpoint: Endpoint, now_ms: int) -> Asked:
-    """The last value of a repeated parameter counts; BadParameters has all that are no dates."""
+def parse_query(params: QueryParams, endpoint: AnalyticsEndpoint, now_ms: int) -> AnalyticsQuery:
+    """The last value of a repeated parameter counts; InvalidDates has all that are no dates."""
     now = ms_to_instant(now_ms)
     dates = {"start_date": now - DEFAULT_RANGE, "end_date": now}
     errors: list[dict[str, Any]] = []
@@ -110,26 +110,26 @@ def parse_query(params: QueryParams, endpoint: Endpoint, now_ms: int) -> Asked:
             found = error.errors(include_url=False)
             errors += [{**one, "loc": ["query", name]} for one in found]
     if errors:
-        raise BadParameters(errors)
+        raise InvalidDates(errors)
     wanted = {name: params[name] for name in endpoint.filters if params.get(name)}
-    return Asked(Bounds(dates["start_date"], dates["end_date"]), wanted)
+    return AnalyticsQuery(Bounds(dates["start_date"], dates["end_date"]), wanted)
 
 
 def plans_for(
-    endpoint: Endpoint, asked: Asked, users: frozenset[str] | None, now_ms: int
+    endpoint: AnalyticsEndpoint, query: AnalyticsQuery, users: frozenset[str] | None, now_ms: int
 ) -> tuple[Plan, ...]:
     """The endpoint's questions over one range; `users` are the keys of those that have the address
     that is asked for."""
     filters = [
-        Filter(dimension, frozenset((asked.wanted[name],)))
+        Filter(dimension, frozenset((query.wanted[name],)))
         for name, dimension in endpoint.filters.items()
-        if name in asked.wanted and name != USER_EMAIL
+        if name in query.wanted and name != USER_EMAIL
     ]
     if users is not None:
         filters.append(Filter("user", users))
     if endpoint.kinds:
         filters.append(Filter("kind", frozenset(endpoint.kinds)))
-    from_ms, to_ms = (_to_ms(bound) for bound in asked.bounds)
+    from_ms, to_ms = (_to_ms(bound) for bound in query.bounds)
     return plans(
         [
             Question(terms, from_ms, to_ms, now_ms, tuple(filters), endpoint.group_by)

@@ -27,7 +27,7 @@ RETRY_AFTER_S: Final = 1
 ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 
-class BadParameters(OdometerError):
+class InvalidDates(OdometerError):
     """Query parameters that are no dates: `errors` has one entry each, as pydantic says it."""
 
     def __init__(self, errors: list[dict[str, Any]]) -> None:
@@ -50,7 +50,7 @@ def problem(
 def error_response(_request: Request, error: Exception) -> Response:  # noqa: PLR0911  a table
     """Any error, in the platform's envelope."""
     match error:
-        case BadParameters():
+        case InvalidDates():
             return problem(422, f"Validation Error: {error}", data={"errors": error.errors})
         case UnanswerableQuestion() | TenantNotNamed():
             return problem(400, _sentence(error))

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from api.livekit.bodies import Endpoint
+from api.livekit.bodies import AnalyticsEndpoint
 from api.livekit.questions import ENDPOINTS
 from schemas.responses.livekit import PlatformProblem
 
@@ -62,7 +62,7 @@ def paths(ref: Mapping[type[BaseModel], Object]) -> Object:
     }
 
 
-def _title(endpoint: Endpoint) -> str:
+def _title(endpoint: AnalyticsEndpoint) -> str:
     return endpoint.message.removesuffix(" fetched successfully")
 
 

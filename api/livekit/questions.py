@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from api.livekit.bodies import (
-    Endpoint,
+    AnalyticsEndpoint,
     Figure,
     address,
     dashboard,
@@ -147,7 +147,7 @@ _LONGEST: Final = (Term(CALL_DURATION_MS),)
 _MOST_TOKENS: Final = _LLM_TOKENS.terms
 
 ENDPOINTS: Final = (
-    Endpoint(
+    AnalyticsEndpoint(
         "/dashboard",
         "Admin dashboard fetched successfully",
         bodies.DashboardAnswer,
@@ -157,7 +157,7 @@ ENDPOINTS: Final = (
         group_by=("user",),
         filters=BY_ADDRESS,
     ),
-    Endpoint(
+    AnalyticsEndpoint(
         "/calls/by-user",
         "Calls by user fetched successfully",
         bodies.CallsByUserAnswer,
@@ -169,7 +169,7 @@ ENDPOINTS: Final = (
         labels=("user_email",),
         rank=_LONGEST,
     ),
-    Endpoint(
+    AnalyticsEndpoint(
         "/calls/by-phone-number",
         "Calls by phone number fetched successfully",
         bodies.CallsByPhoneNumberAnswer,
@@ -182,7 +182,7 @@ ENDPOINTS: Final = (
         rank=_LONGEST,
         filters=BY_ADDRESS,
     ),
-    Endpoint(
+    AnalyticsEndpoint(
         "/calls/by-service",
         "Calls by service fetched successfully",
         bodies.CallsByServiceAnswer,
@@ -194,7 +194,7 @@ ENDPOINTS: Final = (
         labels=("service",),
         rank=_LONGEST,
     ),
-    Endpoint(
+    AnalyticsEndpoint(
         "/tokens/summary",
         "Token usage summary fetched successfully",
         bodies.TokenSummaryAnswer,
@@ -203,7 +203,7 @@ ENDPOINTS: Final = (
         or_unknown,
         filters=BY_ADDRESS_AND_ASSISTANT,
     ),
-    Endpoint(
+    AnalyticsEndpoint(
         "/tokens/by-user",
         "Token usage by user fetched successfully",
         bodies.TokensByUserAnswer,
@@ -216,7 +216,7 @@ ENDPOINTS: Final = (
         rank=_MOST_TOKENS,
         also=(_USED,),
     ),
-    Endpoint(
+    AnalyticsEndpoint(
         "/tokens/by-assistant",
         "Token usage by assistant fetched successfully",
         bodies.TokensByAssistantAnswer,
@@ -230,7 +230,7 @@ ENDPOINTS: Final = (
         also=(_USED,),
         filters=BY_ADDRESS,
     ),
-    Endpoint(
+    AnalyticsEndpoint(
         "/tokens/by-model",
         "Token usage by model fetched successfully",
         bodies.TokensByModelAnswer,

@@ -104,7 +104,7 @@ def asking_of(page: Page, now_ms: int) -> Ask:
         return asking_natively(page, now_ms)
     filters = tuple(Filter(name, frozenset((value,))) for name, value in page.filters.items())
     wanted = plans_for(
-        analytics.Asked(page.from_ms, page.to_ms, page.step, filters), now_ms
+        analytics.LlmAnalyticsQuery(page.from_ms, page.to_ms, page.step, filters), now_ms
     )
 
     async def ask(store: Store, tenant: str) -> bytes:

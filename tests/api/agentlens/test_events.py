@@ -12,7 +12,7 @@ from agentlensai.models import EventQueryResult
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.agentlens.events import LIMIT_MAX, Wanted, matching, parse_query
+from api.agentlens.events import LIMIT_MAX, EventsQuery, matching, parse_query
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from schemas.store.layout import FIRST_GENERATION
 from schemas.store.recent_calls import Recent, pack_recent, recent_key
@@ -227,7 +227,7 @@ def test_a_filter_keeps_what_it_names_and_the_order(
     calls: list[Recent], agent: str, seconds: int
 ) -> None:
     from_ms = NOW_MS - seconds * SECOND_MS
-    wanted = Wanted(
+    wanted = EventsQuery(
         frozenset(), frozenset(("error",)), "", agent, "", from_ms, None, 1, 0, is_ascending=True
     )
     plainly = [

@@ -91,7 +91,7 @@ LOGS = st.lists(events(), max_size=40)
 def body(counters: Counters, asked: Asked) -> dict[str, Any]:
     """The endpoint's body through the pure engine."""
     filters = {"agent": asked.agent, "model": asked.model, "provider": asked.provider}
-    understood = analytics.Asked(
+    understood = analytics.LlmAnalyticsQuery(
         from_ms=asked.from_ms,
         to_ms=asked.to_ms,
         step=GRANULARITIES[asked.granularity],
@@ -335,7 +335,7 @@ def test_several_series_in_a_page_are_told_apart() -> None:
 def test_a_reading_gives_the_body_of_its_own_pages() -> None:
     counters = pack([])
     meta = unpack_meta(counters.texts["{od0}:1:meta"])
-    plans = plans_for(analytics.Asked(0, NOW_MS, WEEKLY, ()), NOW_MS)
+    plans = plans_for(analytics.LlmAnalyticsQuery(0, NOW_MS, WEEKLY, ()), NOW_MS)
     selections = tuple(select(p, [empty_index(t) for t in p.tables], 1, 0) for p in plans)
     sums = tuple(summed(one, [[None] * len(w.keys) for w in one.page_sets]) for one in selections)
     empty = analytics.body_of(Reading(sums, meta, 1))
