@@ -19,8 +19,8 @@ from api.auth.authenticate import authenticate, check_role, tenant_of
 from api.auth.key_cache import KeyCache
 from api.auth.keys import (
     IMPORT_MAX,
-    Made,
-    Wanted,
+    KeySpec,
+    NewKey,
     create_keys,
     expiry,
     list_keys,
@@ -146,8 +146,8 @@ def _understood(model: type[Body], content: bytes) -> Body:
         raise InvalidKey(place, first["msg"].removeprefix("Value error, ")) from None
 
 
-def _wanted(body: KeyWanted, request: Request, key: Key, now_ms: int) -> Wanted:
-    return Wanted(
+def _wanted(body: KeyWanted, request: Request, key: Key, now_ms: int) -> KeySpec:
+    return KeySpec(
         name=body.name,
         tenants=body.tenants or (tenant_of(key, request.headers),),
         role=body.role,
@@ -161,7 +161,7 @@ def _wanted(body: KeyWanted, request: Request, key: Key, now_ms: int) -> Wanted:
 # -- the answer ------------------------------------------------------------------------------------
 
 
-def _made(made: Made, now_ms: int, status: int) -> Response:
+def _made(made: NewKey, now_ms: int, status: int) -> Response:
     about = shown(made.record, None, now_ms).model_dump()
     return _sent(KeyMade(**about, key=made.secret), status)
 

@@ -43,7 +43,7 @@ Command = Callable[..., Awaitable[Any]]
 
 
 @dataclass(eq=False)
-class Known:
+class CachedKey:
     """A key as Redis had it at `asked_ms` (of a steady clock), and what is left of its limit."""
 
     record: Key
@@ -71,23 +71,23 @@ class KeyCache:
     def __init__(self, command: Command, ticks: Callable[[], int]) -> None:
         self._command = command
         self._ticks = ticks
-        self._known: dict[str, Known] = {}
-        self._looks: Singleflight[Known | None] = Singleflight()
+        self._known: dict[str, CachedKey] = {}
+        self._looks: Singleflight[CachedKey | None] = Singleflight()
         self.put_back: Callable[[str], Awaitable[bool]] | None = None
         """What is tried where Redis does not know a digest; whether it does now."""
 
-    async def find(self, digest: str) -> Known | None:
+    async def find(self, digest: str) -> CachedKey | None:
         """The key whose secret has this SHA-256; None where there is none such."""
         known = self._known.get(digest)
         if known is not None and self._ticks() - known.asked_ms < KEY_AGE_MS:
             return known
         return await self._looks.once(digest, partial(self._look, digest))
 
-    def take(self, known: Known) -> None:
+    def take(self, known: CachedKey) -> None:
         """One request with this key, or RateLimited."""
         known.take(self._ticks())
 
-    async def _look(self, digest: str) -> Known | None:
+    async def _look(self, digest: str) -> CachedKey | None:
         before = self._known.pop(digest, None)
         asked_ms = self._ticks()
         taken = before.taken if before is not None else 0
@@ -117,9 +117,9 @@ def record_of(content: bytes) -> Key:
         raise StoreCorrupt("the record of an API key is not one") from error
 
 
-def _known(found: list[Any], asked_ms: int, now_ms: int, before: Known | None) -> Known:
+def _known(found: list[Any], asked_ms: int, now_ms: int, before: CachedKey | None) -> CachedKey:
     record = record_of(found[0])
-    known = Known(record, asked_ms, level_ms=now_ms)
+    known = CachedKey(record, asked_ms, level_ms=now_ms)
     if record.requests_per_s is None:
         return known
     if len(found) == 2:

@@ -50,7 +50,7 @@ Records = Mapping[str, Key]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class KeySpec:
     """A key to be made, or one that its client already holds (`secret`)."""
 
     name: str
@@ -63,7 +63,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Made:
+class NewKey:
     """A record and its secret: the only time that it can be seen."""
 
     record: Key
@@ -71,7 +71,7 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedKey:
     """A record, and when it was last used: to the minute, None: never."""
 
     record: Key
@@ -90,8 +90,8 @@ class _Change:
 
 
 async def create_keys(
-    store: Store, wanted: Sequence[Wanted], actor: Actor, now_ms: int
-) -> list[Made]:
+    store: Store, wanted: Sequence[KeySpec], actor: Actor, now_ms: int
+) -> list[NewKey]:
     """Make keys, or take in those that have a secret already: all of them, or none.
 
     Raises InvalidKey, TooManyKeys, StoreError.
@@ -116,7 +116,7 @@ async def create_keys(
     return made
 
 
-async def rotate_key(store: Store, key_id: str, grace_ms: int, actor: Actor, now_ms: int) -> Made:
+async def rotate_key(store: Store, key_id: str, grace_ms: int, actor: Actor, now_ms: int) -> NewKey:
     """A new secret for a key; the one before goes on for `grace_ms`. Raises NoSuchKey, InvalidKey."""
     if not 0 <= grace_ms <= GRACE_MS_MAX:
         most = GRACE_MS_MAX // DAY_MS
@@ -136,7 +136,7 @@ async def rotate_key(store: Store, key_id: str, grace_ms: int, actor: Actor, now
         return _Change({**ended, digest_of(secret): record}, [line])
 
     await _change(store, decide, now_ms)
-    return Made(found[0], secret)
+    return NewKey(found[0], secret)
 
 
 async def revoke_key(store: Store, key_id: str, actor: Actor, now_ms: int) -> Key:
@@ -174,13 +174,13 @@ async def restore_keys(store: Store, records: Records, actor: Actor, now_ms: int
     return len(missing)
 
 
-async def list_keys(store: Store, actor: Actor) -> list[Listed]:
+async def list_keys(store: Store, actor: Actor) -> list[ListedKey]:
     """Those that the actor manages: by name, then id, the newest secret first."""
     kept = await read_records(store)
     uses: dict[bytes, bytes] = await store.ask("HGETALL", USES_KEY)
     last_used = {digest.decode(): int(at_ms) for digest, at_ms in uses.items()}
     found = [
-        Listed(record, last_used.get(digest))
+        ListedKey(record, last_used.get(digest))
         for digest, record in kept.items()
         if actor.manages(record)
     ]
@@ -199,7 +199,7 @@ async def create_key(
     Raises InvalidKey, TooManyKeys, StoreError.
     """
     now_ms = instant_to_ms(datetime.now(UTC))
-    wanted = Wanted(name, (tenant,), role, expires_ms)
+    wanted = KeySpec(name, (tenant,), role, expires_ms)
     async with opened(redis_url) as store:
         (made,) = await create_keys(store, [wanted], operator(), now_ms)
     return made.secret
@@ -287,7 +287,7 @@ def _ended(record: Key, at_ms: int) -> Key:
     return record.model_copy(update={"expires_ms": min(ends)})
 
 
-def _made(wanted: Wanted, actor: Actor, now_ms: int) -> Made:
+def _made(wanted: KeySpec, actor: Actor, now_ms: int) -> NewKey:
     given: dict[str, Any] = {
         "id": f"key-{secrets.token_hex(5)}",
         "name": wanted.name,
@@ -306,7 +306,9 @@ def _made(wanted: Wanted, actor: Actor, now_ms: int) -> Made:
         raise InvalidKey(name, first["msg"].removeprefix("Value error, ")) from error
     if not actor.manages(record):
         raise InvalidKey("role", "you give your own tenants, and roles up to your own")
-    return Made(record, _new_secret() if wanted.secret is None else _checked_secret(wanted.secret))
+    return NewKey(
+        record, _new_secret() if wanted.secret is None else _checked_secret(wanted.secret)
+    )
 
 
 def _new_secret() -> str:

@@ -25,7 +25,7 @@ from schemas.errors import InvalidConfig
 from schemas.store.keys import ALL
 
 if TYPE_CHECKING:
-    from api.auth.keys import Made, Wanted
+    from api.auth.keys import KeySpec, NewKey
     from api.store.reader import Store
 
 Result = TypeVar("Result")
@@ -98,7 +98,7 @@ def create(
     """
     wanted = _wanted(name, _tenants(tenant, all_tenants), role, expires, requests_per_s, burst)
 
-    async def run(store: "Store") -> "Made":
+    async def run(store: "Store") -> "NewKey":
         from api.auth.audit import operator
         from api.auth.keys import create_keys
 
@@ -148,7 +148,7 @@ def rotate(
     The old secret stays valid for 24 h (change with `--grace-s`).
     """
 
-    async def run(store: "Store") -> "Made":
+    async def run(store: "Store") -> "NewKey":
         from api.auth.audit import operator
         from api.auth.keys import rotate_key
 
@@ -285,11 +285,11 @@ def _wanted(
     requests_per_s: float | None,
     burst: int | None,
     secret: str | None = None,
-) -> "Wanted":
-    from api.auth.keys import Wanted, expiry
+) -> "KeySpec":
+    from api.auth.keys import KeySpec, expiry
 
     expires_ms = None if expires is None else expiry(expires, _now_ms())
-    return Wanted(name, tenants, role, expires_ms, requests_per_s, burst, secret)
+    return KeySpec(name, tenants, role, expires_ms, requests_per_s, burst, secret)
 
 
 def _tenants(named: Sequence[str] | None, all_of_them: bool) -> tuple[str, ...] | str:  # noqa: FBT001
@@ -309,7 +309,7 @@ def _lines(file: typer.FileBinaryRead) -> list[tuple[int, bytes]]:
     return [(number, line.strip()) for number, line in lines if line.strip()]
 
 
-def _imported(line: bytes, number: int, defaults: dict[str, Any]) -> "Wanted":
+def _imported(line: bytes, number: int, defaults: dict[str, Any]) -> "KeySpec":
     """Read a line of an import. InvalidConfig names the wrong line, and never shows its text."""
     from pydantic import ValidationError
 
@@ -362,7 +362,7 @@ def _now_ms() -> int:
 # -- output ----------------------------------------------------------------------------------------
 
 
-def _print_made(made: "Made", *, as_json: bool) -> None:
+def _print_made(made: "NewKey", *, as_json: bool) -> None:
     from schemas.responses.keys import shown
 
     if as_json:

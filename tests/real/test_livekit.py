@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from api.auth.audit import operator
-from api.auth.keys import Wanted, create_keys, opened
+from api.auth.keys import KeySpec, create_keys, opened
 from deploy.local import servers
 from deploy.local.servers import free_port
 from schemas.limits import DAY_MS, HOUR_MS
@@ -185,7 +185,7 @@ async def running(
     await system.caught_up()
     await system.complete()
     async with opened(redis_url) as store:
-        wanted = Wanted("page", "all", "super-admin")
+        wanted = KeySpec("page", "all", "super-admin")
         (key,) = await create_keys(store, [wanted], operator(), now_ms())
     api = servers.start(api_spec(redis_url, free_port(), directory / "api", system.topic))
     try:

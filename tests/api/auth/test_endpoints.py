@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from api.auth.audit import operator
-from api.auth.keys import Made, Wanted, create_keys, opened
+from api.auth.keys import KeySpec, NewKey, create_keys, opened
 from schemas.limits import HOUR_MS
 from schemas.store.keys import ROLES, Role
 from schemas.units import iso
@@ -28,15 +28,15 @@ async def made(
     role: Role = "admin",
     tenants: tuple[str, ...] | str = ("acme",),
     **changes: Any,
-) -> Made:
+) -> NewKey:
     async with opened(redis_url) as store:
-        wanted = Wanted("boss", tenants, role, **changes)
+        wanted = KeySpec("boss", tenants, role, **changes)
         (one,) = await create_keys(store, [wanted], operator(), NOW_MS)
     return one
 
 
 @asynccontextmanager
-async def asking(redis_url: str, clock: Clock, key: Made) -> AsyncIterator[httpx.AsyncClient]:
+async def asking(redis_url: str, clock: Clock, key: NewKey) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(redis_url, clock, key.secret) as client:
         yield client
 

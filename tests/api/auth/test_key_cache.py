@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from api.auth.audit import operator
 from api.auth.authenticate import digest_of
-from api.auth.key_cache import KEY_AGE_MS, LIMIT_PREFIX, USES_KEY, KeyCache, Known
-from api.auth.keys import Wanted, create_keys, opened, revoke_key
+from api.auth.key_cache import KEY_AGE_MS, LIMIT_PREFIX, USES_KEY, CachedKey, KeyCache
+from api.auth.keys import KeySpec, create_keys, opened, revoke_key
 from api.errors import RateLimited
 from api.store.reader import Store
 from deploy.local.servers import Server
@@ -24,7 +24,7 @@ from deploy.local.valkey import url_of
 from schemas.errors import StoreUnavailable
 from schemas.store.keys import Key
 
-WANTED = Wanted("ci", ("acme",), "viewer")
+WANTED = KeySpec("ci", ("acme",), "viewer")
 NOW_MS = 1_770_552_123_456
 
 
@@ -130,7 +130,7 @@ def test_retry_after_is_when_it_would_be_let_through() -> None:
         created_ms=0,
         requests_per_s=0.1,
     )
-    known = Known(record, 0, level=1.0)
+    known = CachedKey(record, 0, level=1.0)
     known.take(0)
     with pytest.raises(RateLimited) as raised:
         known.take(3_000)
@@ -153,7 +153,7 @@ def test_never_more_than_the_limit(rate: float, burst: int, pauses_ms: list[int]
         requests_per_s=rate,
         burst=burst,
     )
-    known, now_ms, through = Known(record, 0, level=burst), 0, 0
+    known, now_ms, through = CachedKey(record, 0, level=burst), 0, 0
     waits_s = [0]
     for pause_ms in pauses_ms:
         now_ms += pause_ms

@@ -23,8 +23,8 @@ from api.auth.keys import (
     ENDED_KEPT_MS,
     GRACE_MS_MAX,
     IMPORT_MAX,
-    Made,
-    Wanted,
+    KeySpec,
+    NewKey,
     create_key,
     create_keys,
     key_is_known,
@@ -51,7 +51,7 @@ from tests.api.conftest import revoke
 
 NOW_MS = 1_770_552_123_456
 ACME = Actor("key-0000000000", "acme's admin", "admin", ("acme", "acme-test"))
-WANTED = Wanted("ci", ("acme",), "viewer")
+WANTED = KeySpec("ci", ("acme",), "viewer")
 DEFAULTS: dict[str, Any] = {"id": "key-0123456789", "name": "k", "tenants": ("t",), "created_ms": 0}
 
 
@@ -61,7 +61,7 @@ async def store(redis_url: str) -> AsyncIterator[Store]:
         yield store
 
 
-async def make(store: Store, actor: Actor | None = None, **changes: Any) -> Made:
+async def make(store: Store, actor: Actor | None = None, **changes: Any) -> NewKey:
     (made,) = await create_keys(store, [replace(WANTED, **changes)], actor or operator(), NOW_MS)
     return made
 

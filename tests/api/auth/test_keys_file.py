@@ -18,7 +18,7 @@ from api.auth.authenticate import digest_of
 from api.auth.key_cache import KEYS_KEY
 from api.auth.keys import (
     ENDED_KEPT_MS,
-    Wanted,
+    KeySpec,
     create_key,
     create_keys,
     opened,
@@ -46,7 +46,7 @@ RECORD = {
 async def saved(redis_url: str, path: Path) -> list[str]:
     """Three keys, one of them revoked, one rotated; and the file of all."""
     async with opened(redis_url) as store:
-        wanted = [Wanted(name, ("acme",), "viewer") for name in ("a", "revoked", "rotated")]
+        wanted = [KeySpec(name, ("acme",), "viewer") for name in ("a", "revoked", "rotated")]
         made = await create_keys(store, wanted, operator(), NOW_MS)
         await revoke_key(store, made[1].record.id, operator(), NOW_MS)
         made.append(await rotate_key(store, made[2].record.id, 60_000, operator(), NOW_MS))

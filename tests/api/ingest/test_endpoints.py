@@ -13,7 +13,7 @@ import pytest
 from backports import zstd
 
 from api.auth.audit import operator
-from api.auth.keys import Wanted, create_key, create_keys, opened
+from api.auth.keys import KeySpec, create_key, create_keys, opened
 from api.errors import InvalidBody
 from api.ingest.endpoints import IDEMPOTENCY_KEY_CHARS_MAX, INLINE_BYTES_MAX
 from api.ingest.partitioner import partitions_of
@@ -271,7 +271,7 @@ async def test_a_key_of_several_tenants_writes_to_the_one_that_is_named(
     api: Taking, redis_url: str
 ) -> None:
     async with opened(redis_url) as store:
-        wanted = Wanted("both", ("acme", "beta"), "write-only")
+        wanted = KeySpec("both", ("acme", "beta"), "write-only")
         (made,) = await create_keys(store, [wanted], operator(), NOW_MS)
     both = {"authorization": f"Bearer {made.secret}"}
     batch = [one(id="a", tenant="acme"), one(id="b", tenant="beta"), one(id="c"), one(tenant="x")]
