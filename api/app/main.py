@@ -33,7 +33,7 @@ from api.ingest.backfill import Backfill
 from api.ingest.endpoints import IngestDeps
 from api.ingest.otlp import otlp
 from api.ingest.pacing import TARGET_MS
-from api.ingest.producer import Producer
+from api.ingest.producer import IngestProducer
 from api.livekit.endpoints import livekit
 from api.openwebui.endpoints import openwebui
 from api.store.reader import Store
@@ -80,7 +80,7 @@ def build(
     """
     store = Store(redis_url, layout_digest(topic, catalog), catalog)
     key_cache = KeyCache(store.ask, steady_clock_ms)
-    producer = Producer(topic)
+    producer = IngestProducer(topic)
     backfill = Backfill(store, producer, backfill_delay_ms) if backfill_delay_ms else None
     deps = IngestDeps(key_cache, clock, producer, backfill)
     if keys_file is not None:
@@ -170,7 +170,7 @@ def without_query(record: logging.LogRecord) -> bool:
 
 @asynccontextmanager
 async def _lifespan(
-    _app: Starlette, store: Store, producer: Producer, kafka: str | None
+    _app: Starlette, store: Store, producer: IngestProducer, kafka: str | None
 ) -> AsyncIterator[None]:
     gc.freeze()  # what was imported stays
     gc.set_threshold(GARBAGE_AFTER, *gc.get_threshold()[1:])

@@ -20,7 +20,7 @@ from typing import Final
 
 from api.errors import CountersMissing, CountingBehind
 from api.ingest.pacing import TARGET_MS, Pacing, Standing
-from api.ingest.producer import KeyedRecord, Producer
+from api.ingest.producer import IngestProducer, KeyedRecord
 from api.store.reader import Store
 from schemas.errors import StoreError
 from schemas.limits import HOUR_MS
@@ -48,7 +48,7 @@ def is_history(headers: Mapping[str, str], newest_ms: int, now_ms: int) -> bool:
 class Backfill:
     """The way of history to Kafka: one request at a time, in the order they came."""
 
-    def __init__(self, store: Store, producer: Producer, target_ms: int = TARGET_MS) -> None:
+    def __init__(self, store: Store, producer: IngestProducer, target_ms: int = TARGET_MS) -> None:
         self._store = store
         self._producer = producer
         self._pacing = Pacing(target_ms)
@@ -56,7 +56,7 @@ class Backfill:
         self._waiting_bytes = 0
 
     async def send(self, records: Sequence[KeyedRecord]) -> None:
-        """As `Producer.send`, in time; CountingBehind where the turn does not come, before anything
+        """As `IngestProducer.send`, in time; CountingBehind where the turn does not come, before anything
         is sent."""
         size_bytes = sum(len(key) + len(value) for key, value in records)
         if self._waiting_bytes and self._waiting_bytes + size_bytes > WAITING_BYTES_MAX:

@@ -23,7 +23,7 @@ from api.auth.authenticate import TENANT_HEADER, authenticate, check_writer, ten
 from api.auth.key_cache import KeyCache
 from api.errors import BadParameter, InvalidBody, RefusedEvents
 from api.ingest.backfill import Backfill, is_history
-from api.ingest.producer import Producer
+from api.ingest.producer import IngestProducer
 from api.ingest.records import ValidatedRecords, answer_of, refusals_of, validate
 from api.ingest.request_body import BodyBudget
 from schemas.errors import InvalidEvent, Reason
@@ -67,7 +67,7 @@ class IngestDeps:
 
     key_cache: KeyCache
     clock: Callable[[], int]
-    producer: Producer
+    producer: IngestProducer
     backfill: Backfill | None = None
     body_budget: BodyBudget = field(default_factory=BodyBudget)
     seeds: Iterator[str] = field(default_factory=_seeds)

@@ -66,7 +66,7 @@ class _Load:
     due_s: float
 
 
-class Producer:
+class IngestProducer:
     """Sends to one topic, while it is `connected`."""
 
     def __init__(self, topic: str) -> None:

@@ -12,7 +12,7 @@ from aiokafka import errors as kafka_errors
 
 from api.auth.keys import create_key
 from api.ingest import producer as module
-from api.ingest.producer import ACK_S, HELD_BYTES_MAX, Producer
+from api.ingest.producer import ACK_S, HELD_BYTES_MAX, IngestProducer
 from deploy.local.servers import Server, free_port
 from schemas.errors import LogUnavailable
 from streams.kafka.topics import ensure_topics
@@ -37,7 +37,7 @@ def records(count: int, size_bytes: int = 100) -> list[tuple[bytes, bytes]]:
     return [(f"key-{n}".encode(), b"x" * size_bytes) for n in range(count)]
 
 
-async def until_taken(producer: Producer) -> None:
+async def until_taken(producer: IngestProducer) -> None:
     async with asyncio.timeout(30):
         while True:
             try:
@@ -49,7 +49,7 @@ async def until_taken(producer: Producer) -> None:
 
 
 async def test_what_waits_flies_together_and_arrives_whole(kafka: Server, made: str) -> None:
-    producer = Producer(made)
+    producer = IngestProducer(made)
     async with producer.connected(kafka.address):
         await asyncio.gather(*[producer.send(records(7)) for _ in range(50)])
         await producer.send(records(3, size_bytes=60_000))
@@ -82,7 +82,7 @@ async def test_without_a_broker_it_says_so_at_once_and_the_rest_answers(
 
 async def test_a_frozen_broker_is_a_refusal_in_time_and_then_at_once(own_kafka: Server) -> None:
     await ensure_topics(own_kafka.address, events="e", dead_letter="d", partitions=2)
-    producer = Producer("e")
+    producer = IngestProducer("e")
     async with producer.connected(own_kafka.address):
         await until_taken(producer)
         own_kafka.pause()
@@ -98,7 +98,7 @@ async def test_a_frozen_broker_is_a_refusal_in_time_and_then_at_once(own_kafka: 
 
 async def test_it_closes_in_time_while_the_broker_is_frozen(own_kafka: Server) -> None:
     await ensure_topics(own_kafka.address, events="e", dead_letter="d", partitions=2)
-    producer = Producer("e")
+    producer = IngestProducer("e")
     async with producer.connected(own_kafka.address):
         await until_taken(producer)
         own_kafka.pause()
@@ -113,7 +113,7 @@ async def test_it_closes_in_time_while_the_broker_is_frozen(own_kafka: Server) -
 
 async def test_what_is_under_way_is_capped(own_kafka: Server) -> None:
     await ensure_topics(own_kafka.address, events="e", dead_letter="d", partitions=2)
-    producer = Producer("e")
+    producer = IngestProducer("e")
     async with producer.connected(own_kafka.address):
         await until_taken(producer)
         own_kafka.pause()
@@ -152,7 +152,7 @@ APPENDED = module._appended
 async def test_a_client_that_fails_is_replaced(
     kafka: Server, made: str, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    producer = Producer(made)
+    producer = IngestProducer(made)
     async with producer.connected(kafka.address):
         await until_taken(producer)
         failing = Failing(error)
@@ -165,7 +165,7 @@ async def test_a_client_that_fails_is_replaced(
 
 
 async def test_a_topic_that_is_missing_is_waited_for(kafka: Server, topic: str) -> None:
-    producer = Producer(topic)
+    producer = IngestProducer(topic)
     async with producer.connected(kafka.address):
         with pytest.raises(LogUnavailable):
             await producer.send(records(1))
