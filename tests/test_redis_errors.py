@@ -11,7 +11,7 @@ from redis import exceptions
 from redis._parsers.base import BaseParser
 from starlette.requests import Request
 
-from api.http.problems import failed as native_answer
+from api.http.problems import error_response as native_answer
 from api.store.reader import _translated
 from schemas.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from schemas.store.redis_errors import FunctionMissing, LibraryExists, store_error

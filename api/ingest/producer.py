@@ -273,11 +273,11 @@ async def _closed(client: AIOKafkaProducer, start: asyncio.Future[None]) -> None
     await asyncio.wait(ends, timeout=CLOSE_S)
 
 
-async def _within(seconds: float, options: Awaitable[T], what: str) -> T:
+async def _within(seconds: float, exchange: Awaitable[T], what: str) -> T:
     """Awaits one exchange with the broker under our own deadline, in our own errors."""
     try:
         async with asyncio.timeout(seconds):
-            return await options
+            return await exchange
     except TimeoutError as error:
         raise LogUnavailable(f"Kafka did not {what} within {seconds:g} s") from error
     except (kafka_errors.KafkaError, OSError) as error:

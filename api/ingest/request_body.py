@@ -70,7 +70,7 @@ class HeldBody:
 
     __slots__ = ("_budget", "_size_bytes", "plain")
 
-    def __init__(self, body_budget: BodyBudget) -> None:
+    def __init__(self, budget: BodyBudget) -> None:
         self._budget = budget
         self._size_bytes = 0
         self.plain = b""

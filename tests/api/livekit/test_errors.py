@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from api.app.main import build
 from api.auth.audit import operator
-from api.auth.keys import Wanted, create_keys, opened
+from api.auth.keys import KeySpec, create_keys, opened
 from api.errors import UnanswerableQuestion
 from api.livekit.errors import error_response
 from api.livekit.questions import ENDPOINTS
@@ -45,7 +45,7 @@ UNREADABLE = envelope("The counters cannot be read right now. Try again in a mom
 
 async def made(redis_url: str, **changes: Any) -> str:
     """A key of acme's super-admin, but for the changes."""
-    wanted = Wanted(**({"name": "k", "tenants": ("acme",), "role": "super-admin"} | changes))
+    wanted = KeySpec(**({"name": "k", "tenants": ("acme",), "role": "super-admin"} | changes))
     async with opened(redis_url) as store:
         (key,) = await create_keys(store, [wanted], operator(), NOW_MS - DAY_MS)
     return key.secret
