@@ -1,4 +1,4 @@
-"""A model on a terminal: its lists as tables, the rest as lines. Whatever it holds is shown. Pure."""
+"""Show a model on a terminal: its lists as tables, every other field as a line."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-# What counts milliseconds and is beyond 2001 is an instant; a duration that long is none of ours.
+# A number of milliseconds above this (the year 2001) is an instant: no duration is that long.
 _INSTANT_MS_MIN = 1_000_000_000_000
 _MINUTE_S = 60
 _DAY_S = 24 * 3600
@@ -17,7 +17,7 @@ _DAY_S = 24 * 3600
 def render(model: BaseModel, now_ms: int) -> Group:
     """Return lines for the single values, then a table for each list of models.
 
-    An instant is shown with its age, and in a table by its age alone.
+    An instant is shown with its age; in a table, only its age is shown.
     """
     lines: list[RenderableType] = []
     tables: list[RenderableType] = []

@@ -1,7 +1,7 @@
-"""Who takes part in the sample traffic: models with prices and speeds, agents, users. Data. Pure.
+"""The models, agents and users of the sample traffic, as data.
 
-Prices are list prices as published in 2025, rounded where a unit is odd: believable, not a price
-list. 1 USD per million tokens = 1 micro-USD a token = 1,000,000 pico-USD a token.
+Prices are list prices as published in 2025, rounded where a unit is odd: realistic, not a price list.
+1 USD per million tokens = 1 micro-USD per token = 1,000,000 pico-USD per token.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ Way = Literal["call", "chat", "task"]
 
 @dataclass(frozen=True)
 class SampleModel:
-    """Prices in pico-USD a token (llm), a started second of audio (stt) or a character (tts).
+    """Prices in pico-USD per token (llm), started second of audio (stt) or character (tts).
 
-    A price of 0 for the cache is: has none. `first_ms` is the typical time to the first output;
-    `reports_tokens`: a model of speech that counts tokens too.
+    A cache price of 0 means that the model has no cache. `first_ms` is the typical time to the first
+    output. `reports_tokens`: a speech model that also counts tokens.
     """
 
     provider: str
@@ -41,7 +41,7 @@ class SampleModel:
         return {"provider": self.provider, "model": self.model}
 
 
-_USD_PER_MILLION: Final = 1_000_000  # in pico-USD a unit
+_USD_PER_MILLION: Final = 1_000_000  # pico-USD per unit
 _CENT: Final = 10_000  # of a dollar per million
 
 GPT_41: Final = SampleModel(
@@ -98,7 +98,7 @@ TTSS: Final = (SONIC, FLASH_VOICE, OPENAI_VOICE)
 
 
 class Topic(NamedTuple):
-    """What a chat is about."""
+    """The topic of a chat."""
 
     title: str
     tag: str
@@ -106,7 +106,7 @@ class Topic(NamedTuple):
 
 @dataclass(frozen=True)
 class SampleAgent:
-    """`weight` is how many of the sessions it has; stt and tts only where it is rung."""
+    """`weight` is its share of the sessions. Only agents that take calls have stt and tts."""
 
     id: str
     way: Way
@@ -174,7 +174,7 @@ _AGENTS: Final = (
 
 
 class SampleUser(NamedTuple):
-    """Nobody real: the names are put together, and the numbers are kept free for fiction."""
+    """An invented user: names are combined at random, phone numbers are reserved for fiction."""
 
     id: str
     name: str
@@ -184,7 +184,7 @@ class SampleUser(NamedTuple):
 
 
 class Cast(NamedTuple):
-    """`agent_weights` are running sums, as `random.choices` takes them."""
+    """`agent_weights` are cumulative, as `random.choices` takes them."""
 
     agents: tuple[SampleAgent, ...]
     agent_weights: tuple[int, ...]
@@ -207,7 +207,7 @@ _AREAS: Final = (202, 212, 312, 415)
 
 
 def cast(seed: int) -> Cast:
-    """The same for the same seed."""
+    """Return the same cast for the same seed."""
     rng = random.Random(f"{seed}:cast")  # noqa: S311 - no secrets here
     full_names = rng.sample([(first, last) for first in _FIRST for last in _LAST], USERS)
     users = tuple(

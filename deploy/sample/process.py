@@ -1,4 +1,4 @@
-"""The sample traffic as a process: its progress to the screen or to a file, its end by signal."""
+"""The process of the sample traffic: it shows or stores its progress, and ends by a signal."""
 
 import asyncio
 import signal
@@ -15,7 +15,7 @@ from deploy.settings import Settings, directory_settings
 
 
 class HistoryProgress(BaseModel):
-    """How much of the history was sent: what one process writes and the one that waits reads."""
+    """How much of the history is sent. This process writes it, and `odometer up` reads it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,7 +28,7 @@ class HistoryProgress(BaseModel):
 
 
 def read_progress(file: Path) -> HistoryProgress | None:
-    """Return what was written last, None before anything was."""
+    """Return the progress that was written last, None if there is none."""
     try:
         return HistoryProgress.model_validate_json(file.read_bytes())
     except (FileNotFoundError, ValidationError):
@@ -38,7 +38,7 @@ def read_progress(file: Path) -> HistoryProgress | None:
 async def send_sample_traffic(
     settings: Settings, console: Console, progress_file: Path | None, bookmark_file: Path | None
 ) -> None:
-    """Send history once and then live events, until SIGTERM or SIGINT."""
+    """Send history once, then live events, until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

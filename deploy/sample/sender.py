@@ -1,11 +1,10 @@
-"""The sample producer: a month of history once, then live traffic, until it is told to stop.
+"""The sample producer: a month of history once, then live traffic, until it is stopped.
 
-It outlives the broker: what was not acknowledged is sent again over a new connection. An event
-keeps its id, so one that had arrived after all counts once.
+If the broker is unreachable, it sends unacknowledged events again over a new connection. An event
+keeps its id, so an event that arrived before counts once.
 
-When is history due? When the topic is empty. A history that was cut off half-way goes on where its
-bookmark stands, a small file beside the servers' data, because a topic that is not empty does not
-say whose events it holds.
+History is sent if the topic is empty. History that was interrupted resumes at its bookmark, a small
+file, because a topic that is not empty does not show whose events it holds.
 """
 
 from __future__ import annotations
@@ -36,20 +35,20 @@ from streams.worker.settings import PARTITIONS
 T = TypeVar("T")
 
 HISTORY_EVENTS_A_DAY: Final = 5000
-"""A month is 150,000 events: seconds to produce, and enough for every chart to have a shape."""
+"""A month is 150,000 events. They take seconds to send, and are enough for every chart."""
 BATCH_EVENTS_MAX: Final = 2000
-"""1 MB at 490 B an event: 20 ms of making it up, then one acknowledgement."""
+"""1 MB at 490 B per event: 20 ms to generate, then one acknowledgement."""
 LIVE_TICK_MS: Final = 100
-"""How often live events are sent: a display that is refreshed each second sees them flow."""
+"""Pause between two batches of live events: a display that refreshes each second shows progress."""
 LIVE_BEHIND_MS_MAX: Final = 10 * MINUTE_MS
-"""After a longer outage, or on a machine that slept, what was missed is skipped."""
+"""After a longer outage, or after the machine slept, the missed events are skipped."""
 RETRY_MS_MIN: Final = 250
 RETRY_MS_MAX: Final = 5 * SECOND_MS
-"""A broker takes seconds to start: more patience would only be a longer gap in live traffic."""
+"""A broker starts in seconds: a longer pause would only be a longer gap in live traffic."""
 
 
 class SampleProducer(Protocol):
-    """`send` returns when the broker has acknowledged all; both raise LogUnavailable."""
+    """`send` returns when the broker has acknowledged all records. Both raise LogUnavailable."""
 
     async def send(self, topic: str, records: Sequence[tuple[bytes, bytes]], /) -> object: ...
 
@@ -83,11 +82,11 @@ async def run(
     bookmark_path: Path | None = None,
     connect: Connect = open_producer,
 ) -> None:
-    """Sends history where it is due, then about `rate_per_s` live events until `stop` is set.
+    """Send history if it is due, then about `rate_per_s` live events until `stop` is set.
 
-    A rate of 0 is history only, and returns after it. `progress(sent, total)` is about history;
-    its last call has both equal. `bookmark_path` belongs to one Kafka; without it a history that
-    was cut off is left as it is.
+    With a rate of 0, return after the history. `progress(sent, total)` reports history; both are
+    equal in its last call. `bookmark_path` belongs to one Kafka. Without it, history that was
+    interrupted stays incomplete.
     """
     with suppress(_Stopped):
         async with _Connection(kafka, topic, stop, connect) as connection:
@@ -105,7 +104,7 @@ async def name_groups(
     stop: asyncio.Event,
     connect: Connect = open_producer,
 ) -> None:
-    """Says on the directory's stream, where that is empty, which teams the sample's users are in."""
+    """Write the teams of the sample's users to the directory's topic, if it is empty."""
     topic = topic_of(directory.prefix, Stream.GROUPS)
     made = ensure_directory_topics
     with suppress(_Stopped):
@@ -139,7 +138,7 @@ async def _history_due(
     now_ms: Callable[[], int],
     path: Path | None,
 ) -> Bookmark | None:
-    """Where to begin, or None where no history is to be sent (any more)."""
+    """Return where to start, or None if no history is to be sent."""
     end_offsets = await connection.ask(lambda producer: producer.end_offsets(connection.topic))
     if any(end_offsets.values()):
         bookmark = _read(path)
@@ -160,8 +159,10 @@ async def _send_history(
     progress: Callable[[int, int], None] | None,
     path: Path | None,
 ) -> None:
-    """The bookmark moves after each acknowledged batch: killed in between, one batch is sent again
-    on the next start, with the same ids."""
+    """Send the rest of the history. The bookmark moves after each acknowledged batch.
+
+    If the process is killed in between, the next start sends one batch again, with the same ids.
+    """
     about = (bookmark.end_ms - bookmark.start_ms) * HISTORY_EVENTS_A_DAY // DAY_MS
     events = history(bookmark.seed, bookmark.start_ms, bookmark.end_ms, HISTORY_EVENTS_A_DAY)
     deque(islice(events, bookmark.sent), maxlen=0)
@@ -179,7 +180,7 @@ async def _send_history(
 
 
 def _read(path: Path | None) -> Bookmark | None:
-    """None also where the machine went down while it was written: then no history is sent twice."""
+    """Return the bookmark, or None if there is none or if a crash damaged it."""
     if path is None:
         return None
     try:
@@ -201,9 +202,9 @@ def _write(path: Path | None, bookmark: Bookmark) -> None:
 async def _send_live(
     connection: _Connection, seed: int, rate_per_s: float, from_ms: int, now_ms: Callable[[], int]
 ) -> None:
-    """Each event when its time has come; returns by _Stopped only."""
+    """Send each event at its time. This ends only by _Stopped."""
     events = live(seed, from_ms, rate_per_s)
-    # what the ongoing sessions have done already takes up to seconds to make up
+    # Generating the past of the ongoing sessions takes up to seconds.
     at_ms, event = await asyncio.to_thread(next, events)
     while True:
         now = now_ms()
@@ -220,7 +221,7 @@ async def _send_live(
             await connection.wait(LIVE_TICK_MS)
 
 
-# -- the way to the broker -------------------------------------------------------------------------
+# -- the connection to the broker ------------------------------------------------------------------
 
 
 class _Stopped(Exception):
@@ -228,10 +229,10 @@ class _Stopped(Exception):
 
 
 class _Connection:
-    """A producer that is made anew when it fails; whatever waits ends with _Stopped.
+    """A producer that is replaced when it fails. Every wait ends with _Stopped if `stop` is set.
 
-    A failed producer is closed before the next one is made, so what it still held is dropped
-    instead of piling up behind a broker that is away.
+    A failed producer is closed before the next one is created. So its unsent records are dropped and
+    do not accumulate while the broker is unreachable.
     """
 
     def __init__(self, kafka: str, topic: str, stop: asyncio.Event, connect: Connect) -> None:
@@ -249,7 +250,7 @@ class _Connection:
         await self._close()
 
     async def send(self, batch: Sequence[Event]) -> None:
-        """Returns when every event is acknowledged, however long the broker is away."""
+        """Return when every event is acknowledged, however long the broker is unreachable."""
         records = [(_key(event), msgspec.json.encode(event)) for event in batch]
         await self.ask(lambda producer: producer.send(self.topic, records))
 
@@ -275,7 +276,7 @@ class _Connection:
         return await request(self._producer)
 
     async def _or_stop(self, work: Awaitable[T]) -> T:
-        """A request to a broker that is away must not keep the process from ending."""
+        """Await `work`, but end if `stop` is set: the broker may never answer."""
         task = asyncio.ensure_future(work)
         stopped = asyncio.ensure_future(self._stop.wait())
         try:

@@ -14,14 +14,14 @@ Event = dict[str, Any]
 """A neutral event, ready for JSON."""
 
 SESSION_MS_MAX: Final = 12 * MINUTE_MS
-"""No call or chat lasts longer, so this far back begins all that may still go on."""
+"""No call or chat lasts longer. So every session that may still be running began within this time."""
 _TURNS_END_MS: Final = SESSION_MS_MAX - 3 * MINUTE_MS
-"""No turn begins later in a session; the longest turn and a rating take less than the rest."""
+"""No turn begins later in a session: the longest turn and a rating take less than the rest."""
 
 
 @dataclass
 class Session:
-    """One call, chat or task while it is made up. `at_ms` only moves on."""
+    """One call, chat or task while it is generated. `at_ms` never goes back."""
 
     rng: random.Random
     name: str
@@ -42,7 +42,7 @@ class Session:
         return self.at_ms - self.start_ms < _TURNS_END_MS
 
     def emit(self, kind: str, fields: Event, at_ms: int | None = None) -> None:
-        """At the session's own time, or at another where things overlap."""
+        """Add an event at the session's time, or at `at_ms` if it overlaps with others."""
         at = self.at_ms if at_ms is None else at_ms
         event: Event = {
             "id": f"{self.name}-{len(self.events)}",
@@ -67,7 +67,7 @@ _LATENCY_MS_MAX: Final = 45 * SECOND_MS
 
 
 def _failed(session: Session, kind: str, model: SampleModel) -> bool:
-    """One request in a hundred fails; what it used is not reported."""
+    """Let one request in a hundred fail, without usage. Return whether it failed."""
     rng = session.rng
     if rng.random() >= _ERROR_SHARE:
         return False
@@ -78,7 +78,7 @@ def _failed(session: Session, kind: str, model: SampleModel) -> bool:
 
 
 def think(session: Session, asked_tokens: int, answer_tokens: int) -> int:
-    """One answer of a language model; returns its visible tokens, and the context grows."""
+    """Add one answer of a language model to the context. Return its visible tokens."""
     model, rng = session.agent.llm, session.rng
     if _failed(session, "llm", model):
         return 0
@@ -117,7 +117,7 @@ def think(session: Session, asked_tokens: int, answer_tokens: int) -> int:
 
 
 def _cached(session: Session, model: SampleModel, input_tokens: int) -> tuple[int, int]:
-    """Tokens read from and written to the prompt cache: what was sent before need not be read."""
+    """Return the tokens read from and written to the prompt cache."""
     whole = input_tokens - input_tokens % _CACHE_BLOCK_TOKENS
     if not model.cache_read_pico_usd or whole < _CACHE_TOKENS_MIN or session.rng.random() < 0.1:
         return 0, 0
@@ -127,7 +127,7 @@ def _cached(session: Session, model: SampleModel, input_tokens: int) -> tuple[in
 
 
 def speak_to_speech(session: Session, said_ms: int) -> int:
-    """One answer of a speech-to-speech model; returns for how long it is spoken."""
+    """Add one answer of a speech-to-speech model. Return its duration in ms."""
     model, rng = session.agent.llm, session.rng
     if _failed(session, "llm", model):
         return 0
@@ -187,7 +187,7 @@ def hear(session: Session, model: SampleModel, said_ms: int) -> None:
 
 
 def speak(session: Session, model: SampleModel, characters: int) -> int:
-    """Returns for how long the answer is heard: the model is done long before."""
+    """Add the speech of an answer. Return its duration in ms: the model is done long before."""
     if characters == 0 or _failed(session, "tts", model):
         return 0
     rng = session.rng
@@ -214,7 +214,7 @@ def speak(session: Session, model: SampleModel, characters: int) -> int:
 def _speech_tokens(
     model: SampleModel, *, heard: int = 0, read: int = 0, spoken: int = 0, written: int = 0
 ) -> Event:
-    """Audio and text tokens, in and out, of those models of speech that count them."""
+    """Return the audio and text tokens of a speech model, if it counts them."""
     if not model.reports_tokens:
         return {}
     return {
@@ -229,6 +229,6 @@ _PICO: Final = 10**12
 
 
 def usd_text(pico_usd: int) -> str:
-    """Exact decimal US dollars, without zeros at the end."""
+    """Return exact decimal US dollars, without trailing zeros."""
     whole, part = divmod(pico_usd, _PICO)
     return f"{whole}.{part:012d}".rstrip("0").rstrip(".")

@@ -1,8 +1,8 @@
-"""Sample traffic: believable LLM and voice usage as neutral events. Pure.
+"""Sample traffic: realistic LLM and voice usage as neutral events.
 
-Traffic is a function of seed and time: each slot of time has a generator of its own, so the same
-seed gives the same events with the same ids wherever one begins to look, and traffic that is
-produced twice counts once. Who takes part (models, agents, users) is in deploy/sample/cast.py.
+Traffic is a function of seed and time. Each slot of time has its own generator, so the same seed
+gives the same events with the same ids from any start time, and traffic that is sent twice counts
+once. The models, agents and users are in deploy/sample/cast.py.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from schemas.units import iso
 
 EVENTS_A_SESSION: Final = 9.67
-"""Measured: the mean over all kinds of sessions. Only decides how many sessions make a rate."""
+"""The measured mean over all kinds of sessions. It only converts a rate into sessions."""
 WARM_UP_EVENTS_MAX: Final = 50_000
-"""Live traffic that begins generates what its ongoing sessions have done already: 2 s at most."""
+"""At its start, live traffic generates the past of its ongoing sessions: this takes 2 s at most."""
 
 _NIGHT_AND_DAY: Final = (2, 1, 1, 1, 1, 2, 4, 8, 12, 15, 16, 15, 14, 16, 17, 16, 15, 13, 11, 9, 7, 6, 4, 3)  # fmt: skip
 _MONDAY_TO_SUNDAY: Final = (1.15, 1.2, 1.2, 1.15, 1.1, 0.65, 0.55)
@@ -39,7 +39,7 @@ _EPOCH_WEEKDAY: Final = 3  # 1970-01-01 was a Thursday
 
 
 def history(seed: int, start_ms: int, end_ms: int, events_per_day: int) -> Iterator[Event]:
-    """What happened in [start_ms, end_ms), in order of time, with nights and weekends."""
+    """Yield the events of [start_ms, end_ms) in order of time, with nights and weekends."""
     stream = _Stream(f"h{events_per_day}", seed, events_per_day / 24, HOUR_MS, _rhythm)
     for at_ms, event in _from(stream, start_ms, start_ms - SESSION_MS_MAX):
         if at_ms >= end_ms:
@@ -48,8 +48,10 @@ def history(seed: int, start_ms: int, end_ms: int, events_per_day: int) -> Itera
 
 
 def live(seed: int, start_ms: int, rate_per_s: float) -> Iterator[tuple[int, Event]]:
-    """Events from `start_ms` on without end, each with its time, so that the caller paces them;
-    at the same rate day and night."""
+    """Yield events from `start_ms` without end, each with its time, at a constant rate.
+
+    The caller waits for the time of each.
+    """
     stream = _Stream(f"l{rate_per_s:g}", seed, rate_per_s * 60, MINUTE_MS, _even)
     warm_up_ms = int(min(SESSION_MS_MAX, WARM_UP_EVENTS_MAX / rate_per_s * SECOND_MS))
     return _from(stream, start_ms, start_ms - warm_up_ms)
@@ -57,7 +59,7 @@ def live(seed: int, start_ms: int, rate_per_s: float) -> Iterator[tuple[int, Eve
 
 @dataclass(frozen=True)
 class _Stream:
-    """One seeded traffic. Its name stands in the ids: another rate has other events."""
+    """One seeded traffic. Its name is part of the ids, so another rate has other events."""
 
     name: str
     seed: int
@@ -67,7 +69,7 @@ class _Stream:
 
 
 def _rhythm(at_ms: int) -> float:
-    """How busy this hour is: 1 on average over a week."""
+    """Return how busy this hour is; the average over a week is 1."""
     hour = at_ms % DAY_MS // HOUR_MS
     weekday = (at_ms // DAY_MS + _EPOCH_WEEKDAY) % 7
     return (
@@ -81,10 +83,10 @@ def _even(_at_ms: int) -> float:
 
 
 def _from(stream: _Stream, start_ms: int, sessions_from_ms: int) -> Iterator[tuple[int, Event]]:
-    """The stream's events from `start_ms` on, with those of sessions that began a little before."""
+    """Yield the stream's events from `start_ms`, with those of sessions that began before it."""
     who = cast(stream.seed)
     pending: list[tuple[int, int, Event]] = []
-    order = count()  # equal times keep the order in which they were made, and dicts never compare
+    order = count()  # keeps the order of equal times, so that dicts are never compared
     for slot in count(sessions_from_ms // stream.slot_ms):
         pending += ((at_ms, next(order), event) for at_ms, event in _slot(stream, slot, who))
         pending.sort()
@@ -96,7 +98,7 @@ def _from(stream: _Stream, start_ms: int, sessions_from_ms: int) -> Iterator[tup
 
 
 def _slot(stream: _Stream, slot: int, who: Cast) -> Iterator[tuple[int, Event]]:
-    """All events of the sessions that begin in one slot, session by session."""
+    """Yield all events of the sessions that begin in one slot, session by session."""
     rng = random.Random(f"{stream.seed}:{stream.name}:{slot}")  # noqa: S311 - no secrets here
     slot_start_ms = slot * stream.slot_ms
     busy = stream.rhythm(slot_start_ms) * rng.uniform(0.85, 1.15)
@@ -117,7 +119,7 @@ def _slot(stream: _Stream, slot: int, who: Cast) -> Iterator[tuple[int, Event]]:
 
 
 def _one_of(rng: random.Random, users: tuple[SampleUser, ...]) -> SampleUser:
-    """The first few are the busiest: one in eight sees a third of the traffic."""
+    """Choose a user. The first are the busiest: one in eight makes a third of the traffic."""
     return users[int(len(users) * rng.random() ** 2)]
 
 
@@ -125,7 +127,7 @@ def _one_of(rng: random.Random, users: tuple[SampleUser, ...]) -> SampleUser:
 
 
 def _call(session: Session, user: SampleUser) -> None:
-    """Somebody rings: hear, think, speak, in turns; then the call itself and perhaps a rating."""
+    """A user calls: hear, think and speak in turns; then the call event and perhaps a rating."""
     rng, agent = session.rng, session.agent
     session.common = {
         "user_id": user.id,
@@ -176,7 +178,7 @@ def _chat(session: Session, user: SampleUser) -> None:
 
 
 def _task(session: Session) -> None:
-    """Work in the background: documents are summed up, one after the other, for nobody."""
+    """Work in the background without a user: summarise documents, one after the other."""
     rng = session.rng
     session.common = {"labels": {"team": "platform", "job": session.name}}
     for _ in range(rng.randint(1, 12)):

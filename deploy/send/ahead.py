@@ -1,4 +1,8 @@
-"""An iterator that is run ahead in a thread, by a bounded number of steps."""
+"""Run an iterator ahead in a thread, by a bounded number of steps.
+
+So the file is read and parsed while a batch is sent. The API holds history back until the workers
+have caught up; then the next batch must be ready, or the workers run dry.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Generic, TypeVar
 
-LOOK_S: Final = 0.05
+POLL_S: Final = 0.05
 T = TypeVar("T")
 
 
 class _End(Generic[T]):
-    """Nothing comes any more, but for what went wrong."""
+    """The end of the values, with the error that ended them, if any."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.error = error
@@ -21,8 +25,10 @@ class _End(Generic[T]):
 
 @contextmanager
 def ahead(source: Iterator[T], steps: int) -> Iterator[Iterator[T]]:
-    """The same values, and the same error at the same place. `source` belongs to the thread until
-    the end of the `with`, which waits for the step that is under way."""
+    """Yield an iterator of the same values, with the same error at the same position.
+
+    `source` belongs to the thread until the end of the `with`, which waits for the current step.
+    """
     made: queue.Queue[T | _End[T]] = queue.Queue(steps)
     ended = threading.Event()
 
@@ -33,7 +39,7 @@ def ahead(source: Iterator[T], steps: int) -> Iterator[Iterator[T]]:
                 made.put(value)
                 if ended.is_set():
                     return
-        except BaseException as error:  # noqa: BLE001  raised where the values are taken
+        except BaseException as error:  # noqa: BLE001  raised again by the reader
             last = _End(error)
         made.put(last)
 
@@ -43,9 +49,9 @@ def ahead(source: Iterator[T], steps: int) -> Iterator[Iterator[T]]:
         yield _taken(made)
     finally:
         ended.set()
-        while thread.is_alive():  # it may wait for room
+        while thread.is_alive():  # it may wait for room in the queue
             try:
-                made.get(timeout=LOOK_S)
+                made.get(timeout=POLL_S)
             except queue.Empty:
                 continue
         thread.join()

@@ -1,9 +1,9 @@
-"""A file of usage, as its producer has it, to bodies that `schemas.formats` reads.
+"""Read a file of usage into bodies that `schemas.formats` parses.
 
-One body a line (NDJSON), or the file as one JSON document; plain, gzip or zstd, told by its first
-bytes. Each body has a name of its own that is made of the file's name and of everything in the file
-up to its end: the same file gives the same names, also when it has grown since or was compressed,
-and a body that stands twice in it has two.
+A file has one body per line (NDJSON), or is one JSON document. It is plain, gzip or zstd, detected by
+its first bytes. The name of a body is a digest of the file's name and of its content up to the body's
+end. So the same file gives the same names, also after it has grown or was compressed, and two equal
+bodies in it have different names.
 """
 
 from __future__ import annotations
@@ -36,22 +36,25 @@ STDIN: Final = "-"
 GZIP_MAGIC: Final = b"\x1f\x8b"
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 PROTOBUF_START: Final = b"\n"
-"""The tag of OTLP's first field; its JSON starts with a bracket, as a rule."""
+"""The tag of OTLP's first field. OTLP in JSON usually starts with a bracket."""
 BOM: Final = b"\xef\xbb\xbf"
 SUFFIXES: Final = frozenset({".gz", ".zst", ".zstd"})
 LINES_SUFFIXES: Final = (".ndjson", ".jsonl")
 DOCUMENT_BYTES_MAX: Final = 256 << 20
-"""It is held in memory."""
+"""A document is read into memory."""
 SLICE_ITEMS: Final = 1000
-"""Of a long array: 16 kB each make the largest body."""
+"""A long array is split into slices of so many items: with 16 kB each they make the largest body."""
 NAME_CHARS: Final = 32
-"""Of a body's name: 128 bits."""
+"""Hex characters of a body's name: 128 bits."""
 
 
 @dataclass(frozen=True)
 class FileBody:
-    """`line` is where it starts, from 1. `name` stands for all that the file holds up to its end.
-    `is_open`: it is the last line and has no end yet; whoever writes it may not be done."""
+    """A line or a document. `line` is the number of its first line, from 1.
+
+    `name` is a digest of the file up to the body's end. `is_open`: it is the last line and has no
+    newline, so its writer may not be done.
+    """
 
     line: int
     data: bytes
@@ -61,8 +64,10 @@ class FileBody:
 
 @dataclass(frozen=True)
 class OpenFile:
-    """`plain` are the decompressed bytes; `at_byte` says how far the file itself is read, of
-    `size_bytes`, None where nobody knows."""
+    """`plain` are the decompressed bytes. `at_byte` returns how many bytes of the file are read.
+
+    `size_bytes` is the size of the file, None for standard input.
+    """
 
     plain: IO[bytes]
     at_byte: Callable[[], int]
@@ -70,7 +75,7 @@ class OpenFile:
 
 
 def file_name(file: str, given: str | None) -> str:
-    """What names a file: as told, else its own name, whatever it is compressed with."""
+    """Return the name of a file in ids: the given one, else its own name without .gz or .zst."""
     if given:
         return given
     path = Path(file)
@@ -79,7 +84,7 @@ def file_name(file: str, given: str | None) -> str:
 
 @contextmanager
 def opened(file: str) -> Iterator[OpenFile]:
-    """The file, or standard input. InvalidConfig where it cannot be read."""
+    """Open the file, or standard input. Raises InvalidConfig if it cannot be read."""
     try:
         with (
             _raw(file) as raw,
@@ -88,14 +93,17 @@ def opened(file: str) -> Iterator[OpenFile]:
             size_bytes = None if file == STDIN else Path(file).stat().st_size
             yield OpenFile(plain, lambda: 0 if file == STDIN else raw.tell(), size_bytes)
     except BrokenPipeError:
-        raise  # of whoever reads what the command prints
+        raise  # from the reader of this command's output
     except (OSError, EOFError, zstd.ZstdError) as error:
         raise InvalidConfig(f"{file} cannot be read: {error}") from error
 
 
 def bodies(plain: IO[bytes], name: str, format: str | None) -> Iterator[FileBody]:  # noqa: A002
-    """Each body in order. A file that is named so (`.ndjson`, `.jsonl`), or whose first line is JSON
-    by itself, has one body a line."""
+    """Yield each body in order.
+
+    A file has one body per line if its name ends with .ndjson or .jsonl, or if its first line is
+    complete JSON.
+    """
     chain = hashlib.sha256(f"{len(name)}:{name}".encode())
     if format == "otel" and cast("BufferedReader", plain).peek(1)[:1] == PROTOBUF_START:
         data = plain.read(BODY_BYTES_MAX + 1)
@@ -117,18 +125,20 @@ def bodies(plain: IO[bytes], name: str, format: str | None) -> Iterator[FileBody
 
 
 def _slices(document: bytes, format: str | None) -> Iterator[bytes]:  # noqa: A002
-    """A document or line, if there is anything in it; a long array in several parts, but for those
-    of Anthropic's streams, which belong together."""
+    """Yield a document or line, unless it is empty. A long array is split into several parts.
+
+    Arrays of Anthropic's streams are not split, because their items belong together.
+    """
     if len(document) > DOCUMENT_BYTES_MAX:
         raise InvalidConfig(
-            f"The document has more than {DOCUMENT_BYTES_MAX} bytes (DOCUMENT_BYTES_MAX): a file with"
-            " one object a line may have any size."
+            f"The document has more than {DOCUMENT_BYTES_MAX} bytes (DOCUMENT_BYTES_MAX). Write one"
+            " object per line instead: such a file may have any size."
         )
     if not document:
         return
     items: list[msgspec.Raw] = []
     if format != "anthropic" and document.lstrip().startswith(b"["):
-        with suppress(msgspec.MsgspecError, RecursionError):  # what it is not, `load` says
+        with suppress(msgspec.MsgspecError, RecursionError):  # `load` reports the error
             items = msgspec.json.decode(document, type=list[msgspec.Raw])
     if not items or (len(items) <= SLICE_ITEMS and len(document) <= BODY_BYTES_MAX):
         yield document
@@ -138,7 +148,7 @@ def _slices(document: bytes, format: str | None) -> Iterator[bytes]:  # noqa: A0
 
 
 def read_body(body: FileBody, format: str | None, context: Context) -> Parsed:  # noqa: A002
-    """Its events; where it is none of ours as a whole, it is one refusal."""
+    """Parse the events of a body. A body that cannot be parsed at all is one refusal."""
     try:
         return parse(_content(body.data, format), format, context)
     except InvalidEvent as error:
@@ -153,7 +163,7 @@ def _content(data: bytes, format: str | None) -> object:  # noqa: A002
 
 
 def context_of(given: list[str], now_ms: int) -> Context:
-    """`NAME=TEXT` options to what a request's query would say; InvalidConfig names what is wrong."""
+    """Parse `NAME=TEXT` options, as the query of a request. InvalidConfig names the wrong one."""
     named: dict[str, str] = {}
     for one in given:
         name, equals, text = one.partition("=")
@@ -162,7 +172,9 @@ def context_of(given: list[str], now_ms: int) -> Context:
         named[name] = text
     try:
         if "id" in named:
-            raise InvalidConfig("--context id would name all events alike: --name names the file")
+            raise InvalidConfig(
+                "--context id would give all events the same id: use --name to name the file"
+            )
         return with_given(Context(received_ms=now_ms, id_seed="file"), named)
     except InvalidEvent as error:
         raise InvalidConfig(f"--context {error}") from error
@@ -178,7 +190,7 @@ def _raw(file: str) -> Iterator[BufferedReader]:
         try:
             yield reader
         finally:
-            reader.detach()  # so that it stays open
+            reader.detach()  # standard input stays open
         return
     with Path(file).open("rb") as raw:
         yield raw
@@ -198,7 +210,7 @@ def _decompressed(raw: BufferedReader) -> Iterator[IO[bytes]]:
 
 
 def _first_line(plain: IO[bytes]) -> tuple[bytes, int]:
-    """The first line that holds anything, and its number; b"" where there is none."""
+    """Return the first line that is not blank and its number; b"" if there is none."""
     line = 0
     while data := plain.readline(BODY_BYTES_MAX + 1):
         line += 1
@@ -217,6 +229,6 @@ def _is_json(line: bytes) -> bool:
 
 
 def _named(chain: hashlib._Hash, data: bytes) -> str:
-    """Goes on with the chain; its state so far is the name."""
+    """Add the data to the chain and return its digest so far."""
     chain.update(f"{len(data)}:".encode() + data)
     return chain.hexdigest()[:NAME_CHARS]

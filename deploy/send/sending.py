@@ -1,11 +1,11 @@
-"""A file's events to the ingest or to Kafka: in batches, with patience, and never counted twice.
+"""Send a file's events to the API or to Kafka: in batches, with retries, without counting twice.
 
-Two things keep a second run from counting twice:
-- An event that nothing names gets an id made of the file's name and of all that the file holds up
-  to it (deploy/send/reading.py), so that what is sent again within 24 h is recognised.
-- Beside the file stands how far it was sent (FILE.sent): a second run goes on there, also days
-  later and when the file has grown, if what was sent still stands in it unchanged. Only the batch
-  that was under way when a run was killed (1,000 events) is sent again, under its ids.
+Two things prevent that a second run counts twice:
+- An event without an id gets one from the file's name and content up to it (deploy/send/reading.py).
+  So events that are sent again within 24 h are duplicates.
+- The progress is stored beside the file (FILE.sent). A second run resumes there, also days later and
+  after the file has grown, if the sent part is unchanged. Only the batch that was in flight when a
+  run was killed (1,000 events) is sent again, with the same ids.
 """
 
 from __future__ import annotations
@@ -38,17 +38,19 @@ from streams.meter.transport import (
 )
 
 SEND_S: Final = 15.0
-"""For one request, as a Meter has it."""
+"""Timeout of one request, as in a Meter."""
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.2, 2.0
 RETRY_AFTER_S_MAX: Final = 60.0
 BATCHES_AHEAD: Final = 2
-"""Read while one is under way: the receiver, which makes history wait for its turn, is answered at
-once when that has come."""
+"""Batches to read while one is in flight. The API holds history back; the next batch must be ready
+when it continues."""
 
 
 class Sent(msgspec.Struct, frozen=True):
-    """How far a file was sent, as it is kept beside it: the first `bodies` of it. `name` is that of
-    the last of them, which stands for everything up to its end."""
+    """The content of FILE.sent: the first `bodies` of the file are sent.
+
+    `name` is the name of the last of them, a digest of everything up to its end.
+    """
 
     target: str
     bodies: int
@@ -56,7 +58,7 @@ class Sent(msgspec.Struct, frozen=True):
 
 
 class RefusedObject(NamedTuple):
-    """An object of the file that is not counted: `place` is its own among those of its line."""
+    """An object of the file that was refused. `place` is its index among the objects of its line."""
 
     line: int
     place: int
@@ -67,8 +69,11 @@ class RefusedObject(NamedTuple):
 
 @dataclass
 class Tally:
-    """What a run has done so far. `before`: bodies that an earlier one had sent. `made_ids`: events
-    that were named by their place in the file."""
+    """The result of a run so far.
+
+    `before`: bodies that earlier runs sent. `made_ids`: events that got their id from their position
+    in the file.
+    """
 
     before: int = 0
     sent: int = 0
@@ -79,9 +84,12 @@ class Tally:
 
 @dataclass(frozen=True)
 class Job:
-    """What is sent where. `state` is where it is noted how far, if anywhere. `give_up_s`: how long
-    the receiver may be away. `is_judged_here`: the receiver does not say what it refuses. `reads_ahead`: reading never waits for
-    long, as of a pipe it may."""
+    """What to send, and where.
+
+    `state`: the file for the progress, None for none. `give_up_s`: give up after the receiver has
+    been unreachable for so long. `is_judged_here`: check events here, because the receiver (Kafka)
+    refuses nothing. `reads_ahead`: read the next batches in a thread; not for a pipe, which may block.
+    """
 
     target_name: str
     name: str
@@ -98,8 +106,10 @@ class Job:
 
 @dataclass
 class _FileBatch:
-    """Events for one request, what was found on the way to them, and how far the file is sent when
-    all of it is delivered."""
+    """The events of one request, and the refused and skipped objects before them.
+
+    `done` is the progress once all of it is delivered.
+    """
 
     done: Sent
     outgoing: list[Outgoing] = field(default_factory=list)
@@ -121,8 +131,10 @@ class _FileBatch:
 
 
 def send_file(job: Job, plain: IO[bytes], target: Target) -> Tally:
-    """Returns when all of it has arrived or is refused. Raises DeliveryError where it gives up:
-    what has arrived until then is noted, and the next run goes on there."""
+    """Return when all events have arrived or are refused.
+
+    Raises DeliveryError if it gives up. The progress is stored, and the next run resumes there.
+    """
     before = _read_state(job)
     tally = Tally(before.bodies)
     made = _batches(job, plain, before)
@@ -139,7 +151,7 @@ def send_file(job: Job, plain: IO[bytes], target: Target) -> Tally:
 
 
 def _batches(job: Job, plain: IO[bytes], before: Sent) -> Iterator[_FileBatch]:
-    """The file from there on; the last one may be empty."""
+    """Yield the batches after `before`. The last one may be empty."""
     batch = _FileBatch(before)
     for number, body in enumerate(_unsent(job, plain, before), before.bodies + 1):
         refusals = len(batch.refused)
@@ -150,7 +162,7 @@ def _batches(job: Job, plain: IO[bytes], before: Sent) -> Iterator[_FileBatch]:
                 refusals = 0
             batch.add(event, body.line)
         if body.is_open and len(batch.refused) > refusals:
-            break  # it may become whole: the next run reads it again
+            break  # the line may be incomplete: the next run reads it again
         batch.done = Sent(job.target_name, number, body.name)
     yield batch
 
@@ -161,14 +173,14 @@ def _unsent(job: Job, plain: IO[bytes], before: Sent) -> Iterator[FileBody]:
             yield body
         elif number == before.bodies and body.name != before.name:
             raise InvalidConfig(
-                f"What {job.state} says was sent no longer stands so in the file, up to line"
-                f" {body.line}: remove it to send all of the file. What has an id of its own counts"
-                " once if that is within 24 h."
+                f"The part of the file that was sent, up to line {body.line}, has changed since"
+                f" {job.state} was written. Remove that to send the whole file again. Events with an"
+                " id count once if they were sent within 24 h."
             )
 
 
 def _events(job: Job, body: FileBody, batch: _FileBatch) -> Iterator[Event]:
-    """The body's events; what is skipped or refused is noted in the batch that is begun."""
+    """Yield the body's events. Skipped and refused objects are added to the current batch."""
     parsed = read_body(body, job.format, replace(job.context, id_seed=body.name))
     batch.skipped += len(parsed.skipped)
     batch.refused += [_refused(body.line, one.index, one.error) for one in parsed.refused]
@@ -183,7 +195,7 @@ def _events(job: Job, body: FileBody, batch: _FileBatch) -> Iterator[Event]:
 
 
 class _EventRecord(NamedTuple):
-    """An event as the fold will see it."""
+    """An event as the worker will read it."""
 
     offset: int
     timestamp: int
@@ -202,7 +214,7 @@ def _refused(line: int, place: int, error: InvalidEvent) -> RefusedObject:
 
 
 def _deliver(job: Job, target: Target, batch: _FileBatch, tally: Tally) -> None:
-    """Until the receiver has it."""
+    """Send the batch, with retries, until the receiver has it."""
     backoff_s = FIRST_BACKOFF_S
     away_since_s = time.monotonic()
     while batch.outgoing:
@@ -227,7 +239,7 @@ def _deliver(job: Job, target: Target, batch: _FileBatch, tally: Tally) -> None:
     job.on_step(tally)
 
 
-# -- how far ---------------------------------------------------------------------------------------
+# -- progress --------------------------------------------------------------------------------------
 
 
 def _read_state(job: Job) -> Sent:
@@ -240,11 +252,11 @@ def _read_state(job: Job) -> Sent:
         return nothing
     except (OSError, msgspec.MsgspecError) as error:
         raise InvalidConfig(
-            f"{job.state}, which says how far the file was sent, cannot be read: {error}"
+            f"{job.state}, the stored progress of the file, cannot be read: {error}"
         ) from error
     if sent.target != job.target_name:
         raise InvalidConfig(
-            f"{job.state} says that the file was sent to {sent.target}: for {job.target_name} name"
+            f"{job.state} says that the file was sent to {sent.target}: for {job.target_name} use"
             " another --state"
         )
     return sent
@@ -259,6 +271,6 @@ def _write_state(job: Job, sent: Sent) -> None:
         beside.replace(job.state)
     except OSError as error:
         raise InvalidConfig(
-            f"{job.state} cannot be written: {error.strerror}; --state names another file,"
-            " --no-state goes without"
+            f"{job.state} cannot be written: {error.strerror}. Use --state to name another file, or"
+            " --no-state to store no progress"
         ) from error

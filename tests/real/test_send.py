@@ -205,9 +205,9 @@ async def test_what_cannot_work_is_a_sentence_at_once(
     await send(api, key, file)
     write(file, lines("other", 3))
     said = await send(api, key, file, code=1)
-    assert "no longer stands so in the file, up to line 3: remove it" in said["said"]
+    assert "was sent, up to line 3, has changed since" in said["said"]
     said = await send(api, key, file, "--api-url", "http://localhost:1", code=1)
-    assert "name another --state" in said["said"]
+    assert "use another --state" in said["said"]
     away = ("--api-url", "http://127.0.0.1:1", "--no-state", "--give-up-s", "0.1")
     said = await send(api, key, file, *away, code=1)
     assert "waiting: http://127.0.0.1:1 did not answer" in said["said"]

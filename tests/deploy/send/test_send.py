@@ -112,5 +112,5 @@ def test_a_note_that_cannot_be_read_is_a_sentence(tmp_path: Path, held: str) -> 
     Path(f"{file}.sent").write_text(held)
     with receiver_of([]) as receiver:
         said = send(receiver, file, code=1)
-        assert "a.ndjson.sent, which says how far the file was sent, cannot be read" in said
+        assert "a.ndjson.sent, the stored progress of the file, cannot be read" in said
         assert receiver.bodies == []
