@@ -1,4 +1,4 @@
-"""When a batch is committed: by count, by bytes, by age. Pure."""
+"""Decides when a batch is committed: by count, by bytes, by age. Pure."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ from streams.core.decode import Record
 from streams.core.ports import PartitionBatch
 
 DECODE_SLICE: int = 1000
-"""Records decoded before heartbeats get their turn: 5 ms."""
+"""Records that are decoded between two heartbeats: 5 ms."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Bounds of a batch.
+    """The bounds of a batch.
 
-    records_max: bigger batches cost less an event.
-    vectors_max: rows that one commit appends, each 1.2 to 1.8 us in Redis with all that goes with
-        it, during which nobody else is served: some 60 ms at most. Of live events that is 3,000,
-        each of which costs Redis half as much as in commits of 1,000, and the worker two thirds.
-        How many records it is depends on how many series they spread over, so each batch is sized
-        by what the ones before it needed.
-    bytes_max: 20,000 records of 3 kB; a batch of the largest events stays small.
-    age_ms_max: the first record waits at most so long for others, counted from its append or from
-        the poll before, whichever is later. It is most of what an event waits for on an idle
-        system, where the promise is 250 ms.
-    gather_ms: what came during a long commit has waited enough, but for what else the log has of
-        that time.
+    records_max: larger batches cost less per event.
+    vectors_max: rows that one commit appends. Each takes Redis 1.2 to 1.8 us, so a commit blocks
+        other clients for 60 ms at most. For live events that is 3,000 records: each costs Redis
+        half, and the worker two thirds, of its cost in commits of 1,000. The number of records
+        depends on how many series they spread over, so the batches before set the size of the next.
+    bytes_max: 20,000 records of 3 kB, so that a batch of the largest events stays small.
+    age_ms_max: the longest time that the first record waits for others. It is counted from its
+        append or from the poll before, whichever is later. On an idle system this is most of the
+        delay of an event, which is promised to stay under 250 ms.
+    gather_ms: records that arrived during a long commit have waited enough. The batch waits only
+        this long for the rest of the log.
     """
 
     records_max: int = 20_000
@@ -37,12 +36,12 @@ class Policy:
     gather_ms: int = 5
 
     def first_goal(self) -> int:
-        """Records of the first batch, of which nothing is known: as if each made 10 additions."""
+        """Records of the first batch: assumes 10 rows per record."""
         return self._bounded(self.vectors_max // 10)
 
     def next_goal(self, goal: int, records: int, vectors: int) -> int:
-        """Records of the next batch, after one of `records` that made `vectors` additions: fewer
-        where that was too many, half as many more where a full batch was not."""
+        """Records of the next batch, after one of `records` that made `vectors` rows: fewer where that
+        was too many, half as many more where a full batch was within the limit."""
         if vectors > self.vectors_max:
             return self._bounded(records * self.vectors_max // vectors)
         return self._bounded(goal + goal // 2) if records >= goal else goal
@@ -52,12 +51,12 @@ class Policy:
 
 
 RECORDS_MIN: int = 200
-"""Below this a commit's fixed cost outweighs its additions."""
+"""In smaller commits, the fixed cost is larger than that of the rows."""
 
 
 @dataclass
 class PartitionShare:
-    """One partition's share: from the stored position `start` up to `end`."""
+    """The records of one partition: from the stored position `start` up to `end`."""
 
     start: int
     end: int
@@ -66,8 +65,8 @@ class PartitionShare:
 
 @dataclass
 class Batch:
-    """What was polled and is not committed yet. `parts` by partition. `oldest_ms`: since when its
-    first record may have waited; `begun_ms`: when that was polled."""
+    """Records that were polled and not committed yet; `parts` by partition. `oldest_ms`: the time since
+    which the first record may have waited. `begun_ms`: when that record was polled."""
 
     parts: dict[int, PartitionShare] = field(default_factory=dict)
     count: int = 0
@@ -82,8 +81,8 @@ class Batch:
         since_ms: int,
         now_ms: int,
     ) -> None:
-        """Takes what was polled of the partitions in `positions` (their stored positions), between
-        the end of the poll before and now."""
+        """Adds the polled records of the partitions in `positions` (their stored positions). `since_ms`:
+        the end of the poll before."""
         for one in polled:
             if one.partition not in positions:
                 continue
@@ -100,17 +99,16 @@ class Batch:
             self.size_bytes += sum(len(record.value or b"") for record in one.records)
 
     def is_due(self, policy: Policy, goal: int, now_ms: int) -> bool:
-        """`goal`: how many records make it full."""
+        """`goal`: the number of records that makes the batch full."""
         return bool(self.parts) and (
             self.count >= goal
             or self.size_bytes >= policy.bytes_max
             or now_ms >= self._due_ms(policy)
-            or now_ms
-            < self.begun_ms  # the clock was set back: it says nothing of how long it waits
+            or now_ms < self.begun_ms  # the clock was set back, so the waiting time is unknown
         )
 
     def wait_ms(self, policy: Policy, now_ms: int, idle_ms: int) -> int:
-        """How long a poll may wait: until the batch is due, or `idle_ms` where it is empty."""
+        """How long a poll may wait, in ms: until the batch is due, or `idle_ms` while it is empty."""
         if not self.parts:
             return idle_ms
         return min(max(0, self._due_ms(policy) - now_ms), policy.age_ms_max)

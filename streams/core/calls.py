@@ -1,7 +1,7 @@
-"""Calls: each is booked once, at its first event, and its duration is added there. Pure.
+"""Calls: each is booked once, at its first event; its duration is added to the same bucket. Pure.
 
 A call is booked at its first event in log order, in the bucket of that event's time (or of
-`call_started_at`), with that event's agent and user; what comes later adds to the same bucket.
+`call_started_at`), with the agent and user of that event. Later events add to the same bucket.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _CALLS, _DURATION, _WITH_USAGE, _USAGE_DURATION = range(len(BOOKED))
 
 
 class Booking(msgspec.Struct, array_like=True, frozen=True):
-    """Where a call was booked, as it is remembered: a JSON array. `duration_ms` is -1 while none
-    was reported; `values` are those of the booking's dimensions."""
+    """The bucket where a call was booked, stored as a JSON array. `duration_ms` is -1 until one is
+    reported; `values` are those of the booking's dimensions."""
 
     booked_ms: int
     duration_ms: int
@@ -31,14 +31,14 @@ class Booking(msgspec.Struct, array_like=True, frozen=True):
 
 
 class StoredCall(NamedTuple):
-    """A booking as the store holds it: in which slice, and its exact bytes."""
+    """A booking as Redis stores it: its slice and its exact bytes."""
 
     slice: int
     data: bytes
 
 
 class CallUpdate(NamedTuple):
-    """What a commit does to one call: it must still be as `old` says (None: not booked)."""
+    """The change of one call in a commit. It applies only while the call is as in `old` (None: not booked)."""
 
     digest: int
     old: StoredCall | None
@@ -46,7 +46,7 @@ class CallUpdate(NamedTuple):
 
 
 class CallDelta(NamedTuple):
-    """To one booking's bucket."""
+    """What one event of a call adds to the bucket of its booking."""
 
     tenant: int
     booked_ms: int
@@ -58,7 +58,7 @@ class CallDelta(NamedTuple):
 def book(
     batch: Columns, stored_calls: Mapping[int, StoredCall | None]
 ) -> tuple[list[CallDelta], list[CallUpdate]]:
-    """The deltas that the batch's calls make, and each call's new booking."""
+    """The deltas of the batch's calls, and the new booking of each call."""
     bookings = {
         digest: msgspec.json.decode(one.data, type=Booking)
         for digest, one in stored_calls.items()
@@ -97,7 +97,7 @@ def book(
         old = stored_calls.get(digest)
         new_slice = slice_ if old is None else max(slice_, old.slice)
         new = StoredCall(new_slice, msgspec.json.encode(bookings[digest]))
-        # Also where nothing changes: that there was nothing to book is true only while `old` is.
-        # (A store that goes back between the look and the commit would lose the booking.)
+        # Also where nothing changes: "nothing to book" holds only while `old` is stored. (If Redis
+        # went back to an older copy before the commit, the booking would be lost.)
         updates.append(CallUpdate(digest, old, new))
     return call_deltas, updates

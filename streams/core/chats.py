@@ -1,8 +1,8 @@
-"""What a batch says of chats: one word about each, of its events of kinds llm and chat. Pure.
+"""The updates of chats in a batch: one for each chat, from its events of kinds llm and chat. Pure.
 
-It comes out of the events that count, so a resend says nothing; the words of a batch are joined
-here, the commit joins them with what is stored (schemas/store/chats.py says how). A preview goes on from
-here only where the operator said so.
+They come from the events that count, so a resend adds nothing. The updates of a batch are merged here;
+the commit merges them with the stored ones (schemas/store/chats.py). Previews are stored only where the
+operator allows it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from schemas.store.chats import SHOWN_CHARS_MAX, Chat, merged
 from streams.core.decode import EventBatch
 
 Chats = Sequence[tuple[str, Sequence[Chat]]]
-"""Tenant and what is said of its chats, each chat once."""
+"""Tenant and the updates of its chats, one update a chat."""
 
 CHAT_KINDS: Final = ("llm", "chat")
 
@@ -32,15 +32,15 @@ def chats_of(events: EventBatch, rows: Iterable[int], *, keeps_previews: bool) -
         if not event.chat_id or event.kind not in CHAT_KINDS:
             continue
         which = event.tenant or DEFAULT_TENANT, event.chat_id
-        word = _word(event, times_ms[row], event.chat_id, keeps_previews=keeps_previews)
-        found[which] = merged(found[which], word) if which in found else word
+        update = _chat_update(event, times_ms[row], event.chat_id, keeps_previews=keeps_previews)
+        found[which] = merged(found[which], update) if which in found else update
     chats: dict[str, list[Chat]] = {}
     for (tenant, _), chat in found.items():
         chats.setdefault(tenant, []).append(chat)
     return list(chats.items())
 
 
-def _word(event: EventStruct, at_ms: int, chat_id: str, *, keeps_previews: bool) -> Chat:
+def _chat_update(event: EventStruct, at_ms: int, chat_id: str, *, keeps_previews: bool) -> Chat:
     user = event.user_id or event.user_email or ""
     preview = (event.message_preview or "")[:SHOWN_CHARS_MAX] if keeps_previews else ""
     title = event.chat_title or ""

@@ -1,16 +1,18 @@
-"""Dead letters: how one is written, read, mended, and sent again so that it counts once. Pure.
+"""Dead letters: how one is written, read, corrected, and sent again so that it counts once. Pure.
 
-A letter is the record as it was (value, headers) under the key `topic:partition:offset`, with five
-headers that say why. Who keeps one letter a key sees each once, however often it was written.
+A dead letter is the rejected record (value, headers) under the key `topic:partition:offset`, with
+five headers that give the reason. A reader that keeps one record per key sees each once, however
+often it was written.
 
-A replay is a record of the events' topic like any other, with its origin in a header. What makes it
+A replay is an ordinary record of the events' topic, with its origin in a header. Three things make it
 count once:
-- Its identity. An event that names itself keeps its id, so that it and a resend by its producer
-  count once. One without an id gets its origin as id: the same however often it is replayed.
-- Its mark. The letter is written again under its key, with a header that says `sending` before and
-  `sent` after: what is `sent` is never sent again, also when its id is no longer remembered.
-- Where a replay died in between, only `sending` stands there. Within the time that ids are
-  remembered it is sent again under the same identity; after that, only when somebody says so.
+- Its identity. An event with an id keeps it, so the replay and a resend by its producer count
+  once. An event without an id gets its origin as id, the same in every replay.
+- Its mark. The dead letter is written again under its key, with a header that says `sending` before
+  the send and `sent` after it. A dead letter with `sent` is never sent again, even when its id is
+  no longer stored.
+- Where a replay died in between, the mark says `sending`. While ids of that time are stored, it is
+  sent again under the same identity. After that, it is sent only with --again.
 """
 
 from __future__ import annotations
@@ -40,18 +42,18 @@ DETAIL: Final = "odometer-detail"
 WHY: Final = (ORIGIN, APPEND_MS, REASON, FIELD, DETAIL)
 """In this order, after the record's own headers."""
 REPLAY: Final = "odometer-replay"
-"""Of a letter: its mark. After the five."""
+"""Header of a dead letter with its mark, after the five."""
 REPLAY_OF: Final = "odometer-replay-of"
-"""Of a record of the events' topic: the origin of the letter that it was."""
+"""Header of a replayed record with the origin of its dead letter."""
 SURE_MS: Final = REMEMBERED_MS - HOUR_MS
-"""So long after it was marked, a replay may be repeated: ids are counted from their append, which
-comes later, and clocks differ by less than an hour."""
+"""A replay can be repeated for this long after its mark. Ids are stored from their append, which comes
+later, and clocks differ by less than an hour."""
 
 KeyedRecord = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
 
 
 class EventIdentity(NamedTuple):
-    """Who a replayed event is: all that its digest is made of."""
+    """The identity of an event: all input of its digest."""
 
     tenant: str
     source: str
@@ -64,7 +66,7 @@ class ReplayState(StrEnum):
 
 
 class ReplayMark(msgspec.Struct, frozen=True):
-    """The mark of a letter, as JSON in its header."""
+    """The mark of a dead letter, as JSON in its header."""
 
     state: ReplayState
     at_ms: int
@@ -73,7 +75,7 @@ class ReplayMark(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """`origin` is topic:partition:offset; `headers` are the record's own."""
+    """`origin` is topic:partition:offset; `headers` are those of the rejected record."""
 
     origin: str
     append_ms: int
@@ -90,7 +92,7 @@ class DeadLetter:
 
 
 def dead_letter_record(letter: DeadLetter) -> KeyedRecord:
-    """Key, value and headers of the dead-letter topic's record."""
+    """Key, value and headers of the record in the dead-letter topic."""
     origin = letter.origin.encode()
     why = (
         origin,
@@ -104,7 +106,7 @@ def dead_letter_record(letter: DeadLetter) -> KeyedRecord:
 
 
 def read_dead_letter(value: bytes | None, headers: Headers) -> DeadLetter | None:
-    """A record of the dead-letter topic; None where it is no letter of ours."""
+    """Reads a record of the dead-letter topic. None where it is not a dead letter of ours."""
     own = list(headers)
     replay = None
     try:
@@ -126,8 +128,8 @@ def read_dead_letter(value: bytes | None, headers: Headers) -> DeadLetter | None
 
 @dataclass(frozen=True)
 class Change:
-    """What is mended before a letter is sent again: another value as a whole, or fields of it
-    (None: without that field)."""
+    """A correction before a dead letter is sent again: another value, or some of its fields (None
+    removes a field)."""
 
     value: bytes | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -136,7 +138,7 @@ class Change:
         unknown = sorted(set(self.fields) - FIELDS)
         if unknown:
             raise InvalidConfig(
-                f"{unknown[0]!r} is no field of an event; those are {', '.join(sorted(FIELDS))}"
+                f"{unknown[0]!r} is not a field of an event; the fields are {', '.join(sorted(FIELDS))}"
             )
 
 
@@ -152,7 +154,7 @@ class ReplayRecord(NamedTuple):
 
 
 class _AppendedNow(NamedTuple):
-    """The record as the fold would see it, appended now."""
+    """The record as the fold will see it, appended now."""
 
     offset: int
     timestamp: int
@@ -161,10 +163,10 @@ class _AppendedNow(NamedTuple):
 
 
 def resend(letter: DeadLetter, change: Change, now_ms: int) -> ReplayRecord:
-    """The record that makes the letter count, or InvalidEvent where it would be refused again.
+    """The record that makes the dead letter count. Raises InvalidEvent where it would be rejected again.
 
-    A neutral event that needs no mending is sent with its very bytes. What does, or is a CloudEvent,
-    becomes a neutral one; where a CloudEvent gave no time, that of its first append stays.
+    A neutral event without a correction is sent with the same bytes. A corrected event and a
+    CloudEvent become a neutral event. Without a time, the event gets that of its first append.
     """
     value = letter.value if change.value is None else change.value
     headers = letter.headers if change.value is None else ()
@@ -206,7 +208,7 @@ def marked(
 
 
 def already_sent(letter: DeadLetter) -> str:
-    """That a letter was replayed, or ""."""
+    """A sentence that the dead letter was replayed, or ""."""
     mark = letter.replay
     if mark is None or mark.state is not ReplayState.SENT:
         return ""
@@ -214,13 +216,13 @@ def already_sent(letter: DeadLetter) -> str:
 
 
 def doubt(letter: DeadLetter, identity: EventIdentity, now_ms: int) -> str:
-    """Why a letter whose replay was cut off must not be sent again as this event, or ""."""
+    """Why a dead letter whose replay was cut off must not be sent again as this event, or ""."""
     mark = letter.replay
     if mark is None or mark.state is not ReplayState.SENDING:
         return ""
     maybe = f"may have been replayed at {iso(mark.at_ms)} as {'|'.join(mark.identity)}"
     if mark.identity != identity:
-        return f"{maybe}: send it as that, or look whether it was counted and use --again"
+        return f"{maybe}: send it under that id, or check whether it was counted and use --again"
     if now_ms - mark.at_ms > SURE_MS:
-        return f"{maybe}, and ids of then are forgotten: look whether it was and use --again"
+        return f"{maybe}, and ids of that time have expired: check whether it was counted and use --again"
     return ""

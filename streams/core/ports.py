@@ -1,7 +1,7 @@
-"""What the worker needs of the outside: the log (Kafka), the store (Redis), the clock. Pure types.
+"""The interfaces of the worker: the log (Kafka), the counters (Redis), the clock. Only types. Pure.
 
-Each Protocol has two implementations: the real one, and the fake of the seeded simulation, which
-passes the same contract suite.
+Each Protocol has two implementations: the real one, and the fake of the seeded simulation. Both pass
+the same contract suite.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from streams.core.fold import Delta
 
 
 class PartitionBatch(NamedTuple):
-    """Records of one partition. `end` is the position after them, captured at the moment they were
-    handed over; it may lie beyond the last record + 1, and `records` may be empty, where
-    transaction markers or aborted records stand between."""
+    """Records of one partition. `end` is the position after them, captured when the poll returned.
+    Transaction markers and aborted records leave gaps: `end` may be beyond the last record + 1, and
+    `records` may be empty."""
 
     partition: int
     end: int
@@ -33,8 +33,8 @@ class PartitionBatch(NamedTuple):
 
 
 class Polled(NamedTuple):
-    """`assignment` counts the assignments seen so far: what belongs to an older one is dropped.
-    `partitions` are those assigned now."""
+    """`assignment` counts the assignments so far; records of an older one are dropped. `partitions`
+    are assigned now."""
 
     assignment: int
     partitions: frozenset[int]
@@ -42,7 +42,7 @@ class Polled(NamedTuple):
 
 
 class OffsetBounds(NamedTuple):
-    """Of one partition: the first offset that is held, and the high watermark."""
+    """The first offset that a partition holds, and its high watermark."""
 
     start: int
     end: int
@@ -69,19 +69,19 @@ class RejectedRecord(NamedTuple):
 
 
 class Log(Protocol):
-    """The topic, read as a member of the consumer group. New partitions come paused: the worker
-    seeks and resumes them. All but `close` raise LogUnavailable or ConsumerBroken."""
+    """The topic, read as a member of the consumer group. New partitions are paused until the worker
+    seeks. Every method raises LogUnavailable or ConsumerBroken."""
 
     async def poll(self, records_max: int, wait_ms: int) -> Polled: ...
 
     def seek(self, positions: Mapping[int, int]) -> None:
-        """Sets where to read on in these partitions and resumes them."""
+        """Sets the next offset to read in these partitions, and resumes them."""
 
     async def bounds(self) -> Mapping[int, OffsetBounds]:
-        """Of every partition that the topic has now, from a client of its own."""
+        """The offsets of every partition of the topic, from a client of its own."""
 
     async def record_at(self, partition: int, offset: int) -> LastRecord | None:
-        """The first record from there on, or None where there is none before the end."""
+        """The first record at or after `offset`, or None where the log ends before one."""
 
     async def send_to_dlq(self, rejected: Sequence[RejectedRecord]) -> None:
         """Returns once the broker has acknowledged every dead letter."""
@@ -91,13 +91,15 @@ class Log(Protocol):
 
 
 class RefusalReason(IntEnum):
-    """Why a worker will not go on with a partition. The numbers stand in the meta record."""
+    """Why a worker must not continue with a partition. The meta record stores the numbers."""
 
-    LOG_STARTS_LATER = 1  # no position, and the log no longer starts at 0: the store was emptied
+    LOG_STARTS_LATER = 1  # no position, and the log does not start at 0: Redis was emptied
     POSITION_EXPIRED = 2  # retention has passed the position: records were lost uncounted
-    POSITION_BEYOND_END = 3  # the position lies after the log's end: another log, or it was cut
+    POSITION_BEYOND_END = (
+        3  # the position is after the end of the log: another log, or its end was lost
+    )
     OTHER_LOG = 4  # the last counted record differs: the topic was recreated
-    OTHER_GENERATION = 5  # the worker would count differently from what is stored
+    OTHER_GENERATION = 5  # the worker would count in another way than the counters were made
 
 
 NO_DELTA: Final = Delta((), (), (), ())
@@ -106,7 +108,7 @@ NO_DELTA: Final = Delta((), (), (), ())
 class Progress(NamedTuple):
     """One partition in a commit: from the stored position `start` (NO_POSITION: none) to `end`.
     `last_offset` and `last_append_ms` are of the last counted record (offset -1: none in this batch). `complete_ms` may be 0:
-    nothing new to say."""
+    no new value."""
 
     partition: int
     start: int
@@ -118,9 +120,9 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True)
 class Commit:
-    """One atomic step. `digests` and `slices` stand side by side. `count` is how many partitions
-    the topic has; those that the store has not seen start complete through `absent_ms`, or 0.
-    `at_commits`: what it says holds only while the generation has taken so many commits."""
+    """One atomic step. `digests` and `slices` are aligned. `count`: the number of partitions of the
+    topic; a partition that is new to Redis starts with complete_through `absent_ms`, or 0.
+    `at_commits`: the commit applies only while the generation has taken this many commits."""
 
     id: bytes
     generation_digest: bytes
@@ -136,37 +138,38 @@ class Commit:
 
 
 class Outcome(StrEnum):
-    """What became of a commit. In all but the first two, nothing was written."""
+    """The outcome of a commit; the strings are those of the Lua function. Except for the first two, nothing was
+    written."""
 
     COMMITTED = "committed"
-    ALREADY_APPLIED = "mine"  # it had been carried out before: a reply was lost
-    STALE = "stale"  # another worker has moved the position, or the store went back
-    DUPLICATE_IDS = "remembered"  # some of the ids were counted meanwhile
-    CALLS_CHANGED = "calls"  # some of the calls were booked or changed meanwhile
-    PAUSED = "held"  # a rebuild takes over old buckets: the same again in some milliseconds
-    MISSING = "missing"  # there is no such generation: the store was emptied
-    RETIRED = "retired"
-    DIGEST = "digest"  # the generation is of another layout, limits or views
+    ALREADY_APPLIED = "mine"  # this commit was applied before, and its reply was lost
+    STALE = "stale"  # another worker moved the position, or Redis went back to an older copy
+    DUPLICATE_IDS = "remembered"  # some of the ids were counted already: remove them and retry
+    CALLS_CHANGED = "calls"  # some of the calls changed meanwhile: read them and retry
+    PAUSED = "held"  # a rebuild pauses commits for a moment: retry after some ms
+    MISSING = "missing"  # there is no such generation: Redis was emptied
+    RETIRED = "retired"  # a rebuild has replaced the generation
+    DIGEST = "digest"  # the generation has another layout, other limits, views or prices
 
 
 class Reply(NamedTuple):
-    """`subjects`: partitions (stale), event digests (remembered), call digests (calls)."""
+    """`subjects`: partitions (STALE), event digests (DUPLICATE_IDS), call digests (CALLS_CHANGED)."""
 
     outcome: Outcome
     subjects: Sequence[int] = ()
 
 
 class CounterStore(Protocol):
-    """The counters: of one generation, or of the one that answers whenever `meta` is read. Every
-    method is one atomic step; all raise StoreError."""
+    """The counters of one generation, or of the one that answers when `meta` is read. Every method is
+    one atomic step and raises StoreError."""
 
     async def open(self, digest: bytes, count: int, now_ms: int) -> None:
-        """Makes the generation where there is none."""
+        """Creates the generation where there is none."""
 
     async def meta(self) -> Meta | None: ...
 
     async def bookings(self, calls: Sequence[tuple[int, int]]) -> Mapping[int, StoredCall | None]:
-        """Of calls (digest, slice): what is remembered of them."""
+        """The stored bookings of calls, given as (digest, slice)."""
 
     async def commit(self, commit: Commit) -> Reply: ...
 
@@ -174,38 +177,38 @@ class CounterStore(Protocol):
         """Compacts some of the pages that commits have queued. No counter changes."""
 
     async def refuse(self, partition: int, position: int, why: RefusalReason, detail: str) -> None:
-        """Says in the store why this partition is not counted on."""
+        """Stores why this partition is paused."""
 
 
 # -- two generations -------------------------------------------------------------------------------
 
 
 class PairState(NamedTuple):
-    """The generation that answers and the one that a rebuild fills, at one instant."""
+    """The state of the generation that answers and of the one that a rebuild fills, at one instant."""
 
     old: Meta
     new: Meta
 
 
 class Pair(Protocol):
-    """Both generations of a rebuild. Every method is one atomic step; all raise StoreError, and
+    """Both generations of a rebuild. Every method is one atomic step. All raise StoreError, and
     RebuildRefused where one of the two is gone or a third one answers."""
 
     async def look(self) -> PairState: ...
 
     async def hold(self, for_ms: int) -> None:
-        """Nothing is committed to the old one for so long."""
+        """Pauses commits to the old one for `for_ms`."""
 
     async def switch(self, now_ms: int, kept_ms: int) -> bool:
-        """Retires the old one, to be dropped after `kept_ms`, and lets the new one answer: True,
-        also where that was so before. False where it has not counted as much."""
+        """Retires the old one, to be dropped after `kept_ms`, and makes the new one answer. True, also
+        when it is repeated. False where the new one has not counted as much."""
 
 
 # -- the clock -------------------------------------------------------------------------------------
 
 
 class Clock(Protocol):
-    """Time, randomness and yielding: all that the worker takes from its process."""
+    """Time, randomness and yielding: the worker's only inputs from its process."""
 
     def now_ms(self) -> int: ...
 
@@ -215,4 +218,4 @@ class Clock(Protocol):
     async def sleep(self, ms: int) -> None: ...
 
     async def breathe(self) -> None:
-        """Lets heartbeats run between two slices of work."""
+        """Yields, so that heartbeats run between two slices of work."""

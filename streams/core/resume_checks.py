@@ -6,7 +6,7 @@ must not continue pauses the partition, reports the refusal and checks again eve
 
 from __future__ import annotations
 
-from schemas.catalog.views import LAYOUT_BYTES
+from schemas.store.generation import LAYOUT_BYTES
 from schemas.store.layout import NO_POSITION, RETIRED, Meta, PartitionMeta
 from streams.core.ports import LastRecord, OffsetBounds, RefusalReason
 

@@ -1,8 +1,8 @@
-"""What a batch says beside its counts: who its users are, and its latest calls to models. Pure.
+"""The updates of users and the latest calls to models in a batch. Pure.
 
-Both come out of the events that count, so a resend says nothing, and both are such that order and
-repetition do not matter: of updates of a user the latest wins (schemas/store/directory.py), and the
-latest calls are the last RECENT_MAX by time and bytes (schemas/store/recent_calls.py).
+Both come from the events that count, so a resend adds nothing. Order and repetition do not matter:
+the latest update of a user wins (schemas/store/directory.py), and the latest calls are the last
+RECENT_MAX by time and bytes (schemas/store/recent_calls.py).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CALL_KIND: Final = "llm"
 
 
 def user_updates(events: EventBatch, rows: Iterable[int]) -> UserUpdates:
-    """The updates of users whose name or address these events carry."""
+    """The updates of users whose name or address is in these events."""
     emails, names = events.fields["user_email"], events.fields["user_name"]
     if not any(emails) and not any(names):
         return []
@@ -73,20 +73,20 @@ def user_updates(events: EventBatch, rows: Iterable[int]) -> UserUpdates:
 def latest_calls(
     events: EventBatch, rows: Int64s, tenants: Int64s, at_ms: Int64s, costs: Int64s
 ) -> Calls:
-    """The latest calls among `events`, RECENT_MAX a tenant. Of those at the places `rows` the other
-    three stand beside: tenant as a number, time, cost in nano-USD or -1 where there is none."""
+    """The latest calls among `events`, at most RECENT_MAX per tenant. `rows` are the rows of calls;
+    the other three are aligned with them: tenant number, time in ms, cost in nano-USD or -1."""
     chosen = [_latest(places, at_ms) for places in _by_tenant(tenants)]
     if not chosen:
         return []
     packed = np.sort(np.concatenate(chosen))
     members: list[str] = []
-    for at in range(0, len(packed), READ_AT_ONCE):  # in the order in which they lie in memory
+    for at in range(0, len(packed), READ_AT_ONCE):  # in the order of memory
         some = packed[at : at + READ_AT_ONCE]
         members += _members(events, rows[some].tolist(), costs[some].tolist())
     found: list[tuple[str, Sequence[tuple[int, str]]]] = []
     for places in chosen:
         own = map(members.__getitem__, np.searchsorted(packed, places).tolist())
-        # Texts have the order of their bytes in UTF-8.
+        # Text sorts like its UTF-8 bytes.
         calls = sorted(zip(at_ms[places].tolist(), own, strict=True))
         tenant = events.fields["tenant"][rows[places[0]]] or DEFAULT_TENANT
         found.append((tenant, calls[-RECENT_MAX:]))
@@ -94,7 +94,7 @@ def latest_calls(
 
 
 def _latest(places: Int64s, at_ms: Int64s) -> Int64s:
-    """RECENT_MAX of them, and those of the same time as the oldest of these: bytes settle that."""
+    """The last RECENT_MAX, and others with the time of the oldest of these: their bytes decide later."""
     if len(places) <= RECENT_MAX:
         return places
     times = at_ms[places]
@@ -103,7 +103,7 @@ def _latest(places: Int64s, at_ms: Int64s) -> Int64s:
 
 
 def _by_tenant(tenants: Int64s) -> list[Int64s]:
-    """The places of each tenant's rows."""
+    """The rows of each tenant."""
     if not len(tenants):
         return []
     order = np.argsort(tenants, kind="stable")
@@ -111,7 +111,7 @@ def _by_tenant(tenants: Int64s) -> list[Int64s]:
 
 
 def _members(events: EventBatch, rows: Sequence[int], costs: Sequence[int]) -> list[str]:
-    """The members of the sorted set: made side by side, a batch of many tenants has one an event."""
+    """The members of the sorted set, all in one go: a batch of many tenants has one per event."""
 
     def of(field: str) -> list[Any]:
         column = events.fields[field]

@@ -1,4 +1,4 @@
-"""An operator's word that counting goes on though records are gone. For `odometer accept`."""
+"""`odometer accept`: an operator allows paused partitions to continue without lost records."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from streams.redis.store import RedisStore
 
 
 class Accepted(BaseModel):
-    """A partition that was refused, from where it is counted on, and from when its history is
-    whole (ms since 1970). `done` is False where the position moved meanwhile."""
+    """A partition that was paused, its new position, and the start of its complete history (ms since
+    1970). `done` is False where the position moved meanwhile."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -27,19 +27,19 @@ class Accepted(BaseModel):
 
     def sentence(self) -> str:
         if not self.done:
-            return f"partition {self.partition}: it has moved meanwhile, nothing was changed"
+            return f"partition {self.partition}: its position moved meanwhile, nothing was changed"
         return (
-            f"partition {self.partition}: was refused ({self.reason}), is counted on from offset "
-            f"{self.position}; answers say that history is whole from {iso(self.history_from_ms)}"
+            f"partition {self.partition}: was paused ({self.reason}), continues at offset "
+            f"{self.position}; answers report history_from {iso(self.history_from_ms)}"
         )
 
 
 async def accept_losses(
     kafka: str, redis_url: str, topic: str, now_ms: Callable[[], int], *, dry_run: bool
 ) -> list[Accepted]:
-    """Of every refused partition, goes on at the log's first record. What is counted stays.
+    """Moves every paused partition to the first record of the topic. Counters stay as they are.
 
-    Raises StoreError and LogUnavailable; nothing is changed then, or only the partitions before.
+    Raises StoreError and LogUnavailable. Then no partition was changed, or only the first ones.
     """
     bounds = await read_bounds(kafka, topic)
     accepted = []

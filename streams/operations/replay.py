@@ -1,4 +1,4 @@
-"""The dead-letter topic, read and replayed: what `odometer dead` does. The shell around `letters`."""
+"""Reads the dead-letter topic and sends dead letters again: the work of `odometer dead`."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from streams.kafka.offsets import scan
 from streams.kafka.producer import KafkaProducer, open_producer
 
 BATCH_DEAD_LETTERS_MAX: Final = 500
-"""Marked and sent together; of the largest records 32 MB."""
+"""Dead letters that are marked and sent together: 32 MB of the largest records."""
 
 
 class ReplayOutcome(StrEnum):
     SENT = "sent"
-    SENDABLE = "sendable"  # nothing was done: it was only asked for
+    SENDABLE = "sendable"  # a dry run: nothing was sent
     REFUSED = "refused"  # it would be a dead letter again
-    KEPT = "kept"  # it was replayed before, or may have been
+    KEPT = "kept"  # it was sent before, or may have been
 
 
 class ReplayResult(NamedTuple):
-    """What became of one letter. `identity` is None where it has none."""
+    """The result of one dead letter. `identity` is None where it has none."""
 
     origin: str
     outcome: ReplayOutcome
@@ -47,9 +47,9 @@ class ReplayResult(NamedTuple):
 async def read_letters(
     kafka: str, dead_letter_topic: str, wanted: Callable[[DeadLetter], bool]
 ) -> AsyncIterator[DeadLetter]:
-    """Each letter once, in the order in which they were written, with the mark of its last replay.
+    """Each dead letter once, in the order of writing, with the mark of its last replay.
 
-    The topic is read twice: marks stand after the letters that they are about."""
+    Reads the topic twice, because a mark comes after its dead letter."""
     marks: dict[str, ReplayMark] = {}
     async for letter in _letters(kafka, dead_letter_topic):
         if letter.replay is not None:
@@ -87,8 +87,10 @@ async def replay(
     again: bool,
     dry_run: bool,
 ) -> AsyncIterator[ReplayResult]:
-    """Sends letters to the events' topic, each with its result. Where Kafka falls silent,
-    LogUnavailable: those without a result are marked, or untouched, and may be asked for again."""
+    """Sends dead letters to the events' topic. Yields a result for each.
+
+    Raises LogUnavailable where Kafka does not answer. Dead letters without a result are marked or
+    untouched; replay them again."""
     async with open_producer(kafka) as producer:
         chosen: list[tuple[DeadLetter, ReplayRecord]] = []
         async for letter in letters:
@@ -109,7 +111,7 @@ def _judge(
     letter: DeadLetter, topic: str, change: Change, now_ms: int, *, again: bool
 ) -> tuple[ReplayResult, ReplayRecord | None]:
     if letter.topic != topic:
-        detail = f"is of the topic {letter.topic}, not of {topic}"
+        detail = f"belongs to the topic {letter.topic}, not to {topic}"
         return ReplayResult(letter.origin, ReplayOutcome.KEPT, None, detail), None
     if detail := already_sent(letter):
         return ReplayResult(letter.origin, ReplayOutcome.KEPT, None, detail), None
@@ -129,7 +131,7 @@ async def _send(
     chosen: Sequence[tuple[DeadLetter, ReplayRecord]],
     now_ms: Callable[[], int],
 ) -> list[ReplayResult]:
-    """The mark, the record, the mark: each is acknowledged before the next."""
+    """Writes the mark, the record and the second mark. Each is acknowledged before the next."""
 
     async def mark(state: ReplayState) -> None:
         at_ms = now_ms()

@@ -1,4 +1,4 @@
-"""How far the fold is: per partition, complete_through, dead letters, refusals. For `odometer status`."""
+"""The state of counting for `odometer status`: positions, complete_through, dead letters, pauses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from streams.redis.generations import Entry, RedisGenerations
 
 class PartitionStatus(BaseModel):
     """`position`: the next offset to count, None where nothing is counted yet. `end` and `lag` are
-    None where Kafka does not answer. Times are ms since 1970."""
+    None where Kafka does not answer. `refused`: why the partition is paused. Times are ms since
+    1970."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,8 +34,8 @@ class PartitionStatus(BaseModel):
 
 
 class GenerationStatus(BaseModel):
-    """`state`: answers, filling, replaced or given up (both are dropped in time). `counted`:
-    records, all partitions together."""
+    """`state`: answers, filling, replaced or given up (the last two are dropped later). `counted`:
+    records of all partitions."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -47,14 +48,18 @@ class GenerationStatus(BaseModel):
 
 
 class Status(BaseModel):
-    """Of events without a cost: `costs_computed` by each price list; `unpriced` by provider/model of
-    which no price is known; `incomplete` where one is, and the event lacks numbers that it is by.
-    `problems` are sentences about the whole: a server that is away, a generation that is not
-    counted on. `over_limit`: additions that went to (other), as their view (or, of `tenant`, the
-    store) had as many series as it may. `misread`: labels that a measure adds up and that are no
-    whole number; they added nothing. `complete_through_ms` is the smallest of all partitions. `directory_full`: how often a
-    tenant's directory had no room for a user's name and address. `directory_refused`: records of
-    the directory's streams, by topic:partition:offset, and why they were not taken."""
+    """`complete_through_ms` is the smallest of all partitions.
+
+    - `costs_computed`: events without a cost, by the price list that priced them. `unpriced`: by
+      provider/model without a known price. `incomplete`: by provider/model with a price, where the
+      event lacks numbers that the price needs.
+    - `over_limit`: rows that went to (other), because the view (or, for `tenant`, Redis) has as many
+      series as its limit allows.
+    - `misread`: labels that a measure sums and that are not whole numbers; they added nothing.
+    - `directory_full`: how often the directory of a tenant had no room for a user.
+    - `directory_refused`: rejected records of the directory's streams, by topic:partition:offset.
+    - `problems`: sentences about the whole installation, such as a server that does not answer.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -86,8 +91,7 @@ async def read_status(
     catalog: Catalog = DEFAULT,
 ) -> Status:
     """`prices` and `catalog`: those of this installation. Reads both servers once. Raises StoreError
-    where Redis does not answer: there is no status without it; Kafka's silence is one of the
-    problems told."""
+    where Redis does not answer. Where Kafka does not answer, the status reports it as a problem."""
     async with RedisGenerations(redis_url) as store:
         meta = await store.meta()
         tallies = await store.tallies()
@@ -102,14 +106,17 @@ async def read_status(
         bounds = {}
         problems.append(str(away))
     if meta is None:
-        problems.append("nothing is counted yet: start a worker")
+        problems.append("nothing is counted yet: start a worker (odometer worker)")
     elif not meta.digest.startswith(layout_digest(topic, catalog)):
         problems.append(
-            "the counters are of another version or topic, or of another catalog file: name the one"
-            " that made them, or make them anew under this one: odometer rebuild"
+            "the counters were made by another version, for another topic or with another catalog"
+            " file: use the one that made them, or rebuild under this one: odometer rebuild"
         )
     elif meta.digest != generation_digest(topic, prices, catalog):
-        problems.append(f"the counters were made with other prices than those here: {prices}")
+        problems.append(
+            f"the counters were made with other prices than these: {prices}. Use the prices that made"
+            " them, or rebuild with these: odometer rebuild"
+        )
     details = {field: said["detail"] for field, said in refusals.items()}
     partitions = _partitions(meta, bounds, details)
     lags = [one.lag for one in partitions if one.lag is not None]
@@ -136,7 +143,7 @@ async def read_status(
 
 
 async def _generations(store: RedisGenerations) -> list[GenerationStatus]:
-    """The one that answers, what a rebuild fills, and what it has replaced."""
+    """The generation that answers, one that a rebuild fills, and those that were replaced."""
     answering = store.generation
     found = []
     for number, entry in sorted({answering: Entry(), **await store.entries()}.items()):

@@ -156,7 +156,7 @@ async def test_what_a_person_reads(system: System, monkeypatch: pytest.MonkeyPat
     ("words", "sentence"),
     [
         (["replay", "--yes"], "No dead letters are selected"),
-        (["replay", "--all", "--set", "modle=x"], "'modle' is no field of an event"),
+        (["replay", "--all", "--set", "modle=x"], "'modle' is not a field of an event"),
         (["replay", "--all", "--set", "model"], "FIELD=TEXT or FIELD:=JSON"),
         (["replay", "--all", "--set", "model:=x"], "is not JSON"),
         (["replay", "--all", "--edit"], "name exactly one origin"),

@@ -121,7 +121,7 @@ def test_another_value_stands_for_the_whole_record() -> None:
 
 
 def test_a_field_that_is_none_is_refused_at_once() -> None:
-    with pytest.raises(InvalidConfig, match="'modle' is no field of an event"):
+    with pytest.raises(InvalidConfig, match="'modle' is not a field of an event"):
         Change(fields={"modle": "x"})
 
 
