@@ -1,4 +1,4 @@
-"""OpenAPI of `/v1/keys`. Pure."""
+"""OpenAPI of `/v1/keys`."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from schemas.store.keys import ID_PATTERN
 Object = dict[str, Any]
 
 MODELS: Final[tuple[type[BaseModel], ...]] = (KeyMade, KeyShown, KeysAnswer, AuditAnswer)
-"""What is answered."""
+"""The models of answers."""
 FORMS: Final[tuple[type[BaseModel], ...]] = (KeyWanted, KeysHeld, Rotation)
-"""What is sent."""
+"""The models of request bodies."""
 
 _WANTED: Final[Object] = {"name": "dashboard", "tenants": ["acme"], "role": "viewer"}
 _ID: Final[Object] = {
     "name": "id",
     "in": "path",
     "required": True,
-    "description": "The key's public id, as the list has it.",
+    "description": "The public id of the key, as `GET /v1/keys` lists it.",
     "schema": {"type": "string", "pattern": f"^{ID_PATTERN}$"},
 }
 
@@ -40,7 +40,7 @@ def paths(
     forms: Mapping[type[BaseModel], Object],
     errors: Object,
 ) -> Object:
-    """The paths; `errors` are the responses that every one of them can have."""
+    """The paths; `errors`: the responses that each of them can have."""
 
     def answer(about: str, model: type[BaseModel]) -> Object:
         return {"description": about, "content": {"application/json": {"schema": answers[model]}}}
@@ -49,14 +49,14 @@ def paths(
         content = {"schema": forms[model], "examples": {"one": {"value": example}}}
         return {"required": True, "content": {"application/json": content}}
 
-    errors = errors | {"403": _like(errors, "The key's role is too low for this.")}
-    missing = {"404": _like(errors, "No such key among those that you manage.")}
-    full = {"409": _like(errors, "No more keys are kept.")}
+    errors = errors | {"403": _like(errors, "The role of the key is too low.")}
+    missing = {"404": _like(errors, "There is no key with this id among the keys that you manage.")}
+    full = {"409": _like(errors, "The limit of stored keys is reached.")}
     return {
         "/v1/keys": {
             "get": {
                 "operationId": "listKeys",
-                "summary": "The keys that you manage: of your tenants, with roles up to yours",
+                "summary": "List the keys that you manage: keys of your tenants, with roles up to yours",
                 "responses": {
                     "200": answer("The keys, never their secrets.", KeysAnswer),
                     **errors,
@@ -64,43 +64,47 @@ def paths(
             },
             "post": {
                 "operationId": "createKey",
-                "summary": "Make a key; it is shown this once",
+                "summary": "Create a key. Its secret is shown only in this answer",
                 "requestBody": form(KeyWanted, _WANTED),
-                "responses": {"201": answer("The key.", KeyMade), **errors, **full},
+                "responses": {"201": answer("The key and its secret.", KeyMade), **errors, **full},
             },
         },
         "/v1/keys/import": {
             "post": {
                 "operationId": "importKeys",
-                "summary": "Take in keys that clients hold already: all of them, or none",
+                "summary": "Import keys that clients already have: all of them, or none",
                 "requestBody": form(
                     KeysHeld, {"keys": [_WANTED | {"key": "lvk_0123456789abcdef"}]}
                 ),
-                "responses": {"201": answer("What they may do now.", KeysAnswer), **errors, **full},
+                "responses": {"201": answer("The imported keys.", KeysAnswer), **errors, **full},
             }
         },
         "/v1/keys/audit": {
             "get": {
                 "operationId": "auditKeys",
-                "summary": "The latest changes of the keys of your tenants",
-                "responses": {"200": answer("Who did what.", AuditAnswer), **errors},
+                "summary": "The latest changes of your tenants' keys",
+                "responses": {"200": answer("The changes, newest first.", AuditAnswer), **errors},
             }
         },
         "/v1/keys/{id}": {
             "delete": {
                 "operationId": "revokeKey",
-                "summary": "End a key with all its secrets, everywhere within a second",
+                "summary": "Revoke a key and all its secrets. Every API process rejects it within a second",
                 "parameters": [_ID],
-                "responses": {"200": answer("The key as it ended.", KeyShown), **errors, **missing},
+                "responses": {"200": answer("The revoked key.", KeyShown), **errors, **missing},
             }
         },
         "/v1/keys/{id}/rotate": {
             "post": {
                 "operationId": "rotateKey",
-                "summary": "A new secret, shown this once; the one before goes on for a while",
+                "summary": "Replace the secret of a key. The old secret stays valid for `grace_s`",
                 "parameters": [_ID],
                 "requestBody": form(Rotation, {"grace_s": 3600}),
-                "responses": {"200": answer("The key.", KeyMade), **errors, **missing},
+                "responses": {
+                    "200": answer("The key and its secret.", KeyMade),
+                    **errors,
+                    **missing,
+                },
             }
         },
     }

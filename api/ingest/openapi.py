@@ -1,4 +1,4 @@
-"""The OpenAPI entries of the paths that take events. Pure."""
+"""OpenAPI of the native paths that take events."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from api.agentlens.ingest import EVENTS_MAX, SEVERITIES
 from api.http.problems import MEDIA_TYPE, NOT_CONFIRMED
 from api.ingest.endpoints import CLOUDEVENT, CLOUDEVENTS, LINES_TYPES
 from api.ingest.otlp import PROTOBUF
 from schemas.event.usage_event import json_schema
 from schemas.formats.context import GIVEN
 from schemas.formats.detect import FORMATS
-from schemas.responses.agentlens import AgentLensProblem, Ingested
 from schemas.responses.ingest import IngestAnswer
 from schemas.responses.usage import Problem
 
 Object = dict[str, Any]
 
-MODELS: Final[tuple[type[BaseModel], ...]] = (IngestAnswer, Ingested)
+MODELS: Final[tuple[type[BaseModel], ...]] = (IngestAnswer,)
 _EVENT: Final[Object] = {
     "id": "evt-1",
     "source": "gateway-eu-1",
@@ -99,33 +97,12 @@ _SPANS: Final[Object] = {
         }
     ]
 }
-_AGENTLENS: Final[Object] = {
-    "events": [
-        {
-            "sessionId": "session-1",
-            "agentId": "my-agent",
-            "eventType": "llm_response",
-            "severity": "info",
-            "timestamp": "2026-02-08T10:00:00.123Z",
-            "metadata": {},
-            "payload": {
-                "callId": "call-1",
-                "provider": "openai",
-                "model": "gpt-4o",
-                "completion": None,
-                "finishReason": "stop",
-                "usage": {"inputTokens": 1200, "outputTokens": 300, "totalTokens": 1500},
-                "costUsd": 0.0045,
-                "latencyMs": 850,
-            },
-        }
-    ]
-}
 _ABOUT: Final = (
-    "The answer comes after Kafka has the events. The format is told from each object, or by"
-    " `format`; what it lacks stands in other parameters, or in the `context` of an envelope around"
-    " it. An event that is sent again under its id counts once; what has none is named by the"
-    " Idempotency-Key and its place in the body. Bodies may be gzip, deflate or zstd."
+    "The answer is sent after Kafka has the events. The format is detected per object, or named by"
+    " `format`. Give fields that an object does not have as parameters, or as the `context` of an"
+    " envelope around it. An event that is sent again with the same id is counted once. Objects"
+    " without an id get one from the Idempotency-Key and their position in the body. Bodies may be"
+    " compressed with gzip, deflate or zstd."
 )
 
 
@@ -133,7 +110,6 @@ def paths(ref: Mapping[type[BaseModel], Object]) -> Object:
     return {
         "/v1/events": {"post": _events(ref)},
         "/v1/traces": {"post": _traces()},
-        "/api/events": {"post": _agentlens(ref)},
     }
 
 
@@ -143,8 +119,8 @@ def _events(ref: Mapping[type[BaseModel], Object]) -> Object:
     examples = {
         "event": {"value": _EVENT},
         "batch": {"value": [_EVENT, {**_EVENT, "id": "evt-2"}]},
-        "openai": {"summary": "As OpenAI's library has it", "value": _CHAT},
-        "envelope": {"summary": "With what it lacks", "value": [_ENVELOPE]},
+        "openai": {"summary": "As OpenAI's library returns it", "value": _CHAT},
+        "envelope": {"summary": "With fields that the object does not have", "value": [_ENVELOPE]},
     }
     content: Object = {"application/json": {"schema": one_or_more, "examples": examples}}
     content |= {name: {"schema": {"type": "string"}} for name in LINES_TYPES[:1]}
@@ -152,12 +128,14 @@ def _events(ref: Mapping[type[BaseModel], Object]) -> Object:
     content[CLOUDEVENTS] = {"schema": {"type": "array"}, "example": [_CLOUD]}
     return {
         "operationId": "postEvents",
-        "summary": "Send usage events, in any of the formats",
+        "summary": "Send usage events, in any supported format",
         "description": _ABOUT,
         "parameters": [*_parameters(), _IDEMPOTENCY_KEY],
         "requestBody": {"required": True, "content": content},
         "responses": {
-            "202": _answer("With Kafka.", "application/json", ref[IngestAnswer], ANSWER),
+            "202": _answer(
+                "Kafka has the accepted events.", "application/json", ref[IngestAnswer], ANSWER
+            ),
             **_problems(ref[Problem]),
         },
     }
@@ -166,7 +144,7 @@ def _events(ref: Mapping[type[BaseModel], Object]) -> Object:
 _IDEMPOTENCY_KEY: Final[Object] = {
     "name": "idempotency-key",
     "in": "header",
-    "description": "Names what has no id: sent again with the same key, it counts once.",
+    "description": "Gives objects without an id an id. If you send the body again with the same key, each counts once.",
     "schema": {"type": "string", "maxLength": 200},
 }
 
@@ -175,9 +153,12 @@ def _parameters() -> list[Object]:
     formats = {"type": "string", "enum": list(FORMATS)}
     atomic = {"type": "boolean", "default": False}
     return [
-        _query("format", "Of all objects; without it, told from each.", formats),
-        _query("atomic", "One that is refused refuses all.", atomic),
-        *(_query(name, "For events that do not say it.", {"type": "string"}) for name in GIVEN),
+        _query("format", "The format of all objects. Default: detected per object.", formats),
+        _query("atomic", "If one object is rejected, reject all.", atomic),
+        *(
+            _query(name, "Value for events that do not have this field.", {"type": "string"})
+            for name in GIVEN
+        ),
     ]
 
 
@@ -186,7 +167,7 @@ def _traces() -> Object:
         "operationId": "postTraces",
         "summary": "OTLP over HTTP: spans of model calls",
         "description": "Spans with `gen_ai.operation.name` chat, text_completion, generate_content"
-        " or embeddings are counted; others are accepted and count nothing.",
+        " or embeddings are counted; other spans are accepted but not counted.",
         "requestBody": {
             "required": True,
             "content": {
@@ -204,47 +185,13 @@ def _traces() -> Object:
     }
 
 
-def _agentlens(ref: Mapping[type[BaseModel], Object]) -> Object:
-    schema = {
-        "type": "object",
-        "required": ["events"],
-        "properties": {
-            "events": {
-                "type": "array",
-                "minItems": 1,
-                "maxItems": EVENTS_MAX,
-                "items": {
-                    "type": "object",
-                    "required": ["sessionId", "agentId", "eventType"],
-                    "properties": {"severity": {"enum": list(SEVERITIES)}},
-                },
-            }
-        },
-    }
-    return {
-        "operationId": "postAgentLensEvents",
-        "summary": "Events as AgentLens's producers send them: all or nothing",
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": schema, "example": _AGENTLENS}},
-        },
-        "responses": {
-            "201": _answer("With Kafka.", "application/json", ref[Ingested]),
-            **{
-                status: _answer("An error.", "application/json", ref[AgentLensProblem])
-                for status in ("400", "401", "403", "413", "503")
-            },
-        },
-    }
-
-
 def _problems(ref: Object) -> Object:
     of = {
-        "400": "A parameter or the body is wrong, or every event is refused.",
-        "401": "No key, or one that is not known.",
-        "403": "The key may not write, or not to that tenant.",
+        "400": "A parameter or the body is invalid, or every event is rejected.",
+        "401": "The API key is missing, unknown, expired or revoked.",
+        "403": "The role of the key may not write, or the key has no access to the tenant.",
         "413": "The body is too large.",
-        "415": "A content type or encoding that is not taken.",
+        "415": "The content type or encoding is not supported.",
         "503": NOT_CONFIRMED,
     }
     return {status: _answer(about, MEDIA_TYPE, ref) for status, about in of.items()}

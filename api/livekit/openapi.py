@@ -1,4 +1,4 @@
-"""The OpenAPI entries of the LiveKit dialect, out of its table of paths. Pure."""
+"""OpenAPI of the LiveKit dialect, built from its table of endpoints."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ MODELS: Final[tuple[type[BaseModel], ...]] = (
 
 _TEXT: Final = {"type": "string"}
 _DATE: Final = (
-    "ISO 8601, or seconds or milliseconds since 1970; without an offset it is UTC (in a URL, write"
-    " + as %2B)."
+    "ISO 8601, or seconds or milliseconds since 1970. A time without an offset is UTC. In a URL,"
+    " write + as %2B."
 )
 _PARAMETERS: Final = {
     "start_date": f"{_DATE} Default: 30 days before now.",
     "end_date": f"{_DATE} Default: now.",
-    "user_email": "Only the users whose latest known address this is. Empty: all.",
-    "assistant_id": "Only this assistant. Empty: all.",
+    "user_email": "Only users whose latest known address is this. Empty: all users.",
+    "assistant_id": "Only this assistant. Empty: all assistants.",
 }
 _ERRORS: Final = {
-    "400": "No kept view answers this, or the key has several tenants and none is named.",
-    "401": "No key, or one that is not known.",
-    "403": "The key is not a super-admin's.",
-    "422": "A date is none; `data.errors` has each.",
-    "429": "The key asks too often; see retry-after.",
-    "503": "The counters cannot be read right now; never zeros instead.",
+    "400": "No view can answer the query, or the key has several tenants and none is named.",
+    "401": "The API key is missing, unknown, expired or revoked.",
+    "403": "The key does not have the role super-admin.",
+    "422": "A date is invalid; `data.errors` lists each.",
+    "429": "The rate limit of the key is exceeded; see retry-after.",
+    "503": "The counters cannot be read at the moment; see retry-after.",
 }
 
 
@@ -48,8 +48,8 @@ def paths(ref: Mapping[type[BaseModel], Object]) -> Object:
             "get": {
                 "operationId": "getAdmin" + _camel(endpoint.path),
                 "summary": f"{_title(endpoint)} as the LiveKit voice platform answers it",
-                "description": "Needs a key of a super-admin. Both bounds go up to the next"
-                " boundary of the grid that is kept at their age; headers say what was covered.",
+                "description": "Needs a key of a super-admin. Both bounds are rounded up to the"
+                " bucket size that is kept at their age; headers state the covered range.",
                 "parameters": [
                     {"name": name, "in": "query", "description": about, "schema": _TEXT}
                     for name, about in _PARAMETERS.items()

@@ -1,4 +1,4 @@
-"""The OpenAPI entries of Open WebUI's analytics, out of the models of parameters and bodies. Pure."""
+"""OpenAPI of Open WebUI's analytics, built from the models of parameters and bodies."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Object = dict[str, Any]
 ROOT: Final = "/api/v1/analytics"
 
 
-class Endpoint(NamedTuple):
+class OpenWebUiEndpoint(NamedTuple):
     path: str
     operation: str
     summary: str
@@ -43,42 +43,48 @@ class Endpoint(NamedTuple):
 
 
 ENDPOINTS: Final = (
-    Endpoint("/summary", "getSummary", "Messages, chats, models, users", OfGroup, Summary),
-    Endpoint("/models", "getModelAnalytics", "Messages by model", OfGroup, Models),
-    Endpoint("/users", "getUserAnalytics", "Messages and tokens by user", OfUsers, Users),
-    Endpoint("/tokens", "getTokenUsage", "Tokens by model", OfGroup, Tokens),
-    Endpoint("/daily", "getDailyStats", "Messages or tokens by model and time", OfDays, Daily),
-    Endpoint("/messages", "getMessages", "The latest requests", OfMessages, Message, is_list=True),
-    Endpoint("/models/{id}/chats", "getModelChats", "Chats of a model", OfChats, ModelChats),
-    Endpoint(
+    OpenWebUiEndpoint("/summary", "getSummary", "Messages, chats, models, users", OfGroup, Summary),
+    OpenWebUiEndpoint("/models", "getModelAnalytics", "Messages by model", OfGroup, Models),
+    OpenWebUiEndpoint("/users", "getUserAnalytics", "Messages and tokens by user", OfUsers, Users),
+    OpenWebUiEndpoint("/tokens", "getTokenUsage", "Tokens by model", OfGroup, Tokens),
+    OpenWebUiEndpoint(
+        "/daily", "getDailyStats", "Messages or tokens by model and time", OfDays, Daily
+    ),
+    OpenWebUiEndpoint(
+        "/messages", "getMessages", "The latest requests", OfMessages, Message, is_list=True
+    ),
+    OpenWebUiEndpoint(
+        "/models/{id}/chats", "getModelChats", "Chats of a model", OfChats, ModelChats
+    ),
+    OpenWebUiEndpoint(
         "/models/{id}/overview", "getModelOverview", "Ratings and tags", OfModel, ModelOverview
     ),
 )
 MODELS: Final[tuple[type[BaseModel], ...]] = (*(one.body for one in ENDPOINTS), OpenWebUiProblem)
 
 _ABOUT: Final = {
-    "start_date": "Seconds since 1970; 0 or absent: from the oldest that is kept.",
-    "end_date": "Seconds since 1970; 0 or absent: up to the newest.",
-    "group_id": "Only the users who are members of this group now. Empty: all.",
-    "limit": "How many at most.",
-    "skip": "How many of the first to leave out.",
+    "start_date": "Seconds since 1970. 0 or absent: from the oldest data.",
+    "end_date": "Seconds since 1970. 0 or absent: up to the newest data.",
+    "group_id": "Only users who are members of this group now. Empty: all users.",
+    "limit": "Entries in the answer, at most.",
+    "skip": "How many entries to skip.",
     "metric": "`messages` or `tokens`.",
     "granularity": f"{', '.join(STEPS)}.",
-    "compare": "With the window of equal length directly before, in `previous`.",
-    "tz": "Ours: the IANA zone of days and hours.",
+    "compare": "If true, `previous` has the range of equal length directly before this one.",
+    "tz": "IANA time zone of days and hours. Open WebUI itself has no such parameter.",
     "order_by": "`updated_at`, `title` or `user_name`.",
     "direction": "`desc` or `asc`.",
     "model_id": "Only this model.",
     "user_id": "Only this user.",
-    "chat_id": "Only this chat; wins over model_id, that over user_id. None of them: no messages.",
-    "days": "So many days before today; 0: since the first rating that is kept.",
+    "chat_id": "Only this chat. It is used before model_id, and model_id before user_id. Without any of them the list is empty.",
+    "days": "Number of days before today. 0: since the first rating.",
 }
 _ERRORS: Final = {
-    "400": "The range cannot be answered as it was asked.",
-    "401": "No key, one that is not known, or one that is no admin's.",
-    "422": "Parameters that are not what they may be, each with its place.",
-    "429": "The key asks too often; see retry-after.",
-    "503": "The counters cannot be read right now; never zeros instead.",
+    "400": "The range cannot be answered with these parameters.",
+    "401": "The API key is missing, unknown, expired or revoked, or does not have the role admin.",
+    "422": "Invalid parameters; `detail` lists each.",
+    "429": "The rate limit of the key is exceeded; see retry-after.",
+    "503": "The counters cannot be read at the moment; see retry-after.",
 }
 
 
@@ -90,8 +96,8 @@ def paths(ref: Mapping[type[BaseModel], Object]) -> Object:
             "get": {
                 "operationId": one.operation,
                 "summary": f"{one.summary}, as Open WebUI answers",
-                "description": "Needs a key of an admin. Both bounds go up to the next boundary of"
-                " the grid that is kept at their age; headers say what was covered.",
+                "description": "Needs a key of an admin. Both bounds are rounded up to the bucket"
+                " size that is kept at their age; headers state the covered range.",
                 "parameters": _parameters(one),
                 "responses": {"200": _of(one.summary + ".", _schema(one, ref)), **errors},
             }
@@ -100,10 +106,10 @@ def paths(ref: Mapping[type[BaseModel], Object]) -> Object:
     }
 
 
-def _parameters(one: Endpoint) -> list[Object]:
+def _parameters(one: OpenWebUiEndpoint) -> list[Object]:
     found: list[Object] = []
     if "{id}" in one.path:
-        about = "The model's id; slashes may stand for themselves."
+        about = "The id of the model. Slashes need no escaping."
         of_path = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
         found.append({**of_path, "description": about})
     for name, schema in one.parameters.model_json_schema()["properties"].items():
@@ -118,7 +124,7 @@ def _parameters(one: Endpoint) -> list[Object]:
     return found
 
 
-def _schema(one: Endpoint, ref: Mapping[type[BaseModel], Object]) -> Object:
+def _schema(one: OpenWebUiEndpoint, ref: Mapping[type[BaseModel], Object]) -> Object:
     return {"type": "array", "items": ref[one.body]} if one.is_list else ref[one.body]
 
 

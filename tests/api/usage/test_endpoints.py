@@ -21,13 +21,14 @@ from hypothesis import strategies as st
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from api.app.compression import INGEST_PATHS
-from api.app.openapi import EXAMPLE, PROBLEM_EXAMPLE, document
+from api.app.openapi import document
 from api.errors import BadParameter
 from api.http.singleflight import Singleflight
 from api.query.measures import DERIVED, offered_by
 from api.query.time_buckets import DAILY, starts_of
 from api.query.time_range import PERIODS, parse_range
 from api.usage.endpoints import BODY_BYTES_MAX
+from api.usage.openapi import EXAMPLE, PROBLEM_EXAMPLE
 from api.usage.parameters import PARAMETERS, VALUES_MAX, parse, split_values
 from api.usage.render import FORMULA_STARTS, accepted
 from schemas.catalog.views import DEFAULT, VIEWS

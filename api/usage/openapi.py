@@ -1,0 +1,267 @@
+"""OpenAPI of the native paths that read the counters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from api.http.problems import MEDIA_TYPE, TITLES
+from api.query.measures import offered_by
+from api.usage.parameters import BY_NAME, PARAMETERS, Parameter
+from api.usage.render import MEDIA_TYPES
+from schemas.catalog.views import Catalog
+from schemas.responses.usage import MeasuresAnswer, Problem, UsageAnswer, ValuesAnswer, ViewsAnswer
+
+Object = dict[str, Any]
+
+MODELS: Final[tuple[type[BaseModel], ...]] = (
+    UsageAnswer,
+    ValuesAnswer,
+    MeasuresAnswer,
+    ViewsAnswer,
+    Problem,
+)
+EXAMPLE: Final[Object] = {
+    "range": {"from": "2026-02-07T00:00:00Z", "to": "2026-02-08T12:03:00Z"},
+    "granularity": "1d",
+    "tz": "UTC",
+    "group_by": ["model"],
+    "measures": {"requests": "events", "cost_usd": "USD", "avg_latency_ms": "ms"},
+    "rows": [
+        {"time": "2026-02-07T00:00:00Z", "model": "gpt-4o", "other": False, "requests": 1204, "cost_usd": 5.418, "avg_latency_ms": 812.5},
+        {"time": "2026-02-07T00:00:00Z", "model": None, "other": True, "requests": 31, "cost_usd": 0.02, "avg_latency_ms": None},
+        {"time": "2026-02-08T00:00:00Z", "model": "gpt-4o", "other": False, "requests": 640, "cost_usd": 2.88, "avg_latency_ms": 790},
+    ],
+    "totals": {"requests": 1875, "cost_usd": 8.318, "avg_latency_ms": 804.82},
+    "estimates": {},
+    "complete_through": "2026-02-08T12:02:02.456Z",
+    "history_from": None,
+    "refused": [],
+    "generation": 1,
+    "view": "model",
+}  # fmt: skip
+PROBLEM_EXAMPLE: Final[Object] = {
+    "type": "/docs#invalid-parameter",
+    "title": TITLES["invalid-parameter"],
+    "status": 400,
+    "detail": "There is no measure 'cost_us'. Did you mean cost_usd?",
+    "parameter": "measures",
+    "allowed": ["requests", "cost_usd", "..."],
+    "nearest": "cost_usd",
+}
+
+
+def paths(ref: Mapping[type[BaseModel], Object], catalog: Catalog) -> Object:
+    """`ref`: the schema of each of MODELS. Measures, dimensions and views are those of `catalog`."""
+    errors = problems(ref[Problem])
+    usage = {"200": _usage_answer(ref[UsageAnswer]), **errors}
+    unchanged = {"304": {"description": "Nothing has changed since the answer with this ETag."}}
+    names = {"name": "name", "in": "path", "required": True}
+    return {
+        "/v1/usage": {
+            "get": {
+                "operationId": "getUsage",
+                "summary": "Usage and cost by any measures, groups, filters and time steps",
+                "description": _ABOUT_USAGE,
+                "parameters": [
+                    *(_parameter(one, catalog) for one in PARAMETERS),
+                    *_filters(catalog),
+                    _IF_NONE_MATCH,
+                ],
+                "responses": usage | unchanged,
+            },
+            "post": {
+                "operationId": "postUsage",
+                "summary": "The same query, with its parameters as a JSON object",
+                "description": "Send several values as a list. Commas in a value have no special meaning here.",
+                "requestBody": {
+                    "required": True,
+                    "content": {
+                        "application/json": {
+                            "schema": _body_schema(catalog),
+                            "examples": {
+                                "month": {
+                                    "value": {
+                                        "from": "this_month",
+                                        "group_by": ["model"],
+                                        "limit": 10,
+                                        "kind!": ["chat"],
+                                    }
+                                }
+                            },
+                        }
+                    },
+                },
+                "responses": usage,
+            },
+        },
+        "/v1/dimensions/{name}": {
+            "get": {
+                "operationId": "getDimension",
+                "summary": "The values of a dimension in a time range, most used first",
+                "parameters": [
+                    names | {"schema": {"enum": list(catalog.kept_dimensions)}},
+                    _text(
+                        "search", "Only values that contain this text. Case does not matter.", "gpt"
+                    ),
+                    _parameter(BY_NAME["from"], catalog, "Default: 30 days ago."),
+                    *(_parameter(BY_NAME[name], catalog) for name in ("to", "tz", "tenant")),
+                    _text("limit", "1 to 1000. Default: 100.", "20"),
+                    *_filters(catalog),
+                ],
+                "responses": {"200": _of("The values.", ref[ValuesAnswer]), **errors, **unchanged},
+            }
+        },
+        "/v1/measures": {
+            "get": {
+                "operationId": "getMeasures",
+                "summary": "All measures: names, units and meaning",
+                "responses": {"200": _of("The measures.", ref[MeasuresAnswer]), **errors},
+            }
+        },
+        "/v1/views": {
+            "get": {
+                "operationId": "getViews",
+                "summary": "All views: dimensions that can be combined, and how long each is kept",
+                "description": _about_views(catalog),
+                "responses": {"200": _of("The views.", ref[ViewsAnswer]), **errors},
+            }
+        },
+    }
+
+
+_ABOUT_USAGE: Final = (
+    "Time ranges are half-open. Each bound is rounded up to the bucket size that is kept at its age"
+    " (minutes for 48 hours, quarter-hours for 90 days, then UTC days), so adjacent ranges add up;"
+    " `range` in the answer states the exact instants. To filter, use the name of a dimension as a"
+    " parameter; append `!` to the name to exclude values. In a URL, a comma separates values and a"
+    " repeated parameter adds values. A `*` at the end of a value matches any rest. Write `\\,`,"
+    ' `\\*` and `\\\\` for the characters themselves. The empty value means "not reported". In'
+    " CSV, a `'` is put before texts that a spreadsheet would run as a formula."
+)
+
+
+def _about_views(catalog: Catalog) -> str:
+    listed = "; ".join(f"{view.name} ({', '.join(view.dimensions)})" for view in catalog.views)
+    return (
+        f"A query is answered from the first view that has its dimensions and measures: {listed}."
+    )
+
+
+_IF_NONE_MATCH: Final = {
+    "name": "if-none-match",
+    "in": "header",
+    "description": "The ETag of an earlier answer. The answer is 304 if nothing has changed.",
+    "schema": {"type": "string"},
+}
+
+
+def _parameter(parameter: Parameter, catalog: Catalog, more: str = "") -> Object:
+    about = f"{parameter.about} {more}".strip()
+    schema = _schema(parameter, catalog)
+    found: Object = {"name": parameter.name, "in": "query", "description": about, "schema": schema}
+    if parameter.is_list:
+        found |= {"style": "form", "explode": False, "example": parameter.example.split(",")}
+    else:
+        found["example"] = parameter.example
+    return found
+
+
+def _schema(parameter: Parameter, catalog: Catalog) -> Object:
+    if parameter.name == "measures":
+        return {"type": "array", "items": {"enum": list(offered_by(catalog))}}
+    if parameter.name == "group_by":
+        return {"type": "array", "items": {"enum": list(catalog.kept_dimensions)}}
+    if parameter.is_list:
+        return {"type": "array", "items": {"type": "string"}}
+    if parameter.name == "limit":
+        return {"type": "integer", "minimum": 1}
+    return {"type": "string", "enum": list(parameter.allowed)} if parameter.allowed else {
+        "type": "string"
+    }  # fmt: skip
+
+
+def _filters(catalog: Catalog) -> list[Object]:
+    return [
+        {
+            "name": name + end,
+            "in": "query",
+            "description": f"{'Exclude' if end else 'Include only'} these values of {name}.",
+            "schema": {"type": "array", "items": {"type": "string"}},
+            "style": "form",
+            "explode": False,
+        }
+        for name in catalog.kept_dimensions
+        for end in ("", "!")
+    ]
+
+
+def _text(name: str, about: str, example: str) -> Object:
+    found: Object = {"name": name, "in": "query", "description": about}
+    found["schema"] = {"type": "string"}
+    return found | ({"example": example} if example else {})
+
+
+def _body_schema(catalog: Catalog) -> Object:
+    texts = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+    more = {"from": {"type": ["string", "integer"]}, "to": {"type": ["string", "integer"]}}
+    more["cumulative"] = {"type": ["boolean", "string"]}
+    return {
+        "type": "object",
+        "properties": {
+            **{one.name: _schema(one, catalog) | {"description": one.about} for one in PARAMETERS},
+            **more,
+            **{name + end: texts for name in catalog.kept_dimensions for end in ("", "!")},
+        },
+        "additionalProperties": False,
+    }
+
+
+def _usage_answer(ref: Object) -> Object:
+    content: Object = {
+        media_type.partition(";")[0]: {"schema": {"type": "string"}}
+        for media_type in MEDIA_TYPES.values()
+    }
+    content["application/json"] = {"schema": ref, "examples": {"days": {"value": EXAMPLE}}}
+    headers = {
+        "etag": "Identifies the content of the answer. Send it back as if-none-match.",
+        "odometer-complete-through": "All events that Kafka acknowledged before this time are counted. Also sent with 304.",
+        "odometer-range-from": "Start of the covered range, inclusive.",
+        "odometer-range-to": "End of the covered range, exclusive.",
+    }
+    return {
+        "description": "Rows, totals, and the time range that they cover.",
+        "headers": {
+            name: {"description": about, "schema": {"type": "string"}}
+            for name, about in headers.items()
+        },
+        "content": content,
+    }
+
+
+def problems(ref: Object) -> Object:
+    of = {
+        "400": "A parameter is invalid, or no view can answer the query.",
+        "401": "The API key is missing, unknown, expired or revoked.",
+        "403": "The role of the key may not read, or the key has no access to the tenant.",
+        "429": "The rate limit of the key is exceeded. Wait as long as Retry-After says.",
+        "503": "The counters cannot be read at the moment. Retry after Retry-After.",
+    }
+    return {
+        status: {
+            "description": about,
+            "content": {
+                MEDIA_TYPE: {
+                    "schema": ref,
+                    **({"examples": {"nearest": {"value": PROBLEM_EXAMPLE}}} if status == "400" else {}),
+                }
+            },
+        }
+        for status, about in of.items()
+    }  # fmt: skip
+
+
+def _of(description: str, schema: Object) -> Object:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
