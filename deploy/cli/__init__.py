@@ -4,6 +4,7 @@
     run          up, worker, api, directory, simulate: commands that run until they are stopped
     operate      status, topics, rebuild, accept
     keys         API keys
+    key_lines    the keys to create, from options or from the lines of a file
     dead         dead letters
     explain      how events of a file would be counted
     options      options that several commands share

@@ -100,7 +100,10 @@ def list_dead_letters(
 
 @dead.command("show", cls=PlainCommand)
 def show(
-    origin: Annotated[str, typer.Argument(help="TOPIC:PARTITION:OFFSET, as `dead list` shows it.")],
+    origin: Annotated[
+        str,
+        typer.Argument(metavar="ORIGIN", help="TOPIC:PARTITION:OFFSET, as `dead list` shows it."),
+    ],
     kafka: Kafka = None,
     dead_letter_topic: DeadLetterTopic = None,
     as_json: AsJson = False,
@@ -127,7 +130,8 @@ def show(
 @dead.command("replay", cls=PlainCommand)
 def replay(
     origins: Annotated[
-        list[str] | None, typer.Argument(help="Dead letters to replay, as `dead list` shows them.")
+        list[str] | None,
+        typer.Argument(metavar="ORIGIN", help="Dead letters to replay, as `dead list` shows them."),
     ] = None,
     kafka: Kafka = None,
     topic: Topic = None,

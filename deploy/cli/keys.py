@@ -19,19 +19,17 @@ from rich.table import Table
 
 from deploy.cli.completion import key_ids, roles
 from deploy.cli.help import PlainCommand, PlainGroup
+from deploy.cli.key_lines import chosen_tenants, key_in_line, key_spec, lines_of_file
 from deploy.cli.options import AsJson, KeysFile, Redis
 from deploy.settings import Settings, read_settings
 from schemas.errors import InvalidConfig
-from schemas.store.keys import ALL
 
 if TYPE_CHECKING:
-    from api.auth.keys import KeySpec, NewKey
+    from api.auth.keys import NewKey
     from api.store.reader import Store
 
 Result = TypeVar("Result")
 
-# The file of an import: 1000 keys at once (`api.auth.keys.IMPORT_MAX`), 10,000 keys in all.
-IMPORT_BYTES_MAX = 100 * 1024 * 1024
 SECOND_MS = 1000
 
 keys = typer.Typer(
@@ -96,7 +94,8 @@ def create(
 
     Send it in the header of each request: `Authorization: Bearer als_...`
     """
-    wanted = _wanted(name, _tenants(tenant, all_tenants), role, expires, requests_per_s, burst)
+    tenants = chosen_tenants(tenant, every_tenant=all_tenants)
+    wanted = key_spec(name, tenants, role, expires, requests_per_s, burst, _now_ms())
 
     async def run(store: "Store") -> "NewKey":
         from api.auth.audit import operator
@@ -179,9 +178,10 @@ def import_keys(
     file: Annotated[
         typer.FileBinaryRead,
         typer.Argument(
+            metavar="FILE|-",
             help="A file, or - for standard input. Each line is a key; or a JSON object with `key`"
             " and any of `name`, `tenants`, `role`, `expires`, `requests_per_s` and `burst`; or a"
-            " line of `keys export`."
+            " line of `keys export`.",
         ),
     ],
     name: Annotated[str, typer.Option(help="Name of the keys whose line has no name.")] = (
@@ -200,10 +200,14 @@ def import_keys(
     """
     from api.auth.keys_file import kept_key
 
-    lines = _lines(file)
+    lines = lines_of_file(file)
     hashed = dict(kept_key(line, f"line {at}") for at, line in lines if b'"sha256"' in line)
-    defaults = {"name": name, "tenants": _tenants(tenant, all_tenants), "role": role}
-    plain = [_imported(line, at, defaults) for at, line in lines if b'"sha256"' not in line]
+    tenants = chosen_tenants(tenant, every_tenant=all_tenants)
+    defaults = {"name": name, "tenants": tenants, "role": role}
+    now_ms = _now_ms()
+    plain = [
+        key_in_line(line, at, defaults, now_ms) for at, line in lines if b'"sha256"' not in line
+    ]
 
     async def run(store: "Store") -> tuple[int, int]:
         from api.auth.audit import operator
@@ -219,7 +223,10 @@ def import_keys(
 @keys.command("export", cls=PlainCommand)
 def export(
     file: Annotated[
-        Path | None, typer.Argument(help="Target file. [default: standard output]", dir_okay=False)
+        Path | None,
+        typer.Argument(
+            metavar="FILE", help="Target file. [default: standard output]", dir_okay=False
+        ),
     ] = None,
     redis: Redis = None,
 ) -> None:
@@ -272,62 +279,6 @@ def audit(
         line["by"] = " ".join(text for text in (line["by_name"], f"({line['by_id']})") if text)
         line["tenants"] = _joined(line["key_tenants"])
     _print_table(("at", "action", "key_id", "key_name", "tenants", "by"), lines)
-
-
-# -- arguments -------------------------------------------------------------------------------------
-
-
-def _wanted(
-    name: str,
-    tenants: tuple[str, ...] | str,
-    role: str,
-    expires: str | None,
-    requests_per_s: float | None,
-    burst: int | None,
-    secret: str | None = None,
-) -> "KeySpec":
-    from api.auth.keys import KeySpec, expiry
-
-    expires_ms = None if expires is None else expiry(expires, _now_ms())
-    return KeySpec(name, tenants, role, expires_ms, requests_per_s, burst, secret)
-
-
-def _tenants(named: Sequence[str] | None, all_of_them: bool) -> tuple[str, ...] | str:  # noqa: FBT001
-    from schemas.event.kinds import DEFAULT_TENANT
-
-    if all_of_them and named:
-        raise InvalidConfig("--tenant and --all-tenants exclude each other: give one of them")
-    return ALL if all_of_them else tuple(named or (DEFAULT_TENANT,))
-
-
-def _lines(file: typer.FileBinaryRead) -> list[tuple[int, bytes]]:
-    """Return the lines that are not empty, with their numbers from 1."""
-    content = file.read(IMPORT_BYTES_MAX + 1)
-    if len(content) > IMPORT_BYTES_MAX:
-        raise InvalidConfig(f"the file is larger than {IMPORT_BYTES_MAX} bytes (IMPORT_BYTES_MAX)")
-    lines = enumerate(content.splitlines(), 1)
-    return [(number, line.strip()) for number, line in lines if line.strip()]
-
-
-def _imported(line: bytes, number: int, defaults: dict[str, Any]) -> "KeySpec":
-    """Read a line of an import. InvalidConfig names the wrong line, and never shows its text."""
-    from pydantic import ValidationError
-
-    from schemas.responses.keys import KeyHeld
-
-    try:
-        given = json.loads(line) if line.startswith(b"{") else {"key": line.decode("ascii")}
-        held = KeyHeld.model_validate(defaults | given)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise InvalidConfig(f"line {number}: {what}") from None
-    except ValueError:
-        raise InvalidConfig(f"line {number} is neither a key nor a JSON object") from None
-    tenants = held.tenants or defaults["tenants"]
-    return _wanted(
-        held.name, tenants, held.role, held.expires, held.requests_per_s, held.burst, held.key
-    )
 
 
 # -- Redis and the keys file -----------------------------------------------------------------------

@@ -155,10 +155,10 @@ def accept(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Continue counting where records are lost or the topic was recreated. First see the RUNBOOK.
+    """Continue counting after records were lost. See deploy/RUNBOOK.md first.
 
-    `odometer status` shows which partitions are refused and why. Try first to restore what is
-    missing: the data of Redis, or the log of Kafka.
+    `odometer status` shows which partitions are refused and why: records are missing, or the topic
+    was recreated. Try first to restore what is missing, the data of Redis or the log of Kafka.
 
     With `--yes`, counting continues at the first record that the log still holds. What is counted
     stays, and every answer says from when its history is complete. Without `--yes`, this only shows
