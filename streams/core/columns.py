@@ -1,8 +1,8 @@
-"""A batch's events as arrays, one row an event: what the fold adds up. Pure.
+"""A batch's events as arrays, one row an event: the input of the fold. Pure.
 
-Made once a batch; a batch that the store answers with "these ids are remembered" is folded again
-from the same columns without them, and without decoding. Each field is made an array once, whatever is
-made of it.
+Made once per batch. When Redis answers that some ids are duplicates, the fold runs again on the same
+columns without those events, and nothing is decoded again. Each field becomes an array once, however
+many measures read it.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from streams.core.rollup import duplicates
 Codes = npt.NDArray[np.int64]
 Items = npt.NDArray[np.uint64]
 NOTHING: Final = MARK
-"""In a column of a sketch: this event adds nothing to it."""
+"""Marks an event that adds nothing to a sketch, in the column of that sketch."""
 
 
 NUMBERS: Final = frozenset(
     {measure.field for measure in MEASURES if measure.how is How.SUM} | {"cost_nano_usd"}
 )
-"""Fields of numbers: 0 is reported, where an empty text is not."""
+"""Numeric fields: 0 counts as reported, an empty text does not."""
 
 
 class CallEvent(NamedTuple):
@@ -57,11 +57,11 @@ class CallEvent(NamedTuple):
 class Columns:
     """A batch's accepted events in log order of each partition: one row an event.
 
-    digests: uint64; at_ms, append_ms: int64; finest_tier: index of the finest tier; codes: one int64
-    column a dimension, indexes into `words`; values: n x measures int64; cost_source: how each cost is
-    known; sketched: for each sketch the bin or digest to add (NOTHING: none); misread: labels that
-    should be numbers and are not, by field; calls: in log order; origin: each row's place in
-    `events`, which holds those that do not count, too.
+    digests: uint64; at_ms, append_ms: int64; finest_tier: index of the finest tier; codes: for each
+    dimension one int64 column of indexes into `words`; values: n x measures, int64; cost_source: how
+    the cost of each event is known; sketched: for each sketch the bin or digest to add (NOTHING for
+    none); misread: by field, labels that should be numbers and are not; calls: in log order; origin:
+    the row of each event in `events`, which also holds the events that do not count.
     """
 
     catalog: Catalog
@@ -85,18 +85,18 @@ class Columns:
 
     @property
     def call_digests(self) -> list[tuple[int, int]]:
-        """Each call once: its digest and the slice of its first record here."""
+        """Each call once: its digest, and the slice of its first record in this batch."""
         first: dict[int, int] = {}
         for call in self.calls:
             first.setdefault(call.digest, int(self.append_ms[call.row]) // SLICE_MS)
         return list(first.items())
 
     def without(self, digests: npt.NDArray[np.uint64]) -> Columns:
-        """The same batch without the events of these digests."""
+        """The batch without the events of these digests."""
         return self._keep(~np.isin(self.digests, digests))
 
     def first_of_each(self) -> Columns:
-        """The same batch with only the first of equal events."""
+        """The batch with only the first of equal events."""
         again = duplicates(self.digests)
         if not len(again):
             return self
@@ -123,7 +123,7 @@ class Columns:
 
 
 class _Interner(dict[str | None, int]):
-    """Texts to small integers, in order of appearance; None is the empty one."""
+    """Maps texts to small integers, in order of appearance. None is the empty text."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -143,8 +143,8 @@ class _Interner(dict[str | None, int]):
 
 
 def columns(events: EventBatch, prices: Prices = BUNDLED, catalog: Catalog = DEFAULT) -> Columns:
-    """The batch as arrays; of equal events the first. An event of usage without a cost gets that of
-    `prices`."""
+    """The batch as arrays, with the first of equal events. A usage event without a cost gets its cost
+    from `prices`."""
     misread: Counter[str] = Counter()
     fields = _Fields(events, misread)
     tenants = [tenant or DEFAULT_TENANT for tenant in fields.of("tenant")]
@@ -189,7 +189,7 @@ def columns(events: EventBatch, prices: Prices = BUNDLED, catalog: Catalog = DEF
 
 
 def _values_of(fields: _Fields, names: Sequence[str]) -> Sequence[str | None]:
-    """A dimension of each event: the first of these fields that is reported."""
+    """One dimension of each event: the first of these fields that is reported."""
     first, *others = names
     values: Sequence[str | None] = fields.of(first)
     for field in others:
@@ -200,7 +200,7 @@ def _values_of(fields: _Fields, names: Sequence[str]) -> Sequence[str | None]:
 
 
 def _has_kind(codes: Codes, words: Sequence[str]) -> Callable[[Measure], npt.NDArray[np.bool_]]:
-    """For each event, whether its kind has a measure."""
+    """Returns a function: for a measure, whether the kind of each event has it."""
 
     @cache
     def of_kinds(kinds: tuple[str, ...]) -> npt.NDArray[np.bool_]:
@@ -210,7 +210,7 @@ def _has_kind(codes: Codes, words: Sequence[str]) -> Callable[[Measure], npt.NDA
 
 
 def _finest_tiers(age_ms: Int64s) -> Int64s:
-    """`grid.finest_written` of many ages."""
+    """`schemas.tiers.finest_written` of many ages."""
     oldest = int(age_ms.max(initial=0))
     if finest_written(oldest) == 0:
         return np.zeros(len(age_ms), np.int64)
@@ -218,7 +218,7 @@ def _finest_tiers(age_ms: Int64s) -> Int64s:
 
 
 class _Fields:
-    """A batch's events field by field."""
+    """The events of a batch, field by field."""
 
     def __init__(self, events: EventBatch, misread: Counter[str]) -> None:
         self.events = events
@@ -226,7 +226,7 @@ class _Fields:
         self._numbers: dict[str, Int64s] = {"cost_nano_usd": events.cost_nano_usd}
 
     def of(self, field: str) -> Sequence[Any]:
-        """Each event's value, None where it is not reported."""
+        """The value of each event, None where it is not reported."""
         if field.startswith(LABEL):
             key = field.removeprefix(LABEL)
             found = self.events.fields["labels"]
@@ -234,7 +234,7 @@ class _Fields:
         return self.events.fields[field]
 
     def numbers(self, field: str) -> Int64s:
-        """The same of a field of numbers: -1 where it is not reported."""
+        """The same for a numeric field, as an array: -1 where it is not reported."""
         known = self._numbers.get(field)
         if known is None:
             known = self._numbers[field] = self._as_numbers(field)
@@ -255,7 +255,7 @@ class _Fields:
 def _matrix(
     fields: _Fields, catalog: Catalog, has_kind: Callable[[Measure], npt.NDArray[np.bool_]]
 ) -> Int64s:
-    # A column after the other: each is written, and later read, as one.
+    # Column-major: each column is written and read as a whole.
     matrix = np.zeros((len(fields.events), len(catalog.measures)), np.int64, order="F")
     for index, measure in enumerate(catalog.measures):
         if measure.how is How.COUNT:
@@ -266,7 +266,7 @@ def _matrix(
 
 
 def _measured(fields: _Fields, measure: Measure) -> npt.NDArray[Any]:
-    """One measure of each event: its field's value, whether it is reported, or is this value."""
+    """One measure of each event: the value of its field, whether it is reported, or whether it equals a value."""
     if measure.how is How.SUM:
         own = fields.numbers(measure.field)
         if measure.rest is None:
@@ -284,7 +284,7 @@ def _measured(fields: _Fields, measure: Measure) -> npt.NDArray[Any]:
 
 
 def _whole_number(text: str | None, field: str, misread: Counter[str]) -> int | None:
-    """What a label says, where that is a number of 0 to COUNT_MAX in decimal digits."""
+    """The number in a label: decimal digits, 0 to COUNT_MAX. None where the label is something else."""
     if not text:
         return None
     if text.isascii() and text.isdigit() and int(text) <= COUNT_MAX:  # labels are 256 long at most
@@ -294,7 +294,7 @@ def _whole_number(text: str | None, field: str, misread: Counter[str]) -> int | 
 
 
 def _items(fields: _Fields, tenants: Sequence[str], sketch: Measure) -> Items:
-    """What each event adds to a sketch: a bin, or a digest; NOTHING where it reports nothing."""
+    """The bin or digest that each event adds to a sketch; NOTHING where it reports none."""
     if sketch.how is How.HISTOGRAM:
         values = fields.numbers(sketch.field)
         return np.where(values < 0, np.uint64(NOTHING), bins_of(values).astype(np.uint64))
@@ -317,7 +317,7 @@ def _call_events(
     tenant_codes: Codes,
     values: Sequence[Sequence[str | None]],
 ) -> list[CallEvent]:
-    """`values`: of each dimension of bookings, that of each event; none where there is no call."""
+    """`values`: the dimensions of bookings, each with the value of every event; empty without calls."""
     calls: list[CallEvent] = []
     events = fields.events
     for row, call_id in enumerate(fields.of("call_id") if values else ()):

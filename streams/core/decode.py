@@ -1,7 +1,8 @@
-"""Records' bytes to typed events, the quick way (schemas/event/event_struct.py), many at once. Pure.
+"""Decodes the bytes of records to typed events, many at once and fast. Pure.
 
-What `EventStruct` does not accept is read again by the full model, which either explains the refusal or was
-merely more patient (unknown fields, CloudEvents); a test compares the two.
+The fast path is `EventStruct` (schemas/event/event_struct.py). The full model reads every record that
+the fast path does not accept. It either explains the rejection, or it accepts the record because it
+is more lenient (unknown fields, CloudEvents). A test compares the two.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from schemas.store.layout import Int64s
 from schemas.units import instant_to_ms, usd_to_nano
 
 READ_AT_ONCE: Final = 500
-"""Events whose fields are put side by side together: with their texts some 500 kB, which a core's own
-cache holds. Read again later, they would cost four times as much."""
+"""Events that are decoded and transposed together. With their texts they take about 500 kB, which fits
+the cache of a core. A later read would cost four times as much."""
 
 _WIRE: Final = msgspec.json.Decoder(EventStruct)
 _REFUSALS: Final = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
-"""What the quick reading raises: TypeError where there is no value, or none that it may read."""
+"""The errors of the fast path: TypeError where there is no value, or none that it may read."""
 _VALUE, _HEADERS, _TIMESTAMP = attrgetter("value"), attrgetter("headers"), attrgetter("timestamp")
 _FIELDS: Final = EventStruct.__struct_fields__
 _TIME, _STARTED, _COST = (_FIELDS.index(n) for n in ("time", "call_started_at", "cost_usd"))
@@ -53,7 +54,7 @@ class Record(Protocol):
 
 
 class Unreadable(NamedTuple):
-    """An offset that the Kafka client cannot read: a header key that is not UTF-8, a rotted batch."""
+    """An offset that the Kafka client cannot read: a header key that is not UTF-8, or a corrupt batch."""
 
     offset: int
     timestamp: int
@@ -67,9 +68,9 @@ Undecodable = tuple[Record, InvalidEvent]
 
 @dataclass(frozen=True)
 class EventBatch:
-    """Events that can be counted, side by side, in order. `fields`: those of `EventStruct`, by name.
-    `cost_nano_usd` is -1 where no cost was sent; `started_ms`: of the rows that say when their call
-    began; `unknown`: names of fields that there are not, once an event."""
+    """Events that can be counted, as columns, in order. `fields`: those of `EventStruct`, by name.
+    `cost_nano_usd` is -1 without a cost. `started_ms`: by row, the start of the call where the event
+    has one. `unknown`: names of unknown fields, one entry per event and name."""
 
     wires: Sequence[EventStruct]
     fields: Mapping[str, Sequence[Any]]
@@ -84,7 +85,7 @@ class EventBatch:
 
 
 def decode(record: Record) -> EventBatch:
-    """The event of one record, or InvalidEvent: the only error, whatever the bytes are."""
+    """The event of one record. Raises InvalidEvent and no other error, for any bytes."""
     reading = BatchDecoder()
     for _, invalid in reading.add([record]):
         raise invalid
@@ -92,7 +93,7 @@ def decode(record: Record) -> EventBatch:
 
 
 class BatchDecoder:
-    """A batch that is read a slice at a time."""
+    """Decodes a batch, slice by slice."""
 
     def __init__(self) -> None:
         self._wires: list[EventStruct] = []
@@ -102,7 +103,7 @@ class BatchDecoder:
         self._unknown: list[str] = []
 
     def add(self, records: Sequence[Record]) -> list[Undecodable]:
-        """The records that cannot be counted, in order, and why."""
+        """Decodes records. Returns those that cannot be counted, in order, each with its reason."""
         refused: list[Undecodable] = []
         for at in range(0, len(records), READ_AT_ONCE):
             refused += self._add(records[at : at + READ_AT_ONCE])
@@ -152,8 +153,8 @@ class BatchDecoder:
 def _read(
     records: Sequence[Record], refused: dict[int, InvalidEvent], unknown: dict[int, Sequence[str]]
 ) -> list[EventStruct | None]:
-    """Each record's event; None where it is refused. By place: why, and the names of fields that
-    there are not."""
+    """The event of each record, None where it is rejected. Fills `refused` (reasons) and `unknown`
+    (names of unknown fields), both by index."""
     values = list(map(_VALUE, records))
     if any(map(_HEADERS, records)):
         for place, record in enumerate(records):
@@ -165,7 +166,7 @@ def _read(
     rest = map(_WIRE.decode, values)
     while len(found) < len(values):
         try:
-            found.extend(rest)  # up to the one that raises
+            found.extend(rest)  # up to the record that raises
         except _REFUSALS:
             place = len(found)
             try:
@@ -193,33 +194,33 @@ def _read_fully(record: Record) -> tuple[EventStruct, tuple[str, ...]]:
 
 
 def _refusal(record: Record) -> InvalidEvent:
-    """What the full model says of a record whose cost is none."""
+    """The error of the full model for a record with an invalid cost."""
     try:
         _read_fully(record)
     except InvalidEvent as invalid:
         return invalid
-    raise AssertionError("the full model takes a cost that is none")
+    raise AssertionError("the full model accepts an invalid cost")
 
 
 # -- many at once ----------------------------------------------------------------------------------
 
 _UNPAYABLE: Final = -2
 _SECONDS_MAX: Final = 2**32
-"""To 2106. So far a microsecond is more than twice what seconds as a double may be off by (2^-22 s,
-and half as much when they are multiplied by 10^6), so that rounding gives the exact one."""
+"""Up to the year 2106. Until then the error of seconds as a double (2^-22 s, and half as much after the
+multiplication by 10^6) is below half a microsecond, so rounding gives the exact microsecond."""
 _NANO: Final = Decimal(NANO_PER_USD)
 _USD_MAX: Final = Decimal(COST_NANO_USD_MAX) / NANO_PER_USD
 
 
 def _columns(wires: Sequence[EventStruct]) -> list[Sequence[Any]]:
-    """The fields of all events, one after the other."""
+    """One column per field, for all events."""
     if not wires:
         return [()] * len(_FIELDS)
     return list(zip(*map(astuple, wires), strict=True))
 
 
 def _instants(times: Sequence[datetime]) -> Int64s:
-    """`units.instant_to_ms` of each."""
+    """`schemas.units.instant_to_ms` of each."""
     seconds = np.fromiter(map(datetime.timestamp, times), np.float64, len(times))
     if not len(times) or np.abs(seconds).max() < _SECONDS_MAX:
         return np.rint(seconds * 1e6).astype(np.int64) // 1000
@@ -247,17 +248,17 @@ def _check_ages(
 
 
 def _costs(costs: Sequence[Decimal | None]) -> Int64s:
-    """`units.usd_to_nano` of each, -1 of None and _UNPAYABLE where there is no such cost."""
+    """`schemas.units.usd_to_nano` of each; -1 for None, _UNPAYABLE for an invalid cost."""
     if any(costs):
         try:
-            # Those at either bound, and those with more than nine places, are for `usd_to_nano`.
+            # `usd_to_nano` handles values at the bounds and those with more than nine decimal places.
             if min(costs) > 0 and max(costs) < _USD_MAX:  # type: ignore[type-var,operator]
                 scaled = list(map(mul, costs, repeat(_NANO)))
                 whole = list(map(int, scaled))
                 if whole == scaled:
                     return np.array(whole, np.int64)
         except (ArithmeticError, TypeError):
-            pass  # one that is no number, or none
+            pass  # one is not a number, or is None
     return np.array(list(map(_cost, costs)), np.int64)
 
 

@@ -1,6 +1,6 @@
-"""What one event would be counted as, in words and numbers: the fold itself, asked about one event.
+"""Explains what one event would be counted as, for people: the fold itself, run on one event. Pure.
 
-Pure. Nothing here decides anything: `decode`, `columns` and `fold` do, as in the worker.
+Nothing here decides anything. `decode`, `columns` and `fold` do, as in the worker.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from streams.core.ports import NO_DELTA
 
 @dataclass(frozen=True)
 class AddedRow:
-    """What is added to one series in one bucket. `bucket` is its start."""
+    """The amounts that one series in one bucket gets. `bucket` is its start."""
 
     view: str
     tier: str
@@ -43,7 +43,7 @@ class AddedRow:
 
 @dataclass(frozen=True)
 class BookedCall:
-    """Where the event's call is booked from now on, and whether it was before."""
+    """The bucket where the call of the event is booked, and whether this event booked it."""
 
     call_id: str
     digest: str
@@ -55,7 +55,7 @@ class BookedCall:
 
 @dataclass(frozen=True)
 class EventCost:
-    """What the event is counted with (None: with no cost), and by which price or why not."""
+    """The cost that is counted (None: no cost), and its price or the reason for none."""
 
     nano_usd: int | None
     by: str
@@ -63,8 +63,8 @@ class EventCost:
 
 @dataclass(frozen=True)
 class CountedEvent:
-    """One event that counts. `digest` is its identity among those remembered, `duplicate` that an
-    earlier one has it: then it adds nothing."""
+    """One event that counts. `digest` identifies it among stored ids. `duplicate`: an earlier event has
+    the same digest, so this one adds nothing."""
 
     id: str
     source: str
@@ -85,7 +85,7 @@ class CountedEvent:
 
 @dataclass(frozen=True)
 class RejectedEvent:
-    """One that would be a dead letter."""
+    """An event that would become a dead letter."""
 
     reason: str
     field: str
@@ -94,7 +94,7 @@ class RejectedEvent:
 
 @dataclass
 class Explainer:
-    """Events one after the other, as if nothing had been counted before the first of them."""
+    """Explains events one after the other, as if nothing had been counted before the first."""
 
     append_ms: int
     prices: Prices = BUNDLED
@@ -103,7 +103,7 @@ class Explainer:
     _stored_calls: dict[int, StoredCall | None] = field(default_factory=dict)
 
     def explain(self, value: bytes | None, headers: Headers = ()) -> CountedEvent | RejectedEvent:
-        """Of one record of the events' topic, appended at `append_ms`."""
+        """Explains one record of the events' topic, appended at `append_ms`."""
         try:
             events = decode(_Record(0, self.append_ms, value, headers))
         except InvalidEvent as invalid:
@@ -146,7 +146,7 @@ class _Record(NamedTuple):
 
 
 def _cost(event: EventStruct, measures: Mapping[str, int], prices: Prices) -> EventCost:
-    """The fold says how much, `schemas.prices.cost` says by what: a test holds the two together."""
+    """The amount comes from the fold, the price from `schemas.prices.cost`. A test compares the two."""
     nano_usd = measures.get(COST_NANO_USD.name, 0) if COST_EVENTS.name in measures else None
     if event.kind not in USAGE_KINDS:
         return EventCost(None, f"an event of kind {event.kind} has none")
@@ -159,7 +159,7 @@ def _cost(event: EventStruct, measures: Mapping[str, int], prices: Prices) -> Ev
 
 
 def _rows(delta: Delta) -> Iterator[AddedRow]:
-    """Of counters: what an event adds to sketches is its latencies and its chat, in other words."""
+    """The rows of counters. Rows of sketches are left out: they repeat the latencies and the chat."""
     for page_kind, tier, runs, rows in delta.parts:
         if page_kind.sketch is not None:
             continue
@@ -183,7 +183,7 @@ def _rows(delta: Delta) -> Iterator[AddedRow]:
 def _booked(
     call_id: str | None, updates: Sequence[CallUpdate], dimensions: Sequence[str]
 ) -> BookedCall | None:
-    """An event is of one call at most."""
+    """An event belongs to at most one call."""
     for update in updates:
         booking = msgspec.json.decode(update.new.data, type=Booking)
         return BookedCall(

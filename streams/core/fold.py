@@ -1,10 +1,9 @@
-"""The functional core: decoded events in, one delta out. No I/O, no clock.
+"""The functional core: decoded events in, one delta out. No I/O, no clock. Pure.
 
-Columns first (streams/core/columns.py), one roll-up a batch: `fold` adds them up for every view and tier.
-
-The rules (design: "The way of one event"): an event counts at its own time, in the tiers that keep
-that age at its append; of equal events in a batch the first counts; calls are booked as
-streams/core/calls.py says.
+`columns` (streams/core/columns.py) makes arrays of the events; `fold` rolls them up once for every
+view and tier. The rules (streams/README.md): an event counts at its own time, in the tiers that keep
+its age at append. Of equal events in a batch, the first counts. Calls are booked as
+streams/core/calls.py describes.
 """
 
 from __future__ import annotations
@@ -47,9 +46,9 @@ from streams.core.users import CALL_KIND, Calls, UserUpdates, latest_calls, user
 
 
 class DeltaPart(NamedTuple):
-    """Rows for the pages of one kind and tier. `runs` (layout.RUN_DTYPE) say of whom they are:
-    the next so many rows are of one series, an index into the delta's, and chunk. The slot of a row
-    is its bucket; streams/redis/series_ids.py adds the place of its series."""
+    """Rows for the pages of one kind and tier. Each of `runs` (layout.RUN_DTYPE) covers the next rows:
+    it has their number, their chunk and their series, an index into the series of the delta. The slot
+    of a row is its bucket; streams/redis/series_ids.py adds the place of its series in the page."""
 
     page_kind: PageKind
     tier: Tier
@@ -58,8 +57,8 @@ class DeltaPart(NamedTuple):
 
 
 class Delta(NamedTuple):
-    """What a batch adds. `series`: (table, index into `tenants`, name), those of one table and
-    tenant side by side."""
+    """Everything that a batch adds. `series`: (table, index into `tenants`, name), sorted so that those
+    of one table and tenant are neighbours."""
 
     tenants: Sequence[str]
     series: Sequence[tuple[Table, int, str]]
@@ -71,10 +70,10 @@ class Delta(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """What is rolled up: events and deltas of calls, in one form. `summed`: the columns of
-    `values` that are none of the others, and `column_of` which of them each is (-1: it is all 0).
-    Most measures are of few kinds of models, and many say the same: text is all of the tokens
-    where nothing is audio. `quoted`: the words as they stand in names."""
+    """The input of the roll-up: events and deltas of calls, in one form. `summed`: the distinct columns
+    of `values`; `column_of`: for each measure, its column there (-1: all 0). Most measures apply to
+    few kinds, and many columns are equal: all tokens are text where no audio is used. `quoted`: the
+    words as they appear in names of series."""
 
     at_ms: Int64s
     finest_tier: Int64s
@@ -91,7 +90,7 @@ class _Rows(NamedTuple):
 def fold(
     batch: Columns, stored_calls: Mapping[int, StoredCall | None], *, keeps_previews: bool = False
 ) -> Delta:
-    """What the batch adds to every view and tier. `stored_calls`: the bookings of its calls."""
+    """The delta of a batch for every view and tier. `stored_calls`: the stored bookings of its calls."""
     call_deltas, updates = book(batch, stored_calls)
     rows = _rows(batch, call_deltas)
     series: list[tuple[Table, int, str]] = []
@@ -115,7 +114,7 @@ def fold(
 
 
 def _rows(batch: Columns, call_deltas: Sequence[CallDelta]) -> _Rows:
-    """Events, then the deltas of calls."""
+    """The rows of events, then those of call deltas."""
     if not call_deltas:
         return _Rows(
             batch.at_ms, batch.finest_tier, batch.tenants, batch.codes, batch.words,
@@ -168,7 +167,7 @@ def _quoted(words: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 
 
 def _different(values: Int64s) -> tuple[Int64s, list[int]]:
-    """The columns that are neither 0 nor another one; which of them each column is, or -1."""
+    """The distinct columns that are not all 0, and for each column the index of its equal, or -1."""
     kept: list[Int64s] = []
     alike: dict[int, list[int]] = {}  # by sum
     column_of = []
@@ -201,7 +200,7 @@ def _latest_calls(batch: Columns) -> Calls:
 
 
 def _of_kind(rows: _Rows, code: int) -> Codes:
-    """The rows of one kind, in order of time."""
+    """The rows of one kind, sorted by time."""
     at = np.flatnonzero(rows.codes["kind"] == code)
     if not len(at):
         return at
@@ -212,10 +211,10 @@ def _of_kind(rows: _Rows, code: int) -> Codes:
 def _roll_up(
     table: Table, catalog: Catalog, rows: _Rows, at: Codes, series: list[tuple[Table, int, str]]
 ) -> Iterator[DeltaPart]:
-    """One table's rows in all tiers, of the rows at these places, which are in order of time; its
-    series are appended to `series`."""
+    """The rows of one table in all tiers. `at`: the input rows, sorted by time. Appends the series of
+    the table to `series`."""
     columns = _places(table, catalog)
-    if table.kind == "call":  # events and bookings, of which this view may keep one kind only
+    if table.kind == "call":  # events and bookings; this view may keep only one of the two
         at = at[rows.values[:, columns].take(at, 0).any(axis=1)]
     if not len(at):
         return
@@ -245,12 +244,12 @@ def _roll_up(
 
 @cache
 def _places(table: Table, catalog: Catalog) -> list[int]:
-    """Where a table's measures stand among all."""
+    """The indexes of a table's measures among all measures."""
     return [catalog.measures.index(measure) for measure in table.measures]
 
 
 def _series_of(table: Table, rows: _Rows, at: Codes) -> list[tuple[Table, int, str]]:
-    """The series of these rows, one each."""
+    """The series of these rows, one per row."""
     columns = [
         map(rows.quoted[name].__getitem__, rows.codes[name].take(at).tolist())
         for name in table.dimensions

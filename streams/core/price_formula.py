@@ -1,9 +1,9 @@
-"""A price as whole numbers: what `streams.core.pricing` evaluates for many events at once. Pure.
+"""A price as integers, for `streams.core.pricing` to evaluate on many events at once. Pure.
 
-The bundled list prices a count without those of its parts that have a price themselves (input
-tokens without the cached ones), refuses parts that exceed their whole, and refuses a count that is
-not reported where something that belongs to it is. All of that is linear in the event's numbers, and
-is written down here once for each price instead of being found anew for each event.
+The bundled list has three rules. It prices a count without those of its parts that have their own
+price (input tokens without the cached ones). It rejects parts that exceed their whole. It rejects a
+count that is not reported where a part of it is. All of that is linear in the numbers of the event, so
+it is worked out once per price, not once per event.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from genai_prices.types import TieredPrices
 
 _NARROW_MAX: Final = 1 << 62
-"""Sums below it, and twice their remainders, are exact in 64 bits."""
+"""Sums below this, and twice their remainders, are exact in 64 bits."""
 _REQUESTS: Final = "requests_kcount"
-"""The price of which every event is one."""
+"""The key of the price per request: every event is one request."""
 
 
 class Absence(NamedTuple):
-    """About a count that has a price. Where `field` is not reported (None: no event reports it),
-    none of `parts` may be more than 0, nor both of any of `overlaps`."""
+    """A rule for a count that has a price. Where `field` is not reported (None: no event reports it),
+    all of `parts` must be 0, and in each pair of `overlaps` at least one must be 0."""
 
     field: str | None
     parts: tuple[str, ...]
@@ -46,9 +46,9 @@ class Absence(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """What formulas have in common. `fields`: those of the event that the cost is a sum of;
-    `required`: those that must be reported; `leaves`: sums of fields, each with 1 or -1 and the
-    like, that must not be less than 0; `is_narrow`: 64 bits hold every sum."""
+    """The common part of formulas. `fields`: the event's fields in the sum. `required`: fields that
+    must be reported. `leaves`: signed sums of fields that must not be below 0. `is_narrow`: every sum
+    fits 64 bits."""
 
     fields: tuple[str, ...]
     required: tuple[str, ...]
@@ -60,7 +60,7 @@ class Shape(NamedTuple):
 
     @property
     def reads(self) -> set[str]:
-        """Every field that is looked at."""
+        """Every field that the formula reads."""
         found = {*self.fields, *self.required}
         for field, parts, overlaps in self.absences:
             found |= {*parts, *(one for pair in overlaps for one in pair)}
@@ -78,8 +78,8 @@ class Rates(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PriceFormula:
-    """With more input tokens than `steps[n]`, all that the event reports is priced by
-    `rates[n + 1]`. `is_own`: the price is ours."""
+    """With more input tokens than `steps[n]`, `rates[n + 1]` price the whole event. `is_own`: the price
+    is from the operator's file."""
 
     shape: Shape
     is_own: bool
@@ -89,7 +89,7 @@ class PriceFormula:
 
 
 def formula_of(kind: str, found: Tariff) -> PriceFormula | None:
-    """The formula of a price for events of a kind; None where it is by what no event reports."""
+    """The formula of a price for events of a kind; None where it needs a number that no event reports."""
     required, others = needs(kind, found)
     if others:
         return None

@@ -1,9 +1,9 @@
-"""What a batch's events cost whose producers sent no cost: `schemas.prices.cost.price` with arrays. Pure.
+"""The cost of a batch's events that came without one: `schemas.prices.cost.price` on arrays. Pure.
 
-A price that holds is a `PriceFormula`: a sum of whole numbers times the event's own, over a common
-denominator, rounded half-even at the end, so that no digit differs from the plain way. Formulas of
-one `Shape` (the same fields and checks; some dozens exist) are evaluated together whatever their
-rates, so that a batch costs much the same with one model in it as with a thousand.
+A price in force is a `PriceFormula`: a sum of integer rates times the numbers of the event, over a
+common denominator. It is rounded half-even at the end, so the result equals the scalar calculation to
+the last digit. Formulas of one `Shape` (the same fields and checks; a few dozen exist) are evaluated
+together, whatever their rates. So a batch with a thousand models costs about as much as with one.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from schemas.units import EPOCH, instant_to_ms, ms_to_instant
 from streams.core.price_formula import Absence, PriceFormula, Shape, formula_of
 
 NAMES_MAX: Final = 100
-"""Models without a price that one commit names, those with most events: each is a command in the
-store's own time. The rest are counted together."""
+"""Models without a price that one commit names: those with the most events. Each is a command that
+blocks Redis. The rest are counted together."""
 NAME_CHARS_MAX: Final = 64
-"""Of a provider and of a model in a tally: enough to find it."""
+"""Characters of a provider and of a model in a tally: enough to find it."""
 
 _COST_AT: Final = MEASURES.index(COST_NANO_USD)
 _COST_EVENTS_AT: Final = MEASURES.index(COST_EVENTS)
@@ -41,14 +41,14 @@ CostSources = npt.NDArray[np.int8]
 
 
 class CostSource(IntEnum):
-    """How an event's cost is known, or why it is not."""
+    """Where the cost of an event comes from, or why it has none."""
 
-    NONE = 0  # no usage, or nothing in it that is billed
+    NONE = 0  # no usage, or no billed usage
     GIVEN = 1  # by its producer
-    OWN = 2  # by prices of our own
-    BUNDLED = 3
-    UNKNOWN = 4  # there is usage, and nobody states a price
-    INCOMPLETE = 5  # there is a price, and the numbers that it is by are missing or contradict
+    OWN = 2  # the operator's prices file
+    BUNDLED = 3  # the list of genai-prices
+    UNKNOWN = 4  # there is usage, and no list has a price
+    INCOMPLETE = 5  # there is a price, and its input numbers are missing or inconsistent
 
 
 _COMPUTED: Final = {CostSource.OWN: "cost:own_prices", CostSource.BUNDLED: "cost:bundled_prices"}
@@ -56,7 +56,7 @@ _UNPRICED: Final = {CostSource.UNKNOWN: "unpriced:", CostSource.INCOMPLETE: "inc
 
 
 class PricingInput(NamedTuple):
-    """A batch's events, and their kinds, providers, models and tenants as indexes into words."""
+    """The events of a batch. `codes`: kinds, providers, models and tenants as indexes into `words`."""
 
     wires: Sequence[EventStruct]
     at_ms: Int64s
@@ -65,8 +65,8 @@ class PricingInput(NamedTuple):
 
 
 def add_costs(prices: Prices, asked: PricingInput, values: Int64s) -> CostSources:
-    """Writes the cost of every event of usage that has none into `values` (a row an event, the
-    measures' columns); returns how each event's cost is known."""
+    """Writes the cost of every usage event that has none into `values` (n x measures). Returns the
+    source of each event's cost."""
     kinds = np.array([kind in USAGE_KINDS for kind in asked.words["kind"]], bool)
     is_usage = kinds[asked.codes["kind"]]
     is_given = values[:, _COST_EVENTS_AT] > 0
@@ -82,7 +82,7 @@ def add_costs(prices: Prices, asked: PricingInput, values: Int64s) -> CostSource
 def tallies(
     cost_source: CostSources, codes: Mapping[str, Int64s], words: Mapping[str, Sequence[str]]
 ) -> Counter[str]:
-    """Events priced by each list, and those that are not, by provider and model."""
+    """Counts events by the list that priced them, and unpriced ones by provider and model."""
     counts = np.bincount(cost_source, minlength=len(CostSource))
     found = Counter({name: int(counts[one]) for one, name in _COMPUTED.items() if counts[one]})
     for one, head in _UNPRICED.items():
@@ -120,11 +120,11 @@ def _priced(prices: Prices, asked: PricingInput, rows: Int64s) -> tuple[Int64s, 
     idle = np.zeros(len(rows), bool)
     shapes: dict[Shape, int] = {}
     numbers = [shapes.setdefault(formula.shape, len(shapes)) for formula in formulas]
-    shape_of = np.array([*numbers, -1], np.int64)[which]  # the last: of what has no formula
+    shape_of = np.array([*numbers, -1], np.int64)[which]  # the last: rows without a formula
     for shape, number in shapes.items():
         at = np.flatnonzero(shape_of == number)
         if not len(at):
-            continue  # a price of another time than these events
+            continue  # the price of another time than these events have
         evaluated = _evaluated(shape, formulas, which[at], [wires[row] for row in at.tolist()])
         nano_usd[at], cost_source[at], idle[at] = evaluated
     for row in np.flatnonzero(idle | (cost_source >= CostSource.UNKNOWN)).tolist():
@@ -137,7 +137,7 @@ def _priced(prices: Prices, asked: PricingInput, rows: Int64s) -> tuple[Int64s, 
 def _formulas(
     prices: Prices, asked: PricingInput, rows: Int64s
 ) -> tuple[list[PriceFormula], Int64s]:
-    """The formulas of these rows, and for each row the index of its own; -1: no price is known."""
+    """The formulas of these rows, and for each row the index of its formula; -1: no known price."""
     tenants = [t if t in prices.tenants else "" for t in asked.words["tenant"]]
     tenant_numbers = {tenant: number for number, tenant in enumerate(dict.fromkeys(tenants))}
     tenant = np.array([tenant_numbers[t] for t in tenants], np.int64)[asked.codes["tenant"][rows]]
@@ -207,8 +207,8 @@ def table_of(prices: Prices, tenant: str, kind: str, provider: str, model: str) 
 def _evaluated(
     shape: Shape, formulas: Sequence[PriceFormula], which: Int64s, wires: Sequence[EventStruct]
 ) -> tuple[Int64s, CostSources, npt.NDArray[np.bool_]]:
-    """Of rows whose formulas have one shape: the cost, how it is known, and whether none of the
-    fields that the price is by is more than 0."""
+    """For rows whose formulas have one shape: the cost, its source, and whether all fields of the
+    price are 0."""
     raw = {field: _column(wires, field) for field in shape.reads}
     bad = np.zeros(len(wires), bool)
     for field in shape.required:
@@ -258,7 +258,7 @@ def _is_unclear(absence: Absence, raw: Mapping[str, Int64s], count: int) -> npt.
 def _totals(
     shape: Shape, formulas: Sequence[PriceFormula], local: Int64s, amounts: Mapping[str, Int64s]
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Each row's cost times its denominator, and that. `local`: each row's index into `formulas`."""
+    """The cost of each row times its denominator, and the denominator. `local`: index into `formulas`."""
     number = np.int64 if shape.is_narrow else object
     row = np.cumsum([0, *(len(formula.rates) for formula in formulas)])[:-1][local]
     steps_max = max(len(formula.steps) for formula in formulas)

@@ -1,8 +1,8 @@
-"""Sorting and adding up whole batches: the arrays under streams/core/fold.py. Pure.
+"""Sorts and sums whole batches: the array operations under streams/core/fold.py. Pure.
 
-Sorts are by 16 bits at a time, the low ones first: numpy sorts so much of a number by counting, twelve
-times as fast as the whole of it. A batch is sorted by time once, by each view's series on top of that,
-and coarser tiers are in order then by themselves.
+Sorts go by 16 bits at a time, low bits first: numpy sorts 16-bit numbers by counting, which is twelve
+times faster than sorting whole numbers. A batch is sorted by time once, and then by the series of
+each view. Coarser tiers are then in order already.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _DIGIT_BITS: Final = 16
 
 
 class Grouped(NamedTuple):
-    """Events or sums of them in order of group and time. `values`: a row each, of so many numbers."""
+    """Events, or sums of events, sorted by group and time. `values`: one row each."""
 
     group: Int64s
     at_ms: Int64s
@@ -30,7 +30,7 @@ class Grouped(NamedTuple):
 
 
 class Itemized(NamedTuple):
-    """How often each item occurs in a group and bucket: in order of group, time, item."""
+    """How often each item occurs in a group and bucket, sorted by group, time, item."""
 
     group: Int64s
     at_ms: Int64s
@@ -39,7 +39,7 @@ class Itemized(NamedTuple):
 
 
 def sorted_by(key: Int64s, order: Int64s | None = None) -> Int64s:
-    """Places in order of `key` (no number below 0), those of equal ones as in `order`."""
+    """The indexes that sort by `key` (not negative); equal keys stay in the order of `order`."""
     if order is None:
         order = np.arange(len(key))
     while key.any():
@@ -50,7 +50,7 @@ def sorted_by(key: Int64s, order: Int64s | None = None) -> Int64s:
 
 
 def changes(*columns: npt.NDArray[Any]) -> Flags:
-    """Where something differs from the row before; True at the first."""
+    """Where any column differs from the row before; True at the first row."""
     changed = np.empty(len(columns[0]), bool)
     changed[:1] = True
     np.not_equal(columns[0][1:], columns[0][:-1], out=changed[1:])
@@ -60,18 +60,18 @@ def changes(*columns: npt.NDArray[Any]) -> Flags:
 
 
 def combined_key(columns: Sequence[Int64s]) -> Int64s:
-    """One key for several columns of codes, in the same order, the first weighing most."""
+    """One key for several columns of codes; the first column is the most significant."""
     key = columns[0]
     for column in columns[1:]:
         width = int(column.max()) + 1
-        if int(key.max()) > (1 << 62) // width:  # would not fit: number what there is
+        if int(key.max()) > (1 << 62) // width:  # would overflow: number the existing keys
             key = numbered(key)[1]
         key = key * width + column
     return key
 
 
 def numbered(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Int64s]:
-    """The different values in order, and the number of each row's own among them."""
+    """The distinct values in order, and for each row the index of its value."""
     order = np.argsort(values)
     changed = changes(values.take(order))
     number = np.empty(len(values), np.int64)
@@ -80,7 +80,7 @@ def numbered(values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Int64s]:
 
 
 def duplicates(digests: npt.NDArray[np.uint64]) -> Int64s:
-    """Places of those that are equal to an earlier one."""
+    """The indexes of values that are equal to an earlier one."""
     low = (digests & np.uint64(0xFFFF_FFFF)).astype(np.int64)
     order = sorted_by(low)
     if changes(low.take(order)).all():
@@ -90,8 +90,8 @@ def duplicates(digests: npt.NDArray[np.uint64]) -> Int64s:
 
 
 def tiers_of(rows: Grouped, kept: Sequence[Tier]) -> Iterator[tuple[Tier, Grouped]]:
-    """The sums of each tier that is kept, of the rows that are written to it. A coarser tier is made
-    of the one before, where nothing joins that the finer ones do not keep."""
+    """The sums of each kept tier, over the rows that are written to it. A coarser tier is summed from
+    the finer one, where no older rows join."""
     if not len(rows.group):
         return
     finest, coarsest = int(rows.finest_tier.min()), int(rows.finest_tier.max())
@@ -125,7 +125,7 @@ def _added_up(rows: Grouped, bucket_ms: int) -> Grouped:
 
 
 def items_of(rows: Grouped, item: Int64s, kept: Sequence[Tier]) -> Iterator[tuple[Tier, Itemized]]:
-    """Of each tier that is kept: how often every item (no number below 0) occurs."""
+    """For each kept tier: how often every item (not negative) occurs."""
     if not len(item):
         return
     ones = np.ones(len(item), np.int64)
@@ -145,7 +145,7 @@ def items_of(rows: Grouped, item: Int64s, kept: Sequence[Tier]) -> Iterator[tupl
 
 
 def _counted(rows: Itemized, bucket_ms: int, *, is_counted: bool) -> Itemized:
-    """`is_counted`: the rows are those of a finer tier, which may say the same."""
+    """`is_counted`: the rows are the result of a finer tier."""
     bucket = rows.at_ms // bucket_ms
     changed = changes(rows.group, bucket)
     if is_counted and not (changes(rows.group, rows.at_ms) ^ changed).any():
