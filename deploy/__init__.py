@@ -4,6 +4,7 @@
     local       `odometer up`: bundled servers, processes, supervision
     send        `odometer send`: files to the API or to Kafka
     sample      sample traffic
+    client      the wheel of `odometer-client`, the meter as a package of its own
     settings    every setting, with its option and variable
     errors      the errors that a user reads as a sentence
     install     the virtual environment of a checkout, for deploy/up and deploy/test
