@@ -21,9 +21,10 @@ from api.agentlens.access import authorize
 from api.agentlens.errors import InvalidQueryParameter
 from api.auth.authenticate import tenant_of
 from api.auth.key_cache import KeyCache
+from api.http.answer_cache import AnswerCache, CachedAnswer
 from api.http.json_encoding import to_json
 from api.http.prepared_response import PreparedResponse
-from api.http.singleflight import AnswerCache, Singleflight, round_to_second
+from api.http.singleflight import Singleflight, round_to_second
 from api.query.plan import Plan, Question, Term, plan
 from api.query.series_index import Filter
 from api.query.sums import Row
@@ -41,7 +42,6 @@ from schemas.catalog.measures import (
 )
 from schemas.limits import DAY_MS, NANO_PER_USD
 from schemas.responses.agentlens import Amount
-from schemas.store.layout import Meta
 
 Clock = Callable[[], int]
 
@@ -72,22 +72,13 @@ class LlmAnalyticsQuery:
     filters: tuple[Filter, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class LlmAnswer:
-    """A body, and the response with it that says how fresh it is."""
-
-    meta: Meta
-    body: bytes
-    answer: PreparedResponse
-
-
 async def llm(
     request: Request,
     store: Store,
     key_cache: KeyCache,
     clock: Clock,
-    singleflight: Singleflight[LlmAnswer],
-    answers: AnswerCache[LlmAnswer],
+    singleflight: Singleflight[CachedAnswer],
+    answers: AnswerCache,
 ) -> Response:
     """`GET /api/analytics/llm`: summary, models and series out of one read."""
     now_ms = clock()
@@ -96,7 +87,7 @@ async def llm(
     tenant = tenant_of(key, request.headers)
     question = tenant, request.scope["query_string"], plans[0].start_ms, plans[0].end_ms
     made = await singleflight.once(question, partial(_make, store, question, plans, answers))
-    return made.answer
+    return made.response
 
 
 @lru_cache(maxsize=UNDERSTOOD_KEPT)
@@ -108,20 +99,20 @@ async def _make(
     store: Store,
     question: tuple[str, bytes, int, int],
     plans: Sequence[Plan],
-    answers: AnswerCache[LlmAnswer],
-) -> LlmAnswer:
+    answers: AnswerCache,
+) -> CachedAnswer:
     reading = await store.read(question[0], plans)
     before = answers.get(question, reading.sums)
     if before is not None and before.meta is reading.meta:
         return before
-    body = body_of(reading) if before is None else before.body
+    body = body_of(reading) if before is None else before.content
     headers = {
         "content-type": "application/json",
         "x-api-version": "v1",
         "cache-control": "no-store",
         **headers_of(reading.meta, plans[0]),
     }
-    made = LlmAnswer(reading.meta, body, PreparedResponse(body, 200, headers))
+    made = CachedAnswer(reading.meta, body, PreparedResponse(body, 200, headers))
     answers.put(question, reading.sums, made, len(body))
     return made
 

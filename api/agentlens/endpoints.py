@@ -17,8 +17,9 @@ from api.agentlens.events import agent, agents, event, events
 from api.agentlens.health import health
 from api.agentlens.ingest import post_events
 from api.auth.key_cache import KeyCache
+from api.http.answer_cache import AnswerCache
 from api.http.application import application
-from api.http.singleflight import AnswerCache, Singleflight
+from api.http.singleflight import Singleflight
 from api.ingest.endpoints import IngestDeps
 from api.store.reader import Store
 
@@ -26,7 +27,11 @@ Clock = Callable[[], int]
 
 
 def agentlens(
-    store: Store, key_cache: KeyCache, clock: Clock, deps: IngestDeps | None
+    store: Store,
+    key_cache: KeyCache,
+    clock: Clock,
+    answers: AnswerCache,
+    deps: IngestDeps | None,
 ) -> Starlette:
     """The dialect as an application; without `deps` it takes no events."""
 
@@ -34,7 +39,7 @@ def agentlens(
         handler = partial(endpoint, store=store, key_cache=key_cache, clock=clock)
         return Route(path, handler, methods=["GET"])
 
-    analytics = partial(llm, singleflight=Singleflight(), answers=AnswerCache())
+    analytics = partial(llm, singleflight=Singleflight(), answers=answers)
     taking = (
         [Route("/api/events", partial(post_events, deps=deps), methods=["POST"])] if deps else []
     )

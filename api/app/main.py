@@ -27,6 +27,7 @@ from api.auth import endpoints as auth_endpoints
 from api.auth.key_cache import KeyCache
 from api.auth.keys_file import KeysFile
 from api.http import problems
+from api.http.answer_cache import AnswerCache
 from api.http.application import application, error_handlers
 from api.ingest import endpoints as ingest_endpoints
 from api.ingest.backfill import Backfill
@@ -86,8 +87,9 @@ def build(
     if keys_file is not None:
         put_back = KeysFile(keys_file).put_back
         key_cache.put_back = partial(put_back, store=store, clock=clock)
+    answers = AnswerCache()
     parts = store, key_cache, clock
-    native = [*usage_endpoints.routes(*parts), *auth_endpoints.routes(*parts)]
+    native = [*usage_endpoints.routes(*parts, answers), *auth_endpoints.routes(*parts)]
     if kafka:
         native += ingest_endpoints.routes(deps)
     taking = deps if kafka else None
@@ -97,7 +99,7 @@ def build(
             ("/v1/", application(native, problems.error_response)),
             ("/admin/", livekit(*parts)),
             ("/api/v1/", openwebui(*parts)),
-            ("/api", agentlens(*parts, taking)),
+            ("/api", agentlens(*parts, answers, taking)),
         ],
         routes=[
             Route("/healthz", health.alive),

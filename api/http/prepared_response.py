@@ -1,4 +1,4 @@
-"""A response that is made once and sent as often as the answer in it stands."""
+"""A response that is built once and sent many times."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from starlette.types import Receive, Scope, Send
 
 
 class PreparedResponse(Response):
+    """Its status, headers and body do not change between requests."""
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        # A copy, as whoever compresses the body changes the headers that it is given.
+        # A copy: the middleware that compresses the body changes the list of headers.
         headers = [*self.raw_headers]
         await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})

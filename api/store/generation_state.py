@@ -6,16 +6,20 @@ there. All of it is dropped with the history that it is of.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from cachetools import LRUCache
 
 from api.errors import CountersMissing
 from api.query.plan import Plan
 from api.query.selection import check_pages, select
 from api.query.series_index import SeriesIndex, empty_index, extended
 from api.store.connection import ReadConnection
-from api.store.page_cache import CachedSums, Missing, Page, PageCache, SumsCache
+from api.store.page_cache import Missing, Page, PageCache
 from api.store.snapshot import Snapshot, SnapshotReader
+from api.store.sums_cache import CachedSums, SumsKey, new_sums_cache
 from schemas.catalog.views import Table
 from schemas.errors import StoreCorrupt
 from schemas.store.layout import (
@@ -45,14 +49,14 @@ class GenerationState:
     _names: dict[tuple[int, str], SeriesIndex] = field(default_factory=dict)
     _names_whole_at: dict[tuple[int, str], int] = field(default_factory=dict)
     _page_cache: PageCache = field(default_factory=PageCache)
-    _sums_cache: SumsCache = field(default_factory=SumsCache)
+    _sums_cache: LRUCache[SumsKey, CachedSums] = field(default_factory=new_sums_cache)
 
     def __post_init__(self) -> None:
         self._snapshots = SnapshotReader(self.connection, self.generation, self._check)
 
     def clear_caches(self) -> None:
         """Drop what is kept of pages and sums."""
-        self._page_cache, self._sums_cache = PageCache(), SumsCache()
+        self._page_cache, self._sums_cache = PageCache(), new_sums_cache()
 
     async def refresh(self, all_cached: Sequence[CachedSums], reads_max: int) -> Meta | None:
         """The sums of all of them as of one instant, and the state then; None where Redis holds
@@ -92,19 +96,20 @@ class GenerationState:
         self, missing: Missing, snapshot: Snapshot, before: Snapshot | None
     ) -> dict[str, Page]:
         """The pages that a look gave, by key; they are kept."""
-        fresh = {}
+        fresh: dict[str, dict[str, Page]] = defaultdict(dict)
         for key in missing.whole:
-            chunk_version = snapshot.chunk_version(missing.chunk_of[key])
-            fresh[key] = Page(chunk_version, snapshot.found[key] or None)
+            chunk = missing.chunk_of[key]
+            fresh[chunk][key] = Page(snapshot.chunk_version(chunk), snapshot.found[key] or None)
         for key, page in missing.tails.items():
             chunk = missing.chunk_of[key]
             chunk_version = snapshot.chunk_version(chunk)
             if before is not None and before.chunk_version(chunk) == chunk_version:
                 known = page.data or b""
-                fresh[key] = Page(chunk_version, known + snapshot.tails[key, len(known)] or None)
-        for key, page in fresh.items():
-            self._page_cache.keep(missing.chunk_of[key], key, page)
-        return fresh
+                tail = snapshot.tails[key, len(known)]
+                fresh[chunk][key] = Page(chunk_version, known + tail or None)
+        for chunk, pages in fresh.items():
+            self._page_cache.keep(chunk, pages)
+        return {key: page for pages in fresh.values() for key, page in pages.items()}
 
     # -- names --------------------------------------------------------------------------------
 
@@ -117,7 +122,7 @@ class GenerationState:
             if cached is None or cached.selection.names != names:
                 tenant_id = self._tenants.get(tenant, 0)
                 cached = CachedSums(select(plan, names, self.generation, tenant_id))
-                self._sums_cache.put(question, cached)
+                self._sums_cache[question] = cached
             cached.named_at = self._named_at
         return cached
 

@@ -23,11 +23,12 @@ from api.auth.authenticate import TENANT_HEADER, reader, tenant_of
 from api.auth.key_cache import KeyCache
 from api.errors import BadParameter, InvalidBody, NotAcceptable
 from api.http import problems
+from api.http.answer_cache import AnswerCache, CachedAnswer
 from api.http.json_body import json_body
 from api.http.json_encoding import to_json
 from api.http.parameters import RawParameters, check_names, single
 from api.http.prepared_response import PreparedResponse
-from api.http.singleflight import AnswerCache, Singleflight, round_to_second
+from api.http.singleflight import Singleflight, round_to_second
 from api.query.measures import Offered, offered_by
 from api.query.plan import Plan, Question, Term, plan, views_that_hold
 from api.store.freshness import headers_of, iso_ms, refusals
@@ -70,19 +71,7 @@ CACHING: Final = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Made:
-    """An answer ready to be sent, and to those who have it already. `tag` says what it holds, `said`,
-    which is all but the state of the counters, `meta`."""
-
-    tag: str
-    meta: Meta
-    said: bytes
-    answer: PreparedResponse
-    unchanged: PreparedResponse
-
-
-def routes(store: Store, key_cache: KeyCache, clock: Clock) -> list[Route]:
+def routes(store: Store, key_cache: KeyCache, clock: Clock, answers: AnswerCache) -> list[Route]:
     """The paths of the counters. The first is the one that dashboards poll."""
     endpoint = partial(
         usage,
@@ -90,7 +79,7 @@ def routes(store: Store, key_cache: KeyCache, clock: Clock) -> list[Route]:
         key_cache=key_cache,
         clock=clock,
         singleflight=Singleflight(),
-        answers=AnswerCache(),
+        answers=answers,
     )
     return [
         Route("/v1/usage", endpoint, methods=["GET", "POST"]),
@@ -107,8 +96,8 @@ async def usage(
     store: Store,
     key_cache: KeyCache,
     clock: Clock,
-    singleflight: Singleflight[Made],
-    answers: AnswerCache[Made],
+    singleflight: Singleflight[CachedAnswer],
+    answers: AnswerCache,
 ) -> Response:
     """`GET /v1/usage`, or POST with the same parameters as a JSON object."""
     now_ms = clock()
@@ -274,15 +263,15 @@ def _text(name: str, value: object) -> str:
 
 
 async def _make(
-    store: Store, question: tuple[str, str], understood: _Understood, answers: AnswerCache[Made]
-) -> Made:
+    store: Store, question: tuple[str, str], understood: _Understood, answers: AnswerCache
+) -> CachedAnswer:
     reading = await store.read(question[0], understood.plans)
     before = answers.get(question, reading.sums)
     if before is not None and before.meta is reading.meta:
         return before
     covered, form = understood.plans[0], understood.query.format
     assert form is not None
-    body = said = _said(understood.query, reading) if before is None else before.said
+    body = said = _said(understood.query, reading) if before is None else before.content
     if form == "json":
         body = b"%s,%s" % (said[:-1], to_json(_state(covered, reading))[1:])
     tag = _tag(*question, reading, said)
@@ -293,10 +282,10 @@ async def _make(
 
 def _made(
     tag: str, meta: Meta, said: bytes, body: bytes, freshness: Mapping[str, str], form: Format
-) -> Made:
+) -> CachedAnswer:
     headers = {**freshness, **CACHING, "etag": tag}
     answer = PreparedResponse(body, 200, headers | {"content-type": MEDIA_TYPES[form]})
-    return Made(tag, meta, said, answer, PreparedResponse(None, 304, headers))
+    return CachedAnswer(meta, said, answer, tag, PreparedResponse(None, 304, headers))
 
 
 def _said(query: UsageQuery, reading: Reading) -> bytes:
@@ -373,14 +362,14 @@ def _canonical(query: UsageQuery) -> str:
     return repr((replace(query, filters=(), measures=(), tenant=None), filters, names))
 
 
-def _sent(request: Request, made: Made) -> Response:
+def _sent(request: Request, made: CachedAnswer) -> Response:
     asked_for = request.headers.get("if-none-match")
-    if asked_for is None or request.method not in {"GET", "HEAD"}:
-        return made.answer
+    if asked_for is None or made.unchanged is None or request.method not in {"GET", "HEAD"}:
+        return made.response
     if asked_for == made.tag:
         return made.unchanged
     known = {tag.strip().removeprefix("W/") for tag in asked_for.split(",")}
-    return made.unchanged if known & {made.tag.removeprefix("W/"), "*"} else made.answer
+    return made.unchanged if known & {made.tag.removeprefix("W/"), "*"} else made.response
 
 
 def _listing(content: Mapping[str, Any]) -> Response:

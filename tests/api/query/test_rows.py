@@ -61,7 +61,7 @@ def test_groups_beyond_the_limit_make_one_whose_sums_are_theirs(
 @given(lines(), st.booleans())
 def test_filled_lines_are_there_for_each_bucket_and_add_nothing(
     found: RowColumns, null: bool
-) -> None:  # noqa: FBT001
+) -> None:
     groups = np.unique(found.group)
     full = filled(found, groups, BUCKETS, is_null=null)
     before, plain = plain_of(found), plain_of(full)
@@ -83,7 +83,7 @@ def test_running_sums_hold_all_earlier_buckets_of_their_group(found: RowColumns)
 @given(lines(), ranks, st.booleans())
 def test_lines_stand_by_time_and_then_by_rank(
     found: RowColumns, rank: np.ndarray, back: bool
-) -> None:  # noqa: FBT001
+) -> None:
     ordered = in_order(found, rank, is_back_in_time=back)
     keys = [*zip(ordered.bucket.tolist(), rank[ordered.group].tolist(), strict=True)]
     assert keys == sorted(keys, key=lambda key: (-key[0] if back else key[0], key[1]))

@@ -199,10 +199,10 @@ def test_what_is_held_is_bounded_and_the_longest_unused_goes_first() -> None:
     cache = PageCache()
     page = Page(bytes(16), bytes(PAGES_BYTES_MAX // 4))
     for name in ("a", "b", "c"):
-        cache.keep(name, f"{name}.0", page)
-    assert cache.of("a")
-    cache.keep("d", "d.0", page)
-    assert [bool(cache.of(name)) for name in "abcd"] == [True, False, True, True]
+        cache.keep(name, {f"{name}.0": page})
+    assert cache.pages_of("a")
+    cache.keep("d", {"d.0": page})
+    assert [bool(cache.pages_of(name)) for name in "abcd"] == [True, False, True, True]
 
 
 async def test_sums_stand_while_others_are_counted(redis_url: str, store: Store) -> None:

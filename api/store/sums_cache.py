@@ -1,0 +1,140 @@
+"""The sums of recent questions, each with the versions of the chunks that it was computed from.
+
+While no chunk of a question changes its version, its sums are given again as they are. Where pages
+have only grown, the rows of their tails are added to the cached sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from cachetools import LRUCache
+
+from api.query.selection import Selection
+from api.query.sums import CELLS_DENSE_MAX, Sums, summed
+from api.store.page_cache import PAGE_BYTES, Missing, PackedChunkVersion, Page, PageCache, only_grew
+from schemas.store.layout import Meta
+
+SUMS_BYTES_MAX: Final = 64 * 1024 * 1024
+"""A dashboard of 30 models over 24 h has 150 page keys (30 kB) and 8,640 cells of 8 bytes a term: 0.4
+MB with five terms, so 150 such pages fit."""
+SKETCH_BYTES: Final = 500
+"""Mean size of a sketch's cell: a histogram has 2.7 kB, but most cells of a long series are empty."""
+
+SumsKey = tuple[int, str]
+"""The number of a plan, and the tenant."""
+
+
+@dataclass(eq=False)
+class CachedSums:
+    """A selection, and its sums at `chunk_versions`, computed from `lengths` bytes of each page.
+
+    At the state `meta` the sums were up to date. They contain all series that were named when
+    `Meta.names` was `whole_at`. `named_at` counts the names that this process had learned when it
+    made the selection.
+    """
+
+    selection: Selection
+    sums: Sums | None = None
+    chunk_versions: Sequence[PackedChunkVersion] = ()
+    lengths: list[list[int]] = field(default_factory=list)
+    meta: Meta | None = None
+    named_at: int = -1
+    whole_at: int = -1
+
+    @property
+    def size_bytes(self) -> int:
+        """An upper estimate, from the number of keys and cells."""
+        plan = self.selection.plan
+        keys = sum(len(page_set.keys) for page_set in self.selection.page_sets)
+        cells = min(CELLS_DENSE_MAX, len(self.selection.groups) * len(plan.starts_ms))
+        return PAGE_BYTES * (keys + 5) + cells * (
+            8 * len(plan.sums) + SKETCH_BYTES * len(plan.sketches)
+        )
+
+    def list_missing(self, page_cache: PageCache, missing: Missing) -> None:
+        """If nothing was summed yet: add every page that is not cached to `missing`."""
+        if self.sums is not None:
+            return
+        for page_set in self.selection.page_sets:
+            for number, chunk in enumerate(page_set.chunk_versions):
+                cached = page_cache.pages_of(chunk)
+                for at in page_set.places_of(number):
+                    if (key := page_set.keys[at]) not in cached:
+                        missing.whole[key] = None
+                        missing.chunk_of[key] = chunk
+
+    def refresh(
+        self,
+        chunk_versions: Sequence[PackedChunkVersion],
+        pages: Mapping[str, Page],
+        page_cache: PageCache,
+        missing: Missing,
+        *,
+        by_tails: bool,
+    ) -> None:
+        """Bring the sums to these versions, from `pages` and the page cache.
+
+        If a page at its version is in neither, add it to `missing` and leave the sums as they are.
+        `by_tails`: read only the tail of a cached page that has grown.
+        """
+        if self.sums is not None and self.chunk_versions == chunk_versions:
+            return
+        grows = self._grows(chunk_versions)
+        found: list[list[bytes | None]] = [[None] * len(w.keys) for w in self.selection.page_sets]
+        place, is_missing = 0, False
+        for own, page_set in zip(found, self.selection.page_sets, strict=True):
+            for number, chunk in enumerate(page_set.chunk_versions):
+                chunk_version = chunk_versions[place]
+                is_new = not grows or self.chunk_versions[place] != chunk_version
+                place += 1
+                if not is_new:
+                    continue
+                cached = page_cache.pages_of(chunk)
+                for at in page_set.places_of(number):
+                    key = page_set.keys[at]
+                    page = pages.get(key) or cached.get(key)
+                    if page is not None and page.chunk_version == chunk_version:
+                        own[at] = page.data
+                        continue
+                    is_missing = True
+                    missing.chunk_of[key] = chunk
+                    if by_tails and page and only_grew(page.chunk_version, chunk_version):
+                        missing.tails[key] = page
+                    else:
+                        missing.whole[key] = None
+        if not is_missing:
+            self._sum(chunk_versions, found, grows=grows)
+
+    def _grows(self, chunk_versions: Sequence[PackedChunkVersion]) -> bool:
+        return (
+            self.sums is not None
+            and self.sums.can_grow
+            and all(map(only_grew, self.chunk_versions, chunk_versions))
+        )
+
+    def _sum(
+        self,
+        chunk_versions: Sequence[PackedChunkVersion],
+        found: list[list[bytes | None]],
+        *,
+        grows: bool,
+    ) -> None:
+        self.chunk_versions = chunk_versions
+        if self.sums is None or not grows:
+            self.sums = summed(self.selection, found)
+            self.lengths = [[len(page or b"") for page in own] for own in found]
+            return
+        for own, lengths in zip(found, self.lengths, strict=True):
+            for at, page in enumerate(own):
+                if page is not None:
+                    own[at] = page[lengths[at] :]
+                    lengths[at] = len(page)
+        self.sums = self.sums.plus(found)
+
+
+def new_sums_cache() -> LRUCache[SumsKey, CachedSums]:
+    """At most SUMS_BYTES_MAX. Sums that are larger alone are cached alone."""
+    return LRUCache(SUMS_BYTES_MAX, getsizeof=lambda cached: min(cached.size_bytes, SUMS_BYTES_MAX))
