@@ -22,7 +22,6 @@ from deploy.cli.help import PlainCommand, PlainGroup
 from deploy.cli.key_lines import chosen_tenants, key_in_line, key_spec, lines_of_file
 from deploy.cli.options import AsJson, KeysFile, Redis
 from deploy.settings import Settings, read_settings
-from schemas.errors import InvalidConfig
 
 if TYPE_CHECKING:
     from api.auth.keys import NewKey
