@@ -1,26 +1,26 @@
-"""What an answer can fail on, besides the store itself (`schemas.errors.StoreError`). Pure.
+"""Why an answer can fail, besides errors of the store (`schemas.errors.StoreError`).
 
 OdometerError
-|- Unauthenticated        who asks is not known
-|  |- NoCredentials       no key was sent
-|  |- UnknownKey          the key was never made, or is revoked
-|  '- ExpiredKey          the key's time is over
-|- RoleTooLow             the key is known and may not do this
+|- Unauthenticated        the request has no valid API key
+|  |- NoCredentials       the request has no key
+|  |- UnknownKey          there is no such key, or it is revoked
+|  '- ExpiredKey          the key has expired
+|- RoleTooLow             the role of the key does not allow this
 |- TenantNotNamed         the key has several tenants and the request names none
-|- NoSuchTenant           the key has no tenant of that name, whether there is one or not
-|- RateLimited            the key asks more often than it may
-|- InvalidKey             a key that is to be made, imported or changed cannot be so
-|- NoSuchKey              nobody's key, or none that the one who asks manages
-|- TooManyKeys            no more keys are kept
+|- NoSuchTenant           the key has no access to a tenant of that name
+|- RateLimited            the rate limit of the key is exceeded
+|- InvalidKey             a field of a key to create, import or change is invalid
+|- NoSuchKey              no key with this id among those that the caller manages
+|- TooManyKeys            the limit of stored keys is reached
 |- BadParameter           a parameter of the request is unknown, or its value is not allowed
-|- InvalidBody            what was sent is not what the path takes
-|- RefusedEvents          what was sent was read, and no event of it is taken
-|- TooBusy                this process holds as many bodies as it may
-|- CountingBehind         history is not taken until the workers have counted more
-|- NotAcceptable          the answer has none of the forms that are accepted
-|- UnanswerableQuestion   no counters are kept for this, or they would be too many to read at once
+|- InvalidBody            the request body cannot be read
+|- RefusedEvents          the body was read, but no event of it is accepted
+|- TooBusy                the process holds too many bytes of request bodies
+|- CountingBehind         history is not accepted until the workers have caught up
+|- NotAcceptable          the client accepts none of the formats of the answer
+|- UnanswerableQuestion   no view has these dimensions and measures, or too many pages
 '- StoreUnavailable
-   '- CountersMissing     Redis answers, but what it holds is not the counters of this log
+   '- CountersMissing     Redis answers, but it holds no counters of this topic
 """
 
 from __future__ import annotations
@@ -32,40 +32,40 @@ from schemas.errors import OdometerError, StoreUnavailable
 
 
 class Unauthenticated(OdometerError):
-    """Who asks is not known."""
+    """The request has no valid API key."""
 
 
 class NoCredentials(Unauthenticated):
-    """No key was sent."""
+    """The request has no key."""
 
 
 class UnknownKey(Unauthenticated):
-    """The key was never made, or is revoked."""
+    """There is no such key, or it is revoked."""
 
 
 class ExpiredKey(Unauthenticated):
-    """The key's time is over."""
+    """The key has expired."""
 
 
 class RoleTooLow(OdometerError):
-    """The key is known, and its role may not do this."""
+    """The role of the key does not allow this."""
 
     def __init__(self, required: str, current: str) -> None:
-        super().__init__(f"needs the role {required}, the key has {current}")
+        super().__init__(f"this needs the role {required}, but the key has the role {current}")
         self.required = required
         self.current = current
 
 
 class TenantNotNamed(OdometerError):
-    """The key has several tenants, and the request does not say which of them is meant."""
+    """The key has several tenants, and the request names none."""
 
 
 class NoSuchTenant(OdometerError):
-    """The key has no tenant of that name; whether anybody has one is not said."""
+    """The key has no access to a tenant of that name. Whether it exists is not said."""
 
 
 class RateLimited(OdometerError):
-    """The key asks more often than it may; `retry_after_s` is when it may again."""
+    """The rate limit of the key is exceeded; `retry_after_s`: how long to wait."""
 
     def __init__(self, retry_after_s: int) -> None:
         super().__init__(f"too many requests with this key: try again in {retry_after_s} s")
@@ -73,7 +73,7 @@ class RateLimited(OdometerError):
 
 
 class InvalidKey(OdometerError):
-    """A key that is to be made, imported or changed cannot be so; `field` says what of it."""
+    """A key to create, import or change is invalid; `field` names what is wrong."""
 
     def __init__(self, field: str, detail: str) -> None:
         super().__init__(f"{field} of a key: {detail}")
@@ -81,11 +81,11 @@ class InvalidKey(OdometerError):
 
 
 class NoSuchKey(OdometerError):
-    """Nobody's key, or none that the one who asks manages."""
+    """No key with this id among those that the caller manages."""
 
 
 class TooManyKeys(OdometerError):
-    """No more keys are kept."""
+    """The limit of stored keys is reached."""
 
 
 class BadParameter(OdometerError):
@@ -104,7 +104,7 @@ class BadParameter(OdometerError):
 
 
 class InvalidBody(OdometerError):
-    """What was sent is not what the path takes; `status` and `kind` of the problem."""
+    """The request body cannot be read; `status` and `kind` of the problem."""
 
     def __init__(self, status: int, kind: str, detail: str) -> None:
         super().__init__(detail)
@@ -113,7 +113,7 @@ class InvalidBody(OdometerError):
 
 
 class RefusedEvents(OdometerError):
-    """What was sent was read, and no event of it is taken; each refusal in the dialect's words."""
+    """The body was read, but no event is accepted. Each refusal has the dialect's form."""
 
     def __init__(self, refusals: Sequence[Mapping[str, Any]], *, is_atomic: bool) -> None:
         super().__init__(f"{len(refusals)} events are refused")
@@ -122,13 +122,14 @@ class RefusedEvents(OdometerError):
 
 
 class TooBusy(OdometerError):
-    """The process holds as many bodies as it may: the next moment it will not."""
+    """The process holds too many bytes of request bodies. A retry can succeed at once."""
 
 
 class CountingBehind(OdometerError):
-    """History is not taken until more of what was sent is counted; nothing of it was sent."""
+    """History is not accepted until the workers have caught up; no event was sent to Kafka."""
 
     def __init__(self, why: str) -> None:
+        self.why = why
         super().__init__(
             "none of these is taken yet, as live events would wait behind them (they are more than an"
             f" hour old, or said to be history), and {why}: send them again"
@@ -144,8 +145,8 @@ class NotAcceptable(OdometerError):
 
 
 class UnanswerableQuestion(OdometerError):
-    """No view holds what is asked for, or the answer would take too many pages."""
+    """No view has these dimensions and measures, or the answer would read too many pages."""
 
 
 class CountersMissing(StoreUnavailable):
-    """Redis answers, but the counters of this log are not (yet, or not any more) in it."""
+    """Redis answers, but it holds no counters of this topic (yet, or not any more)."""

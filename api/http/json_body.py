@@ -1,4 +1,4 @@
-"""The body of a request, bounded, as bytes; the parameters of a request that has one stand in it."""
+"""Reads the JSON body of a native request, within a size limit."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from api.errors import BadParameter, InvalidBody
 
 
 async def json_body(request: Request, bytes_max: int) -> bytes:
-    """The bytes of a body that says it is JSON. Raises InvalidBody; BadParameter where the URL has
-    parameters beside it."""
+    """The bytes of the body. Raises InvalidBody if it is too large or not said to be JSON, and
+    BadParameter if the URL has parameters too."""
     if request.query_params:
         name = next(iter(request.query_params))
         method = request.method
-        raise BadParameter(name, f"The parameters of a {method} stand in its body, not in its URL.")
+        raise BadParameter(
+            name, f"A {method} takes its parameters from the body. Remove them from the URL."
+        )
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise InvalidBody(415, "unsupported-media-type", "Send content-type: application/json.")

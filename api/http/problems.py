@@ -1,4 +1,4 @@
-"""Errors of `/v1` as RFC 9457 problems: what is wrong, where, and what is allowed instead."""
+"""Errors of `/v1` as RFC 9457 problems: which field is wrong, and what is allowed instead."""
 
 from __future__ import annotations
 
@@ -34,32 +34,37 @@ from schemas.errors import LogError, StoreError
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 1
-"""A restart of Redis takes about this."""
+"""A restart of Redis takes about a second."""
 
 NOT_CONFIRMED: Final = (
-    "Kafka does not take events right now. None of these is confirmed: send them again under the same"
-    " ids, or with the same Idempotency-Key, and each counts once."
+    "Kafka is not available, so it has confirmed none of these events. Send them again with the same"
+    " ids, or with the same Idempotency-Key: then each is counted once."
+)
+
+BEHIND: Final = (
+    "No event was accepted, because {why}. Events older than an hour, or sent with `priority: u=7`, wait"
+    " until the workers have caught up, so that they do not delay live events. Send them again."
 )
 
 TITLES: Final = {
-    "invalid-parameter": "A parameter is not what it may be",
-    "invalid-body": "The body cannot be read",
-    "invalid-events": "Events cannot be counted as they are",
-    "unanswerable": "No kept view answers this",
-    "unauthenticated": "Who asks is not known",
-    "forbidden": "The key may not do this",
-    "rate-limited": "The key asks more often than it may",
-    "too-many-keys": "No more keys are kept",
-    "not-found": "There is nothing here",
-    "method-not-allowed": "Not with this method",
-    "not-acceptable": "None of our formats is accepted",
-    "too-large": "The body is too large",
-    "too-slow": "The body did not arrive in time",
-    "unsupported-media-type": "The body is of a kind that is not taken here",
-    "unavailable": "Not possible right now",
-    "internal": "Something went wrong here",
+    "invalid-parameter": "Invalid parameter",
+    "invalid-body": "Invalid request body",
+    "invalid-events": "Invalid events",
+    "unanswerable": "No view can answer this query",
+    "unauthenticated": "Missing or invalid API key",
+    "forbidden": "Permission denied",
+    "rate-limited": "Rate limit exceeded",
+    "too-many-keys": "Too many keys",
+    "not-found": "Not found",
+    "method-not-allowed": "Method not allowed",
+    "not-acceptable": "No acceptable format",
+    "too-large": "Request body too large",
+    "too-slow": "Request body timeout",
+    "unsupported-media-type": "Unsupported media type",
+    "unavailable": "Service unavailable",
+    "internal": "Internal server error",
 }
-"""Every type of problem, by the last part of its URI; /docs explains them."""
+"""Type of a problem (the last part of its URI) -> title. /docs lists them."""
 
 PLAIN: Final[Mapping[type[Exception], tuple[int, str]]] = {
     RoleTooLow: (403, "forbidden"),
@@ -67,7 +72,7 @@ PLAIN: Final[Mapping[type[Exception], tuple[int, str]]] = {
     NoSuchKey: (404, "not-found"),
     TooManyKeys: (409, "too-many-keys"),
 }
-"""Errors whose sentence is all there is to say -> status and type of the problem."""
+"""Errors whose text is the whole detail -> status and type of the problem."""
 
 
 def error_response(request: Request, error: Exception) -> Response:  # noqa: C901, PLR0911, PLR0912  a table
@@ -91,7 +96,7 @@ def error_response(request: Request, error: Exception) -> Response:  # noqa: C90
         case TooBusy():
             return _unavailable(f"{error} Try again in a moment.")
         case CountingBehind():
-            return _unavailable(f"{error}.")
+            return _unavailable(BEHIND.format(why=error.why))
         case LogError():
             return _unavailable(NOT_CONFIRMED)
         case NotAcceptable():
@@ -110,9 +115,9 @@ def error_response(request: Request, error: Exception) -> Response:  # noqa: C90
         case HTTPException():
             return _no_such_route(request, error)
         case CountersMissing():
-            return _unavailable(f"No counters to answer from: {error}.")
+            return _unavailable(f"There are no counters to read: {error}.")
         case StoreError():
-            return _unavailable("The counters cannot be read right now. Try again in a moment.")
+            return _unavailable("The counters cannot be read at the moment. Try again.")
         case _:
             return problem(500, "internal", "Internal server error.")
 
@@ -136,27 +141,36 @@ def problem(
 
 def _unauthenticated(error: Unauthenticated) -> Response:
     if isinstance(error, NoCredentials):
-        detail, challenge = "Send a key: Authorization: Bearer als_...", "Bearer"
+        detail, challenge = (
+            "Send an API key in the header `Authorization: Bearer KEY` or `x-api-key: KEY`.",
+            "Bearer",
+        )
     elif isinstance(error, ExpiredKey):
-        detail, challenge = "The key has expired.", 'Bearer error="invalid_token"'
+        detail, challenge = (
+            "The API key has expired. Use another key.",
+            'Bearer error="invalid_token"',
+        )
     else:
-        detail, challenge = "The key is not known, or revoked.", 'Bearer error="invalid_token"'
+        detail, challenge = (
+            "The API key does not exist, or it is revoked.",
+            'Bearer error="invalid_token"',
+        )
     return problem(401, "unauthenticated", detail, {"www-authenticate": challenge})
 
 
 def _refused(error: RefusedEvents) -> Response:
-    detail = "None of the events can be counted."
+    detail = "No event is valid; `refusals` has the reason for each."
     if error.is_atomic:
-        detail = "Some of the events cannot be counted, so none was taken (atomic=true)."
+        detail = "Some events are invalid, so none was accepted (atomic=true)."
     return problem(400, "invalid-events", detail, refusals=error.refusals)
 
 
 def _no_such_route(request: Request, error: HTTPException) -> Response:
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "")
-        detail = f"{request.method} is not for this path: use {allowed}."
+        detail = f"This path does not allow {request.method}. Use {allowed}."
         return problem(405, "method-not-allowed", detail, {"allow": allowed})
-    return problem(404, "not-found", "There is no such path; /docs lists them.")
+    return problem(404, "not-found", "There is no such path. /docs lists all paths.")
 
 
 def _unavailable(detail: str) -> Response:

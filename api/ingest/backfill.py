@@ -1,15 +1,14 @@
-"""History waits for the workers, so that live events need not wait for history.
+"""Sends history to Kafka only as fast as the workers count, so that live events do not wait.
 
-What a request brings is history where all of its events are older than `HISTORY_MS`, or where it says
-so itself, as `odometer send` does: `priority: u=7` (RFC 9218: in the background). Its records go to
-Kafka in slices, each as soon as what went before it is counted as far as `api.ingest.pacing` wants it; so
-whoever sends history, however he sends it, is as fast as the workers and no faster. Whatever else
-comes, a `Meter` or a webhook, is never held back.
+A request is history if all of its events are older than `HISTORY_MS`, or if it says so with
+`priority: u=7` (RFC 9218: in the background), as `odometer send` does. Its records go to Kafka in
+slices, each after enough of the earlier ones is counted (`api.ingest.pacing`). So any client that
+sends history is as fast as the workers. Other requests, such as those of a `Meter`, never wait.
 
-How far counting is comes from the meta record, looked at a hundred times a second at most and only
-while there is history; how far the log goes, from the broker's own answers. A request whose turn does
-not come within `TURN_S` is refused (503, nothing of it is sent); one that has begun is never refused
-for that. Where there are no counters yet nobody waits for anything.
+The counted offsets come from the meta record, read at most a hundred times a second and only while
+there is history; the end of the log comes from Kafka's acknowledgements. A request that waits longer
+than `TURN_S` for its turn gets a 503, and none of its records is sent. A request that has started is
+never rejected for that. Without counters nothing waits.
 """
 
 from __future__ import annotations
@@ -26,19 +25,19 @@ from schemas.errors import StoreError
 from schemas.limits import HOUR_MS
 
 HISTORY_MS: Final = HOUR_MS
-"""No live producer is that late: what waits in a `Meter` for a receiver is minutes old."""
+"""No live producer is that late: events that wait in a `Meter` are minutes old."""
 TURN_S: Final = 3.0
-"""Published clients give up after 5 s and should see our 503 before."""
+"""Published clients time out after 5 s and should get our 503 before."""
 SLICE_RECORDS: Final = 500
-"""As few as the window ever is."""
+"""The smallest window (`api.ingest.pacing.WINDOW_MIN`)."""
 WAITING_BYTES_MAX: Final = 32 << 20
-"""Records that wait for their turn: two requests of the largest."""
+"""Limit of the records that wait for their turn: two of the largest requests."""
 LOOK_S: Final = 0.01
 _BACKGROUND: Final = "u=7"
 
 
 def is_history(headers: Mapping[str, str], newest_ms: int, now_ms: int) -> bool:
-    """`newest_ms`: the time of the newest event that was sent."""
+    """`newest_ms`: the time of the newest event in the request."""
     if newest_ms < now_ms - HISTORY_MS:
         return True
     said = headers.get("priority", "")
@@ -46,7 +45,7 @@ def is_history(headers: Mapping[str, str], newest_ms: int, now_ms: int) -> bool:
 
 
 class Backfill:
-    """The way of history to Kafka: one request at a time, in the order they came."""
+    """Sends history to Kafka: one request at a time, in the order of arrival."""
 
     def __init__(self, store: Store, producer: IngestProducer, target_ms: int = TARGET_MS) -> None:
         self._store = store
@@ -56,8 +55,8 @@ class Backfill:
         self._waiting_bytes = 0
 
     async def send(self, records: Sequence[KeyedRecord]) -> None:
-        """As `IngestProducer.send`, in time; CountingBehind where the turn does not come, before anything
-        is sent."""
+        """As `IngestProducer.send`. Raises CountingBehind, before any record is sent, if the turn does
+        not come in time."""
         size_bytes = sum(len(key) + len(value) for key, value in records)
         if self._waiting_bytes and self._waiting_bytes + size_bytes > WAITING_BYTES_MAX:
             raise CountingBehind("too much history waits to be sent")
@@ -90,7 +89,7 @@ class Backfill:
             self._pacing.sent(len(part), self._producer.reached, _now_ms())
 
     async def _room(self, until_s: float) -> Standing:
-        """Until there is room, or the time is over."""
+        """Wait until the window has room, or until `until_s`."""
         while True:
             standing = await self._look()
             if standing.has_room or _now_s() >= until_s:

@@ -1,7 +1,7 @@
-"""`POST /v1/events`: whatever producers emit, to the topic. The answer comes after Kafka has it.
+"""`POST /v1/events`: sends the events of a body to Kafka. The answer comes after Kafka has them.
 
-The kind of body is told by its content type, the format of its objects by themselves or by
-`?format=`; what they lack stands in other parameters of the query (schemas/formats/context.py).
+The content type says how to read the body. The format of its objects is detected, or named by
+`?format=`. Other query parameters give fields that the objects lack (schemas/formats/context.py).
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from schemas.formats.parse import parse
 from schemas.store.keys import ALL, Key
 
 INLINE_BYTES_MAX: Final = 128 * 1024
-"""A larger body is read in a thread, so that others are answered meanwhile: it takes 5 ms or more."""
+"""A larger body takes 5 ms or more to parse, so a thread does it and other requests go on."""
 THREADS: Final = 2
-"""Large bodies read at once: each takes up to 160 MB as objects."""
+"""Large bodies parsed at once: each takes up to 160 MB as objects."""
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 200
-"""With the place of an event behind it, it is still an id."""
+"""With the position of an event appended, it still fits into an id."""
 
 JSON_TYPES: Final = ("", "application/json", "text/json")
 LINES_TYPES: Final = (
@@ -62,8 +62,8 @@ def _seeds() -> Iterator[str]:
 
 @dataclass(frozen=True)
 class IngestDeps:
-    """What every path that takes events needs, once a process. Without `backfill`, history goes to
-    Kafka as fast as it takes it."""
+    """What every path that takes events needs, one per process. Without `backfill`, history goes to
+    Kafka as fast as Kafka accepts it."""
 
     key_cache: KeyCache
     clock: Callable[[], int]
@@ -76,7 +76,7 @@ class IngestDeps:
     async def send(
         self, validated: ValidatedRecords, headers: Mapping[str, str], received_ms: int
     ) -> None:
-        """Returns when Kafka has all of it; history when its turn has come."""
+        """Returns when Kafka has all records. History first waits for the workers."""
         if not validated.records:
             return
         if self.backfill is None or not is_history(headers, validated.newest_ms, received_ms):
@@ -85,7 +85,7 @@ class IngestDeps:
             await self.backfill.send(validated.records)
 
     async def read(self, size_bytes: int, reading: Callable[[], T]) -> T:
-        """What reads a body of that size, beside the event loop where it takes long."""
+        """The result of `reading`, which parses a body of that size; in a thread if the body is large."""
         if size_bytes <= INLINE_BYTES_MAX:
             return reading()
         async with self.threads:
@@ -94,7 +94,7 @@ class IngestDeps:
 
 @dataclass(frozen=True)
 class IngestOptions:
-    """What a request says beside its body."""
+    """What the query string and the headers of a request say."""
 
     context: Context
     format: str | None
@@ -108,7 +108,7 @@ def routes(deps: IngestDeps) -> list[Route]:
 
 
 async def events(request: Request, deps: IngestDeps) -> Response:
-    """`POST /v1/events`: 202 with counts, and of each refused object its field and reason."""
+    """`POST /v1/events`: 202 with counts, and the field and reason of each rejected object."""
     headers = headers_of(request)
     options = parse_options(request, headers, await writer(headers, deps), deps)
     with await deps.body_budget.body(request.receive, headers) as body:
@@ -124,32 +124,34 @@ async def events(request: Request, deps: IngestDeps) -> Response:
 
 
 def headers_of(request: Request) -> dict[str, str]:
-    """Of a header that stands twice, the first. A dict: a request looks up ten of them."""
+    """The first value of each header, as a dict: a request looks up ten headers."""
     raw = reversed(request.scope["headers"])
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
 
 
 async def writer(headers: Mapping[str, str], deps: IngestDeps) -> Key:
-    """Who sends, if the key may."""
+    """The key of the request. Raises RoleTooLow if it must not send events."""
     key = await authenticate(deps.key_cache, headers, deps.clock())
     check_writer(key)
     return key
 
 
-# -- what a request says beside its body -----------------------------------------------------------
+# -- the query string and the headers --------------------------------------------------------------
 
 
 def parse_options(
     request: Request, headers: Mapping[str, str], key: Key, deps: IngestDeps
 ) -> IngestOptions:
-    """BadParameter where the query or the Idempotency-Key is not what it may be."""
+    """Raises BadParameter if the query or the Idempotency-Key is invalid."""
     given = _once_each(request.query_params) if request.scope["query_string"] else {}
     format = given.pop("format", "") or None  # noqa: A001
     if format is not None and format not in FORMATS:
-        raise BadParameter("format", f"format is one of {', '.join(FORMATS)}.", FORMATS)
+        raise BadParameter(
+            "format", f"Parameter `format` must be one of {', '.join(FORMATS)}.", FORMATS
+        )
     is_atomic = BOOLEANS.get(given.pop("atomic", "").lower())
     if is_atomic is None:
-        raise BadParameter("atomic", "atomic is true or false.", ("true", "false"))
+        raise BadParameter("atomic", "Parameter `atomic` must be true or false.", ("true", "false"))
     seed = _idempotency_key(headers)
     return IngestOptions(
         context_of(key, headers, given, deps, seed),
@@ -166,8 +168,8 @@ def context_of(
     deps: IngestDeps,
     seed: str = "",
 ) -> Context:
-    """The context of a request: what its query gives, and the one tenant that is named by it or is
-    the key's only one. Where there is none, each event names one of the key's own."""
+    """The fields that the query gives, and the tenant: the one that the request names, or the only
+    one of the key. If there is neither, each event must name a tenant of the key."""
     named = given.get("tenant") or None
     now_ms, seed = deps.clock(), seed or next(deps.seeds)
     if named is not None or TENANT_HEADER in headers or _has_one_tenant(key):
@@ -189,7 +191,7 @@ def _once_each(params: QueryParams) -> dict[str, str]:
     given: dict[str, str] = {}
     for name, text in params.multi_items():
         if name in given:
-            raise BadParameter(name, f"{name} stands twice.")
+            raise BadParameter(name, f"Parameter `{name}` is given more than once.")
         given[name] = text
     return given
 
@@ -199,16 +201,16 @@ def _idempotency_key(headers: Mapping[str, str]) -> str:
     if len(seed) > IDEMPOTENCY_KEY_CHARS_MAX or not (seed.isascii() and seed.isprintable()):
         raise BadParameter(
             "idempotency-key",
-            f"Idempotency-Key is up to {IDEMPOTENCY_KEY_CHARS_MAX} printable ASCII characters.",
+            f"Idempotency-Key must have at most {IDEMPOTENCY_KEY_CHARS_MAX} printable ASCII characters.",
         )
     return seed
 
 
-# -- what stands in the body -----------------------------------------------------------------------
+# -- the body -------------------------------------------------------------------------------------
 
 
 def take(headers: Mapping[str, str], body: bytes, options: IngestOptions) -> ValidatedRecords:
-    """InvalidBody where the content type is none of ours, InvalidEvent where the body is not it."""
+    """Raises InvalidBody for an unknown content type, InvalidEvent if the body cannot be parsed."""
     content, format = _decoded(headers, body, options.format)  # noqa: A001
     return validate(parse(content, format, options.context), options.context.received_ms)
 
@@ -217,7 +219,10 @@ def _decoded(
     headers: Mapping[str, str], body: bytes, named: str | None
 ) -> tuple[object, str | None]:
     media_type = media_type_of(headers)
-    if media_type in {CLOUDEVENT, CLOUDEVENTS}:  # the batch's name begins like the other's
+    if media_type in {
+        CLOUDEVENT,
+        CLOUDEVENTS,
+    }:  # the name of the batch type begins with the other's
         content = load(body)
         if isinstance(content, list) != (media_type == CLOUDEVENTS):
             raise InvalidEvent(
@@ -233,7 +238,7 @@ def _decoded(
         return load(body), named
     known = ", ".join((*JSON_TYPES[1:], *LINES_TYPES, CLOUDEVENT, CLOUDEVENTS))
     raise InvalidBody(
-        415, "unsupported-media-type", f"The content-type is none of {known}: send one of them."
+        415, "unsupported-media-type", f"The content-type is not supported. Send one of {known}."
     )
 
 
@@ -246,16 +251,16 @@ def _cloudevents(named: str | None) -> str:
 
 
 def media_type_of(headers: Mapping[str, str]) -> str:
-    """In lower case, without parameters. InvalidBody where its charset is not UTF-8."""
+    """In lower case, without parameters. Raises InvalidBody if its charset is not UTF-8."""
     media_type, _, parameters = headers.get("content-type", "").lower().partition(";")
     charset = parameters.partition("charset=")[2].partition(";")[0].strip(' "')
     if charset not in {"", "utf-8", "utf8", "us-ascii"}:
-        raise InvalidBody(415, "unsupported-media-type", "The charset of a body is UTF-8.")
+        raise InvalidBody(415, "unsupported-media-type", "The charset of the body must be UTF-8.")
     return media_type.strip()
 
 
 def unreadable(error: InvalidEvent) -> InvalidBody:
-    """A body that is no list of anything."""
+    """The error for a body that cannot be parsed at all."""
     if error.reason is Reason.TOO_LARGE:
         return InvalidBody(413, "too-large", f"{error}.")
     return InvalidBody(400, "invalid-body", f"{error}.")

@@ -1,7 +1,7 @@
-"""`POST /v1/traces`: OTLP over HTTP, in protobuf and in JSON, answers and errors as OTLP has them.
+"""`POST /v1/traces`: OTLP over HTTP, in protobuf and in JSON, with OTLP's answers and errors.
 
-Spans of a call to a model count, all others are accepted and count nothing. A span that cannot be
-counted is a partial success, as OTLP says: its exporter must not send the rest again.
+Spans of calls to models are counted; other spans are accepted but not counted. Invalid spans make
+the answer a partial success, so the exporter does not send the valid ones again.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from schemas.formats.parse import parse
 PROTOBUF: Final = ("application/x-protobuf", "application/protobuf")
 JSON: Final = "application/json"
 CODES: Final = {400: 3, 401: 16, 403: 7, 404: 5, 405: 12, 408: 4, 413: 3, 415: 3, 429: 8, 503: 14}
-"""HTTP status -> the code of google.rpc.Status; INTERNAL (13) for all else."""
+"""HTTP status -> code of google.rpc.Status; any other status is INTERNAL (13)."""
 
 
 def otlp(deps: IngestDeps | None) -> Starlette:
-    """`/v1/traces` as an application; without `deps` it is a path that is not found."""
+    """`/v1/traces` as an application; without `deps` the path is not found."""
     if deps is None:
         return application([], error_response)
     route = Route("/v1/traces", partial(traces, deps=deps), methods=["POST"])
@@ -54,7 +54,7 @@ async def traces(request: Request, deps: IngestDeps) -> Response:
     headers = headers_of(request)
     options = parse_options(request, headers, await writer(headers, deps), deps)
     if options.format not in {None, "otel"}:
-        raise BadParameter("format", "The format of /v1/traces is otel.", ("otel",))
+        raise BadParameter("format", "/v1/traces takes the format otel only.", ("otel",))
     media_type = media_type_of(headers)
     if media_type not in {*PROTOBUF, JSON}:
         raise InvalidBody(

@@ -1,16 +1,17 @@
-"""How much history may be on its way to the counters: a window that follows the delay. Pure.
+"""Decides how much history may be sent but not yet counted: a window that follows the delay.
 
-A topic is a queue. History that is appended as fast as Kafka takes it stands before every live event
-that comes after it, for as long as the workers need to count it; history that trickles leaves them
-idle. In between lies a window: so many records of history may be appended and not counted yet. Who
-sends history (`api.ingest.backfill`, `odometer send --to-kafka`) measures how long what it sent took from
-the broker's word to the counters, live events before it included, and keeps that delay at a target,
-as LEDBAT (RFC 6817) keeps the delay of a line: counted sooner, the window grows by that much of what
-was counted, later, it shrinks. Live load makes the delay longer, and so history gives way to it; more
-workers make it shorter, and history goes faster. Nobody needs to know any rate.
+A topic is a queue. History that is appended as fast as Kafka accepts it delays every later live
+event by the time that the workers need for it. History that trickles leaves the workers idle.
+Between both lies a window: the number of records of history that may be appended but not counted.
 
-The target decides both: two batches of a worker must fit (one that it counts, one that waits), or it
-runs dry between two of ours; all beyond that is only a longer wait for live events.
+The sender (`api.ingest.backfill`, `odometer send --to-kafka`) measures the delay from Kafka's
+acknowledgement to the counters, live events included. It keeps the delay at a target, as LEDBAT
+(RFC 6817) does for a network link: below the target the window grows in proportion to the records
+that were counted, above it the window shrinks. So history slows down under live load, and speeds up
+with more workers, and nobody has to configure a rate.
+
+The target must cover two batches of a worker (one being counted, one waiting), or the worker runs
+dry between two slices. A higher target only delays live events.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from typing import Final, NamedTuple
 TARGET_MS: Final = 200
 """A worker's batch of history takes 60 to 100 ms."""
 WINDOW_MIN: Final = 500
-"""Records. So few take 50 ms to count at most: no reason to stop where live load fills the workers."""
+"""Records. Counting them takes at most 50 ms, so even busy workers need not stop history."""
 WINDOW_FIRST: Final = 2000
 WINDOW_MAX: Final = 100_000
-"""200 ms of ten workers and more."""
+"""What ten or more workers count in 200 ms."""
 GAIN: Final = 0.5
-"""What changes now is seen one delay later: from 1 on the window would swing."""
+"""A change is visible one delay later, so from 1 on the window would oscillate."""
 FORGET_MS: Final = 60_000
-"""What was not counted for so long is not waited for any longer: its partition is refused, or no
-worker is there. So what is held back is slow then, and never stands for ever."""
+"""Stop waiting for records that were not counted within this time: their partition is paused, or no
+worker runs. History is then slow, but it never stops for ever."""
 
 
 class _Flight(NamedTuple):
@@ -63,7 +64,7 @@ class Pacing:
         """The broker has them; `ends`: up to where the log is known to go, by partition."""
         last = self._flights[-1].ends if self._flights else {}
         if any(ends.get(partition, end) < end for partition, end in last.items()):
-            self._flights.clear()  # the topic was made anew: its offsets say nothing of the old ones
+            self._flights.clear()  # the topic was created again: its offsets start over
             self._under_way = 0
         self._flights.append(_Flight(records, now_ms, dict(ends)))
         self._under_way += records

@@ -1,4 +1,4 @@
-"""Kafka's default partitioner: murmur2, for many keys at once. Pure.
+"""Kafka's default partitioner: murmur2, for many keys at once.
 
 A producer that fills partitions itself must put a key where every other client of Kafka would, so
 that an event that is sent again meets its original. One key costs 8 us in Python; a hundred cost

@@ -22,15 +22,15 @@ from schemas.limits import ID_CHARS_MAX
 from schemas.units import instant_to_ms
 
 ANSWERS_KEPT: Final = 256
-"""Of 120 B: a producer's batches are of a few sizes."""
+"""120 B each: the batches of a producer have few sizes."""
 UNKNOWN_SHOWN: Final = 16
-"""Names of unknown fields in an answer: a typo is among the first."""
+"""Names of unknown fields in an answer: enough to see a typo."""
 
 
 @dataclass(frozen=True)
 class ValidatedRecords:
-    """What is to be sent (key, value) and the time of its newest event, and what is to be said of
-    the rest."""
+    """The records to send (key, value) with the time of the newest event, and the objects that are
+    rejected or skipped."""
 
     records: Sequence[tuple[bytes, bytes]]
     refused: Sequence[InvalidObject]
@@ -72,7 +72,7 @@ def _key(event: Event, at_ms: int, received_ms: int) -> bytes:
 
 
 def answer_of(validated: ValidatedRecords, *, is_named: bool) -> bytes:
-    """`schemas.responses.ingest.IngestAnswer`; `is_named` where the request has an Idempotency-Key."""
+    """`schemas.responses.ingest.IngestAnswer`; `is_named`: the request has an Idempotency-Key."""
     ids = "generated" if validated.seeded and not is_named else "given"
     if validated.refused or validated.skipped or validated.unknown:
         return to_json(_answer(validated, ids))
@@ -81,7 +81,7 @@ def answer_of(validated: ValidatedRecords, *, is_named: bool) -> bytes:
 
 @lru_cache(maxsize=ANSWERS_KEPT)
 def _good_answer(accepted: int, ids: str) -> bytes:
-    """Where there is nothing to explain, as almost always."""
+    """Every event was accepted, as almost always."""
     return to_json(_answer(ValidatedRecords([(b"", b"")] * accepted, (), (), 0, ()), ids))
 
 
@@ -113,5 +113,5 @@ def refusals_of(refused: Sequence[InvalidObject]) -> list[dict[str, Any]]:
 
 
 def shown(text: str) -> str:
-    """A producer's words in an answer: bounded, and UTF-8 even where they were not."""
+    """A text of the producer in an answer: bounded, and valid UTF-8 in any case."""
     return text[: 2 * ID_CHARS_MAX].encode(errors="replace").decode()

@@ -1,7 +1,7 @@
-"""The body of a request as bytes: read within bounds of size and time, and decompressed.
+"""Reads and decompresses the body of a request, within limits of size and time.
 
-A body of 16 MB can be 500 bytes on the wire, so both sizes are bounded, and what all requests hold
-together: a process takes a bounded number of bytes at a time and tells the rest to come again.
+A body of 16 MB can be 500 bytes on the wire, so both sizes are limited. The bytes that all requests
+of a process hold together are limited too; a request beyond that gets TooBusy and can be retried.
 """
 
 from __future__ import annotations
@@ -23,28 +23,29 @@ else:
     from backports import zstd
 
 BODY_S: Final = 30.0
-"""For a body to arrive: 16 MB at 4 Mbit/s. A client that is slower sends smaller bodies."""
+"""Timeout for a body to arrive: 16 MB at 4 Mbit/s. A slower client must send smaller bodies."""
 SMALL_BYTES_MAX: Final = 64 * 1024
-"""A body that says it is no larger may take its time: all that it holds is its connection."""
+"""A body of at most this Content-Length has no timeout: it holds only its connection."""
 HELD_BYTES_MAX: Final = 128 << 20
-"""Of all bodies that one process holds, as sent or decompressed: eight of the largest."""
+"""Limit of the bytes of all bodies in a process, as sent or decompressed: eight of the largest."""
 WINDOW_LOG_MAX: Final = 23
-"""zstd: 8 MiB, what a decoder has to support (RFC 8878); more is memory that the sender chooses."""
+"""zstd: 8 MiB, which every decoder must support (RFC 8878). More would let the sender choose how
+much memory we use."""
 ENCODINGS: Final = ("identity", "gzip", "deflate", "zstd")
 STREAMS_MAX: Final = 64
-"""Compressed streams of one body: each costs a copy of the rest."""
+"""Compressed streams in one body: each costs a copy of the remaining bytes."""
 _GZIP: Final = 31
-"""zlib's word for: a gzip header, and the largest window."""
+"""For zlib: expect a gzip header and the largest window."""
 
 
 class BodyBudget:
-    """How many bytes of bodies the process may hold, and does."""
+    """How many more bytes of request bodies the process may hold."""
 
     def __init__(self, bytes_max: int = HELD_BYTES_MAX) -> None:
         self._free_bytes = bytes_max
 
     def reserve(self, size_bytes: int) -> None:
-        """A negative size is let go. Raises TooBusy."""
+        """Take `size_bytes` from the budget; a negative size gives bytes back. Raises TooBusy."""
         if size_bytes > self._free_bytes:
             raise TooBusy("Too many large bodies are being read.")
         self._free_bytes -= size_bytes
@@ -52,7 +53,7 @@ class BodyBudget:
     async def body(
         self, receive: Receive, headers: Mapping[str, str], bytes_max: int = BODY_BYTES_MAX
     ) -> HeldBody:
-        """The decompressed body, held until its `with` ends. Raises InvalidBody, TooBusy."""
+        """The decompressed body, which counts until its `with` ends. Raises InvalidBody, TooBusy."""
         held = HeldBody(self)
         try:
             sent = await _received(receive, headers.get("content-length", ""), bytes_max, held)
@@ -66,7 +67,7 @@ class BodyBudget:
 
 
 class HeldBody:
-    """One body, and the room that it takes."""
+    """One body, and its bytes in the budget."""
 
     __slots__ = ("_budget", "_size_bytes", "plain")
 
@@ -123,7 +124,7 @@ async def _arrived(receive: Receive, bytes_max: int, held: HeldBody) -> bytes:
 
 
 def decompressed(body: bytes, encoding: str, bytes_max: int) -> bytes:
-    """The body out of its Content-Encoding. Raises InvalidBody, 413 as soon as it is too large."""
+    """The body without its Content-Encoding. Raises InvalidBody; 413 as soon as it is too large."""
     match encoding.strip().lower():
         case "" | "identity":
             return body
@@ -148,7 +149,7 @@ def _zstd() -> zstd.ZstdDecompressor:
 def _inflated(
     body: bytes, start: Callable[[], zlib._Decompress | zstd.ZstdDecompressor], bytes_max: int
 ) -> bytes:
-    """One stream or several, one behind the other, whole to the last byte."""
+    """One compressed stream, or several in a row, each complete."""
     parts: list[bytes] = []
     left = bytes_max + 1
     try:

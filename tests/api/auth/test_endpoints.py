@@ -173,9 +173,9 @@ async def test_only_admins_manage_keys(
             assert answer.status_code == 403
             assert answer.json() == {
                 "type": "/docs#forbidden",
-                "title": "The key may not do this",
+                "title": "Permission denied",
                 "status": 403,
-                "detail": f"needs the role admin, the key has {role}.",
+                "detail": f"this needs the role admin, but the key has the role {role}.",
             }
 
 
@@ -290,7 +290,7 @@ async def test_who_asks_too_often_is_told_when_to_come_back(redis_url: str, cloc
         assert (native.status_code, native.headers["retry-after"]) == (429, "4")
         assert native.json() == {
             "type": "/docs#rate-limited",
-            "title": "The key asks more often than it may",
+            "title": "Rate limit exceeded",
             "status": 429,
             "detail": "too many requests with this key: try again in 4 s.",
         }
