@@ -5,6 +5,7 @@ A fenced block says by its language what it is:
 - `console`: a line that begins with `$ ` is a command; the other lines show its output, and are not
   compared.
 - `python`: the block is one program.
+- `toml`: the block is a prices file or a catalog file, and is parsed.
 
 Any other language, or none, is not run. A command must end with exit code 0. It runs in a folder
 that has the files of FILES, with KEY, ADMIN_KEY and SUPER_ADMIN_KEY in the environment. Addresses of
@@ -35,7 +36,9 @@ from deploy.local.servers import Server, plain_environment
 from deploy.local.valkey import url_of
 from deploy.sample.traffic import history
 from deploy.settings import CHECKOUT
+from schemas.catalog.catalog_file import parse_catalog
 from schemas.limits import DAY_MS
+from schemas.prices.price_list import parse_prices
 from schemas.units import iso
 from streams.kafka.producer import open_producer
 from streams.worker.settings import WorkerSettings
@@ -66,6 +69,7 @@ NOT_RUN: Final = {
     "docker ": "there may be no container engine",
     "git ": "needs the network",
     "pip ": "needs the network",
+    "python -m deploy.client": "tests/deploy/client/test_build.py builds and installs the wheel",
     "python -m tests.bench": "takes minutes; tests/bench/test_benches.py runs short forms",
     "python -m tests.chaos": "takes minutes; tests/chaos/test_seeds.py runs some seeds",
     "python -m tests.simulation": "takes minutes",
@@ -129,11 +133,16 @@ class Shown:
     is_program: bool
 
 
-def shown_in(page: str) -> Iterator[Shown]:
-    for block in re.finditer(r"^([ ]*)```(\w+)\n(.*?)^\1```$", page, re.MULTILINE | re.DOTALL):
+def blocks_of(page: str) -> Iterator[tuple[str, int, str]]:
+    """Language, first line and content of each fenced block."""
+    for block in re.finditer(r"^([ ]*)```(\w*)\n(.*?)^\1```$", page, re.MULTILINE | re.DOTALL):
         indent, language, content = block.groups()
         line = page[: block.start()].count("\n") + 2
-        content = re.sub(f"^{indent}", "", content, flags=re.MULTILINE)
+        yield language, line, re.sub(f"^{indent}", "", content, flags=re.MULTILINE)
+
+
+def shown_in(page: str) -> Iterator[Shown]:
+    for language, line, content in blocks_of(page):
         if language == "python":
             yield Shown(line, content, is_program=True)
         elif language in {"sh", "console"}:
@@ -355,6 +364,16 @@ def test_every_command_is_run_or_listed(name: str) -> None:
         if not (why_not_run(one) or one.is_program or one.text.startswith(RUN))
     ]
     assert not unknown
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_configuration_that_a_page_shows_is_valid(name: str) -> None:
+    page = CHECKOUT / name
+    shown = list(blocks_of(page.read_text())) if page.exists() else []
+    for language, line, content in shown:
+        if language == "toml":
+            parse = parse_prices if "[[price]]" in content else parse_catalog
+            parse(content.encode(), f"{name}, line {line}")
 
 
 def test_blocks_are_read_as_a_reader_reads_them() -> None:
