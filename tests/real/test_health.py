@@ -14,7 +14,9 @@ from streams.worker.loop import Worker
 from streams.worker.process import describe_health
 from streams.worker.settings import WorkerSettings
 from tests.real.harness.system import System
-from tests.simulation.world import NO_FAULTS, FakeLog, SimulatedClock, World
+from tests.simulation.faults import NO_FAULTS
+from tests.simulation.log import FakeLog, SimulatedClock
+from tests.simulation.world import World
 
 pytestmark = pytest.mark.servers
 

@@ -9,22 +9,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from schemas.catalog.views import DEFAULT, SLICE_MS
-from schemas.errors import RebuildRefused
 from schemas.store import chats as chat_words
 from schemas.store.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat
-from schemas.store.directory import USERS_MAX, UserUpdate, merged
+from schemas.store.directory import USERS_MAX, merged
 from schemas.store.layout import (
-    FIRST_GENERATION,
     LIVE,
-    NO_POSITION,
-    RETIRED,
     ChunkVersion,
     Meta,
     PartitionMeta,
@@ -35,10 +31,11 @@ from schemas.store.layout import (
 from schemas.store.recent_calls import RECENT_MAX
 from streams.core.calls import StoredCall
 from streams.core.fold import Delta
-from streams.core.ports import Commit, Outcome, PairState, RefusalReason, Reply
+from streams.core.ports import Commit, Outcome, RefusalReason, Reply
 from streams.redis.compaction import ReadPage, compact_forms
 from streams.redis.series_ids import Resolved, paged
 from tests.oracles.redis_counters import Cell, counters_in, named_chunk_versions
+from tests.simulation.state import Bugs, Lane, State, fresh_partition
 
 NEIGHBOURS = 2
 ROOM_ROWS = 2
@@ -47,90 +44,9 @@ COMPACT_PAGES_MAX = 20
 TURNS_OF_MERGING = 8
 """Between reading pages and writing them: enough for others to commit, and to do the same."""
 
-Place = str
-"""Of a page: head, tier, chunk, tenant and page; of all pages of a tenant and chunk without the last."""
-
-
-@dataclass(frozen=True)
-class Bugs:
-    """Each is a way to lose or double events that the simulation has to find."""
-
-    position_before_counters: bool = False
-    no_fence: bool = False
-    dedupe_outside_the_step: bool = False
-    switch_too_soon: bool = False
-    refill_of_retired: bool = False
-    forgets_what_was_appended: bool = False
-    compacts_unseen: bool = False
-
-
-@dataclass
-class State:
-    """Everything that goes back together when the store does."""
-
-    meta: Meta | None = None
-    pages: dict[Place, bytes] = field(default_factory=dict)
-    chunk_versions: dict[Place, ChunkVersion] = field(default_factory=dict)
-    compaction_queue: list[bytes] = field(default_factory=list)
-    tenants: dict[str, int] = field(default_factory=dict)
-    names: dict[tuple[int, str], dict[str, int]] = field(default_factory=dict)
-    ids: dict[int, set[int]] = field(default_factory=dict)
-    calls: dict[int, dict[int, bytes]] = field(default_factory=dict)
-    tallies: dict[str, int] = field(default_factory=dict)
-    refusals: dict[int, str] = field(default_factory=dict)
-    users: dict[tuple[str, str], UserUpdate] = field(default_factory=dict)
-    recent: dict[str, tuple[tuple[int, bytes], ...]] = field(default_factory=dict)
-    chats: dict[str, dict[str, Chat]] = field(default_factory=dict)
-
-    def compactions(self, page: Place) -> int:
-        """Of its chunk."""
-        return self.chunk_versions.get(page.rpartition(".")[0], ChunkVersion(0, 0)).compactions
-
-    def copy(self) -> State:
-        """What is inside the containers never changes."""
-        return State(
-            self.meta,
-            dict(self.pages),
-            dict(self.chunk_versions),
-            list(self.compaction_queue),
-            dict(self.tenants),
-            {scope: dict(names) for scope, names in self.names.items()},
-            {slice_: set(ids) for slice_, ids in self.ids.items()},
-            {slice_: dict(calls) for slice_, calls in self.calls.items()},
-            dict(self.tallies),
-            dict(self.refusals),
-            dict(self.users),
-            dict(self.recent),
-            {tenant: dict(chats) for tenant, chats in self.chats.items()},
-        )
-
 
 async def no_turn(_what: str) -> None:
     """Of a store outside the simulation: nothing happens between request and reply."""
-
-
-@dataclass
-class Lane:
-    """All generations, and which of them answers. `retired`: how many commits each of those had
-    taken that are retired. `life`: another one whenever the store went back."""
-
-    states: dict[int, State] = field(default_factory=lambda: {FIRST_GENERATION: State()})
-    current: int = FIRST_GENERATION
-    last: int = FIRST_GENERATION
-    held_until_ms: int = 0
-    retired: dict[int, int] = field(default_factory=dict)
-    life: int = 0
-
-    def copy(self) -> Lane:
-        states = {number: state.copy() for number, state in self.states.items()}
-        return Lane(states, self.current, self.last, self.held_until_ms, dict(self.retired))
-
-    def become(self, other: Lane) -> None:
-        """What every client sees from now on."""
-        life = self.life + 1
-        for name, value in vars(other.copy()).items():
-            setattr(self, name, value)
-        self.life = life
 
 
 class FakeStore:
@@ -139,7 +55,7 @@ class FakeStore:
     def __init__(
         self,
         turn: Callable[[str], Awaitable[None]] = no_turn,
-        bugs: Bugs = Bugs(),
+        bugs: Bugs = Bugs(),  # noqa: B008  frozen
         lane: Lane | None = None,
         now_ms: Callable[[], int] = lambda: 0,
     ) -> None:
@@ -150,12 +66,14 @@ class FakeStore:
         self._now_ms = now_ms
         self._life = (0, 0)
 
+    @property
+    def shared(self) -> tuple[Any, ...]:
+        """The arguments of another client of the same lane."""
+        return self._turn, self._bugs, self.lane, self._now_ms
+
     def client(self) -> FakeStore:
         """Another one of the same lane."""
-        return FakeStore(self._turn, self._bugs, self.lane, self._now_ms)
-
-    def pair(self, number: int) -> FakePair:
-        return FakePair(self.lane.current, number, self._turn, self._bugs, self.lane, self._now_ms)
+        return FakeStore(*self.shared)
 
     @property
     def state(self) -> State:
@@ -194,7 +112,7 @@ class FakeStore:
     async def open(self, digest: bytes, count: int, now_ms: int) -> None:
         await self._turn("store request")
         if self.own.meta is None:
-            parts = tuple(_fresh() for _ in range(count))
+            parts = tuple(fresh_partition() for _ in range(count))
             self.own.meta = Meta(LIVE, digest, 0, 0, 0, 0, 0, now_ms, 0, parts)
         await self._turn("store reply")
 
@@ -463,7 +381,7 @@ class FakeStore:
         assert meta is not None
         known = len(meta.partitions)
         added = tuple(
-            replace(_fresh(), complete_ms=commit.absent_ms.get(p, 0))
+            replace(fresh_partition(), complete_ms=commit.absent_ms.get(p, 0))
             for p in range(known, commit.count)
         )
         self.own.meta = replace(meta, partitions=meta.partitions + added)
@@ -506,7 +424,7 @@ class FakeStore:
         meta = self.own.meta
         if meta is not None and partition < len(meta.partitions):
             return meta.partitions[partition]
-        return _fresh()
+        return fresh_partition()
 
     def _set(self, partition: int, **changes: int | bytes) -> None:
         meta = self.own.meta
@@ -514,74 +432,6 @@ class FakeStore:
         parts = list(meta.partitions)
         parts[partition] = replace(parts[partition], **changes)  # type: ignore[arg-type]
         self.own.meta = replace(meta, partitions=tuple(parts))
-
-
-class FakePair(FakeStore):
-    """`streams.core.ports.Pair` and, of the generation that is filled, `streams.core.ports.Store`."""
-
-    def __init__(self, origin: int, number: int, *shared: Any) -> None:
-        super().__init__(*shared)
-        self.origin = origin
-        self.generation = number
-
-    async def begin(self, digest: bytes, count: int) -> bool:
-        await self._turn("store request")
-        lane = self.lane
-        is_free = lane.current == self.origin and self.generation not in lane.states
-        if is_free:
-            meta = Meta(LIVE, digest, 0, 0, 0, 0, 0, self._now_ms(), 0, (_fresh(),) * count)
-            lane.states[self.generation] = State(meta)
-            lane.last = max(lane.last, self.generation)
-        await self._turn("store reply")
-        return is_free
-
-    async def meta(self) -> Meta | None:
-        await self._turn("store request")
-        meta = self.own.meta
-        await self._turn("store reply")
-        return meta
-
-    async def look(self) -> PairState:
-        await self._turn("store request")
-        old, new = (self.lane.states.get(number) for number in (self.origin, self.generation))
-        if self.lane.current != self.origin:
-            raise RebuildRefused("another one answers")
-        if old is None or new is None or old.meta is None or new.meta is None:
-            raise RebuildRefused("one of the two is gone")
-        look = PairState(old.meta, new.meta)
-        await self._turn("store reply")
-        return look
-
-    async def hold(self, for_ms: int) -> None:
-        await self._turn("store request")
-        self.lane.held_until_ms = self._now_ms() + for_ms
-
-    async def switch(self, now_ms: int, kept_ms: int) -> bool:  # noqa: ARG002
-        await self._turn("store request")
-        lane = self.lane
-        if lane.current == self.generation:
-            return True
-        old, new = (lane.states.get(number) for number in (self.origin, self.generation))
-        if lane.current != self.origin or not old or not new or not old.meta or not new.meta:
-            raise RebuildRefused("another one answers, or one is gone")
-        fresh = (_fresh(),) * max(0, len(old.meta.partitions) - len(new.meta.partitions))
-        parts = new.meta.partitions + fresh
-        behind = any(
-            b.position < a.position for a, b in zip(old.meta.partitions, parts, strict=False)
-        )
-        if behind and not self._bugs.switch_too_soon:
-            return False
-        known = [part.complete_ms for part in old.meta.partitions] + [0] * len(parts)
-        parts = tuple(
-            replace(part, complete_ms=max(part.complete_ms, known[p]))
-            for p, part in enumerate(parts)
-        )
-        new.meta = replace(new.meta, partitions=parts)
-        old.meta = replace(old.meta, state=RETIRED)
-        lane.retired[self.origin] = old.meta.commits
-        lane.current = self.generation
-        await self._turn("store reply")
-        return True
 
 
 def _note_chats(known: dict[str, Chat], said: Sequence[Chat]) -> None:
@@ -596,7 +446,3 @@ def _note_chats(known: dict[str, Chat], said: Sequence[Chat]) -> None:
     resting = sorted(known.values(), key=lambda chat: (chat.last_ms, chat.id.encode()))
     for chat in resting[: max(0, len(known) - CHATS_MAX)]:
         del known[chat.id]
-
-
-def _fresh() -> PartitionMeta:
-    return PartitionMeta(NO_POSITION, bytes(16), -1, 0, 0, 0, 0)

@@ -14,8 +14,10 @@ from streams.core.batch import Batch, PartitionShare
 from streams.core.ports import Commit, Polled, Progress, Reply
 from streams.worker.loop import Worker
 from tests.oracles.event_logs import Mix, mixed
-from tests.simulation.store import Bugs
-from tests.simulation.world import MOVED_LOG, NO_FAULTS, FakeLog, Faults, World
+from tests.simulation.faults import MOVED_LOG, NO_FAULTS, Faults
+from tests.simulation.log import FakeLog
+from tests.simulation.state import Bugs
+from tests.simulation.world import World
 
 SEEDS: Final = int(os.environ.get("ODOMETER_SEEDS", "300"))
 """At 0.3 s of CPU each, a rebuild 0.6. A planted bug is found by fewer of its kind; a long run takes

@@ -9,12 +9,10 @@ counted yet, or make the topic anew. The same seed gives the same run.
 from __future__ import annotations
 
 import random
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
-from types import coroutine
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from schemas.errors import (
     ConsumerBroken,
@@ -29,229 +27,32 @@ from schemas.store.generation import generation_digest
 from schemas.store.layout import Meta
 from schemas.units import instant_to_ms
 from streams.core.batch import Policy
-from streams.core.decode import Unreadable
-from streams.core.ports import LastRecord, OffsetBounds, PartitionBatch, Polled, RejectedRecord
 from streams.rebuild.rebuild_worker import RebuildWorker
 from streams.worker.health import Timing
 from streams.worker.loop import Worker
 from tests.oracles.event_logs import Record
-from tests.oracles.fold_oracle import Oracle, judge, without_previews
+from tests.oracles.fold_oracle import judge
 from tests.oracles.price_list import OWN
-from tests.oracles.redis_users import assert_told
-from tests.simulation.store import Bugs, FakeStore, Lane
+from tests.simulation.faults import Faults, pause
+from tests.simulation.log import Appended, Broker, FakeLog, SimulatedClock, WholeLog
+from tests.simulation.pair import pair_of
+from tests.simulation.promises import Promises
+from tests.simulation.state import Bugs, Lane
+from tests.simulation.store import FakeStore
 
 DIGEST: Final = generation_digest("simulated", OWN.version)
 OTHER_DIGEST: Final = generation_digest("simulated, configured otherwise", OWN.version)
 REBUILD_POLICY: Final = Policy(records_max=7, bytes_max=1 << 20, age_ms_max=0)
 REBUILDS_MAX: Final = 2
 POLICY: Final = Policy(records_max=7, bytes_max=1 << 20, age_ms_max=30)
-COST_TALLIES: Final = ("cost:", "unpriced:", "incomplete:")
 TIMING: Final = Timing(poll_ends_ms=200, clock_skew_ms=0, recheck_ms=500, stalled_ms=10**9)
 STEPS_MAX: Final = 60_000
 """Of one seed: a run that takes more is stuck. Usual are 500 to 3,000."""
 
 
-class Polled1(NamedTuple):
-    """One record as the worker sees it."""
-
-    offset: int
-    timestamp: int
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
-
-
-@coroutine
-def pause(wake_ms: int) -> Generator[int, None, None]:
-    """Gives the turn to the scheduler; goes on at `wake_ms` at the earliest."""
-    yield wake_ms
-
-
-@dataclass
-class Faults:
-    """Chances a turn, in percent."""
-
-    crash: float = 0.4
-    freeze: float = 0.3
-    lost_request: float = 1.0
-    lost_reply: float = 1.0
-    rollback: float = 0.1
-    emptied: float = 0.02
-    rebalance: float = 0.5
-    broken_consumer: float = 0.1
-    widened: float = 0.15
-    expired: float = 0
-    made_anew: float = 0
-    rebuild: float = 0
-
-
-NO_FAULTS: Final = Faults(0, 0, 0, 0, 0, 0, 0, 0, 0)
-MOVED_LOG: Final = Faults(rollback=0, emptied=0, expired=0.15, made_anew=0.05)
-"""The log loses records, and an operator says that counting goes on. With a store that never goes
-back, so that one can say which records are gone and which were counted before they went."""
 PARTITIONS_MAX: Final = 5
 ACCEPT_PERCENT: Final = 2
 """Chance a turn that the operator looks at what is refused."""
-
-
-class Appended(NamedTuple):
-    """A record and the log that it was appended to: a topic made anew is another log."""
-
-    log: int
-    record: Record
-
-
-class Broker:
-    """The topic: records by partition, with gaps where markers and aborted records stand."""
-
-    def __init__(self, partitions: int) -> None:
-        self.records: list[list[Record]] = [[] for _ in range(partitions)]
-        self.starts = [0] * partitions
-        self.ends = [0] * partitions
-        self.log = 0  # goes up when the topic is made anew
-        self.bases = [0] * partitions  # planned offset of the log's first record
-        self.held: dict[int, int] = {}  # partition to the first offset of an open transaction
-        self.letters: dict[tuple[int, int], str] = {}
-        self.targets: dict[int, tuple[int, frozenset[int]]] = {}  # of each member
-        self.rebalances = 0
-
-    def append(self, record: Record, gap_after: int) -> None:
-        self.records[record.partition].append(record)
-        self.ends[record.partition] = record.offset + 1 + gap_after
-
-    def add_partition(self) -> None:
-        self.records.append([])
-        for numbers in (self.starts, self.ends, self.bases):
-            numbers.append(0)
-
-    def make_anew(self) -> None:
-        self.log += 1
-        for partition, end in enumerate(self.ends):
-            self.records[partition] = []
-            self.bases[partition] += end
-            self.starts[partition] = self.ends[partition] = 0
-        self.held.clear()
-
-    def visible_end(self, partition: int) -> int:
-        return min(self.ends[partition], self.held.get(partition, self.ends[partition]))
-
-    def rebalance(self, members: Sequence[int], rng: random.Random) -> None:
-        self.rebalances += 1
-        shares: dict[int, set[int]] = {member: set() for member in members}
-        for partition in range(len(self.ends)):
-            if members:
-                shares[rng.choice(members)].add(partition)
-        self.targets = {m: (self.rebalances, frozenset(share)) for m, share in shares.items()}
-
-
-class FakeLog:
-    """`streams.core.ports.Log` of one member. It learns of a rebalance at any await, in its background,
-    or at a poll: until then it hands over what it no longer owns, as real ones do."""
-
-    def __init__(self, world: World, member: int) -> None:
-        self.world = world
-        self.member = member
-        self.assignment = 0
-        self.seen = 0
-        self.assigned: frozenset[int] = frozenset()
-        self.log = world.broker.log  # a topic made anew is another one to the consumer
-        self.positions: dict[int, int] = {}  # of resumed partitions
-        self.world.logs[member] = self
-
-    async def poll(self, records_max: int, wait_ms: int) -> Polled:
-        world = self.world
-        await world.turn("poll", self.member)
-        if world.rng.random() < 0.3:
-            self.hear_of_rebalance()
-        if any(not self._holds(p, at) for p, at in self.positions.items()):
-            self.take_assignment(self.assigned)
-        batches = [b for p in list(self.positions) if (b := self._batch(p, records_max))]
-        if not batches and wait_ms:
-            self.hear_of_rebalance()
-            await pause(world.now_ms + wait_ms)
-        return Polled(self.assignment, self.assigned, batches)
-
-    def hear_of_rebalance(self) -> None:
-        """What the consumer's background task does, the listener included."""
-        target, share = self.world.broker.targets.get(self.member, (self.seen, self.assigned))
-        if target != self.seen:
-            self.seen = target
-            self.take_assignment(share)
-
-    def take_assignment(self, share: frozenset[int]) -> None:
-        self.assigned = share
-        self.positions = {}
-        self.assignment += 1
-        self.log = self.world.broker.log
-
-    def _holds(self, partition: int, position: int) -> bool:
-        """Whether the broker has this offset; of a topic that it forgot a consumer hears later."""
-        broker = self.world.broker
-        return self.log != broker.log or (
-            broker.starts[partition] <= position <= broker.ends[partition]
-        )
-
-    def _batch(self, partition: int, records_max: int) -> PartitionBatch | None:
-        broker, rng = self.world.broker, self.world.rng
-        if self.log != broker.log:
-            return None
-        position = self.positions[partition]
-        records = broker.records[partition]
-        at = bisect_left(records, position, key=lambda record: record.offset)
-        visible = broker.visible_end(partition)
-        taken = [
-            r
-            for r in records[at : at + rng.randint(0, records_max)]
-            if position <= r.offset < visible
-        ]
-        end = taken[-1].offset + 1 if taken else position
-        upcoming = records[at + len(taken)].offset if at + len(taken) < len(records) else visible
-        if rng.random() < 0.7:  # markers are passed with the records before them, or later
-            end = max(end, min(upcoming, visible))
-        if end == position:
-            return None
-        self.positions[partition] = end
-        return PartitionBatch(partition, end, [_as_polled(record) for record in taken])
-
-    def seek(self, positions: Mapping[int, int]) -> None:
-        self.positions |= {p: at for p, at in positions.items() if p in self.assigned}
-
-    async def bounds(self) -> Mapping[int, OffsetBounds]:
-        await self.world.turn("bounds request", self.member)
-        broker = self.world.broker
-        found = {p: OffsetBounds(broker.starts[p], end) for p, end in enumerate(broker.ends)}
-        await self.world.turn("bounds reply", self.member)
-        return found
-
-    async def record_at(self, partition: int, offset: int) -> LastRecord | None:
-        await self.world.turn("record at", self.member)
-        records = self.world.broker.records[partition]
-        at = bisect_left(records, offset, key=lambda record: record.offset)
-        return LastRecord(records[at].offset, records[at].append_ms) if at < len(records) else None
-
-    async def send_to_dlq(self, rejected: Sequence[RejectedRecord]) -> None:
-        for one in rejected:
-            await self.world.turn("dead letter request", self.member)
-            self.world.broker.letters[one.partition, one.offset] = one.reason
-        await self.world.turn("dead letter reply", self.member)
-
-
-class WholeLog(FakeLog):
-    """As a rebuild reads it: all partitions, without the group."""
-
-    def __init__(self, world: World, member: int) -> None:
-        super().__init__(world, member)
-        self.take_assignment(frozenset(range(len(world.broker.ends))))
-
-    def hear_of_rebalance(self) -> None:
-        partitions = frozenset(range(len(self.world.broker.ends)))
-        if partitions != self.assigned:
-            self.take_assignment(partitions)
-
-    async def send_to_dlq(self, rejected: Sequence[RejectedRecord]) -> None:
-        """Nothing, as the real one."""
-
-
-OFFSETS_OF_A_LOG: Final = 10**6
 
 
 def _is_movable(record: Record) -> bool:
@@ -263,30 +64,6 @@ def _is_movable(record: Record) -> bool:
         return False
     age_ms = record.append_ms - instant_to_ms(usage.time)
     return not usage.call_id and not usage.call_started_at and 0 <= age_ms <= HOUR_MS
-
-
-def _as_polled(record: Record) -> Polled1 | Unreadable:
-    if not record.readable:
-        return Unreadable(record.offset, record.append_ms, "rotted")
-    return Polled1(record.offset, record.append_ms, record.value, record.headers)
-
-
-class SimulatedClock:
-    def __init__(self, world: World, member: int) -> None:
-        self._world = world
-        self._member = member
-
-    def now_ms(self) -> int:
-        return self._world.now_ms
-
-    def commit_id(self) -> bytes:
-        return self._world.rng.randbytes(16)
-
-    async def sleep(self, ms: int) -> None:
-        await pause(self._world.now_ms + ms)
-
-    async def breathe(self) -> None:
-        await self._world.turn("breathe", self._member)
 
 
 @dataclass
@@ -303,7 +80,7 @@ MakeWorker = Callable[..., Worker]
 
 
 @dataclass
-class World:
+class World(Promises):
     """One run. `check` looks at the promises while it goes on."""
 
     rng: random.Random
@@ -525,9 +302,9 @@ class World:
         number = lane.last
         begun = lane.states.get(number)
         if number > lane.current and begun and begun.meta and begun.meta.digest == digest:
-            pair = self.store.pair(number)
+            pair = pair_of(self.store, number)
         else:
-            pair = self.store.pair(lane.last + 1)
+            pair = pair_of(self.store, lane.last + 1)
             try:
                 if not await pair.begin(digest, len(self.broker.ends)):
                     return
@@ -599,50 +376,6 @@ class World:
         self.appended.append(Appended(self.broker.log, record))
         self.broker.append(record, gap_after)
 
-    # -- the promises ------------------------------------------------------------------------------
-
-    def _positions(self) -> list[int]:
-        meta = self.store.state.meta
-        parts = meta.partitions if meta else ()
-        known = [max(part.position, 0) for part in parts[: len(self.broker.ends)]]
-        return known + [0] * (len(self.broker.ends) - len(known))
-
-    def _is_counted(self, appended: Appended, partition: int | None = None) -> bool:
-        """Whether it lies between where counting began in its log and the position."""
-        log, record = appended
-        if partition not in {None, record.partition}:
-            return False
-        counted_log, first = self._counting_from(record.partition)
-        meta = self.store.state.meta
-        parts = meta.partitions if meta else ()
-        position = parts[record.partition].position if record.partition < len(parts) else 0
-        return log == counted_log and first <= record.offset < position
-
-    def _counting_from(self, partition: int) -> tuple[int, int]:
-        """Which log the stored position lies in, and from which offset on it was counted."""
-        begun = self.counting.get(partition, (0, 0))
-        meta = self.store.state.meta
-        parts = meta.partitions if meta else ()
-        if not self.broker.log or partition >= len(parts):
-            return begun
-        stored = parts[partition]
-        if stored.last_offset < 0:  # nothing was counted since: whatever log it is now
-            return (self.broker.log, begun[1] if begun[0] == self.broker.log else 0)
-        log = next(
-            one.log
-            for one in self.appended
-            if (one.record.partition, one.record.offset, one.record.append_ms)
-            == (partition, stored.last_offset, stored.last_append_ms)
-        )
-        return (log, begun[1] if begun[0] == log else 0)
-
-    def _is_given_up(self, appended: Appended) -> bool:
-        """Whether it was gone when an operator said that counting goes on behind it."""
-        counted_log, first = self._counting_from(appended.record.partition)
-        return appended.log < counted_log or (
-            appended.log == counted_log and appended.record.offset < first
-        )
-
     def _is_done(self) -> bool:
         """Everything is counted, and complete_through has come past it."""
         meta = self.store.state.meta
@@ -655,70 +388,3 @@ class World:
             and not {a.member for a in self.actors} & self.rebuilders
             and meta.complete_through_ms > last_ms
         )
-
-    def _touched(self) -> set[int]:
-        """Partitions of which something was counted."""
-        meta = self.store.state.meta
-        parts = meta.partitions if meta else ()
-        return {p for p, part in enumerate(parts) if part.position > 0}
-
-    def _counted(self) -> Oracle:
-        """What those records make that lie before the positions, in the order of their appends."""
-        oracle = Oracle(OWN)
-        settled = set(self.settled)
-        for one in self.appended:
-            if one in settled or self._is_counted(one):
-                unique = one.record.offset + one.log * OFFSETS_OF_A_LOG
-                oracle.add(replace(one.record, offset=unique))
-        return oracle
-
-    def check(self) -> None:
-        """The counters are those of exactly the records before the positions."""
-        expected = self._counted().expected()
-        assert self.store.counters() == expected.counters, self._describe()
-        assert_told(self.store.state.users, self.store.state.recent, expected)
-        assert self.store.chats() == without_previews(expected.chats), self._describe()
-        for number, commits in self.store.lane.retired.items():
-            retired = self.store.lane.states.get(number)
-            is_same = retired is None or retired.meta is None or retired.meta.commits == commits
-            assert is_same, f"generation {number} was counted on when it was retired"
-        tallies = self.store.state.tallies
-        dead = {name[5:]: n for name, n in tallies.items() if name.startswith("dead:")}
-        assert dead == dict(expected.letters_by_reason), self._describe()
-        assert tallies.get("duplicate", 0) == expected.duplicates, self._describe()
-        costs = {n: count for n, count in tallies.items() if n.startswith(COST_TALLIES)}
-        assert costs == expected.cost_tallies, self._describe()
-        missing = {(p, o % OFFSETS_OF_A_LOG) for p, o in expected.letters} - set(
-            self.broker.letters
-        )
-        assert not missing, f"counted as dead before the letter was there: {missing}"
-
-    def check_freshness(self) -> None:
-        """Nothing that was appended before complete_through lies behind the positions."""
-        meta = self._fresh_meta = self.store.state.meta
-        through_ms = meta.complete_through_ms if meta else 0
-        settled = set(self.settled)
-        for one in self.appended:
-            if one.log == self.broker.log and one.record.append_ms < through_ms:
-                is_there = one in settled or self._is_counted(one) or self._is_given_up(one)
-                assert is_there, (
-                    f"complete through {through_ms} is a lie: {one}, {self._describe()}"
-                )
-
-    def check_all_counted(self) -> None:
-        """Nothing was given up that need not be: only what the log lost is not counted."""
-        if self.broker.log == 0 and not any(self.broker.starts):
-            oracle = Oracle(OWN)
-            for one in self.appended:
-                oracle.add(one.record)
-            assert self.store.counters() == oracle.expected().counters, self._describe()
-            assert set(self.broker.letters) == set(oracle.letters)
-        settled = set(self.settled)
-        for one in self.appended:
-            is_held = one.log == self.broker.log and (
-                one.record.offset >= self.broker.starts[one.record.partition]
-            )
-            assert not is_held or one in settled or self._is_counted(one), self._describe()
-
-    def _describe(self) -> str:
-        return f"positions {self._positions()}, ends {self.broker.ends}, {self.happened[-12:]}"

@@ -33,7 +33,7 @@ from streams.redis.store import RedisStore
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import TOPIC
 from tests.oracles.event_logs import countable, encode, event
-from tests.simulation.world import Polled1
+from tests.simulation.log import PolledRecord
 
 # Of today, because pages expire by Valkey's own clock.
 NOW_MS: Final = wall_clock_ms() // HOUR_MS * HOUR_MS + 1
@@ -69,7 +69,7 @@ async def counted(redis_url: str, log: Sequence[Labelled], catalog: Catalog) -> 
         step = max(1, -(-len(log) // 3))
         for start in range(0, len(log), step):
             records = [
-                Polled1(start + at, NOW_MS, encode(dict(fields)), ())
+                PolledRecord(start + at, NOW_MS, encode(dict(fields)), ())
                 for at, fields in enumerate(log[start : start + step])
             ]
             events = countable(records)

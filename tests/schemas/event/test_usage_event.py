@@ -19,7 +19,7 @@ from schemas.limits import COST_NANO_USD_MAX, EVENT_BYTES_MAX
 from schemas.units import instant_to_ms, iso, seconds_to_ms, usd_to_nano
 from streams.core.decode import decode
 from tests.oracles.event_logs import NOW_MS, encode, event, events, record
-from tests.simulation.world import Polled1
+from tests.simulation.log import PolledRecord
 
 FROZEN = Path(contract.__file__).parent / "event.schema.json"
 
@@ -49,7 +49,7 @@ def read_fully(value: bytes) -> UsageEvent:
 
 
 def decode_plain(value: bytes) -> UsageEvent:
-    (wire,) = decode(Polled1(0, NOW_MS, value, ())).wires
+    (wire,) = decode(PolledRecord(0, NOW_MS, value, ())).wires
     given = {name: getattr(wire, name) for name in EventStruct.__struct_fields__}
     return UsageEvent.model_construct(**given)
 
@@ -104,7 +104,7 @@ def test_hostile_json_is_one_dead_letter(value: bytes) -> None:
     with pytest.raises(InvalidEvent):
         parse_record(value, (), NOW_MS)
     with pytest.raises(InvalidEvent):
-        decode(Polled1(0, NOW_MS, value, ()))
+        decode(PolledRecord(0, NOW_MS, value, ()))
 
 
 def test_a_record_at_the_limit_counts_and_one_beyond_does_not() -> None:
@@ -124,7 +124,7 @@ def test_a_refusal_names_the_field_the_problem_and_the_limit() -> None:
 
 
 def test_unknown_fields_are_named_and_do_not_refuse_the_event() -> None:
-    wire = decode(Polled1(0, NOW_MS, encode(event(inptu_tokens=1, zz=2)), ()))
+    wire = decode(PolledRecord(0, NOW_MS, encode(event(inptu_tokens=1, zz=2)), ()))
     assert wire.unknown == ["inptu_tokens", "zz"]
 
 

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from streams.core.batch import RECORDS_MIN, Batch, Policy
 from streams.core.ports import PartitionBatch
-from tests.simulation.world import Polled1
+from tests.simulation.log import PolledRecord
 
 POLICY = Policy(records_max=20_000, vectors_max=10_000, bytes_max=1000, age_ms_max=50)
 
 
 def polled(*values: bytes, partition: int = 0, end: int = 9) -> PartitionBatch:
-    return PartitionBatch(partition, end, [Polled1(i, 0, v, ()) for i, v in enumerate(values)])
+    return PartitionBatch(partition, end, [PolledRecord(i, 0, v, ()) for i, v in enumerate(values)])
 
 
 def test_an_empty_batch_is_never_due_and_waits_for_the_next_pass() -> None:
@@ -34,7 +34,7 @@ def test_a_batch_is_due_by_count_by_bytes_or_by_age() -> None:
 
 def test_what_came_during_a_long_commit_is_due_as_soon_as_the_rest_of_it_is_polled() -> None:
     batch = Batch()
-    batch.add([PartitionBatch(0, 9, [Polled1(0, 130, b"a", ())])], {0: -1}, 100, 300)
+    batch.add([PartitionBatch(0, 9, [PolledRecord(0, 130, b"a", ())])], {0: -1}, 100, 300)
     assert not batch.is_due(POLICY, 3, 304)
     assert batch.wait_ms(POLICY, 300, 200) == POLICY.gather_ms
     assert batch.is_due(POLICY, 3, 305)
@@ -43,7 +43,9 @@ def test_what_came_during_a_long_commit_is_due_as_soon_as_the_rest_of_it_is_poll
 def test_what_was_appended_just_now_or_by_a_clock_that_is_ahead_waits_its_time() -> None:
     for appended_ms in (300, 900):
         batch = Batch()
-        batch.add([PartitionBatch(0, 9, [Polled1(0, appended_ms, b"a", ())])], {0: -1}, 100, 300)
+        batch.add(
+            [PartitionBatch(0, 9, [PolledRecord(0, appended_ms, b"a", ())])], {0: -1}, 100, 300
+        )
         assert not batch.is_due(POLICY, 3, 349)
         assert batch.is_due(POLICY, 3, 350)
 

@@ -10,7 +10,7 @@ from streams.core.calls import StoredCall
 from streams.core.columns import Columns, columns
 from streams.core.fold import fold
 from tests.oracles.event_logs import NOW_MS, countable, encode, event
-from tests.simulation.world import Polled1
+from tests.simulation.log import PolledRecord
 
 SLICE = NOW_MS // SLICE_MS
 
@@ -18,7 +18,7 @@ SLICE = NOW_MS // SLICE_MS
 def rows_at(*append_ms: int) -> Columns:
     """Events of one call, appended then."""
     records = [
-        Polled1(n, at, encode(event(id=f"evt-{n}", time=iso(at), call_id="c")), ())
+        PolledRecord(n, at, encode(event(id=f"evt-{n}", time=iso(at), call_id="c")), ())
         for n, at in enumerate(append_ms)
     ]
     return columns(countable(records))

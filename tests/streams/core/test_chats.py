@@ -24,8 +24,8 @@ from streams.redis.store import RedisStore
 from tests.oracles.event_logs import NOW_MS, Record, countable, event, mixed, record
 from tests.oracles.fold_oracle import expected
 from tests.oracles.redis_counters import read_chats
+from tests.simulation.log import PolledRecord
 from tests.simulation.store import FakeStore
-from tests.simulation.world import Polled1
 
 DIGEST = generation_digest("contract")
 TENANT = "acme"
@@ -93,7 +93,7 @@ async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
 
 
 def rows_of(records: Sequence[Record]) -> Columns:
-    polled = [Polled1(r.offset, r.append_ms, r.value, r.headers) for r in records]
+    polled = [PolledRecord(r.offset, r.append_ms, r.value, r.headers) for r in records]
     return columns(countable(polled))
 
 

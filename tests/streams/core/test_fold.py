@@ -21,13 +21,13 @@ from tests.oracles.event_logs import Mix, Record, countable, event, logs, mixed,
 from tests.oracles.fold_oracle import expected
 from tests.oracles.price_list import OWN
 from tests.oracles.redis_counters import CELL_OF_SUMS, Cell, cells_of
-from tests.simulation.world import Polled1
+from tests.simulation.log import PolledRecord
 
 Sums = dict[Cell, tuple[int, ...]]
 
 
-def as_polled(records: Iterable[Record]) -> list[Polled1]:
-    return [Polled1(r.offset, r.append_ms, r.value, r.headers) for r in records]
+def as_polled(records: Iterable[Record]) -> list[PolledRecord]:
+    return [PolledRecord(r.offset, r.append_ms, r.value, r.headers) for r in records]
 
 
 def folded(batches: Sequence[Sequence[Record]]) -> Sums:

@@ -36,7 +36,7 @@ from tests.oracles.fold_oracle import Cell, expected
 from tests.oracles.price_list import OWN
 from tests.oracles.redis_counters import page_kinds_of, read_counters
 from tests.oracles.redis_users import assert_told, read_people, read_recent
-from tests.simulation.world import Polled1
+from tests.simulation.log import PolledRecord
 
 TOPIC: Final = "older"
 TIMING: Final = Timing(poll_ends_ms=5, clock_skew_ms=0, recheck_ms=50, stalled_ms=10**9)
@@ -61,7 +61,7 @@ class ListLog:
             found = [r for r in self._of(partition) if r.offset >= position][: records_max // 2 + 1]
             if found:
                 self.positions[partition] = found[-1].offset + 1
-                taken = [Polled1(r.offset, r.append_ms, r.value, r.headers) for r in found]
+                taken = [PolledRecord(r.offset, r.append_ms, r.value, r.headers) for r in found]
                 batches.append(PartitionBatch(partition, found[-1].offset + 1, taken))
         await asyncio.sleep(0 if batches else wait_ms / 1000)
         return Polled(1, frozenset(self.starts), batches)
@@ -216,8 +216,8 @@ def test_older_counters_of_another_layout_are_refused(about: str) -> None:
 # -- the fence -------------------------------------------------------------------------------------
 
 
-def polled(offset: int) -> Polled1:
-    return Polled1(offset, 0, b"", ())
+def polled(offset: int) -> PolledRecord:
+    return PolledRecord(offset, 0, b"", ())
 
 
 class Once:

@@ -40,8 +40,8 @@ from streams.redis.store import RedisStore
 from tests.oracles.event_logs import DEFAULT_MIX, countable, mixed
 from tests.oracles.redis_counters import read_chunk_versions, read_counters
 from tests.oracles.redis_users import read_people, read_recent
+from tests.simulation.log import PolledRecord
 from tests.simulation.store import FakeStore
-from tests.simulation.world import Polled1
 
 NOW_MS: Final = time.time_ns() // 1_000_000
 """Of this day: the real store lets pages of long ago expire."""
@@ -432,7 +432,7 @@ async def test_counters_without_their_meta_are_never_begun_anew(redis_url: str) 
 
 def some_columns(rng: random.Random, number: int) -> Columns:
     records = mixed(rng, 30, start_ms=NOW_MS + 1000 * number, mix=DEFAULT_MIX)
-    raw = [Polled1(r.offset, r.append_ms, r.value, r.headers) for r in records]
+    raw = [PolledRecord(r.offset, r.append_ms, r.value, r.headers) for r in records]
     return columns(countable(raw))
 
 

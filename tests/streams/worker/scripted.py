@@ -15,8 +15,8 @@ from streams.core.ports import LastRecord, OffsetBounds, PartitionBatch, Polled,
 from streams.worker.health import Timing
 from streams.worker.loop import Worker
 from tests.oracles.event_logs import NOW_MS, encode, event
+from tests.simulation.log import PolledRecord
 from tests.simulation.store import FakeStore
-from tests.simulation.world import Polled1
 
 DIGEST: Final = generation_digest("scripted")
 TIMING: Final = Timing(poll_ends_ms=200, clock_skew_ms=500, recheck_ms=2000, stalled_ms=30_000)
@@ -24,9 +24,9 @@ AT_ONCE: Final = Policy(age_ms_max=0)
 """Every poll with records is a commit."""
 
 
-def polled_event(offset: int, append_ms: int = NOW_MS, **changes: Any) -> Polled1:
+def polled_event(offset: int, append_ms: int = NOW_MS, **changes: Any) -> PolledRecord:
     fields = event(**{"id": f"evt-{offset}", **changes})
-    return Polled1(offset, append_ms, encode(fields), ())
+    return PolledRecord(offset, append_ms, encode(fields), ())
 
 
 @dataclass

@@ -1,0 +1,100 @@
+"""The state of the fake store, and the bugs that can be planted in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from schemas.store.chats import Chat
+from schemas.store.directory import UserUpdate
+from schemas.store.layout import (
+    FIRST_GENERATION,
+    NO_POSITION,
+    ChunkVersion,
+    Meta,
+    PartitionMeta,
+)
+
+Place = str
+"""Of a page: head, tier, chunk, tenant and page; of all pages of a tenant and chunk without the last."""
+
+
+@dataclass(frozen=True)
+class Bugs:
+    """Each is a way to lose or double events that the simulation has to find."""
+
+    position_before_counters: bool = False
+    no_fence: bool = False
+    dedupe_outside_the_step: bool = False
+    switch_too_soon: bool = False
+    refill_of_retired: bool = False
+    forgets_what_was_appended: bool = False
+    compacts_unseen: bool = False
+
+
+@dataclass
+class State:
+    """Everything that goes back together when the store does."""
+
+    meta: Meta | None = None
+    pages: dict[Place, bytes] = field(default_factory=dict)
+    chunk_versions: dict[Place, ChunkVersion] = field(default_factory=dict)
+    compaction_queue: list[bytes] = field(default_factory=list)
+    tenants: dict[str, int] = field(default_factory=dict)
+    names: dict[tuple[int, str], dict[str, int]] = field(default_factory=dict)
+    ids: dict[int, set[int]] = field(default_factory=dict)
+    calls: dict[int, dict[int, bytes]] = field(default_factory=dict)
+    tallies: dict[str, int] = field(default_factory=dict)
+    refusals: dict[int, str] = field(default_factory=dict)
+    users: dict[tuple[str, str], UserUpdate] = field(default_factory=dict)
+    recent: dict[str, tuple[tuple[int, bytes], ...]] = field(default_factory=dict)
+    chats: dict[str, dict[str, Chat]] = field(default_factory=dict)
+
+    def compactions(self, page: Place) -> int:
+        """Of its chunk."""
+        return self.chunk_versions.get(page.rpartition(".")[0], ChunkVersion(0, 0)).compactions
+
+    def copy(self) -> State:
+        """What is inside the containers never changes."""
+        return State(
+            self.meta,
+            dict(self.pages),
+            dict(self.chunk_versions),
+            list(self.compaction_queue),
+            dict(self.tenants),
+            {scope: dict(names) for scope, names in self.names.items()},
+            {slice_: set(ids) for slice_, ids in self.ids.items()},
+            {slice_: dict(calls) for slice_, calls in self.calls.items()},
+            dict(self.tallies),
+            dict(self.refusals),
+            dict(self.users),
+            dict(self.recent),
+            {tenant: dict(chats) for tenant, chats in self.chats.items()},
+        )
+
+
+@dataclass
+class Lane:
+    """All generations, and which of them answers. `retired`: how many commits each of those had
+    taken that are retired. `life`: another one whenever the store went back."""
+
+    states: dict[int, State] = field(default_factory=lambda: {FIRST_GENERATION: State()})
+    current: int = FIRST_GENERATION
+    last: int = FIRST_GENERATION
+    held_until_ms: int = 0
+    retired: dict[int, int] = field(default_factory=dict)
+    life: int = 0
+
+    def copy(self) -> Lane:
+        states = {number: state.copy() for number, state in self.states.items()}
+        return Lane(states, self.current, self.last, self.held_until_ms, dict(self.retired))
+
+    def become(self, other: Lane) -> None:
+        """What every client sees from now on."""
+        life = self.life + 1
+        for name, value in vars(other.copy()).items():
+            setattr(self, name, value)
+        self.life = life
+
+
+def fresh_partition() -> PartitionMeta:
+    return PartitionMeta(NO_POSITION, bytes(16), -1, 0, 0, 0, 0)
