@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,8 @@ from schemas.errors import StoreCorrupt
 from schemas.store.layout import Int64s, series_values
 
 Bools = npt.NDArray[np.bool_]
+VALUE_BYTES: Final = 200
+"""A text of 36 characters has 85 bytes, its entry in a dictionary about 100, in `words` 8."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,13 @@ class SeriesIndex:
     table: Table
     count: int
     columns: tuple[Column, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """An estimate: the codes with the room behind them, and every distinct value."""
+        return sum(
+            2 * column.codes.nbytes + VALUE_BYTES * len(column.places) for column in self.columns
+        )
 
     def column(self, dimension: str) -> Column:
         """Of the kind, the same for all."""

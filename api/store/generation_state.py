@@ -7,7 +7,7 @@ there. All of it is dropped with the history that it is of.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cachetools import LRUCache
@@ -15,12 +15,12 @@ from cachetools import LRUCache
 from api.errors import CountersMissing
 from api.query.plan import Plan
 from api.query.selection import check_pages, select
-from api.query.series_index import SeriesIndex, empty_index, extended
+from api.query.series_index import SeriesIndex, extended
 from api.store.connection import ReadConnection
+from api.store.names_cache import NamesCache
 from api.store.page_cache import Missing, Page, PageCache
 from api.store.snapshot import Snapshot, SnapshotReader
 from api.store.sums_cache import CachedSums, SumsKey, new_sums_cache
-from schemas.catalog.views import Table
 from schemas.errors import StoreCorrupt
 from schemas.store.layout import (
     CURRENT_KEY,
@@ -46,13 +46,13 @@ class GenerationState:
     _tenants: dict[str, int] = field(default_factory=dict)
     _tenants_whole_at: int = -1
     _named_at: int = 0
-    _names: dict[tuple[int, str], SeriesIndex] = field(default_factory=dict)
-    _names_whole_at: dict[tuple[int, str], int] = field(default_factory=dict)
+    _names: NamesCache = field(init=False)
     _page_cache: PageCache = field(default_factory=PageCache)
     _sums_cache: LRUCache[SumsKey, CachedSums] = field(default_factory=new_sums_cache)
 
     def __post_init__(self) -> None:
         self._snapshots = SnapshotReader(self.connection, self.generation, self._check)
+        self._names = NamesCache(self._drop_sums)
 
     def clear_caches(self) -> None:
         """Drop what is kept of pages and sums."""
@@ -118,7 +118,7 @@ class GenerationState:
         question = plan.number, tenant
         cached = self._sums_cache.get(question)
         if cached is None or cached.named_at != self._named_at:
-            names = tuple(self._names_of(table, tenant) for table in plan.tables)
+            names = tuple(self._names.index(table, tenant) for table in plan.tables)
             if cached is None or cached.selection.names != names:
                 tenant_id = self._tenants.get(tenant, 0)
                 cached = CachedSums(select(plan, names, self.generation, tenant_id))
@@ -126,27 +126,34 @@ class GenerationState:
             cached.named_at = self._named_at
         return cached
 
-    async def is_whole(self, tenant: str, all_cached: Sequence[CachedSums], at: int) -> bool:
-        """Whether no series of these was new to us when there were `at` names; what is new is
-        learnt."""
+    async def has_all_names(self, tenant: str, all_cached: Sequence[CachedSums], at: int) -> bool:
+        """Whether these sums contain all series that had a name when `Meta.names` was `at`.
+
+        If not, read the missing names, so that the next try finds them.
+        """
         if all(cached.whole_at >= at for cached in all_cached):
             return True
+        selected = {
+            names.table.id: names for cached in all_cached for names in cached.selection.names
+        }
         tenant_id = await self._tenant_id(tenant, at)
+        complete = selected
         if tenant_id is not None:
-            tables = {table: None for one in all_cached for table in one.selection.plan.tables}
-            await self._learn_names(list(tables), tenant, tenant_id, at)
-        is_whole = not self.is_over and all(
-            names is self._names_of(names.table, tenant)
+            complete = await self._complete_names(selected, tenant, tenant_id, at)
+        if self.is_over or any(
+            names is not complete[names.table.id]
             for cached in all_cached
             for names in cached.selection.names
-        )
-        if is_whole:
-            for cached in all_cached:
-                cached.whole_at = at
-        return is_whole
+        ):
+            return False
+        for cached in all_cached:
+            cached.whole_at = at
+        return True
 
-    def _names_of(self, table: Table, tenant: str) -> SeriesIndex:
-        return self._names.get((table.id, tenant)) or empty_index(table)
+    def _drop_sums(self, tenant: str) -> None:
+        """The selections hold the names of the tenant that was evicted."""
+        for key in [key for key in self._sums_cache if key[1] == tenant]:
+            del self._sums_cache[key]
 
     async def _tenant_id(self, tenant: str, at: int) -> int | None:
         if tenant not in self._tenants and self._tenants_whole_at < at:
@@ -158,26 +165,37 @@ class GenerationState:
             self._tenants_whole_at = max(self._tenants_whole_at, at)
         return self._tenants.get(tenant)
 
-    async def _learn_names(
-        self, tables: Sequence[Table], tenant: str, tenant_id: int, at: int
-    ) -> None:
-        behind = [t for t in tables if self._names_whole_at.get((t.id, tenant), -1) < at]
+    async def _complete_names(
+        self, selected: Mapping[int, SeriesIndex], tenant: str, tenant_id: int, at: int
+    ) -> dict[int, SeriesIndex]:
+        """The indexes of these tables as of `at`, or later. Another task may evict them meanwhile,
+        so an index that a selection has is not read again from the start."""
+        complete: dict[int, SeriesIndex] = {}
+        behind: list[SeriesIndex] = []
+        for table_id, names in selected.items():
+            known = self._names.index(names.table, tenant)
+            complete[table_id] = known if known.count >= names.count else names
+            if self._names.complete_at(names.table, tenant) < at:
+                behind.append(complete[table_id])
         if not behind:
-            return
-        known = [self._names_of(table, tenant) for table in behind]
+            return complete
         lists: list[list[bytes]] = await self.connection.read(
             *[
                 ("LRANGE", names_list_key(self.generation, own.table, tenant_id), own.count, -1)
-                for own in known
+                for own in behind
             ]
         )
-        for names, more in zip(known, lists, strict=True):
-            which = (names.table.id, tenant)
-            if self._names_of(names.table, tenant) is names:  # nobody else was quicker
-                if more:
-                    self._names[which] = extended(names, more)
-                    self._named_at += 1
-                self._names_whole_at[which] = at
+        for names, more in zip(behind, lists, strict=True):
+            known = self._names.index(names.table, tenant)
+            if known is not names and known.count >= names.count:  # another task was quicker
+                complete[names.table.id] = known
+                continue
+            new = extended(names, more) if more else names
+            if new is not known:
+                self._named_at += 1
+            complete[names.table.id] = new
+            self._names.put(new, tenant, at)
+        return complete
 
     async def _list_from(self, key: str, start: int) -> list[bytes]:
         found: list[bytes]

@@ -182,7 +182,7 @@ class Store:
         if meta is None:
             return None
         sums = tuple(one.sums for one in cached if one.sums is not None)
-        if not await state.is_whole(tenant, cached, meta.names):
+        if not await state.has_all_names(tenant, cached, meta.names):
             return None
         return Reading(sums, meta, state.generation)
 
