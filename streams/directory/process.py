@@ -1,13 +1,14 @@
-"""The directory's process: a Faust App whose agents read the streams of names, groups and titles.
+"""The process of the directory: a Faust App whose agents read the topics of users, groups and chats.
 
-These are low-rate, keyed streams of idempotent upserts, so at least once is enough: each record is
-written to Redis, where the later word wins, and remembered in a table. The tables are what Redis is
-filled from at each start, and whenever another Redis answers than before (it may be empty, or an
-older copy): they outlive both, in their changelogs. What is deleted stays in them as deleted.
+These topics have few records, and a record may be written twice without harm. So at least once is
+enough. Each record is written to Redis, where the later update wins, and into a table. At each start
+the process writes all tables to Redis. It does this again when another Redis answers than before: that
+one may be empty, or an older copy. The tables survive both, in their changelogs. A deleted user, group
+or chat stays in its table as deleted.
 
-Redis away: an agent waits with its record in hand, and says so. A record that says nothing that can
-be written is noted under its topic, partition and offset, logged, and stepped over; `odometer
-status` tells. Who sends the key again mends it.
+While Redis does not answer, an agent keeps its record, logs the reason and retries. A record that
+cannot be written is rejected: the reason is stored under its topic, partition and offset, logged, and
+shown by `odometer status`. Sending a valid record with the same key fixes it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import faust
 from faust.types import EventT
 
 from schemas.errors import StoreFull, StoreUnavailable
-from streams.directory.records import InvalidEntry, Stream, Upsert, read_entry, topic_of
+from streams.directory.records import InvalidRecord, Stream, Upsert, read_record, topic_of
 from streams.directory.settings import DirectorySettings, changelogs
 from streams.directory.store import RedisDirectory
 from streams.kafka.topics import ensure_directory_topics
@@ -32,57 +33,58 @@ from streams.worker.settings import PARTITIONS
 
 T = TypeVar("T")
 
-LOOK_S: Final = 2.0
-"""How often it is asked which Redis answers: so long are names away after it was emptied."""
+CHECK_S: Final = 2.0
+"""How often the process checks which Redis answers. After Redis was emptied, names are missing for
+this long."""
 SESSION_S: Final = 6.0
-"""A takeover after a kill takes this long; Faust's own minute would keep names back that long."""
+"""A takeover after a kill takes this long. Faust's default of a minute would delay names that long."""
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.05, 1.0
 
 log = logging.getLogger("odometer.directory")
 
 
-class Remembered(NamedTuple):
-    """A row of a table: what was last said, as it came; None where it is deleted."""
+class TableRow(NamedTuple):
+    """A row of a table: the value of the last record of a key; None if it is deleted."""
 
     append_ms: int
     value: str | None
 
 
-class _App(faust.App):
+class _DirectoryApp(faust.App):
     def _create_directories(self) -> None:
-        """None: the tables lie in memory and in their changelogs."""
+        """Creates none: the tables are in memory and in their changelogs."""
 
 
 Table = MutableMapping[str, dict[str, Any]]
-"""A table of Faust's: key of a record -> `Remembered` as a dict."""
+"""A table of Faust: key of a record -> `TableRow` as a dict."""
 
 
 class Writer:
-    """Writes upserts, patiently. `filled`: which history of which Redis was last filled from the
-    tables."""
+    """Writes updates, and retries until Redis answers. `filled`: the history of the Redis that was last
+    filled from the tables (`RedisDirectory.history`)."""
 
     def __init__(self, store: RedisDirectory) -> None:
         self._store = store
         self.filled = ""
 
     async def write(self, upsert: Upsert) -> None:
-        """InvalidEntry where a limit of the directory leaves no room."""
-        refusal = await patiently(lambda: self._store.say(upsert.tenant, upsert.said))
+        """Raises InvalidRecord if a limit of the directory is reached."""
+        refusal = await retrying(lambda: self._store.write(upsert.tenant, upsert.update))
         if refusal:
-            raise InvalidEntry(refusal)
+            raise InvalidRecord(refusal)
 
     async def note(self, place: str, refusal: str) -> None:
-        await patiently(lambda: self._store.note_refusal(place, refusal))
+        await retrying(lambda: self._store.note_refusal(place, refusal))
 
-    async def is_another(self) -> str | None:
-        """The history of a Redis that was not filled yet, or None."""
+    async def unfilled(self) -> str | None:
+        """The history of a Redis that is not filled yet, or None."""
         proposed = ProcessClock().commit_id().hex()
-        found = await patiently(lambda: self._store.history(proposed))
+        found = await retrying(lambda: self._store.history(proposed))
         return None if found == self.filled else found
 
 
-async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
-    """Asks until Redis answers; an agent that is cancelled meanwhile stops here."""
+async def retrying(ask: Callable[[], Awaitable[T]]) -> T:
+    """Retries until Redis answers. An agent that is cancelled meanwhile stops here."""
     backoff_s, said = FIRST_BACKOFF_S, ""
     while True:
         try:
@@ -95,13 +97,13 @@ async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
             backoff_s = min(2 * backoff_s, LAST_BACKOFF_S)
         else:
             if said:
-                log.warning("going on: Redis answers again")
+                log.warning("continuing: Redis answers again")
             return answer
 
 
 def build(settings: DirectorySettings, partitions: Mapping[str, int]) -> faust.App:
-    """The App with an agent and a table a stream. `partitions`: how many each topic has."""
-    app = _App(
+    """The App, with an agent and a table for each topic. `partitions`: how many each topic has."""
+    app = _DirectoryApp(
         settings.group,
         broker=f"kafka://{settings.kafka}",
         autodiscover=False,
@@ -133,13 +135,13 @@ def build(settings: DirectorySettings, partitions: Mapping[str, int]) -> faust.A
     async def connect() -> None:
         await resources.enter_async_context(store)
 
-    @app.timer(LOOK_S)  # type: ignore[untyped-decorator]
-    async def look() -> None:
+    @app.timer(CHECK_S)  # type: ignore[untyped-decorator]
+    async def check() -> None:
         await _fill(app, tables, writer)
 
     @app.on_partitions_assigned.connect(weak=False)
     async def assigned(_app: faust.App, _partitions: object, **_more: object) -> None:
-        writer.filled = ""  # others may have filled another Redis than this one with them
+        writer.filled = ""  # another process may have filled another Redis with these partitions
 
     return app
 
@@ -147,11 +149,13 @@ def build(settings: DirectorySettings, partitions: Mapping[str, int]) -> faust.A
 def _reader(
     app: faust.App, stream: Stream, table: Table, writer: Writer
 ) -> Callable[[Any], Awaitable[None]]:
-    async def read(records: Any) -> None:  # noqa: ANN401  a stream; Faust asks for no type
+    async def read(records: Any) -> None:  # noqa: ANN401  a stream; Faust needs no type
         async for event in records.events():
             try:
                 await _take(stream, event, table, writer)
-            except Exception as error:  # a defect of ours: the process ends, and the record waits
+            except (
+                Exception
+            ) as error:  # a bug of ours: the process ends, and the record is read again
                 await app.crash(error)
                 raise
 
@@ -162,22 +166,22 @@ async def _take(stream: Stream, event: EventT[Any], table: Table, writer: Writer
     message = event.message
     append_ms = round(message.timestamp * 1000)
     try:
-        upsert = read_entry(stream, message.key, message.value, append_ms)
+        upsert = read_record(stream, message.key, message.value, append_ms)
         await writer.write(upsert)
-    except InvalidEntry as invalid:
+    except InvalidRecord as invalid:
         place = f"{message.topic}:{message.partition}:{message.offset}"
-        log.warning("%s is not taken: %s", place, invalid)
+        log.warning("rejected the record %s: %s", place, invalid)
         await writer.note(place, str(invalid))
         return
     key, value = (None if part is None else part.decode() for part in (message.key, message.value))
-    assert key is not None  # or it would say nothing
-    table[key] = Remembered(append_ms, value)._asdict()
+    assert key is not None  # or the record would be invalid
+    table[key] = TableRow(append_ms, value)._asdict()
 
 
 async def _fill(app: faust.App, tables: Mapping[Stream, Table], writer: Writer) -> None:
-    """Writes all rows of the tables, where another Redis answers than was filled last."""
+    """Writes all rows of the tables if another Redis answers than the one that was filled last."""
     if _are_whole(app):
-        history = await writer.is_another()
+        history = await writer.unfilled()
         if history is None:
             return
         count = 0
@@ -185,11 +189,11 @@ async def _fill(app: faust.App, tables: Mapping[Stream, Table], writer: Writer) 
             await writer.write(upsert)
             count += 1
         writer.filled = history
-        log.info("wrote %d rows to the Redis that answers now", count)
+        log.info("wrote %d rows to a Redis that did not have them", count)
 
 
 def _are_whole(app: faust.App) -> bool:
-    """Whether the tables hold what their changelogs do."""
+    """Whether the tables have read all of their changelogs."""
     recovery = cast("Any", app.tables).recovery
     return not app.rebalancing and not recovery.in_recovery and recovery.completed.is_set()
 
@@ -198,12 +202,12 @@ def _rows(tables: Mapping[Stream, Table]) -> Iterator[Upsert]:
     for stream, table in tables.items():
         for key, row in list(table.items()):
             value = None if row["value"] is None else row["value"].encode()
-            yield read_entry(stream, key.encode(), value, row["append_ms"])
+            yield read_record(stream, key.encode(), value, row["append_ms"])
 
 
 def run_directory(settings: DirectorySettings) -> int:
-    """Runs until SIGTERM or SIGINT; the process's exit code. Blocking. Makes the topics that are
-    missing; LogUnavailable where Kafka does not answer at the start."""
+    """Runs until SIGTERM or SIGINT, and returns the exit code of the process. Blocking. Creates the
+    topics that are missing. Raises LogUnavailable if Kafka does not answer at the start."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     topics = ensure_directory_topics(settings.kafka, changelogs(settings), PARTITIONS)

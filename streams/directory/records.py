@@ -1,13 +1,14 @@
-"""The streams of the directory: a keyed record to what it says of a user, group or chat. Pure.
+"""The topics of the directory: what a record says of a user, a group or a chat.
 
-Each record is the whole of what its source says of one thing: key `TENANT|ID` in UTF-8 (the tenant
-ends at the first `|`; an empty one is the default), value a JSON object, and no value where the
-thing is deleted. Unknown fields are ignored. The record's append time is the time of the word.
+Each record holds all that its source says of one user, group or chat. Its key is `TENANT|ID` in UTF-8.
+The tenant ends at the first `|`; an empty one is the default tenant. Its value is a JSON object, or
+missing if the user, group or chat is deleted. Unknown fields are ignored. The record's append time is
+the time of the update.
 
-    PREFIX.users    {"email": text | null, "name": text | null}: what is left out is not spoken of,
-                    null is known no more
+    PREFIX.users    {"email": text | null, "name": text | null}: a missing field keeps its value,
+                    null removes it
     PREFIX.groups   {"name": text, "description": text, "members": [user key, ...]}: without
-                    members those that it has stay
+                    members, the group keeps its members
     PREFIX.chats    {"title": text}
 """
 
@@ -41,7 +42,7 @@ T = TypeVar("T")
 
 
 class Stream(StrEnum):
-    """What a stream tells of; its topic is the prefix and this word."""
+    """A topic of the directory; its name is the prefix, a dot and this word."""
 
     USERS = "users"
     GROUPS = "groups"
@@ -53,30 +54,30 @@ ID_CHARS: Final = {
     Stream.GROUPS: ID_CHARS_MAX,
     Stream.CHATS: ID_CHARS_MAX,
 }
-"""How long an id may be."""
+"""The longest id, in characters."""
 
 
-class InvalidEntry(OdometerError):
-    """A record of a stream that says nothing that can be written; the text names the field."""
+class InvalidRecord(OdometerError):
+    """A record that cannot be written; the text names the field."""
 
 
-class UserEntry(msgspec.Struct, frozen=True):
+class UserRecord(msgspec.Struct, frozen=True):
     email: Annotated[str, Meta(max_length=EMAIL_CHARS_MAX)] | UnsetType | None = UNSET
     name: Annotated[str, Meta(max_length=ID_CHARS_MAX)] | UnsetType | None = UNSET
 
 
-class GroupEntry(msgspec.Struct, frozen=True):
+class GroupRecord(msgspec.Struct, frozen=True):
     name: Name
     description: Annotated[str, Meta(max_length=DESCRIPTION_CHARS_MAX)] = ""
     members: Annotated[Sequence[UserKey], Meta(max_length=MEMBERS_MAX)] | UnsetType = UNSET
 
 
-class ChatEntry(msgspec.Struct, frozen=True):
+class ChatRecord(msgspec.Struct, frozen=True):
     title: Annotated[str, Meta(min_length=1, max_length=TITLE_CHARS_MAX)]
 
 
-class Title(NamedTuple):
-    """What is said of a chat; "" is known no more."""
+class ChatTitle(NamedTuple):
+    """The title of a chat; "" removes it."""
 
     chat_id: str
     mark: int
@@ -84,18 +85,18 @@ class Title(NamedTuple):
 
 
 class Upsert(NamedTuple):
-    """What one record says, of whose tenant."""
+    """The update of one record, and its tenant."""
 
     tenant: str
-    said: UserUpdate | GroupUpdate | Title
+    update: UserUpdate | GroupUpdate | ChatTitle
 
 
 def topic_of(prefix: str, stream: Stream) -> str:
     return f"{prefix}.{stream}"
 
 
-def read_entry(stream: Stream, key: bytes | None, value: bytes | None, append_ms: int) -> Upsert:
-    """What a record says; InvalidEntry where it is none of ours."""
+def read_record(stream: Stream, key: bytes | None, value: bytes | None, append_ms: int) -> Upsert:
+    """The update of a record. Raises InvalidRecord."""
     tenant, thing = _address(stream, key)
     mark = ON_PURPOSE + append_ms
     match stream:
@@ -104,45 +105,47 @@ def read_entry(stream: Stream, key: bytes | None, value: bytes | None, append_ms
         case Stream.GROUPS:
             return Upsert(tenant, _group(thing, value, append_ms, mark))
         case Stream.CHATS:
-            entry = None if value is None else _decoded(value, ChatEntry)
-            return Upsert(tenant, Title(thing, mark, entry.title if entry else ""))
+            record = None if value is None else _decoded(value, ChatRecord)
+            return Upsert(tenant, ChatTitle(thing, mark, record.title if record else ""))
 
 
 def _address(stream: Stream, key: bytes | None) -> tuple[str, str]:
     try:
         tenant, bar, thing = (key or b"").decode().partition("|")
     except UnicodeDecodeError:
-        raise InvalidEntry("the key is not UTF-8; it must be TENANT|ID") from None
+        raise InvalidRecord("the key is not UTF-8; it must be TENANT|ID") from None
     if not bar or not thing:
-        raise InvalidEntry("the key must be TENANT|ID, with an id that is not empty")
+        raise InvalidRecord("the key must be TENANT|ID, with an id that is not empty")
     for part, text, limit in (
         ("tenant", tenant, TENANT_CHARS_MAX),
         ("id", thing, ID_CHARS[stream]),
     ):
         if len(text) > limit:
-            raise InvalidEntry(f"the key's {part} has {len(text)} characters, the limit is {limit}")
+            raise InvalidRecord(
+                f"the key's {part} has {len(text)} characters, the limit is {limit}"
+            )
     return tenant or DEFAULT_TENANT, thing
 
 
 def _user_update(key: str, value: bytes | None, at_ms: int, mark: int) -> UserUpdate:
-    entry = UserEntry(None, None) if value is None else _decoded(value, UserEntry)
+    record = UserRecord(None, None) if value is None else _decoded(value, UserRecord)
     return UserUpdate(
         key,
         at_ms,
         at_ms,
-        0 if entry.email is UNSET else mark,
-        entry.email or "",
-        0 if entry.name is UNSET else mark,
-        entry.name or "",
+        0 if record.email is UNSET else mark,
+        record.email or "",
+        0 if record.name is UNSET else mark,
+        record.name or "",
     )
 
 
 def _group(group_id: str, value: bytes | None, at_ms: int, mark: int) -> GroupUpdate:
     if value is None:
         return GroupUpdate(group_id, mark, at_ms, is_deleted=True)
-    entry = _decoded(value, GroupEntry)
-    members = None if isinstance(entry.members, UnsetType) else list(dict.fromkeys(entry.members))
-    text = group_text(entry.name, entry.description)
+    record = _decoded(value, GroupRecord)
+    members = None if isinstance(record.members, UnsetType) else list(dict.fromkeys(record.members))
+    text = group_text(record.name, record.description)
     return GroupUpdate(group_id, mark, at_ms, is_new=True, text=text, members=members)
 
 
@@ -150,4 +153,4 @@ def _decoded(value: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(value, type=kind)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise InvalidEntry(f"the value is not what it must be: {error}") from error
+        raise InvalidRecord(f"the value is invalid: {error}") from error

@@ -9,7 +9,7 @@ from typing import Any, Final, Self, assert_never
 import msgspec
 
 from schemas.store import directory
-from streams.directory.records import Title
+from streams.directory.records import ChatTitle
 from streams.redis.client import ask, call_function, connect
 
 REFUSALS_MAX: Final = 1000
@@ -34,26 +34,30 @@ class RedisDirectory:
     ) -> None:
         await self._redis.aclose()
 
-    async def say(
-        self, tenant: str, said: directory.UserUpdate | directory.GroupUpdate | Title
+    async def write(
+        self, tenant: str, update: directory.UserUpdate | directory.GroupUpdate | ChatTitle
     ) -> str:
         """Writes the update unless a later one was written. Returns "", or the limit that is reached."""
-        match said:
+        match update:
             case directory.UserUpdate():
                 keys = [directory.users_key(tenant), directory.addresses_key(tenant)]
-                arguments = [msgspec.json.encode([said]), directory.USERS_MAX, 0]
+                arguments = [msgspec.json.encode([update]), directory.USERS_MAX, 0]
                 _, turned_away = await self._call("users", keys, arguments)
                 outcome = b"users" if turned_away else b"done"
             case directory.GroupUpdate():
-                keys = [directory.groups_key(tenant), directory.members_key(tenant, said.id)]
-                outcome = await self._call("group", keys, [msgspec.json.encode(said)])
-            case Title():
-                arguments = [said.chat_id, said.mark, said.title, directory.CHATS_MAX]
+                keys = [directory.groups_key(tenant), directory.members_key(tenant, update.id)]
+                outcome = await self._call("group", keys, [msgspec.json.encode(update)])
+            case ChatTitle():
+                arguments = [update.chat_id, update.mark, update.title, directory.CHATS_MAX]
                 outcome = await self._call("chat", [directory.chats_key(tenant)], arguments)
             case _:
-                assert_never(said)
+                assert_never(update)
         limit = _LIMITS.get(outcome)
-        return "" if limit is None else f"the tenant's directory has {limit} {outcome.decode()}"
+        return (
+            ""
+            if limit is None
+            else f"the tenant's directory is full: it holds {limit} {outcome.decode()}"
+        )
 
     async def note_refusal(self, place: str, why: str) -> None:
         """Stores why the record at `place` (topic:partition:offset) was rejected. Beyond

@@ -14,7 +14,7 @@ from schemas.store.layout import NO_POSITION, Meta
 from streams.core.ports import OffsetBounds
 from streams.directory.store import RedisDirectory
 from streams.kafka.offsets import read_bounds
-from streams.redis.generations import Entry, RedisGenerations
+from streams.redis.generations import GenerationEntry, RedisGenerations
 
 
 class PartitionStatus(BaseModel):
@@ -146,7 +146,7 @@ async def _generations(store: RedisGenerations) -> list[GenerationStatus]:
     """The generation that answers, one that a rebuild fills, and those that were replaced."""
     answering = store.generation
     found = []
-    for number, entry in sorted({answering: Entry(), **await store.entries()}.items()):
+    for number, entry in sorted({answering: GenerationEntry(), **await store.entries()}.items()):
         meta = await store.meta_of(number)
         if meta is None:
             continue

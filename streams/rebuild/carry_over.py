@@ -54,7 +54,7 @@ from streams.rebuild.name_cache import NameCache
 from streams.rebuild.page_difference import SeriesChunk, difference, rows_of
 from streams.rebuild.rebuild_worker import RebuildWorker
 from streams.rebuild.shared_history import SharedHistory
-from streams.redis.generations import Entry, RedisPair
+from streams.redis.generations import GenerationEntry, RedisPair
 
 T = TypeVar("T")
 
@@ -88,7 +88,9 @@ class CarryOver:
     """`streams.rebuild.rebuild_worker.OlderHistory` on Redis: all pages and records before the
     entry's `older_ms` that both generations keep."""
 
-    def __init__(self, pair: RedisPair, shared: SharedHistory, entry: Entry, now_ms: int) -> None:
+    def __init__(
+        self, pair: RedisPair, shared: SharedHistory, entry: GenerationEntry, now_ms: int
+    ) -> None:
         self._pair = pair
         self._shared = shared
         self._entry = entry

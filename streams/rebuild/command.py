@@ -35,7 +35,7 @@ from streams.kafka.offsets import read_bounds, read_record_at
 from streams.rebuild.carry_over import CarryOver, carry_over_before
 from streams.rebuild.rebuild_worker import RebuildWorker
 from streams.rebuild.shared_history import SharedHistory, shared_with
-from streams.redis.generations import LEASE_MS, Entry, RedisGenerations, RedisPair
+from streams.redis.generations import LEASE_MS, GenerationEntry, RedisGenerations, RedisPair
 from streams.worker.clock import ProcessClock
 
 ABANDONED_MS: Final = 60_000
@@ -164,7 +164,7 @@ async def hold_lease(generations: RedisGenerations, clock: Clock) -> AsyncIterat
     try:
         yield token
     finally:
-        await generations.let_lease_go(token)
+        await generations.release_lease(token)
 
 
 async def _keep_lease(generations: RedisGenerations, token: bytes) -> None:
@@ -184,7 +184,7 @@ class _RebuildPlan:
     """The generation to fill. `begin`: the positions where its counting started."""
 
     number: int
-    entry: Entry
+    entry: GenerationEntry
     shared: SharedHistory | None  # None: the log holds all
     resumed: bool
     begin: Mapping[int, int]
@@ -217,7 +217,7 @@ async def _choose_generation(
     number = max([origin, *entries]) + 1
     first_ms = await _first_append_ms(old, kafka, topic, bounds) if shared else 0
     older_ms = carry_over_before(first_ms) if shared else 0
-    entry = Entry(origin=origin, begun_ms=clock.now_ms(), older_ms=older_ms)
+    entry = GenerationEntry(origin=origin, begun_ms=clock.now_ms(), older_ms=older_ms)
     history_from_ms = old.history_from_ms
     if shared is not None and shared.missing:
         history_from_ms = max(history_from_ms, older_ms)
@@ -248,7 +248,7 @@ async def _check_log(old: Meta, kafka: str, topic: str, bounds: Mapping[int, Off
 async def _can_resume(
     generations: RedisGenerations,
     number: int,
-    entry: Entry,
+    entry: GenerationEntry,
     origin: int,
     digest: bytes,
     bounds: Mapping[int, OffsetBounds],

@@ -1,7 +1,7 @@
-"""The generations of the counters in Redis: which there are, how one begins, answers, and goes.
+"""The generations of the counters in Redis: how one begins, answers, is retired and is dropped.
 
-A generation is a whole set of counters under a number of its own (schemas/store/layout.py). One answers;
-a rebuild fills the next beside it. Each step here is one atomic call or reads only.
+A generation is a complete set of counters under its own number (schemas/store/layout.py). One answers.
+A rebuild fills the next one beside it. Each step here is one atomic call, or only reads.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from streams.redis.client import ask
 from streams.redis.store import RedisStore, generation_of
 
 SCAN_COUNT: Final = 1000
-"""Keys looked at in one call: half a millisecond of Redis' time."""
+"""Keys scanned in one call: half a millisecond of Redis' time."""
 LEASE_MS: Final = 10_000
-"""A rebuild that was killed is forgotten after this; one that lives says so thrice within it."""
+"""Lease of a rebuild. Renewed three times per period; it expires if the process dies."""
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """What the hash of generations says of one. Times are ms since 1970, 0 is "not (yet)".
+class GenerationEntry(msgspec.Struct, frozen=True):
+    """What the hash of generations holds for one. Times are ms since 1970; 0 means "not yet".
 
-    origin: the generation that it was filled beside. older_ms: its buckets before that come from
-    the origin, as the log no longer holds their records (0: it held all). is_whole: they have been
-    taken over. drop_ms: when it is dropped. dropped_ms: when nothing was left of it.
+    origin: the generation beside which a rebuild filled it. older_ms: its buckets before this time are
+    copies of the origin's, as the log no longer holds their records (0: the log held all). is_whole:
+    they have been copied. drop_ms: when to drop it. dropped_ms: when all of it was dropped.
     """
 
     origin: int = 0
@@ -51,20 +51,20 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class RedisGenerations(RedisStore):
-    """All generations of one Redis; as a `streams.core.ports.Store` it is the one that answers."""
+    """All generations of one Redis. As a `Store` of streams/core/ports.py it is the one that answers."""
 
-    async def entries(self) -> dict[int, Entry]:
-        """Of all generations that a rebuild has begun or replaced."""
+    async def entries(self) -> dict[int, GenerationEntry]:
+        """The entries of all generations that a rebuild has begun or replaced."""
         found = await ask(self._redis.hgetall(GENERATIONS_KEY))
         return {int(number): _entry(data) for number, data in sorted(found.items())}
 
-    async def note(self, number: int, entry: Entry) -> None:
+    async def note(self, number: int, entry: GenerationEntry) -> None:
         await ask(
             self._redis.hset(GENERATIONS_KEY, str(number), msgspec.json.encode(entry).decode())
         )
 
     async def about(self, number: int) -> str:
-        """What its counters mean (schemas/store/generation.py); "" where it does not say."""
+        """The description of a generation (schemas/store/generation.py); "" if it has none."""
         data = await ask(self._redis.get(about_key(number)))
         return "" if data is None else data.decode()
 
@@ -75,14 +75,14 @@ class RedisGenerations(RedisStore):
     async def begin(
         self,
         number: int,
-        entry: Entry,
+        entry: GenerationEntry,
         digest: bytes,
         positions: Sequence[int],
         history_from_ms: int,
         about: str,
     ) -> bool:
-        """Makes a generation beside its origin, to be counted from these positions on (NO_POSITION:
-        from the log's beginning). False where another one answers by now, or it is there."""
+        """Creates a generation beside its origin, to be counted from these positions on (NO_POSITION:
+        from the start of the log). False if another generation answers now, or this one exists."""
         keys = [meta_key(entry.origin), meta_key(number), CURRENT_KEY, GENERATIONS_KEY]
         arguments = [
             entry.origin,
@@ -96,19 +96,21 @@ class RedisGenerations(RedisStore):
         ]
         return bool(await self._call("begin", keys, arguments))
 
-    async def retire(self, number: int, entry: Entry) -> bool:
-        """Ends a generation that does not answer; False where it does."""
+    async def retire(self, number: int, entry: GenerationEntry) -> bool:
+        """Retires a generation. False if it is the one that answers."""
         keys = [meta_key(number), CURRENT_KEY, GENERATIONS_KEY]
         return bool(await self._call("retire", keys, [number, msgspec.json.encode(entry)]))
 
     async def drop_due(self, now_ms: int) -> list[int]:
-        """Drops the generations whose time has come, piece by piece; their numbers. Nobody counts
-        on them any more, so that several may do this at once, and any may be killed at it."""
+        """Drops the generations whose drop time has passed, and returns their numbers.
+
+        It deletes some keys at a time. Nothing uses these generations any more, so several workers may
+        do this at once, and any of them may be killed."""
         dropped = []
         for number, entry in (await self.entries()).items():
             if entry.dropped_ms or not entry.drop_ms or entry.drop_ms > now_ms:
                 continue
-            # Its meta record goes last: while it is there, who comes late reads that it is retired.
+            # Its meta record goes last, so that a late worker reads that it is retired.
             cursor = 0
             while True:
                 cursor, keys = await self.some_keys(number, "", cursor)
@@ -122,16 +124,15 @@ class RedisGenerations(RedisStore):
         return dropped
 
     async def some_keys(self, number: int, kind: str, cursor: int) -> tuple[int, list[bytes]]:
-        """Some of a generation's keys, and the cursor of the next ones: 0 is the first and the
-        last."""
+        """Some keys of a generation, and the cursor of the next ones. Cursor 0 starts and ends."""
         asked = self._redis.scan(cursor, match=f"{prefix(number)}{kind}*", count=SCAN_COUNT)
         found: tuple[int, list[bytes]] = await ask(asked)
         return found
 
-    # -- who rebuilds ------------------------------------------------------------------------------
+    # -- the lease of a rebuild --------------------------------------------------------------------
 
     async def take_lease(self, token: bytes) -> bool:
-        """Whether nobody else rebuilds; said anew by whoever holds it."""
+        """Takes or renews the lease. False if another rebuild holds it."""
         asked = self._redis.set(REBUILD_KEY, token, nx=True, px=LEASE_MS)
         if await ask(asked):
             return True
@@ -143,14 +144,14 @@ class RedisGenerations(RedisStore):
     async def lease_left_ms(self) -> int:
         return max(0, int(await ask(self._redis.pttl(REBUILD_KEY))))
 
-    async def let_lease_go(self, token: bytes) -> None:
+    async def release_lease(self, token: bytes) -> None:
         if await ask(self._redis.get(REBUILD_KEY)) == token:
             await ask(self._redis.delete(REBUILD_KEY))
 
 
 class RedisPair(RedisGenerations):
-    """`streams.core.ports.Pair`: the generation that answers and the one that is filled beside it; as a
-    `streams.core.ports.Store` it is the latter."""
+    """The generation that answers and the one that a rebuild fills: `Pair` of streams/core/ports.py. As a
+    `Store` it is the second one."""
 
     def __init__(self, url: str, origin: int, number: int) -> None:
         super().__init__(url, number)
@@ -160,13 +161,13 @@ class RedisPair(RedisGenerations):
         return (await self.read(()))[0]
 
     async def read(self, keys: Sequence[str]) -> tuple[PairState, list[bytes | None]]:
-        """The state of both and the values of these keys, of one instant."""
+        """The state of both generations and the values of these keys, read in one step."""
         head = [CURRENT_KEY, meta_key(self.origin), meta_key(self.generation)]
         current, *found = await ask(self._redis.mget([*head, *keys]))
         return self._look(current, *found[:2]), found[2:]
 
     async def read_together(self, commands: Sequence[Sequence[Any]]) -> tuple[PairState, list[Any]]:
-        """The state of both and the answers to these commands, of one instant."""
+        """The state of both generations and the replies to these commands, read in one step."""
         pipe = self._redis.pipeline(transaction=True)
         pipe.mget([CURRENT_KEY, meta_key(self.origin), meta_key(self.generation)])
         for command in commands:
@@ -176,11 +177,11 @@ class RedisPair(RedisGenerations):
 
     def _look(self, current: bytes | None, old: bytes | None, new: bytes | None) -> PairState:
         if generation_of(current) != self.origin:
-            raise RebuildRefused(f"generation {generation_of(current)} answers by now")
+            raise RebuildRefused(f"generation {generation_of(current)} answers now")
         if old is None or new is None:
             raise RebuildRefused(
                 f"generation {self.origin if old is None else self.generation} is gone: Redis was "
-                "emptied, or went back"
+                "emptied, or restored from an older copy"
             )
         return PairState(unpack_meta(old), unpack_meta(new))
 
@@ -194,17 +195,17 @@ class RedisPair(RedisGenerations):
         keys = [
             meta_key(self.origin), meta_key(self.generation), CURRENT_KEY, GENERATIONS_KEY,
         ]  # fmt: skip
-        before = (await self.entries()).get(self.origin, Entry())
+        before = (await self.entries()).get(self.origin, GenerationEntry())
         retired = msgspec.structs.replace(before, retired_ms=now_ms, drop_ms=now_ms + kept_ms)
         arguments = [self.origin, self.generation, now_ms, msgspec.json.encode(retired)]
         outcome, *_ = await self._call("switch", keys, arguments)
         if outcome in {b"replaced", b"missing"}:
-            raise RebuildRefused("another generation answers by now, or one of the two is gone")
+            raise RebuildRefused("another generation answers now, or one of the two is gone")
         return bool(outcome == b"switched")
 
 
-def _entry(data: bytes) -> Entry:
+def _entry(data: bytes) -> GenerationEntry:
     try:
-        return msgspec.json.decode(data, type=Entry)
+        return msgspec.json.decode(data, type=GenerationEntry)
     except msgspec.DecodeError as error:
         raise StoreCorrupt(f"{GENERATIONS_KEY} holds {data!r}") from error

@@ -206,7 +206,7 @@ async def test_a_second_rebuild_says_that_there_is_a_first(system: System) -> No
         with pytest.raises(RebuildRefused, match="another rebuild is under way"):
             await rebuild(settings.kafka, settings.redis, settings.topic, BUNDLED, 0, print)
         living.cancel()
-        await first.let_lease_go(b"the first")
+        await first.release_lease(b"the first")
     # The same configuration again: its worker goes on with the new generation by itself.
     done = await rebuild(settings.kafka, settings.redis, settings.topic, BUNDLED, 0, print)
     assert (done.generation, done.replaced, done.missing) == (2, 1, [])

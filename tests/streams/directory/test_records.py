@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.store.directory import MEMBERS_MAX, ON_PURPOSE, GroupUpdate, UserUpdate
-from streams.directory.records import InvalidEntry, Stream, Title, Upsert, read_entry
+from streams.directory.records import ChatTitle, InvalidRecord, Stream, Upsert, read_record
 
 AT_MS = 1_770_552_123_456
 MARK = ON_PURPOSE + AT_MS
 
 
 def read(stream: Stream, key: bytes | None, value: bytes | None) -> Upsert:
-    return read_entry(stream, key, value, AT_MS)
+    return read_record(stream, key, value, AT_MS)
 
 
 def test_a_user_is_named_in_part_taken_back_and_deleted() -> None:
@@ -46,8 +46,8 @@ def test_a_group_has_its_members_once_or_keeps_those_it_has() -> None:
 
 
 def test_a_chat_has_a_title() -> None:
-    assert read(Stream.CHATS, b"t|c", b'{"title":"T"}') == ("t", Title("c", MARK, "T"))
-    assert read(Stream.CHATS, b"t|c", None) == ("t", Title("c", MARK, ""))
+    assert read(Stream.CHATS, b"t|c", b'{"title":"T"}') == ("t", ChatTitle("c", MARK, "T"))
+    assert read(Stream.CHATS, b"t|c", None) == ("t", ChatTitle("c", MARK, ""))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_chat_has_a_title() -> None:
         (Stream.USERS, b"t" * 65 + b"|u", b"{}", "tenant has 65 characters, the limit is 64"),
         (Stream.USERS, b"t|" + b"u" * 321, b"{}", "id has 321 characters, the limit is 320"),
         (Stream.GROUPS, b"t|" + b"u" * 257, b"{}", "id has 257 characters, the limit is 256"),
-        (Stream.USERS, b"t|u", b"", "the value is not what it must be"),
+        (Stream.USERS, b"t|u", b"", "the value is invalid"),
         (Stream.USERS, b"t|u", b"[]", "Expected `object`"),
         (Stream.USERS, b"t|u", b'{"name":5}', "$.name"),
         (Stream.USERS, b"t|u", b'{"email":"' + b"e" * 321 + b'"}', "length <= 320 - at `$.email`"),
@@ -80,7 +80,7 @@ def test_a_chat_has_a_title() -> None:
 def test_what_says_nothing_is_refused_by_field(
     stream: Stream, key: bytes | None, value: bytes, words: str
 ) -> None:
-    with pytest.raises(InvalidEntry) as refused:
+    with pytest.raises(InvalidRecord) as refused:
         read(stream, key, value)
     assert words in str(refused.value)
 
@@ -95,5 +95,5 @@ def test_any_bytes_are_an_entry_or_refused(
 ) -> None:
     try:
         read(stream, key, value)
-    except InvalidEntry:
+    except InvalidRecord:
         return

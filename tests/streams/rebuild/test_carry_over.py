@@ -26,7 +26,7 @@ from streams.core.ports import LastRecord, OffsetBounds, PartitionBatch, Polled,
 from streams.rebuild.carry_over import CarryOver, carry_over_before
 from streams.rebuild.rebuild_worker import AT_ONCE, BoundedLog, RebuildWorker
 from streams.rebuild.shared_history import shared_with
-from streams.redis.generations import Entry, RedisGenerations, RedisPair
+from streams.redis.generations import GenerationEntry, RedisGenerations, RedisPair
 from streams.redis.store import RedisStore
 from streams.worker.clock import ProcessClock
 from streams.worker.health import Timing
@@ -130,7 +130,7 @@ async def test_before_b_the_old_generation_from_b_on_the_log(redis_url: str, see
     before_ms = carry_over_before(first_ms)
     assert before_ms < records[-1].append_ms  # else there is nothing that is counted anew
     whole = ListLog(records[:300], dict.fromkeys(begin, 0))
-    entry = Entry(origin=1, begun_ms=now_ms, older_ms=before_ms)
+    entry = GenerationEntry(origin=1, begun_ms=now_ms, older_ms=before_ms)
     about = describe(TOPIC)
     async with (
         RedisStore(redis_url, about=about) as store,
