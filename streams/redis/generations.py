@@ -51,7 +51,7 @@ class GenerationEntry(msgspec.Struct, frozen=True):
 
 
 class RedisGenerations(RedisStore):
-    """All generations of one Redis. As a `Store` of streams/core/ports.py it is the one that answers."""
+    """All generations of one Redis. As a `CounterStore` of streams/core/ports.py it is the one that answers."""
 
     async def entries(self) -> dict[int, GenerationEntry]:
         """The entries of all generations that a rebuild has begun or replaced."""

@@ -1,4 +1,4 @@
-"""The counters on Redis or Valkey: `Store` of streams/core/ports.py.
+"""The counters on Redis or Valkey: `CounterStore` of streams/core/ports.py.
 
 Its writes are functions of the Lua library (streams/redis/library.py), each one atomic step.
 """
@@ -52,7 +52,7 @@ OTHER_SERVER: Final = -1
 
 
 class RedisStore:
-    """`Store` of streams/core/ports.py on Redis 7 or newer, or Valkey. Use as `async with`.
+    """`CounterStore` of streams/core/ports.py on Redis 7 or newer, or Valkey. Use as `async with`.
 
     Without `generation` it uses the one that answered when `meta` was last read. `about` describes a
     generation that it opens (`describe` in schemas/store/generation.py).

@@ -1,6 +1,6 @@
-"""The oracle: keeps every event and says by scanning them what the counters must be. Pure.
+"""The oracle: keeps every event, and finds by scanning what the counters must be.
 
-It is the rules of the design in their plainest form, slow and obvious, and imports nothing of
+It holds the rules of streams/README.md in their plainest form, slow and obvious, and imports nothing of
 `streams`; of `schemas` only the event model and data. What it takes for granted: every resend and
 every event of a call comes while ids and bookings are remembered (`REMEMBERED_MS`).
 

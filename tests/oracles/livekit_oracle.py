@@ -1,4 +1,4 @@
-"""What the LiveKit dialect must answer, by scanning every event; slow and obvious. Pure.
+"""What the LiveKit dialect must answer, by scanning every event; slow and obvious.
 
 A log is neutral events as producers send them (`Fields`), in the order in which they count. Shares
 the rule of the bounds with tests.api.counters, and nothing with the API.

@@ -1,4 +1,4 @@
-"""What `/api/v1/analytics` must answer, by scanning every event; slow and obvious. Pure."""
+"""What `/api/v1/analytics` must answer, by scanning every event; slow and obvious."""
 
 from __future__ import annotations
 

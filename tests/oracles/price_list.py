@@ -1,4 +1,4 @@
-"""A price list of our own for tests, whose entries stand beside, before and after the bundled prices."""
+"""A price list of our own for tests, with entries beside, before and after the bundled prices."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """All counters of one generation, read out of a real Redis by the layout of `schemas.store.layout`.
 
-For whoever compares them with the oracle, or with the fake store: cells as `tests.oracles.fold_oracle` has them.
+Tests compare them with the oracle, or with the fake store: cells as `tests.oracles.fold_oracle` has them.
 """
 
 from __future__ import annotations

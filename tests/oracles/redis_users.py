@@ -1,6 +1,6 @@
 """The directory's users and the latest calls of all tenants, read out of a real Redis.
 
-For whoever compares them with the oracle, or with the fake store.
+Tests compare them with the oracle, or with the fake store.
 """
 
 from __future__ import annotations

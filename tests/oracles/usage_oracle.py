@@ -1,4 +1,4 @@
-"""What `/v1/usage` must answer, by scanning every event; slow and obvious. Pure.
+"""What `/v1/usage` must answer, by scanning every event; slow and obvious.
 
 A bucket of a zone is found by its wall clock: it starts at the first quarter-hour of which the
 local date (or week, month, hour) is that of the event.

@@ -10,7 +10,7 @@ from typing import Final
 
 @coroutine
 def pause(wake_ms: int) -> Generator[int, None, None]:
-    """Gives the turn to the scheduler; goes on at `wake_ms` at the earliest."""
+    """Gives the turn to the scheduler. Continues at `wake_ms` at the earliest."""
     yield wake_ms
 
 
@@ -28,11 +28,11 @@ class Faults:
     broken_consumer: float = 0.1
     widened: float = 0.15
     expired: float = 0
-    made_anew: float = 0
+    recreated: float = 0
     rebuild: float = 0
 
 
 NO_FAULTS: Final = Faults(0, 0, 0, 0, 0, 0, 0, 0, 0)
-MOVED_LOG: Final = Faults(rollback=0, emptied=0, expired=0.15, made_anew=0.05)
-"""The log loses records, and an operator says that counting goes on. With a store that never goes
-back, so that one can say which records are gone and which were counted before they went."""
+MOVED_LOG: Final = Faults(rollback=0, emptied=0, expired=0.15, recreated=0.05)
+"""The log loses records, and an operator accepts that. The store never goes back, so that the checks
+can tell lost records from those that were counted before they went."""

@@ -29,20 +29,20 @@ class PolledRecord(NamedTuple):
 
 
 class Appended(NamedTuple):
-    """A record and the log that it was appended to: a topic made anew is another log."""
+    """A record and the log that it was appended to: a recreated topic is another log."""
 
     log: int
     record: Record
 
 
 class Broker:
-    """The topic: records by partition, with gaps where markers and aborted records stand."""
+    """The topic: records by partition, with gaps for markers and aborted records."""
 
     def __init__(self, partitions: int) -> None:
         self.records: list[list[Record]] = [[] for _ in range(partitions)]
         self.starts = [0] * partitions
         self.ends = [0] * partitions
-        self.log = 0  # goes up when the topic is made anew
+        self.log = 0  # goes up when the topic is recreated
         self.bases = [0] * partitions  # planned offset of the log's first record
         self.held: dict[int, int] = {}  # partition to the first offset of an open transaction
         self.letters: dict[tuple[int, int], str] = {}
@@ -58,7 +58,7 @@ class Broker:
         for numbers in (self.starts, self.ends, self.bases):
             numbers.append(0)
 
-    def make_anew(self) -> None:
+    def recreate(self) -> None:
         self.log += 1
         for partition, end in enumerate(self.ends):
             self.records[partition] = []
@@ -88,7 +88,7 @@ class FakeLog:
         self.assignment = 0
         self.seen = 0
         self.assigned: frozenset[int] = frozenset()
-        self.log = world.broker.log  # a topic made anew is another one to the consumer
+        self.log = world.broker.log  # to the consumer, a recreated topic is another one
         self.positions: dict[int, int] = {}  # of resumed partitions
         self.world.logs[member] = self
 

@@ -17,7 +17,7 @@ from tests.simulation.store import FakeStore
 
 
 class FakePair(FakeStore):
-    """`streams.core.ports.Pair` and, of the generation that is filled, `streams.core.ports.Store`."""
+    """`streams.core.ports.Pair` and, of the generation that is filled, `streams.core.ports.CounterStore`."""
 
     def __init__(self, origin: int, number: int, *shared: Any) -> None:
         super().__init__(*shared)

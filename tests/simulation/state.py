@@ -26,7 +26,7 @@ class Bugs:
     no_fence: bool = False
     dedupe_outside_the_step: bool = False
     switch_too_soon: bool = False
-    refill_of_retired: bool = False
+    commits_to_retired: bool = False
     forgets_what_was_appended: bool = False
     compacts_unseen: bool = False
 

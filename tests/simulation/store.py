@@ -1,8 +1,8 @@
-"""The fake store of the simulation: `streams.core.ports.Store` in plain dicts, with faults between.
+"""The fake store of the simulation: `streams.core.ports.CounterStore` in dicts, with faults.
 
 It passes the same contract suite as the real one (tests/streams/redis/test_store_contract.py). Every
-method is a request and a reply with a turn of the scheduler before each, where either may be lost.
-Bugs can be planted: `Bugs` names them, and the simulation must catch every one.
+method is a request and a reply, with a turn of the scheduler before each. Either may be lost. Bugs can
+be planted (`Bugs`); the simulation must catch every one.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ class FakeStore:
         meta = self.own.meta
         if meta is None:
             return Reply(Outcome.MISSING)
-        if meta.state != LIVE and not self._bugs.refill_of_retired:
+        if meta.state != LIVE and not self._bugs.commits_to_retired:
             return Reply(Outcome.RETIRED)
         return Reply(Outcome.DIGEST) if meta.digest != commit.generation_digest else None
 

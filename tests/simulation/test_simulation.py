@@ -34,7 +34,7 @@ forgotten since, the counters are short until that one is counted again."""
 MIX: Final = Mix(partitions=3, unreadable=True, step_ms=700)
 
 
-MADE_ANEW: Final = replace(MOVED_LOG, made_anew=0.5)
+RECREATED: Final = replace(MOVED_LOG, recreated=0.5)
 
 
 def world(seed: int, mix: Mix = MIX, **changes: Any) -> World:
@@ -129,7 +129,7 @@ class Unchecked(Worker):
 
 
 class EndsOfAnyLog(Worker):
-    """Takes the end of a log that was made anew for one that it has long reached."""
+    """Takes the end of a recreated log for one that it has passed already."""
 
     @property
     def _reached(self) -> dict[int, int]:
@@ -177,7 +177,8 @@ class SwallowedListenerError(FakeLog):
             {"bugs": Bugs(switch_too_soon=True), "faults": REBUILT}, id="switched too soon"
         ),
         pytest.param(
-            {"bugs": Bugs(refill_of_retired=True), "faults": REBUILT}, id="a retired one refilled"
+            {"bugs": Bugs(commits_to_retired=True), "faults": REBUILT},
+            id="a commit to a retired one",
         ),
         pytest.param(
             {"bugs": Bugs(forgets_what_was_appended=True)},
@@ -188,7 +189,7 @@ class SwallowedListenerError(FakeLog):
         pytest.param({"make_worker": LettersAfterCommit}, id="dead letters after the commit"),
         pytest.param({"make_worker": FreshnessOfTheFuture}, id="freshness of the future"),
         pytest.param({"make_worker": Unchecked, "faults": MOVED_LOG}, id="another log unchecked"),
-        pytest.param({"make_worker": EndsOfAnyLog, "faults": MADE_ANEW}, id="ends of another log"),
+        pytest.param({"make_worker": EndsOfAnyLog, "faults": RECREATED}, id="ends of another log"),
         pytest.param({"make_log": WrongSeek}, id="wrong seek after a rebalance"),
         pytest.param({"make_log": SwallowedListenerError}, id="swallowed listener error"),
     ],

@@ -1,9 +1,9 @@
 """The seeded simulation: real workers on a fake log and a fake store, stepped by one scheduler.
 
-Every await of a worker that reaches outside is a turn: the scheduler may go on with another worker,
-let it crash there, pause it past its session, lose the request, lose the reply, bring the store
-back from an older copy or empty it, add partitions, let retention remove records that are not
-counted yet, or make the topic anew. The same seed gives the same run.
+Every await of a worker that reaches outside is a turn. At a turn, the scheduler may run another
+worker, crash this one, pause it past its session, lose the request or the reply, bring Redis back
+from an older copy, empty it, add partitions, remove records that are not counted yet, or recreate the
+topic. The same seed gives the same run.
 """
 
 from __future__ import annotations
@@ -207,9 +207,9 @@ class World(Promises):
             self._rebalance()
         if self._hits(self.faults.expired):
             self._expire()
-        if self._hits(self.faults.made_anew) and self._has_last_records():
-            self.happened.append("made anew")
-            self.broker.make_anew()
+        if self._hits(self.faults.recreated) and self._has_last_records():
+            self.happened.append("recreated")
+            self.broker.recreate()
             self._rebalance()
         if self._hits(self.faults.rebuild):
             self._begin_rebuild()

@@ -126,7 +126,7 @@ def test_a_record_of_any_bytes_is_read_or_is_corrupt(record: bytes) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_a_log_makes_the_oracles_chats(subject: Subject, seed: int) -> None:
-    """Resends that say something else change nothing: their first record stands."""
+    """Resends with other content change nothing: the first record counts."""
     rng = random.Random(seed)
     log = mixed(rng, 400)
     done = np.empty(0, np.uint64)

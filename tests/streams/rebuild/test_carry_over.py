@@ -128,7 +128,7 @@ async def test_before_b_the_old_generation_from_b_on_the_log(redis_url: str, see
         next(r.append_ms for r in records if (r.partition, r.offset) == at) for at in begin.items()
     )
     before_ms = carry_over_before(first_ms)
-    assert before_ms < records[-1].append_ms  # else there is nothing that is counted anew
+    assert before_ms < records[-1].append_ms  # else nothing is counted again
     whole = ListLog(records[:300], dict.fromkeys(begin, 0))
     entry = GenerationEntry(origin=1, begun_ms=now_ms, older_ms=before_ms)
     about = describe(TOPIC)
@@ -166,9 +166,9 @@ async def test_before_b_the_old_generation_from_b_on_the_log(redis_url: str, see
         await counts(rest, sum(ends.values()))
         tallies = await next_store.tallies()
         retired = await generations.meta_of(1)
-    was, anew = expected(records, BUNDLED), expected(records, OWN)
+    was, now = expected(records, BUNDLED), expected(records, OWN)
     want = {cell: values for cell, values in was.counters.items() if cell[4] < before_ms}
-    want |= {cell: values for cell, values in anew.counters.items() if cell[4] >= before_ms}
+    want |= {cell: values for cell, values in now.counters.items() if cell[4] >= before_ms}
     # What came to an old bucket after the switch, was priced by the new one.
     assert retired
     by_old = [r for r in records if r.offset < retired.partitions[r.partition].position]
@@ -254,7 +254,7 @@ async def test_a_fence_hands_over_no_more_than_it_may_and_loses_nothing() -> Non
     assert await through(fence, 20) == []
 
 
-async def test_a_fence_minds_how_many_are_asked_for_and_lets_go_what_is_sought_anew() -> None:
+async def test_a_bounded_log_keeps_to_the_limit_and_drops_records_after_a_seek() -> None:
     fence = BoundedLog(Once(PartitionBatch(0, 12, [polled(3), polled(5), polled(9)])))  # type: ignore[arg-type]
     fence.seek({0: 3})
     assert await through(fence, 20, 2) == [(9, [3, 5])]

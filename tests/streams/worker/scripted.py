@@ -1,4 +1,4 @@
-"""A log and a clock that do as a test says, for one worker on the fake store, turn by turn."""
+"""A scripted log and clock, for one worker on the fake store, turn by turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the worker promises where the simulation cannot see it: freshness, refusals, its watchdog."""
+"""The worker's promises that the simulation cannot see: freshness, refusals, the watchdog."""
 
 from __future__ import annotations
 
@@ -96,13 +96,13 @@ async def test_a_new_partition_is_complete_through_the_last_look_that_did_not_se
     ]
 
 
-async def test_an_end_before_what_was_read_says_nothing_and_positions_are_checked_anew() -> None:
+async def test_an_end_before_a_read_offset_makes_the_worker_check_all_positions() -> None:
     scene = await begun(ScriptedLog({0: 1}))
     await scene.counts(polled_event(0, NOW_MS - 9000), polled_event(7, NOW_MS - 9000))
     await scene.looks()
     await scene.turns()
     complete_ms = scene.meta.complete_through_ms
-    scene.log.ends[0] = 3  # made anew, with three records that nobody has counted
+    scene.log.ends[0] = 3  # recreated, with three records that nobody has counted
     await scene.looks()
     await scene.turns(3)
     assert scene.meta.complete_through_ms == complete_ms

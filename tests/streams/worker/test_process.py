@@ -1,4 +1,4 @@
-"""The worker's process ends in time, whatever its clients do, and a fold that fails begins anew."""
+"""The worker's process ends in time, whatever its clients do, and a fold that fails starts again."""
 
 from __future__ import annotations
 
