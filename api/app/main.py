@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import re
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
@@ -12,6 +13,7 @@ from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 import uvicorn
 from starlette.applications import Starlette
@@ -31,7 +33,7 @@ from api.http.answer_cache import AnswerCache
 from api.http.application import application, error_handlers
 from api.ingest import endpoints as ingest_endpoints
 from api.ingest.backfill import Backfill
-from api.ingest.endpoints import IngestDeps
+from api.ingest.endpoints import IngestDeps, seeds_of
 from api.ingest.otlp import otlp
 from api.ingest.pacing import TARGET_MS
 from api.ingest.producer import IngestProducer
@@ -83,7 +85,8 @@ def build(
     key_cache = KeyCache(store.ask, steady_clock_ms)
     producer = IngestProducer(topic)
     backfill = Backfill(store, producer, backfill_delay_ms) if backfill_delay_ms else None
-    deps = IngestDeps(key_cache, clock, producer, backfill)
+    seeds = seeds_of(secrets.token_hex(12))
+    deps = IngestDeps(key_cache, clock, producer, seeds, backfill)
     if keys_file is not None:
         put_back = KeysFile(keys_file).put_back
         key_cache.put_back = partial(put_back, store=store, clock=clock)
@@ -98,7 +101,7 @@ def build(
             ("/v1/traces", otlp(taking)),
             ("/v1/", application(native, problems.error_response)),
             ("/admin/", livekit(*parts)),
-            ("/api/v1/", openwebui(*parts)),
+            ("/api/v1/", openwebui(*parts, lambda: str(uuid4()))),
             ("/api", agentlens(*parts, answers, taking)),
         ],
         routes=[

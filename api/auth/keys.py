@@ -7,34 +7,31 @@ and when, and never holds a key. Lines go to the log `odometer.audit` too.
 
 from __future__ import annotations
 
-import secrets
+import secrets  # noqa: TID251  keys need the system's randomness; no caller may choose another
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from api.auth.audit import AUDIT_KEY, AUDIT_MAX, Actor, audit_log, line_of, operator
+from api.auth.audit import AUDIT_KEY, AUDIT_MAX, Actor, audit_log, line_of
 from api.auth.authenticate import KEY_CHARS_MAX, digest_of
-from api.auth.key_cache import KEYS_KEY, KEYS_MAX, USES_KEY, KeyCache, record_of
+from api.auth.key_cache import KEYS_KEY, KEYS_MAX, USES_KEY, record_of
 from api.errors import InvalidKey, NoSuchKey, TooManyKeys
 from api.query.time_range import iso_to_ms
 from api.store.reader import Store
 from schemas.errors import StoreUnavailable
-from schemas.limits import DAY_MS, HOUR_MS
+from schemas.limits import DAY_MS
 from schemas.store.keys import Key
-from schemas.units import instant_to_ms
 
 KEY_PREFIX: Final = "als_"
 KEY_RANDOM_BYTES: Final = 32
 """43 URL-safe characters: 2^256 keys cannot be tried."""
 ENDED_KEPT_MS: Final = 90 * DAY_MS
 """How long a key that is revoked or expired can still be listed."""
-GRACE_MS: Final = 24 * HOUR_MS
-"""How long the old secret goes on after a rotation, where nothing is said: a day to roll it out."""
 GRACE_MS_MAX: Final = 30 * DAY_MS
 IMPORT_MAX: Final = 1000
 """Keys of one import: its step blocks Redis for some 5 ms."""
@@ -189,28 +186,6 @@ async def list_keys(store: Store, actor: Actor) -> list[ListedKey]:
 
 async def read_records(store: Store) -> dict[str, Key]:
     return {d: record_of(content) for d, content in (await _contents(store)).items()}
-
-
-async def create_key(
-    redis_url: str, *, name: str, tenant: str, role: str, expires_ms: int | None = None
-) -> str:
-    """Make a key of one tenant for whoever has no store open, and return it.
-
-    Raises InvalidKey, TooManyKeys, StoreError.
-    """
-    now_ms = instant_to_ms(datetime.now(UTC))
-    wanted = KeySpec(name, (tenant,), role, expires_ms)
-    async with opened(redis_url) as store:
-        (made,) = await create_keys(store, [wanted], operator(), now_ms)
-    return made.secret
-
-
-async def key_is_known(redis_url: str, key: str) -> bool:
-    """Whether there is this key and it is not revoked, whatever its role and expiry."""
-    async with opened(redis_url) as store:
-        empty = KeyCache(store.ask, lambda: 0)  # asks Redis once, so it needs no clock
-        known = await empty.find(digest_of(key))
-    return known is not None and known.record.revoked_ms is None
 
 
 @asynccontextmanager

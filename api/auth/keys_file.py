@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import secrets
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -71,11 +71,11 @@ def lines_of(records: Mapping[str, Key]) -> Iterable[str]:
 
 def write_keys_file(path: Path, records: Mapping[str, Key]) -> None:
     """Whole or not at all, for the owner's eyes only. Raises InvalidConfig."""
-    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
+        number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+        new = Path(name)
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            with os.fdopen(os.open(new, flags, 0o600), "w", encoding="utf-8") as out:
+            with os.fdopen(number, "w", encoding="utf-8") as out:
                 out.writelines(line + "\n" for line in lines_of(records))
                 out.flush()
                 os.fsync(out.fileno())

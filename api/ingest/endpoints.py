@@ -7,7 +7,6 @@ The content type says how to read the body. The format of its objects is detecte
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -54,9 +53,8 @@ BOOLEANS: Final = {"": False, "false": False, "0": False, "true": True, "1": Tru
 T = TypeVar("T")
 
 
-def _seeds() -> Iterator[str]:
-    """Names for what nobody has named: of this process, and of each of its requests."""
-    process = secrets.token_hex(12)
+def seeds_of(process: str) -> Iterator[str]:
+    """A name for each request that has no Idempotency-Key. `process` must differ between processes."""
     return (f"{process}-{number:x}" for number in count())
 
 
@@ -68,9 +66,9 @@ class IngestDeps:
     key_cache: KeyCache
     clock: Callable[[], int]
     producer: IngestProducer
+    seeds: Iterator[str]
     backfill: Backfill | None = None
     body_budget: BodyBudget = field(default_factory=BodyBudget)
-    seeds: Iterator[str] = field(default_factory=_seeds)
     threads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(THREADS))
 
     async def send(

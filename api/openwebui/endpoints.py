@@ -13,7 +13,12 @@ from api.openwebui.errors import error_response
 from api.store.reader import Store
 
 
-def openwebui(store: Store, key_cache: KeyCache, clock: Callable[[], int]) -> Starlette:
-    """The dialect as an application."""
-    routes = [*analytics.routes(store, key_cache, clock), *users.routes(store, key_cache, clock)]
+def openwebui(
+    store: Store, key_cache: KeyCache, clock: Callable[[], int], new_id: Callable[[], str]
+) -> Starlette:
+    """The dialect as an application; `new_id` makes the ids of groups."""
+    routes = [
+        *analytics.routes(store, key_cache, clock),
+        *users.routes(store, key_cache, clock, new_id),
+    ]
     return application(routes, error_response)

@@ -12,7 +12,6 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
-from uuid import uuid4
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
@@ -67,7 +66,9 @@ DONE: Final = True
 """The whole body of what only deletes."""
 
 
-def routes(store: Store, key_cache: KeyCache, clock: Clock) -> list[Route]:
+def routes(
+    store: Store, key_cache: KeyCache, clock: Clock, new_id: Callable[[], str]
+) -> list[Route]:
     """The paths of users and groups."""
 
     def to(method: str, path: str, endpoint: Endpoint) -> Route:
@@ -80,7 +81,7 @@ def routes(store: Store, key_cache: KeyCache, clock: Clock) -> list[Route]:
     return [
         to("GET", "/api/v1/groups/", groups),
         to("GET", "/api/v1/groups", groups),
-        to("POST", "/api/v1/groups/create", create_group),
+        to("POST", "/api/v1/groups/create", partial(create_group, new_id=new_id)),
         to("GET", f"{group}/info", group_info),
         to("GET", f"{group}/export", export_group),
         to("POST", f"{group}/users/add", add_members),
@@ -153,9 +154,11 @@ async def group_users(request: Request, store: Store, tenant: str, _now_ms: int)
     )
 
 
-async def create_group(request: Request, store: Store, tenant: str, now_ms: int) -> Response:
+async def create_group(
+    request: Request, store: Store, tenant: str, now_ms: int, new_id: Callable[[], str]
+) -> Response:
     form = await _form(GroupForm, request)
-    group_id = form.id or str(uuid4())
+    group_id = form.id or new_id()
     said = GroupUpdate(
         group_id,
         ON_PURPOSE + now_ms,

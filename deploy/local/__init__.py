@@ -2,6 +2,7 @@
 
     up          what `odometer up` runs, from start to end
     ready       waiting until questions are answered, and the first key
+    api_keys    creates the first API key, and checks whether a key is known
     supervise   a process that ends is started again
     servers     a server: start until it answers, adopt, stop
     kafka       the bundled Apache Kafka

@@ -17,8 +17,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from api.auth.keys import create_key, key_is_known
 from deploy.local import servers
+from deploy.local.api_keys import create_key, key_is_known
 from deploy.sample.process import read_progress
 from deploy.settings import Settings
 from schemas.errors import OdometerError

@@ -11,7 +11,8 @@ import pytest
 from api.app.main import build
 from api.auth.audit import operator
 from api.auth.authenticate import digest_of
-from api.auth.keys import create_key, opened, read_records, revoke_key
+from api.auth.keys import opened, read_records, revoke_key
+from deploy.local.api_keys import create_key
 from schemas.catalog.views import DEFAULT, Catalog
 from tests.api.counters import NOW_MS
 

@@ -28,7 +28,7 @@ import redis
 from aiokafka import AIOKafkaProducer
 from redis import asyncio as redis_asyncio
 
-from api.auth.keys import create_key
+from deploy.local.api_keys import create_key
 from deploy.local.kafka import start_kafka
 from deploy.local.servers import free_port, plain_environment
 from deploy.local.valkey import start_valkey, url_of

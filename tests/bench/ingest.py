@@ -26,8 +26,8 @@ import httpx
 import msgspec
 import psutil
 
-from api.auth.keys import create_key
 from deploy.local import servers
+from deploy.local.api_keys import create_key
 from deploy.local.kafka import start_kafka
 from deploy.local.servers import Server, free_port
 from deploy.local.valkey import start_valkey, url_of

@@ -26,7 +26,7 @@ import httpx
 import psutil
 import redis
 
-from api.auth.keys import create_key
+from deploy.local.api_keys import create_key
 from deploy.local.kafka import start_kafka
 from deploy.local.servers import Server, free_port
 from deploy.local.valkey import start_valkey, url_of

@@ -17,8 +17,8 @@ from typing import Final
 import httpx
 import psutil
 
-from api.auth.keys import create_key
 from deploy.local import servers
+from deploy.local.api_keys import create_key
 from deploy.local.servers import Server, free_port
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.units import iso

@@ -19,9 +19,10 @@ from redis import exceptions
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from api.auth.keys import create_key, opened, read_records
+from api.auth.keys import opened, read_records
 from api.auth.keys_file import write_keys_file
 from deploy.local import servers
+from deploy.local.api_keys import create_key
 from deploy.local.jars import ensure_jars
 from deploy.local.kafka import kafka_spec
 from deploy.local.servers import HOST, Server, free_port

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from api.auth.keys import create_key
 from api.ingest.backfill import TURN_S
 from api.ingest.pacing import WINDOW_FIRST
+from deploy.local.api_keys import create_key
 from deploy.local.servers import plain_environment
 from deploy.settings import CHECKOUT
 from schemas.limits import DAY_MS, MINUTE_MS

@@ -15,7 +15,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from api.auth.keys import create_key
+from deploy.local.api_keys import create_key
 from deploy.local.servers import Server, free_port, plain_environment
 from schemas.catalog.catalog_file import parse_catalog
 from schemas.limits import DAY_MS, HOUR_MS

@@ -10,7 +10,7 @@ from typing import Final
 import httpx
 import pytest
 
-from api.auth.keys import create_key
+from deploy.local.api_keys import create_key
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.units import iso
 from tests.deploy.client.environments import client_environment

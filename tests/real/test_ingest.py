@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from api.auth.keys import create_key
 from api.ingest.producer import ACK_S
+from deploy.local.api_keys import create_key
 from deploy.local.servers import Server
 from schemas.catalog.measures import MEASURES
 from tests.api.ingest.taking import client_of

@@ -14,8 +14,9 @@ import pytest
 from owui_client import OpenWebUI
 from owui_client.models.analytics import UserAnalyticsEntry
 
-from api.auth.keys import create_key, opened
+from api.auth.keys import opened
 from api.store import directory
+from deploy.local.api_keys import create_key
 from deploy.sample.traffic import history
 from schemas.limits import DAY_MS
 from schemas.store.directory import ON_PURPOSE, GroupUpdate, group_text

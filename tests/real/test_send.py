@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import pytest
 
-from api.auth.keys import create_key
+from deploy.local.api_keys import create_key
 from deploy.local.servers import Server, plain_environment
 from deploy.settings import CHECKOUT
 from schemas.units import iso

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from api.app.main import build
-from api.auth.keys import create_key
+from deploy.local.api_keys import create_key
 from deploy.local.servers import Server
 from deploy.local.valkey import url_of
 from schemas.limits import DAY_MS, HOUR_MS

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from api.agentlens.ingest import EVENTS_MAX
-from api.auth.keys import create_key
+from deploy.local.api_keys import create_key
 from deploy.local.servers import Server
 from schemas.units import iso
 from tests.api.conftest import Clock

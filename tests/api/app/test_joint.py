@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from api.app.main import wall_clock_ms
-from api.auth.keys import create_key
+from deploy.local.api_keys import create_key
 from schemas.catalog.views import SLICE_MS
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.store.generation import generation_digest

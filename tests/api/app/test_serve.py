@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.app.main import DEFAULT_TOPIC, wall_clock_ms, without_query
-from api.auth.keys import create_key
 from deploy.local import servers
+from deploy.local.api_keys import create_key
 from deploy.local.servers import Server, free_port
 from deploy.local.valkey import url_of
 from schemas.limits import DAY_MS, HOUR_MS

@@ -25,9 +25,7 @@ from api.auth.keys import (
     IMPORT_MAX,
     KeySpec,
     NewKey,
-    create_key,
     create_keys,
-    key_is_known,
     list_keys,
     opened,
     read_records,
@@ -44,6 +42,7 @@ from api.errors import (
     TooManyKeys,
 )
 from api.store.reader import Store
+from deploy.local.api_keys import create_key, key_is_known
 from schemas.errors import StoreCorrupt
 from schemas.limits import ID_CHARS_MAX, TENANT_CHARS_MAX
 from schemas.store.keys import ROLES, TENANTS_MAX, WRITERS, Key, Role

@@ -19,7 +19,6 @@ from api.auth.key_cache import KEYS_KEY
 from api.auth.keys import (
     ENDED_KEPT_MS,
     KeySpec,
-    create_key,
     create_keys,
     opened,
     read_records,
@@ -27,6 +26,7 @@ from api.auth.keys import (
     rotate_key,
 )
 from api.auth.keys_file import lines_of, load_keys_file, write_keys_file
+from deploy.local.api_keys import create_key
 from schemas.errors import InvalidConfig
 from schemas.store.keys import Key
 from tests.api.conftest import Clock

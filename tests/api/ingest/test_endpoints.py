@@ -13,11 +13,12 @@ import pytest
 from backports import zstd
 
 from api.auth.audit import operator
-from api.auth.keys import KeySpec, create_key, create_keys, opened
+from api.auth.keys import KeySpec, create_keys, opened
 from api.errors import InvalidBody
 from api.ingest.endpoints import IDEMPOTENCY_KEY_CHARS_MAX, INLINE_BYTES_MAX
 from api.ingest.partitioner import partitions_of
 from api.ingest.request_body import STREAMS_MAX, BodyBudget, decompressed
+from deploy.local.api_keys import create_key
 from deploy.local.servers import Server
 from schemas.event.partition_key import partition_key
 from schemas.formats.body import BODY_BYTES_MAX, DEPTH_MAX

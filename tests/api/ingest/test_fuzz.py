@@ -18,7 +18,7 @@ from typing import Any, Final
 import pytest
 from backports import zstd
 
-from api.auth.keys import create_key
+from deploy.local.api_keys import create_key
 from deploy.local.servers import Server
 from tests.api.conftest import Clock
 from tests.api.ingest.taking import Taking, taking

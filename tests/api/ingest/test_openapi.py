@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from api.app.openapi import document
-from api.auth.keys import create_key
 from api.ingest.openapi import ANSWER
+from deploy.local.api_keys import create_key
 from deploy.local.servers import Server
 from schemas.responses.ingest import IngestAnswer
 from tests.api.conftest import Clock

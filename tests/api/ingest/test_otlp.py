@@ -14,8 +14,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from api.auth.keys import create_key
 from api.ingest.otlp import _status
+from deploy.local.api_keys import create_key
 from deploy.local.servers import Server
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from aiokafka import errors as kafka_errors
 
-from api.auth.keys import create_key
 from api.ingest import producer as module
 from api.ingest.producer import ACK_S, HELD_BYTES_MAX, IngestProducer
+from deploy.local.api_keys import create_key
 from deploy.local.servers import Server, free_port
 from schemas.errors import LogUnavailable
 from streams.kafka.topics import ensure_topics

@@ -16,12 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.datastructures import QueryParams
 
-from api.auth.keys import create_key, opened
+from api.auth.keys import opened
 from api.livekit import endpoints as livekit_endpoints
 from api.livekit.bodies import data_of, rounded
 from api.livekit.errors import ENCODER
 from api.livekit.questions import ENDPOINTS
 from api.store.directory import name_user
+from deploy.local.api_keys import create_key
 from deploy.sample.traffic import history
 from schemas.limits import DAY_MS
 from schemas.units import iso

@@ -13,8 +13,9 @@ import httpx
 import msgspec
 import pytest
 
-from api.auth.keys import create_key, opened
+from api.auth.keys import opened
 from api.store import directory
+from deploy.local.api_keys import create_key
 from schemas.catalog.views import SLICE_MS
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.responses.openwebui import Message, ModelChats, ModelOverview

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from api.auth.keys import create_key
+from deploy.local.api_keys import create_key
 from schemas.limits import COUNT_MAX, DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.responses.openwebui import OpenWebUiProblem
 from schemas.tiers import DAY, QUARTER, kept_from

@@ -11,9 +11,9 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from api.auth.keys import create_key
 from api.store import directory
 from api.store.reader import Store
+from deploy.local.api_keys import create_key
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.responses.openwebui import Daily, Models, Summary, Tokens, Users
 from schemas.store.directory import GroupUpdate, group_text

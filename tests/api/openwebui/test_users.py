@@ -367,7 +367,7 @@ async def test_every_path_is_for_admins(
     admin: httpx.AsyncClient, store: Store, redis_url: str, clock: Clock
 ) -> None:
     member = sends((await made(redis_url, role="member")).secret)
-    for route in routes(store, KeyCache(store.ask, clock), clock):
+    for route in routes(store, KeyCache(store.ask, clock), clock, str):
         (method,) = set(route.methods or ()) - {"HEAD"}
         path = route.path.replace("{id:path}", "x")
         refused = await admin.request(method, path, headers=member)
@@ -380,7 +380,7 @@ async def test_the_description_has_every_path(
     admin: httpx.AsyncClient, store: Store, clock: Clock
 ) -> None:
     described = (await admin.get("/openapi.json")).json()["paths"]
-    for route in routes(store, KeyCache(store.ask, clock), clock):
+    for route in routes(store, KeyCache(store.ask, clock), clock, str):
         (method,) = set(route.methods or ()) - {"HEAD"}
         path = route.path.replace("{id:path}", "{id}")
         if not path.endswith(("/groups", "/users")) or "{id}" in path:
@@ -398,7 +398,7 @@ async def test_no_request_breaks_it(admin: httpx.AsyncClient, store: Store, cloc
     rng = random.Random(5)
     methods = [
         (route.path, *(set(route.methods or ()) - {"HEAD"}))
-        for route in routes(store, KeyCache(store.ask, clock), clock)
+        for route in routes(store, KeyCache(store.ask, clock), clock, str)
     ]
     for _ in range(400):
         path, method = rng.choice(methods)

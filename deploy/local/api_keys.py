@@ -1,0 +1,32 @@
+"""Creates an API key, or looks one up, for programs that have no store open."""
+
+from __future__ import annotations
+
+import time
+
+from api.auth.audit import operator
+from api.auth.authenticate import digest_of
+from api.auth.key_cache import KeyCache
+from api.auth.keys import KeySpec, create_keys, opened
+
+
+async def create_key(
+    redis_url: str, *, name: str, tenant: str, role: str, expires_ms: int | None = None
+) -> str:
+    """Create a key of one tenant, and return its secret.
+
+    Raises InvalidKey, TooManyKeys, StoreError.
+    """
+    spec = KeySpec(name, (tenant,), role, expires_ms)
+    now_ms = time.time_ns() // 1_000_000
+    async with opened(redis_url) as store:
+        (made,) = await create_keys(store, [spec], operator(), now_ms)
+    return made.secret
+
+
+async def key_is_known(redis_url: str, key: str) -> bool:
+    """Whether there is such a key that is not revoked, whatever its role and expiry."""
+    async with opened(redis_url) as store:
+        empty = KeyCache(store.ask, lambda: 0)  # asks Redis once, so it needs no clock
+        known = await empty.find(digest_of(key))
+    return known is not None and known.record.revoked_ms is None
