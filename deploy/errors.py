@@ -7,6 +7,7 @@ DeployError
 |-- ServerUnreachable   a server that the user named does not answer
 |-- AlreadyRunning      `odometer up` runs already in this home directory
 |-- DiskTooFull         the disk has too little space to start
+|-- NotInstalled        the packages of the bundled servers are not installed
 `-- NothingChosen       the command selects nothing, such as an unknown dead letter
 """
 
@@ -42,4 +43,8 @@ class DiskTooFull(DeployError):
 
 
 class NothingChosen(DeployError):
+    pass
+
+
+class NotInstalled(DeployError):
     pass

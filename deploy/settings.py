@@ -213,3 +213,13 @@ def _read(what: str, file: Path) -> bytes:
         raise InvalidConfig(
             f"The {what} file {error.filename} cannot be read: {error.strerror}."
         ) from error
+
+
+def hide_password(url: str) -> str:
+    """Return the URL without its password, to show or log it."""
+    scheme, found, rest = url.partition("://")
+    credentials, at, address = rest.rpartition("@")
+    if not found or not at:
+        return url
+    user = credentials.partition(":")[0]
+    return f"{scheme}://{user}:***@{address}"

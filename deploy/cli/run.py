@@ -29,6 +29,7 @@ from deploy.cli.options import (
     Seed,
     Topic,
 )
+from deploy.errors import NotInstalled
 from deploy.settings import (
     describe,
     directory_settings,
@@ -70,7 +71,13 @@ def up(
 
     With `--kafka` or `--redis` your own server is used, and the bundled one is not started.
     """
-    from deploy.local.up import run_everything
+    try:
+        from deploy.local.up import run_everything
+    except ModuleNotFoundError as error:
+        raise NotInstalled(
+            f"`odometer up` needs the package {error.name}: use deploy/up in a checkout,"
+            " or pip install 'odometer[local]'."
+        ) from error
 
     run_everything(
         read_settings(

@@ -24,7 +24,7 @@ from rich.console import Console
 
 from deploy.errors import AlreadyRunning, DeployError, DiskTooFull
 from deploy.local import jars, kafka, processes, ready, servers, supervise, valkey
-from deploy.settings import Settings, as_environment, read_catalog, read_prices
+from deploy.settings import Settings, as_environment, hide_password, read_catalog, read_prices
 from streams.kafka.topics import ensure_topics
 
 # A month of sample history is 150,000 events of 0.5 kB in Kafka's log (75 MB); its counters take
@@ -112,7 +112,7 @@ def _start_servers(
         console.print(f"Kafka: {_how(server)} at {server.address}, process {server.pid}")
     if settings.own_redis:
         valkey.check_reachable(settings.redis)
-        console.print(f"Redis: yours at {valkey.hide_password(settings.redis)}")
+        console.print(f"Redis: yours at {hide_password(settings.redis)}")
     else:
         server = valkey.start_valkey(home, port=settings.redis_port)
         supervised.append(supervise.supervise_server(server, time.monotonic()))

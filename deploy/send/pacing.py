@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from api.ingest.pacing import Pacing
-from deploy.local.valkey import hide_password
+from deploy.settings import hide_password
 from schemas.errors import InvalidConfig, StoreError, StoreUnavailable
 from streams.meter.transport import KafkaTarget, NotDelivered, Outgoing, RefusedEvent
 from streams.redis.store import RedisStore
