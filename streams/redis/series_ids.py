@@ -1,10 +1,11 @@
-"""From a delta to what Redis appends: the ids of its series, and the rows of each page. Pure.
+"""The ids of series, and a delta's rows in the order of pages.
 
-The store gives ids to names once and for all, so what it has said is kept here (`Ids`) and a commit
-carries ids and whole pages: putting rows into pages costs an array operation here and several
-microseconds a row there. What was said holds for one history of the store: a server that began anew
-may have come back from an older copy and give an id to another name. So each answer names its epoch,
-a commit names the epoch that its ids are of, and where the store is in another one it writes nothing.
+The store gives an id to each name, once. `Ids` caches these, so that a commit carries ids and whole
+pages. Putting rows into pages costs one array operation here, and several microseconds a row in Lua.
+
+An id is valid for one epoch of the store. A server that was restarted may have come back from an older
+copy, and give the same id to another name. So each reply names its epoch, and a commit names the epoch
+of its ids. The store writes nothing if its epoch is another one.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from schemas.catalog.views import OTHER, Table
 from schemas.store.layout import PAGE_DTYPE, SLOT_BUCKETS, Int64s, Rows, series_name
 from streams.core.fold import Delta, DeltaPart
 
-KNOWN_MAX: Final = 100_000
-"""Names that are met before those of the turn before are forgotten: so up to twice as many, and those
-of one batch, are kept, some 250 B each."""
+CACHED_NAMES_MAX: Final = 100_000
+"""Two-generation cache: after 100,000 new names the older generation is dropped. So it holds at most
+twice as many names, and those of one batch, of some 250 B each."""
 NO_EPOCH: Final = ""
 Scope = tuple[int, str]
-"""A table's id and a tenant: series have their ids within it."""
+"""A table's id and a tenant: ids of series are unique within it."""
 _TENANTS: Final[Scope] = (-1, "")
 
 
 class Named(NamedTuple):
-    """The series of one table and tenant: `place` is where they begin in the delta's list."""
+    """The series of one table and tenant. `place`: the index of the first one in the delta's list."""
 
     table: Table
     tenant: int
@@ -41,30 +42,31 @@ class Named(NamedTuple):
 
 
 class Resolved(NamedTuple):
-    """Beside a delta's series: the tenant's id and the series' id. `over`: how many tenants, and
-    series of each view, are beyond a limit and counted as OTHER."""
+    """For each series of a delta: the tenant's id and the series' id. `over`: how many tenants, and
+    series of each view, are beyond a limit and so counted as OTHER."""
 
     tenants: Int64s
     series: Int64s
     over: Counter[str]
 
 
-class _Known:
-    """Ids by scope and name, of what was met lately. What is met once and never again (a user with a
-    model) takes no room for long, and what is met in every turn is never forgotten."""
+class _IdCache:
+    """Ids by scope and name, in two generations. A name that occurs once (a user with a model) is
+    evicted soon; a name that occurs in every generation never is."""
 
     def __init__(self) -> None:
         self._now: dict[Scope, dict[str, int]] = {}
         self._before: dict[Scope, dict[str, int]] = {}
         self._count = 0
 
-    def turn(self) -> None:
-        """Call between batches only: what a batch met stays until the next call."""
-        if self._count > KNOWN_MAX:
+    def rotate(self) -> None:
+        """Starts a new generation if this one is full. Call it between batches only: the names of a batch
+        must stay."""
+        if self._count > CACHED_NAMES_MAX:
             self._before, self._now, self._count = self._now, {}, 0
 
     def missing(self, scope: Scope, names: Sequence[str]) -> list[str]:
-        """Those of which nothing is known; the others are met."""
+        """The names that are not cached. The others move to the current generation."""
         now = self._now.get(scope, {})
         left = [name for name in names if name not in now]
         before = self._before.get(scope)
@@ -83,7 +85,7 @@ class _Known:
         self._count += len(known) - before
 
     def ids(self, scope: Scope, names: Sequence[str]) -> Int64s:
-        """Of names that were met since the last turn."""
+        """The ids of names that are in the current generation."""
         known = self._now.get(scope, {})
         return np.fromiter(map(known.__getitem__, names), np.int64, len(names))
 
@@ -93,52 +95,52 @@ class _Known:
 
 @dataclass
 class Ids:
-    """What the store has said since the epoch began: ids, with -1 - id for what is beyond a limit
-    and shares the id of OTHER. `names`: how many it had named by then, at least."""
+    """The ids that the store has given in this epoch: -1 - id for a name beyond a limit, which shares
+    the id of OTHER. `names`: the store has given ids to at least so many names."""
 
     epoch: str = NO_EPOCH
     names: int = 0
-    _known: _Known = field(default_factory=_Known)
+    _cache: _IdCache = field(default_factory=_IdCache)
 
     def missing(self, delta: Delta) -> list[Named]:
-        """Series of which nothing is known."""
-        self._known.turn()
-        self._known.missing(_TENANTS, delta.tenants)  # known as long as any of their series is
+        """The series whose ids are not cached."""
+        self._cache.rotate()
+        self._cache.missing(_TENANTS, delta.tenants)  # cached as long as any of their series
         found = []
         for one in named(delta):
             scope = one.table.id, delta.tenants[one.tenant]
-            if names := self._known.missing(scope, one.names):
+            if names := self._cache.missing(scope, one.names):
                 found.append(one._replace(names=names))
         return found
 
     def learn(
         self, epoch: str, names: int, delta: Delta, asked: Sequence[Named], ids: Sequence[int]
     ) -> None:
-        """`ids`: of the delta's tenants, then of the names that were asked for."""
+        """Caches ids. `ids`: those of the delta's tenants, then those of the names asked for."""
         self.epoch, self.names = epoch, names
         said = iter(ids)
-        self._known.learn(_TENANTS, delta.tenants, said)
+        self._cache.learn(_TENANTS, delta.tenants, said)
         for one in asked:
-            self._known.learn((one.table.id, delta.tenants[one.tenant]), one.names, said)
+            self._cache.learn((one.table.id, delta.tenants[one.tenant]), one.names, said)
 
     def forget(self) -> None:
-        self.epoch, self.names, self._known = NO_EPOCH, 0, _Known()
+        self.epoch, self.names, self._cache = NO_EPOCH, 0, _IdCache()
 
     def resolved(self, delta: Delta) -> Resolved:
-        """Of a delta of which nothing is missing."""
+        """The ids of a delta. All of its names must be cached."""
         tenants = np.empty(len(delta.series), np.int64)
         series = np.empty(len(delta.series), np.int64)
         over: Counter[str] = Counter()
         if not delta.series:
             return Resolved(tenants, series, over)
-        of_tenants = self._known.ids(_TENANTS, delta.tenants)
+        of_tenants = self._cache.ids(_TENANTS, delta.tenants)
         if beyond := int(np.count_nonzero(of_tenants < 0)):
             over["over:tenant"] += beyond
         id_of = np.where(of_tenants < 0, -1 - of_tenants, of_tenants)
         for one in named(delta):
             tenant = delta.tenants[one.tenant]
             at = slice(one.place, one.place + len(one.names))
-            given = self._known.ids((one.table.id, tenant), one.names)
+            given = self._cache.ids((one.table.id, tenant), one.names)
             beyond = int(np.count_nonzero(given < 0))
             if beyond:
                 over[f"over:{one.table.view.name}"] += beyond
@@ -148,7 +150,7 @@ class Ids:
 
 
 def named(delta: Delta) -> Iterator[Named]:
-    """The delta's series, those of one table and tenant together."""
+    """The delta's series, grouped by table and tenant."""
     place = 0
     for (table, tenant), members in groupby(delta.series, key=itemgetter(0, 1)):
         names = [name for _, _, name in members]
@@ -157,12 +159,13 @@ def named(delta: Delta) -> Iterator[Named]:
 
 
 def other_of(table: Table) -> str:
-    """The name of the series that counts what is beyond the table's limit."""
+    """The name of the series that counts all series beyond the table's limit."""
     return series_name([OTHER] * len(table.dimensions))
 
 
 def paged(part: DeltaPart, resolved: Resolved) -> tuple[Rows, Rows]:
-    """The part's rows in the order of its pages (layout.PAGE_DTYPE), their slots whole."""
+    """The pages of a part (PAGE_DTYPE in schemas/store/layout.py), and its rows in their order, with
+    complete slots."""
     size = part.page_kind.page_series
     at = part.runs["series"]
     series, tenant = resolved.series[at], resolved.tenants[at]
@@ -185,6 +188,6 @@ def paged(part: DeltaPart, resolved: Resolved) -> tuple[Rows, Rows]:
 
 
 def _places(begins: Int64s, order: Int64s, counts: Int64s) -> Int64s:
-    """Where each row stands, of runs in another order."""
+    """The index of each row, for runs in another order."""
     shift = begins[order] - (np.cumsum(counts) - counts)
     return np.repeat(shift, counts) + np.arange(int(counts.sum()))

@@ -1,4 +1,4 @@
-"""What a worker remembers of the ids that the store gave: as little as it said, and no word else."""
+"""The cache of ids of series: it asks for few names, and never returns an id of another epoch."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_ids_stay_what_the_store_said_and_few_are_kept(
     batches: list[set[tuple[object, str, int]]],
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(series_ids, "KNOWN_MAX", 20)
+        patch.setattr(series_ids, "CACHED_NAMES_MAX", 20)
         ids, store = Ids(), Said()
         for batch in batches:
             delta = delta_of(batch)
@@ -57,11 +57,11 @@ def test_ids_stay_what_the_store_said_and_few_are_kept(
             for at, (table, tenant, name) in enumerate(delta.series):
                 assert resolved.tenants[at] == store.of(delta.tenants[tenant])
                 assert resolved.series[at] == store.of(table.id, delta.tenants[tenant], name)
-            assert len(ids._known) <= 2 * (20 + BATCH_MAX + 2)
+            assert len(ids._cache) <= 2 * (20 + BATCH_MAX + 2)
 
 
 def test_what_every_batch_meets_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(series_ids, "KNOWN_MAX", 20)
+    monkeypatch.setattr(series_ids, "CACHED_NAMES_MAX", 20)
     ids, store = Ids(), Said()
     busy = {(TABLES[0], "a", n) for n in range(5)}
     asked = [store.taught(ids, delta_of(busy | {(TABLES[1], "a", 100 + n)})) for n in range(100)]
