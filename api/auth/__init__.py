@@ -1,0 +1,10 @@
+"""API keys: who sends a request, what the key may do, and how keys are managed.
+
+    authenticate  the key and the tenant of a request
+    key_cache     keys that this process has looked up, and their rate limits
+    keys          creating, importing, rotating and revoking keys
+    endpoints     /v1/keys
+    keys_file     a copy of the keys outside Redis
+    audit         who changed which key
+    openapi       the description of /v1/keys
+"""

@@ -1,0 +1,12 @@
+"""Events over HTTP to Kafka.
+
+    endpoints     POST /v1/events
+    otlp          POST /v1/traces
+    request_body  reads and decompresses a body within limits
+    records       validates events, and makes records and the answer
+    producer      sends records to Kafka; the only import of aiokafka
+    partitioner   the partition of each key, as all Kafka clients choose it
+    backfill      lets history wait for the workers
+    pacing        how much history may wait to be counted
+    openapi       the description of the paths
+"""

@@ -1,0 +1,11 @@
+"""The Open WebUI dialect: /api/v1/analytics, /api/v1/users, /api/v1/groups, /api/v1/auths/add.
+
+    endpoints      the dialect as one application
+    analytics      the paths of the analytics
+    parameters     their parameters
+    bodies         from rows to their bodies
+    users          the paths of users and groups
+    errors         Open WebUI's answer to every error
+    openapi        the description of the analytics
+    users_openapi  the description of users and groups
+"""
