@@ -147,17 +147,6 @@ def select(plan: Plan, names: Sequence[SeriesIndex], generation: int, tenant_id:
     return Selection(plan, groups, tuple(parts))
 
 
-def page_keys(selections: Sequence[Selection]) -> list[str]:
-    """Every page that the selections read, each once."""
-    keys = list(
-        dict.fromkeys(
-            key for one in selections for page_set in one.page_sets for key in page_set.keys
-        )
-    )
-    check_pages(len(keys), "The answer's parts together")
-    return keys
-
-
 def check_pages(count: int, what: str) -> None:
     if count > PAGES_MAX:
         raise UnanswerableQuestion(

@@ -54,10 +54,6 @@ class GenerationState:
         self._snapshots = SnapshotReader(self.connection, self.generation, self._check)
         self._names = NamesCache(self._drop_sums)
 
-    def clear_caches(self) -> None:
-        """Drop what is kept of pages and sums."""
-        self._page_cache, self._sums_cache = PageCache(), new_sums_cache()
-
     async def refresh(self, all_cached: Sequence[CachedSums], reads_max: int) -> Meta | None:
         """The sums of all of them as of one instant, and the state then; None where Redis holds
         another history, or where each of so many looks found the pages changed."""

@@ -99,11 +99,6 @@ class Store:
             raise
         raise StoreUnavailable(f"the counters changed under each of {READS_MAX} reads")
 
-    def clear_caches(self) -> None:
-        """Drop the pages and sums that are kept."""
-        if self._state is not None:
-            self._state.clear_caches()
-
     async def state(self) -> Reading:
         """The state alone."""
         return await self.read("", ())

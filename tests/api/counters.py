@@ -18,9 +18,12 @@ import numpy as np
 import redis
 
 from api.query.plan import Plan
-from api.query.selection import select
+from api.query.selection import Selection, check_pages, select
 from api.query.series_index import empty_index, extended
 from api.query.sums import summed
+from api.store.page_cache import PageCache
+from api.store.reader import Store
+from api.store.sums_cache import new_sums_cache
 from schemas.catalog.measures import CHATS, LATENCY
 from schemas.catalog.sketches import bins_of, chat_digest
 from schemas.catalog.views import VIEWS
@@ -246,6 +249,22 @@ def read_pure(counters: Counters, tenant: str, plans: Sequence[Plan]) -> list[li
         ]
         found.append(summed(selection, pages).rows)
     return found
+
+
+def page_keys(selections: Sequence[Selection]) -> list[str]:
+    """Every page that the selections read, each once; UnanswerableQuestion if they are too many."""
+    keys = list(
+        dict.fromkeys(key for one in selections for pages in one.page_sets for key in pages.keys)
+    )
+    check_pages(len(keys), "The answer's parts together")
+    return keys
+
+
+def clear_caches(store: Store) -> None:
+    """Drop the pages and sums that the store has cached."""
+    state = store._state
+    if state is not None:
+        state._page_cache, state._sums_cache = PageCache(), new_sums_cache()
 
 
 # -- the oracle ------------------------------------------------------------------------------------

@@ -30,7 +30,6 @@ from api.agentlens.analytics import body_of, plans_for
 from api.app.main import wall_clock_ms
 from api.http.json_encoding import to_json
 from api.query.plan import plans
-from api.query.selection import page_keys
 from api.query.series_index import Filter
 from api.query.time_buckets import DAILY, HOURLY, Step
 from api.store.reader import Reading, Store
@@ -44,6 +43,7 @@ from schemas.limits import DAY_MS, HOUR_MS, NANO_PER_USD
 from schemas.store.generation import generation_digest
 from schemas.units import iso
 from streams.redis.store import RedisStore
+from tests.api.counters import clear_caches, page_keys
 from tests.bench import over_http, sizes
 from tests.bench.data import rollups
 from tests.bench.data.filling import TOPIC, Traffic, Writer, fill
@@ -189,8 +189,8 @@ async def compare(
           f" {GOAL_GROWTH}")  # fmt: skip
     store = Store(redis_url, generation_digest(TOPIC))
 
-    async def clear_caches() -> None:
-        store.clear_caches()
+    async def cleared() -> None:
+        clear_caches(store)
 
     async with RedisStore(redis_url) as counters:
         writer = Writer(counters, traffic)
@@ -209,9 +209,9 @@ async def compare(
 
             turns = (
                 Turn(sqlite),
-                Turn(of("small"), clear_caches),
-                Turn(of("tenfold"), clear_caches),
-                Turn(of("acme"), clear_caches),
+                Turn(of("small"), cleared),
+                Turn(of("tenfold"), cleared),
+                Turn(of("acme"), cleared),
                 Turn(of("acme")),
                 Turn(of("acme"), writer.commit),
             )
@@ -272,8 +272,8 @@ async def leaderboard(redis_url: str, crowd: Traffic, rounds: int, clock: Clock)
     now_ms = crowd.now_ms
     day_ms = now_ms // DAY_MS * DAY_MS
 
-    async def clear_caches() -> None:
-        store.clear_caches()
+    async def cleared() -> None:
+        clear_caches(store)
 
     print(f"\n{'leaderboard of 30 days':22}{'held ms':>10}{'commit ms':>11}{'whole ms':>10}"
           f"{'MB':>7}{'users':>8}   goal: {GOAL_LEADERBOARD_MS:.0f} ms")  # fmt: skip
@@ -306,7 +306,7 @@ async def leaderboard(redis_url: str, crowd: Traffic, rounds: int, clock: Clock)
                 return to_json(rows_of(sections.section(asked, reading.sums[0]).columns))
 
             make = partial(ask, store, "crowd")
-            turns = Turn(make, clear_caches), Turn(make), Turn(make, writer.commit)
+            turns = Turn(make, cleared), Turn(make), Turn(make, writer.commit)
             whole, held, after = await medians_ms(turns, rounds, clock)
             megabytes = await read_kb(redis_url, store, partial(_of_crowd, ask)) / 1000
             print(f"{name:22}{held:10.1f}{after:11.1f}{whole:10.1f}{megabytes:7.1f}{max(users):8}")

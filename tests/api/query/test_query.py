@@ -16,7 +16,7 @@ from api.agentlens import analytics
 from api.agentlens.analytics import GRANULARITIES, MEASURES, plans_for
 from api.errors import UnanswerableQuestion
 from api.query.plan import Question, Term, plan
-from api.query.selection import PAGES_MAX, page_keys, select
+from api.query.selection import PAGES_MAX, select
 from api.query.series_index import Filter, empty_index, extended
 from api.query.sums import Row, summed
 from api.query.time_buckets import WEEKLY
@@ -35,6 +35,7 @@ from tests.api.counters import (
     Event,
     answer,
     pack,
+    page_keys,
     read_pure,
 )
 

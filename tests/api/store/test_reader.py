@@ -16,7 +16,6 @@ import uvloop
 from api.agentlens.analytics import MEASURES
 from api.errors import CountersMissing
 from api.query.plan import Plan, Question, Term, plan
-from api.query.selection import page_keys
 from api.query.series_index import Filter
 from api.store.reader import CONNECTIONS_MAX, READS_MAX, Reading, Store
 from deploy.local.servers import Server, free_port
@@ -26,7 +25,7 @@ from schemas.errors import InvalidConfig, StoreCorrupt, StoreFull, StoreUnavaila
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.store.generation import generation_digest, layout_digest
 from schemas.store.layout import CURRENT_KEY, meta_key, names_list_key
-from tests.api.counters import NOW_MS, TOPIC, Event, pack
+from tests.api.counters import NOW_MS, TOPIC, Event, clear_caches, pack, page_keys
 from tests.chaos.proxy import Proxy
 
 DIGEST = generation_digest(TOPIC)
@@ -198,7 +197,7 @@ async def test_reads_at_the_same_time_are_one_and_each_has_its_own_pages(
     names = each[:: MODEL.page_series]  # no two of them share a page
     pack(calls(*each)).write(redis_url)
     await calls_by_model(store)
-    store.clear_caches()
+    clear_caches(store)
 
     async def pages(name: str) -> set[str]:
         asked = replace(MODELS, filters=(*LLM, Filter("model", frozenset((name,)))))
