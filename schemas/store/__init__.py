@@ -1,6 +1,6 @@
 """What lies in Redis: keys, packed records, and the digest that guards them. Pure.
 
-The functions that write are in Lua, beside the code that calls them.
+Functions in Lua write most of it: `streams/redis/lua`, and directory.lua in this folder.
 
     layout        the counters: keys, pages of rows, the meta record
     generation    what decides the counters of a generation, and its digest
@@ -8,4 +8,5 @@ The functions that write are in Lua, beside the code that calls them.
     chats         the chats of a tenant
     directory     users, groups and titles of chats; directory.lua writes them
     keys          the record of an API key
+    redis_errors  an error that Redis sends, as one of ours
 """
