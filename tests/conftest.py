@@ -1,4 +1,4 @@
-"""What every test may take: the fixtures of the real servers; how hypothesis runs; the order of tests."""
+"""For every test: the fixtures of the real servers, the profile of hypothesis, the order of tests."""
 
 from typing import Final
 

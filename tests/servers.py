@@ -1,7 +1,7 @@
 """Fixtures: a real Kafka and a real Valkey, started by the code that `deploy/up` uses.
 
-One of each serves the whole session (a Kafka start costs 3 s), so a test takes a topic name of its
-own and an emptied Valkey. Tests that kill, pause or fill a server take one of their own.
+One of each serves a whole pytest process, as a Kafka takes 3 s to start. So a test takes a topic name
+of its own and an emptied Valkey. Tests that kill, pause or fill a server start one of their own.
 """
 
 import secrets

@@ -1,1 +1,1 @@
-"""Figures, not promises: run by hand, printed, asserted nowhere."""
+"""Benchmarks, run by hand. They print figures and assert totals, never times; see tests/bench/RESULTS.md."""

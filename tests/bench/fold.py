@@ -2,19 +2,21 @@
 
     python -m tests.bench.fold [--events 200000] [--faust-events 20000] [--only "five views"]
 
-Real Kafka, real Valkey with its append-only file, the product's worker in a process of its own:
-exactly once, with the memory of ids and histograms. 1M events in 10 minutes of event time (live) and
-in 30 days (backfill), of which the first `--events` are made; 200 agents, 30 models, 5,000 users, 1
-tenant and 20; the five busiest views, and all; in batches of 1k, 5k, 20k records and as the worker
-sizes them itself. After every run all views are added up and compared with what was sent.
+The servers are a real Kafka and a real Valkey with its append-only file. The product's worker runs in
+a process of its own and counts exactly once, with remembered ids and histograms. The cases:
 
-Beside it, on the same topic, what others do, which is less: aiokafka's `getmany` that throws the
-bytes away, and a plain Faust agent that adds two numbers a model in memory (`--faust-events`).
+- events: 1M in 10 minutes of event time (live) or in 30 days (backfill), of which the first
+  `--events` are made; 200 agents, 30 models, 5,000 users; 1 tenant or 20
+- views: the five busiest, or all
+- batches: 1k, 5k, 20k records, or as the worker sizes them itself
 
-Then each goal stands beside what was measured, and what each stage and each feature of an event costs
-follows (tests.bench.stages).
+After every run all views are added up and compared with what was sent.
 
-CPU time of processes: on a machine that does other things besides it is comparable all the same.
+The same topic is also read by simpler programs: aiokafka's `getmany`, which throws the bytes away, and
+a plain Faust agent, which adds two numbers a model in memory (`--faust-events`).
+
+The report compares each goal with the measured figure. Then it lists what each stage and each feature
+of an event costs (tests.bench.stages). CPU time stays comparable when the machine does other work.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python -m tests.bench.fold_process worker|getmany|faust SPEC
 
-SPEC is `Spec` as JSON; the answer is one line of JSON: events, CPU seconds and seconds that passed from before the first fetch to after the last
-commit (the imports, the list of prices and the connections are not counted, joining the group is:
-some 20 ms), and each commit's wait for the store in ms.
+SPEC is `Spec` as JSON. The answer is one line of JSON: events, CPU seconds, elapsed seconds, and the
+time in ms that each commit waited for the store. Both times begin before the first fetch and end after
+the last commit. They include joining the group (some 20 ms), but not imports, prices and connecting.
 """
 
 from __future__ import annotations

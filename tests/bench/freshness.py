@@ -1,12 +1,15 @@
 """How soon an event is counted: `python -m tests.bench.freshness [--seconds 10] [--history 100000]`.
 
-From the moment its producer sees Kafka's acknowledgement until the counters, read from Redis every
-2 ms as the API reads them, have it: on an idle system, at half and at 90% of what one worker counts
-a second (measured first); and at 200 events/s, alone and beside `odometer send` of a file with a month
-of history, over HTTP and to Kafka, which gives way by itself. What that costs the file is told beside
-the same file sent with no live load and without giving way: the rate at which its middle is counted
-(from a tenth to nine tenths). All processes of their own on one machine; in the end the sums of every
-view are compared with what was sent.
+The time begins when the producer sees Kafka's acknowledgement. It ends when the counters have the
+event; the benchmark reads them from Redis every 2 ms, as the API does. The cases:
+
+- an idle system, half of one worker's capacity, and 90% of it (capacity is measured first)
+- 200 events/s alone, and beside `odometer send` of a file with a month of history, over HTTP and to
+  Kafka; `odometer send` gives way by itself
+
+For the file, the report shows the rate at which its middle is counted (from a tenth to nine tenths),
+beside the rate without live load and without giving way. Each process is separate, all on one machine.
+At the end the sums of every view are compared with what was sent.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     python -m tests.bench.ingest [--rounds 5]
 
-Full events (27 fields, 700 B) in batches of 100, and one by one beside a Starlette route that only
-parses the JSON of the same request; rounds of both take turns, medians are shown. What was answered
-with 202 is then counted by a worker and compared to the last token. CPU time, since a benchmark that
-shares its cores with the broker and the clients would measure those.
+Full events (27 fields, 700 B) come in batches of 100, and one by one. Single events are compared with
+a Starlette route that only parses the JSON of the same request. Rounds of both take turns; medians are
+shown. A worker then counts what was answered with 202, and totals must be equal to the last token.
+The unit is CPU time, since the API shares the cores with the broker and the clients.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Whether memory stays flat: `python -m tests.bench.memory [--minutes 20] [--load 0.8]`.
 
-A Kafka, a Valkey, a worker and an API process of their own. What the worker counts a second is
-measured first; then `--load` of that is sent at live time, and the API asked once a second, while the
-memory of each process is sampled. Printed: where each stood after the first quarter and at the end, and
-how much it grew a minute in between.
+Kafka, Valkey, a worker and an API run in processes of their own. The worker's capacity is measured
+first. Then `--load` of it is sent at live time, and the API is asked once a second, while the memory
+of each process is sampled. The report shows each process after the first quarter and at the end, and
+its growth a minute in between.
 
 Redis has to grow: it keeps an id of every event for a day, and pages of every minute in which something
-happened. So what it keeps is added up by kind (`MEMORY USAGE` of every key) at both instants, and its
-growth stands beside that of what it keeps. In the end all that was sent must have been counted.
+happened. So its keys are added up by kind (`MEMORY USAGE`) at both instants, and the report shows their
+growth beside that of Redis. At the end everything that was sent must be counted.
 """
 
 from __future__ import annotations

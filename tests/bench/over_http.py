@@ -1,7 +1,7 @@
-"""How fast one API process answers over HTTP, beside a route of it that does nothing.
+"""How fast one API process answers over HTTP, compared with a route of it that does nothing.
 
-32 keep-alive clients that each ask again as soon as they are answered, with and without a worker
-that goes on committing events of the tenant, in the range that is asked for.
+32 keep-alive clients ask again as soon as they have an answer. Meanwhile a worker commits events of
+the tenant in the range of the query, or nothing is committed.
 """
 
 from __future__ import annotations

@@ -2,10 +2,15 @@
 
     python -m tests.bench.reads [--events 10000000] [--crowd 100000]
 
-A page is a summary, its models and its series; totals of both are compared in the same run. Times
-are relative to now, as pages expire by the server's clock. Four tenants: the events that are asked
-for, a tenth of them, that tenth ten times over in the same buckets (is a page of many events
-dearer?), and a crowd of users for the leaderboard. Everything runs on uvloop, as the API does.
+A page is a summary, its models and its series. The totals of both are compared in the same run. Times
+are relative to now, as pages expire by the server's clock. There are four tenants:
+
+- the events that are asked for
+- a tenth of them
+- that tenth ten times over, in the same buckets: does a page of more events cost more?
+- many users, for the leaderboard
+
+Everything runs on uvloop, as the API does.
 """
 
 from __future__ import annotations

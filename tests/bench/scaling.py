@@ -1,8 +1,8 @@
 """How the cost of counting grows: `python -m tests.bench.scaling [--events 60000] [--short]`.
 
-CPU us an event with the five busiest views at live time, of all workers together and of Redis: with
-1, 2 and 4 workers on one topic, with 1k to 100k series of agents and models, with 4 to 64
-partitions. Totals are checked after each run, as in tests.bench.fold.
+CPU us an event of all workers together and of Redis, with the five busiest views at live time: for 1, 2
+and 4 workers on one topic, for 1k to 100k series of agents and models, and for 4 to 64 partitions.
+Totals are checked after each run, as in tests.bench.fold.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What counters weigh: bytes of a series' bucket by view, as Valkey says of its own memory.
+"""What counters weigh: bytes of a bucket of a series, by view, as Valkey reports its memory.
 
-Pages as a commit leaves them once their chunk has ended, each with its key. Busy: every bucket of the chunk and every series of the page; sparse: the series of
-a page share it, each with one bucket. What a page still open weighs is in README.
+Pages are as a commit leaves them once their chunk has ended, each with its key. "Busy" means every
+bucket of the chunk and every series of the page. "Sparse" means that the series of a page share it,
+each with one bucket. An open page may weigh twice as much, and 4 to 32 kB more.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Where the fold's time goes: `python -m tests.bench.stages [--events 100000] [--batch 20000]`.
 
-CPU us an event of each stage, one after the other in this process, on events as in
-tests.bench.fold at live time; then what each feature of an event adds to the worker's part, and
-to Redis. Fetching from Kafka is not among them: tests.bench.fold has it as `getmany`.
+It prints CPU us an event of each stage, one after the other in this process, on the live events of
+tests.bench.fold. Then it prints what each feature of an event adds to the worker's part, and to
+Redis. Fetching from Kafka is not included: tests.bench.fold measures it as `getmany`.
 """
 
 from __future__ import annotations

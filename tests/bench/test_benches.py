@@ -1,4 +1,4 @@
-"""A short form of the benchmarks, so that they run when they are needed: totals are checked by them."""
+"""Short forms of the benchmarks: they still run, and the totals that they check are right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark of reads: what it loads in bulk is what commits leave, and it runs in small."""
+"""The benchmark of reads: its bulk loader leaves what commits leave, and its short form runs."""
 
 from __future__ import annotations
 

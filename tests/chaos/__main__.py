@@ -1,7 +1,7 @@
 """`python -m tests.chaos --seeds N [--seed K]`: seeds, miscounts, and the time to recover by fault.
 
-`--seed K` alone replays one: the same events and the same faults, at the instants that the machine
-makes of them. Exit code 1 where anything was wrong.
+`--seed K` alone repeats one seed: the same events and the same faults. When exactly each happens
+depends on the machine. Exit code 1 if anything was wrong.
 """
 
 from __future__ import annotations

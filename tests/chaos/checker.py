@@ -1,7 +1,7 @@
-"""Polls the API all along, and says afterwards whether any answer was a lie.
+"""Polls the API during a seed, and says afterwards whether any answer was wrong.
 
-An answer must hold every event of its range that was acknowledged before its `complete_through`,
-and none that was not yet sent; its rows must add up to its totals. No answer, or a 503, is honest.
+An answer must hold every event of its range that was acknowledged before its `complete_through`, and
+no event that was not yet sent. Its rows must add up to its totals. No answer, or a 503, is allowed.
 """
 
 from __future__ import annotations

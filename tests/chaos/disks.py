@@ -1,4 +1,4 @@
-"""Small disks for servers: a tmpfs each, which only root may mount, and not on every machine."""
+"""Small disks for servers: one tmpfs each. Only root may mount them, and not on every machine."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What no worker may go on from: a seed's last harm, after which it must refuse, loudly.
+"""The last fault of a seed: the log or the store is lost, and every worker must refuse to continue.
 
-Loudly: the meta record says so and why, the API says so in every answer, and no counter moves.
+The meta record must say so and why, the API must say so in every answer, and no counter may move.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What is done to a running system, by name. Each returns when its servers answer again.
+"""The faults, by name. Each returns when its servers answer again.
 
-A fault gives the instant from which its recovery is timed: that of the kill where a worker died,
-else that at which the servers, or the link, were there again.
+A fault returns the instant from which its recovery is timed. For a killed worker that is the kill.
+For the others it is the instant at which the servers, or the link, were back.
 """
 
 from __future__ import annotations

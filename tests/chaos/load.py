@@ -1,7 +1,7 @@
 """What producers send during a seed: an endless adversarial log, at an uneven rate.
 
-2% resends (some changed, which must not count), 3% poison, events up to years late and up to an
-hour ahead, calls and chats that go on over many batches, bursts of three times the rate.
+It has 2% resends (some changed, which must not count), 3% invalid records, events up to years late
+and up to an hour ahead, calls and chats over many batches, and bursts of three times the rate.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Bugs to plant in real workers and rebuilds, to see that a seed finds each of them.
 
 A plant runs first in each process (tests/real/harness/child.py). It breaks one promise in one place;
-the process is otherwise the one that operators have. `pytest.MonkeyPatch` raises where the name that
-it replaces does not exist, so that no plant is forgotten by a rename.
+otherwise the process is the one that operators run. `pytest.MonkeyPatch` raises if the name that it
+replaces does not exist, so a rename cannot disable a plant unnoticed.
 """
 
 from __future__ import annotations

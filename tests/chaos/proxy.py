@@ -1,6 +1,6 @@
 """A TCP link that can be slow, cut, half open or reset: a proxy on loopback between two processes.
 
-It runs in a thread with a loop of its own, so that a test that waits for a process holds up nothing.
+It runs in a thread with an event loop of its own, so a test that blocks does not block the link.
 """
 
 from __future__ import annotations

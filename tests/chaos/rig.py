@@ -1,7 +1,7 @@
 """Real Kafka, real Valkey, worker and API processes, with a proxy on each link between them.
 
-Workers, API and producers know the servers only by their proxies: for each of them Kafka has a
-listener that is advertised under its proxy's port. The checker and the judge go past the proxies.
+Workers, API and producers reach the servers only through their proxies. For each of them Kafka has a
+listener that is advertised under the port of its proxy. The checker and the oracle bypass the proxies.
 """
 
 from __future__ import annotations

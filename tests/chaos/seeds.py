@@ -1,8 +1,8 @@
-"""One seed: what is sent and which faults happen follow from it; when exactly, from the machine.
+"""One seed decides which events are sent and which faults happen; the machine decides when exactly.
 
-The judgement is the oracle's, over the log as Kafka then holds it: counters, sketches, booked
-calls, tallies, dead letters, the directory and chats, to the last unit. After that comes one more
-harm, from which the workers must refuse to go on.
+The oracle judges by the log that Kafka then holds: counters, sketches, booked calls, tallies, dead
+letters, the directory and chats, to the last unit. After that comes one more fault, after which the
+workers must refuse to continue.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The planted bugs still find the code that they change; `python -m tests.chaos --planted` runs them."""
+"""Each planted bug still finds the code that it changes; `python -m tests.chaos --planted` runs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The proxy does to a connection what it says."""
+"""The proxy delays, cuts, half-opens and resets connections as told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The short form of the chaos: seeds on real processes whose counters must be the oracle's."""
+"""The short form of the chaos: after each seed the counters must be those of the oracle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures: a system on the servers of the session, and one on servers that it may kill."""
+"""Fixtures: a system on the session's servers, and one on servers that the test may kill."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""History waits where counting is behind; live events never do; and what is sent counts once."""
+"""History waits while counting is behind. Live events never wait. Everything sent counts once."""
 
 from __future__ import annotations
 

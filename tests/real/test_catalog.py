@@ -1,4 +1,4 @@
-"""One file and `odometer rebuild`: a label becomes a dimension and a measure of all history."""
+"""A catalog file and `odometer rebuild`: a label becomes a dimension and a measure of all history."""
 
 from __future__ import annotations
 

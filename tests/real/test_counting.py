@@ -1,4 +1,4 @@
-"""What real workers make of a real topic is what the oracle makes of it, to the last unit."""
+"""Real workers count a real topic as the oracle does, to the last unit."""
 
 from __future__ import annotations
 

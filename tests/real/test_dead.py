@@ -1,4 +1,4 @@
-"""`odometer dead` on real servers: what a worker buried is listed, mended, replayed, counted once."""
+"""`odometer dead` on real servers: a dead letter is listed, corrected, replayed, and counted once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The directory's process on real Kafka and Valkey: upserts, deletes, kills, an emptied Redis."""
+"""The directory process on real Kafka and Valkey: updates, deletes, kills, an emptied Redis."""
 
 from __future__ import annotations
 

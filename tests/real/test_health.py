@@ -1,4 +1,4 @@
-"""The health page speaks of the fold's progress, not of the process."""
+"""The health page reports the fold's progress, not whether the process runs."""
 
 from __future__ import annotations
 

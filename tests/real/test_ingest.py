@@ -1,4 +1,4 @@
-"""What was answered with 202 counts, to the last unit, whatever is killed behind the answer."""
+"""Events that the API answered with 202 count, to the last unit, whatever is killed afterwards."""
 
 from __future__ import annotations
 

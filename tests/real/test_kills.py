@@ -1,4 +1,4 @@
-"""Whatever is killed, paused or brought back older mid-load, everything counts exactly once."""
+"""Every event counts exactly once, whatever is killed, paused or restored from an older copy."""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""The LiveKit platform's pages through Kafka, a worker, Redis and the API's own process: the example
-of its documentation to the digit, from events that add up to it, and any log and question."""
+"""The LiveKit platform's pages through Kafka, a worker, Redis and an API process.
+
+The example of its documentation must be equal to the digit, from events that add up to it; and any
+log and query must be answered as the oracle answers them.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""The published client of Open WebUI, all eight methods, against a running system: sample traffic
-through Kafka, a worker, Redis and the API's own process fills every field that it shows."""
+"""The published client of Open WebUI, all eight methods, against a running system.
+
+Sample traffic through Kafka, a worker, Redis and an API process fills every field that it shows.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A rebuild on real servers: history as if it had always been so, whoever is killed meanwhile."""
+"""A rebuild on real servers: all history gets the new configuration, whatever is killed meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker that must not go on counts nothing, says what to do, and goes on when told to."""
+"""A worker that must not continue counts nothing, says what to do, and resumes when told to."""
 
 from __future__ import annotations
 

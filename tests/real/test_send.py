@@ -1,4 +1,4 @@
-"""`odometer send` and the Meter against everything real: what is killed under them loses nothing."""
+"""`odometer send` and the Meter on real servers: kills lose nothing and double nothing."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The events that benchmarks load and send, with known totals."""

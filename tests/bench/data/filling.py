@@ -1,8 +1,8 @@
-"""Events by the million for the benchmarks of reads: the worker's own roll-up, loaded in bulk.
+"""Events by the million for the benchmarks of reads: rolled up by the worker's code, loaded in bulk.
 
-Days are rolled up whole by `streams.core.fold`, and their pages written as a commit leaves them once
-their chunk has ended (tests/bench/test_reads.py proves the two equal). The last hours come in the
-small commits of a live worker, so that open pages hold a slot many times, as they do then.
+`streams.core.fold` rolls up whole days. Their pages are written as a commit leaves them once their
+chunk has ended (tests/bench/test_reads.py proves that both are equal). The last hours come in small
+commits, as from a live worker, so that open pages hold a slot many times.
 """
 
 from __future__ import annotations

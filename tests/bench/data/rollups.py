@@ -1,7 +1,7 @@
-"""The baseline of the benchmarks of reads: rollups by hour and by day in SQLite, with right indexes.
+"""The baseline of the benchmarks of reads: rollups by hour and by day in SQLite, with good indexes.
 
-What somebody would build who knows the questions: one table without agents and users, one with
-agents, one with users, each by hour and by day, and an index for each filter.
+This is what one builds who knows the queries in advance: a table without agents and users, one with
+agents and one with users, each by hour and by day, and an index for each filter.
 """
 
 from __future__ import annotations

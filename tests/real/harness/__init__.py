@@ -1,0 +1,1 @@
+"""Starts topics, workers and APIs for tests, and compares the counters with the oracle."""

@@ -1,4 +1,4 @@
-"""The API as an operator has it: `odometer api`, started, killed, restarted on its port."""
+"""The API as an operator runs it: `odometer api`, started, killed, restarted on its port."""
 
 from __future__ import annotations
 

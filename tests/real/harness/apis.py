@@ -1,4 +1,4 @@
-"""An API process that takes events, and producers that do not give up on it."""
+"""An API process that takes events, and producers that send a batch again until it is taken."""
 
 from __future__ import annotations
 

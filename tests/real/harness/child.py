@@ -1,10 +1,10 @@
-"""A worker or a rebuild in a process of its own, changed first where a test asks for it.
+"""A worker or a rebuild in a process of its own; a function may change it first.
 
     python -m tests.real.harness.child worker|rebuild [MODULE:FUNCTION]
 
 The function runs before anything else. It may return the catalog that the worker counts by, or
-change the code of the process (tests/chaos/planted.py). A worker takes its settings from
-WORKER_SETTINGS as JSON, as the command has no options for the batch policy and for timing.
+change the code of the process (tests/chaos/planted.py). A worker reads its settings as JSON from
+WORKER_SETTINGS, as the command has no options for the batch policy and for timing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A topic, a Redis and worker processes together, and the oracle's judgement of what came of them."""
+"""A topic, a Redis and worker processes; the oracle compares what they counted with the log."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A topic as a test needs it: made, removed, widened, cut, written to, and read back whole.
+"""A topic for a test: made, removed, widened, cut, written to, and read back whole.
 
-What is read back is what the oracle judges: the records that Kafka holds, not those that were meant.
+The oracle judges by the records that Kafka holds, not by those that the test meant to send.
 """
 
 from __future__ import annotations

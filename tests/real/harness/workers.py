@@ -1,4 +1,4 @@
-"""Worker processes as an operator has them: started, killed, paused, asked for their health."""
+"""Worker processes as an operator runs them: started, killed, paused, asked for their health."""
 
 from __future__ import annotations
 
