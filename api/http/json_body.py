@@ -18,7 +18,11 @@ async def json_body(request: Request, bytes_max: int) -> bytes:
         )
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
-        raise InvalidBody(415, "unsupported-media-type", "Send content-type: application/json.")
+        raise InvalidBody(
+            415,
+            "unsupported-media-type",
+            "The body must be JSON: send the header content-type: application/json.",
+        )
     body = bytearray()
     async for part in request.stream():
         body += part

@@ -17,7 +17,7 @@ def check_names(raw: RawParameters, known: Sequence[str]) -> None:
         if name not in known:
             near = nearest(name, known)
             meant = f" Did you mean {near}?" if near else ""
-            raise BadParameter(name, f"There is no parameter {name!r}.{meant}", known, near)
+            raise BadParameter(name, f"There is no parameter `{name}`.{meant}", known, near)
 
 
 def single(raw: RawParameters, name: str) -> str | None:

@@ -1,7 +1,7 @@
-"""How many different values of a dimension there were: rows by that dimension, put together. Pure.
+"""Counts the distinct values of a dimension, such as users.
 
-A measure that counts users is asked for as if by user too, of the view that keeps it by that: what
-is counted are the rows in which something happened, so it is exact, whatever the range is made of.
+The question is grouped by that dimension too, and its rows with events are counted. So the count is
+exact for any range.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from api.query.sums import Row
 
 
 def counted_dimension(measures: Sequence[Offered]) -> str:
-    """The dimension whose values are counted; "" where none is."""
+    """The dimension whose values a measure counts; "" if there is none."""
     return next((one.distinct for one in measures if one.distinct), "")
 
 
 def with_counted(measures: Sequence[Offered], group_by: Sequence[str]) -> tuple[str, ...]:
-    """What the question must be asked by."""
+    """`group_by`, and the dimension whose values are counted."""
     own = counted_dimension(measures)
     return (*group_by, own) if own and own not in group_by else tuple(group_by)
 

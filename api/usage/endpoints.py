@@ -1,8 +1,8 @@
-"""The native API: `/v1/usage`, and what can be asked of it: dimensions, measures, views.
+"""`/v1/usage`, and the lists of its dimensions, measures and views.
 
-An answer's ETag is over what it says and not over when: the question, the range it covers, the
-generation, and every byte that it says of them. So it stands still while other tenants are counted,
-and `complete_through`, which moves on, is in the headers of a 304 too.
+An ETag covers the question, the range, the generation and the rows, but not the state of the
+counters. So it does not change while other tenants are counted. `complete_through`, which does
+change, is a header of a 304 too.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ from schemas.units import iso
 Clock = Callable[[], int]
 
 UNDERSTOOD_KEPT: Final = 1024
-"""Questions remembered as they are understood: a few kB each."""
+"""Parsed questions in the cache: a few kB each."""
 UNDERSTOOD_BYTES_MAX: Final = 4096
-"""A longer question is understood anew each time."""
+"""A longer question is parsed at every request."""
 BODY_BYTES_MAX: Final = 64 * 1024
-"""A question with 200 values of 256 characters fits."""
+"""Room for 200 filter values of 256 characters."""
 VALUES_DEFAULT: Final = 100
 VALUES_MAX: Final = 1000
-"""Values of a dimension in one answer: what a list to choose from can show."""
+"""Values of a dimension in one answer: as many as a list in a dashboard can show."""
 VALUES_RANGE_MS: Final = 30 * DAY_MS
 VALUES_PARAMETERS: Final = ("search", "from", "to", "tz", "limit", "tenant")
 CACHING: Final = {
@@ -72,7 +72,7 @@ CACHING: Final = {
 
 
 def routes(store: Store, key_cache: KeyCache, clock: Clock, answers: AnswerCache) -> list[Route]:
-    """The paths of the counters. The first is the one that dashboards poll."""
+    """The first route is the one that dashboards poll."""
     endpoint = partial(
         usage,
         store=store,
@@ -120,7 +120,7 @@ async def usage(
 
 
 async def values(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
-    """`GET /v1/dimensions/{name}`: what was seen in a range, most used first."""
+    """`GET /v1/dimensions/{name}`: the values in a range, the most used first."""
     now_ms = clock()
     key = await reader(key_cache, request.headers, now_ms)
     name = request.path_params["name"]
@@ -128,7 +128,7 @@ async def values(request: Request, store: Store, key_cache: KeyCache, clock: Clo
     dimensions = catalog.kept_dimensions
     if name not in dimensions:
         return problems.problem(
-            404, "not-found", f"{name!r} is no dimension of a kept view.", allowed=dimensions
+            404, "not-found", f"No view has a dimension {name!r}.", allowed=dimensions
         )
     raw = _of_query(request.query_params)
     check_names(raw, (*VALUES_PARAMETERS, *filter_names(catalog)))
@@ -163,7 +163,7 @@ async def values(request: Request, store: Store, key_cache: KeyCache, clock: Clo
 
 
 async def measures(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
-    """`GET /v1/measures`: what can be measured."""
+    """`GET /v1/measures`: every measure, with its unit and its views."""
     await reader(key_cache, request.headers, clock())
     return _listing(
         {
@@ -175,7 +175,7 @@ async def measures(request: Request, store: Store, key_cache: KeyCache, clock: C
 
 
 async def views(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
-    """`GET /v1/views`: which dimensions are kept together, and how long."""
+    """`GET /v1/views`: which dimensions are counted together, and how long buckets are stored."""
     await reader(key_cache, request.headers, clock())
     return _listing(
         {
@@ -203,12 +203,12 @@ async def views(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
     )
 
 
-# -- what was sent ---------------------------------------------------------------------------------
+# -- the question ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class _Understood:
-    """A question with the instants it covers and its form; `text` is equal for equal questions."""
+    """A question with the range that it covers and its format. Equal questions have equal `text`."""
 
     query: UsageQuery
     plans: tuple[Plan, ...]
@@ -224,7 +224,8 @@ def _understood(
     form = query.format or accepted(accept)
     if form is None:
         raise NotAcceptable(
-            "The Accept header takes none of our formats; format chooses one too.", media_types()
+            "The Accept header allows none of the formats of this API. You can choose one with `format`.",
+            media_types(),
         )
     plans = plans_of(query, now_ms, catalog)
     covered = replace(query, from_ms=plans[0].start_ms, to_ms=plans[0].end_ms, format=form)
@@ -239,11 +240,13 @@ def _of_query(params: QueryParams) -> RawParameters:
 
 
 def _of_json(body: bytes) -> RawParameters:
-    """The object's members as texts."""
+    """The members of the JSON object, as lists of texts."""
     try:
         content = msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidBody(400, "invalid-body", f"The body cannot be read: {error}.") from error
+        raise InvalidBody(
+            400, "invalid-body", f"The body is not a JSON object: {error}."
+        ) from error
     return {
         name: [_text(name, one_) for one_ in (value if isinstance(value, list) else [value])]
         for name, value in content.items()
@@ -256,7 +259,7 @@ def _text(name: str, value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, str | int):
         return str(value)
-    raise BadParameter(name, f"{name} is a text, a number, a boolean, or a list of texts.")
+    raise BadParameter(name, f"`{name}` must be a text, a number, a boolean, or a list of these.")
 
 
 # -- the answer ------------------------------------------------------------------------------------
@@ -289,7 +292,7 @@ def _made(
 
 
 def _said(query: UsageQuery, reading: Reading) -> bytes:
-    """All that the answer says but for the state of the counters."""
+    """The whole answer without the state of the counters."""
     current, *before = (section(query, one) for one in reading.sums)
     if query.format == "json":
         return to_json(_object(query, current, before))
@@ -325,7 +328,7 @@ def _object(query: UsageQuery, current: Section, before: Sequence[Section]) -> d
 
 
 def _state(covered: Plan, reading: Reading) -> dict[str, Any]:
-    """The end of the answer's object."""
+    """The state of the counters, the last members of the answer."""
     meta = reading.meta
     return {
         "complete_through": _complete_through(meta),
@@ -345,7 +348,7 @@ def _complete_through(meta: Meta) -> str | None:
 
 
 def _tag(tenant: str, question: str, reading: Reading, said: bytes) -> str:
-    """A weak validator: equal where the answer would say the same of the same instants."""
+    """A weak ETag: equal for equal rows of an equal question and range."""
     meta = reading.meta
     plans = [one_.selection.plan for one_ in reading.sums]
     ranges = [(one_.start_ms, one_.end_ms) for one_ in plans]
@@ -356,7 +359,7 @@ def _tag(tenant: str, question: str, reading: Reading, said: bytes) -> str:
 
 
 def _canonical(query: UsageQuery) -> str:
-    """The same text for the same question in every process."""
+    """A text that is equal for equal questions, in every process."""
     filters = [(f.dimension, sorted(f.values), f.prefixes, f.is_negated) for f in query.filters]
     names = [measure.name for measure in query.measures]
     return repr((replace(query, filters=(), measures=(), tenant=None), filters, names))

@@ -1,9 +1,10 @@
-r"""A question as it is sent, understood: parameters of a URL or a JSON body to one value. Pure.
+r"""The parameters of /v1/usage, from a URL or a JSON body, parsed into one `UsageQuery`.
 
-`PARAMETERS` is the whole list: what is not in it and no filter is refused, with the nearest name.
-A filter is a dimension (`model=gpt-4o`), negated with a `!` at its end (`model!=gpt-4o`). In a URL a
-comma separates values and a repeated parameter adds some; `\,` is a comma, `\*` a star, `\\` a
-backslash of the value itself. In JSON a list has several values, and commas stand for themselves.
+`PARAMETERS` lists every parameter. Every other name must be a filter, or the request is rejected with
+the nearest known name. A filter is a dimension (`model=gpt-4o`); `!` negates it (`model!=gpt-4o`).
+
+In a URL, a comma separates values, and repeating a filter adds values. `\,`, `\*` and `\\` are a comma,
+a star and a backslash inside a value. In JSON, a list has several values, and a comma is a comma.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from schemas.tiers import DAY, QUARTER, TIERS, Tier, kept_from
 from schemas.units import iso
 
 VALUES_MAX: Final = 200
-"""Values of all filters of a question: more is a list that a label or a view should hold."""
+"""Values of all filters of a question. A longer list belongs into a label or a view."""
 BUCKETS_MAX: Final = 10_000
-"""Buckets of a series: 90 days of quarter-hours are 8,640; no screen has as many pixels."""
+"""Buckets of a series. 90 days of quarter-hours are 8,640, more than a screen has pixels."""
 AUTO_BUCKETS_MAX: Final = 200
-"""`auto` takes the shortest step with at most so many: a chart of 800 pixels has 4 for each."""
+"""`auto` takes the shortest step with at most so many buckets: 4 pixels each on a chart of 800."""
 LIMIT_MAX: Final = 10_000
-"""Groups that `limit` may ask for; without it all are answered, up to `answers.ROWS_MAX`."""
+"""Groups that `limit` may ask for. Without `limit` an answer has at most `sections.ROWS_MAX` rows."""
 
 Format = Literal["json", "csv", "ndjson"]
 Fill = Literal["none", "zero", "null"]
@@ -40,12 +41,12 @@ FORMATS: Final[tuple[Format, ...]] = ("json", "csv", "ndjson")
 FILLS: Final[tuple[Fill, ...]] = ("none", "zero", "null")
 GRANULARITIES: Final = (*(step.name for step in STEPS), "auto", "none")
 TIME: Final = "time"
-"""The name of the bucket's start in rows and in `order_by`."""
+"""The name of a bucket's start, in rows and in `order_by`."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter that is no filter. `is_list`: a comma, or repeating it, gives several."""
+    """A parameter that is not a filter. `is_list`: a comma, or repeating it, gives several values."""
 
     name: str
     about: str
@@ -55,26 +56,26 @@ class Parameter:
 
 
 PARAMETERS: Final = (
-    Parameter("measures", f"What is measured; see /v1/measures. Default: {', '.join(DEFAULTS)}.", "requests,cost_usd", is_list=True),
-    Parameter("from", "Start of the range: a time, a date, `now-7d`, or the name of a period such as `this_month`. Default: 24 hours before `to`.", "now-7d"),
-    Parameter("to", "End of the range, exclusive. Default: now, or the end of the period that `from` names.", "now"),
-    Parameter("granularity", "Length of the buckets of a series; `auto` chooses one; `none`: no series.", "1d", allowed=GRANULARITIES),
-    Parameter("tz", "IANA zone in which days, weeks and months begin, and dates are read. Default: UTC.", "Europe/Berlin"),
+    Parameter("measures", f"Measures to answer; /v1/measures lists them. Default: {', '.join(DEFAULTS)}.", "requests,cost_usd", is_list=True),
+    Parameter("from", "Start of the range: a time, a date, `now-7d`, or a period such as `this_month`. Default: 24 hours before `to`.", "now-7d"),
+    Parameter("to", "End of the range, exclusive. Default: now, or the end of the period in `from`.", "now"),
+    Parameter("granularity", "Length of the time buckets. `auto` chooses one. `none` gives one row for the whole range.", "1d", allowed=GRANULARITIES),
+    Parameter("tz", "IANA time zone of days, weeks, months and of dates without an offset. Default: UTC.", "Europe/Berlin"),
     Parameter("group_by", "Dimensions: one row for each combination of their values.", "provider,model", is_list=True),
-    Parameter("order_by", "Measures, dimensions or `time`; a `-` in front: descending. Default: time, then the first measure descending.", "-cost_usd", is_list=True),
-    Parameter("limit", "Keep so many groups, the first by `order_by`; the rest is added up in a row whose `other` is true.", "10"),
-    Parameter("fill", "Buckets in which nothing happened: left out, zero, or null.", "zero", allowed=FILLS),
-    Parameter("compare", "`previous`: the same for the range of the same length that ends where this begins.", "previous", allowed=("previous",)),
-    Parameter("cumulative", "Sums from the start of the range up to each bucket.", "true", allowed=("true", "false")),
-    Parameter("tenant", "Whose usage: needed where the key has several tenants; the header x-odometer-tenant says the same.", "acme"),
-    Parameter("format", "Form of the answer; wins over the Accept header.", "csv", allowed=FORMATS),
+    Parameter("order_by", "Measures, dimensions or `time`; `-` in front means descending. Default: time, then the first measure descending.", "-cost_usd", is_list=True),
+    Parameter("limit", "Keep the first groups by `order_by`. One row with `other` = true has the sums of the rest.", "10"),
+    Parameter("fill", "Buckets without events: `none` leaves them out, `zero` and `null` fill them.", "zero", allowed=FILLS),
+    Parameter("compare", "`previous` adds the range of the same length that ends where this range begins.", "previous", allowed=("previous",)),
+    Parameter("cumulative", "If true, each bucket has the sums from the start of the range.", "true", allowed=("true", "false")),
+    Parameter("tenant", "The tenant. Needed if the key has several tenants; the header x-odometer-tenant does the same.", "acme"),
+    Parameter("format", "Format of the answer. Takes precedence over the Accept header.", "csv", allowed=FORMATS),
 )  # fmt: skip
 BY_NAME: Final = {parameter.name: parameter for parameter in PARAMETERS}
 
 
 @dataclass(frozen=True)
 class UsageQuery:
-    """A question that is understood. `order_by` is (name, is_descending) in order of weight."""
+    """A parsed question. `order_by` holds (name, is_descending); the first decides."""
 
     measures: tuple[Offered, ...]
     from_ms: int
@@ -94,14 +95,14 @@ class UsageQuery:
 
     @cached_property
     def formulas(self) -> tuple[MeasureFormula, ...]:
-        """Of the measures, over the sums of their terms."""
+        """How to compute the measures from the sums of their terms."""
         return formulas(self.measures, terms_of(self.measures))
 
 
 def parse(
     raw: RawParameters, now_ms: int, catalog: Catalog = DEFAULT, *, splits: bool
 ) -> UsageQuery:
-    """The question, or BadParameter. `splits`: commas separate, as in a URL."""
+    """Parse the parameters. `splits`: commas separate values, as in a URL. Raises BadParameter."""
     check_names(raw, (*BY_NAME, *filter_names(catalog)))
     zone_name, zone = parse_zone(raw)
     from_ms, to_ms = parse_bounds(raw, now_ms, zone)
@@ -143,7 +144,10 @@ def parse_zone(raw: RawParameters) -> tuple[str, tzinfo]:
         near = nearest(name, sorted(zone_names()))
         meant = f" Did you mean {near}?" if near else ""
         raise BadParameter(
-            "tz", f"{name!r} is no IANA time zone.{meant}", ("UTC", "Europe/Berlin", "..."), near
+            "tz",
+            f"{name!r} is not an IANA time zone.{meant}",
+            ("UTC", "Europe/Berlin", "..."),
+            near,
         )
     return name, zone
 
@@ -154,9 +158,9 @@ def parse_bounds(raw: RawParameters, now_ms: int, zone: tzinfo) -> tuple[int, in
         from_ms, to_ms = parse_range(*texts, now_ms, zone)
     except InvalidTime as error:
         name = str(error)
-        raise BadParameter(name, f"{single(raw, name)!r} is no time.", ALLOWED) from error
+        raise BadParameter(name, f"{single(raw, name)!r} is not a time.", ALLOWED) from error
     if from_ms > to_ms:
-        raise BadParameter("from", "The range ends before it begins: from is after to.")
+        raise BadParameter("from", "`from` is after `to`.")
     return from_ms, to_ms
 
 
@@ -170,7 +174,7 @@ def parse_filters(
         total += len(wanted)
         if total > VALUES_MAX:
             raise BadParameter(
-                name, f"The filters have more than {VALUES_MAX} values (VALUES_MAX)."
+                name, f"The filters have more than {VALUES_MAX} values, the limit (VALUES_MAX)."
             )
         filters.append(
             Filter(
@@ -184,7 +188,7 @@ def parse_filters(
 
 
 def split_values(text: str, *, splits: bool) -> list[tuple[str, bool]]:
-    """(value, whether it is a prefix) of a filter's text."""
+    """The values in a filter's text, each with whether it is a prefix."""
     found: list[tuple[str, bool]] = []
     value, is_prefix = "", False
     place = 0
@@ -210,7 +214,7 @@ def parse_limit(raw: RawParameters, most: int) -> int | None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= most):
         raise BadParameter(
-            "limit", f"{text!r} is no whole number from 1 to {most}.", (f"1 to {most}",)
+            "limit", f"{text!r} is not a whole number from 1 to {most}.", (f"1 to {most}",)
         )
     return int(text)
 
@@ -230,7 +234,7 @@ def _measures(names: Sequence[str], catalog: Catalog) -> tuple[Offered, ...]:
     offered = offered_by(catalog)
     for name in names:
         if name not in offered:
-            _refuse("measures", name, "measure", tuple(offered))
+            _reject("measures", name, "measure", tuple(offered))
     return tuple(offered[name] for name in names or DEFAULTS)
 
 
@@ -238,14 +242,14 @@ def _dimensions(parameter: str, names: Sequence[str], catalog: Catalog) -> tuple
     known = catalog.kept_dimensions
     for name in names:
         if name not in known:
-            _refuse(parameter, name, "dimension of any kept view", known)
+            _reject(parameter, name, "dimension of a view", known)
     return tuple(names)
 
 
-def _refuse(parameter: str, name: str, what: str, known: Sequence[str]) -> None:
+def _reject(parameter: str, name: str, what: str, known: Sequence[str]) -> None:
     near = nearest(name, known)
     meant = f" Did you mean {near}?" if near else ""
-    raise BadParameter(parameter, f"{name!r} is no {what}.{meant}", known, near)
+    raise BadParameter(parameter, f"{name!r} is not a {what}.{meant}", known, near)
 
 
 def _choice(raw: RawParameters, name: str) -> str | None:
@@ -254,7 +258,7 @@ def _choice(raw: RawParameters, name: str) -> str | None:
     if text is not None and text not in allowed:
         near = nearest(text, allowed)
         raise BadParameter(
-            name, f"{text!r} is no {name}. Use: {', '.join(allowed)}.", allowed, near
+            name, f"{text!r} is not a value of `{name}`. Use: {', '.join(allowed)}.", allowed, near
         )
     return text
 
@@ -264,14 +268,16 @@ def _order(texts: Sequence[str], names: Sequence[str]) -> tuple[tuple[str, bool]
     for text in texts:
         name = text.removeprefix("-").removeprefix("+")
         if name not in names:
-            _refuse("order_by", name, "measure, dimension or time of this question's rows", names)
+            _reject(
+                "order_by", name, "measure, dimension or `time` of the rows that you ask for", names
+            )
         order.append((name, text.startswith("-")))
     return tuple(order)
 
 
 def _tiers(measures: Sequence[Offered], dimensions: set[str], catalog: Catalog) -> tuple[Tier, ...]:
-    """Of the views that can answer, those of the one with the shortest buckets; all where none can,
-    which the plan then says."""
+    """The tiers of the view with the shortest buckets, of those that can answer. All tiers if no view
+    can: the plan rejects the question then."""
     terms = [term for measure in measures for term in measure.terms]
     counted = {measure.distinct for measure in measures if measure.distinct}
     holding = views_that_hold(dimensions | counted, [term.measure for term in terms], catalog)
@@ -287,12 +293,12 @@ def _step(
     zone: tzinfo,
     tiers: tuple[Tier, ...],
 ) -> Step | None:
-    """The step of this name, where it can be answered over the whole range."""
+    """The step of this name. Raises BadParameter if the range has no buckets of it."""
     if name not in GRANULARITIES:
         near = nearest(name, GRANULARITIES)
         raise BadParameter(
             "granularity",
-            f"{name!r} is no granularity. Use: {', '.join(GRANULARITIES)}.",
+            f"{name!r} is not a granularity. Use: {', '.join(GRANULARITIES)}.",
             GRANULARITIES,
             near,
         )
@@ -302,9 +308,9 @@ def _step(
         edge_ms = kept_from(QUARTER, DAY, now_ms)
         raise BadParameter(
             "tz",
-            f"Before {iso(edge_ms)} only days of UTC are kept (quarter-hours, of which a day of any"
-            f" zone is made, for {QUARTER.kept_ms // DAY.bucket_ms} days): ask in UTC, or from"
-            " then on.",
+            f"Before {iso(edge_ms)} only days of UTC are stored. Quarter-hours, which make the days of"
+            f" any zone, are stored for {QUARTER.kept_ms // DAY.bucket_ms} days. Use tz=UTC, or a"
+            " later `from`.",
             ("UTC",),
         )
     kept = [step for step in STEPS if step.length_ms >= finest.bucket_ms]
@@ -316,28 +322,34 @@ def _step(
     step = next(step for step in STEPS if step.name == name)
     if step not in kept:
         why = (
-            f"The views that hold this have no buckets of {name}: {finest.name} is the shortest."
+            f"The views with these dimensions and measures have no buckets of {name}. The shortest is"
+            f" {finest.name}."
             if step.length_ms < tiers[0].bucket_ms
-            else f"Buckets of {name} are no longer kept at {iso(start_ms)}, where the range begins:"
-            f" {finest.name} is the shortest there."
+            else f"Buckets of {name} have expired at {iso(start_ms)}, where the range begins. The"
+            f" shortest there is {finest.name}."
         )
         allowed = (*(one_.name for one_ in kept), "auto", "none")
         raise BadParameter("granularity", why, allowed)
     if (end_ms - start_ms) // step.length_ms > BUCKETS_MAX:
         raise BadParameter(
             "granularity",
-            f"The series would have {(end_ms - start_ms) // step.length_ms} buckets; the limit is"
-            f" {BUCKETS_MAX} (BUCKETS_MAX). Ask for a shorter range or longer buckets.",
+            f"The series would have {(end_ms - start_ms) // step.length_ms} buckets, more than the"
+            f" limit of {BUCKETS_MAX} (BUCKETS_MAX). Use a shorter range or longer buckets.",
             (*(s.name for s in kept if (end_ms - start_ms) // s.length_ms <= BUCKETS_MAX), "auto"),
         )
     return step
 
 
 def _check_together(query: UsageQuery) -> None:
-    """What makes no sense without something else."""
+    """Reject parameters that need another one."""
     if query.step is None and query.fill != "none":
-        raise BadParameter("fill", "fill is about the buckets of a series: it needs a granularity.")
+        raise BadParameter(
+            "fill", "`fill` needs a `granularity`: it fills the buckets of a series."
+        )
     if query.step is None and query.is_cumulative:
-        raise BadParameter("cumulative", "A cumulative sum runs over time: it needs a granularity.")
+        raise BadParameter(
+            "cumulative",
+            "`cumulative` needs a `granularity`: it sums over the buckets of a series.",
+        )
     if query.limit is not None and not query.group_by:
-        raise BadParameter("limit", "limit counts groups: it needs group_by.")
+        raise BadParameter("limit", "`limit` needs `group_by`: it counts groups.")

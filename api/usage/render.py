@@ -1,7 +1,7 @@
-"""An answer as bytes: JSON, CSV or newline-delimited JSON, and which of them is wanted. Pure.
+"""Rows as JSON, CSV or newline-delimited JSON, and the choice by the Accept header.
 
-A CSV cell of text that a spreadsheet would take for a formula gets a `'` in front, as spreadsheets
-themselves write it; numbers are ours and stay numbers. Null is an empty cell.
+A text in CSV that a spreadsheet would run as a formula gets a `'` in front, as spreadsheets write it
+themselves. Numbers stay numbers. Null is an empty cell.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ MEDIA_TYPES: Final[Mapping[Format, str]] = {
     "ndjson": "application/x-ndjson",
 }
 ROWS_KEPT: Final = 256
-"""Kinds of rows, by the names of their columns: making one takes as long as writing 100 rows."""
+"""Classes of rows, by the names of their columns. To make one takes as long as to write 100 rows."""
 FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20")
-"""What begins a formula in one spreadsheet or another (the last four: full-width = + - @)."""
+"""Characters that begin a formula in some spreadsheet. The last four are full-width = + - @."""
 
 
 def accepted(accept: str) -> Format | None:
-    """The form that an Accept header likes best; None where it likes none of ours."""
+    """The format that an Accept header prefers; None if it allows none of ours."""
     if not accept.strip():
         return "json"
     best: tuple[float, int, Format] | None = None
@@ -47,11 +47,11 @@ def media_types() -> list[str]:
 
 
 Columns = Mapping[str, Sequence[Cell]]
-"""The cells of rows by the name of their column, all of one length, in the order they are sent."""
+"""The cells of all rows by column, in the order of the answer. All columns have one length."""
 
 
 def rows_of(columns: Columns) -> list[msgspec.Struct]:
-    """Objects for `to_json`: twice as quick to make and to write as a dict each."""
+    """Objects for `to_json`. A struct is made and written twice as fast as a dict."""
     return list(map(_row(tuple(columns)), *columns.values()))
 
 
@@ -70,7 +70,7 @@ def to_csv(columns: Columns) -> bytes:
 
 @lru_cache(maxsize=ROWS_KEPT)
 def _row(names: tuple[str, ...]) -> Callable[..., msgspec.Struct]:
-    """Fields are numbered, as a label may have any name."""
+    """The fields are numbered, because a label may have any name."""
     fields = {f"column_{place}": name for place, name in enumerate(names)}
     return msgspec.defstruct("Row", [(field, Any) for field in fields], rename=fields, gc=False)
 
@@ -86,7 +86,7 @@ def _cell(value: Cell) -> str | int | float:
 
 
 def _quality(accept: str, media_type: str) -> float:
-    """RFC 9110: the most specific range that matches decides."""
+    """The weight of a media type. The most specific range that matches decides (RFC 9110)."""
     found = (-1, 0.0)
     for part in accept.split(","):
         name, _, parameters = part.partition(";")

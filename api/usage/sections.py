@@ -1,7 +1,7 @@
-"""Exact sums to the rows of an answer: order, limit, fill, running sums, totals. Pure.
+"""The rows of an answer from exact sums: order, limit, fill, running sums, totals.
 
-Everything is done on sums; a quotient is made of them last, so that the average of the `other` row,
-of a total and of a running sum is that of all its events.
+All steps work on sums, and quotients are computed last. So an average in the `other` row, in a total
+or in a running sum is the average of all its events.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from schemas.store.layout import Int64s
 from schemas.units import iso
 
 ROWS_MAX: Final = 100_000
-"""Rows of an answer: 15 MB of JSON. A leaderboard of more groups has a `limit`."""
+"""Rows of an answer: 15 MB of JSON. Use `limit` for more groups."""
 
 OTHER: Final = "other"
-"""The column that tells the row of all groups beyond `limit`."""
+"""The column that marks the row of all groups beyond `limit`."""
 
 Cell = str | bool | Number
 
 
 @dataclass(frozen=True)
 class Section:
-    """The rows of one range, by column in the order they are sent, and their total. `estimates`:
-    how far the measures that are no exact sums may be off."""
+    """The rows of one range, by column in the order of the answer, and their totals. `estimates`: the
+    relative error of the measures that are not exact."""
 
     covered: Plan
     columns: Mapping[str, Sequence[Cell]]
@@ -61,7 +61,7 @@ class Section:
 
 
 def plans_of(query: UsageQuery, now_ms: int, catalog: Catalog = DEFAULT) -> tuple[Plan, ...]:
-    """The plan of the range, and that of the one before it where they are to be compared."""
+    """The plan of the range, and of the previous range if the query compares them."""
     current = plan(
         Question(
             terms=terms_of(query.measures),
@@ -85,9 +85,9 @@ def plans_of(query: UsageQuery, now_ms: int, catalog: Catalog = DEFAULT) -> tupl
     if query.step is not None and finest.bucket_ms > longest_ms:
         raise BadParameter(
             "compare",
-            f"At {iso(previous.start_ms)}, where the range before begins, {finest.name} is the"
-            " shortest bucket that is still kept: ask for longer buckets (in UTC), a later range,"
-            " or a shorter one.",
+            f"The previous range begins at {iso(previous.start_ms)}, where the shortest buckets that"
+            f" are still stored are {finest.name}. Use longer buckets (in UTC), or a later or shorter"
+            " range.",
         )
     return current, previous
 
@@ -113,13 +113,13 @@ def section(query: UsageQuery, found: Sums) -> Section:
         rows = _filled(query, rows, len(covered.starts_ms))
     if len(rows) > ROWS_MAX:
         raise UnanswerableQuestion(
-            f"The answer would have {len(rows)} rows, more than {ROWS_MAX} (ROWS_MAX): ask for"
-            " fewer buckets, group by less, or set a limit."
+            f"The answer would have {len(rows)} rows, more than the limit of {ROWS_MAX} (ROWS_MAX)."
+            " Use fewer buckets, fewer dimensions in `group_by`, or `limit`."
         )
     rows = _in_order(query, shown, rows, rank)
     if query.is_cumulative:
         rows = running(rows)
-    # The total goes along as one more line: quotients are made of it as of the others.
+    # The totals are one more row here: their quotients are computed in the same way.
     sums: list[list[Sum]] = rows.sums.tolist()
     for column, total in zip(sums, totals, strict=True):
         column.append(total)
@@ -134,7 +134,7 @@ def section(query: UsageQuery, found: Sums) -> Section:
 
 
 def _counted_rows(query: UsageQuery, found: Sums) -> RowColumns:
-    """Rows by a dimension whose values are counted, put together."""
+    """The rows of a query with a measure that counts distinct values."""
     covered = found.selection.plan
     terms = covered.question.terms
     rows = count_distinct(query.measures, query.group_by, terms, found.rows)
@@ -145,8 +145,8 @@ def _counted_rows(query: UsageQuery, found: Sums) -> RowColumns:
 
 
 def _first(query: UsageQuery, shown: Sequence[MeasureFormula], found: Sums) -> Int64s | None:
-    """Of a leaderboard by one sum the lines that it shows, before others are looked at; None where
-    all are needed."""
+    """The rows that a leaderboard by one sum shows, without a sort of the others. None if all rows
+    are needed."""
     if query.limit is None or query.step is not None or found.selection.plan.sketches:
         return None
     if counted_dimension(query.measures):
@@ -159,7 +159,7 @@ def _first(query: UsageQuery, shown: Sequence[MeasureFormula], found: Sums) -> I
 
 
 def _ranked(query: UsageQuery, shown: Sequence[MeasureFormula], rows: RowColumns) -> Int64s:
-    """The rank of each group by `order_by`, judged by its whole range; that of OTHERS is last."""
+    """The rank of each group by `order_by`, over the whole range. The rank of OTHERS is last."""
     rank = np.zeros(len(rows.groups) + 1, np.int64)
     rank[OTHERS] = len(rows.groups)
     if not query.group_by:
@@ -184,9 +184,9 @@ def _filled(query: UsageQuery, rows: RowColumns, buckets: int) -> RowColumns:
     groups = np.unique(rows.group) if query.group_by else np.zeros(1, np.int64)
     if len(groups) * buckets > ROWS_MAX:
         raise UnanswerableQuestion(
-            f"Filled, the answer would have {len(groups)} groups x {buckets} buckets ="
-            f" {len(groups) * buckets} rows, more than {ROWS_MAX} (ROWS_MAX): ask for fewer"
-            " buckets, set a limit, or do not fill."
+            f"With `fill`, the answer would have {len(groups)} groups x {buckets} buckets ="
+            f" {len(groups) * buckets} rows, more than the limit of {ROWS_MAX} (ROWS_MAX). Use fewer"
+            " buckets or `limit`, or no `fill`."
         )
     return filled(rows, groups, buckets, is_null=query.fill == "null")
 
@@ -194,7 +194,7 @@ def _filled(query: UsageQuery, rows: RowColumns, buckets: int) -> RowColumns:
 def _in_order(
     query: UsageQuery, shown: Sequence[MeasureFormula], rows: RowColumns, rank: Int64s
 ) -> RowColumns:
-    """By time and rank; a series without groups by whatever `order_by` says."""
+    """Rows by time and rank. A series without groups is sorted by all of `order_by`."""
     is_back_in_time = (TIME, True) in query.order_by
     is_in_order = len(rows) == 1 or not (query.group_by or is_back_in_time)
     ordered = rows if is_in_order else in_order(rows, rank, is_back_in_time=is_back_in_time)
@@ -216,7 +216,7 @@ def _in_order(
 def _named(
     query: UsageQuery, starts_ms: Sequence[int], rows: RowColumns
 ) -> dict[str, Sequence[Cell]]:
-    """The columns that say which bucket and group a row is of."""
+    """The columns with the bucket and the group of each row."""
     columns: dict[str, Sequence[Cell]] = {}
     if query.step is not None:
         labels = [label(at_ms, query.zone) for at_ms in starts_ms]
