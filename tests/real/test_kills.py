@@ -144,7 +144,7 @@ async def test_a_full_redis_takes_nothing_half_and_the_worker_says_so_and_goes_o
 
             async def says_so() -> bool:
                 health = await worker.health()
-                full = "takes no writes" in str(health.get("store"))
+                full = "accepts no writes" in str(health.get("store"))
                 return full and bool(health["status"] == 503)
 
             await system.until("the worker says that Redis is full", says_so)

@@ -77,7 +77,7 @@ def test_a_chat_has_a_title() -> None:
         (Stream.CHATS, b"t|c", b'{"title":null}', "$.title"),
     ],
 )
-def test_what_says_nothing_is_refused_by_field(
+def test_an_invalid_record_is_rejected_by_field(
     stream: Stream, key: bytes | None, value: bytes, words: str
 ) -> None:
     with pytest.raises(InvalidRecord) as refused:
@@ -90,7 +90,7 @@ def test_what_says_nothing_is_refused_by_field(
     st.none() | st.binary(max_size=20),
     st.none() | st.binary(max_size=40) | st.sampled_from([b'{"name":"n"}', b'{"title":"t"}']),
 )
-def test_any_bytes_are_an_entry_or_refused(
+def test_any_bytes_are_a_record_or_rejected(
     stream: Stream, key: bytes | None, value: bytes | None
 ) -> None:
     try:

@@ -1,4 +1,4 @@
-"""What is read of aiokafka's own batches, against aiokafka's own reading of them."""
+"""Reading whole batches returns the records that aiokafka's own `getmany` returns."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_batches_are_read_as_aiokafka_reads_them(level: int) -> None:
             assert own_position >= position, seed
 
 
-def test_it_is_the_version_whose_internals_these_are() -> None:
+def test_the_installed_aiokafka_is_the_pinned_one() -> None:
     assert install()
     assert fetcher.PartitionRecords is WholeBatches
 
@@ -138,7 +138,7 @@ def broken_header(raw: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("rotten", [False, True])
-def test_what_cannot_be_read_is_raised_and_nothing_behind_it_handed_over(
+def test_an_unreadable_batch_raises_and_nothing_after_it_is_returned(
     rotten: bool,  # noqa: FBT001
 ) -> None:
     good, bad, behind = (

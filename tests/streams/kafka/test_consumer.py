@@ -1,4 +1,4 @@
-"""The Kafka module where it must not trust its client, and the topics that it will not take."""
+"""The log where its client cannot be trusted, and the topics that are rejected."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ async def log_with(consumer: AIOKafkaConsumer) -> AsyncIterator[KafkaLog]:
 
 @pytest.mark.parametrize("assigned", [False, True])
 async def test_an_error_in_the_listener_is_raised_by_every_later_poll(assigned: bool) -> None:  # noqa: FBT001
-    """The client would log it and go on from wherever it stands. Here it either does not know the
-    partition, or (it was never started) fails in a way that is not its own."""
+    """The client would log the error and continue from its current position. Here it does not know the
+    partition, or fails with an error of another kind, as it was never started."""
     consumer = AIOKafkaConsumer(bootstrap_servers=NOWHERE, group_id=None)
     if assigned:
         consumer.assign([TP])
@@ -109,7 +109,7 @@ async def test_what_is_not_acknowledged_in_time_is_unavailable(
         await send_records(SilentProducer(), "dead", [(b"k", b"v", ())])
 
 
-async def test_a_client_that_does_not_stop_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_does_not_stop_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deadlines, "CLOSE_S", 0.05)
     async with asyncio.timeout(5):
         await close_client(SilentProducer())
@@ -127,9 +127,7 @@ async def test_where_no_broker_answers_the_log_is_not_opened() -> None:
 
 
 @pytest.mark.servers
-async def test_a_topic_that_keeps_its_producers_times_is_not_taken(
-    kafka: Server, topic: str
-) -> None:
+async def test_a_topic_with_the_producers_times_is_rejected(kafka: Server, topic: str) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
     await admin.start()
     try:
@@ -142,7 +140,7 @@ async def test_a_topic_that_keeps_its_producers_times_is_not_taken(
 
 
 @pytest.mark.servers
-async def test_topics_are_made_once_and_found_as_they_are(kafka: Server, topic: str) -> None:
+async def test_topics_are_created_once(kafka: Server, topic: str) -> None:
     made = await ensure_topics(
         kafka.address, events=topic, dead_letter=f"{topic}.dead", partitions=3
     )
@@ -159,7 +157,7 @@ async def test_topics_are_made_once_and_found_as_they_are(kafka: Server, topic: 
 
 
 @pytest.mark.servers
-async def test_new_partitions_come_paused_and_are_handed_over_from_where_they_are_sought(
+async def test_new_partitions_are_paused_until_a_seek_and_read_from_there(
     kafka: Server, topic: str
 ) -> None:
     await ensure_topics(kafka.address, events=topic, dead_letter=f"{topic}.dead", partitions=1)
@@ -184,7 +182,7 @@ async def test_new_partitions_come_paused_and_are_handed_over_from_where_they_ar
 
 
 @pytest.mark.servers
-async def test_letters_that_found_no_leader_do_not_keep_later_ones_out(
+async def test_dead_letters_that_found_no_leader_do_not_block_later_ones(
     kafka: Server, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a broker is for seconds after its restart."""
@@ -207,7 +205,7 @@ async def test_letters_that_found_no_leader_do_not_keep_later_ones_out(
 
 
 @pytest.mark.servers
-async def test_partitions_that_are_added_are_handed_over_as_soon_as_the_ends_are_looked_at(
+async def test_added_partitions_are_read_after_the_next_poll_of_end_offsets(
     kafka: Server, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await ensure_topics(kafka.address, events=topic, dead_letter=f"{topic}.dead", partitions=1)

@@ -135,7 +135,7 @@ class Adder:
 
 @pytest.mark.servers
 @pytest.mark.parametrize("seed", range(6))
-async def test_two_workers_that_tidy_at_any_instant_change_no_sum(
+async def test_two_workers_that_compact_at_any_instant_change_no_sum(
     redis_url: str, pair: tuple[RedisStore, RedisStore], seed: int
 ) -> None:
     """What one reads, the other appends to, makes compact, or both, before it is written."""
@@ -160,7 +160,7 @@ async def test_two_workers_that_tidy_at_any_instant_change_no_sum(
 
 
 @pytest.mark.servers
-async def test_what_another_worker_was_first_at_is_left_as_it_is(
+async def test_a_page_that_another_worker_compacted_first_is_left_as_it_is(
     redis_url: str, pair: tuple[RedisStore, RedisStore]
 ) -> None:
     one, other = pair
@@ -180,7 +180,7 @@ async def test_what_another_worker_was_first_at_is_left_as_it_is(
 
 
 @pytest.mark.servers
-async def test_pages_read_before_the_server_began_anew_are_not_written(
+async def test_pages_read_before_the_server_restarted_are_not_written(
     redis_url: str, pair: tuple[RedisStore, RedisStore]
 ) -> None:
     one, _ = pair

@@ -140,7 +140,7 @@ async def test_what_leaves_64_bits_is_kept_in_more_rows(
     assert total(redis_url) == sum(amounts)
 
 
-async def test_a_histogram_is_made_compact(
+async def test_a_histogram_is_compacted(
     redis_url: str, store: RedisStore, client: redis.Redis
 ) -> None:
     write, page_kind = Writer(store), sketch_of(MODEL.tables["llm"], LATENCY)
@@ -177,7 +177,7 @@ async def test_a_set_is_exact_while_it_is_small_and_a_sample_beyond(
         assert len(page) < 2 * SAMPLE_MAX * page_kind.dtype.itemsize + page_kind.room_bytes
 
 
-async def test_pages_of_an_ended_chunk_are_made_compact(
+async def test_pages_of_an_ended_chunk_are_compacted(
     redis_url: str, store: RedisStore, client: redis.Redis
 ) -> None:
     write, page_kind = Writer(store), counters_of(MODEL.tables["llm"])
@@ -192,7 +192,7 @@ async def test_pages_of_an_ended_chunk_are_made_compact(
     assert total(redis_url) == 3 * 6 + 4
 
 
-async def test_a_page_that_is_due_twice_is_written_once_a_call(
+async def test_a_page_that_is_queued_twice_is_written_once_a_call(
     redis_url: str, store: RedisStore, client: redis.Redis
 ) -> None:
     """As too long and as over, and appended to between the reading and the writing."""

@@ -44,7 +44,7 @@ class Said:
 
 
 @given(batches)
-def test_ids_stay_what_the_store_said_and_few_are_kept(
+def test_cached_ids_are_those_of_the_store_and_few_are_cached(
     batches: list[set[tuple[object, str, int]]],
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -60,7 +60,7 @@ def test_ids_stay_what_the_store_said_and_few_are_kept(
             assert len(ids._cache) <= 2 * (20 + BATCH_MAX + 2)
 
 
-def test_what_every_batch_meets_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_of_every_batch_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(series_ids, "CACHED_NAMES_MAX", 20)
     ids, store = Ids(), Said()
     busy = {(TABLES[0], "a", n) for n in range(5)}

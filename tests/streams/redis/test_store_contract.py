@@ -188,7 +188,7 @@ async def test_a_commit_sent_again_after_a_lost_reply_is_known_by_its_id(
     assert costs(subject) == [5]
 
 
-async def test_positions_alone_do_not_make_a_commit_mine(subject: Subject) -> None:
+async def test_equal_positions_do_not_make_a_commit_already_applied(subject: Subject) -> None:
     store = await opened(subject)
     await store.commit(commit(1))
     assert (await store.commit(commit(2))).outcome is Outcome.STALE
@@ -333,7 +333,7 @@ async def test_sums_are_exact_however_large(subject: Subject, amounts: Sequence[
     assert costs(subject) == [sum(amounts)] * bool(sum(amounts))
 
 
-async def test_buckets_of_one_page_stand_side_by_side(subject: Subject) -> None:
+async def test_buckets_of_one_page_are_kept_apart(subject: Subject) -> None:
     store = await opened(subject)
     for number, bucket in enumerate((3, 1, 3, 0, 1)):
         step = progress(0, number or NO_POSITION, number + 1)
@@ -347,7 +347,7 @@ MANY: Final = 100
 """Rows of one page that are more than its room."""
 
 
-async def test_a_long_page_is_made_compact_and_says_the_same(subject: Subject) -> None:
+async def test_a_long_page_is_compacted_and_keeps_its_sums(subject: Subject) -> None:
     store = await opened(subject)
     for number in range(MANY):
         step = progress(0, number or NO_POSITION, number + 1)
@@ -383,7 +383,7 @@ async def test_chunk_versions_say_which_pages_a_commit_has_appended_to(subject: 
 # -- refusals and tallies --------------------------------------------------------------------------
 
 
-async def test_a_refusal_stands_until_the_partition_moves(subject: Subject) -> None:
+async def test_a_refusal_stays_until_the_partition_moves(subject: Subject) -> None:
     store = await opened(subject)
     await store.refuse(0, NO_POSITION, RefusalReason.LOG_STARTS_LATER, "why")
     await store.refuse(1, 5, RefusalReason.OTHER_LOG, "about a position that is no longer there")
@@ -412,7 +412,7 @@ async def test_tallies_add_up_and_stay_bounded(redis_url: str) -> None:
 
 
 @pytest.mark.servers
-async def test_counters_without_their_meta_are_never_begun_anew(redis_url: str) -> None:
+async def test_counters_without_their_meta_record_are_never_opened(redis_url: str) -> None:
     import redis as client_of
 
     from schemas.errors import StoreCorrupt

@@ -165,7 +165,7 @@ async def test_a_batch_without_records_keeps_the_last_record_and_tells_no_commit
     assert (part.complete_ms, part.committed_ms) == (NOW_MS, NOW_MS + 1)
 
 
-async def test_what_is_said_of_an_absent_partition_never_changes_a_known_one(
+async def test_the_start_of_an_absent_partition_never_changes_a_known_one(
     store: Either,
 ) -> None:
     await both_begun(store)
@@ -194,7 +194,7 @@ async def retire(store: Either) -> None:
 # -- refusals and the operator's word --------------------------------------------------------------
 
 
-async def test_the_words_of_a_refusal_go_with_it(store: Either) -> None:
+async def test_a_refusal_is_removed_with_its_details(store: Either) -> None:
     await store.refuse(0, NO_POSITION, RefusalReason.LOG_STARTS_LATER, "why")
     await store.refuse(1, NO_POSITION, RefusalReason.LOG_STARTS_LATER, "why too")
     await store.commit(commit(1))
@@ -209,7 +209,7 @@ async def words(store: Either) -> list[str]:
     return list(await store.refusals())
 
 
-async def test_an_accepted_partition_goes_on_elsewhere_with_nothing_of_before(
+async def test_an_accepted_partition_continues_elsewhere_with_nothing_of_before(
     store: Either,
 ) -> None:
     counted = commit(1, Progress(0, NO_POSITION, 9, 8, NOW_MS - 5, NOW_MS), delta=one_row(5))
@@ -225,7 +225,7 @@ async def test_an_accepted_partition_goes_on_elsewhere_with_nothing_of_before(
     assert (await store.commit(commit(2, progress(0, 4, 5)))).outcome is Outcome.COMMITTED
 
 
-async def test_an_operators_word_about_a_position_that_has_moved_changes_nothing(
+async def test_accepting_a_position_that_has_moved_changes_nothing(
     store: Either,
 ) -> None:
     await both_begun(store)

@@ -242,7 +242,7 @@ class Replies(FakeStore):
         self.sent.append(commit)
         told = self.script.pop(0) if self.script and len(commit.digests) else None
         if told == "full":
-            raise StoreFull("Redis takes no writes")
+            raise StoreFull("Redis accepts no writes")
         if told == "away":
             raise StoreUnavailable("Redis does not answer")
         if told == "lost":
