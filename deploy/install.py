@@ -1,7 +1,8 @@
-"""The virtual environment of a checkout, with exactly the locked packages. Standard library only.
+"""Creates the virtual environment of a checkout and installs exactly the locked packages.
 
-Run by deploy/up and deploy/test with `python -I`, before anything is installed. It does nothing when
-the lock, the project file, the Python and the place are those of the last complete install.
+deploy/up and deploy/test run this with `python -I` before anything is installed, so it uses the
+standard library only. It does nothing if lock file, project file, Python and path are unchanged
+since the last complete installation.
 """
 
 import fcntl
@@ -15,18 +16,18 @@ from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
-# Present while packages are written: what a killed install leaves is not trusted, but made anew.
+# Exists while packages are written. A killed installation leaves it, and the next starts from scratch.
 UNFINISHED = VENV / ".odometer-unfinished"
 LOG = ROOT / ".odometer" / "install.log"
 
-# The test lock holds all of the other one, in the same versions.
+# The test lock contains the whole other lock, in the same versions.
 COVERS = {
     "requirements.txt": ("requirements.txt",),
     "requirements-test.txt": ("requirements-test.txt", "requirements.txt"),
 }
-# 350 MB of packages once installed (104 of them Java), and pip's copies on the way there.
+# 350 MB of installed packages (104 MB are Java), and pip's copies during the installation.
 FREE_BYTES_MIN = 1_000_000_000
-# Without a network pip should say so in seconds, and a slow mirror still gets its second chance.
+# Without a network, pip should fail in seconds; a slow index still gets a second attempt.
 PIP_RETRIES = 2
 PIP_TIMEOUT_S = 15
 
@@ -45,7 +46,7 @@ _NO_NETWORK = (
 
 
 class InstallFailed(Exception):
-    """One sentence for the user."""
+    """Shown to the user as one sentence."""
 
 
 def main(lock_name: str) -> int:
@@ -59,20 +60,20 @@ def main(lock_name: str) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     except OSError as error:
-        sys.stderr.write(f"The virtual environment {VENV} can't be made: {error}.\n")
+        sys.stderr.write(f"Cannot create the virtual environment {VENV}: {error}.\n")
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted while installing; the next start begins it anew.\n")
+        sys.stderr.write("Interrupted; the next start installs from scratch.\n")
         return 130
     return 0
 
 
 def _wait_for_turn(lock: IO[str]) -> None:
-    """Of two first starts at once the second waits, and then finds everything done."""
+    """If two starts install at once, the second waits until the first is done."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        _say("Waiting for another start that installs")
+        _say("Waiting for another process that installs the packages")
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
@@ -91,7 +92,7 @@ def _stamp(lock_name: str) -> Path:
 
 
 def _digest(lock_name: str) -> str:
-    """Digest what an install depends on; the place is part of it, since scripts name it."""
+    """A digest of all inputs of an installation. Scripts contain the path, so it is one of them."""
     parts = [str(ROOT).encode(), repr(sys.version_info[:2]).encode()]
     parts += [(ROOT / "deploy" / lock_name).read_bytes(), (ROOT / "pyproject.toml").read_bytes()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
@@ -100,26 +101,26 @@ def _digest(lock_name: str) -> str:
 def _install(lock_name: str) -> None:
     if importlib.util.find_spec("ensurepip") is None or importlib.util.find_spec("venv") is None:
         raise InstallFailed(
-            f"The Python at {sys.executable} lacks its venv module (Debian and Ubuntu:"
-            " apt install python3-venv); add it, or name another Python in ODOMETER_PYTHON."
+            f"The Python at {sys.executable} has no venv module. Install it (Debian and Ubuntu:"
+            " apt install python3-venv), or set ODOMETER_PYTHON to another Python."
         )
     free_bytes = shutil.disk_usage(ROOT).free
     if free_bytes < FREE_BYTES_MIN:
         raise InstallFailed(
-            f"The disk of {ROOT} has {free_bytes // 1_000_000} MB left and the packages need"
-            f" {FREE_BYTES_MIN // 1_000_000} MB while they are installed."
+            f"The disk of {ROOT} has {free_bytes // 1_000_000} MB free, but installing the packages"
+            f" needs {FREE_BYTES_MIN // 1_000_000} MB."
         )
     with LOG.open("wb"):
-        pass  # each install begins its own log
+        pass  # each installation starts a new log
     if not _is_usable():
-        _say("Making the virtual environment .venv")
+        _say("Creating the virtual environment .venv")
         _run([sys.executable, "-I", "-m", "venv", "--clear", str(VENV)])
     UNFINISHED.touch()
     for name in COVERS:
         _stamp(name).unlink(missing_ok=True)
     lines = (ROOT / "deploy" / lock_name).read_text(encoding="utf-8").splitlines()
     packages = sum(line[:1].isalnum() for line in lines)
-    _say(f"Installing {packages} locked packages (the first time 150 MB are fetched)")
+    _say(f"Installing {packages} locked packages (the first time, this downloads 150 MB)")
     pip = [str(VENV / "bin" / "python"), "-I", "-m", "pip", "install", "--no-input"]
     pip += ["--disable-pip-version-check", "--progress-bar", "off"]
     pip += ["--retries", str(PIP_RETRIES), "--timeout", str(PIP_TIMEOUT_S)]
@@ -131,7 +132,7 @@ def _install(lock_name: str) -> None:
 
 
 def _is_usable() -> bool:
-    """Whether the environment is whole and of this Python's version, to be installed into as it is."""
+    """Whether the environment is complete and has this Python's version."""
     if UNFINISHED.exists() or not (VENV / "bin" / "python").exists():
         return False
     asked = "import pip, sys; print(*sys.version_info[:2])"
@@ -142,7 +143,7 @@ def _is_usable() -> bool:
 
 
 def _run(command: list[str]) -> None:
-    """Run with the output in the log, naming what is fetched where a person watches."""
+    """Runs a command with its output in the log. A terminal shows which package pip installs."""
     with LOG.open("ab") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -165,22 +166,22 @@ def _run(command: list[str]) -> None:
 
 def _why(log: str) -> str:
     if "No space left on device" in log:
-        return f"The disk of {ROOT} became full while packages were installed (see {LOG})."
+        return f"The disk of {ROOT} became full during the installation (see {LOG})."
     if "DO NOT MATCH THE HASHES" in log:
-        return f"A package came with another content than the lock says: refused (see {LOG})."
+        return f"A package does not match its digest in the lock file: rejected (see {LOG})."
     if any(sign in log for sign in _NO_NETWORK):
         return (
-            "The first start has to fetch packages and the network does not let it"
-            f" (see {LOG}); start again when there is one."
+            "The first start must download packages, and the network failed"
+            f" (see {LOG}). Start again when the network works."
         )
     if "CERTIFICATE_VERIFY_FAILED" in log:
         return (
-            "The package index shows a certificate that pip does not trust; if your network has an"
-            f" authority of its own, name its file in PIP_CERT (see {LOG})."
+            "pip does not trust the certificate of the package index. If your network has its own"
+            f" certificate authority, set PIP_CERT to its file (see {LOG})."
         )
     said = [line for line in log.splitlines() if line.startswith(("ERROR:", "Error:"))]
-    reason = said[0].partition(":")[2].strip() if said else "no reason was given"
-    return f"Packages could not be installed: {reason} (see {LOG})."
+    reason = said[0].partition(":")[2].strip() if said else "pip gave no reason"
+    return f"Cannot install the packages: {reason} (see {LOG})."
 
 
 def _say(text: str) -> None:

@@ -1,5 +1,5 @@
-# Sourced by deploy/up and deploy/test: finds a Python, and makes .venv hold what a lock file says.
-# What the installing itself does and says is in install.py.
+# Sourced by deploy/up and deploy/test: finds a Python, and installs the packages of a lock file.
+# install.py does the installation itself.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 
@@ -13,14 +13,14 @@ find_python() {
             python=$ODOMETER_PYTHON
             return
         fi
-        echo "ODOMETER_PYTHON is $ODOMETER_PYTHON, which is not a Python 3.11 or newer." >&2
+        echo "ODOMETER_PYTHON is $ODOMETER_PYTHON, which is not Python 3.11 or newer." >&2
         exit 1
     fi
     for python in python3 python3.14 python3.13 python3.12 python3.11 python; do
         if new_enough "$python"; then return; fi
     done
-    echo "Odometer needs Python 3.11 or newer and found none in PATH ($(python3 -V 2>/dev/null || echo 'no python3 at all'));" \
-        "install one, or name it in ODOMETER_PYTHON." >&2
+    echo "Odometer needs Python 3.11 or newer, but PATH has none ($(python3 -V 2>/dev/null || echo 'no python3'));" \
+        "install one, or set ODOMETER_PYTHON to its path." >&2
     exit 1
 }
 

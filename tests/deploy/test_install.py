@@ -1,4 +1,4 @@
-"""deploy/up before anything is installed: each thing that can be missing is one sentence."""
+"""deploy/up before anything is installed: each missing thing is reported in one sentence."""
 
 import os
 import shutil
@@ -52,7 +52,7 @@ def test_no_network_at_the_first_start_is_one_sentence(checkout: Path) -> None:
     nowhere = f"http://127.0.0.1:{servers.free_port()}/simple"
     code, said = up(checkout, PIP_INDEX_URL=nowhere)
     assert code == 1
-    assert said[-1].startswith("The first start has to fetch packages and the network does not let")
+    assert said[-1].startswith("The first start must download packages, and the network failed")
     assert str(checkout / ".odometer" / "install.log") in said[-1]
     assert "tiny" in (checkout / ".odometer" / "install.log").read_text()
     assert not list((checkout / ".venv").glob(".odometer-requirements*"))
@@ -66,7 +66,7 @@ def test_a_package_with_another_content_is_refused(checkout: Path, tmp_path: Pat
         wheel.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\n")
     code, said = up(checkout, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(wheels))
     assert code == 1
-    assert said[-1].startswith("A package came with another content than the lock says: refused")
+    assert said[-1].startswith("A package does not match its digest in the lock file: rejected")
 
 
 @pytest.mark.parametrize("named", [False, True], ids=["in PATH", "in ODOMETER_PYTHON"])
@@ -86,7 +86,7 @@ def test_an_old_python_is_one_sentence(checkout: Path, *, named: bool) -> None:
     assert not (checkout / ".venv").exists()
 
 
-def test_a_killed_install_is_made_anew(checkout: Path) -> None:
+def test_a_killed_installation_starts_from_scratch(checkout: Path) -> None:
     up(checkout, PIP_NO_INDEX="1")
     left_over = checkout / ".venv" / "half-written"
     left_over.touch()
