@@ -105,18 +105,7 @@ async def read_status(
     except LogUnavailable as away:
         bounds = {}
         problems.append(str(away))
-    if meta is None:
-        problems.append("nothing is counted yet: start a worker (odometer worker)")
-    elif not meta.digest.startswith(layout_digest(topic, catalog)):
-        problems.append(
-            "the counters were made by another version, for another topic or with another catalog"
-            " file: use the one that made them, or rebuild under this one: odometer rebuild"
-        )
-    elif meta.digest != generation_digest(topic, prices, catalog):
-        problems.append(
-            f"the counters were made with other prices than these: {prices}. Use the prices that made"
-            " them, or rebuild with these: odometer rebuild"
-        )
+    problems += _mismatch(meta, topic, prices, catalog)
     details = {field: said["detail"] for field, said in refusals.items()}
     partitions = _partitions(meta, bounds, details)
     lags = [one.lag for one in partitions if one.lag is not None]
@@ -140,6 +129,25 @@ async def read_status(
         incomplete=_named(tallies, "incomplete:"),
         problems=problems,
     )
+
+
+def _mismatch(meta: Meta | None, topic: str, prices: str, catalog: Catalog) -> list[str]:
+    """Why this installation cannot continue the counters, if so."""
+    if meta is None:
+        return ["nothing is counted yet: start a worker (odometer worker)"]
+    if not meta.digest.startswith(layout_digest(topic, catalog)):
+        problem = (
+            "the counters were made by another version, for another topic or with another catalog"
+            " file: use the one that made them, or rebuild under this one: odometer rebuild"
+        )
+        return [problem]
+    if meta.digest != generation_digest(topic, prices, catalog):
+        problem = (
+            f"the counters were made with other prices than these: {prices}. Use the prices that made"
+            " them, or rebuild with these: odometer rebuild"
+        )
+        return [problem]
+    return []
 
 
 async def _generations(store: RedisGenerations) -> list[GenerationStatus]:

@@ -307,27 +307,7 @@ async def _fill(
             prices=under.prices,
             catalog=under.catalog,
         )
-        working = [
-            asyncio.create_task(one)
-            for one in (
-                worker.fill_and_switch(kept_ms),
-                worker.poll_end_offsets(lambda: False),
-                _report_progress(worker, plan, say),
-            )
-        ]
-        try:
-            await asyncio.wait([*working, overtaken], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in working:
-                task.cancel()
-            await asyncio.wait(working)
-        if overtaken.done():
-            raise Overtaken(
-                "another rebuild has taken over: this process was stopped or cut off for too long"
-            )
-        for task in working:
-            if not task.cancelled():
-                task.result()
+        await _run_together(worker, plan, kept_ms, say, overtaken)
         meta = await pair.meta()
     assert meta is not None
     return RebuildResult(
@@ -340,6 +320,37 @@ async def _fill(
         missing=list(plan.shared.missing) if plan.shared else [],
         dropped_after_ms=clock.now_ms() + kept_ms,
     )
+
+
+async def _run_together(
+    worker: RebuildWorker,
+    plan: _RebuildPlan,
+    kept_ms: int,
+    say: Callable[[RebuildProgress], None],
+    overtaken: asyncio.Task[None],
+) -> None:
+    """Returns when the new generation answers. Raises Overtaken where the lease is lost."""
+    working = [
+        asyncio.create_task(one)
+        for one in (
+            worker.fill_and_switch(kept_ms),
+            worker.poll_end_offsets(lambda: False),
+            _report_progress(worker, plan, say),
+        )
+    ]
+    try:
+        await asyncio.wait([*working, overtaken], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in working:
+            task.cancel()
+        await asyncio.wait(working)
+    if overtaken.done():
+        raise Overtaken(
+            "another rebuild has taken over: this process was stopped or cut off for too long"
+        )
+    for task in working:
+        if not task.cancelled():
+            task.result()
 
 
 async def _report_progress(
