@@ -1,14 +1,15 @@
-"""The process of the directory: a Faust App whose agents read the topics of users, groups and chats.
+"""The process of the directory: a Faust App whose agents read the topics of users, groups and
+chats.
 
 These topics have few records, and a record may be written twice without harm. So at least once is
-enough. Each record is written to Redis, where the later update wins, and into a table. At each start
-the process writes all tables to Redis. It does this again when another Redis answers than before: that
-one may be empty, or an older copy. The tables survive both, in their changelogs. A deleted user, group
-or chat stays in its table as deleted.
+enough. Each record is written to Redis, where the later update wins, and into a table. At each
+start the process writes all tables to Redis. It does this again when another Redis answers than
+before: that one may be empty, or an older copy. The tables survive both, in their changelogs. A
+deleted user, group or chat stays in its table as deleted.
 
 While Redis does not answer, an agent keeps its record, logs the reason and retries. A record that
-cannot be written is rejected: the reason is stored under its topic, partition and offset, logged, and
-shown by `odometer status`. Sending a valid record with the same key fixes it.
+cannot be written is rejected: the reason is stored under its topic, partition and offset, logged,
+and shown by `odometer status`. Sending a valid record with the same key fixes it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ CHECK_S: Final = 2.0
 """How often the process checks which Redis answers. After Redis was emptied, names are missing for
 this long."""
 SESSION_S: Final = 6.0
-"""A takeover after a kill takes this long. Faust's default of a minute would delay names that long."""
+"""A takeover after a kill takes this long. Faust's default of a minute would delay names that
+long."""
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.05, 1.0
 
 log = logging.getLogger("odometer.directory")
@@ -60,8 +62,8 @@ Table = MutableMapping[str, dict[str, Any]]
 
 
 class Writer:
-    """Writes updates, and retries until Redis answers. `filled`: the history of the Redis that was last
-    filled from the tables (`RedisDirectory.history`)."""
+    """Writes updates, and retries until Redis answers. `filled`: the history of the Redis that was
+    last filled from the tables (`RedisDirectory.history`)."""
 
     def __init__(self, store: RedisDirectory) -> None:
         self._store = store

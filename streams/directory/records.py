@@ -1,9 +1,9 @@
 """The topics of the directory: what a record says of a user, a group or a chat.
 
-Each record holds all that its source says of one user, group or chat. Its key is `TENANT|ID` in UTF-8.
-The tenant ends at the first `|`; an empty one is the default tenant. Its value is a JSON object, or
-missing if the user, group or chat is deleted. Unknown fields are ignored. The record's append time is
-the time of the update.
+Each record holds all that its source says of one user, group or chat. Its key is `TENANT|ID` in
+UTF-8. The tenant ends at the first `|`; an empty one is the default tenant. Its value is a JSON
+object, or missing if the user, group or chat is deleted. Unknown fields are ignored. The record's
+append time is the time of the update.
 
     PREFIX.users    {"email": text | null, "name": text | null}: a missing field keeps its value,
                     null removes it

@@ -37,7 +37,8 @@ class RedisDirectory:
     async def write(
         self, tenant: str, update: directory.UserUpdate | directory.GroupUpdate | ChatTitle
     ) -> str:
-        """Writes the update unless a later one was written. Returns "", or the limit that is reached."""
+        """Writes the update unless a later one was written. Returns "", or the limit that is
+        reached."""
         match update:
             case directory.UserUpdate():
                 keys = [directory.users_key(tenant), directory.addresses_key(tenant)]

@@ -1,12 +1,14 @@
 """Hands over what aiokafka has fetched a batch at a time. Uses aiokafka's internals, only here.
 
 aiokafka's `getmany` makes an object of eleven fields for each record, with one generator step each.
-That is half of the cost of fetching. A consumer made with `as_fetched` gets the records from the same
-`getmany` as aiokafka's parser leaves them (offset, timestamp, key, value, headers), many at once.
+That is half of the cost of fetching. A consumer made with `as_fetched` gets the records from the
+same `getmany` as aiokafka's parser leaves them (offset, timestamp, key, value, headers), many at
+once.
 
-It skips the same records (aborted transactions, markers, compacted ones) and raises the same errors:
-a test reads the same logs both ways. Consumers made without `as_fetched` are not changed. That is
-how to work without this module, and what happens under another aiokafka version than PINNED.
+It skips the same records (aborted transactions, markers, compacted ones) and raises the same
+errors: a test reads the same logs both ways. Consumers made without `as_fetched` are not changed.
+That is how to work without this module, and what happens under another aiokafka version than
+PINNED.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ PINNED: Final = "0.14.0"
 
 
 def as_fetched(value: bytes | None) -> bytes | None:
-    """A consumer's `value_deserializer`: values stay bytes, and records stay as they were fetched."""
+    """A consumer's `value_deserializer`: values stay bytes, and records stay as they were
+    fetched."""
     return value
 
 

@@ -151,7 +151,8 @@ class KafkaLog:
         return await self._batch(tp, records)
 
     async def _salvaged(self, tp: TopicPartition, error: Exception) -> tuple[Sequence[Record], int]:
-        """The readable rest of the batch, or its first record as Unreadable; and the position after."""
+        """The readable rest of the batch, or its first record as Unreadable; and the position
+        after."""
         _, failed = failed_batch(error)
         salvaged = None if failed is None else records_of(failed)
         if salvaged is not None:

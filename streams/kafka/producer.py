@@ -29,7 +29,8 @@ class KafkaProducer:
     async def send(self, topic: str, records: Sequence[tuple[bytes, bytes]]) -> dict[int, int]:
         """Sends (key, value) records and returns the next offset of each partition they went to.
 
-        Raises LogUnavailable after SEND_S: some records may have arrived, so send all of them again.
+        Raises LogUnavailable after SEND_S: some records may have arrived, so send all of them
+        again.
         """
         return await send_records(
             self._producer, topic, [(key, value, ()) for key, value in records]

@@ -1,9 +1,9 @@
 """Reads the good records of a batch that aiokafka cannot read to its end.
 
-One unreadable record (a header key that is not UTF-8, an impossible length) makes every later record
-of its batch unreachable, wherever the consumer seeks. But the batch states how long each record is.
-So its raw bytes, which `KeptRecords` in streams/kafka/batch_fetch.py keeps, give the others. Written
-for the locked version of aiokafka.
+One unreadable record (a header key that is not UTF-8, an impossible length) makes every later
+record of its batch unreachable, wherever the consumer seeks. But the batch states how long each
+record is. So its raw bytes, which `KeptRecords` in streams/kafka/batch_fetch.py keeps, give the
+others. Written for the locked version of aiokafka.
 """
 
 from __future__ import annotations

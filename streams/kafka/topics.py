@@ -17,7 +17,8 @@ REPLICAS_MAX: Final = 3
 another one is down."""
 RETENTION_MS: Final = 90 * 24 * 3600 * 1000
 """Of a topic that we create: a rebuild can count the events of that time again. As long as
-quarter-hours are kept: 90 days at 1,000 events/s of 600 B are 4.7 TB, so a busy operator sets less."""
+quarter-hours are kept: 90 days at 1,000 events/s of 600 B are 4.7 TB, so a busy operator sets
+less."""
 APPEND_TIME: Final = {"message.timestamp.type": "LogAppendTime"}
 COMPACTED: Final = {"cleanup.policy": "compact"}
 

@@ -1,4 +1,5 @@
-"""The arguments of `names` (streams/redis/lua/names.lua) and `commit` (streams/redis/lua/commit.lua)."""
+"""The arguments of `names` (streams/redis/lua/names.lua) and `commit`
+(streams/redis/lua/commit.lua)."""
 
 from __future__ import annotations
 
@@ -102,7 +103,8 @@ def encode_commit(commit: Commit, ids: Ids) -> list[bytes]:
 
 
 def _recent_of(delta: Delta) -> tuple[list[tuple[str, list[int]]], bytes]:
-    """The latest calls of each tenant: [time in ms, size in bytes, ...], and all calls as one text."""
+    """The latest calls of each tenant: [time in ms, size in bytes, ...], and all calls as one
+    text."""
     members: list[bytes] = []
     recent = []
     for tenant, calls in delta.recent:
@@ -115,7 +117,8 @@ def _recent_of(delta: Delta) -> tuple[list[tuple[str, list[int]]], bytes]:
 
 
 def _chat_note(chat: Chat) -> list[Any]:
-    """As `heard_chat` in streams/redis/lua/chats.lua takes it: short if there is no title, tag or preview."""
+    """As `heard_chat` in streams/redis/lua/chats.lua takes it: short if there is no title, tag or
+    preview."""
     said = [chat.id, chat.first_ms, chat.last_ms, chat.user_ms, chat.user, chat.models]
     if chat.title_ms or chat.tags_ms or chat.preview_ms:
         said += [chat.title_ms, chat.title, chat.tags_ms, tags_text(chat.tags)]
@@ -124,8 +127,8 @@ def _chat_note(chat: Chat) -> list[Any]:
 
 
 def _ids_of(commit: Commit) -> list[tuple[int, list[str], list[list[str]]]]:
-    """For each slice: [bucket, id, ...] of the sets that get one id, and [bucket, id, id, ...] of each
-    other set. Ids are signed decimals, as a set of integers holds them."""
+    """For each slice: [bucket, id, ...] of the sets that get one id, and [bucket, id, id, ...] of
+    each other set. Ids are signed decimals, as a set of integers holds them."""
     if not len(commit.digests):
         return []
     place = commit.slices * ID_BUCKETS + (commit.digests % np.uint64(ID_BUCKETS)).astype(np.int64)

@@ -1,8 +1,8 @@
 """Compacts pages: the same sums with one row a key, many pages of a form at once.
 
-A page's value is the sum of its rows (schemas/store/layout.py), so a compact page has the same value.
-A sum that does not fit one row stays in several: beyond 64 bits, or a count beyond 32. A set with
-more digests than a sample holds goes up a level (schemas/catalog/sketches.py).
+A page's value is the sum of its rows (schemas/store/layout.py), so a compact page has the same
+value. A sum that does not fit one row stays in several: beyond 64 bits, or a count beyond 32. A set
+with more digests than a sample holds goes up a level (schemas/catalog/sketches.py).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from schemas.store.layout import (
 )
 
 SUM_SAFE: Final = float(1 << 62)
-"""If the absolute values of all parts add up to less than this, the sum is exact in 64 bits. The check
-uses doubles; their error is far smaller than the other half of the range."""
+"""If the absolute values of all parts add up to less than this, the sum is exact in 64 bits. The
+check uses doubles; their error is far smaller than the other half of the range."""
 COUNT_SAFE: Final = float((1 << 31) - 1)
 
 
@@ -43,8 +43,8 @@ class ReadPage(NamedTuple):
 
 
 def compact_forms(read: Sequence[ReadPage]) -> list[bytes]:
-    """The compact form of each page. A page whose chunk has ended will not grow, so it needs no first
-    row with its length."""
+    """The compact form of each page. A page whose chunk has ended will not grow, so it needs no
+    first row with its length."""
     forms = [b""] * len(read)
     for form in {one.queued.form for one in read}:
         places = [place for place, one in enumerate(read) if one.queued.form == form]

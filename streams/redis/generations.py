@@ -1,7 +1,7 @@
 """The generations of the counters in Redis: how one begins, answers, is retired and is dropped.
 
-A generation is a complete set of counters under its own number (schemas/store/layout.py). One answers.
-A rebuild fills the next one beside it. Each step here is one atomic call, or only reads.
+A generation is a complete set of counters under its own number (schemas/store/layout.py). One
+answers. A rebuild fills the next one beside it. Each step here is one atomic call, or only reads.
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ LEASE_MS: Final = 10_000
 class GenerationEntry(msgspec.Struct, frozen=True):
     """What the hash of generations holds for one. Times are ms since 1970; 0 means "not yet".
 
-    origin: the generation beside which a rebuild filled it. older_ms: its buckets before this time are
-    copies of the origin's, as the log no longer holds their records (0: the log held all). is_whole:
-    they have been copied. drop_ms: when to drop it. dropped_ms: when all of it was dropped.
+    origin: the generation beside which a rebuild filled it. older_ms: its buckets before this time
+    are copies of the origin's, as the log no longer holds their records (0: the log held all).
+    is_whole: they have been copied. drop_ms: when to drop it. dropped_ms: when all of it was
+    dropped.
     """
 
     origin: int = 0
@@ -51,7 +52,8 @@ class GenerationEntry(msgspec.Struct, frozen=True):
 
 
 class RedisGenerations(RedisStore):
-    """All generations of one Redis. As a `CounterStore` of streams/core/ports.py it is the one that answers."""
+    """All generations of one Redis. As a `CounterStore` of streams/core/ports.py it is the one that
+    answers."""
 
     async def entries(self) -> dict[int, GenerationEntry]:
         """The entries of all generations that a rebuild has begun or replaced."""
@@ -81,8 +83,9 @@ class RedisGenerations(RedisStore):
         history_from_ms: int,
         about: str,
     ) -> bool:
-        """Creates a generation beside its origin, to be counted from these positions on (NO_POSITION:
-        from the start of the log). False if another generation answers now, or this one exists."""
+        """Creates a generation beside its origin, to be counted from these positions on
+        (NO_POSITION: from the start of the log). False if another generation answers now, or this
+        one exists."""
         keys = [meta_key(entry.origin), meta_key(number), CURRENT_KEY, GENERATIONS_KEY]
         arguments = [
             entry.origin,
@@ -104,8 +107,8 @@ class RedisGenerations(RedisStore):
     async def drop_due(self, now_ms: int) -> list[int]:
         """Drops the generations whose drop time has passed, and returns their numbers.
 
-        It deletes some keys at a time. Nothing uses these generations any more, so several workers may
-        do this at once, and any of them may be killed."""
+        It deletes some keys at a time. Nothing uses these generations any more, so several workers
+        may do this at once, and any of them may be killed."""
         dropped = []
         for number, entry in (await self.entries()).items():
             if entry.dropped_ms or not entry.drop_ms or entry.drop_ms > now_ms:
@@ -150,8 +153,8 @@ class RedisGenerations(RedisStore):
 
 
 class RedisPair(RedisGenerations):
-    """The generation that answers and the one that a rebuild fills: `Pair` of streams/core/ports.py. As a
-    `Store` it is the second one."""
+    """The generation that answers and the one that a rebuild fills: `Pair` of
+    streams/core/ports.py. As a `Store` it is the second one."""
 
     def __init__(self, url: str, origin: int, number: int) -> None:
         super().__init__(url, number)

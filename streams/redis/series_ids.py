@@ -1,11 +1,12 @@
 """The ids of series, and a delta's rows in the order of pages.
 
 The store gives an id to each name, once. `Ids` caches these, so that a commit carries ids and whole
-pages. Putting rows into pages costs one array operation here, and several microseconds a row in Lua.
+pages. Putting rows into pages costs one array operation here, and several microseconds a row in
+Lua.
 
-An id is valid for one epoch of the store. A server that was restarted may have come back from an older
-copy, and give the same id to another name. So each reply names its epoch, and a commit names the epoch
-of its ids. The store writes nothing if its epoch is another one.
+An id is valid for one epoch of the store. A server that was restarted may have come back from an
+older copy, and give the same id to another name. So each reply names its epoch, and a commit names
+the epoch of its ids. The store writes nothing if its epoch is another one.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from schemas.store.layout import PAGE_DTYPE, SLOT_BUCKETS, Int64s, Rows, series_
 from streams.core.fold import Delta, DeltaPart
 
 CACHED_NAMES_MAX: Final = 100_000
-"""Two-generation cache: after 100,000 new names the older generation is dropped. So it holds at most
-twice as many names, and those of one batch, of some 250 B each."""
+"""Two-generation cache: after 100,000 new names the older generation is dropped. So it holds at
+most twice as many names, and those of one batch, of some 250 B each."""
 NO_EPOCH: Final = ""
 Scope = tuple[int, str]
 """A table's id and a tenant: ids of series are unique within it."""
@@ -33,7 +34,8 @@ _TENANTS: Final[Scope] = (-1, "")
 
 
 class Named(NamedTuple):
-    """The series of one table and tenant. `place`: the index of the first one in the delta's list."""
+    """The series of one table and tenant. `place`: the index of the first one in the delta's
+    list."""
 
     table: Table
     tenant: int
@@ -60,8 +62,8 @@ class _IdCache:
         self._count = 0
 
     def rotate(self) -> None:
-        """Starts a new generation if this one is full. Call it between batches only: the names of a batch
-        must stay."""
+        """Starts a new generation if this one is full. Call it between batches only: the names of a
+        batch must stay."""
         if self._count > CACHED_NAMES_MAX:
             self._before, self._now, self._count = self._now, {}, 0
 
@@ -95,8 +97,8 @@ class _IdCache:
 
 @dataclass
 class Ids:
-    """The ids that the store has given in this epoch: -1 - id for a name beyond a limit, which shares
-    the id of OTHER. `names`: the store has given ids to at least so many names."""
+    """The ids that the store has given in this epoch: -1 - id for a name beyond a limit, which
+    shares the id of OTHER. `names`: the store has given ids to at least so many names."""
 
     epoch: str = NO_EPOCH
     names: int = 0
@@ -164,8 +166,8 @@ def other_of(table: Table) -> str:
 
 
 def paged(part: DeltaPart, resolved: Resolved) -> tuple[Rows, Rows]:
-    """The pages of a part (PAGE_DTYPE in schemas/store/layout.py), and its rows in their order, with
-    complete slots."""
+    """The pages of a part (PAGE_DTYPE in schemas/store/layout.py), and its rows in their order,
+    with complete slots."""
     size = part.page_kind.page_series
     at = part.runs["series"]
     series, tenant = resolved.series[at], resolved.tenants[at]

@@ -45,8 +45,8 @@ COMPACT_BYTES_MAX: Final = 2 << 20
 of chats may have megabytes: then fewer are compacted at once."""
 QUEUE_PER_ROUND: Final = 512
 """One more round of COMPACT_PAGES_MAX for each so many queued pages. So live events wait for few
-pages after a commit. A backfill, which queues a thousand pages with each commit, never has more than
-some thousands queued."""
+pages after a commit. A backfill, which queues a thousand pages with each commit, never has more
+than some thousands queued."""
 OTHER_SERVER: Final = -1
 """Reply of `compact`: this is not the server that the pages were read from."""
 
@@ -54,8 +54,8 @@ OTHER_SERVER: Final = -1
 class RedisStore:
     """`CounterStore` of streams/core/ports.py on Redis 7 or newer, or Valkey. Use as `async with`.
 
-    Without `generation` it uses the one that answered when `meta` was last read. `about` describes a
-    generation that it opens (`describe` in schemas/store/generation.py).
+    Without `generation` it uses the one that answered when `meta` was last read. `about` describes
+    a generation that it opens (`describe` in schemas/store/generation.py).
     """
 
     def __init__(self, url: str, generation: int | None = None, about: str = "") -> None:
@@ -195,7 +195,8 @@ class RedisStore:
     async def accept(
         self, partition: int, position: int, new_position: int, history_from_ms: int
     ) -> bool:
-        """Continues at another position, as an operator decided. False if the position has moved."""
+        """Continues at another position, as an operator decided. False if the position has
+        moved."""
         arguments = [partition, position, new_position, history_from_ms]
         return bool(await self._call("accept", [self._meta_key], arguments))
 
