@@ -8,4 +8,6 @@
     health     GET /api/health
     errors     AgentLens's answer to every error
     openapi    the description of the paths
+
+schemas/contracts/agentlens.md says what its server answers.
 """

@@ -1,8 +1,8 @@
-"""The dialect of AgentLens: `GET /api/analytics/llm` and the shape of its errors.
+"""AgentLens's `GET /api/analytics/llm`.
 
-Only events of kind llm are its calls. Amounts are made here, once, from exact sums. Where its
-server reads `from` and `to` as raw text, these are instants: an empty one is no time, so a 400
-(its SDKs never send one). Beyond the 90 days of the quarter-hours an hour is the day that holds it.
+Only events of kind llm are its calls. Amounts are computed here, once, from exact sums. Its server
+compares `from` and `to` as raw text; here they are times, so an empty one is a 400 (its SDKs never send
+one). For times before the 90 days of quarter-hours, an hour gets the sum of the day that contains it.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ FILTERS: Final = {"agentId": "agent", "model": "model", "provider": "provider"}
 """Query parameter -> dimension."""
 _LLM: Final = Filter("kind", frozenset(("llm",)))
 UNDERSTOOD_KEPT: Final = 1024
-"""Questions remembered as they are understood: a few kB each."""
+"""Parsed queries in the cache: a few kB each."""
 
 
 @dataclass(frozen=True)
 class LlmAnalyticsQuery:
-    """The query string, understood."""
+    """The parsed query string."""
 
     from_ms: int
     to_ms: int
@@ -80,7 +80,7 @@ async def llm(
     singleflight: Singleflight[CachedAnswer],
     answers: AnswerCache,
 ) -> Response:
-    """`GET /api/analytics/llm`: summary, models and series out of one read."""
+    """`GET /api/analytics/llm`: summary, models and series from one read."""
     now_ms = clock()
     key = await authorize(request, key_cache, now_ms)
     plans = _understood(request.scope["query_string"], round_to_second(now_ms))
@@ -118,7 +118,7 @@ async def _make(
 
 
 def parse_query(params: QueryParams, now_ms: int) -> LlmAnalyticsQuery:
-    """The first value of a repeated parameter counts; InvalidQueryParameter says what is wrong."""
+    """The first value of a repeated parameter is used. Raises InvalidQueryParameter."""
     first = dict(reversed(params.multi_items()))
     step = GRANULARITIES.get(first.get("granularity", "hour"))
     if step is None:
@@ -136,7 +136,7 @@ def parse_query(params: QueryParams, now_ms: int) -> LlmAnalyticsQuery:
 
 
 def plans_for(query: LlmAnalyticsQuery, now_ms: int) -> tuple[Plan, Plan, Plan]:
-    """One question a section: the whole, by model, by time."""
+    """A plan for each section: the total, by model, by time."""
     filters = (_LLM, *query.filters)
 
     def question(group_by: tuple[str, ...], step: Step | None) -> Plan:
@@ -150,7 +150,7 @@ def body_of(reading: Reading) -> bytes:
 
 
 def body_from(whole: list[Row], models: list[Row], buckets: list[Row]) -> dict[str, Any]:
-    """As `schemas.responses.agentlens.LlmAnalytics`: of plain objects, since a series has hundreds."""
+    """As `schemas.responses.agentlens.LlmAnalytics`, but of plain objects: a series has hundreds."""
     return {
         "summary": _summary(whole[0]),
         "byModel": [
@@ -170,7 +170,7 @@ def _instant(name: str, first: Mapping[str, str], default_ms: int) -> int:
 
 
 def instant_of(name: str, text: str) -> int:
-    """A bound in ms, or InvalidQueryParameter."""
+    """A bound in ms. Raises InvalidQueryParameter."""
     at_ms = iso_to_ms(text, UTC)
     if at_ms is not None:
         return at_ms
@@ -212,7 +212,7 @@ def _most_expensive_first(row: Row) -> tuple[int, bytes, bytes]:
 
 
 def ratio(total: int, count: int) -> Amount:
-    """The quotient of two exact sums, rounded once to the nearest double; 0 of nothing."""
+    """The quotient of two exact sums, rounded once to the nearest double; 0 if `count` is 0."""
     if count == 0:
         return 0
     return total // count if total % count == 0 else total / count

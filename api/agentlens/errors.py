@@ -28,11 +28,11 @@ from schemas.errors import LogError, OdometerError, StoreError
 from schemas.responses.agentlens import AgentLensBody, AgentLensProblem, Detail
 
 RETRY_AFTER_S: Final = 1
-"""Its SDKs sleep as long as they are told, three times; a restart of Redis takes about this."""
+"""Its SDKs wait as long as this header says, three times. A restart of Redis takes about a second."""
 
 
 class InvalidQueryParameter(OdometerError):
-    """A query parameter that is not what the page says."""
+    """A query parameter is invalid."""
 
 
 def problem(status: int, error: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -40,7 +40,7 @@ def problem(status: int, error: str, headers: Mapping[str, str] | None = None) -
 
 
 def error_response(request: Request, error: Exception) -> Response:  # noqa: C901, PLR0911, PLR0912  a table
-    """Any error, in the shape of AgentLens."""
+    """Turns any error into a response with AgentLens's body."""
     match error:
         case InvalidQueryParameter() | UnanswerableQuestion():
             return problem(400, str(error))

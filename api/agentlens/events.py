@@ -1,11 +1,11 @@
-"""AgentLens's `GET /api/events` and `GET /api/agents`: the latest calls, and who makes calls.
+"""AgentLens's `GET /api/events` and `GET /api/agents`: the latest calls, and the agents that make them.
 
-The calls are those that are kept of the tenant (`schemas.store.recent_calls.RECENT_MAX`), without a word of
-their content; `total` counts among them. Only `llm_response` is kept, so other types are empty.
-Parameters are read as its server reads them, but `from` and `to` as instants.
+The calls are the latest of the tenant (`schemas.store.recent_calls.RECENT_MAX`), without their content;
+`total` counts among them. Only `llm_response` is stored, so the lists of other types are empty.
+Parameters are parsed as its server parses them, but `from` and `to` are times.
 
-An agent is one that the counters saw within AGENTS_MS: first on a UTC day, last in a quarter-hour.
-What its server calls a session of an agent is a call that was booked on it.
+An agent is listed if the counters saw it within AGENTS_MS. Its first day is a UTC day, its last
+appearance a quarter-hour. What its server calls a session of an agent is a call that was booked on it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ CALL: Final = "llm_response"
 LIMIT_DEFAULT: Final = 50
 LIMIT_MAX: Final = 500
 AGENTS_MS: Final = 90 * DAY_MS
-"""Days of 90 days lie in four pages a series: 10,000 series of agents are within one read."""
+"""The days of 90 days are in four pages a series, so one read covers 10,000 series of agents."""
 _QUARTERLY: Final = next(step for step in STEPS if step.name == "15m")
 _TERMS: Final = (Term(EVENTS), Term(EVENTS, USAGE_KINDS), Term(ERRORS), Term(CALLS))
 _LEADING_INTEGER: Final = re.compile(r"\s*([+-]?\d{1,15})", re.ASCII)
@@ -64,7 +64,7 @@ _LEADING_INTEGER: Final = re.compile(r"\s*([+-]?\d{1,15})", re.ASCII)
 
 @dataclass(frozen=True)
 class EventsQuery:
-    """The query string, understood. Empty sets and texts: no filter."""
+    """The parsed query string. Empty sets and texts mean no filter."""
 
     types: frozenset[str]
     severities: frozenset[str]
@@ -108,7 +108,7 @@ async def event(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
 
 
 def parse_query(first: Mapping[str, str]) -> EventsQuery:
-    """Of a repeated parameter the first value; InvalidQueryParameter where a bound is no time."""
+    """The first value of a repeated parameter is used. Raises InvalidQueryParameter."""
     return EventsQuery(
         types=_listed(first.get("eventType", "")),
         severities=_listed(first.get("severity", "")),
@@ -124,7 +124,7 @@ def parse_query(first: Mapping[str, str]) -> EventsQuery:
 
 
 def matching(calls: Iterable[Recent], query: EventsQuery) -> Iterable[Recent]:
-    """Those that pass every filter, in their order. Both bounds are inclusive, as at its server."""
+    """The calls that pass every filter, in order. Both bounds are inclusive, as at its server."""
     if query.types and CALL not in query.types:
         return
     for call in calls:
@@ -184,7 +184,7 @@ def payload_of(call: Recent) -> LlmResponse:
 
 
 def session_of(call: Recent) -> str:
-    """What its ingest takes a session for: the chat; where there is none, the call that it is in."""
+    """Its session: the chat of the call, or the call itself if it is in no chat."""
     return call.chat_id or call.call_id
 
 
@@ -206,7 +206,7 @@ def _bound(name: str, first: Mapping[str, str]) -> int | None:
 
 
 def _integer(text: str) -> int:
-    """The integer that a text begins with, as JavaScript reads it; 0 where there is none."""
+    """The integer that a text begins with, as JavaScript reads it; 0 if there is none."""
     found = _LEADING_INTEGER.match(text)
     return int(found[1]) if found else 0
 
@@ -215,7 +215,7 @@ def _integer(text: str) -> int:
 
 
 async def agents(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
-    """`GET /api/agents`: the last seen first."""
+    """`GET /api/agents`: the agent that was seen last comes first."""
     now_ms = clock()
     key = await authorize(request, key_cache, now_ms)
     tenant = tenant_of(key, request.headers)
@@ -253,7 +253,7 @@ def plans_for(now_ms: int, filters: tuple[Filter, ...]) -> tuple[Plan, Plan]:
 
 
 def agents_of(days: Sequence[Row], quarters: Sequence[Row], tenant: str) -> list[Agent]:
-    """Of rows by agent and time; those without an agent are nobody's."""
+    """Agents from rows by agent and time. Rows without an agent are ignored."""
     seen: dict[str, list[int]] = {}
     sums: dict[str, list[int]] = {}
     for row in (*days, *quarters):

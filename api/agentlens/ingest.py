@@ -1,7 +1,7 @@
-"""AgentLens's `POST /api/events`, for producers that already speak it: all of a request or nothing.
+"""AgentLens's `POST /api/events`, for its producers: all events of a request are accepted, or none.
 
-Only `llm_response` is a call and goes to the topic; every other type is checked and answered as its
-server does. Id and hash are made of what was sent, so the same event again has the same.
+Only `llm_response` is a call and goes to Kafka. Events of every other type are checked and answered as
+its server does. Id and hash are made of the event, so the same event gets the same ones again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from schemas.formats.parse import parse
 
 EVENTS_MAX: Final = 1000
 ID_CHARS: Final = 26
-"""As many as its server's ids have: 104 bits of the hash."""
+"""Length of its server's ids: 104 bits of the hash."""
 REQUIRED: Final = ("sessionId", "agentId", "eventType")
 SEVERITIES: Final = ("debug", "info", "warn", "error", "critical")
 OBJECTS: Final = ("payload", "metadata")
@@ -41,7 +41,7 @@ PATHS: Final = {
     "cost_usd": "payload.costUsd",
     "latency_ms": "payload.latencyMs",
 }
-"""The neutral event's field -> where its value stood."""
+"""Field of our event -> path of its value in AgentLens's event."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _take(body: bytes, context: Context) -> _Taken:
 
 
 def _check(event: Any, index: int) -> Iterator[Mapping[str, str]]:  # noqa: ANN401  any JSON
-    """What its server asks of every event, of whatever type."""
+    """The checks that its server makes on events of any type."""
     if not isinstance(event, dict):
         yield _problem(_path(index, ""), "must be an object")
         return

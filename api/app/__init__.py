@@ -5,4 +5,6 @@
     compression  gzip for long answers
     health       /healthz and /readyz
     openapi      /openapi.json and /docs
+
+Of the API only main reads the clock and draws ids; secrets of keys come from auth/keys.
 """

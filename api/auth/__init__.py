@@ -7,4 +7,6 @@
     keys_file     a copy of the keys outside Redis
     audit         who changed which key
     openapi       the description of /v1/keys
+
+Only the SHA-256 of a key is stored, in Redis.
 """

@@ -1,6 +1,6 @@
-"""Who changed which key, and when: a line for each, in the log `odometer.audit` and a stream of Redis.
+"""Records who changed which key, and when: in the log `odometer.audit` and in a stream in Redis.
 
-A line has the key's id and name, and never the key.
+A line has the id and the name of the key, never its secret.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from schemas.store.layout import HASH_TAG
 
 AUDIT_KEY: Final = HASH_TAG + "api-key-audit"
 AUDIT_MAX: Final = 10_000
-"""Lines of 300 B that Redis keeps; the log of the process that changed a key has them longer."""
+"""Lines of 300 B in Redis. The log of the process that changed a key keeps them longer."""
 AUDIT_SHOWN: Final = 100
 
 audit_log = logging.getLogger("odometer.audit")
@@ -34,14 +34,14 @@ class Actor:
     tenants: tuple[str, ...] | str = ALL
 
     def manages(self, key: Key) -> bool:
-        """Keys of its own tenants, with a role up to its own."""
+        """Whether it may change `key`: a key of its own tenants, with a role up to its own."""
         if ROLES.index(key.role) > ROLES.index(self.role):
             return False
         return self.tenants == ALL or (key.tenants != ALL and set(key.tenants) <= {*self.tenants})
 
 
 def operator() -> Actor:
-    """Whoever runs a command: reaching Redis is what allows it."""
+    """The user who runs a command. Access to Redis is the permission."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name

@@ -1,11 +1,11 @@
-"""Who asks, and for which tenant: the one door of every endpoint.
+"""Authenticates a request, and finds its tenant: every endpoint that needs a key calls this.
 
-A key is any text that a client sends as `Authorization: Bearer KEY` or `x-api-key: KEY`; ours begin
-with `als_`, imported ones with whatever they have. Only the SHA-256 is kept and looked up, so no
-secret is ever compared with what was sent: what a look-up's time could tell is how the digest of a
-guess begins, which the guesser knows anyway and cannot steer towards the digest of a key. That is
-what a comparison in constant time would be for, and it holds for the hash in Redis and for the
-dict of this process alike.
+A key is any text that a client sends as `Authorization: Bearer KEY` or `x-api-key: KEY`. Our keys
+begin with `als_`; imported keys begin with anything. Only the SHA-256 is stored and looked up, so no
+secret is compared with what was sent. The time of a look-up could reveal at most how the digest of a
+guess begins. The guesser knows that digest already, and cannot steer it towards the digest of a key.
+A comparison in constant time would prevent nothing more. This holds for Redis and for the dict of
+this process alike.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from api.errors import (
 from schemas.store.keys import ALL, ROLES, WRITERS, Key, Role
 
 KEY_CHARS_MAX: Final = 512
-"""Of a key that is imported; a signed token of 400 characters fits."""
+"""Longest key that can be imported; a signed token of 400 characters fits."""
 TENANT_HEADER: Final = "x-odometer-tenant"
 
 
 async def authenticate(key_cache: KeyCache, headers: Mapping[str, str], now_ms: int) -> Key:
-    """Who asks, if the key is good and within its limit; each call is one request of the limit.
+    """The key of the request, if it is valid. Each call counts as one request of its rate limit.
 
     Raises NoCredentials, UnknownKey, ExpiredKey, RateLimited, StoreError.
     """
@@ -49,29 +49,29 @@ async def authenticate(key_cache: KeyCache, headers: Mapping[str, str], now_ms: 
 
 
 async def reader(key_cache: KeyCache, headers: Mapping[str, str], now_ms: int) -> Key:
-    """Who asks, if the key may read at all."""
+    """The key of the request. Raises RoleTooLow if it must not read."""
     key = await authenticate(key_cache, headers, now_ms)
     check_role(key, "viewer")
     return key
 
 
 def check_role(key: Key, required: Role) -> None:
-    """RoleTooLow where the key may not do what `required` may."""
+    """Raise RoleTooLow if the role of the key is below `required`."""
     if ROLES.index(key.role) < ROLES.index(required):
         raise RoleTooLow(required, key.role)
 
 
 def check_writer(key: Key) -> None:
-    """RoleTooLow where the key may not send events."""
+    """Raise RoleTooLow if the key must not send events."""
     if key.role not in WRITERS:
         raise RoleTooLow("member", key.role)
 
 
 def tenant_of(key: Key, headers: Mapping[str, str], named: str | None = None) -> str:
-    """The tenant that a request is about: `named` by it, or by its header, or the key's only one.
+    """The tenant of a request: `named`, or named by its header, or the only one of the key.
 
-    `named` is what the dialect itself has for it, such as the parameter `tenant` of /v1; it and the
-    header must not disagree. Raises TenantNotNamed, NoSuchTenant.
+    `named` comes from the dialect, such as the parameter `tenant` of /v1. The header must not name
+    another. Raises TenantNotNamed, NoSuchTenant.
     """
     by_header = _tenant_of_header(headers)
     if named is not None and by_header is not None and named != by_header:
@@ -101,7 +101,7 @@ def _sent_key(headers: Mapping[str, str]) -> str:
 
 
 def _tenant_of_header(headers: Mapping[str, str]) -> str | None:
-    """Headers are bytes that arrive as Latin-1; a tenant is UTF-8."""
+    """Headers arrive decoded as Latin-1, but a tenant is UTF-8."""
     text = headers.get(TENANT_HEADER)
     if text is None:
         return None

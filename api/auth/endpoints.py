@@ -1,6 +1,6 @@
-"""`/v1/keys`: an admin makes, lists, rotates and revokes keys of its own tenants, up to its role.
+"""`/v1/keys`: an admin creates, lists, rotates and revokes keys of its tenants, up to its own role.
 
-What an admin does not manage is not there for it. Answers that hold a secret are never cached.
+A key that the admin does not manage is not found. Answers with a secret are never cached.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def routes(store: Store, key_cache: KeyCache, clock: Clock) -> list[Route]:
 
     return [
         Route("/v1/keys", to(_keys), methods=["GET", "POST"]),
-        Route("/v1/keys/import", to(take_in), methods=["POST"]),
+        Route("/v1/keys/import", to(import_keys), methods=["POST"]),
         Route("/v1/keys/audit", to(audit), methods=["GET"]),
         Route("/v1/keys/{id}", to(revoke), methods=["DELETE"]),
         Route("/v1/keys/{id}/rotate", to(rotate), methods=["POST"]),
@@ -72,11 +72,11 @@ def routes(store: Store, key_cache: KeyCache, clock: Clock) -> list[Route]:
 
 
 async def _keys(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
-    """`GET /v1/keys`: those that the caller manages; `POST`: one more."""
+    """`GET /v1/keys` lists the keys that the caller manages; `POST` creates one."""
     now_ms = clock()
     key, actor = await _admin(request, key_cache, now_ms)
     if request.method == "POST":
-        body = _understood(KeyWanted, await json_body(request, BODY_BYTES_MAX))
+        body = _parse(KeyWanted, await json_body(request, BODY_BYTES_MAX))
         (made,) = await create_keys(store, [_wanted(body, request, key, now_ms)], actor, now_ms)
         return _made(made, now_ms, 201)
     _check_no_parameters(request)
@@ -84,11 +84,13 @@ async def _keys(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
     return _sent(KeysAnswer(keys=[shown(each.record, each.last_used_ms, now_ms) for each in found]))
 
 
-async def take_in(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
-    """`POST /v1/keys/import`: keys that clients hold already."""
+async def import_keys(
+    request: Request, store: Store, key_cache: KeyCache, clock: Clock
+) -> Response:
+    """`POST /v1/keys/import`: import keys that clients already have."""
     now_ms = clock()
     key, actor = await _admin(request, key_cache, now_ms)
-    body = _understood(KeysHeld, await json_body(request, IMPORT_BYTES_MAX))
+    body = _parse(KeysHeld, await json_body(request, IMPORT_BYTES_MAX))
     if len(body.keys) > IMPORT_MAX:
         raise InvalidKey("keys", f"{len(body.keys)} at once are more than {IMPORT_MAX}")
     wanted = [_wanted(held, request, key, now_ms) for held in body.keys]
@@ -97,17 +99,17 @@ async def take_in(request: Request, store: Store, key_cache: KeyCache, clock: Cl
 
 
 async def rotate(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
-    """`POST /v1/keys/{id}/rotate`: a new secret; the one before goes on for a while."""
+    """`POST /v1/keys/{id}/rotate`: a new secret. The old one stays valid for `grace_s`."""
     now_ms = clock()
     _key, actor = await _admin(request, key_cache, now_ms)
-    body = _understood(Rotation, await json_body(request, BODY_BYTES_MAX))
+    body = _parse(Rotation, await json_body(request, BODY_BYTES_MAX))
     grace_ms = body.grace_s * SECOND_MS
     made = await rotate_key(store, request.path_params["id"], grace_ms, actor, now_ms)
     return _made(made, now_ms, 200)
 
 
 async def revoke(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
-    """`DELETE /v1/keys/{id}`: all its secrets end, on every process within a second."""
+    """`DELETE /v1/keys/{id}`: revoke all its secrets, on every process within a second."""
     now_ms = clock()
     _key, actor = await _admin(request, key_cache, now_ms)
     _check_no_parameters(request)
@@ -116,7 +118,7 @@ async def revoke(request: Request, store: Store, key_cache: KeyCache, clock: Clo
 
 
 async def audit(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
-    """`GET /v1/keys/audit`: who did what to the keys of the caller's tenants."""
+    """`GET /v1/keys/audit`: the changes of keys of the caller's tenants."""
     _key, actor = await _admin(request, key_cache, clock())
     _check_no_parameters(request)
     lines = await read_audit(store, actor, AUDIT_SHOWN)
@@ -136,8 +138,8 @@ def _check_no_parameters(request: Request) -> None:
     check_names(dict.fromkeys(request.query_params, ()), ())
 
 
-def _understood(model: type[Body], content: bytes) -> Body:
-    """The body; InvalidKey names what is wrong with it, and never says what was sent."""
+def _parse(model: type[Body], content: bytes) -> Body:
+    """The parsed body. Raises InvalidKey, which names the wrong field but never repeats its value."""
     try:
         return model.model_validate_json(content)
     except ValidationError as error:

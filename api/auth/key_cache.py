@@ -1,11 +1,11 @@
-"""The keys that this process knows: looked up in Redis, remembered for half a second.
+"""Caches API keys for half a second after looking them up in Redis, and applies their rate limits.
 
-So a change to a key acts on every process within `KEY_AGE_MS` and the time of one request, and a
-page that is polled costs no look-up of its own. The same look says how much of the key's limit is
-left: what a process lets through between two looks it tells with the next, so over any longer time
-all processes together keep to the limit, and no request waits for a round trip because of it.
-Within one half second each of N processes may let through what it saw left, so N bursts at most.
-A key that is not known is asked for each time: one that was just made is good at once.
+So a change of a key takes effect on every process within `KEY_AGE_MS` and one request, and a page
+that is polled needs no look-up for each request. The look-up also returns how much of the key's limit
+is left, and reports how many requests this process allowed since the last one. So over any longer time
+all processes together keep to the limit, and no request waits for a round trip because of it. Within
+half a second each of N processes may allow a burst, so N bursts at most. An unknown key is looked up
+each time, so a new key works at once.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ USES_KEY: Final = HASH_TAG + "api-key-uses"
 LIMIT_PREFIX: Final = HASH_TAG + "api-key-limit."
 
 KEY_AGE_MS: Final = 500
-"""Revocation has to act within a second; the rest of it is for the request that is under way.
-Measured: a key that is remembered costs 2 us of a request, one that is looked up 180 us and a round
-trip: a 304 of /v1/usage then runs at 0.35 instead of 0.61 of a trivial route's rate."""
+"""Revocation must take effect within a second; the other half is for the request under way. Measured:
+a cached key costs a request 2 us, a look-up 180 us and a round trip. With a look-up each time, a 304
+of /v1/usage runs at 0.35 instead of 0.61 of the rate of a trivial route."""
 KEYS_MAX: Final = 10_000
-"""Records that are kept at all, 300 B to 7 kB each: what can be listed in one answer."""
+"""Limit of stored keys, 300 B to 7 kB each: as many as one answer can list."""
 
 _LOOK: Final = (Path(__file__).parent / "key_look.lua").read_text()
 
@@ -44,7 +44,7 @@ Command = Callable[..., Awaitable[Any]]
 
 @dataclass(eq=False)
 class CachedKey:
-    """A key as Redis had it at `asked_ms` (of a steady clock), and what is left of its limit."""
+    """A key as Redis had it at `asked_ms` (of a steady clock), and what is left of its rate limit."""
 
     record: Key
     asked_ms: int
@@ -53,7 +53,7 @@ class CachedKey:
     taken: int = 0
 
     def take(self, now_ms: int) -> None:
-        """Let one request through, or RateLimited."""
+        """Count one request. Raises RateLimited."""
         rate = self.record.requests_per_s
         if rate is None:
             return
@@ -74,17 +74,17 @@ class KeyCache:
         self._known: dict[str, CachedKey] = {}
         self._looks: Singleflight[CachedKey | None] = Singleflight()
         self.put_back: Callable[[str], Awaitable[bool]] | None = None
-        """What is tried where Redis does not know a digest; whether it does now."""
+        """Restores a key that Redis does not know, by its digest; returns whether Redis knows it now."""
 
     async def find(self, digest: str) -> CachedKey | None:
-        """The key whose secret has this SHA-256; None where there is none such."""
+        """The key whose secret has this SHA-256, or None."""
         known = self._known.get(digest)
         if known is not None and self._ticks() - known.asked_ms < KEY_AGE_MS:
             return known
         return await self._looks.once(digest, partial(self._look, digest))
 
     def take(self, known: CachedKey) -> None:
-        """One request with this key, or RateLimited."""
+        """Count one request with this key. Raises RateLimited."""
         known.take(self._ticks())
 
     async def _look(self, digest: str) -> CachedKey | None:
@@ -98,7 +98,7 @@ class KeyCache:
                 found = await self._command(*look)
         except StoreError:
             if before is not None:
-                self._known[digest] = before  # still too old to be used, but it knows what to tell
+                self._known[digest] = before  # too old to be used, but it has requests to report
             raise
         if found is None:
             return None
@@ -110,7 +110,7 @@ class KeyCache:
 
 
 def record_of(content: bytes) -> Key:
-    """A record as it lies in Redis; StoreCorrupt where it is none."""
+    """A record as Redis stores it. Raises StoreCorrupt if it is invalid."""
     try:
         return Key.model_validate_json(content)
     except ValidationError as error:
@@ -125,7 +125,10 @@ def _known(found: list[Any], asked_ms: int, now_ms: int, before: CachedKey | Non
     if len(found) == 2:
         known.level = found[1] / 1000
     elif before is not None and before.record.requests_per_s is not None:
-        known.level, known.level_ms = before.level, before.level_ms  # this process alone, then
+        known.level, known.level_ms = (
+            before.level,
+            before.level_ms,
+        )  # then this process limits alone
     else:
         known.level = record.limit_burst
     return known

@@ -1,8 +1,8 @@
-"""Making, importing, rotating and revoking keys: pure decisions over all records, and their shell.
+"""Creates, imports, rotates and revokes keys: decisions over all records, and the step that writes them.
 
-Every change and its audit lines are written in one step, and only if the records are still those
-that the decision was made from; else it is made anew. An audit line says who did what to which key
-and when, and never holds a key. Lines go to the log `odometer.audit` too.
+A change and its audit lines are written in one step, and only if the records are still those that the
+decision was made from. If not, the decision is made again. An audit line says who changed which key
+and when, and never contains a key. Lines also go to the log `odometer.audit`.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from schemas.store.keys import Key
 
 KEY_PREFIX: Final = "als_"
 KEY_RANDOM_BYTES: Final = 32
-"""43 URL-safe characters: 2^256 keys cannot be tried."""
+"""43 URL-safe characters: nobody can try 2^256 keys."""
 ENDED_KEPT_MS: Final = 90 * DAY_MS
-"""How long a key that is revoked or expired can still be listed."""
+"""How long a revoked or expired key is still listed."""
 GRACE_MS_MAX: Final = 30 * DAY_MS
 IMPORT_MAX: Final = 1000
-"""Keys of one import: its step blocks Redis for some 5 ms."""
+"""Keys in one import: writing them blocks Redis for about 5 ms."""
 IMPORT_CHARS_MIN: Final = 16
-"""What is shorter can be guessed: 16 hex characters are 2^64."""
+"""A shorter key can be guessed: 16 hex characters are 2^64."""
 CHANGES_MAX: Final = 8
-"""Tries of one change; each further one needs another change within the same milliseconds."""
+"""Tries of one change. Each retry means that another change came within the same milliseconds."""
 
 _CHANGE: Final = (Path(__file__).parent / "key_change.lua").read_text()
 
@@ -48,7 +48,7 @@ Records = Mapping[str, Key]
 
 @dataclass(frozen=True)
 class KeySpec:
-    """A key to be made, or one that its client already holds (`secret`)."""
+    """A key to create, or to import with the `secret` that its client already has."""
 
     name: str
     tenants: tuple[str, ...] | str
@@ -61,7 +61,7 @@ class KeySpec:
 
 @dataclass(frozen=True)
 class NewKey:
-    """A record and its secret: the only time that it can be seen."""
+    """A record and its secret, which can be seen only now."""
 
     record: Key
     secret: str = field(repr=False)
@@ -69,7 +69,7 @@ class NewKey:
 
 @dataclass(frozen=True)
 class ListedKey:
-    """A record, and when it was last used: to the minute, None: never."""
+    """A record, and the minute of its last use; None: never used."""
 
     record: Key
     last_used_ms: int | None
@@ -77,7 +77,7 @@ class ListedKey:
 
 @dataclass(frozen=True)
 class _Change:
-    """What is to stand under each digest, and what is to be said about it."""
+    """The new record of each digest, and the audit lines."""
 
     records: Mapping[str, Key]
     lines: Sequence[str]
@@ -89,7 +89,7 @@ class _Change:
 async def create_keys(
     store: Store, wanted: Sequence[KeySpec], actor: Actor, now_ms: int
 ) -> list[NewKey]:
-    """Make keys, or take in those that have a secret already: all of them, or none.
+    """Create keys, or import those that have a secret already: all of them, or none.
 
     Raises InvalidKey, TooManyKeys, StoreError.
     """
@@ -114,7 +114,7 @@ async def create_keys(
 
 
 async def rotate_key(store: Store, key_id: str, grace_ms: int, actor: Actor, now_ms: int) -> NewKey:
-    """A new secret for a key; the one before goes on for `grace_ms`. Raises NoSuchKey, InvalidKey."""
+    """Replace the secret; the old one stays valid for `grace_ms`. Raises NoSuchKey, InvalidKey."""
     if not 0 <= grace_ms <= GRACE_MS_MAX:
         most = GRACE_MS_MAX // DAY_MS
         raise InvalidKey("grace_s", f"the grace of a rotation is 0 to {most} days (GRACE_MS_MAX)")
@@ -137,7 +137,7 @@ async def rotate_key(store: Store, key_id: str, grace_ms: int, actor: Actor, now
 
 
 async def revoke_key(store: Store, key_id: str, actor: Actor, now_ms: int) -> Key:
-    """End a key and all its secrets for good. Again is no error. Raises NoSuchKey."""
+    """Revoke a key and all its secrets. To repeat it is no error. Raises NoSuchKey."""
     found: list[Key] = []
 
     def decide(kept: Records) -> _Change:
@@ -156,7 +156,7 @@ async def revoke_key(store: Store, key_id: str, actor: Actor, now_ms: int) -> Ke
 
 
 async def restore_keys(store: Store, records: Records, actor: Actor, now_ms: int) -> int:
-    """Put back records whose secret Redis does not know; how many. What it knows stays."""
+    """Restore records whose secret Redis does not know; returns how many. Others stay unchanged."""
     missing: dict[str, Key] = {}
 
     def decide(kept: Records) -> _Change:
@@ -172,7 +172,7 @@ async def restore_keys(store: Store, records: Records, actor: Actor, now_ms: int
 
 
 async def list_keys(store: Store, actor: Actor) -> list[ListedKey]:
-    """Those that the actor manages: by name, then id, the newest secret first."""
+    """The keys that the actor manages: by name, then id, the newest secret first."""
     kept = await read_records(store)
     uses: dict[bytes, bytes] = await store.ask("HGETALL", USES_KEY)
     last_used = {digest.decode(): int(at_ms) for digest, at_ms in uses.items()}
@@ -190,7 +190,7 @@ async def read_records(store: Store) -> dict[str, Key]:
 
 @asynccontextmanager
 async def opened(redis_url: str) -> AsyncIterator[Store]:
-    """A store for keys alone."""
+    """A store that is used for keys only."""
     store = Store(redis_url, b"")
     try:
         yield store
@@ -199,7 +199,7 @@ async def opened(redis_url: str) -> AsyncIterator[Store]:
 
 
 def expiry(text: str, now_ms: int) -> int:
-    """The instant at which a key ends, in ms. Raises InvalidKey."""
+    """The time at which a key expires, in ms. Raises InvalidKey."""
     at_ms = iso_to_ms(text, UTC)
     if at_ms is None or at_ms <= now_ms:
         raise InvalidKey("expires", "an ISO 8601 time in the future, such as 2030-12-31T00:00:00Z")
@@ -227,13 +227,15 @@ async def _change(store: Store, decide: Callable[[Records], _Change], now_ms: in
         )
         if reply == b"full":
             raise TooManyKeys(
-                f"there are {KEYS_MAX} keys (KEYS_MAX): revoked ones go after 90 days"
+                f"there are {KEYS_MAX} keys, the limit; revoked keys are removed after 90 days"
             )
         if reply == b"done":
             for line in change.lines:
                 audit_log.info("%s", line)
             return
-    raise StoreUnavailable(f"the keys were changed by others under each of {CHANGES_MAX} tries")
+    raise StoreUnavailable(
+        f"other changes of keys interrupted each of {CHANGES_MAX} tries; try again"
+    )
 
 
 async def _contents(store: Store) -> dict[str, bytes]:
@@ -250,7 +252,7 @@ def _long_ended(kept: Records, now_ms: int) -> set[str]:
 
 
 def _of_id(kept: Records, key_id: str, actor: Actor) -> dict[str, Key]:
-    """All secrets of a key; one that the actor does not manage is one that is not there."""
+    """All secrets of a key. Raises NoSuchKey, also if the actor does not manage it."""
     mine = {d: one for d, one in kept.items() if one.id == key_id and actor.manages(one)}
     if not mine:
         raise NoSuchKey("there is no key of this id among those that you manage")

@@ -1,10 +1,11 @@
-"""Keys beside Redis: a file of hashed records, from which those that Redis lost are put back.
+"""A copy of the keys outside Redis: a file of hashed records, from which lost keys are restored.
 
-Keys live in Redis only, so an emptied Redis has none. A line of the file is a record and the
-SHA-256 of its secret, as JSON; `odometer keys export` writes it, and the `odometer keys` commands
-write it anew after each change where they know of it. A process that is given it looks there, as it is then, when
-Redis does not know a key, and puts back all that are missing. What Redis knows stays as it is: only
-what was revoked after the file was written, and then lost with all of Redis, would be good again.
+Keys are stored in Redis only, so an empty Redis has none. A line of the file is JSON: a record and the
+SHA-256 of its secret. `odometer keys export` writes the file. The other `odometer keys` commands
+rewrite it after each change if they are given it. When Redis does not know a key, an API process that
+is given the file reads it, and restores all missing keys. Keys that Redis has stay unchanged. So only
+a key that was revoked after the file was written, and was then lost with all of Redis, would be valid
+again.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def load_keys_file(path: Path) -> dict[str, Key]:
 
 
 def kept_key(line: bytes, place: str) -> tuple[str, Key]:
-    """A line's SHA-256 and record. Raises InvalidConfig, which says where and what, never more."""
+    """SHA-256 and record of a line. Raises InvalidConfig, which names the field but not its value."""
     try:
         kept = KeptKey.model_validate_json(line)
     except ValidationError as error:
@@ -63,14 +64,14 @@ def kept_key(line: bytes, place: str) -> tuple[str, Key]:
 
 
 def lines_of(records: Mapping[str, Key]) -> Iterable[str]:
-    """As they stand in the file, in an order that stays."""
+    """The lines of the file, in a stable order."""
     ordered = sorted(records.items(), key=lambda each: (each[1].id, each[1].serial))
     for digest, record in ordered:
         yield KeptKey(**record.model_dump(), sha256=digest).model_dump_json()
 
 
 def write_keys_file(path: Path, records: Mapping[str, Key]) -> None:
-    """Whole or not at all, for the owner's eyes only. Raises InvalidConfig."""
+    """Replace the file in one step, readable by its owner only. Raises InvalidConfig."""
     try:
         number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
         new = Path(name)
@@ -87,31 +88,34 @@ def write_keys_file(path: Path, records: Mapping[str, Key]) -> None:
 
 
 class KeysFile:
-    """The records of a file, read anew when it has changed. One that is not there yet is empty."""
+    """The records of a file, read again when it has changed. A missing file is empty."""
 
     def __init__(self, path: Path) -> None:
-        """Raises InvalidConfig where the file is there and holds something else."""
+        """Raises InvalidConfig if the file exists but is invalid."""
         self._path = path
         self._stamp = self._stamp_now()
         self._records = load_keys_file(path) if self._stamp else {}
         if not self._stamp:
-            log.warning("The keys file %s is not there yet: it is looked for again.", path)
+            log.warning(
+                "The keys file %s does not exist yet. The API looks for it again when a key is unknown.",
+                path,
+            )
 
     def records(self) -> Mapping[str, Key]:
-        """As the file has them now; where it cannot be read any more, as it last could."""
+        """The records of the file as it is now; if it cannot be read, those of the last good read."""
         stamp = self._stamp_now()
         if stamp and stamp != self._stamp:
             self._stamp = stamp
             try:
                 self._records = load_keys_file(self._path)
             except InvalidConfig as error:
-                # An unknown key stays unknown, whatever state the operator's copy is in.
-                log.error("%s. What it held before is used.", error)  # noqa: TRY400
+                # A damaged copy must not turn an unknown key into an error of the server.
+                log.error("%s. The API continues with the records that it read before.", error)  # noqa: TRY400
         return self._records
 
     async def put_back(self, digest: str, store: Store, clock: Callable[[], int]) -> bool:
-        """Where `digest`, which Redis does not know, is a key of the file: put back all that are
-        missing, and say whether it is known now."""
+        """If the file has `digest`, which Redis does not know, restore all missing keys. Returns
+        whether Redis knows it now."""
         records = await asyncio.to_thread(self.records)
         if digest not in records:
             return False

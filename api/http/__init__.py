@@ -1,0 +1,13 @@
+"""What all paths share.
+
+    application        a dialect as an application with its own handlers of errors
+    problems           errors of /v1 as RFC 9457 problems
+    parameters         checks of parameter names and values
+    json_body          reads the JSON body of a native request
+    json_encoding      writes JSON
+    prepared_response  a response that is built once and sent many times
+    singleflight       equal requests at the same time share one computation
+    answer_cache       the latest answers
+
+Nothing here knows a dialect.
+"""

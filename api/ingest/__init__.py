@@ -9,4 +9,6 @@
     backfill      lets history wait for the workers
     pacing        how much history may wait to be counted
     openapi       the description of the paths
+
+An answer is sent after Kafka has all records (acks=all).
 """

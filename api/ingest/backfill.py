@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from api.errors import CountersMissing, CountingBehind
-from api.ingest.pacing import TARGET_MS, Pacing, Standing
+from api.ingest.pacing import TARGET_MS, CountingDelay, Pacing
 from api.ingest.producer import IngestProducer, KeyedRecord
 from api.store.reader import Store
 from schemas.errors import StoreError
@@ -80,28 +80,28 @@ class Backfill:
 
     async def _send_in_slices(self, records: Sequence[KeyedRecord], until_s: float) -> None:
         for at in range(0, len(records), SLICE_RECORDS):
-            standing = await self._room(until_s)
-            if not standing.has_room and not at:
-                behind_s = standing.behind_ms / 1000
+            delay = await self._room(until_s)
+            if not delay.has_room and not at:
+                behind_s = delay.behind_ms / 1000
                 raise CountingBehind(f"counting is {behind_s:.1f} s behind")
             part = records[at : at + SLICE_RECORDS]
             await self._producer.send(part)
             self._pacing.sent(len(part), self._producer.reached, _now_ms())
 
-    async def _room(self, until_s: float) -> Standing:
+    async def _room(self, until_s: float) -> CountingDelay:
         """Wait until the window has room, or until `until_s`."""
         while True:
-            standing = await self._look()
-            if standing.has_room or _now_s() >= until_s:
-                return standing
+            delay = await self._look()
+            if delay.has_room or _now_s() >= until_s:
+                return delay
             await asyncio.sleep(LOOK_S)
 
-    async def _look(self) -> Standing:
+    async def _look(self) -> CountingDelay:
         asked_ms = _now_ms()
         try:
             meta = await self._store.meta()
         except CountersMissing:
-            return Standing(has_room=True, behind_ms=0)
+            return CountingDelay(has_room=True, behind_ms=0)
         except StoreError:
             return self._pacing.looked((), asked_ms)
         return self._pacing.looked([part.position for part in meta.partitions], asked_ms)

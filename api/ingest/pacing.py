@@ -35,55 +35,55 @@ FORGET_MS: Final = 60_000
 worker runs. History is then slow, but it never stops for ever."""
 
 
-class _Flight(NamedTuple):
+class _Slice(NamedTuple):
     records: int
     acked_ms: int
     ends: Mapping[int, int]
 
 
 @dataclass(frozen=True)
-class Standing:
-    """`has_room`: whether more may be sent. `behind_ms`: for how long the oldest that we sent has
-    waited to be counted."""
+class CountingDelay:
+    """`has_room`: whether more may be sent. `behind_ms`: how long the oldest slice has waited to be
+    counted."""
 
     has_room: bool
     behind_ms: int
 
 
 class Pacing:
-    """The invariant: `_flights` are what was sent and is not known to be counted, oldest first, and
+    """The invariant: `_slices` are what was sent and is not known to be counted, oldest first, and
     `_under_way` is how many records they are. Times are those of one steady clock."""
 
     def __init__(self, target_ms: int = TARGET_MS) -> None:
         self._target_ms = target_ms
         self._window = float(WINDOW_FIRST)
-        self._flights: deque[_Flight] = deque()
+        self._slices: deque[_Slice] = deque()
         self._under_way = 0
 
     def sent(self, records: int, ends: Mapping[int, int], now_ms: int) -> None:
         """The broker has them; `ends`: up to where the log is known to go, by partition."""
-        last = self._flights[-1].ends if self._flights else {}
+        last = self._slices[-1].ends if self._slices else {}
         if any(ends.get(partition, end) < end for partition, end in last.items()):
-            self._flights.clear()  # the topic was created again: its offsets start over
+            self._slices.clear()  # the topic was created again: its offsets start over
             self._under_way = 0
-        self._flights.append(_Flight(records, now_ms, dict(ends)))
+        self._slices.append(_Slice(records, now_ms, dict(ends)))
         self._under_way += records
 
-    def looked(self, positions: Sequence[int], now_ms: int) -> Standing:
+    def looked(self, positions: Sequence[int], now_ms: int) -> CountingDelay:
         """What the counters said at `now_ms`: by partition, the next record to count."""
         was_full = self._under_way >= self._window / 2
         counted = delay_ms = 0
-        while self._flights:
-            flight = self._flights[0]
-            if not _is_counted(flight, positions) and now_ms - flight.acked_ms < FORGET_MS:
+        while self._slices:
+            part = self._slices[0]
+            if not _is_counted(part, positions) and now_ms - part.acked_ms < FORGET_MS:
                 break
-            self._flights.popleft()
-            counted += flight.records
-            delay_ms = max(delay_ms, now_ms - flight.acked_ms)
+            self._slices.popleft()
+            counted += part.records
+            delay_ms = max(delay_ms, now_ms - part.acked_ms)
         self._under_way -= counted
         if counted:
             self._adapt(counted, max(delay_ms, self._behind_ms(now_ms)), was_full=was_full)
-        return Standing(self._under_way < self._window, self._behind_ms(now_ms))
+        return CountingDelay(self._under_way < self._window, self._behind_ms(now_ms))
 
     def _adapt(self, counted: int, delay_ms: int, *, was_full: bool) -> None:
         error = max(-1.0, (self._target_ms - delay_ms) / self._target_ms)
@@ -92,11 +92,11 @@ class Pacing:
             self._window = min(WINDOW_MAX, max(WINDOW_MIN, window))
 
     def _behind_ms(self, now_ms: int) -> int:
-        return now_ms - self._flights[0].acked_ms if self._flights else 0
+        return now_ms - self._slices[0].acked_ms if self._slices else 0
 
 
-def _is_counted(flight: _Flight, positions: Sequence[int]) -> bool:
+def _is_counted(part: _Slice, positions: Sequence[int]) -> bool:
     return all(
         partition < len(positions) and positions[partition] >= end
-        for partition, end in flight.ends.items()
+        for partition, end in part.ends.items()
     )

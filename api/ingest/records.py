@@ -1,7 +1,7 @@
-"""What stands in a body to records for the topic and an answer. Pure.
+"""Validates parsed events, and makes the records for Kafka and the answer to the producer.
 
-The time of an event is judged here as the fold will validate it at the append, so that a producer is
-told at once of what would only be found among the dead letters.
+The time of an event is checked here as the worker will check it against the append time. So the
+producer learns at once about events that would otherwise become dead letters.
 """
 
 from __future__ import annotations

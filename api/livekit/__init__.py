@@ -5,4 +5,6 @@
     bodies     from rows to the data of an answer
     errors     the platform's answer to every error
     openapi    the description of the paths
+
+schemas/contracts/livekit.md says what its server answers.
 """

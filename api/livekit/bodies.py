@@ -1,8 +1,8 @@
-"""Rows of counters to the `data` of the LiveKit dialect's answers. Pure.
+"""Turns rows of counters into the `data` of the LiveKit dialect's answers.
 
-A figure is one key of an answer: the sum of its terms in the unit it is shown in. Durations are
-rounded once, half-even, from exact sums of milliseconds: 945.3 min is 15.76 h, which binary
-fractions would make 15.75. Rows that are shown under one name are added up.
+A figure is one key of an answer: the sum of its terms, in the unit that is shown. Durations are
+rounded once, half-even, from exact sums of milliseconds: 945.3 min is 15.76 h, where binary fractions
+would give 15.75. Rows that are shown under one name are added up.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from schemas.responses.livekit import Envelope
 
 Object = dict[str, Any]
 Addresses = Mapping[str, str]
-"""User key -> latest known address, where there is one."""
+"""User key -> latest known address. Users without a known address are not in it."""
 Labels = tuple[str, ...]
 
 UNKNOWN: Final = "unknown"
 WEB_SERVICE: Final = "web"
 WEB_CALL: Final = "WEB_CALL"
 UNKNOWN_PLATFORM: Final = "UNKNOWN_PLATFORM"
-"""As the platform names calls without a number, over the web and otherwise."""
+"""The platform's names for calls without a number: over the web, and others."""
 PLACES: Final = 2
 
 
 @dataclass(frozen=True)
 class Figure:
-    """`unit` is how much of the terms' sum is 1, `per` what the quotient is an average over; a
-    figure without either is a whole number. `is_exact` is not rounded."""
+    """`unit`: the sum of the terms is divided by it. `per`: the number that an average is taken over.
+    A figure without either is an integer. `is_exact`: not rounded."""
 
     name: str
     terms: tuple[Term, ...]
@@ -46,14 +46,14 @@ class Figure:
 
 
 class Counted(NamedTuple):
-    """One row as it is shown: its names, and sums in the order of the endpoint's terms."""
+    """One row of an answer: its names, and its sums in the order of the endpoint's terms."""
 
     labels: Labels
     sums: tuple[int, ...]
 
 
 class Placed(NamedTuple):
-    """A figure, and where the sums of its terms stand."""
+    """A figure, and the positions of its terms among the sums."""
 
     figure: Figure
     terms: tuple[int, ...]
@@ -61,7 +61,7 @@ class Placed(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """The range as it was asked for."""
+    """The range as the request has it."""
 
     start: datetime
     end: datetime
@@ -91,7 +91,7 @@ class AnalyticsEndpoint:
 
     @cached_property
     def questions(self) -> tuple[tuple[Term, ...], ...]:
-        """Terms of usage and terms of bookings, each once: no view of users keeps both by agent."""
+        """The terms of usage and those of bookings, apart: no view of users has both by agent."""
         shown = (term for one in self.figures for term in (*one.terms, one.per) if term)
         terms = dict.fromkeys((*shown, *self.rank, *self.also))
         usage = tuple(term for term in terms if term.measure not in BOOKED)
@@ -100,7 +100,7 @@ class AnalyticsEndpoint:
 
     @cached_property
     def terms(self) -> tuple[Term, ...]:
-        """Of all questions, one after the other."""
+        """The terms of all questions, in order."""
         return tuple(itertools.chain(*self.questions))
 
     @cached_property
@@ -118,14 +118,14 @@ def data_of(
     answers: Iterable[Iterable[Row]],
     addresses: Addresses,
 ) -> Object:
-    """The answer's `data` out of the rows of each of the endpoint's questions."""
+    """The `data` of the answer, from the rows of each question of the endpoint."""
     return endpoint.data(endpoint, bounds, counted(endpoint, answers, addresses))
 
 
 def counted(
     endpoint: AnalyticsEndpoint, answers: Iterable[Iterable[Row]], addresses: Addresses
 ) -> list[Counted]:
-    """Rows of one name added up, in the order in which they are shown."""
+    """The rows of the answer in their order; rows of one name are added up."""
     added: dict[Labels, tuple[int, ...]] = {}
     for group, values in _widened(endpoint, answers):
         labels = endpoint.label(group, addresses)
@@ -141,7 +141,7 @@ def counted(
 def _widened(
     endpoint: AnalyticsEndpoint, answers: Iterable[Iterable[Row]]
 ) -> Iterator[tuple[Labels, tuple[int, ...]]]:
-    """Groups, and the values of each row between zeros for the terms of the other questions."""
+    """The group of each row, and its values, with zeros for the terms of the other questions."""
     before = 0
     for terms, rows in zip(endpoint.questions, answers, strict=True):
         zeros = (0,) * before, (0,) * (len(endpoint.terms) - before - len(terms))
@@ -151,7 +151,7 @@ def _widened(
 
 
 def amount(placed: Placed, sums: tuple[int, ...]) -> Decimal:
-    """0 of nothing."""
+    """The value of a figure; 0 if there is nothing to divide by."""
     figure, terms, per = placed
     total = sum([sums[place] for place in terms])
     if figure.is_exact:
@@ -190,7 +190,7 @@ def single(endpoint: AnalyticsEndpoint, _bounds: Bounds, rows: Sequence[Counted]
 
 
 def dashboard(endpoint: AnalyticsEndpoint, bounds: Bounds, rows: Sequence[Counted]) -> Object:
-    """Out of the rows by user, so that both agree."""
+    """The totals, summed from the rows by user, so that both agree."""
     nothing = (0,) * len(endpoint.terms)
     return {
         **_figures(endpoint, _sum([nothing, *(row.sums for row in rows)])),

@@ -1,8 +1,8 @@
-"""The dialect of the LiveKit voice platform: its `GET /admin/analytics/...`, in its envelope.
+"""The dialect of the LiveKit voice platform: `GET /admin/analytics/...`, in its envelope.
 
-Every path is a question over usage, booked calls or both (api/livekit/questions.py). Dates are read by
-pydantic, as its own server reads them: ISO 8601, seconds or milliseconds since 1970; the sentences
-of a 422 are pydantic's too. A call counts at the instant it was booked, tokens where they were used.
+Each path asks for usage, booked calls or both (api/livekit/questions.py). Dates are read by pydantic,
+as the platform's own server reads them: ISO 8601, or seconds or milliseconds since 1970. The texts of
+a 422 are pydantic's too. A call counts at the time it was booked, tokens at the time they were used.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ Clock = Callable[[], int]
 
 PREFIX: Final = "/admin/analytics"
 DEFAULT_RANGE: Final = timedelta(days=30)
-"""Before now, and not before the end that is asked for: as its server does."""
+"""Before now, not before `end_date`: as its server does."""
 
 _DATE: Final = TypeAdapter(datetime)
 
 
 @dataclass(frozen=True)
 class AnalyticsQuery:
-    """The query string, understood: the range, and the values of the filters that are not empty."""
+    """The parsed query string: the range, and the values of the filters that are not empty."""
 
     bounds: Bounds
     wanted: Mapping[str, str]
@@ -68,7 +68,7 @@ def livekit(store: Store, key_cache: KeyCache, clock: Clock) -> Starlette:
 async def answer(
     request: Request, endpoint: AnalyticsEndpoint, store: Store, key_cache: KeyCache, clock: Clock
 ) -> Response:
-    """One path: its questions out of one atomic read."""
+    """The answer of one path, from one atomic read."""
     now_ms = clock()
     key = await authenticate(key_cache, request.headers, now_ms)
     check_role(key, "super-admin")
@@ -96,7 +96,7 @@ async def answer(
 
 
 def parse_query(params: QueryParams, endpoint: AnalyticsEndpoint, now_ms: int) -> AnalyticsQuery:
-    """The last value of a repeated parameter counts; InvalidDates has all that are no dates."""
+    """The last value of a repeated parameter is used. Raises InvalidDates with all invalid dates."""
     now = ms_to_instant(now_ms)
     dates = {"start_date": now - DEFAULT_RANGE, "end_date": now}
     errors: list[dict[str, Any]] = []
@@ -118,8 +118,7 @@ def parse_query(params: QueryParams, endpoint: AnalyticsEndpoint, now_ms: int) -
 def plans_for(
     endpoint: AnalyticsEndpoint, query: AnalyticsQuery, users: frozenset[str] | None, now_ms: int
 ) -> tuple[Plan, ...]:
-    """The endpoint's questions over one range; `users` are the keys of those that have the address
-    that is asked for."""
+    """The questions of the endpoint over one range; `users`: the keys of the users to select."""
     filters = [
         Filter(dimension, frozenset((query.wanted[name],)))
         for name, dimension in endpoint.filters.items()
@@ -139,17 +138,17 @@ def plans_for(
 
 
 def _to_ms(at: datetime) -> int:
-    """The next whole millisecond; a time without an offset is UTC."""
+    """The time, rounded up to a millisecond. A time without an offset is UTC."""
     aware = at if at.tzinfo else at.replace(tzinfo=UTC)
     return -((EPOCH - aware) // ONE_MS)
 
 
-# -- people ----------------------------------------------------------------------------------------
+# -- users -----------------------------------------------------------------------------------------
 
 
 async def users_of(store: Store, tenant: str, address: str) -> frozenset[str]:
-    """The keys of all users that are shown under this address: those whose latest known address it
-    is, and the key that is the address itself, unless another is known of it."""
+    """The keys of all users that are shown under this address: users whose latest known address it
+    is, and the user whose key is the address, unless another address is known of that user."""
     found = await keys_of_address(store, tenant, address)
     itself = await addresses_of(store, tenant, [address])
     return found | {address} if itself.get(address, address) == address else found

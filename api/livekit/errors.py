@@ -23,12 +23,12 @@ from api.errors import (
 from schemas.errors import OdometerError, StoreError
 
 RETRY_AFTER_S: Final = 1
-"""A restart of Redis takes about this."""
+"""A restart of Redis takes about a second."""
 ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 
 class InvalidDates(OdometerError):
-    """Query parameters that are no dates: `errors` has one entry each, as pydantic says it."""
+    """Query parameters that are not dates; `errors` has an entry of pydantic for each."""
 
     def __init__(self, errors: list[dict[str, Any]]) -> None:
         super().__init__(
@@ -48,7 +48,7 @@ def problem(
 
 
 def error_response(_request: Request, error: Exception) -> Response:  # noqa: PLR0911  a table
-    """Any error, in the platform's envelope."""
+    """Turns any error into a response in the platform's envelope."""
     match error:
         case InvalidDates():
             return problem(422, f"Validation Error: {error}", data={"errors": error.errors})
@@ -67,7 +67,7 @@ def error_response(_request: Request, error: Exception) -> Response:  # noqa: PL
 
 
 def _refused(error: Unauthenticated | RoleTooLow | NoSuchTenant | RateLimited) -> Response:
-    """What the key does not allow."""
+    """The answer if the key does not allow the request."""
     match error:
         case NoCredentials():
             return problem(401, "Not authenticated", {"www-authenticate": "Bearer"})

@@ -1,7 +1,7 @@
-"""The paths of the LiveKit dialect: which question each asks and how it is shown. Data. Pure.
+"""The paths of the LiveKit dialect: what each asks and how it is shown. Data only.
 
-Tokens are those of LLM usage, cached ones inside the input; characters and audio those of any
-usage. Minutes and calls of `tokens/...` are of calls that have usage, of `calls/...` of all.
+Tokens are those of LLM usage, with cached tokens included in the input. Characters and audio are those
+of any usage. Minutes and calls of `tokens/...` are of calls that have usage, of `calls/...` of all.
 """
 
 from __future__ import annotations

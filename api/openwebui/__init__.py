@@ -8,4 +8,6 @@
     errors         Open WebUI's answer to every error
     openapi        the description of the analytics
     users_openapi  the description of users and groups
+
+schemas/contracts/openwebui.md says what its server answers.
 """

@@ -1,8 +1,8 @@
-"""The dialect of Open WebUI: `/api/v1/analytics` and the shape of its errors.
+"""Open WebUI's analytics: `/api/v1/analytics`.
 
-A message is one request to a language model, with or without a chat. Who asks is looked at before
-what is asked, as at its server, where all of this is for admins. Ranges follow our one rule of
-bounds; the members of a group are those of now.
+A message is one request to a language model, with or without a chat. The key is checked before the
+parameters, as its server does, where all of this is for admins. Bounds are rounded as in every other
+answer. The members of a group are those of now.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ Clock = Callable[[], int]
 _LLM: Final = Filter("kind", frozenset(("llm",)))
 UNBOUNDED: Final = "Comparison requires a bounded date range"
 EVER_MS: Final = 2**53
-"""After whatever is kept."""
+"""A time after everything that is kept."""
 
 
 def routes(store: Store, key_cache: KeyCache, clock: Clock) -> list[Route]:
@@ -118,7 +118,7 @@ async def models(request: Request, store: Store, key_cache: KeyCache, clock: Clo
 
 
 async def users(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
-    """`GET /users`: who asked models most, or for most tokens."""
+    """`GET /users`: users with the most messages or tokens."""
     now_ms, tenant = await _allowed(request, key_cache, clock)
     asked = parse(OfUsers, request.query_params)
     by_user = _question(asked, now_ms, await _filters(store, tenant, asked), group_by=("user",))
@@ -138,7 +138,7 @@ async def tokens(request: Request, store: Store, key_cache: KeyCache, clock: Clo
 
 
 async def daily(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
-    """`GET /daily`: messages or tokens by model and time, with the window before where asked."""
+    """`GET /daily`: messages or tokens by model and time, with the range before, if `compare` is set."""
     now_ms, tenant = await _allowed(request, key_cache, clock)
     asked = parse(OfDays, request.query_params)
     if asked.compare and not asked.is_bounded:
@@ -166,8 +166,8 @@ async def daily(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
 
 
 async def messages(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
-    """`GET /messages`: of the latest requests those of one chat, model or user, newest first. Of a
-    chat all of them, whatever else is asked, as its server does."""
+    """`GET /messages`: the latest requests of one chat, model or user, newest first. For a chat all
+    of them, whatever the other parameters are, as its server does."""
     now_ms, tenant = await _allowed(request, key_cache, clock)
     asked = parse(OfMessages, request.query_params)
     latest = await recent(store, tenant)
@@ -190,7 +190,7 @@ async def messages(request: Request, store: Store, key_cache: KeyCache, clock: C
 async def model_chats(
     request: Request, store: Store, key_cache: KeyCache, clock: Clock
 ) -> Response:
-    """`GET /models/{id}/chats`: who used a model for what, a page at a time."""
+    """`GET /models/{id}/chats`: the chats of a model, one page."""
     now_ms, tenant = await _allowed(request, key_cache, clock)
     asked = parse(OfChats, request.query_params)
     start_ms, end_ms = covered_range(asked.from_ms, asked.to_ms(now_ms), now_ms)
@@ -213,7 +213,7 @@ async def model_chats(
 async def _words_of(
     store: Store, tenant: str, some: Sequence[Chat]
 ) -> tuple[dict[str, str], dict[str, Person]]:
-    """Titles by chat, and users by key, as far as the directory knows them."""
+    """Titles by chat, and users by key, that the directory knows."""
     return (
         await titles(store, tenant, [chat.id for chat in some]),
         await people(store, tenant, {chat.user for chat in some if chat.user}),
@@ -241,7 +241,7 @@ async def overview(request: Request, store: Store, key_cache: KeyCache, clock: C
 
 
 async def _allowed(request: Request, key_cache: KeyCache, clock: Clock) -> tuple[int, str]:
-    """The moment that answers look from, and the tenant, if the key is an admin's."""
+    """The current time in whole seconds, and the tenant, if the key has the role admin."""
     now_ms = clock()
     key = await authenticate(key_cache, request.headers, now_ms)
     check_role(key, "admin")
@@ -249,7 +249,7 @@ async def _allowed(request: Request, key_cache: KeyCache, clock: Clock) -> tuple
 
 
 async def _filters(store: Store, tenant: str, asked: OfGroup) -> tuple[Filter, ...]:
-    """Language models only, and the members of the group where one is asked for."""
+    """Calls to language models, and only of the members of the group, if one is named."""
     if not asked.group_id:
         return (_LLM,)
     return _LLM, Filter("user", await members(store, tenant, asked.group_id))
@@ -268,14 +268,14 @@ def _question(
 async def _read(
     store: Store, tenant: str, questions: Sequence[Question]
 ) -> tuple[list[list[Row]], Meta, Plan]:
-    """The rows of each question, all over the same instants and out of one read."""
+    """The rows of each question, for the same range and from one read."""
     planned = plans(questions, store.catalog)
     reading = await store.read(tenant, planned)
     return list(reading.rows), reading.meta, planned[0]
 
 
 def _before(asked: OfDays, current: Plan, catalog: Catalog) -> Plan:
-    """The window of equal length that ends where this one begins."""
+    """The range of equal length that ends where this one begins."""
     question, length_ms = current.question, current.end_ms - current.start_ms
     before = replace(question, from_ms=current.start_ms - length_ms, to_ms=current.start_ms)
     previous = plan(before, catalog)

@@ -1,12 +1,12 @@
-"""Rows of exact sums to the bodies of Open WebUI's analytics: order, limits, gaps. Pure.
+"""Turns rows of exact sums into the bodies of Open WebUI's analytics: order, limits, gaps.
 
-A row without a model is counted in the summary and with its user, and stands in no list of models;
-a row without a user adds to no number of users. Equals stand in the order of their ids.
+A row without a model counts in the summary and for its user, but is in no list of models. A row without
+a user adds to no number of users. Equal entries are ordered by their ids.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, tzinfo
 from typing import Any, Final
@@ -32,7 +32,7 @@ from schemas.units import ms_to_instant
 Object = dict[str, Any]
 
 ORDERS_OF_WORDS: Final = frozenset(("title", "user_name"))
-"""Of chats: for these all must be read, not only a page of them."""
+"""Orders of chats for which all chats must be read, not only one page."""
 TAGS_SHOWN: Final = 10
 """As at its server."""
 TERMS: Final = (Term(EVENTS), Term(INPUT_TOKENS), Term(OUTPUT_TOKENS))
@@ -68,7 +68,7 @@ def models_of(models: Iterable[Row], users: Iterable[Row]) -> Object:
 
 
 def size_of(chats: Sum) -> int:
-    """How many are in a set of which 0 is the empty one."""
+    """The size of a set of chats; 0 is an empty set."""
     return len(chats) if isinstance(chats, Distinct) else 0
 
 
@@ -121,8 +121,8 @@ def tokens_of(rows: Iterable[Row]) -> Object:
 def series_of(
     rows: Sequence[Row], starts_ms: Sequence[int], step: Step, zone: tzinfo, metric: str
 ) -> list[Object]:
-    """As `schemas.responses.openwebui.Bucket`, of rows by model and time. `starts_ms`: buckets that stand
-    there even where nothing happened. Hours that a clock repeats have one label, so one entry."""
+    """As `schemas.responses.openwebui.Bucket`, of rows by model and time. `starts_ms`: buckets
+    that are listed even if they are empty. Hours that a clock repeats share one label and one entry."""
     buckets: dict[str, dict[str, int]] = {label(at, step, zone): {} for at in starts_ms}
     for row in rows:
         model = row.group[0]
@@ -138,18 +138,9 @@ def series_of(
 
 
 def label(at_ms: int, step: Step, zone: tzinfo) -> str:
-    """The date, with the time of day where buckets are shorter than days."""
+    """The date, with the time of day if the buckets are shorter than days."""
     form = "%Y-%m-%d" if step.length_ms >= DAY_MS else "%Y-%m-%d %H:%M"
     return ms_to_instant(at_ms).astimezone(zone).strftime(form)
-
-
-def members_of(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """Rows by their first group, those where it is not reported left out."""
-    members: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        if row.group[0]:
-            members[row.group[0]].append(row)
-    return members
 
 
 # -- chats and messages ----------------------------------------------------------------------------
@@ -163,7 +154,7 @@ def newest_first(last_ms: Mapping[str, int], *, is_reversed: bool) -> list[str]:
 
 
 def first_message(chat: Chat, titles: Mapping[str, str]) -> str:
-    """Its preview; else its title, that of the stream of titles before that of events."""
+    """The preview of a chat, else its title from the topic of titles, else its title from events."""
     return chat.preview or titles.get(chat.id) or chat.title
 
 
@@ -174,7 +165,7 @@ def by_words(
     titles: Mapping[str, str],
     people: Mapping[str, Person],
 ) -> list[Chat]:
-    """By title or by the user's name, then by id; what has none is the smallest."""
+    """Order by title or by the user's name, then by id. Chats without one come first."""
 
     def word(chat: Chat) -> str:
         if order_by == "title":
@@ -205,7 +196,7 @@ def tags_of(chats: Iterable[Chat]) -> list[Object]:
 
 
 def message_of(call: Recent) -> Object:
-    """As `schemas.responses.openwebui.Message`; null where nothing is known."""
+    """As `schemas.responses.openwebui.Message`; null where a value is unknown."""
     known = call.input_tokens is not None or call.output_tokens is not None
     input_tokens, output_tokens = call.input_tokens or 0, call.output_tokens or 0
     usage = {

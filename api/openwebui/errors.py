@@ -31,11 +31,11 @@ FORBIDDEN: Final = (
 )
 NOT_FOUND: Final = "We could not find what you're looking for :/"
 RETRY_AFTER_S: Final = 1
-"""A restart of Redis takes about this."""
+"""A restart of Redis takes about a second."""
 
 
 class InvalidQuery(OdometerError):
-    """Parameters that are not what they may be; `found` says which and why."""
+    """Invalid parameters; `found` says which and why."""
 
     def __init__(self, found: list[dict[str, Any]]) -> None:
         super().__init__("; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in found))
@@ -43,11 +43,11 @@ class InvalidQuery(OdometerError):
 
 
 class BadRange(OdometerError):
-    """The range cannot be cut as it was asked."""
+    """The range cannot be divided into the requested buckets."""
 
 
 class Refused(OdometerError):
-    """A request that is understood and not done; `status` and `detail` as its server has them."""
+    """A request that is rejected, with the `status` and `detail` of its server."""
 
     def __init__(self, status: int, detail: str | list[dict[str, Any]]) -> None:
         super().__init__(detail if isinstance(detail, str) else f"{len(detail)} invalid fields")
@@ -56,7 +56,7 @@ class Refused(OdometerError):
 
 
 def error_response(_request: Request, error: Exception) -> Response:  # noqa: C901, PLR0911, PLR0912  a table
-    """Any error, in the shape of Open WebUI."""
+    """Turns any error into a response with Open WebUI's body."""
     match error:
         case NoCredentials():
             return problem(401, NOT_AUTHENTICATED)

@@ -1,8 +1,8 @@
-"""The parameters of Open WebUI's analytics, understood as its own server reads them. Pure.
+"""The parameters of Open WebUI's analytics, parsed as its own server parses them.
 
-Each endpoint's are a model; unknown ones are ignored, of repeated ones the last counts. Where its
-server takes any text (`granularity`, `metric`, `order_by`, `direction`), one that it does not know
-stands for the default.
+Each endpoint has a model. Unknown parameters are ignored, and of a repeated one the last value is used.
+Where its server accepts any text (`granularity`, `metric`, `order_by`, `direction`), an unknown text
+means the default.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STEPS: Final = {
     "6h": Step("6h", 6 * HOUR_MS, 6 * HOUR_MS),
 }
 LISTED_MAX: Final = 10_000
-"""Users of one answer: its server has no limit; these are 2 MB."""
+"""Users in one answer: its server has no limit; these are 2 MB."""
 PAGE_MAX: Final = 100
 """Chats or messages of one answer, as at its server."""
 SKIP_MAX: Final = 10**9
@@ -37,7 +37,7 @@ DAYS_MAX: Final = DAY.kept_ms // DAY_MS
 """Ratings are kept that long."""
 # Ten minutes begin at UTC's tens: in the three zones that are 45 minutes off, labels end in 5.
 BUCKETS_MAX: Final = 50_000
-"""Of a series that is filled: five years by hour are 43,920, 2 MB where nothing happened."""
+"""Limit for a filled series: five years by hour are 43,920 buckets, 2 MB if all are empty."""
 
 P = TypeVar("P", bound=BaseModel)
 
@@ -67,7 +67,7 @@ class Parameters(BaseModel):
         return bool(self.start_date and self.end_date)
 
     def to_ms(self, now_ms: int) -> int:
-        """Without an end: beyond whatever can have been counted."""
+        """The end of the range; without one, a time after everything that can be counted."""
         return self.end_date * SECOND_MS if self.end_date else now_ms + 2 * AHEAD_MS_MAX
 
 
@@ -111,7 +111,7 @@ class OfMessages(Parameters):
 
 
 class OfModel(BaseModel):
-    """Without bounds: ratings end today, tags are those of all its chats."""
+    """No bounds: ratings end today, and tags are those of all chats of the model."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -119,7 +119,7 @@ class OfModel(BaseModel):
 
 
 def parse(model: type[P], params: QueryParams) -> P:
-    """The parameters, or InvalidQuery with all that is wrong, in the words of its server."""
+    """The parameters. Raises InvalidQuery with all that is wrong, as its server reports it."""
     try:
         return model.model_validate(dict(params))
     except ValidationError as error:
@@ -128,7 +128,7 @@ def parse(model: type[P], params: QueryParams) -> P:
 
 
 def series_bounds(asked: OfDays, now_ms: int) -> tuple[int, int]:
-    """The range of a series in ms; BadRange where its buckets are not kept, or too many.
+    """The range of a series in ms; raises BadRange if its buckets are not kept, or too many.
 
     Without a start, a zone other than UTC begins where quarters of an hour do: before, only UTC's
     days are kept.
@@ -153,7 +153,7 @@ def series_bounds(asked: OfDays, now_ms: int) -> tuple[int, int]:
 
 
 def check_kept(asked: OfDays, start_ms: int, now_ms: int) -> None:
-    """BadRange where a zone's own days and hours are not kept that far back."""
+    """Raise BadRange if days and hours of a time zone are not kept that far back."""
     if asked.zone is not UTC and finest_kept(start_ms, now_ms) is DAY:
         raise BadRange(
             f"Before {iso(kept_from(QUARTER, DAY, now_ms))} only days in UTC are kept: ask for a"

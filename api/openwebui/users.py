@@ -1,9 +1,9 @@
-"""The dialect of Open WebUI: `/api/v1/groups`, `/api/v1/users` and `/api/v1/auths/add`, for admins.
+"""Open WebUI's users and groups: `/api/v1/groups`, `/api/v1/users` and `/api/v1/auths/add`, for admins.
 
-Its own paths, so that its clients read and write our directory. A user is whoever events or an
-admin named; its id is the user key of events. What an admin says of a user stands above what events
-carry: one who is deleted stays without name and address, and keeps its counters. Where its server
-asks for more than we keep (passwords, roles, pictures), it is ignored.
+Its clients read and write our directory with its own paths. A user is anyone whom events or an admin
+named; its id is the user key of events. What an admin writes is used before what events carry: a
+deleted user has no name or address any more, and keeps its counters. Fields that its server has and we
+do not store (passwords, roles, pictures) are ignored.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ Form = TypeVar("Form", bound=BaseModel)
 PAGE_USERS: Final = 30
 """As at its server."""
 _INTEGER: Final = re.compile(r"[+-]?\d{1,9}", re.ASCII)
-"""Of a page: no list is that long."""
+"""A page number: no list has that many pages."""
 BODY_BYTES_MAX: Final = 2 * 1024 * 1024
 """A thousand user keys (`CHANGED_MAX`) of 320 characters, escaped: 1.9 MB."""
 DONE: Final = True
-"""The whole body of what only deletes."""
+"""The whole body of an answer to a deletion."""
 
 
 def routes(
@@ -104,7 +104,7 @@ def routes(
 async def _allowed(
     request: Request, endpoint: Endpoint, store: Store, key_cache: KeyCache, clock: Clock
 ) -> Response:
-    """Who asks comes before what is asked, as at its server."""
+    """Check the key before the request, as its server does."""
     now_ms = clock()
     key = await authenticate(key_cache, request.headers, now_ms)
     check_role(key, "admin")
@@ -139,7 +139,7 @@ async def export_group(request: Request, store: Store, tenant: str, _now_ms: int
 
 
 async def group_users(request: Request, store: Store, tenant: str, _now_ms: int) -> Response:
-    """`POST /groups/id/{id}/users`: its members; those of whom nothing is known by their key."""
+    """`POST /groups/id/{id}/users`: its members; a user who is not in the directory is shown by its key."""
     one, _ = await directory.group(store, tenant, request.path_params["id"])
     members = sorted(await directory.members(store, tenant, one.id))
     known = await directory.people(store, tenant, members)
@@ -224,7 +224,7 @@ async def _group(store: Store, tenant: str, group_id: str) -> Response:
 
 
 async def users(request: Request, store: Store, tenant: str, _now_ms: int) -> Response:
-    """`GET /users/`: a page of those that match, with their groups."""
+    """`GET /users/`: a page of the users that match, with their groups."""
     params = request.query_params
     page = max(1, _whole_number(params.get("page", "1")))
     found = _matching(await directory.everybody(store, tenant), params.get("query", ""))
@@ -242,7 +242,7 @@ async def all_users(_request: Request, store: Store, tenant: str, _now_ms: int) 
 
 
 async def search_users(request: Request, store: Store, tenant: str, _now_ms: int) -> Response:
-    """`GET /users/search`: the first page of those that match."""
+    """`GET /users/search`: the first page of the users that match."""
     everybody = await directory.everybody(store, tenant)
     found = _ordered(_matching(everybody, request.query_params.get("query", "")), "name", "asc")
     shown = [UserName(id=person.key, name=name_of(person)) for person in found[:PAGE_USERS]]
@@ -257,7 +257,7 @@ async def one_user(request: Request, store: Store, tenant: str, _now_ms: int) ->
 
 
 async def update_user(request: Request, store: Store, tenant: str, now_ms: int) -> Response:
-    """`POST /users/{id}/update`: also of a user whose key events carry without name and address."""
+    """`POST /users/{id}/update`: also for a user that events name only by its key."""
     form = await _form(UserUpdateForm, request)
     key = request.path_params["id"]
     if not 1 <= len(key) <= KEY_CHARS_MAX:
@@ -270,7 +270,7 @@ async def update_user(request: Request, store: Store, tenant: str, now_ms: int) 
 
 
 async def delete_user(request: Request, store: Store, tenant: str, now_ms: int) -> Response:
-    """`DELETE /users/{id}`: name and address are known no more, whatever events carry."""
+    """`DELETE /users/{id}`: remove name and address, also if later events carry them."""
     person = await _person(store, tenant, request.path_params["id"])
     await directory.forget_user(store, tenant, person.key, now_ms)
     return _answer(DONE)
@@ -291,7 +291,7 @@ async def _person(store: Store, tenant: str, key: str) -> Person:
 
 
 def _matching(people: Sequence[Person], query: str) -> list[Person]:
-    """Whose name or address contains the text, whatever the case."""
+    """The users whose name or address contains the text. Case does not matter."""
     text = query.casefold()
     return [
         person
@@ -301,7 +301,7 @@ def _matching(people: Sequence[Person], query: str) -> list[Person]:
 
 
 def _ordered(people: Sequence[Person], order_by: str, direction: str) -> list[Person]:
-    """By a field of its list, the newest first where none is named; equals by their key."""
+    """Order by a field; without one, the newest user first. Equal users are ordered by key."""
     by_key = sorted(people, key=lambda person: person.key)
     is_down = direction != "asc"
     match order_by:
@@ -321,7 +321,7 @@ def _ordered(people: Sequence[Person], order_by: str, direction: str) -> list[Pe
 
 
 async def _form(model: type[Form], request: Request) -> Form:
-    """The body; 422 in the shape of its server where it is not what it may be."""
+    """The parsed body. Raises Refused with a 422 of its server if it is invalid."""
     content = bytearray()
     async for part in request.stream():
         content += part
