@@ -1,10 +1,11 @@
--- The writes of the directory: who users are, groups, titles of chats. schemas/store/directory.py describes
--- the keys, the records and the rule that the larger mark wins; the commit of the counters writes
--- users with the first three functions, and a library of its own carries the others.
+-- The functions that write the directory: users, groups and titles of chats.
+-- schemas/store/directory.py describes the keys, the records, and the rule that the larger mark wins.
+-- This file is a library of its own. It is also part of the commit's library, which writes users with
+-- plan_users and write_users.
 --
--- An error inside a script is not rolled back, so each function checks everything, then writes.
+-- Redis does not roll back a script that fails. So each function checks everything before it writes.
 
-local PERSON = '<i8i8i8i8I2c0I2c0'
+local USER = '<i8i8i8i8I2c0I2c0'
 local GROUP_HEAD = '<i8i8i8'
 local GROUP_HEAD_BYTES = 24
 local MARK = '<i8'
@@ -19,13 +20,13 @@ local function comes_after(a, b)
   return #a > #b
 end
 
--- A user's record with one more update about it, and the address before and after. What stands there
--- and is no record counts as nothing known.
-local function heard(record, update, is_last)
+-- Returns a user's record after an update, and the address before and after. A stored value that is
+-- no record counts as none.
+local function updated(record, update, is_last)
   local _, first, last, email_mark, email, name_mark, name = unpack(update)
-  local whole, f, l, em, nm, e, n = pcall(struct.unpack, PERSON, record or '')
+  local whole, f, l, em, nm, e, n = pcall(struct.unpack, USER, record or '')
   if not whole then
-    return struct.pack(PERSON, first, last, email_mark, name_mark, #email, email, #name, name),
+    return struct.pack(USER, first, last, email_mark, name_mark, #email, email, #name, name),
       '', email
   end
   if is_last and email_mark > 0 then email_mark = math.max(email_mark, em + 1) end
@@ -34,24 +35,25 @@ local function heard(record, update, is_last)
     email_mark, email = em, e
   end
   if nm > name_mark or (nm == name_mark and comes_after(n, name)) then name_mark, name = nm, n end
-  return struct.pack(PERSON, math.min(first, f), math.max(last, l), email_mark, name_mark, #email,
+  return struct.pack(USER, math.min(first, f), math.max(last, l), email_mark, name_mark, #email,
     email, #name, name), e, email
 end
 
--- What these words {{key, first_ms, last_ms, email_mark, email, name_mark, name}} (each user once)
--- make of a tenant's users: {users key, addresses key, user key, record, address before, after, ...}
--- is appended to `writes`. Returns how many had no room. Nothing is written.
-local function plan_people(users, addresses, words, users_max, is_last, writes)
-  local size, turned_away, count = #writes, 0, nil
-  for from = 1, #words, AT_ONCE do
+-- Plans the writes of updates {{key, first_ms, last_ms, email_mark, email, name_mark, name}, ...} of a
+-- tenant's users, one update a user. Appends to `writes`: users key, addresses key, user key, record,
+-- address before, address after, ... Returns how many updates were rejected because of users_max.
+-- Writes nothing to Redis.
+local function plan_users(users, addresses, updates, users_max, is_last, writes)
+  local size, rejected, count = #writes, 0, nil
+  for from = 1, #updates, AT_ONCE do
     local keys = {}
-    for index = from, math.min(from + AT_ONCE - 1, #words) do keys[#keys + 1] = words[index][1] end
+    for index = from, math.min(from + AT_ONCE - 1, #updates) do keys[#keys + 1] = updates[index][1] end
     for index, known in ipairs(redis.call('HMGET', users, unpack(keys))) do
       if not known then count = (count or redis.call('HLEN', users)) + 1 end
       if not known and count > users_max then
-        turned_away = turned_away + 1
+        rejected = rejected + 1
       else
-        local record, before, after = heard(known, words[from + index - 1], is_last)
+        local record, before, after = updated(known, updates[from + index - 1], is_last)
         if record ~= known then
           writes[size + 1], writes[size + 2], writes[size + 3], writes[size + 4], writes[size + 5],
             writes[size + 6] = users, addresses, keys[index], record, before, after
@@ -60,10 +62,10 @@ local function plan_people(users, addresses, words, users_max, is_last, writes)
       end
     end
   end
-  return turned_away
+  return rejected
 end
 
-local function write_people(writes)
+local function write_users(writes)
   for at = 1, #writes, 6 do
     local users, addresses, key, record, before, after = unpack(writes, at, at + 5)
     redis.call('HSET', users, key, record)
@@ -74,62 +76,62 @@ local function write_people(writes)
   end
 end
 
--- users KEYS = users, addresses; ARGV = JSON of the words, users_max, "1" where these are the last
--- words whatever the marks that are stored. Returns {written, turned away for want of room}.
+-- users KEYS = users, addresses; ARGV = JSON of the updates, users_max, "1" if they must win over any
+-- stored mark. Returns {written, rejected because of users_max}.
 local function users(keys, args)
   local writes = {}
-  local turned_away = plan_people(
+  local rejected = plan_users(
     keys[1], keys[2], cjson.decode(args[1]), tonumber(args[2]), args[3] == '1', writes)
-  write_people(writes)
-  return {#writes / 6, turned_away}
+  write_users(writes)
+  return {#writes / 6, rejected}
 end
 
--- group KEYS = groups, members; ARGV = JSON {id, mark, at_ms, is_last, is_new (it may be made),
--- is_first (there must be none), is_deleted, text (JSON of name and description) or null, members or null (all of them), add,
--- remove, groups_max, members_max}.
--- Returns 'done' | 'stale' (a later update is known) | 'unknown' | 'exists' | 'groups' | 'members' (over the
--- limit); in all but the first nothing was written.
+-- group KEYS = groups, members; ARGV = JSON {id, mark, at_ms, is_last (it must win over any stored
+-- mark), is_new (the group may be created), is_first (it must not exist yet), is_deleted, text (JSON of
+-- name and description) or null, members (all of them) or null, add, remove, groups_max, members_max}.
+-- Returns 'done', else why nothing was written: 'stale' (a later update is stored), 'unknown',
+-- 'exists', 'groups' or 'members' (over that limit).
 local function group(keys, args)
-  local said = cjson.decode(args[1])
-  local stored = redis.call('HGET', keys[1], said.id)
-  local mark, created, text = said.mark, said.at_ms, nil
+  local update = cjson.decode(args[1])
+  local stored = redis.call('HGET', keys[1], update.id)
+  local mark, created, text = update.mark, update.at_ms, nil
   if stored then
     local stored_mark
     stored_mark, created = struct.unpack(GROUP_HEAD, stored)
     text = #stored > GROUP_HEAD_BYTES and string.sub(stored, GROUP_HEAD_BYTES + 1) or nil
-    if said.is_last then mark = math.max(mark, stored_mark + 1) end
+    if update.is_last then mark = math.max(mark, stored_mark + 1) end
     if mark < stored_mark then return 'stale' end
   end
-  if not text then created = said.at_ms end
-  if said.is_deleted then
+  if not text then created = update.at_ms end
+  if update.is_deleted then
     if not stored then return 'unknown' end
-    redis.call('HSET', keys[1], said.id, struct.pack(GROUP_HEAD, mark, created, said.at_ms))
+    redis.call('HSET', keys[1], update.id, struct.pack(GROUP_HEAD, mark, created, update.at_ms))
     redis.call('UNLINK', keys[2])
     return 'done'
   end
-  if not text and not said.is_new then return 'unknown' end
-  if text and said.is_first then return 'exists' end
-  if not stored and redis.call('HLEN', keys[1]) >= said.groups_max then return 'groups' end
-  local count = said.members ~= cjson.null and #said.members or redis.call('SCARD', keys[2])
-  if #said.add > 0 then
-    for _, is_member in ipairs(redis.call('SMISMEMBER', keys[2], unpack(said.add))) do
+  if not text and not update.is_new then return 'unknown' end
+  if text and update.is_first then return 'exists' end
+  if not stored and redis.call('HLEN', keys[1]) >= update.groups_max then return 'groups' end
+  local count = update.members ~= cjson.null and #update.members or redis.call('SCARD', keys[2])
+  if #update.add > 0 then
+    for _, is_member in ipairs(redis.call('SMISMEMBER', keys[2], unpack(update.add))) do
       count = count + 1 - is_member
     end
   end
-  if count > said.members_max then return 'members' end
+  if count > update.members_max then return 'members' end
 
-  if said.text ~= cjson.null then text = said.text end
-  redis.call('HSET', keys[1], said.id,
-    struct.pack(GROUP_HEAD, mark, created, said.at_ms) .. text)
-  if said.members ~= cjson.null then
+  if update.text ~= cjson.null then text = update.text end
+  redis.call('HSET', keys[1], update.id,
+    struct.pack(GROUP_HEAD, mark, created, update.at_ms) .. text)
+  if update.members ~= cjson.null then
     redis.call('UNLINK', keys[2])
-    for from = 1, #said.members, AT_ONCE do
+    for from = 1, #update.members, AT_ONCE do
       redis.call('SADD', keys[2],
-        unpack(said.members, from, math.min(from + AT_ONCE - 1, #said.members)))
+        unpack(update.members, from, math.min(from + AT_ONCE - 1, #update.members)))
     end
   end
-  if #said.add > 0 then redis.call('SADD', keys[2], unpack(said.add)) end
-  if #said.remove > 0 then redis.call('SREM', keys[2], unpack(said.remove)) end
+  if #update.add > 0 then redis.call('SADD', keys[2], unpack(update.add)) end
+  if #update.remove > 0 then redis.call('SREM', keys[2], unpack(update.remove)) end
   return 'done'
 end
 

@@ -21,7 +21,7 @@ end
 local function plan_words(meta_key, control)
   local head, writes, turned_away = string.match(meta_key, '^{[^}]*}:') .. 'd:', {}, 0
   for _, said in ipairs(control.people) do
-    turned_away = turned_away + plan_people(
+    turned_away = turned_away + plan_users(
       head .. 'u:' .. said[1], head .. 'a:' .. said[1], said[2], control.users_max, false, writes)
   end
   if turned_away > 0 then
@@ -57,7 +57,7 @@ local function write(keys, args, control, meta, words)
     append_part(prefix, entry, args[3 + 2 * index], args[4 + 2 * index], meta.commits + 1, queue)
   end
   local queue_length = queue_pages(prefix, queue)
-  write_people(words)
+  write_users(words)
   note_recent(prefix, control, args[4])
   note_chats(keys[1], control)
   for _, of_slice in ipairs(control.ids) do note_slice(meta, of_slice[1]) end
