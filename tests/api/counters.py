@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -82,7 +82,7 @@ class Event:
             for name in ("cost_nano_usd", "latency_ms", "first_output_ms"):
                 object.__setattr__(self, name, None)
 
-    @property
+    @cached_property
     def measures(self) -> Mapping[str, int]:
         return self.others or {
             "events": 1,
@@ -198,7 +198,8 @@ def version_key_of_page(key: str) -> str:
 def _row(page_kind: layout.PageKind, cell: int, event: Event) -> tuple[Any, ...] | None:
     """One event's own row: a page says the sum of all."""
     if page_kind.sketch is None:
-        return cell, [event.measures.get(measure.name, 0) for measure in page_kind.table.measures]
+        measures = event.measures
+        return cell, [measures.get(measure.name, 0) for measure in page_kind.table.measures]
     if page_kind.sketch is CHATS:
         return (cell, chat_digest(event.tenant, event.chat)) if event.chat else None
     value_ms = event.latency_ms if page_kind.sketch is LATENCY else event.first_output_ms
