@@ -1,9 +1,9 @@
-"""The measures that can be asked for: those that are kept, and those made of them. Data. Pure.
+"""The measures that a question may ask for: the stored ones, and those derived from them. Pure.
 
-A derived measure is one line of DERIVED: a quotient of two sums of kept measures, or one sum in
-another unit. It is offered as soon as all that it needs is kept. Quotients are made once, from
-exact sums, and are null where nothing was measured; sums are 0 there. Percentiles are those of
-PERCENTILES of every histogram; a set of digests is offered as how many different ones it holds.
+A derived measure is one line of DERIVED: a quotient of two sums of stored measures, or a sum in
+another unit. It is offered if the catalog has all measures that it needs. A quotient is computed once,
+from exact sums, and is null if nothing was measured; a sum is 0 then. Every histogram offers its
+PERCENTILES, and every set of digests its number of distinct values.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ Number = int | float | None
 
 @dataclass(frozen=True)
 class Derived:
-    """`times` x the sum of `over`, through `by`, through the sum of `under` where there is one.
+    """`times` x the sum of `over`, divided by `by`, and by the sum of `under` if there is one.
 
-    Names stand for kept measures; `name@usage` for those of events of kind llm, tts and stt.
+    Names are stored measures; `name@usage` counts only events of kind llm, tts and stt.
     """
 
     name: str
@@ -45,9 +45,11 @@ class Derived:
 
 @dataclass(frozen=True)
 class Offered:
-    """A measure that can be asked for, of terms that the engine sums. With a `share` it is the
-    quantile of a histogram, 0 to 1; with a dimension `distinct`, how many different values of it
-    have a sum (api/usage/distinct.py)."""
+    """A measure that a question may ask for, made of terms that the engine sums.
+
+    With `share` (0 to 1) it is that quantile of a histogram. With a dimension in `distinct` it is the
+    number of values of that dimension that have events (api/usage/distinct.py).
+    """
 
     name: str
     unit: str
@@ -58,10 +60,6 @@ class Offered:
     by: int = 1
     share: float | None = None
     distinct: str = ""
-
-    @property
-    def is_kept(self) -> bool:
-        return [term.measure.name for term in self.over] == [self.name] and not self.under
 
     @property
     def is_ratio(self) -> bool:
@@ -94,10 +92,10 @@ DERIVED: Final = (
 )  # fmt: skip
 
 USERS: Final = "users"
-"""The measure that counts values of a dimension."""
+"""The measure that counts the values of a dimension."""
 
 DEFAULTS: Final = ("requests", "errors", "input_tokens", "output_tokens", "cost_usd")
-"""What is answered where no measure is named."""
+"""The measures of an answer if the question names none."""
 
 PERCENTILES: Final = (
     ("p50", 0.5), ("p75", 0.75), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99), ("p99_9", 0.999),
@@ -106,7 +104,7 @@ PERCENTILES: Final = (
 
 @cache
 def offered_by(catalog: Catalog) -> Mapping[str, Offered]:
-    """Every measure that can be asked for, by name."""
+    """Every measure that a question may ask for, by name."""
     kept = {measure.name: measure for measure in catalog.measures}
     offered = {measure.name: _as_kept(measure) for measure in catalog.measures}
     for sketch in SKETCHES:
@@ -158,8 +156,8 @@ def _term(name: str, kept: Mapping[str, Measure]) -> Term:
 
 @dataclass(frozen=True)
 class MeasureFormula:
-    """A measure over sums: where its terms stand among them. `is_count`: what stands there is
-    counted, being a set."""
+    """How to compute a measure: the places of its terms among the sums. `is_count`: the sum is a set,
+    and the measure its size."""
 
     name: str
     over: tuple[int, ...]
@@ -169,11 +167,8 @@ class MeasureFormula:
     share: float | None = None
     is_count: bool = False
 
-    def value(self, sums: Sequence[Sum]) -> Number:
-        return self.column([(one,) for one in sums])[0]
-
     def column(self, sums: Sequence[Sequence[Sum]]) -> list[Number]:
-        """The measure of each row, of the rows' sums by term; a list of its own in any case."""
+        """The measure of each row, from `sums[term][row]`. Always a new list."""
         if self.share is not None:
             (place,) = self.over
             return [_quantile(one, self.share) for one in sums[place]]
@@ -199,13 +194,13 @@ class MeasureFormula:
 
 
 def terms_of(offered: Sequence[Offered]) -> tuple[Term, ...]:
-    """What must be summed for these measures, each once; sketches last, as rows have them."""
+    """The terms of these measures, each once. Sketches are last, as in rows."""
     terms = dict.fromkeys(term for one in offered for term in one.terms)
     return tuple(sorted(terms, key=lambda term: not term.measure.is_sum))
 
 
 def formulas(offered: Sequence[Offered], terms: Sequence[Term]) -> tuple[MeasureFormula, ...]:
-    """The members that a `distinct` measure counts stand behind the terms."""
+    """The formula of each measure. The values that a `distinct` measure counts are behind the terms."""
     place = {term: index for index, term in enumerate(terms)}
     return tuple(
         MeasureFormula(
@@ -224,8 +219,10 @@ def formulas(offered: Sequence[Offered], terms: Sequence[Term]) -> tuple[Measure
 def estimates_of(
     shown: Sequence[MeasureFormula], sums: Sequence[Sequence[Sum]]
 ) -> dict[str, float]:
-    """Which of the measures are estimates in rows of these sums by term, and their relative error:
-    the most it can be of a percentile, one standard error of a count of different values."""
+    """The measures that are estimates in these rows, with their relative error.
+
+    Of a percentile it is the largest possible error, of a count of distinct values one standard error.
+    """
     found: dict[str, float] = {}
     for formula in shown:
         if formula.share is not None:
@@ -244,7 +241,7 @@ def _quantile(found: Sum, share: float) -> float | None:
 
 
 def _added(sums: Sequence[Sequence[Sum]], places: tuple[int, ...]) -> Sequence[int]:
-    """Of terms that are numbers."""
+    """The sums of the terms at these places, which are numbers."""
     numbers = cast("Sequence[Sequence[int]]", sums)
     added: Sequence[int] = numbers[places[0]]
     for place in places[1:]:
@@ -253,7 +250,7 @@ def _added(sums: Sequence[Sequence[Sum]], places: tuple[int, ...]) -> Sequence[i
 
 
 def _divided(totals: Sequence[int], by: int) -> list[Number]:
-    """A whole number where it is one, else the double that is nearest."""
+    """Each quotient as a whole number if it is one, else as the nearest double."""
     if max(map(abs, totals), default=0) > EXACT_MAX:
         return [total // by if total % by == 0 else total / by for total in totals]
     numbers = np.array(totals, np.int64)

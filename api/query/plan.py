@@ -1,11 +1,11 @@
-"""The query engine behind every dialect: a question to a plan. Pure.
+"""The query engine of every dialect: turns a question into a plan. Pure.
 
     plan(question) -> select(plan, names, ...) -> the store reads the pages -> summed(selection, pages)
 
-Bounds follow one rule (`schemas.tiers.boundary`): up to the next boundary of the grid that is kept
-at that age, half-open. So adjacent ranges add up, and all questions of one range cover the same
-instants, whatever they group by. Where only longer buckets are kept any more than a step is long,
-a bucket's sum stands at the step that holds its start: sums always agree, no bucket is ever split.
+A bound moves up to the next boundary of the buckets that are still stored at its age
+(`schemas.tiers.boundary`); ranges are half-open. So adjacent ranges add up, and all questions about
+one range cover the same instants, whatever they group by. If the stored buckets are longer than the
+step, a bucket counts in the step that contains its start. No bucket is ever split.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from schemas.store.layout import Int64s, PageKind, counters_of, sketch_of
 from schemas.tiers import DAY, SLACK_MS, TIERS, Span, Tier, boundary, ceil_to, cover, kept_from
 
 VIEWS_KEPT: Final = 1024
-"""Which views hold which dimensions and measures, remembered: tens of bytes each."""
+"""Cached sets of dimensions and measures, with the views that have them: tens of bytes each."""
 NUMBERS_KEPT: Final = 8192
-"""Plans told apart by a number: what they were made for a second ago is known again by it."""
+"""Cached numbers of plans. An equal plan that is made a second later gets the same number."""
 
 
 @dataclass(frozen=True)
 class Term:
-    """What is summed: a measure, over events of some kinds only where `kinds` is not empty. The sum
-    of a sketch is a Histogram or a Distinct, or 0 where there is nothing."""
+    """A measure to sum, over events of some kinds only if `kinds` is not empty. The sum of a sketch is
+    a Histogram or a Distinct, or 0 if there are no events."""
 
     measure: Measure
     kinds: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class Term:
         return is_kept and (not self.kinds or table.kind in self.kinds)
 
     def page_kind(self, table: Table) -> PageKind:
-        """The pages that hold it."""
+        """The kind of page that has it."""
         if self.measure in table.sketches:
             return sketch_of(table, self.measure)
         return counters_of(table)
@@ -56,10 +56,10 @@ class Term:
 
 @dataclass(frozen=True)
 class Question:
-    """Sums of `terms` over [from_ms, to_ms) as it looks at `now_ms`.
+    """The sums of `terms` over [from_ms, to_ms), with the buckets that are stored at `now_ms`.
 
-    A series counts that passes every filter; `group_by` and `step` say what one row is. Without
-    either there is exactly one row.
+    A series counts if it passes every filter. There is one row for each group and step; exactly one
+    row without `group_by` and `step`.
     """
 
     terms: tuple[Term, ...]
@@ -74,8 +74,8 @@ class Question:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Which tables of a view answer, which buckets make up the range [start_ms, end_ms) it covers,
-    and where the buckets of the answer start (one, at 0, without a step)."""
+    """The tables of a view to read, the stored buckets (`spans`) that make up [start_ms, end_ms), and
+    the starts of the answer's buckets (one, at 0, without a step)."""
 
     question: Question
     view: View
@@ -100,7 +100,7 @@ class Plan:
 
     @cached_property
     def number(self) -> int:
-        """Equal for plans that read and sum the same, whenever they are made."""
+        """Equal for plans that read and sum the same, also if they are made at different times."""
         asked = self.question
         return _number(
             (
@@ -120,24 +120,24 @@ def _number(_content: Hashable) -> int:
 
 @dataclass(frozen=True)
 class DistinctValues:
-    """Different values of a dimension; they add up as sets do."""
+    """Distinct values of a dimension. The sum of two is their union."""
 
     values: frozenset[str]
 
     def __add__(self, other: DistinctValues | int) -> DistinctValues:
-        """The union; 0 is the empty set, as in sums."""
+        """The union. 0 is the empty set, so that `sum` works."""
         return self if isinstance(other, int) else DistinctValues(self.values | other.values)
 
     __radd__ = __add__
 
     @staticmethod
     def union(parts: Sequence[DistinctValues]) -> DistinctValues:
-        """Of all at once: one after the other takes the square of the time."""
+        """The union of all at once: one after the other takes quadratic time."""
         return DistinctValues(frozenset().union(*[part.values for part in parts]))
 
     @staticmethod
     def unions(parts: Sequence[DistinctValues]) -> list[int]:
-        """How many there are in each with all before it."""
+        """The size of the union of each with all before it."""
         seen: set[str] = set()
         counts = []
         for part in parts:
@@ -153,13 +153,13 @@ Sum = int | Histogram | Distinct | DistinctValues
 
 
 def plan(question: Question, catalog: Catalog = DEFAULT) -> Plan:
-    """The cheapest view that holds the question, and the fewest buckets that make up its range."""
+    """Choose the cheapest view, and the fewest buckets that make up the range."""
     return plans((question,), catalog)[0]
 
 
 def plans(questions: Sequence[Question], catalog: Catalog = DEFAULT) -> tuple[Plan, ...]:
-    """Of the sections of one answer: where a view keeps fewer tiers than another, all go by those
-    that they have in common, so that equal bounds cover the same instants."""
+    """The plans of the sections of one answer. All use the tiers that their views have in common, so
+    that equal bounds cover the same instants."""
     views = [_view_for(question, catalog) for question in questions]
     kept = [tiers_of(view, one.terms) for view, one in zip(views, questions, strict=True)]
     tiers = tuple(tier for tier in TIERS if all(tier in own for own in kept))
@@ -167,7 +167,7 @@ def plans(questions: Sequence[Question], catalog: Catalog = DEFAULT) -> tuple[Pl
 
 
 def tiers_of(view: View, terms: Sequence[Term]) -> tuple[Tier, ...]:
-    """In which a view keeps all of these."""
+    """The tiers in which a view has all of these terms."""
     sketches = {None, *(term.measure for term in terms if not term.measure.is_sum)}
     return tuple(t for t in TIERS if all(t in view.tiers_of(sketch) for sketch in sketches))
 
@@ -192,10 +192,10 @@ def _plan(question: Question, view: View, tiers: tuple[Tier, ...]) -> Plan:
 def covered_range(
     from_ms: int, to_ms: int, now_ms: int, tiers: Sequence[Tier] = TIERS
 ) -> tuple[int, int]:
-    """The instants that an answer covers: [start, end), empty where `from_ms` is after `to_ms`.
+    """The range [start, end) that an answer covers; empty if `from_ms` is after `to_ms`.
 
-    Bounds are first brought into what can hold a counter at all: from the oldest day that is kept,
-    to where an event may lie ahead. That is monotone too, so adjacent ranges still add up.
+    Bounds are first limited to the time that can have counters: from the oldest stored day to the
+    largest lead of an event's clock. That is monotone, so adjacent ranges still add up.
     """
     oldest_ms = ceil_to(now_ms - DAY.kept_ms, DAY.bucket_ms)
     newest_ms = now_ms + AHEAD_MS_MAX + SLACK_MS
@@ -216,7 +216,7 @@ def finest_kept(start_ms: int, now_ms: int, tiers: Sequence[Tier] = TIERS) -> Ti
 def views_that_hold(
     dimensions: Iterable[str], measures: Iterable[Measure], catalog: Catalog = DEFAULT
 ) -> tuple[View, ...]:
-    """Cheapest first."""
+    """The views with these dimensions and measures, the cheapest first."""
     return _holding(frozenset(dimensions), frozenset(m.name for m in measures), catalog)
 
 
@@ -244,13 +244,13 @@ def _view_for(question: Question, catalog: Catalog) -> View:
     if step is not None and holding:
         view, finest = holding[0], tiers_of(holding[0], question.terms)[0].name
         raise UnanswerableQuestion(
-            f"View {view.name}, which keeps {summed}{by}, has no buckets of them shorter than"
-            f" {finest}: ask for a granularity of {finest} or longer."
+            f"View {view.name}, which has {summed}{by}, has no buckets shorter than {finest}. Use a"
+            f" granularity of {finest} or longer."
         )
     raise UnanswerableQuestion(
-        f"No view keeps {summed}{by}. {_nearly(dimensions, measures, catalog)} A view is added by"
-        " one entry of the file that ODOMETER_CATALOG_FILE names, and `odometer rebuild` fills it"
-        " from the log."
+        f"No view has {summed}{by}. {_nearly(dimensions, measures, catalog)} To add a view, write an"
+        " entry into the catalog file (ODOMETER_CATALOG_FILE) and run `odometer rebuild`, which"
+        " counts it from the log."
     )
 
 

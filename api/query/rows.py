@@ -1,6 +1,7 @@
-"""The lines of an answer before quotients: sums of each group in each bucket, by column. Pure.
+"""The rows of an answer before quotients: sums of each group in each bucket, by column. Pure.
 
-Columns, as an answer has thousands of lines and dashboards ask for one again after every commit.
+Columns are faster than objects: an answer has thousands of rows, and dashboards ask for it again
+after every commit.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from schemas.catalog.sketches import Distinct
 from schemas.store.layout import Int64s
 
 OTHERS: Final = -1
-"""The place of the group that all those beyond a `limit` make together."""
+"""The place of the group that has the sums of all groups beyond `limit`."""
 
 Marks = npt.NDArray[np.bool_]
 
@@ -39,14 +40,14 @@ class RowColumns:
         return len(self.group)
 
     def taken(self, places: Int64s | Marks) -> RowColumns:
-        """Some of them, or in another order."""
+        """Some of the rows, or all in another order."""
         is_null = None if self.is_null is None else self.is_null[places]
         return RowColumns(
             self.groups, self.group[places], self.bucket[places], self.sums[:, places], is_null
         )
 
     def names(self, place: int) -> list[str | None]:
-        """Of each line the value of its group at a place; None for OTHERS."""
+        """The value of each row's group at a place in `group_by`; None for OTHERS."""
         groups, own = self.groups, self.group.tolist()
         if len(own) < len(groups):
             return [None if group == OTHERS else groups[group][place] for group in own]
@@ -59,7 +60,7 @@ class RowColumns:
         return [_sum(column) for column in self.sums]
 
     def by_group(self) -> tuple[Int64s, Columns]:
-        """Which groups there are, none of them OTHERS, and their sums over all buckets."""
+        """The groups that have rows, without OTHERS, and their sums over all buckets."""
         is_there = np.bincount(self.group, minlength=len(self.groups)) > 0
         groups = np.flatnonzero(is_there)
         return groups, _added(self.sums, (np.cumsum(is_there) - 1)[self.group], len(groups))
@@ -90,7 +91,7 @@ def columns_of(found: Sums, places: Int64s | None = None) -> RowColumns:
 
 
 def columns_of_rows(rows: Sequence[Row], starts_ms: Int64s, width: int) -> RowColumns:
-    """Of rows that were put together from others, `width` sums each."""
+    """Columns of rows with `width` sums each."""
     places: dict[tuple[str, ...], int] = {}
     group = [places.setdefault(row.group, len(places)) for row in rows]
     at_ms = np.array([row.at_ms for row in rows], np.int64)
@@ -103,7 +104,7 @@ def columns_of_rows(rows: Sequence[Row], starts_ms: Int64s, width: int) -> RowCo
 
 
 def limited(rows: RowColumns, rank: Int64s, limit: int) -> RowColumns:
-    """The first groups as they are, all others added up bucket by bucket."""
+    """The first groups by rank, and the sums of all others in each bucket."""
     is_kept = rank[rows.group] < limit
     if is_kept.all():
         return rows
@@ -114,7 +115,7 @@ def limited(rows: RowColumns, rank: Int64s, limit: int) -> RowColumns:
 
 
 def with_others(rows: RowColumns, buckets: Int64s, sums: Columns) -> RowColumns:
-    """And lines of all other groups."""
+    """These rows and, in the given buckets, rows with the sums of all other groups."""
     return replace(
         rows,
         group=np.concatenate([rows.group, np.full(len(buckets), OTHERS)]),
@@ -124,7 +125,7 @@ def with_others(rows: RowColumns, buckets: Int64s, sums: Columns) -> RowColumns:
 
 
 def filled(rows: RowColumns, groups: Int64s, buckets: int, *, is_null: bool) -> RowColumns:
-    """A line for each of these groups, which are all there are, in each bucket."""
+    """A row for each group in each bucket. `groups` has all groups of the rows."""
     count = buckets * len(groups)
     place = rows.bucket * len(groups) + np.searchsorted(groups, rows.group)
     sums = np.zeros((len(rows.sums), count), rows.sums.dtype)
@@ -138,7 +139,7 @@ def filled(rows: RowColumns, groups: Int64s, buckets: int, *, is_null: bool) -> 
 
 
 def running(rows: RowColumns) -> RowColumns:
-    """Each line's sums with those of all earlier buckets of its group, places unchanged."""
+    """Each row with the sums of all earlier buckets of its group added. The order stays."""
     order = np.lexsort((rows.bucket, rows.group))
     group = rows.group[order]
     edges = np.flatnonzero(group[1:] != group[:-1]) + 1
@@ -153,13 +154,13 @@ def running(rows: RowColumns) -> RowColumns:
 
 
 def in_order(rows: RowColumns, rank: Int64s, *, is_back_in_time: bool) -> RowColumns:
-    """By time, and in each bucket by rank."""
+    """Rows by time, and in each bucket by rank."""
     bucket = -rows.bucket if is_back_in_time else rows.bucket
     return rows.taken(np.lexsort((rank[rows.group], bucket)))
 
 
 def _added(sums: Columns, place: Int64s, count: int) -> Columns:
-    """Columns put together, those with equal places into one."""
+    """The sums of the rows that have equal places."""
     found = np.zeros((len(sums), count), sums.dtype)
     for own, column in zip(found, sums, strict=True):
         if _sets(column) is None:
@@ -179,7 +180,7 @@ def _sum(column: Columns) -> Sum:
 
 
 def _running(column: Columns) -> Columns | list[Sum]:
-    """Each with all before it."""
+    """Each value with all values before it added."""
     if (kind := _sets(column)) is None:
         return np.add.accumulate(column)
     values = column.tolist()
@@ -192,7 +193,7 @@ def _running(column: Columns) -> Columns | list[Sum]:
 
 
 def _sets(column: Columns) -> type[Distinct | DistinctValues] | None:
-    """Of which kind of sets a column is, if of any; 0 is the empty one."""
+    """The class of the sets in a column; None if it has numbers. 0 is the empty set."""
     if column.dtype != object:
         return None
     found = {type(one) for one in column.tolist()} & {Distinct, DistinctValues}

@@ -1,4 +1,4 @@
-"""What a plan reads of one tenant: which series, under which keys, and what of it counts. Pure."""
+"""What a plan reads of one tenant: the series, the keys of their pages, and the rows that count. Pure."""
 
 from __future__ import annotations
 
@@ -24,21 +24,24 @@ from schemas.store.layout import (
 )
 
 PAGES_MAX: Final = 50_000
-"""Pages of one atomic read. An MGET costs Redis about 1 us a page and nobody else is served
+"""Pages of one atomic read. An MGET costs Redis about 1 us a page, and Redis serves no other client
 meanwhile: 50 ms. The default 24 h of 30 models are 150 pages, five years of them by hour 4,500."""
 PICKS_KEPT: Final = 256
-"""Which series pass a filter, and their groups, remembered: dashboards repeat a few questions. One
-of 5,000 series holds 100 kB."""
+"""Cached selections of series by filters and groups: dashboards repeat a few questions. One of 5,000
+series has 100 kB."""
 
 FEW: Final = 64
-"""Of so many series one passes: then it is found by search, else in a table of all of them, which
-takes longer to make than a user's page takes to answer."""
+"""If at most one of so many series passes, the passing series are found by search. Otherwise a table
+of all series is made, which takes longer than to answer the page of one user."""
 
 
 @dataclass(frozen=True, eq=False)
 class PickedSeries:
-    """The series of a table that pass the filters: ascending, with the group of each and the pages
-    they lie in, by how many series share one. `count`: how many series there are in all."""
+    """The series of a table that pass the filters, ascending, and the group of each.
+
+    `pages`: the numbers of their pages, by how many series share a page. `count`: all series of the
+    table, those that do not pass included.
+    """
 
     series: Int64s
     group: Int64s
@@ -46,7 +49,7 @@ class PickedSeries:
     count: int
 
     def groups_of(self, series: Int64s) -> Int64s:
-        """Of any series; -1 for those that do not pass."""
+        """The group of each of these series; -1 if it does not pass the filters."""
         if 0 < len(self.series) * FEW < self.count:
             place = np.searchsorted(self.series, series)
             place[place == len(self.series)] = 0
@@ -55,7 +58,7 @@ class PickedSeries:
 
     @cached_property
     def _group_of_series(self) -> Int64s:
-        # More: a page may hold series that are newer than the dictionary, and its first row none.
+        # SLOT more: a page may have series that are newer than this index, and a first row without one.
         found = np.full(self.count + SLOT_BUCKETS, -1, np.int64)
         found[self.series] = self.group
         return found
@@ -65,7 +68,7 @@ class PickedSeries:
 class PageSet:
     """The pages of one kind that a plan reads of a table, chunk by chunk: their keys, as many in
     each chunk and of the same `numbers`; the key of each chunk's version; and for each chunk `edges`:
-    its start, the length of a bucket, and from when to when what is in it counts."""
+    its start, the length of a bucket, and the start and end of the range that counts."""
 
     keys: tuple[str, ...]
     chunk_versions: tuple[str, ...]
@@ -73,7 +76,7 @@ class PageSet:
     edges: Int64s
 
     def places_of(self, chunk: int) -> range:
-        """Where the keys of a chunk stand."""
+        """The places of a chunk's keys in `keys`."""
         return range(chunk * len(self.numbers), (chunk + 1) * len(self.numbers))
 
 
@@ -90,7 +93,8 @@ class TableSelection:
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """What a plan reads of one tenant. `groups`: values of `group_by`, in order of first series."""
+    """What a plan reads of one tenant. `groups`: values of `group_by`, in the order of their first
+    series."""
 
     plan: Plan
     groups: tuple[tuple[str, ...], ...]
@@ -102,7 +106,7 @@ class Selection:
 
     @cached_property
     def page_sets(self) -> tuple[PageSet, ...]:
-        """Of all parts and page kinds."""
+        """The page sets of all tables and kinds of pages."""
         return tuple(page_set for part in self.parts for page_set in part.page_sets.values())
 
     @cached_property
@@ -116,7 +120,7 @@ class Selection:
 
 
 def select(plan: Plan, names: Sequence[SeriesIndex], generation: int, tenant_id: int) -> Selection:
-    """`names` are those of the plan's tables."""
+    """`names` has an index for each table of the plan. Raises UnanswerableQuestion if pages are too many."""
     groups, picked = _pick(tuple(names), plan.question.filters, plan.question.group_by)
     chunks = sum(len(chunks_of(span)) for span in plan.spans)
     check_pages(
@@ -150,8 +154,8 @@ def select(plan: Plan, names: Sequence[SeriesIndex], generation: int, tenant_id:
 def check_pages(count: int, what: str) -> None:
     if count > PAGES_MAX:
         raise UnanswerableQuestion(
-            f"{what} would take {count} pages of counters, more than the {PAGES_MAX} of one atomic"
-            " read: ask for a shorter range, or filter by fewer values."
+            f"{what} would need {count} pages of counters, more than the limit of {PAGES_MAX} for one"
+            " atomic read (PAGES_MAX). Use a shorter range, or filter by fewer values."
         )
 
 
@@ -192,7 +196,7 @@ def _page_set(
 def _pick(
     names: tuple[SeriesIndex, ...], filters: tuple[Filter, ...], group_by: tuple[str, ...]
 ) -> tuple[tuple[tuple[str, ...], ...], tuple[PickedSeries, ...]]:
-    """The groups of all tables, and the series picked of each."""
+    """The groups of all tables, and the series of each table that pass."""
     groups: dict[tuple[str, ...], int] = {}
     picked = []
     for own in names:

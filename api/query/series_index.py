@@ -1,6 +1,7 @@
-"""The series of one table and tenant as columns, so that filters and groups cost microseconds. Pure.
+"""The series of one table and tenant as columns, so that filters and groups take microseconds. Pure.
 
-A series' id is its place in the list `N:lV.T`; lists only grow, so what is known stays true.
+The id of a series is its place in the list `N:lV.T` in Redis. Lists only grow, so an index stays
+correct and is only extended.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ VALUE_BYTES: Final = 200
 
 @dataclass(frozen=True)
 class Filter:
-    """Keeps the series whose `dimension` has one of the values or begins with one of the prefixes;
-    `is_negated` keeps the others. "" is "not reported"."""
+    """Passes series whose value of `dimension` is one of `values` or begins with one of `prefixes`.
+    `is_negated` passes the others. The value "" means that events did not report the dimension."""
 
     dimension: str
     values: frozenset[str]
@@ -38,7 +39,8 @@ class Filter:
 
 @dataclass(eq=False)
 class _CodeBuffer:
-    """Where the codes of a column and of those that it grew from stand, and how many are there."""
+    """The array behind the codes of a column and of the columns that it was extended from. `used`: how
+    many codes it has."""
 
     codes: Int64s
     used: int
@@ -46,9 +48,12 @@ class _CodeBuffer:
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """One dimension: `places` has its distinct values in order, each with its place in it, and
-    `codes[series]` is the place of each. A column that grows shares `places`, so it may have more,
-    and the room behind its codes."""
+    """One dimension. `places` gives the place of each distinct value, in the order of arrival, and
+    `codes[series]` is the place of a series' value.
+
+    An extended column shares `places` and the room behind the codes with the one before. So `places`
+    may have more values than this column uses.
+    """
 
     places: dict[str, int]
     codes: Int64s
@@ -61,7 +66,7 @@ class Column:
 
 @dataclass(frozen=True, eq=False)
 class SeriesIndex:
-    """All series of a table and tenant that are known, one column a dimension."""
+    """The series of a table and tenant that were read so far, with a column for each dimension."""
 
     table: Table
     count: int
@@ -75,7 +80,7 @@ class SeriesIndex:
         )
 
     def column(self, dimension: str) -> Column:
-        """Of the kind, the same for all."""
+        """The column of a dimension. All series of a table have the same kind."""
         if dimension == "kind":
             return Column({self.table.kind: 0}, np.zeros(self.count, np.int64))
         return self.columns[self.table.dimensions.index(dimension)]
@@ -88,11 +93,13 @@ def empty_index(table: Table) -> SeriesIndex:
 
 
 def extended(names: SeriesIndex, more: Sequence[bytes]) -> SeriesIndex:
-    """`names` with those that follow them in the list; StoreCorrupt where one is not a name."""
+    """The index with the next names of the list. Raises StoreCorrupt if one of them is not a name."""
     values = [series_values(name) for name in more]
     width = len(names.table.dimensions)
     if any(len(value) != width for value in values):
-        raise StoreCorrupt(f"a series name of view {names.table.view.name} has not {width} values")
+        raise StoreCorrupt(
+            f"a series name of view {names.table.view.name} does not have {width} values"
+        )
     columns = tuple(
         _extended(column, [value[place] for value in values], is_first=not names.count)
         for place, column in enumerate(names.columns)
@@ -101,7 +108,7 @@ def extended(names: SeriesIndex, more: Sequence[bytes]) -> SeriesIndex:
 
 
 def matching(names: SeriesIndex, filter_: Filter) -> Bools:
-    """For each series, whether it passes."""
+    """Whether each series passes the filter."""
     column = names.column(filter_.dimension)
     if filter_.prefixes:
         passes = np.fromiter(map(filter_.takes, column.words), np.bool_, len(column.words))
@@ -112,14 +119,14 @@ def matching(names: SeriesIndex, filter_: Filter) -> Bools:
 
 
 def _extended(column: Column, values: list[str], *, is_first: bool) -> Column:
-    # Names begin with no words of their own, and whoever begins makes them.
+    # All empty indexes share one dictionary, so the first names start a new one.
     places = {} if is_first else column.places
     codes = [places.setdefault(value, len(places)) for value in values]
     have = len(column.codes)
     count = have + len(codes)
     room = column.room
     if room is None or room.used != have or count > len(room.codes):
-        # Twice as much as is needed: a million codes are not copied for each new one.
+        # Twice the space that is needed, so that a million codes are not copied for each new one.
         room = _CodeBuffer(np.empty(2 * count, np.int64), have)
         room.codes[:have] = column.codes
     room.codes[have:count] = codes

@@ -1,7 +1,7 @@
-"""Exact sums of what a selection reads: pages to the rows of an answer. Pure.
+"""Exact sums of the pages that a selection reads. Pure.
 
-Pages only grow until they are made compact, which changes no sum, so sums of what was read before
-are kept, and what was appended since is added to them.
+Pages only grow until a compaction, which changes no sum. So earlier sums stay valid, and rows that
+were appended since are added to them.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from schemas.errors import StoreCorrupt
 from schemas.store.layout import SLOT_BUCKETS, Int64s, PageKind, Rows, sketch_of
 
 CELLS_DENSE_MAX: Final = 1 << 17
-"""Cells of an answer (buckets x groups) that are a plain array: 1 MB a term. A leaderboard of 100,000
-users is one; the 90 days of 30 models by quarter-hour are not, and only their own cells are."""
+"""Up to so many cells (buckets x groups), an answer is one array: 1 MB a term. A leaderboard of 100,000
+users is. 90 days of 30 models by quarter-hour are not: only their cells with events are stored."""
 SUM_MAX: Final = 2**63 - 1
 EXACT_MAX: Final = 2**53
-"""Whole numbers up to this are doubles too."""
+"""The largest whole number up to which doubles are exact."""
 _LOW: Final = 0xFFFFFFFF
 
 Columns = npt.NDArray[Any]
-"""`[term, line]`: of 64 bits where every sum of them fits, else objects: sums of any size, sketches
-and sets, each of which adds up with its like and with 0."""
+"""`[term, row]`: 64-bit numbers if every sum fits, else objects: large integers, sketches and sets.
+Each adds up with its own kind and with 0."""
 
 Pages = Sequence[Sequence[bytes | None]]
-"""For each `PageSet` of a selection, what stands under its keys, in their order; None: nothing."""
+"""For each `PageSet` of a selection, the values of its keys in their order; None: no such key."""
 
 
 class Row(NamedTuple):
-    """One row: values of `group_by`, start of the step's bucket (0 without a step), the exact sums
-    of the question's terms in order, and those of its terms that are sketches."""
+    """One row: the values of `group_by`, the start of the bucket (0 without a step), the exact sums of
+    the terms in order, and the sums of the terms that are sketches."""
 
     group: tuple[str, ...]
     at_ms: int
@@ -53,11 +53,11 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """Of each cell (bucket x groups + group): `low[term, cell]`, and where a sum might leave 64 bits
-    `high` of 32 bits each: then a sum is high x 2^32 + low, exact for 2^31 rows.
+    """The sums of each cell (cell = bucket x groups + group), as `low[term, cell]`.
 
-    `places` are the cells, where not all are there. No sum of `low`, nor of any of them together, is
-    beyond `bound`.
+    If a sum might need more than 64 bits, it is high x 2^32 + low, exact for 2^31 rows. `places` gives
+    the number of each stored cell; None: all cells are stored. No sum of `low`, nor of any of its
+    cells together, is larger than `bound`.
     """
 
     selection: Selection
@@ -69,11 +69,11 @@ class Sums:
 
     @property
     def can_grow(self) -> bool:
-        """Whether what is appended to a page can be added; else all is summed anew."""
+        """Whether appended rows can be added to these sums. If not, all pages are summed from scratch."""
         return self.places is None and not self.selection.plan.sketches
 
     def plus(self, tails: Pages) -> Self:
-        """With rows that were appended to pages; itself where none of them counts."""
+        """These sums with rows that were appended to pages; the same object if none of them counts."""
         blocks = _blocks(self.selection, tails)
         if not blocks:
             return self
@@ -88,8 +88,8 @@ class Sums:
 
     @cached_property
     def rows(self) -> list[Row]:
-        """In order of time, groups in order of their first series. A row of zeros only is none:
-        nothing asked for happened."""
+        """Rows by time, groups in the order of their first series. A row that is all zeros is left
+        out."""
         selection = self.selection
         width = len(selection.plan.sketches)
         found_at, columns = self.there
@@ -114,14 +114,15 @@ class Sums:
 
     @cached_property
     def totals(self) -> tuple[int, ...]:
-        """Of all cells."""
+        """The sums of all cells."""
         return tuple(_total(self, place) for place in range(len(self.low)))
 
     def top(self, places: Sequence[int], count: int, *, is_descending: bool) -> Int64s | None:
-        """Of an answer of groups only, where in `there` the first `count` of them stand by the sum of
-        these terms, of equals those that come first by their names; in no order. None where there
-        are no more than that, or where a double would not hold the sums, by which others order
-        them."""
+        """The places in `there` of the first `count` groups by the sum of these terms, in no order.
+
+        Equal sums are ordered by the names of their groups. Only for answers without buckets. None if
+        there are no more groups, or if a double cannot hold the sums: other code sorts by doubles.
+        """
         if self.high is not None or self.places is not None or self.bound * len(places) > SUM_MAX:
             return None
         cells, sums = self.there
@@ -141,8 +142,8 @@ class Sums:
 
     @cached_property
     def there(self) -> tuple[Int64s, Columns]:
-        """The cells in which some sum is not zero, ascending, and their sums, `[term, cell]`: of 64
-        bits where all, and all of them together, fit; else Python's."""
+        """The cells with a sum that is not zero, ascending, and their sums as `[term, cell]`: 64-bit
+        numbers if all of them together fit, else Python integers."""
         if not len(self.low):
             return np.empty(0, np.int64), self.low[:, :0]
         some = self.low.any(axis=0)
@@ -153,7 +154,7 @@ class Sums:
         if self.high is None:
             return cells, self.low[:, at]
         sums = (self.high[:, at].astype(object) << 32) + self.low[:, at].astype(object)
-        kept = sums.astype(np.bool_).any(axis=0)  # halves that cancel out
+        kept = sums.astype(np.bool_).any(axis=0)  # high and low that add up to zero
         return cells[kept], sums[:, kept]
 
     def _made(
@@ -180,7 +181,7 @@ class Sums:
 
 
 def summed(selection: Selection, pages: Pages) -> Sums:
-    """All that the pages say. StoreCorrupt where one is cut."""
+    """The sums of all pages. Raises StoreCorrupt if a page is cut short."""
     terms = selection.plan.sums
     sketched = [_sketched(selection, term, pages) for term in selection.plan.sketches]
     blocks = _blocks(selection, pages)
@@ -247,7 +248,7 @@ def _each(
 
 
 def _bound(values: Int64s) -> int:
-    """What no sum of any of these is beyond."""
+    """An upper bound of every sum of any of these values."""
     largest: int = max(abs(int(values.max())), abs(int(values.min())))
     return largest * len(values[0])
 
@@ -264,7 +265,7 @@ def _add(low: Int64s, high: Int64s | None, cell: Int64s, values: Int64s) -> None
 
 
 def _sketched(selection: Selection, term: Term, pages: Pages) -> dict[int, Histogram | Distinct]:
-    """One sketch of each cell of the answer, over all tables."""
+    """The sketch of each cell of the answer, over all tables."""
     cells, rows_of = [], []
     for part, page_kind, page_set, own in _each(selection, pages):
         table = part.names.table
@@ -309,11 +310,10 @@ def _cut(
     page_set: PageSet,
     pages: Sequence[bytes | None],
 ) -> _Cut | None:
-    """The rows that lie inside the plan's spans and belong to a picked series; None where there are
-    none.
+    """The rows inside the plan's spans that belong to a selected series; None if there are none.
 
-    All pages of all tiers are joined, so that numpy is called once a page kind and not once a page.
-    The first row of a compact page (layout.COMPACT_SLOT) lies beyond its chunk, so counts nothing.
+    All pages of all tiers are joined, so that numpy is called once for each kind of page.
+    The first row of a compact page (layout.COMPACT_SLOT) lies beyond its chunk, so it does not count.
     """
     there = [place for place, page in enumerate(pages) if page]
     if not there:
@@ -345,10 +345,12 @@ def _cut(
 
 
 def _joined(page_kind: PageKind, pages: list[bytes]) -> tuple[Rows, Int64s]:
-    """All rows of the pages, and for each the place of its page."""
+    """The rows of all pages, and the place of each row's page."""
     row_bytes = page_kind.dtype.itemsize
     lengths = np.array([len(page) for page in pages], np.int64)
     if np.any(lengths % row_bytes):
-        raise StoreCorrupt(f"a page of view {page_kind.table.view.name} is no whole number of rows")
+        raise StoreCorrupt(
+            f"a page of view {page_kind.table.view.name} does not have a whole number of rows"
+        )
     owner = np.repeat(np.arange(len(pages), dtype=np.int64), lengths // row_bytes)
     return np.frombuffer(b"".join(pages), page_kind.dtype), owner

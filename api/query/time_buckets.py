@@ -1,8 +1,8 @@
-"""The axis of time: the steps of a series, and the buckets they cut a range into in a zone. Pure.
+"""The steps of a series, and the buckets into which they cut a range in a time zone. Pure.
 
-A day, week or month of a zone begins where its local date does, so days with 23, 24 or 25 hours,
-and zones that are 30 or 45 minutes off, are exact sums of quarter-hours: every offset of today's
-zones is a whole number of them.
+A day, week or month of a zone begins with its local date. Every offset of today's zones is a whole
+number of quarter-hours. So days with 23, 24 or 25 hours, and zones that are 30 or 45 minutes off, are
+exact sums of quarter-hours.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from schemas.units import ONE_MS, iso, ms_to_instant
 
 @dataclass(frozen=True)
 class Step:
-    """One length of bucket. `length_ms` is that of the shortest: months and days differ."""
+    """A length of buckets. Months and days differ: `length_ms` is the shortest, `longest_ms` the longest."""
 
     name: str
     length_ms: int
@@ -46,7 +46,7 @@ STEPS: Final = (
 """Shortest first. Weeks begin on Monday."""
 
 LABELS_KEPT: Final = 20_000
-"""Labels remembered, 100 B each: 90 days of quarter-hours twice."""
+"""Cached labels, 100 B each: twice the quarter-hours of 90 days."""
 
 _THURSDAY_TO_MONDAY_DAYS: Final = 3
 """1970-01-01 was a Thursday, so (days + 3) // 7 changes on Mondays."""
@@ -59,7 +59,7 @@ def _zone_names() -> frozenset[str]:
 
 
 def zone_of(name: str) -> tzinfo | None:
-    """The zone of an IANA name, or None. UTC is `datetime.UTC`, whichever of its names is used."""
+    """The zone of an IANA name, or None. Every name of UTC gives `datetime.UTC`."""
     if name in {"UTC", "Etc/UTC", "Z"}:
         return UTC
     return ZoneInfo(name) if name in _zone_names() else None
@@ -70,15 +70,15 @@ def zone_names() -> frozenset[str]:
 
 
 def longest_read_ms(step: Step | None, zone: tzinfo) -> int:
-    """The longest kept bucket that never straddles an edge of this axis."""
+    """The longest stored bucket that never crosses a boundary of these steps."""
     if step is None:
         return DAY_MS
     return min(step.length_ms, DAY_MS if zone is UTC else QUARTER.bucket_ms)
 
 
 def starts_of(step: Step, zone: tzinfo, start_ms: int, end_ms: int) -> Int64s:
-    """The starts of all buckets that [start_ms, end_ms) touches, ascending; the first may begin
-    before the range."""
+    """The starts of all buckets that overlap [start_ms, end_ms), ascending. The first may start before
+    the range."""
     if start_ms >= end_ms:
         return np.empty(0, np.int64)
     if step is MONTHLY and zone is UTC:
@@ -104,13 +104,13 @@ def label(at_ms: int, zone: tzinfo) -> str:
 
 
 def local_ms(at: datetime, zone: tzinfo) -> int:
-    """The instant of a wall clock's reading: the first of two, and past a gap that it falls in."""
+    """The instant of a local time: the first if there are two, and after the gap if there is none."""
     aware = at.replace(tzinfo=zone).astimezone(UTC)
     return -((datetime(1970, 1, 1, tzinfo=UTC) - aware) // ONE_MS)
 
 
 def _local_starts(step: Step, zone: tzinfo, start_ms: int, end_ms: int) -> Int64s:
-    # Two days more than the longest bucket: the one that holds `start_ms` begins inside.
+    # Two days more than the longest bucket, so that the bucket with `start_ms` starts inside.
     from_ms = floor_to(start_ms - step.longest_ms - 2 * DAY_MS, QUARTER.bucket_ms)
     quarters = np.arange(from_ms, end_ms, QUARTER.bucket_ms, dtype=np.int64)
     wall = quarters + _offsets_ms(zone, quarters)
@@ -122,7 +122,7 @@ def _local_starts(step: Step, zone: tzinfo, start_ms: int, end_ms: int) -> Int64
             days = (days + _THURSDAY_TO_MONDAY_DAYS) // 7
         elif step is MONTHLY:
             days = wall.astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64)
-        # A clock that is put back across midnight does not begin the day before a second time.
+        # A clock that is set back across midnight does not start the previous day a second time.
         days = np.maximum.accumulate(days)
         starts = quarters[1:][np.diff(days) > 0]
     first = max(0, int(np.searchsorted(starts, start_ms, side="right")) - 1)
@@ -131,7 +131,7 @@ def _local_starts(step: Step, zone: tzinfo, start_ms: int, end_ms: int) -> Int64
 
 
 def _offsets_ms(zone: tzinfo, at_ms: Int64s) -> Int64s:
-    """Offsets from UTC; asked for each one only on days on which they change."""
+    """Offsets from UTC. Looked up for every instant only on days on which the offset changes."""
     offsets = np.empty_like(at_ms)
     edges = [*range(0, len(at_ms) - 1, _DAY_QUARTERS), len(at_ms) - 1]
     known = [_offset_ms(zone, int(at_ms[edge])) for edge in edges]

@@ -1,8 +1,8 @@
-"""Bounds of a range as people write them, to instants. Pure.
+"""Parses the bounds of a range, as people write them. Pure.
 
-`2026-02-08T10:00:00Z`, `2026-02-08` (its start), seconds or milliseconds since 1970, `now`,
-`now-7d`, or the name of a period: its start. Where `from` names a period and there is no `to`, the
-range is that period, up to now.
+A bound is `2026-02-08T10:00:00Z`, `2026-02-08` (its start), seconds or milliseconds since 1970,
+`now`, `now-7d`, or the name of a period (its start). If `from` is a period and there is no `to`, the
+range is that period, but not beyond now.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ALLOWED: Final = (
     *PERIODS,
 )
 MILLISECONDS_FROM: Final = 10**11
-"""A bare number at or beyond this is of milliseconds: as seconds it is the year 5138."""
+"""A number from here on means milliseconds: as seconds it would be the year 5138."""
 
 _ISO_8601: Final = re.compile(
     r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(Z|[+-]\d\d(:?\d\d)?)?)?",
@@ -44,13 +44,13 @@ _NUMBER: Final = re.compile(r"-?\d{1,15}", re.ASCII)
 
 
 class InvalidTime(OdometerError):
-    """A bound that is none of the forms."""
+    """A bound that has none of the allowed forms."""
 
 
 def parse_range(
     from_text: str | None, to_text: str | None, now_ms: int, zone: tzinfo
 ) -> tuple[int, int]:
-    """Both bounds in ms; InvalidTime's text is the name of the bound that is wrong."""
+    """Both bounds in ms. Raises InvalidTime with the name of the wrong bound, `from` or `to`."""
     to_ms = now_ms
     if from_text in PERIODS and to_text is None:
         from_ms, end_ms = period(from_text, now_ms, zone)
@@ -63,7 +63,7 @@ def parse_range(
 
 
 def iso_to_ms(text: str, zone: tzinfo) -> int | None:
-    """ISO 8601 to the next whole millisecond, read in `zone` where it names no offset; else None."""
+    """ISO 8601 to ms, rounded up; in `zone` if it has no offset. None if it is not ISO 8601."""
     if not _ISO_8601.fullmatch(text):
         return None
     try:
@@ -76,7 +76,7 @@ def iso_to_ms(text: str, zone: tzinfo) -> int | None:
 
 
 def period(name: str, now_ms: int, zone: tzinfo) -> tuple[int, int]:
-    """Start and end of a period of PERIODS."""
+    """The start and end in ms of a period in PERIODS."""
     now = ms_to_instant(now_ms).astimezone(zone).replace(tzinfo=None)
     hour = now.replace(minute=0, second=0, microsecond=0)
     day = hour.replace(hour=0)
