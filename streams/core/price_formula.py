@@ -135,7 +135,7 @@ def formula_of(kind: str, found: Tariff) -> PriceFormula | None:
 
 
 class _PriceUnit(NamedTuple):
-    """What a price can be by, in the bundled list's terms: of the usage key, 1 / `per`."""
+    """One unit that a price can refer to, in the terms of the bundled list: `usage_key` divided by `per`."""
 
     usage_key: str
     price_key: str
@@ -143,11 +143,11 @@ class _PriceUnit(NamedTuple):
     dimensions: Mapping[str, str]
 
     def holds(self, other: _PriceUnit) -> bool:
-        """Whether what `other` counts is counted here as well."""
+        """Whether this unit includes everything that `other` counts."""
         return self.dimensions.items() <= other.dimensions.items()
 
     def joins(self, one: _PriceUnit, other: _PriceUnit) -> bool:
-        """Whether this counts what is both, of two that are neither a part of the other."""
+        """Whether this unit is the overlap of two units, neither of which includes the other."""
         apart = not one.holds(other) and not other.holds(one)
         both = {**one.dimensions, **other.dimensions}
         return apart and both == {**other.dimensions, **one.dimensions} == dict(self.dimensions)
@@ -155,7 +155,7 @@ class _PriceUnit(NamedTuple):
 
 @cache
 def _units() -> dict[str, _PriceUnit]:
-    """By price key."""
+    """All units of the bundled list, by price key."""
     from genai_prices.data_units import unit_data  # noqa: PLC0415  read when prices are
 
     units = (
@@ -166,8 +166,8 @@ def _units() -> dict[str, _PriceUnit]:
 
 
 def _leaves(units: list[_PriceUnit], fields_of: Mapping[str, str]) -> dict[str, Counter[str]]:
-    """By price key: the sum of fields that is billed at that price, what is left of the count
-    without its parts that have prices themselves. What no event reports counts as 0."""
+    """By price key: the signed sum of fields that is billed at that price, which is the count less
+    its parts with their own prices. A field that no event reports counts as 0."""
     leaves: dict[str, Counter[str]] = {}
     for unit in sorted(units, key=lambda unit: -len(unit.dimensions)):
         field = fields_of.get(unit.usage_key)

@@ -1,0 +1,8 @@
+"""The commands of an operator, on running servers.
+
+The modules:
+
+    status   positions, lag, complete_through, dead letters and pauses
+    accept   lets paused partitions continue without lost records
+    replay   sends dead letters again
+"""

@@ -1,0 +1,13 @@
+"""The fold worker: polls the log, folds, commits.
+
+The modules:
+
+    loop            the worker
+    judge           decodes a batch, and rejects records that cannot be counted
+    end_offsets     the polled end offsets of the topic
+    health          intervals, and the facts of the health page
+    process         the Faust App that hosts the worker
+    faust_process   signals and the deadline of a stop
+    settings        the settings of a worker process
+    clock           clock and randomness of the process
+"""
