@@ -1,4 +1,4 @@
-"""The composition root of the API: clock, store, routes and server."""
+"""Builds the API from its parts and serves it. Only here are the clock read and ids drawn."""
 
 from __future__ import annotations
 
@@ -47,13 +47,14 @@ from schemas.store.keys import ID_PATTERN
 
 DEFAULT_TOPIC: Final = "usage.events"
 SHUTDOWN_GRACE_S: Final = 5
-"""Answers under way at a stop: each has 3 s for Redis, or 4 s for Kafka (`api.ingest.producer.ACK_S`)."""
+"""Requests under way may finish at a stop: each has 3 s for Redis, or 4 s for Kafka
+(`api.ingest.producer.ACK_S`)."""
 KEEP_ALIVE_S: Final = 75
-"""Longer than the 60 s that proxies keep theirs: the side that closes first races a request."""
+"""Longer than the 60 s of most proxies. Else we could close a connection that the proxy just used."""
 BACKLOG_MAX: Final = 2048
 GARBAGE_AFTER: Final = 50_000
-"""Objects after which cycles are looked for. An answer makes hundreds and hardly a cycle: by Python's
-own 700 the search was a quarter of the time of answers that are held."""
+"""New objects between two searches for garbage cycles. An answer makes hundreds of objects and hardly a
+cycle. With Python's default of 700 the search took a quarter of the time of a cached answer."""
 _NO_KEY_ID: Final = re.compile(rf"/v1/keys/(?!(import|audit|{ID_PATTERN})(/|$))[^/]*")
 
 
@@ -77,9 +78,9 @@ def build(
 ) -> Application:
     """The application over the counters of `topic` in one Redis; `clock` gives ms since 1970.
 
-    Events are taken where `kafka` says HOST:PORT of the broker that they go to; None: read only.
-    Keys that Redis has lost are those of `keys_file`. History waits where counting is more than
-    `backfill_delay_ms` behind; 0: never. Raises InvalidConfig.
+    `kafka`: HOST:PORT of the broker that receives events; None: the API only reads. `keys_file`: keys
+    that Redis lost are restored from it. `backfill_delay_ms`: history waits while counting is further
+    behind; 0: it never waits. Raises InvalidConfig.
     """
     store = Store(redis_url, layout_digest(topic, catalog), catalog)
     key_cache = KeyCache(store.ask, steady_clock_ms)
@@ -126,7 +127,7 @@ def serve(
     catalog: Catalog = DEFAULT,
     backfill_delay_ms: int = TARGET_MS,
 ) -> None:
-    """Answer until SIGINT or SIGTERM; then finish what is under way, for a few seconds at most."""
+    """Serve until SIGINT or SIGTERM, then finish the requests under way within SHUTDOWN_GRACE_S."""
     uvicorn.run(
         build(
             redis_url,
@@ -153,7 +154,7 @@ def serve(
 
 
 def log_config() -> dict[str, Any]:
-    """Uvicorn's own, with paths instead of whole URLs, and our logger beside its own."""
+    """Uvicorn's configuration, with paths instead of whole URLs, and with our logger."""
     config: dict[str, Any] = deepcopy(LOGGING_CONFIG)
     config["filters"] = {"no_query": {"()": lambda: without_query}}
     config["handlers"]["access"]["filters"] = ["no_query"]
@@ -162,9 +163,9 @@ def log_config() -> dict[str, Any]:
 
 
 def without_query(record: logging.LogRecord) -> bool:
-    """Cut the query string out of an access record: filters name users and addresses.
+    """Remove the query string from an access record, because filters name users and addresses.
 
-    So is whatever stands in the place of a key's id and is none: it may be the key itself.
+    A text in the place of a key's id that is not an id is removed too: it may be the key itself.
     """
     if isinstance(record.args, tuple) and len(record.args) == 5:
         client, method, path, *rest = record.args
@@ -177,7 +178,7 @@ def without_query(record: logging.LogRecord) -> bool:
 async def _lifespan(
     _app: Starlette, store: Store, producer: IngestProducer, kafka: str | None
 ) -> AsyncIterator[None]:
-    gc.freeze()  # what was imported stays
+    gc.freeze()  # imported objects are never garbage
     gc.set_threshold(GARBAGE_AFTER, *gc.get_threshold()[1:])
     async with producer.connected(kafka) if kafka else nullcontext():
         yield

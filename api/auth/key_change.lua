@@ -1,21 +1,21 @@
--- A change to the API keys with its audit lines: all of it, or nothing.
+-- Changes API keys and adds the audit lines: all of it, or nothing.
 --
 -- KEYS  1 hash: hex SHA-256 -> record   2 hash: hex SHA-256 -> last use   3 stream: audit lines
 -- ARGV  1 records kept at most          2 audit lines kept at most        3 number of changes N
---       then N times: hex SHA-256, the record that stands there ("" for none), the one to put
---       ("" to take it away)
+--       then N times: hex SHA-256, the record that the caller has read ("" for none), the new
+--       record ("" to remove it)
 --       then the audit lines, JSON
--- Returns "done"; "changed" where another record stands there, "full" where there would be too
--- many: then nothing was written.
+-- Returns "done"; "changed" if a record is not the one that the caller has read, "full" if there
+-- would be too many records. In both cases nothing is written.
 
 local changes = tonumber(ARGV[3])
 local more = 0
 for at = 4, 1 + 3 * changes, 3 do
-  local stands = redis.call('HGET', KEYS[1], ARGV[at]) or ''
-  if stands ~= ARGV[at + 1] then
+  local current = redis.call('HGET', KEYS[1], ARGV[at]) or ''
+  if current ~= ARGV[at + 1] then
     return 'changed'
   end
-  more = more + (ARGV[at + 2] ~= '' and 1 or 0) - (stands ~= '' and 1 or 0)
+  more = more + (ARGV[at + 2] ~= '' and 1 or 0) - (current ~= '' and 1 or 0)
 end
 if more > 0 and redis.call('HLEN', KEYS[1]) + more > tonumber(ARGV[1]) then
   return 'full'

@@ -1,16 +1,16 @@
--- One look at an API key: its record, when it was used, and what is left of its limit.
+-- Looks up an API key: returns its record and what is left of its limit, and notes its use.
 --
 -- KEYS  1 hash: hex SHA-256 -> record, JSON (schemas/store/keys.py)
 --       2 hash: hex SHA-256 -> last use, ms since 1970, of whole minutes
---       3 text of this key's limit: "LEVEL AT_MS", requests left and when that was
+--       3 text of this key's limit: "LEVEL AT_MS", requests left at that time
 -- ARGV  1 the hex SHA-256
---       2 requests that the asking process let through since it asked last
--- Returns {record, level}: level in thousandths of a request, nil where there is no limit or it
--- could not be written; nothing at all where there is no such key.
+--       2 requests that the calling process has allowed since its last look-up
+-- Returns {record, level}: level in thousandths of a request, nil if there is no limit or it
+-- could not be written. Returns nil if there is no such key.
 --
--- Nothing that is written here is needed to answer: a Redis that is full, or a replica for a
--- while, refuses it, and the record is read all the same. That is why this has no shebang line
--- (a script that has one is refused whole) and writes through pcall.
+-- The answer does not depend on what is written here. A full Redis, or one that is a replica for
+-- a while, rejects the writes, and the record is read all the same. That is why this script has no
+-- shebang line (with one, Redis would reject the whole script) and writes through pcall.
 
 local record = redis.call('HGET', KEYS[1], ARGV[1])
 if not record then
@@ -45,7 +45,7 @@ if kept then
   local kept_level, kept_at_ms = string.match(kept, '^(%S+) (%d+)$')
   level, at_ms = tonumber(kept_level), math.min(tonumber(kept_at_ms), now_ms)
 end
--- What was let through is taken off before the time since fills up: it lies in that time.
+-- Subtract the allowed requests before refilling: they happened within that time.
 level = math.min(burst, level - ARGV[2] + (now_ms - at_ms) * rate / 1000)
 local full_in_ms = math.ceil((burst - level) / rate * 1000)
 local written = redis.pcall('SET', KEYS[3], string.format('%.3f %.0f', level, now_ms),

@@ -41,13 +41,13 @@ from api.openwebui.bodies import (
 )
 from api.openwebui.errors import BadRange
 from api.openwebui.parameters import (
-    OfChats,
-    OfDays,
-    OfGroup,
-    OfMessages,
-    OfModel,
-    OfUsers,
-    Parameters,
+    ChatsParameters,
+    DailyParameters,
+    GroupParameters,
+    MessagesParameters,
+    OverviewParameters,
+    RangeParameters,
+    UsersParameters,
     check_kept,
     parse,
     series_bounds,
@@ -99,7 +99,7 @@ def routes(store: Store, key_cache: KeyCache, clock: Clock) -> list[Route]:
 async def summary(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /summary`: how many messages, chats, models and users."""
     now_ms, tenant = await _allowed(request, key_cache, clock)
-    asked = parse(OfGroup, request.query_params)
+    asked = parse(GroupParameters, request.query_params)
     whole = _question(asked, now_ms, await _filters(store, tenant, asked), WHOLE)
     by = [replace(whole, terms=TERMS, group_by=(name,)) for name in ("model", "user")]
     sections, meta, covered = await _read(store, tenant, [whole, *by])
@@ -109,7 +109,7 @@ async def summary(request: Request, store: Store, key_cache: KeyCache, clock: Cl
 async def models(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /models`: messages by model, with how many users and chats had it."""
     now_ms, tenant = await _allowed(request, key_cache, clock)
-    asked = parse(OfGroup, request.query_params)
+    asked = parse(GroupParameters, request.query_params)
     filters = await _filters(store, tenant, asked)
     by_model = _question(asked, now_ms, filters, WHOLE, ("model",))
     by_user = replace(by_model, terms=TERMS, group_by=("model", "user"))
@@ -120,7 +120,7 @@ async def models(request: Request, store: Store, key_cache: KeyCache, clock: Clo
 async def users(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /users`: users with the most messages or tokens."""
     now_ms, tenant = await _allowed(request, key_cache, clock)
-    asked = parse(OfUsers, request.query_params)
+    asked = parse(UsersParameters, request.query_params)
     by_user = _question(asked, now_ms, await _filters(store, tenant, asked), group_by=("user",))
     (rows,), meta, covered = await _read(store, tenant, [by_user])
     top = top_users(rows, asked.metric, asked.limit)
@@ -131,7 +131,7 @@ async def users(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
 async def tokens(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /tokens`: tokens by model."""
     now_ms, tenant = await _allowed(request, key_cache, clock)
-    asked = parse(OfGroup, request.query_params)
+    asked = parse(GroupParameters, request.query_params)
     by_model = _question(asked, now_ms, await _filters(store, tenant, asked), group_by=("model",))
     (rows,), meta, covered = await _read(store, tenant, [by_model])
     return _answer(tokens_of(rows), meta, covered)
@@ -140,7 +140,7 @@ async def tokens(request: Request, store: Store, key_cache: KeyCache, clock: Clo
 async def daily(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /daily`: messages or tokens by model and time, with the range before, if `compare` is set."""
     now_ms, tenant = await _allowed(request, key_cache, clock)
-    asked = parse(OfDays, request.query_params)
+    asked = parse(DailyParameters, request.query_params)
     if asked.compare and not asked.is_bounded:
         raise BadRange(UNBOUNDED)
     filters = await _filters(store, tenant, asked)
@@ -169,14 +169,14 @@ async def messages(request: Request, store: Store, key_cache: KeyCache, clock: C
     """`GET /messages`: the latest requests of one chat, model or user, newest first. For a chat all
     of them, whatever the other parameters are, as its server does."""
     now_ms, tenant = await _allowed(request, key_cache, clock)
-    asked = parse(OfMessages, request.query_params)
+    asked = parse(MessagesParameters, request.query_params)
     latest = await recent(store, tenant)
     start_ms, end_ms = covered_range(asked.from_ms, asked.to_ms(now_ms), now_ms)
     field, wanted = next(
         (one for one in (("model", asked.model_id), ("user", asked.user_id)) if one[1]), ("", "")
     )
     if asked.chat_id:
-        start_ms, end_ms = covered_range(0, Parameters().to_ms(now_ms), now_ms)
+        start_ms, end_ms = covered_range(0, RangeParameters().to_ms(now_ms), now_ms)
         found = [call for call in latest.calls if call.chat_id == asked.chat_id][::-1]
     else:
         found = [
@@ -192,7 +192,7 @@ async def model_chats(
 ) -> Response:
     """`GET /models/{id}/chats`: the chats of a model, one page."""
     now_ms, tenant = await _allowed(request, key_cache, clock)
-    asked = parse(OfChats, request.query_params)
+    asked = parse(ChatsParameters, request.query_params)
     start_ms, end_ms = covered_range(asked.from_ms, asked.to_ms(now_ms), now_ms)
     reading = await store.state()
     last_ms = await used_by(store, tenant, request.path_params["model_id"], start_ms, end_ms)
@@ -223,7 +223,7 @@ async def _words_of(
 async def overview(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /models/{id}/overview`: ratings by day up to today, in UTC, and tags of its chats."""
     now_ms, tenant = await _allowed(request, key_cache, clock)
-    asked = parse(OfModel, request.query_params)
+    asked = parse(OverviewParameters, request.query_params)
     model = request.path_params["model_id"]
     today_ms = floor_to(now_ms, DAY_MS)
     from_ms = today_ms - asked.days * DAY_MS if asked.days > 0 else 0
@@ -248,7 +248,7 @@ async def _allowed(request: Request, key_cache: KeyCache, clock: Clock) -> tuple
     return round_to_second(now_ms), tenant_of(key, request.headers)
 
 
-async def _filters(store: Store, tenant: str, asked: OfGroup) -> tuple[Filter, ...]:
+async def _filters(store: Store, tenant: str, asked: GroupParameters) -> tuple[Filter, ...]:
     """Calls to language models, and only of the members of the group, if one is named."""
     if not asked.group_id:
         return (_LLM,)
@@ -256,7 +256,7 @@ async def _filters(store: Store, tenant: str, asked: OfGroup) -> tuple[Filter, .
 
 
 def _question(
-    asked: Parameters,
+    asked: RangeParameters,
     now_ms: int,
     filters: tuple[Filter, ...],
     terms: tuple[Term, ...] = TERMS,
@@ -274,7 +274,7 @@ async def _read(
     return list(reading.rows), reading.meta, planned[0]
 
 
-def _before(asked: OfDays, current: Plan, catalog: Catalog) -> Plan:
+def _before(asked: DailyParameters, current: Plan, catalog: Catalog) -> Plan:
     """The range of equal length that ends where this one begins."""
     question, length_ms = current.question, current.end_ms - current.start_ms
     before = replace(question, from_ms=current.start_ms - length_ms, to_ms=current.start_ms)

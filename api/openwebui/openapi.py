@@ -9,12 +9,12 @@ from pydantic import BaseModel
 
 from api.openwebui.parameters import (
     STEPS,
-    OfChats,
-    OfDays,
-    OfGroup,
-    OfMessages,
-    OfModel,
-    OfUsers,
+    ChatsParameters,
+    DailyParameters,
+    GroupParameters,
+    MessagesParameters,
+    OverviewParameters,
+    UsersParameters,
 )
 from schemas.responses.openwebui import (
     Daily,
@@ -43,21 +43,29 @@ class OpenWebUiEndpoint(NamedTuple):
 
 
 ENDPOINTS: Final = (
-    OpenWebUiEndpoint("/summary", "getSummary", "Messages, chats, models, users", OfGroup, Summary),
-    OpenWebUiEndpoint("/models", "getModelAnalytics", "Messages by model", OfGroup, Models),
-    OpenWebUiEndpoint("/users", "getUserAnalytics", "Messages and tokens by user", OfUsers, Users),
-    OpenWebUiEndpoint("/tokens", "getTokenUsage", "Tokens by model", OfGroup, Tokens),
     OpenWebUiEndpoint(
-        "/daily", "getDailyStats", "Messages or tokens by model and time", OfDays, Daily
+        "/summary", "getSummary", "Messages, chats, models, users", GroupParameters, Summary
+    ),
+    OpenWebUiEndpoint("/models", "getModelAnalytics", "Messages by model", GroupParameters, Models),
+    OpenWebUiEndpoint(
+        "/users", "getUserAnalytics", "Messages and tokens by user", UsersParameters, Users
+    ),
+    OpenWebUiEndpoint("/tokens", "getTokenUsage", "Tokens by model", GroupParameters, Tokens),
+    OpenWebUiEndpoint(
+        "/daily", "getDailyStats", "Messages or tokens by model and time", DailyParameters, Daily
     ),
     OpenWebUiEndpoint(
-        "/messages", "getMessages", "The latest requests", OfMessages, Message, is_list=True
+        "/messages", "getMessages", "The latest requests", MessagesParameters, Message, is_list=True
     ),
     OpenWebUiEndpoint(
-        "/models/{id}/chats", "getModelChats", "Chats of a model", OfChats, ModelChats
+        "/models/{id}/chats", "getModelChats", "Chats of a model", ChatsParameters, ModelChats
     ),
     OpenWebUiEndpoint(
-        "/models/{id}/overview", "getModelOverview", "Ratings and tags", OfModel, ModelOverview
+        "/models/{id}/overview",
+        "getModelOverview",
+        "Ratings and tags",
+        OverviewParameters,
+        ModelOverview,
     ),
 )
 MODELS: Final[tuple[type[BaseModel], ...]] = (*(one.body for one in ENDPOINTS), OpenWebUiProblem)

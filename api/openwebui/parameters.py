@@ -50,7 +50,7 @@ def _zone_name(name: str) -> str:
     return name
 
 
-class Parameters(BaseModel):
+class RangeParameters(BaseModel):
     """Bounds are seconds since 1970; 0 is none."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
@@ -71,16 +71,16 @@ class Parameters(BaseModel):
         return self.end_date * SECOND_MS if self.end_date else now_ms + 2 * AHEAD_MS_MAX
 
 
-class OfGroup(Parameters):
+class GroupParameters(RangeParameters):
     group_id: str = ""
 
 
-class OfUsers(OfGroup):
+class UsersParameters(GroupParameters):
     limit: Annotated[int, Field(ge=0, le=LISTED_MAX)] = 50
     metric: str = "messages"
 
 
-class OfDays(OfGroup):
+class DailyParameters(GroupParameters):
     granularity: str = "daily"
     metric: str = "messages"
     compare: bool = False
@@ -95,14 +95,14 @@ class OfDays(OfGroup):
         return zone_of(self.tz) or UTC
 
 
-class OfChats(Parameters):
+class ChatsParameters(RangeParameters):
     skip: Annotated[int, Field(ge=0, le=SKIP_MAX)] = 0
     limit: Annotated[int, Field(ge=0, le=PAGE_MAX)] = 50
     order_by: str = "updated_at"
     direction: str = "desc"
 
 
-class OfMessages(Parameters):
+class MessagesParameters(RangeParameters):
     model_id: str = ""
     user_id: str = ""
     chat_id: str = ""
@@ -110,7 +110,7 @@ class OfMessages(Parameters):
     limit: Annotated[int, Field(ge=0, le=PAGE_MAX)] = 50
 
 
-class OfModel(BaseModel):
+class OverviewParameters(BaseModel):
     """No bounds: ratings end today, and tags are those of all chats of the model."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -127,7 +127,7 @@ def parse(model: type[P], params: QueryParams) -> P:
         raise InvalidQuery([{**one, "loc": ["query", *one["loc"]]} for one in found]) from error
 
 
-def series_bounds(asked: OfDays, now_ms: int) -> tuple[int, int]:
+def series_bounds(asked: DailyParameters, now_ms: int) -> tuple[int, int]:
     """The range of a series in ms; raises BadRange if its buckets are not kept, or too many.
 
     Without a start, a zone other than UTC begins where quarters of an hour do: before, only UTC's
@@ -152,7 +152,7 @@ def series_bounds(asked: OfDays, now_ms: int) -> tuple[int, int]:
     return from_ms, to_ms
 
 
-def check_kept(asked: OfDays, start_ms: int, now_ms: int) -> None:
+def check_kept(asked: DailyParameters, start_ms: int, now_ms: int) -> None:
     """Raise BadRange if days and hours of a time zone are not kept that far back."""
     if asked.zone is not UTC and finest_kept(start_ms, now_ms) is DAY:
         raise BadRange(
