@@ -1,10 +1,12 @@
 """The counters in Redis or Valkey. Only this folder, in streams, imports the package `redis`.
 
-client        connection, function calls, errors
-library       the Lua library: files, version, code (lua/)
-store         one generation of counters
-commit        the arguments of a commit
-series_ids    ids of series, and rows by page
-compaction    compact forms of pages
-generations   all generations: begin, switch, retire, drop
+The modules:
+
+    client        connection, function calls, errors
+    library       the Lua library: files, version, code (lua/)
+    store         one generation of counters
+    commit        the arguments of a commit
+    series_ids    ids of series, and rows by page
+    compaction    compact forms of pages
+    generations   all generations: begin, switch, retire, drop
 """
