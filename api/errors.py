@@ -76,7 +76,7 @@ class InvalidKey(OdometerError):
     """A key to create, import or change is invalid; `field` names what is wrong."""
 
     def __init__(self, field: str, detail: str) -> None:
-        super().__init__(f"{field} of a key: {detail}")
+        super().__init__(f"Field `{field}`: {detail}")
         self.field = field
 
 

@@ -92,7 +92,7 @@ async def import_keys(
     key, actor = await _admin(request, key_cache, now_ms)
     body = _parse(KeysHeld, await json_body(request, IMPORT_BYTES_MAX))
     if len(body.keys) > IMPORT_MAX:
-        raise InvalidKey("keys", f"{len(body.keys)} at once are more than {IMPORT_MAX}")
+        raise InvalidKey("keys", f"{len(body.keys)} keys in one request; at most {IMPORT_MAX}")
     wanted = [_wanted(held, request, key, now_ms) for held in body.keys]
     made = await create_keys(store, wanted, actor, now_ms)
     return _sent(KeysAnswer(keys=[shown(each.record, None, now_ms) for each in made]), 201)

@@ -94,7 +94,9 @@ async def create_keys(
     Raises InvalidKey, TooManyKeys, StoreError.
     """
     if len(wanted) > IMPORT_MAX:
-        raise InvalidKey("keys", f"{len(wanted)} at once are more than {IMPORT_MAX} (IMPORT_MAX)")
+        raise InvalidKey(
+            "keys", f"{len(wanted)} keys in one request; at most {IMPORT_MAX} (IMPORT_MAX)"
+        )
     made = [_made(one, actor, now_ms) for one in wanted]
     digests = [digest_of(one.secret) for one in made]
 
@@ -102,7 +104,7 @@ async def create_keys(
         for place, digest in enumerate(digests):
             if digest in kept or digest in digests[:place]:
                 at = f" (entry {place + 1})" if len(digests) > 1 else ""
-                raise InvalidKey("key", f"this key is here already{at}")
+                raise InvalidKey("key", f"this key exists already{at}")
         action = [("import" if one.secret else "create") for one in wanted]
         lines = [
             line_of(verb, one.record, actor, now_ms) for verb, one in zip(action, made, strict=True)
@@ -117,7 +119,7 @@ async def rotate_key(store: Store, key_id: str, grace_ms: int, actor: Actor, now
     """Replace the secret; the old one stays valid for `grace_ms`. Raises NoSuchKey, InvalidKey."""
     if not 0 <= grace_ms <= GRACE_MS_MAX:
         most = GRACE_MS_MAX // DAY_MS
-        raise InvalidKey("grace_s", f"the grace of a rotation is 0 to {most} days (GRACE_MS_MAX)")
+        raise InvalidKey("grace_s", f"must be 0 to {most} days (GRACE_MS_MAX)")
     secret = _new_secret()
     found: list[Key] = []
 
@@ -125,7 +127,7 @@ async def rotate_key(store: Store, key_id: str, grace_ms: int, actor: Actor, now
         mine = _of_id(kept, key_id, actor)
         latest = max(mine.values(), key=lambda record: record.serial)
         if latest.state(now_ms) != "active":
-            raise InvalidKey("id", f"the key is {latest.state(now_ms)}: make another one")
+            raise InvalidKey("id", f"the key is {latest.state(now_ms)}: create another one")
         record = latest.model_copy(update={"serial": latest.serial + 1, "created_ms": now_ms})
         found[:] = [record]
         ended = {d: _ended(old, now_ms + grace_ms) for d, old in mine.items()}
@@ -202,7 +204,9 @@ def expiry(text: str, now_ms: int) -> int:
     """The time at which a key expires, in ms. Raises InvalidKey."""
     at_ms = iso_to_ms(text, UTC)
     if at_ms is None or at_ms <= now_ms:
-        raise InvalidKey("expires", "an ISO 8601 time in the future, such as 2030-12-31T00:00:00Z")
+        raise InvalidKey(
+            "expires", "must be an ISO 8601 time in the future, such as 2030-12-31T00:00:00Z"
+        )
     return at_ms
 
 
@@ -255,7 +259,7 @@ def _of_id(kept: Records, key_id: str, actor: Actor) -> dict[str, Key]:
     """All secrets of a key. Raises NoSuchKey, also if the actor does not manage it."""
     mine = {d: one for d, one in kept.items() if one.id == key_id and actor.manages(one)}
     if not mine:
-        raise NoSuchKey("there is no key of this id among those that you manage")
+        raise NoSuchKey("there is no key with this id among the keys that you manage")
     return mine
 
 
@@ -282,7 +286,7 @@ def _made(wanted: KeySpec, actor: Actor, now_ms: int) -> NewKey:
         name = str(first["loc"][0]) if first["loc"] else "tenants"
         raise InvalidKey(name, first["msg"].removeprefix("Value error, ")) from error
     if not actor.manages(record):
-        raise InvalidKey("role", "you give your own tenants, and roles up to your own")
+        raise InvalidKey("role", "you can give only your own tenants, and roles up to your own")
     return NewKey(
         record, _new_secret() if wanted.secret is None else _checked_secret(wanted.secret)
     )
@@ -296,9 +300,11 @@ def _checked_secret(secret: str) -> str:
     if not IMPORT_CHARS_MIN <= len(secret) <= KEY_CHARS_MAX:
         raise InvalidKey(
             "key",
-            f"a key has {IMPORT_CHARS_MIN} to {KEY_CHARS_MAX} characters"
+            f"must have {IMPORT_CHARS_MIN} to {KEY_CHARS_MAX} characters"
             f" (IMPORT_CHARS_MIN, KEY_CHARS_MAX), this has {len(secret)}",
         )
     if not secret.isascii() or not secret.isprintable() or " " in secret:
-        raise InvalidKey("key", "a key is of visible ASCII characters: it goes into a header")
+        raise InvalidKey(
+            "key", "must have only visible ASCII characters, because it is sent in a header"
+        )
     return secret

@@ -146,7 +146,7 @@ async def test_keys_that_clients_hold(redis_url: str, admin: httpx.AsyncClient) 
         assert (await admin.get(AGENTLENS, headers=headers | {"authorization": ""})).is_success
     twice = await admin.post(f"{PATH}/import", json=body)
     assert twice.status_code == 400
-    assert "here already (entry 1)" in twice.json()["detail"]
+    assert "exists already (entry 1)" in twice.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -221,26 +221,26 @@ async def test_what_an_admin_does_not_manage_is_not_there(redis_url: str, clock:
 @pytest.mark.parametrize(
     ("path", "content", "status", "said"),
     [
-        ("", b"{", 400, "body of a key: Invalid JSON"),
-        ("", b"[]", 400, "body of a key: "),
-        ("", b'{"name":"x","key":"als_secret-that-is-sent"}', 400, "key of a key: Extra"),
-        ("", b"{}", 400, "name of a key: Field required"),
-        ("", b'{"name":5}', 400, "name of a key"),
-        ("", b'{"name":""}', 400, "name of a key"),
-        ("", b'{"name":"x","tenants":[]}', 400, "tenants of a key"),
-        ("", b'{"name":"x","tenants":"acme"}', 400, "tenants of a key: a list of 1 to 100"),
-        ("", b'{"name":"x","role":"root"}', 400, "role of a key"),
-        ("", b'{"name":"x","expires":"soon"}', 400, "expires of a key: an ISO 8601 time"),
+        ("", b"{", 400, "Field `body`: Invalid JSON"),
+        ("", b"[]", 400, "Field `body`: "),
+        ("", b'{"name":"x","key":"als_secret-that-is-sent"}', 400, "Field `key`: Extra"),
+        ("", b"{}", 400, "Field `name`: Field required"),
+        ("", b'{"name":5}', 400, "Field `name`"),
+        ("", b'{"name":""}', 400, "Field `name`"),
+        ("", b'{"name":"x","tenants":[]}', 400, "Field `tenants`"),
+        ("", b'{"name":"x","tenants":"acme"}', 400, "Field `tenants`: a list of 1 to 100"),
+        ("", b'{"name":"x","role":"root"}', 400, "Field `role`"),
+        ("", b'{"name":"x","expires":"soon"}', 400, "Field `expires`: must be an ISO 8601 time"),
         ("", b'{"name":"x","expires":"2026-02-08"}', 400, "in the future"),
-        ("", b'{"name":"x","requests_per_s":0}', 400, "requests_per_s of a key"),
-        ("", b'{"name":"x","requests_per_s":1e400}', 400, "requests_per_s of a key"),
+        ("", b'{"name":"x","requests_per_s":0}', 400, "Field `requests_per_s`"),
+        ("", b'{"name":"x","requests_per_s":1e400}', 400, "Field `requests_per_s`"),
         ("", b'{"name":"x","burst":3}', 400, "a burst needs requests_per_s"),
         ("", b'{"name":"' + b"x" * 20_000 + b'"}', 413, "larger than"),
-        ("/import", b'{"keys":[]}', 400, "keys of a key"),
+        ("/import", b'{"keys":[]}', 400, "Field `keys`"),
         ("/import", b'{"keys":[{"name":"x","key":"als_secret"}]}', 400, "this has 10"),
-        ("/import", b'{"keys":[{"name":"x","key":7}]}', 400, "keys.0.key of a key"),
+        ("/import", b'{"keys":[{"name":"x","key":7}]}', 400, "Field `keys.0.key`"),
         ("/key-0000000000/rotate", b'{"grace_s":-1}', 400, "GRACE_MS_MAX"),
-        ("/key-0000000000/rotate", b'{"grace_s":1e9}', 400, "grace_s of a key"),
+        ("/key-0000000000/rotate", b'{"grace_s":1e9}', 400, "Field `grace_s`"),
     ],
 )
 async def test_bodies_that_are_refused(

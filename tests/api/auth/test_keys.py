@@ -113,23 +113,23 @@ async def test_a_key_is_known_until_it_is_revoked(redis_url: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"role": "root"}, "^role of a key: Input should be 'write-only', 'viewer'"),
-        ({"tenants": ("",)}, "^tenants of a key: a list of 1 to 100"),
-        ({"tenants": ()}, "^tenants of a key"),
+        ({"role": "root"}, "^Field `role`: Input should be 'write-only', 'viewer'"),
+        ({"tenants": ("",)}, "^Field `tenants`: a list of 1 to 100"),
+        ({"tenants": ()}, "^Field `tenants`"),
         ({"tenants": ("t" * (TENANT_CHARS_MAX + 1),)}, "of 1 to 64 characters, or the text all$"),
-        ({"tenants": tuple(f"t{n}" for n in range(TENANTS_MAX + 1))}, "^tenants of a key"),
-        ({"tenants": "some"}, "^tenants of a key"),
-        ({"tenants": "all", "role": "admin"}, "^tenants of a key: only a super-admin sees all"),
-        ({"name": ""}, "^name of a key"),
-        ({"name": "n" * (ID_CHARS_MAX + 1)}, "^name of a key"),
-        ({"expires_ms": -1}, "^expires_ms of a key"),
-        ({"requests_per_s": 0}, "^requests_per_s of a key: .* greater than 0"),
-        ({"requests_per_s": float("inf")}, "^requests_per_s of a key"),
-        ({"requests_per_s": 1e9}, "^requests_per_s of a key"),
-        ({"requests_per_s": 1, "burst": 0}, "^burst of a key"),
+        ({"tenants": tuple(f"t{n}" for n in range(TENANTS_MAX + 1))}, "^Field `tenants`"),
+        ({"tenants": "some"}, "^Field `tenants`"),
+        ({"tenants": "all", "role": "admin"}, "^Field `tenants`: only a super-admin sees all"),
+        ({"name": ""}, "^Field `name`"),
+        ({"name": "n" * (ID_CHARS_MAX + 1)}, "^Field `name`"),
+        ({"expires_ms": -1}, "^Field `expires_ms`"),
+        ({"requests_per_s": 0}, "^Field `requests_per_s`: .* greater than 0"),
+        ({"requests_per_s": float("inf")}, "^Field `requests_per_s`"),
+        ({"requests_per_s": 1e9}, "^Field `requests_per_s`"),
+        ({"requests_per_s": 1, "burst": 0}, "^Field `burst`"),
         ({"burst": 5}, "a burst needs requests_per_s"),
-        ({"secret": "short"}, "^key of a key: a key has 16 to 512 characters .* this has 5$"),
-        ({"secret": "k" * (KEY_CHARS_MAX + 1)}, "^key of a key: .* this has 513$"),
+        ({"secret": "short"}, "^Field `key`: must have 16 to 512 characters .* this has 5$"),
+        ({"secret": "k" * (KEY_CHARS_MAX + 1)}, "^Field `key`: .* this has 513$"),
         ({"secret": "sk-with a space in it"}, "visible ASCII"),
         ({"secret": "sk-0123456789\r\nabcdef"}, "visible ASCII"),
         ({"secret": "sk-0123456789-ü-abcdef"}, "visible ASCII"),
@@ -152,10 +152,10 @@ async def test_keys_that_clients_hold_are_taken_in_all_or_none(store: Store) -> 
     assert {digest_of(secret) for secret in held} == (await read_records(store)).keys()
     before = await read_records(store)
     other = "sk-another-one-here"
-    with pytest.raises(InvalidKey, match=r"here already \(entry 2\)"):
+    with pytest.raises(InvalidKey, match=r"exists already \(entry 2\)"):
         await create_keys(store, [replace(WANTED, secret=other), wanted[0]], operator(), NOW_MS)
     twice = replace(WANTED, secret=other)
-    with pytest.raises(InvalidKey, match=r"here already \(entry 2\)"):
+    with pytest.raises(InvalidKey, match=r"exists already \(entry 2\)"):
         await create_keys(store, [twice, twice], operator(), NOW_MS)
     with pytest.raises(InvalidKey, match="IMPORT_MAX"):
         await create_keys(store, [WANTED] * (IMPORT_MAX + 1), operator(), NOW_MS)
@@ -203,7 +203,7 @@ async def test_a_rotated_key_goes_on_for_its_grace(store: Store) -> None:
     assert await state_of(store, new.secret, NOW_MS + 3) == "expired"
     assert await state_of(store, newest.secret, NOW_MS + 8_999) == "active"
     assert await state_of(store, newest.secret, NOW_MS + 9_000) == "expired"
-    with pytest.raises(InvalidKey, match="expired: make another"):
+    with pytest.raises(InvalidKey, match="expired: create another"):
         await rotate_key(store, old.record.id, 0, operator(), NOW_MS + 9_000)
 
 
@@ -224,7 +224,7 @@ async def test_revoking_ends_all_secrets_of_a_key(store: Store) -> None:
     assert await state_of(store, old.secret) == "revoked"
     assert await state_of(store, new.secret) == "revoked"
     assert await state_of(store, other.secret) == "active"
-    with pytest.raises(InvalidKey, match="revoked: make another"):
+    with pytest.raises(InvalidKey, match="revoked: create another"):
         await rotate_key(store, old.record.id, 0, operator(), NOW_MS + 9)
     lines = await read_audit(store, operator())
     assert [line["action"] for line in lines] == ["revoke", "rotate", "create", "create"]

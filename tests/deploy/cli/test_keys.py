@@ -87,15 +87,15 @@ def test_every_option_of_a_new_key(redis_url: str) -> None:
 @pytest.mark.parametrize(
     ("words", "error", "says"),
     [
-        ("create --name n --role root", InvalidKey, "role of a key"),
+        ("create --name n --role root", InvalidKey, "Field `role`"),
         ("create --name n --all-tenants", InvalidKey, "only a super-admin"),
         ("create --name n --all-tenants --tenant a", InvalidConfig, "exclude"),
-        ("create --name n --expires soon", InvalidKey, "expires of a key"),
+        ("create --name n --expires soon", InvalidKey, "Field `expires`"),
         ("create --name n --expires 2020-01-01", InvalidKey, "in the future"),
         ("create --name n --requests-per-s 0", InvalidKey, "requests_per_s"),
-        ("rotate key-0000000000", NoSuchKey, "no key of this id"),
+        ("rotate key-0000000000", NoSuchKey, "no key with this id"),
         ("rotate key-0000000000 --grace-s 99999999", InvalidKey, "GRACE_MS_MAX"),
-        ("revoke key-0000000000", NoSuchKey, "no key of this id"),
+        ("revoke key-0000000000", NoSuchKey, "no key with this id"),
     ],
 )
 def test_what_is_refused(redis_url: str, words: str, error: type[Exception], says: str) -> None:
@@ -119,7 +119,7 @@ def test_keys_that_clients_hold(redis_url: str, tmp_path: Path) -> None:
     assert found["old"]["tenants"] == ["a"]
     again = run(redis_url, *words)
     assert isinstance(again.exception, InvalidKey)
-    assert "here already (entry 1)" in str(again.exception)
+    assert "exists already (entry 1)" in str(again.exception)
 
 
 @pytest.mark.parametrize(
