@@ -75,7 +75,9 @@ async def traces(request: Request, deps: IngestDeps) -> Response:
 def _take(media_type: str, body: bytes, options: IngestOptions) -> ValidatedRecords:
     content = load(body) if media_type == JSON else load_protobuf(body)
     if isinstance(content, list):
-        raise InvalidEvent(Reason.NOT_JSON, "the body is no ExportTraceServiceRequest: an array")
+        raise InvalidEvent(
+            Reason.NOT_JSON, "the body is not an ExportTraceServiceRequest: an array"
+        )
     return validate(parse(content, "otel", options.context), options.context.received_ms)
 
 

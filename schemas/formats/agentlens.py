@@ -1,7 +1,7 @@
 """AgentLens' ingest events to ours. Pure.
 
-Only `llm_response` counts: `llm_call` and `cost_tracked` tell of the same call, whose identity is
-`payload.callId`. Provider and input tokens are kept as sent, because its own server answers so.
+Only `llm_response` counts: `llm_call` and `cost_tracked` report the same call, which
+`payload.callId` identifies. Provider and input tokens stay as sent, as in AgentLens' own answers.
 Source: schemas/contracts/agentlens.md, "Its ingest".
 """
 
@@ -52,7 +52,7 @@ def _required(holder: Json, key: str, path: str) -> str:
 
 
 def _timestamp(event: Json) -> str | None:
-    """RFC 3339 with any offset; its own Python SDK sends `+00:00`, its TypeScript SDK `Z`."""
+    """RFC 3339 with any offset. AgentLens' Python SDK sends `+00:00`, its TypeScript SDK `Z`."""
     value = text(event, "timestamp")
     if value is not None:
         try:

@@ -1,8 +1,9 @@
 """Anthropic's messages to events. Pure.
 
-Its `input_tokens` exclude what was read from and written to the cache: the neutral total is the sum
-of the three. Usage of `message_start` is provisional and stands again, complete, in
-`message_delta`: a stream counts once, at its end. Source: schemas/contracts/producers.md, anthropic 2.12.
+Anthropic's `input_tokens` exclude tokens that were read from or written to the cache. The neutral
+total is the sum of the three. The usage in `message_start` is provisional, and `message_delta`
+repeats it complete: so a stream counts once, at its end.
+Source: schemas/contracts/producers.md, anthropic 2.12.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ def read(payload: Json) -> list[ReaderResult]:
     if kind == "message_delta" or isinstance(payload.get("usage"), dict) or kind == "message":
         return _message(payload)
     raise invalid(
-        "type", "is no object of Anthropic's API: neither message, message_delta nor error"
+        "type", "is not an object of Anthropic's API: send a message, message_delta or error"
     )
 
 
 def join_streams(items: list[Any]) -> list[Any]:
-    """Gives each `message_delta` of a body the message that it ends, which has its id and model.
+    """Adds to each `message_delta` of a body the message that it ends, which has id and model.
 
     Two messages started at once can't be told apart: then none is given.
     """
@@ -82,8 +83,11 @@ def _message(payload: Json) -> list[ReaderResult]:
 
 
 def _iterations(usage: Json) -> list[Json]:
-    """The parts of a beta response. A compaction is not in the totals beside it, and neither is an
-    advisor, another model that was asked underway; all the others are."""
+    """The parts of a beta response.
+
+    The totals beside them exclude compactions, and calls of an advisor, which is another model. They
+    include all other parts.
+    """
     iterations = usage.get("iterations")
     if iterations is None:
         return []
@@ -123,7 +127,7 @@ def _tokens(usage: Json) -> dict[str, int | None]:
 
 
 def _sum(parts: list[dict[str, int | None]]) -> dict[str, int | None]:
-    """Field by field; what no part reports stays not reported."""
+    """Sums field by field. A field that no part reports stays not reported."""
     totals = dict(parts[0])
     for part in parts[1:]:
         for name, value in part.items():

@@ -151,7 +151,7 @@ def _object(pairs: list[tuple[str, Any]]) -> Json:
     if len(made) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {twice[:ID_CHARS_MAX]!r} stands twice in one object")
+        raise ValueError(f"the key {twice[:ID_CHARS_MAX]!r} is in one object twice")
     return made
 
 

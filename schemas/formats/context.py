@@ -1,4 +1,4 @@
-"""What a request says about the objects in its body: who, for whom, when. Pure."""
+"""The context of a request: fields that it adds to the objects in its body. Pure."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from schemas.formats.body import invalid
 
 _INTEGERS: Final = frozenset({"latency_ms", "first_output_ms"})
 OTHER_TENANT: Final = "differs from the tenant that the request may write to"
-NOT_OURS: Final = "is no tenant that the key may write to"
+NOT_OURS: Final = "is not a tenant that the key may write to"
 _DIGITS: Final = re.compile(r"[0-9]{1,15}")
 
 
 @dataclass(frozen=True)
 class Context:
-    """`received_ms` and `id_seed` come with every request, the rest where the producer says it.
+    """`received_ms` and `id_seed` are always there; the producer may give the other fields.
 
-    `id_seed` is the request's idempotency key, or an id made for it: an event that nothing names
-    gets the seed and its place in the body. What the body says itself is not overwritten; only a
-    `tenant` that differs is refused, since it is the key's. Where `writes` says which tenants the
-    key may write to, none of them is the request's: each event names its own.
+    `id_seed` is the request's idempotency key, or a generated id. An event without an id gets the
+    seed and its position in the body. The context never overwrites a field of the body. A `tenant`
+    that differs from the key's is refused. If the key has several tenants, `writes` tells which, and
+    each event must name its own.
     """
 
     received_ms: int
@@ -53,16 +53,17 @@ GIVEN: Final = tuple(
     for field in fields(Context)
     if field.name not in {"received_ms", "id_seed", "writes"}
 )
-"""What a producer may say: as query parameters, or in the `context` of an envelope."""
+"""The fields that a producer may give, as query parameters or in an envelope's `context`."""
 
 
 def with_given(context: Context, given: Mapping[str, object], where: str = "") -> Context:
-    """The context with what a producer says, out of a query (texts) or of an envelope (JSON)."""
+    """The context with the fields that a producer gives, as texts (a query) or JSON (an envelope)."""
     changes: dict[str, Any] = {}
     for name, value in given.items():
         if name not in GIVEN:
             raise invalid(
-                where + name[:64], f"is no part of a context: those are {', '.join(GIVEN)}"
+                where + name[:64],
+                f"is not a field of the context; its fields are {', '.join(GIVEN)}",
             )
         if value is None or value == "":
             continue

@@ -1,19 +1,19 @@
-"""Which format a body is in, told from the body. Pure.
+"""Detects the format of an object from its keys. Pure.
 
-A format is recognised by keys that only it has:
+Each format has keys of its own:
   otel         `resourceSpans`
   cloudevents  `specversion`
   agentlens    `eventType`
   litellm      `call_type` beside `custom_llm_provider` or `litellm_call_id`
   livekit      `type` is one of its metrics, `metrics_collected` or `session_usage_updated`
-  anthropic    `type` is a message or one of its stream's events, or `usage` counts its cache reads
-               or writes
-  openai       `object` is one of its, `type` is one of its stream's events, a speech request
-               (`input` and `voice`), a transcription (`text` with usage or duration), or `usage`
-               with `prompt_tokens` or with details of its
-  neutral      `kind` is one of ours, or any where nothing else is told
-A body of none, or of more than one (a bare `usage` with `input_tokens` is OpenAI's as well as
-Anthropic's) is refused with the names of the formats: the producer says which.
+  anthropic    `type` is a message or an event of its streams, or `usage` has its cache reads or
+               writes
+  openai       `object` or `type` is one of OpenAI's, a speech request (`input` and `voice`), a
+               transcription (`text` with usage or duration), or `usage` with `prompt_tokens` or
+               OpenAI's details
+  neutral      `kind` is one of ours, or any `kind` if no other format fits
+An object that fits none or several of them is refused with their names, so that the producer names
+the format. For example, a `usage` that has only `input_tokens` may be OpenAI's or Anthropic's.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _OPENAI_COUNTS: Final = {
 
 
 def checked(name: object) -> Format:
-    """A format's name as a producer wrote it."""
+    """The format of a name that a producer gave; InvalidEvent for an unknown name."""
     for known in FORMATS:
         if name == known:
             return known
@@ -59,13 +59,14 @@ def detect(payload: Json) -> Format:
         return found[0]
     if found:
         raise invalid(
-            "format", f"is not told by the body, which may be {' or '.join(found)}: name it"
+            "format",
+            f"cannot be detected, because the object may be {' or '.join(found)}: name the format",
         )
-    raise invalid("format", f"is not told by the body: name one of {', '.join(FORMATS)}")
+    raise invalid("format", f"cannot be detected: name one of {', '.join(FORMATS)}")
 
 
 def _certain(payload: Json) -> list[Format]:
-    """The formats whose own keys stand in the body."""
+    """The formats whose own keys the object has."""
     kind = payload.get("type")
     kind = kind if isinstance(kind, str) else ""
     named = payload.get("object")
@@ -95,7 +96,7 @@ def _certain(payload: Json) -> list[Format]:
 
 
 def _by_usage(payload: Json) -> list[Format]:
-    """The formats that a bare `usage` may be of."""
+    """The formats that an object with only a `usage` may have."""
     usage = payload.get("usage")
     if not isinstance(usage, dict):
         return []

@@ -1,8 +1,8 @@
 """LiteLLM's StandardLoggingPayload to an event, as its callbacks post it. Pure.
 
-`prompt_tokens` already include what was read from and written to the cache, whatever the provider
-says. Messages and responses stand in the payload and are never kept; the text of a speech request
-is measured, because it is what is billed. Source: schemas/contracts/producers.md, litellm 1.109.1.
+`prompt_tokens` already include tokens that were read from or written to the cache, for every
+provider. The payload has messages and responses; they are never stored. The text of a speech request
+is measured, because its length is billed. Source: schemas/contracts/producers.md, litellm 1.109.1.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MODEL_CALLS: Final = frozenset(
         "pass_through_endpoint",
     }
 )
-"""Call types that are a request to a model even where no token is reported."""
+"""Call types that are a request to a model even if no token is reported."""
 _TOTALS: Final = {"prompt_tokens", "completion_tokens", "input_tokens", "output_tokens"}
 _USAGE: Final = "metadata.usage_object."
 _DETAILS_IN: Final = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
@@ -92,7 +92,7 @@ def _agent(metadata: Json) -> str | None:
 
 
 def _user(payload: Json, metadata: Json) -> str | None:
-    """Through the proxy the owner of the key, else the end user; in SDK use only `user`."""
+    """The owner of the proxy's key, else the end user. The SDK alone reports only `user`."""
     return (
         text(metadata, "user_api_key_user_id", "metadata.")
         or text(payload, "end_user")
@@ -106,7 +106,7 @@ def _voice(payload: Json) -> str | None:
 
 
 def _characters(payload: Json) -> int | None:
-    """The length of the text that was spoken; nothing else of the messages is looked at."""
+    """The length of the spoken text, in characters. No other message is read."""
     messages = payload.get("messages")
     first = messages[0] if isinstance(messages, list) and messages else None
     spoken = first.get("content") if isinstance(first, dict) else None
@@ -116,8 +116,10 @@ def _characters(payload: Json) -> int | None:
 
 
 def _tokens(payload: Json) -> dict[str, int | None]:
-    """Totals of the payload, parts of the provider's usage object. `text_tokens` of the input are
-    not taken: LiteLLM leaves the cache out of them for Anthropic only."""
+    """Totals from the payload, parts from the provider's usage object.
+
+    Input `text_tokens` are not used: LiteLLM excludes the cache from them for Anthropic only.
+    """
     usage = section(section(payload, "metadata"), "usage_object", "metadata.")
     totals = {name: count(payload, name) for name in ("prompt_tokens", "completion_tokens")}
     if not any(totals.values()) and not usage.keys() & _TOTALS:
@@ -150,7 +152,7 @@ def _details(usage: Json, names: tuple[str, ...]) -> tuple[Json, str]:
 
 
 def _cache_write(usage: Json, details: Json, path: str) -> int | None:
-    """The same number under up to three names; where they differ, the first that is not 0."""
+    """One number under up to three names. If they differ, the first that is not 0."""
     found = [
         count(details, "cache_write_tokens", path),
         count(details, "cache_creation_tokens", path),
@@ -161,7 +163,7 @@ def _cache_write(usage: Json, details: Json, path: str) -> int | None:
 
 
 def _cost(payload: Json) -> str | None:
-    """0 where LiteLLM knows no price is "not reported"; where it priced 0 (a cache hit), it is 0."""
+    """A cost of 0 means "not reported" if LiteLLM knows no price; for a cache hit it means 0."""
     if payload.get("response_cost_failure_debug_info"):
         return None
     return usd(payload, "response_cost")
@@ -175,7 +177,7 @@ def _elapsed(payload: Json, end: str) -> int | None:
 
 
 def _first_output(payload: Json) -> int | None:
-    """`completionStartTime` is `endTime` where nothing was streamed."""
+    """None if nothing was streamed: then `completionStartTime` equals `endTime`."""
     first: Decimal | None = number(payload, "completionStartTime")
     if first is None or first == number(payload, "endTime"):
         return None
@@ -183,6 +185,6 @@ def _first_output(payload: Json) -> int | None:
 
 
 def _error(payload: Json) -> str:
-    """The class of the error; its message and traceback may hold what nobody should store."""
+    """The class of the error. Its message and traceback may contain private data."""
     information = section(payload, "error_information")
     return text(information, "error_class", "error_information.") or "failure"

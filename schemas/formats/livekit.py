@@ -1,8 +1,8 @@
 """LiveKit Agents' metrics to events. Pure.
 
-`request_id` repeats and is no event id; assistant, call and user come with the request. Seconds
-are floats: read from their decimal text. What carries no usage is skipped, and so are the running
-totals of `session_usage_updated`. Source: schemas/contracts/producers.md, livekit-agents 1.8.9.
+`request_id` repeats, so it is no event id. Agent, call and user come with the request. Seconds are
+read from their decimal text, never as floats. Metrics without usage are skipped, and so are the
+running totals of `session_usage_updated`. Source: schemas/contracts/producers.md, livekit-agents 1.8.9.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def read(payload: Json) -> list[ReaderResult]:
     if kind in WITHOUT_USAGE:
         return [Uncounted(f"{kind} carry no usage")]
     if kind not in WITH_USAGE:
-        raise invalid("type", f"is none of {', '.join(sorted(TYPES))}")
+        raise invalid("type", f"must be one of {', '.join(sorted(TYPES))}")
     made = {
         "llm_metrics": _llm,
         "decision_metrics": _decision,
@@ -84,7 +84,7 @@ def _shared(payload: Json) -> dict[str, Any]:
 
 
 def _first(payload: Json, key: str) -> int | None:
-    """-1 is "there was none"."""
+    """LiveKit writes -1 if there was no first output."""
     seconds = number(payload, key)
     return None if seconds is None or seconds < 0 else duration_ms(payload, key)
 

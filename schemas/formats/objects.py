@@ -289,7 +289,9 @@ def _tenant(said: object, context: Context) -> object:
         return context.tenant
     if context.writes is not None:
         if not isinstance(said, str) or not said:
-            raise invalid("tenant", "must be named: the key may write to several")
+            raise invalid(
+                "tenant", "is missing: the key has several tenants, so each event must name its own"
+            )
         if not context.writes(said):
             raise invalid("tenant", NOT_OURS)
     return said

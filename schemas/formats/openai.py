@@ -1,8 +1,8 @@
 """OpenAI's objects to events: chat, responses, realtime, transcription, speech, embeddings. Pure.
 
-None of them has an event id; a response's own id is used, where it makes one event. Stream events
-count where they carry the whole response's usage. Texts are measured where they are what is billed
-(speech), and never kept. Source: schemas/contracts/producers.md, openai 3.54.
+None of them has an event id, so the response's id is used, if it makes one event. A stream event
+counts if it has the usage of the whole response. Texts are never stored; the text of a speech request
+is measured, because its length is billed. Source: schemas/contracts/producers.md, openai 3.54.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ STREAM_PREFIXES: Final = (
 ENDS: Final = frozenset(
     {"response.completed", "response.incomplete", "response.failed", "response.done"}
 )
-"""Stream events that carry the whole response; the last is Realtime's."""
+"""Stream events that contain the whole response. The last is Realtime's."""
 TRANSCRIBED: Final = frozenset(
     {
         "conversation.item.input_audio_transcription.completed",
@@ -62,7 +62,9 @@ def read(payload: Json) -> list[ReaderResult]:
         return [_transcription(payload)]
     if isinstance(payload.get("usage"), dict) or isinstance(payload.get("error"), dict):
         return [_with_usage(payload, "llm")]
-    raise invalid("", "is no object of OpenAI's API: it has no object, type, usage or error of its")
+    raise invalid(
+        "", "is not an object of OpenAI's API: it has none of object, type, usage and error"
+    )
 
 
 def _stream_event(payload: Json, kind: str) -> ReaderResult:
@@ -80,7 +82,7 @@ def is_speech_request(payload: Json) -> bool:
 
 
 def is_transcription(payload: Json) -> bool:
-    """`text` with its usage, or the verbose form with its `duration`; its own words for it."""
+    """`text` with usage by tokens or duration, or the verbose form with `duration`."""
     usage = payload.get("usage")
     kind = usage.get("type") if isinstance(usage, dict) else None
     billed = kind == "tokens" or kind == "duration"  # noqa: PLR1714  # it may be unhashable
@@ -88,7 +90,7 @@ def is_transcription(payload: Json) -> bool:
 
 
 def _response(payload: Json) -> ReaderResult:
-    """Chat completions, responses, realtime responses, embeddings: all name their usage so."""
+    """Chat completions, responses, realtime responses and embeddings have the same usage."""
     if payload.get("object") == "chat.completion.chunk" and payload.get("usage") is None:
         return Uncounted("a chunk of a stream carries no usage, only the last one may")
     return _with_usage(payload, "llm")
@@ -110,7 +112,7 @@ def _with_usage(payload: Json, kind: str) -> Draft:
 
 
 def tokens(usage: Json, path: str) -> dict[str, int | None]:
-    """Token counts by any of the names that OpenAI's APIs give them, inclusive totals all."""
+    """Token counts under any name of OpenAI's APIs. All totals are inclusive."""
     details_in, path_in = _first_section(
         usage, ("prompt_tokens_details", "input_tokens_details", "input_token_details"), path
     )
@@ -140,7 +142,7 @@ def tokens(usage: Json, path: str) -> dict[str, int | None]:
 
 
 def _first_section(holder: Json, names: tuple[str, ...], path: str) -> tuple[Json, str]:
-    """The first of the sections that is there, and its path."""
+    """The first section that is not empty, and its path."""
     for name in names:
         found = section(holder, name, path)
         if found:
@@ -157,7 +159,7 @@ def _first_count(holder: Json, names: tuple[str, ...], path: str) -> int | None:
 
 
 def _error(payload: Json) -> str | None:
-    """The code of a failed response. An incomplete or cancelled one is no error: it was cut."""
+    """The error code of a failed response. Incomplete and cancelled responses are no errors."""
     holders: list[tuple[Any, str]] = [(payload.get("error"), "error.")]
     details = payload.get("status_details")  # Realtime
     if isinstance(details, dict):
@@ -169,7 +171,7 @@ def _error(payload: Json) -> str | None:
 
 
 def _transcription(payload: Json) -> Draft:
-    """Tokens or seconds, whichever is billed. A Realtime one has its event's id, others none."""
+    """Tokens or seconds, whichever is billed. Only Realtime's has an id, that of its event."""
     usage = section(payload, "usage")
     seconds = duration_ms(usage, "seconds", "usage.")
     if seconds is None and not usage:

@@ -1,7 +1,7 @@
-"""OpenTelemetry spans (OTLP, JSON or protobuf) to events. Pure.
+"""OpenTelemetry spans to events, and OTLP's JSON encoding. Pure.
 
-Only spans of a model call count: `invoke_agent` and workflow spans repeat what their children
-report. The GenAI conventions are still in development, so old and new names are read.
+Only spans of a model call count: `invoke_agent` and workflow spans repeat the usage of their
+children. The GenAI conventions are still in development, so old and new names are accepted.
 Source: schemas/contracts/producers.md; OTLP 1.x; gen_ai conventions of semconv 0.66b2.
 """
 
@@ -30,7 +30,7 @@ from schemas.units import iso
 OPERATIONS: Final = frozenset({"chat", "text_completion", "generate_content", "embeddings"})
 """gen_ai.operation.name of a call to a model."""
 _REQUEST_TYPES: Final = {"chat": "chat", "completion": "text_completion", "embedding": "embeddings"}
-"""llm.request.type, which instrumentations wrote before there was an operation name."""
+"""llm.request.type, which instrumentations wrote before gen_ai.operation.name existed."""
 _NS_PER_MS: Final = 10**6
 STATUS_ERROR: Final = 2
 _INTEGER: Final = re.compile(r"-?[0-9]{1,20}")
@@ -64,7 +64,7 @@ REASONING: Final = (
 
 @dataclass(frozen=True)
 class OtelSpan:
-    """What counting needs of a span; `attributes` holds the plain ones only."""
+    """The parts of a span that are counted. `attributes` has no arrays and no maps."""
 
     service: str | None
     trace_id: str
@@ -84,7 +84,7 @@ class OtelSpans:
 
 @dataclass(frozen=True)
 class JsonSpan:
-    """A span of a JSON request, not read yet: what is wrong with it is its own refusal."""
+    """A span of a JSON request, not read yet, so that an invalid span is refused alone."""
 
     service: str | None
     span: Any
@@ -95,14 +95,14 @@ class JsonSpan:
 
 
 def answer_json(rejected: int, message: str) -> Json:
-    """The same as OTLP's JSON, where 64-bit integers are texts."""
+    """An ExportTraceServiceResponse as OTLP's JSON, where 64-bit integers are texts."""
     if not rejected:
         return {}
     return {"partialSuccess": {"rejectedSpans": str(rejected), "errorMessage": message}}
 
 
 def json_spans(payload: Json) -> list[JsonSpan]:
-    """The spans of a JSON ExportTraceServiceRequest, in order, none of them read yet."""
+    """The spans of a JSON ExportTraceServiceRequest, in order, not read yet."""
     found: list[JsonSpan] = []
     for r, resource_spans in enumerate(_objects(payload, "resourceSpans", "")):
         at = f"resourceSpans.{r}."
@@ -153,7 +153,7 @@ def _json_value(value: Json, path: str) -> object:
 
 
 def _json_integer(holder: Json, key: str, path: str) -> int:
-    """64-bit integers are texts in OTLP's JSON; a number is taken as well. Missing is 0."""
+    """OTLP's JSON has 64-bit integers as texts; numbers are accepted too. Missing is 0."""
     value = holder.get(key, 0)
     if isinstance(value, str) and _INTEGER.fullmatch(value):
         return int(value)
@@ -189,9 +189,9 @@ def read(unread: OtelSpan | JsonSpan) -> list[ReaderResult]:
         request_type = _first_text(attributes, ("llm.request.type",)) or ""
         operation = _REQUEST_TYPES.get(request_type.lower())
     if operation is None:
-        return [Uncounted("the span names no gen_ai operation: it is no call to a model")]
+        return [Uncounted("the span names no gen_ai operation: it is not a call to a model")]
     if operation not in OPERATIONS:
-        return [Uncounted(f"the operation {operation[:64]} is no call to a model")]
+        return [Uncounted(f"the operation {operation[:64]} is not a call to a model")]
     return [Draft(fields=_fields(span), id=_span_identity(span))]
 
 
@@ -247,7 +247,7 @@ def _first_count(attributes: Json, names: tuple[str, ...]) -> int | None:
 
 
 def _span_identity(span: OtelSpan) -> str | None:
-    """Trace and span id: the span is the same whenever it is exported. All zero means none."""
+    """Trace id and span id, which every export of a span repeats. All zeros mean none."""
     if not span.trace_id.strip("0") or not span.span_id.strip("0"):
         return None
     if not _TRACE_ID.fullmatch(span.trace_id):

@@ -21,7 +21,7 @@ from schemas.formats.otel import STATUS_ERROR, OtelSpan, OtelSpans
 
 
 def load_protobuf(body: bytes) -> OtelSpans:
-    """A binary ExportTraceServiceRequest; InvalidEvent for all else."""
+    """The spans of a binary ExportTraceServiceRequest; InvalidEvent for anything else."""
     if len(body) > BODY_BYTES_MAX:
         raise InvalidEvent(
             Reason.TOO_LARGE, f"the body has {len(body)} bytes, the limit is {BODY_BYTES_MAX}"
@@ -30,7 +30,7 @@ def load_protobuf(body: bytes) -> OtelSpans:
         request = ExportTraceServiceRequest.FromString(body)
     except DecodeError as error:
         raise InvalidEvent(
-            Reason.INVALID_FIELD, f"the body is no ExportTraceServiceRequest: {error}"
+            Reason.INVALID_FIELD, f"the body is not an ExportTraceServiceRequest: {error}"
         ) from error
     spans: list[OtelSpan] = []
     for resource_spans in request.resource_spans:
@@ -52,7 +52,7 @@ def load_protobuf(body: bytes) -> OtelSpans:
 
 
 def answer_protobuf(rejected: int, message: str) -> bytes:
-    """An ExportTraceServiceResponse: empty where every span was accepted, else partial success."""
+    """A binary ExportTraceServiceResponse: empty if every span was accepted, else partial success."""
     answer = ExportTraceServiceResponse()
     if rejected:
         answer.partial_success.rejected_spans = rejected
@@ -65,7 +65,7 @@ def _plain_attributes(attributes: Iterable[KeyValue]) -> Json:
 
 
 def _plain(value: AnyValue) -> object:
-    """A double by its shortest decimal text; arrays and maps count nothing here."""
+    """A plain value; a double as its shortest decimal text. None for arrays and maps."""
     match value.WhichOneof("value"):
         case "string_value":
             return value.string_value

@@ -317,7 +317,7 @@ REFUSED: list[tuple[str, bytes, dict[str, str], int, str]] = [
     ("many lines", b"1\n" * 1_000_000, LINES, 413, "20000 lines"),
     ("huge integer", b'{"input_tokens":' + b"9" * 5000 + b"}", {}, 400, "JSON"),
     ("nan", b'{"cost_usd":NaN}', {}, 400, "NaN"),
-    ("twice", b'{"id":"a","id":"b"}', {}, 400, "'id' stands twice"),
+    ("twice", b'{"id":"a","id":"b"}', {}, 400, "'id' is in one object twice"),
     ("not json", b"hello", {}, 400, "JSON"),
     ("empty", b"", {}, 400, "JSON"),
     ("not utf-8", b'"\xff"', {}, 400, "UTF-8"),

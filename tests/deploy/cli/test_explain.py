@@ -176,7 +176,7 @@ def test_standard_input_and_a_person_s_view(monkeypatch: pytest.MonkeyPatch) -> 
     ("words", "sentence"),
     [
         (["--context", "agent"], "it must be NAME=TEXT"),
-        (["--context", "agnt=a"], "agnt: is no part of a context: those are id, source"),
+        (["--context", "agnt=a"], "agnt: is not a field of the context; its fields are id, source"),
         (["--context", "id=x"], "would give all events the same id"),
         (["--at", "soon"], "--at is 'soon'; it must be an RFC 3339 time"),
     ],

@@ -38,7 +38,7 @@ CHAT: dict[str, Any] = {
         (b"{", "UTF-8 JSON"),
         (b'{"a":NaN}', "NaN is not a JSON number"),
         (b'{"a":-Infinity}', "-Infinity is not a JSON number"),
-        (b'{"a":{"b":1,"b":1}}', "the key 'b' stands twice"),
+        (b'{"a":{"b":1,"b":1}}', "the key 'b' is in one object twice"),
         (b'{"a":' + b"9" * 5000 + b"}", "Exceeds the limit (4300 digits)"),
         (b'{"a":1.' + b"9" * NUMBER_CHARS_MAX + b"}", f"the limit is {NUMBER_CHARS_MAX}"),
         (b'{"a":1e99999999999999999999999}', "UTF-8 JSON"),
