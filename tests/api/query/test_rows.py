@@ -58,9 +58,9 @@ def test_groups_beyond_the_limit_make_one_whose_sums_are_theirs(
     assert kept.totals == found.totals
 
 
-@given(lines(), st.booleans())
+@given(lines(), null=st.booleans())
 def test_filled_lines_are_there_for_each_bucket_and_add_nothing(
-    found: RowColumns, null: bool
+    found: RowColumns, *, null: bool
 ) -> None:
     groups = np.unique(found.group)
     full = filled(found, groups, BUCKETS, is_null=null)
@@ -80,9 +80,9 @@ def test_running_sums_hold_all_earlier_buckets_of_their_group(found: RowColumns)
         assert sums == [sum(one[term] for one in own) for term in (0, 1)]
 
 
-@given(lines(), ranks, st.booleans())
+@given(lines(), ranks, back=st.booleans())
 def test_lines_stand_by_time_and_then_by_rank(
-    found: RowColumns, rank: np.ndarray, back: bool
+    found: RowColumns, rank: np.ndarray, *, back: bool
 ) -> None:
     ordered = in_order(found, rank, is_back_in_time=back)
     keys = [*zip(ordered.bucket.tolist(), rank[ordered.group].tolist(), strict=True)]
