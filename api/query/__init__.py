@@ -1,0 +1,13 @@
+"""From a question to the pages that answer it, and from pages to rows. Pure.
+
+In the order of a question's path:
+
+    time_range    the bounds of a range, as people write them
+    time_buckets  the steps of a series, and their starts in a time zone
+    measures      the measures that a question may ask for, and how to compute them
+    plan          a question to a plan: the view, its tables, the stored buckets
+    series_index  the names of series as columns, and filters over them
+    selection     the keys of the pages that a plan reads of one tenant
+    sums          pages to exact sums
+    rows          sums as the rows of an answer: order, limit, fill, running sums
+"""

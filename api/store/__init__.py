@@ -1,4 +1,15 @@
-"""What the API reads from Redis, and the caches between Redis and an answer.
+"""Everything in the API that uses Redis, and the caches between Redis and an answer.
+
+    reader            the store: all questions of an answer at one instant, and single commands
+    generation_state  what was read of one generation, and how it is brought up to date
+    snapshot          atomic reads, shared by requests that arrive together
+    connection        the connection for these reads
+    page_cache        pages of counters
+    sums_cache        sums of questions
+    names_cache       names of series
+    freshness         the headers that say how fresh an answer is
+    directory         users, groups, titles of chats, latest calls
+    chats             the chats that used a model
 
 A request passes these caches in this order. Each process has its own.
 

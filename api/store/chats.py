@@ -1,7 +1,7 @@
-"""The chats of a tenant, read: which used a model, and what is known of each.
+"""Reads the chats of a tenant: which chats used a model, and the record of each.
 
-They lie beside the counters (schemas/store/chats.py) and change with the same commits; what is not known
-(any more) is left out, never an error.
+Chats are stored beside the counters (schemas/store/chats.py), in the same commits. A chat that is not
+stored, or not any more, is left out of the result.
 """
 
 from __future__ import annotations
@@ -14,20 +14,19 @@ from schemas.errors import StoreCorrupt
 from schemas.store.chats import Chat, model_key, records_key, unpack_chat, updates_key
 
 AT_ONCE: Final = 1000
-"""Records that one command asks for: 0.3 MB of an answer, 1 ms."""
+"""Records per command: 0.3 MB of reply, 1 ms."""
 
 
 async def used_by(
     store: Store, tenant: str, model: str, start_ms: int, end_ms: int
 ) -> dict[str, int]:
-    """The chats that used a model, each with the time in ms of its newest event: those that began
-    before `end_ms` and had not come to rest at `start_ms`.
+    """The chats that used a model and overlap [start_ms, end_ms), with the ms of their newest event.
 
-    At most `schemas.store.chats.CHATS_MAX`; one read of some milliseconds, and records of those only that
-    went on after `end_ms`.
+    At most `schemas.store.chats.CHATS_MAX`. One read of some milliseconds, and the records of those
+    chats that have an event after `end_ms`.
     """
     keys = updates_key(tenant), model_key(tenant, model)
-    # A set counts as scored 1, so the largest score is the time.
+    # Members of a plain set have the score 1, so the largest score is the time.
     flat: Sequence[bytes] = await store.ask(
         "ZINTER", len(keys), *keys, "AGGREGATE", "MAX", "WITHSCORES"
     )
@@ -44,7 +43,7 @@ async def used_by(
 async def chats(
     store: Store, tenant: str, wanted: Collection[str], last_ms: Mapping[str, int]
 ) -> dict[str, Chat]:
-    """What is known of the `wanted` chats, by id; `last_ms` as `used_by` gave it."""
+    """The records of the `wanted` chats, by id. `last_ms` is the result of `used_by`."""
     asked = list(wanted)
     found: dict[str, Chat] = {}
     for at in range(0, len(asked), AT_ONCE):

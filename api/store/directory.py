@@ -1,8 +1,8 @@
-"""Who users are, which groups they are in, what chats are called, and the latest calls of a tenant.
+"""Reads and writes users, groups and titles of chats, and reads the latest calls of a tenant.
 
-Read and written beside the counters, through the store's connection; schemas/store/directory.py says
-which update wins: the latest, and what an admin says above what events carry. A user's key is its id,
-or its address where there is none. What a tenant does not know is left out, never an error.
+They are stored beside the counters. schemas/store/directory.py defines which update wins: the latest,
+and an admin's before those of events. The key of a user is the id, or the address if there is no id.
+A user, group or chat that is not stored is left out of the result.
 """
 
 from __future__ import annotations
@@ -39,24 +39,24 @@ from schemas.store.layout import Meta
 from schemas.store.recent_calls import Recent, recent_key, unpack_recent
 
 AT_ONCE: Final = 1000
-"""Users that one command asks for: 0.2 MB of an answer."""
+"""Users per command: 0.2 MB of reply."""
 
 
 class DirectoryFull(OdometerError):
-    """A limit of the directory is reached: what was said has no room, and nothing was written."""
+    """A limit of the directory is reached. Nothing was written."""
 
 
 class GroupExists(OdometerError):
-    """There is a group of that id already, and nothing was written."""
+    """A group with this id exists already. Nothing was written."""
 
 
 class NoSuchGroup(OdometerError):
-    """The tenant has no group of that id."""
+    """The tenant has no group with this id."""
 
 
 @dataclass(frozen=True)
 class Latest:
-    """The latest calls, oldest first, and the state of the counters at about that moment."""
+    """The latest calls, the oldest first, and the state of the counters at about that time."""
 
     calls: Sequence[Recent]
     meta: Meta
@@ -66,7 +66,7 @@ class Latest:
 
 
 async def people(store: Store, tenant: str, keys: Collection[str]) -> dict[str, Person]:
-    """Of these user keys, those of whom a name or an address is known, by key."""
+    """The users among these keys who have a name or an address, by key."""
     asked = list(keys)
     found: dict[str, Person] = {}
     for at in range(0, len(asked), AT_ONCE):
@@ -80,7 +80,7 @@ async def people(store: Store, tenant: str, keys: Collection[str]) -> dict[str, 
 
 
 async def keys_of_address(store: Store, tenant: str, email: str) -> frozenset[str]:
-    """The keys of all users whose latest known address is this one, character by character."""
+    """The keys of all users whose current address is exactly this one."""
     if not email:
         return frozenset()
     start = email.encode() + b"\0"
@@ -88,13 +88,13 @@ async def keys_of_address(store: Store, tenant: str, email: str) -> frozenset[st
         "ZRANGEBYLEX", addresses_key(tenant), b"[" + start, b"(" + email.encode() + b"\1"
     )
     keys = [_text(member[len(start) :]) for member in members]
-    # An address may hold a NUL itself: what the records say decides.
+    # An address may contain a NUL itself, so the records decide.
     found = await people(store, tenant, keys)
     return frozenset(key for key, person in found.items() if person.email == email)
 
 
 async def everybody(store: Store, tenant: str) -> list[Person]:
-    """All users of whom a name or an address is known; read in pieces, so that nobody waits."""
+    """All users who have a name or an address. Read in pieces, so that Redis serves others meanwhile."""
     found: dict[str, Person] = {}
     async for key, record in _scan(store, users_key(tenant)):
         person = _person(key, record)
@@ -113,7 +113,7 @@ def _person(key: str, record: bytes | None) -> Person | None:
 async def name_user(
     store: Store, tenant: str, key: str, now_ms: int, *, email: str | None, name: str | None
 ) -> None:
-    """An admin's update about a user; what is None is left as it is, "" is known no more."""
+    """Set name and address of a user, by an admin. None leaves a value as it is, "" removes it."""
     mark = ON_PURPOSE + now_ms
     update = UserUpdate(
         key,
@@ -132,7 +132,7 @@ async def name_user(
 
 
 async def forget_user(store: Store, tenant: str, key: str, now_ms: int) -> None:
-    """Name and address become unknown, whatever producers go on sending; counters stay."""
+    """Remove name and address for good: later events do not bring them back. Counters stay."""
     await name_user(store, tenant, key, now_ms, email="", name="")
 
 
@@ -140,7 +140,7 @@ async def forget_user(store: Store, tenant: str, key: str, now_ms: int) -> None:
 
 
 async def groups(store: Store, tenant: str) -> list[tuple[Group, int]]:
-    """All groups with the number of their members, by name, then by id."""
+    """All groups with their number of members, by name, then by id."""
     found: dict[str, Group] = {}
     async for group_id, record in _scan(store, groups_key(tenant)):
         one = unpack_group(group_id, record)
@@ -152,7 +152,7 @@ async def groups(store: Store, tenant: str) -> list[tuple[Group, int]]:
 
 
 async def group(store: Store, tenant: str, group_id: str) -> tuple[Group, int]:
-    """One group with the number of its members, or NoSuchGroup."""
+    """A group with its number of members. Raises NoSuchGroup."""
     record, count = await store.ask_all(
         [("HGET", groups_key(tenant), group_id), ("SCARD", members_key(tenant, group_id))]
     )
@@ -163,7 +163,7 @@ async def group(store: Store, tenant: str, group_id: str) -> tuple[Group, int]:
 
 
 async def members(store: Store, tenant: str, group_id: str) -> frozenset[str]:
-    """The user keys of a group's members now; none where there is no such group."""
+    """The user keys of a group's members; empty if there is no such group."""
     found: list[bytes] = await store.ask("SMEMBERS", members_key(tenant, group_id))
     return frozenset(_text(member) for member in found)
 
@@ -171,7 +171,7 @@ async def members(store: Store, tenant: str, group_id: str) -> frozenset[str]:
 async def groups_of(
     store: Store, tenant: str, keys: Sequence[str], of: Sequence[Group]
 ) -> dict[str, list[str]]:
-    """Of each user key, the ids of those of the groups `of` that it is a member of."""
+    """For each user key, the ids of the groups in `of` that it is a member of."""
     if not keys:
         return {}
     rows = await store.ask_all([("SMISMEMBER", members_key(tenant, one.id), *keys) for one in of])
@@ -182,7 +182,7 @@ async def groups_of(
 
 
 async def say_group(store: Store, tenant: str, said: GroupUpdate) -> None:
-    """One change of a group; NoSuchGroup, GroupExists or DirectoryFull where nothing was written."""
+    """Change a group. Raises NoSuchGroup, GroupExists or DirectoryFull if nothing was written."""
     keys = [groups_key(tenant), members_key(tenant, said.id)]
     arguments = [msgspec.json.encode(said).decode()]
     outcome = await store.call(function_name("group"), LIBRARY, keys, arguments)
@@ -205,7 +205,7 @@ async def say_group(store: Store, tenant: str, said: GroupUpdate) -> None:
 
 
 async def titles(store: Store, tenant: str, chat_ids: Collection[str]) -> dict[str, str]:
-    """Of these chats, the titles that the stream of titles gave, by chat id."""
+    """The titles of these chats, by chat id."""
     asked = list(chat_ids)
     if not asked:
         return {}
@@ -219,7 +219,7 @@ async def titles(store: Store, tenant: str, chat_ids: Collection[str]) -> dict[s
 
 
 async def recent(store: Store, tenant: str) -> Latest:
-    """The latest calls of kind llm that were counted, at most `schemas.store.recent_calls.RECENT_MAX`."""
+    """The latest counted calls of kind llm, at most `schemas.store.recent_calls.RECENT_MAX`."""
     reading = await store.state()
     members: list[bytes] = await store.ask("ZRANGE", recent_key(reading.generation, tenant), 0, -1)
     return Latest([unpack_recent(member) for member in members], reading.meta)
@@ -229,11 +229,11 @@ async def recent(store: Store, tenant: str) -> Latest:
 
 
 async def _scan(store: Store, key: str) -> AsyncIterator[tuple[str, bytes]]:
-    """Fields and values of a hash, in pieces; one may come twice."""
+    """The fields and values of a hash, in pieces. A field may come more than once."""
     cursor = 0
     while True:
         cursor, found = await store.ask("HSCAN", key, cursor, "COUNT", AT_ONCE)
-        for name, value in found.items():  # as the client makes it of the reply
+        for name, value in found.items():  # redis-py makes a dict of the reply
             yield _text(name), value
         if cursor == 0:
             return

@@ -1,4 +1,4 @@
-"""What an answer says of itself: how fresh it is, which instants it covers, what it lacks. Pure."""
+"""The headers of an answer: its freshness, the range that it covers, and partitions that are paused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ UNKNOWN: Final = "unknown"
 
 
 def headers_of(meta: Meta, covered: Plan) -> dict[str, str]:
-    """Of an answer made of counters."""
+    """The headers of an answer from counters."""
     return state_headers(meta) | range_headers(covered.start_ms, covered.end_ms)
 
 
@@ -21,7 +21,7 @@ def range_headers(start_ms: int, end_ms: int) -> dict[str, str]:
 
 
 def state_headers(meta: Meta) -> dict[str, str]:
-    """Of any answer: they say nothing of a range."""
+    """The headers of any answer, without a range."""
     complete_ms, history_ms = meta.complete_through_ms, meta.history_from_ms
     headers = {"odometer-complete-through": iso_ms(complete_ms) if complete_ms else UNKNOWN}
     if history_ms:
@@ -32,7 +32,7 @@ def state_headers(meta: Meta) -> dict[str, str]:
 
 
 def refusals(meta: Meta) -> list[str]:
-    """Whose worker does not go on: "generation", or numbers of partitions."""
+    """What a worker has paused: "generation", or the numbers of partitions."""
     refused = ["generation"] if meta.refused else []
     return refused + [str(n) for n, part in enumerate(meta.partitions) if part.refused]
 

@@ -1,7 +1,7 @@
-"""What was learnt of one history of the counters: names of tenants and series, pages, sums.
+"""What this process has read of one generation of the counters: names, pages, sums and state.
 
-Names come from lists that only grow, so what is known stays true; `Meta.names` tells when more are
-there. All of it is dropped with the history that it is of.
+Names come from lists in Redis that only grow. `Meta.names` counts them, so it tells when a cached list
+is behind. All of this is dropped together when Redis holds another history.
 """
 
 from __future__ import annotations
@@ -33,8 +33,10 @@ from schemas.store.layout import (
 
 @dataclass(eq=False)
 class GenerationState:
-    """Of one generation. `whole_at` is the `Meta.names` at which a list was complete; `is_over`:
-    Redis holds another history by now."""
+    """The caches of one generation. `is_over`: Redis holds another history now, so they are invalid.
+
+    `_named_at` counts the names that this process has learned.
+    """
 
     connection: ReadConnection
     generation: int
@@ -55,8 +57,10 @@ class GenerationState:
         self._names = NamesCache(self._drop_sums)
 
     async def refresh(self, all_cached: Sequence[CachedSums], reads_max: int) -> Meta | None:
-        """The sums of all of them as of one instant, and the state then; None where Redis holds
-        another history, or where each of so many looks found the pages changed."""
+        """Bring all of these sums to one instant, and return the state at that instant.
+
+        None if Redis holds another history, or if pages changed under each of `reads_max` snapshots.
+        """
         chunks = [chunk for one in all_cached for chunk in one.selection.chunk_versions]
         missing = Missing()
         for cached in all_cached:
@@ -65,7 +69,7 @@ class GenerationState:
         asked: dict[str, str] = {}
         for number in range(reads_max):
             if number > 1:
-                # Commits come as fast as looks: all that was asked for, in one, is of one instant.
+                # Commits come as fast as snapshots. One snapshot of all that is needed is consistent.
                 missing.chunk_of |= asked
                 missing.whole |= dict.fromkeys(asked)
             asked |= missing.chunk_of
@@ -91,7 +95,10 @@ class GenerationState:
     def _taken(
         self, missing: Missing, snapshot: Snapshot, before: Snapshot | None
     ) -> dict[str, Page]:
-        """The pages that a look gave, by key; they are kept."""
+        """The pages in a snapshot, by key. They are added to the page cache.
+
+        A tail is valid only if the version of its chunk did not change since the snapshot before.
+        """
         fresh: dict[str, dict[str, Page]] = defaultdict(dict)
         for key in missing.whole:
             chunk = missing.chunk_of[key]
@@ -110,7 +117,7 @@ class GenerationState:
     # -- names --------------------------------------------------------------------------------
 
     def cached_sums(self, plan: Plan, tenant: str) -> CachedSums:
-        """With the names known so far."""
+        """The cached sums of this plan, or new ones without sums, with the names read so far."""
         question = plan.number, tenant
         cached = self._sums_cache.get(question)
         if cached is None or cached.named_at != self._named_at:
@@ -205,16 +212,16 @@ class GenerationState:
             self.is_over = True
             return None
         if record is None:
-            raise CountersMissing("the generation that should answer has no meta record")
+            raise CountersMissing("the current generation has no meta record")
         before = self._meta
         if before is not None and record == self._record:
             return before
         meta = unpack_meta(record)
         if not meta.digest.startswith(self.digest):
             raise CountersMissing(
-                "the counters in Redis were made with other limits, views or topic than this API's:"
-                " run the API and the workers of one version on one topic with one catalog file, or"
-                " make the counters anew under this one: odometer rebuild"
+                "the counters in Redis were counted with other limits, views or topic than this API"
+                " uses. Run the API and the workers in one version, on one topic, with one catalog"
+                " file; or count again from the log with odometer rebuild"
             )
         if before is not None and (
             meta.created_ms != before.created_ms or meta.commits < before.commits
@@ -229,7 +236,7 @@ def generation_of(current: bytes | None) -> int:
     if current is None:
         raise CountersMissing("Redis holds no counters yet: no worker has started on it")
     if not current.isdigit():
-        raise StoreCorrupt(f"{CURRENT_KEY} is no number")
+        raise StoreCorrupt(f"the value of {CURRENT_KEY} is not a number")
     return int(current)
 
 

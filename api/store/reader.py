@@ -1,19 +1,18 @@
-"""The store reader: every question of an answer out of one atomic look. With `connection`, which it reads
-through, the only module that knows Redis.
+"""Reads the counters: all questions of an answer at one instant.
 
-A look is one MGET of the pointer to the generation, its meta record, the versions of the chunks that
-the questions read, and such pages as are not held; so counters, positions and freshness are of one
-instant. Which keys those are comes from dictionaries of names that this process keeps and only ever
-extends; `Meta.names` tells when they are behind, and then it looks again if what is new belongs to
-the question.
+A snapshot is one MGET of the pointer to the generation, its meta record, the versions of the chunks
+that the questions read, and the pages that are not cached. So counters, positions and freshness are of
+one instant. The keys follow from the names of series, which this process caches and extends.
+`Meta.names` tells when the names are behind. The store reads again if a new name belongs to the
+question.
 
-Pages, and the sums that a question made of them, are kept with the versions of their chunks, and stand
-while those do: an answer to which nothing was added costs one look and no sum. Where something was,
-a second look takes what is new of just those chunks (`generation_state`, `page_cache`, `snapshot`).
+Pages and sums are cached with the versions of their chunks. An answer whose chunks have not changed
+costs one snapshot and no addition. If chunks have changed, a second snapshot reads what is new of them
+(`generation_state`, `page_cache`, `sums_cache`, `snapshot`).
 
-What is known is dropped whole when it might belong to another history: another generation, a meta
-record made anew, fewer commits than seen before, or another Redis process behind the address (it
-may have come back from an older copy, and named other series with the same ids since).
+All caches are dropped when they might belong to another history: another generation, a new meta
+record, fewer commits than before, or another Redis process at the address. Such a process may have
+restarted from an older copy, and may have given the same ids to other series since.
 """
 
 from __future__ import annotations
@@ -41,19 +40,19 @@ from schemas.store.layout import CURRENT_KEY, Meta
 from schemas.store.redis_errors import FunctionMissing, LibraryExists, store_error
 
 CONNECTIONS_MAX: Final = 16
-"""Redis serves one command at a time; more than this only moves the queue to where it can't be seen."""
+"""Redis runs one command at a time. More connections only move the queue to a place that hides it."""
 CONNECT_TIMEOUT_S: Final = 1.0
 ANSWER_TIMEOUT_S: Final = 3.0
-"""All reads of one answer. The published clients give up after 5 s and should see a 503 before."""
+"""For all reads of one answer. The published clients time out after 5 s, and should get a 503 before."""
 READS_MAX: Final = 8
-"""Reads of one answer, and looks of one read. One is the rule, two when something was added since,
-three when a series is new; each further one needs another commit to this very question's pages, or
+"""Tries of one answer, and snapshots of one try. One is the rule, two if rows were appended since, and
+three if a series is new. Each further one needs another commit to the pages of this question, or
 another new series of it, within that millisecond."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What one atomic read saw: the sums of each plan, and the state."""
+    """The result of one atomic read: the sums of each plan, and the state."""
 
     sums: tuple[Sums, ...]
     meta: Meta
@@ -61,13 +60,15 @@ class Reading:
 
     @property
     def rows(self) -> tuple[list[Row], ...]:
-        """Of each plan."""
+        """The rows of each plan."""
         return tuple(one.rows for one in self.sums)
 
 
 class Store:
-    """A connection for reads, a pool for the rest, and what is known of the names. It survives any
-    absence of Redis."""
+    """The counters in Redis: one connection for reads, a pool for other commands, and the caches.
+
+    Every method raises StoreError while Redis is unavailable, and works again afterwards.
+    """
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class Store:
         self._connection = ReadConnection(pool.make_connection)
 
     async def read(self, tenant: str, plans: Sequence[Plan]) -> Reading:
-        """All that the plans need, of one instant."""
+        """The sums of all plans, at one instant."""
         try:
             async with _translated():
                 for _attempt in range(READS_MAX):
@@ -95,29 +96,29 @@ class Store:
                     if reading is not None and self._state is state:
                         return reading
         except StoreError:
-            self._state = None  # what comes back after this may be another history
+            self._state = None  # Redis may come back with another history
             raise
         raise StoreUnavailable(f"the counters changed under each of {READS_MAX} reads")
 
     async def state(self) -> Reading:
-        """The state alone."""
+        """The state, without sums."""
         return await self.read("", ())
 
     async def meta(self) -> Meta:
-        """The state of the generation that answers."""
+        """The meta record of the current generation."""
         return (await self.read("", ())).meta
 
     async def ping(self) -> None:
         async with _translated():
             await self._ask("PING")
 
-    async def ask(self, *command: str | int | bytes) -> Any:  # noqa: ANN401  as RESP has it
-        """One command beside the counters, under the deadline of an answer."""
+    async def ask(self, *command: str | int | bytes) -> Any:  # noqa: ANN401  any type of RESP
+        """One command, with the timeout of an answer."""
         async with _translated():
             return await self._ask(*command)
 
     async def ask_all(self, commands: Sequence[Sequence[str | int | bytes]]) -> list[Any]:
-        """Several commands in one go; others may come between them."""
+        """Several commands in one round trip, not atomic."""
         async with _translated():
             pipeline = self._redis.pipeline(transaction=False)
             for command in commands:
@@ -127,7 +128,7 @@ class Store:
     async def call(
         self, function: str, library: str, keys: Sequence[str], arguments: Sequence[str | int]
     ) -> Any:  # noqa: ANN401
-        """One function of a library, which is loaded where Redis does not know it yet."""
+        """Call a function of a Redis library. Loads the library if Redis does not have it."""
         command = ("FCALL", function, len(keys), *keys, *arguments)
         async with _translated():
             try:
@@ -138,7 +139,9 @@ class Store:
             try:
                 await self._ask("FUNCTION", "LOAD", library)
             except ResponseError as error:
-                if not isinstance(store_error(error), LibraryExists):  # somebody else was first
+                if not isinstance(
+                    store_error(error), LibraryExists
+                ):  # another process has loaded it
                     raise
             return await self._ask(*command)
 
@@ -147,31 +150,31 @@ class Store:
             await self._connection.close()
             await self._redis.aclose(close_connection_pool=True)
 
-    async def _ask(self, *command: str | int | bytes) -> Any:  # noqa: ANN401  as RESP has it
+    async def _ask(self, *command: str | int | bytes) -> Any:  # noqa: ANN401  any type of RESP
         return await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
 
     async def _meet(self, connection: AbstractConnection) -> None:
-        """On each new connection: which Redis process is this?"""
+        """Ask each new connection for its Redis process. Another process drops the caches."""
         await connection.on_connect()
         await connection.send_command("INFO", "server")
         try:
             report: bytes = await connection.read_response()
         except ResponseError:
-            report = b""  # not allowed to ask: each connection may lead to another Redis
+            report = b""  # INFO is forbidden: every connection may be another Redis
         run_id = report.partition(b"\r\nrun_id:")[2].partition(b"\r\n")[0]
         if not run_id or run_id != self._run_id:
             self._run_id, self._state = run_id, None
 
     async def _begin(self) -> GenerationState:
         (current,) = await self._connection.read(("GET", CURRENT_KEY))
-        if self._state is None:  # nobody else was quicker
+        if self._state is None:  # no other task was quicker
             self._state = GenerationState(self._connection, generation_of(current), self._digest)
         return self._state
 
     async def _read_once(
         self, state: GenerationState, tenant: str, plans: Sequence[Plan]
     ) -> Reading | None:
-        """With the names known so far; None where they were not all, or it is another history."""
+        """Read with the names known so far. None if names were missing, or the history changed."""
         cached = [state.cached_sums(plan, tenant) for plan in plans]
         meta = await state.refresh(cached, READS_MAX)
         if meta is None:
@@ -193,8 +196,8 @@ def _pool(
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             socket_timeout=REPLY_TIMEOUT_S,
             socket_keepalive=True,
-            # A pooled connection may have died since: once more at once, on a new one. A timeout
-            # is not repeated: the second would take as long.
+            # A pooled connection may have died since its last use: retry once, on a new one. A
+            # timeout is not retried: the retry would take as long.
             retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
             health_check_interval=0,
             decode_responses=False,
@@ -202,15 +205,15 @@ def _pool(
             redis_connect_func=meet,
         )
     except ValueError as error:
-        raise InvalidConfig(f"the Redis URL cannot be used: {error}") from error
+        raise InvalidConfig(f"the Redis URL is not valid: {error}") from error
     of_url = pool.connection_class
     pool.connection_class = type(f"Telling{of_url.__name__}", (_Telling, of_url), {})
     return pool
 
 
 class _Telling(AbstractConnection):
-    """Says that it was reset as every lost connection says it, so that it is tried again: uvloop
-    refuses to write to one with a RuntimeError, which the client hands on as it is."""
+    """Reports a reset of the connection as a lost connection, so that the client retries. uvloop
+    raises a RuntimeError instead, which the client would pass on."""
 
     async def send_packed_command(
         self,
@@ -227,7 +230,7 @@ class _Telling(AbstractConnection):
 
 @asynccontextmanager
 async def _translated() -> AsyncIterator[None]:
-    """One deadline around the block; the client's errors become ours."""
+    """A timeout around the block, and our own errors instead of those of redis-py."""
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             yield

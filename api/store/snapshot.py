@@ -1,10 +1,10 @@
-"""One look at Redis: the state of the generation that answers, and what stands under some keys, all
-of one instant. Looks at the same time are one.
+"""Atomic reads of Redis: the state of the current generation and the values of some keys, with one
+MGET.
 
-Redis serves one command at a time anyway, so one look is under way at a time, and what is asked
-meanwhile goes with the next: thirty pages that are polled at once cost two looks and not thirty.
-Tails of pages are read just before: they are of the look's instant where their chunks' versions were
-the same at the look before.
+One snapshot is under way at a time, because Redis runs one command at a time anyway. Requests that
+arrive meanwhile share the next snapshot: thirty pages that are polled at once cost two snapshots, not
+thirty. Tails of pages are read just before the MGET. A tail belongs to the snapshot if the version of
+its chunk is the same as in the snapshot before.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from api.store.page_cache import NO_CHUNK_VERSION, PackedChunkVersion
 from schemas.store.layout import CURRENT_KEY, Meta, meta_key
 
 Tail = tuple[str, int]
-"""A page's key, and from which byte on it is wanted."""
+"""The key of a page, and the byte from which to read."""
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """What was seen: `found` has what stands under the keys that were asked for, and others."""
+    """The values of the requested keys at one instant. `found` may have keys of other requests too."""
 
     meta: Meta
     found: Mapping[str, bytes | None]
@@ -41,12 +41,13 @@ class Snapshot:
 
 
 Check = Callable[[bytes | None, bytes | None], Meta | None]
-"""What stands under `current` and as the generation's meta, to the state; None: another history."""
+"""Turns the pointer to the current generation and a meta record into the state. None: the record is of
+another history."""
 
 
 @dataclass(eq=False)
 class _Request:
-    """Keys that are read together, and who waits for them."""
+    """Keys that are read together, and the futures of the callers."""
 
     keys: dict[str, None] = field(default_factory=dict)
     tails: dict[Tail, None] = field(default_factory=dict)
@@ -54,7 +55,7 @@ class _Request:
 
 
 class SnapshotReader:
-    """Those of one generation; None where what was seen is of another history."""
+    """Reads snapshots of one generation. The result is None if Redis holds another history."""
 
     def __init__(self, connection: ReadConnection, generation: int, check: Check) -> None:
         self._connection = connection
@@ -78,7 +79,7 @@ class SnapshotReader:
     async def _send(
         self, request: _Request, before: asyncio.Task[Snapshot | None] | None
     ) -> Snapshot | None:
-        """No caller's going away ends it: others wait for the same."""
+        """A task of its own: a caller that is cancelled does not cancel it for the others."""
         if before is not None and not before.done():
             await asyncio.wait([before])
         if self._next is request:
@@ -100,7 +101,7 @@ class SnapshotReader:
 def _deliver(request: _Request, sent: asyncio.Task[Snapshot | None]) -> None:
     for one in request.waiting:
         if one.done():
-            continue  # whoever asked went away
+            continue  # this caller was cancelled
         if sent.cancelled():
             one.cancel()
         elif (error := sent.exception()) is not None:
@@ -108,4 +109,4 @@ def _deliver(request: _Request, sent: asyncio.Task[Snapshot | None]) -> None:
         else:
             one.set_result(sent.result())
     if not sent.cancelled():
-        sent.exception()  # seen: every caller may have gone away
+        sent.exception()  # marks it as retrieved: every caller may have been cancelled

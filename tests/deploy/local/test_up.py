@@ -242,7 +242,7 @@ def test_counters_of_another_catalog_are_told_with_what_to_do(
         monkeypatch.setenv(f"ODOMETER_{name}", value)
     up = start_up(home, "--no-simulate", "--api-port", str(servers.free_port()))
     try:
-        up.wait_for("make the counters anew under this one: odometer rebuild")
+        up.wait_for("count again from the log with odometer rebuild")
         assert "Not ready yet: " in up.said
         done = subprocess.run(
             [sys.executable, "-m", "deploy.cli.main", "rebuild"],
