@@ -177,7 +177,7 @@ async def test_what_was_said_wrongly_is_a_sentence(
 async def test_a_topic_that_is_not_there_and_a_broker_that_is_away(system: System) -> None:
     missing = system.settings.model_copy(update={"dead_letter_topic": "no.such"})
     result = await invoke(System(missing, system.directory), "list")
-    assert "there is no topic 'no.such'" in str(result.exception)
+    assert "topic 'no.such' does not exist" in str(result.exception)
     away = system.settings.model_copy(update={"kafka": "127.0.0.1:9"})
     result = await invoke(System(away, system.directory), "list")
     assert isinstance(result.exception, LogUnavailable)
