@@ -97,8 +97,8 @@ class EndReadLate(Worker):
         return super()._progress(partition, PartitionShare(part.start, end, part.records))
 
 
-class LettersAfterCommit(Worker):
-    """Buries the dead after the position has moved over them."""
+class DeadLettersAfterCommit(Worker):
+    """Sends dead letters after the position has moved past their records."""
 
     async def _judge(self, batch: Batch) -> Any:
         judged = await super()._judge(batch)
@@ -111,7 +111,7 @@ class LettersAfterCommit(Worker):
 
 
 class FreshnessOfTheFuture(Worker):
-    """Calls a partition complete through the present, not through the start of the pass."""
+    """Calls a partition complete through the present, not through the start of the poll."""
 
     def _complete_ms(self, partition: int, position: int) -> int:
         return self._clock.now_ms() if super()._complete_ms(partition, position) else 0
@@ -186,7 +186,7 @@ class SwallowedListenerError(FakeLog):
         ),
         pytest.param({"bugs": Bugs(compacts_unseen=True)}, id="compaction of what has changed"),
         pytest.param({"make_worker": EndReadLate}, id="end position read late"),
-        pytest.param({"make_worker": LettersAfterCommit}, id="dead letters after the commit"),
+        pytest.param({"make_worker": DeadLettersAfterCommit}, id="dead letters after the commit"),
         pytest.param({"make_worker": FreshnessOfTheFuture}, id="freshness of the future"),
         pytest.param({"make_worker": Unchecked, "faults": MOVED_LOG}, id="another log unchecked"),
         pytest.param({"make_worker": EndsOfAnyLog, "faults": RECREATED}, id="ends of another log"),
