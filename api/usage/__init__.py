@@ -1,8 +1,11 @@
 """The native paths that read counters: /v1/usage, /v1/dimensions, /v1/measures and /v1/views.
 
-endpoints   the routes: from a request to an answer with its ETag
-parameters  the parameters of a request to a UsageQuery
-sections    sums to the rows of an answer
-distinct    counts of distinct values, such as users
-render      rows as JSON, CSV or newline-delimited JSON
+    endpoints   the routes: from a request to an answer with its ETag
+    parameters  the parameters of a request to a UsageQuery
+    sections    sums to the rows of an answer
+    distinct    counts of distinct values, such as users
+    render      rows as JSON, CSV or newline-delimited JSON
+    openapi     the description of these paths
+
+A POST takes the same parameters as a GET, as a JSON object.
 """
