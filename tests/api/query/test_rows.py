@@ -58,7 +58,7 @@ def test_groups_beyond_the_limit_make_one_whose_sums_are_theirs(
     assert kept.totals == found.totals
 
 
-@given(lines(), null=st.booleans())
+@given(found=lines(), null=st.booleans())
 def test_filled_lines_are_there_for_each_bucket_and_add_nothing(
     found: RowColumns, *, null: bool
 ) -> None:
@@ -80,7 +80,7 @@ def test_running_sums_hold_all_earlier_buckets_of_their_group(found: RowColumns)
         assert sums == [sum(one[term] for one in own) for term in (0, 1)]
 
 
-@given(lines(), ranks, back=st.booleans())
+@given(found=lines(), rank=ranks, back=st.booleans())
 def test_lines_stand_by_time_and_then_by_rank(
     found: RowColumns, rank: np.ndarray, *, back: bool
 ) -> None:
