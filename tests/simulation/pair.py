@@ -26,14 +26,14 @@ class FakePair(FakeStore):
 
     async def begin(self, digest: bytes, count: int) -> bool:
         await self._turn("store request")
-        lane = self.lane
-        is_free = lane.current == self.origin and self.generation not in lane.states
+        fake_redis = self.fake_redis
+        is_free = fake_redis.current == self.origin and self.generation not in fake_redis.states
         if is_free:
             meta = Meta(
                 LIVE, digest, 0, 0, 0, 0, 0, self._now_ms(), 0, (fresh_partition(),) * count
             )
-            lane.states[self.generation] = State(meta)
-            lane.last = max(lane.last, self.generation)
+            fake_redis.states[self.generation] = State(meta)
+            fake_redis.last = max(fake_redis.last, self.generation)
         await self._turn("store reply")
         return is_free
 
@@ -45,8 +45,8 @@ class FakePair(FakeStore):
 
     async def look(self) -> PairState:
         await self._turn("store request")
-        old, new = (self.lane.states.get(number) for number in (self.origin, self.generation))
-        if self.lane.current != self.origin:
+        old, new = (self.fake_redis.states.get(number) for number in (self.origin, self.generation))
+        if self.fake_redis.current != self.origin:
             raise RebuildRefused("another one answers")
         if old is None or new is None or old.meta is None or new.meta is None:
             raise RebuildRefused("one of the two is gone")
@@ -56,15 +56,15 @@ class FakePair(FakeStore):
 
     async def hold(self, for_ms: int) -> None:
         await self._turn("store request")
-        self.lane.held_until_ms = self._now_ms() + for_ms
+        self.fake_redis.held_until_ms = self._now_ms() + for_ms
 
     async def switch(self, now_ms: int, kept_ms: int) -> bool:  # noqa: ARG002
         await self._turn("store request")
-        lane = self.lane
-        if lane.current == self.generation:
+        fake_redis = self.fake_redis
+        if fake_redis.current == self.generation:
             return True
-        old, new = (lane.states.get(number) for number in (self.origin, self.generation))
-        if lane.current != self.origin or not old or not new or not old.meta or not new.meta:
+        old, new = (fake_redis.states.get(number) for number in (self.origin, self.generation))
+        if fake_redis.current != self.origin or not old or not new or not old.meta or not new.meta:
             raise RebuildRefused("another one answers, or one is gone")
         fresh = (fresh_partition(),) * max(0, len(old.meta.partitions) - len(new.meta.partitions))
         parts = new.meta.partitions + fresh
@@ -80,12 +80,12 @@ class FakePair(FakeStore):
         )
         new.meta = replace(new.meta, partitions=parts)
         old.meta = replace(old.meta, state=RETIRED)
-        lane.retired[self.origin] = old.meta.commits
-        lane.current = self.generation
+        fake_redis.retired[self.origin] = old.meta.commits
+        fake_redis.current = self.generation
         await self._turn("store reply")
         return True
 
 
 def pair_of(store: FakeStore, number: int) -> FakePair:
     """A client of `store` that fills the generation `number`."""
-    return FakePair(store.lane.current, number, *store.shared)
+    return FakePair(store.fake_redis.current, number, *store.shared)

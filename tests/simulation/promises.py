@@ -91,8 +91,8 @@ class Promises:
         assert self.store.counters() == expected.counters, self._describe()
         assert_told(self.store.state.users, self.store.state.recent, expected)
         assert self.store.chats() == without_previews(expected.chats), self._describe()
-        for number, commits in self.store.lane.retired.items():
-            retired = self.store.lane.states.get(number)
+        for number, commits in self.store.fake_redis.retired.items():
+            retired = self.store.fake_redis.states.get(number)
             is_same = retired is None or retired.meta is None or retired.meta.commits == commits
             assert is_same, f"generation {number} was counted on when it was retired"
         tallies = self.store.state.tallies

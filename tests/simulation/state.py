@@ -73,7 +73,7 @@ class State:
 
 
 @dataclass
-class Lane:
+class FakeRedis:
     """All generations, and which of them answers. `retired`: how many commits each of those had
     taken that are retired. `life`: another one whenever the store went back."""
 
@@ -84,11 +84,11 @@ class Lane:
     retired: dict[int, int] = field(default_factory=dict)
     life: int = 0
 
-    def copy(self) -> Lane:
+    def copy(self) -> FakeRedis:
         states = {number: state.copy() for number, state in self.states.items()}
-        return Lane(states, self.current, self.last, self.held_until_ms, dict(self.retired))
+        return FakeRedis(states, self.current, self.last, self.held_until_ms, dict(self.retired))
 
-    def become(self, other: Lane) -> None:
+    def become(self, other: FakeRedis) -> None:
         """What every client sees from now on."""
         life = self.life + 1
         for name, value in vars(other.copy()).items():

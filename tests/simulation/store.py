@@ -35,7 +35,7 @@ from streams.core.ports import Commit, Outcome, RefusalReason, Reply
 from streams.redis.compaction import ReadPage, compact_forms
 from streams.redis.series_ids import Resolved, paged
 from tests.oracles.redis_counters import Cell, counters_in, named_chunk_versions
-from tests.simulation.state import Bugs, Lane, State, fresh_partition
+from tests.simulation.state import Bugs, FakeRedis, State, fresh_partition
 
 NEIGHBOURS = 2
 ROOM_ROWS = 2
@@ -50,17 +50,17 @@ async def no_turn(_what: str) -> None:
 
 
 class FakeStore:
-    """One client of a lane that several share; `turn` is where the simulation may intervene."""
+    """One client of a fake Redis that several share; `turn` is where the simulation may intervene."""
 
     def __init__(
         self,
         turn: Callable[[str], Awaitable[None]] = no_turn,
         bugs: Bugs = Bugs(),  # noqa: B008  frozen
-        lane: Lane | None = None,
+        fake_redis: FakeRedis | None = None,
         now_ms: Callable[[], int] = lambda: 0,
     ) -> None:
-        self.lane = lane or Lane()
-        self.generation = self.lane.current
+        self.fake_redis = fake_redis or FakeRedis()
+        self.generation = self.fake_redis.current
         self._turn = turn
         self._bugs = bugs
         self._now_ms = now_ms
@@ -68,22 +68,22 @@ class FakeStore:
 
     @property
     def shared(self) -> tuple[Any, ...]:
-        """The arguments of another client of the same lane."""
-        return self._turn, self._bugs, self.lane, self._now_ms
+        """The arguments of another client of the same fake Redis."""
+        return self._turn, self._bugs, self.fake_redis, self._now_ms
 
     def client(self) -> FakeStore:
-        """Another one of the same lane."""
+        """Another one of the same fake Redis."""
         return FakeStore(*self.shared)
 
     @property
     def state(self) -> State:
         """Of the generation that answers."""
-        return self.lane.states[self.lane.current]
+        return self.fake_redis.states[self.fake_redis.current]
 
     @property
     def own(self) -> State:
         """Of the generation that this client knows of; an empty one where it was dropped."""
-        return self.lane.states.get(self.generation) or State()
+        return self.fake_redis.states.get(self.generation) or State()
 
     def counters(self) -> dict[Cell, tuple[int, ...]]:
         """The sums of the pages. Compact pages begin with a row that adds nothing."""
@@ -96,7 +96,7 @@ class FakeStore:
         return counters_in(state.pages.items(), tenants, names, DEFAULT)
 
     def chunk_versions(self) -> dict[tuple[str, str], ChunkVersion]:
-        head = f"{prefix(self.lane.current)}v"
+        head = f"{prefix(self.fake_redis.current)}v"
         chunk_versions = (
             (head + at, chunk_version) for at, chunk_version in self.state.chunk_versions.items()
         )
@@ -118,7 +118,7 @@ class FakeStore:
 
     async def meta(self) -> Meta | None:
         await self._turn("store request")
-        self.generation = self.lane.current
+        self.generation = self.fake_redis.current
         meta = self.own.meta
         await self._turn("store reply")
         return meta
@@ -155,7 +155,7 @@ class FakeStore:
 
     async def compact_pages(self) -> None:
         """Anything may happen between reading pages and writing their compact forms."""
-        if self._life != (self.lane.life, self.generation) or not self.own.compaction_queue:
+        if self._life != (self.fake_redis.life, self.generation) or not self.own.compaction_queue:
             return
         await self._turn("store request")
         read = self._read_queued()
@@ -164,7 +164,7 @@ class FakeStore:
         for _ in range(TURNS_OF_MERGING):
             await self._turn("between reading and writing")
         await self._turn("store request")
-        if self._life == (self.lane.life, self.generation):
+        if self._life == (self.fake_redis.life, self.generation):
             self._replace(read, made)
         await self._turn("store reply")
 
@@ -224,7 +224,7 @@ class FakeStore:
         self, partition: int, position: int, new_position: int, history_from_ms: int
     ) -> bool:
         """The same without a turn: an operator's word comes between any two."""
-        self.generation = self.lane.current
+        self.generation = self.fake_redis.current
         meta = self.own.meta
         if meta is None or partition >= len(meta.partitions):
             return False
@@ -264,7 +264,10 @@ class FakeStore:
         stale = [p.partition for p in commit.partitions if stored[p.partition].position != p.start]
         if stale and not self._bugs.no_fence:
             return Reply(Outcome.STALE, stale)
-        if self.generation == self.lane.current and self._now_ms() < self.lane.held_until_ms:
+        if (
+            self.generation == self.fake_redis.current
+            and self._now_ms() < self.fake_redis.held_until_ms
+        ):
             return Reply(Outcome.PAUSED)
         return None
 
@@ -330,7 +333,7 @@ class FakeStore:
         """Appends rows to their pages, and queues pages for compaction."""
         state = self.own
         assert state.meta is not None
-        self._life = (self.lane.life, self.generation)
+        self._life = (self.fake_redis.life, self.generation)
         resolved = self._named(delta)
         for part in delta.parts:
             page_kind, at = part.page_kind, 0

@@ -37,7 +37,7 @@ from tests.simulation.faults import Faults, pause
 from tests.simulation.log import Appended, Broker, FakeLog, SimulatedClock, WholeLog
 from tests.simulation.pair import pair_of
 from tests.simulation.promises import Promises
-from tests.simulation.state import Bugs, Lane
+from tests.simulation.state import Bugs, FakeRedis
 from tests.simulation.store import FakeStore
 
 DIGEST: Final = generation_digest("simulated", OWN.version)
@@ -94,7 +94,7 @@ class World(Promises):
     now_ms: int = 0
     quiet: bool = False
     actors: list[_Actor] = field(default_factory=list)
-    copies: list[Lane] = field(default_factory=list)
+    copies: list[FakeRedis] = field(default_factory=list)
     happened: list[str] = field(default_factory=list)
     next_member: int = 0
     appended: list[Appended] = field(default_factory=list)
@@ -152,7 +152,7 @@ class World(Promises):
             if self.store.state.meta is not self._fresh_meta:
                 self.check_freshness()
             if self.rng.random() < 0.01:
-                self.copies.append(self.store.lane.copy())
+                self.copies.append(self.store.fake_redis.copy())
                 if self.checks_on_the_way:
                     self.check()
             if not any(actor.member is None for actor in self.actors):
@@ -195,10 +195,10 @@ class World(Promises):
             self._rebalance()
         if self.copies and self._hits(self.faults.rollback):
             self.happened.append("rollback")
-            self.store.lane.become(self.rng.choice(self.copies[-3:]))
+            self.store.fake_redis.become(self.rng.choice(self.copies[-3:]))
         if self._hits(self.faults.emptied):
             self.happened.append("emptied")
-            self.store.lane.become(Lane())
+            self.store.fake_redis.become(FakeRedis())
         if self._hits(self.faults.widened) and len(self.broker.ends) < PARTITIONS_MAX:
             self.happened.append("widened")
             self.broker.add_partition()
@@ -284,8 +284,8 @@ class World(Promises):
         if len(alive) == REBUILDS_MAX:
             return
         if self.rng.random() < 0.5:
-            for number in self.store.lane.retired:
-                self.store.lane.states.pop(number, None)  # dropped at last
+            for number in self.store.fake_redis.retired:
+                self.store.fake_redis.states.pop(number, None)  # dropped at last
         member = self.next_member
         self.next_member += 1
         self.rebuilders.add(member)
@@ -295,16 +295,16 @@ class World(Promises):
     async def _rebuild(self, member: int) -> None:
         """As streams.rebuild.command does it: goes on with what was begun, where it is of the same
         configuration."""
-        lane = self.store.lane
-        if lane.states[lane.current].meta is None:
+        fake_redis = self.store.fake_redis
+        if fake_redis.states[fake_redis.current].meta is None:
             return
         digest = self.rng.choice((DIGEST, OTHER_DIGEST))
-        number = lane.last
-        begun = lane.states.get(number)
-        if number > lane.current and begun and begun.meta and begun.meta.digest == digest:
+        number = fake_redis.last
+        begun = fake_redis.states.get(number)
+        if number > fake_redis.current and begun and begun.meta and begun.meta.digest == digest:
             pair = pair_of(self.store, number)
         else:
-            pair = pair_of(self.store, lane.last + 1)
+            pair = pair_of(self.store, fake_redis.last + 1)
             try:
                 if not await pair.begin(digest, len(self.broker.ends)):
                     return

@@ -210,7 +210,7 @@ async def test_a_position_that_another_worker_moves_meanwhile_is_not_beyond_the_
     await scene.counts(polled_event(4))
     log.ends[0] = 1
     store = Moving()
-    store.lane.states[1] = scene.store.state
+    store.fake_redis.states[1] = scene.store.state
     other = await begun(log, store=store)
     assert not other.worker.health.refused
 
