@@ -27,8 +27,8 @@ Marks = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class RowColumns:
-    """`group[line]` is a place in `groups` or OTHERS, `bucket[line]` one among the starts of the
-    plan's buckets. `is_null`: of which lines nothing is said; None: there are none."""
+    """`group[row]` is a place in `groups`, or OTHERS. `bucket[row]` is a place in the starts of the
+    plan's buckets. `is_null`: the rows that `fill` made, whose measures are null; None: none are."""
 
     groups: Sequence[tuple[str, ...]]
     group: Int64s
@@ -67,7 +67,7 @@ class RowColumns:
 
 
 def columns_of(found: Sums, places: Int64s | None = None) -> RowColumns:
-    """What happened; without groups and buckets one line in any case. `places`: only those that
+    """The rows with events; always one without groups and buckets. `places`: only those that
     `Sums.top` found in `there`."""
     selection = found.selection
     cells, sums = found.there
@@ -96,9 +96,9 @@ def columns_of_rows(rows: Sequence[Row], starts_ms: Int64s, width: int) -> RowCo
     group = [places.setdefault(row.group, len(places)) for row in rows]
     at_ms = np.array([row.at_ms for row in rows], np.int64)
     sums = np.zeros((width, len(rows)), object)
-    for line, row in enumerate(rows):
+    for place, row in enumerate(rows):
         for term, one in enumerate(row.sums):
-            sums[term, line] = one
+            sums[term, place] = one
     bucket = np.searchsorted(starts_ms, at_ms)
     return RowColumns(tuple(places), np.array(group, np.int64), bucket, sums)
 
