@@ -58,5 +58,5 @@ def test_a_process_whose_parts_do_not_stop_is_left_at_the_deadline(tmp_path: Pat
         process.kill()
         process.wait()
     assert b"stopping\n" in said
-    assert b"leaving, nothing is lost" in said
+    assert b"the process exits now, no data is lost" in said
     assert process.returncode == 0
