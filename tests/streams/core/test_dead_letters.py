@@ -190,5 +190,5 @@ def test_a_mark_says_what_must_not_be_sent_again() -> None:
     assert already_sent(sent) == "was replayed at 2026-02-08T10:00:00Z as default|s|1"
     assert doubt(fresh, who, NOW_MS) == doubt(sent, who, NOW_MS) == ""
     assert doubt(sending, who, NOW_MS + SURE_MS) == ""
-    assert "forgotten" in doubt(sending, who, NOW_MS + SURE_MS + 1)
-    assert "as default|s|1: send it as that" in doubt(sending, other, NOW_MS)
+    assert "expired" in doubt(sending, who, NOW_MS + SURE_MS + 1)
+    assert "as default|s|1: send it under that id" in doubt(sending, other, NOW_MS)
