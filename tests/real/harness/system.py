@@ -29,7 +29,7 @@ from tests.real.harness.topics import Ack, Load, ends_of, now_ms, producer_of, r
 from tests.real.harness.workers import WorkerProcess, start_worker
 
 POLL_PAUSE_S: Final = 0.05
-WAIT_S: Final = 60.0
+WAIT_S: Final = 120.0
 """For whatever a worker does by itself: a takeover takes 6 s, a busy machine some times that."""
 SMALL: Final = Policy(records_max=200, age_ms_max=50)
 """Many commits, so that there is always one that something can happen to."""
