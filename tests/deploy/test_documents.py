@@ -67,6 +67,7 @@ NOT_RUN: Final = {
     "odometer simulate": "runs until it is stopped; tests/deploy/local/test_up.py runs it",
     "odometer --install-completion": "writes to the home directory of the user",
     "docker ": "there may be no container engine",
+    "export KEY=$(cat .odometer/api-key)": "the system of this test has keys of its own",
     "git ": "needs the network",
     "pip ": "needs the network",
     "python -m deploy.client": "tests/deploy/client/test_build.py builds and installs the wheel",
@@ -365,7 +366,7 @@ def test_every_command_is_run_or_listed(name: str) -> None:
     assert not unknown
 
 
-@pytest.mark.parametrize("name", PAGES[1:])
+@pytest.mark.parametrize("name", PAGES)
 def test_no_command_is_outside_of_a_block(name: str) -> None:
     page = CHECKOUT / name
     text = page.read_text() if page.exists() else ""
