@@ -75,8 +75,8 @@ def up(
         from deploy.local.up import run_everything
     except ModuleNotFoundError as error:
         raise NotInstalled(
-            f"`odometer up` needs the package {error.name}: use deploy/up in a checkout,"
-            " or pip install 'odometer[local]'."
+            f"`odometer up` needs the package {error.name}: in a checkout, use"
+            " deploy/up, or pip install '.[local]'."
         ) from error
 
     run_everything(

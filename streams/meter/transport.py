@@ -255,7 +255,8 @@ class KafkaTarget:
             from streams.kafka.producer import open_producer  # noqa: PLC0415
         except ModuleNotFoundError as error:
             raise InvalidConfig(
-                f"kafka:// needs the package {error.name}: pip install 'odometer-client[kafka]'"
+                f"kafka:// needs the package {error.name}. Install the wheel with its extra:"
+                ' pip install "$(ls dist/odometer_client-*.whl)[kafka]"'
             ) from error
 
         self._open = open_producer

@@ -106,7 +106,7 @@ def test_the_command_runs_without_them_and_names_what_up_needs() -> None:
     assert run(COMMAND, "worker", "--help").returncode == 0
     done = run(COMMAND, "up")
     assert done.returncode == 1
-    assert "pip install 'odometer[local]'" in " ".join(done.stderr.split())
+    assert "pip install '.[local]'" in " ".join(done.stderr.split())
 
 
 @pytest.mark.parametrize("name", LOCKS)

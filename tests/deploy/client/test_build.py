@@ -68,7 +68,7 @@ def test_an_app_with_packages_of_the_same_names_records_through_it(
             "app.py", receiver.url, str(FOLDER / "openai" / "chat.json"), *HEAVY, cwd=tmp_path
         ).splitlines()
     assert json.loads(said[0]) == [2, 0, 0, 0]
-    assert said[1].endswith("pip install 'odometer-client[kafka]'")
+    assert said[1].endswith('pip install "$(ls dist/odometer_client-*.whl)[kafka]"')
     ((first, second),) = receiver.bodies
     assert first["input_tokens"] == 3
     assert "choices" not in second
