@@ -19,8 +19,8 @@ from streams.redis.generations import GenerationEntry, RedisGenerations
 
 class PartitionStatus(BaseModel):
     """`position`: the next offset to count, None where nothing is counted yet. `end` and `lag` are
-    None where Kafka does not answer. `refused`: why the partition is paused. Times are ms since
-    1970."""
+    None where Kafka does not answer. `refused`: why the partition is paused, such as
+    `position_expired: the position is ...`. Times are ms since 1970."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -99,15 +99,15 @@ async def read_status(
         generations = await _generations(store) if meta else []
     async with RedisDirectory(redis_url) as directory:
         directory_refused = await directory.refusals()
-    problems = [said["detail"] for field, said in refusals.items() if field == "generation"]
+    refused = refusal_texts(refusals)
+    problems = [text for field, text in refused.items() if field == "generation"]
     try:
         bounds = await read_bounds(kafka, topic)
     except LogUnavailable as away:
         bounds = {}
         problems.append(str(away))
     problems += _mismatch(meta, topic, prices, catalog)
-    details = {field: said["detail"] for field, said in refusals.items()}
-    partitions = _partitions(meta, bounds, details)
+    partitions = _partitions(meta, bounds, refused)
     lags = [one.lag for one in partitions if one.lag is not None]
     return Status(
         complete_through_ms=meta.complete_through_ms or None if meta else None,
@@ -129,6 +129,11 @@ async def read_status(
         incomplete=_named(tallies, "incomplete:"),
         problems=problems,
     )
+
+
+def refusal_texts(refusals: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """What is shown of stored refusals: the reason's name, as in deploy/RUNBOOK.md, and the sentence."""
+    return {field: f"{said['reason']}: {said['detail']}" for field, said in refusals.items()}
 
 
 def _mismatch(meta: Meta | None, topic: str, prices: str, catalog: Catalog) -> list[str]:
@@ -175,7 +180,7 @@ async def _generations(store: RedisGenerations) -> list[GenerationStatus]:
 
 
 def _partitions(
-    meta: Meta | None, bounds: Mapping[int, OffsetBounds], details: Mapping[str, str]
+    meta: Meta | None, bounds: Mapping[int, OffsetBounds], refused: Mapping[str, str]
 ) -> list[PartitionStatus]:
     stored = dict(enumerate(meta.partitions)) if meta else {}
     found = []
@@ -190,7 +195,7 @@ def _partitions(
                 lag=max(0, log.end - max(position or 0, log.start)) if log else None,
                 last_commit_ms=one.committed_ms or None if one else None,
                 complete_through_ms=one.complete_ms or None if one else None,
-                refused=details.get(str(partition)),
+                refused=refused.get(str(partition)),
             )
         )
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -12,8 +13,10 @@ import typer.main
 from deploy.cli.main import app
 from deploy.settings import CHECKOUT, Settings
 from schemas.errors import Reason
-from streams.core.ports import RefusalReason
-from streams.operations.status import Status
+from schemas.store.layout import LIVE, NO_POSITION, RETIRED, Meta, PartitionMeta
+from streams.core.ports import OffsetBounds, RefusalReason
+from streams.core.resume_checks import generation_detail, refusal_of
+from streams.operations.status import Status, refusal_texts
 from tests.deploy.test_documents import PAGES
 
 README: Final = (CHECKOUT / "deploy" / "README.md").read_text()
@@ -62,6 +65,34 @@ def test_the_runbook_has_a_section_for_every_line_of_status() -> None:
     names = [name.removesuffix("_ms").replace("_", " ") for name in Status.model_fields]
     assert list(found) == names
     assert_complete(found)
+
+
+def refusals() -> Iterator[tuple[RefusalReason, str]]:
+    """Every sentence with which a worker refuses to count."""
+    for position, bounds in (
+        (NO_POSITION, OffsetBounds(10, 20)),
+        (5, OffsetBounds(10, 20)),
+        (25, OffsetBounds(10, 20)),
+        (15, OffsetBounds(10, 20)),
+    ):
+        stored = PartitionMeta(position, bytes(16), 14, 1_770_544_800_000, 0, 0, 0)
+        refusal = refusal_of(stored, bounds, None)
+        assert refusal is not None
+        yield refusal
+    for state, counted in ((RETIRED, b"a" * 16), (LIVE, b"a" * 15 + b"b"), (LIVE, b"b" * 16)):
+        meta = Meta(state, counted, 0, 0, 0, 0, 0, 0, 0, ())
+        yield RefusalReason.OTHER_GENERATION, generation_detail(meta, b"a" * 16)
+
+
+def test_the_runbook_quotes_the_sentence_of_every_refusal() -> None:
+    found = sections(RUNBOOK, "Refusals")
+    for why, detail in refusals():
+        name = why.name.lower()
+        shown = refusal_texts({"0": {"reason": name, "detail": detail}})["0"]
+        quoted = re.findall(rf"^{name}: [^\n]+$", found[name], re.MULTILINE)
+        assert any(re.match(re.escape(one).replace(r"\.\.\.", ".*"), shown) for one in quoted), (
+            shown
+        )
 
 
 def assert_complete(found: dict[str, str]) -> None:
