@@ -81,7 +81,8 @@ NOT_RUN: Final = {
     "import litellm": "needs a library that is not installed",
 }
 """Beginnings of commands and programs, each with the reason."""
-RUN: Final = ("odometer ", "curl ", "python ", "jq ", "echo ")
+KEYS: Final = ("ADMIN_KEY=$(odometer ", "SUPER_ADMIN_KEY=$(odometer ")
+RUN: Final = ("odometer ", "curl ", "python ", "jq ", "echo ", *KEYS)
 
 EVENTS_PER_DAY: Final = 400
 DAYS: Final = 2
