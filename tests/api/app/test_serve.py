@@ -249,7 +249,7 @@ def test_the_log_says_why_there_was_no_answer(
     pack([], topic="other.events").write(redis_url)
     assert guest.get(PATH).status_code == 503
     written = api.spec.output.read_text()
-    assert "No answer: the counters in Redis were made with other limits, views or topic" in written
+    assert "No answer: the counters in Redis were counted with other limits, views or topic" in written
 
 
 def test_other_records_pass_unchanged() -> None:

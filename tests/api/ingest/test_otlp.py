@@ -109,7 +109,7 @@ async def test_a_partial_success_in_protobuf(api: Taking) -> None:
         (b"{", {"content-type": "application/json"}, 400, 3, "JSON"),
         (b"[]", {"content-type": "application/json"}, 400, 3, "array"),
         (b"{}", {"content-type": "text/plain"}, 415, 3, "application/x-protobuf"),
-        (b"", {**PROTOBUF, "authorization": "Bearer als_none"}, 401, 16, "not known"),
+        (b"", {**PROTOBUF, "authorization": "Bearer als_none"}, 401, 16, "does not exist"),
         (b" " * (17 << 20), PROTOBUF, 413, 3, "16777216"),
     ],
 )

@@ -209,7 +209,7 @@ def test_what_the_old_generation_lacks_is_named() -> None:
 
 @pytest.mark.parametrize("about", ["", "{}", describe(TOPIC).replace('"layout":', '"layout":9')])
 def test_older_counters_of_another_layout_are_refused(about: str) -> None:
-    with pytest.raises(RebuildRefused, match="the log no longer holds all"):
+    with pytest.raises(RebuildRefused, match="the topic no longer holds all"):
         shared_with(about)
 
 
