@@ -51,7 +51,8 @@ class InstallFailed(Exception):
 
 def main(lock_name: str) -> int:
     try:
-        LOG.parent.mkdir(exist_ok=True)
+        # `up` stores its key there later. As in deploy/local/private_files.py.
+        LOG.parent.mkdir(mode=0o700, exist_ok=True)
         with (LOG.parent / "install.lock").open("w") as lock:
             _wait_for_turn(lock)
             if not _is_complete(lock_name):

@@ -5,7 +5,7 @@ the processes that it starts by the same variables.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -24,8 +24,16 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 # The bundled servers do not use 9092 and 6379: the machine may have its own servers there.
 KAFKA_PORT = 19_092
 REDIS_PORT = 16_379
+# In the home directory. Both can be read by their owner only.
+VALKEY_PASSWORD_FILE = "valkey/password"  # noqa: S105  a path
+API_KEY_FILE = "api-key"
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
+def _default_redis(validated: dict[str, Any]) -> str:
+    """Return the URL of the bundled Valkey. It takes the fields that come before `redis`."""
+    return valkey_url(validated["home"], validated["redis_port"])
 
 
 class Settings(BaseSettings):
@@ -36,10 +44,6 @@ class Settings(BaseSettings):
     kafka: str = Field(
         default=f"127.0.0.1:{KAFKA_PORT}",
         description="Address of Kafka, HOST:PORT. Separate several by commas.",
-    )
-    redis: str = Field(
-        default=f"redis://127.0.0.1:{REDIS_PORT}/0",
-        description="URL of Redis 7 or newer, or Valkey.",
     )
     topic: str = Field(default="usage.events", description="Topic of the usage events.")
     dead_letter_topic: str = Field(
@@ -104,6 +108,7 @@ class Settings(BaseSettings):
     )
     api_key: str = Field(
         default="",
+        repr=False,
         description="API key of `send`. If it is empty, `send` uses the key that `up` stored in"
         " ODOMETER_HOME.",
     )
@@ -121,6 +126,12 @@ class Settings(BaseSettings):
         description="Port of the bundled Kafka. Its controller uses the next port.",
     )
     redis_port: Port = Field(default=REDIS_PORT, description="Port of the bundled Valkey.")
+    redis: str = Field(
+        default_factory=_default_redis,
+        repr=False,
+        description="URL of Redis 7 or newer, or Valkey. If it is not set, commands use the bundled"
+        " Valkey, with the password that `up` stored in ODOMETER_HOME.",
+    )
     seed: int = Field(default=1, description="Seed of the sample traffic.")
     rate_per_s: float = Field(
         default=5.0, gt=0, le=100_000, description="Live sample events per second."
@@ -167,6 +178,8 @@ def describe(name: str) -> str:
     """Return the help text of a setting, with its variable, for an option of the same name."""
     field = Settings.model_fields[name]
     default = "none" if field.default in {None, ""} else str(field.default)
+    if field.default_factory is not None:  # only `redis`; a help text shows no password
+        default = f"redis://127.0.0.1:{REDIS_PORT}/0"
     default = {"True": "on", "False": "off"}.get(default, default)
     return f"{field.description} [env: {ENV_PREFIX}{name.upper()}] [default: {default}]"
 
@@ -213,6 +226,21 @@ def _read(what: str, file: Path) -> bytes:
         raise InvalidConfig(
             f"The {what} file {error.filename} cannot be read: {error.strerror}."
         ) from error
+
+
+def valkey_url(home: Path, port: int) -> str:
+    """Return the URL of the bundled Valkey, with the password of this home if there is one."""
+    password = valkey_password(home)
+    credentials = f":{password}@" if password else ""
+    return f"redis://{credentials}127.0.0.1:{port}/0"
+
+
+def valkey_password(home: Path) -> str:
+    """Return the password of the bundled Valkey, "" if there is none that this user can read."""
+    try:
+        return (home / VALKEY_PASSWORD_FILE).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
 
 
 def hide_password(url: str) -> str:

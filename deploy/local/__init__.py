@@ -9,6 +9,7 @@
     valkey      the bundled Valkey
     jars        Kafka's jars: pinned, downloaded once, checked
     processes   child processes that outlive their parent, with pidfiles
+    private_files  files and directories that only their owner can read
 
 deploy/README.md says how to operate it.
 """

@@ -8,6 +8,7 @@ from api.auth.audit import operator
 from api.auth.authenticate import digest_of
 from api.auth.key_cache import KeyCache
 from api.auth.keys import KeySpec, create_keys, opened
+from schemas.store.keys import Key
 
 
 async def create_key(
@@ -24,9 +25,11 @@ async def create_key(
     return made.secret
 
 
-async def key_is_known(redis_url: str, key: str) -> bool:
-    """Whether there is such a key that is not revoked, whatever its role and expiry."""
+async def find_key(redis_url: str, key: str) -> Key | None:
+    """Return the record of the key if it is not revoked, whatever its role and expiry."""
     async with opened(redis_url) as store:
         empty = KeyCache(store.ask, lambda: 0)  # asks Redis once, so it needs no clock
         known = await empty.find(digest_of(key))
-    return known is not None and known.record.revoked_ms is None
+    if known is None or known.record.revoked_ms is not None:
+        return None
+    return known.record

@@ -7,7 +7,8 @@ processes meanwhile.
 import asyncio
 import http.client
 import json
-import os
+import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,11 +19,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 from deploy.local import servers
-from deploy.local.api_keys import create_key, key_is_known
+from deploy.local.api_keys import create_key, find_key
+from deploy.local.private_files import write_private
 from deploy.sample.process import read_progress
-from deploy.settings import Settings
+from deploy.settings import API_KEY_FILE, Settings
 from schemas.errors import OdometerError
 from schemas.event.kinds import DEFAULT_TENANT
+from schemas.store.keys import ALL, Key
 from streams.operations.status import Status, read_status
 
 # /readyz reads one key. If it takes longer than this, it is asked again.
@@ -31,6 +34,9 @@ ANSWER_TIMEOUT_S = 1.0
 PATIENCE_S = 5.0
 # Without a terminal, print a line at each such step of progress.
 STEP_PERCENT = 25
+
+# AgentLens's paths need a viewer, Open WebUI's an admin and the LiveKit platform's a super-admin.
+LOCAL_ROLE = "super-admin"
 
 # Names that the sample traffic always contains.
 SAMPLE_AGENT = "my-agent"
@@ -62,8 +68,11 @@ def become_ready(
             console.print(f"Not ready yet: {reason}", style="yellow", markup=False, soft_wrap=True)
             said = reason
         yield
-    key = _key(settings.redis, home / "api-key")
-    print(welcome(settings.api_port, key, datetime.now(UTC)), flush=True)
+    key_file = home / API_KEY_FILE
+    key = _key(settings.redis, key_file)
+    # What is not a terminal may be a log that others can read.
+    shown = key if sys.stdout.isatty() else None
+    print(welcome(settings.api_port, key_file, shown, datetime.now(UTC)), flush=True)
 
 
 @contextmanager
@@ -77,8 +86,11 @@ def bar(console: Console, label: str) -> Iterator[Show]:
         yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
 
 
-def welcome(api_port: int, key: str, now: datetime) -> str:
-    """Return the text that a start ends with: the API's URL, a key, and three `curl` commands."""
+def welcome(api_port: int, key_file: Path, key: str | None, now: datetime) -> str:
+    """Return the text that a start ends with: the API's URL, the key, and three `curl` commands.
+
+    Without `key` it names only the file. The commands read the key from the file.
+    """
     url = f"http://{servers.HOST}:{api_port}"
     month_ago = (now - timedelta(days=30)).strftime("%Y-%m-%dT00:00:00Z")
     questions = (
@@ -89,9 +101,13 @@ def welcome(api_port: int, key: str, now: datetime) -> str:
             f"?granularity=week&from={month_ago}&agentId={SAMPLE_AGENT}&provider={SAMPLE_PROVIDER}",
         ),
     )
-    lines = [f"Odometer is ready: {url}  (Ctrl-C ends all of it)", f"Key: {key}"]
+    lines = [
+        f"Odometer is ready: {url}  (Ctrl-C ends all of it)",
+        f"Key: {key or 'a super-admin of this machine'}, in {key_file}",
+    ]
+    header = f'"Authorization: Bearer $(cat {shlex.quote(str(key_file))})"'
     for meaning, query in questions:
-        ask = f"curl -s -H 'Authorization: Bearer {key}' '{url}/api/analytics/llm{query}'"
+        ask = f"curl -s -H {header} '{url}/api/analytics/llm{query}'"
         lines += ["", f"# {meaning}", ask]
     return "\n".join(lines)
 
@@ -157,17 +173,21 @@ def _why_not_ready(port: int) -> str:
 
 
 def _key(redis_url: str, file: Path) -> str:
-    """Return the key of this home. Create a new one if Redis does not know it."""
+    """Return the key of this home. Create a new one unless it opens every dialect."""
     with suppress(FileNotFoundError):
         key = file.read_text(encoding="utf-8").strip()
-        if asyncio.run(key_is_known(redis_url, key)):
+        found = asyncio.run(find_key(redis_url, key))
+        if found is not None and _opens_every_dialect(found, time.time_ns() // 1_000_000):
+            write_private(file, key)  # an older file may have other rights
             return key
     key = asyncio.run(
-        create_key(redis_url, name="odometer up", tenant=DEFAULT_TENANT, role="member")
+        create_key(redis_url, name="odometer up", tenant=DEFAULT_TENANT, role=LOCAL_ROLE)
     )
-    new = file.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-        out.write(key)
-    new.replace(file)
+    write_private(file, key)
     return key
+
+
+def _opens_every_dialect(key: Key, now_ms: int) -> bool:
+    """Return whether each dialect answers this key. With several tenants it would have to name one."""
+    has_one_tenant = key.tenants != ALL and len(key.tenants) == 1
+    return key.state(now_ms) == "active" and key.role == LOCAL_ROLE and has_one_tenant

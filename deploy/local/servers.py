@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from deploy.errors import PortTaken, ServerFailed
-from deploy.local import processes
+from deploy.local import private_files, processes
 
 HOST = "127.0.0.1"
 
@@ -53,7 +53,8 @@ class ServerSpec:
     ports_needed: tuple[int, ...]
     directory: Path
     command: tuple[str, ...] = field(repr=False)
-    # Name and content, written before each start. A process that has other files is not adopted.
+    # Name and content, written before each start, for the owner only: a configuration may have a
+    # password. A process that has other files is not adopted.
     files: tuple[tuple[str, str], ...] = field(repr=False)
     prepare: Callable[[], None]
     # Whether the process with this pid answers and is ready to work. Never raises.
@@ -135,9 +136,9 @@ def start(spec: ServerSpec, deadline_s: float = START_DEADLINE_S) -> Server:
         processes.end(leftover, STOP_GRACE_S)
     for port in spec.ports_needed:
         check_port_free(port, spec.role)
-    spec.directory.mkdir(parents=True, exist_ok=True)
+    private_files.make_private(spec.directory)
     for name, content in spec.files:
-        (spec.directory / name).write_text(content, encoding="utf-8")
+        private_files.write_private(spec.directory / name, content)
     spec.prepare()
     output_from = set_aside_if_big(spec.output)
     child = processes.spawn(

@@ -1,7 +1,9 @@
 """`odometer up`: servers, topics, worker, API and sample traffic on one machine, supervised.
 
 Everything that it starts has a pidfile under the home directory. Ctrl-C ends these processes by
-their pidfiles; so does the next start, after this one was killed.
+their pidfiles; so does the next start, after this one was killed. Only the owner can enter the home.
+Passwords and keys are in files there and in the environment of the processes, never in a command
+line: every user of the machine can read those.
 """
 
 import asyncio
@@ -23,7 +25,16 @@ from types import FrameType
 from rich.console import Console
 
 from deploy.errors import AlreadyRunning, DeployError, DiskTooFull
-from deploy.local import jars, kafka, processes, ready, servers, supervise, valkey
+from deploy.local import (
+    jars,
+    kafka,
+    private_files,
+    processes,
+    ready,
+    servers,
+    supervise,
+    valkey,
+)
 from deploy.settings import Settings, as_environment, hide_password, read_catalog, read_prices
 from streams.kafka.topics import ensure_topics
 
@@ -48,7 +59,7 @@ def run_everything(settings: Settings, *, simulate: bool, console: Console) -> N
     read_prices(settings)
     read_catalog(settings)
     home = settings.home.absolute()
-    with _one_at_a_time(home):
+    with private_files.only_for_owner(), _one_at_a_time(home):
         logging.basicConfig(filename=home / "up.log", level=logging.WARNING)
         _check_room(home)
         try:
@@ -166,7 +177,7 @@ def _services(
 def _one_at_a_time(home: Path) -> Iterator[None]:
     """Lock the home directory. The system releases the lock however this process ends."""
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        private_files.make_private(home)
         lock = (home / "up.lock").open("a+")
     except OSError as error:
         raise DeployError(f"{home} cannot be used as home directory: {error.strerror}.") from error

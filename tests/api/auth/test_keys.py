@@ -42,7 +42,7 @@ from api.errors import (
     TooManyKeys,
 )
 from api.store.reader import Store
-from deploy.local.api_keys import create_key, key_is_known
+from deploy.local.api_keys import create_key, find_key
 from schemas.errors import StoreCorrupt
 from schemas.limits import ID_CHARS_MAX, TENANT_CHARS_MAX
 from schemas.store.keys import ROLES, TENANTS_MAX, WRITERS, Key, Role
@@ -101,13 +101,13 @@ async def test_a_key_is_known_until_it_is_revoked(redis_url: str) -> None:
     key = await create_key(redis_url, name="ci", tenant="acme", role="viewer")
     other = await create_key(redis_url, name="ci", tenant="acme", role="viewer")
     assert key != other
-    assert await key_is_known(redis_url, key)
-    assert not await key_is_known(redis_url, key + "x")
-    assert not await key_is_known(redis_url, "")
+    assert await find_key(redis_url, key)
+    assert not await find_key(redis_url, key + "x")
+    assert not await find_key(redis_url, "")
     await revoke(redis_url, key)
     await revoke(redis_url, key)
-    assert not await key_is_known(redis_url, key)
-    assert await key_is_known(redis_url, other)
+    assert not await find_key(redis_url, key)
+    assert await find_key(redis_url, other)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ async def test_a_damaged_record_is_no_key(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
         client.hset(KEYS_KEY, digest_of(key), "{}")
     with pytest.raises(StoreCorrupt):
-        await key_is_known(redis_url, key)
+        await find_key(redis_url, key)
 
 
 # -- by whom ---------------------------------------------------------------------------------------

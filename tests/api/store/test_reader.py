@@ -281,7 +281,7 @@ def test_a_connection_that_was_reset_is_made_anew_under_uvloop_too(
     pack(calls("gpt-4o")).write(redis_url)
 
     async def read_after_resets() -> None:
-        async with store_at(f"redis://127.0.0.1:{proxy.port}/0") as store:
+        async with store_at(redis_url.replace(f":{valkey.port}/", f":{proxy.port}/")) as store:
             for _reset in range(RESETS):
                 assert await calls_by_model(store) == {"gpt-4o": 1}
                 proxy.reset()

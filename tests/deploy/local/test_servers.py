@@ -126,17 +126,17 @@ def test_the_servers_listen_on_loopback_only(kafka: Server, valkey: Server) -> N
 
 
 def test_valkey_keeps_what_it_synced_through_kill_and_restart(own_valkey: Server) -> None:
-    with redis.Redis(port=own_valkey.port) as client:
+    with redis.Redis.from_url(valkey_module.url_of(own_valkey)) as client:
         client.set("kept", "yes")
         assert client.waitaof(1, 0, 5_000)[0] == 1
     own_valkey.kill()
     own_valkey.restart()
-    with redis.Redis(port=own_valkey.port) as client:
+    with redis.Redis.from_url(valkey_module.url_of(own_valkey)) as client:
         assert client.get("kept") == b"yes"
 
 
 def test_valkey_starts_with_a_torn_last_record(own_valkey: Server) -> None:
-    with redis.Redis(port=own_valkey.port) as client:
+    with redis.Redis.from_url(valkey_module.url_of(own_valkey)) as client:
         client.set("kept", "yes")
         client.set("torn", "x" * 1_000)
         assert client.waitaof(1, 0, 5_000)[0] == 1
@@ -145,13 +145,13 @@ def test_valkey_starts_with_a_torn_last_record(own_valkey: Server) -> None:
     with tail.open("r+b") as log:
         log.truncate(tail.stat().st_size - 500)
     own_valkey.restart()
-    with redis.Redis(port=own_valkey.port) as client:
+    with redis.Redis.from_url(valkey_module.url_of(own_valkey)) as client:
         assert client.get("kept") == b"yes"
         assert client.get("torn") is None
 
 
 def test_valkey_never_evicts_and_listens_on_loopback_only(valkey: Server) -> None:
-    with redis.Redis(port=valkey.port) as client:
+    with redis.Redis.from_url(valkey_module.url_of(valkey)) as client:
         settings = client.config_get("*")
     assert settings["maxmemory-policy"] == "noeviction"
     assert settings["appendonly"] == "yes"
@@ -171,7 +171,7 @@ def test_a_taken_port_is_named_with_who_has_it(valkey: Server, tmp_path: Path) -
 
 
 def test_a_server_that_ends_early_is_reported_with_its_own_reason(tmp_path: Path) -> None:
-    spec = valkey_module.valkey_spec(tmp_path, servers.free_port())
+    spec = valkey_module.valkey_spec(tmp_path, servers.free_port(), "secret")
     (spec.directory / "appendonlydir").mkdir(parents=True)
     manifest = spec.directory / "appendonlydir" / "appendonly.aof.manifest"
     manifest.write_text("this is no manifest\n")

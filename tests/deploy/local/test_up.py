@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,9 +12,11 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -23,7 +26,7 @@ from deploy.errors import DiskTooFull
 from deploy.local import processes, ready, servers, up
 from deploy.local.servers import Server
 from deploy.local.valkey import url_of
-from deploy.settings import Settings
+from deploy.settings import Settings, valkey_password
 from schemas.store.generation import generation_digest
 from streams.redis.store import RedisStore
 
@@ -32,6 +35,15 @@ ENDED_S_MAX = 60.0
 # Promises to whoever waits: a second start, and Ctrl-C.
 SECOND_START_S_MAX = 15.0
 END_S_MAX = 10.0
+
+# One path of each dialect that needs a key.
+DIALECTS = (
+    "/v1/usage",
+    "/v1/keys",
+    "/api/analytics/llm",
+    "/admin/analytics/dashboard",
+    "/api/v1/analytics/summary",
+)
 
 
 @dataclass
@@ -113,6 +125,9 @@ def test_up_answers_survives_kills_and_ends_within_its_promises(
         said = first.wait_for("provider=")
         first_answer = ask(said)
         assert first_answer["summary"]["totalCalls"] > 0
+        assert_every_dialect_answers(home, said)
+        assert_no_secret_is_seen(home, said)
+        key = key_of(home)
         code, refusal = run_up(home, *options)
         assert code == 1
         assert f"already runs in {home} as process {first.process.pid}" in refusal
@@ -127,7 +142,7 @@ def test_up_answers_survives_kills_and_ends_within_its_promises(
         assert time.monotonic() - started_s < SECOND_START_S_MAX
         assert second.pid_of("kafka/kafka.pid") == kafka_pid
         assert ask(said_again)["summary"]["totalCalls"] >= first_answer["summary"]["totalCalls"]
-        assert key_in(said_again) == key_in(said)
+        assert key_of(home) == key
         os.kill(second.pid_of("parts/api.pid"), signal.SIGKILL)
         second.wait_for("api ended: killed by SIGKILL")
         os.kill(second.pid_of("valkey/valkey.pid"), signal.SIGKILL)
@@ -138,21 +153,59 @@ def test_up_answers_survives_kills_and_ends_within_its_promises(
     assert time.monotonic() - ending_s < END_S_MAX
     assert code == 0
     assert processes_in(home) == []
+    assert_only_the_owner_reads(home)
 
 
 def ask(said: str) -> dict[str, dict[str, int]]:
     """Run the first of the printed questions, as a shell would read it."""
     line = next(line for line in said.splitlines() if line.startswith("curl "))
-    header, url = line.split("'")[1], line.split("'")[3]
+    words = line.replace("curl -s", "printf '%s\\n'", 1)
+    option, header, url = subprocess.check_output(["/bin/sh", "-c", words], text=True).splitlines()
+    assert option == "-H"
+    found: dict[str, dict[str, int]] = get(url, header)
+    return found
+
+
+def get(url: str, header: str) -> Any:
     name, _colon, value = header.partition(": ")
     request = urllib.request.Request(url, headers={name: value})  # noqa: S310
     with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
-        found: dict[str, dict[str, int]] = json.load(answer)
-        return found
+        return json.load(answer)
 
 
-def key_in(said: str) -> str:
-    return next(line for line in said.splitlines() if line.startswith("Key: "))
+def key_of(home: Path) -> str:
+    return (home / "api-key").read_text()
+
+
+def assert_every_dialect_answers(home: Path, said: str) -> None:
+    """With the key alone: no parameter and no header names a tenant."""
+    (url,) = re.findall(r"^Odometer is ready: (\S+)", said, re.MULTILINE)
+    for path in DIALECTS:
+        assert get(f"{url}{path}", f"Authorization: Bearer {key_of(home)}"), path
+
+
+def assert_no_secret_is_seen(home: Path, said: str) -> None:
+    """Neither in the output, nor in a log, nor in a command line, which every user can read."""
+    secrets = {key_of(home), valkey_password(home)}
+    assert all(len(secret) > 40 for secret in secrets)
+    lines = {" ".join(words) for words in command_lines()}
+    assert any("deploy.cli.main worker" in line for line in lines)
+    logs = [*home.rglob("*.out"), *home.rglob("*.log")]
+    assert {"up.log", "worker.log", "api.log", "valkey.out"} <= {log.name for log in logs}
+    seen = [said, *lines, *(log.read_text(errors="replace") for log in logs)]
+    assert not [text for text in seen for secret in secrets if secret in text]
+
+
+def command_lines() -> Iterator[list[str]]:
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            yield process.cmdline()
+
+
+def assert_only_the_owner_reads(home: Path) -> None:
+    found = [home, *home.rglob("*")]
+    assert len(found) > 20
+    assert not [path for path in found if path.lstat().st_mode & 0o077 and not path.is_symlink()]
 
 
 def processes_in(directory: Path) -> list[int]:
@@ -283,8 +336,8 @@ def test_a_disk_without_room_is_one_sentence(
 
 
 def test_the_last_words_hold_three_questions_that_can_be_pasted() -> None:
-    said = ready.welcome(3400, "als_x", datetime(2026, 3, 31, 12, tzinfo=UTC))
+    said = ready.welcome(3400, Path("/a home/k"), None, datetime(2026, 3, 31, 12, tzinfo=UTC))
     asked = [line for line in said.splitlines() if line.startswith("curl ")]
     assert len(asked) == 3
     assert asked[1].endswith("/api/analytics/llm?granularity=day&from=2026-03-01T00:00:00Z'")
-    assert all("Authorization: Bearer als_x" in line for line in asked)
+    assert all("\"Authorization: Bearer $(cat '/a home/k')\" 'http" in line for line in asked)
