@@ -3,6 +3,8 @@
     authenticate  the key and the tenant of a request
     key_cache     keys that this process has looked up, and their rate limits
     keys          creating, importing, rotating and revoking keys
+    key_records   the records in Redis, and the step that changes some
+    key_shares    limits per tenant, and what an admin may pass on
     endpoints     /v1/keys
     keys_file     a copy of the keys outside Redis
     audit         who changed which key

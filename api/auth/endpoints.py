@@ -131,7 +131,8 @@ async def audit(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
 async def _admin(request: Request, key_cache: KeyCache, now_ms: int) -> tuple[Key, Actor]:
     key = await authenticate(key_cache, request.headers, now_ms)
     check_role(key, "admin")
-    return key, Actor(key.id, key.name, key.role, key.tenants)
+    limit = (None, None) if key.requests_per_s is None else (key.requests_per_s, key.limit_burst)
+    return key, Actor(key.id, key.name, key.role, key.tenants, key.expires_ms, *limit)
 
 
 def _check_no_parameters(request: Request) -> None:

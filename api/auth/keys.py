@@ -1,49 +1,46 @@
-"""Creates, imports, rotates and revokes keys: decisions over all records, and the step that writes them.
+"""Creates, imports, rotates and revokes keys: decisions over all records, which key_records writes.
 
-A change and its audit lines are written in one step, and only if the records are still those that the
-decision was made from. If not, the decision is made again. An audit line says who changed which key
-and when, and never contains a key. Lines also go to the log `odometer.audit`.
+An audit line says who changed which key and when, and never contains a key. Lines also go to the log
+`odometer.audit`.
 """
 
 from __future__ import annotations
 
 import secrets  # noqa: TID251  keys need the system's randomness; no caller may choose another
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC
-from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from api.auth.audit import AUDIT_KEY, AUDIT_MAX, Actor, audit_log, line_of
+from api.auth.audit import AUDIT_WRITES_MAX, Actor, line_of
 from api.auth.authenticate import KEY_CHARS_MAX, digest_of
-from api.auth.key_cache import KEYS_KEY, KEYS_MAX, USES_KEY, record_of
-from api.errors import InvalidKey, NoSuchKey, TooManyKeys
+from api.auth.key_cache import KEYS_KEY, USES_KEY, record_of
+from api.auth.key_records import KeyChange, change_keys, dropped_before_ms, read_contents
+from api.auth.key_shares import (
+    SECRETS_MAX,
+    Records,
+    check_passed_on,
+    check_room,
+    long_ended,
+    tenants_of,
+)
+from api.errors import InvalidKey, NoSuchKey
 from api.query.time_range import iso_to_ms
 from api.store.reader import Store
-from schemas.errors import StoreUnavailable
 from schemas.limits import DAY_MS
 from schemas.store.keys import Key
 
 KEY_PREFIX: Final = "als_"
 KEY_RANDOM_BYTES: Final = 32
 """43 URL-safe characters: nobody can try 2^256 keys."""
-ENDED_KEPT_MS: Final = 90 * DAY_MS
-"""How long a revoked or expired key is still listed."""
 GRACE_MS_MAX: Final = 30 * DAY_MS
 IMPORT_MAX: Final = 1000
 """Keys in one import: writing them blocks Redis for about 5 ms."""
 IMPORT_CHARS_MIN: Final = 16
 """A shorter key can be guessed: 16 hex characters are 2^64."""
-CHANGES_MAX: Final = 8
-"""Tries of one change. Each retry means that another change came within the same milliseconds."""
-
-_CHANGE: Final = (Path(__file__).parent / "key_change.lua").read_text()
-
-Records = Mapping[str, Key]
-"""Hex SHA-256 -> record."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +72,6 @@ class ListedKey:
     last_used_ms: int | None
 
 
-@dataclass(frozen=True)
-class _Change:
-    """The new record of each digest, and the audit lines."""
-
-    records: Mapping[str, Key]
-    lines: Sequence[str]
-
-
 # -- what can be done ------------------------------------------------------------------------------
 
 
@@ -100,41 +89,52 @@ async def create_keys(
     made = [_made(one, actor, now_ms) for one in wanted]
     digests = [digest_of(one.secret) for one in made]
 
-    def decide(kept: Records) -> _Change:
+    def decide(kept: Records) -> KeyChange:
         for place, digest in enumerate(digests):
             if digest in kept or digest in digests[:place]:
                 at = f" (entry {place + 1})" if len(digests) > 1 else ""
                 raise InvalidKey("key", f"this key exists already{at}")
+        created = [one.record for one in made]
+        check_room(kept, created, actor, now_ms)
         action = [("import" if one.secret else "create") for one in wanted]
         lines = [
-            line_of(verb, one.record, actor, now_ms) for verb, one in zip(action, made, strict=True)
+            (one, line_of(verb, one, actor, now_ms))
+            for verb, one in zip(action, created, strict=True)
         ]
-        return _Change({d: one.record for d, one in zip(digests, made, strict=True)}, lines)
+        return KeyChange(dict(zip(digests, created, strict=True)), lines, created)
 
-    await _change(store, decide, now_ms)
+    await change_keys(store, decide, now_ms)
     return made
 
 
 async def rotate_key(store: Store, key_id: str, grace_ms: int, actor: Actor, now_ms: int) -> NewKey:
-    """Replace the secret; the old one stays valid for `grace_ms`. Raises NoSuchKey, InvalidKey."""
+    """Replace the secret; the old one stays valid for `grace_ms`. Raises NoSuchKey, InvalidKey.
+
+    No limit of keys stops a rotation. Of the old secrets, the latest `SECRETS_MAX` - 1 stay valid.
+    """
     if not 0 <= grace_ms <= GRACE_MS_MAX:
         most = GRACE_MS_MAX // DAY_MS
         raise InvalidKey("grace_s", f"must be 0 to {most} days (GRACE_MS_MAX)")
     secret = _new_secret()
     found: list[Key] = []
 
-    def decide(kept: Records) -> _Change:
+    def decide(kept: Records) -> KeyChange:
         mine = _of_id(kept, key_id, actor)
         latest = max(mine.values(), key=lambda record: record.serial)
         if latest.state(now_ms) != "active":
             raise InvalidKey("id", f"the key is {latest.state(now_ms)}: create another one")
+        check_passed_on(latest, actor, "id")
         record = latest.model_copy(update={"serial": latest.serial + 1, "created_ms": now_ms})
         found[:] = [record]
-        ended = {d: _ended(old, now_ms + grace_ms) for d, old in mine.items()}
+        still_valid_from = record.serial - SECRETS_MAX + 1
+        ended = {
+            d: _ended(old, now_ms + (grace_ms if old.serial >= still_valid_from else 0))
+            for d, old in mine.items()
+        }
         line = line_of("rotate", record, actor, now_ms, grace_ms=grace_ms)
-        return _Change({**ended, digest_of(secret): record}, [line])
+        return KeyChange({**ended, digest_of(secret): record}, [(record, line)], is_limited=False)
 
-    await _change(store, decide, now_ms)
+    await change_keys(store, decide, now_ms)
     return NewKey(found[0], secret)
 
 
@@ -142,7 +142,7 @@ async def revoke_key(store: Store, key_id: str, actor: Actor, now_ms: int) -> Ke
     """Revoke a key and all its secrets. To repeat it is no error. Raises NoSuchKey."""
     found: list[Key] = []
 
-    def decide(kept: Records) -> _Change:
+    def decide(kept: Records) -> KeyChange:
         mine = _of_id(kept, key_id, actor)
         revoked = {
             digest: record.model_copy(update={"revoked_ms": now_ms})
@@ -151,26 +151,62 @@ async def revoke_key(store: Store, key_id: str, actor: Actor, now_ms: int) -> Ke
         }
         latest = max(mine.values(), key=lambda record: record.serial)
         found[:] = [latest.model_copy(update={"revoked_ms": latest.revoked_ms or now_ms})]
-        return _Change(revoked, [line_of("revoke", latest, actor, now_ms)] if revoked else [])
+        line = line_of("revoke", latest, actor, now_ms)
+        return KeyChange(revoked, [(latest, line)] if revoked else [])
 
-    await _change(store, decide, now_ms)
+    await change_keys(store, decide, now_ms)
     return found[0]
 
 
-async def restore_keys(store: Store, records: Records, actor: Actor, now_ms: int) -> int:
-    """Restore records whose secret Redis does not know; returns how many. Others stay unchanged."""
+async def restore_keys(
+    store: Store, records: Records, actor: Actor, now_ms: int, *, even_dropped: bool = False
+) -> int:
+    """Restore records whose secret Redis does not know; returns how many. Others stay unchanged.
+
+    Records that Redis dropped after they had ended stay away, unless `even_dropped`.
+    """
+    dropped_ms = -1 if even_dropped else await dropped_before_ms(store)
+    wanted = {d: one for d, one in records.items() if one.created_ms > dropped_ms}
+    count = 0
+    for part in _in_parts(wanted):
+        count += await _restore(store, part, actor, now_ms)
+    return count
+
+
+async def _restore(store: Store, records: Records, actor: Actor, now_ms: int) -> int:
     missing: dict[str, Key] = {}
 
-    def decide(kept: Records) -> _Change:
+    def decide(kept: Records) -> KeyChange:
         missing.clear()
-        gone = kept.keys() | _long_ended(records, now_ms)
+        gone = kept.keys() | long_ended(records, now_ms)
         missing.update((digest, one) for digest, one in records.items() if digest not in gone)
-        return _Change(
-            missing, [line_of("restore", one, actor, now_ms) for one in missing.values()]
-        )
+        lines = [(one, line_of("restore", one, actor, now_ms)) for one in missing.values()]
+        return KeyChange(missing, lines)
 
-    await _change(store, decide, now_ms)
+    await change_keys(store, decide, now_ms)
     return len(missing)
+
+
+def _in_parts(records: Records) -> Iterator[Records]:
+    """The records in parts that one change can write: each has an audit line per tenant."""
+    part: dict[str, Key] = {}
+    writes = 0
+    for digest, record in records.items():
+        more = len(tenants_of(record))
+        if writes + more > AUDIT_WRITES_MAX:
+            yield part
+            part, writes = {}, 0
+        part[digest] = record
+        writes += more
+    if part:
+        yield part
+
+
+async def was_dropped(store: Store, record: Key, now_ms: int) -> bool:
+    """Whether Redis does not know a record because it ended, and not because it lost all keys."""
+    if long_ended({"": record}, now_ms):
+        return bool(await store.ask("EXISTS", KEYS_KEY))
+    return record.created_ms <= await dropped_before_ms(store)
 
 
 async def list_keys(store: Store, actor: Actor) -> list[ListedKey]:
@@ -187,7 +223,7 @@ async def list_keys(store: Store, actor: Actor) -> list[ListedKey]:
 
 
 async def read_records(store: Store) -> dict[str, Key]:
-    return {d: record_of(content) for d, content in (await _contents(store)).items()}
+    return {d: record_of(content) for d, content in (await read_contents(store)).items()}
 
 
 @asynccontextmanager
@@ -210,49 +246,7 @@ def expiry(text: str, now_ms: int) -> int:
     return at_ms
 
 
-# -- one change ------------------------------------------------------------------------------------
-
-
-async def _change(store: Store, decide: Callable[[Records], _Change], now_ms: int) -> None:
-    for _attempt in range(CHANGES_MAX):
-        contents = await _contents(store)
-        kept = {digest: record_of(content) for digest, content in contents.items()}
-        change = decide(kept)
-        put = {
-            digest: record.model_dump_json().encode() for digest, record in change.records.items()
-        }
-        put |= dict.fromkeys(_long_ended(kept, now_ms) - put.keys(), b"")
-        if not put:
-            return
-        reply = await store.ask(
-            *("EVAL", _CHANGE, 3, KEYS_KEY, USES_KEY, AUDIT_KEY, KEYS_MAX, AUDIT_MAX, len(put)),
-            *(word for d, new in put.items() for word in (d, contents.get(d, b""), new)),
-            *change.lines,
-        )
-        if reply == b"full":
-            raise TooManyKeys(
-                f"there are {KEYS_MAX} keys, the limit; revoked keys are removed after 90 days"
-            )
-        if reply == b"done":
-            for line in change.lines:
-                audit_log.info("%s", line)
-            return
-    raise StoreUnavailable(
-        f"other changes of keys interrupted each of {CHANGES_MAX} tries; try again"
-    )
-
-
-async def _contents(store: Store) -> dict[str, bytes]:
-    found: dict[bytes, bytes] = await store.ask("HGETALL", KEYS_KEY)
-    return {digest.decode(): content for digest, content in found.items()}
-
-
-def _long_ended(kept: Records, now_ms: int) -> set[str]:
-    def ended_ms(record: Key) -> int:
-        ends = [at for at in (record.revoked_ms, record.expires_ms) if at is not None]
-        return min(ends, default=now_ms)
-
-    return {digest for digest, one in kept.items() if now_ms - ended_ms(one) > ENDED_KEPT_MS}
+# -- the decisions ----------------------------------------------------------------------------------
 
 
 def _of_id(kept: Records, key_id: str, actor: Actor) -> dict[str, Key]:
@@ -275,10 +269,12 @@ def _made(wanted: KeySpec, actor: Actor, now_ms: int) -> NewKey:
         "tenants": wanted.tenants,
         "role": wanted.role,
         "created_ms": now_ms,
-        "expires_ms": wanted.expires_ms,
+        "expires_ms": actor.expires_ms if wanted.expires_ms is None else wanted.expires_ms,
         "requests_per_s": wanted.requests_per_s,
         "burst": wanted.burst,
     }
+    if wanted.requests_per_s is None and wanted.burst is None:
+        given |= {"requests_per_s": actor.requests_per_s, "burst": actor.burst}
     try:
         record = Key.model_validate(given)
     except ValidationError as error:
@@ -287,6 +283,7 @@ def _made(wanted: KeySpec, actor: Actor, now_ms: int) -> NewKey:
         raise InvalidKey(name, first["msg"].removeprefix("Value error, ")) from error
     if not actor.manages(record):
         raise InvalidKey("role", "you can give only your own tenants, and roles up to your own")
+    check_passed_on(record, actor)
     return NewKey(
         record, _new_secret() if wanted.secret is None else _checked_secret(wanted.secret)
     )

@@ -21,14 +21,14 @@ from typing import Final
 from pydantic import ValidationError
 
 from api.auth.audit import Actor
-from api.auth.key_cache import KEYS_MAX
-from api.auth.keys import restore_keys
+from api.auth.key_shares import RECORDS_MAX
+from api.auth.keys import restore_keys, was_dropped
 from api.store.reader import Store
 from schemas.errors import InvalidConfig
 from schemas.store.keys import KeptKey, Key
 
 FILE_BYTES_MAX: Final = 100 * 1024 * 1024
-"""KEYS_MAX records of 100 tenants of 64 characters are 70 MB."""
+"""10,000 records of 100 tenants of 64 characters are 70 MB; `RECORDS_MAX` of one tenant are 12 MB."""
 log = logging.getLogger("odometer.api")
 RESTORER: Final = Actor("keys-file", "")
 
@@ -47,8 +47,10 @@ def load_keys_file(path: Path) -> dict[str, Key]:
         if line.strip():
             digest, record = kept_key(line, f"line {number} of the keys file {path}")
             found[digest] = record
-    if len(found) > KEYS_MAX:
-        raise InvalidConfig(f"the keys file {path} holds more than {KEYS_MAX} keys (KEYS_MAX)")
+    if len(found) > RECORDS_MAX:
+        raise InvalidConfig(
+            f"the keys file {path} holds more than {RECORDS_MAX} records (RECORDS_MAX)"
+        )
     return found
 
 
@@ -117,9 +119,11 @@ class KeysFile:
         """If the file has `digest`, which Redis does not know, restore all missing keys. Returns
         whether Redis knows it now."""
         records = await asyncio.to_thread(self.records)
-        if digest not in records:
+        now_ms = clock()
+        # Who repeats an ended key must not make each request read all records.
+        if digest not in records or await was_dropped(store, records[digest], now_ms):
             return False
-        return await restore_keys(store, records, RESTORER, clock()) > 0
+        return await restore_keys(store, records, RESTORER, now_ms) > 0
 
     def _stamp_now(self) -> tuple[int, int, int] | None:
         try:

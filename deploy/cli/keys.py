@@ -213,7 +213,8 @@ def import_keys(
         from api.auth.keys import create_keys, restore_keys
 
         made = await create_keys(store, plain, operator(), _now_ms())
-        return len(made), await restore_keys(store, hashed, operator(), _now_ms())
+        now_ms = _now_ms()
+        return len(made), await restore_keys(store, hashed, operator(), now_ms, even_dropped=True)
 
     made, restored = _change(read_settings(redis=redis, keys_file=keys_file), run)
     typer.echo(f"{made} keys imported, {restored} of {len(hashed)} records restored", err=True)
@@ -258,7 +259,7 @@ def audit(
     redis: Redis = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show who changed which key, newest first. The newest 10,000 entries are stored.
+    """Show who changed which key, newest first. The newest 1,000 entries of each tenant are stored.
 
     Changes over HTTP are also in the log `odometer.audit` of the API.
     """

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from api.auth.audit import operator
-from api.auth.keys import KeySpec, NewKey, create_keys, opened
+from api.auth.keys import KeySpec, NewKey, create_keys, opened, rotate_key
 from schemas.limits import HOUR_MS
 from schemas.store.keys import ROLES, Role
 from schemas.units import iso
@@ -271,10 +271,52 @@ async def test_other_ways_that_are_refused(admin: httpx.AsyncClient) -> None:
 
 
 async def test_too_many_keys(admin: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.auth.keys.KEYS_MAX", 2)
+    monkeypatch.setattr("api.auth.key_shares.TENANT_KEYS_MAX", 2)
     assert (await admin.post(PATH, json={"name": "x"})).status_code == 201
     answer = await admin.post(PATH, json={"name": "x"})
     assert (answer.status_code, answer.json()["type"]) == (409, "/docs#too-many-keys")
+
+
+async def test_an_admin_passes_on_at_most_its_own_limits(redis_url: str, clock: Clock) -> None:
+    end_ms = NOW_MS + HOUR_MS
+    boss = await made(redis_url, expires_ms=end_ms, requests_per_s=50, burst=60)
+    free = await made(redis_url, "viewer")
+    async with asking(redis_url, clock, boss) as admin:
+        plain = await admin.post(PATH, json={"name": "x"})
+        assert plain.status_code == 201, plain.text
+        about = plain.json()
+        limits = (about["expires"], about["requests_per_s"], about["burst"])
+        assert limits == (iso(end_ms), 50, 60)
+        for field, wanted in (
+            ("expires", {"expires": iso(end_ms + 1000)}),
+            ("expires", {"expires": "9999-01-01"}),
+            ("requests_per_s", {"requests_per_s": 50.5}),
+            ("burst", {"requests_per_s": 5, "burst": 61}),
+        ):
+            body = {"name": "x"} | wanted
+            held = {"keys": [body | {"key": "k" * 20}]}
+            for answer in (
+                await admin.post(PATH, json=body),
+                await admin.post(f"{PATH}/import", json=held),
+            ):
+                assert (answer.status_code, answer.json()["parameter"]) == (400, field)
+        rotated = await admin.post(f"{PATH}/{free.record.id}/rotate", json={})
+        assert (rotated.status_code, rotated.json()["parameter"]) == (400, "id")
+        assert "must not outlive yours" in rotated.json()["detail"]
+        own = await admin.post(f"{PATH}/{boss.record.id}/rotate", json={"grace_s": 60})
+        assert (own.status_code, own.json()["expires"]) == (200, iso(end_ms))
+
+
+async def test_an_old_secret_cannot_rotate_itself_back(redis_url: str, clock: Clock) -> None:
+    """Who stole an admin's secret has it until the end of the grace, and no longer."""
+    leaked = await made(redis_url)
+    async with opened(redis_url) as store:
+        await rotate_key(store, leaked.record.id, 60_000, operator(), NOW_MS)
+    async with asking(redis_url, clock, leaked) as thief:
+        rotated = await thief.post(f"{PATH}/{leaked.record.id}/rotate", json={})
+        assert (rotated.status_code, rotated.json()["parameter"]) == (400, "id")
+        made_by_thief = await thief.post(PATH, json={"name": "x", "role": "admin"})
+        assert made_by_thief.json()["expires"] == iso(NOW_MS + 60_000)
 
 
 # -- limits and roles, in the shape of each dialect ------------------------------------------------

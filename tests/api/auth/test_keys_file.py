@@ -16,12 +16,13 @@ from api.app.main import build
 from api.auth.audit import operator
 from api.auth.authenticate import digest_of
 from api.auth.key_cache import KEYS_KEY
+from api.auth.key_shares import ENDED_KEPT_MS
 from api.auth.keys import (
-    ENDED_KEPT_MS,
     KeySpec,
     create_keys,
     opened,
     read_records,
+    restore_keys,
     revoke_key,
     rotate_key,
 )
@@ -141,6 +142,28 @@ async def test_what_ended_long_ago_is_not_put_back(
             kept = {digest.decode() for digest in client.hkeys(KEYS_KEY)}
     assert digest_of(secrets[0]) in kept
     assert digest_of(secrets[1]) not in kept
+
+
+async def test_a_key_that_was_revoked_and_dropped_is_not_put_back(
+    redis_url: str, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an admin could revoke so many keys that a leaked one is valid again, from an old file."""
+    monkeypatch.setattr("api.auth.key_shares.TENANT_ENDED_MAX", 1)
+    path = tmp_path / "keys.jsonl"
+    secrets = await saved(redis_url, path)
+    async with opened(redis_url) as store:
+        leaked = (await read_records(store))[digest_of(secrets[0])]
+        await revoke_key(store, leaked.id, operator(), NOW_MS + 1)
+        later = await create_keys(store, [KeySpec("x", ("acme",), "viewer")], operator(), NOW_MS)
+        await revoke_key(store, later[0].record.id, operator(), NOW_MS + 2)
+        assert digest_of(secrets[0]) not in await read_records(store)
+        app = build(redis_url, clock=clock, keys_file=path)
+        async with app.router.lifespan_context(app):
+            assert await asked(app, [secrets[0], secrets[2]]) == [401, 200]
+        assert await restore_keys(store, load_keys_file(path), operator(), NOW_MS) == 0
+        # The operator says so, for each record: `odometer keys import`.
+        records = {digest_of(secrets[0]): leaked}
+        assert await restore_keys(store, records, operator(), NOW_MS, even_dropped=True) == 1
 
 
 def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
