@@ -19,6 +19,7 @@ from api.errors import InvalidBody, RefusedEvents
 from api.http.json_encoding import to_json
 from api.ingest.endpoints import IngestDeps, context_of, headers_of, writer
 from api.ingest.records import ValidatedRecords, shown, validate
+from api.ingest.request_body import share_of
 from schemas.errors import InvalidEvent, Reason
 from schemas.event.event_struct import parse_instant
 from schemas.formats.body import Json, load
@@ -53,8 +54,9 @@ class _Taken:
 async def post_events(request: Request, deps: IngestDeps) -> Response:
     """`POST /api/events`: 201 after Kafka has the calls."""
     headers = headers_of(request)
-    context = context_of(await writer(headers, deps), headers, {}, deps)
-    with await deps.body_budget.body(request.receive, headers) as body:
+    key = await writer(headers, deps)
+    context = context_of(key, headers, {}, deps)
+    with await deps.body_budget.body(request.receive, headers, share_of(key)) as body:
         taken = await deps.read(len(body), lambda: _take(body, context))
     await deps.send(taken.validated, headers, context.received_ms)
     answer = {"ingested": len(taken.answers), "events": taken.answers}

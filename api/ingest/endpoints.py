@@ -24,7 +24,7 @@ from api.errors import BadParameter, InvalidBody, RefusedEvents
 from api.ingest.backfill import Backfill, is_history
 from api.ingest.producer import IngestProducer
 from api.ingest.records import ValidatedRecords, answer_of, refusals_of, validate
-from api.ingest.request_body import BodyBudget
+from api.ingest.request_body import BodyBudget, share_of
 from schemas.errors import InvalidEvent, Reason
 from schemas.formats.body import load, load_lines
 from schemas.formats.cloudevents import BinaryCloudEvent
@@ -108,8 +108,9 @@ def routes(deps: IngestDeps) -> list[Route]:
 async def events(request: Request, deps: IngestDeps) -> Response:
     """`POST /v1/events`: 202 with counts, and the field and reason of each rejected object."""
     headers = headers_of(request)
-    options = parse_options(request, headers, await writer(headers, deps), deps)
-    with await deps.body_budget.body(request.receive, headers) as body:
+    key = await writer(headers, deps)
+    options = parse_options(request, headers, key, deps)
+    with await deps.body_budget.body(request.receive, headers, share_of(key)) as body:
         try:
             validated = await deps.read(len(body), lambda: take(headers, body, options))
         except InvalidEvent as error:

@@ -29,6 +29,7 @@ from api.ingest.endpoints import (
     writer,
 )
 from api.ingest.records import ValidatedRecords, shown, validate
+from api.ingest.request_body import share_of
 from schemas.errors import InvalidEvent, Reason
 from schemas.formats.body import load
 from schemas.formats.otel import answer_json
@@ -52,7 +53,8 @@ def otlp(deps: IngestDeps | None) -> Starlette:
 async def traces(request: Request, deps: IngestDeps) -> Response:
     """`POST /v1/traces`: 200 after Kafka has the events."""
     headers = headers_of(request)
-    options = parse_options(request, headers, await writer(headers, deps), deps)
+    key = await writer(headers, deps)
+    options = parse_options(request, headers, key, deps)
     if options.format not in {None, "otel"}:
         raise BadParameter("format", "/v1/traces takes the format otel only.", ("otel",))
     media_type = media_type_of(headers)
@@ -60,7 +62,7 @@ async def traces(request: Request, deps: IngestDeps) -> Response:
         raise InvalidBody(
             415, "unsupported-media-type", f"Send content-type {PROTOBUF[0]} or {JSON}."
         )
-    with await deps.body_budget.body(request.receive, headers) as body:
+    with await deps.body_budget.body(request.receive, headers, share_of(key)) as body:
         try:
             validated = await deps.read(len(body), lambda: _take(media_type, body, options))
         except InvalidEvent as error:

@@ -2,6 +2,8 @@
 
 A body of 16 MB can be 500 bytes on the wire, so both sizes are limited. The bytes that all requests
 of a process hold together are limited too; a request beyond that gets TooBusy and can be retried.
+Each tenant has a share of them, and a part is for small bodies only. So stalled or many large bodies
+of one tenant leave room for all others, and live events pass beside large uploads.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from starlette.types import Receive
 
 from api.errors import InvalidBody, TooBusy
 from schemas.formats.body import BODY_BYTES_MAX
+from schemas.store.keys import ALL, Key
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -28,6 +31,11 @@ SMALL_BYTES_MAX: Final = 64 * 1024
 """A body of at most this Content-Length has no timeout: it holds only its connection."""
 HELD_BYTES_MAX: Final = 128 << 20
 """Limit of the bytes of all bodies in a process, as sent or decompressed: eight of the largest."""
+SMALL_PART: Final = 1 / 8
+"""Part of them that only bodies of at most SMALL_BYTES_MAX may use: 16 MiB, 256 such bodies."""
+TENANT_PART: Final = 3 / 8
+"""Part of each room that one tenant may use: 42 MiB, so that a body of the largest size fits as sent
+and decompressed; and 6 MiB of the room for small bodies, 96 of them."""
 WINDOW_LOG_MAX: Final = 23
 """zstd: 8 MiB, which every decoder must support (RFC 8878). More would let the sender choose how
 much memory we use."""
@@ -38,23 +46,49 @@ _GZIP: Final = 31
 """For zlib: expect a gzip header and the largest window."""
 
 
+class _Room:
+    """Bytes that bodies may hold: all together, and those of one tenant."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._free_bytes = bytes_max
+        self._tenant_bytes_max = int(bytes_max * TENANT_PART)
+        self._held: dict[str, int] = {}
+
+    def take(self, tenant: str, size_bytes: int) -> bool:
+        """Take bytes for a tenant; a negative size gives some back. False: there is no room."""
+        held_bytes = self._held.get(tenant, 0) + size_bytes
+        if size_bytes > 0 and (
+            size_bytes > self._free_bytes or held_bytes > self._tenant_bytes_max
+        ):
+            return False
+        self._free_bytes -= size_bytes
+        if held_bytes:
+            self._held[tenant] = held_bytes
+        else:
+            self._held.pop(tenant, None)
+        return True
+
+
 class BodyBudget:
     """How many more bytes of request bodies the process may hold."""
 
     def __init__(self, bytes_max: int = HELD_BYTES_MAX) -> None:
-        self._free_bytes = bytes_max
-
-    def reserve(self, size_bytes: int) -> None:
-        """Take `size_bytes` from the budget; a negative size gives bytes back. Raises TooBusy."""
-        if size_bytes > self._free_bytes:
-            raise TooBusy("Too many large bodies are being read.")
-        self._free_bytes -= size_bytes
+        small_bytes = int(bytes_max * SMALL_PART)
+        self.for_any = _Room(bytes_max - small_bytes)
+        self.for_small = _Room(small_bytes)
 
     async def body(
-        self, receive: Receive, headers: Mapping[str, str], bytes_max: int = BODY_BYTES_MAX
+        self,
+        receive: Receive,
+        headers: Mapping[str, str],
+        tenant: str,
+        bytes_max: int = BODY_BYTES_MAX,
     ) -> HeldBody:
-        """The decompressed body, which counts until its `with` ends. Raises InvalidBody, TooBusy."""
-        held = HeldBody(self)
+        """The decompressed body, which counts until its `with` ends. Raises InvalidBody, TooBusy.
+
+        `tenant` is whose share it uses (`share_of`).
+        """
+        held = HeldBody(self, tenant)
         try:
             sent = await _received(receive, headers.get("content-length", ""), bytes_max, held)
             held.plain = decompressed(sent, headers.get("content-encoding", ""), bytes_max)
@@ -66,13 +100,21 @@ class BodyBudget:
         return held
 
 
+def share_of(key: Key) -> str:
+    """The tenant whose share the bodies of a key use. Before a body is read, nobody knows which of
+    its tenants it is for; with the first one, a key's admin has no more shares than tenants."""
+    return ALL if key.tenants == ALL else key.tenants[0]
+
+
 class HeldBody:
-    """One body, and its bytes in the budget."""
+    """One body, and its bytes in one of the two rooms of the budget."""
 
-    __slots__ = ("_budget", "_size_bytes", "plain")
+    __slots__ = ("_budget", "_room", "_size_bytes", "_tenant", "plain")
 
-    def __init__(self, budget: BodyBudget) -> None:
+    def __init__(self, budget: BodyBudget, tenant: str) -> None:
         self._budget = budget
+        self._tenant = tenant
+        self._room = budget.for_any
         self._size_bytes = 0
         self.plain = b""
 
@@ -82,12 +124,23 @@ class HeldBody:
     def __exit__(self, *_error: object) -> None:
         self.release()
 
-    def reserve(self, size_bytes: int) -> None:
-        self._budget.reserve(size_bytes)
-        self._size_bytes += size_bytes
+    def reserve(self, more_bytes: int) -> None:
+        """Take so many more bytes from the budget. Raises TooBusy."""
+        size_bytes = self._size_bytes + more_bytes
+        rooms = [self._budget.for_any]
+        if size_bytes <= SMALL_BYTES_MAX:
+            rooms.append(self._budget.for_small)
+        for room in rooms:
+            missing_bytes = more_bytes if room is self._room else size_bytes
+            if room.take(self._tenant, missing_bytes):
+                if room is not self._room:
+                    self.release()
+                self._room, self._size_bytes = room, size_bytes
+                return
+        raise TooBusy("Too many large bodies are being read.")
 
     def release(self) -> None:
-        self._budget.reserve(-self._size_bytes)
+        self._room.take(self._tenant, -self._size_bytes)
         self._size_bytes = 0
 
 

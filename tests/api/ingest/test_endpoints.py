@@ -17,7 +17,7 @@ from api.auth.keys import KeySpec, create_keys, opened
 from api.errors import InvalidBody
 from api.ingest.endpoints import IDEMPOTENCY_KEY_CHARS_MAX, INLINE_BYTES_MAX
 from api.ingest.partitioner import partitions_of
-from api.ingest.request_body import STREAMS_MAX, BodyBudget, decompressed
+from api.ingest.request_body import STREAMS_MAX, decompressed
 from deploy.local.api_keys import create_key
 from deploy.local.servers import Server
 from schemas.event.partition_key import partition_key
@@ -27,7 +27,7 @@ from schemas.limits import HOUR_MS
 from schemas.units import iso
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS
-from tests.api.ingest.taking import PARTITIONS, Taking, receiving, taking
+from tests.api.ingest.taking import PARTITIONS, Taking, taking
 from tests.oracles.event_logs import event
 
 pytestmark = pytest.mark.servers
@@ -390,16 +390,3 @@ def test_streams_behind_each_other_are_bounded() -> None:
     with pytest.raises(InvalidBody, match=f"more than {STREAMS_MAX} streams"):
         decompressed(body * (STREAMS_MAX + 1), "gzip", 100)
     assert decompressed(body * STREAMS_MAX, "gzip", 100) == b""
-
-
-async def test_bodies_together_take_no_more_than_there_is_room_for() -> None:
-    budget = BodyBudget(bytes_max=10)
-    with (
-        await budget.body(receiving(b"12345"), {}) as body,
-        await budget.body(receiving(b"12345"), {}),
-    ):
-        assert body == b"12345"
-        with pytest.raises(Exception, match="Too many large bodies"):
-            await budget.body(receiving(b"1"), {})
-    with await budget.body(receiving(b"1234567890"), {}) as body:
-        assert len(body) == 10
