@@ -1,7 +1,8 @@
 """Validates parsed events, and makes the records for Kafka and the answer to the producer.
 
 The time of an event is checked here as the worker will check it against the append time. So the
-producer learns at once about events that would otherwise become dead letters.
+producer learns at once about events that would otherwise become dead letters. Kafka appends a record
+later than it is received, by its own clock, so both ends of the range are checked with a margin.
 """
 
 from __future__ import annotations
@@ -18,9 +19,14 @@ from schemas.event.kinds import DEFAULT_TENANT
 from schemas.event.partition_key import partition_key
 from schemas.formats.objects import InvalidObject, SkippedObject
 from schemas.formats.parse import Event, Parsed
-from schemas.limits import ID_CHARS_MAX
+from schemas.limits import ID_CHARS_MAX, MINUTE_MS, SECOND_MS
 from schemas.units import instant_to_ms
 
+APPEND_DELAY_MS: Final = 10 * MINUTE_MS
+"""A record is appended at most this much after it was received: live ones within 4 s, history when the
+workers have room."""
+CLOCKS_DIFFER_MS: Final = SECOND_MS
+"""The broker's clock may be behind ours: twice what workers allow."""
 ANSWERS_KEPT: Final = 256
 """120 B each: the batches of a producer have few sizes."""
 UNKNOWN_SHOWN: Final = 16
@@ -65,10 +71,16 @@ def validate(parsed: Parsed, received_ms: int) -> ValidatedRecords:
 
 def _key(event: Event, at_ms: int, received_ms: int) -> bytes:
     usage = event.usage
-    check_age("time", at_ms, received_ms)
+    _check_age("time", at_ms, received_ms)
     if usage.call_started_at is not None:
-        check_age("call_started_at", instant_to_ms(usage.call_started_at), received_ms)
+        _check_age("call_started_at", instant_to_ms(usage.call_started_at), received_ms)
     return partition_key(usage.tenant or DEFAULT_TENANT, usage.source, usage.id, usage.call_id)
+
+
+def _check_age(field: str, at_ms: int, received_ms: int) -> None:
+    """Raises InvalidEvent if the worker might reject the time, whenever Kafka appends the record."""
+    check_age(field, at_ms, received_ms - CLOCKS_DIFFER_MS)
+    check_age(field, at_ms, received_ms + APPEND_DELAY_MS)
 
 
 def answer_of(validated: ValidatedRecords, *, is_named: bool) -> bytes:

@@ -21,6 +21,10 @@ from schemas.units import ms_to_instant
 
 Headers = Sequence[tuple[str, bytes]]
 
+ENVELOPE_FIELDS: Final = frozenset({"specversion"})
+"""A plain record with one of these fields is read as a CloudEvent. So whoever writes a record must not
+pass on an unknown field of such a name: it would change how the worker reads all other fields."""
+
 _CE_PREFIX: Final = "ce_"
 
 
@@ -37,7 +41,8 @@ def read_content(value: bytes | None, headers: Headers, append_ms: int) -> dict[
         )
     attributes = _binary_attributes(headers)
     content = load_object(value)
-    if attributes is None and ("specversion" in content or _is_structured(headers)):
+    is_envelope = not ENVELOPE_FIELDS.isdisjoint(content) or _is_structured(headers)
+    if attributes is None and is_envelope:
         attributes = content
         content = _structured_data(content)
     if attributes is not None:

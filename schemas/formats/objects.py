@@ -16,6 +16,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 import msgspec
 
 from schemas.errors import InvalidEvent, Reason
+from schemas.event.envelope import ENVELOPE_FIELDS
 from schemas.event.event_struct import FIELDS, EventStruct
 from schemas.formats import (
     agentlens,
@@ -309,4 +310,5 @@ def _identify(draft: Draft, context: Context, place: str, *, alone: bool) -> tup
 
 
 def _is_passable(name: str) -> bool:
-    return len(name) <= UNKNOWN_CHARS_MAX and name.isprintable()
+    """Whether the record may have an unknown field of this name, with null as its value."""
+    return len(name) <= UNKNOWN_CHARS_MAX and name.isprintable() and name not in ENVELOPE_FIELDS
