@@ -1,13 +1,15 @@
 """Rows as JSON, CSV or newline-delimited JSON, and the choice by the Accept header.
 
 A text in CSV that a spreadsheet would run as a formula gets a `'` in front, as spreadsheets write it
-themselves. Numbers stay numbers. Null is an empty cell.
+themselves. So does what follows a `;`, a tab, a `|` or a line break inside a text: with another
+separator, a spreadsheet sees a cell there. Numbers stay numbers. Null is an empty cell.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
@@ -25,8 +27,12 @@ MEDIA_TYPES: Final[Mapping[Format, str]] = {
 }
 ROWS_KEPT: Final = 256
 """Classes of rows, by the names of their columns. To make one takes as long as to write 100 rows."""
-FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20")
+FORMULA_STARTS: Final = ("=", "+", "-", "@", *"\uff1d\uff0b\uff0d\uff20")
 """Characters that begin a formula in some spreadsheet. The last four are full-width = + - @."""
+SEPARATORS: Final = ";\t|\n\r\v\f\x85\u2028\u2029"
+"""Characters after which some spreadsheet begins a cell: `;` where a comma is the decimal sign. It
+then reads our quotes as text, because they do not begin its cell."""
+_CELLS: Final = re.compile(f"([{SEPARATORS}])")
 
 
 def accepted(accept: str) -> Format | None:
@@ -63,7 +69,7 @@ def to_csv(columns: Columns) -> bytes:
     """RFC 4180, with a header."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(columns)
+    writer.writerow(map(_guarded, columns))
     writer.writerows(zip(*[map(_cell, column) for column in columns.values()], strict=True))
     return out.getvalue().encode()
 
@@ -80,9 +86,26 @@ def _cell(value: Cell) -> str | int | float:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
-        return "'" + value
-    return value
+    return _guarded(value) if isinstance(value, str) else value
+
+
+def _guarded(text: str) -> str:
+    """The text with a `'` before each part of it that a spreadsheet could run as a formula."""
+    if text.isascii() and text.isprintable() and ";" not in text and "|" not in text:
+        return f"'{text}" if _runs(text) else text
+    cells = _CELLS.split(text)
+    # A text that begins with a separator is a formula in some spreadsheets even without a sign.
+    head = "'" if len(cells) > 1 and not cells[0] and cells[1] not in ";|" else ""
+    return head + "".join(f"'{cell}" if _runs(cell) else cell for cell in cells)
+
+
+def _runs(cell: str) -> bool:
+    """Whether a sign of a formula comes first. Spreadsheets skip blanks and quotes before it, and
+    some skip invisible characters, such as NUL, a no-break space or a byte order mark."""
+    for char in cell:
+        if char.isprintable() and char not in ' "':
+            return char in FORMULA_STARTS
+    return False
 
 
 def _quality(accept: str, media_type: str) -> float:
