@@ -45,6 +45,8 @@ RESTARTS_MAX: Final = 100
 RESTARTS_OVER_S: Final = 60.0
 RESTART_PAUSE_S: Final = 1.0
 DROP_EVERY_S: Final = 30.0
+HEALTH_HOST: Final = "127.0.0.1"
+"""The health page needs no key, so only this machine can read it."""
 REPLACED: Final = 3
 """The exit code of a worker after a rebuild under another configuration replaced its counters. It is
 not 0, so that a supervisor that restarts on failure restarts the worker."""
@@ -208,7 +210,8 @@ def build(
         broker=f"kafka://{settings.kafka}",
         autodiscover=False,
         web_enabled=settings.health_port > 0,
-        web_host="127.0.0.1",
+        web_bind=HEALTH_HOST,  # by itself Faust listens on all addresses
+        web_host=HEALTH_HOST,  # this one is only shown
         web_port=settings.health_port or 6066,
         worker_redirect_stdouts=False,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,20 @@ async def test_a_store_that_is_not_ours_ends_the_life_of_the_fold_and_not_the_pr
         return (await worker.health()).get("status") == 200
 
     await system.until("the worker counts", counts)
+
+
+async def test_the_health_page_is_for_this_machine_only(system: System) -> None:
+    await system.make_topics(1)
+    worker = system.worker()
+
+    async def answers() -> bool:
+        return bool(await worker.health())
+
+    await system.until("the health page answers", answers)
+    port = worker.settings.health_port
+    # Linux answers on all of 127.0.0.0/8 to a server that listens on all addresses.
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", port), timeout=5)
 
 
 def test_a_refusal_is_not_health() -> None:
