@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import httpx
 import pytest
+import redis
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Route
 
+from api.app.health import UNREADABLE as NOT_READY
 from api.app.main import build
 from deploy.local.api_keys import create_key
 from deploy.local.servers import Server
 from deploy.local.valkey import url_of
 from schemas.limits import DAY_MS, HOUR_MS
+from schemas.store.layout import CURRENT_KEY
 from tests.api.agentlens.test_endpoints import MONTH, PATH, body
 from tests.api.conftest import Clock, client_of, revoke
 from tests.api.counters import NOW_MS, Asked, Event, answer, pack
@@ -228,6 +231,15 @@ async def test_a_damaged_counter_is_a_503(redis_url: str, client: httpx.AsyncCli
     assert (response.status_code, response.text) == (503, UNREADABLE)
 
 
+async def test_only_the_log_says_what_redis_holds(
+    redis_url: str, client: httpx.AsyncClient
+) -> None:
+    with redis.Redis.from_url(redis_url) as direct:
+        direct.set(CURRENT_KEY, "another program's")
+    ready = await client.get("/readyz")
+    assert (ready.status_code, ready.json()["reason"]) == (503, NOT_READY)
+
+
 async def test_redis_dies_and_comes_back(own_valkey: Server, clock: Clock) -> None:
     redis_url = url_of(own_valkey)
     pack(MONTH).write(redis_url)
@@ -242,7 +254,10 @@ async def test_redis_dies_and_comes_back(own_valkey: Server, clock: Clock) -> No
                 away = await client.get(PATH)
                 assert (away.status_code, away.text) == (503, UNREADABLE)
                 assert away.headers["retry-after"] == "1"
-            assert (await client.get("/readyz")).status_code == 503
+            ready = await client.get("/readyz")
+            assert ready.status_code == 503
+            # Without a key, nobody learns where Redis is.
+            assert ready.json() == {"status": "not ready", "reason": NOT_READY}
             assert (await client.get("/healthz")).status_code == 200
             health = (await client.get("/api/health")).json()
             assert health["status"] == "ok"
