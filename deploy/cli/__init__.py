@@ -10,6 +10,7 @@
     options      options that several commands share
     help         how help looks, and --version
     completion   what the shell offers after Tab
+    terminal     what a command prints, with control characters escaped
     report       a model as lines and tables on a terminal
     progress     the progress of a rebuild
 

@@ -9,6 +9,7 @@ import typer
 
 from deploy.settings import read_settings
 from schemas.errors import OdometerError, Reason
+from schemas.terminal import escaped
 
 if TYPE_CHECKING:
     from schemas.store.keys import Key
@@ -35,7 +36,7 @@ def key_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """
     given = {name: context.params.get(name) for name in ("redis", "keys_file")}
     names = {
-        key.id: key.name
+        key.id: escaped(key.name)
         for key in _known_keys(given)
         if key.revoked_ms is None and key.id.startswith(incomplete)
     }

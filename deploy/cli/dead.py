@@ -14,11 +14,11 @@ import click
 import typer
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from deploy.cli.completion import reasons
 from deploy.cli.help import PlainCommand, PlainGroup
 from deploy.cli.options import AsJson, DeadLetterTopic, Kafka, Topic, Yes, parse_time
+from deploy.cli.terminal import say, say_json, say_line, shown
 from deploy.errors import NothingChosen
 from deploy.settings import Settings, read_settings
 from schemas.errors import InvalidConfig, InvalidEvent, Reason
@@ -80,22 +80,22 @@ def list_dead_letters(
     settings = read_settings(kafka=kafka, dead_letter_topic=dead_letter_topic)
     wanted = _filter(reason, field, since, until)
     reason_counts: Counter[str] = Counter()
-    shown: deque[DeadLetter] = deque(maxlen=limit)
+    newest: deque[DeadLetter] = deque(maxlen=limit)
 
     async def read() -> None:
         async for letter in _read(settings, wanted):
             reason_counts[letter.reason] += 1
-            shown.append(letter)
+            newest.append(letter)
 
     asyncio.run(read())
     if as_json:
-        Console().print_json(data=[_as_data(letter) for letter in shown])
+        say_json([_as_data(letter) for letter in newest])
         return
-    Console().print(_table(shown))
+    Console().print(_table(newest))
     counts = ", ".join(f"{name} {count}" for name, count in reason_counts.most_common())
-    typer.echo(f"{reason_counts.total()} dead letters{f': {counts}' if counts else ''}")
-    if reason_counts.total() > len(shown):
-        typer.echo(f"These are the newest {len(shown)}. --limit shows more.")
+    say_line(f"{reason_counts.total()} dead letters{f': {counts}' if counts else ''}")
+    if reason_counts.total() > len(newest):
+        say_line(f"These are the newest {len(newest)}. --limit shows more.")
 
 
 @dead.command("show", cls=PlainCommand)
@@ -119,12 +119,12 @@ def show(
         "replay_would": _prospect(letter, NO_CHANGE),
     }
     if as_json:
-        Console().print_json(data=data)
+        say_json(data)
         return
     for name, value in data.items():
         if name != "value":
-            typer.echo(f"{name.replace('_', ' ')}: {value if value not in (None, {}) else 'none'}")
-    typer.echo(f"value:\n{_pretty(letter.value)}")
+            say_line(f"{name.replace('_', ' ')}: {value if value not in (None, {}) else 'none'}")
+    say(f"value:\n{_pretty(letter.value)}")
 
 
 @dead.command("replay", cls=PlainCommand)
@@ -187,7 +187,7 @@ def replay(
     if missing:
         raise NothingChosen(f"There is no dead letter {', '.join(sorted(missing))}.")
     if as_json:
-        Console().print_json(data=[_result_data(result) for result in results])
+        say_json([_result_data(result) for result in results])
     else:
         _tell(results, done=yes)
     if any(result.outcome == "refused" for result in results):
@@ -321,7 +321,7 @@ def _table(letters: Sequence["DeadLetter"] | deque["DeadLetter"]) -> Table:
     for one in letters:
         state = one.replay.state if one.replay else ""
         cells = (one.origin, iso(one.append_ms), one.reason, one.field, one.detail, state)
-        table.add_row(*(Text(cell) for cell in cells))
+        table.add_row(*(shown(cell) for cell in cells))
     return table
 
 
@@ -359,10 +359,10 @@ def _result_data(result: "ReplayResult") -> dict[str, Any]:
 
 def _tell(results: Sequence["ReplayResult"], *, done: bool) -> None:
     for result in islice((r for r in results if r.detail), LISTED_MAX):
-        typer.echo(f"{result.origin}: {result.outcome}: {result.detail}")
+        say_line(f"{result.origin}: {result.outcome}: {result.detail}")
     outcomes = Counter(str(result.outcome) for result in results)
     words = {"sendable": "would be sent", "refused": "would be rejected again", "kept": "not sent"}
     said = ", ".join(f"{count} {words.get(name, name)}" for name, count in outcomes.items())
-    typer.echo(said or "no dead letter matches")
+    say_line(said or "no dead letter matches")
     if not done and outcomes["sendable"]:
-        typer.echo("Nothing was sent. Add --yes to do it.")
+        say_line("Nothing was sent. Add --yes to do it.")

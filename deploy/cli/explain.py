@@ -1,7 +1,6 @@
 """`odometer explain`: show how events would be counted, or why they would be rejected."""
 # ruff: noqa: PLC0415, FBT002 - a command imports what it runs; its options are given by name
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,9 +14,9 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from deploy.cli.options import CatalogFile, PricesFile, parse_time
+from deploy.cli.terminal import say_json_text, shown
 from deploy.settings import read_catalog, read_prices, read_settings
 
 if TYPE_CHECKING:
@@ -114,7 +113,7 @@ def explain(
     for explained in _explained(file, format, context or [], name, explainer):
         outcomes[explained.outcome] += 1
         if as_json:
-            sys.stdout.buffer.write(msgspec.json.encode(explained) + b"\n")
+            say_json_text(msgspec.json.encode(explained).decode())
         elif outcomes.total() <= limit:
             console.print(_shown(explained))
     if not as_json:
@@ -168,13 +167,13 @@ def _shown(explained: Explained) -> RenderableType:
     from streams.core.explain import CountedEvent, RejectedEvent
 
     place = f"line {explained.line}" + (f", object {explained.index}" if explained.index else "")
-    head = Text(f"{place}: {explained.outcome}", style="bold")
+    head = shown(f"{place}: {explained.outcome}", style="bold")
     event = explained.event
     if isinstance(event, RejectedEvent):
         about = f"{event.field}: " if event.field else ""
-        return Group(head, Text(f"  {event.reason}: {about}{event.detail}", style="red"))
+        return Group(head, shown(f"  {event.reason}: {about}{event.detail}", style="red"))
     if not isinstance(event, CountedEvent):
-        return Group(head, Text(f"  {explained.format}: {event}"))
+        return Group(head, shown(f"  {explained.format}: {event}"))
     lines = [
         f"{event.kind} event {event.id} of {event.source}, tenant {event.tenant}, at {event.at}",
         f"format {explained.format}, id from its {explained.identity}, digest {event.digest}",
@@ -193,7 +192,7 @@ def _shown(explained: Explained) -> RenderableType:
         )
     if event.duplicate:
         lines.append("duplicate, adds nothing: an earlier event has the same tenant, source and id")
-    parts: list[RenderableType] = [Text(f"  {line}") for line in lines]
+    parts: list[RenderableType] = [shown(f"  {line}") for line in lines]
     return Group(head, *parts, *_tables(event.rows))
 
 
@@ -212,7 +211,7 @@ def _tables(rows: Sequence["AddedRow"]) -> list[Table]:
             tables[title] = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
             for column in ("view", "series", "adds"):
                 tables[title].add_column(column, overflow="fold")
-        tables[title].add_row(*(Text(cell) for cell in place))
+        tables[title].add_row(*(shown(cell) for cell in place))
     return list(tables.values())
 
 

@@ -6,8 +6,6 @@ from a file or standard input. Data goes to stdout, messages go to stderr.
 # ruff: noqa: PLC0415, FBT002 - options are given by name
 
 import asyncio
-import json
-import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -17,10 +15,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from deploy.cli import terminal
 from deploy.cli.completion import key_ids, roles
 from deploy.cli.help import PlainCommand, PlainGroup
 from deploy.cli.key_lines import chosen_tenants, key_in_line, key_spec, lines_of_file
 from deploy.cli.options import AsJson, KeysFile, Redis
+from deploy.cli.terminal import say_json, say_json_text, say_line
 from deploy.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def list_all(redis: Redis = None, as_json: AsJson = False) -> None:
 
     answer = asyncio.run(run())
     if as_json:
-        typer.echo(answer.model_dump_json(indent=2))
+        say_json_text(answer.model_dump_json(indent=2))
         return
     columns = ("id", "name", "tenants", "role", "state", "last_used", "expires")
     rows = [each.model_dump() | {"tenants": _joined(each.tenants)} for each in answer.keys]
@@ -169,7 +169,7 @@ def revoke(key_id: KeyId, redis: Redis = None, keys_file: KeysFile = None) -> No
         return (await revoke_key(store, key_id, operator(), _now_ms())).name
 
     name = _change(read_settings(redis=redis, keys_file=keys_file), run)
-    typer.echo(f"{key_id} ({name}) is revoked", err=True)
+    say_line(f"{key_id} ({name}) is revoked", err=True)
 
 
 @keys.command("import", cls=PlainCommand)
@@ -217,7 +217,7 @@ def import_keys(
         return len(made), await restore_keys(store, hashed, operator(), now_ms, even_dropped=True)
 
     made, restored = _change(read_settings(redis=redis, keys_file=keys_file), run)
-    typer.echo(f"{made} keys imported, {restored} of {len(hashed)} records restored", err=True)
+    say_line(f"{made} keys imported, {restored} of {len(hashed)} records restored", err=True)
 
 
 @keys.command("export", cls=PlainCommand)
@@ -245,10 +245,10 @@ def export(
 
     records = asyncio.run(run())
     if file is None:
-        typer.echo("".join(line + "\n" for line in lines_of(records)), nl=False)
+        say_json_text("\n".join(lines_of(records)))
         return
     write_keys_file(file, records)
-    typer.echo(f"{len(records)} records in {file}", err=True)
+    say_line(f"{len(records)} records in {file}", err=True)
 
 
 @keys.command("audit", cls=PlainCommand)
@@ -273,7 +273,7 @@ def audit(
 
     lines = [{"at": iso(line.pop("at_ms")), **line} for line in asyncio.run(run())]
     if as_json:
-        typer.echo(json.dumps(lines, indent=2))
+        say_json(lines)
         return
     for line in lines:
         line["by"] = " ".join(text for text in (line["by_name"], f"({line['by_id']})") if text)
@@ -318,10 +318,10 @@ def _print_made(made: "NewKey", *, as_json: bool) -> None:
 
     if as_json:
         about = shown(made.record, None, _now_ms()).model_dump(mode="json")
-        typer.echo(json.dumps(about | {"key": made.secret}, indent=2))
+        say_json(about | {"key": made.secret})
         return
-    typer.echo(made.secret)
-    print(f"{made.record.id} ({made.record.name})", file=sys.stderr)
+    say_line(made.secret)
+    say_line(f"{made.record.id} ({made.record.name})", err=True)
 
 
 def _joined(tenants: str | Sequence[str]) -> str:
@@ -329,14 +329,12 @@ def _joined(tenants: str | Sequence[str]) -> str:
 
 
 def _print_table(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    from rich.text import Text
-
     table = Table()
     for column in columns:
         is_whole = column in {"id", "key_id"}  # a person copies it
         table.add_column(column.replace("_", " "), overflow="fold", no_wrap=is_whole)
     for row in rows:
-        table.add_row(*(Text(_cell(column, row[column])) for column in columns))
+        table.add_row(*(terminal.shown(_cell(column, row[column])) for column in columns))
     Console().print(table)
 
 

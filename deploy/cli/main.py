@@ -15,6 +15,7 @@ from deploy.cli.dead import dead
 from deploy.cli.explain import explain
 from deploy.cli.help import OPERATE, RUN, SEND, PlainCommand, PlainGroup, Version
 from deploy.cli.keys import keys
+from deploy.cli.terminal import say_on
 from deploy.send.command import send
 from schemas.errors import OdometerError
 
@@ -54,8 +55,7 @@ def main() -> None:
     try:
         app()
     except OdometerError as error:
-        console = Console(stderr=True)
-        console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        say_on(Console(stderr=True), str(error), "red")
         sys.exit(1)
 
 

@@ -21,6 +21,7 @@ from deploy.cli.options import (
     Topic,
     Yes,
 )
+from deploy.cli.terminal import say, say_json, say_json_text
 from deploy.settings import (
     describe,
     directory_settings,
@@ -62,7 +63,7 @@ def status(
         read_status(settings.kafka, settings.redis, settings.topic, prices, catalog)
     )
     if as_json:
-        typer.echo(found.model_dump_json(indent=2))
+        say_json_text(found.model_dump_json(indent=2))
     else:
         Console().print(render(found, _now_ms()))
 
@@ -106,9 +107,9 @@ def topics(
     for name, count in found.items():
         lines.append(f"{name}: {count} partitions, with {logs[name]}")
     if as_json:
-        Console().print_json(data=lines)
+        say_json(lines)
     else:
-        typer.echo("\n".join(lines))
+        say("\n".join(lines))
 
 
 def rebuild(
@@ -143,9 +144,9 @@ def rebuild(
     )
     done = asyncio.run(rebuild_with_progress(settings, Console(stderr=True)))
     if as_json:
-        typer.echo(done.model_dump_json(indent=2))
+        say_json_text(done.model_dump_json(indent=2))
     else:
-        typer.echo(done.sentence())
+        say(done.sentence())
 
 
 def accept(
@@ -171,14 +172,14 @@ def accept(
         accept_losses(settings.kafka, settings.redis, settings.topic, _now_ms, dry_run=not yes)
     )
     if as_json:
-        Console().print_json(data=[one.model_dump() for one in found])
+        say_json([one.model_dump() for one in found])
         return
     for one in found:
-        typer.echo(one.sentence() if yes else f"would do: {one.sentence()}")
+        say(one.sentence() if yes else f"would do: {one.sentence()}")
     if not found:
-        typer.echo("no partition is refused")
+        say("no partition is refused")
     elif not yes:
-        typer.echo("Nothing was changed. Add --yes to do it.")
+        say("Nothing was changed. Add --yes to do it.")
 
 
 def _now_ms() -> int:

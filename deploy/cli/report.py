@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pydantic import BaseModel
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
+
+from deploy.cli.terminal import shown
 
 # A number of milliseconds above this (the year 2001) is an instant: no duration is that long.
 _INSTANT_MS_MIN = 1_000_000_000_000
@@ -27,9 +28,9 @@ def render(model: BaseModel, now_ms: int) -> Group:
             tables.append(_table(name, value, now_ms))
         elif _is_instant(name, value):
             at = datetime.fromtimestamp(value / 1000, UTC).isoformat(timespec="milliseconds")
-            lines.append(Text(f"{_words(name)}: {at} ({_age(value, now_ms)})"))
+            lines.append(shown(f"{_words(name)}: {at} ({_age(value, now_ms)})"))
         else:
-            lines.append(Text(f"{_words(name)}: {_text(name, value)}"))
+            lines.append(shown(f"{_words(name)}: {_text(name, value)}"))
     return Group(*lines, *tables)
 
 
@@ -51,7 +52,7 @@ def _table(name: str, rows: Sequence[BaseModel], now_ms: int) -> Table:
         values = [(column, getattr(row, column)) for column in columns]
         table.add_row(
             *(
-                Text(_age(value, now_ms) if _is_instant(column, value) else _text(column, value))
+                shown(_age(value, now_ms) if _is_instant(column, value) else _text(column, value))
                 for column, value in values
             )
         )

@@ -18,6 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from deploy.cli.terminal import say_on
 from deploy.local import servers
 from deploy.local.api_keys import create_key, find_key
 from deploy.local.private_files import write_private
@@ -65,7 +66,7 @@ def become_ready(
     said, since_s = "", time.monotonic()
     while reason := _why_not_ready(settings.api_port):
         if reason != said and time.monotonic() - since_s > PATIENCE_S:
-            console.print(f"Not ready yet: {reason}", style="yellow", markup=False, soft_wrap=True)
+            say_on(console, f"Not ready yet: {reason}", "yellow")
             said = reason
         yield
     key_file = home / API_KEY_FILE

@@ -24,6 +24,7 @@ from types import FrameType
 
 from rich.console import Console
 
+from deploy.cli.terminal import say_on
 from deploy.errors import AlreadyRunning, DeployError, DiskTooFull
 from deploy.local import (
     jars,
@@ -102,7 +103,7 @@ def _run(settings: Settings, home: Path, console: Console, *, simulate: bool) ->
         for each in supervised:
             said = supervise.check(each, time.monotonic())
             if said is not None:
-                console.print(said, style="yellow", markup=False, highlight=False, soft_wrap=True)
+                say_on(console, said, "yellow")
         time.sleep(LOOK_PAUSE_S)
 
 

@@ -13,7 +13,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from deploy.cli.explain import ContextOption, FileArgument, FormatOption, NameOption
 from deploy.cli.options import AsJson, BackfillDelay, Kafka, Redis, Topic
+from deploy.cli.terminal import say_json, say_line, say_on
 from deploy.settings import API_KEY_FILE, Settings, describe, read_settings
+from schemas.terminal import escaped
 
 if TYPE_CHECKING:
     from deploy.send.sending import RefusedObject, Tally
@@ -110,7 +112,7 @@ def send(
 
         def refused(one: "RefusedObject") -> None:
             if len(refusals) < REFUSALS_SHOWN:
-                console.print(_sentence(one), markup=False, highlight=False, soft_wrap=True)
+                say_on(console, escaped(_sentence(one)))
             if len(refusals) < REFUSALS_KEPT:
                 refusals.append(one)
 
@@ -119,7 +121,7 @@ def send(
 
         def away(why: str) -> None:
             if bar.tasks[0].description != why:
-                console.print(f"waiting: {why}", markup=False, highlight=False, soft_wrap=True)
+                say_on(console, f"waiting: {why}")
             bar.update(task, description=why)
 
         job = Job(
@@ -191,15 +193,13 @@ def _sentence(one: "RefusedObject") -> str:
 def _tell(tally: "Tally", refusals: "list[RefusedObject]", *, as_json: bool) -> None:
     if as_json:
         data: dict[str, Any] = asdict(tally) | {"refusals": [one._asdict() for one in refusals]}
-        Console().print_json(data=data)
+        say_json(data)
         return
     said = f"{tally.sent} sent, {tally.skipped} skipped, {tally.refused} refused"
     if tally.before:
         said += f"; an earlier run sent {tally.before} lines or documents"
-    typer.echo(said)
+    say_line(said)
     if tally.made_ids:
-        typer.echo(
-            f"{tally.made_ids} events had no id and got one from their position in the file."
-        )
+        say_line(f"{tally.made_ids} events had no id and got one from their position in the file.")
     if tally.refused > REFUSALS_SHOWN:
-        typer.echo(f"These are the first {REFUSALS_SHOWN} refusals. --json lists more.")
+        say_line(f"These are the first {REFUSALS_SHOWN} refusals. --json lists more.")

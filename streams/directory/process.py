@@ -24,6 +24,7 @@ import faust
 from faust.types import EventT
 
 from schemas.errors import StoreFull, StoreUnavailable
+from schemas.terminal import escaped
 from streams.directory.records import InvalidRecord, Stream, Upsert, read_record, topic_of
 from streams.directory.settings import DirectorySettings, changelogs
 from streams.directory.store import RedisDirectory
@@ -172,7 +173,7 @@ async def _take(stream: Stream, event: EventT[Any], table: Table, writer: Writer
         await writer.write(upsert)
     except InvalidRecord as invalid:
         place = f"{message.topic}:{message.partition}:{message.offset}"
-        log.warning("rejected the record %s: %s", place, invalid)
+        log.warning("rejected the record %s: %s", place, escaped(str(invalid)))
         await writer.note(place, str(invalid))
         return
     key, value = (None if part is None else part.decode() for part in (message.key, message.value))

@@ -70,6 +70,19 @@ def test_a_key_from_its_making_to_its_end(redis_url: str) -> None:
         assert not any(secret in text for secret in (key, new, at_once["key"]))
 
 
+def test_the_name_of_a_key_commands_no_terminal(redis_url: str) -> None:
+    evil, shown = "a\x1b[2J\x9b1mb\u202e", r"a\x1b[2J\x9b1mb\u202e"
+    made = run(redis_url, "create", "--name", evil, "--tenant", evil)
+    (about,) = listed(redis_url)
+    assert (about["name"], about["tenants"]) == (evil, [evil])
+    said = [made.stderr, out(redis_url, "list"), out(redis_url, "audit")]
+    said.append(run(redis_url, "revoke", about["id"]).stderr)
+    assert all(shown in text for text in said)
+    said += [out(redis_url, *words) for words in (("export",), ("list", "--json"))]
+    said.append(out(redis_url, "audit", "--json"))
+    assert not any(char in text for text in said for char in "\x1b\x9b\u202e")
+
+
 def test_every_option_of_a_new_key(redis_url: str) -> None:
     words = "create --name n --tenant a --tenant b --role admin --expires 2999-01-01"
     made = json.loads(

@@ -1,0 +1,149 @@
+"""Nothing that producers, tenants or key names say can command the operator's terminal."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import sys
+import unicodedata
+from pathlib import Path
+
+import msgspec
+import pytest
+from pydantic import BaseModel
+from rich.console import Console
+from typer.testing import CliRunner
+
+from deploy.cli import dead, terminal
+from deploy.cli.main import app
+from deploy.cli.report import render
+from deploy.send import command
+from deploy.send.sending import RefusedObject
+from schemas.terminal import escaped, escaped_json, escaped_lines
+from streams.core.dead_letters import DeadLetter
+
+ROOT = Path(__file__).parents[3]
+EVIL = "a\x1b]0;title\x07\x1b[2J\x9b31m\x08\r\x7f\u202eb\u2028c\u2066\ufeff\ud800"
+SHOWN = r"a\x1b]0;title\x07\x1b[2J\x9b31m\x08\x0d\x7f\u202eb\u2028c\u2066\ufeff\ud800"
+DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+PRINTS = {"deploy/cli/terminal.py", "deploy/install.py", "deploy/client/build.py"}
+"""The only modules that print texts themselves; the last two print paths and versions of ours."""
+
+
+def is_harmless(text: str) -> bool:
+    return not any(
+        unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"}
+        or unicodedata.bidirectional(char) in DIRECTIONS
+        for char in text
+        if char != "\n"
+    )
+
+
+def test_every_control_character_is_escaped_and_nothing_else_of_a_text() -> None:
+    everything = map(chr, range(sys.maxunicode + 1))
+    assert all(is_harmless(escaped(char)) and escaped(char) for char in everything)
+    assert escaped(EVIL) == SHOWN
+    assert escaped("a\nb") == r"a\x0ab"
+    assert escaped_lines("a\nb\x1b") == "a\nb\\x1b"
+    for plain in ("", "gpt-4o", r"C:\x1b", "Zürich 漢字 עברית 👍 \ufffd ~"):
+        assert escaped(plain) == plain
+
+
+def test_escaped_json_means_the_same() -> None:
+    data = {EVIL: [EVIL, 1, None], "\U000e0041": "Zürich"}
+    text = escaped_json(json.dumps(data, ensure_ascii=False, indent=1))
+    assert json.loads(text) == data
+    assert is_harmless(text)
+    assert "Zürich" in text
+
+
+def test_commands_print_through_one_module() -> None:
+    """A print of its own would show texts as they are."""
+    found = set()
+    for path in sorted((ROOT / "deploy").rglob("*.py")):
+        name = str(path.relative_to(ROOT))
+        for node in ast.walk(ast.parse(path.read_text())):
+            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if name not in PRINTS and (
+                called in {"print", "Text", "typer.echo", "click.echo", "typer.secho"}
+                or called.endswith((".print_json", "stdout.write", "stderr.write", "buffer.write"))
+            ):
+                found.add((name, called))
+    assert found == {
+        ("deploy/cli/help.py", "typer.echo"),  # the version
+        ("deploy/local/ready.py", "print"),  # our URL and key
+    }
+
+
+class Counts(BaseModel):
+    unknown_fields: dict[str, int]
+    problems: list[str]
+    rows: list[PrintedRow]
+
+
+class PrintedRow(BaseModel):
+    refused: str
+
+
+def printed(*shown: object) -> str:
+    out = io.StringIO()
+    console = Console(file=out, width=400, color_system=None)
+    for one in shown:
+        console.print(one)
+    return out.getvalue()
+
+
+def test_status_shows_unknown_fields_and_refusals_escaped() -> None:
+    model = Counts(unknown_fields={EVIL: 1}, problems=[EVIL], rows=[PrintedRow(refused=EVIL)])
+    text = printed(render(model, 0))
+    assert is_harmless(text)
+    assert text.count(SHOWN) == 2  # a list of texts is shown as Python writes it
+
+
+def letter() -> DeadLetter:
+    value = json.dumps({EVIL: EVIL}, ensure_ascii=False).encode(errors="surrogatepass")
+    return DeadLetter("t:0:1", 1, "invalid_field", EVIL, EVIL, value, [(EVIL, b"\x1b\x9b")])
+
+
+def test_dead_letters_are_listed_and_shown_escaped(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = letter()
+
+    async def found(*_given: object) -> list[DeadLetter]:
+        return [one]
+
+    assert is_harmless(printed(dead._table([one])))
+    monkeypatch.setattr(dead, "_named", found)
+    dead.show("t:0:1")
+    said = capsys.readouterr().out
+    assert is_harmless(said)
+    assert r"\x1b]0;title" in said
+    dead.show("t:0:1", as_json=True)
+    data = capsys.readouterr().out
+    assert is_harmless(data)
+    assert json.loads(data)["field"] == EVIL
+
+
+def test_explain_and_send_show_files_escaped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    event = {
+        "id": f"i{EVIL[:-1]}", "source": f"s{EVIL[:-1]}", "time": "2026-02-08T10:00:00Z",
+        "kind": "llm", "model": EVIL[:-1], EVIL[:-1]: 1,
+    }  # fmt: skip
+    file = tmp_path / "f.ndjson"
+    file.write_bytes(
+        msgspec.json.encode(event) + b"\n" + msgspec.json.encode({**event, "kind": EVIL[:-1]})
+    )
+    for words in ((), ("--json",)):
+        result = CliRunner().invoke(
+            app, ["explain", str(file), "--at", "2026-02-08T10:00:01Z", *words]
+        )
+        assert is_harmless(result.output)
+        assert r"\x1b]0;title" in result.output or r"\u001b]0;title" in result.output
+    terminal.say_on(
+        Console(), escaped(command._sentence(RefusedObject(1, 0, "not_json", EVIL, EVIL)))
+    )
+    assert is_harmless(capsys.readouterr().out)
