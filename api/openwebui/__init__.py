@@ -3,6 +3,7 @@
     endpoints      the dialect as one application
     analytics      the paths of the analytics
     parameters     their parameters
+    first_event    where a range without a start begins
     bodies         from rows to their bodies
     users          the paths of users and groups
     errors         Open WebUI's answer to every error

@@ -39,7 +39,8 @@ from api.openwebui.bodies import (
     top_users,
     users_of,
 )
-from api.openwebui.errors import BadRange
+from api.openwebui.errors import PRIVATE, BadRange
+from api.openwebui.first_event import read_from_first_event
 from api.openwebui.parameters import (
     ChatsParameters,
     DailyParameters,
@@ -59,7 +60,7 @@ from api.query.time_buckets import DAILY
 from api.store.chats import chats, used_by
 from api.store.directory import members, people, recent, titles
 from api.store.freshness import range_headers, state_headers
-from api.store.reader import Store
+from api.store.reader import Reading, Store
 from schemas.catalog.views import Catalog
 from schemas.limits import DAY_MS
 from schemas.store.chats import Chat
@@ -102,7 +103,7 @@ async def summary(request: Request, store: Store, key_cache: KeyCache, clock: Cl
     asked = parse(GroupParameters, request.query_params)
     whole = _question(asked, now_ms, await _filters(store, tenant, asked), WHOLE)
     by = [replace(whole, terms=TERMS, group_by=(name,)) for name in ("model", "user")]
-    sections, meta, covered = await _read(store, tenant, [whole, *by])
+    sections, meta, covered = await _read(store, tenant, asked, [whole, *by])
     return _answer(summary_of(*sections), meta, covered)
 
 
@@ -113,7 +114,7 @@ async def models(request: Request, store: Store, key_cache: KeyCache, clock: Clo
     filters = await _filters(store, tenant, asked)
     by_model = _question(asked, now_ms, filters, WHOLE, ("model",))
     by_user = replace(by_model, terms=TERMS, group_by=("model", "user"))
-    sections, meta, covered = await _read(store, tenant, [by_model, by_user])
+    sections, meta, covered = await _read(store, tenant, asked, [by_model, by_user])
     return _answer(models_of(*sections), meta, covered)
 
 
@@ -122,7 +123,7 @@ async def users(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
     now_ms, tenant = await _allowed(request, key_cache, clock)
     asked = parse(UsersParameters, request.query_params)
     by_user = _question(asked, now_ms, await _filters(store, tenant, asked), group_by=("user",))
-    (rows,), meta, covered = await _read(store, tenant, [by_user])
+    (rows,), meta, covered = await _read(store, tenant, asked, [by_user])
     top = top_users(rows, asked.metric, asked.limit)
     known = await people(store, tenant, [row.group[0] for row in top])
     return _answer(users_of(top, known), meta, covered)
@@ -133,7 +134,7 @@ async def tokens(request: Request, store: Store, key_cache: KeyCache, clock: Clo
     now_ms, tenant = await _allowed(request, key_cache, clock)
     asked = parse(GroupParameters, request.query_params)
     by_model = _question(asked, now_ms, await _filters(store, tenant, asked), group_by=("model",))
-    (rows,), meta, covered = await _read(store, tenant, [by_model])
+    (rows,), meta, covered = await _read(store, tenant, asked, [by_model])
     return _answer(tokens_of(rows), meta, covered)
 
 
@@ -145,11 +146,15 @@ async def daily(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
         raise BadRange(UNBOUNDED)
     filters = await _filters(store, tenant, asked)
     from_ms, to_ms = series_bounds(asked, now_ms)
-    question = Question(TERMS, from_ms, to_ms, now_ms, filters, ("model",), asked.step, asked.zone)
-    planned = [plan(question, store.catalog)]
-    if asked.compare:
-        planned.append(_before(asked, planned[0], store.catalog))
-    reading = await store.read(tenant, planned)
+
+    def plans_from(first_ms: int) -> list[Plan]:
+        question = Question(
+            TERMS, first_ms, to_ms, now_ms, filters, ("model",), asked.step, asked.zone
+        )
+        current = plan(question, store.catalog)
+        return [current, _before(asked, current, store.catalog)] if asked.compare else [current]
+
+    planned, reading = await _reading(store, tenant, asked, now_ms, from_ms, plans_from)
     sections = [
         series_of(
             rows,
@@ -158,7 +163,7 @@ async def daily(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
             asked.zone,
             asked.metric,
         )
-        for rows, one in zip(reading.rows, planned, strict=True)
+        for rows, one in zip(reading.rows, planned, strict=False)
     ]
     return _answer(
         dict(zip(("data", "previous"), sections, strict=False)), reading.meta, planned[0]
@@ -229,12 +234,14 @@ async def overview(request: Request, store: Store, key_cache: KeyCache, clock: C
     from_ms = today_ms - asked.days * DAY_MS if asked.days > 0 else 0
     one = Filter("model", frozenset((model,)))
     rated = Question(RATINGS, from_ms, today_ms + DAY_MS, now_ms, (one,), (), DAILY)
-    (rows,), meta, covered = await _read(store, tenant, [rated])
+    planned = plan(rated, store.catalog)
+    reading = await store.read(tenant, (planned,))
+    (rows,) = reading.rows
     first_ms = from_ms if asked.days > 0 else min([row.at_ms for row in rows], default=None)
     last_ms = await used_by(store, tenant, model, 0, EVER_MS)
     tagged = await chats(store, tenant, last_ms, last_ms)
     body = {"history": history_of(rows, first_ms, today_ms), "tags": tags_of(tagged.values())}
-    return _answer(body, meta, covered)
+    return _answer(body, reading.meta, planned)
 
 
 # -- pieces ----------------------------------------------------------------------------------------
@@ -266,12 +273,34 @@ def _question(
 
 
 async def _read(
-    store: Store, tenant: str, questions: Sequence[Question]
+    store: Store, tenant: str, asked: RangeParameters, questions: Sequence[Question]
 ) -> tuple[list[list[Row]], Meta, Plan]:
     """The rows of each question, for the same range and from one read."""
-    planned = plans(questions, store.catalog)
-    reading = await store.read(tenant, planned)
-    return list(reading.rows), reading.meta, planned[0]
+
+    def plans_from(first_ms: int) -> tuple[Plan, ...]:
+        return plans([replace(one, from_ms=first_ms) for one in questions], store.catalog)
+
+    planned, reading = await _reading(
+        store, tenant, asked, questions[0].now_ms, questions[0].from_ms, plans_from
+    )
+    return list(reading.rows[: len(planned)]), reading.meta, planned[0]
+
+
+async def _reading(
+    store: Store,
+    tenant: str,
+    asked: RangeParameters,
+    now_ms: int,
+    from_ms: int,
+    plans_from: Callable[[int], Sequence[Plan]],
+) -> tuple[Sequence[Plan], Reading]:
+    """The plans from `from_ms`, or from the first event if no start is asked for; and their reading."""
+    if not asked.start_date:
+        return await read_from_first_event(
+            store, tenant, now_ms, lambda first_ms: plans_from(max(from_ms, first_ms))
+        )
+    planned = plans_from(from_ms)
+    return planned, await store.read(tenant, planned)
 
 
 def _before(asked: DailyParameters, current: Plan, catalog: Catalog) -> Plan:
@@ -291,5 +320,5 @@ def _answer(body: Mapping[str, Any], meta: Meta, covered: Plan) -> Response:
 def _sent(
     body: Mapping[str, Any] | list[Object], meta: Meta, start_ms: int, end_ms: int
 ) -> Response:
-    headers = state_headers(meta) | range_headers(start_ms, end_ms)
+    headers = PRIVATE | state_headers(meta) | range_headers(start_ms, end_ms)
     return Response(to_json(body), 200, headers, media_type="application/json")

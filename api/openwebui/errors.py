@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.auth.authenticate import TENANT_HEADER
 from api.errors import (
     CountersMissing,
     NoCredentials,
@@ -32,6 +33,11 @@ FORBIDDEN: Final = (
 NOT_FOUND: Final = "We could not find what you're looking for :/"
 RETRY_AFTER_S: Final = 1
 """A restart of Redis takes about a second."""
+PRIVATE: Final = {
+    "cache-control": "no-store",
+    "vary": f"authorization, x-api-key, {TENANT_HEADER}",
+}
+"""Of every answer and error: a cache on the way must not give it to the caller of another key."""
 
 
 class InvalidQuery(OdometerError):
@@ -90,7 +96,7 @@ def problem(
     status: int, detail: str | list[dict[str, Any]], headers: Mapping[str, str] | None = None
 ) -> Response:
     body = to_json({"detail": detail})
-    return Response(body, status, headers, media_type="application/json")
+    return Response(body, status, {**PRIVATE, **(headers or {})}, media_type="application/json")
 
 
 def _unavailable(sentence: str) -> Response:

@@ -21,7 +21,7 @@ from starlette.routing import Route
 from api.auth.authenticate import authenticate, check_role, tenant_of
 from api.auth.key_cache import KeyCache
 from api.http.json_encoding import to_json
-from api.openwebui.errors import NOT_FOUND, Refused
+from api.openwebui.errors import NOT_FOUND, PRIVATE, Refused
 from api.store import directory
 from api.store.reader import Store
 from schemas.responses.openwebui_users import (
@@ -363,5 +363,4 @@ def _sent(value: BaseModel | Sequence[BaseModel]) -> Response:
 
 
 def _answer(body: Any) -> Response:  # noqa: ANN401  any JSON
-    headers = {"cache-control": "no-store"}
-    return Response(to_json(body), 200, headers, media_type="application/json")
+    return Response(to_json(body), 200, PRIVATE, media_type="application/json")
