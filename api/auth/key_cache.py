@@ -54,7 +54,7 @@ class CachedKey:
 
     def take(self, now_ms: int) -> None:
         """Count one request. Raises RateLimited."""
-        rate = self.record.requests_per_s
+        rate = self.record.limit_per_s
         if rate is None:
             return
         filled = self.level + (now_ms - self.level_ms) * rate / SECOND_MS

@@ -35,6 +35,7 @@ local rate = key['requests_per_s']
 if not is_set(rate) then
   return {record}
 end
+rate = math.max(rate, 1e-5)  -- REQUESTS_PER_S_MIN: full_in_ms below must be a finite number
 local burst = key['burst']
 if not is_set(burst) then
   burst = math.max(1, math.ceil(rate))

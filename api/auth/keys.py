@@ -31,7 +31,7 @@ from api.errors import InvalidKey, NoSuchKey
 from api.query.time_range import iso_to_ms
 from api.store.reader import Store
 from schemas.limits import DAY_MS
-from schemas.store.keys import Key
+from schemas.store.keys import REQUESTS_PER_S_MIN, Key
 
 KEY_PREFIX: Final = "als_"
 KEY_RANDOM_BYTES: Final = 32
@@ -281,6 +281,10 @@ def _made(wanted: KeySpec, actor: Actor, now_ms: int) -> NewKey:
         first = error.errors(include_url=False, include_context=False)[0]
         name = str(first["loc"][0]) if first["loc"] else "tenants"
         raise InvalidKey(name, first["msg"].removeprefix("Value error, ")) from error
+    if record.limit_per_s != record.requests_per_s:
+        raise InvalidKey(
+            "requests_per_s", f"must be at least {REQUESTS_PER_S_MIN} (REQUESTS_PER_S_MIN)"
+        )
     if not actor.manages(record):
         raise InvalidKey("role", "you can give only your own tenants, and roles up to your own")
     check_passed_on(record, actor)

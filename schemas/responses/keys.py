@@ -30,7 +30,8 @@ class KeyWanted(BaseModel):
     )
     expires: str | None = Field(default=None, description="An ISO 8601 instant. Default: never.")
     requests_per_s: float | None = Field(
-        default=None, description="Rate limit, in requests a second. Default: none."
+        default=None,
+        description="Rate limit, in requests a second: 0.00001 to 100000. Default: none.",
     )
     burst: int | None = Field(
         default=None,

@@ -32,6 +32,9 @@ TENANTS_MAX: Final = 100
 """Tenants of one key: its record stays under 7 kB. A key for more tenants must be one for all."""
 REQUESTS_PER_S_MAX: Final = 100_000
 """More than one process answers, so a higher limit has the effect of none."""
+REQUESTS_PER_S_MIN: Final = 1e-5
+"""One request in 28 hours. With 5e-324, the smallest float, the time until the next request is infinite:
+every request of the key failed. A new key cannot have a lower limit, and a stored one counts as this."""
 ID_PATTERN: Final = r"key-[0-9a-f]{10}"
 """40 random bits. At most 10,000 keys are kept, so a new key has the id of another with odds of
 10^-8."""
@@ -90,6 +93,13 @@ class Key(BaseModel):
         """Requests at once of a key with a rate limit; by default those of one second."""
         assert self.requests_per_s is not None
         return self.burst or max(1, ceil(self.requests_per_s))
+
+    @property
+    def limit_per_s(self) -> float | None:
+        """The rate limit in requests a second; None: no limit."""
+        if self.requests_per_s is None:
+            return None
+        return max(self.requests_per_s, REQUESTS_PER_S_MIN)
 
     def sees(self, tenant: str) -> bool:
         """Whether the key may see this tenant."""

@@ -234,6 +234,7 @@ async def test_what_an_admin_does_not_manage_is_not_there(redis_url: str, clock:
         ("", b'{"name":"x","expires":"2026-02-08"}', 400, "in the future"),
         ("", b'{"name":"x","requests_per_s":0}', 400, "Field `requests_per_s`"),
         ("", b'{"name":"x","requests_per_s":1e400}', 400, "Field `requests_per_s`"),
+        ("", b'{"name":"x","requests_per_s":5e-324}', 400, "must be at least 1e-05"),
         ("", b'{"name":"x","burst":3}', 400, "a burst needs requests_per_s"),
         ("", b'{"name":"' + b"x" * 20_000 + b'"}', 413, "larger than"),
         ("/import", b'{"keys":[]}', 400, "Field `keys`"),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from api.auth.audit import operator
 from api.auth.authenticate import digest_of
-from api.auth.key_cache import KEY_AGE_MS, LIMIT_PREFIX, USES_KEY, CachedKey, KeyCache
+from api.auth.key_cache import KEY_AGE_MS, KEYS_KEY, LIMIT_PREFIX, USES_KEY, CachedKey, KeyCache
 from api.auth.keys import KeySpec, create_keys, opened, revoke_key
 from api.errors import RateLimited
 from api.store.reader import Store
@@ -138,6 +138,25 @@ def test_retry_after_is_when_it_would_be_let_through() -> None:
     with pytest.raises(RateLimited):
         known.take(9_999)
     known.take(10_000)
+
+
+async def test_a_stored_limit_that_is_too_small_is_still_a_limit(redis_url: str) -> None:
+    """Records of before REQUESTS_PER_S_MIN: their time to wait was infinite, so each request failed."""
+    async with ringed(redis_url) as (store, _command, ring, ticks):
+        record, digest = await make(store, requests_per_s=1.0, burst=100_000)
+        smallest = record.model_copy(update={"requests_per_s": 5e-324})
+        with redis.Redis.from_url(redis_url) as client:
+            client.hset(KEYS_KEY, digest, smallest.model_dump_json())
+            for _ in range(3):
+                assert await let_through(ring, digest, 1) == 1
+                ticks.now_ms += KEY_AGE_MS
+            assert client.get(LIMIT_PREFIX + digest).startswith(b"99998.000 ")
+        known = await ring.find(digest)
+        assert known is not None
+        known.level = 0.0
+        with pytest.raises(RateLimited) as raised:
+            ring.take(known)
+        assert raised.value.retry_after_s == 100_000
 
 
 @given(

@@ -121,6 +121,8 @@ async def test_a_key_is_known_until_it_is_revoked(redis_url: str) -> None:
         ({"name": "n" * (ID_CHARS_MAX + 1)}, "^Field `name`"),
         ({"expires_ms": -1}, "^Field `expires_ms`"),
         ({"requests_per_s": 0}, "^Field `requests_per_s`: .* greater than 0"),
+        ({"requests_per_s": 5e-324}, "^Field `requests_per_s`: must be at least 1e-05"),
+        ({"requests_per_s": 9e-6}, "REQUESTS_PER_S_MIN"),
         ({"requests_per_s": float("inf")}, "^Field `requests_per_s`"),
         ({"requests_per_s": 1e9}, "^Field `requests_per_s`"),
         ({"requests_per_s": 1, "burst": 0}, "^Field `burst`"),
