@@ -94,8 +94,8 @@ def digest_of(key: str) -> str:
 
 
 def _sent_key(headers: Mapping[str, str]) -> str:
-    scheme, _, credentials = headers.get("authorization", "").partition(" ")
-    if scheme == "Bearer" and credentials.strip():
+    scheme, _, credentials = headers.get("authorization", "").strip().partition(" ")
+    if scheme.lower() == "bearer" and credentials.strip():  # RFC 9110: schemes ignore case
         return credentials.strip()
     return headers.get("x-api-key", "").strip()
 
