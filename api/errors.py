@@ -9,6 +9,7 @@ OdometerError
 |- TenantNotNamed         the key has several tenants and the request names none
 |- NoSuchTenant           the key has no access to a tenant of that name
 |- RateLimited            the rate limit of the key is exceeded
+|  '- TooManyConnections  the tenant has its share of the connections
 |- InvalidKey             a field of a key to create, import or change is invalid
 |- NoSuchKey              no key with this id among those that the caller manages
 |- TooManyKeys            the limit of stored keys is reached
@@ -69,6 +70,18 @@ class RateLimited(OdometerError):
 
     def __init__(self, retry_after_s: int) -> None:
         super().__init__(f"too many requests with this key: try again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
+class TooManyConnections(RateLimited):
+    """The tenant of the key has its share of this process's connections. This one is closed."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        OdometerError.__init__(
+            self,
+            "too many connections with keys of this tenant: close some, or reuse them, and try again"
+            f" in {retry_after_s} s",
+        )
         self.retry_after_s = retry_after_s
 
 

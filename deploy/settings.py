@@ -96,6 +96,16 @@ class Settings(BaseSettings):
     )
     api_host: str = Field(default="127.0.0.1", description="Address on which the API listens.")
     api_port: Port = Field(default=3400, description="Port on which the API listens.")
+    connections_max: int = Field(
+        default=4096,
+        ge=16,
+        le=65_536,
+        description="Open connections of one API process. One tenant may have half of them.",
+    )
+    access_log: bool = Field(
+        default=False,
+        description="Log a line for each request: source, route, status, key id and tenant.",
+    )
     backfill_delay_ms: int = Field(
         default=200,
         ge=0,

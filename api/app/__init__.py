@@ -1,7 +1,10 @@
 """The API as one process.
 
     main         builds all parts, and serves them
+    server       the HTTP server: limits and deadlines of a connection
+    connections  how many connections there may be, and of whom
     dispatch     chooses the application that answers a path
+    access_log   a line for each request, if wanted
     compression  gzip for long answers
     health       /healthz and /readyz
     openapi      /openapi.json and /docs

@@ -13,7 +13,9 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.app.access_log import logged
 from api.app.compression import Compression
+from api.http.caller import CALLER, caller_of
 
 Dialects = Sequence[tuple[str, Starlette]]
 """Beginning of a path -> application; the first that fits. `/x/` is all below /x, `/x` is /x too."""
@@ -25,8 +27,9 @@ class Application(Starlette):
     Each dialect has its own handlers of errors, so it does not run inside those of the others.
     """
 
-    def __init__(self, dialects: Dialects, **options: Any) -> None:  # noqa: ANN401  as Starlette has them
+    def __init__(self, dialects: Dialects, *, access_log: bool = False, **options: Any) -> None:  # noqa: ANN401  as Starlette has them
         super().__init__(**options)
+        self.access_log = access_log
         self.router.redirect_slashes = False
         self.dialects = dialects
 
@@ -35,6 +38,10 @@ class Application(Starlette):
             await super().__call__(scope, receive, send)
             return
         scope["app"] = self
+        caller = caller_of(scope)
+        CALLER.set(caller)
+        if self.access_log:
+            send = logged(scope, caller, send)
         await self._app_of(scope["path"])(scope, receive, send)
 
     def _app_of(self, path: str) -> ASGIApp:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gc
 import logging
-import re
+import resource
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,9 @@ from api.agentlens import errors as agentlens_errors
 from api.agentlens.endpoints import agentlens
 from api.app import health
 from api.app import openapi as app_openapi
+from api.app.connections import CONNECTIONS_MAX, Connections
 from api.app.dispatch import Application
+from api.app.server import protocol_of
 from api.auth import endpoints as auth_endpoints
 from api.auth.key_cache import KeyCache
 from api.auth.keys_file import KeysFile
@@ -43,19 +45,19 @@ from api.store.reader import Store
 from api.usage import endpoints as usage_endpoints
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.store.generation import layout_digest
-from schemas.store.keys import ID_PATTERN
 
 DEFAULT_TOPIC: Final = "usage.events"
 SHUTDOWN_GRACE_S: Final = 5
 """Requests under way may finish at a stop: each has 3 s for Redis, or 4 s for Kafka
 (`api.ingest.producer.ACK_S`)."""
-KEEP_ALIVE_S: Final = 75
-"""Longer than the 60 s of most proxies. Else we could close a connection that the proxy just used."""
 BACKLOG_MAX: Final = 2048
 GARBAGE_AFTER: Final = 50_000
 """New objects between two searches for garbage cycles. An answer makes hundreds of objects and hardly a
 cycle. With Python's default of 700 the search took a quarter of the time of a cached answer."""
-_NO_KEY_ID: Final = re.compile(rf"/v1/keys/(?!(import|audit|{ID_PATTERN})(/|$))[^/]*")
+OTHER_FILES: Final = 128
+"""Open files that are no connections of clients: to Redis and Kafka, logs, libraries."""
+
+log = logging.getLogger("odometer.api")
 
 
 def wall_clock_ms() -> int:
@@ -75,12 +77,13 @@ def build(
     keys_file: Path | None = None,
     catalog: Catalog = DEFAULT,
     backfill_delay_ms: int = TARGET_MS,
+    access_log: bool = False,
 ) -> Application:
     """The application over the counters of `topic` in one Redis; `clock` gives ms since 1970.
 
     `kafka`: HOST:PORT of the broker that receives events; None: the API only reads. `keys_file`: keys
     that Redis lost are restored from it. `backfill_delay_ms`: history waits while counting is further
-    behind; 0: it never waits. Raises InvalidConfig.
+    behind; 0: it never waits. `access_log`: log a line for each request. Raises InvalidConfig.
     """
     store = Store(redis_url, layout_digest(topic, catalog), catalog)
     key_cache = KeyCache(store.ask, steady_clock_ms)
@@ -113,6 +116,7 @@ def build(
         ],
         exception_handlers=error_handlers(agentlens_errors.error_response),
         lifespan=partial(_lifespan, store=store, producer=producer, kafka=kafka),
+        access_log=access_log,
     )
 
 
@@ -126,6 +130,8 @@ def serve(
     keys_file: Path | None = None,
     catalog: Catalog = DEFAULT,
     backfill_delay_ms: int = TARGET_MS,
+    connections_max: int = CONNECTIONS_MAX,
+    access_log: bool = False,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then finish the requests under way within SHUTDOWN_GRACE_S."""
     uvicorn.run(
@@ -136,42 +142,56 @@ def serve(
             keys_file=keys_file,
             catalog=catalog,
             backfill_delay_ms=backfill_delay_ms,
+            access_log=access_log,
         ),
         host=host,
         port=port,
         loop="auto",  # uvloop, where there is one
-        http="httptools",
+        http=protocol_of(Connections(allow_files(connections_max))),
         ws="none",
         lifespan="on",
         log_config=log_config(),
-        access_log=True,
+        access_log=False,
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG_MAX,
-        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=SHUTDOWN_GRACE_S,
     )
 
 
 def log_config() -> dict[str, Any]:
-    """Uvicorn's configuration, with paths instead of whole URLs, and with our logger."""
+    """Uvicorn's configuration, with our loggers. Its own access log is off: it has no key and whole URLs."""
     config: dict[str, Any] = deepcopy(LOGGING_CONFIG)
-    config["filters"] = {"no_query": {"()": lambda: without_query}}
-    config["handlers"]["access"]["filters"] = ["no_query"]
     config["loggers"]["odometer"] = {"handlers": ["default"], "level": "INFO", "propagate": False}
     return config
 
 
-def without_query(record: logging.LogRecord) -> bool:
-    """Remove the query string from an access record, because filters name users and addresses.
+def allow_files(connections_max: int) -> int:
+    """Raise the process's limit of open files for so many connections, as far as the system lets us.
 
-    A text in the place of a key's id that is not an id is removed too: it may be the key itself.
+    Returns how many connections fit. Without this, the 1,024 files of most systems are the limit, and
+    beyond it the process cannot even connect to Redis.
     """
-    if isinstance(record.args, tuple) and len(record.args) == 5:
-        client, method, path, *rest = record.args
-        shown = _NO_KEY_ID.sub("/v1/keys/-", str(path).partition("?")[0])
-        record.args = (client, method, shown, *rest)
-    return True
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections_max + OTHER_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(ValueError, OSError):  # macOS has another limit, which it does not tell
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    if soft == resource.RLIM_INFINITY:
+        return connections_max
+    fit = max(1, min(connections_max, soft - OTHER_FILES))
+    if fit < connections_max:
+        log.warning(
+            "This process may open only %d files, so the API takes %d connections and not %d. Raise the"
+            " limit (ulimit -n, LimitNOFILE) or lower ODOMETER_CONNECTIONS_MAX.",
+            soft,
+            fit,
+            connections_max,
+        )
+    return fit
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@
     endpoints     /v1/keys
     keys_file     a copy of the keys outside Redis
     audit         who changed which key
+    failures      who failed to authenticate
     openapi       the description of /v1/keys
 
 Only the SHA-256 of a key is stored, in Redis.

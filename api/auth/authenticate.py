@@ -23,6 +23,7 @@ from api.errors import (
     TenantNotNamed,
     UnknownKey,
 )
+from api.http.caller import CALLER, Caller
 from schemas.store.keys import ALL, ROLES, WRITERS, Key, Role
 
 KEY_CHARS_MAX: Final = 512
@@ -33,18 +34,26 @@ TENANT_HEADER: Final = "x-odometer-tenant"
 async def authenticate(key_cache: KeyCache, headers: Mapping[str, str], now_ms: int) -> Key:
     """The key of the request, if it is valid. Each call counts as one request of its rate limit.
 
-    Raises NoCredentials, UnknownKey, ExpiredKey, RateLimited, StoreError.
+    Raises NoCredentials, UnknownKey, ExpiredKey, RateLimited, TooManyConnections, StoreError.
     """
+    caller = CALLER.get() or Caller()
     key = _sent_key(headers)
     if not key:
+        key_cache.failures.note("no_key", caller.source, now_ms)
         raise NoCredentials("no API key was sent")
     known = await key_cache.find(digest_of(key)) if len(key) <= KEY_CHARS_MAX else None
-    state = "unknown" if known is None else known.record.state(now_ms)
-    if known is None or state == "revoked":
+    if known is None:
+        key_cache.failures.note("unknown_key", caller.source, now_ms)
         raise UnknownKey("the API key is not known, or revoked")
-    if state == "expired":
-        raise ExpiredKey("the API key's time is over")
+    state = known.record.state(now_ms)
+    if state != "active":
+        key_cache.failures.note(f"{state}_key", caller.source, now_ms, known.record)
+        if state == "expired":
+            raise ExpiredKey("the API key's time is over")
+        raise UnknownKey("the API key is not known, or revoked")
     key_cache.take(known)
+    tenants = known.record.tenants
+    caller.authenticated(known.record.id, (tenants,) if isinstance(tenants, str) else tenants)
     return known.record
 
 
@@ -73,7 +82,14 @@ def tenant_of(key: Key, headers: Mapping[str, str], named: str | None = None) ->
     `named` comes from the dialect, such as the parameter `tenant` of /v1. The header must not name
     another. Raises TenantNotNamed, NoSuchTenant.
     """
-    by_header = _tenant_of_header(headers)
+    tenant = _tenant_of(key, _tenant_of_header(headers), named)
+    caller = CALLER.get()
+    if caller is not None:
+        caller.tenant = tenant
+    return tenant
+
+
+def _tenant_of(key: Key, by_header: str | None, named: str | None) -> str:
     if named is not None and by_header is not None and named != by_header:
         raise TenantNotNamed(f"the parameter tenant and the header {TENANT_HEADER} disagree")
     wanted = named if named is not None else by_header

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from api.auth.failures import FailedAuthentications
 from api.errors import RateLimited
 from api.http.singleflight import Singleflight
 from schemas.errors import StoreCorrupt, StoreError
@@ -73,6 +74,7 @@ class KeyCache:
         self._ticks = ticks
         self._known: dict[str, CachedKey] = {}
         self._looks: Singleflight[CachedKey | None] = Singleflight()
+        self.failures = FailedAuthentications()
         self.put_back: Callable[[str], Awaitable[bool]] | None = None
         """Restores a key that Redis does not know, by its digest; returns whether Redis knows it now."""
 

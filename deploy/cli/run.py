@@ -186,6 +186,11 @@ def api(
     keys_file: KeysFile = None,
     catalog_file: CatalogFile = None,
     backfill_delay_ms: BackfillDelay = None,
+    connections_max: Annotated[int | None, typer.Option(help=describe("connections_max"))] = None,
+    access_log: Annotated[
+        bool | None,
+        typer.Option("--access-log/--no-access-log", help=describe("access_log")),
+    ] = None,
 ) -> None:
     """Serve the HTTP API until SIGTERM: answer from the counters, and send events to Kafka.
 
@@ -204,6 +209,8 @@ def api(
         keys_file=keys_file,
         catalog_file=catalog_file,
         backfill_delay_ms=backfill_delay_ms,
+        connections_max=connections_max,
+        access_log=access_log,
     )
     serve(
         settings.redis,
@@ -214,6 +221,8 @@ def api(
         keys_file=settings.keys_file,
         catalog=read_catalog(settings),
         backfill_delay_ms=settings.backfill_delay_ms,
+        connections_max=settings.connections_max,
+        access_log=settings.access_log,
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote_from_bytes
 
@@ -17,24 +18,30 @@ from agentlensai.models import LlmAnalyticsParams
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.app.main import DEFAULT_TOPIC, wall_clock_ms, without_query
+from api.app.main import DEFAULT_TOPIC, wall_clock_ms
+from api.auth.authenticate import digest_of
+from api.auth.keys import opened, read_records
 from deploy.local import servers
 from deploy.local.api_keys import create_key
 from deploy.local.servers import Server, free_port
 from deploy.local.valkey import url_of
 from schemas.limits import DAY_MS, HOUR_MS
 from schemas.units import iso
+from tests.api.conftest import revoke
 from tests.api.counters import Asked, Event, answer, pack
 
 PATH = "/api/analytics/llm"
 
 
 def api_spec(
-    redis_url: str, port: int, directory: Path, topic: str = DEFAULT_TOPIC
+    redis_url: str,
+    port: int,
+    directory: Path,
+    topic: str = DEFAULT_TOPIC,
+    *,
+    access_log: bool = True,
 ) -> servers.ServerSpec:
-    program = (
-        f"from api.app.main import serve; serve({redis_url!r}, '127.0.0.1', {port}, {topic!r})"
-    )
+    program = f"from api.app.main import serve; serve({redis_url!r}, '127.0.0.1', {port}, {topic!r}, access_log={access_log})"
 
     def is_ready(_pid: int) -> bool:
         try:
@@ -90,6 +97,14 @@ def log(redis_url: str) -> list[Event]:
 @pytest.fixture
 def key(redis_url: str) -> str:
     return asyncio.run(create_key(redis_url, name="sdk", tenant="acme", role="viewer"))
+
+
+def id_of(redis_url: str, secret: str) -> str:
+    async def read() -> str:
+        async with opened(redis_url) as store:
+            return (await read_records(store))[digest_of(secret)].id
+
+    return asyncio.run(read())
 
 
 def test_the_published_client_gets_the_right_numbers(
@@ -195,16 +210,92 @@ def test_head_sends_no_body(guest: httpx.Client) -> None:
     assert "server" not in response.headers
 
 
-def test_logs_hold_no_key_and_no_query(api: Server, guest: httpx.Client, key: str) -> None:
+def test_logs_hold_no_key_and_no_query(
+    api: Server, guest: httpx.Client, redis_url: str, key: str
+) -> None:
+    key_id = id_of(redis_url, key)
     guest.get(f"{PATH}?agentId=somebody@example.com&granularity=day")
     guest.get(f"{PATH}?granularity=no", headers={"x-api-key": key})
     guest.get(f"/api/nothing?token={key}")
+    guest.get(f"/api/v1/users/{key}", headers={"authorization": ""})
     written = api.spec.output.read_text()
-    assert f'"GET {PATH} HTTP/1.1" 200' in written
-    assert '"GET /api/nothing HTTP/1.1" 404' in written
+    assert f'127.0.0.1 - "GET {PATH} HTTP/1.1" 200 key={key_id} tenant="acme"\n' in written
+    assert f'127.0.0.1 - "GET - HTTP/1.1" 404 key={key_id} tenant="acme"\n' in written
     assert key not in written
     assert "somebody" not in written
     assert "?" not in written
+
+
+def test_logs_hold_no_id_of_a_user(api: Server, log: list[Event], redis_url: str) -> None:
+    assert log
+    secret = asyncio.run(create_key(redis_url, name="boss", tenant="acme", role="admin"))
+    paths = [
+        "/api/v1/users/{}",
+        "/api/v1/users/{}/update",
+        "/api/v1/groups/id/{}",
+        "/api/v1/groups/id/{}/users/add",
+        "/api/v1/analytics/models/{}/chats",
+        "/api/v1/analytics/models/{}/overview",
+        "/api/agents/{}",
+        "/api/events/{}",
+        "/v1/dimensions/{}",
+        "/v1/keys/{}",
+        "/admin/analytics/{}",
+        "/{}",
+    ]
+    headers = {"authorization": f"Bearer {secret}"}
+    before = api.spec.output.read_text()
+    with httpx.Client(base_url=f"http://{api.address}", headers=headers) as client:
+        for path in paths:
+            for method in ("GET", "POST", "DELETE"):
+                client.request(method, path.format("alice@example.com"))
+    written = api.spec.output.read_text().removeprefix(before)
+    assert written.count("HTTP/1.1") == 3 * len(paths)
+    assert "alice" not in written
+    assert "example" not in written
+
+
+def test_there_is_no_access_log_unless_it_is_wanted(redis_url: str, tmp_path: Path) -> None:
+    spec = api_spec(redis_url, free_port(), tmp_path / "api", access_log=False)
+    server = servers.start(spec)
+    try:
+        assert httpx.get(f"http://{server.address}/healthz").status_code == 200
+    finally:
+        server.stop()
+    written = spec.output.read_text()
+    assert "Application startup complete" in written
+    assert "/healthz" not in written
+
+
+def test_failed_authentication_is_in_the_audit_log_once(
+    api: Server, log: list[Event], redis_url: str, key: str
+) -> None:
+    assert log
+    asyncio.run(revoke(redis_url, key))
+    key_id = id_of(redis_url, key)
+    before = api.spec.output.read_text()
+    with httpx.Client(base_url=f"http://{api.address}") as client:
+        for sent in (key, "als_guess", ""):
+            for _ in range(100):
+                headers = {"x-api-key": sent} if sent else {}
+                assert client.get(PATH, headers=headers).status_code == 401
+    written = api.spec.output.read_text()
+    assert '"action": "authentication_failed", "reason": ' in written
+    written = written.removeprefix(before)
+    assert written.count('"authentication_failed"') <= 2
+    assert "als_guess" not in written
+    assert key_id not in written.replace(f'"key_id": "{key_id}"', "")
+
+
+def test_a_server_that_is_attacked_answers_others(api: Server, guest: httpx.Client) -> None:
+    """The process itself has the limits that tests/api/app/test_server.py attacks one by one."""
+    host, _, port = api.address.partition(":")
+    with socket.create_connection((host, int(port))) as attacker:
+        with suppress(ConnectionError):
+            attacker.sendall(b"GET / HTTP/1.1\r\nx: " + b"x" * 12_000_000)
+        with suppress(ConnectionError):
+            assert attacker.recv(100).startswith(b"HTTP/1.1 431 ")
+    assert guest.get(PATH).status_code == 200
 
 
 def test_logs_hold_no_key_whatever_is_done_with_it(
@@ -235,9 +326,9 @@ def test_logs_hold_no_key_whatever_is_done_with_it(
         assert client.delete(f"/v1/keys/{made['id']}").status_code == 200
     written = api.spec.output.read_text()
     assert not [key for key in keys if key in written]
-    assert '"DELETE /v1/keys/- HTTP/1.1" 404' in written
-    assert '"POST /v1/keys/-/rotate HTTP/1.1" 404' in written
-    assert f'"DELETE /v1/keys/{made["id"]} HTTP/1.1" 200' in written
+    assert '"DELETE /v1/keys/{id} HTTP/1.1" 404' in written
+    assert '"POST /v1/keys/{id}/rotate HTTP/1.1" 404' in written
+    assert '"DELETE /v1/keys/{id} HTTP/1.1" 200' in written
     assert '" 429' in written
     for action in ("create", "import", "rotate", "revoke"):
         assert f'"action": "{action}", "key_id": "key-' in written
@@ -249,13 +340,9 @@ def test_the_log_says_why_there_was_no_answer(
     pack([], topic="other.events").write(redis_url)
     assert guest.get(PATH).status_code == 503
     written = api.spec.output.read_text()
-    assert "No answer: the counters in Redis were counted with other limits, views or topic" in written
-
-
-def test_other_records_pass_unchanged() -> None:
-    record = logging.LogRecord("x", logging.INFO, "", 0, "%s?", ("a?b",), None)
-    assert without_query(record)
-    assert record.getMessage() == "a?b?"
+    assert (
+        "No answer: the counters in Redis were counted with other limits, views or topic" in written
+    )
 
 
 def test_a_stop_lets_answers_finish_and_is_quick(redis_url: str, tmp_path: Path) -> None:
