@@ -2,7 +2,7 @@
 
     main         builds all parts, and serves them
     server       the HTTP server: limits and deadlines of a connection
-    connections  how many connections there may be, and of whom
+    connections  limits of connections, in all and of each tenant
     dispatch     chooses the application that answers a path
     access_log   a line for each request, if wanted
     compression  gzip for long answers

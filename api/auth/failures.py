@@ -2,7 +2,7 @@
 
 Anyone can fail, as often as the network allows. So a source gets one line a minute, which says how many
 failures came before it; and the process writes at most LINES_MAX a minute. These lines are not stored
-in Redis: whoever has no key must not be able to displace the audit of those who have one.
+in Redis: a client without a key must not displace the audit of those who have one.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def make_private(directory: Path) -> None:
 
 
 def write_private(file: Path, text: str) -> None:
-    """Write the file in one step. Others can read it at no instant, whoever could read it before."""
+    """Write the file in one step. Other users can read it at no instant, even if they could before."""
     new = file.with_name(f"{file.name}.new")
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)

@@ -22,7 +22,7 @@ from schemas.units import ms_to_instant
 Headers = Sequence[tuple[str, bytes]]
 
 ENVELOPE_FIELDS: Final = frozenset({"specversion"})
-"""A plain record with one of these fields is read as a CloudEvent. So whoever writes a record must not
+"""A plain record with one of these fields is read as a CloudEvent. So the writer of a record must not
 pass on an unknown field of such a name: it would change how the worker reads all other fields."""
 
 _CE_PREFIX: Final = "ce_"

@@ -1,4 +1,4 @@
-"""The API as a process on loopback, asked by the published client and by whoever means no good."""
+"""The API as a process on loopback, asked by the published client and by hostile clients."""
 
 from __future__ import annotations
 
