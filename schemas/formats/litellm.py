@@ -23,7 +23,7 @@ from schemas.formats.body import (
     usd,
 )
 from schemas.formats.draft import Draft, ReaderResult, Uncounted
-from schemas.prices.providers import canonical
+from schemas.prices.names import names
 
 REDACTED: Final = "redacted-by-litellm"
 MODEL_CALLS: Final = frozenset(
@@ -66,11 +66,14 @@ def _fields(payload: Json, kind: str) -> dict[str, Any]:
     metadata = section(payload, "metadata")
     failed = text(payload, "status") == "failure"
     usage = section(metadata, "usage_object", "metadata.")
+    named = names(
+        text(payload, "custom_llm_provider"), text(payload, "model"), text(payload, "api_base")
+    )
     return {
         "kind": kind,
         "time": instant(payload, "endTime"),
-        "provider": canonical(text(payload, "custom_llm_provider")),
-        "model": text(payload, "model"),
+        "provider": named.provider,
+        "model": named.model,
         "agent_id": _agent(metadata),
         "call_id": text(payload, "session_id"),
         "user_id": _user(payload, metadata),

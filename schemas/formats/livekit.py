@@ -21,7 +21,7 @@ from schemas.formats.body import (
     text,
 )
 from schemas.formats.draft import Draft, ReaderResult, Uncounted
-from schemas.prices.providers import canonical
+from schemas.prices.names import names
 
 COLLECTED: Final = "metrics_collected"
 CUMULATIVE: Final = "session_usage_updated"
@@ -74,10 +74,13 @@ def _is_empty(made: dict[str, Any]) -> bool:
 def _shared(payload: Json) -> dict[str, Any]:
     metadata = section(payload, "metadata")
     seconds = number(payload, "duration")
+    named = names(
+        text(metadata, "model_provider", "metadata."), text(metadata, "model_name", "metadata.")
+    )
     return {
         "time": instant(payload, "timestamp"),
-        "provider": canonical(text(metadata, "model_provider", "metadata.")),
-        "model": text(metadata, "model_name", "metadata."),
+        "provider": named.provider,
+        "model": named.model,
         # 0.0: the request streamed, and no duration is meant.
         "latency_ms": duration_ms(payload, "duration") if seconds else None,
     }

@@ -33,6 +33,7 @@ from schemas.formats.context import GIVEN, NOT_OURS, OTHER_TENANT, Context, with
 from schemas.formats.detect import Format, checked, detect
 from schemas.formats.draft import Draft, IdSource, ReaderResult, Uncounted
 from schemas.limits import EVENT_BYTES_MAX
+from schemas.prices.names import names, plain_model
 from schemas.prices.providers import canonical
 from schemas.units import iso
 
@@ -277,7 +278,10 @@ def _fill(draft: Draft, one: _FormatObject, *, first: bool) -> dict[str, Any]:
     if one.format != "neutral":  # the contract requires both, so they get no default
         given["source"] = given["source"] or one.format
         if one.format in _PROVIDERS:
-            given["provider"] = canonical(context.provider) or one.format
+            asked = canonical(context.provider)
+            named = names(draft.fields.get("provider"), given.get("model"), default=one.format)
+            given["provider"] = asked or named.provider
+            given["model"] = plain_model(given["provider"], given.get("model"))
         given["time"] = given["time"] or iso(context.received_ms)
     return given
 

@@ -24,7 +24,7 @@ from schemas.formats.body import (
 )
 from schemas.formats.draft import Draft, ReaderResult, Uncounted
 from schemas.limits import DURATION_MS_MAX
-from schemas.prices.providers import canonical
+from schemas.prices.names import names
 from schemas.units import iso
 
 OPERATIONS: Final = frozenset({"chat", "text_completion", "generate_content", "embeddings"})
@@ -39,6 +39,7 @@ _SPAN_ID: Final = re.compile(r"[0-9a-f]{16}")
 
 PROVIDER: Final = ("gen_ai.provider.name", "gen_ai.system")
 MODEL: Final = ("gen_ai.response.model", "gen_ai.request.model")
+URL: Final = ("server.address", "url.full", "gen_ai.openai.api_base", "llm.openai.api_base")
 USER: Final = ("user.id", "enduser.id")
 USER_NAME: Final = ("user.full_name", "user.name")
 INPUT: Final = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
@@ -201,12 +202,17 @@ def _fields(span: OtelSpan) -> dict[str, Any]:
     output_audio = _first_count(attributes, OUTPUT_AUDIO)
     output_text = _first_count(attributes, OUTPUT_TEXT)
     error = _first_text(attributes, ("error.type",))
+    named = names(
+        _first_text(attributes, PROVIDER),
+        _first_text(attributes, MODEL),
+        _first_text(attributes, URL),
+    )
     return {
         "source": span.service,
         "time": _span_end(span),
         "kind": "llm",
-        "provider": canonical(_first_text(attributes, PROVIDER)),
-        "model": _first_text(attributes, MODEL),
+        "provider": named.provider,
+        "model": named.model,
         "agent_id": _first_text(attributes, ("gen_ai.agent.id",)),
         "call_id": _first_text(attributes, ("session.id",)),
         "chat_id": _first_text(attributes, ("gen_ai.conversation.id",)),

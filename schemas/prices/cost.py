@@ -32,6 +32,7 @@ from schemas.event.event_struct import EventStruct
 from schemas.event.kinds import DEFAULT_TENANT, USAGE_KINDS
 from schemas.event.usage_event import UsageEvent
 from schemas.limits import DAY_MS, SECOND_MS
+from schemas.prices.names import listed_names
 from schemas.prices.price_list import BUNDLED, BUNDLED_VERSION, OwnPrice, Prices
 from schemas.prices.providers import canonical
 from schemas.units import EPOCH, instant_to_ms, usd_to_nano
@@ -257,8 +258,12 @@ def bundled_model(provider: str, name: str) -> tuple[Provider, ModelInfo] | None
     bundled = _bundled()
     if provider not in bundled:
         return None
-    model = bundled[provider].find_model(name, all_providers=list(bundled.values()))
-    return None if model is None else (bundled[provider], model)
+    everyone = list(bundled.values())
+    for listed in listed_names(provider, name):
+        model = bundled[provider].find_model(listed, all_providers=everyone)
+        if model is not None:
+            return bundled[provider], model
+    return None
 
 
 @cache

@@ -35,6 +35,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from schemas.errors import InvalidConfig
 from schemas.limits import ID_CHARS_MAX, TENANT_CHARS_MAX
+from schemas.prices.names import plain_model
 from schemas.prices.providers import canonical
 
 BUNDLED_VERSION: Final = f"genai-prices {version('genai-prices')}"
@@ -149,11 +150,13 @@ class Prices:
         return frozenset(entry.tenant for entry in self.own if entry.tenant)
 
     def candidates(self, tenant: str, provider: str | None, model: str) -> Iterator[OwnPrice]:
-        """The entries for a model, on any day, by precedence."""
+        """The entries for a model, on any day, by precedence. A model has its name as it was sent, and
+        its plain one (`models/gemini-2.5-flash` is `gemini-2.5-flash`)."""
+        plain = plain_model(provider, model) or model
         for of_tenant in (tenant, None):
             for of_provider in (provider, None) if provider else (None,):
                 for entry in self._by_owner.get((of_tenant, of_provider), ()):
-                    if entry.takes(model):
+                    if entry.takes(model) or entry.takes(plain):
                         yield entry
 
     @cached_property

@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from genai_prices.data import providers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +16,6 @@ from schemas.formats.context import with_given
 from schemas.formats.detect import FORMATS
 from schemas.formats.draft import IdSource
 from schemas.formats.objects import ITEMS_MAX
-from schemas.prices.providers import ALIASES, HOSTS, canonical
 from tests.schemas.formats.fixtures import CONTEXT, NAMES, fixture, only, read
 
 CHAT: dict[str, Any] = {
@@ -239,33 +237,27 @@ def test_events_of_one_answer_have_their_own_ids_and_share_one_latency() -> None
     assert second.fields["agent_id"] == "a"
 
 
-# -- providers -------------------------------------------------------------------------------------
+# -- names -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("name", "known"),
+    ("model", "asked", "expected"),
     [
-        ("api.openai.com", "openai"),
-        ("https://eu.api.openai.com/v1", "openai"),
-        ("my-deployment.openai.azure.com", "azure"),
-        ("bedrock-runtime.eu-central-1.amazonaws.com", "aws"),
-        ("gcp.gemini", "google"),
-        ("Cartesia", "cartesia"),
-        ("OpenAI", "openai"),
-        ("localhost:8080", "localhost:8080"),
-        ("notopenai.com", "notopenai.com"),
-        ("openai-compatible", "openai-compatible"),
-        (" ", None),
-        ("", None),
-        (None, None),
+        ("gpt-4o", None, ("openai", "gpt-4o")),
+        ("claude-sonnet-4-5", None, ("anthropic", "claude-sonnet-4-5")),
+        ("llama3.2", None, (None, "llama3.2")),
+        ("llama3.2", "http://localhost:11434/v1", ("ollama", "llama3.2")),
+        ("models/gemini-2.5-flash", None, ("google", "gemini-2.5-flash")),
+        (
+            "anthropic/claude-sonnet-4.5",
+            "openrouter",
+            ("openrouter", "anthropic/claude-sonnet-4.5"),
+        ),
     ],
 )
-def test_a_provider_has_one_name(name: str | None, known: str | None) -> None:
-    assert canonical(name) == known
-
-
-def test_names_lead_to_providers_that_prices_know() -> None:
-    priced = {provider.id for provider in providers}
-    targets = set(ALIASES.values()) | set(HOSTS.values())
-    assert targets - priced == {"cartesia", "deepgram", "livekit"}
-    assert all(canonical(target) == target for target in targets)
+def test_an_answer_of_openais_shape_has_the_provider_that_bills(
+    model: str, asked: str | None, expected: tuple[str | None, str]
+) -> None:
+    answer = {"object": "chat.completion", "model": model, "usage": {"prompt_tokens": 1}}
+    (event,) = read(answer, None, replace(CONTEXT, provider=asked)).events
+    assert (event.usage.provider, event.usage.model) == expected
