@@ -60,6 +60,8 @@ class EventStruct(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
     phone_number: Annotated[str, Meta(max_length=PHONE_CHARS_MAX)] | None = None
     service: Name | None = None
     voice: Name | None = None
+    operation: Name | None = None
+    service_tier: Name | None = None
     call_id: Name | None = None
     call_started_at: Instant | None = None
     duration_ms: DurationMs | None = None
@@ -86,10 +88,30 @@ class EventStruct(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
     latency_ms: DurationMs | None = None
     first_output_ms: DurationMs | None = None
     error: Annotated[str, Meta(max_length=ERROR_CHARS_MAX)] | None = None
+    error_class: Name | None = None
     labels: Annotated[dict[LabelKey, LabelValue], Meta(max_length=LABELS_MAX)] | None = None
+    speed: Name | None = None
+    region: Name | None = None
+    cache_write_1h_tokens: Count | None = None
+    input_image_tokens: Count | None = None
+    input_video_tokens: Count | None = None
+    cache_read_image_tokens: Count | None = None
+    output_image_tokens: Count | None = None
+    images: Count | None = None
+    pages: Count | None = None
+    web_searches: Count | None = None
+    file_searches: Count | None = None
+    rerank_searches: Count | None = None
+    code_executions: Count | None = None
+    tool_calls: Count | None = None
+    cost_problem: Annotated[str, Meta(max_length=ERROR_CHARS_MAX)] | None = None
+    finish_reason: Name | None = None
 
 
 FIELDS: Final = frozenset(EventStruct.__struct_fields__)
+USUAL: Final = EventStruct.__struct_fields__[: EventStruct.__struct_fields__.index("labels") + 1]
+"""The fields that many events have. The others come after them, so that a batch reads their columns
+only when it is asked for them."""
 
 
 def parse_instant(value: object) -> object:

@@ -118,6 +118,8 @@ class UsageEvent(BaseModel):
     phone_number: Annotated[str, Field(max_length=PHONE_CHARS_MAX)] | None = None
     service: Name | None = None
     voice: Name | None = None
+    operation: Name | None = None
+    service_tier: Name | None = None
 
     call_id: Name | None = None
     call_started_at: Instant | None = None
@@ -147,7 +149,25 @@ class UsageEvent(BaseModel):
     latency_ms: DurationMs | None = None
     first_output_ms: DurationMs | None = None
     error: Annotated[str, Field(max_length=ERROR_CHARS_MAX)] | None = None
+    error_class: Name | None = None
     labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=LABELS_MAX)] | None = None
+
+    speed: Name | None = None
+    region: Name | None = None
+    cache_write_1h_tokens: Count | None = None
+    input_image_tokens: Count | None = None
+    input_video_tokens: Count | None = None
+    cache_read_image_tokens: Count | None = None
+    output_image_tokens: Count | None = None
+    images: Count | None = None
+    pages: Count | None = None
+    web_searches: Count | None = None
+    file_searches: Count | None = None
+    rerank_searches: Count | None = None
+    code_executions: Count | None = None
+    tool_calls: Count | None = None
+    cost_problem: Annotated[str, Field(max_length=ERROR_CHARS_MAX)] | None = None
+    finish_reason: Name | None = None
 
 
 def parse_usage(fields: dict[str, Any]) -> UsageEvent:

@@ -5,11 +5,29 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from decimal import Decimal
 from typing import Any, Final
 
 from schemas.formats.body import invalid
 
-_INTEGERS: Final = frozenset({"latency_ms", "first_output_ms"})
+_COUNTS: Final = (
+    "cache_write_1h_tokens",
+    "input_image_tokens",
+    "input_video_tokens",
+    "cache_read_image_tokens",
+    "output_image_tokens",
+    "images",
+    "pages",
+    "web_searches",
+    "file_searches",
+    "rerank_searches",
+    "code_executions",
+    "tool_calls",
+)
+_DURATIONS: Final = ("latency_ms", "first_output_ms")
+_INTEGERS: Final = frozenset({*_COUNTS, *_DURATIONS})
+ONCE: Final = frozenset({*_INTEGERS, "cost_usd"})
+"""The fields that are added up: of several events that one object makes, the first gets them."""
 OTHER_TENANT: Final = "differs from the tenant that the request may write to"
 NOT_OURS: Final = "is not a tenant that the key may write to"
 _DIGITS: Final = re.compile(r"[0-9]{1,15}")
@@ -41,11 +59,29 @@ class Context:
     phone_number: str | None = None
     service: str | None = None
     voice: str | None = None
+    operation: str | None = None
+    service_tier: str | None = None
+    speed: str | None = None
+    region: str | None = None
+    error_class: str | None = None
     call_id: str | None = None
     call_started_at: str | None = None
     chat_id: str | None = None
     latency_ms: int | None = None
     first_output_ms: int | None = None
+    cache_write_1h_tokens: int | None = None
+    input_image_tokens: int | None = None
+    input_video_tokens: int | None = None
+    cache_read_image_tokens: int | None = None
+    output_image_tokens: int | None = None
+    images: int | None = None
+    pages: int | None = None
+    web_searches: int | None = None
+    file_searches: int | None = None
+    rerank_searches: int | None = None
+    code_executions: int | None = None
+    tool_calls: int | None = None
+    cost_usd: str | None = None
 
 
 GIVEN: Final = tuple(
@@ -82,7 +118,10 @@ def _read(name: str, value: object, where: str) -> str | int:
             return int(value)
         if isinstance(value, int) and not isinstance(value, bool):
             return value
-        raise invalid(where + name, "must be a whole number of milliseconds")
+        unit = " of milliseconds" if name in _DURATIONS else ""
+        raise invalid(where + name, f"must be a whole number{unit}")
+    if name == "cost_usd" and isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return str(value)
     if isinstance(value, str):
         return value
     raise invalid(where + name, "must be a text")

@@ -29,7 +29,7 @@ from schemas.formats import (
     otel,
 )
 from schemas.formats.body import Json, invalid
-from schemas.formats.context import GIVEN, NOT_OURS, OTHER_TENANT, Context, with_given
+from schemas.formats.context import GIVEN, NOT_OURS, ONCE, OTHER_TENANT, Context, with_given
 from schemas.formats.detect import Format, checked, detect
 from schemas.formats.draft import Draft, IdSource, ReaderResult, Uncounted
 from schemas.limits import EVENT_BYTES_MAX
@@ -44,7 +44,7 @@ UNKNOWN_MAX: Final = 16
 UNKNOWN_CHARS_MAX: Final = 64
 _ENVELOPE: Final = {"format", "context", "payload"}
 _FILLED: Final = tuple(name for name in GIVEN if name not in {"id", "source", "time", "tenant"})
-_FILLED_PARTS: Final = tuple(name for name in _FILLED if not name.endswith("_ms"))
+_FILLED_PARTS: Final = tuple(name for name in _FILLED if name not in ONCE)
 _PROVIDERS: Final = ("openai", "anthropic")
 """Formats named after a provider: the default provider of their objects. A request may name another
 (an Azure deployment answers in OpenAI's format)."""
@@ -265,7 +265,7 @@ def _record(fields: dict[str, Any]) -> bytes:
 def _fill(draft: Draft, one: _FormatObject, *, first: bool) -> dict[str, Any]:
     """The draft's fields, and the context's for those that it lacks.
 
-    One answer may make several events: the first gets the latencies, so that they are added once.
+    One answer may make several events: the first gets the numbers, so that they are added once.
     """
     context = one.context
     given = dict(draft.fields)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from itertools import repeat
-from operator import attrgetter, mul
+from operator import attrgetter, itemgetter, mul
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
@@ -22,7 +22,7 @@ from msgspec.structs import astuple
 from schemas.errors import InvalidEvent, Reason
 from schemas.event.age import OLDEST_MS, check_age
 from schemas.event.envelope import Headers
-from schemas.event.event_struct import EventStruct
+from schemas.event.event_struct import USUAL, EventStruct
 from schemas.event.usage_event import UsageEvent, parse_record
 from schemas.limits import AHEAD_MS_MAX, COST_NANO_USD_MAX, EVENT_BYTES_MAX, NANO_PER_USD
 from schemas.store.layout import Int64s
@@ -36,8 +36,8 @@ _WIRE: Final = msgspec.json.Decoder(EventStruct)
 _REFUSALS: Final = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
 """The errors of the fast path: TypeError where there is no value, or none that it may read."""
 _VALUE, _HEADERS, _TIMESTAMP = attrgetter("value"), attrgetter("headers"), attrgetter("timestamp")
-_FIELDS: Final = EventStruct.__struct_fields__
-_TIME, _STARTED, _COST = (_FIELDS.index(n) for n in ("time", "call_started_at", "cost_usd"))
+_TIME, _STARTED, _COST = (USUAL.index(n) for n in ("time", "call_started_at", "cost_usd"))
+_USUAL_PART: Final = itemgetter(slice(0, len(USUAL)))
 
 
 class Record(Protocol):
@@ -64,6 +64,18 @@ class Unreadable(NamedTuple):
 
 
 Undecodable = tuple[Record, InvalidEvent]
+
+
+class FieldColumns(dict[str, Sequence[Any]]):
+    """The columns of a batch by field. One that few events have is made when it is asked for."""
+
+    def __init__(self, wires: Sequence[EventStruct], usual: Mapping[str, Sequence[Any]]) -> None:
+        super().__init__(usual)
+        self._wires = wires
+
+    def __missing__(self, name: str) -> Sequence[Any]:
+        self[name] = column = list(map(attrgetter(name), self._wires))
+        return column
 
 
 @dataclass(frozen=True)
@@ -97,7 +109,7 @@ class BatchDecoder:
 
     def __init__(self) -> None:
         self._wires: list[EventStruct] = []
-        self._fields: dict[str, list[Any]] = {name: [] for name in _FIELDS}
+        self._fields: dict[str, list[Any]] = {name: [] for name in USUAL}
         self._numbers: list[tuple[Int64s, Int64s, Int64s]] = []
         self._started_ms: dict[int, int] = {}
         self._unknown: list[str] = []
@@ -114,7 +126,13 @@ class BatchDecoder:
         columns = zip(*self._numbers, strict=True) if self._numbers else repeat([nothing], 3)
         at_ms, append_ms, cost = (np.concatenate(column) for column in columns)
         return EventBatch(
-            self._wires, self._fields, at_ms, append_ms, cost, self._started_ms, self._unknown
+            self._wires,
+            FieldColumns(self._wires, self._fields),
+            at_ms,
+            append_ms,
+            cost,
+            self._started_ms,
+            self._unknown,
         )
 
     def _add(self, records: Sequence[Record]) -> list[Undecodable]:
@@ -213,10 +231,10 @@ _USD_MAX: Final = Decimal(COST_NANO_USD_MAX) / NANO_PER_USD
 
 
 def _columns(wires: Sequence[EventStruct]) -> list[Sequence[Any]]:
-    """One column per field, for all events."""
+    """One column per usual field, for all events."""
     if not wires:
-        return [()] * len(_FIELDS)
-    return list(zip(*map(astuple, wires), strict=True))
+        return [()] * len(USUAL)
+    return list(zip(*map(_USUAL_PART, map(astuple, wires)), strict=True))
 
 
 def _instants(times: Sequence[datetime]) -> Int64s:

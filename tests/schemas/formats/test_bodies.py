@@ -261,3 +261,26 @@ def test_an_answer_of_openais_shape_has_the_provider_that_bills(
     answer = {"object": "chat.completion", "model": model, "usage": {"prompt_tokens": 1}}
     (event,) = read(answer, None, replace(CONTEXT, provider=asked)).events
     assert (event.usage.provider, event.usage.model) == expected
+
+
+def test_a_request_gives_what_decides_the_price() -> None:
+    texts = {"operation": "chat", "service_tier": "flex", "speed": "fast", "region": "us"}
+    numbers = {"cache_write_1h_tokens": 5, "output_image_tokens": 6, "images": 1, "web_searches": 2}
+    given = with_given(CONTEXT, {**texts, **{name: str(n) for name, n in numbers.items()}})
+    first, second = read(fixture("anthropic/beta_advisor"), None, given).events
+    assert first.fields.items() >= {**texts, **numbers}.items()
+    assert second.fields.items() >= texts.items()
+    assert not second.fields.keys() & numbers.keys()  # of two events, one has the numbers
+    exact = with_given(CONTEXT, {"cost_usd": Decimal("0.10")}, "context.")
+    (event,) = read({"object": "response", "usage": {"input_tokens": 1}}, None, exact).events
+    assert event.fields["cost_usd"] == "0.10"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("images", "-1"), ("web_searches", 1.5), ("cost_usd", True), ("pages", True)],
+)
+def test_a_request_gives_no_other_numbers(name: str, value: object) -> None:
+    with pytest.raises(InvalidEvent) as refused:
+        with_given(CONTEXT, {name: value}, "context.")
+    assert refused.value.field == f"context.{name}"
