@@ -1,57 +1,158 @@
-"""64-bit digests of events and calls, to recognise duplicates. Pure.
+"""64-bit digests of events and calls under a secret, to recognise duplicates. Pure.
 
-Each part is preceded by its length, so that ("ab", "c") and ("a", "bc") differ. xxh3 is fast and
-not secret. It separates what producers send by accident; it does not stop deliberate forgery.
+All tenants share the stored digests. So nobody may be able to choose an id with a given digest: the
+hash is keyed (BLAKE2b), and its secret is drawn at random and stored with the generation. Each part
+is preceded by its length, so that ("ab", "c") and ("a", "bc") differ.
+
+Some hashes stay unkeyed, because nothing of another tenant depends on them:
+
+- The digest of a chat in a set (schemas/catalog/sketches.py). A set belongs to one tenant, and a
+  rebuild must add the sets of two generations. Whoever forges one changes only the counts of their
+  own tenant.
+- The partition of a key (api/ingest/partitioner.py), which spreads load. Kafka's clients choose it.
+- The ETag of an answer (api/usage/endpoints.py), which a client compares with its own answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import add
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Final, NamedTuple
 
-import xxhash
+import numpy as np
+import numpy.typing as npt
+
+NAME_BYTES: Final = 8
+KEY_BYTES: Final = 32
+SECRET_BYTES: Final = NAME_BYTES + KEY_BYTES
+"""Random bytes of a secret. Half of the key would suffice: a guess at 2^128 is out of reach."""
+DIGEST_BYTES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class IdSecret:
+    """The secret of one generation. `name` is random too, and says nothing about `key`: a commit
+    carries it, so that Redis can tell digests that were made under another secret."""
+
+    name: str
+    key: bytes = field(repr=False)
+
+    @property
+    def packed(self) -> bytes:
+        """As Redis stores it: the name (16 characters), then the key."""
+        return self.name.encode() + self.key
+
+
+def new_secret(random: bytes) -> IdSecret:
+    """A secret of SECRET_BYTES random bytes."""
+    return IdSecret(random[:NAME_BYTES].hex(), random[NAME_BYTES:SECRET_BYTES])
+
+
+def unpack_secret(data: bytes) -> IdSecret:
+    """The secret that `packed` stores. Raises ValueError for anything else."""
+    name, key = data[: 2 * NAME_BYTES], data[2 * NAME_BYTES :]
+    if len(key) != KEY_BYTES:
+        raise ValueError("a secret has 16 characters of a name and 32 bytes of a key")
+    return IdSecret(name.decode("ascii"), key)
+
+
+NO_SECRET: Final = IdSecret("", b"")
+"""Of no generation. A store rejects digests that are made under it."""
+
+
+class CallKey(NamedTuple):
+    """A call. The tenant is a part of it, so a booking of another tenant never matches, even if the
+    digest were the same."""
+
+    digest: int
+    tenant: str
+
+    @property
+    def packed(self) -> str:
+        """The field of its booking in Redis."""
+        return f"{self.digest}:{self.tenant}"
+
+
+def unpack_call_key(data: bytes) -> CallKey:
+    digest, _, tenant = data.decode().partition(":")
+    return CallKey(int(digest), tenant)
 
 
 def event_digests(
-    tenants: Sequence[str], sources: Sequence[str], event_ids: Sequence[str]
-) -> list[int]:
-    """One digest an event, 0 to 2^64 - 1, from three columns of equal length.
+    secret: IdSecret, tenants: Sequence[str], sources: Sequence[str], event_ids: Sequence[str]
+) -> npt.NDArray[np.uint64]:
+    """One digest an event, from three columns of equal length.
 
-    Most events of a batch share their tenant and source, so that part is encoded once.
+    Most events of a batch share their tenant and source, so that part is made once.
     """
+    begun = blake2b(digest_size=DIGEST_BYTES, key=secret.key)
     if len(set(tenants)) == 1:
-        heads = map(_HeadsOf(tenants[0]).__getitem__, sources)
+        heads = map(_HeadsOf(begun, tenants[0]).__getitem__, sources)
     else:
-        heads = map(_Heads().__getitem__, zip(tenants, sources, strict=True))
-    texts = map(str.encode, map(add, heads, event_ids))
-    return list(map(xxhash.xxh3_64_intdigest, texts))
+        heads = map(_Heads(begun).__getitem__, zip(tenants, sources, strict=True))
+    digests = []
+    for head, event_id in zip(heads, map(str.encode, event_ids), strict=True):
+        hashed = head.copy()
+        hashed.update(event_id)
+        digests.append(hashed.digest())
+    return np.frombuffer(b"".join(digests), ">u8").astype(np.uint64)
 
 
-class _HeadsOf(dict[str, str]):
-    def __init__(self, tenant: str) -> None:
+class _HeadsOf(dict[str, blake2b]):
+    """By source: the hash of the key, the tenant and the source. So an event hashes its id only."""
+
+    def __init__(self, begun: blake2b, tenant: str) -> None:
         super().__init__()
+        self._begun = begun
         self._tenant = tenant
 
-    def __missing__(self, source: str) -> str:
-        head = self[source] = _head(self._tenant, source)
+    def __missing__(self, source: str) -> blake2b:
+        head = self[source] = _head(self._begun, self._tenant, source)
         return head
 
 
-class _Heads(dict[tuple[str, str], str]):
-    def __missing__(self, key: tuple[str, str]) -> str:
+class _Heads(dict[tuple[str, str], blake2b]):
+    def __init__(self, begun: blake2b) -> None:
+        super().__init__()
+        self._begun = begun
+
+    def __missing__(self, key: tuple[str, str]) -> blake2b:
         tenant, source = key
-        head = self[key] = _head(tenant, source)
+        head = self[key] = _head(self._begun, tenant, source)
         return head
 
 
-def _head(tenant: str, source: str) -> str:
-    return f"e{len(tenant)}:{tenant}{len(source)}:{source}"
+def _head(begun: blake2b, tenant: str, source: str) -> blake2b:
+    head = begun.copy()
+    head.update(f"e{len(tenant)}:{tenant}{len(source)}:{source}".encode())
+    return head
 
 
-def call_digest(tenant: str, call_id: str) -> int:
-    """The digest of a call, 0 to 2^64 - 1."""
-    return _digest(f"c{len(tenant)}:{tenant}{call_id}")
+class CallKeys(dict[tuple[str, str], CallKey]):
+    """By tenant and call id: the keys of the calls in a batch; each digest is 0 to 2^64 - 1.
+
+    To begin a keyed hash takes 2.5 us, to copy one 0.1 us. So each tenant's is begun once, and a call
+    with several events in a batch is hashed once.
+    """
+
+    def __init__(self, secret: IdSecret) -> None:
+        super().__init__()
+        self._begun = blake2b(digest_size=DIGEST_BYTES, key=secret.key)
+        self._heads: dict[str, blake2b] = {}
+
+    def __missing__(self, call: tuple[str, str]) -> CallKey:
+        tenant, call_id = call
+        head = self._heads.get(tenant)
+        if head is None:
+            head = self._heads[tenant] = self._begun.copy()
+            head.update(f"c{len(tenant)}:{tenant}".encode())
+        hashed = head.copy()
+        hashed.update(call_id.encode())
+        key = self[call] = CallKey(int.from_bytes(hashed.digest(), "big"), tenant)
+        return key
 
 
-def _digest(text: str) -> int:
-    return xxhash.xxh3_64_intdigest(text.encode())
+def call_key(secret: IdSecret, tenant: str, call_id: str) -> CallKey:
+    """The key of one call."""
+    return CallKeys(secret)[tenant, call_id]

@@ -8,6 +8,8 @@ Under `{od0}:`
     rebuild            the lease of a running rebuild
     N:meta             the state of generation N and its positions (`Meta`)
     N:about            its description (schemas/store/generation.py); the digest is in the meta record
+    N:key              the secret of its digests (schemas/event/identity.py): a name of 16 characters
+                       and 32 random bytes. It lies nowhere else, and is never replaced.
     N:hold             while it exists, nothing is committed: a rebuild carries over old buckets
     N:t, N:tl          tenants: hash name -> id, list id -> name
     N:nX.T, N:lX.T     series of table X (a view's kind) and tenant T: name -> id, id -> name
@@ -16,7 +18,7 @@ Under `{od0}:`
     N:vH.I.C.T         version of the pages H.I.C.T.B, where H is pX or sS.X: see `ChunkVersion`
     N:due              list: the compaction queue (`QueuedPage`)
     N:iS.K             digests of events counted in slice S of append time, bucket K: a set
-    N:cS.K             bookings of calls in the same slice and bucket: a hash digest -> booking
+    N:cS.K             bookings of calls in the same slice and bucket: a hash DIGEST:TENANT -> booking
     N:tallies          hash: dead letters by reason, duplicates, unknown fields
     N:refusals         hash: partition (or "generation") -> why a worker does not continue, as JSON
     N:r:TENANT         the latest calls of a tenant (schemas/store/recent_calls.py)
@@ -82,6 +84,10 @@ def meta_key(generation: int) -> str:
 
 def about_key(generation: int) -> str:
     return prefix(generation) + "about"
+
+
+def id_secret_key(generation: int) -> str:
+    return prefix(generation) + "key"
 
 
 def hold_key(generation: int) -> str:

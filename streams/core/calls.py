@@ -13,6 +13,7 @@ import msgspec
 
 from schemas.catalog.measures import BOOKED
 from schemas.catalog.views import SLICE_MS
+from schemas.event.identity import CallKey
 from schemas.event.kinds import USAGE_KINDS
 from schemas.tiers import finest_written
 from streams.core.columns import Columns
@@ -40,7 +41,7 @@ class StoredCall(NamedTuple):
 class CallUpdate(NamedTuple):
     """The change of one call in a commit. It applies only while the call is as in `old` (None: not booked)."""
 
-    digest: int
+    call: CallKey
     old: StoredCall | None
     new: StoredCall
 
@@ -56,19 +57,19 @@ class CallDelta(NamedTuple):
 
 
 def book(
-    batch: Columns, stored_calls: Mapping[int, StoredCall | None]
+    batch: Columns, stored_calls: Mapping[CallKey, StoredCall | None]
 ) -> tuple[list[CallDelta], list[CallUpdate]]:
     """The deltas of the batch's calls, and the new booking of each call."""
     bookings = {
-        digest: msgspec.json.decode(one.data, type=Booking)
-        for digest, one in stored_calls.items()
+        call: msgspec.json.decode(one.data, type=Booking)
+        for call, one in stored_calls.items()
         if one is not None
     }
-    latest_slice: dict[int, int] = {}
+    latest_slice: dict[CallKey, int] = {}
     call_deltas: list[CallDelta] = []
     for event in batch.calls:
         append_ms = int(batch.append_ms[event.row])
-        before = bookings.get(event.digest)
+        before = bookings.get(event.call)
         booking = before or Booking(event.booked_ms, -1, False, event.values)
         with_usage = booking.with_usage or event.kind in USAGE_KINDS
         duration = booking.duration_ms if event.duration_ms is None else event.duration_ms
@@ -89,15 +90,15 @@ def book(
                     (*amounts,),  # type: ignore[arg-type]
                 )
             )
-        bookings[event.digest] = Booking(booking.booked_ms, duration, with_usage, booking.values)
+        bookings[event.call] = Booking(booking.booked_ms, duration, with_usage, booking.values)
         slice_ = append_ms // SLICE_MS
-        latest_slice[event.digest] = max(latest_slice.get(event.digest, slice_), slice_)
+        latest_slice[event.call] = max(latest_slice.get(event.call, slice_), slice_)
     updates = []
-    for digest, slice_ in latest_slice.items():
-        old = stored_calls.get(digest)
+    for call, slice_ in latest_slice.items():
+        old = stored_calls.get(call)
         new_slice = slice_ if old is None else max(slice_, old.slice)
-        new = StoredCall(new_slice, msgspec.json.encode(bookings[digest]))
+        new = StoredCall(new_slice, msgspec.json.encode(bookings[call]))
         # Also where nothing changes: "nothing to book" holds only while `old` is stored. (If Redis
         # went back to an older copy before the commit, the booking would be lost.)
-        updates.append(CallUpdate(digest, old, new))
+        updates.append(CallUpdate(call, old, new))
     return call_deltas, updates

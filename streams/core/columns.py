@@ -19,7 +19,7 @@ import numpy.typing as npt
 from schemas.catalog.measures import MEASURES, SKETCHES, How, Measure
 from schemas.catalog.sketches import MARK, bins_of, chat_digest
 from schemas.catalog.views import DEFAULT, LABEL, SLICE_MS, Catalog, booking_dimensions
-from schemas.event.identity import call_digest, event_digests
+from schemas.event.identity import CallKey, CallKeys, IdSecret, event_digests
 from schemas.event.kinds import DEFAULT_TENANT
 from schemas.limits import COUNT_MAX
 from schemas.prices.price_list import BUNDLED, Prices
@@ -45,7 +45,7 @@ class CallEvent(NamedTuple):
     """One event of a call, in log order."""
 
     row: int
-    digest: int
+    call: CallKey
     tenant: int
     kind: str
     duration_ms: int | None
@@ -57,7 +57,7 @@ class CallEvent(NamedTuple):
 class Columns:
     """A batch's accepted events in log order of each partition: one row an event.
 
-    digests: uint64; at_ms, append_ms: int64; finest_tier: index of the finest tier; codes: for each
+    secret: the name of the secret of all digests; digests: uint64; at_ms, append_ms: int64; finest_tier: index of the finest tier; codes: for each
     dimension one int64 column of indexes into `words`; values: n x measures, int64; cost_source: how
     the cost of each event is known; sketched: for each sketch the bin or digest to add (NOTHING for
     none); misread: by field, labels that should be numbers and are not; calls: in log order; origin:
@@ -65,6 +65,7 @@ class Columns:
     """
 
     catalog: Catalog
+    secret: str
     digests: npt.NDArray[np.uint64]
     at_ms: Int64s
     append_ms: Int64s
@@ -84,11 +85,11 @@ class Columns:
         return len(self.digests)
 
     @property
-    def call_digests(self) -> list[tuple[int, int]]:
-        """Each call once: its digest, and the slice of its first record in this batch."""
-        first: dict[int, int] = {}
+    def booked_calls(self) -> list[tuple[CallKey, int]]:
+        """Each call once, and the slice of its first record in this batch."""
+        first: dict[CallKey, int] = {}
         for call in self.calls:
-            first.setdefault(call.digest, int(self.append_ms[call.row]) // SLICE_MS)
+            first.setdefault(call.call, int(self.append_ms[call.row]) // SLICE_MS)
         return list(first.items())
 
     def without(self, digests: npt.NDArray[np.uint64]) -> Columns:
@@ -142,8 +143,10 @@ class _Interner(dict[str | None, int]):
         return np.fromiter(map(self.__getitem__, values), np.int64, len(values))
 
 
-def columns(events: EventBatch, prices: Prices = BUNDLED, catalog: Catalog = DEFAULT) -> Columns:
-    """The batch as arrays, with the first of equal events. A usage event without a cost gets its cost
+def columns(
+    events: EventBatch, prices: Prices = BUNDLED, catalog: Catalog = DEFAULT, *, secret: IdSecret
+) -> Columns:
+    """The batch as arrays, with the first of equal events; digests are made under `secret`. A usage event without a cost gets its cost
     from `prices`."""
     misread: Counter[str] = Counter()
     fields = _Fields(events, misread)
@@ -168,7 +171,8 @@ def columns(events: EventBatch, prices: Prices = BUNDLED, catalog: Catalog = DEF
     cost_source = add_costs(prices, asked, values)
     return Columns(
         catalog=catalog,
-        digests=np.array(event_digests(tenants, fields.of("source"), fields.of("id")), np.uint64),
+        secret=secret.name,
+        digests=event_digests(secret, tenants, fields.of("source"), fields.of("id")),
         at_ms=at,
         append_ms=append,
         finest_tier=_finest_tiers(append - at),
@@ -182,7 +186,7 @@ def columns(events: EventBatch, prices: Prices = BUNDLED, catalog: Catalog = DEF
             for sketch in SKETCHES
         },
         misread=misread,
-        calls=_call_events(fields, tenants, tenant_codes, booked),
+        calls=_call_events(fields, secret, tenants, tenant_codes, booked),
         events=events,
         origin=np.arange(len(events)),
     ).first_of_each()
@@ -313,12 +317,14 @@ def _items(fields: _Fields, tenants: Sequence[str], sketch: Measure) -> Items:
 
 def _call_events(
     fields: _Fields,
+    secret: IdSecret,
     tenants: Sequence[str],
     tenant_codes: Codes,
     values: Sequence[Sequence[str | None]],
 ) -> list[CallEvent]:
     """`values`: the dimensions of bookings, each with the value of every event; empty without calls."""
     calls: list[CallEvent] = []
+    keys = CallKeys(secret)
     events = fields.events
     for row, call_id in enumerate(fields.of("call_id") if values else ()):
         if not call_id:
@@ -327,7 +333,7 @@ def _call_events(
         calls.append(
             CallEvent(
                 row,
-                call_digest(tenants[row], call_id),
+                keys[tenants[row], call_id],
                 int(tenant_codes[row]),
                 wire.kind,
                 wire.duration_ms if wire.kind == "call" else None,

@@ -16,6 +16,7 @@ from schemas.catalog.views import DEFAULT, Catalog, booking_dimensions
 from schemas.errors import InvalidEvent
 from schemas.event.envelope import Headers
 from schemas.event.event_struct import EventStruct
+from schemas.event.identity import NO_SECRET, CallKey
 from schemas.event.kinds import DEFAULT_TENANT, USAGE_KINDS
 from schemas.event.partition_key import partition_key
 from schemas.prices.cost import Unpriced, price
@@ -63,8 +64,8 @@ class EventCost:
 
 @dataclass(frozen=True)
 class CountedEvent:
-    """One event that counts. `digest` identifies it among stored ids. `duplicate`: an earlier event has
-    the same digest, so this one adds nothing."""
+    """One event that counts. `digest` is the same for events that are the same; stored digests are made
+    under a secret. `duplicate`: an earlier event has the same digest, so this one adds nothing."""
 
     id: str
     source: str
@@ -100,7 +101,7 @@ class Explainer:
     prices: Prices = BUNDLED
     catalog: Catalog = DEFAULT
     _digests: set[int] = field(default_factory=set)
-    _stored_calls: dict[int, StoredCall | None] = field(default_factory=dict)
+    _stored_calls: dict[CallKey, StoredCall | None] = field(default_factory=dict)
 
     def explain(self, value: bytes | None, headers: Headers = ()) -> CountedEvent | RejectedEvent:
         """Explains one record of the events' topic, appended at `append_ms`."""
@@ -110,7 +111,7 @@ class Explainer:
             return RejectedEvent(invalid.reason, invalid.field, invalid.detail)
         (event,) = events.wires
         tenant = event.tenant or DEFAULT_TENANT
-        batch = columns(events, self.prices, self.catalog)
+        batch = columns(events, self.prices, self.catalog, secret=NO_SECRET)
         values = zip(self.catalog.measures, batch.values[0].tolist(), strict=True)
         measures = {measure.name: value for measure, value in values if value}
         digest = int(batch.digests[0])
@@ -118,7 +119,7 @@ class Explainer:
         self._digests.add(digest)
         delta = NO_DELTA if duplicate else fold(batch, self._stored_calls)
         call = _booked(event.call_id, delta.calls, booking_dimensions(self.catalog))
-        self._stored_calls |= {update.digest: update.new for update in delta.calls}
+        self._stored_calls |= {update.call: update.new for update in delta.calls}
         return CountedEvent(
             event.id,
             event.source,
@@ -188,7 +189,7 @@ def _booked(
         booking = msgspec.json.decode(update.new.data, type=Booking)
         return BookedCall(
             call_id or "",
-            f"{update.digest:016x}",
+            f"{update.call.digest:016x}",
             iso(booking.booked_ms),
             update.old is None,
             None if booking.duration_ms < 0 else booking.duration_ms,

@@ -17,6 +17,7 @@ import numpy as np
 
 from schemas.catalog.measures import BOOKED, COST_EVENTS, COST_NANO_USD, How, Measure
 from schemas.catalog.views import Catalog, Table, booking_dimensions
+from schemas.event.identity import CallKey
 from schemas.event.kinds import Kind
 from schemas.store.layout import (
     RUN_DTYPE,
@@ -88,7 +89,10 @@ class _Rows(NamedTuple):
 
 
 def fold(
-    batch: Columns, stored_calls: Mapping[int, StoredCall | None], *, keeps_previews: bool = False
+    batch: Columns,
+    stored_calls: Mapping[CallKey, StoredCall | None],
+    *,
+    keeps_previews: bool = False,
 ) -> Delta:
     """The delta of a batch for every view and tier. `stored_calls`: the stored bookings of its calls."""
     call_deltas, updates = book(batch, stored_calls)

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from schemas.event.identity import CallKey, IdSecret
 from schemas.store.layout import Meta
 from streams.core.calls import StoredCall
 from streams.core.decode import Record
@@ -122,10 +123,12 @@ class Progress(NamedTuple):
 class Commit:
     """One atomic step. `digests` and `slices` are aligned. `count`: the number of partitions of the
     topic; a partition that is new to Redis starts with complete_through `absent_ms`, or 0.
+    `secret`: the name of the secret that its digests are made under.
     `at_commits`: the commit applies only while the generation has taken this many commits."""
 
     id: bytes
     generation_digest: bytes
+    secret: str
     now_ms: int
     count: int
     absent_ms: Mapping[int, int]
@@ -143,7 +146,9 @@ class Outcome(StrEnum):
 
     COMMITTED = "committed"
     ALREADY_APPLIED = "mine"  # this commit was applied before, and its reply was lost
-    STALE = "stale"  # another worker moved the position, or Redis went back to an older copy
+    # Another worker moved the position, Redis went back to an older copy, or the digests are made
+    # under another secret than that of the generation.
+    STALE = "stale"
     DUPLICATE_IDS = "remembered"  # some of the ids were counted already: remove them and retry
     CALLS_CHANGED = "calls"  # some of the calls changed meanwhile: read them and retry
     PAUSED = "held"  # a rebuild pauses commits for a moment: retry after some ms
@@ -153,7 +158,7 @@ class Outcome(StrEnum):
 
 
 class Reply(NamedTuple):
-    """`subjects`: partitions (STALE), event digests (DUPLICATE_IDS), call digests (CALLS_CHANGED)."""
+    """`subjects`: partitions (STALE), event digests (DUPLICATE_IDS), digests of calls (CALLS_CHANGED)."""
 
     outcome: Outcome
     subjects: Sequence[int] = ()
@@ -163,13 +168,20 @@ class CounterStore(Protocol):
     """The counters of one generation, or of the one that answers when `meta` is read. Every method is
     one atomic step and raises StoreError."""
 
-    async def open(self, digest: bytes, count: int, now_ms: int) -> None:
-        """Creates the generation where there is none."""
+    async def open(self, digest: bytes, count: int, now_ms: int, secret: IdSecret) -> None:
+        """Creates the generation where there is none, with this secret."""
 
     async def meta(self) -> Meta | None: ...
 
-    async def bookings(self, calls: Sequence[tuple[int, int]]) -> Mapping[int, StoredCall | None]:
-        """The stored bookings of calls, given as (digest, slice)."""
+    async def secret(self) -> IdSecret:
+        """The secret of the generation that `meta` found. StoreUnavailable if it is gone. If Redis went
+        back since, it may be of another one: then the store rejects the commits that use it."""
+
+    async def bookings(
+        self, secret: str, calls: Sequence[tuple[CallKey, int]]
+    ) -> Mapping[CallKey, StoredCall | None]:
+        """The stored bookings of calls, given as (call, slice); none if the secret of this name is
+        not the generation's."""
 
     async def commit(self, commit: Commit) -> Reply: ...
 
@@ -214,6 +226,9 @@ class Clock(Protocol):
 
     def commit_id(self) -> bytes:
         """16 random bytes."""
+
+    def secret(self) -> IdSecret:
+        """A new random secret."""
 
     async def sleep(self, ms: int) -> None: ...
 

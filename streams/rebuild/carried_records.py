@@ -1,7 +1,8 @@
 """Carries over what is not a page: ids, bookings of calls, the latest calls, and tallies.
 
 Ids and bookings come first. From then on both generations treat a resend and a later event of a
-call in the same way.
+call in the same way. They can be carried over only if both generations have the same secret: the
+text of an id is not stored, so its digest cannot be made again under another one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from schemas.catalog.views import (
     booking_dimensions,
 )
+from schemas.event.identity import CallKey, IdSecret, unpack_call_key
 from schemas.store.generation import LAYOUT_BYTES
 from schemas.store.layout import (
     prefix,
@@ -42,7 +44,9 @@ class CarriedRecords:
         self._shared = shared
         self._older_ms = older_ms
 
-    async def carry_ids(self, worker: RebuildWorker, slice_: int, buckets: Sequence[int]) -> None:
+    async def carry_ids(
+        self, worker: RebuildWorker, secret: IdSecret, slice_: int, buckets: Sequence[int]
+    ) -> None:
         """Reads while both generations have the same positions. So no id belongs to a record that the new
         generation has still to count."""
         keys = [
@@ -63,6 +67,7 @@ class CarriedRecords:
             some = ids[:IDS_AT_ONCE]
             commit = replace(
                 worker.correction(state),
+                secret=secret.name,
                 digests=some,
                 slices=np.full(len(some), slice_, np.int64),
             )
@@ -74,21 +79,27 @@ class CarriedRecords:
                 ids = ids[len(some) :]
             state, _ = await worker.level(lambda: self._pair.read(()))
 
-    async def carry_calls(self, worker: RebuildWorker, slice_: int, buckets: Sequence[int]) -> None:
+    async def carry_calls(
+        self, worker: RebuildWorker, secret: IdSecret, slice_: int, buckets: Sequence[int]
+    ) -> None:
         """Carries over bookings in buckets before B, so that later events of a call go to the bucket
         where the old generation booked it."""
         commands = [("HGETALL", f"{prefix(self._pair.origin)}c{slice_}.{b}") for b in buckets]
         while True:
             state, hashes = await worker.level(lambda: self._pair.read_together(commands))
-            booked = {int(call): data for one in hashes for call, data in one.items()}
-            updates = await self._updates(worker, slice_, booked)
+            booked = {unpack_call_key(call): data for one in hashes for call, data in one.items()}
+            updates = await self._updates(worker, secret, slice_, booked)
             if not updates:
                 return
             delta = Delta((), (), (), updates[:CALLS_AT_ONCE])
-            await worker.correct(replace(worker.correction(state), delta=delta))
+            await worker.correct(replace(worker.correction(state), secret=secret.name, delta=delta))
 
     async def _updates(
-        self, worker: RebuildWorker, slice_: int, booked: Mapping[int, bytes]
+        self,
+        worker: RebuildWorker,
+        secret: IdSecret,
+        slice_: int,
+        booked: Mapping[CallKey, bytes],
     ) -> list[CallUpdate]:
         older = {
             call: booking
@@ -96,7 +107,9 @@ class CarriedRecords:
             if (booking := msgspec.json.decode(data, type=Booking)).booked_ms < self._older_ms
         }
         asked = [(call, slice_) for call in older]
-        held = await worker.retry(lambda: self._pair.bookings(asked)) if asked else {}
+        if not asked:
+            return []
+        held = await worker.retry(lambda: self._pair.bookings(secret.name, asked))
         updates = []
         for call, booking in older.items():
             now = held.get(call)

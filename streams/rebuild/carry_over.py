@@ -14,7 +14,10 @@ there. From then on, both add the same.
   by its own time, nor as the original of a resend, nor as the first event of a call. The distance is
   AHEAD + slack + 1.5 W.
 - Ids, and bookings of calls before B, are carried over first. So both generations judge and place
-  the next records alike while the buckets follow.
+  the next records alike while the buckets follow. The new generation keeps the secret of the old
+  one for that. A generation of layout 3 has no secret: its ids and bookings are left behind. So a
+  resend of an event that the log no longer holds counts again, and so does a call none of whose events
+  it holds (`GenerationEntry.recognised_from_ms`).
 - Views and measures that the old generation did not keep have no history before B. The new
   generation says so (`history_from`).
 
@@ -38,7 +41,8 @@ from schemas.catalog.views import (
     SLICE_MS,
     Table,
 )
-from schemas.errors import StoreUnavailable
+from schemas.errors import RebuildRefused, StoreUnavailable
+from schemas.event.identity import IdSecret
 from schemas.limits import AHEAD_MS_MAX, DAY_MS
 from schemas.store.layout import (
     RUN_DTYPE,
@@ -102,12 +106,14 @@ class CarryOver:
 
     async def carry_over(self, worker: RebuildWorker) -> None:
         """Each step is a commit that adds nothing when it is repeated."""
-        look = await worker.retry(self._pair.look)
-        for slice_ in range(look.old.slice_low, look.old.slice_high + 1):
-            for at in range(0, ID_BUCKETS, BUCKETS_AT_ONCE):
-                await self._records.carry_ids(worker, slice_, range(at, at + BUCKETS_AT_ONCE))
-            for at in range(0, CALL_BUCKETS, BUCKETS_AT_ONCE):
-                await self._records.carry_calls(worker, slice_, range(at, at + BUCKETS_AT_ONCE))
+        secret = await worker.retry(self._pair.shared_secret)
+        if secret is not None:
+            await self._carry_digests(worker, secret)
+        elif not self._entry.recognised_from_ms:
+            raise RebuildRefused(
+                f"generation {self._pair.origin} lost its secret, so its ids cannot be copied: run "
+                "odometer rebuild again"
+            )
         for cache in (self._old, self._new):
             cursor = 0
             while True:
@@ -123,6 +129,17 @@ class CarryOver:
         await self._records.carry_tallies(worker)
         done = msgspec.structs.replace(self._entry, is_whole=True)
         await worker.retry(lambda: self._pair.note(self._pair.generation, done))
+
+    async def _carry_digests(self, worker: RebuildWorker, secret: IdSecret) -> None:
+        """Carries over ids and bookings, which are stored by digests under this secret."""
+        look = await worker.retry(self._pair.look)
+        for slice_ in range(look.old.slice_low, look.old.slice_high + 1):
+            for at in range(0, ID_BUCKETS, BUCKETS_AT_ONCE):
+                buckets = range(at, at + BUCKETS_AT_ONCE)
+                await self._records.carry_ids(worker, secret, slice_, buckets)
+            for at in range(0, CALL_BUCKETS, BUCKETS_AT_ONCE):
+                buckets = range(at, at + BUCKETS_AT_ONCE)
+                await self._records.carry_calls(worker, secret, slice_, buckets)
 
     # -- pages -------------------------------------------------------------------------------------
 

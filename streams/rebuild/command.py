@@ -51,7 +51,8 @@ class Overtaken(RebuildRefused):
 class RebuildResult(BaseModel):
     """The result of a rebuild. `resumed`: an earlier rebuild had begun the generation. `older_ms`:
     buckets before it were copied from the old generation (0: none). `history_from_ms`: where not 0,
-    the views and measures in `missing` have no history before it."""
+    the views and measures in `missing` have no history before it. `recognised_from_ms`: where not 0,
+    ids were not copied: resends of events that were first appended before it count again."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -60,6 +61,7 @@ class RebuildResult(BaseModel):
     resumed: bool
     events: int
     older_ms: int
+    recognised_from_ms: int
     history_from_ms: int
     missing: list[str]
     dropped_after_ms: int
@@ -73,6 +75,12 @@ class RebuildResult(BaseModel):
             said.append(
                 f"Buckets before {iso(self.older_ms)} were copied from generation {self.replaced}: the"
                 " topic no longer holds all of their records."
+            )
+        if self.recognised_from_ms:
+            said.append(
+                f"Generation {self.replaced} had no secret for its ids, so they could not be copied. Resends are"
+                f" recognised from {iso(self.recognised_from_ms)} on. An event that was first appended earlier"
+                " counts again if it is sent again; so may a call that goes on."
             )
         if self.missing:
             said.append(
@@ -217,7 +225,14 @@ async def _choose_generation(
     number = max([origin, *entries]) + 1
     first_ms = await _first_append_ms(old, kafka, topic, bounds) if shared else 0
     older_ms = carry_over_before(first_ms) if shared else 0
-    entry = GenerationEntry(origin=origin, begun_ms=clock.now_ms(), older_ms=older_ms)
+    # Ids and bookings are carried over only with older buckets. Else all are made again from the log.
+    keeps_secret = shared is not None and await generations.has_secret(origin)
+    entry = GenerationEntry(
+        origin=origin,
+        begun_ms=clock.now_ms(),
+        older_ms=older_ms,
+        recognised_from_ms=0 if keeps_secret else first_ms,
+    )
     history_from_ms = old.history_from_ms
     if shared is not None and shared.missing:
         history_from_ms = max(history_from_ms, older_ms)
@@ -228,9 +243,12 @@ async def _choose_generation(
         [begin.get(p) or NO_POSITION for p in range(max(begin) + 1)],
         history_from_ms,
         describe(topic, under.catalog),
+        None if keeps_secret else clock.secret(),
     )
     if not begun:
-        raise RebuildRefused("another generation answers by now: run odometer rebuild again")
+        raise RebuildRefused(
+            "another generation answers by now, or the secret is gone: run odometer rebuild again"
+        )
     return _RebuildPlan(number, entry, shared, False, begin)
 
 
@@ -316,6 +334,7 @@ async def _fill(
         resumed=plan.resumed,
         events=worker.health.events,
         older_ms=plan.entry.older_ms,
+        recognised_from_ms=plan.entry.recognised_from_ms,
         history_from_ms=meta.history_from_ms,
         missing=list(plan.shared.missing) if plan.shared else [],
         dropped_after_ms=clock.now_ms() + kept_ms,

@@ -193,6 +193,8 @@ class RebuildWorker(Worker):
         """Returns COMMITTED; or STALE, CALLS_CHANGED or DUPLICATE_IDS, where nothing was written: read
         again. After a lost reply it also looks as if nothing was written."""
         reply = await self._send_commit(commit)
+        if reply.outcome is Outcome.STALE:
+            self._secret = await self._retry(self._store.secret)
         if reply.outcome in {
             Outcome.COMMITTED,
             Outcome.STALE,
@@ -207,6 +209,7 @@ class RebuildWorker(Worker):
         return Commit(
             id=self._clock.commit_id(),
             generation_digest=self._digest,
+            secret=self._secret.name,
             now_ms=self._clock.now_ms(),
             count=len(state.partitions),
             absent_ms={},

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -33,6 +33,9 @@ from schemas.store.layout import (
     sketch_of,
 )
 from schemas.tiers import TIERS, Tier
+
+FIRST_CARRIED_LAYOUT: Final = 3
+"""Its pages and names are those of today. Layout 4 changed ids and bookings only."""
 
 
 class ViewDescription(msgspec.Struct, frozen=True, array_like=True):
@@ -88,12 +91,12 @@ def shared_with(about: str, catalog: Catalog = DEFAULT) -> SharedHistory:
         raise RebuildRefused(
             "the topic no longer holds all records, and the counters have no readable description"
         ) from error
-    if old.layout != LAYOUT_VERSION or old.remembered != [
+    if not FIRST_CARRIED_LAYOUT <= old.layout <= LAYOUT_VERSION or old.remembered != [
         REMEMBERED_MS, SLICE_MS, ID_BUCKETS, CALL_BUCKETS,
     ]:  # fmt: skip
         raise RebuildRefused(
             f"the topic no longer holds all records, and the counters have layout {old.layout}: only "
-            f"layout {LAYOUT_VERSION} can be copied"
+            f"layouts {FIRST_CARRIED_LAYOUT} to {LAYOUT_VERSION} can be copied"
         )
     measures = {
         name: Measure(name, "", how, field, rest, kinds, equals)

@@ -28,6 +28,7 @@ def encode_names(commit: Commit, missing: Sequence[Named]) -> list[bytes]:
     """The arguments of `names`: asks for the ids of the tenants and of these series."""
     control = {
         "partitions": commit.partitions,
+        "secret": commit.secret,
         "at_commits": commit.at_commits,
         "epoch": commit.id.hex(),
         "tenants": commit.delta.tenants,
@@ -49,14 +50,15 @@ def encode_commit(commit: Commit, ids: Ids) -> list[bytes]:
     recent, members = _recent_of(delta)
     control = {
         "now_ms": commit.now_ms,
+        "secret": commit.secret,
         "count": commit.count,
         "absent_ms": list(commit.absent_ms.items()),
         "partitions": commit.partitions,
         "ids": _ids_of(commit),
         "calls": [
             (
-                str(call.digest),
-                call.digest % CALL_BUCKETS,
+                call.call.packed,
+                call.call.digest % CALL_BUCKETS,
                 -1 if call.old is None else call.old.slice,
                 "" if call.old is None else call.old.data.decode(),
                 call.new.slice,

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from schemas.errors import RebuildRefused, StoreCorrupt
+from schemas.event.identity import IdSecret
 from schemas.store.layout import (
     CURRENT_KEY,
     GENERATIONS_KEY,
@@ -19,13 +20,14 @@ from schemas.store.layout import (
     Meta,
     about_key,
     hold_key,
+    id_secret_key,
     meta_key,
     prefix,
     unpack_meta,
 )
 from streams.core.ports import PairState
 from streams.redis.client import ask
-from streams.redis.store import RedisStore, generation_of
+from streams.redis.store import RedisStore, generation_of, secret_in
 
 SCAN_COUNT: Final = 1000
 """Keys scanned in one call: half a millisecond of Redis' time."""
@@ -38,6 +40,9 @@ class GenerationEntry(msgspec.Struct, frozen=True):
 
     origin: the generation beside which a rebuild filled it. older_ms: its buckets before this time
     are copies of the origin's, as the log no longer holds their records (0: the log held all).
+    recognised_from_ms: the origin had no secret, so its ids and bookings could not be copied. A
+    resend of an event that was first appended before this time counts again (0: they were copied,
+    or the log held all).
     is_whole: they have been copied. drop_ms: when to drop it. dropped_ms: when all of it was
     dropped.
     """
@@ -45,6 +50,7 @@ class GenerationEntry(msgspec.Struct, frozen=True):
     origin: int = 0
     begun_ms: int = 0
     older_ms: int = 0
+    recognised_from_ms: int = 0
     is_whole: bool = False
     retired_ms: int = 0
     drop_ms: int = 0
@@ -74,6 +80,10 @@ class RedisGenerations(RedisStore):
         data = await ask(self._redis.get(meta_key(number)))
         return None if data is None else unpack_meta(data)
 
+    async def has_secret(self, number: int) -> bool:
+        """Whether a generation has a secret for its ids. Those of layout 3 have none."""
+        return bool(await ask(self._redis.exists(id_secret_key(number))))
+
     async def begin(
         self,
         number: int,
@@ -82,10 +92,11 @@ class RedisGenerations(RedisStore):
         positions: Sequence[int],
         history_from_ms: int,
         about: str,
+        secret: IdSecret | None,
     ) -> bool:
         """Creates a generation beside its origin, to be counted from these positions on
-        (NO_POSITION: from the start of the log). False if another generation answers now, or this
-        one exists."""
+        (NO_POSITION: from the start of the log), with this secret (None: that of its origin). False
+        if another generation answers now, this one exists, or the origin's secret is gone."""
         keys = [meta_key(entry.origin), meta_key(number), CURRENT_KEY, GENERATIONS_KEY]
         arguments = [
             entry.origin,
@@ -96,6 +107,7 @@ class RedisGenerations(RedisStore):
             history_from_ms,
             about,
             msgspec.json.encode(entry),
+            b"" if secret is None else secret.packed,
         ]
         return bool(await self._call("begin", keys, arguments))
 
@@ -187,6 +199,13 @@ class RedisPair(RedisGenerations):
                 "emptied, or restored from an older copy"
             )
         return PairState(unpack_meta(old), unpack_meta(new))
+
+    async def shared_secret(self) -> IdSecret | None:
+        """The secret of both generations. None if they have different ones, or the old one has none:
+        then no id and no booking of the old one means anything in the new one."""
+        keys = [id_secret_key(number) for number in (self.origin, self.generation)]
+        old, new = await ask(self._redis.mget(keys))
+        return secret_in(old, self.origin) if old is not None and old == new else None
 
     async def list_from(self, key: str, start: int) -> list[str]:
         return [name.decode() for name in await ask(self._redis.lrange(key, start, -1))]

@@ -14,11 +14,13 @@ import msgspec
 
 from schemas.catalog.views import CALL_BUCKETS
 from schemas.errors import StoreCorrupt, StoreUnavailable
+from schemas.event.identity import CallKey, IdSecret, unpack_call_key, unpack_secret
 from schemas.store.layout import (
     CURRENT_KEY,
     FIRST_GENERATION,
     Meta,
     compaction_queue_key,
+    id_secret_key,
     meta_key,
     prefix,
     refusals_key,
@@ -83,8 +85,8 @@ class RedisStore:
     ) -> None:
         await self._redis.aclose()
 
-    async def open(self, digest: bytes, count: int, now_ms: int) -> None:
-        arguments = [digest, self.generation, count, now_ms, self._about]
+    async def open(self, digest: bytes, count: int, now_ms: int, secret: IdSecret) -> None:
+        arguments = [digest, self.generation, count, now_ms, self._about, secret.packed]
         await self._call("open", [self._meta_key, CURRENT_KEY], arguments)
 
     async def meta(self) -> Meta | None:
@@ -97,13 +99,25 @@ class RedisStore:
             self._ids.forget()
         raise StoreUnavailable(f"the generation that answers changed during {META_READS_MAX} reads")
 
-    async def bookings(self, calls: Sequence[tuple[int, int]]) -> Mapping[int, StoredCall | None]:
-        asked = [(str(digest), digest % CALL_BUCKETS, slice_) for digest, slice_ in calls]
-        flat = await self._call("bookings", [self._meta_key], [msgspec.json.encode(asked)])
+    async def secret(self) -> IdSecret:
+        data = await ask(self._redis.get(id_secret_key(self.generation)))
+        if data is None:
+            raise StoreUnavailable(
+                f"generation {self.generation} has no secret for its ids: Redis lost the key "
+                f"{id_secret_key(self.generation)}. Run odometer rebuild"
+            )
+        return secret_in(data, self.generation)
+
+    async def bookings(
+        self, secret: str, calls: Sequence[tuple[CallKey, int]]
+    ) -> Mapping[CallKey, StoredCall | None]:
+        asked = [(call.packed, call.digest % CALL_BUCKETS, slice_) for call, slice_ in calls]
+        arguments = [msgspec.json.encode(asked), secret]
+        flat = await self._call("bookings", [self._meta_key], arguments)
         held = zip(flat[::2], flat[1::2], strict=True)
         return {
-            digest: None if slice_ < 0 else StoredCall(slice_, data)
-            for (digest, _), (slice_, data) in zip(calls, held, strict=True)
+            call: None if slice_ < 0 else StoredCall(slice_, data)
+            for (call, _), (slice_, data) in zip(calls, held, strict=True)
         }
 
     async def commit(self, commit: Commit) -> Reply:
@@ -121,6 +135,8 @@ class RedisStore:
             return Reply(Outcome.COMMITTED)
         if outcome in {b"stale", b"missing", b"retired", b"digest"}:
             self._ids.forget()  # it may be another server; this costs one more exchange
+        if outcome == b"calls":
+            subjects = [unpack_call_key(subject).digest for subject in subjects]
         numbers = [int(subject) for subject in subjects]
         if outcome == b"remembered":
             numbers = [number % (1 << 64) for number in numbers]
@@ -218,6 +234,14 @@ class RedisStore:
         return await call_function(
             self._redis, function, library.CODE, keys, arguments, is_read_only=is_read_only
         )
+
+
+def secret_in(data: bytes, generation: int) -> IdSecret:
+    """The stored secret of a generation. The error never quotes what is stored."""
+    try:
+        return unpack_secret(data)
+    except ValueError:
+        raise StoreCorrupt(f"{id_secret_key(generation)} holds no secret") from None
 
 
 def generation_of(current: bytes | None) -> int:

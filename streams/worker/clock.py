@@ -6,6 +6,8 @@ import asyncio
 import secrets
 import time
 
+from schemas.event.identity import SECRET_BYTES, IdSecret, new_secret
+
 
 class ProcessClock:
     """`streams.core.ports.Clock` of this process."""
@@ -15,6 +17,9 @@ class ProcessClock:
 
     def commit_id(self) -> bytes:
         return secrets.token_bytes(16)
+
+    def secret(self) -> IdSecret:
+        return new_secret(secrets.token_bytes(SECRET_BYTES))
 
     async def sleep(self, ms: int) -> None:
         await asyncio.sleep(ms / 1000)

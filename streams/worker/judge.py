@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from schemas.catalog.views import Catalog
 from schemas.errors import InvalidEvent
+from schemas.event.identity import IdSecret
 from schemas.prices.price_list import Prices
 from streams.core.batch import DECODE_SLICE, Batch
 from streams.core.columns import Columns, columns
@@ -26,7 +27,9 @@ class JudgedBatch(NamedTuple):
     tallies: Counter[str]
 
 
-async def judge(batch: Batch, prices: Prices, catalog: Catalog, clock: Clock) -> JudgedBatch:
+async def judge(
+    batch: Batch, prices: Prices, catalog: Catalog, secret: IdSecret, clock: Clock
+) -> JudgedBatch:
     """Decodes in slices, so that heartbeats get their turn."""
     decoder = BatchDecoder()
     rejected: list[RejectedRecord] = []
@@ -40,7 +43,7 @@ async def judge(batch: Batch, prices: Prices, catalog: Catalog, clock: Clock) ->
     events = decoder.events()
     for name in events.unknown:
         tallies[f"unknown:{name[:UNKNOWN_NAME_CHARS_MAX]}"] += 1
-    rows = columns(events, prices, catalog)
+    rows = columns(events, prices, catalog, secret=secret)
     for field_, count in rows.misread.items():
         tallies[f"misread:{field_}"] += count
     if len(rows) < len(events):

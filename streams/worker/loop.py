@@ -25,6 +25,7 @@ from schemas.errors import (
     StoreFull,
     StoreUnavailable,
 )
+from schemas.event.identity import NO_SECRET, CallKey
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.layout import NO_POSITION, RETIRED, Meta
 from streams.core.batch import Batch, PartitionShare, Policy
@@ -91,6 +92,7 @@ class Worker:
         self._keeps_previews = keeps_previews
         self.health = WorkerHealth()
         self._was_ours = False
+        self._secret = NO_SECRET
         self._assignment = -1
         self._assigned: frozenset[int] = frozenset()
         self._positions: dict[int, int] = {}
@@ -213,6 +215,7 @@ class Worker:
             await self._store.refuse(-1, NO_POSITION, RefusalReason.OTHER_GENERATION, detail)
             raise OtherGeneration(detail, was_ours=self._was_ours)
         self._was_ours = True
+        self._secret = await self._store.secret()
         found: dict[int, int] = {}
         for partition in sorted(partitions):
             stored = stored_of(meta, partition)
@@ -239,7 +242,8 @@ class Worker:
         meta = await self._store.meta()
         while meta is None:
             bounds = await self._log.bounds()
-            await self._store.open(self._digest, len(bounds), self._clock.now_ms())
+            secret = self._clock.secret()  # stays unused if another worker opens it first
+            await self._store.open(self._digest, len(bounds), self._clock.now_ms(), secret)
             meta = await self._store.meta()
         return meta
 
@@ -265,12 +269,12 @@ class Worker:
                 return
 
     async def _judge(self, batch: Batch) -> JudgedBatch:
-        return await judge(batch, self._prices, self._catalog, self._clock)
+        return await judge(batch, self._prices, self._catalog, self._secret, self._clock)
 
     async def _folded(self, batch: Batch, rows: Columns, tallies: Counter[str]) -> Commit:
-        stored_calls: Mapping[int, StoredCall | None] = {}
-        if calls := rows.call_digests:
-            stored_calls = await self._retry(lambda: self._store.bookings(calls))
+        stored_calls: Mapping[CallKey, StoredCall | None] = {}
+        if calls := rows.booked_calls:
+            stored_calls = await self._retry(lambda: self._store.bookings(rows.secret, calls))
         return self._commit(
             [self._progress(p, part) for p, part in sorted(batch.parts.items())],
             rows,
@@ -282,13 +286,14 @@ class Worker:
         self,
         partitions: Sequence[Progress],
         rows: Columns | None = None,
-        stored_calls: Mapping[int, StoredCall | None] | None = None,
+        stored_calls: Mapping[CallKey, StoredCall | None] | None = None,
         tallies: Mapping[str, int] | None = None,
     ) -> Commit:
         seen = self._ends
         empty = Commit(
             id=self._clock.commit_id(),
             generation_digest=self._digest,
+            secret=self._secret.name,
             now_ms=self._clock.now_ms(),
             count=1 + max([p.partition for p in partitions] + ([*seen.bounds] if seen else [])),
             absent_ms={
@@ -302,6 +307,7 @@ class Worker:
             return empty
         return replace(
             empty,
+            secret=rows.secret,
             digests=rows.digests,
             slices=rows.append_ms // SLICE_MS,
             delta=fold(rows, stored_calls or {}, keeps_previews=self._keeps_previews),

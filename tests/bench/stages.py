@@ -35,7 +35,7 @@ from streams.redis.commit import encode_commit
 from streams.redis.store import RedisStore
 from tests.bench.data.usage_log import LIVE, Shape, Totals, values_of
 from tests.bench.fold_process import FIVE
-from tests.oracles.event_logs import countable
+from tests.oracles.event_logs import SECRET, countable
 from tests.real.harness.topics import now_ms
 
 T = TypeVar("T")
@@ -88,7 +88,7 @@ async def costs_of(
     now, digest, position = now_ms(), generation_digest("stages", catalog=catalog), NO_POSITION
     async with RedisStore(url_of(valkey)) as store:
         await store._redis.flushall()
-        await store.open(digest, 1, now)
+        await store.open(digest, 1, now, SECRET)
         for start in range(0, events, batch):
             records = [
                 _Fetched(start + at, now, value)
@@ -98,7 +98,7 @@ async def costs_of(
             ]
             good = stages.timed("decode", lambda: countable(records))  # noqa: B023
             assert len(good) == len(records)
-            rows = stages.timed("columns", lambda: columns(good, BUNDLED, catalog))  # noqa: B023
+            rows = stages.timed("columns", lambda: columns(good, BUNDLED, catalog, secret=SECRET))  # noqa: B023
             words = {**rows.words}
             asked = PricingInput(
                 good.wires, rows.at_ms, {**rows.codes, "tenant": rows.tenants}, words
@@ -111,7 +111,7 @@ async def costs_of(
             stages.timed("(of it chats)", lambda: chats_of(good, places, keeps_previews=False))  # noqa: B023
             end = max(position, 0) + batch
             commit = Commit(
-                (start + 1).to_bytes(16, "big"), digest, now, 1, {},
+                (start + 1).to_bytes(16, "big"), digest, SECRET.name, now, 1, {},
                 [Progress(0, position, end, end - 1, now, now)],
                 digests=rows.digests, slices=rows.append_ms // SLICE_MS, delta=delta,
             )  # fmt: skip

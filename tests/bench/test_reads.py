@@ -13,6 +13,7 @@ from streams.redis.store import RedisStore
 from tests.bench import reads
 from tests.bench.data import rollups
 from tests.bench.data.filling import TOPIC, Traffic, commit_all, fill
+from tests.oracles.event_logs import SECRET
 from tests.oracles.redis_counters import read_counters
 
 pytestmark = pytest.mark.servers
@@ -25,7 +26,7 @@ async def test_the_loader_leaves_what_commits_leave(redis_url: str, tmp_path: Pa
     with redis.Redis.from_url(redis_url) as client:
         client.flushdb()
     async with RedisStore(redis_url) as store:
-        await store.open(generation_digest(TOPIC), 1, traffic.now_ms)
+        await store.open(generation_digest(TOPIC), 1, traffic.now_ms, SECRET)
         await commit_all(store, traffic, traffic.bulk())
         await commit_all(store, traffic, traffic.live())
     assert loaded == read_counters(redis_url)

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from schemas import limits
 from schemas.errors import Reason
+from schemas.event.identity import SECRET_BYTES, new_secret
 from schemas.event.kinds import DEFAULT_TENANT, KINDS
 from schemas.event.partition_key import partition_key
 from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
@@ -35,6 +36,7 @@ Fields = dict[str, Any]
 Headers = tuple[tuple[str, bytes], ...]
 
 NOW_MS: Final = 1_770_544_800_000
+SECRET: Final = new_secret(bytes(range(SECRET_BYTES)))
 """2026-02-08T10:00:00Z: the append time of a log's first record, where a test names none."""
 
 OLDEST_MS: Final = TIERS[-1].kept_ms

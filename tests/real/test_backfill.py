@@ -19,7 +19,7 @@ from deploy.settings import CHECKOUT
 from schemas.limits import DAY_MS, MINUTE_MS
 from schemas.store.generation import generation_digest
 from schemas.units import iso
-from tests.oracles.event_logs import encode, event
+from tests.oracles.event_logs import SECRET, encode, event
 from tests.real.harness.api_process import api_of
 from tests.real.harness.system import System
 from tests.real.harness.topics import now_ms
@@ -39,7 +39,7 @@ async def opened(system: System) -> None:
     """Counters of a worker that is away."""
     async with system.store() as store:
         digest = generation_digest(system.topic)
-        await store.open(digest, 3, now_ms())
+        await store.open(digest, 3, now_ms(), SECRET)
         assert await store.meta()
 
 

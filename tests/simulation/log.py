@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from schemas.event.identity import SECRET_BYTES, IdSecret, new_secret
 from streams.core.decode import Unreadable
 from streams.core.ports import LastRecord, OffsetBounds, PartitionBatch, Polled, RejectedRecord
 from tests.oracles.event_logs import Record
@@ -202,6 +203,9 @@ class SimulatedClock:
 
     def commit_id(self) -> bytes:
         return self._world.rng.randbytes(16)
+
+    def secret(self) -> IdSecret:
+        return new_secret(self._world.rng.randbytes(SECRET_BYTES))
 
     async def sleep(self, ms: int) -> None:
         await pause(self._world.now_ms + ms)

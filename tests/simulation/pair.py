@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from schemas.errors import RebuildRefused
+from schemas.event.identity import IdSecret
 from schemas.store.layout import (
     LIVE,
     RETIRED,
@@ -24,7 +25,7 @@ class FakePair(FakeStore):
         self.origin = origin
         self.generation = number
 
-    async def begin(self, digest: bytes, count: int) -> bool:
+    async def begin(self, digest: bytes, count: int, secret: IdSecret) -> bool:
         await self._turn("store request")
         fake_redis = self.fake_redis
         is_free = fake_redis.current == self.origin and self.generation not in fake_redis.states
@@ -32,7 +33,7 @@ class FakePair(FakeStore):
             meta = Meta(
                 LIVE, digest, 0, 0, 0, 0, 0, self._now_ms(), 0, (fresh_partition(),) * count
             )
-            fake_redis.states[self.generation] = State(meta)
+            fake_redis.states[self.generation] = State(meta, secret)
             fake_redis.last = max(fake_redis.last, self.generation)
         await self._turn("store reply")
         return is_free

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from schemas.event.identity import CallKey, IdSecret
 from schemas.store.chats import Chat
 from schemas.store.directory import UserUpdate
 from schemas.store.layout import (
@@ -29,6 +30,7 @@ class Bugs:
     commits_to_retired: bool = False
     forgets_what_was_appended: bool = False
     compacts_unseen: bool = False
+    any_secret: bool = False
 
 
 @dataclass
@@ -36,13 +38,14 @@ class State:
     """Everything that goes back together when the store does."""
 
     meta: Meta | None = None
+    secret: IdSecret | None = None
     pages: dict[Place, bytes] = field(default_factory=dict)
     chunk_versions: dict[Place, ChunkVersion] = field(default_factory=dict)
     compaction_queue: list[bytes] = field(default_factory=list)
     tenants: dict[str, int] = field(default_factory=dict)
     names: dict[tuple[int, str], dict[str, int]] = field(default_factory=dict)
     ids: dict[int, set[int]] = field(default_factory=dict)
-    calls: dict[int, dict[int, bytes]] = field(default_factory=dict)
+    calls: dict[int, dict[CallKey, bytes]] = field(default_factory=dict)
     tallies: dict[str, int] = field(default_factory=dict)
     refusals: dict[int, str] = field(default_factory=dict)
     users: dict[tuple[str, str], UserUpdate] = field(default_factory=dict)
@@ -57,6 +60,7 @@ class State:
         """What is inside the containers never changes."""
         return State(
             self.meta,
+            self.secret,
             dict(self.pages),
             dict(self.chunk_versions),
             list(self.compaction_queue),

@@ -16,6 +16,8 @@ import msgspec
 import numpy as np
 
 from schemas.catalog.views import DEFAULT, SLICE_MS
+from schemas.errors import StoreUnavailable
+from schemas.event.identity import CallKey, IdSecret
 from schemas.store import chats as chat_words
 from schemas.store.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat
 from schemas.store.directory import USERS_MAX, merged
@@ -109,11 +111,12 @@ class FakeStore:
             for chat in chats.values()
         }
 
-    async def open(self, digest: bytes, count: int, now_ms: int) -> None:
+    async def open(self, digest: bytes, count: int, now_ms: int, secret: IdSecret) -> None:
         await self._turn("store request")
         if self.own.meta is None:
             parts = tuple(fresh_partition() for _ in range(count))
             self.own.meta = Meta(LIVE, digest, 0, 0, 0, 0, 0, now_ms, 0, parts)
+            self.own.secret = secret
         await self._turn("store reply")
 
     async def meta(self) -> Meta | None:
@@ -123,15 +126,25 @@ class FakeStore:
         await self._turn("store reply")
         return meta
 
-    async def bookings(self, calls: Sequence[tuple[int, int]]) -> Mapping[int, StoredCall | None]:
+    async def secret(self) -> IdSecret:
         await self._turn("store request")
-        found: dict[int, StoredCall | None] = {}
-        for digest, slice_ in calls:
-            found[digest] = None
-            for near in self._window(slice_):
-                data = self.own.calls.get(near, {}).get(digest)
+        secret = self.own.secret
+        if secret is None:
+            raise StoreUnavailable("the generation has no secret")
+        await self._turn("store reply")
+        return secret
+
+    async def bookings(
+        self, secret: str, calls: Sequence[tuple[CallKey, int]]
+    ) -> Mapping[CallKey, StoredCall | None]:
+        await self._turn("store request")
+        found: dict[CallKey, StoredCall | None] = {}
+        for call, slice_ in calls:
+            found[call] = None
+            for near in self._window(slice_) if self._has_secret(secret) else ():
+                data = self.own.calls.get(near, {}).get(call)
                 if data is not None:
-                    found[digest] = StoredCall(near, data)
+                    found[call] = StoredCall(near, data)
         await self._turn("store reply")
         return found
 
@@ -264,12 +277,17 @@ class FakeStore:
         stale = [p.partition for p in commit.partitions if stored[p.partition].position != p.start]
         if stale and not self._bugs.no_fence:
             return Reply(Outcome.STALE, stale)
+        if not self._has_secret(commit.secret) and not self._bugs.any_secret:
+            return Reply(Outcome.STALE)
         if (
             self.generation == self.fake_redis.current
             and self._now_ms() < self.fake_redis.held_until_ms
         ):
             return Reply(Outcome.PAUSED)
         return None
+
+    def _has_secret(self, name: str) -> bool:
+        return self.own.secret is not None and self.own.secret.name == name
 
     def _window(self, slice_: int) -> range:
         meta = self.own.meta
@@ -292,12 +310,12 @@ class FakeStore:
         moved = []
         for call in commit.delta.calls:
             if call.old is not None:
-                same = self.own.calls.get(call.old.slice, {}).get(call.digest) == call.old.data
+                same = self.own.calls.get(call.old.slice, {}).get(call.call) == call.old.data
             else:
                 near = self._window(call.new.slice)
-                same = not any(call.digest in self.own.calls.get(n, {}) for n in near)
+                same = not any(call.call in self.own.calls.get(n, {}) for n in near)
             if not same:
-                moved.append(call.digest)
+                moved.append(call.call.digest)
         return Reply(Outcome.CALLS_CHANGED, moved) if moved else None
 
     # -- the writes ----------------------------------------------------------------------------
@@ -310,8 +328,8 @@ class FakeStore:
             self._note_slice(slice_)
         for call in commit.delta.calls:
             if call.old is not None:
-                del state.calls[call.old.slice][call.digest]
-            state.calls.setdefault(call.new.slice, {})[call.digest] = call.new.data
+                del state.calls[call.old.slice][call.call]
+            state.calls.setdefault(call.new.slice, {})[call.call] = call.new.data
             self._note_slice(call.new.slice)
         for tenant, chats in commit.delta.chats:
             _note_chats(state.chats.setdefault(tenant, {}), chats)

@@ -122,6 +122,7 @@ class Unchecked(Worker):
 
     async def _take_over(self, partitions: frozenset[int]) -> None:
         meta = await self._opened()
+        self._secret = await self._store.secret()
         found = {p: meta.partitions[p].position for p in partitions if p < len(meta.partitions)}
         self._positions |= found
         bounds = await self._log.bounds()

@@ -22,6 +22,7 @@ from schemas.errors import (
     RebuildRefused,
     StoreUnavailable,
 )
+from schemas.event.identity import SECRET_BYTES, new_secret
 from schemas.limits import HOUR_MS
 from schemas.store.generation import generation_digest
 from schemas.store.layout import Meta
@@ -305,8 +306,9 @@ class World(Promises):
             pair = pair_of(self.store, number)
         else:
             pair = pair_of(self.store, fake_redis.last + 1)
+            secret = new_secret(self.rng.randbytes(SECRET_BYTES))
             try:
-                if not await pair.begin(digest, len(self.broker.ends)):
+                if not await pair.begin(digest, len(self.broker.ends), secret):
                     return
             except StoreUnavailable:
                 return

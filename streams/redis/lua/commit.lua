@@ -99,7 +99,8 @@ end
 -- control: now_ms, count (partitions of the topic), absent_ms {{partition, ms}},
 --   partitions {{partition, start, end, witness_offset, witness_append_ms, complete_ms}},
 --   ids {{slice, {bucket, id, ...} of sets that get one id, {{bucket, id, id, ...}} of others}},
---   calls {{digest, bucket, old_slice | -1, old, new_slice, new}},
+--   calls {{digest:tenant, bucket, old_slice | -1, old, new_slice, new}},
+--   secret (the name of the one that digests are made under; else 'stale'),
 --   tallies {{name, n}}, epoch and names (which the ids of its pages belong to, from `names`),
 --   parts {{head, tier, room in bytes, chunk_ms, kept_ms, key_bytes, numbers, number_bytes}},
 --   people {{tenant, {word}}} (schemas/store/directory.py), users_max,
@@ -108,7 +109,8 @@ end
 --   slice_ms, id_buckets, call_buckets,
 --   at_commits (how many commits the generation must have taken, else 'stale'; null: any)
 -- Returns {'committed', length of the compaction queue} | {'mine'} (applied before; a lost reply)
---   | {'stale', partition...} | {'remembered', id...} (duplicates) | {'calls', digest...} (changed)
+--   | {'stale', partition...} | {'remembered', id...} (duplicates)
+--   | {'calls', digest:tenant...} (changed)
 --   | {'missing'} | {'retired'} | {'digest'} | {'held'} (a rebuild copies old buckets: retry soon)
 --   | {'unnamed'} (its ids are of another epoch). All but the first have written nothing.
 local function commit(keys, args)

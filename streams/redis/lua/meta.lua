@@ -123,10 +123,17 @@ local function mismatch(meta, digest, commit_id, parts)
   return nil
 end
 
+-- Whether digests under the secret of this name belong to the generation. Its key holds the name
+-- (16 characters), then the key of the hash.
+local function has_secret(prefix, name)
+  return name ~= '' and redis.call('GETRANGE', prefix .. 'key', 0, 15) == name
+end
+
 -- The checks of a commit before those of its event ids: nil, or the reply.
 local function refused(prefix, meta, args, control)
   local refusal = mismatch(meta, args[1], args[2], control.partitions)
   if refusal then return refusal end
+  if not has_secret(prefix, control.secret) then return {'stale'} end
   if control.at_commits ~= cjson.null and control.at_commits ~= meta.commits then
     return {'stale'}
   end

@@ -63,10 +63,10 @@ local function write_names(prefix, fresh)
 end
 
 -- names KEYS[1] = meta; ARGV = generation digest, commit id, control (JSON): partitions and
--- at_commits as in commit, epoch (proposed, for a server that has none), tenants {name},
--- tenants_max, other (a tenant's name), series {{table, tenant index, series_max, name of the
--- other, {name}}}. Gives ids to names that have none, before the commit that counts them. If that
--- commit never comes, a name without counters stays.
+-- at_commits as in commit, secret as in commit, epoch (proposed, for a server that has none),
+-- tenants {name}, tenants_max, other (a tenant's name), series {{table, tenant index, series_max,
+-- name of the other, {name}}}. Gives ids to names that have none, before the commit that counts
+-- them. If that commit never comes, a name without counters stays.
 -- Returns {'named', epoch, names of the generation, id...} of the tenants, then of the series, with
 -- -1 - id for those beyond their limit; or a reply as of commit.
 local function names(keys, args)

@@ -130,11 +130,12 @@ local function drop_slices(prefix, meta, slice_ms, id_buckets, call_buckets)
   end
 end
 
--- bookings KEYS[1] = meta; ARGV = JSON {{digest, bucket, slice}}. Reads only.
--- Returns for each call: the slice that holds it and the stored call, or -1 and ''.
+-- bookings KEYS[1] = meta; ARGV = JSON {{digest:tenant, bucket, slice}}, the name of the secret
+-- that digests are made under. Reads only. Returns for each call: the slice that holds it and the
+-- stored call, or -1 and ''. Under another secret it finds none, and the commit will be stale.
 local function bookings(keys, args)
   local prefix = prefix_of(keys[1])
-  local meta = read_meta(keys[1])
+  local meta = has_secret(prefix, args[2]) and read_meta(keys[1])
   local out = {}
   for _, call in ipairs(cjson.decode(args[1])) do
     local held, booking = -1, ''

@@ -19,7 +19,7 @@ from streams.core.ports import Commit, Outcome, Progress
 from streams.redis.store import RedisStore
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import TOPIC, Asked, Event, answer
-from tests.oracles.event_logs import countable
+from tests.oracles.event_logs import SECRET, countable
 
 # Of today, because pages expire by Valkey's own clock; a millisecond after a full hour.
 NOW_MS = wall_clock_ms() // HOUR_MS * HOUR_MS + 1
@@ -79,19 +79,20 @@ async def commit(store: RedisStore, digest: bytes, start: int, events: list[Even
     records = [appended(event, start + place) for place, event in enumerate(events)]
     decoded = countable(records)
     assert len(decoded) == len(records)
-    rows = columns(decoded)
+    rows = columns(decoded, secret=SECRET)
     end = start + len(records)
     reply = await store.commit(
         Commit(
             id=end.to_bytes(16, "big"),
             generation_digest=digest,
+            secret=SECRET.name,
             now_ms=NOW_MS,
             count=1,
             absent_ms={},
             partitions=[Progress(0, start or -1, end, end - 1, NOW_MS, NOW_MS)],
             digests=rows.digests,
             slices=rows.append_ms // SLICE_MS,
-            delta=fold(rows, await store.bookings(rows.call_digests)),
+            delta=fold(rows, await store.bookings(rows.secret, rows.booked_calls)),
         )
     )
     assert reply.outcome is Outcome.COMMITTED
@@ -111,7 +112,7 @@ async def test_what_is_committed_is_answered(redis_url: str, clock: Clock) -> No
         Asked(NOW_MS - 30 * DAY_MS, NOW_MS, "day", provider="openai", model="m3", now_ms=NOW_MS),
     ]
     async with RedisStore(redis_url) as store, client_of(redis_url, clock, key) as client:
-        await store.open(digest, 1, NOW_MS)
+        await store.open(digest, 1, NOW_MS, SECRET)
         for batch in range(BATCHES):
             events = [made(rng) for _ in range(BATCH_EVENTS)]
             await commit(store, digest, batch * BATCH_EVENTS, events)

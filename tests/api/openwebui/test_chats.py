@@ -30,7 +30,7 @@ from tests.api.app.test_joint import NOW_MS, Appended
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import TOPIC
 from tests.api.openwebui.test_pages import ROOT
-from tests.oracles.event_logs import Fields, countable
+from tests.oracles.event_logs import SECRET, Fields, countable
 
 pytestmark = pytest.mark.servers
 
@@ -67,14 +67,15 @@ async def write(redis_url: str, fields: Sequence[Fields], *, keeps_previews: boo
     records = [Appended(n, NOW_MS, msgspec.json.encode(one)) for n, one in enumerate(fields)]
     good = countable(records)
     assert len(good) == len(records)
-    rows = columns(good)
+    rows = columns(good, secret=SECRET)
     async with RedisStore(redis_url) as store:
         digest = generation_digest(TOPIC)
-        await store.open(digest, 1, NOW_MS)
-        held = await store.bookings(rows.call_digests)
+        await store.open(digest, 1, NOW_MS, SECRET)
+        held = await store.bookings(rows.secret, rows.booked_calls)
         commit = Commit(
             id=bytes(15) + b"1",
             generation_digest=digest,
+            secret=SECRET.name,
             now_ms=NOW_MS,
             count=1,
             absent_ms={},

@@ -32,7 +32,7 @@ from streams.core.ports import Commit, Outcome, Progress
 from streams.redis.store import RedisStore
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import TOPIC
-from tests.oracles.event_logs import countable, encode, event
+from tests.oracles.event_logs import SECRET, countable, encode, event
 from tests.simulation.log import PolledRecord
 
 # Of today, because pages expire by Valkey's own clock.
@@ -65,7 +65,7 @@ async def counted(redis_url: str, log: Sequence[Labelled], catalog: Catalog) -> 
     """The log committed, in three batches; the tallies."""
     digest = generation_digest(TOPIC, catalog=catalog)
     async with RedisStore(redis_url) as store:
-        await store.open(digest, 1, NOW_MS)
+        await store.open(digest, 1, NOW_MS, SECRET)
         step = max(1, -(-len(log) // 3))
         for start in range(0, len(log), step):
             records = [
@@ -74,18 +74,19 @@ async def counted(redis_url: str, log: Sequence[Labelled], catalog: Catalog) -> 
             ]
             events = countable(records)
             assert len(events) == len(records)
-            rows = columns(events, catalog=catalog)
+            rows = columns(events, catalog=catalog, secret=SECRET)
             end = start + len(records)
             commit = Commit(
                 id=end.to_bytes(16, "big"),
                 generation_digest=digest,
+                secret=SECRET.name,
                 now_ms=NOW_MS,
                 count=1,
                 absent_ms={},
                 partitions=[Progress(0, start or -1, end, end - 1, NOW_MS, NOW_MS)],
                 digests=rows.digests,
                 slices=rows.append_ms // SLICE_MS,
-                delta=fold(rows, await store.bookings(rows.call_digests)),
+                delta=fold(rows, await store.bookings(rows.secret, rows.booked_calls)),
             )
             assert (await store.commit(commit)).outcome is Outcome.COMMITTED
         return dict(await store.tallies())

@@ -21,6 +21,7 @@ from streams.core.fold import Delta, DeltaPart
 from streams.core.ports import Commit, Outcome, Progress
 from streams.redis.store import RedisStore
 from tests.api.conftest import Clock, client_of
+from tests.oracles.event_logs import SECRET
 
 pytestmark = pytest.mark.servers
 
@@ -51,6 +52,7 @@ class Writer:
         commit = Commit(
             id=end.to_bytes(16, "big"),
             generation_digest=DIGEST,
+            secret=SECRET.name,
             now_ms=NOW_MS,
             count=1,
             absent_ms={},
@@ -75,7 +77,7 @@ async def test_chats_are_exact_while_a_bucket_has_few_and_estimates_say_so(
 ) -> None:
     clock.now_ms = NOW_MS
     async with RedisStore(redis_url) as store, client_of(redis_url, clock, key) as client:
-        await store.open(DIGEST, 1, NOW_MS)
+        await store.open(DIGEST, 1, NOW_MS, SECRET)
         writer = Writer(store)
         for day in range(TODAY - 5, TODAY):
             # Half of a day's chats go on the next day; each is said many times.

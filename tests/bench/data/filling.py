@@ -32,6 +32,7 @@ from streams.core.ports import Commit, Outcome, Progress
 from streams.core.pricing import CostSource
 from streams.redis.client import ask
 from streams.redis.store import RedisStore
+from tests.oracles.event_logs import SECRET
 
 TOPIC: Final = "usage.events"
 DAYS: Final = 30
@@ -149,7 +150,7 @@ class Traffic:
 async def fill(redis_url: str, traffic: Traffic, catalog: Catalog = DEFAULT) -> None:
     """All of it, into what stands there."""
     async with RedisStore(redis_url) as store, redis.Redis.from_url(redis_url) as client:
-        await store.open(generation_digest(TOPIC), 1, traffic.now_ms)
+        await store.open(generation_digest(TOPIC), 1, traffic.now_ms, SECRET)
         loader = Loader(store, client, traffic)
         for batch in traffic.bulk():
             await loader.load(fold(columns_of(traffic, batch, catalog), {}))
@@ -175,6 +176,7 @@ async def commit(store: RedisStore, traffic: Traffic, delta: Delta) -> None:
         Commit(
             id=end.to_bytes(16, "big"),
             generation_digest=generation_digest(TOPIC),
+            secret=SECRET.name,
             now_ms=traffic.now_ms,
             count=1,
             absent_ms={},
@@ -297,6 +299,7 @@ def columns_of(traffic: Traffic, batch: Batch, catalog: Catalog) -> Columns:
     sketched["latency"] = bins_of(latency_ms).astype(np.uint64)
     return Columns(
         catalog=catalog,
+        secret=SECRET.name,
         digests=np.arange(n, dtype=np.uint64),
         at_ms=batch.at_ms,
         append_ms=append_ms,

@@ -29,6 +29,7 @@ from deploy.local.valkey import url_of
 from deploy.settings import Settings, valkey_password
 from schemas.store.generation import generation_digest
 from streams.redis.store import RedisStore
+from tests.oracles.event_logs import SECRET
 
 # Past this a test gives up on an end; the promise itself is checked where it is made.
 ENDED_S_MAX = 60.0
@@ -282,7 +283,7 @@ def test_counters_of_another_catalog_are_told_with_what_to_do(
 ) -> None:
     async def made_without_a_file() -> None:
         async with RedisStore(redis_url) as store:
-            await store.open(generation_digest(topic), 1, time.time_ns() // 1_000_000)
+            await store.open(generation_digest(topic), 1, time.time_ns() // 1_000_000, SECRET)
 
     asyncio.run(made_without_a_file())
     file = tmp_path / "catalog.toml"

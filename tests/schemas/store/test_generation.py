@@ -51,8 +51,8 @@ series_max = 1000000
 @pytest.mark.parametrize(
     ("catalog", "length", "sha256"),
     [
-        (DEFAULT, 6587, "f9609f181bd8c4f6861af84dabec022755e47d181eab26c8a83bc42776599bfb"),
-        (OWN, 7473, "33b62ccf13f1bc0a41acd412b465203852e29ce77019f31e2a93e9c563e7930f"),
+        (DEFAULT, 6587, "b045916ab9e42f70b2ea5c145119676a04f9d49f74a1c38e678f607df49e489f"),
+        (OWN, 7473, "11d6cf01ee450334e4b7549d52a5e20e4b465fb4370013b74d009695aa547592"),
     ],
     ids=["default", "own"],
 )

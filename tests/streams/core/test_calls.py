@@ -9,7 +9,7 @@ from schemas.units import iso
 from streams.core.calls import StoredCall
 from streams.core.columns import Columns, columns
 from streams.core.fold import fold
-from tests.oracles.event_logs import NOW_MS, countable, encode, event
+from tests.oracles.event_logs import NOW_MS, SECRET, countable, encode, event
 from tests.simulation.log import PolledRecord
 
 SLICE = NOW_MS // SLICE_MS
@@ -21,11 +21,11 @@ def rows_at(*append_ms: int) -> Columns:
         PolledRecord(n, at, encode(event(id=f"evt-{n}", time=iso(at), call_id="c")), ())
         for n, at in enumerate(append_ms)
     ]
-    return columns(countable(records))
+    return columns(countable(records), secret=SECRET)
 
 
 def booked(rows: Columns, held: StoredCall | None) -> StoredCall:
-    ((digest, _),) = rows.call_digests
+    ((digest, _),) = rows.booked_calls
     (update,) = fold(rows, {digest: held}).calls
     assert update.old == held
     return update.new
@@ -51,5 +51,5 @@ def test_a_booking_stands_in_the_slice_of_the_calls_latest_event(
 
 def test_a_call_is_looked_for_around_its_first_record_and_booked_at_its_last() -> None:
     rows = rows_at(NOW_MS, NOW_MS + SLICE_MS)
-    assert [slice_ for _, slice_ in rows.call_digests] == [SLICE]
+    assert [slice_ for _, slice_ in rows.booked_calls] == [SLICE]
     assert booked(rows, None).slice == SLICE + 1

@@ -21,7 +21,7 @@ from streams.core.columns import Columns, columns
 from streams.core.fold import Delta, fold
 from streams.core.ports import Commit, CounterStore, Outcome, Progress
 from streams.redis.store import RedisStore
-from tests.oracles.event_logs import NOW_MS, Record, countable, event, mixed, record
+from tests.oracles.event_logs import NOW_MS, SECRET, Record, countable, event, mixed, record
 from tests.oracles.fold_oracle import expected
 from tests.oracles.redis_counters import read_chats
 from tests.simulation.log import PolledRecord
@@ -73,10 +73,12 @@ class Subject:
 
     async def commit(self, delta: Delta) -> None:
         if self.position == NO_POSITION:
-            await self.store.open(DIGEST, 1, NOW_MS)
+            await self.store.open(DIGEST, 1, NOW_MS, SECRET)
         end = max(self.position, 0) + 1
         moved = Progress(0, self.position, end, -1, 0, 0)
-        commit = Commit(end.to_bytes(16, "big"), DIGEST, NOW_MS, 1, {}, [moved], delta=delta)
+        commit = Commit(
+            end.to_bytes(16, "big"), DIGEST, SECRET.name, NOW_MS, 1, {}, [moved], delta=delta
+        )
         assert (await self.store.commit(commit)).outcome is Outcome.COMMITTED
         self.position = end
 
@@ -94,7 +96,7 @@ async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
 
 def rows_of(records: Sequence[Record]) -> Columns:
     polled = [PolledRecord(r.offset, r.append_ms, r.value, r.headers) for r in records]
-    return columns(countable(polled))
+    return columns(countable(polled), secret=SECRET)
 
 
 # -- the rule --------------------------------------------------------------------------------------
@@ -135,7 +137,11 @@ async def test_a_log_makes_the_oracles_chats(subject: Subject, seed: int) -> Non
         size = rng.randint(1, 90)
         rows = rows_of(log[at : at + size]).without(done)
         await subject.commit(
-            fold(rows, await subject.store.bookings(rows.call_digests), keeps_previews=True)
+            fold(
+                rows,
+                await subject.store.bookings(rows.secret, rows.booked_calls),
+                keeps_previews=True,
+            )
         )
         done = np.concatenate([done, rows.digests])
         at += size

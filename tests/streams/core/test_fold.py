@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from schemas.catalog.measures import CHATS, COST_NANO_USD, EVENTS
 from schemas.catalog.views import VIEWS
+from schemas.event.identity import CallKey
 from streams.core.calls import StoredCall
 from streams.core.columns import columns
 from streams.core.decode import BatchDecoder
 from streams.core.fold import Delta, fold
-from tests.oracles.event_logs import Mix, Record, countable, event, logs, mixed, record
+from tests.oracles.event_logs import SECRET, Mix, Record, countable, event, logs, mixed, record
 from tests.oracles.fold_oracle import expected
 from tests.oracles.price_list import OWN
 from tests.oracles.redis_counters import CELL_OF_SUMS, Cell, cells_of
@@ -34,16 +35,16 @@ def folded(batches: Sequence[Sequence[Record]]) -> Sums:
     """The sums of all batches, with what the store would remember carried from one to the next."""
     sums: Counter[tuple[Cell, int]] = Counter()
     remembered: set[int] = set()
-    held: dict[int, StoredCall | None] = {}
+    held: dict[CallKey, StoredCall | None] = {}
     for batch in batches:
         records = as_polled(batch)
-        rows = columns(countable(records), OWN)
+        rows = columns(countable(records), OWN, secret=SECRET)
         rows = rows.without(np.array(sorted(remembered), np.uint64))
         remembered |= set(rows.digests.tolist())
         if not len(rows):
             continue
-        delta = fold(rows, {digest: held.get(digest) for digest, _ in rows.call_digests})
-        held |= {update.digest: update.new for update in delta.calls}
+        delta = fold(rows, {digest: held.get(digest) for digest, _ in rows.booked_calls})
+        held |= {update.call: update.new for update in delta.calls}
         add_up(sums, delta)
     return rows_of(sums)
 
@@ -126,9 +127,9 @@ def test_every_view_and_tier_adds_up_to_the_same(records: list[Record]) -> None:
 def test_a_call_in_which_nothing_changes_is_checked_by_the_commit_all_the_same() -> None:
     """Else a store that goes back between the look and the commit would lose the booking."""
     records = as_polled([record(event(id=one, call_id="c-1")) for one in ("e-1", "e-2")])
-    first, second = (columns(countable([r])) for r in records)
+    first, second = (columns(countable([r]), secret=SECRET) for r in records)
     (booked,) = fold(first, {}).calls
-    (again,) = fold(second, {booked.digest: booked.new}).calls
+    (again,) = fold(second, {booked.call: booked.new}).calls
     assert (booked.old, again.old, again.new) == (None, booked.new, booked.new)
 
 

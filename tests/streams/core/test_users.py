@@ -19,7 +19,7 @@ from streams.core.columns import columns
 from streams.core.fold import Delta, fold
 from streams.core.ports import Commit, CounterStore, Outcome, Progress
 from streams.redis.store import RedisStore
-from tests.oracles.event_logs import NOW_MS, Record, countable, event, logs, mixed, record
+from tests.oracles.event_logs import NOW_MS, SECRET, Record, countable, event, logs, mixed, record
 from tests.oracles.fold_oracle import expected
 from tests.oracles.redis_users import Calls, assert_told, read_people, read_recent
 from tests.simulation.store import FakeStore
@@ -29,8 +29,8 @@ DIGEST = bytes(16)
 
 
 def delta_of(records: Sequence[Record]) -> Delta:
-    rows = columns(countable(as_polled(records)))
-    return fold(rows, {digest: None for digest, _ in rows.call_digests})
+    rows = columns(countable(as_polled(records)), secret=SECRET)
+    return fold(rows, {digest: None for digest, _ in rows.booked_calls})
 
 
 def without_counts(delta: Delta) -> Delta:
@@ -49,6 +49,7 @@ class Told:
         commit = Commit(
             id=random.randbytes(16),
             generation_digest=DIGEST,
+            secret=SECRET.name,
             now_ms=NOW_MS,
             count=1,
             absent_ms={},
@@ -60,7 +61,7 @@ class Told:
 
 
 async def told(store: CounterStore) -> Told:
-    await store.open(DIGEST, 1, NOW_MS)
+    await store.open(DIGEST, 1, NOW_MS, SECRET)
     return Told(store)
 
 

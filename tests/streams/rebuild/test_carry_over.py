@@ -142,7 +142,7 @@ async def test_before_b_the_old_generation_from_b_on_the_log(redis_url: str, see
         ends = {p: max(r.offset + 1 for r in records[:300] if r.partition == p) for p in begin}
         await counts(old, sum(ends.values()))
         digest = generation_digest(TOPIC, OWN.version)
-        assert await generations.begin(2, entry, digest, list(begin.values()), 0, about)
+        assert await generations.begin(2, entry, digest, list(begin.values()), 0, about, None)
         whole.records = records[:400]  # which it goes on counting meanwhile
         carry_over = CarryOver(pair, shared_with(await generations.about(1)), entry, now_ms)
         left = [r for r in records if r.offset >= begin[r.partition]]

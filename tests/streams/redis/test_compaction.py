@@ -28,6 +28,7 @@ from schemas.tiers import MINUTE
 from streams.core.ports import Commit, Outcome, Progress
 from streams.redis.compaction import compacted
 from streams.redis.store import RedisStore
+from tests.oracles.event_logs import SECRET
 from tests.oracles.redis_counters import read_counters
 from tests.streams.redis.test_pages import DIGEST, NOW_MS, costs, of_series, one_part, total
 
@@ -104,7 +105,7 @@ def test_a_full_set_goes_up_a_level_that_its_mark_says_and_stays_there() -> None
 async def pair(redis_url: str) -> AsyncIterator[tuple[RedisStore, RedisStore]]:
     """Two workers' clients of one store."""
     async with RedisStore(redis_url) as one, RedisStore(redis_url) as other:
-        await one.open(DIGEST, 2, NOW_MS)
+        await one.open(DIGEST, 2, NOW_MS, SECRET)
         yield one, other
 
 
@@ -123,6 +124,7 @@ class Adder:
         commit = Commit(
             id=bytes([self._partition]) * 8 + end.to_bytes(8, "big"),
             generation_digest=DIGEST,
+            secret=SECRET.name,
             now_ms=NOW_MS,
             count=2,
             absent_ms={},
@@ -244,6 +246,7 @@ def other_chunk(end: int) -> Commit:
     return Commit(
         id=bytes(16),
         generation_digest=DIGEST,
+        secret=SECRET.name,
         now_ms=NOW_MS,
         count=2,
         absent_ms={},

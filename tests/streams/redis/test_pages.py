@@ -21,6 +21,7 @@ from streams.core.fold import Delta, DeltaPart
 from streams.core.ports import Commit, Outcome, Progress
 from streams.redis import store as store_module
 from streams.redis.store import COMPACT_BYTES_MAX, RedisStore
+from tests.oracles.event_logs import SECRET
 from tests.oracles.redis_counters import read_counters
 
 pytestmark = pytest.mark.servers
@@ -42,6 +43,7 @@ class Writer:
         commit = Commit(
             id=end.to_bytes(16, "big"),
             generation_digest=DIGEST,
+            secret=SECRET.name,
             now_ms=NOW_MS,
             count=1,
             absent_ms={},
@@ -57,7 +59,7 @@ class Writer:
 @pytest.fixture
 async def store(redis_url: str) -> AsyncIterator[RedisStore]:
     async with RedisStore(redis_url) as store:
-        await store.open(DIGEST, 1, NOW_MS)
+        await store.open(DIGEST, 1, NOW_MS, SECRET)
         yield store
 
 

@@ -10,6 +10,7 @@ from deploy.local.valkey import url_of
 from schemas.errors import StoreError, StoreFull, StoreUnavailable
 from streams.core.ports import Outcome
 from streams.redis.store import RedisStore
+from tests.oracles.event_logs import SECRET
 from tests.streams.redis.test_store_contract import DIGEST, NOW_MS, commit, progress
 
 pytestmark = pytest.mark.servers
@@ -49,7 +50,7 @@ async def test_a_commit_is_refused_whole_and_taken_when_the_server_is_ready(
     url = url_of(own_valkey)
     step = commit(2, progress(0, 1, 2))
     async with RedisStore(url) as store:
-        await store.open(DIGEST, 2, NOW_MS)
+        await store.open(DIGEST, 2, NOW_MS, SECRET)
         await store.commit(commit(1))
         with redis.Redis.from_url(url) as client:
             for command in away:

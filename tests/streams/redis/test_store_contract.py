@@ -13,6 +13,7 @@ import pytest
 
 from schemas.catalog.measures import COST_NANO_USD
 from schemas.catalog.views import REMEMBERED_MS, SLICE_MS, TOTAL
+from schemas.event.identity import CallKey
 from schemas.store.generation import generation_digest
 from schemas.store.layout import (
     FIRST_GENERATION,
@@ -37,7 +38,7 @@ from streams.core.ports import (
     Reply,
 )
 from streams.redis.store import RedisStore
-from tests.oracles.event_logs import DEFAULT_MIX, countable, mixed
+from tests.oracles.event_logs import DEFAULT_MIX, SECRET, countable, mixed
 from tests.oracles.redis_counters import read_chunk_versions, read_counters
 from tests.oracles.redis_users import read_people, read_recent
 from tests.simulation.log import PolledRecord
@@ -76,6 +77,7 @@ def commit(number: int = 1, *partitions: Progress, **changes: Any) -> Commit:
         **{
             "id": number.to_bytes(16, "big"),
             "generation_digest": DIGEST,
+            "secret": SECRET.name,
             "now_ms": NOW_MS,
             "count": 2,
             "absent_ms": {},
@@ -107,12 +109,19 @@ def one_row(cost: int, bucket: int = 0, chunk_off: int = 0) -> Delta:
     return Delta(("default",), ((LLM, 0, series_name([])),), (part,), ())
 
 
-def call(digest: int, old: StoredCall | None, new: StoredCall) -> Delta:
-    return Delta((), (), (), (CallUpdate(digest, old, new),))
+def call(number: int, old: StoredCall | None, new: StoredCall) -> Delta:
+    return Delta((), (), (), (CallUpdate(CallKey(number, "t"), old, new),))
+
+
+async def bookings(store: CounterStore, *calls: tuple[int, int]) -> dict[int, StoredCall | None]:
+    """By digest."""
+    asked = [(CallKey(number, "t"), slice_) for number, slice_ in calls]
+    found = await store.bookings(SECRET.name, asked)
+    return {one.digest: stored for one, stored in found.items()}
 
 
 async def opened(subject: Subject) -> CounterStore:
-    await subject.store.open(DIGEST, 2, NOW_MS)
+    await subject.store.open(DIGEST, 2, NOW_MS, SECRET)
     return subject.store
 
 
@@ -134,7 +143,7 @@ async def test_a_store_without_a_generation_has_no_meta_and_takes_no_commit(
 async def test_a_generation_is_made_once(subject: Subject) -> None:
     store = await opened(subject)
     await store.commit(commit())
-    await store.open(bytes(16), 7, NOW_MS + 1)
+    await store.open(bytes(16), 7, NOW_MS + 1, SECRET)
     meta = await store.meta()
     assert meta is not None
     assert (meta.digest, len(meta.partitions), meta.created_ms) == (DIGEST, 2, NOW_MS)
@@ -279,11 +288,11 @@ async def test_a_booking_is_remembered_and_moves_with_its_call(subject: Subject)
         StoredCall(SLICE, b'[1,-1,false,[""]]'),
         StoredCall(SLICE + 1, b'[1,5,true,["a"]]'),
     )
-    assert await store.bookings([(3, SLICE)]) == {3: None}
+    assert await bookings(store, (3, SLICE)) == {3: None}
     await store.commit(commit(1, delta=call(3, None, first)))
-    assert await store.bookings([(3, SLICE + 1), (4, SLICE)]) == {3: first, 4: None}
+    assert await bookings(store, (3, SLICE + 1), (4, SLICE)) == {3: first, 4: None}
     await store.commit(commit(2, progress(0, 1, 2), delta=call(3, first, second)))
-    assert await store.bookings([(3, SLICE)]) == {3: second}
+    assert await bookings(store, (3, SLICE)) == {3: second}
 
 
 @pytest.mark.parametrize("old", [None, StoredCall(SLICE, b"[0]"), StoredCall(SLICE - 1, b"[1]")])
@@ -296,7 +305,7 @@ async def test_a_call_that_changed_meanwhile_stops_the_commit(
         commit(2, progress(0, 1, 2), delta=call(3, old, StoredCall(SLICE, b"[2]")))
     )
     assert reply == Reply(Outcome.CALLS_CHANGED, [3])
-    assert await store.bookings([(3, SLICE)]) == {3: StoredCall(SLICE, b"[1]")}
+    assert await bookings(store, (3, SLICE)) == {3: StoredCall(SLICE, b"[1]")}
 
 
 # -- sums ------------------------------------------------------------------------------------------
@@ -400,7 +409,7 @@ async def test_a_refusal_stays_until_the_partition_moves(subject: Subject) -> No
 @pytest.mark.servers
 async def test_tallies_add_up_and_stay_bounded(redis_url: str) -> None:
     async with RedisStore(redis_url) as store:
-        await store.open(DIGEST, 1, NOW_MS)
+        await store.open(DIGEST, 1, NOW_MS, SECRET)
         names = {f"unknown:{number}": 1 for number in range(1100)}
         await store.commit(commit(1, tallies={"dead:empty": 2, **names}))
         await store.commit(commit(2, progress(0, 1, 2), tallies={"dead:empty": 3, "unknown:x": 1}))
@@ -419,12 +428,12 @@ async def test_counters_without_their_meta_record_are_never_opened(redis_url: st
     from schemas.store.layout import meta_key
 
     async with RedisStore(redis_url) as store:
-        await store.open(DIGEST, 1, NOW_MS)
+        await store.open(DIGEST, 1, NOW_MS, SECRET)
         await store.commit(commit(1, delta=one_row(5)))
         with client_of.Redis.from_url(redis_url) as client:
             client.delete(meta_key(1))
         with pytest.raises(StoreCorrupt, match="counters stand under"):
-            await store.open(DIGEST, 1, NOW_MS)
+            await store.open(DIGEST, 1, NOW_MS, SECRET)
 
 
 # -- both alike ------------------------------------------------------------------------------------
@@ -433,7 +442,7 @@ async def test_counters_without_their_meta_record_are_never_opened(redis_url: st
 def some_columns(rng: random.Random, number: int) -> Columns:
     records = mixed(rng, 30, start_ms=NOW_MS + 1000 * number, mix=DEFAULT_MIX)
     raw = [PolledRecord(r.offset, r.append_ms, r.value, r.headers) for r in records]
-    return columns(countable(raw))
+    return columns(countable(raw), secret=SECRET)
 
 
 @pytest.mark.servers
@@ -443,12 +452,12 @@ async def test_the_fake_and_the_real_store_answer_alike(seed: int, redis_url: st
     fake = FakeStore()
     async with RedisStore(redis_url) as real:
         for store in (fake, real):
-            await store.open(DIGEST, 3, NOW_MS)
+            await store.open(DIGEST, 3, NOW_MS, SECRET)
         seen: list[Commit] = []
         for number in range(1, 25):
             rows = some_columns(rng, number // 2)
-            held = await fake.bookings(rows.call_digests)
-            assert await real.bookings(rows.call_digests) == held
+            held = await fake.bookings(rows.secret, rows.booked_calls)
+            assert await real.bookings(rows.secret, rows.booked_calls) == held
             chosen = _random_commit(rng, number, rows, held, fake)
             if seen and rng.random() < 0.2:
                 chosen = rng.choice(seen)
@@ -477,7 +486,7 @@ def _random_commit(
     rng: random.Random,
     number: int,
     rows: Columns,
-    held: Mapping[int, StoredCall | None],
+    held: Mapping[CallKey, StoredCall | None],
     fake: FakeStore,
 ) -> Commit:
     meta = fake.state.meta

@@ -25,6 +25,7 @@ from schemas.tiers import DAY
 from streams.core.calls import StoredCall
 from streams.core.ports import Outcome, Progress, RefusalReason
 from streams.redis.store import RedisStore
+from tests.oracles.event_logs import SECRET
 from tests.simulation.store import FakeStore
 from tests.streams.redis.test_store_contract import (
     DIGEST,
@@ -46,11 +47,11 @@ DROPPING_COMMITS: Final = 60
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Either]:
     if request.param == "fake":
         fake = FakeStore()
-        await fake.open(DIGEST, 2, NOW_MS)
+        await fake.open(DIGEST, 2, NOW_MS, SECRET)
         yield fake
         return
     async with RedisStore(request.getfixturevalue("redis_url")) as real:
-        await real.open(DIGEST, 2, NOW_MS)
+        await real.open(DIGEST, 2, NOW_MS, SECRET)
         yield real
 
 
@@ -103,7 +104,7 @@ async def test_a_commit_that_breaks_off_leaves_no_id_that_would_pass_for_a_dupli
     redis_url: str,
 ) -> None:
     async with RedisStore(redis_url) as store:
-        await store.open(DIGEST, 2, NOW_MS)
+        await store.open(DIGEST, 2, NOW_MS, SECRET)
         with redis.Redis.from_url(redis_url) as client:
             client.set(tallies_key(1), "damaged")
             broken = commit(1, tallies={"duplicate": 1}, **ids(7, 8, 7 + ID_BUCKETS))
@@ -122,7 +123,7 @@ async def test_of_a_dropped_slice_nothing_is_left(redis_url: str) -> None:
     booking = call(3, None, StoredCall(SLICE, b"[1]"))
     later_ms = (SLICE + 3) * SLICE_MS
     async with RedisStore(redis_url) as store:
-        await store.open(DIGEST, 2, NOW_MS)
+        await store.open(DIGEST, 2, NOW_MS, SECRET)
         await both_begun(store, delta=booking, **ids(7, ID_BUCKETS - 1))
         # An older slice comes when some of this one is dropped already: dropping begins with it.
         await advanced(store, (later_ms, later_ms), 2)
@@ -140,7 +141,7 @@ async def test_of_a_dropped_slice_nothing_is_left(redis_url: str) -> None:
 @pytest.mark.servers
 async def test_a_booking_that_moves_on_leaves_its_old_slice(redis_url: str) -> None:
     async with RedisStore(redis_url) as store:
-        await store.open(DIGEST, 2, NOW_MS)
+        await store.open(DIGEST, 2, NOW_MS, SECRET)
         first, second = StoredCall(SLICE, b"[1]"), StoredCall(SLICE + 1, b"[1]")
         await store.commit(commit(1, delta=call(3, None, first)))
         await store.commit(commit(2, progress(0, 1, 2), delta=call(3, first, second)))
@@ -247,7 +248,7 @@ async def test_history_is_whole_from_the_latest_loss_on(store: Either) -> None:
 @pytest.mark.servers
 async def test_a_page_expires_when_no_question_may_read_it_any_more(redis_url: str) -> None:
     async with RedisStore(redis_url) as store:
-        await store.open(DIGEST, 2, NOW_MS)
+        await store.open(DIGEST, 2, NOW_MS, SECRET)
         await store.commit(commit(1, delta=one_row(5)))
         await store.commit(commit(2, progress(0, 1, 2), delta=one_row(5, bucket=1)))
     chunk_end_ms = (NOW_MS // DAY.chunk_ms + 1) * DAY.chunk_ms

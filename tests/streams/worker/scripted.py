@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from schemas.event.identity import IdSecret
 from schemas.store.generation import generation_digest
 from schemas.store.layout import Meta
 from streams.core.batch import Policy
@@ -14,7 +15,7 @@ from streams.core.decode import Record
 from streams.core.ports import LastRecord, OffsetBounds, PartitionBatch, Polled, RejectedRecord
 from streams.worker.health import Timing
 from streams.worker.loop import Worker
-from tests.oracles.event_logs import NOW_MS, encode, event
+from tests.oracles.event_logs import NOW_MS, SECRET, encode, event
 from tests.simulation.log import PolledRecord
 from tests.simulation.store import FakeStore
 
@@ -41,6 +42,9 @@ class ScriptedClock:
     def commit_id(self) -> bytes:
         self.ids += 1
         return self.ids.to_bytes(16, "big")
+
+    def secret(self) -> IdSecret:
+        return SECRET
 
     async def sleep(self, ms: int) -> None:
         self.now += ms
