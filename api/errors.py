@@ -126,12 +126,16 @@ class InvalidBody(OdometerError):
 
 
 class RefusedEvents(OdometerError):
-    """The body was read, but no event is accepted. Each refusal has the dialect's form."""
+    """The body was read, but no event is accepted. Each refusal has the dialect's form; `more` counts
+    those that are not listed."""
 
-    def __init__(self, refusals: Sequence[Mapping[str, Any]], *, is_atomic: bool) -> None:
-        super().__init__(f"{len(refusals)} events are refused")
+    def __init__(
+        self, refusals: Sequence[Mapping[str, Any]], *, is_atomic: bool, more: int = 0
+    ) -> None:
+        super().__init__(f"{len(refusals) + more} events are refused")
         self.refusals = refusals
         self.is_atomic = is_atomic
+        self.more = more
 
 
 class TooBusy(OdometerError):

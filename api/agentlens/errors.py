@@ -76,6 +76,8 @@ def error_response(request: Request, error: Exception) -> Response:  # noqa: C90
 
 def _refused(error: RefusedEvents) -> Response:
     details = [Detail(path=one["path"], message=one["message"]) for one in error.refusals]
+    if error.more:
+        details.append(Detail(path="events", message=f"and {error.more} more problems"))
     return _problem_response(
         AgentLensProblem(error="Validation failed", status=400, details=details)
     )

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -18,11 +19,11 @@ from starlette.responses import Response
 from api.errors import InvalidBody, RefusedEvents
 from api.http.json_encoding import to_json
 from api.ingest.endpoints import IngestDeps, context_of, headers_of, writer
-from api.ingest.records import ValidatedRecords, shown, validate
+from api.ingest.records import LISTED_MAX, ValidatedRecords, more, shown, validate
 from api.ingest.request_body import share_of
 from schemas.errors import InvalidEvent, Reason
 from schemas.event.event_struct import parse_instant
-from schemas.formats.body import Json, load
+from schemas.formats.body import Json, Poll, load
 from schemas.formats.context import Context
 from schemas.formats.parse import parse
 
@@ -57,15 +58,17 @@ async def post_events(request: Request, deps: IngestDeps) -> Response:
     key = await writer(headers, deps)
     context = context_of(key, headers, {}, deps)
     with await deps.body_budget.body(request.receive, headers, share_of(key)) as body:
-        taken = await deps.read(len(body), lambda: _take(body, context))
+        reading = partial(_take, body, context)
+        taken = await deps.reader.read(len(body), request.receive, reading)
+        del body, reading  # a large body is not kept while Kafka answers
     await deps.send(taken.validated, headers, context.received_ms)
     answer = {"ingested": len(taken.answers), "events": taken.answers}
     return Response(to_json(answer), 201, media_type="application/json")
 
 
-def _take(body: bytes, context: Context) -> _Taken:
+def _take(body: bytes, context: Context, poll: Poll) -> _Taken:
     try:
-        content = load(body)
+        content = load(body, poll)
     except InvalidEvent as error:
         if error.reason is Reason.TOO_LARGE:
             raise InvalidBody(413, "too-large", "Request body too large") from error
@@ -74,9 +77,9 @@ def _take(body: bytes, context: Context) -> _Taken:
     if not isinstance(sent, list) or not 1 <= len(sent) <= EVENTS_MAX:
         raise _invalid([_problem("events", f"must be an array of 1 to {EVENTS_MAX} events")])
     wrong = [problem for index, event in enumerate(sent) for problem in _check(event, index)]
-    if wrong:
+    if wrong:  # at most seven an event
         raise _invalid(wrong)
-    validated = validate(parse({"events": sent}, "agentlens", context), context.received_ms)
+    validated = validate(parse({"events": sent}, "agentlens", context, poll), context.received_ms)
     if validated.refused:
         raise _invalid(
             [
@@ -115,8 +118,8 @@ def _problem(path: str, message: str) -> dict[str, str]:
     return {"path": shown(path), "message": shown(message)}
 
 
-def _invalid(details: list[dict[str, str]] | list[Mapping[str, str]]) -> RefusedEvents:
-    return RefusedEvents(details, is_atomic=True)
+def _invalid(details: Sequence[Mapping[str, str]]) -> RefusedEvents:
+    return RefusedEvents(details[:LISTED_MAX], is_atomic=True, more=more(details))
 
 
 def _answer(event: Json) -> dict[str, str]:

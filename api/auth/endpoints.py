@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, TypeVar
 
+import msgspec
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -31,6 +32,8 @@ from api.errors import InvalidKey
 from api.http.json_body import json_body
 from api.http.parameters import check_names
 from api.store.reader import Store
+from schemas.errors import InvalidEvent
+from schemas.formats.body import check_structure
 from schemas.limits import SECOND_MS
 from schemas.responses.keys import (
     AuditAnswer,
@@ -38,7 +41,6 @@ from schemas.responses.keys import (
     KeyHeld,
     KeyMade,
     KeysAnswer,
-    KeysHeld,
     KeyWanted,
     Rotation,
     shown,
@@ -53,6 +55,8 @@ BODY_BYTES_MAX: Final = 16 * 1024
 """A key with 100 tenants of 64 characters: 7 kB."""
 IMPORT_BYTES_MAX: Final = 1024 * 1024
 """1000 keys (`IMPORT_MAX`) of 1 kB."""
+COMMAS_MAX: Final = 128
+"""Commas of one key outside its texts: 100 tenants (`TENANTS_MAX`) and eight fields have 107."""
 PRIVATE: Final = {"cache-control": "no-store"}
 
 
@@ -90,10 +94,8 @@ async def import_keys(
     """`POST /v1/keys/import`: import keys that clients already have."""
     now_ms = clock()
     key, actor = await _admin(request, key_cache, now_ms)
-    body = _parse(KeysHeld, await json_body(request, IMPORT_BYTES_MAX))
-    if len(body.keys) > IMPORT_MAX:
-        raise InvalidKey("keys", f"{len(body.keys)} keys in one request; at most {IMPORT_MAX}")
-    wanted = [_wanted(held, request, key, now_ms) for held in body.keys]
+    held = keys_held(await json_body(request, IMPORT_BYTES_MAX))
+    wanted = [_wanted(one, request, key, now_ms) for one in held]
     made = await create_keys(store, wanted, actor, now_ms)
     return _sent(KeysAnswer(keys=[shown(each.record, None, now_ms) for each in made]), 201)
 
@@ -139,14 +141,49 @@ def _check_no_parameters(request: Request) -> None:
     check_names(dict.fromkeys(request.query_params, ()), ())
 
 
-def _parse(model: type[Body], content: bytes) -> Body:
-    """The parsed body. Raises InvalidKey, which names the wrong field but never repeats its value."""
+class _Import(msgspec.Struct, forbid_unknown_fields=True):
+    """`schemas.responses.keys.KeysHeld`, whose keys are not read yet."""
+
+    keys: list[msgspec.Raw]
+
+
+def keys_held(content: bytes) -> list[KeyHeld]:
+    """The keys of an import, read one after the other up to the first that is invalid. They are
+    counted before. Raises InvalidKey."""
+    _check_commas(content, "body", IMPORT_MAX * COMMAS_MAX)
+    try:
+        items = msgspec.json.decode(content, type=_Import).keys
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise InvalidKey("keys", f"the body cannot be read: {error}") from None
+    if not 1 <= len(items) <= IMPORT_MAX:
+        raise InvalidKey(
+            "keys", f"{len(items)} keys in one request; at least 1, at most {IMPORT_MAX}"
+        )
+    return [_parse(KeyHeld, bytes(item), f"keys.{at}") for at, item in enumerate(items)]
+
+
+def _parse(model: type[Body], content: bytes, where: str = "") -> Body:
+    """The parsed body. Raises InvalidKey, which names the wrong field but never repeats its value.
+
+    The model builds an error for each unknown field, so they are counted before.
+    """
+    _check_commas(content, where or "body", COMMAS_MAX)
     try:
         return model.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "body"
-        raise InvalidKey(place, first["msg"].removeprefix("Value error, ")) from None
+        place = ".".join(str(part) for part in ((where,) if where else ()) + first["loc"])
+        raise InvalidKey(place or "body", first["msg"].removeprefix("Value error, ")) from None
+
+
+def _check_commas(content: bytes, where: str, commas_max: int) -> None:
+    """Raises InvalidKey if the JSON has more entries than any valid one."""
+    try:
+        commas = check_structure(content, commas_max).commas
+    except InvalidEvent as error:
+        raise InvalidKey(where, error.detail) from None
+    if commas > commas_max:
+        raise InvalidKey(where, f"has more than {commas_max} commas outside its texts (COMMAS_MAX)")
 
 
 def _wanted(body: KeyWanted, request: Request, key: Key, now_ms: int) -> KeySpec:

@@ -162,7 +162,7 @@ def _refused(error: RefusedEvents) -> Response:
     detail = "No event is valid; `refusals` has the reason for each."
     if error.is_atomic:
         detail = "Some events are invalid, so none was accepted (atomic=true)."
-    return problem(400, "invalid-events", detail, refusals=error.refusals)
+    return problem(400, "invalid-events", detail, refusals=error.refusals, more_refusals=error.more)
 
 
 def _no_such_route(request: Request, error: HTTPException) -> Response:

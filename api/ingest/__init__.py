@@ -3,6 +3,8 @@
     endpoints     POST /v1/events
     otlp          POST /v1/traces
     request_body  reads and decompresses a body within limits
+    body_reader   parses bodies, large ones in threads until their client leaves
+    memory        returns the memory of large bodies to the system
     records       validates events, and makes records and the answer
     producer      sends records to Kafka; the only import of aiokafka
     partitioner   the partition of each key, as all Kafka clients choose it

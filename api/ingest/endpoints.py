@@ -6,12 +6,11 @@ The content type says how to read the body. The format of its objects is detecte
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from typing import Final, TypeVar
+from typing import Final
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
@@ -22,21 +21,18 @@ from api.auth.authenticate import TENANT_HEADER, authenticate, check_writer, ten
 from api.auth.key_cache import KeyCache
 from api.errors import BadParameter, InvalidBody, RefusedEvents
 from api.ingest.backfill import Backfill, is_history
+from api.ingest.body_reader import BodyReader
 from api.ingest.producer import IngestProducer
-from api.ingest.records import ValidatedRecords, answer_of, refusals_of, validate
+from api.ingest.records import ValidatedRecords, answer_of, more, refusals_of, validate
 from api.ingest.request_body import BodyBudget, share_of
 from schemas.errors import InvalidEvent, Reason
-from schemas.formats.body import load, load_lines
+from schemas.formats.body import Poll, load, load_lines, never
 from schemas.formats.cloudevents import BinaryCloudEvent
 from schemas.formats.context import GIVEN, Context, with_given
 from schemas.formats.detect import FORMATS
 from schemas.formats.parse import parse
 from schemas.store.keys import ALL, Key
 
-INLINE_BYTES_MAX: Final = 128 * 1024
-"""A larger body takes 5 ms or more to parse, so a thread does it and other requests go on."""
-THREADS: Final = 2
-"""Large bodies parsed at once: each takes up to 160 MB as objects."""
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 200
 """With the position of an event appended, it still fits into an id."""
 
@@ -50,7 +46,6 @@ LINES_TYPES: Final = (
 CLOUDEVENT: Final = "application/cloudevents+json"
 CLOUDEVENTS: Final = "application/cloudevents-batch+json"
 BOOLEANS: Final = {"": False, "false": False, "0": False, "true": True, "1": True}
-T = TypeVar("T")
 
 
 def seeds_of(process: str) -> Iterator[str]:
@@ -69,7 +64,7 @@ class IngestDeps:
     seeds: Iterator[str]
     backfill: Backfill | None = None
     body_budget: BodyBudget = field(default_factory=BodyBudget)
-    threads: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(THREADS))
+    reader: BodyReader = field(default_factory=BodyReader)
 
     async def send(
         self, validated: ValidatedRecords, headers: Mapping[str, str], received_ms: int
@@ -81,13 +76,6 @@ class IngestDeps:
             await self.producer.send(validated.records)
         else:
             await self.backfill.send(validated.records)
-
-    async def read(self, size_bytes: int, reading: Callable[[], T]) -> T:
-        """The result of `reading`, which parses a body of that size; in a thread if the body is large."""
-        if size_bytes <= INLINE_BYTES_MAX:
-            return reading()
-        async with self.threads:
-            return await asyncio.to_thread(reading)
 
 
 @dataclass(frozen=True)
@@ -111,12 +99,19 @@ async def events(request: Request, deps: IngestDeps) -> Response:
     key = await writer(headers, deps)
     options = parse_options(request, headers, key, deps)
     with await deps.body_budget.body(request.receive, headers, share_of(key)) as body:
+        reading = partial(take, headers, body, options)
         try:
-            validated = await deps.read(len(body), lambda: take(headers, body, options))
+            validated = await deps.reader.read(len(body), request.receive, reading)
         except InvalidEvent as error:
             raise unreadable(error) from error
+        finally:
+            del body, reading  # a large body is not kept while Kafka answers
     if validated.refused and (options.is_atomic or not (validated.records or validated.skipped)):
-        raise RefusedEvents(refusals_of(validated.refused), is_atomic=options.is_atomic)
+        raise RefusedEvents(
+            refusals_of(validated.refused),
+            is_atomic=options.is_atomic,
+            more=more(validated.refused),
+        )
     await deps.send(validated, headers, options.context.received_ms)
     answer = answer_of(validated, is_named=options.is_named)
     return Response(answer, 202, media_type="application/json")
@@ -208,21 +203,23 @@ def _idempotency_key(headers: Mapping[str, str]) -> str:
 # -- the body -------------------------------------------------------------------------------------
 
 
-def take(headers: Mapping[str, str], body: bytes, options: IngestOptions) -> ValidatedRecords:
+def take(
+    headers: Mapping[str, str], body: bytes, options: IngestOptions, poll: Poll = never
+) -> ValidatedRecords:
     """Raises InvalidBody for an unknown content type, InvalidEvent if the body cannot be parsed."""
-    content, format = _decoded(headers, body, options.format)  # noqa: A001
-    return validate(parse(content, format, options.context), options.context.received_ms)
+    content, format = _decoded(headers, body, options.format, poll)  # noqa: A001
+    return validate(parse(content, format, options.context, poll), options.context.received_ms)
 
 
 def _decoded(
-    headers: Mapping[str, str], body: bytes, named: str | None
+    headers: Mapping[str, str], body: bytes, named: str | None, poll: Poll
 ) -> tuple[object, str | None]:
     media_type = media_type_of(headers)
     if media_type in {
         CLOUDEVENT,
         CLOUDEVENTS,
     }:  # the name of the batch type begins with the other's
-        content = load(body)
+        content = load(body, poll)
         if isinstance(content, list) != (media_type == CLOUDEVENTS):
             raise InvalidEvent(
                 Reason.UNSUPPORTED_CLOUDEVENT,
@@ -232,9 +229,9 @@ def _decoded(
     if "ce-specversion" in headers or "ce-id" in headers:
         return BinaryCloudEvent([*headers.items()], body), _cloudevents(named)
     if media_type in LINES_TYPES:
-        return load_lines(body), named
+        return load_lines(body, poll), named
     if media_type in JSON_TYPES:
-        return load(body), named
+        return load(body, poll), named
     known = ", ".join((*JSON_TYPES[1:], *LINES_TYPES, CLOUDEVENT, CLOUDEVENTS))
     raise InvalidBody(
         415, "unsupported-media-type", f"The content-type is not supported. Send one of {known}."

@@ -67,7 +67,9 @@ ANSWER: Final[Object] = {
             "detail": "Input should be less than or equal to 1000000000",
         }
     ],
+    "more_refusals": 0,
     "skips": [],
+    "more_skips": 0,
 }
 _SPANS: Final[Object] = {
     "resourceSpans": [

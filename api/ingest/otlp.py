@@ -31,7 +31,7 @@ from api.ingest.endpoints import (
 from api.ingest.records import ValidatedRecords, shown, validate
 from api.ingest.request_body import share_of
 from schemas.errors import InvalidEvent, Reason
-from schemas.formats.body import load
+from schemas.formats.body import Poll, load
 from schemas.formats.otel import answer_json
 from schemas.formats.otel_protobuf import answer_protobuf, load_protobuf
 from schemas.formats.parse import parse
@@ -63,10 +63,13 @@ async def traces(request: Request, deps: IngestDeps) -> Response:
             415, "unsupported-media-type", f"Send content-type {PROTOBUF[0]} or {JSON}."
         )
     with await deps.body_budget.body(request.receive, headers, share_of(key)) as body:
+        reading = partial(_take, media_type, body, options)
         try:
-            validated = await deps.read(len(body), lambda: _take(media_type, body, options))
+            validated = await deps.reader.read(len(body), request.receive, reading)
         except InvalidEvent as error:
             raise unreadable(error) from error
+        finally:
+            del body, reading  # a large body is not kept while Kafka answers
     await deps.send(validated, headers, options.context.received_ms)
     rejected, message = _partial_success(validated)
     if media_type == JSON:
@@ -74,13 +77,13 @@ async def traces(request: Request, deps: IngestDeps) -> Response:
     return Response(answer_protobuf(rejected, message), media_type=media_type)
 
 
-def _take(media_type: str, body: bytes, options: IngestOptions) -> ValidatedRecords:
-    content = load(body) if media_type == JSON else load_protobuf(body)
+def _take(media_type: str, body: bytes, options: IngestOptions, poll: Poll) -> ValidatedRecords:
+    content = (load if media_type == JSON else load_protobuf)(body, poll)
     if isinstance(content, list):
         raise InvalidEvent(
             Reason.NOT_JSON, "the body is not an ExportTraceServiceRequest: an array"
         )
-    return validate(parse(content, "otel", options.context), options.context.received_ms)
+    return validate(parse(content, "otel", options.context, poll), options.context.received_ms)
 
 
 def _partial_success(validated: ValidatedRecords) -> tuple[int, str]:

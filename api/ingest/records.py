@@ -29,8 +29,13 @@ CLOCKS_DIFFER_MS: Final = SECOND_MS
 """The broker's clock may be behind ours: twice what workers allow."""
 ANSWERS_KEPT: Final = 256
 """120 B each: the batches of a producer have few sizes."""
+LISTED_MAX: Final = 100
+"""Refusals in an answer, and skips: enough to see what is wrong. The rest is a number."""
 UNKNOWN_SHOWN: Final = 16
 """Names of unknown fields in an answer: enough to see a typo."""
+UNKNOWN_KEPT: Final = 1024
+"""Of a body, once one event has so many: 700,000 of them would be sorted for a second, during which no
+other thread runs."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,8 @@ def validate(parsed: Parsed, received_ms: int) -> ValidatedRecords:
             continue
         newest_ms = max(newest_ms, at_ms)
         seeded += event.is_seeded
-        unknown.update(event.unknown)
+        if len(unknown) < UNKNOWN_KEPT:
+            unknown.update(event.unknown)
     if refused:
         refused = sorted([*parsed.refused, *refused], key=lambda one: one.index)
     else:
@@ -105,14 +111,22 @@ def _answer(validated: ValidatedRecords, ids: str) -> dict[str, Any]:
         "ids": ids,
         "unknown_fields": [shown(name) for name in validated.unknown],
         "refusals": refusals_of(validated.refused),
+        "more_refusals": more(validated.refused),
         "skips": [
             {"index": one.index, "format": one.format, "reason": shown(one.reason)}
-            for one in validated.skipped
+            for one in validated.skipped[:LISTED_MAX]
         ],
+        "more_skips": more(validated.skipped),
     }
 
 
+def more(found: Sequence[object]) -> int:
+    """How many an answer does not list."""
+    return max(0, len(found) - LISTED_MAX)
+
+
 def refusals_of(refused: Sequence[InvalidObject]) -> list[dict[str, Any]]:
+    """The first `LISTED_MAX`, in the order of the body."""
     return [
         {
             "index": one.index,
@@ -120,7 +134,7 @@ def refusals_of(refused: Sequence[InvalidObject]) -> list[dict[str, Any]]:
             "reason": one.error.reason.value,
             "detail": shown(one.error.detail),
         }
-        for one in refused
+        for one in refused[:LISTED_MAX]
     ]
 
 

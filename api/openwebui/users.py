@@ -24,7 +24,10 @@ from api.http.json_encoding import to_json
 from api.openwebui.errors import NOT_FOUND, PRIVATE, Refused
 from api.store import directory
 from api.store.reader import Store
+from schemas.errors import InvalidEvent
+from schemas.formats.body import check_structure
 from schemas.responses.openwebui_users import (
+    CHANGED_MAX,
     AddUserForm,
     GroupExport,
     GroupForm,
@@ -62,6 +65,10 @@ _INTEGER: Final = re.compile(r"[+-]?\d{1,9}", re.ASCII)
 """A page number: no list has that many pages."""
 BODY_BYTES_MAX: Final = 2 * 1024 * 1024
 """A thousand user keys (`CHANGED_MAX`) of 320 characters, escaped: 1.9 MB."""
+COMMAS_MAX: Final = 2 * CHANGED_MAX
+"""Commas of a body outside its texts. Up to here, too many user keys are named as such."""
+SHOWN_BYTES_MAX: Final = 16 * 1024
+"""A larger body is not repeated in the answer that says what is wrong with it."""
 DONE: Final = True
 """The whole body of an answer to a deletion."""
 
@@ -327,16 +334,30 @@ async def _form(model: type[Form], request: Request) -> Form:
         content += part
         if len(content) > BODY_BYTES_MAX:
             raise Refused(413, f"The body is larger than {BODY_BYTES_MAX} bytes.")
+    body = bytes(content)
+    _check_commas(body)
     try:
-        return model.model_validate_json(bytes(content))
+        return model.model_validate_json(body)
     except ValidationError as error:
-        raise Refused(422, _invalid("body", error)) from None
+        is_shown = len(body) <= SHOWN_BYTES_MAX
+        raise Refused(422, _invalid("body", error, is_shown=is_shown)) from None
 
 
-def _invalid(where: str, error: ValidationError) -> list[dict[str, Any]]:
+def _check_commas(body: bytes) -> None:
+    """Raises Refused if the JSON has more entries than any valid one: a million zeros take 100 MB."""
+    try:
+        commas = check_structure(body, COMMAS_MAX).commas
+    except InvalidEvent as error:
+        raise Refused(422, error.detail) from None
+    if commas > COMMAS_MAX:
+        raise Refused(413, f"The body has more than {COMMAS_MAX} commas outside its texts.")
+
+
+def _invalid(where: str, error: ValidationError, *, is_shown: bool = True) -> list[dict[str, Any]]:
+    """What is wrong, with the input unless it is large: each missing field repeats all of it."""
     return [
-        {**one, "loc": [where, *one["loc"]]}
-        for one in error.errors(include_url=False, include_context=False)
+        {"input": None, **one, "loc": [where, *one["loc"]]}
+        for one in error.errors(include_url=False, include_context=False, include_input=is_shown)
     ]
 
 

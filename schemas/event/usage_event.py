@@ -127,7 +127,7 @@ class UsageEvent(BaseModel):
     chat_id: Name | None = None
     chat_title: Annotated[str, Field(max_length=TITLE_CHARS_MAX)] | None = None
     message_preview: Annotated[str, Field(max_length=PREVIEW_CHARS_MAX)] | None = None
-    tags: Annotated[list[Tag], Field(max_length=TAGS_MAX)] | None = None
+    tags: Annotated[list[Tag], Field(max_length=TAGS_MAX, fail_fast=True)] | None = None
     rating: Literal[1, -1] | None = None
 
     input_tokens: Count | None = None
@@ -170,15 +170,48 @@ class UsageEvent(BaseModel):
     finish_reason: Name | None = None
 
 
+ERRORS_MAX: Final = 2 * LABELS_MAX
+"""Errors of one event that are described, of which the first is shown: labels alone may have so many,
+one for each name and value."""
+_ITEMS_MAX: Final = (("labels", LABELS_MAX), ("tags", TAGS_MAX))
+_REQUIRED: Final = [name for name, field in UsageEvent.model_fields.items() if field.is_required()]
+_OPTIONAL: Final = [name for name in UsageEvent.model_fields if name not in _REQUIRED]
+_GROUPS: Final = [
+    (*_REQUIRED, *_OPTIONAL[start : start + LABELS_MAX])
+    for start in range(0, len(_OPTIONAL), LABELS_MAX)
+]
+"""Parts of an event that are valid by themselves, in the order of the model."""
+
+
 def parse_usage(fields: dict[str, Any]) -> UsageEvent:
-    """A decoded JSON object (numbers with a point as Decimal) to a `UsageEvent`, or InvalidEvent."""
+    """A decoded JSON object (numbers with a point as Decimal) to a `UsageEvent`, or InvalidEvent.
+
+    Labels and tags are counted first: the model would check each, and make an error for each.
+    """
+    for name, limit in _ITEMS_MAX:
+        held = fields.get(name)
+        if isinstance(held, dict | list) and len(held) > limit:
+            raise InvalidEvent(
+                Reason.INVALID_FIELD, f"has {len(held)} items, the limit is {limit}", name
+            )
     try:
         return UsageEvent.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
+        few = error if error.error_count() <= ERRORS_MAX else _first_errors(fields)
+        first = few.errors(include_url=False, include_context=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"])
         detail = first["msg"].removeprefix("Value error, ")
         raise InvalidEvent(Reason.INVALID_FIELD, detail, field) from error
+
+
+def _first_errors(fields: dict[str, Any]) -> ValidationError:
+    """The first errors of an event that is wrong almost everywhere: those of its first wrong group."""
+    for names in _GROUPS:
+        try:
+            UsageEvent.model_validate({name: fields[name] for name in names if name in fields})
+        except ValidationError as error:
+            return error
+    raise AssertionError("an event is valid if its groups are")
 
 
 def parse_record(

@@ -17,6 +17,8 @@ STREAM_TYPES: Final = frozenset(
     {"content_block_start", "content_block_delta", "content_block_stop", "message_stop", "ping"}
 )
 TYPES: Final = STREAM_TYPES | {"message", "message_start", "message_delta"}
+ITERATIONS_MAX: Final = 256
+"""Parts of one response. Each call of an advisor becomes an event; real responses have a few."""
 _STARTED: Final = "started_by"
 _USAGE_COUNTS: Final = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
@@ -91,6 +93,8 @@ def _iterations(usage: Json) -> list[Json]:
     iterations = usage.get("iterations")
     if iterations is None:
         return []
+    if isinstance(iterations, list) and len(iterations) > ITERATIONS_MAX:
+        raise invalid("usage.iterations", f"must be an array of at most {ITERATIONS_MAX} objects")
     if not isinstance(iterations, list) or not all(isinstance(part, dict) for part in iterations):
         raise invalid("usage.iterations", "must be an array of objects")
     return iterations

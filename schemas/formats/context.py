@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from typing import Any, Final
 
-from schemas.formats.body import invalid
+from schemas.formats.body import invalid, short
 
 _COUNTS: Final = (
     "cache_write_1h_tokens",
@@ -123,5 +123,5 @@ def _read(name: str, value: object, where: str) -> str | int:
     if name == "cost_usd" and isinstance(value, int | Decimal) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, str):
-        return value
+        return short(value, where + name)
     raise invalid(where + name, "must be a text")

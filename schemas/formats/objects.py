@@ -28,7 +28,16 @@ from schemas.formats import (
     openai,
     otel,
 )
-from schemas.formats.body import Json, invalid
+from schemas.formats.body import (
+    BODY_BYTES_MAX,
+    BodyTooLarge,
+    Json,
+    Poll,
+    bare,
+    check_items,
+    invalid,
+    never,
+)
 from schemas.formats.context import GIVEN, NOT_OURS, ONCE, OTHER_TENANT, Context, with_given
 from schemas.formats.detect import Format, checked, detect
 from schemas.formats.draft import Draft, IdSource, ReaderResult, Uncounted
@@ -37,8 +46,11 @@ from schemas.prices.names import names, plain_model
 from schemas.prices.providers import canonical
 from schemas.units import iso
 
-ITEMS_MAX: Final = 10_000
-"""Objects of one body. Limits the answer, and the time until Kafka has the first event."""
+EVENT_FIELDS_MAX: Final = 256
+"""Fields of one event, unknown ones included: an event has 43. They are counted before they are read."""
+RECORD_BYTES_MAX: Final = 2 * BODY_BYTES_MAX
+"""Of all events of a body. A context adds its fields to each event, so the events may be many times as
+large as the body."""
 UNKNOWN_MAX: Final = 16
 """Unknown fields of one event whose names are passed on, so that the worker counts them."""
 UNKNOWN_CHARS_MAX: Final = 64
@@ -119,11 +131,12 @@ def parse_with(
     body: object,
     format: str | None,  # noqa: A002
     context: Context,
+    poll: Poll = never,
 ) -> Parsed[E]:
     """The events of a decoded body; `format` None: each object's format is detected.
 
     InvalidEvent if the whole body is wrong. An item of the body that could not be decoded is an
-    InvalidEvent in the list, and becomes a refused object.
+    InvalidEvent in the list, and becomes a refused object. Errors of `poll` are passed on.
     """
     named = None if format is None else checked(format)
     events: list[ParsedEvent[E]] = []
@@ -131,48 +144,51 @@ def parse_with(
     refused: list[InvalidObject] = []
     items = _items(body, named)
     is_fast = neutral.adds_nothing(named, context)
-    index = 0
+    index = record_bytes = 0
     for item in items:
+        poll()
         fast = neutral.read_fast(item, context) if is_fast else None
         if fast is not None:
             usage, record = fast
-            _check_items(index + 1)
+            check_items(index + 1)
             events.append(ParsedEvent(index, "neutral", IdSource.EVENT, usage, record, ()))
             index += 1
             continue
         try:
             opened: list[_FormatObject] = list(_open(item, named, context))
+        except BodyTooLarge:
+            raise
         except InvalidEvent as error:
-            refused.append(InvalidObject(index, error))
+            refused.append(InvalidObject(index, bare(error)))
             index += 1
             continue
         for one in opened:
-            _check_items(index + 1)
+            poll()
+            check_items(max(index, len(events)) + 1)
             try:
                 results = _read(one, validate)
                 alone = len(items) == len(opened) == 1
-                events += _complete(results, one, index, validate, alone=alone)
+                made = _complete(results, one, index, validate, alone=alone)
+                record_bytes += sum(len(event.record) for event in made)
+                events += made
                 skipped += [
                     SkippedObject(index, one.format, result.reason)
                     for result in results
                     if isinstance(result, Uncounted)
                 ]
             except InvalidEvent as error:
-                refused.append(InvalidObject(index, error))
+                refused.append(InvalidObject(index, bare(error)))
             index += 1
+            if record_bytes > RECORD_BYTES_MAX:
+                raise BodyTooLarge(f"events of more than {RECORD_BYTES_MAX} bytes in all")
     return Parsed(tuple(events), tuple(skipped), tuple(refused))
 
 
 def _items(body: object, named: Format | None) -> list[Any]:
     if not isinstance(body, list):
         return [body]
-    _check_items(len(body))
+    check_items(len(body))
     return anthropic.join_streams(body) if named in {None, "anthropic"} else body
-
-
-def _check_items(count: int) -> None:
-    if count > ITEMS_MAX:
-        raise InvalidEvent(Reason.TOO_LARGE, f"the body has more than {ITEMS_MAX} objects")
 
 
 def _open(item: object, named: Format | None, context: Context) -> Iterator[_FormatObject]:
@@ -196,6 +212,7 @@ def _open(item: object, named: Format | None, context: Context) -> Iterator[_For
         raise invalid("", "must be an object")
     events = item.get("events")
     if named in {None, "agentlens"} and isinstance(events, list) and "eventType" not in item:
+        check_items(len(events))
         yield from (_FormatObject(event, "agentlens", context) for event in events)
         return
     named = named or detect(item)
@@ -237,6 +254,11 @@ def _complete(
     drafts = [result for result in results if isinstance(result, Draft)]
     events: list[ParsedEvent[E]] = []
     for part, draft in enumerate(drafts):
+        if len(draft.fields) > EVENT_FIELDS_MAX:
+            raise InvalidEvent(
+                Reason.TOO_LARGE,
+                f"the event has {len(draft.fields)} fields, the limit is {EVENT_FIELDS_MAX}",
+            )
         place = f"{index}" if part == 0 else f"{index}-{part}"
         id_source, event_id = _identify(draft, one.context, place, alone=alone and part == 0)
         given = _fill(draft, one, first=part == 0)
@@ -245,6 +267,13 @@ def _complete(
         known = {name: given[name] for name in _ORDER if given.get(name) is not None}
         if isinstance(known.get("cost_usd"), Decimal):
             known["cost_usd"] = str(known["cost_usd"])  # decimal text: exact in any JSON
+        for name, value in known.items():
+            if neutral.is_long(value):
+                raise InvalidEvent(
+                    Reason.TOO_LARGE,
+                    f"has {len(value)} characters, an event has at most {EVENT_BYTES_MAX} bytes",
+                    name,
+                )
         passed_on = {name: None for name in unknown[:UNKNOWN_MAX] if _is_passable(name)}
         usage = validate(known)
         record = _record({**known, **passed_on})

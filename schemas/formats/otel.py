@@ -15,6 +15,7 @@ from typing import Any, Final
 from schemas.formats.body import (
     AT_MS_MAX,
     Json,
+    check_items,
     count,
     difference,
     duration_ms,
@@ -37,6 +38,14 @@ _INTEGER: Final = re.compile(r"-?[0-9]{1,20}")
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{32}")
 _SPAN_ID: Final = re.compile(r"[0-9a-f]{16}")
 
+AGENT: Final = "gen_ai.agent.id"
+CALL: Final = "session.id"
+CHAT: Final = "gen_ai.conversation.id"
+EMAIL: Final = "user.email"
+ERROR: Final = "error.type"
+FIRST_OUTPUT: Final = "gen_ai.response.time_to_first_chunk"
+OPERATION: Final = "gen_ai.operation.name"
+REQUEST_TYPE: Final = "llm.request.type"
 PROVIDER: Final = ("gen_ai.provider.name", "gen_ai.system")
 MODEL: Final = ("gen_ai.response.model", "gen_ai.request.model")
 URL: Final = ("server.address", "url.full", "gen_ai.openai.api_base", "llm.openai.api_base")
@@ -61,6 +70,37 @@ REASONING: Final = (
     "gen_ai.usage.reasoning.output_tokens",
     "gen_ai.usage.reasoning_tokens",
 )
+
+
+SERVICE: Final = "service.name"
+READ: Final = frozenset(
+    {
+        *PROVIDER,
+        *MODEL,
+        *URL,
+        *USER,
+        *USER_NAME,
+        *INPUT,
+        *OUTPUT,
+        *INPUT_TEXT,
+        *INPUT_AUDIO,
+        *OUTPUT_TEXT,
+        *OUTPUT_AUDIO,
+        *CACHE_READ,
+        *CACHE_WRITE,
+        *REASONING,
+        SERVICE,
+        AGENT,
+        CALL,
+        CHAT,
+        EMAIL,
+        ERROR,
+        FIRST_OUTPUT,
+        OPERATION,
+        REQUEST_TYPE,
+    }
+)
+"""Every attribute that is read: of a binary request no other is kept."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +145,21 @@ def answer_json(rejected: int, message: str) -> Json:
 def json_spans(payload: Json) -> list[JsonSpan]:
     """The spans of a JSON ExportTraceServiceRequest, in order, not read yet."""
     found: list[JsonSpan] = []
-    for r, resource_spans in enumerate(_objects(payload, "resourceSpans", "")):
+    scopes = 0
+    resources = _objects(payload, "resourceSpans", "")
+    check_items(len(resources), "resourceSpans")
+    for r, resource_spans in enumerate(resources):
         at = f"resourceSpans.{r}."
         resource = section(resource_spans, "resource", at)
         attributes = _json_attributes(resource, f"{at}resource.")
-        service = text(attributes, "service.name", f"{at}resource.attributes.")
-        for s, scope_spans in enumerate(_objects(resource_spans, "scopeSpans", at)):
+        service = text(attributes, SERVICE, f"{at}resource.attributes.")
+        scope_items = _objects(resource_spans, "scopeSpans", at)
+        scopes += len(scope_items)
+        check_items(scopes, "scopeSpans")
+        for s, scope_spans in enumerate(scope_items):
             path = f"{at}scopeSpans.{s}."
             spans = _array(scope_spans, "spans", path)
+            check_items(len(found) + len(spans), "spans")
             found += [JsonSpan(service, span, f"{path}spans.{i}.") for i, span in enumerate(spans)]
     return found
 
@@ -185,9 +232,9 @@ def span_of_json(unread: JsonSpan) -> OtelSpan:
 def read(unread: OtelSpan | JsonSpan) -> list[ReaderResult]:
     span = unread if isinstance(unread, OtelSpan) else span_of_json(unread)
     attributes = span.attributes
-    operation = _first_text(attributes, ("gen_ai.operation.name",))
+    operation = _first_text(attributes, (OPERATION,))
     if operation is None:
-        request_type = _first_text(attributes, ("llm.request.type",)) or ""
+        request_type = _first_text(attributes, (REQUEST_TYPE,)) or ""
         operation = _REQUEST_TYPES.get(request_type.lower())
     if operation is None:
         return [Uncounted("the span names no gen_ai operation: it is not a call to a model")]
@@ -201,7 +248,7 @@ def _fields(span: OtelSpan) -> dict[str, Any]:
     output = _first_count(attributes, OUTPUT)
     output_audio = _first_count(attributes, OUTPUT_AUDIO)
     output_text = _first_count(attributes, OUTPUT_TEXT)
-    error = _first_text(attributes, ("error.type",))
+    error = _first_text(attributes, (ERROR,))
     named = names(
         _first_text(attributes, PROVIDER),
         _first_text(attributes, MODEL),
@@ -213,11 +260,11 @@ def _fields(span: OtelSpan) -> dict[str, Any]:
         "kind": "llm",
         "provider": named.provider,
         "model": named.model,
-        "agent_id": _first_text(attributes, ("gen_ai.agent.id",)),
-        "call_id": _first_text(attributes, ("session.id",)),
-        "chat_id": _first_text(attributes, ("gen_ai.conversation.id",)),
+        "agent_id": _first_text(attributes, (AGENT,)),
+        "call_id": _first_text(attributes, (CALL,)),
+        "chat_id": _first_text(attributes, (CHAT,)),
         "user_id": _first_text(attributes, USER),
-        "user_email": _first_text(attributes, ("user.email",)),
+        "user_email": _first_text(attributes, (EMAIL,)),
         "user_name": _first_text(attributes, USER_NAME),
         "input_tokens": _first_count(attributes, INPUT),
         "input_text_tokens": _first_count(attributes, INPUT_TEXT),
@@ -231,7 +278,7 @@ def _fields(span: OtelSpan) -> dict[str, Any]:
         "output_audio_tokens": output_audio,
         "reasoning_tokens": _first_count(attributes, REASONING),
         "latency_ms": _span_ms(span),
-        "first_output_ms": duration_ms(attributes, "gen_ai.response.time_to_first_chunk"),
+        "first_output_ms": duration_ms(attributes, FIRST_OUTPUT),
         "error": error or ("_OTHER" if span.failed else None),
     }
 

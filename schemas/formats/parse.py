@@ -8,18 +8,25 @@ from __future__ import annotations
 
 from schemas.event.usage_event import UsageEvent, parse_usage
 from schemas.formats import objects
+from schemas.formats.body import Poll, never
 from schemas.formats.context import Context
 
 Event = objects.ParsedEvent[UsageEvent]
 Parsed = objects.Parsed[UsageEvent]
 
 
-def parse(body: object, format: str | None, context: Context) -> Parsed:  # noqa: A002
+def parse(
+    body: object,
+    format: str | None,  # noqa: A002
+    context: Context,
+    poll: Poll = never,
+) -> Parsed:
     """The events of a decoded body, and the objects that were skipped or refused.
 
-    `format` None: each object's format is detected. InvalidEvent if the whole body is wrong.
+    `format` None: each object's format is detected. InvalidEvent if the whole body is wrong. `poll` is
+    called between objects, and its errors are passed on.
     """
-    return objects.parse_with(parse_usage, body, format, context)
+    return objects.parse_with(parse_usage, body, format, context, poll)
 
 
 def partial_success(parsed: Parsed) -> tuple[int, str]:

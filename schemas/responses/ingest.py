@@ -39,5 +39,7 @@ class IngestAnswer(NativeBody):
     unknown_fields: list[str] = Field(
         description="Fields that an event does not have. They are ignored, and counted by name."
     )
-    refusals: list[RejectedItem]
-    skips: list[SkippedItem]
+    refusals: list[RejectedItem] = Field(description="The first 100, in the order of the body.")
+    more_refusals: int = Field(description="How many rejected objects `refusals` does not list.")
+    skips: list[SkippedItem] = Field(description="The first 100, in the order of the body.")
+    more_skips: int = Field(description="How many skipped objects `skips` does not list.")

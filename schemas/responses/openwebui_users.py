@@ -45,7 +45,7 @@ class GroupUpdateForm(_Form):
 
 
 class UserIdsForm(_Form):
-    user_ids: Annotated[list[UserKey], Field(max_length=CHANGED_MAX)] | None = None
+    user_ids: Annotated[list[UserKey], Field(max_length=CHANGED_MAX, fail_fast=True)] | None = None
 
 
 class UserUpdateForm(_Form):

@@ -14,15 +14,13 @@ from backports import zstd
 
 from api.auth.audit import operator
 from api.auth.keys import KeySpec, create_keys, opened
-from api.errors import InvalidBody
-from api.ingest.endpoints import IDEMPOTENCY_KEY_CHARS_MAX, INLINE_BYTES_MAX
+from api.ingest.body_reader import INLINE_BYTES_MAX
+from api.ingest.endpoints import IDEMPOTENCY_KEY_CHARS_MAX
 from api.ingest.partitioner import partitions_of
-from api.ingest.request_body import STREAMS_MAX, decompressed
 from deploy.local.api_keys import create_key
 from deploy.local.servers import Server
 from schemas.event.partition_key import partition_key
-from schemas.formats.body import BODY_BYTES_MAX, DEPTH_MAX
-from schemas.formats.objects import ITEMS_MAX
+from schemas.formats.body import BODY_BYTES_MAX, DEPTH_MAX, ITEMS_MAX
 from schemas.limits import HOUR_MS
 from schemas.units import iso
 from tests.api.conftest import Clock
@@ -116,7 +114,9 @@ async def test_an_event_is_the_same_in_each_kind_of_body(
         "ids": "given",
         "unknown_fields": [],
         "refusals": [],
+        "more_refusals": 0,
         "skips": [],
+        "more_skips": 0,
     }
     (held,) = await api.held()
     assert held | {"time": 0} == {**one(), "tenant": "acme", "time": 0, "cost_usd": "0.0045"}
@@ -313,7 +313,7 @@ REFUSED: list[tuple[str, bytes, dict[str, str], int, str]] = [
     ("zstd bomb", bomb(zstd.compress, 10 * BODY_BYTES_MAX), {"content-encoding": "zstd"}, 413, ""),
     ("deep", b"[" * (DEPTH_MAX + 1), {}, 400, f"{DEPTH_MAX} levels"),
     ("a million tiny", b"[" + b"{}," * 1_000_000 + b"{}]", {}, 413, "700000"),
-    ("many numbers", b"[" + b"1," * 1_000_000 + b"1]", {}, 413, f"{ITEMS_MAX} objects"),
+    ("many numbers", b"[" + b"1," * 600_000 + b"1]", {}, 413, f"{ITEMS_MAX} objects"),
     ("many lines", b"1\n" * 1_000_000, LINES, 413, "20000 lines"),
     ("huge integer", b'{"input_tokens":' + b"9" * 5000 + b"}", {}, 400, "JSON"),
     ("nan", b'{"cost_usd":NaN}', {}, 400, "NaN"),
@@ -383,10 +383,3 @@ async def test_words_that_are_no_utf8_come_back_as_some_that_are(api: Taking) ->
     answer = await api.post(body, headers={"content-type": "application/json"})
     assert answer.status_code == 202
     assert re.fullmatch(r"labels\..*", answer.json()["refusals"][0]["field"])
-
-
-def test_streams_behind_each_other_are_bounded() -> None:
-    body = gzip.compress(b"")
-    with pytest.raises(InvalidBody, match=f"more than {STREAMS_MAX} streams"):
-        decompressed(body * (STREAMS_MAX + 1), "gzip", 100)
-    assert decompressed(body * STREAMS_MAX, "gzip", 100) == b""

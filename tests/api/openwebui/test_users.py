@@ -347,6 +347,20 @@ async def test_a_body_that_is_no_json_or_too_large(admin: httpx.AsyncClient) -> 
     assert response.status_code == 413
 
 
+async def test_what_a_body_builds_is_bounded(admin: httpx.AsyncClient) -> None:
+    for wrong in (b"0," * 500_000, b"{}," * 500_000):
+        content = b'{"user_ids":[' + wrong + b"0]}"
+        response = await admin.post("/api/v1/groups/id/x/users/add", content=content)
+        assert (response.status_code, "commas" in response.json()["detail"]) == (413, True)
+    response = await admin.post("/api/v1/groups/create", content=b"[" * 500_000)
+    assert (response.status_code, "deeper" in response.json()["detail"]) == (422, True)
+    response = await admin.post("/api/v1/groups/id/x/users/add", json={"user_ids": [0] * 1001})
+    (found,) = response.json()["detail"]
+    assert (response.status_code, found["loc"]) == (422, ["body", "user_ids", 0])
+    response = await admin.post("/api/v1/groups/create", json={"x": "y" * 20_000})
+    assert {one["type"]: one["input"] for one in response.json()["detail"]} == {"missing": None}
+
+
 @pytest.mark.parametrize("page", ["", "x", "1.5", "--1", "1e3", "9" * 40, "\u0661"])
 async def test_a_page_that_is_no_number(admin: httpx.AsyncClient, page: str) -> None:
     response = await admin.get("/api/v1/users/", params={"page": page})

@@ -73,6 +73,27 @@ def test_what_the_receiver_refuses_is_told_by_its_line(tmp_path: Path) -> None:
     assert (tally["sent"], tally["refused"]) == (2, 2)
 
 
+@pytest.mark.parametrize("status", [202, 400])
+def test_refusals_beyond_those_of_one_answer_are_told_too(tmp_path: Path, status: int) -> None:
+    """An answer lists the first 100. What comes after the last listed one is sent again."""
+    file = tmp_path / "a.ndjson"
+    file.write_text("".join(json.dumps(event(id=one)) + "\n" for one in ids(4)))
+    places = [0, 2, 3] if status == 202 else [0, 1, 2, 3]
+    script = [
+        Answer(status, {"refusals": [refusal(0)], "more_refusals": len(places) - 1}),
+        Answer(status, {"refusals": [refusal(n - 1) for n in places[1:]], "more_refusals": 0}),
+    ]
+    with receiver_of(script) as receiver:
+        tally = send(receiver, file, code=REFUSED_EXIT)
+    assert [one["line"] for one in tally["refusals"]] == [n + 1 for n in places]
+    assert (tally["sent"], tally["refused"]) == (4 - len(places), len(places))
+    assert [[one["id"] for one in body] for body in receiver.bodies] == [ids(4), ids(4)[1:]]
+
+
+def refusal(index: int) -> dict[str, Any]:
+    return {"index": index, "field": "tenant", "reason": "invalid_field", "detail": "differs"}
+
+
 def test_a_batch_that_is_refused_whole_ends_it(tmp_path: Path) -> None:
     file = tmp_path / "a.ndjson"
     file.write_text(json.dumps(event()) + "\n")

@@ -11,11 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import InvalidEvent, Reason
-from schemas.formats.body import BODY_BYTES_MAX, CONTAINERS_MAX, DEPTH_MAX, NUMBER_CHARS_MAX, load
+from schemas.formats.body import (
+    BODY_BYTES_MAX,
+    CONTAINERS_MAX,
+    DEPTH_MAX,
+    ITEMS_MAX,
+    NUMBER_CHARS_MAX,
+    load,
+)
 from schemas.formats.context import with_given
 from schemas.formats.detect import FORMATS
 from schemas.formats.draft import IdSource
-from schemas.formats.objects import ITEMS_MAX
 from tests.schemas.formats.fixtures import CONTEXT, NAMES, fixture, only, read
 
 CHAT: dict[str, Any] = {
@@ -37,7 +43,9 @@ CHAT: dict[str, Any] = {
         (b'{"a":NaN}', "NaN is not a JSON number"),
         (b'{"a":-Infinity}', "-Infinity is not a JSON number"),
         (b'{"a":{"b":1,"b":1}}', "the key 'b' is in one object twice"),
-        (b'{"a":' + b"9" * 5000 + b"}", "Exceeds the limit (4300 digits)"),
+        (b'{"a":' + b"9" * 5000 + b"}", f"5000 characters, the limit is {NUMBER_CHARS_MAX}"),
+        (b'{"a":' + b"9" * (NUMBER_CHARS_MAX + 1) + b"}", f"the limit is {NUMBER_CHARS_MAX}"),
+        (b" " * 65_500 + b"9" * (NUMBER_CHARS_MAX + 1), f"the limit is {NUMBER_CHARS_MAX}"),
         (b'{"a":1.' + b"9" * NUMBER_CHARS_MAX + b"}", f"the limit is {NUMBER_CHARS_MAX}"),
         (b'{"a":1e99999999999999999999999}', "UTF-8 JSON"),
         (b"[" * (DEPTH_MAX + 1) + b"]" * (DEPTH_MAX + 1), f"deeper than {DEPTH_MAX} levels"),
@@ -63,6 +71,8 @@ def test_a_body_at_its_limits_is_read() -> None:
     wide = b"[" + b",".join([b'"[[[{\\"{"'] * 1000 + [b"[]"] * 1000) + b"]"
     assert load(wide) == ['[[[{"{'] * 1000 + [[]] * 1000
     assert load(b"1." + b"1" * (NUMBER_CHARS_MAX - 2)) == Decimal("1." + "1" * 62)
+    assert load(b"1" * NUMBER_CHARS_MAX) == int("1" * NUMBER_CHARS_MAX)
+    assert load(b'["' + b"1" * 5000 + b'",1]') == ["1" * 5000, 1]
 
 
 @given(st.lists(st.booleans(), max_size=2 * DEPTH_MAX))
@@ -85,7 +95,7 @@ def test_a_body_too_large_is_refused_before_it_is_read() -> None:
 
 def test_arrays_and_objects_of_a_body_are_bounded() -> None:
     load(b"[" + b"{}," * (CONTAINERS_MAX - 2) + b"{}]")
-    with pytest.raises(InvalidEvent, match="700001 arrays and objects, the limit is 700000"):
+    with pytest.raises(InvalidEvent, match="more than 700000 arrays and objects"):
         load(b"[" + b"[]," * (CONTAINERS_MAX - 1) + b"{}]")
     load(b'["' + b"{" * (CONTAINERS_MAX + 1) + b'"]')
 

@@ -1,0 +1,199 @@
+"""A large body is parsed for as long as its client waits, and its memory goes back afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from api.errors import InvalidBody
+from api.ingest.body_reader import INLINE_BYTES_MAX, THREADS, BodyReader
+from api.ingest.memory import LARGE_BYTES_MIN, MemoryReturn, trim_of_libc
+from api.ingest.request_body import BodyBudget
+from schemas.errors import InvalidEvent, Reason
+from schemas.formats.body import Poll, load, load_lines
+from schemas.formats.objects import parse_with
+from tests.api.ingest.taking import receiving
+from tests.schemas.formats.fixtures import CONTEXT
+
+LARGE = INLINE_BYTES_MAX + 1
+
+
+class Client:
+    """A client that waits for its answer until it leaves."""
+
+    def __init__(self) -> None:
+        self.left = asyncio.Event()
+
+    async def receive(self) -> dict[str, Any]:
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+
+class Endless:
+    """Parses without end. It ends only by its poll."""
+
+    def __init__(self) -> None:
+        self.started = threading.Event()
+        self.ended = False
+
+    def __call__(self, poll: Poll) -> None:
+        self.started.set()
+        try:
+            while True:
+                poll()
+        finally:
+            self.ended = True
+
+    async def has_started(self) -> None:
+        await asyncio.to_thread(self.started.wait, 30)
+
+
+async def test_the_result_of_a_thread_and_its_error_come_back() -> None:
+    client = Client()
+    read = BodyReader().read
+    here = threading.get_ident()
+    assert await read(INLINE_BYTES_MAX, client.receive, lambda _: threading.get_ident()) == here
+    assert await read(LARGE, client.receive, lambda _: threading.get_ident()) != here
+    with pytest.raises(ZeroDivisionError):
+        await read(LARGE, client.receive, lambda _: 1 // 0)
+    assert await read(LARGE, receiving(b""), lambda _: 5) == 5
+
+
+async def test_work_stops_when_the_client_disconnects() -> None:
+    client, endless = Client(), Endless()
+    reading = asyncio.ensure_future(BodyReader().read(LARGE, client.receive, endless))
+    await endless.has_started()
+    client.left.set()
+    with pytest.raises(InvalidBody, match="disconnected"):
+        await reading
+    assert endless.ended
+
+
+async def test_a_client_that_leaves_the_queue_is_never_parsed() -> None:
+    reader, busy = BodyReader(), [Endless() for _ in range(THREADS)]
+    clients = [Client() for _ in busy]
+    readings = [
+        asyncio.ensure_future(reader.read(LARGE, client.receive, each))
+        for client, each in zip(clients, busy, strict=True)
+    ]
+    for each in busy:
+        await each.has_started()
+    waiting, late = Client(), Endless()
+    waiting.left.set()
+    with pytest.raises(InvalidBody, match="disconnected"):
+        await reader.read(LARGE, waiting.receive, late)
+    assert not late.started.is_set()
+    for client in clients:
+        client.left.set()
+    for reading in readings:
+        with pytest.raises(InvalidBody):
+            await reading
+    assert await reader.read(LARGE, Client().receive, lambda _: 7) == 7
+
+
+async def test_a_request_that_is_cancelled_stops_its_thread() -> None:
+    reader, endless = BodyReader(), Endless()
+    reading = asyncio.ensure_future(reader.read(LARGE, Client().receive, endless))
+    await endless.has_started()
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    results = [await reader.read(LARGE, Client().receive, lambda _: 7) for _ in range(THREADS)]
+    assert results == [7] * THREADS
+
+
+async def test_nothing_of_a_refused_body_stays_until_a_collection() -> None:
+    class Body:
+        pass
+
+    def reading(body: Body, _poll: Poll) -> None:
+        raise InvalidEvent(Reason.NOT_JSON, f"{body} is no JSON")
+
+    gc.collect()
+    gc.disable()
+    try:
+        body = Body()
+        kept = weakref.ref(body)
+        with pytest.raises(InvalidEvent):
+            await BodyReader().read(LARGE, Client().receive, partial(reading, body))
+        del body
+        await asyncio.sleep(0)
+        assert kept() is None
+    finally:
+        gc.enable()
+
+
+def test_objects_are_parsed_only_until_the_poll_ends_the_work() -> None:
+    polls = 0
+
+    def poll() -> None:
+        nonlocal polls
+        polls += 1
+        if polls == 5:
+            raise ConnectionError
+
+    def validate(_fields: dict[str, Any]) -> None:
+        raise AssertionError
+
+    spans: dict[str, Any] = {"resourceSpans": [{"scopeSpans": [{"spans": [{}] * 100}]}]}
+    bodies: list[Any] = [[{}] * 100, {"events": [{"eventType": "x"}] * 100}, spans]
+    for body in bodies:
+        polls = 0
+        with pytest.raises(ConnectionError):
+            parse_with(validate, body, None, CONTEXT, poll)
+        assert polls == 5
+    with pytest.raises(InvalidEvent):
+        parse_with(validate, {"events": [0] * 10_001}, None, CONTEXT)
+
+
+@pytest.mark.parametrize("reading", [load, load_lines])
+def test_json_is_decoded_only_until_the_poll_ends_the_work(
+    reading: Callable[[bytes, Poll], object],
+) -> None:
+    polls = 0
+
+    def poll() -> None:
+        nonlocal polls
+        polls += 1
+        if polls == 500:
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        reading(b"[" + b"{}," * 5000 + b"{}]", poll)
+    assert polls == 500
+
+
+# -- memory ----------------------------------------------------------------------------------------
+
+
+async def test_memory_is_returned_once_after_large_bodies() -> None:
+    trims: asyncio.Queue[int] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    memory = MemoryReturn(lambda: loop.call_soon_threadsafe(trims.put_nowait, 1), rest_s=0.01)
+    budget = BodyBudget(memory=memory)
+    for _ in range(3):
+        with await budget.body(receiving(b" " * LARGE_BYTES_MIN), {}, "acme"):
+            pass
+    assert await trims.get() == 1
+    with await budget.body(receiving(b" " * 1000), {}, "acme"):
+        pass
+    assert trims.empty()
+
+
+async def test_a_body_is_not_kept_after_its_request() -> None:
+    held = await BodyBudget().body(receiving(b"12345"), {}, "acme")
+    with held:
+        pass
+    assert held.plain == b""
+
+
+def test_the_c_library_takes_a_trim() -> None:
+    trim = trim_of_libc()
+    assert trim is None or trim() in {0, 1}
