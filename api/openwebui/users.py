@@ -24,7 +24,7 @@ from api.http.json_encoding import to_json
 from api.openwebui.errors import NOT_FOUND, PRIVATE, Refused
 from api.store import directory
 from api.store.reader import Store
-from schemas.errors import InvalidEvent
+from schemas.errors import InvalidEvent, Reason
 from schemas.formats.body import check_structure
 from schemas.responses.openwebui_users import (
     CHANGED_MAX,
@@ -348,7 +348,8 @@ def _check_commas(body: bytes) -> None:
     try:
         commas = check_structure(body, COMMAS_MAX).commas
     except InvalidEvent as error:
-        raise Refused(422, error.detail) from None
+        status = 413 if error.reason is Reason.TOO_LARGE else 422
+        raise Refused(status, error.detail) from None
     if commas > COMMAS_MAX:
         raise Refused(413, f"The body has more than {COMMAS_MAX} commas outside its texts.")
 

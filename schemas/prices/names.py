@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from schemas.prices.providers import canonical, is_framework, known
+from schemas.prices.providers import NAME_CHARS_MAX, canonical, is_framework, known
 
 _PROTOCOLS: Final = frozenset({"openai", "anthropic"})
 """Providers whose protocol others speak too: an instrumented client of theirs may have called
@@ -154,9 +154,14 @@ def names(
     return Names(spoken, plain_model(spoken, model))
 
 
-@lru_cache(maxsize=4096)
 def by_model(model: str) -> str | None:
-    """The provider that alone has a model of this name; None if there may be several."""
+    """The provider that alone has a model of this name; None if there may be several, or if no event may
+    have so long a name."""
+    return _by_model(model) if len(model) <= NAME_CHARS_MAX else None
+
+
+@lru_cache(maxsize=4096)
+def _by_model(model: str) -> str | None:
     lower = model.strip().lower()
     for proxy in _PROXIES:
         lower = lower.removeprefix(f"{proxy}/")
@@ -167,20 +172,27 @@ def by_model(model: str) -> str | None:
         head, found, rest = lower.partition(mark)
         if found and rest and known(head) and not _SIZE.match(rest):
             made = mark == "/" and "".join(filter(str.isalnum, head)) in _VENDORS
-            return by_model(rest) if made else known(head)
+            return _by_model(rest) if made else known(head)
     return None
 
 
-@lru_cache(maxsize=4096)
 def plain_model(provider: str | None, model: str | None) -> str | None:
-    """The model's own name, without the path or the provider that a library puts before it.
+    """The model's own name, without the path or the provider that a library puts before it. A name that
+    is longer than any event may have stays as it is.
 
     Names of a gateway's models keep the vendor (`anthropic/claude-sonnet-4.5` at OpenRouter): there it
     is part of the name.
     """
     if not model or not model.strip():
         return None
-    plain = model.strip()
+    if max(len(model), len(provider or "")) > NAME_CHARS_MAX:
+        return model
+    return _plain_model(provider, model.strip())
+
+
+@lru_cache(maxsize=4096)
+def _plain_model(provider: str | None, model: str) -> str:
+    plain = model
     for mark in "/:":
         head, found, rest = plain.partition(mark)
         if found and rest and not _SIZE.match(rest) and _is_said_again(head, provider):

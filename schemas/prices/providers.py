@@ -268,6 +268,9 @@ _API_WORDS: Final = frozenset(
 )
 """Words after a provider's name that say which of its APIs was called (`openai.chat`), or whose
 models it serves (`vertex.anthropic.messages`)."""
+NAME_CHARS_MAX: Final = 256
+"""Of a name that is looked up and remembered, by its text: 4,096 of them take 1 MB. No event has a
+longer one (`schemas.limits.ID_CHARS_MAX`)."""
 _LEADING: Final = frozenset({"chat", "llm"})
 _SEPARATORS: Final = re.compile(r"[^0-9a-z]+")
 _HUGGINGFACE_ROUTER: Final = "router.huggingface.co"
@@ -283,8 +286,9 @@ def canonical(name: str | None) -> str | None:
 
 
 def known(name: str | None) -> str | None:
-    """The id of a provider that is known by this name or URL; None for any other."""
-    return _known(name) if name else None
+    """The id of a provider that is known by this name or URL; None for any other. Of a longer text only
+    the first `NAME_CHARS_MAX` characters are read, which have the host of a URL."""
+    return _known(name[:NAME_CHARS_MAX]) if name else None
 
 
 def is_framework(name: str) -> bool:

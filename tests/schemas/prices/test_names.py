@@ -5,9 +5,18 @@ from __future__ import annotations
 import pytest
 from genai_prices.data import providers
 
+from schemas.limits import ID_CHARS_MAX
 from schemas.prices.cost import bundled_model
-from schemas.prices.names import by_model, listed_names, names, plain_model
-from schemas.prices.providers import ALIASES, FRAMEWORKS, HOSTS, canonical, is_framework, known
+from schemas.prices.names import _by_model, _plain_model, by_model, listed_names, names, plain_model
+from schemas.prices.providers import (
+    ALIASES,
+    FRAMEWORKS,
+    HOSTS,
+    NAME_CHARS_MAX,
+    canonical,
+    is_framework,
+    known,
+)
 
 WITHOUT_PRICES = """
     ai21 alibaba assemblyai cartesia deepgram deepinfra fal github gladia heroku huggingface hume
@@ -212,3 +221,21 @@ def test_a_plain_name_has_the_price_of_the_full_one() -> None:
     )
     assert bundled_model("fireworks", "deepseek-r1-0528") is not None
     assert listed_names("openai", "gpt-4o")[0] == "gpt-4o"
+
+
+def test_a_name_that_no_event_may_have_is_neither_followed_nor_remembered() -> None:
+    """A name of 16 MB would be kept 4,096 times; one that repeats a provider would be followed deep."""
+    before = [cache.cache_info().misses for cache in (_by_model, _plain_model)]
+    for long in ("openai/" * 600 + "x", "openai:" * 600 + "x", "x" * (NAME_CHARS_MAX + 1)):
+        assert names(None, long) == (None, long)
+        assert names("openai", long) == ("openai", long)
+        assert plain_model("openai", long) == long
+        assert by_model(long) is None
+        assert names(long, "gpt-4o").model == "gpt-4o"
+    assert [cache.cache_info().misses for cache in (_by_model, _plain_model)] == before
+    assert known("https://api.openai.com/v1?" + "x" * 5000) == "openai"
+    assert names(None, "openai/" * 36 + "x") == (None, "openai/" * 36 + "x")
+
+
+def test_every_name_of_an_event_is_short_enough_to_be_looked_up() -> None:
+    assert NAME_CHARS_MAX == ID_CHARS_MAX
