@@ -32,8 +32,8 @@ from api.ingest.records import ValidatedRecords, shown, validate
 from api.ingest.request_body import share_of
 from schemas.errors import InvalidEvent, Reason
 from schemas.formats.body import Poll, load
-from schemas.formats.otel import answer_json
-from schemas.formats.otel_protobuf import answer_protobuf, load_protobuf
+from schemas.formats.otel.protobuf import answer_protobuf, load_protobuf
+from schemas.formats.otel.spans import answer_json
 from schemas.formats.parse import parse
 
 PROTOBUF: Final = ("application/x-protobuf", "application/protobuf")

@@ -21,10 +21,10 @@ from typing import IO, Any, Final, cast
 import msgspec
 
 from schemas.errors import InvalidConfig, InvalidEvent
-from schemas.formats import otel_protobuf
 from schemas.formats.body import BODY_BYTES_MAX, load
 from schemas.formats.context import Context, with_given
 from schemas.formats.objects import InvalidObject
+from schemas.formats.otel.protobuf import load_protobuf
 from schemas.formats.parse import Parsed, parse
 
 if sys.version_info >= (3, 14):
@@ -158,7 +158,7 @@ def read_body(body: FileBody, format: str | None, context: Context) -> Parsed:  
 def _content(data: bytes, format: str | None) -> object:  # noqa: A002
     if format == "otel" and data.startswith(PROTOBUF_START):
         with suppress(InvalidEvent):  # it may be JSON after an empty line
-            return otel_protobuf.load_protobuf(data)
+            return load_protobuf(data)
     return load(data)
 
 

@@ -5,8 +5,7 @@
     litellm         LiteLLM's StandardLoggingPayload
     livekit         metrics of LiveKit Agents
     agentlens       the ingest events of AgentLens
-    otel            OpenTelemetry spans in JSON, and spans to events
-    otel_protobuf   OTLP's binary encoding; the only module here that needs protobuf
+    otel            OpenTelemetry: OTLP's encodings, and spans to events
     cloudevents     CloudEvents over HTTP
     neutral         our own event, with a fast reader
     parse           a body to events, validated by the full model; needs pydantic

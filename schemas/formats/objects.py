@@ -26,7 +26,6 @@ from schemas.formats import (
     livekit,
     neutral,
     openai,
-    otel,
 )
 from schemas.formats.body import (
     BODY_BYTES_MAX,
@@ -41,6 +40,7 @@ from schemas.formats.body import (
 from schemas.formats.context import GIVEN, NOT_OURS, ONCE, OTHER_TENANT, Context, with_given
 from schemas.formats.detect import Format, checked, detect
 from schemas.formats.draft import Draft, IdSource, ReaderResult, Uncounted
+from schemas.formats.otel import spans as otel
 from schemas.limits import EVENT_BYTES_MAX
 from schemas.prices.names import names, plain_model
 from schemas.prices.providers import canonical

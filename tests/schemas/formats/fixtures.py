@@ -6,10 +6,10 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from schemas.formats import otel_protobuf
 from schemas.formats.body import load
 from schemas.formats.cloudevents import BinaryCloudEvent
 from schemas.formats.context import Context
+from schemas.formats.otel import protobuf as otel_protobuf
 from schemas.formats.parse import Parsed, parse
 
 FOLDER = Path(__file__).parent / "fixtures"

@@ -21,8 +21,8 @@ import pytest
 from schemas.errors import InvalidEvent
 from schemas.event.event_struct import EventStruct
 from schemas.event.usage_event import UsageEvent, parse_usage
-from schemas.formats import otel_protobuf
 from schemas.formats.body import load
+from schemas.formats.otel import protobuf as otel_protobuf
 from schemas.formats.parse import Parsed
 from tests.schemas.formats.fixtures import FOLDER, NAMES, fixture, read
 from tests.schemas.formats.test_own import CLOUD, EVENT, RESPONSE

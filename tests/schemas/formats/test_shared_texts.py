@@ -13,7 +13,7 @@ from schemas.event.usage_event import UsageEvent, parse_usage
 from schemas.formats.body import TEXT_CHARS_MAX, BodyTooLarge
 from schemas.formats.context import GIVEN, ONCE, Context, with_given
 from schemas.formats.objects import RECORD_BYTES_MAX, parse_with
-from schemas.formats.otel_protobuf import load_protobuf
+from schemas.formats.otel.protobuf import load_protobuf
 from schemas.limits import EVENT_BYTES_MAX, ID_CHARS_MAX, PREVIEW_CHARS_MAX
 from tests.oracles.event_logs import event
 from tests.schemas.formats.fixtures import CONTEXT, fixture, read

@@ -9,9 +9,10 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from schemas.errors import InvalidEvent
-from schemas.formats import otel, otel_protobuf
 from schemas.formats.body import load
 from schemas.formats.draft import IdSource
+from schemas.formats.otel import protobuf as otel_protobuf
+from schemas.formats.otel import spans as otel
 from schemas.formats.parse import parse, partial_success
 from tests.schemas.formats.fixtures import CONTEXT, fixture, only, read
 

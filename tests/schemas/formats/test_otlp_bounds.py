@@ -14,8 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from schemas.errors import InvalidEvent, Reason
 from schemas.formats.body import ITEMS_MAX, BodyTooLarge
-from schemas.formats.otel import READ
-from schemas.formats.otel_protobuf import (
+from schemas.formats.otel.protobuf import (
     ATTRIBUTES_MAX,
     FIELDS_MAX,
     PARTS_MAX,
@@ -25,6 +24,7 @@ from schemas.formats.otel_protobuf import (
     check_request,
     load_protobuf,
 )
+from schemas.formats.otel.spans import READ
 from tests.schemas.formats.fixtures import FOLDER
 
 NAMES = {

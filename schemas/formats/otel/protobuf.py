@@ -1,6 +1,6 @@
 """OTLP's binary encoding: a request to spans, and the answer. Pure.
 
-The only module of the formats that needs protobuf; `otel` reads the spans themselves. Two bytes of a
+The only module of the formats that needs protobuf; `spans` reads the spans themselves. Two bytes of a
 request can be a span, which takes hundreds of bytes as an object. So the parts of a large request are
 counted first, by tags and lengths alone, up to the first limit that is exceeded.
 Source: the protobuf wire format; opentelemetry-proto, trace.proto and common.proto.
@@ -30,7 +30,7 @@ from schemas.formats.body import (
     never,
     short,
 )
-from schemas.formats.otel import READ, SERVICE, STATUS_ERROR, OtelSpan, OtelSpans
+from schemas.formats.otel.spans import READ, SERVICE, STATUS_ERROR, OtelSpan, OtelSpans
 
 SMALL_BYTES_MAX: Final = 64 * 1024
 """A smaller body has at most 32,000 messages, whatever they are: its parts need not be counted."""
