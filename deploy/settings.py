@@ -5,7 +5,7 @@ the processes that it starts by the same variables.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -141,6 +141,11 @@ class Settings(BaseSettings):
         repr=False,
         description="URL of Redis 7 or newer, or Valkey. If it is not set, commands use the bundled"
         " Valkey, with the password that `up` stored in ODOMETER_HOME.",
+    )
+    redis_eviction: Literal["", "noeviction"] = Field(
+        default="",
+        description="`noeviction` states that Redis evicts no keys. Only for a Redis that forbids"
+        " INFO; else the worker reads it there.",
     )
     seed: int = Field(default=1, description="Seed of the sample traffic.")
     rate_per_s: float = Field(

@@ -4,6 +4,7 @@ One of each serves a whole pytest process, as a Kafka takes 3 s to start. So a t
 of its own and an emptied Valkey. Tests that kill, pause or fill a server start one of their own.
 """
 
+import re
 import secrets
 import tempfile
 from collections.abc import Iterator
@@ -58,6 +59,11 @@ def own_kafka() -> Iterator[Server]:
 def own_valkey() -> Iterator[Server]:
     """A Valkey for this test alone: kill, pause, resume, stop and restart it as you like."""
     yield from _a_valkey()
+
+
+def url_as(login: str, url: str) -> str:
+    """The URL with the login USER:PASSWORD instead of its own."""
+    return re.sub("//([^@]*@)?", f"//{login}@", url)
 
 
 def _a_kafka() -> Iterator[Server]:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from api.http.problems import error_response as native_answer
 from api.store.reader import _translated
 from schemas.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
-from schemas.store.redis_errors import FunctionMissing, LibraryExists, store_error
+from schemas.store.redis_errors import FunctionMissing, LibraryExists, is_forbidden, store_error
 from streams.redis.client import ask
 
 REPLIES = [
@@ -120,3 +120,11 @@ def test_the_api_answers_503(reply: str) -> None:
     request = Request({"type": "http", "method": "GET", "path": "/v1/usage", "headers": []})
     answer = native_answer(request, store_error(exceptions.ResponseError(reply)))
     assert answer.status_code == 503
+
+
+@pytest.mark.parametrize("kind", [parsed, exceptions.ResponseError])
+def test_a_command_is_forbidden_or_removed(kind: Callable[[str], Exception]) -> None:
+    assert is_forbidden(kind("NOPERM User w has no permissions to run the 'info' command"))
+    assert is_forbidden(kind("ERR unknown command 'INFO', with args beginning with: 'memory' "))
+    assert not is_forbidden(kind("WRONGPASS invalid username-password pair or user is disabled."))
+    assert not is_forbidden(kind("LOADING Redis is loading the dataset in memory"))

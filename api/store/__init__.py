@@ -7,6 +7,7 @@
     page_cache        pages of counters
     sums_cache        sums of questions
     names_cache       names of series
+    evictions         whether Redis has evicted keys
     freshness         the headers that say how fresh an answer is
     directory         users, groups, titles of chats, latest calls
     chats             the chats that used a model

@@ -33,6 +33,7 @@ from redis.exceptions import RedisError, ResponseError
 from api.query.plan import Plan
 from api.query.sums import Row, Sums
 from api.store.connection import REPLY_TIMEOUT_S, ReadConnection
+from api.store.evictions import EvictionCheck
 from api.store.generation_state import GenerationState, generation_of
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.errors import InvalidConfig, StoreError, StoreUnavailable
@@ -83,6 +84,7 @@ class Store:
         pool = _pool(redis_url, self._meet)
         self._redis = Redis.from_pool(pool)
         self._connection = ReadConnection(pool.make_connection)
+        self._evictions = EvictionCheck(self._connection)
 
     async def read(self, tenant: str, plans: Sequence[Plan]) -> Reading:
         """The sums of all plans, at one instant."""
@@ -94,6 +96,7 @@ class Store:
                     if state.is_over and self._state is state:
                         self._state = None
                     if reading is not None and self._state is state:
+                        await self._evictions.check(state.generation, self._run_id, reading.meta)
                         return reading
         except StoreError:
             self._state = None  # Redis may come back with another history

@@ -18,6 +18,7 @@ from deploy.cli.options import (
     Partitions,
     PricesFile,
     Redis,
+    RedisEviction,
     Topic,
     Yes,
 )
@@ -34,6 +35,7 @@ from deploy.settings import (
 def status(
     kafka: Kafka = None,
     redis: Redis = None,
+    redis_eviction: RedisEviction = None,
     topic: Topic = None,
     prices_file: PricesFile = None,
     catalog_file: CatalogFile = None,
@@ -54,13 +56,21 @@ def status(
     settings = read_settings(
         kafka=kafka,
         redis=redis,
+        redis_eviction=redis_eviction,
         topic=topic,
         prices_file=prices_file,
         catalog_file=catalog_file,
     )
     prices, catalog = read_prices(settings).version, read_catalog(settings)
     found = asyncio.run(
-        read_status(settings.kafka, settings.redis, settings.topic, prices, catalog)
+        read_status(
+            settings.kafka,
+            settings.redis,
+            settings.topic,
+            prices,
+            catalog,
+            settings.redis_eviction,
+        )
     )
     if as_json:
         say_json_text(found.model_dump_json(indent=2))
@@ -115,6 +125,7 @@ def topics(
 def rebuild(
     kafka: Kafka = None,
     redis: Redis = None,
+    redis_eviction: RedisEviction = None,
     topic: Topic = None,
     prices_file: PricesFile = None,
     catalog_file: CatalogFile = None,
@@ -137,6 +148,7 @@ def rebuild(
     settings = read_settings(
         kafka=kafka,
         redis=redis,
+        redis_eviction=redis_eviction,
         topic=topic,
         prices_file=prices_file,
         catalog_file=catalog_file,

@@ -26,6 +26,9 @@ OwnRedis = Annotated[
         " appendonly yes, maxmemory-policy noeviction. " + describe("redis"),
     ),
 ]
+RedisEviction = Annotated[
+    str | None, typer.Option(metavar="POLICY", help=describe("redis_eviction"))
+]
 Topic = Annotated[str | None, typer.Option(help=describe("topic"))]
 DeadLetterTopic = Annotated[str | None, typer.Option(help=describe("dead_letter_topic"))]
 DirectoryPrefix = Annotated[str | None, typer.Option(help=describe("directory_prefix"))]

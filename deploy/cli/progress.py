@@ -4,7 +4,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deploy.settings import Settings, read_catalog, read_prices
-from streams.rebuild.command import RebuildProgress, RebuildResult, rebuild
+from streams.rebuild.command import rebuild
+from streams.rebuild.report import RebuildProgress, RebuildResult
 
 HOUR_MS = 3_600_000
 
@@ -35,4 +36,5 @@ async def rebuild_with_progress(settings: Settings, console: Console) -> Rebuild
             int(settings.replaced_hours * HOUR_MS),
             show,
             read_catalog(settings),
+            redis_eviction=settings.redis_eviction,
         )

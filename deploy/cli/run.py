@@ -26,6 +26,7 @@ from deploy.cli.options import (
     PricesFile,
     Rate,
     Redis,
+    RedisEviction,
     Seed,
     Topic,
 )
@@ -102,6 +103,7 @@ def up(
 def worker(
     kafka: Kafka = None,
     redis: Redis = None,
+    redis_eviction: RedisEviction = None,
     topic: Topic = None,
     dead_letter_topic: DeadLetterTopic = None,
     group: Group = None,
@@ -131,6 +133,7 @@ def worker(
     settings = read_settings(
         kafka=kafka,
         redis=redis,
+        redis_eviction=redis_eviction,
         topic=topic,
         dead_letter_topic=dead_letter_topic,
         group=group,
@@ -144,6 +147,7 @@ def worker(
             WorkerSettings(
                 kafka=settings.kafka,
                 redis=settings.redis,
+                redis_eviction=settings.redis_eviction,
                 topic=settings.topic,
                 dead_letter_topic=settings.dead_letter_topic,
                 group=settings.group,

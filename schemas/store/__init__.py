@@ -8,5 +8,6 @@ Functions in Lua write most of it: `streams/redis/lua`, and directory.lua in thi
     chats         the chats of a tenant
     directory     users, groups and titles of chats; directory.lua writes them
     keys          the record of an API key
+    eviction      whether Redis evicts counters
     redis_errors  an error that Redis sends, as one of ours
 """

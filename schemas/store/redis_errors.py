@@ -65,6 +65,13 @@ _BY_CODE: Final[dict[str, tuple[type[StoreError], str]]] = {
 }
 
 
+def is_forbidden(error: Exception) -> bool:
+    """Whether this user may not run the command, or the service has removed it."""
+    names = [kind.__name__ for kind in type(error).__mro__]
+    text = str(error)
+    return "NoPermissionError" in names or text.startswith("NOPERM") or "unknown command" in text
+
+
 def store_error(error: Exception) -> StoreError:
     """Our error for an error of the Redis client."""
     names = [kind.__name__ for kind in type(error).__mro__]

@@ -101,6 +101,9 @@ class RefusalReason(IntEnum):
     )
     OTHER_LOG = 4  # the last counted record differs: the topic was recreated
     OTHER_GENERATION = 5  # the worker would count in another way than the counters were made
+    EVICTION_POLICY = 6  # Redis may evict counters
+    EVICTION_UNKNOWN = 7  # INFO does not say whether it may
+    KEYS_EVICTED = 8  # it has evicted keys
 
 
 NO_DELTA: Final = Delta((), (), (), ())

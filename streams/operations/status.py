@@ -14,6 +14,7 @@ from schemas.store.layout import NO_POSITION, Meta
 from streams.core.ports import OffsetBounds
 from streams.directory.store import RedisDirectory
 from streams.kafka.offsets import read_bounds
+from streams.redis.eviction import EvictionWatch
 from streams.redis.generations import GenerationEntry, RedisGenerations
 
 
@@ -89,6 +90,7 @@ async def read_status(
     topic: str = "usage.events",
     prices: str = BUNDLED_VERSION,
     catalog: Catalog = DEFAULT,
+    redis_eviction: str = "",
 ) -> Status:
     """`prices` and `catalog`: those of this installation. Reads both servers once. Raises StoreError
     where Redis does not answer. Where Kafka does not answer, the status reports it as a problem."""
@@ -97,10 +99,15 @@ async def read_status(
         tallies = await store.tallies()
         refusals = await store.refusals()
         generations = await _generations(store) if meta else []
+        async with EvictionWatch(redis_url, redis_eviction) as watch:
+            evicts = await watch.look(store.generation, is_read_only=True)
     async with RedisDirectory(redis_url) as directory:
         directory_refused = await directory.refusals()
     refused = refusal_texts(refusals)
     problems = [text for field, text in refused.items() if field == "generation"]
+    if evicts is not None:
+        said = f"{evicts[0].name.lower()}: {evicts[1]}"
+        problems += [said] if said not in problems else []
     try:
         bounds = await read_bounds(kafka, topic)
     except LogUnavailable as away:

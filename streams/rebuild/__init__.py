@@ -3,6 +3,7 @@
 The modules:
 
     command           plans, resumes and runs a rebuild under a lease
+    report            the progress and the result
     rebuild_worker    the worker that fills the next generation
     carry_over        copies the buckets that are older than the log
     carried_records   copies ids, bookings, the latest calls and tallies

@@ -20,21 +20,21 @@ from dataclasses import dataclass
 from typing import Final
 
 from msgspec.structs import replace
-from pydantic import BaseModel, ConfigDict
 
 from schemas.catalog.views import DEFAULT, Catalog
-from schemas.errors import RebuildRefused, StoreUnavailable
+from schemas.errors import RebuildRefused, StoreFull, StoreUnavailable
 from schemas.prices.price_list import Prices
 from schemas.store.generation import describe, generation_digest
 from schemas.store.layout import LIVE, NO_POSITION, Meta
-from schemas.units import iso
-from streams.core.ports import Clock, OffsetBounds
+from streams.core.ports import Clock, OffsetBounds, RefusalReason
 from streams.core.resume_checks import refusal_of, stored_of
 from streams.kafka.consumer import open_whole_log
 from streams.kafka.offsets import read_bounds, read_record_at
 from streams.rebuild.carry_over import CarryOver, carry_over_before
 from streams.rebuild.rebuild_worker import RebuildWorker
+from streams.rebuild.report import RebuildProgress, RebuildResult
 from streams.rebuild.shared_history import SharedHistory, shared_with
+from streams.redis.eviction import EvictionWatch
 from streams.redis.generations import LEASE_MS, GenerationEntry, RedisGenerations, RedisPair
 from streams.worker.clock import ProcessClock
 
@@ -46,52 +46,6 @@ PROGRESS_S: Final = 0.5
 
 class Overtaken(RebuildRefused):
     """Another rebuild has taken over the same generation."""
-
-
-class RebuildResult(BaseModel):
-    """The result of a rebuild. `resumed`: an earlier rebuild had begun the generation. `older_ms`:
-    buckets before it were copied from the old generation (0: none). `history_from_ms`: where not 0,
-    the views and measures in `missing` have no history before it. `recognised_from_ms`: where not 0,
-    ids were not copied: resends of events that were first appended before it count again."""
-
-    model_config = ConfigDict(frozen=True)
-
-    replaced: int
-    generation: int
-    resumed: bool
-    events: int
-    older_ms: int
-    recognised_from_ms: int
-    history_from_ms: int
-    missing: list[str]
-    dropped_after_ms: int
-
-    def sentence(self) -> str:
-        said = [
-            f"Generation {self.generation} answers now; {self.events} events were counted again from the topic.",
-            f"Generation {self.replaced} is kept until {iso(self.dropped_after_ms)}.",
-        ]
-        if self.older_ms:
-            said.append(
-                f"Buckets before {iso(self.older_ms)} were copied from generation {self.replaced}: the"
-                " topic no longer holds all of their records."
-            )
-        if self.recognised_from_ms:
-            said.append(
-                f"Generation {self.replaced} had no secret for its ids, so they could not be copied. Resends are"
-                f" recognised from {iso(self.recognised_from_ms)} on. An event that was first appended earlier"
-                " counts again if it is sent again; so may a call that goes on."
-            )
-        if self.missing:
-            said.append(
-                f"No history before {iso(self.history_from_ms)} for: {', '.join(self.missing)}. Answers"
-                " report that date as history_from."
-            )
-        said.append(
-            "Workers of this configuration continue by themselves. Restart the other workers and the "
-            "API with this configuration."
-        )
-        return "\n".join(said)
 
 
 @dataclass(frozen=True)
@@ -107,17 +61,6 @@ class _Configuration:
         return generation_digest(self.topic, self.prices.version, self.catalog)
 
 
-class RebuildProgress(BaseModel):
-    """Progress: records read, records in total, and the current step."""
-
-    model_config = ConfigDict(frozen=True)
-
-    generation: int
-    done: int
-    total: int
-    doing: str
-
-
 async def rebuild(
     kafka: str,
     redis_url: str,
@@ -127,6 +70,8 @@ async def rebuild(
     say: Callable[[RebuildProgress], None],
     catalog: Catalog = DEFAULT,
     clock: Clock = ProcessClock(),  # noqa: B008  it has no state
+    *,
+    redis_eviction: str = "",
 ) -> RebuildResult:
     """Returns when the new generation answers. The old one is kept for another `kept_ms`.
 
@@ -134,12 +79,16 @@ async def rebuild(
     LogError.
     """
     under = _Configuration(topic, prices, catalog)
-    async with RedisGenerations(redis_url) as generations, hold_lease(generations, clock) as token:
+    async with (
+        RedisGenerations(redis_url) as generations,
+        EvictionWatch(redis_url, redis_eviction) as watch,
+        hold_lease(generations, clock) as token,
+    ):
         keeping = asyncio.create_task(_keep_lease(generations, token))
         plan = None
         try:
-            plan = await _choose_generation(generations, kafka, under, clock)
-            return await _fill(redis_url, kafka, under, plan, kept_ms, say, keeping, clock)
+            plan = await _choose_generation(generations, watch, kafka, under, clock)
+            return await _fill(redis_url, watch, kafka, under, plan, kept_ms, say, keeping, clock)
         except Overtaken:
             raise
         except RebuildRefused:
@@ -199,7 +148,11 @@ class _RebuildPlan:
 
 
 async def _choose_generation(
-    generations: RedisGenerations, kafka: str, under: _Configuration, clock: Clock
+    generations: RedisGenerations,
+    watch: EvictionWatch,
+    kafka: str,
+    under: _Configuration,
+    clock: Clock,
 ) -> _RebuildPlan:
     """Resumes a generation that was begun before, where possible; else begins a new one."""
     topic = under.topic
@@ -207,6 +160,9 @@ async def _choose_generation(
     if old is None:
         raise RebuildRefused("no counters yet, so there is nothing to rebuild: start a worker")
     origin = generations.generation
+    evicts = await watch.look(origin)
+    if evicts is not None and evicts[0] is not RefusalReason.KEYS_EVICTED:
+        raise RebuildRefused(evicts[1])
     bounds = await read_bounds(kafka, topic)
     await _check_log(old, kafka, topic, bounds)
     entries = await generations.entries()
@@ -217,7 +173,10 @@ async def _choose_generation(
     for number, entry in entries.items():
         if number <= origin or entry.drop_ms:
             continue
-        if await _can_resume(generations, number, entry, origin, under.digest, bounds):
+        # After an eviction it is not known which generations have lost keys.
+        if evicts is None and await _can_resume(
+            generations, number, entry, origin, under.digest, bounds
+        ):
             return _RebuildPlan(number, entry, shared if entry.older_ms else None, True, begin)
         now_ms = clock.now_ms()
         given_up = replace(entry, retired_ms=now_ms, drop_ms=now_ms + ABANDONED_MS)
@@ -234,8 +193,9 @@ async def _choose_generation(
         recognised_from_ms=0 if keeps_secret else first_ms,
     )
     history_from_ms = old.history_from_ms
-    if shared is not None and shared.missing:
+    if shared is not None and (shared.missing or evicts is not None):  # copies may lack keys
         history_from_ms = max(history_from_ms, older_ms)
+    await watch.look(number)  # how many keys Redis evicted before it
     begun = await generations.begin(
         number,
         entry,
@@ -299,6 +259,7 @@ async def _first_append_ms(
 
 async def _fill(
     redis_url: str,
+    watch: EvictionWatch,
     kafka: str,
     under: _Configuration,
     plan: _RebuildPlan,
@@ -325,7 +286,7 @@ async def _fill(
             prices=under.prices,
             catalog=under.catalog,
         )
-        await _run_together(worker, plan, kept_ms, say, overtaken)
+        await _run_together(worker, watch, plan, kept_ms, say, overtaken)
         meta = await pair.meta()
     assert meta is not None
     return RebuildResult(
@@ -343,6 +304,7 @@ async def _fill(
 
 async def _run_together(
     worker: RebuildWorker,
+    watch: EvictionWatch,
     plan: _RebuildPlan,
     kept_ms: int,
     say: Callable[[RebuildProgress], None],
@@ -355,6 +317,7 @@ async def _run_together(
             worker.fill_and_switch(kept_ms),
             worker.poll_end_offsets(lambda: False),
             _report_progress(worker, plan, say),
+            _refuse_evictions(watch, plan.number),
         )
     ]
     try:
@@ -370,6 +333,15 @@ async def _run_together(
     for task in working:
         if not task.cancelled():
             task.result()
+
+
+async def _refuse_evictions(watch: EvictionWatch, number: int) -> None:
+    """Ends the rebuild when Redis may evict, or has evicted since it began."""
+    while True:
+        with suppress(StoreUnavailable, StoreFull):
+            if (evicts := await watch.look(number, is_filling=True)) is not None:
+                raise RebuildRefused(evicts[1])
+        await asyncio.sleep(PROGRESS_S)
 
 
 async def _report_progress(

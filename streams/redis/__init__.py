@@ -8,5 +8,6 @@ The modules:
     commit        the arguments of a commit
     series_ids    ids of series, and rows by page
     compaction    compact forms of pages
+    eviction      watches that Redis does not evict
     generations   all generations: begin, switch, retire, drop
 """

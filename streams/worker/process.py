@@ -9,13 +9,15 @@ A worker whose configuration does not match the counters that answer waits outsi
 group. It reports the reason and checks again every 2 s. So it can start before a rebuild, and it
 counts from the switch on; until then, the matching workers have all partitions. When a rebuild
 replaces the counters of a running worker, that worker exits with REPLACED. A supervisor that
-restarts it makes it read its configuration again.
+restarts it makes it read its configuration again. A worker whose Redis evicts keys, or may evict
+some, waits in the same way (streams/redis/eviction.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Any, Final
 
 import faust
@@ -25,7 +27,13 @@ from mode import Service
 from mode.supervisors import OneForOneSupervisor
 
 from schemas.catalog.views import DEFAULT, Catalog
-from schemas.errors import ConsumerBroken, OdometerError, OtherGeneration, StoreUnavailable
+from schemas.errors import (
+    ConsumerBroken,
+    OdometerError,
+    OtherGeneration,
+    StoreFull,
+    StoreUnavailable,
+)
 from schemas.prices.cost import warm_up
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.generation import describe, generation_digest
@@ -33,6 +41,7 @@ from schemas.store.layout import LIVE, NO_POSITION
 from streams.core.ports import RefusalReason
 from streams.core.resume_checks import generation_detail
 from streams.kafka.consumer import open_log
+from streams.redis.eviction import EvictionWatch
 from streams.redis.generations import RedisGenerations
 from streams.redis.store import RedisStore
 from streams.worker.clock import ProcessClock
@@ -72,6 +81,7 @@ class FoldService(Service):
         self.worker: Worker | None = None
         self.failure = ""
         self.refusal = ""  # why it waits outside the consumer group
+        self._evicts = False
 
     @Service.task
     async def _fold(self) -> None:
@@ -98,10 +108,14 @@ class FoldService(Service):
     async def _run_once(self) -> None:
         settings = self._settings
         about = describe(settings.topic, self._catalog)
-        async with RedisStore(settings.redis, about=about) as store:
-            await self._until_ours(store)
-            if not self.should_stop:
-                await self._count(store)
+        async with (
+            RedisStore(settings.redis, about=about) as store,
+            EvictionWatch(settings.redis, settings.redis_eviction) as watch,
+        ):
+            while not self.should_stop:
+                await self._until_ours(store, watch)
+                if not self.should_stop:
+                    await self._count(store, watch)
 
     @Service.task
     async def _drop(self) -> None:
@@ -116,17 +130,21 @@ class FoldService(Service):
                     log.info("dropped generation %d: a rebuild had replaced it", number)
                 await self.sleep(DROP_EVERY_S)
 
-    async def _until_ours(self, store: RedisStore) -> None:
-        """Waits while the counters that answer belong to another configuration."""
+    async def _until_ours(self, store: RedisStore, watch: EvictionWatch) -> None:
+        """Waits while the counters that answer belong to another configuration, or Redis evicts, or
+        does not say so because it is away."""
         while not self.should_stop:
             try:
-                meta = await store.meta()
-                if meta is None or (meta.digest == self._digest and meta.state == LIVE):
-                    break
-                detail = generation_detail(meta, self._digest)
-                await store.refuse(-1, NO_POSITION, RefusalReason.OTHER_GENERATION, detail)
-            except StoreUnavailable:
-                break  # the worker waits for Redis, and reports it
+                refusal = await self._refusal(store, watch)
+            except (StoreUnavailable, StoreFull) as away:
+                self._wait_for_redis(str(away))
+                await self.sleep(RESTART_PAUSE_S)
+                continue
+            if refusal is None:
+                break
+            with suppress(StoreUnavailable, StoreFull):  # said again at the next check
+                await store.refuse(-1, NO_POSITION, *refusal)
+            detail = refusal[1]
             if detail != self.refusal:
                 log.warning(
                     "waits outside the consumer group, checks again every %g s: %s",
@@ -137,9 +155,27 @@ class FoldService(Service):
             await self.sleep(self._settings.timing.recheck_ms / 1000)
         self.refusal = ""
 
-    async def _count(self, store: RedisStore) -> None:
+    def _wait_for_redis(self, why: str) -> None:
+        if why != self.failure:
+            log.warning("waits for Redis: %s", why)
+        self.worker, self.failure, self.refusal = None, why, ""
+
+    async def _refusal(
+        self, store: RedisStore, watch: EvictionWatch
+    ) -> tuple[RefusalReason, str] | None:
+        meta = await store.meta()
+        evicts = await watch.look(store.generation)
+        if evicts is not None or meta is None:
+            return evicts
+        if meta.digest == self._digest and meta.state == LIVE:
+            return None
+        return RefusalReason.OTHER_GENERATION, generation_detail(meta, self._digest)
+
+    async def _count(self, store: RedisStore, watch: EvictionWatch) -> None:
+        """Counts until the process stops, or Redis evicts."""
         settings = self._settings
-        stopping = lambda: self.should_stop  # noqa: E731
+        self._evicts = False
+        stopping = lambda: self.should_stop or self._evicts  # noqa: E731
         async with open_log(
             settings.kafka, settings.topic, settings.dead_letter_topic, settings.group
         ) as kafka_log:
@@ -158,9 +194,17 @@ class FoldService(Service):
             async with asyncio.TaskGroup() as tasks:
                 watching = tasks.create_task(worker.poll_end_offsets(stopping))
                 guard = tasks.create_task(self._guard(worker))
+                memory = tasks.create_task(self._watch(store, watch))
                 await worker.run(stopping)
-                watching.cancel()
-                guard.cancel()
+                for task in (watching, guard, memory):
+                    task.cancel()
+
+    async def _watch(self, store: RedisStore, watch: EvictionWatch) -> None:
+        """Ends the counting when Redis may evict, or has evicted."""
+        while not self._evicts:
+            with suppress(StoreUnavailable, StoreFull):  # the worker reports it
+                self._evicts = await watch.look(store.generation) is not None
+            await asyncio.sleep(self._settings.timing.recheck_ms / 1000)
 
     async def _guard(self, worker: Worker) -> None:
         """Logs each change of state. Ends the run when nothing moves although there are records to

@@ -12,12 +12,14 @@ PARTITIONS: Final = 4
 
 
 class WorkerSettings(BaseModel):
-    """`health_port`: 0 for no health page."""
+    """`health_port`: 0 for no health page. `redis_eviction`: the policy that the operator states, for a
+    Redis that forbids INFO."""
 
     model_config = ConfigDict(frozen=True)
 
     kafka: str
     redis: str
+    redis_eviction: str = ""
     topic: str = "usage.events"
     dead_letter_topic: str = "usage.dead-letter"
     group: str = "odometer"

@@ -7,13 +7,21 @@ import asyncio
 import pytest
 import redis
 
-from schemas.store.layout import NO_POSITION, Meta
+from deploy.local.servers import Server
+from schemas.prices.price_list import BUNDLED
+from schemas.store.generation import describe, generation_digest
+from schemas.store.layout import FIRST_GENERATION, NO_POSITION, Meta
 from streams.core.ports import RefusalReason
+from streams.operations.status import read_status
+from streams.redis.generations import GenerationEntry, RedisGenerations
+from tests.eviction import evict
+from tests.oracles.event_logs import SECRET
 from tests.oracles.redis_counters import read_counters
 from tests.real.harness.system import System
 from tests.real.harness.topics import cut, delete_topic, ends_of, now_ms, read_log
 from tests.real.harness.workers import WorkerProcess
 from tests.real.test_counting import events
+from tests.real.test_rebuild import ended, refuses, start_rebuild
 
 pytestmark = pytest.mark.servers
 
@@ -183,3 +191,71 @@ async def test_a_worker_of_another_generation_counts_nothing(system: System) -> 
     await system.complete()
     assert (await system.judge()).accepted == 100
     assert await ends_of(system.settings.kafka, system.settings.dead_letter_topic) == {0: 0}
+
+
+# -- a Redis that evicts, as managed services do by default ----------------------------------------
+
+
+def set_policy(system: System, policy: str) -> None:
+    with redis.Redis.from_url(system.settings.redis) as client:
+        client.config_set("maxmemory-policy", policy)
+
+
+async def problems(system: System) -> str:
+    settings = system.settings
+    return "\n".join((await read_status(settings.kafka, settings.redis, system.topic)).problems)
+
+
+async def begin_generation(system: System, number: int) -> None:
+    about, digest = describe(system.topic), generation_digest(system.topic, BUNDLED.version)
+    entry = GenerationEntry(origin=FIRST_GENERATION, begun_ms=now_ms())
+    async with RedisGenerations(system.settings.redis) as generations:
+        assert await generations.begin(number, entry, digest, [NO_POSITION], 0, about, SECRET)
+
+
+async def test_counting_stops_before_and_after_an_eviction_until_a_rebuild(
+    own_system: System, own_valkey: Server
+) -> None:
+    system = own_system
+    worker = system.worker()
+    async with system.load() as load:
+        await load.send(events("first", 300))
+        await system.caught_up()
+        assert (await worker.health())["status"] == 200
+
+        set_policy(system, "volatile-lru")
+        await system.until("it refuses the policy", lambda: refuses(worker))
+        assert "volatile-lru" in (await worker.health())["refused"]["generation"]
+        assert "volatile-lru" in await problems(system)
+        before = system.positions()
+        await load.send(events("second", 300))
+        evict(system.settings.redis)
+        assert system.positions() == before  # it counts nothing meanwhile
+
+        async def says_rebuild() -> bool:
+            health = await worker.health()
+            return "odometer rebuild" in health.get("refused", {}).get("generation", "")
+
+        await system.until("it refuses the counters", says_rebuild)
+        await begin_generation(system, 2)  # as a rebuild that was killed leaves it
+        assert await asyncio.to_thread(own_valkey.stop)
+        await asyncio.to_thread(own_valkey.restart)
+        assert await asyncio.to_thread(worker.terminate) == 0
+        again = system.worker()
+        await system.until("a new worker refuses them too", lambda: refuses(again))
+        assert "evicted keys" in await problems(system)
+
+        await ended(start_rebuild(system), system)
+        system.generation = 3  # generation 2 may have lost keys too
+        await system.caught_up()
+        assert (await system.judge()).accepted == 600
+
+        async def counts() -> bool:
+            return (await again.health()).get("status") == 200
+
+        await system.until("the worker counts", counts)
+        assert await problems(system) == ""
+        set_policy(system, "allkeys-lru")
+        await system.until("it refuses again", lambda: refuses(again))
+        set_policy(system, "noeviction")
+        await system.until("and goes on by itself", counts)

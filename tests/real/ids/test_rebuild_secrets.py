@@ -12,7 +12,8 @@ from schemas.prices.price_list import BUNDLED
 from schemas.store.layout import about_key, id_secret_key, prefix
 from schemas.units import iso
 from streams.rebuild.carry_over import carry_over_before
-from streams.rebuild.command import RebuildResult, rebuild
+from streams.rebuild.command import rebuild
+from streams.rebuild.report import RebuildResult
 from streams.redis.generations import RedisGenerations
 from tests.oracles.event_logs import event
 from tests.real.harness.system import System

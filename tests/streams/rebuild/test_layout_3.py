@@ -26,8 +26,8 @@ from schemas.prices.price_list import BUNDLED
 from schemas.store.generation import LAYOUT_VERSION, describe, generation_digest
 from schemas.store.layout import CURRENT_KEY, id_secret_key, prefix
 from streams.rebuild.carry_over import CarryOver, carry_over_before
-from streams.rebuild.command import RebuildResult
 from streams.rebuild.rebuild_worker import RebuildWorker
+from streams.rebuild.report import RebuildResult
 from streams.rebuild.shared_history import shared_with
 from streams.redis.generations import GenerationEntry, RedisGenerations, RedisPair
 from streams.worker.clock import ProcessClock
