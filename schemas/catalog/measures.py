@@ -60,6 +60,11 @@ def _tokens(field: str, about: str, rest: tuple[str, str] | None = None) -> Meas
     return Measure(field, "tokens", How.SUM, field, rest, about=about)
 
 
+def _fact(field: str, unit: str, about: str) -> Measure:
+    about += " Events that do not report them add 0."
+    return Measure(field, unit, How.SUM, field, kinds=("llm",), about=about)
+
+
 EVENTS: Final = Measure(
     "events",
     "events",
@@ -203,6 +208,36 @@ FIRST_OUTPUT_EVENTS: Final = Measure(
     " divided by.",
 )
 
+CACHE_WRITE_1H_TOKENS: Final = _fact(
+    "cache_write_1h_tokens",
+    "tokens",
+    "Input tokens that the provider wrote to its cache for an hour, from `cache_write_1h_tokens`. They"
+    " are part of `cache_write_tokens`.",
+)
+INPUT_IMAGE_TOKENS: Final = _fact(
+    "input_image_tokens",
+    "tokens",
+    "Input tokens that were images, from `input_image_tokens`. They are part of `input_tokens`.",
+)
+OUTPUT_IMAGE_TOKENS: Final = _fact(
+    "output_image_tokens",
+    "tokens",
+    "Output tokens that were images, from `output_image_tokens`. They are part of `output_tokens`.",
+)
+IMAGES: Final = _fact("images", "images", "Images that models made, from `images`.")
+WEB_SEARCHES: Final = _fact(
+    "web_searches", "searches", "Searches of the web that the provider ran, from `web_searches`."
+)
+FILE_SEARCHES: Final = _fact(
+    "file_searches", "searches", "Searches of files that the provider ran, from `file_searches`."
+)
+TOOL_CALLS: Final = _fact(
+    "tool_calls",
+    "calls",
+    "Other tools that the provider ran and bills, from `tool_calls`. Tools of the app itself are not"
+    " counted.",
+)
+
 CALLS: Final = Measure(
     "calls",
     "calls",
@@ -284,9 +319,20 @@ USAGE: Final = (
     FIRST_OUTPUT_MS,
     FIRST_OUTPUT_EVENTS,
 )
+FACTS: Final = (
+    CACHE_WRITE_1H_TOKENS,
+    INPUT_IMAGE_TOKENS,
+    OUTPUT_IMAGE_TOKENS,
+    IMAGES,
+    WEB_SEARCHES,
+    FILE_SEARCHES,
+    TOOL_CALLS,
+)
+"""What decides costs beside the usual tokens. Views by agent or user alone leave it out: those by
+agent and model, and by user, agent and model, answer for them."""
 BOOKED: Final = (CALLS, CALL_DURATION_MS, CALLS_WITH_USAGE, USAGE_CALL_DURATION_MS)
 RATED: Final = (RATINGS_UP, RATINGS_DOWN)
-MEASURES: Final = USAGE + BOOKED + RATED
+MEASURES: Final = USAGE + FACTS + BOOKED + RATED
 """The measures that are sums."""
 
 LATENCY: Final = Measure(

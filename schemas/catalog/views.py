@@ -20,6 +20,7 @@ from schemas import limits
 from schemas.catalog.measures import (
     BOOKED,
     CHATS,
+    FACTS,
     FIRST_OUTPUT,
     FIRST_OUTPUT_EVENTS,
     FIRST_OUTPUT_MS,
@@ -42,8 +43,12 @@ DIMENSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "service": ("service",),
     "phone": ("phone_number",),
     "voice": ("voice",),
+    "operation": ("operation",),
+    "service_tier": ("service_tier",),
+    "error_class": ("error_class",),
 }
-"""Each dimension with the event's fields that it is read from: the first one that is reported."""
+"""Each dimension with the event's fields that it is read from: the first one that is reported. Where
+`error_class` is not, `error` tells it (schemas/event/error_class.py)."""
 
 LABEL: Final = "labels."
 """Prefix of a field that is read from an event's labels."""
@@ -127,22 +132,28 @@ COARSE: Final = (QUARTER, DAY)
 """Tiers of the views with the most series, and of most sketches. By minute, nearly every bucket of
 such a view would hold one event."""
 
-TOTAL: Final = View(1, "total", ("kind",), USAGE + BOOKED + RATED)
+ASKED: Final = ("operation", "service_tier", "error_class")
+"""How a model was asked, and how that failed. A model nearly always has one operation and one tier, so
+these dimensions add no rows to a view by model except those of errors. A view of their own would add
+a row an event to each tier. They come last: the older history of a view has them empty."""
+
+TOTAL: Final = View(1, "total", ("kind",), USAGE + FACTS + BOOKED + RATED)
 MODEL: Final = View(
     2,
     "model",
-    ("kind", "provider", "model"),
-    USAGE + RATED,
+    ("kind", "provider", "model", *ASKED),
+    USAGE + FACTS + RATED,
     (LATENCY, FIRST_OUTPUT, CHATS),
     fine_sketches=(LATENCY, FIRST_OUTPUT),
     page_series=8,
+    series_max=2 * SERIES_MAX,
 )
 AGENT: Final = View(3, "agent", ("kind", "agent"), USAGE + BOOKED, page_series=8)
 AGENT_MODEL: Final = View(
     4,
     "agent_model",
-    ("kind", "agent", "provider", "model"),
-    USAGE,
+    ("kind", "agent", "provider", "model", *ASKED),
+    USAGE + FACTS,
     (LATENCY, FIRST_OUTPUT),
     page_series=32,
     series_max=100_000,
@@ -164,8 +175,8 @@ USER_AGENT: Final = View(
 USER_AGENT_MODEL: Final = View(
     7,
     "user_agent_model",
-    ("kind", "user", "agent", "provider", "model"),
-    WIDE,
+    ("kind", "user", "agent", "provider", "model", "operation", "service_tier"),
+    WIDE + FACTS,
     (CHATS,),
     tiers=COARSE,
     page_series=32,

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from schemas.catalog.measures import MEASURES, SKETCHES, How, Measure
 from schemas.catalog.sketches import MARK, bins_of, chat_digest
 from schemas.catalog.views import DEFAULT, LABEL, SLICE_MS, Catalog, booking_dimensions
+from schemas.event.error_class import error_class_of
 from schemas.event.identity import CallKey, CallKeys, IdSecret, event_digests
 from schemas.event.kinds import DEFAULT_TENANT
 from schemas.limits import COUNT_MAX
@@ -235,7 +236,19 @@ class _Fields:
             key = field.removeprefix(LABEL)
             found = self.events.fields["labels"]
             return [None if labels is None else labels.get(key) for labels in found]
+        if field == "error_class":
+            return self._error_classes()
         return self.events.fields[field]
+
+    def _error_classes(self) -> Sequence[str | None]:
+        """As reported, else read from the error."""
+        found, errors = self.events.fields["error_class"], self.events.fields["error"]
+        if not any(errors):
+            return found
+        return [
+            own or (error_class_of(error) if error else None)
+            for own, error in zip(found, errors, strict=True)
+        ]
 
     def numbers(self, field: str) -> Int64s:
         """The same for a numeric field, as an array: -1 where it is not reported."""

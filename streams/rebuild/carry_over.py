@@ -54,7 +54,7 @@ from schemas.tiers import SLACK_MS, ceil_to
 from streams.core.fold import Delta, DeltaPart
 from streams.core.ports import Outcome
 from streams.rebuild.carried_records import CarriedRecords
-from streams.rebuild.name_cache import NameCache
+from streams.rebuild.name_cache import NameCache, lengthened, shortened
 from streams.rebuild.page_difference import SeriesChunk, difference, rows_of
 from streams.rebuild.rebuild_worker import RebuildWorker
 from streams.rebuild.shared_history import SharedHistory
@@ -81,11 +81,12 @@ Place = tuple[str, int, int, int, int]
 
 
 class _Located(NamedTuple):
-    """One series in one chunk, and its place in both generations: key ("" for none) and series id."""
+    """One series of the old generation in one chunk, and its places in both: keys and series ids. In the
+    new one it may be several series (`SharedPages.added`)."""
 
     unit: SeriesChunk
-    old: tuple[str, int]
-    new: tuple[str, int]
+    old: tuple[tuple[str, int], ...]
+    new: tuple[tuple[str, int], ...]
 
 
 class CarryOver:
@@ -166,7 +167,7 @@ class CarryOver:
     ) -> None:
         while True:
             found = await worker.retry(lambda: self._careful(self._found(cache, places)))
-            keys = list(dict.fromkeys(key for f in found for key, _ in (f.old, f.new) if key))
+            keys = list(dict.fromkeys(key for f in found for key, _ in (*f.old, *f.new)))
             state, pages = await worker.level(lambda k=keys: self._careful(self._pair.read(k)))  # type: ignore[misc]
             delta = self._delta(found, dict(zip(keys, pages, strict=True)))
             if not delta.parts:
@@ -194,15 +195,21 @@ class CarryOver:
             page_kind = self._page_kind_of(cache, head)
             names = (await cache.series(page_kind, tenant)).names
             page_series = page_kind.page_series
+            added = 0 if cache is self._old else self._shared.page_kinds[head].added
             for name in names[page * page_series : (page + 1) * page_series]:
+                old_name = shortened(name, added)
                 units[
-                    SeriesChunk(head, self._shared.tiers[tier], chunk, tenants.names[tenant], name)
+                    SeriesChunk(
+                        head, self._shared.tiers[tier], chunk, tenants.names[tenant], old_name
+                    )
                 ] = None
         found = []
         for unit in units:
             common = self._shared.page_kinds[unit.head]
-            old = await self._old.key(common.old, unit)
-            found.append(_Located(unit, old, await self._new.key(common.new, unit)))
+            old = await self._old.places(common.old, unit)
+            found.append(
+                _Located(unit, old, await self._new.places(common.new, unit, common.added))
+            )
         return found
 
     def _page_kind_of(self, cache: NameCache, head: str) -> PageKind:
@@ -215,7 +222,7 @@ class CarryOver:
         series: list[tuple[Table, int, str]] = []
         places: dict[tuple[Table, int, str], int] = {}
         lacking: dict[tuple[str, int], list[tuple[int, int, Rows]]] = {}
-        for unit, (old_key, old_series), (new_key, new_series) in sorted(
+        for unit, olds, news in sorted(
             found,
             key=lambda one: (one.unit.tenant, self._shared.page_kinds[one.unit.head].new.table.id),
         ):
@@ -223,12 +230,12 @@ class CarryOver:
             buckets = (self._older_ms - unit.chunk * unit.tier.chunk_ms) // unit.tier.bucket_ms
             rows = difference(
                 common,
-                rows_of(common.old, pages.get(old_key), old_series, buckets),
-                rows_of(common.new, pages.get(new_key), new_series, buckets),
+                _joined(common.old, olds, pages, buckets),
+                _joined(common.new, news, pages, buckets),
             )
             if len(rows):
                 tenant = tenants.setdefault(unit.tenant, len(tenants))
-                one = common.new.table, tenant, unit.name
+                one = common.new.table, tenant, lengthened(unit.name, common.added)
                 if one not in places:
                     places[one] = len(series)
                     series.append(one)
@@ -251,3 +258,17 @@ class CarryOver:
             ],
             (),
         )
+
+
+def _joined(
+    page_kind: PageKind,
+    places: Sequence[tuple[str, int]],
+    pages: Mapping[str, bytes | None],
+    buckets: int,
+) -> Rows:
+    """The rows of some series, one after the other. Their slots are buckets."""
+    rows = [rows_of(page_kind, pages.get(key), series, buckets) for key, series in places]
+    if len(rows) == 1:
+        return rows[0]
+    joined: Rows = np.concatenate([np.empty(0, page_kind.dtype), *rows]).astype(page_kind.dtype)
+    return joined

@@ -8,6 +8,8 @@ from schemas.store.layout import (
     PageKind,
     names_list_key,
     page_key,
+    series_name,
+    series_values,
     tenants_list_key,
 )
 from streams.rebuild.page_difference import SeriesChunk
@@ -16,10 +18,31 @@ from streams.redis.generations import RedisPair
 
 @dataclass
 class NameList:
-    """One list of names: id to name and back."""
+    """One list of names: id to name and back. `ids_of` has, by a name without its added dimensions, the
+    ids of all names that begin so."""
 
     names: list[str] = field(default_factory=list)
     ids: dict[str, int] = field(default_factory=dict)
+    ids_of: dict[str, list[int]] = field(default_factory=dict)
+    indexed: int = 0
+
+    def beginning_with(self, name: str, added: int) -> list[int]:
+        if not added:
+            return [self.ids[name]] if name in self.ids else []
+        for at in range(self.indexed, len(self.names)):
+            self.ids_of.setdefault(shortened(self.names[at], added), []).append(at)
+        self.indexed = len(self.names)
+        return self.ids_of.get(name, [])
+
+
+def shortened(name: str, added: int) -> str:
+    """The name of a series without the last dimensions."""
+    return series_name(series_values(name)[:-added]) if added else name
+
+
+def lengthened(name: str, added: int) -> str:
+    """The name of the series that has more dimensions, all of them empty."""
+    return series_name((*series_values(name), *[""] * added)) if added else name
 
 
 class NameCache:
@@ -45,16 +68,29 @@ class NameCache:
     async def series(self, page_kind: PageKind, tenant: int) -> NameList:
         return await self._read(names_list_key(self.generation, page_kind.table, tenant))
 
-    async def key(self, page_kind: PageKind, unit: SeriesChunk) -> tuple[str, int]:
-        """The key of the page that holds the chunk of a series, and the id of the series; "" without a name."""
+    async def places(
+        self, page_kind: PageKind, unit: SeriesChunk, added: int = 0
+    ) -> tuple[tuple[str, int], ...]:
+        """Where the chunk of a series lies: the key of a page, and the series' id. Several, if the view has
+        `added` dimensions that the name of the series lacks; none without a name."""
         tenant = (await self.tenants()).ids.get(unit.tenant)
         if tenant is None:
-            return "", 0
-        series = (await self.series(page_kind, tenant)).ids.get(unit.name)
-        if series is None:
-            return "", 0
-        page = series // page_kind.page_series
-        return page_key(self.generation, page_kind, unit.tier, unit.chunk, tenant, page), series
+            return ()
+        found = (await self.series(page_kind, tenant)).beginning_with(unit.name, added)
+        return tuple(
+            (
+                page_key(
+                    self.generation,
+                    page_kind,
+                    unit.tier,
+                    unit.chunk,
+                    tenant,
+                    series // page_kind.page_series,
+                ),
+                series,
+            )
+            for series in found
+        )
 
     async def _read(self, key: str) -> NameList:
         known = self._lists.setdefault(key, NameList())

@@ -64,11 +64,14 @@ class GenerationDescription(msgspec.Struct, frozen=True):
 
 class SharedPages(NamedTuple):
     """Pages that both generations keep. `columns`: for each shared measure, its column in the rows of
-    the old generation and of the new one."""
+    the old generation and of the new one. `added`: how many dimensions the new view has after those of
+    the old one. One old series is then the sum of several new ones; what these lack goes to the one
+    whose added dimensions are empty."""
 
     old: PageKind
     new: PageKind
     columns: tuple[tuple[int, int], ...]
+    added: int = 0
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ def shared_with(about: str, catalog: Catalog = DEFAULT) -> SharedHistory:
     described = {one.id: one for one in old.views}
     for view in catalog.views:
         was = described.get(view.id)
-        if was is None or not _has_same_dimensions(view, was, old, catalog):
+        if was is None or not _begins_with_dimensions(view, was, old, catalog):
             missing.append(view.name)
             continue
         kept = {name: measures[name] for name in was.names}
@@ -127,10 +130,11 @@ def shared_with(about: str, catalog: Catalog = DEFAULT) -> SharedHistory:
     return SharedHistory(page_kinds, tiers, tuple(old.booking_dimensions), tuple(missing), catalog)
 
 
-def _has_same_dimensions(
+def _begins_with_dimensions(
     view: View, was: ViewDescription, old: GenerationDescription, catalog: Catalog
 ) -> bool:
-    return tuple(was.dimensions) == view.dimensions and all(
+    """Whether the view has the dimensions of the old one, and perhaps more after them."""
+    return tuple(was.dimensions) == view.dimensions[: len(was.dimensions)] and all(
         tuple(old.dimensions[name]) == catalog.dimensions[name] for name in was.dimensions
     )
 
@@ -138,7 +142,8 @@ def _has_same_dimensions(
 def _common(view: View, was: ViewDescription, kept: Mapping[str, Measure]) -> Iterator[SharedPages]:
     """The pages of one view, kind by kind, that both generations have."""
     sums = tuple(measure for measure in kept.values() if measure.is_sum)
-    before = View(view.id, view.name, view.dimensions, sums, page_series=was.page_series)
+    before = View(view.id, view.name, tuple(was.dimensions), sums, page_series=was.page_series)
+    added = len(view.dimensions) - len(was.dimensions)
     for kind, table in view.tables.items():
         old = before.tables.get(kind) or Table(before, kind)
         columns = tuple(
@@ -147,10 +152,10 @@ def _common(view: View, was: ViewDescription, kept: Mapping[str, Measure]) -> It
             if measure.name in kept and _same(kept[measure.name], measure)
         )
         if columns:
-            yield SharedPages(counters_of(old), counters_of(table), columns)
+            yield SharedPages(counters_of(old), counters_of(table), columns, added)
         for sketch in table.sketches:
             if sketch.name in kept and _same(kept[sketch.name], sketch):
-                yield SharedPages(PageKind(old, sketch), sketch_of(table, sketch), ())
+                yield SharedPages(PageKind(old, sketch), sketch_of(table, sketch), (), added)
 
 
 def _same(a: Measure, b: Measure) -> bool:

@@ -26,7 +26,7 @@ from api.store.reader import Store
 from api.store.sums_cache import new_sums_cache
 from schemas.catalog.measures import CHATS, LATENCY
 from schemas.catalog.sketches import bins_of, chat_digest
-from schemas.catalog.views import VIEWS
+from schemas.catalog.views import VIEWS, Table
 from schemas.event.kinds import USAGE_KINDS, Kind
 from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS
 from schemas.prices.price_list import BUNDLED_VERSION
@@ -73,6 +73,9 @@ class Event:
     voice: str = ""
     chat: str = ""
     first_output_ms: int | None = None
+    operation: str = ""
+    service_tier: str = ""
+    error_class: str = ""
 
     def __post_init__(self) -> None:
         """Amounts are those of usage."""
@@ -114,6 +117,11 @@ class Counters:
             for key, names in self.lists.items():
                 pipe.rpush(key, *names)
             pipe.execute()
+
+
+def name_of(table: Table, *values: str) -> str:
+    """The name of a series with these values; the dimensions after them are not reported."""
+    return layout.series_name([*values, *[""] * (len(table.dimensions) - len(values))])
 
 
 def pack(

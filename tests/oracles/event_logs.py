@@ -334,7 +334,7 @@ def fresh(pick: Pick, number: int, append_ms: int) -> Fields:
         fields["phone_number"] = pick((None, "+1555010012", ""))
     if _chance(pick, 50):
         fields["call_id"] = pick(("", "c|0", *(f"call-{number // 25}-{n}" for n in range(3))))
-    fields |= _chat_of(number)
+    fields |= _chat_of(number) | _facts_of(number)
     if _chance(pick, 20):
         fields["call_started_at"] = instant(pick, append_ms - pick(AGES_MS))
     if _chance(pick, 20):
@@ -354,6 +354,34 @@ def _chat_of(number: int) -> Fields:
         "chat_title": (None, "", "Title", "Títle\x00 2")[number // 3 % 4],
         "message_preview": (None, "Hello", "", "ü" * 300)[number // 4 % 4],
         "tags": (None, [], ["a"], ["b", "größe"])[number // 7 % 4],
+    }
+
+
+def _facts_of(number: int) -> Fields:
+    """What decides prices, in one event of three; `number` alone decides what it says."""
+    if number % 3:
+        return {}
+    at = number // 3
+    return {
+        "operation": (None, "chat", "", "embeddings")[at % 4],
+        "service_tier": (None, "default", "flex", "", "batch", "Größe")[at % 6],
+        "speed": (None, None, None, "fast")[at // 2 % 4],
+        "region": (None, None, "us", "global")[at // 3 % 4],
+        "error_class": (None, None, "", "timeout")[at % 4],
+        "cache_write_1h_tokens": (None, None, 0, 5)[at // 4 % 4],
+        "input_image_tokens": (None, 0, 3)[at % 3],
+        "cache_read_image_tokens": (None, None, 0, 1)[at % 4],
+        "output_image_tokens": (None, None, 2)[at // 2 % 3],
+        "input_video_tokens": (None, 0, 4)[at // 3 % 3],
+        "images": (None, 1, 2)[at % 3],
+        "pages": (None, None, 7)[at // 5 % 3],
+        "web_searches": (None, 0, 3, None)[at // 2 % 4],
+        "file_searches": (None, None, 2)[at // 3 % 3],
+        "rerank_searches": (None, None, None, 1)[at // 4 % 4],
+        "code_executions": (None, None, 0, 1)[at // 5 % 4],
+        "tool_calls": (None, None, None, None, 6)[at % 5],
+        "cost_problem": (None, None, None, None, "", "total_tokens contradicts")[at // 2 % 6],
+        "finish_reason": (None, "stop", "")[at % 3],
     }
 
 

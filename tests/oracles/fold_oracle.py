@@ -36,6 +36,7 @@ import msgspec
 from schemas.catalog.sketches import GAMMA, chat_digest
 from schemas.catalog.views import VIEWS, View
 from schemas.errors import InvalidEvent, Reason
+from schemas.event.error_class import error_class_of
 from schemas.event.kinds import Kind
 from schemas.event.usage_event import UsageEvent, parse_usage
 from schemas.limits import AHEAD_MS_MAX, EVENT_BYTES_MAX
@@ -289,6 +290,15 @@ SUMMED_FIELDS: Final = (
     "latency_ms",
     "first_output_ms",
 )
+LLM_FIELDS: Final = (
+    "cache_write_1h_tokens",
+    "input_image_tokens",
+    "output_image_tokens",
+    "images",
+    "web_searches",
+    "file_searches",
+    "tool_calls",
+)
 HISTOGRAMS: Final = {"latency": "latency_ms", "first_output": "first_output_ms"}
 Addend = str | tuple[str, int]
 """A measure's name, or a sketch's with a bin or digest of it."""
@@ -331,7 +341,12 @@ def _add_event(sums: defaultdict[Cell, Counter[str]], kept: Kept) -> None:
         "service": usage.service or "",
         "phone": usage.phone_number or "",
         "voice": usage.voice or "",
+        "operation": usage.operation or "",
+        "service_tier": usage.service_tier or "",
+        "error_class": usage.error_class or (error_class_of(usage.error) if usage.error else ""),
     }
+    if usage.kind == "llm":
+        additions |= {name: getattr(usage, name) or 0 for name in LLM_FIELDS}
     if usage.kind in USAGE_KINDS:
         for name, field_name in HISTOGRAMS.items():
             value = getattr(usage, field_name)

@@ -15,10 +15,10 @@ from schemas.catalog.measures import EVENTS
 from schemas.catalog.views import MODEL
 from schemas.limits import DAY_MS
 from schemas.store.generation import generation_digest
-from schemas.store.layout import names_list_key, series_name
+from schemas.store.layout import names_list_key
 from schemas.tiers import floor_to
 from schemas.units import iso
-from tests.api.counters import NOW_MS, TOPIC, Event, pack
+from tests.api.counters import NOW_MS, TOPIC, Event, name_of, pack
 from tests.api.openwebui.test_pages import MONTH, ROOT, admin
 from tests.oracles.openwebui_oracle import ANSWERS
 
@@ -34,8 +34,9 @@ async def test_many_invented_models_are_answered_without_dates(
     redis_url: str, admin: httpx.AsyncClient, path: str
 ) -> None:
     counters = pack([Event(NOW_MS - 2 * DAY_MS)])
-    names = counters.lists[names_list_key(1, MODEL.tables["llm"], 0)]
-    names += [series_name(("", f"invented-{n}")).encode() for n in range(INVENTED)]
+    table = MODEL.tables["llm"]
+    names = counters.lists[names_list_key(1, table, 0)]
+    names += [name_of(table, "", f"invented-{n}").encode() for n in range(INVENTED)]
     counters.write(redis_url)
     response = await admin.get(f"{ROOT}/{path}")
     assert response.status_code == 200, response.text

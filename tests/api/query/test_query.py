@@ -34,6 +34,7 @@ from tests.api.counters import (
     Counters,
     Event,
     answer,
+    name_of,
     pack,
     page_keys,
     read_pure,
@@ -195,7 +196,7 @@ def test_sums_are_exact_beyond_64_bits_whole_or_as_pages_grow(
 ) -> None:
     """Three models, all in one minute; what is appended is added, in any steps."""
     table = MODEL.tables["llm"]
-    each = [series_name(["openai", f"m{n}"]).encode() for n in range(max(PLACES) + 1)]
+    each = [name_of(table, "openai", f"m{n}").encode() for n in range(max(PLACES) + 1)]
     names = extended(empty_index(table), each)
     terms = (Term(EVENTS), Term(INPUT_TOKENS))
     end_ms = NOW_MS - NOW_MS % MINUTE_MS
@@ -239,7 +240,7 @@ def test_sums_are_exact_beyond_64_bits_whole_or_as_pages_grow(
             assert sums.totals == tuple(sum(one[n] for one in expected.values()) for n in (0, 1))
 
 
-@given(st.lists(st.lists(st.text(max_size=3), min_size=3, max_size=3), max_size=20), st.data())
+@given(st.lists(st.lists(st.text(max_size=3), min_size=6, max_size=6), max_size=20), st.data())
 def test_names_grow_in_any_steps_to_the_same(rows: list[list[str]], data: st.DataObject) -> None:
     table = AGENT_MODEL.tables["llm"]
     raw = [series_name(row).encode() for row in rows]
@@ -297,10 +298,11 @@ def test_a_question_that_no_view_holds_names_the_views(changes: dict[str, Any]) 
 
 
 def test_too_many_pages_for_one_read_are_refused() -> None:
-    raw = [series_name([f"agent-{n}", "openai", "gpt"]).encode() for n in range(500)]
+    table = AGENT_MODEL.tables["llm"]
+    raw = [name_of(table, f"agent-{n}", "openai", "gpt").encode() for n in range(500)]
     wide = plan(question(group_by=("agent", "model"), from_ms=0, step=None))
     weekly = plan(question(group_by=("agent", "model"), from_ms=0, step=WEEKLY))
-    names = extended(empty_index(AGENT_MODEL.tables["llm"]), raw)
+    names = extended(empty_index(table), raw)
     selections = [select(one, [names], 1, 0) for one in (wide, weekly)]
     assert page_keys(selections[:1]) == page_keys(selections)
     many = extended(names, raw * (2 * PAGES_MAX // len(raw)))

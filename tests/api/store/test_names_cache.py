@@ -17,8 +17,7 @@ from schemas.catalog.measures import COST_NANO_USD
 from schemas.catalog.views import MODEL, Table
 from schemas.limits import DAY_MS
 from schemas.store.generation import generation_digest
-from schemas.store.layout import series_name
-from tests.api.counters import NOW_MS, TOPIC, Event, pack
+from tests.api.counters import NOW_MS, TOPIC, Event, name_of, pack
 
 TABLE, OTHER_TABLE = list(MODEL.tables.values())[:2]
 COSTS = plan(Question((Term(COST_NANO_USD),), NOW_MS - DAY_MS, NOW_MS, NOW_MS, group_by=("model",)))
@@ -32,7 +31,7 @@ async def store(redis_url: str) -> AsyncIterator[Store]:
 
 
 def index_of(count: int, table: Table = TABLE) -> SeriesIndex:
-    names = [series_name(["openai", f"m{n}"]).encode() for n in range(count)]
+    names = [name_of(table, "openai", f"m{n}").encode() for n in range(count)]
     return extended(empty_index(table), names)
 
 

@@ -14,13 +14,14 @@ from schemas.catalog.sketches import SAMPLE_ERROR, chat_digest
 from schemas.catalog.views import MODEL
 from schemas.limits import DAY_MS
 from schemas.store.generation import generation_digest
-from schemas.store.layout import NO_POSITION, RUN_DTYPE, series_name, sketch_of
+from schemas.store.layout import NO_POSITION, RUN_DTYPE, sketch_of
 from schemas.tiers import DAY
 from schemas.units import iso
 from streams.core.fold import Delta, DeltaPart
 from streams.core.ports import Commit, Outcome, Progress
 from streams.redis.store import RedisStore
 from tests.api.conftest import Clock, client_of
+from tests.api.counters import name_of
 from tests.oracles.event_logs import SECRET
 
 pytestmark = pytest.mark.servers
@@ -46,7 +47,7 @@ class Writer:
         rows["slot"] = day % DAY.chunk_buckets
         rows["digest"] = [chat_digest("acme", f"chat-{n}") for n in chats]
         runs = np.array([(0, day // DAY.chunk_buckets, len(rows))], RUN_DTYPE)
-        name = series_name(["openai", model])
+        name = name_of(table, "openai", model)
         delta = Delta(["acme"], [(table, 0, name)], [DeltaPart(page_kind, DAY, runs, rows)], [])
         end = max(self._at, 0) + 1
         commit = Commit(

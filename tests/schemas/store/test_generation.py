@@ -51,8 +51,8 @@ series_max = 1000000
 @pytest.mark.parametrize(
     ("catalog", "length", "sha256"),
     [
-        (DEFAULT, 6587, "b045916ab9e42f70b2ea5c145119676a04f9d49f74a1c38e678f607df49e489f"),
-        (OWN, 7473, "11d6cf01ee450334e4b7549d52a5e20e4b465fb4370013b74d009695aa547592"),
+        (DEFAULT, 7665, "91cf124846016c0395665dcd17d86a99547907f771bb189fce7e759be5a53c83"),
+        (OWN, 8551, "0b935ac4a38ae3b5a6687549538d67b23842142b806a77de2c7ac3213c1f28a6"),
     ],
     ids=["default", "own"],
 )
