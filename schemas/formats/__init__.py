@@ -1,9 +1,7 @@
 """What producers already send, read as events of the contract: one module per format. Pure.
 
-    openai          chat, responses, realtime, transcription, speech, embeddings
-    anthropic       messages and their streams
-    litellm         LiteLLM's StandardLoggingPayload
-    livekit         metrics of LiveKit Agents
+    vendors         one module per vendor of models: what its API answers
+    frameworks      one module per framework or gateway: what it reports about calls
     agentlens       the ingest events of AgentLens
     otel            OpenTelemetry: OTLP's encodings, and spans to events
     cloudevents     CloudEvents over HTTP

@@ -21,8 +21,9 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from schemas.event.kinds import KINDS
-from schemas.formats import anthropic, livekit, openai
 from schemas.formats.body import Json, invalid
+from schemas.formats.frameworks import livekit
+from schemas.formats.vendors import anthropic, openai
 
 Format = Literal[
     "openai", "anthropic", "litellm", "livekit", "agentlens", "otel", "cloudevents", "neutral"

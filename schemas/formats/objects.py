@@ -18,15 +18,7 @@ import msgspec
 from schemas.errors import InvalidEvent, Reason
 from schemas.event.envelope import ENVELOPE_FIELDS
 from schemas.event.event_struct import FIELDS, EventStruct
-from schemas.formats import (
-    agentlens,
-    anthropic,
-    cloudevents,
-    litellm,
-    livekit,
-    neutral,
-    openai,
-)
+from schemas.formats import agentlens, cloudevents, neutral
 from schemas.formats.body import (
     BODY_BYTES_MAX,
     BodyTooLarge,
@@ -40,7 +32,9 @@ from schemas.formats.body import (
 from schemas.formats.context import GIVEN, NOT_OURS, ONCE, OTHER_TENANT, Context, with_given
 from schemas.formats.detect import Format, checked, detect
 from schemas.formats.draft import Draft, IdSource, ReaderResult, Uncounted
+from schemas.formats.frameworks import litellm, livekit
 from schemas.formats.otel import spans as otel
+from schemas.formats.vendors import anthropic, openai
 from schemas.limits import EVENT_BYTES_MAX
 from schemas.prices.names import names, plain_model
 from schemas.prices.providers import canonical

@@ -13,7 +13,6 @@ import pytest
 from schemas.errors import InvalidEvent, Reason
 from schemas.event.event_struct import EventStruct
 from schemas.event.usage_event import UsageEvent, parse_usage
-from schemas.formats.anthropic import ITERATIONS_MAX
 from schemas.formats.body import (
     BODY_BYTES_MAX,
     COMMAS_MAX,
@@ -27,6 +26,7 @@ from schemas.formats.body import (
     load_lines,
 )
 from schemas.formats.objects import EVENT_FIELDS_MAX, parse_with
+from schemas.formats.vendors.anthropic import ITERATIONS_MAX
 from schemas.limits import LABELS_MAX, TAGS_MAX
 from tests.oracles.event_logs import event
 from tests.schemas.formats.fixtures import CONTEXT, fixture, read
