@@ -4,8 +4,10 @@ The calls are the latest of the tenant (`schemas.store.recent_calls.RECENT_MAX`)
 `total` counts among them. Only `llm_response` is stored, so the lists of other types are empty.
 Parameters are parsed as its server parses them, but `from` and `to` are times.
 
-An agent is listed if the counters saw it within AGENTS_MS. Its first day is a UTC day, its last
-appearance a quarter-hour. What its server calls a session of an agent is a call that was booked on it.
+An agent is listed if the counters saw it within AGENTS_MS. Its first day is a UTC day. Its last
+appearance is that of its latest call, or a quarter-hour if that is not among the latest calls. What its
+server calls a session is a call that was booked on the agent, or a session among the latest calls,
+whichever are more.
 """
 
 from __future__ import annotations
@@ -175,7 +177,7 @@ def payload_of(call: Recent) -> LlmResponse:
         provider=call.provider,
         model=call.model,
         completion=None,
-        finish_reason="error" if call.error else "",
+        finish_reason=call.finish_reason or ("error" if call.error else ""),
         usage=usage,
         cost_usd=ratio(call.cost_nano_usd or 0, NANO_PER_USD),
         latency_ms=call.latency_ms or 0,
@@ -238,8 +240,10 @@ async def _agents(
 ) -> tuple[list[Agent], dict[str, str]]:
     plans = plans_for(now_ms, filters)
     reading = await store.read(tenant, plans)
+    latest = await recent(store, tenant)
     days, quarters = reading.rows
-    return agents_of(days, quarters, tenant), headers_of(reading.meta, plans[0])
+    found = agents_of(days, quarters, tenant, latest.calls)
+    return found, headers_of(reading.meta, plans[0])
 
 
 def plans_for(now_ms: int, filters: tuple[Filter, ...]) -> tuple[Plan, Plan]:
@@ -252,13 +256,24 @@ def plans_for(now_ms: int, filters: tuple[Filter, ...]) -> tuple[Plan, Plan]:
     return question(AGENTS_MS, "1d"), question(DAY_MS, "15m")
 
 
-def agents_of(days: Sequence[Row], quarters: Sequence[Row], tenant: str) -> list[Agent]:
-    """Agents from rows by agent and time. Rows without an agent are ignored."""
+def agents_of(
+    days: Sequence[Row], quarters: Sequence[Row], tenant: str, latest: Sequence[Recent] = ()
+) -> list[Agent]:
+    """Agents from rows by agent and time. Rows without an agent are ignored.
+
+    `latest`: the latest calls, which have exact times and the sessions of AgentLens' own producers.
+    """
     seen: dict[str, list[int]] = {}
+    sessions: dict[str, set[str]] = {}
     sums: dict[str, list[int]] = {}
     for row in (*days, *quarters):
         if row.group[0] and any(row.values):
             seen.setdefault(row.group[0], []).append(row.at_ms)
+    for call in latest:
+        if call.agent in seen:
+            seen[call.agent].append(call.at_ms)
+            if session_of(call):
+                sessions.setdefault(call.agent, set()).add(session_of(call))
     for row in days:
         total = sums.setdefault(row.group[0], [0] * len(_TERMS))
         sums[row.group[0]] = [a + b for a, b in zip(total, row.values, strict=True)]
@@ -269,7 +284,7 @@ def agents_of(days: Sequence[Row], quarters: Sequence[Row], tenant: str) -> list
             name=name,
             first_seen_at=iso(min(seen[name])),
             last_seen_at=iso(max(seen[name])),
-            session_count=sums[name][3],
+            session_count=max(sums[name][3], len(sessions.get(name, ()))),
             tenant_id=tenant,
             error_rate=ratio(sums[name][2], sums[name][1]),
         )

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -25,9 +26,12 @@ from schemas.errors import InvalidEvent, Reason
 from schemas.event.event_struct import parse_instant
 from schemas.formats.body import Json, Poll, load
 from schemas.formats.context import Context
+from schemas.formats.frameworks.agentlens import problems
 from schemas.formats.parse import parse
 
 EVENTS_MAX: Final = 1000
+PROBLEMS_MAX: Final = 10_000
+"""Of a request, found and counted. A call may have any number of wrong messages."""
 ID_CHARS: Final = 26
 """Length of its server's ids: 104 bits of the hash."""
 REQUIRED: Final = ("sessionId", "agentId", "eventType")
@@ -76,8 +80,9 @@ def _take(body: bytes, context: Context, poll: Poll) -> _Taken:
     sent = content.get("events") if isinstance(content, dict) else None
     if not isinstance(sent, list) or not 1 <= len(sent) <= EVENTS_MAX:
         raise _invalid([_problem("events", f"must be an array of 1 to {EVENTS_MAX} events")])
-    wrong = [problem for index, event in enumerate(sent) for problem in _check(event, index)]
-    if wrong:  # at most seven an event
+    found = (problem for index, event in enumerate(sent) for problem in _check(event, index))
+    wrong = [*islice(found, PROBLEMS_MAX)]
+    if wrong:
         raise _invalid(wrong)
     validated = validate(parse({"events": sent}, "agentlens", context, poll), context.received_ms)
     if validated.refused:
@@ -91,7 +96,7 @@ def _take(body: bytes, context: Context, poll: Poll) -> _Taken:
 
 
 def _check(event: Any, index: int) -> Iterator[Mapping[str, str]]:  # noqa: ANN401  any JSON
-    """The checks that its server makes on events of any type."""
+    """The checks that its server makes on events."""
     if not isinstance(event, dict):
         yield _problem(_path(index, ""), "must be an object")
         return
@@ -103,6 +108,8 @@ def _check(event: Any, index: int) -> Iterator[Mapping[str, str]]:  # noqa: ANN4
     for name in OBJECTS:
         if not isinstance(event.get(name, {}), dict):
             yield _problem(_path(index, name), "must be an object")
+    for path, message in problems(event):
+        yield _problem(_path(index, path), message)
     if event.get("timestamp") is not None:
         try:
             parse_instant(event["timestamp"])

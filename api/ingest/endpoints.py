@@ -31,6 +31,7 @@ from schemas.formats.cloudevents import BinaryCloudEvent
 from schemas.formats.context import GIVEN, Context, with_given
 from schemas.formats.detect import FORMATS
 from schemas.formats.parse import parse
+from schemas.formats.values import load_values
 from schemas.store.keys import ALL, Key
 
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 200
@@ -231,7 +232,7 @@ def _decoded(
     if media_type in LINES_TYPES:
         return load_lines(body, poll), named
     if media_type in JSON_TYPES:
-        return load(body, poll), named
+        return load_values(body, poll), named
     known = ", ".join((*JSON_TYPES[1:], *LINES_TYPES, CLOUDEVENT, CLOUDEVENTS))
     raise InvalidBody(
         415, "unsupported-media-type", f"The content-type is not supported. Send one of {known}."

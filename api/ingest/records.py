@@ -17,8 +17,8 @@ from schemas.errors import InvalidEvent
 from schemas.event.age import check_age
 from schemas.event.kinds import DEFAULT_TENANT
 from schemas.event.partition_key import partition_key
-from schemas.formats.objects import InvalidObject, SkippedObject
 from schemas.formats.parse import Event, Parsed
+from schemas.formats.parsed import InvalidObject, SkippedObject
 from schemas.limits import ID_CHARS_MAX, MINUTE_MS, SECOND_MS
 from schemas.units import instant_to_ms
 

@@ -4,7 +4,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated
@@ -20,8 +20,9 @@ from deploy.cli.terminal import say_json_text, shown
 from deploy.settings import read_catalog, read_prices, read_settings
 
 if TYPE_CHECKING:
-    from schemas.formats.objects import InvalidObject, SkippedObject
+    from deploy.send.reading import ParsedBody
     from schemas.formats.parse import Event
+    from schemas.formats.parsed import InvalidObject, SkippedObject
     from streams.core.explain import AddedRow, CountedEvent, EventCost, Explainer, RejectedEvent
 
 SHOWN_MAX = 20
@@ -39,8 +40,8 @@ FormatOption = Annotated[
     str | None,
     typer.Option(
         "--format",
-        help="openai, anthropic, litellm, livekit, agentlens, otel, cloudevents or neutral. [default:"
-        " detected for each object]",
+        help="Name of a format, such as openai, anthropic, gemini, litellm or otel (schemas/README.md lists"
+        " all). [default: detected for each object]",
     ),
 ]
 ContextOption = Annotated[
@@ -129,22 +130,28 @@ def _explained(
     name: str | None,
     explainer: "Explainer",
 ) -> Iterator[Explained]:
-    from deploy.send.reading import bodies, context_of, file_name, opened, read_body
+    from deploy.send.reading import FileParser, bodies, context_of, file_name, opened
 
-    given = context_of(context, explainer.append_ms)
+    parser = FileParser(format, context_of(context, explainer.append_ms))
     with opened(file) as source:
         for body in bodies(source.plain, file_name(file, name), format):
-            parsed = read_body(body, format, replace(given, id_seed=body.name))
-            items: list[Event | SkippedObject | InvalidObject]
-            items = [*parsed.events, *parsed.skipped, *parsed.refused]
-            for item in sorted(items, key=attrgetter("index")):
-                yield _explain(body.line, item, explainer)
+            for one in parser.parse(body):
+                yield from _explain_body(one, explainer)
+        for one in parser.rest():
+            yield from _explain_body(one, explainer)
+
+
+def _explain_body(one: "ParsedBody", explainer: "Explainer") -> Iterator[Explained]:
+    items: list[Event | SkippedObject | InvalidObject]
+    items = [*one.parsed.events, *one.parsed.skipped, *one.parsed.refused]
+    for item in sorted(items, key=attrgetter("index")):
+        yield _explain(one.body.line, item, explainer)
 
 
 def _explain(
     line: int, item: "Event | SkippedObject | InvalidObject", explainer: "Explainer"
 ) -> Explained:
-    from schemas.formats.objects import InvalidObject, SkippedObject
+    from schemas.formats.parsed import InvalidObject, SkippedObject
     from streams.core.explain import CountedEvent, RejectedEvent
 
     if isinstance(item, InvalidObject):

@@ -11,9 +11,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, Final, cast
@@ -23,9 +24,11 @@ import msgspec
 from schemas.errors import InvalidConfig, InvalidEvent
 from schemas.formats.body import BODY_BYTES_MAX, load
 from schemas.formats.context import Context, with_given
-from schemas.formats.objects import InvalidObject
+from schemas.formats.joining import Joiner
 from schemas.formats.otel.protobuf import load_protobuf
-from schemas.formats.parse import Parsed, parse
+from schemas.formats.parse import Event, Parsed, Reports, parse
+from schemas.formats.parsed import InvalidObject, LastReports, without
+from schemas.formats.values import load_values
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -44,6 +47,12 @@ DOCUMENT_BYTES_MAX: Final = 256 << 20
 """A document is read into memory."""
 SLICE_ITEMS: Final = 1000
 """A long array is split into slices of so many items: with 16 kB each they make the largest body."""
+KEPT_BODIES_MAX: Final = 1000
+"""Lines between two reports of one answer, of which the last counts. The lines of one answer of a
+transcript lie next to each other, or some ten lines apart where agents work at once."""
+KEPT_EVENTS_MAX: Final = 2 * KEPT_BODIES_MAX
+_JOINED: Final = (b"message_start", b"message-start", b'"assistant"', b".chunk")
+"""In lines that later ones may need (schemas.formats.joining)."""
 NAME_CHARS: Final = 32
 """Hex characters of a body's name: 128 bits."""
 
@@ -72,6 +81,14 @@ class OpenFile:
     plain: IO[bytes]
     at_byte: Callable[[], int]
     size_bytes: int | None
+
+
+@dataclass
+class ParsedBody:
+    """A body without its bytes, and what it was parsed to."""
+
+    body: FileBody
+    parsed: Parsed
 
 
 def file_name(file: str, given: str | None) -> str:
@@ -113,22 +130,19 @@ def bodies(plain: IO[bytes], name: str, format: str | None) -> Iterator[FileBody
     if not first:
         return
     if not (name.endswith(LINES_SUFFIXES) or _is_json(first)):
-        for data in _slices(first + plain.read(DOCUMENT_BYTES_MAX), format):
+        for data in _slices(first + plain.read(DOCUMENT_BYTES_MAX)):
             yield FileBody(line, data, _named(chain, data))
         return
     while first:
         is_open = not first.endswith(b"\n")
-        for data in _slices(first.strip(), format):
+        for data in _slices(first.strip()):
             yield FileBody(line, data, _named(chain, data), is_open)
         first = plain.readline(BODY_BYTES_MAX + 1)
         line += 1
 
 
-def _slices(document: bytes, format: str | None) -> Iterator[bytes]:  # noqa: A002
-    """Yield a document or line, unless it is empty. A long array is split into several parts.
-
-    Arrays of Anthropic's streams are not split, because their items belong together.
-    """
+def _slices(document: bytes) -> Iterator[bytes]:
+    """Yield a document or line, unless it is empty. A long array is split into several parts."""
     if len(document) > DOCUMENT_BYTES_MAX:
         raise InvalidConfig(
             f"The document has more than {DOCUMENT_BYTES_MAX} bytes (DOCUMENT_BYTES_MAX). Write one"
@@ -137,7 +151,7 @@ def _slices(document: bytes, format: str | None) -> Iterator[bytes]:  # noqa: A0
     if not document:
         return
     items: list[msgspec.Raw] = []
-    if format != "anthropic" and document.lstrip().startswith(b"["):
+    if document.lstrip().startswith(b"["):
         with suppress(msgspec.MsgspecError, RecursionError):  # `load` reports the error
             items = msgspec.json.decode(document, type=list[msgspec.Raw])
     if not items or (len(items) <= SLICE_ITEMS and len(document) <= BODY_BYTES_MAX):
@@ -147,19 +161,77 @@ def _slices(document: bytes, format: str | None) -> Iterator[bytes]:  # noqa: A0
         yield b"[" + b",".join(bytes(item) for item in items[at : at + SLICE_ITEMS]) + b"]"
 
 
-def read_body(body: FileBody, format: str | None, context: Context) -> Parsed:  # noqa: A002
-    """Parse the events of a body. A body that cannot be parsed at all is one refusal."""
-    try:
-        return parse(_content(body.data, format), format, context)
-    except InvalidEvent as error:
-        return Parsed((), (), (InvalidObject(0, error),))
+class FileParser:
+    """Parses the bodies of one file in their order.
+
+    Events of a stream complete each other, and of several reports of one answer the last counts, also
+    over several lines: so the newest bodies are kept until it is clear that no near line replaces them.
+    """
+
+    def __init__(self, format: str | None, context: Context) -> None:  # noqa: A002
+        self._format = format
+        self._context = context
+        self._joiner = Joiner()
+        self._reports: Reports = LastReports()
+        self._kept: deque[ParsedBody] = deque()
+        self._events = 0
+
+    def see(self, body: FileBody) -> None:
+        """A body that was sent before: later lines may belong to its answer."""
+        if not any(mark in body.data for mark in _JOINED):
+            return
+        with suppress(InvalidEvent):
+            items = load(body.data)
+            for item in items if isinstance(items, list) else [items]:
+                if isinstance(item, dict):
+                    self._joiner.join(item)
+
+    def parse(self, body: FileBody) -> Iterator[ParsedBody]:
+        """Take the next body, and yield those that are ready."""
+        made = ParsedBody(replace(body, data=b""), self._read(body))
+        for event in made.parsed.events:
+            replaced = self._reports.replaced(event)
+            if replaced is not None:
+                self._replace(replaced, made)
+        self._kept.append(made)
+        self._events += len(made.parsed.events)
+        while len(self._kept) > KEPT_BODIES_MAX or self._events > KEPT_EVENTS_MAX:
+            yield self._release()
+
+    def rest(self) -> Iterator[ParsedBody]:
+        """The bodies that are left at the end of the file."""
+        while self._kept:
+            yield self._release()
+
+    def _read(self, body: FileBody) -> Parsed:
+        """The events of a body. A body that cannot be parsed at all is one refusal."""
+        context = replace(self._context, id_seed=body.name)
+        try:
+            content = _content(body.data, self._format)
+            return parse(content, self._format, context, joiner=self._joiner)
+        except InvalidEvent as error:
+            return Parsed((), (), (InvalidObject(0, error),))
+
+    def _replace(self, event: Event, made: ParsedBody) -> None:
+        for one in (made, *reversed(self._kept)):
+            if any(each is event for each in one.parsed.events):
+                one.parsed = without(one.parsed, event)
+                self._events -= one is not made
+                return
+
+    def _release(self) -> ParsedBody:
+        made = self._kept.popleft()
+        self._events -= len(made.parsed.events)
+        for event in made.parsed.events:
+            self._reports.forget(event)
+        return made
 
 
 def _content(data: bytes, format: str | None) -> object:  # noqa: A002
     if format == "otel" and data.startswith(PROTOBUF_START):
         with suppress(InvalidEvent):  # it may be JSON after an empty line
             return load_protobuf(data)
-    return load(data)
+    return load_values(data)
 
 
 def context_of(given: list[str], now_ms: int) -> Context:

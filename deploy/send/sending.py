@@ -13,14 +13,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
 import msgspec
 
 from deploy.send.ahead import ahead
-from deploy.send.reading import FileBody, bodies, read_body
+from deploy.send.reading import FileParser, ParsedBody, bodies
 from schemas.errors import InvalidConfig, InvalidEvent
 from schemas.event.envelope import Headers
 from schemas.event.kinds import DEFAULT_TENANT
@@ -153,9 +153,9 @@ def send_file(job: Job, plain: IO[bytes], target: Target) -> Tally:
 def _batches(job: Job, plain: IO[bytes], before: Sent) -> Iterator[_FileBatch]:
     """Yield the batches after `before`. The last one may be empty."""
     batch = _FileBatch(before)
-    for number, body in enumerate(_unsent(job, plain, before), before.bodies + 1):
-        refusals = len(batch.refused)
-        for event in _events(job, body, batch):
+    for number, one in enumerate(_unsent(job, plain, before), before.bodies + 1):
+        body, refusals = one.body, len(batch.refused)
+        for event in _events(job, one, batch):
             if batch.is_full:
                 yield batch
                 batch = _FileBatch(batch.done)
@@ -167,29 +167,33 @@ def _batches(job: Job, plain: IO[bytes], before: Sent) -> Iterator[_FileBatch]:
     yield batch
 
 
-def _unsent(job: Job, plain: IO[bytes], before: Sent) -> Iterator[FileBody]:
+def _unsent(job: Job, plain: IO[bytes], before: Sent) -> Iterator[ParsedBody]:
+    parser = FileParser(job.format, job.context)
     for number, body in enumerate(bodies(plain, job.name, job.format), 1):
         if number > before.bodies:
-            yield body
-        elif number == before.bodies and body.name != before.name:
+            yield from parser.parse(body)
+            continue
+        parser.see(body)
+        if number == before.bodies and body.name != before.name:
             raise InvalidConfig(
                 f"The part of the file that was sent, up to line {body.line}, has changed since"
                 f" {job.state} was written. Remove that to send the whole file again. Events with an"
                 " id count once if they were sent within 24 h."
             )
+    yield from parser.rest()
 
 
-def _events(job: Job, body: FileBody, batch: _FileBatch) -> Iterator[Event]:
+def _events(job: Job, one: ParsedBody, batch: _FileBatch) -> Iterator[Event]:
     """Yield the body's events. Skipped and refused objects are added to the current batch."""
-    parsed = read_body(body, job.format, replace(job.context, id_seed=body.name))
+    parsed, line = one.parsed, one.body.line
     batch.skipped += len(parsed.skipped)
-    batch.refused += [_refused(body.line, one.index, one.error) for one in parsed.refused]
+    batch.refused += [_refused(line, each.index, each.error) for each in parsed.refused]
     for event in parsed.events:
         if job.is_judged_here:
             try:
                 decode(_EventRecord(0, job.context.received_ms, event.record, ()))
             except InvalidEvent as error:
-                batch.refused.append(_refused(body.line, event.index, error))
+                batch.refused.append(_refused(line, event.index, error))
                 continue
         yield event
 

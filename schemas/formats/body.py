@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 from schemas.errors import InvalidEvent, Reason
 from schemas.limits import COUNT_MAX, DURATION_MS_MAX, ID_CHARS_MAX, SECOND_MS
-from schemas.units import iso, seconds_to_ms
+from schemas.units import seconds_to_ms
 
 Json = dict[str, Any]
 Poll = Callable[[], None]
@@ -128,14 +128,18 @@ def _check_counts(structure: Structure) -> None:
 
 
 def _decoded(body: bytes, poll: Poll) -> object:
-    make = _object if poll is never else partial(_polled_object, poll)
-    decoder = _DECODER if poll is never else _decoder(make)
-    if _has_long_number(body):
-        decoder = _decoder(make, _integer)
     try:
-        return decoder.decode(body.decode())
+        return decoder_of(body, poll).decode(body.decode())
     except (ValueError, ArithmeticError, RecursionError) as error:
         raise InvalidEvent(Reason.NOT_JSON, f"the body is not UTF-8 JSON: {error}") from error
+
+
+def decoder_of(body: bytes, poll: Poll) -> json.JSONDecoder:
+    """The decoder of a body whose structure was checked."""
+    make = _object if poll is never else partial(_polled_object, poll)
+    if _has_long_number(body):
+        return _decoder(make, _integer)
+    return _DECODER if poll is never else _decoder(make)
 
 
 def check_structure(body: bytes, few: int = _FEW, poll: Poll = never) -> Structure:
@@ -365,16 +369,6 @@ def milliseconds(holder: Json, key: str, path: str = "") -> int | None:
     if not 0 <= value <= DURATION_MS_MAX:
         raise invalid(path + key, f"must be from 0 to {DURATION_MS_MAX} ms")
     return int(value.to_integral_value(ROUND_HALF_EVEN))
-
-
-def instant(holder: Json, key: str, path: str = "") -> str | None:
-    """Decimal seconds since 1970 to RFC 3339 text, to the ms, half-even."""
-    seconds = number(holder, key, path)
-    if seconds is None:
-        return None
-    if not 0 <= seconds <= AT_MS_MAX // SECOND_MS:
-        raise invalid(path + key, "must be seconds since 1970, up to the year 9999")
-    return iso(seconds_to_ms(seconds))
 
 
 def usd(holder: Json, key: str, path: str = "") -> str | None:

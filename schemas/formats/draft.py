@@ -21,13 +21,17 @@ class Draft:
     """The neutral fields that the object itself tells; None is "not reported".
 
     `id_source` says what `id` is. If `id` is None, the context or the seed names the event. `part`
-    separates several events of one response: it is appended to the response's id.
+    separates several events of one response: it is appended to the response's id. `call` names the
+    call where its reports may have several ids: the last report in a body counts. `unknown` names
+    the parts of the object that could not be counted, so that `odometer status` lists them.
     """
 
     fields: dict[str, Any]
     id: str | None = None
     id_source: IdSource = IdSource.EVENT
     part: str = ""
+    call: str | None = None
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,11 @@ Source: schemas/contracts/producers.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from operator import attrgetter
+from typing import Final, TypeVar
 
-import msgspec
-
-from schemas.errors import InvalidEvent, Reason
-from schemas.event.envelope import ENVELOPE_FIELDS
-from schemas.event.event_struct import FIELDS, EventStruct
-from schemas.formats import agentlens, cloudevents, neutral
+from schemas.errors import InvalidEvent
+from schemas.formats import cloudevents, neutral
 from schemas.formats.body import (
     BODY_BYTES_MAX,
     BodyTooLarge,
@@ -29,95 +24,37 @@ from schemas.formats.body import (
     invalid,
     never,
 )
-from schemas.formats.context import GIVEN, NOT_OURS, ONCE, OTHER_TENANT, Context, with_given
-from schemas.formats.detect import Format, checked, detect
-from schemas.formats.draft import Draft, IdSource, ReaderResult, Uncounted
-from schemas.formats.frameworks import litellm, livekit
+from schemas.formats.complete import FormatObject, Validate, complete
+from schemas.formats.context import Context, with_given
+from schemas.formats.detect import Format, check_named, checked, detect
+from schemas.formats.draft import IdSource, ReaderResult, Uncounted
+from schemas.formats.frameworks import (
+    agentlens,
+    claude_code,
+    helicone,
+    langchain,
+    langfuse,
+    litellm,
+    livekit,
+    openai_agents,
+)
+from schemas.formats.joining import Joiner
 from schemas.formats.otel import spans as otel
-from schemas.formats.vendors import anthropic, openai
-from schemas.limits import EVENT_BYTES_MAX
-from schemas.prices.names import names, plain_model
-from schemas.prices.providers import canonical
-from schemas.units import iso
+from schemas.formats.parsed import (
+    InvalidObject,
+    Parsed,
+    ParsedEvent,
+    SkippedObject,
+    last_only,
+)
+from schemas.formats.speech import assemblyai, cartesia, deepgram, elevenlabs
+from schemas.formats.vendors import anthropic, bedrock, cohere, gemini, ollama, openai
 
-EVENT_FIELDS_MAX: Final = 256
-"""Fields of one event, unknown ones included: an event has 43. They are counted before they are read."""
+E = TypeVar("E")
 RECORD_BYTES_MAX: Final = 2 * BODY_BYTES_MAX
 """Of all events of a body. A context adds its fields to each event, so the events may be many times as
 large as the body."""
-UNKNOWN_MAX: Final = 16
-"""Unknown fields of one event whose names are passed on, so that the worker counts them."""
-UNKNOWN_CHARS_MAX: Final = 64
 _ENVELOPE: Final = {"format", "context", "payload"}
-_FILLED: Final = tuple(name for name in GIVEN if name not in {"id", "source", "time", "tenant"})
-_FILLED_PARTS: Final = tuple(name for name in _FILLED if name not in ONCE)
-_PROVIDERS: Final = ("openai", "anthropic")
-"""Formats named after a provider: the default provider of their objects. A request may name another
-(an Azure deployment answers in OpenAI's format)."""
-_ORDER: Final = EventStruct.__struct_fields__
-
-
-E = TypeVar("E")
-"""What the caller's model makes of an event's fields: UsageEvent, or EventStruct in the meter."""
-Validate = Callable[[dict[str, Any]], E]
-"""Takes the known fields of an event; raises InvalidEvent."""
-
-
-class ParsedEvent(msgspec.Struct, Generic[E], frozen=True, gc=False):
-    """One event: `record` is its JSON for the topic, `usage` is the same after validation.
-
-    `unknown` names the fields that the contract does not have. The worker counts these names; their
-    values are dropped.
-    """
-
-    index: int
-    format: Format
-    id_source: IdSource
-    usage: E | EventStruct
-    record: bytes
-    unknown: tuple[str, ...]
-
-    @property
-    def is_seeded(self) -> bool:
-        """Whether its id comes from the seed: if the seed was generated, a retry counts twice."""
-        return self.id_source is IdSource.SEED
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """The decoded record."""
-        return msgspec.json.decode(self.record, type=dict[str, Any])
-
-
-@dataclass(frozen=True)
-class SkippedObject:
-    """A valid object that counts nothing."""
-
-    index: int
-    format: Format
-    reason: str
-
-
-@dataclass(frozen=True)
-class InvalidObject:
-    index: int
-    error: InvalidEvent
-
-
-@dataclass(frozen=True)
-class Parsed(Generic[E]):
-    """`index` is an object's position in the body: in its array, or among its spans."""
-
-    events: tuple[ParsedEvent[E], ...]
-    skipped: tuple[SkippedObject, ...]
-    refused: tuple[InvalidObject, ...]
-
-
-class _FormatObject(NamedTuple):
-    """One object of a known format, with the context that applies to it."""
-
-    payload: Any
-    format: Format
-    context: Context
 
 
 def parse_with(
@@ -126,17 +63,21 @@ def parse_with(
     format: str | None,  # noqa: A002
     context: Context,
     poll: Poll = never,
+    joiner: Joiner | None = None,
 ) -> Parsed[E]:
     """The events of a decoded body; `format` None: each object's format is detected.
 
     InvalidEvent if the whole body is wrong. An item of the body that could not be decoded is an
-    InvalidEvent in the list, and becomes a refused object. Errors of `poll` are passed on.
+    InvalidEvent in the list, and becomes a refused object. Errors of `poll` are passed on. `joiner`:
+    what was read before, where a stream goes on over several bodies. Of several reports of one answer
+    the last counts.
     """
+    joiner = Joiner() if joiner is None else joiner
     named = None if format is None else checked(format)
     events: list[ParsedEvent[E]] = []
     skipped: list[SkippedObject] = []
     refused: list[InvalidObject] = []
-    items = _items(body, named)
+    items = _items(body)
     is_fast = neutral.adds_nothing(named, context)
     index = record_bytes = 0
     for item in items:
@@ -149,7 +90,7 @@ def parse_with(
             index += 1
             continue
         try:
-            opened: list[_FormatObject] = list(_open(item, named, context))
+            opened: list[FormatObject] = list(_open(item, named, context, joiner))
         except BodyTooLarge:
             raise
         except InvalidEvent as error:
@@ -162,7 +103,7 @@ def parse_with(
             try:
                 results = _read(one, validate)
                 alone = len(items) == len(opened) == 1
-                made = _complete(results, one, index, validate, alone=alone)
+                made = complete(results, one, index, validate, alone=alone)
                 record_bytes += sum(len(event.record) for event in made)
                 events += made
                 skipped += [
@@ -175,167 +116,118 @@ def parse_with(
             index += 1
             if record_bytes > RECORD_BYTES_MAX:
                 raise BodyTooLarge(f"events of more than {RECORD_BYTES_MAX} bytes in all")
+    events, replaced = last_only(events)
+    if replaced:
+        skipped = sorted([*skipped, *replaced], key=attrgetter("index"))
     return Parsed(tuple(events), tuple(skipped), tuple(refused))
 
 
-def _items(body: object, named: Format | None) -> list[Any]:
+def _items(body: object) -> list[object]:
     if not isinstance(body, list):
         return [body]
     check_items(len(body))
-    return anthropic.join_streams(body) if named in {None, "anthropic"} else body
+    return body
 
 
-def _open(item: object, named: Format | None, context: Context) -> Iterator[_FormatObject]:
+def _open(
+    item: object, named: Format | None, context: Context, joiner: Joiner
+) -> Iterator[FormatObject]:
     """The objects of one item, without our envelope and without their format's own wrapper."""
     if isinstance(item, InvalidEvent):
         raise item
     if isinstance(item, dict) and "payload" in item and item.keys() <= _ENVELOPE:
-        given = item.get("context") or {}
-        if not isinstance(given, dict):
-            raise invalid("context", "must be an object")
-        context = with_given(context, given, "context.")
-        named = checked(item["format"]) if item.get("format") is not None else named
-        item = item["payload"]
+        item, named, context = _unwrapped(item, named, context)
     if isinstance(item, otel.OtelSpans):
-        yield from (_FormatObject(span, "otel", context) for span in item.spans)
+        yield from (FormatObject(span, "otel", context) for span in item.spans)
         return
     if isinstance(item, cloudevents.BinaryCloudEvent):
-        yield _FormatObject(item, "cloudevents", context)
+        yield FormatObject(item, "cloudevents", context)
         return
     if not isinstance(item, dict):
         raise invalid("", "must be an object")
+    if named in {None, "helicone"} and helicone.is_own(item):
+        context = with_given(context, helicone.given(item))
+        item, named = helicone.answer(item), None
+    opened = _inside(item, named)
+    if opened is not None:
+        format, items = opened  # noqa: A001
+        check_items(len(items))
+        yield from (FormatObject(one, format, context) for one in items)
+        return
+    item = joiner.join(item)
+    if named is None:
+        named = detect(item)
+    else:
+        check_named(item, named)
+    if named == "otel":
+        yield from (FormatObject(span, "otel", context) for span in otel.json_spans(item))
+        return
+    yield FormatObject(item, named, context)
+
+
+def _unwrapped(
+    envelope: Json, named: Format | None, context: Context
+) -> tuple[object, Format | None, Context]:
+    """What our envelope has: the object, its format and its context."""
+    given = envelope.get("context") or {}
+    if not isinstance(given, dict):
+        raise invalid("context", "must be an object")
+    context = with_given(context, given, "context.")
+    named = checked(envelope["format"]) if envelope.get("format") is not None else named
+    return envelope["payload"], named, context
+
+
+def _inside(item: Json, named: Format | None) -> tuple[Format, list[object]] | None:
+    """The objects of an item that has nothing but several of them, and their format."""
     events = item.get("events")
     if named in {None, "agentlens"} and isinstance(events, list) and "eventType" not in item:
-        check_items(len(events))
-        yield from (_FormatObject(event, "agentlens", context) for event in events)
-        return
-    named = named or detect(item)
-    if named == "otel":
-        yield from (_FormatObject(span, "otel", context) for span in otel.json_spans(item))
-        return
-    yield _FormatObject(item, named, context)
+        return "agentlens", events
+    if named in {None, "langfuse"} and langfuse.is_own(item):
+        return "langfuse", langfuse.opened(item)
+    data = item.get("data")
+    if named in {None, "openai_agents"} and isinstance(data, list) and "object" not in item:
+        spans = [one for one in data if isinstance(one, dict) and openai_agents.is_span(one)]
+        if spans and len(spans) == len(data):
+            return "openai_agents", data
+    history = item.get("history")
+    if (
+        named in {None, "elevenlabs"}
+        and isinstance(history, list)
+        and "last_history_item_id" in item
+    ):
+        return "elevenlabs", history
+    return None
 
 
 _READERS: Final[Mapping[Format, Callable[[Json], list[ReaderResult]]]] = {
     "openai": openai.read,
     "anthropic": anthropic.read,
+    "gemini": gemini.read,
+    "bedrock": bedrock.read,
+    "cohere": cohere.read,
+    "ollama": ollama.read,
+    "deepgram": deepgram.read,
+    "elevenlabs": elevenlabs.read,
+    "cartesia": cartesia.read,
+    "assemblyai": assemblyai.read,
     "litellm": litellm.read,
     "livekit": livekit.read,
+    "langchain": langchain.read,
+    "openai_agents": openai_agents.read,
+    "claude_code": claude_code.read,
+    "langfuse": langfuse.read,
     "agentlens": agentlens.read,
     "neutral": neutral.read,
 }
 
 
-def _read(one: _FormatObject, validate: Validate[E]) -> list[ReaderResult]:
+def _read(one: FormatObject, validate: Validate[E]) -> list[ReaderResult]:
     if one.format == "otel":
         return otel.read(one.payload)
     if one.format == "cloudevents":
         return cloudevents.read(one.payload, one.context.received_ms, validate)
     if not isinstance(one.payload, dict):
         raise invalid("", "must be an object")
+    if one.format not in _READERS:  # helicone: its answer has the format of a vendor
+        raise invalid("format", f"is {one.format}, but the object has no providerResponse")
     return _READERS[one.format](one.payload)
-
-
-def _complete(
-    results: list[ReaderResult],
-    one: _FormatObject,
-    index: int,
-    validate: Validate[E],
-    *,
-    alone: bool,
-) -> list[ParsedEvent[E]]:
-    """The drafts, completed from the context and validated."""
-    drafts = [result for result in results if isinstance(result, Draft)]
-    events: list[ParsedEvent[E]] = []
-    for part, draft in enumerate(drafts):
-        if len(draft.fields) > EVENT_FIELDS_MAX:
-            raise InvalidEvent(
-                Reason.TOO_LARGE,
-                f"the event has {len(draft.fields)} fields, the limit is {EVENT_FIELDS_MAX}",
-            )
-        place = f"{index}" if part == 0 else f"{index}-{part}"
-        id_source, event_id = _identify(draft, one.context, place, alone=alone and part == 0)
-        given = _fill(draft, one, first=part == 0)
-        given["id"] = event_id
-        unknown = tuple(sorted(given.keys() - FIELDS))
-        known = {name: given[name] for name in _ORDER if given.get(name) is not None}
-        if isinstance(known.get("cost_usd"), Decimal):
-            known["cost_usd"] = str(known["cost_usd"])  # decimal text: exact in any JSON
-        for name, value in known.items():
-            if neutral.is_long(value):
-                raise InvalidEvent(
-                    Reason.TOO_LARGE,
-                    f"has {len(value)} characters, an event has at most {EVENT_BYTES_MAX} bytes",
-                    name,
-                )
-        passed_on = {name: None for name in unknown[:UNKNOWN_MAX] if _is_passable(name)}
-        usage = validate(known)
-        record = _record({**known, **passed_on})
-        events.append(ParsedEvent(index, one.format, id_source, usage, record, unknown))
-    return events
-
-
-def _record(fields: dict[str, Any]) -> bytes:
-    """The event's JSON. The model limits texts, but no digits of a cost or a time given as text."""
-    record = msgspec.json.encode(fields)
-    if len(record) > EVENT_BYTES_MAX:
-        raise InvalidEvent(
-            Reason.TOO_LARGE, f"the event has {len(record)} bytes, the limit is {EVENT_BYTES_MAX}"
-        )
-    return record
-
-
-def _fill(draft: Draft, one: _FormatObject, *, first: bool) -> dict[str, Any]:
-    """The draft's fields, and the context's for those that it lacks.
-
-    One answer may make several events: the first gets the numbers, so that they are added once.
-    """
-    context = one.context
-    given = dict(draft.fields)
-    for name in _FILLED if first else _FILLED_PARTS:
-        if given.get(name) in (None, ""):  # a producer's value may be unhashable
-            given[name] = getattr(context, name)
-    given["tenant"] = _tenant(given.get("tenant"), context)
-    given["source"] = given.get("source") or context.source
-    given["time"] = given.get("time") or context.time
-    if one.format != "neutral":  # the contract requires both, so they get no default
-        given["source"] = given["source"] or one.format
-        if one.format in _PROVIDERS:
-            asked = canonical(context.provider)
-            named = names(draft.fields.get("provider"), given.get("model"), default=one.format)
-            given["provider"] = asked or named.provider
-            given["model"] = plain_model(given["provider"], given.get("model"))
-        given["time"] = given["time"] or iso(context.received_ms)
-    return given
-
-
-def _tenant(said: object, context: Context) -> object:
-    """The one tenant of an event; the model refuses a tenant that is no text."""
-    if context.tenant is not None:
-        if said not in (None, "", context.tenant):
-            raise invalid("tenant", OTHER_TENANT)
-        return context.tenant
-    if context.writes is not None:
-        if not isinstance(said, str) or not said:
-            raise invalid(
-                "tenant", "is missing: the key has several tenants, so each event must name its own"
-            )
-        if not context.writes(said):
-            raise invalid("tenant", NOT_OURS)
-    return said
-
-
-def _identify(draft: Draft, context: Context, place: str, *, alone: bool) -> tuple[IdSource, str]:
-    """The strongest id that there is; see IdSource."""
-    if draft.id is not None and draft.id_source is IdSource.EVENT:
-        return IdSource.EVENT, draft.id
-    if context.id is not None:
-        return IdSource.CONTEXT, context.id if alone else f"{context.id}-{place}"
-    if draft.id is not None:
-        return IdSource.RESPONSE, f"{draft.id}/{draft.part}" if draft.part else draft.id
-    return IdSource.SEED, f"{context.id_seed}-{place}"
-
-
-def _is_passable(name: str) -> bool:
-    """Whether the record may have an unknown field of this name, with null as its value."""
-    return len(name) <= UNKNOWN_CHARS_MAX and name.isprintable() and name not in ENVELOPE_FIELDS

@@ -7,12 +7,14 @@ alone, because its app may not have pydantic.
 from __future__ import annotations
 
 from schemas.event.usage_event import UsageEvent, parse_usage
-from schemas.formats import objects
+from schemas.formats import objects, parsed
 from schemas.formats.body import Poll, never
 from schemas.formats.context import Context
+from schemas.formats.joining import Joiner
 
-Event = objects.ParsedEvent[UsageEvent]
-Parsed = objects.Parsed[UsageEvent]
+Event = parsed.ParsedEvent[UsageEvent]
+Parsed = parsed.Parsed[UsageEvent]
+Reports = parsed.LastReports[UsageEvent]
 
 
 def parse(
@@ -20,13 +22,15 @@ def parse(
     format: str | None,  # noqa: A002
     context: Context,
     poll: Poll = never,
+    joiner: Joiner | None = None,
 ) -> Parsed:
     """The events of a decoded body, and the objects that were skipped or refused.
 
     `format` None: each object's format is detected. InvalidEvent if the whole body is wrong. `poll` is
-    called between objects, and its errors are passed on.
+    called between objects, and its errors are passed on. `joiner`: what came before the body, where a
+    stream goes on over several.
     """
-    return objects.parse_with(parse_usage, body, format, context, poll)
+    return objects.parse_with(parse_usage, body, format, context, poll, joiner)
 
 
 def partial_success(parsed: Parsed) -> tuple[int, str]:

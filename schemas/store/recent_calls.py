@@ -39,6 +39,7 @@ class Recent(msgspec.Struct, array_like=True, frozen=True, gc=False):
     cost_nano_usd: int | None
     latency_ms: int | None
     error: str
+    finish_reason: str = ""
 
 
 def recent_key(generation: int, tenant: str) -> str:

@@ -140,5 +140,6 @@ def _members(events: EventBatch, rows: Sequence[int], costs: Sequence[int]) -> l
         [None if cost < 0 else cost for cost in costs],
         of("latency_ms"),
         text("error"),
+        text("finish_reason"),
     )
     return list(map(pack_recent, calls))

@@ -16,7 +16,8 @@ from schemas.event.event_struct import EventStruct
 from schemas.event.kinds import DEFAULT_TENANT
 from schemas.formats.body import load
 from schemas.formats.context import Context, with_given
-from schemas.formats.objects import ParsedEvent, parse_with
+from schemas.formats.objects import parse_with
+from schemas.formats.parsed import ParsedEvent
 from schemas.units import usd_to_nano
 from streams.meter.queued import LibraryObject
 from streams.meter.transport import Outgoing

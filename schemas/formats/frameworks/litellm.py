@@ -16,13 +16,17 @@ from schemas.formats.body import (
     count,
     difference,
     duration_ms,
-    instant,
+    invalid,
     number,
     section,
     text,
     usd,
 )
 from schemas.formats.draft import Draft, ReaderResult, Uncounted
+from schemas.formats.times import instant
+from schemas.formats.vendors.openai_usage import IN, KNOWN, OUT, first_section, hides_thoughts
+from schemas.formats.vendors.usage import CONTRADICTION, PROBLEM, Known, inclusive, unknown_fields
+from schemas.limits import DURATION_MS_MAX, SECOND_MS
 from schemas.prices.names import names
 
 REDACTED: Final = "redacted-by-litellm"
@@ -42,24 +46,57 @@ MODEL_CALLS: Final = frozenset(
     }
 )
 """Call types that are a request to a model even if no token is reported."""
+OPERATIONS: Final = {
+    **dict.fromkeys(("completion", "responses", "anthropic_messages"), "chat"),
+    **dict.fromkeys(("generate_content", "generate_content_stream"), "chat"),
+    "text_completion": "text_completion",
+    "embedding": "embeddings",
+    "realtime": "realtime",
+    **dict.fromkeys(("image_generation", "image_edit"), "image"),
+    "moderation": "moderation",
+    "rerank": "rerank",
+    "ocr": "ocr",
+    "speech": "speech",
+    "transcription": "transcription",
+}
 _TOTALS: Final = {"prompt_tokens", "completion_tokens", "input_tokens", "output_tokens"}
 _USAGE: Final = "metadata.usage_object."
-_DETAILS_IN: Final = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
-_DETAILS_OUT: Final = ("completion_tokens_details", "output_tokens_details", "output_token_details")
+_CACHE_HIT: Final = "_cache_hit"
+_KNOWN: Final[Known] = {
+    **KNOWN,
+    **dict.fromkeys(
+        ("cache_creation", "server_tool_use", "service_tier", "inference_geo", "speed")
+    ),
+    **dict.fromkeys(("completion_tokens_details", "prompt_tokens_details")),
+}
+"""LiteLLM puts the names of all vendors into one object; the payload has the totals."""
 
 
 def read(payload: Json) -> list[ReaderResult]:
-    call_type = (text(payload, "call_type") or "").lstrip("_")
+    call_type = text(payload, "call_type")
+    if call_type is None:
+        raise invalid("call_type", "is missing: this is no payload of LiteLLM's logging")
+    call_type = call_type.lstrip("_")
     name = call_type if call_type in MODEL_CALLS else call_type.removeprefix("a")
     kind = {"speech": "tts", "transcription": "stt"}.get(name, "llm")
-    counts = _tokens(payload)
+    counts, unknown = _tokens(payload)
     billed = any(counts.values()) or bool(number(payload, "response_cost"))
     if kind == "llm" and name not in MODEL_CALLS and not billed:
-        return [Uncounted(f"the call type {call_type[:64] or '(none)'} carries no usage")]
-    fields = _fields(payload, kind)
-    if fields["error"] is None:
-        fields |= counts
-    return [Draft(fields=fields, id=text(payload, "id") or text(payload, "litellm_call_id"))]
+        return [Uncounted(f"the call type {call_type[:64]} carries no usage")]
+    fields = {**_fields(payload, kind), "operation": OPERATIONS.get(name)}
+    call = text(payload, "litellm_call_id")
+    if fields["error"] is not None:
+        return [Draft(fields, _identity(payload, call))]
+    return [Draft({**fields, **counts}, _identity(payload, call), call=call, unknown=unknown)]
+
+
+def _identity(payload: Json, call: str | None) -> str | None:
+    """The id. That of a hit of LiteLLM's cache ends with the clock, so that it differs where the
+    callback fires twice: then the call's own id."""
+    said = text(payload, "id")
+    if said is None or (call is not None and _CACHE_HIT in said):
+        return call
+    return said
 
 
 def _fields(payload: Json, kind: str) -> dict[str, Any]:
@@ -118,40 +155,46 @@ def _characters(payload: Json) -> int | None:
     return len(spoken)
 
 
-def _tokens(payload: Json) -> dict[str, int | None]:
-    """Totals from the payload, parts from the provider's usage object.
+def _tokens(payload: Json) -> tuple[dict[str, int | str | None], tuple[str, ...]]:
+    """Totals from the payload, parts from the provider's usage object; and what is unknown in it.
 
     Input `text_tokens` are not used: LiteLLM excludes the cache from them for Anthropic only.
     """
     usage = section(section(payload, "metadata"), "usage_object", "metadata.")
     totals = {name: count(payload, name) for name in ("prompt_tokens", "completion_tokens")}
     if not any(totals.values()) and not usage.keys() & _TOTALS:
-        return {}  # LiteLLM writes 0 where the provider reports none
-    details_in, path_in = _details(usage, _DETAILS_IN)
-    details_out, path_out = _details(usage, _DETAILS_OUT)
-    output = totals["completion_tokens"]
+        return {}, ()  # LiteLLM writes 0 where the provider reports none
+    details_in, path_in = first_section(usage, IN, _USAGE)
+    details_out, path_out = first_section(usage, OUT, _USAGE)
     audio_out = count(details_out, "audio_tokens", path_out)
     cache_read = count(details_in, "cached_tokens", path_in)
     if cache_read is None:
         cache_read = count(usage, "cache_read_input_tokens", _USAGE)
+    cache_write = _cache_write(usage, details_in, path_in)
+    reasoning = count(details_out, "reasoning_tokens", path_out)
+    whole = inclusive(
+        totals["prompt_tokens"],
+        totals["completion_tokens"],
+        count(payload, "total_tokens"),
+        cache_read=cache_read,
+        cache_write=cache_write,
+        reasoning=reasoning,
+        hides_output=hides_thoughts(text(payload, "model")),
+    )
+    unknown = unknown_fields(usage, _KNOWN, _USAGE)
+    if not whole.is_consistent:
+        unknown.append(f"total_tokens{CONTRADICTION}")
     return {
-        "input_tokens": totals["prompt_tokens"],
+        "input_tokens": whole.input,
         "input_audio_tokens": count(details_in, "audio_tokens", path_in),
         "cache_read_tokens": cache_read,
-        "cache_write_tokens": _cache_write(usage, details_in, path_in),
-        "output_tokens": output,
-        "output_text_tokens": difference(output, audio_out),
+        "cache_write_tokens": cache_write,
+        "output_tokens": whole.output,
+        "output_text_tokens": difference(whole.output, audio_out),
         "output_audio_tokens": audio_out,
-        "reasoning_tokens": count(details_out, "reasoning_tokens", path_out),
-    }
-
-
-def _details(usage: Json, names: tuple[str, ...]) -> tuple[Json, str]:
-    for name in names:
-        found = section(usage, name, _USAGE)
-        if found:
-            return found, f"{_USAGE}{name}."
-    return {}, _USAGE
+        "reasoning_tokens": reasoning,
+        "cost_problem": None if whole.is_consistent else PROBLEM,
+    }, tuple(unknown)
 
 
 def _cache_write(usage: Json, details: Json, path: str) -> int | None:
@@ -173,16 +216,18 @@ def _cost(payload: Json) -> str | None:
 
 
 def _elapsed(payload: Json, end: str) -> int | None:
-    start_s, end_s = number(payload, "startTime"), number(payload, end)
-    if start_s is None or end_s is None:
+    """None if the clock was set back, or if a time is none: that costs no answer its usage."""
+    start_s, end_s = payload.get("startTime"), payload.get(end)
+    if not isinstance(start_s, int | Decimal) or not isinstance(end_s, int | Decimal):
         return None
-    return checked_ms(end_s - start_s, end)
+    elapsed = Decimal(end_s) - Decimal(start_s)
+    return checked_ms(elapsed, end) if 0 <= elapsed <= DURATION_MS_MAX // SECOND_MS else None
 
 
 def _first_output(payload: Json) -> int | None:
     """None if nothing was streamed: then `completionStartTime` equals `endTime`."""
-    first: Decimal | None = number(payload, "completionStartTime")
-    if first is None or first == number(payload, "endTime"):
+    first = payload.get("completionStartTime")
+    if first is None or first == payload.get("endTime"):
         return None
     return _elapsed(payload, "completionStartTime")
 

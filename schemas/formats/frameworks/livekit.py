@@ -14,13 +14,15 @@ from schemas.formats.body import (
     count,
     difference,
     duration_ms,
-    instant,
     invalid,
     number,
     section,
     text,
 )
 from schemas.formats.draft import Draft, ReaderResult, Uncounted
+from schemas.formats.times import instant
+from schemas.formats.vendors.openai_usage import hides_thoughts
+from schemas.formats.vendors.usage import PROBLEM, inclusive
 from schemas.prices.names import names
 
 COLLECTED: Final = "metrics_collected"
@@ -93,14 +95,25 @@ def _first(payload: Json, key: str) -> int | None:
 
 
 def _llm(payload: Json) -> dict[str, Any]:
-    output = count(payload, "completion_tokens")
+    metadata = payload.get("metadata")
+    model = metadata.get("model_name") if isinstance(metadata, dict) else None
+    whole = inclusive(
+        count(payload, "prompt_tokens"),
+        count(payload, "completion_tokens"),
+        count(payload, "total_tokens") or None,
+        reasoning=count(payload, "reasoning_tokens"),
+        hides_output=hides_thoughts(model if isinstance(model, str) else None),
+    )
+    output = whole.output
     return {
         "kind": "llm",
-        "input_tokens": count(payload, "prompt_tokens"),
+        "operation": "chat",
+        "input_tokens": whole.input,
         "cache_read_tokens": count(payload, "prompt_cached_tokens"),
         "cache_write_tokens": count(payload, "cache_creation_tokens"),
         "output_tokens": output,
         "output_text_tokens": output,
+        "cost_problem": None if whole.is_consistent else PROBLEM,
         "reasoning_tokens": count(payload, "reasoning_tokens"),
         "first_output_ms": _first(payload, "ttft"),
     }
@@ -126,9 +139,13 @@ def _realtime(payload: Json) -> dict[str, Any]:
     output_text = count(details_out, "text_tokens", out)
     return {
         "kind": "llm",
+        "operation": "realtime",
         "input_tokens": count(payload, "input_tokens"),
         "input_text_tokens": count(details_in, "text_tokens", into),
         "input_audio_tokens": count(details_in, "audio_tokens", into),
+        "input_image_tokens": count(details_in, "image_tokens", into),
+        "cache_read_image_tokens": count(cached, "image_tokens", f"{into}cached_tokens_details."),
+        "output_image_tokens": count(details_out, "image_tokens", out),
         "cache_read_tokens": count(details_in, "cached_tokens", into),
         "cache_read_text_tokens": count(cached, "text_tokens", f"{into}cached_tokens_details."),
         "cache_read_audio_tokens": count(cached, "audio_tokens", f"{into}cached_tokens_details."),
@@ -142,6 +159,7 @@ def _realtime(payload: Json) -> dict[str, Any]:
 def _tts(payload: Json) -> dict[str, Any]:
     return {
         "kind": "tts",
+        "operation": "speech",
         "tts_characters": count(payload, "characters_count"),
         "tts_audio_ms": duration_ms(payload, "audio_duration"),
         "input_tokens": count(payload, "input_tokens"),
@@ -153,6 +171,7 @@ def _tts(payload: Json) -> dict[str, Any]:
 def _stt(payload: Json) -> dict[str, Any]:
     return {
         "kind": "stt",
+        "operation": "transcription",
         # 0.0: the plugin does not know.
         "stt_audio_ms": duration_ms(payload, "audio_duration") or None,
         "input_tokens": count(payload, "input_tokens"),

@@ -1,7 +1,13 @@
-"""What the APIs of vendors answer, read as events: one module per vendor. Pure.
+"""What the APIs of vendors of models answer, read as events: one module per vendor. Pure.
 
-    openai     chat, responses, realtime, transcription, speech, embeddings
-    anthropic  messages and their streams
+    openai        chat, responses, realtime, transcription, speech, embeddings, batches
+    openai_usage  its token counts, and those of vendors that answer in its format
+    anthropic     messages, their streams and batches
+    gemini        Gemini's generateContent, its stream and its Live API
+    bedrock       Amazon Bedrock's Converse and its stream
+    cohere        Cohere's chat, embeddings and reranking
+    ollama        Ollama's own chat, generate and embed
+    usage         totals that leave parts out, and fields that are unknown
 
 A response's own id is the identity, where the vendor gives one.
 """

@@ -2,72 +2,103 @@
 
 Anthropic's `input_tokens` exclude tokens that were read from or written to the cache. The neutral
 total is the sum of the three. The usage in `message_start` is provisional, and `message_delta`
-repeats it complete: so a stream counts once, at its end.
+repeats it complete: so a stream counts once, at its end. Several `message_delta` are running totals.
 Source: schemas/contracts/producers.md, anthropic 2.12.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
 from schemas.formats.body import Json, count, invalid, section, text
 from schemas.formats.draft import Draft, IdSource, ReaderResult, Uncounted
+from schemas.formats.vendors.usage import Known, has_any, unknown_fields
+from schemas.prices.terms import region_of, tier_of
 
 STREAM_TYPES: Final = frozenset(
-    {"content_block_start", "content_block_delta", "content_block_stop", "message_stop", "ping"}
+    {
+        "message_start",
+        "message_delta",
+        "message_stop",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+        "ping",
+    }
 )
-TYPES: Final = STREAM_TYPES | {"message", "message_start", "message_delta"}
+TYPES: Final = STREAM_TYPES | {"message"}
 ITERATIONS_MAX: Final = 256
 """Parts of one response. Each call of an advisor becomes an event; real responses have a few."""
-_STARTED: Final = "started_by"
+STARTED: Final = "odometer.started"
+"""Set on a `message_delta` by schemas.formats.joining: the message that it ends."""
 _USAGE_COUNTS: Final = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+COUNTS: Final = (*_USAGE_COUNTS, "output_tokens")
+_KNOWN: Final[Known] = {
+    **dict.fromkeys(COUNTS),
+    "cache_creation": dict.fromkeys(("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")),
+    "output_tokens_details": dict.fromkeys(("thinking_tokens",)),
+    "server_tool_use": dict.fromkeys(
+        ("web_search_requests", "web_fetch_requests", "code_execution_requests")
+    ),
+    **dict.fromkeys(("service_tier", "inference_geo", "speed", "iterations", "type", "model")),
+}
 
 
 def read(payload: Json) -> list[ReaderResult]:
-    """One message, one event of its stream, or an error's body."""
+    """One message, one event of its stream, one line of a batch's results, or an error's body."""
+    if is_batch_line(payload):
+        return _batch_line(payload)
     kind = text(payload, "type")
     if kind == "message_start":
         return [
             Uncounted("usage of message_start is provisional, message_delta carries the final one")
         ]
-    if kind in STREAM_TYPES:
+    if kind in STREAM_TYPES and kind != "message_delta":
         return [Uncounted(f"the stream event {kind} carries no usage")]
     if kind == "error" or isinstance(payload.get("error"), dict):
-        error = section(payload, "error")
-        fields = {"kind": "llm"}
-        return [Draft({**fields, "error": text(error, "type", "error.") or "error"})]
-    if kind == "message_delta" or isinstance(payload.get("usage"), dict) or kind == "message":
-        return _message(payload)
+        return [Uncounted("an error's body names no model and no tokens: it is no answer")]
+    if kind == "message_delta":
+        if STARTED not in payload:
+            raise invalid("type", "is message_delta without its message_start: send both in a body")
+        if not is_last_delta(payload):
+            return [Uncounted("a message_delta without stop_reason is not the last of its message")]
+    if kind in {"message_delta", "message"} or isinstance(payload.get("usage"), dict):
+        return message(payload)
     raise invalid(
-        "type", "is not an object of Anthropic's API: send a message, message_delta or error"
+        "type", "is not an object of Anthropic's API: send a message or the events of its stream"
     )
 
 
-def join_streams(items: list[Any]) -> list[Any]:
-    """Adds to each `message_delta` of a body the message that it ends, which has id and model.
-
-    Two messages started at once can't be told apart: then none is given.
-    """
-    joined: list[Any] = []
-    started: list[Json] = []
-    for item in items:
-        kind = item.get("type") if isinstance(item, dict) else None
-        if kind == "message_start" and isinstance(item.get("message"), dict):
-            started.append(item["message"])
-        elif kind == "message_delta":
-            if len(started) == 1:
-                joined.append({**item, _STARTED: started[0]})
-                started.clear()
-                continue
-        elif kind == "message_stop":
-            started.clear()
-        joined.append(item)
-    return joined
+def is_last_delta(payload: Json) -> bool:
+    """Whether a message_delta ends its message. Its usage is complete; that of others is not."""
+    delta = payload.get("delta")
+    return not isinstance(delta, dict) or bool(delta.get("stop_reason", True))
 
 
-def _message(payload: Json) -> list[ReaderResult]:
-    started = section(payload, _STARTED)
+def is_batch_line(payload: Json) -> bool:
+    """A line of the results of a message batch: each has the answer to one request."""
+    return "custom_id" in payload and "result" in payload
+
+
+def _batch_line(payload: Json) -> list[ReaderResult]:
+    result = section(payload, "result")
+    if text(result, "type", "result.") != "succeeded":
+        return [Uncounted("the line of a batch has no answer, so nothing is billed for it")]
+    return [
+        replace(made, fields={**made.fields, "service_tier": "batch"})
+        if isinstance(made, Draft)
+        else made
+        for made in message(section(result, "message", "result."))
+    ]
+
+
+def message(payload: Json) -> list[ReaderResult]:
+    """The events of a message: one, and one for each call of an advisor, which is another model."""
+    started = section(payload, STARTED)
     usage = section(payload, "usage")
+    if usage and not has_any(usage, COUNTS):
+        raise invalid("usage", f"has none of Anthropic's counts: {', '.join(COUNTS)}")
     if started:
         provisional = section(started, "usage", "message.")
         final = {name: value for name, value in usage.items() if value is not None}
@@ -76,12 +107,36 @@ def _message(payload: Json) -> list[ReaderResult]:
     model = text(payload, "model") or text(started, "model", "message.")
     iterations = _iterations(usage)
     parts = [usage, *(part for part in iterations if part.get("type") == "compaction")]
-    made: list[ReaderResult] = [_draft(model, parts, response_id, "")]
+    unknown = tuple(unknown_fields(usage, _KNOWN, "usage."))
+    delta = payload.get("delta")
+    ended = {**payload, **delta} if isinstance(delta, dict) else payload
+    first = _draft(model, parts, response_id, "", unknown)
+    terms = {**_terms(usage), "finish_reason": _word(ended, "stop_reason")}
+    made: list[ReaderResult] = [replace(first, fields={**first.fields, **terms})]
     advisors = [part for part in iterations if part.get("type") == "advisor_message"]
     for index, part in enumerate(advisors):
         advisor = text(part, "model", "usage.iterations.")
         made.append(_draft(advisor, [part], response_id, f"advisor-{index}"))
     return made
+
+
+def _terms(usage: Json) -> Json:
+    """What decides the price beside the numbers, and the tools that were run."""
+    tools = section(usage, "server_tool_use", "usage.")
+    path = "usage.server_tool_use."
+    return {
+        "service_tier": tier_of(_word(usage, "service_tier")),
+        "speed": _word(usage, "speed"),
+        "region": region_of(_word(usage, "inference_geo")),
+        "web_searches": count(tools, "web_search_requests", path),
+        "code_executions": count(tools, "code_execution_requests", path),
+    }
+
+
+def _word(holder: Json, key: str) -> str | None:
+    """A word beside the numbers: a wrong one costs no answer its usage."""
+    found = holder.get(key)
+    return found if isinstance(found, str) else None
 
 
 def _iterations(usage: Json) -> list[Json]:
@@ -100,13 +155,20 @@ def _iterations(usage: Json) -> list[Json]:
     return iterations
 
 
-def _draft(model: str | None, parts: list[Json], response_id: str | None, part: str) -> Draft:
+def _draft(
+    model: str | None,
+    parts: list[Json],
+    response_id: str | None,
+    part: str,
+    unknown: tuple[str, ...] = (),
+) -> Draft:
     usage = _sum([_tokens(one) for one in parts])
     return Draft(
-        fields={"kind": "llm", "model": model, **usage},
+        fields={"kind": "llm", "operation": "chat", "model": model, **usage},
         id=response_id,
         id_source=IdSource.RESPONSE,
         part=part,
+        unknown=unknown,
     )
 
 
@@ -123,6 +185,11 @@ def _tokens(usage: Json) -> dict[str, int | None]:
         "input_audio_tokens": None if inclusive is None else 0,
         "cache_read_tokens": reported["cache_read_input_tokens"],
         "cache_write_tokens": reported["cache_creation_input_tokens"],
+        "cache_write_1h_tokens": count(
+            section(usage, "cache_creation", "usage."),
+            "ephemeral_1h_input_tokens",
+            "usage.cache_creation.",
+        ),
         "output_tokens": output,
         "output_text_tokens": output,
         "output_audio_tokens": None if output is None else 0,

@@ -1,28 +1,33 @@
-"""OpenAI's objects to events: chat, responses, realtime, transcription, speech, embeddings. Pure.
+"""OpenAI's objects to events: chat, responses, realtime, transcription, speech, batches. Pure.
 
 None of them has an event id, so the response's id is used, if it makes one event. A stream event
-counts if it has the usage of the whole response. Texts are never stored; the text of a speech request
-is measured, because its length is billed. Source: schemas/contracts/producers.md, openai 3.54.
+counts if it has the usage of the whole response; a report that is not final (queued, in progress, a
+chunk before the end) counts nothing. Texts are never stored; the text of a speech request is measured,
+because its length is billed. Source: schemas/contracts/producers.md, openai 3.54.
 """
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import Any, Final
 
-from schemas.formats.body import (
-    Json,
-    count,
-    difference,
-    duration_ms,
-    instant,
-    invalid,
-    section,
-    text,
-)
+from schemas.formats.body import Json, count, duration_ms, invalid, section, text
 from schemas.formats.draft import Draft, IdSource, ReaderResult, Uncounted
+from schemas.formats.times import instant
+from schemas.formats.vendors.openai_usage import COUNTS, tokens_of
+from schemas.formats.vendors.usage import has_any, items_of
+from schemas.prices.terms import tier_of
 
 OBJECTS: Final = frozenset(
-    {"chat.completion", "chat.completion.chunk", "text_completion", "response", "list"}
+    {
+        "chat.completion",
+        "chat.completion.chunk",
+        "text_completion",
+        "response",
+        "response.compaction",
+        "list",
+    }
 )
 STREAM_PREFIXES: Final = (
     "response.",
@@ -34,6 +39,8 @@ STREAM_PREFIXES: Final = (
     "transcript.text.",
     "transcription_session.",
     "speech.audio.",
+    "image_generation.",
+    "image_edit.",
 )
 ENDS: Final = frozenset(
     {"response.completed", "response.incomplete", "response.failed", "response.done"}
@@ -46,22 +53,54 @@ TRANSCRIBED: Final = frozenset(
         "transcript.text.done",
     }
 )
+IMAGES: Final = frozenset({"image_generation.completed", "image_edit.completed"})
+PENDING: Final = frozenset({"queued", "in_progress"})
+ENDED: Final = "odometer.ended"
+"""Set on a chunk by schemas.formats.joining: an earlier chunk has said why the answer ended."""
+OPERATIONS: Final = {
+    "chat.completion": "chat",
+    "chat.completion.chunk": "chat",
+    "text_completion": "text_completion",
+    "response": "chat",
+    "response.compaction": "chat",
+    "list": "embeddings",
+    "realtime.response": "realtime",
+}
+TOOLS: Final = {
+    "web_search_call": "web_searches",
+    "file_search_call": "file_searches",
+    "code_interpreter_call": "code_executions",
+    "image_generation_call": "tool_calls",
+}
+"""Items of a response that are billed beside its tokens."""
+_SEARCH_MODELS: Final = ("-search-preview", "-search-api")
+"""Chat models that search the web for each answer."""
+_SHORT_ID: Final = re.compile(r"[a-z]*[-_]?\d{0,9}")
+"""An id that says little: Ollama gives one of 999 (`chatcmpl-417`) to each answer."""
 
 
 def read(payload: Json) -> list[ReaderResult]:
-    """One object of the API, or one event of its streams."""
+    """One object of the API, one event of its streams, or one line of a batch's output."""
+    return _batch_line(payload) if is_batch_line(payload) else [_read(payload)]
+
+
+def _read(payload: Json) -> ReaderResult:  # noqa: PLR0911  one return for each kind of object
     kind = text(payload, "type") or ""
     if kind.startswith(STREAM_PREFIXES):
-        return [_stream_event(payload, kind)]
+        return _stream_event(payload, kind)
     named = payload.get("object")
-    if isinstance(named, str) and named in OBJECTS:
-        return [_response(payload)]
+    if named == "list":
+        return _list(payload)
+    if is_moderation(payload) or (isinstance(named, str) and named in OBJECTS):
+        return _response(payload)
     if is_speech_request(payload):
-        return [_speech(payload)]
+        return _speech(payload)
     if is_transcription(payload):
-        return [_transcription(payload)]
-    if isinstance(payload.get("usage"), dict) or isinstance(payload.get("error"), dict):
-        return [_with_usage(payload, "llm")]
+        return _transcription(payload)
+    if isinstance(payload.get("usage"), dict):
+        return _with_usage(payload, "llm")
+    if isinstance(payload.get("error"), dict):
+        return Uncounted("an error's body names no model and no tokens: it is no answer")
     raise invalid(
         "", "is not an object of OpenAI's API: it has none of object, type, usage and error"
     )
@@ -74,7 +113,18 @@ def _stream_event(payload: Json, kind: str) -> ReaderResult:
         return _transcription(payload)
     if kind == "speech.audio.done":
         return _with_usage(payload, "tts")
+    if kind in IMAGES:
+        return _with_usage(payload, "llm")
     return Uncounted(f"the stream event {kind[:64]} carries no usage")
+
+
+def is_batch_line(payload: Json) -> bool:
+    """A line of the output file of a batch: each has the answer to one request."""
+    return "custom_id" in payload and "response" in payload
+
+
+def is_moderation(payload: Json) -> bool:
+    return isinstance(payload.get("results"), list) and str(payload.get("id")).startswith("modr-")
 
 
 def is_speech_request(payload: Json) -> bool:
@@ -86,76 +136,129 @@ def is_transcription(payload: Json) -> bool:
     usage = payload.get("usage")
     kind = usage.get("type") if isinstance(usage, dict) else None
     billed = kind == "tokens" or kind == "duration"  # noqa: PLR1714  # it may be unhashable
-    return isinstance(payload.get("text"), str) and (billed or "duration" in payload)
+    named = billed or ("duration" in payload and "type" not in payload)
+    return isinstance(payload.get("text"), str) and named
+
+
+def _batch_line(payload: Json) -> list[ReaderResult]:
+    response = section(payload, "response")
+    body = section(response, "body", "response.")
+    status = count(response, "status_code", "response.")
+    if not body or status is None or status >= 400:
+        return [Uncounted("the line of a batch has no answer, so nothing is billed for it")]
+    made = _read(body)
+    if isinstance(made, Draft):
+        made = replace(made, fields={**made.fields, "service_tier": "batch"})
+    return [made]
+
+
+def _list(payload: Json) -> ReaderResult:
+    """A list of embeddings is an answer; one of models, files or stored answers is not."""
+    data = payload.get("data")
+    first = data[0] if isinstance(data, list) and data else None
+    of = first.get("object") if isinstance(first, dict) else None
+    of = of if isinstance(of, str) else "anything"
+    if of == "embedding" or (isinstance(payload.get("usage"), dict) and "model" in payload):
+        return _with_usage(payload, "llm")
+    return Uncounted(f"a list of {of[:64]} is no answer of a model: send its items one by one")
 
 
 def _response(payload: Json) -> ReaderResult:
     """Chat completions, responses, realtime responses and embeddings have the same usage."""
-    if payload.get("object") == "chat.completion.chunk" and payload.get("usage") is None:
-        return Uncounted("a chunk of a stream carries no usage, only the last one may")
+    status = payload.get("status")
+    if isinstance(status, str) and status in PENDING:
+        return Uncounted(f"the response is {status}: only its last report counts")
+    if payload.get("object") == "chat.completion.chunk":
+        if not usage_of(payload):
+            return Uncounted("a chunk of a stream carries no usage, only the last one may")
+        if not (is_last_chunk(payload) or payload.get(ENDED)):
+            return Uncounted("a chunk without finish_reason is not the last report of its answer")
     return _with_usage(payload, "llm")
 
 
-def _with_usage(payload: Json, kind: str) -> Draft:
-    time = instant(payload, "created") or instant(payload, "created_at")
-    return Draft(
-        fields={
-            "kind": kind,
-            "time": time,
-            "model": text(payload, "model"),
-            "error": _error(payload),
-            **tokens(section(payload, "usage"), "usage."),
-        },
-        id=text(payload, "id"),
-        id_source=IdSource.RESPONSE,
-    )
+def is_last_chunk(payload: Json) -> bool:
+    """Whether a chunk ends its answer: it says why, or has nothing but usage."""
+    choices = payload.get("choices")
+    if not isinstance(choices, list) or not choices:
+        return True
+    return any(isinstance(one, dict) and one.get("finish_reason") for one in choices)
 
 
-def tokens(usage: Json, path: str) -> dict[str, int | None]:
-    """Token counts under any name of OpenAI's APIs. All totals are inclusive."""
-    details_in, path_in = _first_section(
-        usage, ("prompt_tokens_details", "input_tokens_details", "input_token_details"), path
-    )
-    details_out, path_out = _first_section(
-        usage,
-        ("completion_tokens_details", "output_tokens_details", "output_token_details"),
-        path,
-    )
-    cached = section(details_in, "cached_tokens_details", path_in)
-    path_cached = f"{path_in}cached_tokens_details."
-    output = _first_count(usage, ("completion_tokens", "output_tokens"), path)
-    audio = count(details_out, "audio_tokens", path_out)
-    output_text = count(details_out, "text_tokens", path_out)
-    return {
-        "input_tokens": _first_count(usage, ("prompt_tokens", "input_tokens"), path),
-        "output_tokens": output,
-        "input_text_tokens": count(details_in, "text_tokens", path_in),
-        "input_audio_tokens": count(details_in, "audio_tokens", path_in),
-        "cache_read_tokens": count(details_in, "cached_tokens", path_in),
-        "cache_read_text_tokens": count(cached, "text_tokens", path_cached),
-        "cache_read_audio_tokens": count(cached, "audio_tokens", path_cached),
-        "cache_write_tokens": count(details_in, "cache_write_tokens", path_in),
-        "output_text_tokens": difference(output, audio) if output_text is None else output_text,
-        "output_audio_tokens": audio,
-        "reasoning_tokens": count(details_out, "reasoning_tokens", path_out),
-    }
-
-
-def _first_section(holder: Json, names: tuple[str, ...], path: str) -> tuple[Json, str]:
-    """The first section that is not empty, and its path."""
-    for name in names:
-        found = section(holder, name, path)
-        if found:
-            return found, f"{path}{name}."
-    return {}, path
-
-
-def _first_count(holder: Json, names: tuple[str, ...], path: str) -> int | None:
-    for name in names:
-        found = count(holder, name, path)
-        if found is not None:
-            return found
+def usage_of(payload: Json) -> tuple[Json, str] | None:
+    """The usage and its path. Groq's streams have it under `x_groq`."""
+    if isinstance(payload.get("usage"), dict):
+        return payload["usage"], "usage."
+    groq = payload.get("x_groq")
+    if isinstance(groq, dict) and isinstance(groq.get("usage"), dict):
+        return groq["usage"], "x_groq.usage."
     return None
+
+
+def _with_usage(payload: Json, kind: str) -> Draft:
+    usage, path = usage_of(payload) or (section(payload, "usage"), "usage.")
+    if usage and not has_any(usage, COUNTS):
+        raise invalid("usage", f"has none of OpenAI's counts: {', '.join(COUNTS)}")
+    model = text(payload, "model")
+    tokens, unknown = tokens_of(usage, path, model)
+    fields = {
+        "kind": kind,
+        "time": instant(payload, "created") or instant(payload, "created_at"),
+        "model": model,
+        "operation": "speech" if kind == "tts" else _operation(payload),
+        "service_tier": tier_of(_word(payload, "service_tier")),
+        "finish_reason": _finish_reason(payload),
+        "error": _error(payload),
+        **tokens,
+        **_tools(payload, model, tokens),
+    }
+    return Draft(fields, _identity(payload, fields), IdSource.RESPONSE, unknown=unknown)
+
+
+def _operation(payload: Json) -> str | None:
+    if is_moderation(payload):
+        return "moderation"
+    if {"data", "created"} <= payload.keys() or str(payload.get("type")).startswith("image_"):
+        return "image"
+    return OPERATIONS.get(str(payload.get("object")))
+
+
+def _word(payload: Json, key: str) -> str | None:
+    """A word beside the numbers: a wrong one costs no answer its usage."""
+    found = payload.get(key)
+    return found if isinstance(found, str) else None
+
+
+def _finish_reason(payload: Json) -> str | None:
+    for choice in items_of(payload, "choices"):
+        return _word(choice, "finish_reason")
+    details = payload.get("incomplete_details")
+    return _word(details, "reason") if isinstance(details, dict) else None
+
+
+def _tools(payload: Json, model: str | None, tokens: Json) -> Json:
+    """Searches and other tools that the answer says were run, unless its usage counts them."""
+    found: dict[str, int] = {}
+    for item in items_of(payload, "output"):
+        field = TOOLS.get(str(item.get("type")))
+        action = item.get("action")
+        if field == "web_searches" and isinstance(action, dict):
+            field = (
+                field if action.get("type", "search") == "search" else None
+            )  # or a page is opened
+        if field is not None:
+            found[field] = found.get(field, 0) + 1
+    if model is not None and any(part in model for part in _SEARCH_MODELS):
+        found.setdefault("web_searches", 1)
+    return {name: n for name, n in found.items() if tokens.get(name) is None}
+
+
+def _identity(payload: Json, fields: dict[str, Any]) -> str | None:
+    """The response's id. A short one gets what tells two answers apart: their time and numbers."""
+    response_id = text(payload, "id")
+    if response_id is None or not _SHORT_ID.fullmatch(response_id.lower()):
+        return response_id
+    told = [fields[name] for name in ("time", "input_tokens", "output_tokens")]
+    return "/".join(str(part) for part in (response_id, *told) if part is not None)
 
 
 def _error(payload: Json) -> str | None:
@@ -166,7 +269,8 @@ def _error(payload: Json) -> str | None:
         holders.append((details.get("error"), "status_details.error."))
     for error, path in holders:
         if isinstance(error, dict):
-            return text(error, "code", path) or text(error, "type", path) or "failed"
+            code = error.get("code")
+            return str(code) if code else text(error, "type", path) or "failed"
     return "failed" if payload.get("status") == "failed" else None
 
 
@@ -176,16 +280,20 @@ def _transcription(payload: Json) -> Draft:
     seconds = duration_ms(usage, "seconds", "usage.")
     if seconds is None and not usage:
         seconds = duration_ms(payload, "duration")
+    model = text(payload, "model")
+    tokens, unknown = tokens_of(usage, "usage.", model)
     return Draft(
         fields={
             "kind": "stt",
-            "model": text(payload, "model"),
+            "model": model,
+            "operation": "transcription",
             "stt_audio_ms": seconds,
             "error": _error(payload),
-            **tokens(usage, "usage."),
+            **tokens,
         },
         id=text(payload, "event_id"),
         id_source=IdSource.RESPONSE,
+        unknown=unknown,
     )
 
 
@@ -196,6 +304,7 @@ def _speech(payload: Json) -> Draft:
         fields={
             "kind": "tts",
             "model": text(payload, "model"),
+            "operation": "speech",
             "voice": name,
             "tts_characters": len(payload["input"]),
         }

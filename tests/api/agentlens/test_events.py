@@ -280,3 +280,22 @@ async def test_agents_are_those_that_the_counters_saw(
     assert await got(client, "/api/agents/sales%2Feu") == found["agents"][1]
     theirs = [TheirAgent.model_validate(one) for one in found["agents"]]
     assert [agent.id for agent in theirs] == ["support", "sales/eu"]
+
+
+async def test_an_agents_latest_call_and_sessions_are_those_of_the_latest_calls(
+    redis_url: str, client: httpx.AsyncClient
+) -> None:
+    pack([Event(NOW_MS - 40 * MINUTE_MS, agent="support")]).write(redis_url)
+    calls = [call(2, chat_id="chat-1"), call(1, chat_id="chat-2"), call(3, agent="gone")]
+    with redis.Redis.from_url(redis_url) as store:
+        for one in calls:
+            store.zadd(recent_key(FIRST_GENERATION, "acme"), {pack_recent(one): one.at_ms})
+    (found,) = (await got(client, "/api/agents"))["agents"]
+    assert found["lastSeenAt"] == iso(NOW_MS - SECOND_MS)
+    assert found["sessionCount"] == 2
+
+
+async def test_a_call_shows_why_it_ended(redis_url: str, client: httpx.AsyncClient) -> None:
+    keep(redis_url, call(finish_reason="tool_use"), call(1, error="timeout"))
+    events = (await got(client))["events"]
+    assert [one["payload"]["finishReason"] for one in events] == ["tool_use", "error"]

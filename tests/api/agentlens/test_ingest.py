@@ -17,6 +17,9 @@ from tests.api.counters import NOW_MS
 from tests.api.ingest.taking import Taking, taking
 from tests.schemas.formats.fixtures import FOLDER
 
+USAGE = {"inputTokens": 21, "outputTokens": 393, "totalTokens": 414}
+MESSAGE = {"role": "user", "content": "a secret"}
+
 pytestmark = pytest.mark.servers
 
 PATH = "/api/events"
@@ -74,7 +77,27 @@ async def test_what_its_sdk_sends_is_ingested_and_only_the_call_is_counted(api: 
         ({"payload": {"model": ""}}, "events.1.payload.model"),
         ({"payload": {"provider": "x" * 300}}, "events.1.payload.provider"),
         ({"payload": {"callId": None}}, "events.1.payload.callId"),
-        ({"payload": {"usage": {"inputTokens": -1}}}, "events.1.payload.usage.inputTokens"),
+        (
+            {"payload": {"usage": {**USAGE, "inputTokens": -1}}},
+            "events.1.payload.usage.inputTokens",
+        ),
+        (
+            {"payload": {"usage": {**USAGE, "totalTokens": None}}},
+            "events.1.payload.usage.totalTokens",
+        ),
+        ({"payload": {"usage": None}}, "events.1.payload.usage"),
+        ({"payload": {"costUsd": None}}, "events.1.payload.costUsd"),
+        ({"payload": {"latencyMs": None}}, "events.1.payload.latencyMs"),
+        ({"payload": {"finishReason": ""}}, "events.1.payload.finishReason"),
+        ({"payload": {"completion": 5}}, "events.1.payload.completion"),
+        ({"eventType": "llm_call"}, "events.1.payload.messages"),
+        ({"eventType": "llm_call", "payload": {"messages": []}}, "events.1.payload.messages"),
+        ({"eventType": "llm_call", "payload": {"messages": [5]}}, "events.1.payload.messages.0"),
+        (
+            {"eventType": "llm_call", "payload": {"messages": [MESSAGE], "callId": ""}},
+            "events.1.payload.callId",
+        ),
+        ({"eventType": "cost_tracked", "payload": USAGE | {"model": 5}}, "events.1.payload.model"),
         ({"sessionId": ""}, "events.1.sessionId"),
         ({"agentId": 5}, "events.1.agentId"),
         ({"eventType": None}, "events.1.eventType"),

@@ -243,7 +243,7 @@ async def test_what_objects_lack_comes_from_the_query_or_an_envelope(api: Taking
     ("params", "parameter"),
     [
         ({"formt": "openai"}, "formt"),
-        ({"format": "gemini"}, "format"),
+        ({"format": "replicate"}, "format"),
         ({"atomic": "maybe"}, "atomic"),
         ({"latency_ms": "fast"}, "latency_ms"),
         ([("agent_id", "a"), ("agent_id", "b")], "agent_id"),

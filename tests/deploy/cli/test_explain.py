@@ -77,7 +77,7 @@ def test_a_long_array_is_read_in_slices(tmp_path: Path) -> None:
         last = [json.loads(body.data)[-1]["n"] for body in found]
         assert last == [*range(999, 12_000, 1000), 12_000]
         assert len({body.name for body in found}) == 13
-    assert len(read(path, "anthropic")) == 1
+    assert len(read(path, "anthropic")) == 13
 
 
 def test_a_document_that_is_too_large_is_refused_with_its_limit(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ ANTHROPIC: dict[str, list[Fields]] = {
     "message": [MESSAGE],
     "message_without_cache": [WITHOUT_CACHE],
     "message_start": [],
-    "message_delta": [{k: v for k, v in (MESSAGE | {"id": "seed-0"}).items() if k != "model"}],
+    "message_delta": [],
     "stream": [MESSAGE],
     "beta_compaction": [
         BETA | {"input_tokens": 203_000, "output_tokens": 4500, "output_text_tokens": 4500}
@@ -170,7 +170,7 @@ LITELLM: dict[str, list[Fields]] = {
         | {"cost_usd": "0.00475", "first_output_ms": 210}
     ],
     "chat_sdk_user": [LITELLM_CHAT | {"user_id": "u-2", "cost_usd": "0.00475"}],
-    "cache_hit": [LITELLM_CHAT | {"id": "chatcmpl-123_cache_hit1770544801.25", "cost_usd": "0.0"}],
+    "cache_hit": [LITELLM_CHAT | {"id": "5b1f3a52-0000-4000-8000-000000000001", "cost_usd": "0.0"}],
     "anthropic": [
         LITELLM_CALL
         | {"id": "chatcmpl-123", "provider": "anthropic", "model": "claude-sonnet-4-5-20250929"}
@@ -344,8 +344,64 @@ CLOUDEVENTS: dict[str, list[Fields]] = {
     "binary": [CLOUD],
 }
 
+# -- what is beside the numbers ----------------------------------------------------------------------
+
+CHATS = {"operation": "chat"}
+STOPPED = {**CHATS, "finish_reason": "stop"}
+ENDED = {**CHATS, "finish_reason": "end_turn"}
+KEPT = {**ENDED, "service_tier": "standard", "cache_write_1h_tokens": 88}
+TRANSCRIBED = {"operation": "transcription"}
+SPOKEN = {"operation": "speech"}
+NO_IMAGES = ("input_image_tokens", "cache_read_image_tokens", "output_image_tokens")
+BESIDE: dict[str, Fields] = {
+    **dict.fromkeys(("openai/chat", "openai/chat_without_details"), STOPPED),
+    "openai/chat_without_usage": STOPPED,
+    "openai/chunk_last": CHATS,
+    "openai/response": CHATS,
+    "openai/response_completed": CHATS,
+    "openai/response_failed": CHATS,
+    "openai/embeddings": {"operation": "embeddings"},
+    "openai/realtime_response_done": {"operation": "realtime"},
+    "openai/realtime_response_failed": {"operation": "realtime"},
+    "openai/realtime_transcription_seconds": TRANSCRIBED,
+    "openai/realtime_transcription_tokens": TRANSCRIBED,
+    "openai/transcription_seconds": TRANSCRIBED,
+    "openai/transcription_stream_done": TRANSCRIBED,
+    "openai/transcription_tokens": TRANSCRIBED,
+    "openai/transcription_verbose": TRANSCRIBED,
+    "openai/speech_request": SPOKEN,
+    **dict.fromkeys(("anthropic/message", "anthropic/stream"), KEPT),
+    "anthropic/message_without_cache": ENDED,
+    "anthropic/beta_compaction": ENDED,
+    "anthropic/beta_advisor": ENDED,
+    **dict.fromkeys(
+        (f"litellm/{name}" for name in ("anthropic", "cache_hit", "chat", "chat_sdk_user")), CHATS
+    ),
+    "litellm/failure": CHATS,
+    "litellm/unpriced": CHATS,
+    "litellm/embedding": {"operation": "embeddings"},
+    "litellm/speech": SPOKEN,
+    "litellm/speech_redacted": SPOKEN,
+    "litellm/transcription": TRANSCRIBED,
+    **dict.fromkeys(("livekit/llm", "livekit/llm_cancelled", "livekit/llm_wrapped"), CHATS),
+    "livekit/realtime": {"operation": "realtime", **dict.fromkeys(NO_IMAGES, 0)},
+    "livekit/stt": TRANSCRIBED,
+    "livekit/stt_tokens": TRANSCRIBED,
+    "livekit/tts": SPOKEN,
+    "livekit/tts_tokens": SPOKEN,
+    "agentlens/call": STOPPED,
+}
+"""Operation, terms and tools of the first event; a later one of the same answer has the operation."""
+
+
+def with_terms(name: str, events: list[Fields]) -> list[Fields]:
+    beside = BESIDE.get(name, {})
+    later = {key: value for key, value in beside.items() if key == "operation"}
+    return [event | (later if place else beside) for place, event in enumerate(events)]
+
+
 EXPECTED = {
-    f"{library}/{name}": events
+    f"{library}/{name}": with_terms(f"{library}/{name}", events)
     for library, expected in (
         ("openai", OPENAI),
         ("anthropic", ANTHROPIC),

@@ -25,7 +25,8 @@ from schemas.formats.body import (
     load,
     load_lines,
 )
-from schemas.formats.objects import EVENT_FIELDS_MAX, parse_with
+from schemas.formats.complete import EVENT_FIELDS_MAX
+from schemas.formats.objects import parse_with
 from schemas.formats.vendors.anthropic import ITERATIONS_MAX
 from schemas.limits import LABELS_MAX, TAGS_MAX
 from tests.oracles.event_logs import event

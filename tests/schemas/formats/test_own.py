@@ -46,6 +46,8 @@ AGENTLENS = {
     "source": "agentlens",
     "time": "2026-02-08T10:00:00.123+00:00",
     "kind": "llm",
+    "operation": "chat",
+    "finish_reason": "stop",
     "provider": "Anthropic",  # as sent: its filters are exact
     "model": "claude-sonnet-4-5",
     "agent_id": "my-agent",
@@ -88,7 +90,10 @@ def test_an_agentlens_response_is_its_event() -> None:
 
 @pytest.mark.parametrize("kind", ["llm_call", "cost_tracked", "tool_call"])
 def test_of_a_call_only_the_response_counts(kind: str) -> None:
-    parsed = read({"events": [{**RESPONSE, "eventType": kind}, RESPONSE]})
+    called = {"messages": [{"role": "user", "content": "a secret"}]}
+    counts = {"inputTokens": 1, "outputTokens": 2, "totalTokens": 3}
+    payload = {**RESPONSE["payload"], **called, **counts}
+    parsed = read({"events": [{**RESPONSE, "eventType": kind, "payload": payload}, RESPONSE]})
     assert [event.index for event in parsed.events] == [1]
     assert kind in parsed.skipped[0].reason
 

@@ -1,0 +1,118 @@
+"""LangChain's messages with `usage_metadata` to events, plain or as `dumpd` writes them. Pure.
+
+Its totals include cached and reasoning tokens. A message of a stream's chunk counts if it is the last.
+Source: schemas/contracts/producers.md, langchain-core 1.4.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from schemas.formats.body import Json, count, difference, invalid, section, text
+from schemas.formats.draft import Draft, IdSource, ReaderResult, Uncounted
+from schemas.formats.vendors.usage import (
+    CONTRADICTION,
+    PROBLEM,
+    Known,
+    has_any,
+    inclusive,
+    unknown_fields,
+)
+from schemas.prices.terms import tier_of
+
+COUNTS: Final = ("input_tokens", "output_tokens", "total_tokens")
+_AI: Final = frozenset({"ai", "AIMessage", "AIMessageChunk"})
+_KNOWN: Final[Known] = {
+    **dict.fromkeys(COUNTS),
+    "input_token_details": dict.fromkeys(
+        (
+            "cache_read",
+            "cache_creation",
+            "audio",
+            "ephemeral_5m_input_tokens",
+            "ephemeral_1h_input_tokens",
+        )
+    ),
+    "output_token_details": dict.fromkeys(("reasoning", "audio")),
+}
+_PATH: Final = "usage_metadata."
+
+
+def is_own(payload: Json) -> bool:
+    usage = _message(payload).get("usage_metadata")
+    return isinstance(usage, dict) and has_any(usage, COUNTS)
+
+
+def read(payload: Json) -> list[ReaderResult]:
+    """One message of a model, or the totals by model of `UsageMetadataCallbackHandler`."""
+    message = _message(payload)
+    if "usage_metadata" not in message:
+        if message.get("type") in _AI:
+            return [Uncounted("the message has no usage_metadata")]
+        raise invalid("usage_metadata", "is missing: this is no message of LangChain")
+    usage = section(message, "usage_metadata")
+    if not has_any(usage, COUNTS):
+        raise invalid("usage_metadata", f"has none of LangChain's counts: {', '.join(COUNTS)}")
+    about = section(message, "response_metadata")
+    tokens, unknown = tokens_of(usage, _PATH)
+    path = "response_metadata."
+    model = text(about, "model_name", path) or text(about, "model", path)
+    fields = {
+        "kind": "llm",
+        "provider": text(about, "model_provider", path),
+        "model": model,
+        "operation": "chat",
+        "service_tier": tier_of(_word(about, "service_tier")),
+        "finish_reason": _word(about, "finish_reason") or _word(about, "stop_reason"),
+        **tokens,
+    }
+    response_id = text(about, "id", path) or text(message, "id")
+    return [Draft(fields, response_id, IdSource.RESPONSE, unknown=unknown)]
+
+
+def _word(holder: Json, key: str) -> str | None:
+    """A word beside the numbers: a wrong one costs no answer its usage."""
+    found = holder.get(key)
+    return found if isinstance(found, str) else None
+
+
+def _message(payload: Json) -> Json:
+    """The message itself, or the `kwargs` of `dumpd`, or the `data` of `messages_to_dict`."""
+    for name in ("kwargs", "data"):
+        inner = payload.get(name)
+        if isinstance(inner, dict) and "usage_metadata" in inner:
+            return inner
+    return payload
+
+
+def tokens_of(usage: Json, path: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    details_in = section(usage, "input_token_details", path)
+    details_out = section(usage, "output_token_details", path)
+    path_in, path_out = f"{path}input_token_details.", f"{path}output_token_details."
+    cache_read = count(details_in, "cache_read", path_in)
+    cache_write = count(details_in, "cache_creation", path_in)
+    reasoning = count(details_out, "reasoning", path_out)
+    audio = count(details_out, "audio", path_out)
+    totals = inclusive(
+        count(usage, "input_tokens", path),
+        count(usage, "output_tokens", path),
+        count(usage, "total_tokens", path),
+        cache_read=cache_read,
+        cache_write=cache_write,
+        reasoning=reasoning,
+    )
+    unknown = unknown_fields(usage, _KNOWN, path)
+    if not totals.is_consistent:
+        unknown.append(f"{path}total_tokens{CONTRADICTION}")
+    return {
+        "input_tokens": totals.input,
+        "input_audio_tokens": count(details_in, "audio", path_in),
+        "cache_read_tokens": cache_read,
+        "cache_write_tokens": cache_write,
+        "cache_write_1h_tokens": count(details_in, "ephemeral_1h_input_tokens", path_in),
+        "output_tokens": totals.output,
+        "output_text_tokens": difference(totals.output, audio),
+        "output_audio_tokens": audio,
+        "reasoning_tokens": reasoning,
+        "cost_problem": None if totals.is_consistent else PROBLEM,
+    }, tuple(unknown)

@@ -1,0 +1,159 @@
+"""Langfuse's ingestion (`{"batch": [...]}`) to events: its generations. Pure.
+
+A generation is created, then updated when it ends: the reports of one body are put together, and the
+one with usage counts. Names in `usageDetails` are exclusive parts, as Langfuse adds them up.
+Source: schemas/contracts/producers.md, langfuse 2.60.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Final
+
+from schemas.event.event_struct import parse_instant
+from schemas.formats.body import Json, count, section, text, usd
+from schemas.formats.draft import Draft, ReaderResult, Uncounted
+from schemas.formats.times import IMPOSSIBLE
+from schemas.formats.vendors.usage import CONTRADICTION
+from schemas.units import instant_to_ms
+
+GENERATIONS: Final = frozenset(
+    {"generation-create", "generation-update", "embedding-create", "embedding-update"}
+)
+OBSERVATIONS: Final = frozenset({"observation-create", "observation-update"})
+MODELS: Final = frozenset({"GENERATION", "EMBEDDING"})
+_CACHE_READ: Final = (
+    "input_cached_tokens",
+    "cache_read_input_tokens",
+    "input_cache_read",
+    "input_cached",
+    "cached_tokens",
+    "prompt_tokens_details.cached_tokens",
+)
+_CACHE_WRITE: Final = (
+    "cache_creation_input_tokens",
+    "input_cache_creation",
+    "input_cache_write",
+    "cache_write_input_tokens",
+)
+_AUDIO_IN: Final = ("input_audio_tokens", "input_audio")
+_AUDIO_OUT: Final = ("output_audio_tokens", "output_audio")
+_REASONING: Final = ("output_reasoning_tokens", "output_reasoning", "reasoning_tokens", "reasoning")
+_IN: Final = ("input", "promptTokens", "prompt_tokens", "input_tokens", "inputTokens")
+_OUT: Final = ("output", "completionTokens", "completion_tokens", "output_tokens", "outputTokens")
+_TOTAL: Final = ("total", "totalTokens", "total_tokens")
+_OTHERS: Final = ("unit", "inputCost", "outputCost", "totalCost")
+_KNOWN: Final = frozenset(
+    (*_IN, *_OUT, *_TOTAL, *_CACHE_READ, *_CACHE_WRITE, *_AUDIO_IN, *_AUDIO_OUT, *_REASONING)
+) | set(_OTHERS)
+
+_READ: Final = (
+    *("id", "type", "model", "sessionId", "level", "usage", "usageDetails", "costDetails"),
+    *("startTime", "endTime", "completionStartTime"),
+)
+
+
+def is_own(payload: Json) -> bool:
+    batch = payload.get("batch")
+    first = batch[0] if isinstance(batch, list) and batch else None
+    return isinstance(first, dict) and isinstance(first.get("body"), dict) and "type" in first
+
+
+def opened(payload: Json) -> list[object]:
+    """The items of a batch. Reports of one observation get what earlier ones of the batch say."""
+    told: dict[str, Json] = {}
+    items: list[object] = []
+    for item in payload["batch"]:
+        body = item.get("body") if isinstance(item, dict) else None
+        name = body.get("id") if isinstance(body, dict) else None
+        if isinstance(body, dict) and isinstance(name, str):
+            said = {key: body[key] for key in _READ if body.get(key) is not None}
+            told[name] = {**told.get(name, {}), **said}
+            items.append({**item, "body": told[name]})
+        else:
+            items.append(item)
+    return items
+
+
+def read(payload: Json) -> list[ReaderResult]:
+    """One item of a batch."""
+    kind = text(payload, "type") or ""
+    body = section(payload, "body")
+    of = text(body, "type", "body.") or ""
+    if not (kind in GENERATIONS or (kind in OBSERVATIONS and of.upper() in MODELS)):
+        return [Uncounted(f"{kind[:64] or 'an item without type'} is no call of a model")]
+    usage, path = _usage(body)
+    if not usage:
+        return [Uncounted("the observation has no usage yet: the report with its usage counts")]
+    tokens, unknown = _tokens(usage, path)
+    start, end = text(body, "startTime", "body."), text(body, "endTime", "body.")
+    level = text(body, "level", "body.")
+    fields = {
+        "kind": "llm",
+        "time": end or start or text(payload, "timestamp"),
+        "model": text(body, "model", "body."),
+        "call_id": text(body, "sessionId", "body."),
+        "cost_usd": _cost(body, usage, path),
+        "latency_ms": _between(start, end),
+        "first_output_ms": _between(start, text(body, "completionStartTime", "body.")),
+        "error": "error" if level == "ERROR" else None,
+        **tokens,
+    }
+    return [Draft(fields, text(body, "id", "body."), unknown=unknown)]
+
+
+def _usage(body: Json) -> tuple[Json, str]:
+    for name in ("usageDetails", "usage"):
+        found = section(body, name, "body.")
+        if found:
+            return found, f"body.{name}."
+    return {}, "body.usage."
+
+
+def _tokens(usage: Json, path: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    def first(names: tuple[str, ...]) -> int | None:
+        return next(
+            (count(usage, name, path) for name in names if usage.get(name) is not None), None
+        )
+
+    into, out, total = first(_IN), first(_OUT), first(_TOTAL)
+    read_tokens, write_tokens = first(_CACHE_READ), first(_CACHE_WRITE)
+    audio_in, audio_out, reasoning = first(_AUDIO_IN), first(_AUDIO_OUT), first(_REASONING)
+    parts_in = sum(part or 0 for part in (read_tokens, write_tokens, audio_in))
+    parts_out = sum(part or 0 for part in (audio_out, reasoning))
+    unknown = [f"{path}{name}" for name, value in usage.items() if value and name not in _KNOWN]
+    if into is not None and out is not None and total == into + out:
+        parts_in = parts_out = 0  # the sender's numbers include their parts
+    elif total is not None and total != (into or 0) + (out or 0) + parts_in + parts_out:
+        unknown.append(f"{path}total{CONTRADICTION}")
+    return {
+        "input_tokens": None if into is None else into + parts_in,
+        "input_audio_tokens": audio_in,
+        "cache_read_tokens": read_tokens,
+        "cache_write_tokens": write_tokens,
+        "output_tokens": None if out is None else out + parts_out,
+        "output_audio_tokens": audio_out,
+        "reasoning_tokens": reasoning,
+    }, tuple(unknown)
+
+
+def _cost(body: Json, usage: Json, path: str) -> str | None:
+    """The sender's cost: the total, or the sum of its parts."""
+    details = section(body, "costDetails", "body.")
+    if not details:
+        return usd(usage, "totalCost", path)
+    if details.get("total") is not None:
+        return usd(details, "total", "body.costDetails.")
+    parts = [usd(details, name, "body.costDetails.") for name in details]
+    return str(sum(Decimal(part) for part in parts if part is not None))
+
+
+def _between(start: str | None, end: str | None) -> int | None:
+    if start is None or end is None or IMPOSSIBLE in {start, end}:
+        return None
+    try:
+        first, last = parse_instant(start), parse_instant(end)
+    except ValueError:
+        return None
+    elapsed = instant_to_ms(last) - instant_to_ms(first)  # type: ignore[arg-type]
+    return elapsed if elapsed >= 0 else None

@@ -1,0 +1,73 @@
+"""Usage of OpenAI's Agents SDK to events: a run's usage, and exported spans of its tracing. Pure.
+
+A run's usage is the sum of several requests. Its `request_usage_entries` become one event each.
+Without them the first event has the tokens, and the others only count as requests.
+Source: schemas/contracts/producers.md, openai-agents 0.19.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from schemas.formats.body import Json, count, invalid, section, text
+from schemas.formats.draft import Draft, ReaderResult, Uncounted
+from schemas.formats.times import instant
+from schemas.formats.vendors.openai_usage import tokens_of
+
+REQUESTS_MAX: Final = 1000
+"""Of one run. Real runs end after some ten turns."""
+SPAN: Final = "trace.span"
+TRACE: Final = "trace"
+ENTRIES: Final = "request_usage_entries"
+
+
+def is_span(payload: Json) -> bool:
+    return payload.get("object") in (SPAN, TRACE)
+
+
+def is_own(payload: Json) -> bool:
+    if is_span(payload):
+        return True
+    return "requests" in payload and "input_tokens" in payload and "output_tokens" in payload
+
+
+def read(payload: Json) -> list[ReaderResult]:
+    """The usage of a run, or one exported span."""
+    if is_span(payload):
+        return [_span(payload)]
+    entries, requests = payload.get(ENTRIES), count(payload, "requests")
+    if requests is None:
+        raise invalid("requests", "is missing: this is no usage of the Agents SDK")
+    if isinstance(entries, list) and entries:
+        if len(entries) > REQUESTS_MAX or not all(isinstance(one, dict) for one in entries):
+            raise invalid(ENTRIES, f"must be an array of at most {REQUESTS_MAX} objects")
+        return [_draft(one, f"{ENTRIES}.") for one in entries]
+    if requests == 0:
+        return [Uncounted("the run made no request")]
+    if requests > REQUESTS_MAX:
+        raise invalid("requests", f"must be at most {REQUESTS_MAX}")
+    others: list[ReaderResult] = [Draft({"kind": "llm"}) for _ in range(requests - 1)]
+    return [_draft(payload, ""), *others]
+
+
+def _draft(usage: Json, path: str, **about: str | None) -> Draft:
+    known = {name: value for name, value in usage.items() if name not in {"requests", ENTRIES}}
+    model = text(usage, "model_name", path) or text(usage, "model", path)
+    counts = {name: value for name, value in known.items() if name not in {"model_name", "model"}}
+    tokens, unknown = tokens_of(counts, path, model)
+    return Draft({"kind": "llm", "model": model, **tokens, **about}, unknown=unknown)
+
+
+def _span(payload: Json) -> ReaderResult:
+    data = section(payload, "span_data")
+    kind = text(data, "type", "span_data.")
+    if kind != "generation" or not isinstance(data.get("usage"), dict):
+        return Uncounted(f"a span of type {(kind or TRACE)[:64]} repeats no usage of a model call")
+    usage = {**data["usage"], "model": data.get("model")}
+    made = _draft(
+        usage,
+        "span_data.usage.",
+        time=instant(payload, "ended_at"),
+        error="failed" if payload.get("error") else None,
+    )
+    return Draft(made.fields, text(payload, "id"), unknown=made.unknown)

@@ -1,0 +1,93 @@
+"""Joins what a stream's events say: its end has the usage, an earlier one the id and the model. Pure.
+
+A `Joiner` sees the objects of one body, file or meter in their order. It adds to the last event of an
+answer what only the events before it have. It keeps at most `OPEN_MAX` answers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from schemas.formats.body import Json
+from schemas.formats.frameworks import claude_code
+from schemas.formats.vendors import anthropic, cohere, openai
+
+OPEN_MAX: Final = 1000
+"""Answers that have begun and not ended: more at once than any app streams. The oldest is dropped."""
+
+
+class Joiner:
+    """Completes the objects of one sequence. Two Anthropic streams at once cannot be told apart: then
+    neither is completed."""
+
+    def __init__(self) -> None:
+        self._started: list[Json] = []
+        self._is_over = False
+        self._cohere: Json | None = None
+        self._ended_chunks: dict[str, None] = {}
+        self._unfinished: dict[str, Json] = {}
+
+    def join(self, item: Json) -> Json:
+        """The object, with what earlier ones say about it."""
+        kind = item.get("type")
+        if isinstance(kind, str):
+            if kind in anthropic.STREAM_TYPES:
+                return self._anthropic(item, kind)
+            if kind in cohere.JOINED:
+                return self._cohere_event(item, kind)
+            if kind == claude_code.ANSWER:
+                return self._claude_code(item)
+        if item.get("object") == "chat.completion.chunk":
+            return self._chunk(item)
+        return item
+
+    def _anthropic(self, item: Json, kind: str) -> Json:
+        if kind == "message_start" and isinstance(item.get("message"), dict):
+            if self._is_over:
+                self._started.clear()
+            self._is_over = False
+            self._started = [*self._started[-1:], item["message"]]
+        elif kind == "message_delta" and len(self._started) == 1:
+            self._is_over = anthropic.is_last_delta(item)
+            return {**item, anthropic.STARTED: self._started[0]}
+        elif kind == "message_stop":
+            self._started.clear()
+        return item
+
+    def _cohere_event(self, item: Json, kind: str) -> Json:
+        if kind == cohere.START:
+            self._cohere = item
+            return item
+        started, self._cohere = self._cohere, None
+        return item if started is None else {**item, cohere.STARTED: started}
+
+    def _chunk(self, item: Json) -> Json:
+        """Marks a chunk that comes after the end of its answer: it has the usage."""
+        name = item.get("id")
+        if not isinstance(name, str):
+            return item
+        if name in self._ended_chunks:
+            return {**item, openai.ENDED: True}
+        if item.get("choices") and openai.is_last_chunk(item):
+            _keep(self._ended_chunks, name, None)
+        return item
+
+    def _claude_code(self, item: Json) -> Json:
+        """Adds the answer before it, if that has no end: the conversation went on without one."""
+        place, name = claude_code.conversation(item), claude_code.answer_name(item)
+        if name is None:
+            return item
+        before = self._unfinished.get(place)
+        if claude_code.is_last(item):
+            self._unfinished.pop(place, None)
+        else:
+            _keep(self._unfinished, place, item)
+        if before is None or claude_code.answer_name(before) == name:
+            return item
+        return {**item, claude_code.BEFORE: before}
+
+
+def _keep(holder: dict[str, Any], name: str, value: Any) -> None:  # noqa: ANN401  any JSON
+    holder[name] = value
+    if len(holder) > OPEN_MAX:
+        del holder[next(iter(holder))]

@@ -1,0 +1,181 @@
+"""Gemini's `generateContent`, its stream and its Live API, to events. Pure.
+
+Thoughts are output that `candidatesTokenCount` leaves out; prompts of tools are input that
+`promptTokenCount` leaves out. Cached content is part of the prompt. A stream's chunks report running
+totals: the chunk with a `finishReason` has the last ones. google-genai writes the same names in snake
+case. Source: schemas/contracts/producers.md, google-genai 2.25.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from schemas.formats.body import Json, count, invalid, text
+from schemas.formats.draft import Draft, IdSource, ReaderResult, Uncounted
+from schemas.formats.times import instant
+from schemas.formats.vendors.usage import (
+    CONTRADICTION,
+    PROBLEM,
+    Known,
+    has_any,
+    items_of,
+    unknown_fields,
+)
+from schemas.prices.terms import tier_of
+
+USAGE: Final = ("usageMetadata", "usage_metadata")
+_SNAKE: Final[Mapping[str, str]] = {
+    "prompt_token_count": "promptTokenCount",
+    "candidates_token_count": "candidatesTokenCount",
+    "response_token_count": "responseTokenCount",
+    "thoughts_token_count": "thoughtsTokenCount",
+    "cached_content_token_count": "cachedContentTokenCount",
+    "tool_use_prompt_token_count": "toolUsePromptTokenCount",
+    "total_token_count": "totalTokenCount",
+    "prompt_tokens_details": "promptTokensDetails",
+    "cache_tokens_details": "cacheTokensDetails",
+    "candidates_tokens_details": "candidatesTokensDetails",
+    "response_tokens_details": "responseTokensDetails",
+    "tool_use_prompt_tokens_details": "toolUsePromptTokensDetails",
+    "traffic_type": "trafficType",
+}
+COUNTS: Final = (
+    "promptTokenCount",
+    "candidatesTokenCount",
+    "responseTokenCount",
+    "totalTokenCount",
+)
+_KNOWN: Final[Known] = dict.fromkeys((*_SNAKE.values(), "serviceTier"))
+
+
+def is_own(payload: Json) -> bool:
+    usage = _usage(payload)
+    return bool(usage and has_any(usage, COUNTS)) or (
+        isinstance(payload.get("candidates"), list)
+        and bool(payload.keys() & {"modelVersion", "model_version"})
+    )
+
+
+def read(payload: Json) -> list[ReaderResult]:
+    """One answer, one chunk of a stream, or one message of the Live API."""
+    usage = _usage(payload)
+    if usage is None:
+        if payload.keys() & {"candidates", "promptFeedback", "prompt_feedback"}:
+            return [Uncounted("the chunk of an answer carries no usageMetadata")]
+        raise invalid("usageMetadata", "is missing: this is no answer of Gemini's API")
+    if not has_any(usage, COUNTS):
+        raise invalid("usageMetadata", f"has none of Gemini's counts: {', '.join(COUNTS)}")
+    if not _is_last(payload):
+        return [Uncounted("a chunk without finishReason is not the last report of its answer")]
+    tokens, unknown = _tokens(usage)
+    response_id = text(payload, "responseId") or text(payload, "response_id")
+    fields = {
+        "kind": "llm",
+        "time": instant(payload, "createTime") or instant(payload, "create_time"),
+        "model": text(payload, "modelVersion") or text(payload, "model_version"),
+        "operation": "realtime" if "serverContent" in payload else "chat",
+        "service_tier": tier_of(_tier(usage)),
+        "finish_reason": _finish_reason(payload),
+        "web_searches": _searches(payload),
+        **tokens,
+    }
+    return [Draft(fields, response_id, IdSource.RESPONSE, unknown=unknown)]
+
+
+def _usage(payload: Json) -> Json | None:
+    """The usage in camel case, under either name."""
+    for name in USAGE:
+        found = payload.get(name)
+        if isinstance(found, dict):
+            return {_SNAKE.get(key, key): value for key, value in found.items()}
+    return None
+
+
+def _is_last(payload: Json) -> bool:
+    """A candidate says why it ended; without candidates the prompt was blocked, or it is the Live API."""
+    candidates = payload.get("candidates")
+    if not isinstance(candidates, list) or not candidates:
+        return True
+    ended = ("finishReason", "finish_reason")
+    return any(isinstance(one, dict) and any(one.get(key) for key in ended) for one in candidates)
+
+
+def _tier(usage: Json) -> str | None:
+    for name in ("serviceTier", "trafficType"):
+        if isinstance(usage.get(name), str):
+            return str(usage[name])
+    return None
+
+
+def _finish_reason(payload: Json) -> str | None:
+    for candidate in items_of(payload, "candidates"):
+        said = candidate.get("finishReason") or candidate.get("finish_reason")
+        return said if isinstance(said, str) else None
+    return None
+
+
+def _searches(payload: Json) -> int | None:
+    """Queries that Google ran for the answer."""
+    queries: list[object] = []
+    for candidate in items_of(payload, "candidates"):
+        grounding = candidate.get("groundingMetadata") or candidate.get("grounding_metadata")
+        if isinstance(grounding, dict):
+            said = grounding.get("webSearchQueries") or grounding.get("web_search_queries")
+            queries += said if isinstance(said, list) else []
+    return len(queries) or None
+
+
+def _tokens(usage: Json) -> tuple[dict[str, Any], tuple[str, ...]]:
+    path = "usageMetadata."
+    prompt = count(usage, "promptTokenCount", path)
+    tool_prompt = count(usage, "toolUsePromptTokenCount", path)
+    thoughts = count(usage, "thoughtsTokenCount", path)
+    answer = count(usage, "candidatesTokenCount", path)
+    if answer is None:
+        answer = count(usage, "responseTokenCount", path)
+    total = count(usage, "totalTokenCount", path)
+    into = _sum(prompt, tool_prompt)
+    out = _sum(answer, thoughts)
+    unknown = unknown_fields(usage, _KNOWN, path)
+    if into is not None and total is not None:
+        if out is None:
+            out = max(total - into, 0)
+        if into + out != total:
+            unknown.append(f"{path}totalTokenCount{CONTRADICTION}")
+    asked = _modalities(usage, ("promptTokensDetails", "toolUsePromptTokensDetails"))
+    cached = _modalities(usage, ("cacheTokensDetails",))
+    said = _modalities(usage, ("candidatesTokensDetails", "responseTokensDetails"))
+    return {
+        "input_tokens": into,
+        "input_audio_tokens": asked.get("AUDIO"),
+        "input_image_tokens": asked.get("IMAGE"),
+        "input_video_tokens": asked.get("VIDEO"),
+        "cache_read_tokens": count(usage, "cachedContentTokenCount", path),
+        "cache_read_audio_tokens": cached.get("AUDIO"),
+        "cache_read_image_tokens": cached.get("IMAGE"),
+        "output_tokens": out,
+        "output_audio_tokens": said.get("AUDIO"),
+        "output_image_tokens": said.get("IMAGE"),
+        "reasoning_tokens": thoughts,
+        "cost_problem": PROBLEM if any(CONTRADICTION in name for name in unknown) else None,
+    }, tuple(unknown)
+
+
+def _sum(*parts: int | None) -> int | None:
+    reported = [part for part in parts if part is not None]
+    return sum(reported) if reported else None
+
+
+def _modalities(usage: Json, names: tuple[str, ...]) -> dict[str, int]:
+    """Tokens by modality (TEXT, IMAGE, AUDIO, VIDEO, DOCUMENT)."""
+    found: dict[str, int] = {}
+    for name in names:
+        parts = usage.get(name)
+        for part in parts if isinstance(parts, list) else []:
+            if not isinstance(part, dict):
+                continue
+            modality = str(part.get("modality") or "").upper().rpartition(".")[2]
+            key = "tokenCount" if "tokenCount" in part else "token_count"
+            found[modality] = found.get(modality, 0) + (count(part, key, f"{name}.") or 0)
+    return found

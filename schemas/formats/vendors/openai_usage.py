@@ -1,0 +1,176 @@
+"""Token counts of OpenAI's `usage`, and of the vendors that answer in its format. Pure.
+
+DeepSeek, Moonshot, xAI, Groq, OpenRouter and others add fields of their own or count otherwise.
+Source: schemas/contracts/producers.md, "Vendors that answer in OpenAI's format".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from schemas.formats.body import Json, count, difference, number, section, usd
+from schemas.formats.vendors.usage import CONTRADICTION, PROBLEM, Known, inclusive, unknown_fields
+
+COUNTS: Final = (
+    "prompt_tokens",
+    "completion_tokens",
+    "input_tokens",
+    "output_tokens",
+    "total_tokens",
+    "seconds",
+)
+"""A usage object without any of them is not OpenAI's."""
+IN: Final = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
+OUT: Final = ("completion_tokens_details", "output_tokens_details", "output_token_details")
+_CACHED: Final = ("text_tokens", "audio_tokens", "image_tokens")
+_DETAILS_IN: Final[Known] = {
+    **dict.fromkeys(("text_tokens", "audio_tokens", "image_tokens", "video_tokens")),
+    **dict.fromkeys(("cached_tokens", "cache_write_tokens", "cache_creation_tokens")),
+    "cached_tokens_details": dict.fromkeys(_CACHED),
+}
+_DETAILS_OUT: Final[Known] = dict.fromkeys(
+    (
+        "text_tokens",
+        "audio_tokens",
+        "image_tokens",
+        "reasoning_tokens",
+        "accepted_prediction_tokens",
+        "rejected_prediction_tokens",
+    )
+)
+KNOWN: Final[Known] = {
+    **dict.fromkeys(COUNTS),
+    **dict.fromkeys(IN, _DETAILS_IN),
+    **dict.fromkeys(OUT, _DETAILS_OUT),
+    # DeepSeek's, Moonshot's and StepFun's, and Perplexity's names
+    **dict.fromkeys(("prompt_cache_hit_tokens", "prompt_cache_miss_tokens", "cached_tokens")),
+    **dict.fromkeys(("reasoning_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")),
+    # costs: OpenRouter's and Perplexity's, and DeepInfra's
+    **dict.fromkeys(("cost", "cost_details", "is_byok", "estimated_cost")),
+    # searches: xAI's and Perplexity's
+    **dict.fromkeys(("num_sources_used", "num_search_queries", "server_side_tool_usage")),
+    # times and facts that no price needs: Groq's, SambaNova's, Perplexity's
+    **dict.fromkeys(("queue_time", "prompt_time", "completion_time", "total_time", "type")),
+    **dict.fromkeys(("search_context_size", "time_to_first_token", "stop_reason")),
+    **dict.fromkeys(("completion_tokens_per_sec", "total_tokens_per_sec", "total_latency")),
+}
+_HIDES_THOUGHTS: Final = ("gemini", "models/gemini", "google/gemini")
+
+
+def tokens_of(usage: Json, path: str, model: str | None) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Counts and cost under any name, as fields of an event; and the paths of unknown fields."""
+    details_in, path_in = first_section(usage, IN, path)
+    details_out, path_out = first_section(usage, OUT, path)
+    cached = section(details_in, "cached_tokens_details", path_in)
+    path_cached = f"{path_in}cached_tokens_details."
+    cache_read = _first(
+        count(details_in, "cached_tokens", path_in),
+        *(count(usage, name, path) for name in ("prompt_cache_hit_tokens", "cached_tokens")),
+        count(usage, "cache_read_input_tokens", path),
+    )
+    cache_write = _first(
+        count(details_in, "cache_write_tokens", path_in),
+        count(details_in, "cache_creation_tokens", path_in),
+        count(usage, "cache_creation_input_tokens", path),
+    )
+    reasoning = _first(
+        count(details_out, "reasoning_tokens", path_out), count(usage, "reasoning_tokens", path)
+    )
+    totals = inclusive(
+        first_count(usage, ("prompt_tokens", "input_tokens"), path),
+        first_count(usage, ("completion_tokens", "output_tokens"), path),
+        count(usage, "total_tokens", path),
+        cache_read=cache_read,
+        cache_write=cache_write,
+        reasoning=reasoning,
+        hides_output=hides_thoughts(model),
+    )
+    audio = count(details_out, "audio_tokens", path_out)
+    image = count(details_out, "image_tokens", path_out)
+    output_text = count(details_out, "text_tokens", path_out)
+    unknown = unknown_fields(usage, KNOWN, path)
+    if not totals.is_consistent:
+        unknown.append(f"{path}total_tokens{CONTRADICTION}")
+    return {
+        "input_tokens": totals.input,
+        "output_tokens": totals.output,
+        "input_text_tokens": count(details_in, "text_tokens", path_in),
+        "input_audio_tokens": count(details_in, "audio_tokens", path_in),
+        "input_image_tokens": count(details_in, "image_tokens", path_in),
+        "input_video_tokens": count(details_in, "video_tokens", path_in),
+        "cache_read_tokens": cache_read,
+        "cache_read_text_tokens": count(cached, "text_tokens", path_cached),
+        "cache_read_audio_tokens": count(cached, "audio_tokens", path_cached),
+        "cache_read_image_tokens": count(cached, "image_tokens", path_cached),
+        "cache_write_tokens": cache_write,
+        "output_text_tokens": difference(totals.output, (audio or 0) + (image or 0))
+        if output_text is None
+        else output_text,
+        "output_audio_tokens": audio,
+        "output_image_tokens": image,
+        "reasoning_tokens": reasoning,
+        "web_searches": first_count(usage, ("num_sources_used", "num_search_queries"), path),
+        "tool_calls": _tool_calls(usage),
+        "cost_usd": _cost(usage, path),
+        "cost_problem": None if totals.is_consistent else PROBLEM,
+    }, tuple(unknown)
+
+
+def _tool_calls(usage: Json) -> int | None:
+    """XAI's tools that ran on its servers, by name."""
+    tools = usage.get("server_side_tool_usage")
+    if not isinstance(tools, dict):
+        return None
+    return sum(count(tools, name, "usage.server_side_tool_usage.") or 0 for name in tools)
+
+
+def hides_thoughts(model: str | None) -> bool:
+    """Whether tokens that only the total has are thoughts: so with Gemini's models."""
+    return (model or "").startswith(_HIDES_THOUGHTS)
+
+
+def _cost(usage: Json, path: str) -> str | None:
+    """What the vendor says that it bills: OpenRouter's `cost`, Perplexity's `cost.total_cost`.
+
+    With a key of one's own (`is_byok`), OpenRouter's cost is its fee, and the vendor of the model
+    bills the rest.
+    """
+    cost = usage.get("cost")
+    if isinstance(cost, dict):
+        return usd(cost, "total_cost", f"{path}cost.")
+    if cost is None:
+        return usd(usage, "estimated_cost", path)
+    fee = number(usage, "cost", path)
+    if usage.get("is_byok") is not True or fee is None:
+        return usd(usage, "cost", path)
+    rest = number(section(usage, "cost_details", path), "upstream_inference_cost")
+    return None if rest is None else str(fee + rest)
+
+
+def first_section(holder: Json, names: tuple[str, ...], path: str) -> tuple[Json, str]:
+    """The first section that is not empty, and its path."""
+    for name in names:
+        found = section(holder, name, path)
+        if found:
+            return found, f"{path}{name}."
+    return {}, path
+
+
+def first_count(
+    holder: Json,
+    names: tuple[str, ...],
+    path: str,
+    read: Callable[[Json, str, str], int | None] = count,
+) -> int | None:
+    for name in names:
+        found = read(holder, name, path)
+        if found is not None:
+            return found
+    return None
+
+
+def _first(*found: int | None) -> int | None:
+    """The first number that is not 0, else 0 if any is reported."""
+    reported = [value for value in found if value is not None]
+    return next((value for value in reported if value), reported[0] if reported else None)
