@@ -1,7 +1,7 @@
 """Helicone's logs: what its log endpoint takes, a request and its answer. Pure.
 
 The answer is an object of the vendor that made it. Only the model, the user and the times come from
-around it. Source: schemas/contracts/producers.md, helicone-helpers 1.3.
+around it. Source: schemas/contracts/producers.md, helicone-helpers 1.2.
 """
 
 from __future__ import annotations

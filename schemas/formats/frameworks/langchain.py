@@ -1,7 +1,7 @@
 """LangChain's messages with `usage_metadata` to events, plain or as `dumpd` writes them. Pure.
 
 Its totals include cached and reasoning tokens. A message of a stream's chunk counts if it is the last.
-Source: schemas/contracts/producers.md, langchain-core 1.4.
+Source: schemas/contracts/producers.md, langchain-core 1.8.
 """
 
 from __future__ import annotations

@@ -92,6 +92,7 @@ def read(payload: Json) -> list[ReaderResult]:
         "kind": "llm",
         "time": end or start or text(payload, "timestamp"),
         "model": text(body, "model", "body."),
+        "operation": "embeddings" if "embedding" in f"{kind}{of}".lower() else None,
         "call_id": text(body, "sessionId", "body."),
         "cost_usd": _cost(body, usage, path),
         "latency_ms": _between(start, end),

@@ -1,8 +1,8 @@
 """Usage of OpenAI's Agents SDK to events: a run's usage, and exported spans of its tracing. Pure.
 
 A run's usage is the sum of several requests. Its `request_usage_entries` become one event each.
-Without them the first event has the tokens, and the others only count as requests.
-Source: schemas/contracts/producers.md, openai-agents 0.19.
+Without all of them the first event has the tokens, and the others only count as requests.
+Source: schemas/contracts/producers.md, openai-agents 0.24.
 """
 
 from __future__ import annotations
@@ -41,13 +41,25 @@ def read(payload: Json) -> list[ReaderResult]:
     if isinstance(entries, list) and entries:
         if len(entries) > REQUESTS_MAX or not all(isinstance(one, dict) for one in entries):
             raise invalid(ENTRIES, f"must be an array of at most {REQUESTS_MAX} objects")
-        return [_draft(one, f"{ENTRIES}.") for one in entries]
+        if requests == len(entries) and _is_sum(payload, entries):
+            return [_draft(one, f"{ENTRIES}.") for one in entries]
     if requests == 0:
         return [Uncounted("the run made no request")]
     if requests > REQUESTS_MAX:
         raise invalid("requests", f"must be at most {REQUESTS_MAX}")
-    others: list[ReaderResult] = [Draft({"kind": "llm"}) for _ in range(requests - 1)]
+    others: list[ReaderResult] = [
+        Draft({"kind": "llm", "operation": "chat"}) for _ in range(requests - 1)
+    ]
     return [_draft(payload, ""), *others]
+
+
+def _is_sum(usage: Json, entries: list[Json]) -> bool:
+    """Whether the entries are all of a run: those of an older part of it may be missing."""
+    names = ("input_tokens", "output_tokens")
+    return all(
+        count(usage, name) == sum(count(one, name, f"{ENTRIES}.") or 0 for one in entries)
+        for name in names
+    )
 
 
 def _draft(usage: Json, path: str, **about: str | None) -> Draft:
@@ -55,7 +67,9 @@ def _draft(usage: Json, path: str, **about: str | None) -> Draft:
     model = text(usage, "model_name", path) or text(usage, "model", path)
     counts = {name: value for name, value in known.items() if name not in {"model_name", "model"}}
     tokens, unknown = tokens_of(counts, path, model)
-    return Draft({"kind": "llm", "model": model, **tokens, **about}, unknown=unknown)
+    return Draft(
+        {"kind": "llm", "operation": "chat", "model": model, **tokens, **about}, unknown=unknown
+    )
 
 
 def _span(payload: Json) -> ReaderResult:

@@ -2,7 +2,7 @@
 
 A transcript is asked for until it is completed: before that it counts nothing. A live one is billed by
 the duration of its session, which `Termination` has.
-Source: schemas/contracts/producers.md, assemblyai 0.46.
+Source: schemas/contracts/producers.md, assemblyai 1.8.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Cartesia's speech requests and live transcripts to events. Pure.
+"""Cartesia's speech requests and transcripts to events. Pure.
 
 Speech is billed by the characters of its transcript. Of a live transcript, each final part has the
-seconds of its audio. Source: schemas/contracts/producers.md, cartesia 3.3.
+seconds of its audio. Source: schemas/contracts/producers.md, cartesia 4.2.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from schemas.formats.draft import Draft, ReaderResult, Uncounted
 
 def is_own(payload: Json) -> bool:
     return _is_request(payload) or (
-        payload.get("type") == "transcript" and "is_final" in payload and "request_id" in payload
+        payload.get("type") == "transcript" and isinstance(payload.get("text"), str)
     )
 
 

@@ -2,7 +2,7 @@
 
 `metadata.duration` is the audio in seconds; each channel that is transcribed apart is billed. Parts of
 a live transcript (`Results`) count nothing; the `Metadata` at its end has the duration of all.
-Source: schemas/contracts/producers.md, deepgram-sdk 7.0.
+Source: schemas/contracts/producers.md, deepgram-sdk 7.17.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Speech is billed by the characters of its text: of the request, of the alignment that the answer with
 timestamps has, or as the history says. Transcripts have the audio's seconds.
-Source: schemas/contracts/producers.md, elevenlabs 2.60.
+Source: schemas/contracts/producers.md, elevenlabs 2.78.
 """
 
 from __future__ import annotations

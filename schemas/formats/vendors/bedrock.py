@@ -2,7 +2,7 @@
 
 `inputTokens` leave out cached tokens, the neutral total includes them. The model is in the request
 alone, so the sender names it (`?model=...`). Of a stream, `metadata` has the usage.
-Source: schemas/contracts/producers.md, boto3 1.43.
+Source: schemas/contracts/producers.md, botocore 1.44.
 """
 
 from __future__ import annotations

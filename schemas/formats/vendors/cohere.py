@@ -1,7 +1,7 @@
 """Cohere's chat, embeddings and reranking to events. Pure.
 
 `billed_units` are what is paid for; `tokens` also has the prompt that Cohere adds, which is free.
-Source: schemas/contracts/producers.md, cohere 7.0.
+Source: schemas/contracts/producers.md, cohere 7.3.
 """
 
 from __future__ import annotations

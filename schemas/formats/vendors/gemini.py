@@ -3,7 +3,7 @@
 Thoughts are output that `candidatesTokenCount` leaves out; prompts of tools are input that
 `promptTokenCount` leaves out. Cached content is part of the prompt. A stream's chunks report running
 totals: the chunk with a `finishReason` has the last ones. google-genai writes the same names in snake
-case. Source: schemas/contracts/producers.md, google-genai 2.25.
+case. Source: schemas/contracts/producers.md, google-genai 3.6.
 """
 
 from __future__ import annotations

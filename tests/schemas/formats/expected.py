@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.schemas.formats.expected_vendors import EXPECTED_OF_VENDORS
+
 RECEIVED = "2026-02-08T10:01:00Z"
 Fields = dict[str, Any]
 
@@ -412,4 +414,12 @@ EXPECTED = {
         ("cloudevents", CLOUDEVENTS),
     )
     for name, events in expected.items()
+} | {
+    **EXPECTED_OF_VENDORS,
+    "helicone/custom_log": [
+        CHAT
+        | CHAT_TOKENS
+        | STOPPED
+        | {"user_id": "alice", "call_id": "session-1", "latency_ms": 1250}
+    ],
 }

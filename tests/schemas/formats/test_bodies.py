@@ -127,7 +127,9 @@ def test_numbers_out_of_all_measure_cost_nothing(name: str) -> None:
 def test_a_format_is_told_from_the_body(name: str) -> None:
     parsed = read(fixture(name))
     told = {event.format for event in parsed.events} | {one.format for one in parsed.skipped}
-    assert told == {name.partition("/")[0]} or parsed.refused
+    vendor = {"helicone": "openai"}  # a log has the answer of a vendor
+    library = name.partition("/")[0]
+    assert told == {vendor.get(library, library)} or parsed.refused
 
 
 def refusal(body: object, format: str | None = None) -> InvalidEvent:  # noqa: A002

@@ -8,9 +8,11 @@ import pytest
 from schemas.event.event_struct import EventStruct
 from schemas.event.usage_event import UsageEvent
 from tests.schemas.formats.expected import EXPECTED
+from tests.schemas.formats.expected_vendors import SKIPS as SKIPS_OF_VENDORS
 from tests.schemas.formats.fixtures import NAMES, fixture, read
 
 SKIPS = {
+    **SKIPS_OF_VENDORS,
     "agentlens/call": 1,  # its llm_call
     "anthropic/stream": 2,  # its start and its stop
     "otel/json": 2,  # invoke_agent, and a span of a web server
