@@ -182,7 +182,8 @@ def _inside(item: Json, named: Format | None) -> tuple[Format, list[object]] | N
     events = item.get("events")
     if named in {None, "agentlens"} and isinstance(events, list) and "eventType" not in item:
         return "agentlens", events
-    if named in {None, "langfuse"} and langfuse.is_own(item):
+    is_batch = named == "langfuse" and isinstance(item.get("batch"), list)
+    if is_batch or (named is None and langfuse.is_own(item)):
         return "langfuse", langfuse.opened(item)
     data = item.get("data")
     if named in {None, "openai_agents"} and isinstance(data, list) and "object" not in item:

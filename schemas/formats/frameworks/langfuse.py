@@ -14,7 +14,7 @@ from schemas.event.event_struct import parse_instant
 from schemas.formats.body import Json, count, section, text, usd
 from schemas.formats.draft import Draft, ReaderResult, Uncounted
 from schemas.formats.times import IMPOSSIBLE
-from schemas.formats.vendors.usage import CONTRADICTION
+from schemas.formats.vendors.usage import CONTRADICTION, PROBLEM
 from schemas.units import instant_to_ms
 
 GENERATIONS: Final = frozenset(
@@ -127,6 +127,7 @@ def _tokens(usage: Json, path: str) -> tuple[dict[str, Any], tuple[str, ...]]:
         parts_in = parts_out = 0  # the sender's numbers include their parts
     elif total is not None and total != (into or 0) + (out or 0) + parts_in + parts_out:
         unknown.append(f"{path}total{CONTRADICTION}")
+    is_consistent = not any(CONTRADICTION in name for name in unknown)
     return {
         "input_tokens": None if into is None else into + parts_in,
         "input_audio_tokens": audio_in,
@@ -135,6 +136,7 @@ def _tokens(usage: Json, path: str) -> tuple[dict[str, Any], tuple[str, ...]]:
         "output_tokens": None if out is None else out + parts_out,
         "output_audio_tokens": audio_out,
         "reasoning_tokens": reasoning,
+        "cost_problem": None if is_consistent else PROBLEM,
     }, tuple(unknown)
 
 
