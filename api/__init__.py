@@ -5,7 +5,7 @@
     livekit    the LiveKit platform's paths under /admin/analytics
     openwebui  Open WebUI's paths under /api/v1
     usage      the native paths that read counters, such as /v1/usage
-    ingest     /v1/events and /v1/traces, and the producer to Kafka
+    ingest     /v1/events and OTLP, and the producer to Kafka
     auth       API keys: authentication, limits, management, audit
     store      everything that reads Redis, and its caches
     query      from a question to pages, and from pages to rows; pure

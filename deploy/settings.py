@@ -113,6 +113,11 @@ class Settings(BaseSettings):
         description="Send history only while counting is at most so many ms behind. Live events"
         " wait for history no longer than that. 0: never hold history back.",
     )
+    metrics_sources: str = Field(
+        default="",
+        description="Names of services (service.name), separated by commas, whose OTLP metrics count."
+        " Their logs then do not count. By default the logs of a service that sends both count.",
+    )
     api_url: str = Field(
         default="http://127.0.0.1:3400", description="URL of the API to which `send` sends."
     )

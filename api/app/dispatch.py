@@ -16,19 +16,28 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.app.access_log import logged
 from api.app.compression import Compression
 from api.http.caller import CALLER, caller_of
+from api.ingest.otlp import is_otlp
 
 Dialects = Sequence[tuple[str, Starlette]]
 """Beginning of a path -> application; the first that fits. `/x/` is all below /x, `/x` is /x too."""
 
 
 class Application(Starlette):
-    """`dialects` answer the paths that are theirs, and Starlette's own routes answer the others.
+    """`dialects` answer the paths that are theirs, `otlp` all that end as OTLP's do, and Starlette's own routes answer the others.
 
     Each dialect has its own handlers of errors, so it does not run inside those of the others.
     """
 
-    def __init__(self, dialects: Dialects, *, access_log: bool = False, **options: Any) -> None:  # noqa: ANN401  as Starlette has them
+    def __init__(
+        self,
+        dialects: Dialects,
+        *,
+        otlp: Starlette,
+        access_log: bool = False,
+        **options: Any,  # noqa: ANN401  as Starlette has them
+    ) -> None:
         super().__init__(**options)
+        self.otlp = otlp
         self.access_log = access_log
         self.router.redirect_slashes = False
         self.dialects = dialects
@@ -42,9 +51,11 @@ class Application(Starlette):
         CALLER.set(caller)
         if self.access_log:
             send = logged(scope, caller, send)
-        await self._app_of(scope["path"])(scope, receive, send)
+        await self._app_of(scope["method"], scope["path"])(scope, receive, send)
 
-    def _app_of(self, path: str) -> ASGIApp:
+    def _app_of(self, method: str, path: str) -> ASGIApp:
+        if is_otlp(method, path):
+            return self._otlp
         for start, app in self._stacks:
             if path.startswith(start) and (start[-1] == "/" or path[len(start) :][:1] in {"", "/"}):
                 return app
@@ -54,6 +65,10 @@ class Application(Starlette):
     def _stacks(self) -> Sequence[tuple[str, ASGIApp]]:
         """Each dialect inside its handlers of errors: calling them directly saves 1.5 us a request."""
         return [(start, Compression(app.build_middleware_stack())) for start, app in self.dialects]
+
+    @cached_property
+    def _otlp(self) -> ASGIApp:
+        return Compression(self.otlp.build_middleware_stack())
 
     @cached_property
     def _others(self) -> ASGIApp:

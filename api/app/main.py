@@ -7,7 +7,7 @@ import logging
 import resource
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
 from copy import deepcopy
 from functools import partial
@@ -37,6 +37,7 @@ from api.ingest import endpoints as ingest_endpoints
 from api.ingest.backfill import Backfill
 from api.ingest.endpoints import IngestDeps, seeds_of
 from api.ingest.otlp import otlp
+from api.ingest.otlp_sources import OtlpSources
 from api.ingest.pacing import TARGET_MS
 from api.ingest.producer import IngestProducer
 from api.livekit.endpoints import livekit
@@ -77,13 +78,15 @@ def build(
     keys_file: Path | None = None,
     catalog: Catalog = DEFAULT,
     backfill_delay_ms: int = TARGET_MS,
+    metrics_sources: Sequence[str] = (),
     access_log: bool = False,
 ) -> Application:
     """The application over the counters of `topic` in one Redis; `clock` gives ms since 1970.
 
     `kafka`: HOST:PORT of the broker that receives events; None: the API only reads. `keys_file`: keys
     that Redis lost are restored from it. `backfill_delay_ms`: history waits while counting is further
-    behind; 0: it never waits. `access_log`: log a line for each request. Raises InvalidConfig.
+    behind; 0: it never waits. `metrics_sources`: services whose metrics count and whose logs do not.
+    `access_log`: log a line for each request. Raises InvalidConfig.
     """
     store = Store(redis_url, layout_digest(topic, catalog), catalog)
     key_cache = KeyCache(store.ask, steady_clock_ms)
@@ -94,6 +97,7 @@ def build(
     if keys_file is not None:
         put_back = KeysFile(keys_file).put_back
         key_cache.put_back = partial(put_back, store=store, clock=clock)
+    sources = OtlpSources(store, clock, metrics_sources)
     answers = AnswerCache()
     parts = store, key_cache, clock
     native = [*usage_endpoints.routes(*parts, answers), *auth_endpoints.routes(*parts)]
@@ -101,8 +105,8 @@ def build(
         native += ingest_endpoints.routes(deps)
     taking = deps if kafka else None
     return Application(
+        otlp=otlp(taking, sources),
         dialects=[
-            ("/v1/traces", otlp(taking)),
             ("/v1/", application(native, problems.error_response)),
             ("/admin/", livekit(*parts)),
             ("/api/v1/", openwebui(*parts, lambda: str(uuid4()))),
@@ -115,7 +119,7 @@ def build(
             Route("/docs", app_openapi.docs),
         ],
         exception_handlers=error_handlers(agentlens_errors.error_response),
-        lifespan=partial(_lifespan, store=store, producer=producer, kafka=kafka),
+        lifespan=partial(_lifespan, store=store, producer=producer, sources=sources, kafka=kafka),
         access_log=access_log,
     )
 
@@ -130,6 +134,7 @@ def serve(
     keys_file: Path | None = None,
     catalog: Catalog = DEFAULT,
     backfill_delay_ms: int = TARGET_MS,
+    metrics_sources: Sequence[str] = (),
     connections_max: int = CONNECTIONS_MAX,
     access_log: bool = False,
 ) -> None:
@@ -142,6 +147,7 @@ def serve(
             keys_file=keys_file,
             catalog=catalog,
             backfill_delay_ms=backfill_delay_ms,
+            metrics_sources=metrics_sources,
             access_log=access_log,
         ),
         host=host,
@@ -196,10 +202,15 @@ def allow_files(connections_max: int) -> int:
 
 @asynccontextmanager
 async def _lifespan(
-    _app: Starlette, store: Store, producer: IngestProducer, kafka: str | None
+    _app: Starlette,
+    store: Store,
+    producer: IngestProducer,
+    sources: OtlpSources,
+    kafka: str | None,
 ) -> AsyncIterator[None]:
     gc.freeze()  # imported objects are never garbage
     gc.set_threshold(GARBAGE_AFTER, *gc.get_threshold()[1:])
     async with producer.connected(kafka) if kafka else nullcontext():
         yield
+    await sources.close()
     await store.close()

@@ -1,6 +1,7 @@
 """Authenticates a request, and finds its tenant: every endpoint that needs a key calls this.
 
-A key is any text that a client sends as `Authorization: Bearer KEY` or `x-api-key: KEY`. Our keys
+A key is any text that a client sends as `Authorization: Bearer KEY` or `x-api-key: KEY`, or as the
+password of Basic authentication. Our keys
 begin with `als_`; imported keys begin with anything. Only the SHA-256 is stored and looked up, so no
 secret is compared with what was sent. The time of a look-up could reveal at most how the digest of a
 guess begins. The guesser knows that digest already, and cannot steer it towards the digest of a key.
@@ -10,6 +11,7 @@ this process alike.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Mapping
 from typing import Final
@@ -28,16 +30,23 @@ from schemas.store.keys import ALL, ROLES, WRITERS, Key, Role
 
 KEY_CHARS_MAX: Final = 512
 """Longest key that can be imported; a signed token of 400 characters fits."""
+KEY_HEADERS: Final = ("authorization", "x-api-key")
+EXPORTER_HEADERS: Final = ("helicone-auth", "api-key", "api_key")
+"""Of exporters for Helicone, New Relic and Phoenix. Only paths that take events look there: the answers of
+other paths tell caches which headers they vary with."""
 TENANT_HEADER: Final = "x-odometer-tenant"
 
 
-async def authenticate(key_cache: KeyCache, headers: Mapping[str, str], now_ms: int) -> Key:
+async def authenticate(
+    key_cache: KeyCache, headers: Mapping[str, str], now_ms: int, *, takes: bool = False
+) -> Key:
     """The key of the request, if it is valid. Each call counts as one request of its rate limit.
+    `takes`: the path takes events, so `EXPORTER_HEADERS` may have the key.
 
     Raises NoCredentials, UnknownKey, ExpiredKey, RateLimited, TooManyConnections, StoreError.
     """
     caller = CALLER.get() or Caller()
-    key = _sent_key(headers)
+    key = _sent_key(headers, takes=takes)
     if not key:
         key_cache.failures.note("no_key", caller.source, now_ms)
         raise NoCredentials("no API key was sent")
@@ -109,11 +118,29 @@ def digest_of(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def _sent_key(headers: Mapping[str, str]) -> str:
-    scheme, _, credentials = headers.get("authorization", "").strip().partition(" ")
-    if scheme.lower() == "bearer" and credentials.strip():  # RFC 9110: schemes ignore case
-        return credentials.strip()
-    return headers.get("x-api-key", "").strip()
+def _sent_key(headers: Mapping[str, str], *, takes: bool) -> str:
+    """The key, wherever a client of ours or of another system puts it."""
+    for name in (*KEY_HEADERS, *EXPORTER_HEADERS) if takes else KEY_HEADERS:
+        said = headers.get(name, "").strip()
+        scheme, _, credentials = said.partition(" ")
+        if scheme.lower() == "bearer":  # RFC 9110: schemes ignore case
+            said = credentials.strip()
+        elif scheme.lower() == "basic":
+            said = _password(credentials.strip())
+        elif credentials:
+            continue  # of a scheme that carries no key
+        if said:
+            return said
+    return ""
+
+
+def _password(credentials: str) -> str:
+    """Of Basic authentication, whose user is of no meaning: Langfuse's SDKs send the secret key so."""
+    try:
+        user, found, password = base64.b64decode(credentials, validate=True).decode().partition(":")
+    except ValueError:
+        return ""
+    return (password or user).strip() if found else ""
 
 
 def _tenant_of_header(headers: Mapping[str, str]) -> str | None:

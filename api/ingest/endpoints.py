@@ -126,7 +126,7 @@ def headers_of(request: Request) -> dict[str, str]:
 
 async def writer(headers: Mapping[str, str], deps: IngestDeps) -> Key:
     """The key of the request. Raises RoleTooLow if it must not send events."""
-    key = await authenticate(deps.key_cache, headers, deps.clock())
+    key = await authenticate(deps.key_cache, headers, deps.clock(), takes=True)
     check_writer(key)
     return key
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from api.http.problems import MEDIA_TYPE, NOT_CONFIRMED
 from api.ingest.endpoints import CLOUDEVENT, CLOUDEVENTS, LINES_TYPES
-from api.ingest.otlp import PROTOBUF
+from api.ingest.otlp import PATHS, PROTOBUF, OtlpPath
 from schemas.event.usage_event import json_schema
 from schemas.formats.context import GIVEN
 from schemas.formats.detect import FORMATS
@@ -99,6 +99,56 @@ _SPANS: Final[Object] = {
         }
     ]
 }
+_MODEL: Final[Object] = {"key": "model", "value": {"stringValue": "claude-sonnet-4-5"}}
+_LOGS: Final[Object] = {
+    "resourceLogs": [
+        {
+            "scopeLogs": [
+                {
+                    "logRecords": [
+                        {
+                            "timeUnixNano": "1770544800000000000",
+                            "body": {"stringValue": "claude_code.api_request"},
+                            "attributes": [
+                                _MODEL,
+                                {"key": "input_tokens", "value": {"intValue": "1200"}},
+                                {"key": "output_tokens", "value": {"intValue": "300"}},
+                            ],
+                        }
+                    ]
+                }
+            ]
+        }
+    ]
+}
+_METRICS: Final[Object] = {
+    "resourceMetrics": [
+        {
+            "scopeMetrics": [
+                {
+                    "metrics": [
+                        {
+                            "name": "claude_code.token.usage",
+                            "sum": {
+                                "aggregationTemporality": 1,
+                                "dataPoints": [
+                                    {
+                                        "timeUnixNano": "1770544800000000000",
+                                        "asInt": "1200",
+                                        "attributes": [
+                                            _MODEL,
+                                            {"key": "type", "value": {"stringValue": "input"}},
+                                        ],
+                                    }
+                                ],
+                            },
+                        }
+                    ]
+                }
+            ]
+        }
+    ]
+}
 _ABOUT: Final = (
     "The answer is sent after Kafka has the events. The format is detected per object, or named by"
     " `format`. Give fields that an object does not have as parameters, or as the `context` of an"
@@ -111,7 +161,7 @@ _ABOUT: Final = (
 def paths(ref: Mapping[type[BaseModel], Object]) -> Object:
     return {
         "/v1/events": {"post": _events(ref)},
-        "/v1/traces": {"post": _traces()},
+        **{path.end: {"post": _otlp(path)} for path in PATHS},
     }
 
 
@@ -164,21 +214,35 @@ def _parameters() -> list[Object]:
     ]
 
 
-def _traces() -> Object:
+_OTLP: Final = {
+    "/v1/traces": ("postTraces", "spans of model calls", _SPANS),
+    "/v1/logs": ("postLogs", "log records of model calls, such as coding agents write", _LOGS),
+    "/v1/metrics": ("postMetrics", "delta sums of tokens and costs", _METRICS),
+}
+"""Path -> the id of its operation, what it takes, and an example."""
+
+
+def _otlp(path: OtlpPath) -> Object:
+    operation, takes, example = _OTLP[path.end]
     return {
-        "operationId": "postTraces",
-        "summary": "OTLP over HTTP: spans of model calls",
-        "description": "Spans with `gen_ai.operation.name` chat, text_completion, generate_content"
-        " or embeddings are counted; other spans are accepted but not counted.",
+        "operationId": operation,
+        "summary": f"OTLP over HTTP: {takes}",
+        "description": "Calls to models are counted; anything else is accepted but not counted. The"
+        " message of the partial success names usage that was not counted. The path may begin with"
+        f" anything, such as /api/public/otel{path.end}.",
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {"schema": {"type": "object"}, "example": _SPANS},
+                "application/json": {"schema": {"type": "object"}, "example": example},
                 PROTOBUF[0]: {"schema": {"type": "string"}},
             },
         },
         "responses": {
-            "200": _answer("ExportTraceServiceResponse.", "application/json", {"type": "object"}),
+            "200": _answer(
+                "The Export...ServiceResponse of the signal.",
+                "application/json",
+                {"type": "object"},
+            ),
             **{
                 status: _answer("google.rpc.Status.", "application/json", {"type": "object"})
                 for status in ("400", "401", "403", "413", "415", "503")

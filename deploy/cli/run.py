@@ -191,6 +191,7 @@ def api(
     catalog_file: CatalogFile = None,
     backfill_delay_ms: BackfillDelay = None,
     connections_max: Annotated[int | None, typer.Option(help=describe("connections_max"))] = None,
+    metrics_sources: Annotated[str | None, typer.Option(help=describe("metrics_sources"))] = None,
     access_log: Annotated[
         bool | None,
         typer.Option("--access-log/--no-access-log", help=describe("access_log")),
@@ -214,6 +215,7 @@ def api(
         catalog_file=catalog_file,
         backfill_delay_ms=backfill_delay_ms,
         connections_max=connections_max,
+        metrics_sources=metrics_sources,
         access_log=access_log,
     )
     serve(
@@ -225,6 +227,9 @@ def api(
         keys_file=settings.keys_file,
         catalog=read_catalog(settings),
         backfill_delay_ms=settings.backfill_delay_ms,
+        metrics_sources=[
+            name.strip() for name in settings.metrics_sources.split(",") if name.strip()
+        ],
         connections_max=settings.connections_max,
         access_log=settings.access_log,
     )

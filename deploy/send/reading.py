@@ -25,7 +25,7 @@ from schemas.errors import InvalidConfig, InvalidEvent
 from schemas.formats.body import BODY_BYTES_MAX, load
 from schemas.formats.context import Context, with_given
 from schemas.formats.joining import Joiner
-from schemas.formats.otel.protobuf import load_protobuf
+from schemas.formats.otel.protobuf import load_traces
 from schemas.formats.parse import Event, Parsed, Reports, parse
 from schemas.formats.parsed import InvalidObject, LastReports, without
 from schemas.formats.values import load_values
@@ -230,7 +230,7 @@ class FileParser:
 def _content(data: bytes, format: str | None) -> object:  # noqa: A002
     if format == "otel" and data.startswith(PROTOBUF_START):
         with suppress(InvalidEvent):  # it may be JSON after an empty line
-            return load_protobuf(data)
+            return load_traces(data)
     return load_values(data)
 
 

@@ -1,7 +1,7 @@
 """Detects the format of an object from its keys. Pure.
 
 Each format has keys of its own:
-  otel           `resourceSpans`
+  otel           `resourceSpans`, `resourceLogs` or `resourceMetrics`
   cloudevents    `specversion`
   agentlens      `eventType`
   litellm        `call_type` beside `custom_llm_provider` or `litellm_call_id`
@@ -34,6 +34,7 @@ from schemas.formats.frameworks import (
     livekit,
     openai_agents,
 )
+from schemas.formats.otel.requests import is_request
 from schemas.formats.speech import assemblyai, cartesia, deepgram, elevenlabs
 from schemas.formats.vendors import anthropic, bedrock, cohere, gemini, ollama, openai
 
@@ -142,7 +143,7 @@ def _certain(payload: Json) -> list[Format]:
     kind = kind if isinstance(kind, str) else ""
     named = payload.get("object")
     found: list[Format] = []
-    if "resourceSpans" in payload:
+    if is_request(payload):
         found.append("otel")
     if "specversion" in payload:
         return ["cloudevents"]  # with any `type`, and data of its own

@@ -36,9 +36,11 @@ class Draft:
 
 @dataclass(frozen=True)
 class Uncounted:
-    """The result for a valid object that counts nothing."""
+    """The result for a valid object that counts nothing. `has_usage`: it reports tokens or a cost, so
+    the producer has to learn of it."""
 
     reason: str
+    has_usage: bool = False
 
 
 ReaderResult = Draft | Uncounted

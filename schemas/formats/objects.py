@@ -39,7 +39,8 @@ from schemas.formats.frameworks import (
     openai_agents,
 )
 from schemas.formats.joining import Joiner
-from schemas.formats.otel import spans as otel
+from schemas.formats.otel.encoding import OtelLogs, OtelPoints, OtelSpans
+from schemas.formats.otel.requests import OtelRequest, read_request
 from schemas.formats.parsed import (
     InvalidObject,
     Parsed,
@@ -90,7 +91,7 @@ def parse_with(
             index += 1
             continue
         try:
-            opened: list[FormatObject] = list(_open(item, named, context, joiner))
+            opened: list[FormatObject] = list(_open(item, named, context, joiner, poll))
         except BodyTooLarge:
             raise
         except InvalidEvent as error:
@@ -107,7 +108,7 @@ def parse_with(
                 record_bytes += sum(len(event.record) for event in made)
                 events += made
                 skipped += [
-                    SkippedObject(index, one.format, result.reason)
+                    SkippedObject(index, one.format, result.reason, result.has_usage)
                     for result in results
                     if isinstance(result, Uncounted)
                 ]
@@ -130,15 +131,15 @@ def _items(body: object) -> list[object]:
 
 
 def _open(
-    item: object, named: Format | None, context: Context, joiner: Joiner
+    item: object, named: Format | None, context: Context, joiner: Joiner, poll: Poll
 ) -> Iterator[FormatObject]:
     """The objects of one item, without our envelope and without their format's own wrapper."""
     if isinstance(item, InvalidEvent):
         raise item
     if isinstance(item, dict) and "payload" in item and item.keys() <= _ENVELOPE:
         item, named, context = _unwrapped(item, named, context)
-    if isinstance(item, otel.OtelSpans):
-        yield from (FormatObject(span, "otel", context) for span in item.spans)
+    if isinstance(item, OtelSpans | OtelLogs | OtelPoints):
+        yield from _open_otel(item, context, poll)
         return
     if isinstance(item, cloudevents.BinaryCloudEvent):
         yield FormatObject(item, "cloudevents", context)
@@ -160,9 +161,15 @@ def _open(
     else:
         check_named(item, named)
     if named == "otel":
-        yield from (FormatObject(span, "otel", context) for span in otel.json_spans(item))
+        yield from _open_otel(item, context, poll)
         return
     yield FormatObject(item, named, context)
+
+
+def _open_otel(request: OtelRequest | Json, context: Context, poll: Poll) -> Iterator[FormatObject]:
+    """Each span, log record or data point: what it becomes."""
+    for reading in read_request(request, context.received_ms, poll):
+        yield FormatObject(reading, "otel", context)
 
 
 def _unwrapped(
@@ -224,7 +231,10 @@ _READERS: Final[Mapping[Format, Callable[[Json], list[ReaderResult]]]] = {
 
 def _read(one: FormatObject, validate: Validate[E]) -> list[ReaderResult]:
     if one.format == "otel":
-        return otel.read(one.payload)
+        if isinstance(one.payload, InvalidEvent):
+            raise one.payload
+        found: list[ReaderResult] = one.payload
+        return found
     if one.format == "cloudevents":
         return cloudevents.read(one.payload, one.context.received_ms, validate)
     if not isinstance(one.payload, dict):

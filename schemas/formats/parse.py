@@ -6,15 +6,22 @@ alone, because its app may not have pydantic.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
 from schemas.event.usage_event import UsageEvent, parse_usage
 from schemas.formats import objects, parsed
 from schemas.formats.body import Poll, never
 from schemas.formats.context import Context
 from schemas.formats.joining import Joiner
+from schemas.formats.parsed import InvalidObject, SkippedObject
 
 Event = parsed.ParsedEvent[UsageEvent]
 Parsed = parsed.Parsed[UsageEvent]
 Reports = parsed.LastReports[UsageEvent]
+REASONS_MAX: Final = 4
+"""In one message: an exporter writes it into its log."""
 
 
 def parse(
@@ -33,12 +40,18 @@ def parse(
     return objects.parse_with(parse_usage, body, format, context, poll, joiner)
 
 
-def partial_success(parsed: Parsed) -> tuple[int, str]:
-    """OTLP's "partial success": the number of rejected spans, and why the first was rejected.
+def partial_success(
+    refused: Sequence[InvalidObject], skipped: Sequence[SkippedObject], part: str = "span"
+) -> tuple[int, str]:
+    """OTLP's "partial success": the number of rejected parts, and a message.
 
-    A skipped span is accepted, and counts nothing.
+    The message says why the first was rejected, and why others with usage are accepted but count
+    nothing.
     """
-    if not parsed.refused:
-        return 0, ""
-    first = parsed.refused[0]
-    return len(parsed.refused), f"span {first.index}: {first.error}"
+    said = [f"{part} {refused[0].index}: {refused[0].error}"] if refused else []
+    lost = Counter(one.reason for one in skipped if one.has_usage)
+    said += [
+        f"{number} {part}{'s' * (number > 1)} with usage not counted: {reason}"
+        for reason, number in lost.most_common(REASONS_MAX)
+    ]
+    return len(refused), "; ".join(said)

@@ -72,6 +72,7 @@ class SkippedObject:
     index: int
     format: Format
     reason: str
+    has_usage: bool = False
 
 
 @dataclass(frozen=True)

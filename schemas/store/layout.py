@@ -23,6 +23,8 @@ Under `{od0}:`
     N:evictions        hash: whether Redis evicted keys (schemas/store/eviction.py)
     N:refusals         hash: partition (or "generation") -> why a worker does not continue, as JSON
     N:r:TENANT         the latest calls of a tenant (schemas/store/recent_calls.py)
+    skipped            hash: reason -> parts of OTLP requests with usage that counted nothing
+    otlp-logs.TENANT   set: services whose log records count
     d:...              the directory (schemas/store/directory.py), of all generations
 
 A page holds `page_series` neighbouring series over one chunk. It consists of rows, little endian.
@@ -66,6 +68,9 @@ HASH_TAG: Final = "{od0}:"
 CURRENT_KEY: Final = HASH_TAG + "current"
 GENERATIONS_KEY: Final = HASH_TAG + "generations"
 REBUILD_KEY: Final = HASH_TAG + "rebuild"
+SKIPPED_KEY: Final = HASH_TAG + "skipped"
+LOG_SOURCES_KEY: Final = HASH_TAG + "otlp-logs."
+"""Begin of a key; the tenant is the rest."""
 FIRST_GENERATION: Final = 1
 
 Int64s = npt.NDArray[np.int64]

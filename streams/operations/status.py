@@ -54,6 +54,8 @@ class Status(BaseModel):
     - `costs_computed`: events without a cost, by the price list that priced them. `unpriced`: by
       provider/model without a known price. `incomplete`: by provider/model with a price, where the
       event lacks numbers that the price needs.
+    - `skipped`: spans, log records and data points with usage that count nothing, by reason. Counted
+      as often as they were sent.
     - `over_limit`: rows that went to (other), because the view (or, for `tenant`, Redis) has as many
       series as its limit allows.
     - `misread`: labels that a measure sums and that are not whole numbers; they added nothing.
@@ -74,6 +76,7 @@ class Status(BaseModel):
     dead_letters: dict[str, int]
     duplicates: int
     unknown_fields: dict[str, int]
+    skipped: dict[str, int]
     over_limit: dict[str, int]
     misread: dict[str, int]
     directory_full: int
@@ -98,6 +101,7 @@ async def read_status(
         meta = await store.meta()
         tallies = await store.tallies()
         refusals = await store.refusals()
+        skipped = await store.skipped()
         generations = await _generations(store) if meta else []
         async with EvictionWatch(redis_url, redis_eviction) as watch:
             evicts = await watch.look(store.generation, is_read_only=True)
@@ -127,6 +131,7 @@ async def read_status(
         dead_letters=_named(tallies, "dead:"),
         duplicates=tallies.get("duplicate", 0),
         unknown_fields=_named(tallies, "unknown:"),
+        skipped=skipped,
         over_limit=_named(tallies, "over:"),
         misread=_named(tallies, "misread:"),
         directory_full=tallies.get("directory_full", 0),

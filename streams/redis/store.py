@@ -18,6 +18,7 @@ from schemas.event.identity import CallKey, IdSecret, unpack_call_key, unpack_se
 from schemas.store.layout import (
     CURRENT_KEY,
     FIRST_GENERATION,
+    SKIPPED_KEY,
     Meta,
     compaction_queue_key,
     id_secret_key,
@@ -222,6 +223,12 @@ class RedisStore:
         (`directory_full`)."""
         found = await ask(self._redis.hgetall(tallies_key(self.generation)))
         return {name.decode(): int(count) for name, count in found.items()}
+
+    async def skipped(self) -> dict[str, int]:
+        """Reasons why usage that came over OTLP was not counted, and how often; since Redis is empty,
+        whatever the generation."""
+        found = await ask(self._redis.hgetall(SKIPPED_KEY))
+        return {reason.decode(): int(count) for reason, count in found.items()}
 
     async def refusals(self) -> dict[str, dict[str, str]]:
         """Partition, or "generation", to {"reason", "detail"}."""

@@ -1,327 +1,224 @@
-"""OpenTelemetry spans to events, and OTLP's JSON encoding. Pure.
+"""OpenTelemetry spans to events. Pure.
 
-Only spans of a model call count: `invoke_agent` and workflow spans repeat the usage of their
-children. The GenAI conventions are still in development, so old and new names are accepted.
-Source: schemas/contracts/producers.md; OTLP 1.x; gen_ai conventions of semconv 0.66b2.
+Only spans of a model call count (`model_calls`): agents and workflows repeat the usage of the calls
+below them. The GenAI conventions are still in development, and other libraries have names of their
+own, so all of them are accepted (`attributes`).
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final
 
-from schemas.formats.body import (
-    AT_MS_MAX,
-    Json,
-    check_items,
-    count,
-    difference,
-    duration_ms,
-    invalid,
-    section,
-    text,
+from schemas.event.event_struct import parse_instant
+from schemas.formats.body import AT_MS_MAX, Json, duration_ms, invalid, milliseconds, number
+from schemas.formats.draft import Draft, Uncounted
+from schemas.formats.otel import attributes as names
+from schemas.formats.otel.encoding import OtelSpan
+from schemas.formats.otel.model_calls import carries_usage, kind_of
+from schemas.formats.otel.reads import (
+    first_count,
+    first_number,
+    first_text,
+    json_object,
+    unknown_usage,
 )
-from schemas.formats.draft import Draft, ReaderResult, Uncounted
-from schemas.limits import DURATION_MS_MAX
-from schemas.prices.names import names
-from schemas.units import iso
+from schemas.formats.otel.usage import SpanUsage, usage_of
+from schemas.limits import DAY_MS, DURATION_MS_MAX
+from schemas.prices.names import names as names_of
+from schemas.units import instant_to_ms, iso
 
-OPERATIONS: Final = frozenset({"chat", "text_completion", "generate_content", "embeddings"})
-"""gen_ai.operation.name of a call to a model."""
-_REQUEST_TYPES: Final = {"chat": "chat", "completion": "text_completion", "embedding": "embeddings"}
-"""llm.request.type, which instrumentations wrote before gen_ai.operation.name existed."""
-_NS_PER_MS: Final = 10**6
-STATUS_ERROR: Final = 2
-_INTEGER: Final = re.compile(r"-?[0-9]{1,20}")
+NS_PER_MS: Final = 10**6
+CONTRADICTS: Final = "the reported total is not that of its parts"
+EARLIEST_MS: Final = 1_420_070_400_000
+"""2015. A call to a model is later: an earlier time is in another unit, or was never set."""
+URL_CHARS_MAX: Final = 512
+"""Enough for a host; the rest of a URL may hold anything."""
+_UNFINISHED: Final = frozenset({"queued", "in_progress"})
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{32}")
 _SPAN_ID: Final = re.compile(r"[0-9a-f]{16}")
-
-AGENT: Final = "gen_ai.agent.id"
-CALL: Final = "session.id"
-CHAT: Final = "gen_ai.conversation.id"
-EMAIL: Final = "user.email"
-ERROR: Final = "error.type"
-FIRST_OUTPUT: Final = "gen_ai.response.time_to_first_chunk"
-OPERATION: Final = "gen_ai.operation.name"
-REQUEST_TYPE: Final = "llm.request.type"
-PROVIDER: Final = ("gen_ai.provider.name", "gen_ai.system")
-MODEL: Final = ("gen_ai.response.model", "gen_ai.request.model")
-URL: Final = ("server.address", "url.full", "gen_ai.openai.api_base", "llm.openai.api_base")
-USER: Final = ("user.id", "enduser.id")
-USER_NAME: Final = ("user.full_name", "user.name")
-INPUT: Final = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
-OUTPUT: Final = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
-INPUT_TEXT: Final = ("gen_ai.usage.text.input_tokens",)
-INPUT_AUDIO: Final = ("gen_ai.usage.audio.input_tokens",)
-OUTPUT_TEXT: Final = ("gen_ai.usage.text.output_tokens",)
-OUTPUT_AUDIO: Final = ("gen_ai.usage.audio.output_tokens",)
-CACHE_READ: Final = (
-    "gen_ai.usage.cache_read.input_tokens",
-    "gen_ai.usage.cache_read_input_tokens",
-)
-CACHE_WRITE: Final = (
-    "gen_ai.usage.cache_write.input_tokens",
-    "gen_ai.usage.cache_creation.input_tokens",
-    "gen_ai.usage.cache_creation_input_tokens",
-)
-REASONING: Final = (
-    "gen_ai.usage.reasoning.output_tokens",
-    "gen_ai.usage.reasoning_tokens",
-)
-
-
-SERVICE: Final = "service.name"
-READ: Final = frozenset(
-    {
-        *PROVIDER,
-        *MODEL,
-        *URL,
-        *USER,
-        *USER_NAME,
-        *INPUT,
-        *OUTPUT,
-        *INPUT_TEXT,
-        *INPUT_AUDIO,
-        *OUTPUT_TEXT,
-        *OUTPUT_AUDIO,
-        *CACHE_READ,
-        *CACHE_WRITE,
-        *REASONING,
-        SERVICE,
-        AGENT,
-        CALL,
-        CHAT,
-        EMAIL,
-        ERROR,
-        FIRST_OUTPUT,
-        OPERATION,
-        REQUEST_TYPE,
-    }
-)
-"""Every attribute that is read: of a binary request no other is kept."""
+_PREFIX: Final = re.compile(r"(?:[A-Za-z]+[-_])+")
+"""`chatcmpl-`, `msg_`: what is before the part of an id that differs."""
+_ID_CHARS_MIN: Final = 16
+_ID_KINDS_MIN: Final = 8
+"""A response id that identifies the answer alone has so many characters, of so many kinds, and not only
+digits. 16 of base 62 are 95 bits. Ollama's have three digits, other servers' are constant or a time."""
 
 
 @dataclass(frozen=True)
-class OtelSpan:
-    """The parts of a span that are counted. `attributes` has no arrays and no maps."""
+class ModelCall:
+    """A span that counts. `draft` has its fields; `usage` as it was read."""
 
-    service: str | None
-    trace_id: str
-    span_id: str
-    start_ns: int
-    end_ns: int
-    failed: bool
-    attributes: Json
+    span: OtelSpan
+    draft: Draft
+    usage: SpanUsage
+    response_id: str | None
 
 
-@dataclass(frozen=True)
-class OtelSpans:
-    """The spans of one protobuf request, in order."""
-
-    spans: tuple[OtelSpan, ...]
-
-
-@dataclass(frozen=True)
-class JsonSpan:
-    """A span of a JSON request, not read yet, so that an invalid span is refused alone."""
-
-    service: str | None
-    span: Any
-    path: str
-
-
-# -- JSON ------------------------------------------------------------------------------------------
-
-
-def answer_json(rejected: int, message: str) -> Json:
-    """An ExportTraceServiceResponse as OTLP's JSON, where 64-bit integers are texts."""
-    if not rejected:
-        return {}
-    return {"partialSuccess": {"rejectedSpans": str(rejected), "errorMessage": message}}
-
-
-def json_spans(payload: Json) -> list[JsonSpan]:
-    """The spans of a JSON ExportTraceServiceRequest, in order, not read yet."""
-    found: list[JsonSpan] = []
-    scopes = 0
-    resources = _objects(payload, "resourceSpans", "")
-    check_items(len(resources), "resourceSpans")
-    for r, resource_spans in enumerate(resources):
-        at = f"resourceSpans.{r}."
-        resource = section(resource_spans, "resource", at)
-        attributes = _json_attributes(resource, f"{at}resource.")
-        service = text(attributes, SERVICE, f"{at}resource.attributes.")
-        scope_items = _objects(resource_spans, "scopeSpans", at)
-        scopes += len(scope_items)
-        check_items(scopes, "scopeSpans")
-        for s, scope_spans in enumerate(scope_items):
-            path = f"{at}scopeSpans.{s}."
-            spans = _array(scope_spans, "spans", path)
-            check_items(len(found) + len(spans), "spans")
-            found += [JsonSpan(service, span, f"{path}spans.{i}.") for i, span in enumerate(spans)]
-    return found
-
-
-def _array(holder: Json, key: str, path: str) -> list[Any]:
-    value = holder.get(key)
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        raise invalid(path + key, "must be an array")
-    return value
-
-
-def _objects(holder: Json, key: str, path: str) -> list[Json]:
-    items = _array(holder, key, path)
-    for index, item in enumerate(items):
-        if not isinstance(item, dict):
-            raise invalid(f"{path}{key}.{index}", "must be an object")
-    return items
-
-
-def _json_attributes(holder: Json, path: str) -> Json:
-    read: Json = {}
-    for index, pair in enumerate(_objects(holder, "attributes", path)):
-        at = f"{path}attributes.{index}."
-        key = text(pair, "key", at)
-        if key:
-            read[key] = _json_value(section(pair, "value", at), f"{at}value.")
-    return read
-
-
-def _json_value(value: Json, path: str) -> object:
-    if "intValue" in value:
-        return _json_integer(value, "intValue", path)
-    for name in ("stringValue", "doubleValue", "boolValue"):
-        if name in value:
-            return value[name]
-    return None
-
-
-def _json_integer(holder: Json, key: str, path: str) -> int:
-    """OTLP's JSON has 64-bit integers as texts; numbers are accepted too. Missing is 0."""
-    value = holder.get(key, 0)
-    if isinstance(value, str) and _INTEGER.fullmatch(value):
-        return int(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise invalid(path + key, "must be an integer, as a text or a number")
-
-
-def span_of_json(unread: JsonSpan) -> OtelSpan:
-    span, path = unread.span, unread.path
-    if not isinstance(span, dict):
-        raise invalid(path.removesuffix("."), "must be an object")
-    status = section(span, "status", path)
-    return OtelSpan(
-        service=unread.service,
-        trace_id=(text(span, "traceId", path) or "").lower(),
-        span_id=(text(span, "spanId", path) or "").lower(),
-        start_ns=_json_integer(span, "startTimeUnixNano", path),
-        end_ns=_json_integer(span, "endTimeUnixNano", path),
-        failed=status.get("code") == STATUS_ERROR,
-        attributes=_json_attributes(span, path),
+def read(span: OtelSpan) -> ModelCall | Uncounted:
+    """Raises InvalidEvent for a span whose ids or counts cannot be read."""
+    kind = kind_of(span.attributes, span.scope)
+    if kind.operation is None:
+        return _uncounted(span.attributes, kind.word)
+    provider, model = names_of(
+        first_text(span.attributes, names.PROVIDER),
+        first_text(span.attributes, names.MODEL),
+        url_of(span.attributes),
     )
-
-
-# -- a span to its event ---------------------------------------------------------------------------
-
-
-def read(unread: OtelSpan | JsonSpan) -> list[ReaderResult]:
-    span = unread if isinstance(unread, OtelSpan) else span_of_json(unread)
-    attributes = span.attributes
-    operation = _first_text(attributes, (OPERATION,))
-    if operation is None:
-        request_type = _first_text(attributes, (REQUEST_TYPE,)) or ""
-        operation = _REQUEST_TYPES.get(request_type.lower())
-    if operation is None:
-        return [Uncounted("the span names no gen_ai operation: it is not a call to a model")]
-    if operation not in OPERATIONS:
-        return [Uncounted(f"the operation {operation[:64]} is not a call to a model")]
-    return [Draft(fields=_fields(span), id=_span_identity(span))]
-
-
-def _fields(span: OtelSpan) -> dict[str, Any]:
-    attributes = span.attributes
-    output = _first_count(attributes, OUTPUT)
-    output_audio = _first_count(attributes, OUTPUT_AUDIO)
-    output_text = _first_count(attributes, OUTPUT_TEXT)
-    error = _first_text(attributes, (ERROR,))
-    named = names(
-        _first_text(attributes, PROVIDER),
-        _first_text(attributes, MODEL),
-        _first_text(attributes, URL),
-    )
-    return {
+    if first_text(span.attributes, names.STATUS) in _UNFINISHED:
+        return Uncounted("the answer is not final yet: a later span reports it")
+    usage = usage_of(span.attributes, span.scope, provider, model)
+    response_id = first_text(span.attributes, names.RESPONSE_ID)
+    fields = {
         "source": span.service,
-        "time": _span_end(span),
         "kind": "llm",
-        "provider": named.provider,
-        "model": named.model,
-        "agent_id": _first_text(attributes, (AGENT,)),
-        "call_id": _first_text(attributes, (CALL,)),
-        "chat_id": _first_text(attributes, (CHAT,)),
-        "user_id": _first_text(attributes, USER),
-        "user_email": _first_text(attributes, (EMAIL,)),
-        "user_name": _first_text(attributes, USER_NAME),
-        "input_tokens": _first_count(attributes, INPUT),
-        "input_text_tokens": _first_count(attributes, INPUT_TEXT),
-        "input_audio_tokens": _first_count(attributes, INPUT_AUDIO),
-        "cache_read_tokens": _first_count(attributes, CACHE_READ),
-        "cache_write_tokens": _first_count(attributes, CACHE_WRITE),
-        "output_tokens": output,
-        "output_text_tokens": difference(output, output_audio)
-        if output_text is None
-        else output_text,
-        "output_audio_tokens": output_audio,
-        "reasoning_tokens": _first_count(attributes, REASONING),
-        "latency_ms": _span_ms(span),
-        "first_output_ms": duration_ms(attributes, FIRST_OUTPUT),
-        "error": error or ("_OTHER" if span.failed else None),
+        "operation": kind.operation,
+        "provider": provider,
+        "model": model,
+        **_context(span.attributes),
+        **usage.fields(),
+        "cache_write_1h_tokens": usage.cache_write_1h,
+        "input_image_tokens": first_count(span.attributes, names.INPUT_IMAGE),
+        "output_image_tokens": first_count(span.attributes, names.OUTPUT_IMAGE),
+        "web_searches": first_count(span.attributes, names.WEB_SEARCHES) or None,
+        "finish_reason": first_text(span.attributes, names.FINISH),
+        "cost_problem": CONTRADICTS if usage.contradicts else None,
+        **_times(span),
+        "cost_usd": _cost(span.attributes),
+        "error": first_text(span.attributes, names.ERROR) or ("_OTHER" if span.failed else None),
+    }
+    unknown = tuple(unknown_usage(span.attributes))
+    identity = identity_of(span.trace_id, span.span_id, response_id, usage)
+    return ModelCall(span, Draft(fields=fields, id=identity, unknown=unknown), usage, response_id)
+
+
+def url_of(attributes: Json) -> str | None:
+    """The beginning of the URL that was called, or its host."""
+    found = (attributes.get(name) for name in names.URL)
+    return next((one[:URL_CHARS_MAX] for one in found if isinstance(one, str) and one), None)
+
+
+def _uncounted(attributes: Json, word: str) -> Uncounted:
+    has_usage = carries_usage(attributes)
+    if not word:
+        return Uncounted("the span does not say that it is a call to a model", has_usage=has_usage)
+    return Uncounted(f"a span of {word[:64]} is no call to a model", has_usage=has_usage)
+
+
+def _context(attributes: Json) -> dict[str, str | None]:
+    return {
+        "agent_id": first_text(attributes, names.AGENT),
+        "call_id": first_text(attributes, names.CALL),
+        "chat_id": first_text(attributes, names.CHAT),
+        "user_id": first_text(attributes, names.USER),
+        "user_email": first_text(attributes, names.EMAIL),
+        "user_name": first_text(attributes, names.USER_NAME),
+        "service_tier": first_text(attributes, names.SERVICE_TIER),
     }
 
 
-def _first_text(attributes: Json, names: tuple[str, ...]) -> str | None:
-    for name in names:
-        found = text(attributes, name)
-        if found is not None:
-            return found
-    return None
+def _cost(attributes: Json) -> str | None:
+    """What the library says that the call costs, in USD."""
+    cost = first_number(attributes, names.COST)
+    if cost is None:
+        told = json_object(attributes, names.LANGFUSE_COST)
+        cost = number(told, "total", f"{names.LANGFUSE_COST}.")
+    return None if cost is None else str(cost)
 
 
-def _first_count(attributes: Json, names: tuple[str, ...]) -> int | None:
-    for name in names:
-        found = count(attributes, name)
-        if found is not None:
-            return found
-    return None
+# -- identity ----------------------------------------------------------------------------------------
 
 
-def _span_identity(span: OtelSpan) -> str | None:
-    """Trace id and span id, which every export of a span repeats. All zeros mean none."""
-    if not span.trace_id.strip("0") or not span.span_id.strip("0"):
+def identity_of(
+    trace_id: str, span_id: str, response_id: str | None, usage: SpanUsage
+) -> str | None:
+    """The answer's own id, which all spans of one answer share, if they report it; else the span's.
+
+    A short response id identifies an answer only with its trace and its counts: Ollama has 999 ids.
+    None if there is neither: trace and span ids of zeros mean none.
+    """
+    trace_id, span_id = trace_id.strip(), span_id.strip()
+    if usage.output is None:
+        response_id = None  # a report without usage must not take the place of one that has it
+    if response_id and is_unique(response_id):
+        return response_id
+    if not trace_id.strip("0") or not span_id.strip("0"):
         return None
-    if not _TRACE_ID.fullmatch(span.trace_id):
+    if not _TRACE_ID.fullmatch(trace_id):
         raise invalid("traceId", "must be 32 hexadecimal digits")
-    if not _SPAN_ID.fullmatch(span.span_id):
+    if not _SPAN_ID.fullmatch(span_id):
         raise invalid("spanId", "must be 16 hexadecimal digits")
-    return f"{span.trace_id}-{span.span_id}"
+    if response_id:
+        return f"{trace_id}-{response_id[:64]}-{usage.input or 0}-{usage.output}"
+    return f"{trace_id}-{span_id}"
 
 
-def _span_end(span: OtelSpan) -> str | None:
-    if not span.end_ns:
-        return None
-    if not 0 <= span.end_ns // _NS_PER_MS <= AT_MS_MAX:
-        raise invalid("endTimeUnixNano", "must be nanoseconds since 1970, up to the year 9999")
-    return iso(span.end_ns // _NS_PER_MS)
+def is_unique(response_id: str) -> bool:
+    """Whether no other answer has this id."""
+    drawn = _PREFIX.sub("", response_id, count=1)
+    plain = [char for char in drawn if char.isalnum()]
+    return (
+        len(plain) >= _ID_CHARS_MIN
+        and len(set(plain)) >= _ID_KINDS_MIN
+        and not all(char.isdigit() for char in plain)
+    )
 
 
-def _span_ms(span: OtelSpan) -> int | None:
+# -- times -------------------------------------------------------------------------------------------
+
+
+def _times(span: OtelSpan) -> dict[str, Any]:
+    return {
+        **time_of(span.end_ns),
+        "latency_ms": _latency(span),
+        "first_output_ms": _first_output(span),
+    }
+
+
+def time_of(at_ns: int) -> dict[str, str]:
+    """The time, where it is given. One that cannot be right is replaced, and reported, later
+    (`schemas.formats.complete`)."""
+    return {"time": iso(min(max(at_ns // NS_PER_MS, 0), AT_MS_MAX))} if at_ns else {}
+
+
+def is_possible(at_ms: int, received_ms: int) -> bool:
+    return EARLIEST_MS <= at_ms <= received_ms + DAY_MS
+
+
+def _latency(span: OtelSpan) -> int | None:
     if not span.start_ns or not span.end_ns:
         return None
-    elapsed = Decimal(span.end_ns - span.start_ns) / _NS_PER_MS
+    elapsed = Decimal(span.end_ns - span.start_ns) / NS_PER_MS
     if not 0 <= elapsed <= DURATION_MS_MAX:
-        raise invalid("endTimeUnixNano", f"must be from 0 to {DURATION_MS_MAX} ms after the start")
+        return None
     return int(elapsed.to_integral_value(ROUND_HALF_EVEN))
+
+
+def _first_output(span: OtelSpan) -> int | None:
+    attributes = span.attributes
+    for name in names.FIRST_OUTPUT_S:
+        seconds = first_number(attributes, (name,))
+        if seconds is not None and seconds >= 0:
+            return duration_ms({name: seconds}, name)
+    for name in names.FIRST_OUTPUT_MS:
+        found = first_number(attributes, (name,))
+        if found is not None and found >= 0:
+            return milliseconds({name: found}, name)
+    said = first_text(attributes, (names.FIRST_OUTPUT_AT,))
+    if said is None or not span.start_ns:
+        return None
+    at_ms = instant_of(said.strip('"'))
+    elapsed = -1 if at_ms is None else at_ms - span.start_ns // NS_PER_MS
+    return elapsed if 0 <= elapsed <= DURATION_MS_MAX else None
+
+
+def instant_of(said: str) -> int | None:
+    """RFC 3339 to ms since 1970; None for any other text."""
+    try:
+        at = parse_instant(said)
+    except ValueError:
+        return None
+    return instant_to_ms(at) if isinstance(at, datetime) else None

@@ -28,6 +28,7 @@ from api.app.main import build
 from api.auth.authenticate import digest_of
 from api.auth.key_cache import KEYS_KEY
 from api.auth.keys import opened, read_records
+from api.ingest.otlp import ENDS
 from api.query.measures import offered_by
 from api.store import directory
 from api.usage.parameters import PARAMETERS
@@ -259,12 +260,16 @@ CHANGING: Final[dict[tuple[str, str], tuple[str, Any]]] = {
     ),
 }
 """Routes that change something, each with a request that would change what is beta's."""
-TAKING: Final = {("POST", "/v1/events"), ("POST", "/v1/traces"), ("POST", "/api/events")}
+TAKING: Final = {
+    ("POST", "/v1/events"),
+    ("POST", "/api/events"),
+    *(("POST", start + end) for start in ("", "/{before:path}") for end in ENDS),
+}
 """Routes that take events, and read no counters: tests/api/ingest/test_endpoints.py has whose they may be."""
 
 
 def routes_of(app: Application) -> Iterator[tuple[str, str]]:
-    for part in (app, *(dialect for _, dialect in app.dialects)):
+    for part in (app, app.otlp, *(dialect for _, dialect in app.dialects)):
         for route in part.routes:
             assert isinstance(route, Route | Mount)
             methods = (isinstance(route, Route) and route.methods) or {"GET"}

@@ -49,18 +49,29 @@ class Taking:
 
 @asynccontextmanager
 async def taking(
-    kafka: str, redis_url: str, topic: str, clock: Callable[[], int], key: str
+    kafka: str,
+    redis_url: str,
+    topic: str,
+    clock: Callable[[], int],
+    key: str,
+    **options: Any,
 ) -> AsyncIterator[Taking]:
+    """`options`: of `build`."""
     await ensure_topics(kafka, events=topic, dead_letter=f"{topic}.dead", partitions=PARTITIONS)
-    async with client_of(kafka, redis_url, topic, clock, key) as client:
+    async with client_of(kafka, redis_url, topic, clock, key, **options) as client:
         yield Taking(kafka, topic, client)
 
 
 @asynccontextmanager
 async def client_of(
-    kafka: str, redis_url: str, topic: str, clock: Callable[[], int], key: str
+    kafka: str,
+    redis_url: str,
+    topic: str,
+    clock: Callable[[], int],
+    key: str,
+    **options: Any,
 ) -> AsyncIterator[httpx.AsyncClient]:
-    app = build(redis_url, topic, clock, kafka=kafka)
+    app = build(redis_url, topic, clock, kafka=kafka, **options)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),

@@ -12,7 +12,6 @@ from api.agentlens import errors as agentlens_errors
 from api.agentlens.ingest import EVENTS_MAX, _take
 from api.errors import RefusedEvents
 from api.http import problems
-from api.ingest.otlp import _partial_success
 from api.ingest.records import (
     LISTED_MAX,
     UNKNOWN_SHOWN,
@@ -24,7 +23,7 @@ from api.ingest.records import (
 )
 from schemas.formats.body import ITEMS_MAX, never
 from schemas.formats.context import Context
-from schemas.formats.parse import parse
+from schemas.formats.parse import parse, partial_success
 from schemas.responses.ingest import IngestAnswer
 from tests.oracles.event_logs import NOW_MS, event
 
@@ -94,6 +93,7 @@ def test_otlp_counts_all_rejected_spans_and_explains_the_first() -> None:
     attributes = [{"key": "gen_ai.operation.name", "value": {"stringValue": "chat"}}]
     wrong = {"traceId": "x", "spanId": "y", "attributes": attributes}
     spans = {"resourceSpans": [{"scopeSpans": [{"spans": [wrong] * ITEMS_MAX}]}]}
-    rejected, message = _partial_success(validated(spans))
+    made = validated(spans)
+    rejected, message = partial_success(made.refused, made.skipped)
     assert rejected == ITEMS_MAX
     assert message.startswith("span 0: traceId: ")

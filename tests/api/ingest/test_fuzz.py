@@ -59,6 +59,7 @@ HEADERS: Final[dict[str, tuple[str, ...]]] = {
     "x-odometer-tenant": ("acme", "other", ""),
     "content-encoding": ("identity", "gzip", "zstd", "deflate", "x", ""),
 }
+PATHS: Final = ("/v1/events", "/v1/traces", "/v1/logs", "/v1/metrics", "/api/events")
 QUERIES: Final[tuple[str, ...]] = (
     "",
     "format=openai",
@@ -119,7 +120,7 @@ def fuzzed(rng: random.Random) -> tuple[str, bytes, dict[str, str]]:
     for name in rng.sample([*HEADERS], rng.choice((0, 0, 1, 2))):
         headers[name] = rng.choice(HEADERS[name])
     if rng.random() < 0.2:
-        path = rng.choice(("/v1/events", "/v1/traces", "/api/events"))
+        path = rng.choice(PATHS)
     query = rng.choice(QUERIES) if rng.random() < 0.3 else ""
     return f"{path}?{query}" if query else path, body, headers
 
@@ -158,7 +159,7 @@ async def test_any_request_has_an_answer(api: Taking) -> None:
     assert grown_kb < GROWTH_KB_MAX
 
 
-@pytest.mark.parametrize("path", ["/v1/events", "/v1/traces", "/api/events"])
+@pytest.mark.parametrize("path", PATHS)
 async def test_corners(api: Taking, path: str) -> None:
     for body in CORNERS:
         for media_type in ("application/json", "application/x-ndjson"):

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tests.schemas.formats.expected_vendors import EXPECTED_OF_VENDORS
+from tests.schemas.formats.otel.expected import OTEL, Fields, llm
 
 RECEIVED = "2026-02-08T10:01:00Z"
-Fields = dict[str, Any]
-
-
-def llm(**fields: Any) -> Fields:
-    return {"kind": "llm", **fields}
-
-
 # -- openai ----------------------------------------------------------------------------------------
 
 CHAT = llm(
@@ -259,53 +251,6 @@ LIVEKIT: dict[str, list[Fields]] = {
     "eou": [],
     "vad": [],
 }
-
-# -- otel ------------------------------------------------------------------------------------------
-
-SPANS = [
-    llm(
-        id="abcdef00000000000000000000000001-abcdef0000000002",
-        source="checkout-bot",
-        time="2026-02-08T10:00:00.850Z",
-        provider="google",
-        model="gemini-2.5-flash-001",
-        agent_id="agent-7",
-        call_id="session-1",
-        chat_id="conv-1",
-        user_id="u-1",
-        user_email="alice@example.com",
-        input_tokens=1200,
-        cache_read_tokens=1000,
-        cache_write_tokens=50,
-        output_tokens=300,
-        output_text_tokens=300,
-        reasoning_tokens=64,
-        latency_ms=850,  # 850.5, half-even
-        first_output_ms=210,  # 210.5, half-even
-    ),
-    llm(
-        id="abcdef00000000000000000000000003-abcdef0000000004",
-        source="checkout-bot",
-        time="2026-02-08T10:00:01.850Z",
-        provider="azure",
-        model="gpt-4o",
-        user_id="u-2",
-        input_tokens=12,
-        output_tokens=5,
-        output_text_tokens=5,
-        latency_ms=850,
-    ),
-    llm(
-        id="abcdef00000000000000000000000005-abcdef0000000006",
-        source="checkout-bot",
-        time="2026-02-08T10:00:02.850Z",
-        provider="openai",
-        model="text-embedding-3-small",
-        latency_ms=850,
-        error="timeout",
-    ),
-]
-OTEL: dict[str, list[Fields]] = {"json": SPANS, "protobuf": SPANS}
 
 # -- agentlens, cloudevents ------------------------------------------------------------------------
 

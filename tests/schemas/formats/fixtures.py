@@ -26,7 +26,7 @@ def fixture(name: str) -> Any:
     assert " " in held["made_by"]
     body = held["body"]
     if isinstance(body, str):
-        return otel_protobuf.load_protobuf(base64.b64decode(body))
+        return otel_protobuf.load_traces(base64.b64decode(body))
     if isinstance(body, dict) and "headers" in body:
         headers = [(name, value) for name, value in body["headers"]]
         return BinaryCloudEvent(headers, body["data"].encode())

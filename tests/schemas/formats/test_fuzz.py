@@ -198,7 +198,7 @@ def test_mutated_protobuf() -> None:
         for _ in range(rng.choice((1, 2, 8))):
             data[rng.randrange(len(data))] = rng.randrange(256)
         try:
-            spans = otel_protobuf.load_protobuf(bytes(data))
+            spans = otel_protobuf.load_traces(bytes(data))
         except InvalidEvent:
             continue
         decoded += 1

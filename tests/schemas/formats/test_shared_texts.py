@@ -13,7 +13,7 @@ from schemas.event.usage_event import UsageEvent, parse_usage
 from schemas.formats.body import TEXT_CHARS_MAX, BodyTooLarge
 from schemas.formats.context import GIVEN, ONCE, Context, with_given
 from schemas.formats.objects import RECORD_BYTES_MAX, parse_with
-from schemas.formats.otel.protobuf import load_protobuf
+from schemas.formats.otel.protobuf import load_traces
 from schemas.limits import EVENT_BYTES_MAX, ID_CHARS_MAX, PREVIEW_CHARS_MAX
 from tests.oracles.event_logs import event
 from tests.schemas.formats.fixtures import CONTEXT, fixture, read
@@ -57,7 +57,7 @@ def test_a_long_name_of_a_service_is_refused_once() -> None:
     resource_spans = request.resource_spans.add()
     resource_spans.resource.attributes.add(key="service.name").value.string_value = LONG
     with pytest.raises(InvalidEvent, match=r"service\.name"):
-        load_protobuf(request.SerializeToString())
+        load_traces(request.SerializeToString())
 
 
 @pytest.mark.parametrize("field", ["id", "model"])

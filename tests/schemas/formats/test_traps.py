@@ -11,8 +11,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from schemas.errors import InvalidEvent
 from schemas.formats.body import load
 from schemas.formats.draft import IdSource
+from schemas.formats.otel import encoding as otel
 from schemas.formats.otel import protobuf as otel_protobuf
-from schemas.formats.otel import spans as otel
 from schemas.formats.parse import parse, partial_success
 from tests.schemas.formats.fixtures import CONTEXT, fixture, only, read
 
@@ -122,24 +122,30 @@ def test_a_failed_span_without_a_type_is_an_error() -> None:
 
 def test_partial_success_counts_rejected_spans_not_skipped_ones() -> None:
     body = fixture("otel/json")
-    assert partial_success(read(body)) == (0, "")
+    count, warning = partial_success(read(body).refused, read(body).skipped)
+    assert (count, warning) == (
+        0,
+        "1 span with usage not counted: a span of invoke_agent is no call to a model",
+    )
     spans = body["resourceSpans"][0]["scopeSpans"][0]["spans"]
     spans[1]["traceId"] = "xyz"
     parsed = read(body)
     assert len(parsed.events) == 2
     assert len(parsed.skipped) == 2
-    rejected, message = partial_success(parsed)
+    rejected, message = partial_success(parsed.refused, ())
     assert rejected == 1
     assert message == "span 1: traceId: must be 32 hexadecimal digits"
-    assert otel.answer_json(rejected, message)["partialSuccess"]["rejectedSpans"] == "1"
-    assert otel.answer_json(0, "") == {}
-    assert otel_protobuf.answer_protobuf(0, "") == b""
-    assert message.encode() in otel_protobuf.answer_protobuf(rejected, message)
+    assert (
+        otel.answer_json(otel.TRACES, rejected, message)["partialSuccess"]["rejectedSpans"] == "1"
+    )
+    assert otel.answer_json(otel.TRACES, 0, "") == {}
+    assert otel_protobuf.answer_protobuf(otel.TRACES, 0, "") == b""
+    assert message.encode() in otel_protobuf.answer_protobuf(otel.TRACES, rejected, message)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), 12.5, -1.0, 1e300])
 def test_a_double_that_is_no_count_is_refused(number: float) -> None:
-    request = otel_protobuf.load_protobuf(otel_request(number))
+    request = otel_protobuf.load_traces(otel_request(number))
     (refused,) = parse(request, "otel", CONTEXT).refused
     assert refused.error.field == "gen_ai.usage.input_tokens"
 
@@ -159,7 +165,7 @@ def otel_request(number: float) -> bytes:
 
 def test_bytes_that_are_no_protobuf_are_refused() -> None:
     with pytest.raises(InvalidEvent, match="ExportTraceServiceRequest"):
-        otel_protobuf.load_protobuf(b"\xff\xff\xff")
+        otel_protobuf.load_traces(b"\xff\xff\xff")
 
 
 # -- seconds and dollars ---------------------------------------------------------------------------

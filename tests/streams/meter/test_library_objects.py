@@ -18,7 +18,7 @@ from deploy.settings import CHECKOUT
 from schemas.errors import InvalidEvent
 from schemas.event.event_struct import EventStruct
 from schemas.formats.objects import parse_with
-from schemas.formats.otel.spans import OtelSpans
+from schemas.formats.otel.encoding import OtelSpans
 from streams.meter.library_objects import _validate
 from tests.oracles.event_logs import event
 from tests.schemas.event.test_usage_event import VALUES

@@ -76,7 +76,7 @@ const message = {
   usage,
 };
 const stream = [
-  { type: "message_start", message: { ...message, content: [], usage: { ...usage, output_tokens: 1 } } },
+  { type: "message_start", message: { ...message, id: "msg_01Streamed7cMHLNnXjNJJKqJ2", content: [], usage: { ...usage, output_tokens: 1 } } },
   { type: "content_block_start", index: 0, content_block: { type: "text", text: "" } },
   { type: "content_block_delta", index: 0, delta: { type: "text_delta", text: "secret" } },
   { type: "content_block_stop", index: 0 },

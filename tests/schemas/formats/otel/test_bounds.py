@@ -9,23 +9,33 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError, Message
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_DELTA
 
 from schemas.errors import InvalidEvent, Reason
 from schemas.formats.body import ITEMS_MAX, BodyTooLarge
-from schemas.formats.otel.protobuf import (
+from schemas.formats.body import load as body_of
+from schemas.formats.otel.attributes import is_read
+from schemas.formats.otel.protobuf import SMALL_BYTES_MAX, load_logs, load_metrics, load_traces
+from schemas.formats.otel.wire import (
     ATTRIBUTES_MAX,
     FIELDS_MAX,
+    LOGS,
+    METRICS,
     PARTS_MAX,
     POLL_FIELDS,
-    SMALL_BYTES_MAX,
     WIRE_DEPTH_MAX,
+    Messages,
     check_request,
-    load_protobuf,
 )
-from schemas.formats.otel.spans import READ
 from tests.schemas.formats.fixtures import FOLDER
+from tests.schemas.formats.fixtures import read as parsed
 
 NAMES = {
     "ResourceSpans": "resourceSpans",
@@ -95,7 +105,7 @@ MANY: list[tuple[str, bytes, str]] = [
 
 @pytest.mark.parametrize(("body", "said"), [pytest.param(b, s, id=name) for name, b, s in MANY])
 def test_parts_are_bounded_before_they_are_built(body: bytes, said: str) -> None:
-    for read in (check_request, load_protobuf):
+    for read in (check_request, load_traces):
         with pytest.raises(BodyTooLarge, match=f"^the body has more than .*{said}"):
             read(body)
 
@@ -118,7 +128,7 @@ def test_work_ends_when_nobody_waits() -> None:
         raise ConnectionError
 
     with pytest.raises(ConnectionError):
-        load_protobuf(span(b"\x50\x00" * POLL_FIELDS), stop)
+        load_traces(span(b"\x50\x00" * POLL_FIELDS), stop)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +185,98 @@ def test_the_counts_are_those_of_protobuf_or_more() -> None:
 def test_a_real_request_of_many_spans_is_read() -> None:
     many = whole() * 500
     assert len(many) > SMALL_BYTES_MAX
-    read = load_protobuf(many).spans
-    assert len(read) == 500 * len(load_protobuf(whole()).spans)
-    assert {name for one in read for name in one.attributes} <= READ
+    read = load_traces(many).spans
+    assert len(read) == 500 * len(load_traces(whole()).spans)
+    assert all(is_read(name) for one in read for name in one.attributes)
+
+
+# -- logs and metrics --------------------------------------------------------------------------------
+
+
+def log_request() -> ExportLogsServiceRequest:
+    request = ExportLogsServiceRequest()
+    of_resource = request.resource_logs.add()
+    of_resource.resource.attributes.add(key="service.name").value.string_value = "claude-code"
+    of_scope = of_resource.scope_logs.add()
+    of_scope.scope.name = "com.anthropic.claude_code.events"
+    record = of_scope.log_records.add(time_unix_nano=1770544800 * 10**9)
+    record.body.string_value = "claude_code.api_request"
+    record.attributes.add(key="input_tokens").value.int_value = 8
+    record.attributes.add(key="cost_usd").value.double_value = 0.25
+    record.attributes.add(key="model").value.string_value = "claude-sonnet-4-5"
+    return request
+
+
+def metric_request() -> ExportMetricsServiceRequest:
+    request = ExportMetricsServiceRequest()
+    of_resource = request.resource_metrics.add()
+    of_resource.resource.attributes.add(key="service.name").value.string_value = "claude-code"
+    metrics = of_resource.scope_metrics.add().metrics
+    tokens = metrics.add(name="claude_code.token.usage")
+    tokens.sum.aggregation_temporality = AGGREGATION_TEMPORALITY_DELTA
+    point = tokens.sum.data_points.add(time_unix_nano=1770544800 * 10**9, as_int=8)
+    point.attributes.add(key="type").value.string_value = "input"
+    codex = metrics.add(name="codex.turn.token_usage")
+    codex.histogram.aggregation_temporality = AGGREGATION_TEMPORALITY_DELTA
+    other = codex.histogram.data_points.add(sum=9.0, count=1, bucket_counts=[1, 2])
+    other.attributes.add(key="token_type").value.string_value = "output"
+    other.exemplars.add(as_int=1).filtered_attributes.add(key="x").value.bool_value = True
+    metrics.add(name="a gauge").gauge.data_points.add(as_double=1.5)
+    metrics.add(name="a summary").summary.data_points.add().quantile_values.add(value=1.0)
+    metrics.add(name="exponential").exponential_histogram.data_points.add(sum=1.0)
+    return request
+
+
+REQUESTS = [(log_request, LOGS), (metric_request, METRICS)]
+
+
+@pytest.mark.parametrize(("make", "messages"), REQUESTS, ids=["logs", "metrics"])
+def test_the_parts_of_logs_and_metrics_are_counted(make: Any, messages: Messages) -> None:
+    """Each message that protobuf builds; the request itself is one."""
+    request = make()
+    counts = check_request(request.SerializeToString(), messages=messages)
+    assert 1 + sum(counts.values()) == messages_within(request)
+
+
+def messages_within(message: Message) -> int:
+    total = 1
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for one in value if field.is_repeated else (value,):
+                total += messages_within(one)
+    return total
+
+
+def test_logs_and_metrics_are_read_from_both_encodings_alike() -> None:
+    (log,) = load_logs(log_request().SerializeToString()).logs
+    assert (log.service, log.name, log.attributes["input_tokens"]) == (
+        "claude-code",
+        "claude_code.api_request",
+        8,
+    )
+    assert str(log.attributes["cost_usd"]) == "0.25"
+    tokens, codex, exponential = load_metrics(metric_request().SerializeToString()).points
+    assert (tokens.metric, tokens.value, tokens.temporality) == ("claude_code.token.usage", 8, 1)
+    assert (codex.metric, codex.value, codex.attributes) == (
+        "codex.turn.token_usage",
+        9,
+        {"token_type": "output"},
+    )
+    assert exponential.value == 1
+    for of, load in ((log_request(), load_logs), (metric_request(), load_metrics)):
+        body = MessageToDict(of, use_integers_for_enums=True)
+        ours = parsed(body_of(json.dumps(body).encode()))
+        theirs = parsed(load(of.SerializeToString()))
+        assert [one.record for one in ours.events] == [one.record for one in theirs.events]
+        assert ours.events
+
+
+def test_data_points_and_records_are_bounded_before_they_are_built() -> None:
+    many = b"\x12\x00" * (ITEMS_MAX + 1)
+    for load in (load_logs, load_metrics):
+        with pytest.raises(BodyTooLarge):
+            load(part(1, part(2, many)) + part(15, b" " * SMALL_BYTES_MAX))
+    points = b"\x0a\x00" * (ITEMS_MAX + 1)
+    for number in (7, 9, 10, 11):
+        with pytest.raises(BodyTooLarge, match="dataPoints"):
+            check_request(part(1, part(2, part(2, part(number, points)))), messages=METRICS)

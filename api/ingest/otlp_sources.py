@@ -1,0 +1,97 @@
+"""What OTLP's paths note in Redis: which services send logs, and usage that was not counted.
+
+A coding agent may report the same usage as logs and as metrics. So metrics of a service that also
+sends logs do not count, unless the operator chose its metrics; then its logs do not count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from api.store.reader import Store
+from schemas.errors import StoreError
+from schemas.formats.parsed import SkippedObject
+from schemas.limits import DAY_MS, MINUTE_MS
+from schemas.store.layout import LOG_SOURCES_KEY, SKIPPED_KEY
+
+SOURCES_KEPT_S: Final = 35 * DAY_MS // 1000
+"""A service that has sent no logs for so long may send metrics alone."""
+SOURCES_MAX: Final = 1_000
+"""Services of one tenant: names of up to 256 characters."""
+FRESH_MS: Final = 10 * MINUTE_MS
+"""How long a process remembers that it has noted a service."""
+REASONS_MAX: Final = 100
+"""Reasons that are counted apart: a span may name any operation. The rest is one."""
+OTHER: Final = "(other)"
+
+
+class OtlpSources:
+    """`by_metrics`: the services whose metrics count, and whose logs do not."""
+
+    def __init__(
+        self, store: Store, clock: Callable[[], int], by_metrics: Iterable[str] = ()
+    ) -> None:
+        self.by_metrics = frozenset(by_metrics)
+        self._store = store
+        self._clock = clock
+        self._noted: dict[tuple[str, str], int] = {}
+        self._skipped: Counter[str] = Counter()
+        self._reasons: set[str] = set()
+        self._writing: asyncio.Task[None] | None = None
+
+    async def note_logs(self, tenant: str, services: Iterable[str]) -> None:
+        """Remember that the services send logs that count. Raises StoreError."""
+        now_ms = self._clock()
+        fresh = {
+            service
+            for service in services
+            if now_ms - self._noted.get((tenant, service), -FRESH_MS) >= FRESH_MS
+        }
+        if not fresh:
+            return
+        key = LOG_SOURCES_KEY + tenant
+        size = await self._store.ask("SCARD", key)
+        if size < SOURCES_MAX:
+            await self._store.ask_all(
+                [("SADD", key, *sorted(fresh)), ("EXPIRE", key, SOURCES_KEPT_S)]
+            )
+        if len(self._noted) > SOURCES_MAX:
+            self._noted.clear()
+        self._noted |= {(tenant, service): now_ms for service in fresh}
+
+    async def that_send_logs(self, tenant: str) -> frozenset[str]:
+        """The services whose logs count. Raises StoreError."""
+        found = await self._store.ask("SMEMBERS", LOG_SOURCES_KEY + tenant)
+        return frozenset(name.decode() for name in found) - self.by_metrics
+
+    def note_skipped(self, skipped: Sequence[SkippedObject]) -> None:
+        """Count usage that was not counted, for `odometer status`. Written in the background: an answer
+        does not wait for it, and a lost Redis does not lose it."""
+        for one in skipped:
+            if one.has_usage:
+                if len(self._reasons) < REASONS_MAX:
+                    self._reasons.add(one.reason)
+                self._skipped[one.reason if one.reason in self._reasons else OTHER] += 1
+        if self._skipped and (self._writing is None or self._writing.done()):
+            self._writing = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        counts, self._skipped = self._skipped, Counter()
+        try:
+            await self._store.ask_all(
+                [("HINCRBY", SKIPPED_KEY, reason, number) for reason, number in counts.items()]
+            )
+        except StoreError:
+            self._skipped.update(counts)
+
+    async def close(self) -> None:
+        """Write what is left."""
+        if self._writing is not None:
+            with suppress(StoreError):
+                await self._writing
+        if self._skipped:
+            await self._write()
