@@ -29,6 +29,7 @@ from schemas.formats.otel.reads import (
 from schemas.formats.otel.usage import SpanUsage, usage_of
 from schemas.limits import DAY_MS, DURATION_MS_MAX
 from schemas.prices.names import names as names_of
+from schemas.prices.terms import tier_of
 from schemas.units import instant_to_ms, iso
 
 NS_PER_MS: Final = 10**6
@@ -116,7 +117,7 @@ def _context(attributes: Json) -> dict[str, str | None]:
         "user_id": first_text(attributes, names.USER),
         "user_email": first_text(attributes, names.EMAIL),
         "user_name": first_text(attributes, names.USER_NAME),
-        "service_tier": first_text(attributes, names.SERVICE_TIER),
+        "service_tier": tier_of(first_text(attributes, names.SERVICE_TIER)),
     }
 
 

@@ -335,6 +335,15 @@ def test_names_of_providers_and_models(
     assert (made["provider"], made["model"]) == (provider, plain or model)
 
 
+@pytest.mark.parametrize(
+    ("said", "tier"),
+    [("flex", "flex"), ("PRIORITY", "priority"), ("auto", None), ("batch", "batch")],
+)
+def test_the_tier_of_the_answer_is_kept(said: str, tier: str | None) -> None:
+    made = one(chat(1, openai__response__service_tier=said))
+    assert made.get("service_tier") == tier
+
+
 def test_the_host_tells_the_provider_of_a_client_for_openai() -> None:
     made = chat(1, system="openai", request__model="deepseek-chat")
     made["attributes"] += span(1, server__address="api.deepseek.com")["attributes"]
