@@ -229,6 +229,27 @@ COMPACTION_INPUT: Final = ("anthropic.usage.compaction.input_tokens",)
 COMPACTION_OUTPUT: Final = ("anthropic.usage.compaction.output_tokens",)
 """Beside the totals, which leave compactions out."""
 
+CLAUDE_CODE_TYPE: Final = "span.type"
+CLAUDE_CODE: Final = {
+    "model": "gen_ai.request.model",
+    "request_id": "gen_ai.response.id",
+    "output_tokens": "gen_ai.usage.output_tokens",
+    "cache_read_tokens": "gen_ai.usage.cache_read.input_tokens",
+    "cache_creation_tokens": "gen_ai.usage.cache_write.input_tokens",
+    "agent_id": "gen_ai.agent.id",
+    "stop_reason": "gen_ai.response.stop_reason",
+    "ttft_ms": "ai.response.msToFirstChunk",
+}
+"""Attributes of Claude Code's spans of a call, which have no prefix, and those of the same meaning. Its
+input is beside the cache."""
+PLAIN: Final = (
+    "input_tokens",
+    "output_tokens",
+    "total_tokens",
+    "prompt_tokens",
+    "completion_tokens",
+)
+"""Usage without a prefix: what says so little is no call, but it is told."""
 LANGFUSE_USAGE: Final = "langfuse.observation.usage_details"
 LANGFUSE_COST: Final = "langfuse.observation.cost_details"
 VERCEL_METADATA: Final = "ai.response.providerMetadata"
@@ -312,6 +333,9 @@ _READ: Final = frozenset(
             )
             for name in names
         ),
+        *CLAUDE_CODE,
+        *PLAIN,
+        CLAUDE_CODE_TYPE,
         SERVICE,
         FIRST_OUTPUT_AT,
         LANGFUSE_COST,

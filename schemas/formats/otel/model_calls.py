@@ -26,6 +26,7 @@ from schemas.formats.otel.attributes import (
     OPENINFERENCE_KIND,
     OPERATION,
     OUTPUT,
+    PLAIN,
     REQUEST_TYPE,
     TOTAL,
     TRACELOOP_KIND,
@@ -133,7 +134,7 @@ def _said(attributes: Json) -> list[tuple[str | None, str]]:
 
 def carries_usage(attributes: Json) -> bool:
     """Whether a span reports tokens or a cost, so that not counting it must be told."""
-    for names in (INPUT, OUTPUT, TOTAL, COST):
+    for names in (INPUT, OUTPUT, TOTAL, COST, PLAIN):
         for name in names:
             if attributes.get(name) not in (None, 0, "", "0"):
                 return True

@@ -8,7 +8,7 @@ own, so all of them are accepted (`attributes`).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final
@@ -38,6 +38,7 @@ EARLIEST_MS: Final = 1_420_070_400_000
 """2015. A call to a model is later: an earlier time is in another unit, or was never set."""
 URL_CHARS_MAX: Final = 512
 """Enough for a host; the rest of a URL may hold anything."""
+_CACHE: Final = ("cache_read_tokens", "cache_creation_tokens")
 _UNFINISHED: Final = frozenset({"queued", "in_progress"})
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{32}")
 _SPAN_ID: Final = re.compile(r"[0-9a-f]{16}")
@@ -61,6 +62,10 @@ class ModelCall:
 
 def read(span: OtelSpan) -> ModelCall | Uncounted:
     """Raises InvalidEvent for a span whose ids or counts cannot be read."""
+    if span.attributes.get(names.CLAUDE_CODE_TYPE) == "llm_request":
+        if not is_unique(first_text(span.attributes, ("request_id",)) or ""):
+            return Uncounted("a span of Claude Code without a request_id: its log record counts")
+        span = _of_claude_code(span)
     kind = kind_of(span.attributes, span.scope)
     if kind.operation is None:
         return _uncounted(span.attributes, kind.word)
@@ -94,6 +99,22 @@ def read(span: OtelSpan) -> ModelCall | Uncounted:
     unknown = tuple(unknown_usage(span.attributes))
     identity = identity_of(span.trace_id, span.span_id, response_id, usage)
     return ModelCall(span, Draft(fields=fields, id=identity, unknown=unknown), usage, response_id)
+
+
+def _of_claude_code(span: OtelSpan) -> OtelSpan:
+    """The same in the words of the conventions. Its log record has the same request_id, so that the two
+    are one event."""
+    said = span.attributes
+    parts = [first_count(said, (name,)) for name in ("input_tokens", *_CACHE)]
+    attributes = {
+        "gen_ai.provider.name": "anthropic",
+        **said,
+        **{name: said[own] for own, name in names.CLAUDE_CODE.items() if own in said},
+        names.OPERATION: "chat",
+    }
+    if parts[0] is not None:
+        attributes[names.INPUT[0]] = sum(part or 0 for part in parts)
+    return replace(span, attributes=attributes)
 
 
 def url_of(attributes: Json) -> str | None:

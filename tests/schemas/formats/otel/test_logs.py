@@ -17,6 +17,7 @@ from tests.schemas.formats.otel.requests import (
     metrics,
     point,
     record,
+    span,
     summed,
 )
 from tests.schemas.formats.otel.requests import traces as traces_of
@@ -79,6 +80,28 @@ def test_the_name_of_a_record_has_several_places(form: dict[str, Any]) -> None:
     assert only(read(logs(plain)))["input_tokens"] == 15708
     named = {**record("", **CLAUDE), "eventName": name}
     assert only(read(logs(named)))["input_tokens"] == 15708
+
+
+def test_a_span_of_claude_code_is_its_log_record() -> None:
+    """Of the beta of its traces. An interaction above it sums nothing up."""
+    request = {"request_id": "req_011CZ9vLc2pT5o9QhX8mKdRa"}
+    said = {name: of for name, of in CLAUDE.items() if not name.startswith(("event", "duration"))}
+    call = span(2, 1, span__type="llm_request", **said, **request)
+    above = span(1, span__type="interaction")
+    of_span = only_event_of(traces_of(above, call, service="claude-code"))
+    of_log = only(
+        read(logs(record("claude_code.api_request", **CLAUDE, **request), service="claude-code"))
+    )
+    names = ["id", "source", "provider", "model", "input_tokens", "output_tokens", "call_id"]
+    names += ["cache_read_tokens", "cache_write_tokens"]
+    assert {name: of_span[name] for name in names} == {name: of_log[name] for name in names}
+    (skip,) = read(traces_of(span(2, span__type="llm_request", **said))).skipped
+    assert "request_id" in skip.reason
+
+
+def only_event_of(body: dict[str, Any]) -> dict[str, Any]:
+    (event,) = read(body).events
+    return event.fields
 
 
 def test_records_that_are_no_calls() -> None:

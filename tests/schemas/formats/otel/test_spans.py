@@ -71,7 +71,8 @@ def test_a_span_that_says_that_it_is_a_call_counts(words: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("words", WRAPPERS.values(), ids=WRAPPERS)
 @pytest.mark.parametrize(
-    "usage", [{"gen_ai__usage__input_tokens": 9}, {"llm__token_count__total": 9}]
+    "usage",
+    [{"gen_ai__usage__input_tokens": 9}, {"llm__token_count__total": 9}, {"output_tokens": 9}],
 )
 def test_any_other_span_with_usage_counts_nothing_and_the_answer_says_so(
     words: dict[str, Any], usage: dict[str, Any]
