@@ -54,6 +54,7 @@ _VENDORS: Final = {
 """Formats of one vendor."""
 _NAMED: Final = frozenset({"langchain", "langfuse", *_PROTOCOLS, *_VENDORS})
 """Formats whose provider and model get their names here. The others name them as they read."""
+_TAKEN: Final = FIELDS | ENVELOPE_FIELDS
 _ORDER: Final = EventStruct.__struct_fields__
 E = TypeVar("E")
 Validate = Callable[[dict[str, Any]], E]
@@ -180,4 +181,4 @@ def _identify(draft: Draft, context: Context, place: str, *, alone: bool) -> tup
 
 def _is_passable(name: str) -> bool:
     """Whether the record may have an unknown field of this name, with null as its value."""
-    return len(name) <= UNKNOWN_CHARS_MAX and name.isprintable() and name not in ENVELOPE_FIELDS
+    return len(name) <= UNKNOWN_CHARS_MAX and name.isprintable() and name not in _TAKEN

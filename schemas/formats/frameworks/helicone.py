@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from schemas.formats.body import Json, section, text
-from schemas.limits import DURATION_MS_MAX
+from schemas.formats.body import AT_MS_MAX, Json, section, text
+from schemas.limits import DURATION_MS_MAX, SECOND_MS
 from schemas.units import iso
 
 _META: Final = {
@@ -56,6 +56,7 @@ def _ms(timing: Json, key: str) -> int | None:
     """Whole seconds since 1970 and ms, as Helicone's loggers write a time."""
     parts = section(timing, key, "timing.")
     seconds, ms = parts.get("seconds"), parts.get("milliseconds")
-    if isinstance(seconds, int) and isinstance(ms, int) and 0 <= seconds < 253402300800:
-        return seconds * 1000 + ms
-    return None
+    if not isinstance(seconds, int) or not isinstance(ms, int):
+        return None
+    at_ms = seconds * SECOND_MS + ms
+    return at_ms if 0 <= at_ms <= AT_MS_MAX else None

@@ -47,7 +47,7 @@ def read(payload: Json) -> list[ReaderResult]:
     """One message of a model, or the totals by model of `UsageMetadataCallbackHandler`."""
     message = _message(payload)
     if "usage_metadata" not in message:
-        if message.get("type") in _AI:
+        if str(message.get("type")) in _AI:
             return [Uncounted("the message has no usage_metadata")]
         raise invalid("usage_metadata", "is missing: this is no message of LangChain")
     usage = section(message, "usage_metadata")

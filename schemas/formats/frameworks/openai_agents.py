@@ -50,7 +50,7 @@ def read(payload: Json) -> list[ReaderResult]:
     others: list[ReaderResult] = [
         Draft({"kind": "llm", "operation": "chat"}) for _ in range(requests - 1)
     ]
-    return [_draft(payload, ""), *others]
+    return [_draft(payload, "usage."), *others]
 
 
 def _is_sum(usage: Json, entries: list[Json]) -> bool:

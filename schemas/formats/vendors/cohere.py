@@ -44,7 +44,7 @@ def is_own(payload: Json) -> bool:
     kind = payload.get("type")
     if isinstance(kind, str) and kind in STREAM | JOINED:
         return True
-    if payload.get("event_type") in {"stream-start", "text-generation", "stream-end"}:
+    if str(payload.get("event_type")) in {"stream-start", "text-generation", "stream-end"}:
         return True
     return _billed(payload) is not None
 

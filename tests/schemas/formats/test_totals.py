@@ -142,7 +142,7 @@ UNKNOWN = [
     ),
     (
         {"requests": 1, "input_tokens": 1, "output_tokens": 1, "dreams": 1},
-        "dreams",
+        "usage.dreams",
     ),
 ]
 

@@ -188,3 +188,28 @@ def test_the_url_of_a_log_tells_the_provider() -> None:
     body = fixture("helicone/custom_log")
     body["providerRequest"]["url"] = "https://api.deepseek.com/chat/completions"
     assert only(read(body))["provider"] == "deepseek"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"type": {}, "kwargs": {}},
+        {"event_type": {}, "usage": {}},
+        {"providerRequest": {}, "providerResponse": {}, "timing": {"endTime": {"seconds": 1}}},
+    ],
+)
+@pytest.mark.parametrize("format", ["langchain", "cohere", "helicone", None])
+def test_odd_values_are_refused_not_raised(body: Json, format: str | None) -> None:  # noqa: A002
+    assert not read(body, format).events
+
+
+def test_a_time_of_a_log_that_is_none_is_left_out() -> None:
+    body = fixture("helicone/custom_log")
+    body["timing"]["endTime"]["milliseconds"] = 10**30
+    assert "latency_ms" not in only(read(body))
+
+
+def test_an_unknown_field_never_hides_a_known_one() -> None:
+    body = {"requests": 1, "input_tokens": 5, "output_tokens": 1, "time": 7, "error": "x"}
+    fields = only(read(body))
+    assert (fields["time"], fields["input_tokens"]) == ("2026-02-08T10:01:00Z", 5)
