@@ -8,11 +8,12 @@ from typing import Final
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.ingest.langfuse import PATH
 from api.ingest.otlp import ENDS
 
 GZIP_FROM_BYTES: Final = 1024
 """A shorter answer fits into one packet anyway."""
-INGEST_PATHS: Final = frozenset(("/v1/events", "/api/events", *ENDS))
+INGEST_PATHS: Final = frozenset(("/v1/events", "/api/events", PATH, *ENDS))
 
 
 class Compression:

@@ -34,6 +34,7 @@ from api.http import problems
 from api.http.answer_cache import AnswerCache
 from api.http.application import application, error_handlers
 from api.ingest import endpoints as ingest_endpoints
+from api.ingest import langfuse
 from api.ingest.backfill import Backfill
 from api.ingest.endpoints import IngestDeps, seeds_of
 from api.ingest.otlp import otlp
@@ -109,6 +110,7 @@ def build(
         dialects=[
             ("/v1/", application(native, problems.error_response)),
             ("/admin/", livekit(*parts)),
+            (langfuse.PATH, application(langfuse.routes(taking), problems.error_response)),
             ("/api/v1/", openwebui(*parts, lambda: str(uuid4()))),
             ("/api", agentlens(*parts, answers, taking)),
         ],

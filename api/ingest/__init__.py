@@ -3,6 +3,7 @@
     endpoints     POST /v1/events
     otlp          POST /v1/traces, /v1/logs and /v1/metrics
     otlp_sources  services that send logs, and usage that was not counted
+    langfuse      POST /api/public/ingestion, as Langfuse's SDKs send it
     request_body  reads and decompresses a body within limits
     body_reader   parses bodies, large ones in threads until their client leaves
     memory        returns the memory of large bodies to the system

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from api.http.problems import MEDIA_TYPE, NOT_CONFIRMED
 from api.ingest.endpoints import CLOUDEVENT, CLOUDEVENTS, LINES_TYPES
+from api.ingest.langfuse import PATH as LANGFUSE
 from api.ingest.otlp import PATHS, PROTOBUF, OtlpPath
 from schemas.event.usage_event import json_schema
 from schemas.formats.context import GIVEN
@@ -162,6 +163,7 @@ def paths(ref: Mapping[type[BaseModel], Object]) -> Object:
     return {
         "/v1/events": {"post": _events(ref)},
         **{path.end: {"post": _otlp(path)} for path in PATHS},
+        LANGFUSE: {"post": _langfuse(ref)},
     }
 
 
@@ -247,6 +249,40 @@ def _otlp(path: OtlpPath) -> Object:
                 status: _answer("google.rpc.Status.", "application/json", {"type": "object"})
                 for status in ("400", "401", "403", "413", "415", "503")
             },
+        },
+    }
+
+
+_BATCH: Final[Object] = {
+    "batch": [
+        {
+            "id": "item-1",
+            "type": "generation-create",
+            "timestamp": _EVENT["time"],
+            "body": {
+                "id": "generation-1",
+                "model": "gpt-4o",
+                "endTime": _EVENT["time"],
+                "usageDetails": {"input": 1200, "output": 300},
+            },
+        }
+    ]
+}
+
+
+def _langfuse(ref: Mapping[type[BaseModel], Object]) -> Object:
+    schema = {"type": "object"}
+    return {
+        "operationId": "postLangfuseIngestion",
+        "summary": "Langfuse's ingestion: generations and embeddings with usage",
+        "description": "Other items are accepted and not counted.",
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": schema, "example": _BATCH}},
+        },
+        "responses": {
+            "207": _answer("The status of each item.", "application/json", schema),
+            **_problems(ref[Problem]),
         },
     }
 

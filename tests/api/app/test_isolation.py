@@ -263,6 +263,7 @@ CHANGING: Final[dict[tuple[str, str], tuple[str, Any]]] = {
 TAKING: Final = {
     ("POST", "/v1/events"),
     ("POST", "/api/events"),
+    ("POST", "/api/public/ingestion"),
     *(("POST", start + end) for start in ("", "/{before:path}") for end in ENDS),
 }
 """Routes that take events, and read no counters: tests/api/ingest/test_endpoints.py has whose they may be."""

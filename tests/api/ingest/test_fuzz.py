@@ -59,7 +59,10 @@ HEADERS: Final[dict[str, tuple[str, ...]]] = {
     "x-odometer-tenant": ("acme", "other", ""),
     "content-encoding": ("identity", "gzip", "zstd", "deflate", "x", ""),
 }
-PATHS: Final = ("/v1/events", "/v1/traces", "/v1/logs", "/v1/metrics", "/api/events")
+PATHS: Final = (
+    *("/v1/events", "/v1/traces", "/v1/logs", "/v1/metrics", "/api/events"),
+    "/api/public/ingestion",
+)
 QUERIES: Final[tuple[str, ...]] = (
     "",
     "format=openai",

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from api.app.openapi import document
+from api.ingest.langfuse import PATH
 from api.ingest.openapi import ANSWER
 from deploy.local.api_keys import create_key
 from deploy.local.servers import Server
@@ -26,7 +27,7 @@ async def api(kafka: Server, redis_url: str, topic: str, clock: Clock) -> AsyncI
 
 async def test_each_example_is_taken(api: Taking) -> None:
     sent = 0
-    for path in ("/v1/events", "/v1/traces", "/v1/logs", "/v1/metrics", "/api/events"):
+    for path in ("/v1/events", "/v1/traces", "/v1/logs", "/v1/metrics", "/api/events", PATH):
         operation = document()["paths"][path]["post"]
         (wanted,) = [int(status) for status in operation["responses"] if status < "300"]
         for media_type, content in operation["requestBody"]["content"].items():
@@ -36,9 +37,9 @@ async def test_each_example_is_taken(api: Taking) -> None:
                 answer = await api.post(example, path, headers={"content-type": media_type})
                 assert answer.status_code == wanted, (path, answer.text)
                 sent += 1
-    assert sent == 10
+    assert sent == 11
     assert (
-        len(await api.held()) == 10
+        len(await api.held()) == 11
     )  # one is a batch of two, and metrics of what sends logs do not count
 
 
