@@ -203,6 +203,7 @@ def _with_usage(payload: Json, kind: str) -> Draft:
     fields = {
         "kind": kind,
         "time": instant(payload, "created") or instant(payload, "created_at"),
+        "provider": _vendor(payload, usage),
         "model": model,
         "operation": "speech" if kind == "tts" else _operation(payload),
         "service_tier": tier_of(_word(payload, "service_tier")),
@@ -212,6 +213,17 @@ def _with_usage(payload: Json, kind: str) -> Draft:
         **_tools(payload, model, tokens),
     }
     return Draft(fields, _identity(payload, fields), IdSource.RESPONSE, unknown=unknown)
+
+
+def _vendor(payload: Json, usage: Json) -> str | None:
+    """The vendor, where the answer has fields that only one writes."""
+    if "x_groq" in payload:
+        return "groq"
+    if "prompt_filter_results" in payload:
+        return "azure"
+    if str(payload.get("id")).startswith("gen-") and isinstance(payload.get("provider"), str):
+        return "openrouter"
+    return "deepseek" if "prompt_cache_miss_tokens" in usage else None
 
 
 def _operation(payload: Json) -> str | None:

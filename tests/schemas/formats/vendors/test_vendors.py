@@ -56,6 +56,27 @@ def test_coheres_first_version_has_its_units_in_meta() -> None:
     assert read({"event_type": "text-generation", "text": "secret"}).skipped
 
 
+# -- OpenAI's format -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("about", "usage", "provider"),
+    [
+        ({"x_groq": {"id": "req_1"}}, {}, "groq"),
+        ({"prompt_filter_results": []}, {}, "azure"),
+        ({"id": "gen-1780000300-x", "provider": "Anthropic"}, {}, "openrouter"),
+        ({}, {"prompt_cache_hit_tokens": 0, "prompt_cache_miss_tokens": 1}, "deepseek"),
+        ({"id": "gen-x"}, {}, "openai"),
+    ],
+)
+def test_an_answer_tells_its_vendor(about: Json, usage: Json, provider: str) -> None:
+    body = {"object": "chat.completion", "id": "chatcmpl-Bx", "model": "m", **about}
+    body["usage"] = {"prompt_tokens": 1, "completion_tokens": 1, **usage}
+    assert only(read(body))["provider"] == provider
+    envelope = {"context": {"provider": "fireworks"}, "payload": body}
+    assert only(read(envelope))["provider"] == "fireworks"
+
+
 # -- tools, tiers, images --------------------------------------------------------------------------
 
 
