@@ -188,6 +188,9 @@ def _shown(explained: Explained) -> RenderableType:
         f"measures: {_amounts(event.measures)}",
         f"cost: {_usd(event.cost)}",
     ]
+    if event.cost.facts:
+        said = ", ".join(f"{name} {value}" for name, value in event.cost.facts.items())
+        lines.append(f"facts that decide the cost: {said}")
     if event.call is not None:
         when = "new" if event.call.is_new else "counted before"
         lines.append(f"call {event.call.call_id}: {when}, in the bucket of {event.call.at}")

@@ -48,9 +48,17 @@ _CODE: Final = re.compile(r"(?<![0-9])([45][0-9]{2})(?![0-9])")
 _WORD_EDGE: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^0-9A-Za-z]+")
 
 
-@lru_cache(maxsize=4096)
+_READ_CHARS: Final = 256
+"""Of an error that is read: codes and class names are shorter, and a cache holds these texts."""
+
+
 def error_class_of(error: str) -> str:
     """One of ERROR_CLASSES: `RateLimitError`, `rate_limit_exceeded`, `429` are `rate_limit`."""
+    return _class_of(error[:_READ_CHARS])
+
+
+@lru_cache(maxsize=1024)
+def _class_of(error: str) -> str:
     words = _WORD_EDGE.sub("_", error).lower()
     for name, pattern in _PATTERNS:
         if pattern.search(words):

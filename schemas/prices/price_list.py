@@ -37,6 +37,7 @@ from schemas.errors import InvalidConfig
 from schemas.limits import ID_CHARS_MAX, TENANT_CHARS_MAX
 from schemas.prices.names import plain_model
 from schemas.prices.providers import canonical
+from schemas.prices.terms import Terms, terms_of
 
 BUNDLED_VERSION: Final = f"genai-prices {version('genai-prices')}"
 
@@ -61,6 +62,8 @@ def _number(value: object) -> object:
     return value
 
 
+Term = Annotated[str, Field(strict=True, min_length=1, max_length=ID_CHARS_MAX)] | None
+"""A tier, speed or region that the price is for. Not given: the standard; `*`: any."""
 Day = Annotated[date, BeforeValidator(_day)]
 Usd = Annotated[
     Decimal,
@@ -84,16 +87,31 @@ class OwnPrice(BaseModel):
     model: Annotated[str, Field(strict=True, min_length=1, max_length=ID_CHARS_MAX)]
     valid_from: Annotated[Day | None, Field(alias="from")] = None
     valid_to: Annotated[Day | None, Field(alias="to")] = None
+    service_tier: Term = None
+    speed: Term = None
+    region: Term = None
     usd_per_million_input_tokens: Usd | None = None
     usd_per_million_output_tokens: Usd | None = None
     usd_per_million_cache_read_tokens: Usd | None = None
     usd_per_million_cache_write_tokens: Usd | None = None
+    usd_per_million_cache_write_1h_tokens: Usd | None = None
     usd_per_million_input_audio_tokens: Usd | None = None
     usd_per_million_cache_read_audio_tokens: Usd | None = None
+    usd_per_million_input_image_tokens: Usd | None = None
+    usd_per_million_cache_read_image_tokens: Usd | None = None
     usd_per_million_output_audio_tokens: Usd | None = None
+    usd_per_million_output_image_tokens: Usd | None = None
     usd_per_million_characters: Usd | None = None
     usd_per_minute_of_audio: Usd | None = None
+    usd_per_image: Usd | None = None
+    usd_per_thousand_pages: Usd | None = None
+    usd_per_thousand_web_searches: Usd | None = None
+    usd_per_thousand_file_searches: Usd | None = None
+    usd_per_thousand_rerank_searches: Usd | None = None
+    usd_per_thousand_code_executions: Usd | None = None
+    usd_per_thousand_tool_calls: Usd | None = None
     usd_per_request: Usd | None = None
+    times_token_prices: Usd | None = None
 
     @property
     def name(self) -> str:
@@ -104,14 +122,40 @@ class OwnPrice(BaseModel):
             for word, day in (("from", self.valid_from), ("to", self.valid_to))
             if day
         )
-        return f"{tenant}{self.provider or 'any'}/{self.model}{days}"
+        terms = "".join(
+            f" {name} {said}"
+            for name, said in zip(TERM_FIELDS, self._said, strict=True)
+            if said is not None
+        )
+        return f"{tenant}{self.provider or 'any'}/{self.model}{terms}{days}"
+
+    @property
+    def _said(self) -> tuple[str | None, str | None, str | None]:
+        return self.service_tier, self.speed, self.region
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Tier, speed and region in the words of `Terms`; "" for the standard, `*` for any."""
+        known = terms_of(*(None if said == ANY else said for said in self._said))
+        return tuple(
+            ANY if said == ANY else word for said, word in zip(self._said, known, strict=True)
+        )
+
+    def is_for(self, terms: Terms) -> bool:
+        return all(own in (ANY, said) for own, said in zip(self.terms, terms, strict=True))
+
+    def without_own_terms(self, terms: Terms) -> Terms:
+        """The terms of the price that a multiple is of: those that the entry does not name."""
+        kept = (said if own == ANY else "" for own, said in zip(self.terms, terms, strict=True))
+        return Terms(*kept)
 
     def rates(self) -> dict[str, Decimal]:
         """The prices of the entry, by field."""
         return {
             field: value
             for field in type(self).model_fields
-            if field.startswith("usd_per_") and (value := getattr(self, field)) is not None
+            if field.startswith(("usd_per_", "times_"))
+            and (value := getattr(self, field)) is not None
         }
 
     def takes(self, model: str) -> bool:
@@ -126,6 +170,8 @@ class OwnPrice(BaseModel):
         )
 
 
+TERM_FIELDS: Final = ("service_tier", "speed", "region")
+ANY: Final = "*"
 _FIELDS: Final = tuple(field.alias or name for name, field in OwnPrice.model_fields.items())
 
 
@@ -165,7 +211,7 @@ class Prices:
         for entry in self.own:
             found[entry.tenant, canonical(entry.provider)].append(entry)
         for entries in found.values():
-            entries.sort(key=lambda entry: (entry.model.endswith("*"), -len(entry.model)))
+            entries.sort(key=lambda e: (e.model.endswith("*"), -len(e.model), e.terms.count(ANY)))
         return found
 
 
@@ -181,6 +227,7 @@ def _described(entry: OwnPrice) -> list[str]:
         entry.model.lower(),
         str(entry.valid_from or ""),
         str(entry.valid_to or ""),
+        *(f"{name}={said}" for name, said in zip(TERM_FIELDS, entry.terms, strict=True) if said),
         *(f"{field}={value.normalize():f}" for field, value in entry.rates().items()),
     ]
 
@@ -229,10 +276,15 @@ def _entry(fields: Mapping[str, Any], which: str) -> OwnPrice:
 _PARTS: Final = (
     ("cache_read_tokens", "input_tokens"),
     ("cache_write_tokens", "input_tokens"),
+    ("cache_write_1h_tokens", "cache_write_tokens"),
     ("input_audio_tokens", "input_tokens"),
+    ("input_image_tokens", "input_tokens"),
     ("output_audio_tokens", "output_tokens"),
+    ("output_image_tokens", "output_tokens"),
     ("cache_read_audio_tokens", "cache_read_tokens"),
     ("cache_read_audio_tokens", "input_audio_tokens"),
+    ("cache_read_image_tokens", "cache_read_tokens"),
+    ("cache_read_image_tokens", "input_image_tokens"),
 )
 """Tokens that are part of others: if the part has a price, the whole needs one too."""
 
@@ -246,7 +298,17 @@ def _problem(entry: OwnPrice) -> str:
         return "it has no price: give at least one usd_per_... field, 0 if the model is free"
     if entry.valid_from and entry.valid_to and entry.valid_to <= entry.valid_from:
         return f"to: {entry.valid_to} is not after from, which is {entry.valid_from}"
+    if entry.times_token_prices is not None:
+        return _problem_of_multiple(entry)
     return _problem_of_parts(rates.keys())
+
+
+def _problem_of_multiple(entry: OwnPrice) -> str:
+    if len(entry.rates()) > 1:
+        return "times_token_prices: no other price is allowed beside it"
+    if not any(word not in ("", ANY) for word in entry.terms):
+        return "times_token_prices needs a service_tier, speed or region that is not the standard"
+    return ""
 
 
 def _problem_of_parts(rates: Collection[str]) -> str:
@@ -254,21 +316,21 @@ def _problem_of_parts(rates: Collection[str]) -> str:
     for part, whole in _PARTS:
         if head + part in rates and head + whole not in rates:
             return f"{head}{part} needs {head}{whole} too: these tokens are part of those"
-    both = {f"{head}input_audio_tokens", f"{head}cache_read_tokens"}
-    if both <= {*rates} and f"{head}cache_read_audio_tokens" not in rates:
-        return (
-            f"{head}cache_read_audio_tokens is missing: audio and cached tokens have prices, and a"
-            " token can be both"
-        )
+    for kind in ("audio", "image"):
+        both = {f"{head}input_{kind}_tokens", f"{head}cache_read_tokens"}
+        if both <= {*rates} and f"{head}cache_read_{kind}_tokens" not in rates:
+            return (
+                f"{head}cache_read_{kind}_tokens is missing: {kind} and cached tokens have prices,"
+                " and a token can be both"
+            )
     return ""
 
 
 def _check_apart(own: Sequence[OwnPrice], file: str) -> None:
     """Rejects two entries for the same models on the same day: neither has precedence."""
-    seen: defaultdict[tuple[str | None, str | None, str], list[tuple[int, OwnPrice]]]
-    seen = defaultdict(list)
+    seen: defaultdict[tuple[object, ...], list[tuple[int, OwnPrice]]] = defaultdict(list)
     for number, entry in enumerate(own, start=1):
-        key = (entry.tenant, canonical(entry.provider), entry.model.lower())
+        key = (entry.tenant, canonical(entry.provider), entry.model.lower(), entry.terms)
         for other_number, other in seen[key]:
             if _overlap(entry, other):
                 raise InvalidConfig(

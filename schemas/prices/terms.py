@@ -57,7 +57,7 @@ def region_of(said: str | None) -> str | None:
     return None if word in _ANYWHERE else word
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def terms_of(service_tier: str | None, speed: str | None, region: str | None) -> Terms:
     tier = tier_of(service_tier) or ""
     fast = tier_of(speed) or ""

@@ -19,8 +19,9 @@ from schemas.event.event_struct import EventStruct
 from schemas.event.identity import NO_SECRET, CallKey
 from schemas.event.kinds import DEFAULT_TENANT, USAGE_KINDS
 from schemas.event.partition_key import partition_key
-from schemas.prices.cost import Unpriced, price
+from schemas.prices.cost import facts, price
 from schemas.prices.price_list import BUNDLED, Prices
+from schemas.prices.tariffs import Unpriced
 from schemas.store.layout import series_values
 from schemas.tiers import TIERS
 from schemas.units import iso
@@ -56,10 +57,12 @@ class BookedCall:
 
 @dataclass(frozen=True)
 class EventCost:
-    """The cost that is counted (None: no cost), and its price or the reason for none."""
+    """The cost that is counted (None: no cost), and its price or the reason for none. `facts`: what
+    decides it, or would: the numbers that are billed, and tier, speed and region."""
 
     nano_usd: int | None
     by: str
+    facts: dict[str, int | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -152,11 +155,11 @@ def _cost(event: EventStruct, measures: Mapping[str, int], prices: Prices) -> Ev
     if event.kind not in USAGE_KINDS:
         return EventCost(None, f"an event of kind {event.kind} has none")
     if event.cost_usd is not None:
-        return EventCost(nano_usd, "as its producer sent it")
+        return EventCost(nano_usd, "as its producer sent it", facts(event))
     found = price(event, prices)
     if isinstance(found, Unpriced):
-        return EventCost(nano_usd, found.reason)
-    return EventCost(nano_usd, found.tariff.sentence())
+        return EventCost(nano_usd, found.reason, facts(event))
+    return EventCost(nano_usd, found.tariff.sentence(), facts(event))
 
 
 def _rows(delta: Delta) -> Iterator[AddedRow]:

@@ -25,7 +25,8 @@ from schemas.limits import (
     NANO_PER_USD,
     SECOND_MS,
 )
-from schemas.prices.cost import Tariff, least_audio_ms, needs, usage_keys
+from schemas.prices.billing import needs, unrated, unreported, usage_keys
+from schemas.prices.tariffs import Tariff, Why
 
 if TYPE_CHECKING:
     from genai_prices.types import TieredPrices
@@ -47,11 +48,12 @@ class Absence(NamedTuple):
 
 class Shape(NamedTuple):
     """The common part of formulas. `fields`: the event's fields in the sum. `required`: fields that
-    must be reported. `leaves`: signed sums of fields that must not be below 0. `is_narrow`: every sum
-    fits 64 bits."""
+    must be reported. `zeros`: fields that must be 0, because the price has no rate for them. `leaves`:
+    signed sums of fields that must not be below 0. `is_narrow`: every sum fits 64 bits."""
 
     fields: tuple[str, ...]
     required: tuple[str, ...]
+    zeros: tuple[str, ...]
     absences: tuple[Absence, ...]
     leaves: tuple[tuple[tuple[str, int], ...], ...]
     least_audio_ms: int
@@ -61,7 +63,7 @@ class Shape(NamedTuple):
     @property
     def reads(self) -> set[str]:
         """Every field that the formula reads."""
-        found = {*self.fields, *self.required}
+        found = {*self.fields, *self.required, *self.zeros}
         for field, parts, overlaps in self.absences:
             found |= {*parts, *(one for pair in overlaps for one in pair)}
             found |= {field} if field else set()
@@ -88,11 +90,14 @@ class PriceFormula:
     rates: tuple[Rates, ...]
 
 
-def formula_of(kind: str, found: Tariff) -> PriceFormula | None:
-    """The formula of a price for events of a kind; None where it needs a number that no event reports."""
+def formula_of(kind: str, found: Tariff) -> PriceFormula | Why:
+    """The formula of a price for events of a kind; why there is none, where it needs a number that no
+    event reports."""
     required, others = needs(kind, found)
     if others:
-        return None
+        return Why.UNKNOWN
+    if unreported(found):
+        return Why.INCOMPLETE
     prices = {key: value for key, value in vars(found.rates).items() if value is not None}
     fields_of = usage_keys(kind)
     units = [_units()[key] for key in prices if key != _REQUESTS]
@@ -100,6 +105,7 @@ def formula_of(kind: str, found: Tariff) -> PriceFormula | None:
     steps = sorted({start for price in prices.values() for start in _starts(price)})
     levels = [
         _linear({key: _at_step(price, floor) for key, price in prices.items()}, leaves)
+        | {field: Fraction(usd) * NANO_PER_USD for field, usd in found.extras.items()}
         for floor in (-1, *steps)
     ]
     denominator = math.lcm(*(f.denominator for level in levels for f in level.values()))
@@ -111,13 +117,14 @@ def formula_of(kind: str, found: Tariff) -> PriceFormula | None:
     shape = Shape(
         fields,
         tuple(sorted(set(required))),
+        tuple(sorted(unrated(kind, found))),
         _absences(units, fields_of, required),
         tuple(
             tuple(sorted(leaf.items()))
             for leaf in leaves.values()
             if min(leaf.values(), default=0) < 0
         ),
-        least_audio_ms(found),
+        found.least_audio_ms,
         bool(steps),
         max(largest, COST_NANO_USD_MAX * denominator) < _NARROW_MAX,
     )

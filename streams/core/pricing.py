@@ -22,8 +22,10 @@ from schemas.catalog.measures import COST_EVENTS, COST_NANO_USD, MEASURES
 from schemas.event.event_struct import EventStruct
 from schemas.event.kinds import USAGE_KINDS
 from schemas.limits import COST_NANO_USD_MAX, COUNT_MAX, DAY_MS
-from schemas.prices.cost import MODELS_MAX, Tariff, edges, tariff, uses_anything
+from schemas.prices.cost import uses_anything
 from schemas.prices.price_list import Prices
+from schemas.prices.tariffs import MODELS_MAX, Tariff, Why, edges, tariff
+from schemas.prices.terms import STANDARD_TERMS, Terms, terms_of
 from schemas.store.layout import Int64s
 from schemas.units import EPOCH, instant_to_ms, ms_to_instant
 from streams.core.price_formula import Absence, PriceFormula, Shape, formula_of
@@ -113,14 +115,17 @@ def _named(
 
 
 def _priced(prices: Prices, asked: PricingInput, rows: Int64s) -> tuple[Int64s, CostSources]:
-    formulas, which = _formulas(prices, asked, rows)
     wires = [asked.wires[row] for row in rows.tolist()]
+    formulas, which = _formulas(prices, asked, rows, wires)
     nano_usd = np.zeros(len(rows), np.int64)
-    cost_source = np.full(len(rows), CostSource.UNKNOWN, np.int8)
+    cost_source = np.where(
+        which == _INCOMPLETE, np.int8(CostSource.INCOMPLETE), np.int8(CostSource.UNKNOWN)
+    )
     idle = np.zeros(len(rows), bool)
     shapes: dict[Shape, int] = {}
     numbers = [shapes.setdefault(formula.shape, len(shapes)) for formula in formulas]
-    shape_of = np.array([*numbers, -1], np.int64)[which]  # the last: rows without a formula
+    # the last two: rows without a formula
+    shape_of = np.array([*numbers, _INCOMPLETE, _UNKNOWN], np.int64)[which]
     for shape, number in shapes.items():
         at = np.flatnonzero(shape_of == number)
         if not len(at):
@@ -131,19 +136,30 @@ def _priced(prices: Prices, asked: PricingInput, rows: Int64s) -> tuple[Int64s, 
         wire = wires[row]
         if not uses_anything(wire) and (wire.error or cost_source[row] >= CostSource.UNKNOWN):
             nano_usd[row], cost_source[row] = 0, CostSource.NONE
+    problems = list(map(attrgetter("cost_problem"), wires))
+    for row, problem in enumerate(problems) if any(problems) else ():
+        if problem and not (wires[row].error and not uses_anything(wires[row])):
+            nano_usd[row], cost_source[row] = 0, CostSource.INCOMPLETE
     return nano_usd, cost_source
 
 
+_UNKNOWN: Final = -1
+_INCOMPLETE: Final = -2
+"""Instead of the index of a formula."""
+
+
 def _formulas(
-    prices: Prices, asked: PricingInput, rows: Int64s
+    prices: Prices, asked: PricingInput, rows: Int64s, wires: Sequence[EventStruct]
 ) -> tuple[list[PriceFormula], Int64s]:
-    """The formulas of these rows, and for each row the index of its formula; -1: no known price."""
+    """The formulas of these rows, and for each row the index of its formula, or why there is none."""
     tenants = [t if t in prices.tenants else "" for t in asked.words["tenant"]]
     tenant_numbers = {tenant: number for number, tenant in enumerate(dict.fromkeys(tenants))}
     tenant = np.array([tenant_numbers[t] for t in tenants], np.int64)[asked.codes["tenant"][rows]]
     key = tenant
     for name in ("kind", "provider", "model"):  # n x n x n x 6 is far from 2^63 with n records
         key = key * len(asked.words[name]) + asked.codes[name][rows]
+    terms, terms_at = _terms(wires)
+    key = key * len(terms) + terms_at
     _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
     inverse = inverse.reshape(-1)
     numbers: dict[PriceFormula, int] = {}
@@ -154,7 +170,14 @@ def _formulas(
         kind, provider, model = (
             asked.words[name][asked.codes[name][at]] for name in ("kind", "provider", "model")
         )
-        table = table_of(prices, tenants[asked.codes["tenant"][at]], kind, provider, model)
+        table = table_of(
+            prices,
+            tenants[asked.codes["tenant"][at]],
+            kind,
+            provider,
+            model,
+            terms[int(terms_at[row])],
+        )
         number_of[group] = _number(table.cells[0], numbers)
         if len(table.cells) > 1:
             over_time.append((group, table))
@@ -169,17 +192,33 @@ def _formulas(
     return list(numbers), which
 
 
-def _number(cell: PriceFormula | None, numbers: dict[PriceFormula, int]) -> int:
-    return -1 if cell is None else numbers.setdefault(cell, len(numbers))
+def _terms(wires: Sequence[EventStruct]) -> tuple[list[Terms], Int64s]:
+    """The different terms of these events, and the index of each event's."""
+    said = list(map(_SAID, wires))
+    if said.count(_NOTHING_SAID) == len(said):
+        return [STANDARD_TERMS], np.zeros(len(said), np.int64)
+    numbers: dict[Terms, int] = {}
+    each = [numbers.setdefault(terms_of(*one), len(numbers)) for one in said]
+    return list(numbers), np.array(each, np.int64)
+
+
+_SAID: Final = attrgetter("service_tier", "speed", "region")
+_NOTHING_SAID: Final = (None, None, None)
+
+
+def _number(cell: PriceFormula | Why, numbers: dict[PriceFormula, int]) -> int:
+    if isinstance(cell, Why):
+        return _INCOMPLETE if cell is Why.INCOMPLETE else _UNKNOWN
+    return numbers.setdefault(cell, len(numbers))
 
 
 class PriceTable(NamedTuple):
-    """The price of one model over time: a formula, or None where no price is known, for each day
-    from a midnight on (ms since 1970) and, within it, from a time of day on (ms)."""
+    """The price of one model over time: a formula, or why there is none, for each day from a
+    midnight on (ms since 1970) and, within it, from a time of day on (ms)."""
 
     midnights: Int64s
     times: Int64s
-    cells: tuple[PriceFormula | None, ...]
+    cells: tuple[PriceFormula | Why, ...]
 
     def cell_of(self, at_ms: Int64s) -> Int64s:
         days = np.searchsorted(self.midnights, at_ms, side="right")
@@ -188,16 +227,18 @@ class PriceTable(NamedTuple):
 
 
 @lru_cache(maxsize=MODELS_MAX)
-def table_of(prices: Prices, tenant: str, kind: str, provider: str, model: str) -> PriceTable:
+def table_of(  # all that decides a price but the time
+    prices: Prices, tenant: str, kind: str, provider: str, model: str, terms: Terms
+) -> PriceTable:
     days, times = edges(prices, tenant, provider, model)
     midnights = [instant_to_ms(day) for day in days]
     before = midnights[0] - DAY_MS if midnights else instant_to_ms(EPOCH)
-    cells: list[PriceFormula | None] = []
+    cells: list[PriceFormula | Why] = []
     for midnight in (before, *midnights):
         for time_ms in (0, *times):
             at = ms_to_instant(midnight + time_ms)
-            found = tariff(prices, tenant, provider, model, at)
-            cells.append(formula_of(kind, found) if isinstance(found, Tariff) else None)
+            found = tariff(prices, tenant, provider, model, at, terms)
+            cells.append(formula_of(kind, found) if isinstance(found, Tariff) else found.why)
     return PriceTable(np.array(midnights, np.int64), np.array(times, np.int64), tuple(cells))
 
 
@@ -213,6 +254,8 @@ def _evaluated(
     bad = np.zeros(len(wires), bool)
     for field in shape.required:
         bad |= raw[field] < 0
+    for field in shape.zeros:
+        bad |= raw[field] > 0
     for absence in shape.absences:
         bad |= _is_unclear(absence, raw, len(wires))
     amounts = {field: np.maximum(column, 0) for field, column in raw.items()}

@@ -34,8 +34,8 @@ from schemas.errors import (
     StoreFull,
     StoreUnavailable,
 )
-from schemas.prices.cost import warm_up
 from schemas.prices.price_list import BUNDLED, Prices
+from schemas.prices.tariffs import warm_up
 from schemas.store.generation import describe, generation_digest
 from schemas.store.layout import LIVE, NO_POSITION
 from streams.core.ports import RefusalReason

@@ -24,7 +24,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas.catalog.views import AGENT, AGENT_MODEL, DEFAULT, MODEL, TOTAL, USER, Catalog
-from schemas.prices.cost import warm_up
+from schemas.prices.tariffs import warm_up
 from schemas.store.generation import generation_digest
 from streams.core.batch import Policy
 from streams.core.ports import Commit, Reply

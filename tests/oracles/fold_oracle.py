@@ -40,8 +40,9 @@ from schemas.event.error_class import error_class_of
 from schemas.event.kinds import Kind
 from schemas.event.usage_event import UsageEvent, parse_usage
 from schemas.limits import AHEAD_MS_MAX, EVENT_BYTES_MAX
-from schemas.prices.cost import Priced, Unpriced, Why, price
+from schemas.prices.cost import Priced, price
 from schemas.prices.price_list import BUNDLED, Prices
+from schemas.prices.tariffs import Unpriced, Why
 from schemas.store.chats import Chat
 from schemas.tiers import SLACK_MS, TIERS
 from schemas.units import instant_to_ms, iso

@@ -47,6 +47,34 @@ model = "*"
 usd_per_million_output_tokens = 0.7
 [[price]]
 provider = "openai"
+model = "gpt-4o*"
+service_tier = "flex"
+from = 2026-01-01
+times_token_prices = 0.5
+[[price]]
+provider = "groq"
+model = "*"
+service_tier = "*"
+region = "us"
+times_token_prices = 1.1
+[[price]]
+provider = "vllm"
+model = "our-realtime"
+service_tier = "priority"
+usd_per_million_input_tokens = 2
+usd_per_million_output_tokens = 4
+usd_per_million_cache_read_tokens = 0.2
+usd_per_million_cache_write_tokens = 2.5
+usd_per_million_cache_write_1h_tokens = 4
+usd_per_million_input_image_tokens = 3
+usd_per_million_cache_read_image_tokens = 0.3
+usd_per_million_output_image_tokens = 40
+usd_per_image = 0.04
+usd_per_thousand_pages = 2
+usd_per_thousand_web_searches = 10
+usd_per_thousand_tool_calls = 0.25
+[[price]]
+provider = "openai"
 model = "dear"
 usd_per_million_input_tokens = 1000000
 """.encode(),

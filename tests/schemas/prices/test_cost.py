@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.event.usage_event import UsageEvent, parse_usage
-from schemas.prices.cost import Priced, Unpriced, price
+from schemas.prices.cost import Priced, facts, price
 from schemas.prices.price_list import BUNDLED_VERSION
+from schemas.prices.tariffs import Unpriced, Why
 from tests.schemas.formats.fixtures import fixture, read
 
 
@@ -87,11 +89,13 @@ def test_openais_published_prices_of_speech() -> None:
     "name", ["litellm/chat", "litellm/anthropic", "litellm/embedding", "litellm/speech"]
 )
 def test_two_price_lists_agree(name: str) -> None:
-    """LiteLLM prices from a list of its own."""
+    """LiteLLM prices from a list of its own. The fixture's gpt-4o reports audio, which that model does
+    not have: LiteLLM bills it as text, we state no price."""
     (made,) = read(fixture(name)).events
     assert isinstance(made.usage, UsageEvent)
     assert made.usage.cost_usd is not None
-    priced = price(made.usage.model_copy(update={"cost_usd": None}))
+    text = {"cost_usd": None, "input_audio_tokens": 0, "output_audio_tokens": 0}
+    priced = price(made.usage.model_copy(update=text))
     assert isinstance(priced, Priced)
     assert priced.nano_usd == made.usage.cost_usd * 10**9
 
@@ -179,3 +183,88 @@ def test_any_event_is_priced_or_unpriced(
 ) -> None:
     answer = price(event(kind=kind, provider=model[0], model=model[1], **counts))
     assert isinstance(answer, Unpriced) or answer.nano_usd >= 0
+
+
+# -- facts that decide a price ---------------------------------------------------------------------
+
+MILLION = 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("given", "usd"),
+    [  # each with the price that its provider publishes
+        ({"model": "gpt-5-nano", "service_tier": "flex"}, "0.225"),
+        ({"model": "gpt-5-nano", "service_tier": "default"}, "0.45"),
+        ({"model": "gpt-5-nano", "service_tier": "auto"}, "0.45"),
+        ({"model": "gpt-5", "service_tier": "priority"}, "22.5"),
+        ({"model": "gpt-4o-2024-08-06", "service_tier": "batch"}, "6.25"),
+        ({"model": "gpt-5", "web_searches": 3}, "11.28"),
+        ({"model": "gpt-5", "file_searches": 2}, "11.255"),
+        ({"model": "gpt-image-1.5", "output_image_tokens": MILLION}, "37"),
+        ({"provider": "anthropic", "model": "claude-haiku-4-5", "service_tier": "batch"}, "3"),
+        ({"provider": "anthropic", "model": "claude-opus-4-8", "speed": "fast"}, "60"),
+        (
+            {
+                "provider": "anthropic",
+                "model": "claude-haiku-4-5",
+                "cache_write_tokens": 600_000,
+                "cache_write_1h_tokens": 200_000,
+            },
+            "6.3",  # 0.4 at 1, 0.4 at 1.25, 0.2 at 2, and 5
+        ),
+        ({"provider": "google", "model": "gemini-2.5-flash", "service_tier": "batch"}, "1.4"),
+        ({"provider": "google", "model": "gemini-2.5-pro", "input_audio_tokens": 1000}, "17.5"),
+    ],
+)
+def test_a_fact_changes_the_price(given: dict[str, Any], usd: str) -> None:
+    whole = {"provider": "openai", "input_tokens": MILLION, "output_tokens": MILLION}
+    assert nano(**{**whole, **given}) == Decimal(usd) * 10**9
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"model": "gpt-5-nano", "service_tier": "priority"}, "for service_tier priority"),
+        ({"model": "gpt-5", "service_tier": "scale"}, "for service_tier scale"),
+        ({"model": "gpt-5", "service_tier": "flex", "time": "2026-02-01T00:00:00Z"}, "tier flex"),
+        ({"model": "gpt-5", "region": "eu"}, "for region eu"),
+        ({"model": "gpt-5", "speed": "fast"}, "for speed fast"),
+        ({"provider": "azure", "model": "gpt-5", "service_tier": "batch"}, "tier batch"),
+        ({"provider": "anthropic", "model": "claude-opus-4-8", "service_tier": "batch",
+          "speed": "fast"}, "for service_tier batch, speed fast"),
+        ({"model": "gpt-4o", "input_audio_tokens": 1}, "no rate for input_audio_tokens"),
+        ({"model": "gpt-4o", "output_audio_tokens": 1}, "no rate for output_audio_tokens"),
+        ({"model": "gpt-4o", "output_image_tokens": 1}, "no rate for output_image_tokens"),
+        ({"model": "gpt-4o", "tool_calls": 1}, "no rate for tool_calls"),
+        ({"model": "gpt-4o", "code_executions": 1}, "no rate for code_executions"),
+        ({"provider": "groq", "model": "llama-3.3-70b-versatile", "web_searches": 1}, "web_searches"),
+        ({"provider": "aws", "model": "us.anthropic.claude-sonnet-4-20250514-v1:0",
+          "cache_write_tokens": 5, "cache_write_1h_tokens": 5}, "cache_write_1h_tokens"),
+        ({"model": "gpt-5", "cache_write_1h_tokens": 1}, "no rate for cache_write_1h_tokens"),
+        ({"provider": "anthropic", "model": "claude-haiku-4-5", "cache_write_tokens": 1,
+          "cache_write_1h_tokens": 2}, "cannot exceed"),
+        ({"model": "gpt-4o", "cost_problem": "total_tokens contradicts"}, "total_tokens contradicts"),
+    ],
+)  # fmt: skip
+def test_a_fact_without_a_rate_leaves_no_price(given: dict[str, Any], said: str) -> None:
+    whole = {"provider": "openai", "input_tokens": MILLION, "output_tokens": MILLION}
+    unpriced = price(event(**{**whole, **given}))
+    assert isinstance(unpriced, Unpriced)
+    assert unpriced.why is Why.INCOMPLETE
+    assert said in unpriced.reason
+
+
+def test_the_facts_behind_a_cost_are_named() -> None:
+    made = event(
+        provider="openai", model="gpt-5", input_tokens=7, output_tokens=0, service_tier="Flex"
+    )
+    assert facts(made) == {"input_tokens": 7, "service_tier": "flex"}
+    priced = price(made)
+    assert isinstance(priced, Priced)
+    assert priced.tariff.sentence().endswith("gpt-5, service_tier flex)")
+
+
+def test_audio_that_is_all_a_model_makes_needs_no_rate_of_its_own() -> None:
+    made = {"kind": "tts", "provider": "openai", "model": "gpt-4o-mini-tts"}
+    numbers = {"input_tokens": 10, "output_tokens": 100, "output_audio_tokens": 100}
+    assert nano(**made, **numbers) == 10 * 600 + 100 * 12_000

@@ -6,7 +6,6 @@ import pytest
 from genai_prices.data import providers
 
 from schemas.limits import ID_CHARS_MAX
-from schemas.prices.cost import bundled_model
 from schemas.prices.names import _by_model, _plain_model, by_model, listed_names, names, plain_model
 from schemas.prices.providers import (
     ALIASES,
@@ -17,6 +16,7 @@ from schemas.prices.providers import (
     is_framework,
     known,
 )
+from schemas.prices.tariffs import bundled_model
 
 WITHOUT_PRICES = """
     ai21 alibaba assemblyai cartesia deepgram deepinfra fal github gladia heroku huggingface hume

@@ -8,7 +8,7 @@ import pytest
 
 from schemas.errors import InvalidConfig
 from schemas.event.usage_event import parse_usage
-from schemas.prices.cost import Priced, Unpriced, Why, price
+from schemas.prices.cost import Priced, price
 from schemas.prices.price_list import (
     BUNDLED,
     BUNDLED_VERSION,
@@ -16,6 +16,7 @@ from schemas.prices.price_list import (
     Prices,
     parse_prices,
 )
+from schemas.prices.tariffs import Unpriced, Why
 
 
 def prices(text: str) -> Prices:
@@ -219,3 +220,102 @@ def test_what_a_list_may_not_say_is_named_with_its_entry(text: str, said: str) -
 def test_entries_beside_each_other_in_time_are_apart() -> None:
     text = one(model="a", **{INPUT: 1, "to": "2026-01-01"})
     assert len(prices(text + one(model="a", **{INPUT: 2, "from": "2026-01-01"})).own) == 2
+
+
+# -- terms and extras ------------------------------------------------------------------------------
+
+
+def test_an_entry_is_for_its_terms_and_others_have_no_price() -> None:
+    listed = prices(
+        one(model="m", **{INPUT: 8})
+        + one(model="m", service_tier="flex", **{INPUT: 4})
+        + one(model="m", service_tier="Batch", region="*", **{INPUT: 2})
+        + one(model="any", service_tier="*", speed="*", region="*", **{INPUT: 1})
+    )
+    given = {"provider": "p", "model": "m", "input_tokens": 1000}
+    assert cost(listed, **given) == cost(listed, **given, service_tier="default") == 8_000_000
+    assert cost(listed, **given, service_tier="flex") == 4_000_000
+    assert cost(listed, **given, service_tier="batch", region="us") == 2_000_000
+    for terms in ({"service_tier": "priority"}, {"region": "us"}, {"speed": "fast"}):
+        unpriced = answered(listed, **given, **terms)
+        assert isinstance(unpriced, Unpriced)
+        assert unpriced.why is Why.INCOMPLETE
+        assert "own prices have any/m, but no price for" in unpriced.reason
+    flat = {**given, "model": "any", "service_tier": "priority", "speed": "fast", "region": "eu"}
+    assert cost(listed, **flat) == 1_000_000
+
+
+def test_an_entry_may_be_a_multiple_of_the_standard_price() -> None:
+    listed = prices(
+        one(provider="anthropic", model="claude-opus-4-6*", region="us", service_tier="*",
+            times_token_prices=1.1)
+        + one(model="m", **{INPUT: 8})
+        + one(model="m", service_tier="flex", times_token_prices=0.5)
+    )  # fmt: skip
+    opus = {"provider": "anthropic", "model": "claude-opus-4-6", "output_tokens": 800}
+    opus |= {"input_tokens": 70_000, "time": "2026-11-01T00:00:00Z"}
+    assert cost(listed, **opus) == 370_000_000
+    assert cost(listed, **opus, region="us") == 407_000_000
+    assert cost(listed, **opus, region="us", service_tier="batch") == 203_500_000
+    assert cost(listed, **opus, region="us", web_searches=1) == 417_000_000  # no token
+    assert cost(listed, model="m", input_tokens=1000, service_tier="flex") == 4_000_000
+
+
+def test_an_entry_prices_images_pages_searches_and_tools() -> None:
+    listed = prices(
+        one(model="draw", usd_per_image=0.04)
+        + one(model="read", usd_per_thousand_pages=2)
+        + one(
+            model="seek",
+            usd_per_million_input_tokens=1,
+            usd_per_million_input_image_tokens=3,
+            usd_per_million_output_tokens=2,
+            usd_per_million_output_image_tokens=40,
+            usd_per_thousand_web_searches=10,
+            usd_per_thousand_file_searches=2.5,
+            usd_per_thousand_rerank_searches=2,
+            usd_per_thousand_code_executions=30,
+            usd_per_thousand_tool_calls=25,
+        )
+    )
+    assert cost(listed, model="draw", images=3) == 120_000_000
+    assert cost(listed, model="read", pages=5) == 10_000_000
+    seek = {"model": "seek", "input_tokens": 100, "output_tokens": 100}
+    assert cost(listed, **seek) == 300_000
+    assert cost(listed, **seek, input_image_tokens=40, output_image_tokens=50) == 2_280_000
+    tools = ("web_searches", "file_searches", "rerank_searches", "code_executions", "tool_calls")
+    dear = [cost(listed, **seek, **{tool: 1}) - 300_000 for tool in tools]
+    assert dear == [10_000_000, 2_500_000, 2_000_000, 30_000_000, 25_000_000]
+    unpriced = answered(listed, model="draw")
+    assert isinstance(unpriced, Unpriced)
+    assert "billed by images" in unpriced.reason
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"times_token_prices": 2}, "needs a service_tier, speed or region"),
+        ({"times_token_prices": 2, "region": "*"}, "needs a service_tier, speed or region"),
+        ({"times_token_prices": 2, "region": "us", INPUT: 1}, "no other price is allowed"),
+        ({"service_tier": "", INPUT: 1}, "service_tier: String should have at least 1"),
+        ({"usd_per_million_output_image_tokens": 1}, "needs usd_per_million_output_tokens too"),
+        (
+            {INPUT: 1, "usd_per_million_input_image_tokens": 1,
+             "usd_per_million_cache_read_tokens": 1},
+            "cache_read_image_tokens is missing",
+        ),
+    ],
+)  # fmt: skip
+def test_an_entry_with_terms_that_make_no_price_is_refused(
+    fields: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InvalidConfig, match=said):
+        prices(one(model="m", **fields))
+
+
+def test_entries_of_different_terms_do_not_overlap() -> None:
+    prices(one(model="m", **{INPUT: 1}) + one(model="m", region="us", **{INPUT: 2}))
+    with pytest.raises(InvalidConfig, match=r"region US.* overlaps in time"):
+        prices(
+            one(model="m", region="us", **{INPUT: 1}) + one(model="m", region="US", **{INPUT: 2})
+        )

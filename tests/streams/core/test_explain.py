@@ -104,6 +104,33 @@ def test_its_cost_and_by_which_price(
     assert re.search(by, found.cost.by)
 
 
+def test_the_rate_and_the_facts_behind_a_cost_are_named() -> None:
+    facts = {"input_tokens": 640_000, "output_tokens": 90_000, "service_tier": "flex"}
+    time = "2026-11-30T10:00:00Z"
+    fields = event(**facts, cost_usd=None, provider="openai", model="gpt-5-nano", time=time)
+    found = Explainer(instant_to_ms(datetime.fromisoformat(time))).explain(encode(fields))
+    assert isinstance(found, CountedEvent)
+    assert found.cost.nano_usd == 34_000_000
+    assert "$0.025/input MTok" in found.cost.by
+    assert "gpt-5-nano, service_tier flex" in found.cost.by
+    assert found.cost.facts == facts
+    rows = [row for row in found.rows if row.view == "model"]
+    assert {row.series["service_tier"] for row in rows} == {"flex"}
+    unknown = event(**facts | {"service_tier": "scale"}, cost_usd=None, time=time,
+                    provider="openai", model="gpt-5-nano")  # fmt: skip
+    found = Explainer(instant_to_ms(datetime.fromisoformat(time))).explain(encode(unknown))
+    assert isinstance(found, CountedEvent)
+    assert found.cost.nano_usd is None
+    assert "no price of gpt-5-nano for service_tier scale" in found.cost.by
+
+
+def test_the_class_of_an_error_is_read_from_it() -> None:
+    found = Explainer(NOW_MS).explain(encode(event(error="APITimeoutError", operation="chat")))
+    assert isinstance(found, CountedEvent)
+    (row, *_) = [row for row in found.rows if row.view == "agent_model"]
+    assert (row.series["error_class"], row.series["operation"]) == ("timeout", "chat")
+
+
 def test_own_prices_come_first() -> None:
     prices = parse_prices(
         b"[[price]]\nmodel = 'gpt-4o'\nusd_per_million_input_tokens = 1\n"

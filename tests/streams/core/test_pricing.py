@@ -18,8 +18,10 @@ from schemas.catalog.measures import COST_EVENTS, COST_NANO_USD, MEASURES
 from schemas.event.event_struct import EventStruct
 from schemas.event.kinds import KINDS, USAGE_KINDS
 from schemas.limits import COUNT_MAX, DURATION_MS_MAX
-from schemas.prices.cost import BILLED, Priced, Unpriced, Why, edges, price, uses_anything
+from schemas.prices.billing import BILLED
+from schemas.prices.cost import Priced, price, uses_anything
 from schemas.prices.price_list import BUNDLED, Prices
+from schemas.prices.tariffs import Unpriced, Why, edges
 from schemas.units import instant_to_ms
 from streams.core.pricing import (
     NAMES_MAX,
@@ -70,7 +72,7 @@ def check(prices: Prices, wires: Sequence[EventStruct]) -> Counter[int]:
 def usage(rng: random.Random, provider: str, model: str, at: datetime) -> EventStruct:
     """An event whose numbers often add up and sometimes do not, of which some are left out."""
     whole, out = (rng.choice((0, 1, 999, 130_000, 199_999, 200_000, 200_001, 10**6)) for _ in "io")
-    audio = rng.choice((0, 0, rng.randint(0, max(whole, 1))))
+    audio = rng.choice((*[0] * 7, rng.randint(0, max(whole, 1))))
     cached = rng.choice((0, 0, rng.randint(0, max(whole - audio, 1))))
     numbers = {
         "input_tokens": whole,
@@ -80,7 +82,7 @@ def usage(rng: random.Random, provider: str, model: str, at: datetime) -> EventS
         "reasoning_tokens": rng.randint(0, out),
         "input_audio_tokens": audio,
         "cache_read_audio_tokens": rng.choice((0, min(audio, cached))),
-        "output_audio_tokens": rng.choice((0, out // 3)),
+        "output_audio_tokens": rng.choice((*[0] * 7, out // 3)),
         "tts_characters": rng.choice((0, 1, 1000)),
         "tts_audio_ms": rng.choice((0, 1, 1499, 90_000)),
         "stt_audio_ms": rng.choice((0, 1, 9_999, 10_000, 90_001, DURATION_MS_MAX)),
@@ -89,10 +91,21 @@ def usage(rng: random.Random, provider: str, model: str, at: datetime) -> EventS
     kept |= {name: numbers[name] for name in rng.sample(list(numbers), 3)}
     if rng.random() < 0.9:
         kept |= {"input_tokens": whole, "output_tokens": out}
-    for name in rng.sample(BILLED, rng.choice((0, 0, 0, 1))):
+    for name in rng.sample(BILLED, rng.choice((*[0] * 7, 1))):
         kept[name] = rng.choice((0, 5, COUNT_MAX if name.endswith("_tokens") else 5))
     if rng.random() < 0.1:
         kept = dict.fromkeys(rng.sample(BILLED, 5), 0)
+    if rng.random() < 0.1:
+        kept["service_tier"] = rng.choice(("", "default", "flex", "priority", "batch", "scale"))
+        kept["speed"] = rng.choice((None, None, "fast", "standard"))
+        kept["region"] = rng.choice((None, None, "us", "global"))
+    if rng.random() < 0.06:
+        made = rng.randint(0, out)
+        kept |= {"output_image_tokens": made, "cache_write_1h_tokens": rng.choice((0, 1, cached))}
+        kept |= {"input_image_tokens": rng.choice((0, max(whole - audio - cached, 0)))}
+        kept |= {"web_searches": rng.choice((0, 1, 3)), "images": 2, "pages": 3, "tool_calls": 0}
+    if rng.random() < 0.03:
+        kept["cost_problem"] = rng.choice(("", "total_tokens contradicts"))
     return EventStruct(
         id="e", source="s", time=at, kind=rng.choice(("llm", "llm", "tts", "stt")),
         provider=provider, model=model, error=rng.choice((None, None, None, "Timeout")), **kept,
