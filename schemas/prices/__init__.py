@@ -6,6 +6,7 @@ streams/core/pricing.py prices whole batches by the same rules.
     tariffs     the price of a model at a time and under terms, from all lists
     billing     which numbers of an event a price bills, and which it must not leave out
     price_list  an operator's price file, before the bundled prices
+    listed_prices  prices of voice vendors and audio tokens, which the bundled list lacks
     terms       tier, speed and region: what decides a price beside the numbers
     names       provider and model, from the names that libraries write
     providers   one name for each provider

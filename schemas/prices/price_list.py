@@ -35,11 +35,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from schemas.errors import InvalidConfig
 from schemas.limits import ID_CHARS_MAX, TENANT_CHARS_MAX
+from schemas.prices.listed_prices import LISTED_TOML
 from schemas.prices.names import plain_model
 from schemas.prices.providers import canonical
 from schemas.prices.terms import Terms, terms_of
 
-BUNDLED_VERSION: Final = f"genai-prices {version('genai-prices')}"
+GENAI_VERSION: Final = f"genai-prices {version('genai-prices')}"
+BUNDLED_VERSION: Final = (
+    f"{GENAI_VERSION}, listed prices {hashlib.sha256(LISTED_TOML.encode()).hexdigest()[:8]}"
+)
+"""What comes with the package: the bundled list, and schemas/prices/listed_prices.py."""
 
 PRICES_BYTES_MAX: Final = 1 << 20
 """A price file of 5,000 entries. A worker reads it once, at its start."""
@@ -103,6 +108,7 @@ class OwnPrice(BaseModel):
     usd_per_million_output_image_tokens: Usd | None = None
     usd_per_million_characters: Usd | None = None
     usd_per_minute_of_audio: Usd | None = None
+    usd_per_hour_of_audio: Usd | None = None
     usd_per_image: Usd | None = None
     usd_per_thousand_pages: Usd | None = None
     usd_per_thousand_web_searches: Usd | None = None
@@ -112,6 +118,8 @@ class OwnPrice(BaseModel):
     usd_per_thousand_tool_calls: Usd | None = None
     usd_per_request: Usd | None = None
     times_token_prices: Usd | None = None
+    source: Annotated[str, Field(strict=True, max_length=ID_CHARS_MAX)] | None = None
+    read: Day | None = None
 
     @property
     def name(self) -> str:
@@ -298,6 +306,8 @@ def _problem(entry: OwnPrice) -> str:
         return "it has no price: give at least one usd_per_... field, 0 if the model is free"
     if entry.valid_from and entry.valid_to and entry.valid_to <= entry.valid_from:
         return f"to: {entry.valid_to} is not after from, which is {entry.valid_from}"
+    if {"usd_per_minute_of_audio", "usd_per_hour_of_audio"} <= rates.keys():
+        return "usd_per_hour_of_audio: only one price of audio is allowed"
     if entry.times_token_prices is not None:
         return _problem_of_multiple(entry)
     return _problem_of_parts(rates.keys())
@@ -344,3 +354,7 @@ def _overlap(one: OwnPrice, other: OwnPrice) -> bool:
     starts = max(one.valid_from or date.min, other.valid_from or date.min)
     ends = min(one.valid_to or date.max, other.valid_to or date.max)
     return starts < ends
+
+
+LISTED: Final = parse_prices(LISTED_TOML.encode(), "listed_prices.py")
+"""The prices that come with the package beside the bundled list."""

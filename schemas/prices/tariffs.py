@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.limits import DAY_MS
 from schemas.prices.names import listed_names
-from schemas.prices.price_list import BUNDLED_VERSION, OwnPrice, Prices
+from schemas.prices.price_list import GENAI_VERSION, LISTED, OwnPrice, Prices
 from schemas.prices.providers import canonical
 from schemas.prices.terms import STANDARD_TERMS, Terms
 from schemas.units import EPOCH, instant_to_ms
@@ -29,6 +29,7 @@ MODELS_MAX: Final = 4096
 """Size of the caches of prices by model. A look-up that misses costs 20 to 200 us."""
 
 OWN: Final = "own prices"
+LISTED_SOURCE: Final = "listed prices"
 _LEAST_AUDIO_MS: Final = {
     ("groq", "whisper-large-v3"): 10_000,
     ("groq", "whisper-large-v3-turbo"): 10_000,
@@ -49,6 +50,7 @@ _OWN_KEYS: Final[Mapping[str, tuple[str, int]]] = {
     "usd_per_million_output_image_tokens": ("output_image_mtok", 1),
     "usd_per_million_characters": ("input_mchars", 1),
     "usd_per_minute_of_audio": ("audio_hours", _MINUTES_AN_HOUR),
+    "usd_per_hour_of_audio": ("audio_hours", 1),
     "usd_per_thousand_pages": ("input_document_kpages", 1),
     "usd_per_thousand_web_searches": ("web_searches_kcount", 1),
     "usd_per_thousand_file_searches": ("storage_searches_kcount", 1),
@@ -131,21 +133,24 @@ def tariff(  # one thing: whose model, when, how
 ) -> Tariff | Unpriced:
     """The price of a model, or the reason why there is none. "" means not named."""
     canonical_provider = canonical(provider)
-    own = _of_entries(prices, tenant, canonical_provider, model, at, terms)
+    own = _of_entries(OWN, prices, tenant, canonical_provider, model, at, terms)
     if own is not None:
         return own
     if not canonical_provider or not model:
         missing = "model" if canonical_provider else "provider"
         return Unpriced(f"the event names no {missing}", Why.UNKNOWN)
-    return _bundled_tariff(canonical_provider, model, at, terms) or Unpriced(
-        f"{BUNDLED_VERSION} knows no model {model!r} of {provider!r}", Why.UNKNOWN
+    return (
+        _of_entries(LISTED_SOURCE, LISTED, "", canonical_provider, model, at, terms)
+        or _bundled_tariff(canonical_provider, model, at, terms)
+        or Unpriced(f"{GENAI_VERSION} knows no model {model!r} of {provider!r}", Why.UNKNOWN)
     )
 
 
 # -- entries of a file -----------------------------------------------------------------------------
 
 
-def _of_entries(
+def _of_entries(  # whose list, then as `tariff`
+    source: str,
     prices: Prices,
     tenant: str,
     provider: str | None,
@@ -165,16 +170,26 @@ def _of_entries(
             continue
         if entry.times_token_prices is None:
             rates, extras = own_rates(entry), _own_extras(entry)
-            return Tariff(OWN, entry.name, rates, terms, extras=extras, bills_parts_as_wholes=True)
+            return Tariff(
+                source,
+                entry.name + (f", {entry.source}" if entry.source else ""),
+                rates,
+                terms,
+                provider or "",
+                extras=extras,
+                bills_parts_as_wholes=source == OWN,
+            )
         base = tariff(prices, tenant, provider or "", model, at, entry.without_own_terms(terms))
         if isinstance(base, Unpriced):
             return Unpriced(f"{entry.name} is a multiple of a price: {base.reason}", base.why)
         rates = _multiplied(base.rates, entry.times_token_prices)
         name = f"{base.model} times {entry.times_token_prices}, by {entry.name}"
-        return replace(base, source=OWN, model=name, rates=rates, terms=terms)
+        return replace(base, source=source, model=name, rates=rates, terms=terms)
     if other is None:
         return None
-    reason = f"{OWN} have {other.name}, but no price for {terms.sentence() or 'the standard tier'}"
+    reason = (
+        f"{source} have {other.name}, but no price for {terms.sentence() or 'the standard tier'}"
+    )
     return Unpriced(reason, Why.INCOMPLETE)
 
 
@@ -233,10 +248,10 @@ def _bundled_tariff(
     provider, model = found
     context = _context(terms)
     if context is None or not _is_covered(provider, model, at, context):
-        reason = f"{BUNDLED_VERSION} has no price of {model.id} for {terms.sentence()}"
+        reason = f"{GENAI_VERSION} has no price of {model.id} for {terms.sentence()}"
         return Unpriced(reason, Why.INCOMPLETE)
     rates = model.get_prices(at, context)
-    return Tariff(BUNDLED_VERSION, model.id, rates, terms, provider.id, model.id)
+    return Tariff(GENAI_VERSION, model.id, rates, terms, provider.id, model.id)
 
 
 def _context(terms: Terms) -> dict[str, str] | None:
@@ -300,7 +315,8 @@ def edges(
     canonical_provider = canonical(provider)
     days = {
         day
-        for entry in prices.candidates(tenant, canonical_provider, model)
+        for listed in (prices, LISTED)
+        for entry in listed.candidates(tenant, canonical_provider, model)
         for day in (entry.valid_from, entry.valid_to)
         if day
     }

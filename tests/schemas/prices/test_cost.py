@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 from schemas.event.usage_event import UsageEvent, parse_usage
 from schemas.prices.cost import Priced, facts, price
-from schemas.prices.price_list import BUNDLED_VERSION
-from schemas.prices.tariffs import Unpriced, Why
+from schemas.prices.price_list import BUNDLED, BUNDLED_VERSION, LISTED, parse_prices
+from schemas.prices.providers import canonical
+from schemas.prices.tariffs import Tariff, Unpriced, Why, tariff
 from tests.schemas.formats.fixtures import fixture, read
 
 
@@ -268,3 +270,66 @@ def test_audio_that_is_all_a_model_makes_needs_no_rate_of_its_own() -> None:
     made = {"kind": "tts", "provider": "openai", "model": "gpt-4o-mini-tts"}
     numbers = {"input_tokens": 10, "output_tokens": 100, "output_audio_tokens": 100}
     assert nano(**made, **numbers) == 10 * 600 + 100 * 12_000
+
+
+# -- prices that the bundled list lacks ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "usd"),
+    [
+        ({"kind": "stt", "provider": "Deepgram", "model": "nova-3", "stt_audio_ms": 60_000}, "0.0048"),
+        (
+            {"kind": "stt", "provider": "deepgram", "model": "nova-3", "stt_audio_ms": 60_000,
+             "service_tier": "prerecorded"},
+            "0.0043",
+        ),
+        ({"kind": "tts", "provider": "deepgram", "model": "aura-2-thalia-en", "tts_characters": 1000},
+         "0.03"),
+        ({"kind": "tts", "provider": "deepgram", "model": "aura-asteria-en", "tts_characters": 1000},
+         "0.015"),
+        ({"kind": "tts", "provider": "elevenlabs", "model": "eleven_flash_v2_5",
+          "tts_characters": 30}, "0.0012"),
+        ({"kind": "stt", "provider": "assemblyai", "model": "universal-2", "stt_audio_ms": 3_600_000},
+         "0.15"),
+        ({"kind": "stt", "provider": "google", "model": "chirp_2", "stt_audio_ms": 60_000}, "0.016"),
+        ({"kind": "stt", "provider": "azure", "model": "speech/azure-stt", "stt_audio_ms": 3_600_000},
+         "1"),
+        (
+            {"provider": "openai", "model": "gpt-4o-audio-preview-2024-12-17", "input_tokens": 1300,
+             "input_audio_tokens": 1200, "output_tokens": 700, "output_audio_tokens": 500},
+            "0.09025",
+        ),
+        (
+            {"provider": "anthropic", "model": "claude-opus-4-6", "input_tokens": 70_000,
+             "output_tokens": 800, "region": "us"},
+            "0.407",
+        ),
+    ],
+)  # fmt: skip
+def test_prices_that_come_with_the_package(given: dict[str, Any], usd: str) -> None:
+    made = {"time": "2026-11-30T12:00:00Z", **given}
+    assert nano(**made) == Decimal(usd) * 10**9
+
+
+def test_every_listed_price_has_a_source_and_its_day() -> None:
+    assert len(LISTED.own) > 25
+    for entry in LISTED.own:
+        assert entry.source, entry.name
+        assert entry.read, entry.name
+        assert entry.provider == canonical(entry.provider), entry.name
+    found = tariff(BUNDLED, "default", "deepgram", "nova-3", datetime(2026, 11, 30, tzinfo=UTC))
+    assert isinstance(found, Tariff)
+    assert not found.is_own
+    assert "deepgram.com/pricing" in found.sentence()
+
+
+def test_the_operators_price_wins_over_a_listed_one() -> None:
+    own = parse_prices(
+        b"[[price]]\nprovider = 'deepgram'\nmodel = 'nova*'\nusd_per_minute_of_audio = 0.002\n",
+        "own.toml",
+    )
+    made = event(kind="stt", provider="deepgram", model="nova-3", stt_audio_ms=60_000)
+    priced = price(made, own)
+    assert isinstance(priced, Priced)
+    assert priced.nano_usd == 2_000_000

@@ -12,6 +12,7 @@ from schemas.prices.cost import Priced, price
 from schemas.prices.price_list import (
     BUNDLED,
     BUNDLED_VERSION,
+    GENAI_VERSION,
     PRICES_BYTES_MAX,
     Prices,
     parse_prices,
@@ -151,7 +152,7 @@ def test_a_cost_says_by_which_price_it_is() -> None:
     assert found.tariff.sentence() == "$3/input MTok (own prices: acme: any/gpt* from 2026-01-01)"
     bundled = answered(own, **tokens)
     assert isinstance(bundled, Priced)
-    assert bundled.tariff.sentence().endswith(f"({BUNDLED_VERSION}: gpt-4o)")
+    assert bundled.tariff.sentence().endswith(f"({GENAI_VERSION}: gpt-4o)")
 
 
 def test_the_version_is_of_what_the_list_says_and_not_of_how() -> None:
