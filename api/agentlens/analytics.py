@@ -33,6 +33,7 @@ from api.query.time_range import iso_to_ms
 from api.store.freshness import headers_of
 from api.store.reader import Reading, Store
 from schemas.catalog.measures import (
+    COST_EVENTS,
     COST_NANO_USD,
     EVENTS,
     INPUT_TOKENS,
@@ -52,12 +53,15 @@ MEASURES: Final = (
     OUTPUT_TOKENS,
     LATENCY_MS,
     LATENCY_EVENTS,
+    COST_EVENTS,
 )
 _TERMS: Final = tuple(Term(measure) for measure in MEASURES)
 GRANULARITIES: Final[Mapping[str, Step]] = {"hour": HOURLY, "day": DAILY, "week": WEEKLY}
 FILTERS: Final = {"agentId": "agent", "model": "model", "provider": "provider"}
 """Query parameter -> dimension."""
 _LLM: Final = Filter("kind", frozenset(("llm",)))
+WITHOUT_COST: Final = "odometer-calls-without-cost"
+"""Header: how many of the calls have no cost. AgentLens' own answer has no null, so these add 0 to it."""
 UNDERSTOOD_KEPT: Final = 1024
 """Parsed queries in the cache: a few kB each."""
 
@@ -105,11 +109,16 @@ async def _make(
     before = answers.get(question, reading.sums)
     if before is not None and before.meta is reading.meta:
         return before
-    body = body_of(reading) if before is None else before.content
+    if before is None:
+        body = body_of(reading)
+        without_cost = _without_cost(reading.rows[0][0])
+    else:
+        body, without_cost = before.content, before.response.headers[WITHOUT_COST]
     headers = {
         "content-type": "application/json",
         "x-api-version": "v1",
         "cache-control": "no-store",
+        WITHOUT_COST: without_cost,
         **headers_of(reading.meta, plans[0]),
     }
     made = CachedAnswer(reading.meta, body, PreparedResponse(body, 200, headers))
@@ -184,7 +193,7 @@ def instant_of(name: str, text: str) -> int:
 
 
 def _summary(row: Row) -> dict[str, Amount]:
-    calls, cost_nano_usd, input_tokens, output_tokens, latency_ms, latency_events = row.values
+    calls, cost_nano_usd, input_tokens, output_tokens, latency_ms, latency_events, _ = row.values
     return {
         "totalCalls": calls,
         "totalCostUsd": ratio(cost_nano_usd, NANO_PER_USD),
@@ -195,8 +204,12 @@ def _summary(row: Row) -> dict[str, Amount]:
     }
 
 
+def _without_cost(row: Row) -> str:
+    return str(row.values[MEASURES.index(EVENTS)] - row.values[MEASURES.index(COST_EVENTS)])
+
+
 def _sums(row: Row) -> dict[str, Amount]:
-    calls, cost_nano_usd, input_tokens, output_tokens, latency_ms, latency_events = row.values
+    calls, cost_nano_usd, input_tokens, output_tokens, latency_ms, latency_events, _ = row.values
     return {
         "calls": calls,
         "costUsd": ratio(cost_nano_usd, NANO_PER_USD),

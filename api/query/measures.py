@@ -2,7 +2,8 @@
 
 A derived measure is one line of DERIVED: a quotient of two sums of stored measures, or a sum in
 another unit. It is offered if the catalog has all measures that it needs. A quotient is computed once,
-from exact sums, and is null if nothing was measured; a sum is 0 then. Every histogram offers its
+from exact sums, and is null if nothing was measured; a sum is 0 then. A cost is null too where there
+are requests and none has a cost: it is unknown, not 0. Every histogram offers its
 PERCENTILES, and every set of digests its number of distinct values.
 """
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from api.query.plan import DistinctValues, Sum, Term
 from api.query.sums import EXACT_MAX
-from schemas.catalog.measures import EVENTS, SKETCHES, How, Measure
+from schemas.catalog.measures import COST_EVENTS, COST_NANO_USD, EVENTS, SKETCHES, How, Measure
 from schemas.catalog.sketches import RELATIVE_ERROR, SAMPLE_ERROR, Distinct, Histogram
 from schemas.catalog.views import Catalog
 from schemas.event.kinds import USAGE_KINDS
@@ -47,7 +48,8 @@ class Derived:
 class Offered:
     """A measure that a question may ask for, made of terms that the engine sums.
 
-    With `share` (0 to 1) it is that quantile of a histogram. With a dimension in `distinct` it is the
+    `known`: the numbers of events with a cost and of requests; null where only the first is 0. With `share`
+    (0 to 1) it is that quantile of a histogram. With a dimension in `distinct` it is the
     number of values of that dimension that have events (api/usage/distinct.py).
     """
 
@@ -60,6 +62,7 @@ class Offered:
     by: int = 1
     share: float | None = None
     distinct: str = ""
+    known: tuple[Term, ...] = ()
 
     @property
     def is_ratio(self) -> bool:
@@ -67,18 +70,18 @@ class Offered:
 
     @property
     def terms(self) -> tuple[Term, ...]:
-        return self.over + self.under
+        return self.over + self.under + self.known
 
 
 DERIVED: Final = (
     Derived("requests", "events", "Requests to a model, a voice or a speech recogniser: events of kind llm, tts and stt.", ("events@usage",)),
-    Derived("cost_usd", "USD", "Cost in US dollars, sent or priced. Events without a known cost add 0; `cost_coverage` says how many have one.", ("cost_nano_usd",), by=NANO_PER_USD),
+    Derived("cost_usd", "USD", "Cost in US dollars, sent or priced. Events without a known cost add nothing; `cost_coverage` says how many have one. Null where there were requests and none has a cost.", ("cost_nano_usd",), by=NANO_PER_USD),
     Derived("total_tokens", "tokens", "Input and output tokens together. Events that report neither add 0.", ("input_tokens", "output_tokens")),
     Derived("avg_latency_ms", "ms", "Mean `latency_ms` of the events that report one. Null where none does.", ("latency_ms",), ("latency_events",)),
     Derived("avg_first_output_ms", "ms", "Mean `first_output_ms` of the events that report one. Null where none does.", ("first_output_ms",), ("first_output_events",)),
     Derived("avg_cost_usd", "USD", "Mean cost of the events that have one. Null where none has.", ("cost_nano_usd",), ("cost_events",), by=NANO_PER_USD),
-    Derived("cost_per_request_usd", "USD", "Cost divided by all requests, those without a known cost included. Null where there was no request.", ("cost_nano_usd",), ("events@usage",), by=NANO_PER_USD),
-    Derived("cost_per_1m_tokens_usd", "USD", "Cost divided by input and output tokens, for a million tokens. Null where there were no tokens.", ("cost_nano_usd",), ("input_tokens", "output_tokens"), times=10**6, by=NANO_PER_USD),
+    Derived("cost_per_request_usd", "USD", "Cost divided by all requests, those without a known cost included. Null where there was no request, or none has a cost.", ("cost_nano_usd",), ("events@usage",), by=NANO_PER_USD),
+    Derived("cost_per_1m_tokens_usd", "USD", "Cost divided by input and output tokens, for a million tokens. Null where there were no tokens, or no request has a cost.", ("cost_nano_usd",), ("input_tokens", "output_tokens"), times=10**6, by=NANO_PER_USD),
     Derived("error_rate", "share", "Share of requests whose field `error` is set, 0 to 1. Null where there was no request.", ("errors@usage",), ("events@usage",)),
     Derived("cost_coverage", "share", "Share of requests that have a cost, sent or priced, 0 to 1. Null where there was no request.", ("cost_events",), ("events@usage",)),
     Derived("tokens_per_request", "tokens", "Mean input and output tokens of a request. Null where there was no request.", ("input_tokens", "output_tokens"), ("events@usage",)),
@@ -125,7 +128,14 @@ def offered_by(catalog: Catalog) -> Mapping[str, Offered]:
                 tuple(_term(name, kept) for name in part) for part in (one.over, one.under)
             )
             offered[one.name] = Offered(
-                one.name, one.unit, one.about, over, under, one.times, one.by
+                one.name,
+                one.unit,
+                one.about,
+                over,
+                under,
+                one.times,
+                one.by,
+                known=_KNOWN if COST_NANO_USD in (term.measure for term in over) else (),
             )
     return offered
 
@@ -146,7 +156,11 @@ def _percentiles(sketch: Measure) -> list[Offered]:
 
 
 def _as_kept(measure: Measure) -> Offered:
-    return Offered(measure.name, measure.unit, measure.about, (Term(measure),), ())
+    known = _KNOWN if measure is COST_NANO_USD else ()
+    return Offered(measure.name, measure.unit, measure.about, (Term(measure),), (), known=known)
+
+
+_KNOWN: Final = (Term(COST_EVENTS), Term(EVENTS, USAGE_KINDS))
 
 
 def _term(name: str, kept: Mapping[str, Measure]) -> Term:
@@ -157,7 +171,7 @@ def _term(name: str, kept: Mapping[str, Measure]) -> Term:
 @dataclass(frozen=True)
 class MeasureFormula:
     """How to compute a measure: the places of its terms among the sums. `is_count`: the sum is a set,
-    and the measure its size."""
+    and the measure its size. `known`: as of `Offered`."""
 
     name: str
     over: tuple[int, ...]
@@ -166,9 +180,22 @@ class MeasureFormula:
     by: int
     share: float | None = None
     is_count: bool = False
+    known: tuple[int, ...] = ()
 
     def column(self, sums: Sequence[Sequence[Sum]]) -> list[Number]:
         """The measure of each row, from `sums[term][row]`. Always a new list."""
+        found = self._column(sums)
+        if not self.known:
+            return found
+        costs, requests = (sums[place] for place in self.known)
+        if 0 not in costs:
+            return found
+        return [
+            None if count and not cost else value
+            for value, cost, count in zip(found, costs, requests, strict=True)
+        ]
+
+    def _column(self, sums: Sequence[Sequence[Sum]]) -> list[Number]:
         if self.share is not None:
             (place,) = self.over
             return [_quantile(one, self.share) for one in sums[place]]
@@ -211,6 +238,7 @@ def formulas(offered: Sequence[Offered], terms: Sequence[Term]) -> tuple[Measure
             one.by,
             one.share,
             bool(one.distinct) or any(term.measure.how is How.DISTINCT for term in one.over),
+            tuple(place[term] for term in one.known),
         )
         for one in offered
     )

@@ -155,7 +155,13 @@ def _first(query: UsageQuery, shown: Sequence[MeasureFormula], found: Sums) -> I
     by = next((formula for formula in shown if formula.name == order[0][0]), None)
     if by is None or by.under or len(order) > 1:
         return None
-    return found.top(by.over, query.limit, is_descending=order[0][1])
+    down = order[0][1]
+    kept = found.top(by.over, query.limit, is_descending=down)
+    if by.known and kept is not None:
+        # Rows with an unknown cost come last, after those that cost 0: only all rows tell which these are.
+        costs = found.there[1][list(by.over)][:, kept].sum(axis=0)
+        return kept if down and costs.min() > 0 else None
+    return kept
 
 
 def _ranked(query: UsageQuery, shown: Sequence[MeasureFormula], rows: RowColumns) -> Int64s:

@@ -167,7 +167,8 @@ COST_NANO_USD: Final = Measure(
     How.SUM,
     "cost_nano_usd",
     about="Cost in billionths of a US dollar: `cost_usd` of the event, else its price by the price"
-    " lists. Events without a known cost add 0; `cost_events` counts the others.",
+    " lists. Events without a known cost add nothing; `cost_events` counts the others. Null where there"
+    " were requests and none has a cost.",
 )
 COST_EVENTS: Final = Measure(
     "cost_events",

@@ -91,6 +91,11 @@ def _measure(events: list[Event], name: str) -> float | None:
         return len({event.chat for event in events if event.chat})
     if name == "users":
         return len({e.user for e in events if e.user and e.kind in {"llm", "tts", "stt"}})
+    if name == "cost_nano_usd" and not sum(
+        event.measures.get("cost_events", 0) for event in events
+    ):
+        requests = [e.measures.get("events", 0) for e in events if e.kind in {"llm", "tts", "stt"}]
+        return None if any(requests) else 0
     if not name.startswith("p"):
         return sum(event.measures.get(name, 0) for event in events)
     field = "latency_ms" if name.endswith("_latency_ms") else "first_output_ms"
@@ -105,11 +110,12 @@ def _measure(events: list[Event], name: str) -> float | None:
 def sums(events: list[Event]) -> dict[str, Any]:
     latencies = [event.latency_ms for event in events if event.latency_ms is not None]
     costs = [event.cost_nano_usd for event in events if event.cost_nano_usd is not None]
+    requests = sum(event.kind in {"llm", "tts", "stt"} for event in events)
     return {
-        "requests": sum(event.kind in {"llm", "tts", "stt"} for event in events),
+        "requests": requests,
         "input_tokens": sum(event.input_tokens for event in events),
         "output_tokens": sum(event.output_tokens for event in events),
-        "cost_usd": number(Fraction(sum(costs), 10**9)),
+        "cost_usd": number(Fraction(sum(costs), 10**9)) if costs or not requests else None,
         "avg_latency_ms": number(Fraction(sum(latencies), len(latencies))) if latencies else None,
         "cost_events": len(costs),
     }

@@ -55,6 +55,12 @@ async def test_the_response_is_frozen(redis_url: str, client: httpx.AsyncClient)
     assert response.status_code == 200
     assert response.content + b"\n" == GOLDEN.read_bytes()
     assert response.json() == answer(MONTH, Asked(1_769_904_000_000, 1_770_508_800_000, "day"))
+    unknown = sum(
+        event.cost_nano_usd is None and event.kind == "llm" and event.tenant == "acme"
+        for event in MONTH
+        if 1_769_904_000_000 <= event.at_ms < 1_770_508_800_000
+    )
+    assert unknown > 5
     assert dict(response.headers) == {
         "content-type": "application/json",
         "content-length": str(len(response.content)),
@@ -65,7 +71,10 @@ async def test_the_response_is_frozen(redis_url: str, client: httpx.AsyncClient)
         "odometer-range-from": "2026-02-01T00:00:00Z",
         "odometer-range-to": "2026-02-08T00:00:00Z",
         "odometer-history-from": "2026-01-09T12:02:03.456Z",
+        "odometer-calls-without-cost": str(unknown),
     }
+    again = await client.get(PATH, params=params)
+    assert again.headers["odometer-calls-without-cost"] == str(unknown)
 
 
 async def test_nothing_is_zero_and_never_null(redis_url: str, client: httpx.AsyncClient) -> None:

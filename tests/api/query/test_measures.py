@@ -42,7 +42,7 @@ def test_no_two_measures_have_one_description() -> None:
 
 @pytest.mark.parametrize("one", OFFERED.values(), ids=OFFERED.keys())
 def test_a_measure_that_can_be_null_says_when(one: Offered) -> None:
-    assert ("Null where" in one.about) == one.is_ratio
+    assert ("Null where" in one.about) == (one.is_ratio or bool(one.known))
 
 
 @pytest.mark.parametrize("name", [measure.name for measure in MEASURES + SKETCHES])

@@ -179,7 +179,7 @@ async def test_averages_are_null_where_nothing_was_measured(
     assert [row["avg_latency_ms"] for row in answer["rows"]] == [None, 0]
     assert answer["totals"] == {
         "avg_latency_ms": 0,
-        "cost_usd": 0,
+        "cost_usd": None,
         "error_rate": 0,
         "tokens_per_request": 0,
     }
