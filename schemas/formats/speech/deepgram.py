@@ -44,6 +44,8 @@ def read(payload: Json) -> list[ReaderResult]:
     fields = {
         "kind": "stt" if audio_ms is not None else "tts",
         "operation": "transcription" if audio_ms is not None else "speech",
+        # A recording has another price than a stream.
+        "service_tier": "prerecorded" if audio_ms is not None and kind != END else None,
         "time": instant(metadata, "created"),
         "model": _model(metadata),
         "stt_audio_ms": None if audio_ms is None else audio_ms * max(1, channels or 1),

@@ -108,6 +108,7 @@ SPEECH: dict[str, list[Fields]] = {
             time="2026-02-08T10:00:00.123000Z",
             model="nova-3",
             stt_audio_ms=18_500,
+            service_tier="prerecorded",
         )
     ],
     "elevenlabs/speech_request": [tts("elevenlabs", model="eleven_flash_v2_5", tts_characters=17)],
