@@ -16,6 +16,7 @@ from schemas.event.event_struct import EventStruct
 from schemas.event.kinds import DEFAULT_TENANT
 from schemas.formats.body import load
 from schemas.formats.context import Context, with_given
+from schemas.formats.joining import Joiner
 from schemas.formats.objects import parse_with
 from schemas.formats.parsed import ParsedEvent
 from schemas.units import usd_to_nano
@@ -27,16 +28,17 @@ _PATH: Final = " - at `$."
 
 
 def events_of(
-    item: LibraryObject, common: Mapping[str, object]
+    item: LibraryObject, common: Mapping[str, object], joiner: Joiner | None = None
 ) -> tuple[list[Outgoing], list[str]]:
     """The events of an object, and one sentence for each part that cannot be counted.
 
+    `joiner`: what came before it, because the events of a stream come one by one.
     InvalidEvent if its format is unknown; TypeError if it cannot be written as JSON.
     """
     context = with_given(
         Context(received_ms=item.at_ms, id_seed=item.id_seed), {**common, **item.context}
     )
-    parsed = parse_with(_validate, load(_json(item.answer)), item.format, context)
+    parsed = parse_with(_validate, load(_json(item.answer)), item.format, context, joiner=joiner)
     refusals = [str(refused.error) for refused in parsed.refused]
     return [_outgoing(event) for event in parsed.events], refusals
 

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from schemas.formats.joining import Joiner
 from schemas.limits import EVENT_BYTES_MAX
 from schemas.units import iso
 from streams.meter.library_objects import events_of
@@ -73,6 +74,7 @@ class SendQueue:
 
     def __init__(self, plan: QueueOptions) -> None:
         self._options = plan
+        self._joiner = Joiner()
         self._target = plan.open()
         self._queue: deque[RecordedEvent | LibraryObject | Future[None]] = deque()
         self._run = secrets.token_hex(RUN_BYTES)
@@ -227,7 +229,7 @@ class SendQueue:
         try:
             if isinstance(one, RecordedEvent):
                 return [_outgoing_of(one, self._options.common)]
-            made, refused = events_of(one, self._options.common)
+            made, refused = events_of(one, self._options.common, self._joiner)
         except Exception as error:  # noqa: BLE001  an app's object may raise anything
             self._refuse(1, f"cannot be sent as an event: {error!r}")
             return ()

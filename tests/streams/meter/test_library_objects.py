@@ -17,9 +17,12 @@ from deploy.local.servers import plain_environment
 from deploy.settings import CHECKOUT
 from schemas.errors import InvalidEvent
 from schemas.event.event_struct import EventStruct
+from schemas.formats.joining import Joiner
 from schemas.formats.objects import parse_with
 from schemas.formats.otel.encoding import OtelSpans
-from streams.meter.library_objects import _validate
+from streams.meter.library_objects import _validate, events_of
+from streams.meter.queued import LibraryObject
+from streams.meter.transport import Outgoing
 from tests.oracles.event_logs import event
 from tests.schemas.event.test_usage_event import VALUES
 from tests.schemas.formats.fixtures import CONTEXT, NAMES, fixture, read
@@ -43,6 +46,28 @@ def test_real_bodies_make_the_same_records(name: str) -> None:
     full, light = both(body)
     assert full == light
     assert not isinstance(body, OtelSpans) or full[0]
+
+
+def test_the_events_of_a_stream_complete_each_other_one_by_one() -> None:
+    usage = {"input_tokens": 50, "cache_read_input_tokens": 200, "output_tokens": 1}
+    start = {"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": usage}}
+    delta = {"stop_reason": "end_turn"}
+    end = {"type": "message_delta", "delta": delta, "usage": {"output_tokens": 32}}
+    joiner = Joiner()
+    made: list[Outgoing] = []
+    refused: list[str] = []
+    for answer in (start, {"type": "ping"}, end, {"type": "message_stop"}):
+        item = LibraryObject("seed", 0, answer, None, {})
+        outgoing, why = events_of(item, {"source": "app"}, joiner)
+        made, refused = [*made, *outgoing], [*refused, *why]
+    assert refused == []
+    (one,) = [msgspec.json.decode(each.value) for each in made]
+    assert (one["id"], one["model"], one["input_tokens"], one["output_tokens"]) == (
+        "msg_1",
+        "m",
+        250,
+        32,
+    )
 
 
 @given(st.sampled_from([*EventStruct.__struct_fields__, "typo"]), VALUES)
