@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from schemas.catalog.views import Table
 from schemas.errors import StoreCorrupt
-from schemas.store.layout import Int64s, series_values
+from schemas.store.layout import Int64s
+from schemas.store.series_names import series_values
 
 Bools = npt.NDArray[np.bool_]
 VALUE_BYTES: Final = 200

@@ -18,8 +18,7 @@ from api.query.plan import Sum, Term
 from api.query.selection import PageSet, Selection, TableSelection
 from schemas.catalog.measures import How
 from schemas.catalog.sketches import BINS, Distinct, Histogram, distinct_of
-from schemas.errors import StoreCorrupt
-from schemas.store.layout import SLOT_BUCKETS, Int64s, PageKind, Rows, sketch_of
+from schemas.store.layout import SLOT_BUCKETS, Int64s, PageKind, sketch_of
 
 CELLS_DENSE_MAX: Final = 1 << 17
 """Up to so many cells (buckets x groups), an answer is one array: 1 MB a term. A leaderboard of 100,000
@@ -225,12 +224,15 @@ def _blocks(selection: Selection, pages: Pages) -> list[_Block]:
         return []
     blocks = []
     for part, page_kind, page_set, own in _each(selection, pages):
-        if page_kind.sketch is None and (cut := _cut(selection, part, page_kind, page_set, own)):
-            counters = cut.rows["values"]
+        there = [place for place, page in enumerate(own) if page]
+        if page_kind.sketch is not None or not there:
+            continue
+        columns = [column for _, column in part.columns]
+        found = page_kind.columns_of([page for page in own if page], columns)
+        cut = _cut(selection, part, page_kind, page_set, np.array(there)[found.page], found.slots)
+        if cut is not None:
             values = np.zeros((len(terms), len(cut.cell)), np.int64)
-            for place, column in part.columns:
-                # One column at a time: of a row of 178 B a question needs some 50.
-                one = counters[:, column]
+            for (place, _), one in zip(part.columns, found.values, strict=True):
                 values[place] = one if cut.chosen is None else one[cut.chosen]
             blocks.append((cut.cell, values))
     return blocks
@@ -271,9 +273,14 @@ def _sketched(selection: Selection, term: Term, pages: Pages) -> dict[int, Histo
         table = part.names.table
         if not term.is_in(table) or page_kind is not sketch_of(table, term.measure):
             continue
-        cut = _cut(selection, part, page_kind, page_set, own)
+        there = [place for place, page in enumerate(own) if page]
+        if not there:
+            continue
+        rows, page = page_kind.rows_of_all([page for page in own if page])
+        at = np.array(there)[page]
+        cut = _cut(selection, part, page_kind, page_set, at, rows["slot"].astype(np.int64))
         if cut is not None:
-            rows_of.append(cut.rows if cut.chosen is None else cut.rows[cut.chosen])
+            rows_of.append(rows if cut.chosen is None else rows[cut.chosen])
             cells.append(cut.cell)
     if not cells:
         return {}
@@ -295,43 +302,39 @@ def _sketched(selection: Selection, term: Term, pages: Pages) -> dict[int, Histo
 
 
 class _Cut(NamedTuple):
-    """Rows of a page kind, which of them count (None: all), and the cell of the answer of each that
-    does."""
+    """Which rows of a page kind count (None: all), and the cell of the answer of each that does."""
 
-    rows: Rows
     chosen: Int64s | None
     cell: Int64s
 
 
-def _cut(
+def _cut(  # the six things that say what a row is
     selection: Selection,
     part: TableSelection,
     page_kind: PageKind,
     page_set: PageSet,
-    pages: Sequence[bytes | None],
+    page_of: Int64s,
+    slots: Int64s,
 ) -> _Cut | None:
     """The rows inside the plan's spans that belong to a selected series; None if there are none.
+    `page_of`: of each row, the place of its page among the keys of the page set.
 
     All pages of all tiers are joined, so that numpy is called once for each kind of page.
-    The first row of a compact page (layout.COMPACT_SLOT) lies beyond its chunk, so it does not count.
     """
-    there = [place for place, page in enumerate(pages) if page]
-    if not there:
+    if not len(slots):
         return None
     plan = selection.plan
-    rows, owner = _joined(page_kind, [page for page in pages if page])
-    chunk, number = np.divmod(np.array(there, np.int64), len(page_set.numbers))
-    edges = page_set.edges[chunk]
-    cell = rows["slot"].astype(np.int64)
+    chunk, number = np.divmod(page_of, len(page_set.numbers))
+    cell = slots
     if page_kind.page_series > 1:
-        series = (page_set.numbers[number] * page_kind.page_series)[owner] + (cell >> 8)
-        cell &= SLOT_BUCKETS - 1
+        series = page_set.numbers[number] * page_kind.page_series + (cell >> 8)
+        cell = cell & (SLOT_BUCKETS - 1)
         group = part.picked.groups_of(series)
     else:
-        group = part.picked.groups_of(page_set.numbers[number])[owner]
-    chunk_ms, bucket_ms, low_ms, high_ms = edges.T
-    at_ms = chunk_ms[owner] + cell * bucket_ms[owner]
-    counts = (low_ms[owner] <= at_ms) & (at_ms < high_ms[owner]) & (group >= 0)
+        group = part.picked.groups_of(page_set.numbers)[number]
+    chunk_ms, bucket_ms, low_ms, high_ms = page_set.edges.T
+    at_ms = chunk_ms[chunk] + cell * bucket_ms[chunk]
+    counts = (low_ms[chunk] <= at_ms) & (at_ms < high_ms[chunk]) & (group >= 0)
     chosen = None
     if not counts.all():
         chosen = np.flatnonzero(counts)
@@ -341,16 +344,4 @@ def _cut(
     if plan.question.step is not None:
         bucket = np.searchsorted(plan.starts_ms, at_ms, side="right") - 1
         group = group + bucket * len(selection.groups)
-    return _Cut(rows, chosen, group)
-
-
-def _joined(page_kind: PageKind, pages: list[bytes]) -> tuple[Rows, Int64s]:
-    """The rows of all pages, and the place of each row's page."""
-    row_bytes = page_kind.dtype.itemsize
-    lengths = np.array([len(page) for page in pages], np.int64)
-    if np.any(lengths % row_bytes):
-        raise StoreCorrupt(
-            f"a page of view {page_kind.table.view.name} does not have a whole number of rows"
-        )
-    owner = np.repeat(np.arange(len(pages), dtype=np.int64), lengths // row_bytes)
-    return np.frombuffer(b"".join(pages), page_kind.dtype), owner
+    return _Cut(chosen, group)

@@ -30,7 +30,7 @@ Under `{od0}:`
 A page holds `page_series` neighbouring series over one chunk. It consists of rows, little endian.
 Each row has a key and the numbers that it adds there:
 
-    counters           u16 slot                 | n x i64
+    counters           slot | the measures that are not 0 (schemas/store/counter_rows.py)
     histogram          u16 slot, u16 bin        | i32 count
     distinct           u16 slot, u64 digest (big endian)
 
@@ -41,10 +41,11 @@ whatever its length, and nothing can overflow.
 A commit puts a page on the compaction queue when it has grown to twice its compact length and
 `PageKind.room_bytes` more, and once after its chunk has ended. A worker compacts it between two
 commits (streams/redis/compaction.py): one row a key, or several if a sum does not fit. Before the
-chunk's end, a row of slot 0xFFFF comes first; its next 4 bytes are the compact length. The worker
-reads page and version in one step and writes in another one. That step keeps rows that were appended
-meanwhile, and does nothing if another worker was first: the version counts compactions. So a page is
-at most twice as long as needed, plus that room, plus what one commit appends.
+chunk's end, a compact page begins with FF FF and its compact length in 4 bytes: in counters the head
+of a block, else a row of slot 0xFFFF. The worker reads page and version in one step and writes in
+another one. That step keeps rows that were appended meanwhile, and does nothing if another worker
+was first: the version counts compactions. So a page is at most twice as long as needed, plus that
+room, plus what one commit appends.
 """
 
 from __future__ import annotations
@@ -55,13 +56,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from schemas.catalog.measures import SKETCHES, How, Measure
 from schemas.catalog.views import Table
 from schemas.errors import StoreCorrupt
+from schemas.store import counter_reader, counter_rows
+from schemas.store.counter_rows import Differences, differences_of
 from schemas.tiers import SLACK_MS, Span, Tier
 
 HASH_TAG: Final = "{od0}:"
@@ -144,41 +146,16 @@ def page_kept_ms(tier: Tier) -> int:
     return tier.kept_ms + 2 * SLACK_MS
 
 
-# -- series names ----------------------------------------------------------------------------------
-
-
-def series_name(values: Sequence[str]) -> str:
-    """The name of a series: its values in the order of the view's dimensions. "" is "not reported"."""
-    return name_of_quoted([quoted(value) for value in values])
-
-
-def quoted(value: str) -> str:
-    """A value as names contain it."""
-    return msgspec.json.encode(value).decode()
-
-
-def name_of_quoted(values: Sequence[str]) -> str:
-    """`series_name` of values that are already quoted. Many series share some values."""
-    return f"[{','.join(values)}]"
-
-
-def series_values(name: str | bytes) -> tuple[str, ...]:
-    try:
-        return msgspec.json.decode(name, type=tuple[str, ...])
-    except msgspec.DecodeError as error:
-        raise StoreCorrupt(f"the series name {name!r} is not a JSON array of texts") from error
-
-
 # -- packed rows -----------------------------------------------------------------------------------
 
 COMPACT_SLOT: Final = 0xFFFF
-"""The slot of a compact page's first row, which adds nothing."""
+"""The slot of the first row of a compact histogram or set, which adds nothing."""
 SLOT_BUCKETS: Final = 256
 """The most buckets of a chunk, and the most series of a page: each has one byte of a slot."""
 RUN_DTYPE: Final = np.dtype([("series", "<u4"), ("chunk", "<u4"), ("rows", "<u4")])
 """In a delta: a run of rows for one series (an index into the delta's own list) and chunk."""
-PAGE_DTYPE: Final = np.dtype([(name, "<u4") for name in ("chunk", "tenant", "page", "rows")])
-"""In a commit: a run of rows for one page."""
+PAGE_DTYPE: Final = np.dtype([(name, "<u4") for name in ("chunk", "tenant", "page", "bytes")])
+"""In a commit: a run of rows for one page, by its length."""
 
 
 class ChunkVersion(NamedTuple):
@@ -201,38 +178,21 @@ def unpack_chunk_version(data: bytes) -> ChunkVersion:
 
 
 class Form(NamedTuple):
-    """The form of a row: the bytes of its key, then the count and the size of its numbers."""
+    """The form of a row: the bytes of its key, then the count and the size of its numbers. Rows of
+    counters vary in length: of them this is the form in memory."""
 
     key_bytes: int
     numbers: int
     number_bytes: int
 
 
-class QueuedPage(NamedTuple):
-    """An entry of the compaction queue: the page's key without the generation's prefix, the form of
-    its rows, and whether its chunk has ended. The queue holds these as text, in this order."""
-
-    page: str
-    form: Form
-    is_over: bool
-
-    @property
-    def chunk_version_key(self) -> str:
-        """The key of its chunk's version, without the generation's prefix."""
-        return "v" + self.page.rpartition(".")[0]
-
-
-def unpack_queued_page(entry: bytes) -> QueuedPage:
-    try:
-        page, *form, is_over = entry.decode().split(" ")
-        return QueuedPage(page, Form(*map(int, form)), is_over == "1")
-    except (ValueError, TypeError) as error:
-        raise StoreCorrupt(f"the compaction queue holds {entry!r}") from error
+def is_counters(form: Form) -> bool:
+    return form.numbers > 0 and form != HISTOGRAM_FORM
 
 
 @cache
 def dtype_of(form: Form) -> np.dtype[Any]:
-    """One row of this form."""
+    """One row of this form; of counters, a row in memory."""
     if not form.numbers:
         return np.dtype([("slot", "<u2"), ("digest", ">u8")])
     if form.number_bytes == HISTOGRAM_FORM.number_bytes:
@@ -246,17 +206,28 @@ DISTINCT_FORM: Final = Form(10, 0, 8)
 HISTOGRAMS_A_PAGE: Final = 128
 """Series whose histograms share a page. A row is 8 B and a bucket uses some thirty bins, so a page of
 one series would be mostly key."""
-ROOM_BYTES, ROOM_BYTES_A_SERIES, ROOM_BYTES_MAX = 3072, 1024, 32_768
-"""How much a page may grow beyond twice its compact length: some six rows of counters for each of its
-series. With less room it would be rewritten too often, with more it would be long to read."""
+ROOM_BYTES, ROOM_BYTES_A_SERIES, ROOM_BYTES_MAX = 1024, 192, 8192
+"""How much a page of counters may grow beyond twice its compact length: some eight rows for each of
+its series. With less room it would be rewritten too often, with more it would be long to read."""
+SKETCH_ROOM_BYTES: Final = 32_768
+"""The same for sketches, which have many rows."""
+
+
+class ColumnsRead(NamedTuple):
+    """Rows of several pages: the place of each row's page, its slot, and its value in each column."""
+
+    page: Int64s
+    slots: Int64s
+    values: Sequence[Int64s]
 
 
 @dataclass(frozen=True, eq=False)
 class PageKind:
     """The pages of one form: a table's counters, or one of its sketches.
 
-    `head` begins their keys, `tiers` are those that have them; `dtype` is a row of `form`. A page
-    may grow to twice its compact length and `room_bytes`.
+    `head` begins their keys, `tiers` are those that have them; `dtype` is a row of `form` in memory,
+    and `differences` says what rows of counters store. A page may grow to twice its compact length
+    and `room_bytes`.
     """
 
     table: Table
@@ -267,12 +238,14 @@ class PageKind:
     room_bytes: int = field(init=False)
     form: Form = field(init=False)
     dtype: np.dtype[Any] = field(init=False)
+    differences: Differences = field(init=False)
 
     def __post_init__(self) -> None:
         view = self.table.view
-        page_series = view.page_series
+        page_series, room_bytes = view.page_series, SKETCH_ROOM_BYTES
         if self.sketch is None:
             head, form = "p", Form(2, len(self.table.measures), 8)
+            room_bytes = min(ROOM_BYTES_MAX, ROOM_BYTES + ROOM_BYTES_A_SERIES * page_series)
         else:
             head, form = f"s{SKETCHES.index(self.sketch)}.", DISTINCT_FORM
             if self.sketch.how is How.HISTOGRAM:
@@ -281,17 +254,63 @@ class PageKind:
         set_once(self, "head", f"{head}{self.table.id}")
         set_once(self, "tiers", view.tiers_of(self.sketch))
         set_once(self, "page_series", page_series)
-        room_bytes = ROOM_BYTES + ROOM_BYTES_A_SERIES * page_series
-        set_once(self, "room_bytes", min(ROOM_BYTES_MAX, room_bytes))
+        set_once(self, "room_bytes", room_bytes)
         set_once(self, "form", form)
         set_once(self, "dtype", dtype_of(form))
+        set_once(self, "differences", differences_of([one.name for one in self.table.measures]))
 
     def rows_of(self, page: bytes) -> Rows:
         """The rows of one page; StoreCorrupt if the page is cut inside a row."""
-        if len(page) % self.dtype.itemsize:
+        return self.rows_of_all([page])[0]
+
+    def rows_of_all(
+        self, pages: Sequence[bytes], *, of_fixed_length: bool = False
+    ) -> tuple[Rows, Int64s]:
+        """The rows of these pages, and the place of each row's page. StoreCorrupt as `rows_of`.
+        `of_fixed_length`: in pages of layouts 3 and 4, rows of counters have the form in memory."""
+        if self.sketch is None and not of_fixed_length:
+            width = self.form.numbers
+            found = counter_reader.read(pages, width, range(width))
+            rows = np.empty(len(found.slots), self.dtype)
+            rows["slot"], rows["values"] = found.slots, self.differences.undone(found.stored.T)
+            return rows, found.page
+        row_bytes = self.dtype.itemsize
+        lengths = np.fromiter(map(len, pages), np.int64, len(pages))
+        if np.any(lengths % row_bytes):
             raise StoreCorrupt(f"a page of view {self.table.view.name} is no whole number of rows")
-        rows = np.frombuffer(page, self.dtype)
-        return rows[1:] if len(rows) and rows["slot"][0] == COMPACT_SLOT else rows
+        owner = np.repeat(np.arange(len(pages), dtype=np.int64), lengths // row_bytes)
+        rows = np.frombuffer(b"".join(pages), self.dtype)
+        is_row = rows["slot"] != COMPACT_SLOT
+        return (rows, owner) if is_row.all() else (rows[is_row], owner[is_row])
+
+    def columns_of(self, pages: Sequence[bytes], columns: Sequence[int]) -> ColumnsRead:
+        """Some columns of the counters in these pages. Raises StoreCorrupt as `rows_of`."""
+        wanted = self.differences.needed(columns)
+        found = counter_reader.read(pages, self.form.numbers, wanted)
+        values = self.differences.undone_columns(
+            dict(zip(wanted, found.stored, strict=True)), columns
+        )
+        return ColumnsRead(found.page, found.slots, values)
+
+    def packed(self, rows: Rows) -> bytes:
+        """These rows as a page holds them."""
+        return packed([(self, rows)])[0][0]
+
+
+def packed(parts: Sequence[tuple[PageKind, Rows]]) -> list[tuple[bytes, Int64s]]:
+    """The bytes of each part's rows, and the length of each row."""
+    counters = [place for place, (page_kind, _) in enumerate(parts) if page_kind.sketch is None]
+    encoded = counter_rows.encoded_all(
+        [
+            (page_kind.differences, counter_rows.Rows(rows["slot"], rows["values"]))
+            for page_kind, rows in map(parts.__getitem__, counters)
+        ]
+    )
+    made = dict(zip(counters, encoded, strict=True))
+    return [
+        made[place] if place in made else (rows.tobytes(), np.full(len(rows), rows.itemsize))
+        for place, (_, rows) in enumerate(parts)
+    ]
 
 
 @cache

@@ -22,7 +22,7 @@ from schemas.event.partition_key import partition_key
 from schemas.prices.cost import facts, price
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.prices.tariffs import Unpriced
-from schemas.store.layout import series_values
+from schemas.store.series_names import series_values
 from schemas.tiers import TIERS
 from schemas.units import iso
 from streams.core.calls import Booking, CallUpdate, StoredCall

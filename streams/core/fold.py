@@ -19,17 +19,8 @@ from schemas.catalog.measures import BOOKED, COST_EVENTS, COST_NANO_USD, How, Me
 from schemas.catalog.views import Catalog, Table, booking_dimensions
 from schemas.event.identity import CallKey
 from schemas.event.kinds import Kind
-from schemas.store.layout import (
-    RUN_DTYPE,
-    Int64s,
-    PageKind,
-    Rows,
-    counters_of,
-    name_of_quoted,
-    quoted,
-    series_name,
-    sketch_of,
-)
+from schemas.store.layout import RUN_DTYPE, Int64s, PageKind, Rows, counters_of, sketch_of
+from schemas.store.series_names import name_of_quoted, quoted, series_name
 from schemas.tiers import TIERS, Tier
 from streams.core.calls import CallDelta, CallUpdate, StoredCall, book
 from streams.core.chats import Chats, chats_of

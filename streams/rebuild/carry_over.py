@@ -230,8 +230,8 @@ class CarryOver:
             buckets = (self._older_ms - unit.chunk * unit.tier.chunk_ms) // unit.tier.bucket_ms
             rows = difference(
                 common,
-                _joined(common.old, olds, pages, buckets),
-                _joined(common.new, news, pages, buckets),
+                _joined(common.old, olds, pages, buckets, fixed=self._shared.has_fixed_rows),
+                _joined(common.new, news, pages, buckets, fixed=False),
             )
             if len(rows):
                 tenant = tenants.setdefault(unit.tenant, len(tenants))
@@ -265,9 +265,15 @@ def _joined(
     places: Sequence[tuple[str, int]],
     pages: Mapping[str, bytes | None],
     buckets: int,
+    *,
+    fixed: bool,
 ) -> Rows:
-    """The rows of some series, one after the other. Their slots are buckets."""
-    rows = [rows_of(page_kind, pages.get(key), series, buckets) for key, series in places]
+    """The rows of some series, one after the other. Their slots are buckets. `fixed`: rows of counters
+    have a fixed length."""
+    rows = [
+        rows_of(page_kind, pages.get(key), series, buckets, of_fixed_length=fixed)
+        for key, series in places
+    ]
     if len(rows) == 1:
         return rows[0]
     joined: Rows = np.concatenate([np.empty(0, page_kind.dtype), *rows]).astype(page_kind.dtype)

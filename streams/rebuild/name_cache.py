@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from schemas.store.layout import (
-    PageKind,
-    names_list_key,
-    page_key,
-    series_name,
-    series_values,
-    tenants_list_key,
-)
+from schemas.store.layout import PageKind, names_list_key, page_key, tenants_list_key
+from schemas.store.series_names import series_name, series_values
 from streams.rebuild.page_difference import SeriesChunk
 from streams.redis.generations import RedisPair
 

@@ -31,11 +31,14 @@ class SeriesChunk(NamedTuple):
     name: str
 
 
-def rows_of(page_kind: PageKind, page: bytes | None, series: int, buckets: int) -> Rows:
-    """A series' rows in a page, those of its first `buckets`; their slots are buckets."""
+def rows_of(
+    page_kind: PageKind, page: bytes | None, series: int, buckets: int, *, of_fixed_length: bool
+) -> Rows:
+    """A series' rows in a page, those of its first `buckets`; their slots are buckets.
+    `of_fixed_length`: see `PageKind.rows_of_all`."""
     if page is None:
         return np.empty(0, page_kind.dtype)
-    rows = page_kind.rows_of(page)
+    rows, _ = page_kind.rows_of_all([page], of_fixed_length=of_fixed_length)
     place, bucket = np.divmod(rows["slot"], SLOT_BUCKETS)
     own: Rows = rows[(place == series % page_kind.page_series) & (bucket < buckets)].copy()
     own["slot"] %= SLOT_BUCKETS

@@ -35,7 +35,9 @@ from schemas.store.layout import (
 from schemas.tiers import TIERS, Tier
 
 FIRST_CARRIED_LAYOUT: Final = 3
-"""Its pages and names are those of today. Layout 4 changed ids and bookings only."""
+"""Its keys and names are those of today. Layout 4 changed ids and bookings, layout 5 rows of counters."""
+FIRST_SHORT_ROWS: Final = 5
+"""The first layout whose rows of counters vary in length."""
 
 
 class ViewDescription(msgspec.Struct, frozen=True, array_like=True):
@@ -77,13 +79,15 @@ class SharedPages(NamedTuple):
 @dataclass(frozen=True)
 class SharedHistory:
     """The parts that can be carried over; `page_kinds` by the head of their keys. `missing`: names of views,
-    measures and tiers that the old generation does not have."""
+    measures and tiers that the old generation does not have. `has_fixed_rows`: rows of its counters have
+    the form in memory."""
 
     page_kinds: Mapping[str, SharedPages]
     tiers: Mapping[int, Tier]
     booking_dimensions: tuple[str, ...]
     missing: tuple[str, ...]
     catalog: Catalog
+    has_fixed_rows: bool
 
 
 def shared_with(about: str, catalog: Catalog = DEFAULT) -> SharedHistory:
@@ -127,7 +131,14 @@ def shared_with(about: str, catalog: Catalog = DEFAULT) -> SharedHistory:
         ]
         missing += [f"{view.name}.{t.name}" for t in view.tiers if t.id not in was.tiers]
         page_kinds |= {one.new.head: one for one in _common(view, was, kept)}
-    return SharedHistory(page_kinds, tiers, tuple(old.booking_dimensions), tuple(missing), catalog)
+    return SharedHistory(
+        page_kinds,
+        tiers,
+        tuple(old.booking_dimensions),
+        tuple(missing),
+        catalog,
+        old.layout < FIRST_SHORT_ROWS,
+    )
 
 
 def _begins_with_dimensions(

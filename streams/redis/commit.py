@@ -46,7 +46,6 @@ def encode_commit(commit: Commit, ids: Ids) -> list[bytes]:
     """The arguments of `commit`. `ids` knows all names of the delta."""
     delta = commit.delta
     resolved = ids.resolved(delta)
-    parts = [paged(part, resolved) for part in delta.parts]
     recent, members = _recent_of(delta)
     control = {
         "now_ms": commit.now_ms,
@@ -100,7 +99,7 @@ def encode_commit(commit: Commit, ids: Ids) -> list[bytes]:
         commit.id,
         msgspec.json.encode(control),
         members,
-        *(array.tobytes() for pages_and_rows in parts for array in pages_and_rows),
+        *(data for pages, rows in paged(delta.parts, resolved) for data in (pages.tobytes(), rows)),
     ]
 
 

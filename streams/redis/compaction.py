@@ -16,20 +16,45 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.catalog.sketches import sample_of
+from schemas.errors import StoreCorrupt
+from schemas.store import counter_reader, counter_rows
 from schemas.store.layout import (
     COMPACT_SLOT,
     DISTINCT_FORM,
     Form,
     Int64s,
-    QueuedPage,
     Rows,
     dtype_of,
+    is_counters,
 )
 
-SUM_SAFE: Final = float(1 << 62)
-"""If the absolute values of all parts add up to less than this, the sum is exact in 64 bits. The
-check uses doubles; their error is far smaller than the other half of the range."""
+SUM_SAFE: Final = float(1 << 61)
+"""If the absolute values of all parts add up to less than this, the sum is exact in 64 bits, and so is
+a value that is made of three such sums. The check uses doubles; their error is far smaller than what
+is left of the range."""
 COUNT_SAFE: Final = float((1 << 31) - 1)
+
+
+class QueuedPage(NamedTuple):
+    """An entry of the compaction queue: the page's key without the generation's prefix, the form of
+    its rows, and whether its chunk has ended. The queue holds these as text, in this order."""
+
+    page: str
+    form: Form
+    is_over: bool
+
+    @property
+    def chunk_version_key(self) -> str:
+        """The key of its chunk's version, without the generation's prefix."""
+        return "v" + self.page.rpartition(".")[0]
+
+
+def unpack_queued_page(entry: bytes) -> QueuedPage:
+    try:
+        page, *form, is_over = entry.decode().split(" ")
+        return QueuedPage(page, Form(*map(int, form)), is_over == "1")
+    except (ValueError, TypeError) as error:
+        raise StoreCorrupt(f"the compaction queue holds {entry!r}") from error
 
 
 class ReadPage(NamedTuple):
@@ -44,13 +69,21 @@ class ReadPage(NamedTuple):
 
 def compact_forms(read: Sequence[ReadPage]) -> list[bytes]:
     """The compact form of each page. A page whose chunk has ended will not grow, so it needs no
-    first row with its length."""
+    head with its length."""
     forms = [b""] * len(read)
     for form in {one.queued.form for one in read}:
         places = [place for place, one in enumerate(read) if one.queued.form == form]
-        pages = compacted(form, [read[place].page for place in places])
-        for place, rows in zip(places, pages, strict=True):
-            forms[place] = rows if read[place].queued.is_over else _head(form, len(rows)) + rows
+        pages = [read[place].page for place in places]
+        are_over = [read[place].queued.is_over for place in places]
+        if is_counters(form):
+            made = compact_counters(form, pages, are_over)
+        else:
+            made = [
+                rows if is_over else _head(form, len(rows)) + rows
+                for rows, is_over in zip(compacted(form, pages), are_over, strict=True)
+            ]
+        for place, page in zip(places, made, strict=True):
+            forms[place] = page
     return forms
 
 
@@ -59,22 +92,34 @@ def _head(form: Form, rows_bytes: int) -> bytes:
     return struct.pack("<HI", COMPACT_SLOT, row_bytes + rows_bytes).ljust(row_bytes, b"\0")
 
 
+def compact_counters(form: Form, pages: Sequence[bytes], are_over: Sequence[bool]) -> list[bytes]:
+    """The compact form of pages of counters. What rows store adds up as it is."""
+    found = counter_reader.read(pages, form.numbers, range(form.numbers))
+    rows = np.empty(len(found.slots), dtype_of(form))
+    rows["slot"], rows["values"] = found.slots, found.stored.T
+    rows, owner = _summed(rows, found.page, found.page << 16 | rows["slot"], "values", SUM_SAFE)
+    ends = np.cumsum(np.bincount(owner, minlength=len(pages))).tolist()
+    return [
+        counter_rows.block_of(
+            counter_rows.Rows(rows["slot"][start:end], rows["values"][start:end]), is_over=is_over
+        )
+        for (start, end), is_over in zip(pairwise([0, *ends]), are_over, strict=True)
+    ]
+
+
 def compacted(form: Form, pages: Sequence[bytes]) -> list[bytes]:
-    """The rows of each page by key, without the first row that holds the length."""
+    """The rows of each page of sketches by key, without the first row that holds the length."""
     dtype = dtype_of(form)
     lengths = np.array([len(page) // dtype.itemsize for page in pages], np.int64)
     rows = np.frombuffer(b"".join(pages), dtype)
     owner = np.repeat(np.arange(len(pages)), lengths)
     own = np.flatnonzero(rows["slot"] != COMPACT_SLOT)
     rows, owner = rows[own], owner[own]
-    if not form.numbers:
-        rows, owner = _sets(rows, owner)
-    elif "bin" in (dtype.names or ()):
+    if form.numbers:
         key = owner << 32 | rows["slot"].astype(np.int64) << 16 | rows["bin"]
         rows, owner = _summed(rows, owner, key, "count", COUNT_SAFE)
     else:
-        key = owner << 16 | rows["slot"]
-        rows, owner = _summed(rows, owner, key, "values", SUM_SAFE)
+        rows, owner = _sets(rows, owner)
     ends = np.cumsum(np.bincount(owner, minlength=len(pages))) * dtype.itemsize
     data, starts = rows.tobytes(), [0, *ends.tolist()]
     return [data[start:end] for start, end in pairwise(starts)]

@@ -21,7 +21,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from schemas.catalog.views import OTHER, Table
-from schemas.store.layout import PAGE_DTYPE, SLOT_BUCKETS, Int64s, Rows, series_name
+from schemas.store.layout import PAGE_DTYPE, SLOT_BUCKETS, Int64s, Rows, packed
+from schemas.store.series_names import series_name
 from streams.core.fold import Delta, DeltaPart
 
 CACHED_NAMES_MAX: Final = 100_000
@@ -165,9 +166,22 @@ def other_of(table: Table) -> str:
     return series_name([OTHER] * len(table.dimensions))
 
 
-def paged(part: DeltaPart, resolved: Resolved) -> tuple[Rows, Rows]:
-    """The pages of a part (PAGE_DTYPE in schemas/store/layout.py), and its rows in their order,
+def paged(parts: Sequence[DeltaPart], resolved: Resolved) -> list[tuple[Rows, bytes]]:
+    """Of each part: its pages (PAGE_DTYPE in schemas/store/layout.py), and its rows in their order,
     with complete slots."""
+    ordered = [_ordered(part, resolved) for part in parts]
+    kinds = [part.page_kind for part in parts]
+    made = packed([(kind, rows) for kind, (_, rows) in zip(kinds, ordered, strict=True)])
+    found = []
+    for (pages, _), (data, lengths) in zip(ordered, made, strict=True):
+        ends = np.cumsum(lengths)[np.cumsum(pages["bytes"]) - 1]  # so far they count rows
+        pages["bytes"] = np.diff(ends, prepend=0)
+        found.append((pages, data))
+    return found
+
+
+def _ordered(part: DeltaPart, resolved: Resolved) -> tuple[Rows, Rows]:
+    """The pages of a part, with the number of their rows in place of their bytes, and its rows."""
     size = part.page_kind.page_series
     at = part.runs["series"]
     series, tenant = resolved.series[at], resolved.tenants[at]
@@ -183,7 +197,7 @@ def paged(part: DeltaPart, resolved: Resolved) -> tuple[Rows, Rows]:
     for name, column in zip(("tenant", "chunk", "page"), ordered, strict=True):
         pages[name] = column[starts]
     count_ordered = count[order]
-    pages["rows"] = np.add.reduceat(count_ordered, starts)
+    pages["bytes"] = np.add.reduceat(count_ordered, starts)
     rows = part.rows[_places(np.cumsum(count) - count, order, count_ordered)]
     rows["slot"] += np.repeat(series[order] % size * SLOT_BUCKETS, count_ordered).astype(np.uint16)
     return pages, rows

@@ -28,14 +28,13 @@ from schemas.store.layout import (
     tallies_key,
     unpack_chunk_version,
     unpack_meta,
-    unpack_queued_page,
 )
 from streams.core.calls import StoredCall
 from streams.core.ports import Commit, Outcome, RefusalReason, Reply
 from streams.redis import library
 from streams.redis.client import ask, call_function, connect
 from streams.redis.commit import encode_commit, encode_names
-from streams.redis.compaction import ReadPage, compact_forms
+from streams.redis.compaction import ReadPage, compact_forms, unpack_queued_page
 from streams.redis.series_ids import NO_EPOCH, Ids
 
 META_READS_MAX: Final = 4

@@ -32,6 +32,7 @@ from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS
 from schemas.prices.price_list import BUNDLED_VERSION
 from schemas.store import layout
 from schemas.store.generation import generation_digest
+from schemas.store.series_names import series_name
 from schemas.tiers import (
     DAY,
     QUARTER,
@@ -121,7 +122,7 @@ class Counters:
 
 def name_of(table: Table, *values: str) -> str:
     """The name of a series with these values; the dimensions after them are not reported."""
-    return layout.series_name([*values, *[""] * (len(table.dimensions) - len(values))])
+    return series_name([*values, *[""] * (len(table.dimensions) - len(values))])
 
 
 def pack(
@@ -174,7 +175,7 @@ def _pages(events: tuple[Event, ...], generation: int, now_ms: int) -> tuple[Cou
         assert finest is not None
         tenant_id = _place(tenants, event.tenant.encode())
         for table in (view.tables[event.kind] for view in VIEWS if event.kind in view.tables):
-            name = layout.series_name([getattr(event, dim) for dim in table.dimensions]).encode()
+            name = series_name([getattr(event, dim) for dim in table.dimensions]).encode()
             names_key = layout.names_list_key(generation, table, tenant_id)
             series = _place(counters.lists.setdefault(names_key, []), name)
             for tier in (tier for tier in table.view.tiers if tier.id >= finest):
@@ -188,7 +189,7 @@ def _pages(events: tuple[Event, ...], generation: int, now_ms: int) -> tuple[Cou
                     key = layout.page_key(generation, page_kind, tier, chunk, tenant_id, page)
                     row = _row(page_kind, in_page * layout.SLOT_BUCKETS + bucket, event)
                     if row is not None:
-                        rows[key].append(np.array([row], page_kind.dtype).tobytes())
+                        rows[key].append(page_kind.packed(np.array([row], page_kind.dtype)))
     for key, found in rows.items():
         counters.texts[key] = b"".join(found)
     if tenants:

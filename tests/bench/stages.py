@@ -50,7 +50,9 @@ OF_EVENT: Final[dict[str, Callable[[int], str]]] = {
 }
 
 
-class _Fetched(NamedTuple):
+class Fetched(NamedTuple):
+    """A record as the consumer returns it."""
+
     offset: int
     timestamp: int
     value: bytes
@@ -91,7 +93,7 @@ async def costs_of(
         await store.open(digest, 1, now, SECRET)
         for start in range(0, events, batch):
             records = [
-                _Fetched(start + at, now, value)
+                Fetched(start + at, now, value)
                 for at, value in enumerate(
                     values_of(shape, range(start, start + batch), now, Totals())
                 )

@@ -16,6 +16,7 @@ from schemas.catalog.views import DEFAULT, Catalog, Table
 from schemas.store import layout
 from schemas.store.chats import CHATS, Chat, model_key, records_key, unpack_chat, updates_key
 from schemas.store.layout import PageKind, counters_of, sketch_of
+from schemas.store.series_names import series_values
 from schemas.tiers import TIERS, Tier
 from streams.core.fold import Delta
 
@@ -35,14 +36,18 @@ def page_kinds_of(table: Table) -> tuple[PageKind, ...]:
 
 
 def read_counters(
-    redis_url: str, generation: int = layout.FIRST_GENERATION, catalog: Catalog = DEFAULT
+    redis_url: str,
+    generation: int = layout.FIRST_GENERATION,
+    catalog: Catalog = DEFAULT,
+    *,
+    of_fixed_length: bool = False,
 ) -> dict[Cell, tuple[int, ...]]:
     """Every row that is not all zeros. Read when nothing commits: the pages are not one snapshot."""
     with redis.Redis.from_url(redis_url) as client:
         tenants = _texts(client, layout.tenants_list_key(generation))
         names = {
             (table.id, tenant_id): [
-                layout.series_values(name)
+                series_values(name)
                 for name in _texts(client, layout.names_list_key(generation, table, tenant_id))
             ]
             for table in catalog.tables
@@ -54,7 +59,7 @@ def read_counters(
             keys = sorted(client.scan_iter(match=f"{head}*", count=10_000))
             places = [key.decode().removeprefix(layout.prefix(generation)) for key in keys]
             pages += zip(places, client.mget(keys) if keys else (), strict=True)
-    return counters_in(pages, tenants, names, catalog)
+    return counters_in(pages, tenants, names, catalog, of_fixed_length=of_fixed_length)
 
 
 def counters_in(
@@ -62,18 +67,30 @@ def counters_in(
     tenants: Sequence[str],
     names: Mapping[tuple[int, int], Sequence[tuple[str, ...]]],
     catalog: Catalog,
+    *,
+    of_fixed_length: bool = False,
 ) -> dict[Cell, tuple[int, ...]]:
     """Every row that is not all zeros, of pages by their place (`head.tier.chunk.tenant.page`).
     `names`: of each table and tenant."""
     page_kinds = {f.head: f for table in catalog.tables for f in page_kinds_of(table)}
-    counters: dict[Cell, tuple[int, ...]] = {}
+    of_head: dict[str, list[tuple[str, bytes]]] = {}
     for place, page in pages:
-        head, tier_id, chunk, tenant_id, number = place.rsplit(".", 4)
-        page_kind, tier = page_kinds[head], _TIERS[int(tier_id)]
-        tenant = tenants[int(tenant_id)]
-        for series, start_ms, more, values in _rows(page_kind, tier, int(chunk), int(number), page):
-            of = names[page_kind.table.id, int(tenant_id)][series]
-            cell = _cell(page_kind.table, tier, tenant, of, start_ms, more)
+        of_head.setdefault(place.rsplit(".", 4)[0], []).append((place, page))
+    counters: dict[Cell, tuple[int, ...]] = {}
+    for head, own in of_head.items():
+        page_kind = page_kinds[head]
+        rows, owner = page_kind.rows_of_all(
+            [page for _, page in own], of_fixed_length=of_fixed_length
+        )
+        for row, at in zip(rows, owner.tolist(), strict=True):
+            tier_id, chunk, tenant_id, number = map(int, own[at][0].rsplit(".", 4)[1:])
+            tier = _TIERS[tier_id]
+            in_page, bucket = divmod(int(row["slot"]), layout.SLOT_BUCKETS)
+            start_ms = chunk * tier.chunk_ms + bucket * tier.bucket_ms
+            series = number * page_kind.page_series + in_page
+            of = names[page_kind.table.id, tenant_id][series]
+            more, values = _content(page_kind, row)
+            cell = _cell(page_kind.table, tier, tenants[tenant_id], of, start_ms, more)
             counters[cell] = _plus(page_kind, counters.get(cell, (0,) * len(values)), values)
     return {cell: values for cell, values in counters.items() if any(values)}
 
@@ -135,7 +152,7 @@ def cells_of(delta: Delta) -> Iterator[tuple[Cell, tuple[int, ...]]]:
         place = 0
         for slot, chunk, count in runs.tolist():
             table, tenant, name = delta.series[slot]
-            of = layout.series_values(name)
+            of = series_values(name)
             for row in rows[place : place + count]:
                 start_ms = chunk * tier.chunk_ms + int(row["slot"]) * tier.bucket_ms
                 more, values = _content(page_kind, row)
@@ -157,17 +174,6 @@ def _plus(page_kind: PageKind, before: tuple[int, ...], values: tuple[int, ...])
 
 def _texts(client: redis.Redis, key: str) -> list[str]:
     return [name.decode() for name in cast("list[bytes]", client.lrange(key, 0, -1))]
-
-
-def _rows(
-    page_kind: PageKind, tier: Tier, chunk: int, page_number: int, page: bytes
-) -> Iterator[tuple[int, int, tuple[Any, ...], tuple[int, ...]]]:
-    """Series id, start of the bucket in ms, what else is in the key, values."""
-    for row in page_kind.rows_of(page):
-        in_page, bucket = divmod(int(row["slot"]), layout.SLOT_BUCKETS)
-        start_ms = chunk * tier.chunk_ms + bucket * tier.bucket_ms
-        more, values = _content(page_kind, row)
-        yield page_number * page_kind.page_series + in_page, start_ms, more, values
 
 
 def _content(page_kind: PageKind, row: Any) -> tuple[tuple[Any, ...], tuple[int, ...]]:

@@ -21,27 +21,21 @@ from schemas.event.identity import CallKey, IdSecret
 from schemas.store import chats as chat_words
 from schemas.store.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat
 from schemas.store.directory import USERS_MAX, merged
-from schemas.store.layout import (
-    LIVE,
-    ChunkVersion,
-    Meta,
-    PartitionMeta,
-    prefix,
-    series_values,
-    unpack_queued_page,
-)
+from schemas.store.layout import LIVE, ChunkVersion, Meta, PartitionMeta, prefix
 from schemas.store.recent_calls import RECENT_MAX
+from schemas.store.series_names import series_values
 from streams.core.calls import StoredCall
 from streams.core.fold import Delta
 from streams.core.ports import Commit, Outcome, RefusalReason, Reply
-from streams.redis.compaction import ReadPage, compact_forms
+from streams.redis.compaction import ReadPage, compact_forms, unpack_queued_page
 from streams.redis.series_ids import Resolved, paged
 from tests.oracles.redis_counters import Cell, counters_in, named_chunk_versions
 from tests.simulation.state import Bugs, FakeRedis, State, fresh_partition
 
 NEIGHBOURS = 2
-ROOM_ROWS = 2
-"""Rows by which a page may grow before it is queued for compaction: a simulation has short pages."""
+ROOM_BYTES, ROOM_ROWS = 24, 2
+"""Bytes by which a page of counters may grow before it is queued for compaction, and rows of another
+page: a simulation has short pages."""
 COMPACT_PAGES_MAX = 20
 TURNS_OF_MERGING = 8
 """Between reading pages and writing them: enough for others to commit, and to do the same."""
@@ -353,15 +347,15 @@ class FakeStore:
         assert state.meta is not None
         self._life = (self.fake_redis.life, self.generation)
         resolved = self._named(delta)
-        for part in delta.parts:
+        for part, (pages, rows) in zip(delta.parts, paged(delta.parts, resolved), strict=True):
             page_kind, at = part.page_kind, 0
-            stem, room = f"{page_kind.head}.{part.tier.id}", ROOM_ROWS * page_kind.dtype.itemsize
+            stem = f"{page_kind.head}.{part.tier.id}"
+            room = ROOM_BYTES if page_kind.sketch is None else ROOM_ROWS * page_kind.dtype.itemsize
             form = " ".join(map(str, page_kind.form))
-            pages, rows = paged(part, resolved)
             for chunk, tenant, page, n in pages.tolist():
                 place = f"{stem}.{chunk}.{tenant}.{page}"
                 before = len(state.pages.get(place, b""))
-                state.pages[place] = state.pages.get(place, b"") + rows[at : at + n].tobytes()
+                state.pages[place] = state.pages.get(place, b"") + rows[at : at + n]
                 at += n
                 chunk_version = state.chunk_versions.get(
                     f"{stem}.{chunk}.{tenant}", ChunkVersion(0, 0)

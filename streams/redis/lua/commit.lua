@@ -95,7 +95,7 @@ end
 
 -- commit KEYS[1] = meta; ARGV = generation digest (16 B), commit id (16 B), control (JSON), the
 -- members of control.recent as one text, then for each of control.parts its pages (PAGE_DTYPE in
--- schemas/store/layout.py) and their rows (PageKind.dtype there).
+-- schemas/store/layout.py) and their rows (`packed` there).
 -- control: now_ms, count (partitions of the topic), absent_ms {{partition, ms}},
 --   partitions {{partition, start, end, witness_offset, witness_append_ms, complete_ms}},
 --   ids {{slice, {bucket, id, ...} of sets that get one id, {{bucket, id, id, ...}} of others}},

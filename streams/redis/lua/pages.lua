@@ -3,12 +3,12 @@
 --
 -- KEYS[1] = meta. ARGV: see `compact`. Units: lengths and rooms are bytes. Returns: see `compact`.
 
-local COMPACT_SLOT = '\255\255' -- of a compact page's first row, which holds its compact length
+local COMPACT = '\255\255' -- begins a compact page; then follows its compact length
 
 -- The length of a page when it was last compacted; 0 if it never was.
 local function compact_length(key)
   local head = redis.call('GETRANGE', key, 0, 5)
-  if string.sub(head, 1, 2) ~= COMPACT_SLOT then return 0 end
+  if string.sub(head, 1, 2) ~= COMPACT then return 0 end
   return (struct.unpack('<I4', head, 3))
 end
 
@@ -44,16 +44,15 @@ end
 -- other.
 local function append_part(prefix, entry, pages, rows, commits, queue)
   local head, tier, room, chunk_ms, kept_ms, key_bytes, count, number_bytes = unpack(entry)
-  local row_bytes = key_bytes + count * number_bytes
   local spec = {chunk_ms = chunk_ms, kept_ms = kept_ms, room = room,
     form = ' ' .. key_bytes .. ' ' .. count .. ' ' .. number_bytes}
   local stem, from, chunk = head .. '.' .. tier .. '.', 1, {}
   for at = 1, #pages, 16 do
-    local number, tenant, page, n = struct.unpack('<I4I4I4I4', pages, at)
+    local number, tenant, page, length = struct.unpack('<I4I4I4I4', pages, at)
     if number ~= chunk.number or tenant ~= chunk.tenant then
       chunk = touched(prefix, stem, number, tenant, commits, spec)
     end
-    local upto = from + n * row_bytes
+    local upto = from + length
     append(chunk, text_of(page), string.sub(rows, from, upto - 1), spec, queue)
     from = upto
   end

@@ -26,7 +26,8 @@ from schemas.catalog.views import AGENT_MODEL, MODEL, TOTAL
 from schemas.errors import StoreCorrupt
 from schemas.limits import COST_NANO_USD_MAX, COUNT_MAX, DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.responses.agentlens import LlmAnalytics
-from schemas.store.layout import SLOT_BUCKETS, counters_of, series_name, unpack_meta
+from schemas.store.layout import SLOT_BUCKETS, counters_of, unpack_meta
+from schemas.store.series_names import series_name
 from schemas.tiers import DAY, MINUTE
 from tests.api.counters import (
     NOW_MS,
@@ -217,11 +218,12 @@ def test_sums_are_exact_beyond_64_bits_whole_or_as_pages_grow(
         def pages(some: list[tuple[int, int, int]]) -> list[list[bytes | None]]:
             found = [b""] * len(page_set.keys)  # noqa: B023
             for model, *values in some:
-                row = np.zeros(1, counters_of(table).dtype)
+                page_kind = counters_of(table)
+                row = np.zeros(1, page_kind.dtype)
                 page, place = divmod(model, MODEL.page_series)
                 row["slot"] = place * SLOT_BUCKETS + bucket  # noqa: B023
                 row["values"][0, columns] = values  # noqa: B023
-                found[page] += row.tobytes()
+                found[page] += page_kind.packed(row)
             return [[one or None for one in found]]
 
         cuts = sorted(data.draw(st.sets(st.integers(0, len(rows)), max_size=3)) | {0, len(rows)})

@@ -90,12 +90,12 @@ def compacted(counters: Counters, page_kinds: Mapping[str, PageKind]) -> Counter
         page_kind = page_kinds.get(key.partition(":")[2].partition(":")[2].partition(".")[0])
         if page_kind is None or ":v" in key:
             continue
-        rows = np.frombuffer(page, page_kind.dtype)
+        rows = page_kind.rows_of(page)
         cells, inverse = np.unique(rows["slot"], return_inverse=True)
         made = np.zeros(len(cells), page_kind.dtype)
         made["slot"] = cells
         np.add.at(made["values"], inverse, rows["values"])
-        counters.texts[key] = made.tobytes()
+        counters.texts[key] = page_kind.packed(made)
     return counters
 
 

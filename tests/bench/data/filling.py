@@ -23,7 +23,13 @@ from schemas.catalog.views import DEFAULT, DIMENSIONS, Catalog, Table
 from schemas.event.event_struct import EventStruct
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.store.generation import generation_digest
-from schemas.store.layout import SLOT_BUCKETS, page_kept_ms, page_key, tenants_list_key
+from schemas.store.layout import (
+    SLOT_BUCKETS,
+    packed,
+    page_kept_ms,
+    page_key,
+    tenants_list_key,
+)
 from schemas.units import EPOCH
 from streams.core.columns import NOTHING, Columns, _finest_tiers
 from streams.core.decode import EventBatch
@@ -268,15 +274,16 @@ class Loader:
         rows, page, chunk = rows[order], page[order], chunk[order]
         changes = (page[1:] != page[:-1]) | (chunk[1:] != chunk[:-1])
         starts = np.flatnonzero(np.concatenate(([True], changes)))
-        data, row_bytes = rows.tobytes(), part.page_kind.dtype.itemsize
-        ends = np.append(starts[1:], len(rows))
+        ((data, lengths),) = packed([(part.page_kind, rows)])
+        begins = np.concatenate(([0], np.cumsum(lengths)))
+        ends = begins[np.append(starts[1:], len(rows))]
         for first, last, own_page, own_chunk in zip(
-            starts.tolist(), ends.tolist(), page[starts].tolist(), chunk[starts].tolist(),
+            begins[starts].tolist(), ends.tolist(), page[starts].tolist(), chunk[starts].tolist(),
             strict=True,
         ):  # fmt: skip
             key = page_key(1, part.page_kind, part.tier, own_chunk, self._tenant_id, own_page)
             until_ms = (own_chunk + 1) * part.tier.chunk_ms + page_kept_ms(part.tier)
-            yield key, data[first * row_bytes : last * row_bytes], until_ms
+            yield key, data[first:last], until_ms
 
     async def _write(self, pages: Iterable[tuple[str, bytes, int]]) -> None:
         remaining = iter(pages)

@@ -51,8 +51,8 @@ series_max = 1000000
 @pytest.mark.parametrize(
     ("catalog", "length", "sha256"),
     [
-        (DEFAULT, 7665, "91cf124846016c0395665dcd17d86a99547907f771bb189fce7e759be5a53c83"),
-        (OWN, 8551, "0b935ac4a38ae3b5a6687549538d67b23842142b806a77de2c7ac3213c1f28a6"),
+        (DEFAULT, 7665, "49220ca7e7890a93811acd987e5cffd6b8621b08bd9f949c8724dfd7ebd84498"),
+        (OWN, 8551, "7abb6181945a04144a3c8fb43a7243b3008811cac0d78a3ee52eeac1ad12e765"),
     ],
     ids=["default", "own"],
 )

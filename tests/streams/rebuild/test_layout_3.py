@@ -95,7 +95,7 @@ async def test_a_rebuild_carries_counters_of_layout_3_over_and_leaves_its_ids(
     redis_url: str, client: redis.Redis, recorded: Recording
 ) -> None:
     restore(client, recorded)
-    before = read_counters(redis_url, 1, OLDER)
+    before = read_counters(redis_url, 1, OLDER, of_fixed_length=True)
     now_ms = time.time_ns() // 1_000_000
     first_ms = max(
         next(r.append_ms for r in recorded.records if (r.partition, r.offset) == at)

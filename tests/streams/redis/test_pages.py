@@ -16,6 +16,7 @@ from schemas.catalog.views import MODEL, OTHER, USER, View
 from schemas.store import layout
 from schemas.store.generation import generation_digest
 from schemas.store.layout import NO_POSITION, RUN_DTYPE, PageKind, counters_of, sketch_of
+from schemas.store.series_names import series_name
 from schemas.tiers import DAY, MINUTE, Tier
 from streams.core.fold import Delta, DeltaPart
 from streams.core.ports import Commit, Outcome, Progress
@@ -71,7 +72,7 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 def one_part(page_kind: PageKind, rows: np.ndarray, tier: Tier = DAY, chunk_off: int = 0) -> Delta:
     runs = np.array([(0, NOW_MS // tier.chunk_ms + chunk_off, len(rows))], RUN_DTYPE)
-    names = layout.series_name(NAMES[: len(page_kind.table.dimensions)])
+    names = series_name(NAMES[: len(page_kind.table.dimensions)])
     part = DeltaPart(page_kind, tier, runs, rows)
     return Delta(("default",), ((page_kind.table, 0, names),), (part,), ())
 
@@ -102,10 +103,10 @@ async def test_a_busy_bucket_stays_small_and_exact(
     write, page_kind = Writer(store), counters_of(MODEL.tables["llm"])
     longest = 0
     for number in range(200):
-        await write(one_part(page_kind, costs(number), MINUTE))
+        await write(one_part(page_kind, costs(*[number] * 20), MINUTE))
         longest = max(longest, len(page_of(client, page_kind)))
-    assert total(redis_url) == sum(range(200))
-    assert 200 * page_kind.dtype.itemsize > longest
+    assert total(redis_url) == 20 * sum(range(200))
+    assert longest < 200 * len(page_kind.packed(costs(*[199] * 20))) / 3
     assert longest <= 2 * page_kind.dtype.itemsize + 2 * page_kind.room_bytes
 
 
@@ -120,10 +121,11 @@ async def test_compact_pages_keep_every_bucket_and_their_time_to_live(
     monkeypatch.setattr(store_module, "COMPACT_BYTES_MAX", bytes_max)  # 1: each page is too large
     write, page_kind = Writer(store), counters_of(MODEL.tables["llm"])
     for number in range(300):
-        await write(one_part(page_kind, costs(10**6 + number, bucket=number % 7), MINUTE))
+        amounts = [10**6 + number] * 10
+        await write(one_part(page_kind, costs(*amounts, bucket=number % 7), MINUTE))
     found = sorted(values for cell, values in read_counters(redis_url).items())
     assert len(found) == 7
-    assert total(redis_url) == sum(10**6 + number for number in range(300))
+    assert total(redis_url) == 10 * sum(10**6 + number for number in range(300))
     (key,) = client.scan_iter(match=f"{layout.prefix(1)}{page_kind.head}.*", count=10_000)
     assert client.pttl(key) > 0
     assert not client.llen(layout.compaction_queue_key(1))
@@ -190,7 +192,7 @@ async def test_pages_of_an_ended_chunk_are_compacted(
     ended = min(keys, key=lambda key: int(key.split(b".")[2]))
     page = client.get(ended)
     assert isinstance(page, bytes)
-    assert len(page) == page_kind.dtype.itemsize  # three rows of one cell, and nothing else
+    assert page == page_kind.packed(costs(3 * 6))  # nine rows of one cell, and nothing else
     assert total(redis_url) == 3 * 6 + 4
 
 
@@ -222,7 +224,7 @@ def of_series(view: View, names: Sequence[str], tenants: Sequence[str] = ("defau
     runs["series"], runs["rows"] = np.arange(len(rows)), 1
     runs["chunk"] = NOW_MS // DAY.chunk_ms
     series = [
-        (table, tenant, layout.series_name([name] * len(table.dimensions)))
+        (table, tenant, series_name([name] * len(table.dimensions)))
         for tenant in range(len(tenants))
         for name in names
     ]

@@ -22,8 +22,8 @@ from schemas.store.layout import (
     ChunkVersion,
     chunk_version_key,
     counters_of,
-    series_name,
 )
+from schemas.store.series_names import series_name
 from schemas.tiers import DAY
 from streams.core.calls import CallUpdate, StoredCall
 from streams.core.columns import Columns, columns
@@ -100,11 +100,16 @@ def ids(*digests: int, slice_: int = SLICE) -> dict[str, Any]:
 
 def one_row(cost: int, bucket: int = 0, chunk_off: int = 0) -> Delta:
     """A delta of one bucket of the total, with this cost."""
+    return some_rows([cost], bucket, chunk_off)
+
+
+def some_rows(costs: Sequence[int], bucket: int = 0, chunk_off: int = 0) -> Delta:
+    """A delta of as many rows of one bucket of the total."""
     page_kind = counters_of(LLM)
-    runs = np.array([(0, NOW_MS // DAY.chunk_ms + chunk_off, 1)], RUN_DTYPE)
-    rows = np.zeros(1, page_kind.dtype)
+    runs = np.array([(0, NOW_MS // DAY.chunk_ms + chunk_off, len(costs))], RUN_DTYPE)
+    rows = np.zeros(len(costs), page_kind.dtype)
     rows["slot"] = bucket
-    rows["values"][0, LLM.measures.index(COST_NANO_USD)] = cost
+    rows["values"][:, LLM.measures.index(COST_NANO_USD)] = costs
     part = DeltaPart(page_kind, DAY, runs, rows)
     return Delta(("default",), ((LLM, 0, series_name([])),), (part,), ())
 
@@ -352,19 +357,19 @@ async def test_buckets_of_one_page_are_kept_apart(subject: Subject) -> None:
 
 # -- compaction and versions -------------------------------------------------------------------------
 
-MANY: Final = 100
-"""Rows of one page that are more than its room."""
+MANY: Final = 150
+"""Commits of two rows: more than the room of a page."""
 
 
 async def test_a_long_page_is_compacted_and_keeps_its_sums(subject: Subject) -> None:
     store = await opened(subject)
     for number in range(MANY):
         step = progress(0, number or NO_POSITION, number + 1)
-        await store.commit(commit(number + 1, step, delta=one_row(number)))
+        await store.commit(commit(number + 1, step, delta=some_rows([number] * 2)))
         before = next(iter(subject.chunk_versions().values()))
         assert before.commits == number + 1
         await store.compact_pages()
-        assert costs(subject) == [sum(range(number + 1))] * bool(number)
+        assert costs(subject) == [2 * sum(range(number + 1))] * bool(number)
     (chunk_version,) = subject.chunk_versions().values()
     assert chunk_version.commits == MANY
     assert 1 <= chunk_version.compactions <= MANY / 2

@@ -1,0 +1,146 @@
+"""What counting writes: bytes an event in Redis' append-only file, by kind of key.
+
+    python -m tests.bench.written [--events 26400] [--batch 660]
+
+The events are the live ones of tests.bench.fold, in all views. Every commit has `--batch` events: 660
+is what a worker collects at half load. A replica receives the same bytes. The totals of all views
+are checked at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import redis
+
+from deploy.local.servers import Server, free_port
+from deploy.local.valkey import start_valkey, url_of
+from schemas.catalog.views import DEFAULT, SLICE_MS
+from schemas.prices.price_list import BUNDLED
+from schemas.store.generation import generation_digest
+from schemas.store.layout import NO_POSITION
+from streams.core.columns import columns
+from streams.core.fold import fold
+from streams.core.ports import Commit, Outcome, Progress
+from streams.redis.store import RedisStore
+from tests.bench.data.usage_log import LIVE, LIVE_20, Shape, Totals, values_of
+from tests.bench.fold import check_totals
+from tests.bench.stages import Fetched
+from tests.oracles.event_logs import SECRET, countable
+from tests.real.harness.topics import now_ms
+
+KINDS: Final = (
+    ("counters", re.compile(rb"\d+:p\d")),
+    ("sketches", re.compile(rb"\d+:s\d")),
+    ("versions of chunks", re.compile(rb"\d+:v")),
+    ("ids of events", re.compile(rb"\d+:i\d")),
+    ("latest calls", re.compile(rb"\d+:r:")),
+    ("names of series", re.compile(rb"\d+:[ntl]")),
+    ("compaction queue", re.compile(rb"\d+:due")),
+    ("state", re.compile(rb"\d+:meta")),
+    ("users", re.compile(rb"d:")),
+)
+"""Kinds of keys, after the hash tag."""
+
+
+async def count_events(valkey: Server, shape: Shape, events: int, batch: int) -> Totals:
+    """Commits the events to an emptied Redis."""
+    now, digest, position = now_ms(), generation_digest("written"), NO_POSITION
+    totals = Totals()
+    async with RedisStore(url_of(valkey)) as store:
+        await store.open(digest, 1, now, SECRET)
+        for start in range(0, events, batch):
+            numbers = range(start, min(start + batch, events))
+            records = [
+                Fetched(start + at, now, value)
+                for at, value in enumerate(values_of(shape, numbers, now, totals))
+            ]
+            rows = columns(countable(records), BUNDLED, DEFAULT, secret=SECRET)
+            end = max(position, 0) + len(records)
+            commit = Commit(
+                (start + 1).to_bytes(16, "big"), digest, SECRET.name, now, 1, {},
+                [Progress(0, position, end, end - 1, now, now)],
+                digests=rows.digests, slices=rows.append_ms // SLICE_MS, delta=fold(rows, {}),
+            )  # fmt: skip
+            reply = await store.commit(commit)
+            assert reply.outcome is Outcome.COMMITTED, reply
+            await store.compact_pages()
+            position = end
+    return totals
+
+
+def commands_of(data: bytes) -> Iterator[tuple[bytes, bytes, int]]:
+    """Name, first argument and length of each command of an append-only file."""
+    at = 0
+    while at < len(data):
+        start = at
+        if data[at : at + 1] != b"*":  # a comment
+            at = data.index(b"\n", at) + 1
+            continue
+        end = data.index(b"\r\n", at)
+        count, at = int(data[at + 1 : end]), end + 2
+        parts = []
+        for _ in range(count):
+            end = data.index(b"\r\n", at)
+            length = int(data[at + 1 : end])
+            parts.append(data[end + 2 : end + 2 + length])
+            at = end + 4 + length
+        yield parts[0].upper(), parts[1] if count > 1 else b"", at - start
+
+
+def by_kind(directory: Path) -> tuple[Counter[str], Counter[str]]:
+    """Bytes and commands of each kind of key."""
+    size_bytes: Counter[str] = Counter()
+    commands: Counter[str] = Counter()
+    for file in sorted(directory.rglob("*.incr.aof")):
+        for name, key, length in commands_of(file.read_bytes()):
+            kind = "other"
+            if key.startswith(b"{"):
+                rest = key.partition(b":")[2]
+                kind = next((kind for kind, of in KINDS if of.match(rest)), "other")
+            if name == b"FUNCTION":
+                continue
+            size_bytes[kind] += length
+            commands[kind] += 1
+    return size_bytes, commands
+
+
+async def show(shape: Shape, events: int, batch: int) -> float:
+    """Returns the bytes an event."""
+    with tempfile.TemporaryDirectory(prefix="odometer-bench-") as name:
+        valkey = start_valkey(Path(name), port=free_port())
+        try:
+            totals = await count_events(valkey, shape, events, batch)
+            with redis.Redis.from_url(url_of(valkey)) as client:
+                check_totals(client, DEFAULT, totals)
+                memory = int(client.info("memory")["used_memory_dataset"])
+        finally:
+            valkey.stop()
+        size_bytes, commands = by_kind(Path(name))
+    total = sum(size_bytes.values())
+    print(f"\n{f'{shape.name}, batches of {batch}':32}{'bytes':>10}{'commands':>10}   an event")
+    for kind, found in size_bytes.most_common():
+        print(f"{kind:32}{found / events:10.1f}{commands[kind] / events:10.2f}")
+    print(f"{'all':32}{total / events:10.1f}{sum(commands.values()) / events:10.2f}")
+    print(f"{'memory':32}{memory / events:10.1f}")
+    return total / events
+
+
+async def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--events", type=int, default=26_400)
+    parser.add_argument("--batch", type=int, default=660)
+    options = parser.parse_args(arguments)
+    for shape in (LIVE, LIVE_20):
+        await show(shape, options.events, options.batch)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
