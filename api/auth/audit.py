@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from api.store.reader import Store
-from schemas.store.keys import ALL, ROLES, Key, Role
+from schemas.store.keys import ALL, ROLES, Key, Role, SharedLimit
 from schemas.store.layout import HASH_TAG
 
 AUDIT_KEY: Final = HASH_TAG + "api-key-audit"
@@ -41,7 +41,8 @@ audit_log = logging.getLogger("odometer.audit")
 class Actor:
     """Who changes keys: a key by its id and name, or an operator at the machine.
 
-    With the expiry and the rate limit of the key; None: it has none.
+    With the expiry and the rate limit of the key, and the limit that the keys which it creates
+    share; None: it has none.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Actor:
     expires_ms: int | None = None
     requests_per_s: float | None = None
     burst: int | None = None
+    shared_limit: SharedLimit | None = None
 
     def manages(self, key: Key) -> bool:
         """Whether it may change `key`: a key of its own tenants, with a role up to its own."""

@@ -133,8 +133,18 @@ async def audit(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
 async def _admin(request: Request, key_cache: KeyCache, now_ms: int) -> tuple[Key, Actor]:
     key = await authenticate(key_cache, request.headers, now_ms)
     check_role(key, "admin")
-    limit = (None, None) if key.requests_per_s is None else (key.requests_per_s, key.limit_burst)
-    return key, Actor(key.id, key.name, key.role, key.tenants, key.expires_ms, *limit)
+    has_limit = key.requests_per_s is not None
+    actor = Actor(
+        key.id,
+        key.name,
+        key.role,
+        key.tenants,
+        key.expires_ms,
+        requests_per_s=key.requests_per_s,
+        burst=key.limit_burst if has_limit else None,
+        shared_limit=key.limit_to_share(),
+    )
+    return key, actor
 
 
 def _check_no_parameters(request: Request) -> None:

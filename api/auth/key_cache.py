@@ -6,16 +6,20 @@ is left, and reports how many requests this process allowed since the last one. 
 all processes together keep to the limit, and no request waits for a round trip because of it. Within
 half a second each of N processes may allow a burst, so N bursts at most. An unknown key is looked up
 each time, so a new key works at once.
+
+Several keys can share a limit: the secrets of one key, and an admin's key with the keys that it created
+(`Key.limits`). They have one `RateBucket` in a process, and one record in Redis.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from pydantic import ValidationError
 
@@ -24,7 +28,7 @@ from api.errors import RateLimited
 from api.http.singleflight import Singleflight
 from schemas.errors import StoreCorrupt, StoreError
 from schemas.limits import SECOND_MS
-from schemas.store.keys import Key
+from schemas.store.keys import Key, RateLimit
 from schemas.store.layout import HASH_TAG
 
 KEYS_KEY: Final = HASH_TAG + "api-keys"
@@ -44,26 +48,41 @@ Command = Callable[..., Awaitable[Any]]
 
 
 @dataclass(eq=False)
+class RateBucket:
+    """What is left of a rate limit at `level_ms` of a steady clock, and how many requests this process
+    has allowed that Redis does not know of."""
+
+    limit: RateLimit
+    level: float
+    level_ms: int
+    taken: int = 0
+
+    def wait_s(self, now_ms: int) -> float:
+        """Seconds until the next request is allowed; 0 if it is allowed now."""
+        filled = self.level + (now_ms - self.level_ms) * self.limit.per_s / SECOND_MS
+        self.level, self.level_ms = min(self.limit.burst, filled), now_ms
+        return max(0.0, (1 - self.level) / self.limit.per_s)
+
+    def take(self) -> None:
+        self.level -= 1
+        self.taken += 1
+
+
+@dataclass(frozen=True, eq=False)
 class CachedKey:
-    """A key as Redis had it at `asked_ms` (of a steady clock), and what is left of its rate limit."""
+    """A key as Redis had it at `asked_ms` of a steady clock, and its rate limits."""
 
     record: Key
     asked_ms: int
-    level: float = 0.0
-    level_ms: int = 0
-    taken: int = 0
+    buckets: tuple[RateBucket, ...] = ()
 
     def take(self, now_ms: int) -> None:
-        """Count one request. Raises RateLimited."""
-        rate = self.record.limit_per_s
-        if rate is None:
-            return
-        filled = self.level + (now_ms - self.level_ms) * rate / SECOND_MS
-        self.level, self.level_ms = min(self.record.limit_burst, filled), now_ms
-        if self.level < 1:
-            raise RateLimited(ceil((1 - self.level) / rate))
-        self.level -= 1
-        self.taken += 1
+        """Count one request in each limit. Raises RateLimited, and then counts it in none."""
+        wait_s = max((bucket.wait_s(now_ms) for bucket in self.buckets), default=0.0)
+        if wait_s:
+            raise RateLimited(ceil(wait_s))
+        for bucket in self.buckets:
+            bucket.take()
 
 
 class KeyCache:
@@ -73,6 +92,7 @@ class KeyCache:
         self._command = command
         self._ticks = ticks
         self._known: dict[str, CachedKey] = {}
+        self._buckets: WeakValueDictionary[str, RateBucket] = WeakValueDictionary()
         self._looks: Singleflight[CachedKey | None] = Singleflight()
         self.failures = FailedAuthentications()
         self.put_back: Callable[[str], Awaitable[bool]] | None = None
@@ -92,23 +112,49 @@ class KeyCache:
     async def _look(self, digest: str) -> CachedKey | None:
         before = self._known.pop(digest, None)
         asked_ms = self._ticks()
-        taken = before.taken if before is not None else 0
-        look = ("EVAL", _LOOK, 3, KEYS_KEY, USES_KEY, LIMIT_PREFIX + digest, digest, taken)
+        told = {bucket: bucket.taken for bucket in before.buckets} if before is not None else {}
+        for bucket in told:
+            bucket.taken = 0
+        reports = [word for bucket, taken in told.items() for word in (bucket.limit.id, taken)]
+        look = ("EVAL", _LOOK, 2, KEYS_KEY, USES_KEY, digest, LIMIT_PREFIX, *reports)
         try:
             found = await self._command(*look)
             if found is None and self.put_back is not None and await self.put_back(digest):
                 found = await self._command(*look)
         except StoreError:
+            _untell(told)
             if before is not None:
                 self._known[digest] = before  # too old to be used, but it has requests to report
             raise
         if found is None:
+            _untell(told)
             return None
-        known = _known(found, asked_ms, self._ticks(), before)
+        record = record_of(found[0])
+        levels = zip(record.limits, found[1], strict=True)
+        known = CachedKey(record, asked_ms, tuple(self._bucket(*one) for one in levels))
         while len(self._known) >= KEYS_MAX:
             del self._known[next(iter(self._known))]
         self._known[digest] = known
         return known
+
+    def _bucket(self, limit: RateLimit, level: int | None) -> RateBucket:
+        """The bucket of a limit, with the level that Redis has, in thousandths; None: Redis could not
+        write it, so this process limits alone."""
+        now_ms = self._ticks()
+        bucket = self._buckets.get(limit.id)
+        if bucket is None:
+            bucket = self._buckets[limit.id] = RateBucket(limit, limit.burst, now_ms)
+        bucket.limit = limit
+        if level is not None:
+            # Other keys may have taken some while this look-up was under way.
+            bucket.level, bucket.level_ms = level / 1000 - bucket.taken, now_ms
+        return bucket
+
+
+def _untell(told: Mapping[RateBucket, int]) -> None:
+    """Redis did not learn of these requests."""
+    for bucket, taken in told.items():
+        bucket.taken += taken
 
 
 def record_of(content: bytes) -> Key:
@@ -117,20 +163,3 @@ def record_of(content: bytes) -> Key:
         return Key.model_validate_json(content)
     except ValidationError as error:
         raise StoreCorrupt("the record of an API key is not one") from error
-
-
-def _known(found: list[Any], asked_ms: int, now_ms: int, before: CachedKey | None) -> CachedKey:
-    record = record_of(found[0])
-    known = CachedKey(record, asked_ms, level_ms=now_ms)
-    if record.requests_per_s is None:
-        return known
-    if len(found) == 2:
-        known.level = found[1] / 1000
-    elif before is not None and before.record.requests_per_s is not None:
-        known.level, known.level_ms = (
-            before.level,
-            before.level_ms,
-        )  # then this process limits alone
-    else:
-        known.level = record.limit_burst
-    return known

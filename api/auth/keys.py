@@ -272,6 +272,7 @@ def _made(wanted: KeySpec, actor: Actor, now_ms: int) -> NewKey:
         "expires_ms": actor.expires_ms if wanted.expires_ms is None else wanted.expires_ms,
         "requests_per_s": wanted.requests_per_s,
         "burst": wanted.burst,
+        "shared_limit": actor.shared_limit,
     }
     if wanted.requests_per_s is None and wanted.burst is None:
         given |= {"requests_per_s": actor.requests_per_s, "burst": actor.burst}

@@ -81,6 +81,10 @@ class KeyShown(BaseModel):
     revoked: str | None
     requests_per_s: float | None
     burst: int | None
+    shares_limit_of: str | None = Field(
+        description="The admin's key that created it. Its rate limit is for both together, and for"
+        " all other keys that it created."
+    )
 
 
 class KeyMade(KeyShown):
@@ -142,4 +146,5 @@ def shown(record: Key, last_used_ms: int | None, now_ms: int) -> KeyShown:
         revoked=instant(record.revoked_ms),
         requests_per_s=record.requests_per_s,
         burst=None if record.requests_per_s is None else record.limit_burst,
+        shares_limit_of=None if record.shared_limit is None else record.shared_limit.id,
     )

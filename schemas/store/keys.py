@@ -7,7 +7,7 @@ a key has two records for a while, with the same `id` and consecutive serials.
 from __future__ import annotations
 
 from math import ceil
-from typing import Annotated, Final, Literal, Self, get_args
+from typing import Annotated, Final, Literal, NamedTuple, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -62,6 +62,28 @@ AtMs = Annotated[int, Field(ge=0, le=253_402_300_799_999)]
 """Up to the end of the year 9999, the last one that ISO 8601 writes with four digits."""
 
 
+RequestsPerS = Annotated[float, Field(gt=0, le=REQUESTS_PER_S_MAX, allow_inf_nan=False)]
+Burst = Annotated[int, Field(ge=1, le=REQUESTS_PER_S_MAX)]
+
+
+class RateLimit(NamedTuple):
+    """Requests that all secrets and keys with this `id` share."""
+
+    id: str
+    per_s: float
+    burst: int
+
+
+class SharedLimit(BaseModel):
+    """The rate limit of the admin's key `id`, which the keys that it creates share with it."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    id: Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]
+    requests_per_s: RequestsPerS
+    burst: Burst
+
+
 class Key(BaseModel):
     """What a key may do. Instants are ms since 1970."""
 
@@ -75,10 +97,12 @@ class Key(BaseModel):
     created_ms: AtMs
     expires_ms: AtMs | None = None
     revoked_ms: AtMs | None = None
-    requests_per_s: (
-        Annotated[float, Field(gt=0, le=REQUESTS_PER_S_MAX, allow_inf_nan=False)] | None
-    ) = None
-    burst: Annotated[int, Field(ge=1, le=REQUESTS_PER_S_MAX)] | None = None
+    requests_per_s: RequestsPerS | None = None
+    burst: Burst | None = None
+    # Without one, it is not written: processes of before do not know the field.
+    shared_limit: Annotated[SharedLimit | None, Field(exclude_if=lambda shared: shared is None)] = (
+        None
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -100,6 +124,28 @@ class Key(BaseModel):
         if self.requests_per_s is None:
             return None
         return max(self.requests_per_s, REQUESTS_PER_S_MIN)
+
+    @property
+    def limits(self) -> list[RateLimit]:
+        """The rate limits that each request counts in: its own, and the one that it shares."""
+        found = []
+        if self.limit_per_s is not None:
+            found.append(RateLimit(self.id, self.limit_per_s, self.limit_burst))
+        if self.shared_limit is not None:
+            shared = self.shared_limit
+            per_s = max(shared.requests_per_s, REQUESTS_PER_S_MIN)
+            found.append(RateLimit(shared.id, per_s, shared.burst))
+        return found
+
+    def limit_to_share(self) -> SharedLimit | None:
+        """What the keys that this one creates share: the limit that it shares itself, else its own.
+
+        A key of all tenants is the operator's, so its keys share nothing.
+        """
+        if self.tenants == ALL or self.requests_per_s is None:
+            return self.shared_limit
+        own = SharedLimit(id=self.id, requests_per_s=self.requests_per_s, burst=self.limit_burst)
+        return self.shared_limit or own
 
     def sees(self, tenant: str) -> bool:
         """Whether the key may see this tenant."""

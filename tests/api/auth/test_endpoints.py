@@ -75,6 +75,7 @@ async def test_a_key_is_made_used_rotated_and_revoked(
         "revoked": None,
         "requests_per_s": 50.0,
         "burst": 90,
+        "shares_limit_of": None,
         "key": first["key"],
     }
     path = f"{PATH}/{first['id']}"
@@ -288,6 +289,7 @@ async def test_an_admin_passes_on_at_most_its_own_limits(redis_url: str, clock: 
         about = plain.json()
         limits = (about["expires"], about["requests_per_s"], about["burst"])
         assert limits == (iso(end_ms), 50, 60)
+        assert about["shares_limit_of"] == boss.record.id
         for field, wanted in (
             ("expires", {"expires": iso(end_ms + 1000)}),
             ("expires", {"expires": "9999-01-01"}),

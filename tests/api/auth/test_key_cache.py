@@ -13,10 +13,18 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.auth.audit import operator
+from api.auth.audit import Actor, operator
 from api.auth.authenticate import digest_of
-from api.auth.key_cache import KEY_AGE_MS, KEYS_KEY, LIMIT_PREFIX, USES_KEY, CachedKey, KeyCache
-from api.auth.keys import KeySpec, create_keys, opened, revoke_key
+from api.auth.key_cache import (
+    KEY_AGE_MS,
+    KEYS_KEY,
+    LIMIT_PREFIX,
+    USES_KEY,
+    CachedKey,
+    KeyCache,
+    RateBucket,
+)
+from api.auth.keys import KeySpec, create_keys, opened, revoke_key, rotate_key
 from api.errors import RateLimited
 from api.store.reader import Store
 from deploy.local.servers import Server
@@ -72,6 +80,11 @@ async def let_through(ring: KeyCache, digest: str, times: int) -> int:
             continue
         count += 1
     return count
+
+
+def with_level(record: Key, level: float) -> CachedKey:
+    (limit,) = record.limits
+    return CachedKey(record, 0, (RateBucket(limit, level, 0),))
 
 
 async def test_a_key_is_looked_up_twice_a_second(redis_url: str) -> None:
@@ -130,7 +143,7 @@ def test_retry_after_is_when_it_would_be_let_through() -> None:
         created_ms=0,
         requests_per_s=0.1,
     )
-    known = CachedKey(record, 0, level=1.0)
+    known = with_level(record, 1.0)
     known.take(0)
     with pytest.raises(RateLimited) as raised:
         known.take(3_000)
@@ -150,10 +163,10 @@ async def test_a_stored_limit_that_is_too_small_is_still_a_limit(redis_url: str)
             for _ in range(3):
                 assert await let_through(ring, digest, 1) == 1
                 ticks.now_ms += KEY_AGE_MS
-            assert client.get(LIMIT_PREFIX + digest).startswith(b"99998.000 ")
+            assert client.get(LIMIT_PREFIX + record.id).startswith(b"99998.000 ")
         known = await ring.find(digest)
         assert known is not None
-        known.level = 0.0
+        known.buckets[0].level = 0.0
         with pytest.raises(RateLimited) as raised:
             ring.take(known)
         assert raised.value.retry_after_s == 100_000
@@ -172,7 +185,7 @@ def test_never_more_than_the_limit(rate: float, burst: int, pauses_ms: list[int]
         requests_per_s=rate,
         burst=burst,
     )
-    known, now_ms, through = CachedKey(record, 0, level=burst), 0, 0
+    known, now_ms, through = with_level(record, burst), 0, 0
     waits_s = [0]
     for pause_ms in pauses_ms:
         now_ms += pause_ms
@@ -207,7 +220,7 @@ async def test_processes_share_a_limit(redis_url: str) -> None:
 
 async def test_what_two_took_at_once_is_owed(redis_url: str) -> None:
     async with ringed(redis_url) as (store, command, one, ticks):
-        _record, digest = await make(store, requests_per_s=0.001, burst=10)
+        record, digest = await make(store, requests_per_s=0.001, burst=10)
         other = KeyCache(command, ticks)
         assert await one.find(digest)
         assert await other.find(digest)
@@ -216,14 +229,14 @@ async def test_what_two_took_at_once_is_owed(redis_url: str) -> None:
         await one.find(digest)
         await other.find(digest)
         with redis.Redis.from_url(redis_url) as client:
-            level, _, _at_ms = client.get(LIMIT_PREFIX + digest).partition(b" ")
+            level, _, _at_ms = client.get(LIMIT_PREFIX + record.id).partition(b" ")
             assert -10 <= float(level) < -9.9
-            assert client.pttl(LIMIT_PREFIX + digest) > 20 / 0.001 * 1000
+            assert client.pttl(LIMIT_PREFIX + record.id) > 20 / 0.001 * 1000
 
 
 async def test_a_full_redis_still_says_whose_key_it_is(redis_url: str) -> None:
     async with ringed(redis_url) as (store, command, ring, ticks):
-        _record, digest = await make(store, requests_per_s=0.001, burst=4)
+        record, digest = await make(store, requests_per_s=0.001, burst=4)
         with redis.Redis.from_url(redis_url) as client:
             before = client.config_get("maxmemory")["maxmemory"]
             client.config_set("maxmemory", "1")
@@ -234,7 +247,7 @@ async def test_a_full_redis_still_says_whose_key_it_is(redis_url: str) -> None:
                 assert command.asked == 2
             finally:
                 client.config_set("maxmemory", before)
-            assert not client.exists(USES_KEY, LIMIT_PREFIX + digest)
+            assert not client.exists(USES_KEY, LIMIT_PREFIX + record.id)
 
 
 async def test_a_replica_still_says_whose_key_it_is(own_valkey: Server) -> None:
@@ -258,3 +271,82 @@ async def test_a_redis_that_is_away_is_not_told_less(own_valkey: Server) -> None
             await ring.find(digest)
         own_valkey.restart()
         assert await let_through(ring, digest, 30) == 6
+
+
+# -- keys that share a limit -----------------------------------------------------------------------
+
+
+async def make_family(store: Store, **limits: Any) -> tuple[str, list[str]]:
+    """An admin's key with a limit of ten requests, and some keys that it creates."""
+    boss, digest = await make(store, role="admin", requests_per_s=0.001, burst=10)
+    actor = Actor(boss.id, boss.name, "admin", ("acme",), shared_limit=boss.limit_to_share())
+    wanted = [replace(WANTED, name=f"k{n}", **limits) for n in range(5)]
+    made = await create_keys(store, wanted, actor, NOW_MS)
+    return digest, [digest_of(one.secret) for one in made]
+
+
+async def test_more_keys_of_an_admin_are_not_more_requests(redis_url: str) -> None:
+    async with ringed(redis_url) as (store, command, ring, ticks):
+        boss, others = await make_family(store)
+        counts = [await let_through(ring, digest, 4) for digest in (boss, *others)]
+        assert counts == [4, 4, 2, 0, 0, 0]
+        ticks.now_ms += KEY_AGE_MS
+        other = KeyCache(command, ticks)
+        assert [await let_through(ring, digest, 4) for digest in (boss, *others)] == [0] * 6
+        assert [await let_through(other, digest, 4) for digest in (boss, *others)] == [0] * 6
+
+
+async def test_a_key_below_a_shared_limit_has_its_own_as_well(redis_url: str) -> None:
+    async with ringed(redis_url) as (store, _command, ring, _ticks):
+        boss, others = await make_family(store, requests_per_s=0.001, burst=3)
+        assert [await let_through(ring, digest, 8) for digest in others] == [3, 3, 3, 1, 0]
+        assert await let_through(ring, boss, 8) == 0
+
+
+async def test_what_keys_took_while_another_is_looked_up_is_not_forgotten(redis_url: str) -> None:
+    async with ringed(redis_url) as (store, command, ring, ticks):
+        boss, others = await make_family(store)
+        for digest in (boss, *others):
+            assert await ring.find(digest)
+        ticks.now_ms += KEY_AGE_MS
+        known = await ring.find(boss)
+        assert known is not None
+        looking = asyncio.ensure_future(ring.find(others[0]))
+        await asyncio.sleep(0)  # it has asked, and no answer is here
+        for _ in range(4):
+            ring.take(known)
+        assert await looking
+        assert await let_through(ring, others[0], 30) == 6
+        ticks.now_ms += KEY_AGE_MS
+        assert await ring.find(boss)  # it tells Redis of all ten
+        assert await let_through(KeyCache(command, ticks), others[1], 30) == 0
+
+
+async def test_the_secrets_of_a_key_share_its_limit(redis_url: str) -> None:
+    async with ringed(redis_url) as (store, _command, ring, _ticks):
+        record, digest = await make(store, requests_per_s=0.001, burst=10)
+        rotated = await rotate_key(store, record.id, 60_000, operator(), NOW_MS)
+        assert await let_through(ring, digest, 6) == 6
+        assert await let_through(ring, digest_of(rotated.secret), 30) == 4
+
+
+def test_whose_limit_new_keys_share() -> None:
+    about: dict[str, Any] = {"name": "k", "role": "super-admin", "created_ms": 0}
+    limit: dict[str, Any] = {"requests_per_s": 2.0, "burst": 7}
+    boss = Key(id="key-00000000aa", tenants=("t",), **about, **limit)
+    shared = boss.limit_to_share()
+    assert shared is not None
+    assert (shared.id, shared.requests_per_s, shared.burst) == (boss.id, 2.0, 7)
+    # An admin that it created passes the same limit on, so further generations add nothing.
+    child = boss.model_copy(update={"id": "key-00000000bb", "shared_limit": shared, "burst": 1})
+    assert child.limit_to_share() == shared
+    assert child.limits == [(child.id, 2.0, 1), (boss.id, 2.0, 7)]
+    assert Key(id=boss.id, tenants=("t",), **about).limit_to_share() is None
+    assert Key(id=boss.id, tenants="all", **about, **limit).limit_to_share() is None
+
+
+def test_processes_of_before_can_read_a_record_that_shares_nothing() -> None:
+    about: dict[str, Any] = {"name": "k", "role": "viewer", "created_ms": 0}
+    record = Key(id="key-00000000aa", tenants=("t",), **about)
+    assert b"shared_limit" not in record.model_dump_json().encode()
+    assert "shared_limit" not in record.model_dump()

@@ -29,7 +29,7 @@ from api.auth.keys import (
 from api.auth.keys_file import lines_of, load_keys_file, write_keys_file
 from deploy.local.api_keys import create_key
 from schemas.errors import InvalidConfig
-from schemas.store.keys import Key
+from schemas.store.keys import Key, SharedLimit
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS, pack
 
@@ -176,6 +176,9 @@ def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
             created_ms=n,
             requests_per_s=n + 0.5,
             expires_ms=n or None,
+            shared_limit=SharedLimit(id="key-00000000aa", requests_per_s=2.0, burst=3)
+            if n % 3
+            else None,
         )
         for n in range(20)
     }
