@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from api.store.reader import Store
-from schemas.store.keys import ALL, ROLES, Key, Role, SharedLimit
+from schemas.store.keys import ALL, ROLES, Key, KeySummary, Role, SharedLimit
 from schemas.store.layout import HASH_TAG
 
 AUDIT_KEY: Final = HASH_TAG + "api-key-audit"
@@ -54,7 +54,7 @@ class Actor:
     burst: int | None = None
     shared_limit: SharedLimit | None = None
 
-    def manages(self, key: Key) -> bool:
+    def manages(self, key: Key | KeySummary) -> bool:
         """Whether it may change `key`: a key of its own tenants, with a role up to its own."""
         if ROLES.index(key.role) > ROLES.index(self.role):
             return False

@@ -2,14 +2,23 @@
 
 A change and its audit lines are written in one step, and only if the records are still those that the
 decision was made from. If not, the decision is made again.
+
+To find the key of an id, and to count the keys of a tenant, all records are read. So that nobody else
+has to wait for that, Redis hands over `RECORDS_AT_ONCE` at a time, a thread decodes their summaries and
+decides, and a process reads once at a time (`key_turns`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from weakref import WeakKeyDictionary
+
+import msgspec
 
 from api.auth.audit import (
     AUDIT_KEY,
@@ -17,19 +26,23 @@ from api.auth.audit import (
     AUDIT_TENANT_MAX,
     AUDIT_TENANTS,
     AUDIT_WRITES_MAX,
+    Actor,
     audit_log,
     streams_of,
 )
 from api.auth.key_cache import KEYS_KEY, USES_KEY, record_of
 from api.auth.key_shares import RECORDS_MAX, Records, dropped, tenants_of
+from api.auth.key_turns import KeyTurns
 from api.errors import InvalidKey, TooManyKeys
 from api.store.reader import Store
-from schemas.errors import StoreUnavailable
-from schemas.store.keys import Key
+from schemas.errors import StoreCorrupt, StoreUnavailable
+from schemas.store.keys import ALL, Key, KeySummary
 from schemas.store.layout import HASH_TAG
 
 CHANGES_MAX: Final = 8
 """Tries of one change. Each retry means that another change came within the same milliseconds."""
+RECORDS_AT_ONCE: Final = 500
+"""Records in one answer of Redis, 150 kB: it takes less than 1 ms, so commits and answers go on."""
 CREATED_KEY: Final = HASH_TAG + "api-key-creations"
 """Per tenant, how many changes created keys of it. So of two admins that use the last of its share at
 the same time, one tries again, and nobody waits for changes of another tenant."""
@@ -38,7 +51,24 @@ DROPPED_KEY: Final = HASH_TAG + "api-keys-dropped"
 created up to then and that Redis does not have was removed after it ended. It is not restored: an
 older file may have it as valid."""
 
+_summaries: Final = msgspec.json.Decoder(KeySummary)
+_turns: WeakKeyDictionary[Store, KeyTurns] = WeakKeyDictionary()
+"""One for the process: it has one store."""
 _CHANGE: Final = (Path(__file__).parent / "key_change.lua").read_text()
+
+
+@dataclass(frozen=True)
+class StoredKeys:
+    """All records, as they are stored, and their summaries, both by hex SHA-256. Only the records that
+    are needed are validated."""
+
+    contents: Mapping[str, bytes]
+    summaries: Mapping[str, KeySummary]
+
+    def records(self, wanted: Callable[[KeySummary], bool]) -> dict[str, Key]:
+        """The records whose summary is wanted. Raises StoreCorrupt."""
+        found = [digest for digest, one in self.summaries.items() if wanted(one)]
+        return {digest: record_of(self.contents[digest]) for digest in found}
 
 
 @dataclass(frozen=True)
@@ -52,25 +82,34 @@ class KeyChange:
     is_limited: bool = True
 
 
-async def change_keys(store: Store, decide: Callable[[Records], KeyChange], now_ms: int) -> None:
+async def change_keys(
+    store: Store, decide: Callable[[StoredKeys], KeyChange], actor: Actor, now_ms: int
+) -> None:
     """Make the change that `decide` makes of the records, with its audit lines, in one step.
 
-    It also drops ended records (`key_shares.dropped`). Raises what `decide` raises, InvalidKey,
-    TooManyKeys, StoreError.
+    It also drops ended records (`key_shares.dropped`). `decide` runs in a thread. Raises what it
+    raises, InvalidKey, TooManyKeys, StoreError.
     """
+    async with turn_of(store, actor):
+        await _change(store, decide, now_ms)
+
+
+@asynccontextmanager
+async def turn_of(store: Store, actor: Actor) -> AsyncIterator[None]:
+    """Runs the block, which may read all records, when it is the turn of the actor's tenant."""
+    turns = _turns.setdefault(store, KeyTurns())
+    async with turns.turn(ALL if actor.tenants == ALL else actor.tenants[0]):
+        yield
+
+
+async def _change(store: Store, decide: Callable[[StoredKeys], KeyChange], now_ms: int) -> None:
     for _attempt in range(CHANGES_MAX):
         creations = await store.ask("HGETALL", CREATED_KEY)
         contents = await read_contents(store)
-        kept = {digest: record_of(content) for digest, content in contents.items()}
-        change = decide(kept)
-        put = {
-            digest: record.model_dump_json().encode() for digest, record in change.records.items()
-        }
-        gone = dropped({**kept, **change.records}, now_ms) & kept.keys()
-        put |= dict.fromkeys(gone, b"")
+        decided = await asyncio.to_thread(_decided, contents, decide, now_ms)
+        change, put, dropped_ms = decided
         if not put:
             return
-        dropped_ms = max((kept[digest].created_ms for digest in gone), default=-1)
         script = _arguments(change, put, contents, creations, dropped_ms)
         reply = await store.ask("EVAL", _CHANGE, *script)
         if reply == b"full":
@@ -85,6 +124,20 @@ async def change_keys(store: Store, decide: Callable[[Records], KeyChange], now_
     raise StoreUnavailable(
         f"other changes of keys interrupted each of {CHANGES_MAX} tries; try again"
     )
+
+
+def _decided(
+    contents: Mapping[str, bytes], decide: Callable[[StoredKeys], KeyChange], now_ms: int
+) -> tuple[KeyChange, dict[str, bytes], int]:
+    """The change; what to write for each digest, b"" to remove it; and the latest creation of the
+    records that it removes, in ms, -1 for none."""
+    stored = stored_keys(contents)
+    kept = stored.summaries
+    change = decide(stored)
+    put = {digest: record.model_dump_json().encode() for digest, record in change.records.items()}
+    gone = dropped({**kept, **change.records}, now_ms) & kept.keys()
+    put |= dict.fromkeys(gone, b"")
+    return change, put, max((kept[digest].created_ms for digest in gone), default=-1)
 
 
 def _arguments(
@@ -124,9 +177,30 @@ def _arguments(
 
 
 async def read_contents(store: Store) -> dict[str, bytes]:
-    """Hex SHA-256 -> record, as it is stored."""
-    found: dict[bytes, bytes] = await store.ask("HGETALL", KEYS_KEY)
+    """Hex SHA-256 -> record, as it is stored. A record that another process adds meanwhile may be
+    missing: `key_change.lua` notices it if it matters."""
+    found = await read_in_parts(store, KEYS_KEY)
     return {digest.decode(): content for digest, content in found.items()}
+
+
+def stored_keys(contents: Mapping[str, bytes]) -> StoredKeys:
+    """Raises StoreCorrupt if the summary of a record is invalid."""
+    try:
+        summaries = {digest: _summaries.decode(content) for digest, content in contents.items()}
+    except msgspec.DecodeError as error:
+        raise StoreCorrupt("the record of an API key is not one") from error
+    return StoredKeys(contents, summaries)
+
+
+async def read_in_parts(store: Store, key: str) -> dict[bytes, bytes]:
+    """A hash of Redis, some fields at a time."""
+    found: dict[bytes, bytes] = {}
+    cursor = 0
+    while True:
+        cursor, part = await store.ask("HSCAN", key, cursor, "COUNT", RECORDS_AT_ONCE)
+        found |= part
+        if not cursor:
+            return found
 
 
 async def dropped_before_ms(store: Store) -> int:

@@ -17,7 +17,7 @@ from api.auth.audit import Actor
 from api.auth.key_cache import KEYS_MAX
 from api.errors import InvalidKey, TooManyKeys
 from schemas.limits import DAY_MS
-from schemas.store.keys import ALL, Key
+from schemas.store.keys import ALL, Key, KeySummary
 from schemas.units import iso
 
 TENANT_KEYS_MAX: Final = 1_000
@@ -36,14 +36,16 @@ RECORDS_MAX: Final = 4 * KEYS_MAX
 
 Records = Mapping[str, Key]
 """Hex SHA-256 -> record."""
+Summaries = Mapping[str, Key | KeySummary]
+"""Hex SHA-256 -> what is needed of a record to count it."""
 
 
-def tenants_of(record: Key) -> tuple[str, ...]:
+def tenants_of(record: Key | KeySummary) -> tuple[str, ...]:
     """The tenants that a record counts for; a key of all tenants counts for `all`."""
     return (ALL,) if record.tenants == ALL else tuple(record.tenants)
 
 
-def check_room(kept: Records, added: Collection[Key], actor: Actor, now_ms: int) -> None:
+def check_room(kept: Summaries, added: Collection[Key], actor: Actor, now_ms: int) -> None:
     """Raise TooManyKeys if `added`, which are new keys, do not fit beside the records `kept`."""
     live = {one.id: one for one in kept.values() if one.state(now_ms) == "active"}
     is_operator = actor.tenants == ALL
@@ -62,7 +64,7 @@ def check_room(kept: Records, added: Collection[Key], actor: Actor, now_ms: int)
             )
 
 
-def dropped(records: Records, now_ms: int) -> set[str]:
+def dropped(records: Summaries, now_ms: int) -> set[str]:
     """The ended records to remove: long ended ones, and the oldest beyond the bound per tenant.
 
     A record of several tenants stays while one of them has room for it, so no tenant can make the
@@ -82,12 +84,12 @@ def dropped(records: Records, now_ms: int) -> set[str]:
     return gone
 
 
-def long_ended(records: Records, now_ms: int) -> set[str]:
+def long_ended(records: Summaries, now_ms: int) -> set[str]:
     """Records that were revoked or expired more than `ENDED_KEPT_MS` ago."""
     return {d for d, one in records.items() if now_ms - ended_ms(one, now_ms) > ENDED_KEPT_MS}
 
 
-def ended_ms(record: Key, now_ms: int) -> int:
+def ended_ms(record: Key | KeySummary, now_ms: int) -> int:
     """When the record was revoked or expires; if neither, `now_ms`."""
     ends = [at for at in (record.revoked_ms, record.expires_ms) if at is not None]
     return min(ends, default=now_ms)

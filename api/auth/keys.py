@@ -6,8 +6,9 @@ An audit line says who changed which key and when, and never contains a key. Lin
 
 from __future__ import annotations
 
+import asyncio
 import secrets  # noqa: TID251  keys need the system's randomness; no caller may choose another
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC
@@ -18,7 +19,16 @@ from pydantic import ValidationError
 from api.auth.audit import AUDIT_WRITES_MAX, Actor, line_of
 from api.auth.authenticate import KEY_CHARS_MAX, digest_of
 from api.auth.key_cache import KEYS_KEY, USES_KEY, record_of
-from api.auth.key_records import KeyChange, change_keys, dropped_before_ms, read_contents
+from api.auth.key_records import (
+    KeyChange,
+    StoredKeys,
+    change_keys,
+    dropped_before_ms,
+    read_contents,
+    read_in_parts,
+    stored_keys,
+    turn_of,
+)
 from api.auth.key_shares import (
     SECRETS_MAX,
     Records,
@@ -89,7 +99,8 @@ async def create_keys(
     made = [_made(one, actor, now_ms) for one in wanted]
     digests = [digest_of(one.secret) for one in made]
 
-    def decide(kept: Records) -> KeyChange:
+    def decide(stored: StoredKeys) -> KeyChange:
+        kept = stored.summaries
         for place, digest in enumerate(digests):
             if digest in kept or digest in digests[:place]:
                 at = f" (entry {place + 1})" if len(digests) > 1 else ""
@@ -103,7 +114,7 @@ async def create_keys(
         ]
         return KeyChange(dict(zip(digests, created, strict=True)), lines, created)
 
-    await change_keys(store, decide, now_ms)
+    await change_keys(store, decide, actor, now_ms)
     return made
 
 
@@ -118,8 +129,8 @@ async def rotate_key(store: Store, key_id: str, grace_ms: int, actor: Actor, now
     secret = _new_secret()
     found: list[Key] = []
 
-    def decide(kept: Records) -> KeyChange:
-        mine = _of_id(kept, key_id, actor)
+    def decide(stored: StoredKeys) -> KeyChange:
+        mine = _of_id(stored, key_id, actor)
         latest = max(mine.values(), key=lambda record: record.serial)
         if latest.state(now_ms) != "active":
             raise InvalidKey("id", f"the key is {latest.state(now_ms)}: create another one")
@@ -134,7 +145,7 @@ async def rotate_key(store: Store, key_id: str, grace_ms: int, actor: Actor, now
         line = line_of("rotate", record, actor, now_ms, grace_ms=grace_ms)
         return KeyChange({**ended, digest_of(secret): record}, [(record, line)], is_limited=False)
 
-    await change_keys(store, decide, now_ms)
+    await change_keys(store, decide, actor, now_ms)
     return NewKey(found[0], secret)
 
 
@@ -142,8 +153,8 @@ async def revoke_key(store: Store, key_id: str, actor: Actor, now_ms: int) -> Ke
     """Revoke a key and all its secrets. To repeat it is no error. Raises NoSuchKey."""
     found: list[Key] = []
 
-    def decide(kept: Records) -> KeyChange:
-        mine = _of_id(kept, key_id, actor)
+    def decide(stored: StoredKeys) -> KeyChange:
+        mine = _of_id(stored, key_id, actor)
         revoked = {
             digest: record.model_copy(update={"revoked_ms": now_ms})
             for digest, record in mine.items()
@@ -154,7 +165,7 @@ async def revoke_key(store: Store, key_id: str, actor: Actor, now_ms: int) -> Ke
         line = line_of("revoke", latest, actor, now_ms)
         return KeyChange(revoked, [(latest, line)] if revoked else [])
 
-    await change_keys(store, decide, now_ms)
+    await change_keys(store, decide, actor, now_ms)
     return found[0]
 
 
@@ -176,14 +187,14 @@ async def restore_keys(
 async def _restore(store: Store, records: Records, actor: Actor, now_ms: int) -> int:
     missing: dict[str, Key] = {}
 
-    def decide(kept: Records) -> KeyChange:
+    def decide(stored: StoredKeys) -> KeyChange:
         missing.clear()
-        gone = kept.keys() | long_ended(records, now_ms)
+        gone = stored.summaries.keys() | long_ended(records, now_ms)
         missing.update((digest, one) for digest, one in records.items() if digest not in gone)
         lines = [(one, line_of("restore", one, actor, now_ms)) for one in missing.values()]
         return KeyChange(missing, lines)
 
-    await change_keys(store, decide, now_ms)
+    await change_keys(store, decide, actor, now_ms)
     return len(missing)
 
 
@@ -211,13 +222,18 @@ async def was_dropped(store: Store, record: Key, now_ms: int) -> bool:
 
 async def list_keys(store: Store, actor: Actor) -> list[ListedKey]:
     """The keys that the actor manages: by name, then id, the newest secret first."""
-    kept = await read_records(store)
-    uses: dict[bytes, bytes] = await store.ask("HGETALL", USES_KEY)
-    last_used = {digest.decode(): int(at_ms) for digest, at_ms in uses.items()}
+    async with turn_of(store, actor):
+        contents = await read_contents(store)
+        uses = await read_in_parts(store, USES_KEY)
+        return await asyncio.to_thread(_listed, contents, uses, actor)
+
+
+def _listed(
+    contents: Mapping[str, bytes], uses: Mapping[bytes, bytes], actor: Actor
+) -> list[ListedKey]:
     found = [
-        ListedKey(record, last_used.get(digest))
-        for digest, record in kept.items()
-        if actor.manages(record)
+        ListedKey(record, int(at_ms) if (at_ms := uses.get(digest.encode())) else None)
+        for digest, record in stored_keys(contents).records(actor.manages).items()
     ]
     return sorted(found, key=lambda one: (one.record.name, one.record.id, -one.record.serial))
 
@@ -249,9 +265,9 @@ def expiry(text: str, now_ms: int) -> int:
 # -- the decisions ----------------------------------------------------------------------------------
 
 
-def _of_id(kept: Records, key_id: str, actor: Actor) -> dict[str, Key]:
+def _of_id(stored: StoredKeys, key_id: str, actor: Actor) -> dict[str, Key]:
     """All secrets of a key. Raises NoSuchKey, also if the actor does not manage it."""
-    mine = {d: one for d, one in kept.items() if one.id == key_id and actor.manages(one)}
+    mine = stored.records(lambda one: one.id == key_id and actor.manages(one))
     if not mine:
         raise NoSuchKey("there is no key with this id among the keys that you manage")
     return mine
