@@ -20,6 +20,7 @@ Under `{od0}:`
     N:iS.K             digests of events counted in slice S of append time, bucket K: a set
     N:cS.K             bookings of calls in the same slice and bucket: a hash DIGEST:TENANT -> booking
     N:tallies          hash: dead letters by reason, duplicates, unknown fields
+    N:tallies.names    hash: how many names of a kind there are in it, in all and from each tenant
     N:evictions        hash: whether Redis evicted keys (schemas/store/eviction.py)
     N:refusals         hash: partition (or "generation") -> why a worker does not continue, as JSON
     N:r:TENANT         the latest calls of a tenant (schemas/store/recent_calls.py)

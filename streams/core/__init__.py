@@ -7,6 +7,7 @@ In the order of an event's path:
     columns         the events of a batch as arrays
     pricing         costs of events that came without one
     price_formula   a price as integers, for pricing
+    tallies         names and counts for `odometer status`
     rollup          sorting and summing arrays
     calls           bookings of calls
     users           updates of users, and the latest calls

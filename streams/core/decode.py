@@ -7,6 +7,7 @@ is more lenient (unknown fields, CloudEvents). A test compares the two.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +24,7 @@ from schemas.errors import InvalidEvent, Reason
 from schemas.event.age import OLDEST_MS, check_age
 from schemas.event.envelope import Headers
 from schemas.event.event_struct import USUAL, EventStruct
+from schemas.event.kinds import DEFAULT_TENANT
 from schemas.event.usage_event import UsageEvent, parse_record
 from schemas.limits import AHEAD_MS_MAX, COST_NANO_USD_MAX, EVENT_BYTES_MAX, NANO_PER_USD
 from schemas.store.layout import Int64s
@@ -82,7 +84,7 @@ class FieldColumns(dict[str, Sequence[Any]]):
 class EventBatch:
     """Events that can be counted, as columns, in order. `fields`: those of `EventStruct`, by name.
     `cost_nano_usd` is -1 without a cost. `started_ms`: by row, the start of the call where the event
-    has one. `unknown`: names of unknown fields, one entry per event and name."""
+    has one. `unknown`: the number of events by tenant and unknown field."""
 
     wires: Sequence[EventStruct]
     fields: Mapping[str, Sequence[Any]]
@@ -90,7 +92,7 @@ class EventBatch:
     append_ms: Int64s
     cost_nano_usd: Int64s
     started_ms: Mapping[int, int]
-    unknown: Sequence[str]
+    unknown: Counter[tuple[str, str]]
 
     def __len__(self) -> int:
         return len(self.wires)
@@ -112,7 +114,7 @@ class BatchDecoder:
         self._fields: dict[str, list[Any]] = {name: [] for name in USUAL}
         self._numbers: list[tuple[Int64s, Int64s, Int64s]] = []
         self._started_ms: dict[int, int] = {}
-        self._unknown: list[str] = []
+        self._unknown: Counter[tuple[str, str]] = Counter()
 
     def add(self, records: Sequence[Record]) -> list[Undecodable]:
         """Decodes records. Returns those that cannot be counted, in order, each with its reason."""
@@ -164,7 +166,9 @@ class BatchDecoder:
             known.extend(column)
         for place, names in unknown.items():
             if place not in refused:
-                self._unknown += names
+                wire = found[place]
+                tenant = (wire and wire.tenant) or DEFAULT_TENANT
+                self._unknown.update((tenant, name) for name in names)
         return [(records[place], refused[place]) for place in sorted(refused)]
 
 

@@ -137,7 +137,7 @@ class Explainer:
             _cost(event, measures, self.prices),
             list(_rows(delta)),
             call,
-            list(events.unknown),
+            [name for _, name in events.unknown],
             list(batch.misread),
         )
 

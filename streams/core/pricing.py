@@ -8,7 +8,6 @@ together, whatever their rates. So a batch with a thousand models costs about as
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from functools import lru_cache
@@ -30,12 +29,6 @@ from schemas.store.layout import Int64s
 from schemas.units import EPOCH, instant_to_ms, ms_to_instant
 from streams.core.price_formula import Absence, PriceFormula, Shape, formula_of
 
-NAMES_MAX: Final = 100
-"""Models without a price that one commit names: those with the most events. Each is a command that
-blocks Redis. The rest are counted together."""
-NAME_CHARS_MAX: Final = 64
-"""Characters of a provider and of a model in a tally: enough to find it."""
-
 _COST_AT: Final = MEASURES.index(COST_NANO_USD)
 _COST_EVENTS_AT: Final = MEASURES.index(COST_EVENTS)
 
@@ -53,8 +46,8 @@ class CostSource(IntEnum):
     INCOMPLETE = 5  # there is a price, and its input numbers are missing or inconsistent
 
 
-_COMPUTED: Final = {CostSource.OWN: "cost:own_prices", CostSource.BUNDLED: "cost:bundled_prices"}
-_UNPRICED: Final = {CostSource.UNKNOWN: "unpriced:", CostSource.INCOMPLETE: "incomplete:"}
+COMPUTED: Final = {CostSource.OWN: "cost:own_prices", CostSource.BUNDLED: "cost:bundled_prices"}
+UNPRICED: Final = {CostSource.UNKNOWN: "unpriced:", CostSource.INCOMPLETE: "incomplete:"}
 
 
 class PricingInput(NamedTuple):
@@ -77,38 +70,8 @@ def add_costs(prices: Prices, asked: PricingInput, values: Int64s) -> CostSource
     if len(rows):
         nano_usd, cost_source[rows] = _priced(prices, asked, rows)
         values[rows, _COST_AT] = nano_usd
-        values[rows, _COST_EVENTS_AT] = np.isin(cost_source[rows], list(_COMPUTED))
+        values[rows, _COST_EVENTS_AT] = np.isin(cost_source[rows], list(COMPUTED))
     return cost_source
-
-
-def tallies(
-    cost_source: CostSources, codes: Mapping[str, Int64s], words: Mapping[str, Sequence[str]]
-) -> Counter[str]:
-    """Counts events by the list that priced them, and unpriced ones by provider and model."""
-    counts = np.bincount(cost_source, minlength=len(CostSource))
-    found = Counter({name: int(counts[one]) for one, name in _COMPUTED.items() if counts[one]})
-    for one, head in _UNPRICED.items():
-        if counts[one]:
-            found.update(_named(head, np.flatnonzero(cost_source == one), codes, words))
-    return found
-
-
-def _named(
-    head: str, rows: Int64s, codes: Mapping[str, Int64s], words: Mapping[str, Sequence[str]]
-) -> Counter[str]:
-    providers, models = words["provider"], words["model"]
-    pairs = codes["provider"][rows] * len(models) + codes["model"][rows]
-    names: Counter[str] = Counter()
-    for pair, count in zip(
-        *(one.tolist() for one in np.unique(pairs, return_counts=True)), strict=True
-    ):
-        provider, model = providers[pair // len(models)], models[pair % len(models)]
-        names[f"{head}{provider[:NAME_CHARS_MAX]}/{model[:NAME_CHARS_MAX]}"] += count
-    ranked = sorted(names.items(), key=lambda one: (-one[1], one[0]))
-    kept = Counter(dict(ranked[:NAMES_MAX]))
-    if rest := sum(count for _, count in ranked[NAMES_MAX:]):
-        kept[f"{head}other"] = rest
-    return kept
 
 
 # -- which price -----------------------------------------------------------------------------------

@@ -178,4 +178,7 @@ class CarriedRecords:
             }
             if not lacking:
                 return
-            await worker.correct(replace(worker.correction(state), tallies=lacking))
+            # A name that the new generation has no room for is `other` there, and lacks for ever.
+            correction = replace(worker.correction(state), tallies=lacking)
+            if (await worker.correct(correction)).outcome is Outcome.COMMITTED:
+                return

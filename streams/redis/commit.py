@@ -67,7 +67,11 @@ def encode_commit(commit: Commit, ids: Ids) -> list[bytes]:
         ],
         "epoch": ids.epoch,
         "names": ids.names,
-        "tallies": [*commit.tallies.items(), *resolved.over.items()],
+        "tallies": [
+            *commit.tallies.items(),
+            *resolved.over.items(),
+            *((name, count, tenant) for (tenant, name), count in commit.named.items()),
+        ],
         "parts": [
             (
                 part.page_kind.head,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from schemas.catalog.views import Catalog
 from schemas.errors import InvalidEvent
@@ -14,17 +14,17 @@ from streams.core.batch import DECODE_SLICE, Batch
 from streams.core.columns import Columns, columns
 from streams.core.decode import BatchDecoder, Record
 from streams.core.ports import Clock, RejectedRecord
-
-UNKNOWN_NAME_CHARS_MAX: Final = 64
-"""The name of an unknown field is part of a tally. This many characters show the typo."""
+from streams.core.tallies import NamedTallies, unknown
 
 
 class JudgedBatch(NamedTuple):
-    """A decoded batch: columns of the events that count, rejected records, and tallies."""
+    """A decoded batch: columns of the events that count, rejected records, and tallies. `named`: those
+    of unknown fields, by tenant and name."""
 
     columns: Columns
     rejected: Sequence[RejectedRecord]
     tallies: Counter[str]
+    named: NamedTallies
 
 
 async def judge(
@@ -41,14 +41,12 @@ async def judge(
                 tallies[f"dead:{invalid.reason}"] += 1
             await clock.breathe()
     events = decoder.events()
-    for name in events.unknown:
-        tallies[f"unknown:{name[:UNKNOWN_NAME_CHARS_MAX]}"] += 1
     rows = columns(events, prices, catalog, secret=secret)
     for field_, count in rows.misread.items():
         tallies[f"misread:{field_}"] += count
     if len(rows) < len(events):
         tallies["duplicate"] += len(events) - len(rows)
-    return JudgedBatch(rows, rejected, tallies)
+    return JudgedBatch(rows, rejected, tallies, unknown(events.unknown))
 
 
 def _rejected(partition: int, record: Record, invalid: InvalidEvent) -> RejectedRecord:

@@ -11,7 +11,6 @@ reports why and checks again every 2 s. The other partitions go on.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
@@ -30,7 +29,6 @@ from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.layout import NO_POSITION, RETIRED, Meta
 from streams.core.batch import Batch, PartitionShare, Policy
 from streams.core.calls import StoredCall
-from streams.core.columns import Columns
 from streams.core.decode import Unreadable
 from streams.core.fold import fold
 from streams.core.ports import (
@@ -43,8 +41,8 @@ from streams.core.ports import (
     RefusalReason,
     Reply,
 )
-from streams.core.pricing import tallies as cost_tallies
 from streams.core.resume_checks import generation_detail, refusal_of, stored_of
+from streams.core.tallies import cost_tallies, unpriced
 from streams.worker.end_offsets import EndOffsets, next_end_offsets
 from streams.worker.health import Timing, WorkerHealth
 from streams.worker.judge import JudgedBatch, judge
@@ -253,14 +251,14 @@ class Worker:
         judged = await self._judge(batch)
         if judged.rejected:
             await self._retry(lambda: self._log.send_to_dlq(judged.rejected))
-        rows, tallies = judged.columns, judged.tallies
         while True:
-            commit = await self._folded(batch, rows, tallies)
+            rows = judged.columns
+            commit = await self._folded(batch, judged)
             reply = await self._send_commit(commit)
             if reply.outcome is Outcome.DUPLICATE_IDS:
                 kept = rows.without(np.array(reply.subjects, np.uint64))
-                tallies["duplicate"] += len(rows) - len(kept)
-                rows = kept
+                judged.tallies["duplicate"] += len(rows) - len(kept)
+                judged = judged._replace(columns=kept)
             elif reply.outcome is not Outcome.CALLS_CHANGED:
                 await self._finish(commit, reply, len(rows))
                 await self._store.compact_pages()
@@ -271,23 +269,19 @@ class Worker:
     async def _judge(self, batch: Batch) -> JudgedBatch:
         return await judge(batch, self._prices, self._catalog, self._secret, self._clock)
 
-    async def _folded(self, batch: Batch, rows: Columns, tallies: Counter[str]) -> Commit:
+    async def _folded(self, batch: Batch, judged: JudgedBatch) -> Commit:
+        rows = judged.columns
         stored_calls: Mapping[CallKey, StoredCall | None] = {}
         if calls := rows.booked_calls:
             stored_calls = await self._retry(lambda: self._store.bookings(rows.secret, calls))
-        return self._commit(
-            [self._progress(p, part) for p, part in sorted(batch.parts.items())],
-            rows,
-            stored_calls,
-            tallies,
-        )
+        partitions = [self._progress(p, part) for p, part in sorted(batch.parts.items())]
+        return self._commit(partitions, judged, stored_calls)
 
     def _commit(
         self,
         partitions: Sequence[Progress],
-        rows: Columns | None = None,
+        judged: JudgedBatch | None = None,
         stored_calls: Mapping[CallKey, StoredCall | None] | None = None,
-        tallies: Mapping[str, int] | None = None,
     ) -> Commit:
         seen = self._ends
         empty = Commit(
@@ -301,9 +295,12 @@ class Worker:
                 for p, ms in (seen.absent_ms.items() if seen else ())
             },
             partitions=partitions,
-            tallies=tallies or {},
         )
-        if rows is None or not len(rows):
+        if judged is None:
+            return empty
+        rows = judged.columns
+        empty = replace(empty, tallies=judged.tallies, named=judged.named)
+        if not len(rows):
             return empty
         return replace(
             empty,
@@ -311,7 +308,8 @@ class Worker:
             digests=rows.digests,
             slices=rows.append_ms // SLICE_MS,
             delta=fold(rows, stored_calls or {}, keeps_previews=self._keeps_previews),
-            tallies={**empty.tallies, **cost_tallies(rows.cost_source, rows.codes, rows.words)},
+            tallies=judged.tallies | cost_tallies(rows.cost_source),
+            named=judged.named | unpriced(rows.cost_source, rows.tenants, rows.codes, rows.words),
         )
 
     def _progress(self, partition: int, part: PartitionShare) -> Progress:

@@ -47,6 +47,7 @@ class State:
     ids: dict[int, set[int]] = field(default_factory=dict)
     calls: dict[int, dict[CallKey, bytes]] = field(default_factory=dict)
     tallies: dict[str, int] = field(default_factory=dict)
+    tally_tenants: dict[str, list[str]] = field(default_factory=dict)
     refusals: dict[int, str] = field(default_factory=dict)
     users: dict[tuple[str, str], UserUpdate] = field(default_factory=dict)
     recent: dict[str, tuple[tuple[int, bytes], ...]] = field(default_factory=dict)
@@ -69,6 +70,7 @@ class State:
             {slice_: set(ids) for slice_, ids in self.ids.items()},
             {slice_: dict(calls) for slice_, calls in self.calls.items()},
             dict(self.tallies),
+            {kind: list(tenants) for kind, tenants in self.tally_tenants.items()},
             dict(self.refusals),
             dict(self.users),
             dict(self.recent),

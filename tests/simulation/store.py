@@ -32,6 +32,9 @@ from streams.redis.series_ids import Resolved, paged
 from tests.oracles.redis_counters import Cell, counters_in, named_chunk_versions
 from tests.simulation.state import Bugs, FakeRedis, State, fresh_partition
 
+TALLIES_MAX = 1000
+TENANT_TALLIES_MAX = 100
+"""Names of one kind of tallies, and those of one tenant; as in commit.lua."""
 NEIGHBOURS = 2
 ROOM_BYTES, ROOM_ROWS = 24, 2
 """Bytes by which a page of counters may grow before it is queued for compaction, and rows of another
@@ -328,7 +331,9 @@ class FakeStore:
         for tenant, chats in commit.delta.chats:
             _note_chats(state.chats.setdefault(tenant, {}), chats)
         for name, count in commit.tallies.items():
-            state.tallies[name] = state.tallies.get(name, 0) + count
+            self._note_tally(name, count, "")
+        for (tenant, name), count in commit.named.items():
+            self._note_tally(name, count, tenant)
         self._note_users(commit)
         self._move(commit)
         self._drop_slices()
@@ -390,6 +395,19 @@ class FakeStore:
         for tenant, calls in commit.delta.recent:
             both = {*state.recent.get(tenant, ()), *((at_ms, one.encode()) for at_ms, one in calls)}
             state.recent[tenant] = tuple(sorted(both)[-RECENT_MAX:])
+
+    def _note_tally(self, name: str, count: int, tenant: str) -> None:
+        tallies, of_kind = self.own.tallies, self.own.tally_tenants
+        kind, is_named, _ = name.partition(":")
+        if is_named and name not in tallies:
+            tenants = of_kind.setdefault(kind, [])
+            if len(tenants) >= TALLIES_MAX or (
+                tenant and tenants.count(tenant) >= TENANT_TALLIES_MAX
+            ):
+                name = f"{kind}:other"
+            else:
+                tenants.append(tenant)
+        tallies[name] = tallies.get(name, 0) + count
 
     def _move(self, commit: Commit) -> None:
         meta = self.own.meta

@@ -3,14 +3,28 @@
 --
 -- KEYS[1] = meta. ARGV: see `commit`. Units: times are ms since 1970. Returns: see `commit`.
 
-local TALLIES_MAX = 1000 -- fields of one hash: a producer that invents field names cannot fill it
+local TALLIES_MAX = 1000 -- names of one kind, such as unknown: invented names fill no other kind
+local TENANT_TALLIES_MAX = 100 -- of them, those that came from one tenant
+
+-- Whether a new name has room; if so, it is counted for its kind and its tenant.
+local function admit_name(counts_key, kind, tenant)
+  local function count_of(field) return tonumber(redis.call('HGET', counts_key, field) or 0) end
+  local share = kind .. ':' .. tenant
+  if count_of(kind) >= TALLIES_MAX then return false end
+  if tenant ~= '' and count_of(share) >= TENANT_TALLIES_MAX then return false end
+  redis.call('HINCRBY', counts_key, kind, 1)
+  if tenant ~= '' then redis.call('HINCRBY', counts_key, share, 1) end
+  return true
+end
 
 local function write_tallies(prefix, tallies)
-  local key = prefix .. 'tallies'
+  local key, counts_key = prefix .. 'tallies', prefix .. 'tallies.names'
   for _, tally in ipairs(tallies) do
     local name = tally[1]
-    if redis.call('HEXISTS', key, name) == 0 and redis.call('HLEN', key) >= TALLIES_MAX then
-      name = string.match(name, '^[^:]*') .. ':other'
+    local kind = string.match(name, '^([^:]*):')
+    if kind and redis.call('HEXISTS', key, name) == 0
+      and not admit_name(counts_key, kind, tally[3] or '') then
+      name = kind .. ':other'
     end
     redis.call('HINCRBY', key, name, string.format('%.0f', tally[2]))
   end
@@ -101,7 +115,8 @@ end
 --   ids {{slice, {bucket, id, ...} of sets that get one id, {{bucket, id, id, ...}} of others}},
 --   calls {{digest:tenant, bucket, old_slice | -1, old, new_slice, new}},
 --   secret (the name of the one that digests are made under; else 'stale'),
---   tallies {{name, n}}, epoch and names (which the ids of its pages belong to, from `names`),
+--   tallies {{name, n[, the tenant that it came from]}},
+--   epoch and names (which the ids of its pages belong to, from `names`),
 --   parts {{head, tier, room in bytes, chunk_ms, kept_ms, key_bytes, numbers, number_bytes}},
 --   people {{tenant, {word}}} (schemas/store/directory.py), users_max,
 --   recent {{tenant, {ms, bytes, ...}}} (schemas/store/recent_calls.py), recent_max,

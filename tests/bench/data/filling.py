@@ -7,6 +7,7 @@ commits, as from a live worker, so that open pages hold a slot many times.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -326,7 +327,7 @@ def columns_of(traffic: Traffic, batch: Batch, catalog: Catalog) -> Columns:
             append_ms=append_ms,
             cost_nano_usd=np.full(n, -1, np.int64),
             started_ms={},
-            unknown=(),
+            unknown=Counter(),
         ),
         origin=np.arange(n),
     )

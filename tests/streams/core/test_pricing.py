@@ -24,12 +24,10 @@ from schemas.prices.price_list import BUNDLED, Prices
 from schemas.prices.tariffs import Unpriced, Why, edges
 from schemas.units import instant_to_ms
 from streams.core.pricing import (
-    NAMES_MAX,
     CostSource,
     CostSources,
     PricingInput,
     add_costs,
-    tallies,
 )
 from tests.oracles.price_list import OWN
 
@@ -181,48 +179,6 @@ def test_more_than_an_event_may_cost_is_no_cost() -> None:
     assert costs == [1, 0]
     assert standing.tolist() == [CostSource.OWN, CostSource.INCOMPLETE]
     check(OWN, wires)
-
-
-def test_a_tally_names_the_models_without_a_price_up_to_a_limit() -> None:
-    standing = np.array(
-        [CostSource.UNKNOWN] * 205 + [CostSource.BUNDLED, CostSource.GIVEN], np.int8
-    )
-    models = ["x" * 99, *(f"m{n:03}" for n in range(104))]
-    codes = {
-        "provider": np.zeros(207, np.int64),
-        "model": np.array([0] * 101 + [*range(1, 105)] + [0, 0], np.int64),
-    }
-    found = tallies(standing, codes, {"provider": ["p"], "model": models})
-    assert found["cost:bundled_prices"] == 1
-    named = {name: n for name, n in found.items() if name.startswith("unpriced:p/")}
-    assert len(named) == NAMES_MAX
-    assert named[f"unpriced:p/{'x' * 64}"] == 101
-    assert named["unpriced:p/m000"] == 1
-    assert found["unpriced:other"] == 5
-    assert found.total() == 206
-
-
-def test_the_tallies_of_a_batch_are_those_of_its_events() -> None:
-    wires = [
-        one(provider="openai", model="gpt-9", input_tokens=1),
-        one(provider="openai", model="gpt-9", input_tokens=1),
-        one(provider="openai", model="gpt-9", input_tokens=0),  # nothing that is billed
-        one(provider="openai", model="gpt-9", error="Timeout"),
-        one(provider="openai", model="o3", input_tokens=1),  # and how many out?
-        one(provider="openai", model="gpt-4o", input_tokens=1, output_tokens=0),
-        one(kind="call", provider="openai", model="gpt-9"),
-    ]
-    standing = priced(BUNDLED, wires)[2]
-    models = ["gpt-9", "o3", "gpt-4o"]
-    codes = {
-        "provider": np.zeros(7, np.int64),
-        "model": np.array([models.index(w.model or "") for w in wires]),
-    }
-    assert tallies(standing, codes, {"provider": ["openai"], "model": models}) == {
-        "unpriced:openai/gpt-9": 2,
-        "incomplete:openai/o3": 1,
-        "cost:bundled_prices": 1,
-    }
 
 
 def test_nothing_is_used_is_told_from_every_field_that_is_billed() -> None:

@@ -130,6 +130,13 @@ async def opened(subject: Subject) -> CounterStore:
     return subject.store
 
 
+async def tallies_of(store: CounterStore) -> Mapping[str, int]:
+    if isinstance(store, RedisStore):
+        return await store.tallies()
+    assert isinstance(store, FakeStore)
+    return store.own.tallies
+
+
 def costs(subject: Subject) -> list[int]:
     at = LLM.measures.index(COST_NANO_USD)
     return [values[at] for _, values in sorted(subject.counters().items())]
@@ -411,18 +418,38 @@ async def test_a_refusal_stays_until_the_partition_moves(subject: Subject) -> No
     assert (meta.partitions[0].refused, meta.refused) == (0, 0)
 
 
-@pytest.mark.servers
-async def test_tallies_add_up_and_stay_bounded(redis_url: str) -> None:
-    async with RedisStore(redis_url) as store:
-        await store.open(DIGEST, 1, NOW_MS, SECRET)
-        names = {f"unknown:{number}": 1 for number in range(1100)}
-        await store.commit(commit(1, tallies={"dead:empty": 2, **names}))
-        await store.commit(commit(2, progress(0, 1, 2), tallies={"dead:empty": 3, "unknown:x": 1}))
-        tallies = await store.tallies()
+async def test_tallies_add_up_and_stay_bounded(subject: Subject) -> None:
+    store = await opened(subject)
+    names = {f"unknown:{number}": 1 for number in range(1100)}
+    await store.commit(commit(1, tallies={"dead:empty": 2, **names}))
+    more = {"dead:empty": 3, "dead:too_large": 1, "unknown:x": 1, "duplicate": 4}
+    await store.commit(commit(2, progress(0, 1, 2), tallies=more))
+    tallies = await tallies_of(store)
     assert tallies["dead:empty"] == 5
     assert sum(n for name, n in tallies.items() if name.startswith("unknown:")) == 1101
-    assert tallies["unknown:other"] == 102
-    assert len(tallies) == 1001
+    assert tallies["unknown:other"] == 101
+    assert (tallies["dead:too_large"], tallies["duplicate"]) == (1, 4)  # full kinds fill no other
+    assert len(tallies) == 1004
+
+
+async def test_invented_names_of_one_tenant_leave_room_for_those_of_another(
+    subject: Subject,
+) -> None:
+    store = await opened(subject)
+    for number in range(3):
+        names = [f"unknown:{number}.{n}" for n in range(500)]
+        position = progress(0, number, number + 1) if number else progress()
+        named = dict.fromkeys((("acme", name) for name in names), 2)
+        await store.commit(commit(number + 1, position, named=named))
+    typo = {"unknown:inptu_tokens": 7, "unknown:0.0": 1, "unknown:2.499": 1}
+    of_beta = {("beta", name): count for name, count in typo.items()}
+    await store.commit(commit(9, progress(0, 3, 4), named=of_beta))
+    tallies = await tallies_of(store)
+    assert tallies["unknown:inptu_tokens"] == 7
+    assert tallies["unknown:0.0"] == 3
+    assert tallies["unknown:2.499"] == 1  # acme's is among the others
+    assert len(tallies) == 100 + 1 + 2
+    assert tallies["unknown:other"] == 2 * 1400
 
 
 @pytest.mark.servers

@@ -14,7 +14,7 @@ from schemas.store.layout import NO_POSITION, RETIRED
 from streams.core.batch import DECODE_SLICE, Policy
 from streams.core.decode import Unreadable
 from streams.core.ports import Commit, LastRecord, Outcome, PartitionBatch, RefusalReason, Reply
-from streams.worker.judge import UNKNOWN_NAME_CHARS_MAX
+from streams.core.tallies import NAME_CHARS_MAX
 from streams.worker.process import FoldService, describe_health
 from streams.worker.settings import WorkerSettings
 from tests.oracles.event_logs import NOW_MS
@@ -298,7 +298,7 @@ async def test_a_worker_that_is_told_to_stop_does_not_wait_for_a_store_that_is_a
 
 async def test_unknown_fields_are_tallied_by_name_once_an_event() -> None:
     scene = await begun(ScriptedLog({0: 3}))
-    long = "x" * (UNKNOWN_NAME_CHARS_MAX + 1)
+    long = "x" * (NAME_CHARS_MAX + 1)
     await scene.counts(
         polled_event(0, inptu_tokens=1),
         polled_event(1, inptu_tokens=1, **{long: 2}),
@@ -306,8 +306,22 @@ async def test_unknown_fields_are_tallied_by_name_once_an_event() -> None:
     )
     assert scene.store.state.tallies == {
         "unknown:inptu_tokens": 2,
-        f"unknown:{'x' * UNKNOWN_NAME_CHARS_MAX}": 1,
+        f"unknown:{'x' * NAME_CHARS_MAX}": 1,
     }
+
+
+async def test_the_name_of_a_tally_belongs_to_the_tenant_that_uses_it() -> None:
+    scene = await begun(ScriptedLog({0: 4}))
+    unpriced: dict[str, Any] = {"model": "gpt-77", "cost_usd": None}
+    await scene.counts(
+        polled_event(0, tenant="acme", inptu_tokens=1),
+        polled_event(1, tenant="beta", inptu_tokens=1, zz=1),
+        polled_event(2, tenant="beta", **unpriced),
+        polled_event(3, zzz=1),
+    )
+    tenants = scene.store.state.tally_tenants
+    assert sorted(tenants["unknown"]) == ["acme", "beta", "default"]
+    assert tenants["unpriced"] == ["beta"]
 
 
 async def test_costs_are_tallied_once_an_event_and_models_without_a_price_by_name() -> None:
