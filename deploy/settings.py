@@ -14,6 +14,7 @@ from schemas.catalog.catalog_file import parse_catalog
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.errors import InvalidConfig
 from schemas.prices.price_list import BUNDLED, Prices, parse_prices
+from schemas.quotas import Quota, parse_quota
 
 if TYPE_CHECKING:
     from streams.directory.settings import DirectorySettings
@@ -27,6 +28,8 @@ REDIS_PORT = 16_379
 # In the home directory. Both can be read by their owner only.
 VALKEY_PASSWORD_FILE = "valkey/password"  # noqa: S105  a path
 API_KEY_FILE = "api-key"
+
+TENANT_SERIES_RANGE = (1_000, 100_000_000)
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
@@ -88,6 +91,12 @@ class Settings(BaseSettings):
         default=None,
         description="TOML file with your own measures, dimensions and views. Use the same file for"
         " workers, API, `rebuild` and `status`.",
+    )
+    tenant_series: str = Field(
+        default="1000000",
+        description="Quota of each tenant's series, in all views and kinds, such as"
+        " 1000000,acme=5000000. Events of further series count as `(other)`. Use the same for"
+        " workers, `rebuild` and `status`.",
     )
     store_previews: bool = Field(
         default=False,
@@ -169,6 +178,12 @@ class Settings(BaseSettings):
         """The processes that `up` starts have another working directory."""
         return path and path.absolute()
 
+    @field_validator("tenant_series")
+    @classmethod
+    def _valid_quota(cls, text: str) -> str:
+        parse_quota(text, *TENANT_SERIES_RANGE)
+        return text
+
     @property
     def own_kafka(self) -> bool:
         """Whether the user named a Kafka: then the bundled one is not started."""
@@ -223,6 +238,10 @@ def directory_settings(settings: Settings) -> "DirectorySettings":
         prefix=settings.directory_prefix,
         group=f"{settings.group}-directory",
     )
+
+
+def read_series_quota(settings: Settings) -> Quota:
+    return parse_quota(settings.tenant_series, *TENANT_SERIES_RANGE)
 
 
 def read_prices(settings: Settings) -> Prices:

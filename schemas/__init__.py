@@ -10,6 +10,7 @@ No I/O and no clock. Nothing of `streams`, `api` or `deploy` is imported here.
     store/      keys and rows in Redis, and the digest of a generation
     tiers       time buckets, how long each is kept, and how a bound is rounded
     units       US dollars and seconds to whole nano-USD and milliseconds
+    quotas      quotas of tenants
     terminal    texts of others for a terminal
     limits      every limit of an event, with its reason
     errors      the errors of the whole project

@@ -19,6 +19,7 @@ from deploy.cli.options import (
     PricesFile,
     Redis,
     RedisEviction,
+    TenantSeries,
     Topic,
     Yes,
 )
@@ -130,6 +131,7 @@ def rebuild(
     prices_file: PricesFile = None,
     catalog_file: CatalogFile = None,
     replaced_hours: Annotated[float | None, typer.Option(help=describe("replaced_hours"))] = None,
+    tenant_series: TenantSeries = None,
     as_json: AsJson = False,
 ) -> None:
     """Count the whole topic again under this configuration, then switch the answers to the result.
@@ -153,6 +155,7 @@ def rebuild(
         prices_file=prices_file,
         catalog_file=catalog_file,
         replaced_hours=replaced_hours,
+        tenant_series=tenant_series,
     )
     done = asyncio.run(rebuild_with_progress(settings, Console(stderr=True)))
     if as_json:

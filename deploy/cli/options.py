@@ -33,6 +33,9 @@ Topic = Annotated[str | None, typer.Option(help=describe("topic"))]
 DeadLetterTopic = Annotated[str | None, typer.Option(help=describe("dead_letter_topic"))]
 DirectoryPrefix = Annotated[str | None, typer.Option(help=describe("directory_prefix"))]
 Partitions = Annotated[int | None, typer.Option(help=describe("partitions"))]
+TenantSeries = Annotated[
+    str | None, typer.Option(metavar="NUMBER,TENANT=NUMBER", help=describe("tenant_series"))
+]
 Group = Annotated[str | None, typer.Option(help=describe("group"))]
 ApiPort = Annotated[int | None, typer.Option(help=describe("api_port"))]
 BackfillDelay = Annotated[int | None, typer.Option(help=describe("backfill_delay_ms"))]

@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from deploy.settings import Settings, read_catalog, read_prices
+from deploy.settings import Settings, read_catalog, read_prices, read_series_quota
 from streams.rebuild.command import rebuild
 from streams.rebuild.report import RebuildProgress, RebuildResult
 
@@ -37,4 +37,5 @@ async def rebuild_with_progress(settings: Settings, console: Console) -> Rebuild
             show,
             read_catalog(settings),
             redis_eviction=settings.redis_eviction,
+            tenant_series=read_series_quota(settings),
         )

@@ -28,6 +28,7 @@ from deploy.cli.options import (
     Redis,
     RedisEviction,
     Seed,
+    TenantSeries,
     Topic,
 )
 from deploy.errors import NotInstalled
@@ -36,6 +37,7 @@ from deploy.settings import (
     directory_settings,
     read_catalog,
     read_prices,
+    read_series_quota,
     read_settings,
 )
 
@@ -110,6 +112,7 @@ def worker(
     prices_file: PricesFile = None,
     catalog_file: CatalogFile = None,
     health_port: Annotated[int | None, typer.Option(help=describe("health_port"))] = None,
+    tenant_series: TenantSeries = None,
     store_previews: Annotated[
         bool | None,
         typer.Option("--store-previews/--no-store-previews", help=describe("store_previews")),
@@ -140,6 +143,7 @@ def worker(
         prices_file=prices_file,
         catalog_file=catalog_file,
         health_port=health_port,
+        tenant_series=tenant_series,
         store_previews=store_previews,
     )
     sys.exit(
@@ -153,6 +157,7 @@ def worker(
                 group=settings.group,
                 health_port=settings.health_port,
                 store_previews=settings.store_previews,
+                tenant_series=read_series_quota(settings),
             ),
             read_prices(settings),
             read_catalog(settings),

@@ -19,6 +19,7 @@ Under `{od0}:`
     N:due              list: the compaction queue (`QueuedPage`)
     N:iS.K             digests of events counted in slice S of append time, bucket K: a set
     N:cS.K             bookings of calls in the same slice and bucket: a hash DIGEST:TENANT -> booking
+    N:q...             counts for the quotas of tenants (schemas/store/quota_counts.py)
     N:tallies          hash: dead letters by reason, duplicates, unknown fields
     N:tallies.names    hash: how many names of a kind there are in it, in all and from each tenant
     N:evictions        hash: whether Redis evicted keys (schemas/store/eviction.py)
@@ -44,9 +45,8 @@ A commit puts a page on the compaction queue when it has grown to twice its comp
 commits (streams/redis/compaction.py): one row a key, or several if a sum does not fit. Before the
 chunk's end, a compact page begins with FF FF and its compact length in 4 bytes: in counters the head
 of a block, else a row of slot 0xFFFF. The worker reads page and version in one step and writes in
-another one. That step keeps rows that were appended meanwhile, and does nothing if another worker
-was first: the version counts compactions. So a page is at most twice as long as needed, plus that
-room, plus what one commit appends.
+another one. It keeps rows appended meanwhile, and does nothing if another worker was first: the
+version counts compactions. So a page is at most twice as long as needed, plus room, plus one commit.
 """
 
 from __future__ import annotations
@@ -72,8 +72,7 @@ CURRENT_KEY: Final = HASH_TAG + "current"
 GENERATIONS_KEY: Final = HASH_TAG + "generations"
 REBUILD_KEY: Final = HASH_TAG + "rebuild"
 SKIPPED_KEY: Final = HASH_TAG + "skipped"
-LOG_SOURCES_KEY: Final = HASH_TAG + "otlp-logs."
-"""Begin of a key; the tenant is the rest."""
+LOG_SOURCES_KEY: Final = HASH_TAG + "otlp-logs."  # begin of a key; the tenant is the rest
 FIRST_GENERATION: Final = 1
 
 Int64s = npt.NDArray[np.int64]

@@ -24,6 +24,7 @@ from msgspec.structs import replace
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.errors import RebuildRefused, StoreFull, StoreUnavailable
 from schemas.prices.price_list import Prices
+from schemas.quotas import Quota
 from schemas.store.generation import describe, generation_digest
 from schemas.store.layout import LIVE, NO_POSITION, Meta
 from streams.core.ports import Clock, OffsetBounds, RefusalReason
@@ -34,6 +35,7 @@ from streams.rebuild.carry_over import CarryOver, carry_over_before
 from streams.rebuild.rebuild_worker import RebuildWorker
 from streams.rebuild.report import RebuildProgress, RebuildResult
 from streams.rebuild.shared_history import SharedHistory, shared_with
+from streams.redis.commit import TENANT_SERIES
 from streams.redis.eviction import EvictionWatch
 from streams.redis.generations import LEASE_MS, GenerationEntry, RedisGenerations, RedisPair
 from streams.worker.clock import ProcessClock
@@ -55,6 +57,7 @@ class _Configuration:
     topic: str
     prices: Prices
     catalog: Catalog
+    tenant_series: Quota
 
     @property
     def digest(self) -> bytes:
@@ -71,6 +74,7 @@ async def rebuild(
     catalog: Catalog = DEFAULT,
     clock: Clock = ProcessClock(),  # noqa: B008  it has no state
     *,
+    tenant_series: Quota = TENANT_SERIES,
     redis_eviction: str = "",
 ) -> RebuildResult:
     """Returns when the new generation answers. The old one is kept for another `kept_ms`.
@@ -78,7 +82,7 @@ async def rebuild(
     Raises RebuildRefused where the result could be wrong or another rebuild runs, StoreError, and
     LogError.
     """
-    under = _Configuration(topic, prices, catalog)
+    under = _Configuration(topic, prices, catalog, tenant_series)
     async with (
         RedisGenerations(redis_url) as generations,
         EvictionWatch(redis_url, redis_eviction) as watch,
@@ -270,7 +274,7 @@ async def _fill(
 ) -> RebuildResult:
     origin, number = plan.entry.origin, plan.number
     async with (
-        RedisPair(redis_url, origin, number) as pair,
+        RedisPair(redis_url, origin, number, under.tenant_series) as pair,
         open_whole_log(kafka, under.topic) as log,
     ):
         carry_over = None

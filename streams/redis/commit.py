@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from schemas.catalog.views import CALL_BUCKETS, ID_BUCKETS, OTHER, SLICE_MS, TENANTS_MAX
+from schemas.quotas import Quota
 from schemas.store import directory
 from schemas.store.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat, tags_text
 from schemas.store.layout import page_kept_ms
@@ -20,12 +21,21 @@ from streams.core.ports import Commit
 from streams.redis.compaction import starts_of
 from streams.redis.series_ids import Ids, Named, other_of, paged
 
+TENANT_SERIES: Final = Quota(1_000_000)
+"""Quota of one tenant's series, in all views and kinds, unless the operator says otherwise: as many
+as one view has at most. Names of 60 B cost 200 B each."""
+TABLE_SERIES_MIN: Final = 100
+"""Series that a tenant may always have in each view and kind. So invented users do not push out agents and
+models, which are few. With 60 views and kinds they are 6,000 series, 1.2 MB."""
 GROUP_MAX: Final = 1000
 """Arguments that the Lua side passes to one command: its stack holds 8,000."""
 
 
-def encode_names(commit: Commit, missing: Sequence[Named]) -> list[bytes]:
-    """The arguments of `names`: asks for the ids of the tenants and of these series."""
+def encode_names(commit: Commit, missing: Sequence[Named], tenant_series: Quota) -> list[bytes]:
+    """The arguments of `names`: asks for the ids of the tenants and of these series.
+
+    `tenant_series`: the quota of each tenant, in all tables.
+    """
     control = {
         "partitions": commit.partitions,
         "secret": commit.secret,
@@ -34,6 +44,8 @@ def encode_names(commit: Commit, missing: Sequence[Named]) -> list[bytes]:
         "tenants": commit.delta.tenants,
         "tenants_max": TENANTS_MAX,
         "other": OTHER,
+        "tenant_series": [tenant_series.of(tenant) for tenant in commit.delta.tenants],
+        "table_series_min": TABLE_SERIES_MIN,
         "series": [
             (one.table.id, one.tenant, one.table.view.series_max, other_of(one.table), one.names)
             for one in missing

@@ -13,6 +13,7 @@ import msgspec
 
 from schemas.errors import RebuildRefused, StoreCorrupt
 from schemas.event.identity import IdSecret
+from schemas.quotas import Quota
 from schemas.store.layout import (
     CURRENT_KEY,
     GENERATIONS_KEY,
@@ -27,6 +28,7 @@ from schemas.store.layout import (
 )
 from streams.core.ports import PairState
 from streams.redis.client import ask
+from streams.redis.commit import TENANT_SERIES
 from streams.redis.store import RedisStore, generation_of, secret_in
 
 SCAN_COUNT: Final = 1000
@@ -168,8 +170,10 @@ class RedisPair(RedisGenerations):
     """The generation that answers and the one that a rebuild fills: `Pair` of
     streams/core/ports.py. As a `Store` it is the second one."""
 
-    def __init__(self, url: str, origin: int, number: int) -> None:
-        super().__init__(url, number)
+    def __init__(
+        self, url: str, origin: int, number: int, tenant_series: Quota = TENANT_SERIES
+    ) -> None:
+        super().__init__(url, number, tenant_series=tenant_series)
         self.origin = origin
 
     async def look(self) -> PairState:

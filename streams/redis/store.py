@@ -15,6 +15,7 @@ import msgspec
 from schemas.catalog.views import CALL_BUCKETS
 from schemas.errors import StoreCorrupt, StoreUnavailable
 from schemas.event.identity import CallKey, IdSecret, unpack_call_key, unpack_secret
+from schemas.quotas import Quota
 from schemas.store.layout import (
     CURRENT_KEY,
     FIRST_GENERATION,
@@ -33,7 +34,7 @@ from streams.core.calls import StoredCall
 from streams.core.ports import Commit, Outcome, RefusalReason, Reply
 from streams.redis import library
 from streams.redis.client import ask, call_function, connect
-from streams.redis.commit import encode_commit, encode_names
+from streams.redis.commit import TENANT_SERIES, encode_commit, encode_names
 from streams.redis.compaction import ReadPage, compact_forms, unpack_queued_page
 from streams.redis.series_ids import NO_EPOCH, Ids
 
@@ -57,14 +58,22 @@ class RedisStore:
     """`CounterStore` of streams/core/ports.py on Redis 7 or newer, or Valkey. Use as `async with`.
 
     Without `generation` it uses the one that answered when `meta` was last read. `about` describes
-    a generation that it opens (`describe` in schemas/store/generation.py).
+    a generation that it opens (`describe` in schemas/store/generation.py). `tenant_series`: a
+    tenant's further series are counted as OTHER.
     """
 
-    def __init__(self, url: str, generation: int | None = None, about: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        generation: int | None = None,
+        about: str = "",
+        tenant_series: Quota = TENANT_SERIES,
+    ) -> None:
         self._redis = connect(url)
         self._is_pinned = generation is not None
         self.generation = generation or FIRST_GENERATION
         self._about = about
+        self._tenant_series = tenant_series
         self._ids = Ids()
         self._digest = b""
         self._queued = 0  # pages in the compaction queue, as the last commit said
@@ -192,7 +201,7 @@ class RedisStore:
         delta = commit.delta
         if not (missing := self._ids.missing(delta)):
             return []
-        arguments = encode_names(commit, missing)
+        arguments = encode_names(commit, missing, self._tenant_series)
         outcome, *said = await self._call("names", [self._meta_key], arguments)
         if outcome != b"named":
             return [outcome, *said]

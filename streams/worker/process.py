@@ -109,7 +109,7 @@ class FoldService(Service):
         settings = self._settings
         about = describe(settings.topic, self._catalog)
         async with (
-            RedisStore(settings.redis, about=about) as store,
+            RedisStore(settings.redis, about=about, tenant_series=settings.tenant_series) as store,
             EvictionWatch(settings.redis, settings.redis_eviction) as watch,
         ):
             while not self.should_stop:

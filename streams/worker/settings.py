@@ -4,7 +4,9 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
+from schemas.quotas import Quota
 from streams.core.batch import Policy
+from streams.redis.commit import TENANT_SERIES
 from streams.worker.health import Timing
 
 PARTITIONS: Final = 4
@@ -25,5 +27,6 @@ class WorkerSettings(BaseModel):
     group: str = "odometer"
     health_port: int = 0
     store_previews: bool = False
+    tenant_series: Quota = TENANT_SERIES
     policy: Policy = Policy()
     timing: Timing = Timing()

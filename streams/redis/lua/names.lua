@@ -62,11 +62,28 @@ local function write_names(prefix, fresh)
   return count
 end
 
+-- The ids of one tenant's series in one table, as `look_up`, within the tenant's quota; `at_least`
+-- of them in any case. `used` has
+-- the series of each tenant ({tenant = count}) as they will be after this call.
+local function look_up_series(prefix, tenant, quota, at_least, group, scopes, fresh, used)
+  local table_id, _, most, other, wanted = unpack(group)
+  local scope = table_id .. '.' .. tenant
+  local hash = 'n' .. scope
+  local before = scopes[hash] and scopes[hash].free or redis.call('HLEN', prefix .. hash)
+  used[tenant] = used[tenant] or tonumber(redis.call('HGET', prefix .. 'q.series', tenant) or 0)
+  local room = math.max(0, quota - used[tenant])
+  local ids, beyond = look_up(prefix, hash, 'l' .. scope, wanted,
+    math.min(most, math.max(before + room, at_least)), other, scopes, fresh)
+  used[tenant] = used[tenant] + scopes[hash].free - before
+  return ids, beyond
+end
+
 -- names KEYS[1] = meta; ARGV = generation digest, commit id, control (JSON): partitions and
 -- at_commits as in commit, secret as in commit, epoch (proposed, for a server that has none),
--- tenants {name}, tenants_max, other (a tenant's name), series {{table, tenant index, series_max,
--- name of the other, {name}}}. Gives ids to names that have none, before the commit that counts
--- them. If that commit never comes, a name without counters stays.
+-- tenants {name}, tenants_max, other (a tenant's name), tenant_series {quota of each tenant, in all
+-- tables}, table_series_min (which each table may have beyond the quota, besides that of `other`),
+-- series {{table, tenant index, series_max, name of the other, {name}}}. Gives ids to names that have none, before the commit that
+-- counts them. If that commit never comes, a name without counters stays.
 -- Returns {'named', epoch, names of the generation, id...} of the tenants, then of the series, with
 -- -1 - id for those beyond their limit; or a reply as of commit.
 local function names(keys, args)
@@ -80,13 +97,15 @@ local function names(keys, args)
   local tenants, beyond = look_up(prefix, 't', 'tl', control.tenants, control.tenants_max,
     control.other, scopes, fresh)
   note(tenants, beyond)
+  local used = {}
   for _, group in ipairs(control.series) do
-    local table_id, tenant_index, most, other, wanted = unpack(group)
-    local scope = table_id .. '.' .. tenants[tenant_index + 1]
-    note(look_up(prefix, 'n' .. scope, 'l' .. scope, wanted, most, other, scopes, fresh))
+    local tenant, quota = text_of(tenants[group[2] + 1]), control.tenant_series[group[2] + 1]
+    local at_least = control.table_series_min
+    note(look_up_series(prefix, tenant, quota, at_least, group, scopes, fresh, used))
   end
   local count = write_names(prefix, fresh)
   if count > 0 then
+    for tenant, series in pairs(used) do redis.call('HSET', prefix .. 'q.series', tenant, series) end
     meta.names = meta.names + count
     write_meta(keys[1], meta)
   end

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import time
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final
 
@@ -13,9 +15,11 @@ import redis
 from schemas.catalog.measures import CHATS, COST_NANO_USD, LATENCY
 from schemas.catalog.sketches import SAMPLE_MAX, distinct_of
 from schemas.catalog.views import MODEL, OTHER, USER, View
+from schemas.quotas import Quota
 from schemas.store import layout
 from schemas.store.generation import generation_digest
 from schemas.store.layout import NO_POSITION, RUN_DTYPE, PageKind, counters_of, sketch_of
+from schemas.store.quota_counts import series_counts_key
 from schemas.store.series_names import series_name
 from schemas.tiers import DAY, MINUTE, Tier
 from streams.core.fold import Delta, DeltaPart
@@ -35,12 +39,12 @@ NAMES: Final = ("openai", "gpt-4o")
 class Writer:
     """Commits to one store, one after the other, as a worker does."""
 
-    def __init__(self, store: RedisStore) -> None:
+    def __init__(self, store: RedisStore, at: int = NO_POSITION) -> None:
         self._store = store
-        self._at = NO_POSITION
+        self.at = at
 
     async def __call__(self, delta: Delta, *, compacts: bool = True) -> None:
-        end = max(self._at, 0) + 1
+        end = max(self.at, 0) + 1
         commit = Commit(
             id=end.to_bytes(16, "big"),
             generation_digest=DIGEST,
@@ -48,13 +52,13 @@ class Writer:
             now_ms=NOW_MS,
             count=1,
             absent_ms={},
-            partitions=[Progress(0, self._at, end, -1, 0, 0)],
+            partitions=[Progress(0, self.at, end, -1, 0, 0)],
             delta=delta,
         )
         assert (await self._store.commit(commit)).outcome is Outcome.COMMITTED
         if compacts:
             await self._store.compact_pages()
-        self._at = end
+        self.at = end
 
 
 @pytest.fixture
@@ -253,6 +257,63 @@ async def test_what_goes_over_the_limit_is_counted_as_other(
     assert len(found) == most
     assert sum(found.values()) == 2 * most - 10
     assert (await store.tallies())["over:model"] == 50
+
+
+async def test_a_tenant_that_invents_names_has_a_quota_of_series(redis_url: str) -> None:
+    """In all views together: each view alone may have 10,000 of them. 100 of each are always there."""
+    async with RedisStore(redis_url, tenant_series=Quota(250)) as store:
+        await store.open(DIGEST, 1, NOW_MS, SECRET)
+        write = Writer(store)
+        users, models = [f"u{n}" for n in range(300)], [f"m{n}" for n in range(120)]
+        await write(of_series(USER, users, tenants=("acme",)))
+        await write(of_series(MODEL, models, tenants=("acme", "beta")))
+        await write(of_series(MODEL, models[::-1], tenants=("acme", "beta")))
+        tallies = await store.tallies()
+    found: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for cell, values in read_counters(redis_url).items():
+        found[cell[2], cell[0]][cell[3][-1]] += values[0]
+    of_models = Counter(dict.fromkeys(models, 2))
+    assert found["beta", MODEL.name] == of_models
+    assert found["acme", USER.name].pop(OTHER) == 50
+    assert found["acme", USER.name] == Counter(dict.fromkeys(users[:250], 1))
+    assert found["acme", MODEL.name].pop(OTHER) == 2 * 20
+    assert found["acme", MODEL.name] == Counter(dict.fromkeys(models[:100], 2))
+    assert (tallies["over:user"], tallies["over:model"]) == (50, 2 * 20)
+    # A worker with a larger quota for this tenant goes on: 352 series are used, with (other).
+    async with RedisStore(redis_url, tenant_series=Quota(250, {"acme": 354})) as store:
+        await Writer(store, 3)(of_series(MODEL, ["x", "y", "z"], tenants=("acme", "beta")))
+        assert (await store.tallies())["over:model"] == 2 * 20 + 1
+
+
+async def test_workers_share_the_quotas_and_totals_stay_exact(redis_url: str) -> None:
+    """Two workers that count by turns, each with ids cached. Names that both invent count once."""
+    quota = Quota(230, {"beta": 260})
+    async with (
+        RedisStore(redis_url, tenant_series=quota) as one,
+        RedisStore(redis_url, tenant_series=quota) as two,
+    ):
+        await one.open(DIGEST, 1, NOW_MS, SECRET)
+        writers, rng = [Writer(one), Writer(two)], random.Random(7)
+        sent: Counter[tuple[str, str]] = Counter()
+        for turn in range(80):
+            writer, view = writers[turn % 2], (USER, MODEL)[rng.randrange(2)]
+            names = rng.sample([f"n{n}" for n in range(150)], 9)
+            await writer(of_series(view, names, tenants=("acme", "beta")))
+            writers[1 - turn % 2].at = writer.at
+            for tenant in ("acme", "beta"):
+                sent[view.name, tenant] += len(names)
+    found: Counter[tuple[str, str]] = Counter()
+    for cell, values in read_counters(redis_url).items():
+        found[cell[0], cell[2]] += values[0]
+    assert found == sent
+    with redis.Redis.from_url(redis_url) as client:
+        used = {int(tenant): int(n) for tenant, n in client.hgetall(series_counts_key(1)).items()}
+        stored = Counter[int]()
+        for key in client.scan_iter(f"{layout.prefix(1)}n*.*"):
+            stored[int(key.rpartition(b".")[2])] += client.hlen(key)
+    assert used == stored
+    assert {0: 230, 1: 260}.items() <= {tenant: n - n % 10 for tenant, n in used.items()}.items()
+    assert all(n <= quota.of(("acme", "beta")[tenant]) + 2 for tenant, n in used.items())
 
 
 async def test_tenants_beyond_the_limit_share_one(
