@@ -9,7 +9,8 @@ OdometerError
 |- TenantNotNamed         the key has several tenants and the request names none
 |- NoSuchTenant           the key has no access to a tenant of that name
 |- RateLimited            the rate limit of the key is exceeded
-|  '- TooManyConnections  the tenant has its share of the connections
+|  |- TooManyConnections  the tenant has its share of the connections
+|  '- QuotaUsedUp         the tenant has used up its quota of event ids
 |- InvalidKey             a field of a key to create, import or change is invalid
 |- NoSuchKey              no key with this id among those that the caller manages
 |- TooManyKeys            the limit of stored keys is reached
@@ -68,8 +69,10 @@ class NoSuchTenant(OdometerError):
 class RateLimited(OdometerError):
     """The rate limit of the key is exceeded; `retry_after_s`: how long to wait."""
 
-    def __init__(self, retry_after_s: int) -> None:
-        super().__init__(f"too many requests with this key: try again in {retry_after_s} s")
+    def __init__(self, retry_after_s: int, detail: str = "") -> None:
+        super().__init__(
+            detail or f"too many requests with this key: try again in {retry_after_s} s"
+        )
         self.retry_after_s = retry_after_s
 
 
@@ -83,6 +86,21 @@ class TooManyConnections(RateLimited):
             f" in {retry_after_s} s",
         )
         self.retry_after_s = retry_after_s
+
+
+class QuotaUsedUp(RateLimited):
+    """The tenant has as many event ids in Redis as it may; no event of the request was sent."""
+
+    def __init__(self, tenant: str, ids_max: int, retry_after_s: int) -> None:
+        super().__init__(
+            retry_after_s,
+            f"{quota_detail(tenant, ids_max)}, so no event of the request was accepted",
+        )
+        self.tenant = tenant
+
+
+def quota_detail(tenant: str, ids_max: int) -> str:
+    return f"tenant {tenant} has used up its quota of {ids_max} event ids, which are stored for 24 to 36 hours"
 
 
 class InvalidKey(OdometerError):

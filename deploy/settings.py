@@ -7,7 +7,7 @@ the processes that it starts by the same variables.
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.catalog.catalog_file import parse_catalog
@@ -29,7 +29,7 @@ REDIS_PORT = 16_379
 VALKEY_PASSWORD_FILE = "valkey/password"  # noqa: S105  a path
 API_KEY_FILE = "api-key"
 
-TENANT_SERIES_RANGE = (1_000, 100_000_000)
+QUOTA_RANGES = {"tenant_series": (1_000, 100_000_000), "tenant_ids": (0, 10_000_000_000)}
 
 Port = Annotated[int, Field(ge=1, le=65_535)]
 
@@ -97,6 +97,12 @@ class Settings(BaseSettings):
         description="Quota of each tenant's series, in all views and kinds, such as"
         " 1000000,acme=5000000. Events of further series count as `(other)`. Use the same for"
         " workers, `rebuild` and `status`.",
+    )
+    tenant_ids: str = Field(
+        default="200000000",
+        description="Quota of each tenant's event ids, which Redis stores for 24 to 36 hours, 12 B"
+        " each, such as 200000000,acme=1000000000. Beyond it, the API answers 429 to events of the"
+        " tenant. 0: no quota. Use the same for the API and `status`.",
     )
     store_previews: bool = Field(
         default=False,
@@ -178,10 +184,10 @@ class Settings(BaseSettings):
         """The processes that `up` starts have another working directory."""
         return path and path.absolute()
 
-    @field_validator("tenant_series")
+    @field_validator("tenant_series", "tenant_ids")
     @classmethod
-    def _valid_quota(cls, text: str) -> str:
-        parse_quota(text, *TENANT_SERIES_RANGE)
+    def _valid_quota(cls, text: str, info: ValidationInfo) -> str:
+        parse_quota(text, *QUOTA_RANGES[str(info.field_name)])
         return text
 
     @property
@@ -205,7 +211,7 @@ def read_settings(**options: object) -> Settings:
         name = str(problem["loc"][0])
         option, variable = f"--{name.replace('_', '-')}", f"{ENV_PREFIX}{name.upper()}"
         raise InvalidConfig(
-            f"{option} (or {variable}) is {problem['input']!r}: {problem['msg']}."
+            f"{option} (or {variable}) is {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}."
         ) from error
 
 
@@ -241,7 +247,11 @@ def directory_settings(settings: Settings) -> "DirectorySettings":
 
 
 def read_series_quota(settings: Settings) -> Quota:
-    return parse_quota(settings.tenant_series, *TENANT_SERIES_RANGE)
+    return parse_quota(settings.tenant_series, *QUOTA_RANGES["tenant_series"])
+
+
+def read_id_quota(settings: Settings) -> Quota:
+    return parse_quota(settings.tenant_ids, *QUOTA_RANGES["tenant_ids"])
 
 
 def read_prices(settings: Settings) -> Prices:

@@ -23,6 +23,10 @@ class Quota:
         return self.own.get(tenant, self.default)
 
 
+NO_QUOTA: Final = Quota(0)
+"""Where 0 means that there is none."""
+
+
 def parse_quota(text: str, at_least: int, at_most: int) -> Quota:
     """Raises ValueError with a sentence if the text is invalid."""
     first, *others = text.split(",")

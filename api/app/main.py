@@ -37,6 +37,7 @@ from api.ingest import endpoints as ingest_endpoints
 from api.ingest import langfuse
 from api.ingest.backfill import Backfill
 from api.ingest.endpoints import IngestDeps, seeds_of
+from api.ingest.id_quota import IdQuota
 from api.ingest.otlp import otlp
 from api.ingest.otlp_sources import OtlpSources
 from api.ingest.pacing import TARGET_MS
@@ -46,6 +47,7 @@ from api.openwebui.endpoints import openwebui
 from api.store.reader import Store
 from api.usage import endpoints as usage_endpoints
 from schemas.catalog.views import DEFAULT, Catalog
+from schemas.quotas import NO_QUOTA, Quota
 from schemas.store.generation import layout_digest
 
 DEFAULT_TOPIC: Final = "usage.events"
@@ -81,20 +83,23 @@ def build(
     backfill_delay_ms: int = TARGET_MS,
     metrics_sources: Sequence[str] = (),
     access_log: bool = False,
+    tenant_ids: Quota = NO_QUOTA,
 ) -> Application:
     """The application over the counters of `topic` in one Redis; `clock` gives ms since 1970.
 
     `kafka`: HOST:PORT of the broker that receives events; None: the API only reads. `keys_file`: keys
     that Redis lost are restored from it. `backfill_delay_ms`: history waits while counting is further
     behind; 0: it never waits. `metrics_sources`: services whose metrics count and whose logs do not.
-    `access_log`: log a line for each request. Raises InvalidConfig.
+    `access_log`: log a line for each request. `tenant_ids`: quota of each tenant's event ids; 0: none.
+    Raises InvalidConfig.
     """
     store = Store(redis_url, layout_digest(topic, catalog), catalog)
     key_cache = KeyCache(store.ask, steady_clock_ms)
     producer = IngestProducer(topic)
     backfill = Backfill(store, producer, backfill_delay_ms) if backfill_delay_ms else None
     seeds = seeds_of(secrets.token_hex(12))
-    deps = IngestDeps(key_cache, clock, producer, seeds, backfill)
+    id_quota = IdQuota(store, tenant_ids, lambda: producer.reached, clock, steady_clock_ms)
+    deps = IngestDeps(key_cache, clock, producer, seeds, backfill, id_quota=id_quota)
     if keys_file is not None:
         put_back = KeysFile(keys_file).put_back
         key_cache.put_back = partial(put_back, store=store, clock=clock)
@@ -139,6 +144,7 @@ def serve(
     metrics_sources: Sequence[str] = (),
     connections_max: int = CONNECTIONS_MAX,
     access_log: bool = False,
+    tenant_ids: Quota = NO_QUOTA,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then finish the requests under way within SHUTDOWN_GRACE_S."""
     uvicorn.run(
@@ -151,6 +157,7 @@ def serve(
             backfill_delay_ms=backfill_delay_ms,
             metrics_sources=metrics_sources,
             access_log=access_log,
+            tenant_ids=tenant_ids,
         ),
         host=host,
         port=port,

@@ -8,6 +8,7 @@
     body_reader   parses bodies, large ones in threads until their client leaves
     memory        returns the memory of large bodies to the system
     records       validates events, and makes records and the answer
+    id_quota      how many event ids a tenant may have in Redis
     producer      sends records to Kafka; the only import of aiokafka
     partitioner   the partition of each key, as all Kafka clients choose it
     backfill      lets history wait for the workers

@@ -6,6 +6,7 @@ The content type says how to read the body. The format of its objects is detecte
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +23,7 @@ from api.auth.key_cache import KeyCache
 from api.errors import BadParameter, InvalidBody, RefusedEvents
 from api.ingest.backfill import Backfill, is_history
 from api.ingest.body_reader import BodyReader
+from api.ingest.id_quota import IdQuota
 from api.ingest.producer import IngestProducer
 from api.ingest.records import ValidatedRecords, answer_of, more, refusals_of, validate
 from api.ingest.request_body import BodyBudget, share_of
@@ -66,13 +68,36 @@ class IngestDeps:
     backfill: Backfill | None = None
     body_budget: BodyBudget = field(default_factory=BodyBudget)
     reader: BodyReader = field(default_factory=BodyReader)
+    id_quota: IdQuota | None = None
 
     async def send(
+        self,
+        validated: ValidatedRecords,
+        headers: Mapping[str, str],
+        received_ms: int,
+        *,
+        is_atomic: bool = False,
+    ) -> ValidatedRecords:
+        """Returns when Kafka has all records, less those of tenants that have used up their quota. History
+        first waits for the workers.
+
+        Raises QuotaUsedUp if no record is left, or if one is missing and the request is atomic. Then no
+        record was sent.
+        """
+        if not validated.records:
+            return validated
+        if self.id_quota is None:
+            await self._send(validated, headers, received_ms)
+            return validated
+        async with self.id_quota.taken(Counter(validated.tenants), is_atomic=is_atomic) as over:
+            if over:
+                validated = validated.without(over)
+            await self._send(validated, headers, received_ms)
+        return validated
+
+    async def _send(
         self, validated: ValidatedRecords, headers: Mapping[str, str], received_ms: int
     ) -> None:
-        """Returns when Kafka has all records. History first waits for the workers."""
-        if not validated.records:
-            return
         if self.backfill is None or not is_history(headers, validated.newest_ms, received_ms):
             await self.producer.send(validated.records)
         else:
@@ -113,7 +138,9 @@ async def events(request: Request, deps: IngestDeps) -> Response:
             is_atomic=options.is_atomic,
             more=more(validated.refused),
         )
-    await deps.send(validated, headers, options.context.received_ms)
+    validated = await deps.send(
+        validated, headers, options.context.received_ms, is_atomic=options.is_atomic
+    )
     answer = answer_of(validated, is_named=options.is_named)
     return Response(answer, 202, media_type="application/json")
 

@@ -7,9 +7,10 @@ later than it is received, by its own clock, so both ends of the range are check
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final
 
 from api.http.json_encoding import to_json
@@ -31,6 +32,8 @@ ANSWERS_KEPT: Final = 256
 """120 B each: the batches of a producer have few sizes."""
 LISTED_MAX: Final = 100
 """Refusals in an answer, and skips: enough to see what is wrong. The rest is a number."""
+QUOTA_USED_UP: Final = "quota_used_up"
+"""Reason of a rejected event that could be counted. It is no dead letter, so it is not in `Reason`."""
 UNKNOWN_SHOWN: Final = 16
 """Names of unknown fields in an answer: enough to see a typo."""
 UNKNOWN_KEPT: Final = 1024
@@ -40,8 +43,9 @@ other thread runs."""
 
 @dataclass(frozen=True)
 class ValidatedRecords:
-    """The records to send (key, value) with the time of the newest event, and the objects that are
-    rejected or skipped."""
+    """The records to send (key, value), the position and the tenant of each in the request, the time of the
+    newest event, and the objects that are rejected or skipped. `over_quota`: those of a tenant that
+    has used up its quota of ids."""
 
     records: Sequence[tuple[bytes, bytes]]
     refused: Sequence[InvalidObject]
@@ -49,6 +53,21 @@ class ValidatedRecords:
     seeded: int
     unknown: Sequence[str]
     newest_ms: int = 0
+    indexes: Sequence[int] = ()
+    tenants: Sequence[str] = ()
+    over_quota: Sequence[tuple[int, str]] = ()
+
+    def without(self, over: Collection[str]) -> ValidatedRecords:
+        """Without the records of these tenants."""
+        kept = [place for place, tenant in enumerate(self.tenants) if tenant not in over]
+        by_tenant = zip(self.indexes, self.tenants, strict=True)
+        return replace(
+            self,
+            records=[self.records[place] for place in kept],
+            indexes=[self.indexes[place] for place in kept],
+            tenants=[self.tenants[place] for place in kept],
+            over_quota=[(index, tenant) for index, tenant in by_tenant if tenant in over],
+        )
 
 
 def validate(parsed: Parsed, received_ms: int) -> ValidatedRecords:
@@ -56,6 +75,8 @@ def validate(parsed: Parsed, received_ms: int) -> ValidatedRecords:
     refused: list[InvalidObject] = []
     seeded = newest_ms = 0
     unknown: set[str] = set()
+    indexes: list[int] = []
+    tenants: list[str] = []
     for event in parsed.events:
         at_ms = instant_to_ms(event.usage.time)
         try:
@@ -64,6 +85,8 @@ def validate(parsed: Parsed, received_ms: int) -> ValidatedRecords:
             refused.append(InvalidObject(event.index, error))
             continue
         newest_ms = max(newest_ms, at_ms)
+        indexes.append(event.index)
+        tenants.append(event.usage.tenant or DEFAULT_TENANT)
         seeded += event.is_seeded
         if len(unknown) < UNKNOWN_KEPT:
             unknown.update(event.unknown)
@@ -72,7 +95,9 @@ def validate(parsed: Parsed, received_ms: int) -> ValidatedRecords:
     else:
         refused = [*parsed.refused]
     names = sorted(unknown)[:UNKNOWN_SHOWN]
-    return ValidatedRecords(records, refused, parsed.skipped, seeded, names, newest_ms)
+    return ValidatedRecords(
+        records, refused, parsed.skipped, seeded, names, newest_ms, indexes, tenants
+    )
 
 
 def _key(event: Event, at_ms: int, received_ms: int) -> bytes:
@@ -92,7 +117,7 @@ def _check_age(field: str, at_ms: int, received_ms: int) -> None:
 def answer_of(validated: ValidatedRecords, *, is_named: bool) -> bytes:
     """`schemas.responses.ingest.IngestAnswer`; `is_named`: the request has an Idempotency-Key."""
     ids = "generated" if validated.seeded and not is_named else "given"
-    if validated.refused or validated.skipped or validated.unknown:
+    if validated.refused or validated.skipped or validated.unknown or validated.over_quota:
         return to_json(_answer(validated, ids))
     return _good_answer(len(validated.records), ids)
 
@@ -107,11 +132,11 @@ def _answer(validated: ValidatedRecords, ids: str) -> dict[str, Any]:
     return {
         "accepted": len(validated.records),
         "skipped": len(validated.skipped),
-        "refused": len(validated.refused),
+        "refused": len(validated.refused) + len(validated.over_quota),
         "ids": ids,
         "unknown_fields": [shown(name) for name in validated.unknown],
-        "refusals": refusals_of(validated.refused),
-        "more_refusals": more(validated.refused),
+        "refusals": refusals_of(validated.refused, validated.over_quota),
+        "more_refusals": more([*validated.refused, *validated.over_quota]),
         "skips": [
             {"index": one.index, "format": one.format, "reason": shown(one.reason)}
             for one in validated.skipped[:LISTED_MAX]
@@ -125,9 +150,11 @@ def more(found: Sequence[object]) -> int:
     return max(0, len(found) - LISTED_MAX)
 
 
-def refusals_of(refused: Sequence[InvalidObject]) -> list[dict[str, Any]]:
+def refusals_of(
+    refused: Sequence[InvalidObject], over_quota: Sequence[tuple[int, str]] = ()
+) -> list[dict[str, Any]]:
     """The first `LISTED_MAX`, in the order of the body."""
-    return [
+    refusals = [
         {
             "index": one.index,
             "field": shown(one.error.field),
@@ -136,6 +163,18 @@ def refusals_of(refused: Sequence[InvalidObject]) -> list[dict[str, Any]]:
         }
         for one in refused[:LISTED_MAX]
     ]
+    if not over_quota:
+        return refusals
+    refusals += [
+        {
+            "index": index,
+            "field": "tenant",
+            "reason": QUOTA_USED_UP,
+            "detail": f"tenant {shown(tenant)} has used up its quota of event ids",
+        }
+        for index, tenant in over_quota[:LISTED_MAX]
+    ]
+    return sorted(refusals, key=itemgetter("index"))[:LISTED_MAX]
 
 
 def shown(text: str) -> str:

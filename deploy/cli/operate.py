@@ -19,6 +19,7 @@ from deploy.cli.options import (
     PricesFile,
     Redis,
     RedisEviction,
+    TenantIds,
     TenantSeries,
     Topic,
     Yes,
@@ -28,7 +29,9 @@ from deploy.settings import (
     describe,
     directory_settings,
     read_catalog,
+    read_id_quota,
     read_prices,
+    read_series_quota,
     read_settings,
 )
 
@@ -40,6 +43,8 @@ def status(
     topic: Topic = None,
     prices_file: PricesFile = None,
     catalog_file: CatalogFile = None,
+    tenant_series: TenantSeries = None,
+    tenant_ids: TenantIds = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the progress of counting: offsets and lag per partition, dead letters, and refusals.
@@ -61,6 +66,8 @@ def status(
         topic=topic,
         prices_file=prices_file,
         catalog_file=catalog_file,
+        tenant_series=tenant_series,
+        tenant_ids=tenant_ids,
     )
     prices, catalog = read_prices(settings).version, read_catalog(settings)
     found = asyncio.run(
@@ -71,6 +78,8 @@ def status(
             prices,
             catalog,
             settings.redis_eviction,
+            read_series_quota(settings),
+            read_id_quota(settings),
         )
     )
     if as_json:

@@ -36,6 +36,9 @@ Partitions = Annotated[int | None, typer.Option(help=describe("partitions"))]
 TenantSeries = Annotated[
     str | None, typer.Option(metavar="NUMBER,TENANT=NUMBER", help=describe("tenant_series"))
 ]
+TenantIds = Annotated[
+    str | None, typer.Option(metavar="NUMBER,TENANT=NUMBER", help=describe("tenant_ids"))
+]
 Group = Annotated[str | None, typer.Option(help=describe("group"))]
 ApiPort = Annotated[int | None, typer.Option(help=describe("api_port"))]
 BackfillDelay = Annotated[int | None, typer.Option(help=describe("backfill_delay_ms"))]

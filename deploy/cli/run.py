@@ -28,6 +28,7 @@ from deploy.cli.options import (
     Redis,
     RedisEviction,
     Seed,
+    TenantIds,
     TenantSeries,
     Topic,
 )
@@ -36,6 +37,7 @@ from deploy.settings import (
     describe,
     directory_settings,
     read_catalog,
+    read_id_quota,
     read_prices,
     read_series_quota,
     read_settings,
@@ -201,6 +203,7 @@ def api(
         bool | None,
         typer.Option("--access-log/--no-access-log", help=describe("access_log")),
     ] = None,
+    tenant_ids: TenantIds = None,
 ) -> None:
     """Serve the HTTP API until SIGTERM: answer from the counters, and send events to Kafka.
 
@@ -222,6 +225,7 @@ def api(
         connections_max=connections_max,
         metrics_sources=metrics_sources,
         access_log=access_log,
+        tenant_ids=tenant_ids,
     )
     serve(
         settings.redis,
@@ -237,6 +241,7 @@ def api(
         ],
         connections_max=settings.connections_max,
         access_log=settings.access_log,
+        tenant_ids=read_id_quota(settings),
     )
 
 

@@ -14,7 +14,10 @@ class RejectedItem(NativeBody):
 
     index: int = Field(description="Position of the object in the body, from 0.")
     field: str = Field(description="The field that is wrong. Empty if the whole object is.")
-    reason: str = Field(description="Class of the problem, the same as for dead letters.")
+    reason: str = Field(
+        description="Class of the problem, the same as for dead letters, or `quota_used_up`: the tenant has"
+        " used up its quota of event ids, so send the event again later."
+    )
     detail: str = Field(description="The problem of the value, and what is allowed.")
 
 

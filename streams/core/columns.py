@@ -93,6 +93,16 @@ class Columns:
             first.setdefault(call.call, int(self.append_ms[call.row]) // SLICE_MS)
         return list(first.items())
 
+    @property
+    def id_counts(self) -> list[tuple[int, str, int]]:
+        """How many events belong to each slice of append time and tenant."""
+        tenants = self.words["tenant"]
+        places = self.append_ms // SLICE_MS * len(tenants) + self.tenants
+        found = zip(*(one.tolist() for one in np.unique(places, return_counts=True)), strict=True)
+        return [
+            (place // len(tenants), tenants[place % len(tenants)], count) for place, count in found
+        ]
+
     def without(self, digests: npt.NDArray[np.uint64]) -> Columns:
         """The batch without the events of these digests."""
         return self._keep(~np.isin(self.digests, digests))

@@ -128,6 +128,7 @@ class Commit:
     topic; a partition that is new to Redis starts with complete_through `absent_ms`, or 0.
     `secret`: the name of the secret that its digests are made under.
     `named`: tallies whose names producers chose, by tenant and tally (streams/core/tallies.py).
+    `id_counts`: how many of the digests belong to a slice and tenant.
     `at_commits`: the commit applies only while the generation has taken this many commits."""
 
     id: bytes
@@ -140,6 +141,7 @@ class Commit:
     digests: npt.NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     slices: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     delta: Delta = NO_DELTA
+    id_counts: Sequence[tuple[int, str, int]] = ()
     tallies: Mapping[str, int] = field(default_factory=dict)
     named: Mapping[tuple[str, str], int] = field(default_factory=dict)
     at_commits: int | None = None

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.errors import LogUnavailable
 from schemas.prices.price_list import BUNDLED_VERSION
+from schemas.quotas import NO_QUOTA, Quota
 from schemas.store.generation import generation_digest, layout_digest
 from schemas.store.layout import NO_POSITION, Meta
 from streams.core.ports import OffsetBounds
 from streams.directory.store import RedisDirectory
 from streams.kafka.offsets import read_bounds
+from streams.redis.commit import TENANT_SERIES
 from streams.redis.eviction import EvictionWatch
-from streams.redis.generations import GenerationEntry, RedisGenerations
+from streams.redis.generations import GenerationEntry, RedisGenerations, TenantUsage
+
+TENANTS_SHOWN: Final = 20
+"""A screen of them. Those that are far from their quotas matter least."""
 
 
 class PartitionStatus(BaseModel):
@@ -48,6 +54,18 @@ class GenerationStatus(BaseModel):
     dropped_after_ms: int | None
 
 
+class TenantStatus(BaseModel):
+    """How much a tenant has used of its quotas. `ids_quota`: None if there is none."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tenant: str
+    series: int
+    series_quota: int
+    ids: int
+    ids_quota: int | None
+
+
 class Status(BaseModel):
     """`complete_through_ms` is the smallest of all partitions.
 
@@ -58,6 +76,7 @@ class Status(BaseModel):
       as often as they were sent.
     - `over_limit`: rows that went to (other), because the view (or, for `tenant`, Redis) has as many
       series as its limit allows.
+    - `tenants`: the TENANTS_SHOWN that have used most of a quota.
     - `misread`: labels that a measure sums and that are not whole numbers; they added nothing.
     - `directory_full`: how often the directory of a tenant had no room for a user.
     - `directory_refused`: rejected records of the directory's streams, by topic:partition:offset.
@@ -78,6 +97,7 @@ class Status(BaseModel):
     unknown_fields: dict[str, int]
     skipped: dict[str, int]
     over_limit: dict[str, int]
+    tenants: list[TenantStatus]
     misread: dict[str, int]
     directory_full: int
     directory_refused: dict[str, str]
@@ -94,15 +114,19 @@ async def read_status(
     prices: str = BUNDLED_VERSION,
     catalog: Catalog = DEFAULT,
     redis_eviction: str = "",
+    series_quota: Quota = TENANT_SERIES,
+    id_quota: Quota = NO_QUOTA,
 ) -> Status:
-    """`prices` and `catalog`: those of this installation. Reads both servers once. Raises StoreError
-    where Redis does not answer. Where Kafka does not answer, the status reports it as a problem."""
+    """`prices`, `catalog` and the quotas: those of this installation. Reads both servers once.
+    Raises StoreError where Redis does not answer. Where Kafka does not, the status reports it as a
+    problem."""
     async with RedisGenerations(redis_url) as store:
         meta = await store.meta()
         tallies = await store.tallies()
         refusals = await store.refusals()
         skipped = await store.skipped()
         generations = await _generations(store) if meta else []
+        usages = await store.usages()
         async with EvictionWatch(redis_url, redis_eviction) as watch:
             evicts = await watch.look(store.generation, is_read_only=True)
     async with RedisDirectory(redis_url) as directory:
@@ -133,6 +157,7 @@ async def read_status(
         unknown_fields=_named(tallies, "unknown:"),
         skipped=skipped,
         over_limit=_named(tallies, "over:"),
+        tenants=tenants_of(usages, series_quota, id_quota),
         misread=_named(tallies, "misread:"),
         directory_full=tallies.get("directory_full", 0),
         directory_refused=directory_refused,
@@ -211,6 +236,25 @@ def _partitions(
             )
         )
     return found
+
+
+def tenants_of(
+    usages: Mapping[str, TenantUsage], series_quota: Quota, id_quota: Quota
+) -> list[TenantStatus]:
+    def share(one: TenantStatus) -> float:
+        return max(one.series / one.series_quota, one.ids / one.ids_quota if one.ids_quota else 0)
+
+    found = [
+        TenantStatus(
+            tenant=tenant,
+            series=usage.series,
+            series_quota=series_quota.of(tenant),
+            ids=usage.ids,
+            ids_quota=id_quota.of(tenant) or None,
+        )
+        for tenant, usage in usages.items()
+    ]
+    return sorted(found, key=share, reverse=True)[:TENANTS_SHOWN]
 
 
 def _named(tallies: Mapping[str, int], head: str) -> dict[str, int]:

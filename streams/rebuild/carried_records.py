@@ -23,6 +23,7 @@ from schemas.store.layout import (
     prefix,
     tallies_key,
 )
+from schemas.store.quota_counts import id_counts_key
 from schemas.store.recent_calls import recent_key, unpack_recent
 from streams.core.calls import Booking, CallUpdate, StoredCall
 from streams.core.fold import Delta
@@ -78,6 +79,24 @@ class CarriedRecords:
             if reply.outcome is Outcome.COMMITTED:
                 ids = ids[len(some) :]
             state, _ = await worker.level(lambda: self._pair.read(()))
+
+    async def carry_id_counts(self, worker: RebuildWorker, slice_: int) -> None:
+        """Keeps the larger number of ids of each tenant: the new generation has counted only the ids that
+        it read from the log itself."""
+        pair = (self._pair.origin, self._pair.generation)
+        commands = [("HGETALL", id_counts_key(one, slice_)) for one in pair]
+        while True:
+            state, (old, new) = await worker.level(lambda: self._pair.read_together(commands))
+            lacking = [
+                (slice_, tenant.decode(), int(count) - int(new.get(tenant, 0)))
+                for tenant, count in old.items()
+                if int(count) > int(new.get(tenant, 0))
+            ]
+            if not lacking:
+                return
+            correction = replace(worker.correction(state), id_counts=lacking)
+            if (await worker.correct(correction)).outcome is Outcome.COMMITTED:
+                return
 
     async def carry_calls(
         self, worker: RebuildWorker, secret: IdSecret, slice_: int, buckets: Sequence[int]

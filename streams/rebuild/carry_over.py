@@ -138,6 +138,7 @@ class CarryOver:
             for at in range(0, ID_BUCKETS, BUCKETS_AT_ONCE):
                 buckets = range(at, at + BUCKETS_AT_ONCE)
                 await self._records.carry_ids(worker, secret, slice_, buckets)
+            await self._records.carry_id_counts(worker, slice_)
             for at in range(0, CALL_BUCKETS, BUCKETS_AT_ONCE):
                 buckets = range(at, at + BUCKETS_AT_ONCE)
                 await self._records.carry_calls(worker, secret, slice_, buckets)

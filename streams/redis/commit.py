@@ -77,6 +77,7 @@ def encode_commit(commit: Commit, ids: Ids) -> list[bytes]:
             )
             for call in delta.calls
         ],
+        "id_counts": commit.id_counts,
         "epoch": ids.epoch,
         "names": ids.names,
         "tallies": [

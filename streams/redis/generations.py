@@ -6,8 +6,9 @@ answers. A rebuild fills the next one beside it. Each step here is one atomic ca
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -24,8 +25,10 @@ from schemas.store.layout import (
     id_secret_key,
     meta_key,
     prefix,
+    tenants_list_key,
     unpack_meta,
 )
+from schemas.store.quota_counts import id_counts_key, series_counts_key
 from streams.core.ports import PairState
 from streams.redis.client import ask
 from streams.redis.commit import TENANT_SERIES
@@ -59,9 +62,37 @@ class GenerationEntry(msgspec.Struct, frozen=True):
     dropped_ms: int = 0
 
 
+class TenantUsage(NamedTuple):
+    """`series`: in all views and kinds. `ids`: of events, as long as they are stored."""
+
+    series: int
+    ids: int
+
+
 class RedisGenerations(RedisStore):
     """All generations of one Redis. As a `CounterStore` of streams/core/ports.py it is the one that
     answers."""
+
+    async def usages(self) -> dict[str, TenantUsage]:
+        """How much each tenant has of what has a quota. Read in one step."""
+        meta = await self.meta()
+        if meta is None:
+            return {}
+        slices = range(meta.slice_low, meta.slice_high + 1)
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.lrange(tenants_list_key(self.generation), 0, -1)
+        pipe.hgetall(series_counts_key(self.generation))
+        for slice_ in slices:
+            pipe.hgetall(id_counts_key(self.generation, slice_))
+        tenants, series, *ids = await ask(pipe.execute())
+        counted: Counter[str] = Counter()
+        for one in ids:
+            counted.update({tenant.decode(): int(count) for tenant, count in one.items()})
+        named = {tenants[int(id_)].decode(): int(count) for id_, count in series.items()}
+        return {
+            tenant: TenantUsage(named.get(tenant, 0), counted[tenant])
+            for tenant in sorted({*named, *counted})
+        }
 
     async def entries(self) -> dict[int, GenerationEntry]:
         """The entries of all generations that a rebuild has begun or replaced."""

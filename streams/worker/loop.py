@@ -307,6 +307,7 @@ class Worker:
             secret=rows.secret,
             digests=rows.digests,
             slices=rows.append_ms // SLICE_MS,
+            id_counts=rows.id_counts,
             delta=fold(rows, stored_calls or {}, keeps_previews=self._keeps_previews),
             tallies=judged.tallies | cost_tallies(rows.cost_source),
             named=judged.named | unpriced(rows.cost_source, rows.tenants, rows.codes, rows.words),

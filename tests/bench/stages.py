@@ -116,6 +116,7 @@ async def costs_of(
                 (start + 1).to_bytes(16, "big"), digest, SECRET.name, now, 1, {},
                 [Progress(0, position, end, end - 1, now, now)],
                 digests=rows.digests, slices=rows.append_ms // SLICE_MS, delta=delta,
+                id_counts=rows.id_counts,
             )  # fmt: skip
             before = process.cpu_times()
             spent_s = time.process_time()

@@ -5,6 +5,7 @@ Tests compare them with the oracle, or with the fake store: cells as `tests.orac
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
@@ -60,6 +61,25 @@ def read_counters(
             places = [key.decode().removeprefix(layout.prefix(generation)) for key in keys]
             pages += zip(places, client.mget(keys) if keys else (), strict=True)
     return counters_in(pages, tenants, names, catalog, of_fixed_length=of_fixed_length)
+
+
+def read_id_counts(
+    redis_url: str, generation: int = layout.FIRST_GENERATION
+) -> dict[int, Counter[str]]:
+    """How many ids each tenant has, by slice. Checks that they are as many as there are in the sets."""
+    found: dict[int, Counter[str]] = {}
+    stem = layout.prefix(generation)
+    with redis.Redis.from_url(redis_url) as client:
+        for key in client.scan_iter(match=f"{stem}q.ids.*", count=10_000):
+            counts = client.hgetall(key).items()
+            slice_ = int(key.rpartition(b".")[2])
+            found[slice_] = Counter({tenant.decode(): int(n) for tenant, n in counts})
+        stored: Counter[int] = Counter()
+        for key in client.scan_iter(match=f"{stem}i*", count=10_000):
+            slice_, _ = key.decode().removeprefix(f"{stem}i").split(".")
+            stored[int(slice_)] += client.scard(key)
+    assert {slice_: counts.total() for slice_, counts in found.items()} == stored
+    return found
 
 
 def counters_in(

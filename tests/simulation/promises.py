@@ -91,6 +91,9 @@ class Promises:
         assert self.store.counters() == expected.counters, self._describe()
         assert_told(self.store.state.users, self.store.state.recent, expected)
         assert self.store.chats() == without_previews(expected.chats), self._describe()
+        stored = self.store.state
+        counted = {slice_: counts.total() for slice_, counts in stored.id_counts.items()}
+        assert counted == {s: len(ids) for s, ids in stored.ids.items() if ids}, self._describe()
         for number, commits in self.store.fake_redis.retired.items():
             retired = self.store.fake_redis.states.get(number)
             is_same = retired is None or retired.meta is None or retired.meta.commits == commits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from schemas.event.identity import CallKey, IdSecret
@@ -46,6 +47,7 @@ class State:
     names: dict[tuple[int, str], dict[str, int]] = field(default_factory=dict)
     ids: dict[int, set[int]] = field(default_factory=dict)
     calls: dict[int, dict[CallKey, bytes]] = field(default_factory=dict)
+    id_counts: dict[int, Counter[str]] = field(default_factory=dict)
     tallies: dict[str, int] = field(default_factory=dict)
     tally_tenants: dict[str, list[str]] = field(default_factory=dict)
     refusals: dict[int, str] = field(default_factory=dict)
@@ -69,6 +71,7 @@ class State:
             {scope: dict(names) for scope, names in self.names.items()},
             {slice_: set(ids) for slice_, ids in self.ids.items()},
             {slice_: dict(calls) for slice_, calls in self.calls.items()},
+            {slice_: Counter(counts) for slice_, counts in self.id_counts.items()},
             dict(self.tallies),
             {kind: list(tenants) for kind, tenants in self.tally_tenants.items()},
             dict(self.refusals),

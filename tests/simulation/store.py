@@ -323,6 +323,8 @@ class FakeStore:
         for digest, slice_ in zip(commit.digests.tolist(), commit.slices.tolist(), strict=True):
             state.ids.setdefault(slice_, set()).add(digest)
             self._note_slice(slice_)
+        for slice_, tenant, count in commit.id_counts:
+            state.id_counts.setdefault(slice_, Counter())[tenant] += count
         for call in commit.delta.calls:
             if call.old is not None:
                 del state.calls[call.old.slice][call.call]
@@ -451,6 +453,7 @@ class FakeStore:
         if meta.slice_low + NEIGHBOURS < meta.complete_through_ms // SLICE_MS:
             self.own.ids.pop(meta.slice_low, None)
             self.own.calls.pop(meta.slice_low, None)
+            self.own.id_counts.pop(meta.slice_low, None)
             self.own.meta = replace(meta, slice_low=meta.slice_low + 1)
 
     def _stored(self, partition: int) -> PartitionMeta:

@@ -5,6 +5,7 @@
 
 local TALLIES_MAX = 1000 -- names of one kind, such as unknown: invented names fill no other kind
 local TENANT_TALLIES_MAX = 100 -- of them, those that came from one tenant
+local COUNTED_TENANTS_MAX = 10000 -- in a slice, as many as have counters: invented ones fill no hash
 
 -- Whether a new name has room; if so, it is counted for its kind and its tenant.
 local function admit_name(counts_key, kind, tenant)
@@ -27,6 +28,17 @@ local function write_tallies(prefix, tallies)
       name = kind .. ':other'
     end
     redis.call('HINCRBY', key, name, string.format('%.0f', tally[2]))
+  end
+end
+
+-- How many ids each tenant has in a slice: the API compares them with the tenant's quota.
+local function count_ids(prefix, counts)
+  for _, one in ipairs(counts) do
+    local slice, tenant, count = unpack(one)
+    local key = prefix .. 'q.ids.' .. text_of(slice)
+    if redis.call('HEXISTS', key, tenant) == 1 or redis.call('HLEN', key) < COUNTED_TENANTS_MAX then
+      redis.call('HINCRBY', key, tenant, count)
+    end
   end
 end
 
@@ -74,6 +86,7 @@ local function write(keys, args, control, meta, words)
   write_users(words)
   note_recent(prefix, control, args[4])
   note_chats(keys[1], control)
+  count_ids(prefix, control.id_counts)
   for _, of_slice in ipairs(control.ids) do note_slice(meta, of_slice[1]) end
   for _, call in ipairs(control.calls) do
     local digest, bucket, old_slice, _, new_slice, new = unpack(call)
@@ -102,7 +115,9 @@ local function write(keys, args, control, meta, words)
     redis.call('HDEL', prefix .. 'refusals', 'generation')
   end
   meta.commits = meta.commits + 1
+  local oldest = meta.slice_low
   drop_slices(prefix, meta, control.slice_ms, control.id_buckets, control.call_buckets)
+  if meta.slice_low > oldest then redis.call('UNLINK', prefix .. 'q.ids.' .. text_of(oldest)) end
   write_meta(keys[1], meta)
   return queue_length
 end
@@ -113,6 +128,7 @@ end
 -- control: now_ms, count (partitions of the topic), absent_ms {{partition, ms}},
 --   partitions {{partition, start, end, witness_offset, witness_append_ms, complete_ms}},
 --   ids {{slice, {bucket, id, ...} of sets that get one id, {{bucket, id, id, ...}} of others}},
+--   id_counts {{slice, tenant, n}} (of the ids),
 --   calls {{digest:tenant, bucket, old_slice | -1, old, new_slice, new}},
 --   secret (the name of the one that digests are made under; else 'stale'),
 --   tallies {{name, n[, the tenant that it came from]}},

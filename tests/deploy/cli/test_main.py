@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -104,6 +105,20 @@ def test_own_servers_are_those_that_were_named(monkeypatch: pytest.MonkeyPatch) 
 def test_what_cannot_be_names_its_option_and_variable(option: str, value: int) -> None:
     with pytest.raises(InvalidConfig, match=rf"^--{option.replace('_', '-')} \(or ODOMETER_"):
         read_settings(**{option: value})
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "said"),
+    [
+        ("tenant_ids", "200000000,acme", "'acme' must be TENANT=NUMBER"),
+        ("tenant_ids", "1e9", "'1e9' must be a whole number from 0 to 10000000000"),
+        ("tenant_series", "1000000,acme=10", "10 must be from 1000 to 100000000"),
+    ],
+)
+def test_an_invalid_quota_says_what_is_allowed(option: str, text: str, said: str) -> None:
+    name = f"--{option.replace('_', '-')} (or ODOMETER_{option.upper()})"
+    with pytest.raises(InvalidConfig, match=re.escape(f"{name} is {text!r}: {said}")):
+        read_settings(**{option: text})
 
 
 def test_a_child_reads_the_very_settings_of_its_parent(

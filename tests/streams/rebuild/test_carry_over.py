@@ -16,7 +16,7 @@ from typing import Final
 import pytest
 
 from schemas.catalog.measures import FACTS, MEASURES
-from schemas.catalog.views import ASKED, DEFAULT, DIMENSIONS, REMEMBERED_MS, Catalog
+from schemas.catalog.views import ASKED, DEFAULT, DIMENSIONS, REMEMBERED_MS, SLICE_MS, Catalog
 from schemas.errors import OtherGeneration, RebuildRefused
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.prices.price_list import BUNDLED, Prices
@@ -35,7 +35,7 @@ from streams.worker.loop import Worker
 from tests.oracles.event_logs import Mix, Record, mixed
 from tests.oracles.fold_oracle import Cell, expected
 from tests.oracles.price_list import OWN
-from tests.oracles.redis_counters import page_kinds_of, read_counters
+from tests.oracles.redis_counters import page_kinds_of, read_counters, read_id_counts
 from tests.oracles.redis_users import assert_told, read_people, read_recent
 from tests.simulation.log import PolledRecord
 
@@ -208,6 +208,7 @@ async def test_before_b_the_old_generation_from_b_on_the_log(
         await counts(rest, sum(ends.values()))
         tallies = await next_store.tallies()
         retired = await generations.meta_of(1)
+    assert read_id_counts(redis_url, 2)[records[-1].append_ms // SLICE_MS]
     was, now = expected(records, BUNDLED), expected(records, OWN)
     want = {cell: values for cell, values in was.counters.items() if cell[4] < before_ms}
     want |= {cell: values for cell, values in now.counters.items() if cell[4] >= before_ms}

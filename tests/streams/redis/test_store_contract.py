@@ -39,7 +39,7 @@ from streams.core.ports import (
 )
 from streams.redis.store import RedisStore
 from tests.oracles.event_logs import DEFAULT_MIX, SECRET, countable, mixed
-from tests.oracles.redis_counters import read_chunk_versions, read_counters
+from tests.oracles.redis_counters import read_chunk_versions, read_counters, read_id_counts
 from tests.oracles.redis_users import read_people, read_recent
 from tests.simulation.log import PolledRecord
 from tests.simulation.store import FakeStore
@@ -508,6 +508,7 @@ async def test_the_fake_and_the_real_store_answer_alike(seed: int, redis_url: st
         assert found.names >= want.names  # a commit that was refused has named its series
         assert replace(found, names=want.names) == want
         assert await real.tallies() == fake.state.tallies
+    assert read_id_counts(redis_url) == fake.state.id_counts
     assert read_counters(redis_url) == fake.counters()
     assert read_chunk_versions(redis_url) == fake.chunk_versions()
     assert read_people(redis_url) == fake.state.users
@@ -537,5 +538,6 @@ def _random_commit(
         delta=delta,
         digests=rows.digests,
         slices=rows.append_ms // SLICE_MS,
+        id_counts=rows.id_counts if len(rows) else (),
         tallies={"duplicate": 1},
     )

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 import redis
 
-from schemas.catalog.views import ID_BUCKETS, SLICE_MS
+from schemas.catalog.views import ID_BUCKETS, REMEMBERED_MS, SLICE_MS
 from schemas.errors import StoreCorrupt
 from schemas.store.layout import (
     NO_POSITION,
@@ -21,6 +21,7 @@ from schemas.store.layout import (
     prefix,
     tallies_key,
 )
+from schemas.store.quota_counts import id_counts_key
 from schemas.tiers import DAY
 from streams.core.calls import StoredCall
 from streams.core.ports import Outcome, Progress, RefusalReason
@@ -257,3 +258,22 @@ async def test_a_page_expires_when_no_question_may_read_it_any_more(redis_url: s
         left_ms = int(client.pttl(key))
     expires_ms = time.time_ns() // 1_000_000 + left_ms
     assert abs(expires_ms - (chunk_end_ms + page_kept_ms(DAY))) < 60_000
+
+
+@pytest.mark.servers
+async def test_ids_are_counted_by_tenant_as_long_as_they_are_stored(redis_url: str) -> None:
+    key = id_counts_key(1, SLICE)
+    counts = [(SLICE, "acme", 2), (SLICE, "beta", 1)]
+    async with RedisStore(redis_url) as store:
+        await store.open(DIGEST, 2, NOW_MS, SECRET)
+        await store.commit(commit(1, progress(0), progress(1), **ids(7, 8, 9), id_counts=counts))
+        again = commit(2, progress(0, 1, 2), **ids(7), id_counts=[(SLICE, "acme", 1)])
+        assert (await store.commit(again)).outcome is Outcome.DUPLICATE_IDS
+        with redis.Redis.from_url(redis_url) as client:
+            assert client.hgetall(key) == {b"acme": b"2", b"beta": b"1"}
+        late_ms = NOW_MS + REMEMBERED_MS + 2 * SLICE_MS
+        for position in range(1, DROPPING_COMMITS):
+            step = [progress(p, position, position + 1, late_ms) for p in (0, 1)]
+            await store.commit(commit(position + 2, *step))
+        with redis.Redis.from_url(redis_url) as client:
+            assert not client.exists(key)
