@@ -55,7 +55,7 @@ from streams.core.fold import Delta, DeltaPart
 from streams.core.ports import Outcome
 from streams.rebuild.carried_records import CarriedRecords
 from streams.rebuild.name_cache import NameCache, lengthened, shortened
-from streams.rebuild.page_difference import SeriesChunk, difference, rows_of
+from streams.rebuild.page_difference import DecodedPages, SeriesChunk, difference
 from streams.rebuild.rebuild_worker import RebuildWorker
 from streams.rebuild.shared_history import SharedHistory
 from streams.redis.generations import GenerationEntry, RedisPair
@@ -223,6 +223,8 @@ class CarryOver:
         series: list[tuple[Table, int, str]] = []
         places: dict[tuple[Table, int, str], int] = {}
         lacking: dict[tuple[str, int], list[tuple[int, int, Rows]]] = {}
+        old = DecodedPages(pages, has_fixed_rows=self._shared.has_fixed_rows)
+        new = DecodedPages(pages, has_fixed_rows=False)
         for unit, olds, news in sorted(
             found,
             key=lambda one: (one.unit.tenant, self._shared.page_kinds[one.unit.head].new.table.id),
@@ -231,8 +233,8 @@ class CarryOver:
             buckets = (self._older_ms - unit.chunk * unit.tier.chunk_ms) // unit.tier.bucket_ms
             rows = difference(
                 common,
-                _joined(common.old, olds, pages, buckets, fixed=self._shared.has_fixed_rows),
-                _joined(common.new, news, pages, buckets, fixed=False),
+                old.rows_of(common.old, olds, buckets),
+                new.rows_of(common.new, news, buckets),
             )
             if len(rows):
                 tenant = tenants.setdefault(unit.tenant, len(tenants))
@@ -259,23 +261,3 @@ class CarryOver:
             ],
             (),
         )
-
-
-def _joined(
-    page_kind: PageKind,
-    places: Sequence[tuple[str, int]],
-    pages: Mapping[str, bytes | None],
-    buckets: int,
-    *,
-    fixed: bool,
-) -> Rows:
-    """The rows of some series, one after the other. Their slots are buckets. `fixed`: rows of counters
-    have a fixed length."""
-    rows = [
-        rows_of(page_kind, pages.get(key), series, buckets, of_fixed_length=fixed)
-        for key, series in places
-    ]
-    if len(rows) == 1:
-        return rows[0]
-    joined: Rows = np.concatenate([np.empty(0, page_kind.dtype), *rows]).astype(page_kind.dtype)
-    return joined

@@ -6,6 +6,7 @@ the old rows never replace the new ones.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,18 +32,37 @@ class SeriesChunk(NamedTuple):
     name: str
 
 
-def rows_of(
-    page_kind: PageKind, page: bytes | None, series: int, buckets: int, *, of_fixed_length: bool
-) -> Rows:
-    """A series' rows in a page, those of its first `buckets`; their slots are buckets.
-    `of_fixed_length`: see `PageKind.rows_of_all`."""
-    if page is None:
-        return np.empty(0, page_kind.dtype)
-    rows, _ = page_kind.rows_of_all([page], of_fixed_length=of_fixed_length)
-    place, bucket = np.divmod(rows["slot"], SLOT_BUCKETS)
-    own: Rows = rows[(place == series % page_kind.page_series) & (bucket < buckets)].copy()
-    own["slot"] %= SLOT_BUCKETS
-    return own
+class DecodedPages:
+    """The rows of pages, each decoded once: many series share a page. `has_fixed_rows`: see
+    `PageKind.rows_of_all`."""
+
+    def __init__(self, pages: Mapping[str, bytes | None], *, has_fixed_rows: bool) -> None:
+        self._pages = pages
+        self._has_fixed_rows = has_fixed_rows
+        self._rows: dict[str, Rows] = {}
+
+    def rows_of(self, page_kind: PageKind, places: Sequence[tuple[str, int]], buckets: int) -> Rows:
+        """The rows of some series, each given by its page and number, one after the other. Only those
+        of the first `buckets`; their slots are buckets."""
+        found = [self._of_series(page_kind, key, series, buckets) for key, series in places]
+        if len(found) == 1:
+            return found[0]
+        joined = np.concatenate([np.empty(0, page_kind.dtype), *found])
+        rows: Rows = joined.astype(page_kind.dtype)
+        return rows
+
+    def _of_series(self, page_kind: PageKind, key: str, series: int, buckets: int) -> Rows:
+        page = self._pages.get(key)
+        if page is None:
+            return np.empty(0, page_kind.dtype)
+        rows = self._rows.get(key)
+        if rows is None:
+            rows, _ = page_kind.rows_of_all([page], of_fixed_length=self._has_fixed_rows)
+            self._rows[key] = rows
+        place, bucket = np.divmod(rows["slot"], SLOT_BUCKETS)
+        own: Rows = rows[(place == series % page_kind.page_series) & (bucket < buckets)]
+        own["slot"] %= SLOT_BUCKETS
+        return own
 
 
 def difference(common: SharedPages, old: Rows, new: Rows) -> Rows:
@@ -59,24 +79,26 @@ def difference(common: SharedPages, old: Rows, new: Rows) -> Rows:
 
 def _lacking_sums(common: SharedPages, old: Rows, new: Rows) -> Rows:
     at_old, at_new = (list(places) for places in zip(*common.columns, strict=True))
-    sums = np.zeros((SLOT_BUCKETS, len(common.new.table.measures)), np.int64)
-    ours = np.zeros((len(old), sums.shape[1]), np.int64)
-    ours[:, at_new] = old["values"][:, at_old]
-    theirs = np.zeros((len(new), sums.shape[1]), np.int64)
-    theirs[:, at_new] = new["values"][:, at_new]
-    np.add.at(sums, old["slot"], ours)
-    np.subtract.at(sums, new["slot"], theirs)
-    buckets = np.flatnonzero(sums.any(axis=1))
-    rows = np.zeros(len(buckets), common.new.dtype)
-    rows["slot"], rows["values"] = buckets, sums[buckets]
+    slots, place = np.unique(np.concatenate([old["slot"], new["slot"]]), return_inverse=True)
+    added = np.zeros((len(place), len(common.new.table.measures)), np.int64)
+    added[: len(old), at_new] = old["values"][:, at_old]
+    added[len(old) :, at_new] = -new["values"][:, at_new]
+    sums = np.zeros((len(slots), added.shape[1]), np.int64)
+    np.add.at(sums, place, added)
+    lacks = np.flatnonzero(sums.any(axis=1))
+    rows = np.zeros(len(lacks), common.new.dtype)
+    rows["slot"], rows["values"] = slots[lacks], sums[lacks]
     return rows
 
 
 def _lacking_counts(page_kind: PageKind, old: Rows, new: Rows) -> Rows:
-    counts = np.zeros((SLOT_BUCKETS, BINS), np.int64)
-    np.add.at(counts, (old["slot"], old["bin"]), old["count"])
-    np.subtract.at(counts, (new["slot"], new["bin"]), new["count"])
-    bucket, bin_ = np.nonzero(counts)
-    rows = np.zeros(len(bucket), page_kind.dtype)
-    rows["slot"], rows["bin"], rows["count"] = bucket, bin_, counts[bucket, bin_]
+    keys = [rows["slot"].astype(np.int64) * BINS + rows["bin"] for rows in (old, new)]
+    key, place = np.unique(np.concatenate(keys), return_inverse=True)
+    counts = np.zeros(len(key), np.int64)
+    np.add.at(counts, place[: len(old)], old["count"])
+    np.subtract.at(counts, place[len(old) :], new["count"])
+    lacks = np.flatnonzero(counts)
+    rows = np.zeros(len(lacks), page_kind.dtype)
+    rows["slot"], rows["bin"] = np.divmod(key[lacks], BINS)
+    rows["count"] = counts[lacks]
     return rows
