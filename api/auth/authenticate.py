@@ -1,9 +1,9 @@
 """Authenticates a request, and finds its tenant: every endpoint that needs a key calls this.
 
-A key is any text that a client sends as `Authorization: Bearer KEY` or `x-api-key: KEY`, or as the
-password of Basic authentication. Our keys
-begin with `als_`; imported keys begin with anything. Only the SHA-256 is stored and looked up, so no
-secret is compared with what was sent. The time of a look-up could reveal at most how the digest of a
+A key is any text that a client sends as `Authorization: Bearer KEY` or `x-api-key: KEY`. Paths that take
+events also accept it as the password of Basic authentication, and where exporters of other systems
+put it. Our keys begin with `als_`; imported keys begin with anything. Only the SHA-256 is stored and
+looked up, so no secret is compared with what was sent. The time of a look-up could reveal at most how the digest of a
 guess begins. The guesser knows that digest already, and cannot steer it towards the digest of a key.
 A comparison in constant time would prevent nothing more. This holds for Redis and for the dict of
 this process alike.
@@ -30,7 +30,6 @@ from schemas.store.keys import ALL, ROLES, WRITERS, Key, Role
 
 KEY_CHARS_MAX: Final = 512
 """Longest key that can be imported; a signed token of 400 characters fits."""
-KEY_HEADERS: Final = ("authorization", "x-api-key")
 EXPORTER_HEADERS: Final = ("helicone-auth", "api-key", "api_key")
 """Of exporters for Helicone, New Relic and Phoenix. Only paths that take events look there: the answers of
 other paths tell caches which headers they vary with."""
@@ -119,11 +118,17 @@ def digest_of(key: str) -> str:
 
 
 def _sent_key(headers: Mapping[str, str], *, takes: bool) -> str:
-    """The key, wherever a client of ours or of another system puts it."""
-    for name in (*KEY_HEADERS, *EXPORTER_HEADERS) if takes else KEY_HEADERS:
+    """The key. Where events are taken, also as exporters of other systems send it; the dialects and
+    our own pages reject that, as the servers that they stand for do."""
+    scheme, _, credentials = headers.get("authorization", "").strip().partition(" ")
+    if scheme.lower() == "bearer" and credentials.strip():  # RFC 9110: schemes ignore case
+        return credentials.strip()
+    if key := headers.get("x-api-key", "").strip():
+        return key
+    for name in ("authorization", *EXPORTER_HEADERS) if takes else ():
         said = headers.get(name, "").strip()
         scheme, _, credentials = said.partition(" ")
-        if scheme.lower() == "bearer":  # RFC 9110: schemes ignore case
+        if scheme.lower() == "bearer":
             said = credentials.strip()
         elif scheme.lower() == "basic":
             said = _password(credentials.strip())
