@@ -69,19 +69,21 @@ def test_one_event_is_in_every_view_and_tier() -> None:
     core = (1, 0, 1200, 300, 4_500_000, 1, 850, 1)
     text = (0, 0, 0, 1200, 0, 0, 0, 300, 0)  # all of it, as no audio is reported
     row = (*core, *text, 0, 0, 0, 0, 0)
-    wide = (*core, *text[:2], *text[3:], 0, 0, 0)
+    priced = (0,) * 7  # 1 h cache writes, images, searches, tools
+    wide = (*core, *text[:2], *text[3:], 0, 0, 0, *priced)
     fine = {"1m": minute, "15m": quarter, "1d": day}
     coarse = {"15m": quarter, "1d": day}
     latency = ("latency", bin_of(850)), (1,)
     chat = ("chats", chat_digest("default", "c-1")), (1,)
-    whole = ("llm", "ann", "my-agent", "openai", "gpt-4o")
+    model = ("openai", "gpt-4o", "", "")  # no operation and no tier are reported
+    whole = ("llm", "ann", "my-agent", *model)
     kept: list[Any] = [
-        ("total", LLM, fine, ((), row)),
-        ("model", ("llm", "openai", "gpt-4o"), fine, ((), row), latency),
-        ("model", ("llm", "openai", "gpt-4o"), coarse, chat),
+        ("total", LLM, fine, ((), (*row, *priced))),
+        ("model", ("llm", *model, ""), fine, ((), (*row, *priced)), latency),
+        ("model", ("llm", *model, ""), coarse, chat),
         ("agent", ("llm", "my-agent"), fine, ((), row)),
-        ("agent_model", ("llm", "my-agent", "openai", "gpt-4o"), fine, ((), row)),
-        ("agent_model", ("llm", "my-agent", "openai", "gpt-4o"), coarse, latency),
+        ("agent_model", ("llm", "my-agent", *model, ""), fine, ((), (*row, *priced))),
+        ("agent_model", ("llm", "my-agent", *model, ""), coarse, latency),
         ("user", ("llm", "ann"), fine, ((), row)),
         ("user_agent_model", whole, coarse, ((), wide), chat),
     ]

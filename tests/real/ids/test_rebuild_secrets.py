@@ -7,9 +7,11 @@ from typing import Any, Final
 import pytest
 import redis
 
+from schemas.catalog.views import DEFAULT
 from schemas.event.identity import IdSecret, unpack_secret
 from schemas.prices.price_list import BUNDLED
-from schemas.store.layout import about_key, id_secret_key, prefix
+from schemas.store.generation import LAYOUT_VERSION
+from schemas.store.layout import about_key, counters_of, id_secret_key, prefix
 from schemas.units import iso
 from streams.rebuild.carry_over import carry_over_before
 from streams.rebuild.command import rebuild
@@ -54,11 +56,15 @@ def ids_of(client: Any, generation: int) -> int:
 
 
 def as_layout_3(client: Any) -> None:
-    """Generation 1 without a secret, and so described. (Its ids mean nothing now either.)"""
+    """Generation 1 without a secret, with rows of fixed length, and so described. (Its ids mean nothing
+    now either.)"""
     client.delete(id_secret_key(1))
-    about = client.get(about_key(1))
-    assert b'"layout":4' in about
-    client.set(about_key(1), about.replace(b'"layout":4', b'"layout":3'))
+    about, layout = client.get(about_key(1)), f'"layout":{LAYOUT_VERSION}'.encode()
+    assert layout in about
+    client.set(about_key(1), about.replace(layout, b'"layout":3'))
+    for page_kind in (counters_of(table) for table in DEFAULT.tables if table.measures):
+        for key in client.scan_iter(match=f"{prefix(1)}{page_kind.head}.*", count=10_000):
+            client.set(key, page_kind.rows_of(client.get(key)).tobytes(), keepttl=True)
 
 
 async def rebuilt(system: System) -> RebuildResult:
