@@ -224,12 +224,11 @@ def _blocks(selection: Selection, pages: Pages) -> list[_Block]:
         return []
     blocks = []
     for part, page_kind, page_set, own in _each(selection, pages):
-        there = [place for place, page in enumerate(own) if page]
-        if page_kind.sketch is not None or not there:
+        there, kept = _there(own)
+        if page_kind.sketch is not None or not kept:
             continue
-        columns = [column for _, column in part.columns]
-        found = page_kind.columns_of([page for page in own if page], columns)
-        cut = _cut(selection, part, page_kind, page_set, np.array(there)[found.page], found.slots)
+        found = page_kind.columns_of(kept, [column for _, column in part.columns])
+        cut = _cut(selection, part, page_kind, page_set, there[found.page], found.slots)
         if cut is not None:
             values = np.zeros((len(terms), len(cut.cell)), np.int64)
             for (place, _), one in zip(part.columns, found.values, strict=True):
@@ -247,6 +246,12 @@ def _each(
         for page_kind, page_set in part.page_sets.items()
     ]
     return [(*one, own) for one, own in zip(page_kinds, pages, strict=True)]
+
+
+def _there(pages: Sequence[bytes | None]) -> tuple[Int64s, list[bytes]]:
+    """The pages that Redis has, and the place of each."""
+    kept = [(place, page) for place, page in enumerate(pages) if page]
+    return np.array([place for place, _ in kept], np.int64), [page for _, page in kept]
 
 
 def _bound(values: Int64s) -> int:
@@ -273,12 +278,12 @@ def _sketched(selection: Selection, term: Term, pages: Pages) -> dict[int, Histo
         table = part.names.table
         if not term.is_in(table) or page_kind is not sketch_of(table, term.measure):
             continue
-        there = [place for place, page in enumerate(own) if page]
-        if not there:
+        there, kept = _there(own)
+        if not kept:
             continue
-        rows, page = page_kind.rows_of_all([page for page in own if page])
-        at = np.array(there)[page]
-        cut = _cut(selection, part, page_kind, page_set, at, rows["slot"].astype(np.int64))
+        rows, page = page_kind.rows_of_all(kept)
+        slots = rows["slot"].astype(np.int64)
+        cut = _cut(selection, part, page_kind, page_set, there[page], slots)
         if cut is not None:
             rows_of.append(rows if cut.chosen is None else rows[cut.chosen])
             cells.append(cut.cell)

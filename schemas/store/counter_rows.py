@@ -58,7 +58,6 @@ COLUMNS_FROM: Final = 16
 MASK_BITS: Final = 32
 WIDTHS: Final = tuple(np.dtype(f"<i{1 << code}") for code in range(4))
 _LIMITS: Final = tuple(np.uint64(1 << 7 * n) for n in range(1, 10))
-_LOW: Final = np.uint64(0x7F)
 
 
 class Differences(NamedTuple):
@@ -171,7 +170,7 @@ def _bytes_of(token: Tokens, size: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint
             token = token >> _SEVEN
         here = np.clip(size.astype(np.int8) - word * in_word, 0, in_word + 1)
         own |= _FOLLOWED[in_word].take(here)
-        counts[:, word] = COUNTED[in_word].take(here)
+        counts[:, word] = _COUNTED[in_word].take(here)
     return spread.view(np.uint8).ravel()[counts.view(np.bool_).ravel()]
 
 
@@ -183,7 +182,7 @@ def _words(width: int, byte: int, counts: Sequence[int]) -> npt.NDArray[Any]:
 
 _SEVEN: Final = np.uint64(7)
 _HALF: Final = 4
-COUNTED: Final = {n: _words(n, 1, [*range(n + 1), n]) for n in (4, 8)}
+_COUNTED: Final = {n: _words(n, 1, [*range(n + 1), n]) for n in (4, 8)}
 """By the bytes of a word, and by how many bytes of the number are left: 1 in each byte that counts."""
 _FOLLOWED: Final = {n: _words(n, 0x80, [0, *range(n), n]) for n in (4, 8)}
 """The high bit of each byte that another one follows."""
@@ -217,33 +216,36 @@ def _masks(there: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint32]:
     return whole.view("<u4")
 
 
-def block_of(rows: Rows, *, is_over: bool) -> bytes:
-    """The compact form of a page. `is_over`: it will not grow, so nobody asks for its compact length."""
-    if not len(rows.slots):
-        return b"" if is_over else BLOCK_HEAD.pack(BLOCK, BLOCK_HEAD.size, ROWS_FORM)
-    if len(rows.slots) < COLUMNS_FROM:
-        data, _ = encoded(rows)
-        if is_over:
-            return data
-        return BLOCK_HEAD.pack(BLOCK, BLOCK_HEAD.size + len(data), ROWS_FORM) + data
+def blocks_of(pages: Sequence[Rows], are_over: Sequence[bool]) -> list[bytes]:
+    """The compact form of each page. A page that is over will not grow, so nobody asks for its compact
+    length."""
+    few = [rows for rows in pages if len(rows.slots) < COLUMNS_FROM]
+    encoded_few = iter(encoded_all([(Differences(()), rows) for rows in few]))
+    made = []
+    for rows, is_over in zip(pages, are_over, strict=True):
+        if len(rows.slots) >= COLUMNS_FROM:
+            made.append(_block(COLUMNS_FORM, _columns_of(rows)))
+        else:
+            data, _ = next(encoded_few)
+            made.append(data if is_over else _block(ROWS_FORM, data))
+    return made
+
+
+def _block(form: int, content: bytes) -> bytes:
+    return BLOCK_HEAD.pack(BLOCK, BLOCK_HEAD.size + len(content), form) + content
+
+
+def _columns_of(rows: Rows) -> bytes:
     there = np.any(rows.stored, axis=0)
     codes, columns = bytearray(), []
     for column in rows.stored[:, there].T:
         low, high = int(column.min()), int(column.max())
         code = next(
             code
-            for code in range(4)
+            for code in range(len(WIDTHS))
             if -(1 << (8 << code) - 1) <= low and high < 1 << (8 << code) - 1
         )
         codes.append(code)
         columns.append(column.astype(WIDTHS[code]).tobytes())
-    content = b"".join(
-        (
-            struct.pack("<I", len(rows.slots)),
-            _masks(there[None, :]).tobytes(),
-            codes,
-            rows.slots.astype("<u2").tobytes(),
-            *columns,
-        )
-    )
-    return BLOCK_HEAD.pack(BLOCK, BLOCK_HEAD.size + len(content), COLUMNS_FORM) + content
+    masks, slots = _masks(there[None, :]).tobytes(), rows.slots.astype("<u2").tobytes()
+    return b"".join((COUNT.pack(len(rows.slots)), masks, codes, slots, *columns))

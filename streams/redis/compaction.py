@@ -99,12 +99,11 @@ def compact_counters(form: Form, pages: Sequence[bytes], are_over: Sequence[bool
     rows["slot"], rows["values"] = found.slots, found.stored.T
     rows, owner = _summed(rows, found.page, found.page << 16 | rows["slot"], "values", SUM_SAFE)
     ends = np.cumsum(np.bincount(owner, minlength=len(pages))).tolist()
-    return [
-        counter_rows.block_of(
-            counter_rows.Rows(rows["slot"][start:end], rows["values"][start:end]), is_over=is_over
-        )
-        for (start, end), is_over in zip(pairwise([0, *ends]), are_over, strict=True)
+    compact = [
+        counter_rows.Rows(rows["slot"][start:end], rows["values"][start:end])
+        for start, end in pairwise([0, *ends])
     ]
+    return counter_rows.blocks_of(compact, are_over)
 
 
 def compacted(form: Form, pages: Sequence[bytes]) -> list[bytes]:

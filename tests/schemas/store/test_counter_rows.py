@@ -18,7 +18,7 @@ from schemas.store.counter_rows import (
     PREDICTED,
     Differences,
     Rows,
-    block_of,
+    blocks_of,
     differences_of,
     encoded,
     encoded_all,
@@ -89,7 +89,7 @@ def test_every_number_comes_back_from_rows_and_blocks(data: st.DataObject, width
         page = b""
         if data.draw(st.booleans()):
             is_over = data.draw(st.booleans())
-            page = block_of(block, is_over=is_over)
+            (page,) = blocks_of([block], [is_over])
             if not is_over:
                 assert page[:2] == b"\xff\xff"
                 assert int.from_bytes(page[2:6], "little") == len(page)
@@ -155,7 +155,7 @@ def test_parts_are_encoded_together_as_each_alone(data: st.DataObject) -> None:
 
 
 PAGE: Final = encoded(Rows(np.array([1, 258]), np.array([[1, 2, 3], [0, -400, 0]])))[0]
-BLOCK: Final = block_of(Rows(np.arange(20), np.arange(60).reshape(20, 3)), is_over=False)
+(BLOCK,) = blocks_of([Rows(np.arange(20), np.arange(60).reshape(20, 3))], [False])
 
 
 FIRST_ROW: Final = len(encoded(Rows(np.array([1]), np.array([[1, 2, 3]])))[0])
