@@ -22,7 +22,7 @@ several of them is refused with their names, so that the producer names the form
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from schemas.event.kinds import KINDS
 from schemas.formats.body import Json, invalid
@@ -61,29 +61,7 @@ Format = Literal[
     "cloudevents",
     "neutral",
 ]
-FORMATS: Final[tuple[Format, ...]] = (
-    "openai",
-    "anthropic",
-    "gemini",
-    "bedrock",
-    "cohere",
-    "ollama",
-    "deepgram",
-    "elevenlabs",
-    "cartesia",
-    "assemblyai",
-    "litellm",
-    "livekit",
-    "langchain",
-    "openai_agents",
-    "claude_code",
-    "langfuse",
-    "helicone",
-    "agentlens",
-    "otel",
-    "cloudevents",
-    "neutral",
-)
+FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 _OWN: Final[tuple[tuple[Format, Callable[[Json], bool]], ...]] = (
     ("gemini", gemini.is_own),
     ("bedrock", bedrock.is_own),
