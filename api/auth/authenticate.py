@@ -118,8 +118,8 @@ def digest_of(key: str) -> str:
 
 
 def _sent_key(headers: Mapping[str, str], *, takes: bool) -> str:
-    """The key. Where events are taken, also as exporters of other systems send it; the dialects and
-    our own pages reject that, as the servers that they stand for do."""
+    """The key. Where events are taken, also as exporters of other systems send it; all other
+    paths reject that; so do the servers of the dialects."""
     scheme, _, credentials = headers.get("authorization", "").strip().partition(" ")
     if scheme.lower() == "bearer" and credentials.strip():  # RFC 9110: schemes ignore case
         return credentials.strip()

@@ -7,7 +7,7 @@ is preceded by its length, so that ("ab", "c") and ("a", "bc") differ.
 Some hashes stay unkeyed, because nothing of another tenant depends on them:
 
 - The digest of a chat in a set (schemas/catalog/sketches.py). A set belongs to one tenant, and a
-  rebuild must add the sets of two generations. Whoever forges one changes only the counts of their
+  rebuild must add the sets of two generations. A client that forges one changes only counts of its
   own tenant.
 - The partition of a key (api/ingest/partitioner.py), which spreads load. Kafka's clients choose it.
 - The ETag of an answer (api/usage/endpoints.py), which a client compares with its own answer.

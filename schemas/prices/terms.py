@@ -1,6 +1,6 @@
 """The terms of a request that decide its price beside its numbers: tier, speed, region. Pure.
 
-Formats call `tier_of` and `region_of`, so that one word stands for one thing. Pricing calls
+Formats call `tier_of` and `region_of`, so that each word has one meaning. Pricing calls
 `terms_of`, which takes the words of events that come as they are, too.
 """
 

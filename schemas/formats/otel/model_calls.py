@@ -93,7 +93,7 @@ _SCOPES: Final = frozenset({"logfire.openai", "logfire.anthropic"})
 
 
 class SpanKind(NamedTuple):
-    """`operation`: our name, None if the span is no call to a model; then `word` says what it is."""
+    """`operation`: our name, None if the span is no call to a model; then `word` names its kind."""
 
     operation: str | None
     word: str

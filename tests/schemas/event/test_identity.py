@@ -45,7 +45,7 @@ def test_digests_are_what_they_were() -> None:
 
 
 def test_digests_under_two_secrets_are_unrelated() -> None:
-    """Whoever knows one secret, or a collision under it, knows nothing of another one: about half of
+    """One secret, or a collision under it, tells nothing of another one: about half of
     all bits differ, and two texts differ in other bits under each."""
     ids = [f"evt-{n}" for n in range(2000)]
     columns = ["acme"] * len(ids), ["gateway"] * len(ids), ids

@@ -139,7 +139,7 @@ async def test_a_rebuild_carries_counters_of_layout_3_over_and_leaves_its_ids(
     days = [cell for cell in wanted if cell[1] == "1d"]
     assert sum(1 for cell in days if cell[4] < older_ms) > 50
     assert sum(1 for cell in days if cell[4] >= older_ms) > 50
-    # Those that the log still has are priced anew.
+    # Those that the log still has are priced again.
     assert without_costs(redis_url, 2) == without_costs(redis_url, 1)
     # Its ids and bookings are those of the log that is left, under the new secret.
     assert ids_of(client, 2) <= counted.accepted
