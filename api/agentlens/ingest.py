@@ -65,7 +65,7 @@ async def post_events(request: Request, deps: IngestDeps) -> Response:
         reading = partial(_take, body, context)
         taken = await deps.reader.read(len(body), request.receive, reading)
         del body, reading  # a large body is not kept while Kafka answers
-    await deps.send(taken.validated, headers, context.received_ms, is_atomic=True)
+    await deps.send(taken.validated, key, headers, context.received_ms, is_atomic=True)
     answer = {"ingested": len(taken.answers), "events": taken.answers}
     return Response(to_json(answer), 201, media_type="application/json")
 

@@ -19,7 +19,8 @@ from typing import Final
 
 from api.errors import CountersMissing, CountingBehind
 from api.ingest.pacing import TARGET_MS, CountingDelay, Pacing
-from api.ingest.producer import IngestProducer, KeyedRecord
+from api.ingest.producer import TENANT_PART, IngestProducer, KeyedRecord
+from api.ingest.shared_bytes import SharedBytes
 from api.store.reader import Store
 from schemas.errors import StoreError
 from schemas.limits import HOUR_MS
@@ -31,7 +32,8 @@ TURN_S: Final = 3.0
 SLICE_RECORDS: Final = 500
 """The smallest window (`api.ingest.pacing.WINDOW_MIN`)."""
 WAITING_BYTES_MAX: Final = 32 << 20
-"""Limit of the records that wait for their turn: two of the largest requests."""
+"""Limit of the records that wait for their turn: two of the largest requests. One tenant may use half
+(`TENANT_PART`)."""
 LOOK_S: Final = 0.01
 _BACKGROUND: Final = "u=7"
 
@@ -52,24 +54,24 @@ class Backfill:
         self._producer = producer
         self._pacing = Pacing(target_ms)
         self._turn = asyncio.Lock()
-        self._waiting_bytes = 0
+        self._waiting = SharedBytes(WAITING_BYTES_MAX, TENANT_PART)
 
-    async def send(self, records: Sequence[KeyedRecord]) -> None:
+    async def send(self, records: Sequence[KeyedRecord], tenant: str) -> None:
         """As `IngestProducer.send`. Raises CountingBehind, before any record is sent, if the turn does
         not come in time."""
         size_bytes = sum(len(key) + len(value) for key, value in records)
-        if self._waiting_bytes and self._waiting_bytes + size_bytes > WAITING_BYTES_MAX:
+        room = self._waiting.take_whole(tenant, size_bytes)
+        if room is None:
             raise CountingBehind("too much history waits to be sent")
-        self._waiting_bytes += size_bytes
         try:
             until_s = _now_s() + TURN_S
             await self._take_turn()
             try:
-                await self._send_in_slices(records, until_s)
+                await self._send_in_slices(records, tenant, until_s)
             finally:
                 self._turn.release()
         finally:
-            self._waiting_bytes -= size_bytes
+            room.take(tenant, -size_bytes)
 
     async def _take_turn(self) -> None:
         try:
@@ -78,14 +80,16 @@ class Backfill:
         except TimeoutError as error:
             raise CountingBehind("other history was sent before") from error
 
-    async def _send_in_slices(self, records: Sequence[KeyedRecord], until_s: float) -> None:
+    async def _send_in_slices(
+        self, records: Sequence[KeyedRecord], tenant: str, until_s: float
+    ) -> None:
         for at in range(0, len(records), SLICE_RECORDS):
             delay = await self._room(until_s)
             if not delay.has_room and not at:
                 behind_s = delay.behind_ms / 1000
                 raise CountingBehind(f"counting is {behind_s:.1f} s behind")
             part = records[at : at + SLICE_RECORDS]
-            await self._producer.send(part)
+            await self._producer.send(part, tenant)
             self._pacing.sent(len(part), self._producer.reached, _now_ms())
 
     async def _room(self, until_s: float) -> CountingDelay:

@@ -73,6 +73,7 @@ class IngestDeps:
     async def send(
         self,
         validated: ValidatedRecords,
+        key: Key,
         headers: Mapping[str, str],
         received_ms: int,
         *,
@@ -87,21 +88,21 @@ class IngestDeps:
         if not validated.records:
             return validated
         if self.id_quota is None:
-            await self._send(validated, headers, received_ms)
+            await self._send(validated, key, headers, received_ms)
             return validated
         async with self.id_quota.taken(Counter(validated.tenants), is_atomic=is_atomic) as over:
             if over:
                 validated = validated.without(over)
-            await self._send(validated, headers, received_ms)
+            await self._send(validated, key, headers, received_ms)
         return validated
 
     async def _send(
-        self, validated: ValidatedRecords, headers: Mapping[str, str], received_ms: int
+        self, validated: ValidatedRecords, key: Key, headers: Mapping[str, str], received_ms: int
     ) -> None:
         if self.backfill is None or not is_history(headers, validated.newest_ms, received_ms):
-            await self.producer.send(validated.records)
+            await self.producer.send(validated.records, share_of(key))
         else:
-            await self.backfill.send(validated.records)
+            await self.backfill.send(validated.records, share_of(key))
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ async def events(request: Request, deps: IngestDeps) -> Response:
             more=more(validated.refused),
         )
     validated = await deps.send(
-        validated, headers, options.context.received_ms, is_atomic=options.is_atomic
+        validated, key, headers, options.context.received_ms, is_atomic=options.is_atomic
     )
     answer = answer_of(validated, is_named=options.is_named)
     return Response(answer, 202, media_type="application/json")

@@ -64,7 +64,7 @@ async def ingestion(request: Request, deps: IngestDeps) -> Response:
             raise unreadable(error) from error
         finally:
             del body, reading  # a large body is not kept while Kafka answers
-    await deps.send(taken.validated, headers, options.context.received_ms, is_atomic=True)
+    await deps.send(taken.validated, key, headers, options.context.received_ms, is_atomic=True)
     return Response(to_json(_answer(taken)), 207, media_type="application/json")
 
 

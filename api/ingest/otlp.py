@@ -115,7 +115,7 @@ async def take(
             del body, reading  # a large body is not kept while Kafka answers
     if path.signal is LOGS:
         await sources.note_logs(tenant, services)
-    await deps.send(validated, headers, options.context.received_ms, is_atomic=True)
+    await deps.send(validated, key, headers, options.context.received_ms, is_atomic=True)
     sources.note_skipped(validated.skipped)
     rejected, message = partial_success(validated.refused, validated.skipped, path.part)
     message = shown(message)

@@ -6,9 +6,10 @@ go together into the next one. So a busy API sends few large batches, and a sing
 - `send` returns only when the broker has all records (acks=all, idempotent). After our deadline it
   raises. Whether the records arrived is then unknown; if they are sent again with the same ids, each
   counts once.
-- The client's own requests never expire (streams/README.md). So the bytes under way are limited. While
-  a request is overdue, new records are rejected at once. A request that hangs, or fails with an error
-  that the client does not retry, closes that client, and a new one is created.
+- The client's own requests never expire (streams/README.md). So the bytes under way are limited, and
+  each tenant has a share of them. While a request is overdue, new records are rejected at once. A
+  request that hangs, or fails with an error that the client does not retry, closes that client, and a
+  new one is created.
 - The API starts without a broker and keeps trying to connect.
 """
 
@@ -26,6 +27,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka_errors
 
 from api.ingest.partitioner import partitions_of
+from api.ingest.shared_bytes import Room, SharedBytes
 from schemas.errors import LogUnavailable
 
 ACK_S: Final = 4.0
@@ -39,7 +41,11 @@ CLOSE_S: Final = 2.0
 with 202 is lost."""
 RECONNECT_S: Final = 1.0
 HELD_BYTES_MAX: Final = 32 << 20
-"""Limit of the records under way: a second of the fastest ingest (50,000 events of 600 B)."""
+"""Limit of the records under way: a second of the fastest ingest (50,000 events of 600 B). 4 MiB of them
+are for requests of at most SMALL_BYTES_MAX."""
+TENANT_PART: Final = 1 / 2
+"""Part of them that one tenant may use: 14 MiB, about a body of the largest size, and 2 MiB in small
+requests. Kafka acknowledges within tens of ms, so only a broker that is slow fills this."""
 LINGER_S: Final = 0.005
 """After a produce request with the records of several senders, wait this long for them to send again:
 then 32 senders share the next request, which costs about 1 ms of CPU. Kafka's own producer lingers as
@@ -64,6 +70,8 @@ class _Pending:
 
     records: Sequence[KeyedRecord]
     size_bytes: int
+    tenant: str
+    room: Room
     done: asyncio.Future[None]
     due_s: float
 
@@ -76,7 +84,7 @@ class IngestProducer:
         self._waiting: asyncio.Queue[_Pending] = asyncio.Queue()
         self._due: deque[_Pending] = deque()  # sends that can still time out, the earliest first
         self._timer: asyncio.TimerHandle | None = None
-        self._held_bytes = 0
+        self._shared = SharedBytes(HELD_BYTES_MAX, TENANT_PART)
         self.reached: dict[int, int] = {}
         """End of the log by the last acknowledgements: partition -> next offset."""
         self._sent_s: float | None = None
@@ -93,22 +101,27 @@ class IngestProducer:
             return f"Kafka has acknowledged nothing for more than {ACK_S:g} s"
         return None
 
-    async def send(self, records: Sequence[KeyedRecord]) -> None:
+    async def send(self, records: Sequence[KeyedRecord], tenant: str) -> None:
         """Returns when the broker has acknowledged all records. Raises LogUnavailable if it does not
-        within ACK_S, or if too many bytes are under way: then send the same records again."""
+        within ACK_S, or if too many bytes are under way: then send the same records again.
+
+        `tenant` is whose share they use (`request_body.share_of`).
+        """
         if not records:
             return
         away = self.away
         if away is not None:
             raise LogUnavailable(away)
         size_bytes = sum(len(key) + len(value) for key, value in records)
-        if self._held_bytes and self._held_bytes + size_bytes > HELD_BYTES_MAX:
+        room = self._shared.take_whole(tenant, size_bytes)
+        if room is None:
             raise LogUnavailable(
-                f"{self._held_bytes} bytes are under way to Kafka, the limit is {HELD_BYTES_MAX}"
+                f"too many bytes are under way to Kafka: the limit is {HELD_BYTES_MAX}, and one tenant"
+                f" may use {TENANT_PART:.0%} of it"
             )
         loop = asyncio.get_running_loop()
-        pending = _Pending(records, size_bytes, loop.create_future(), loop.time() + ACK_S)
-        self._held_bytes += size_bytes
+        done, due_s = loop.create_future(), loop.time() + ACK_S
+        pending = _Pending(records, size_bytes, tenant, room, done, due_s)
         self._waiting.put_nowait(pending)
         self._await(pending)
         await pending.done
@@ -203,7 +216,7 @@ class IngestProducer:
         self.reached |= await _appended(client, self._topic, by_partition)
 
     def _finish(self, pending: _Pending, error: LogUnavailable | None) -> None:
-        self._held_bytes -= pending.size_bytes
+        pending.room.take(pending.tenant, -pending.size_bytes)
         if pending.done.done():  # it has timed out
             return
         if error is None:

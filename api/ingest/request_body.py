@@ -2,8 +2,7 @@
 
 A body of 16 MB can be 500 bytes on the wire, so both sizes are limited. The bytes that all requests
 of a process hold together are limited too; a request beyond that gets TooBusy and can be retried.
-Each tenant has a share of them, and a part is for small bodies only. So stalled or many large bodies
-of one tenant leave room for all others, and live events pass beside large uploads.
+Each tenant has a share of them, and a part is for small bodies only (`shared_bytes`).
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from starlette.types import Receive
 
 from api.errors import InvalidBody, TooBusy
 from api.ingest.memory import MemoryReturn
+from api.ingest.shared_bytes import SMALL_BYTES_MAX, SharedBytes
 from schemas.formats.body import BODY_BYTES_MAX
 from schemas.store.keys import ALL, Key
 
@@ -28,12 +28,9 @@ else:
 
 BODY_S: Final = 30.0
 """Timeout for a body to arrive: 16 MB at 4 Mbit/s. A slower client must send smaller bodies."""
-SMALL_BYTES_MAX: Final = 64 * 1024
-"""A body of at most this Content-Length has no timeout: it holds only its connection."""
 HELD_BYTES_MAX: Final = 128 << 20
-"""Limit of the bytes of all bodies in a process, as sent or decompressed: eight of the largest."""
-SMALL_PART: Final = 1 / 8
-"""Part of them that only bodies of at most SMALL_BYTES_MAX may use: 16 MiB, 256 such bodies."""
+"""Limit of the bytes of all bodies in a process, as sent or decompressed: eight of the largest. 16 MiB
+of them are for bodies of at most SMALL_BYTES_MAX, 256 such bodies."""
 TENANT_PART: Final = 3 / 8
 """Part of each room that one tenant may use: 42 MiB, so that a body of the largest size fits as sent
 and decompressed; and 6 MiB of the room for small bodies, 96 of them."""
@@ -53,36 +50,11 @@ _GZIP: Final = 31
 """For zlib: expect a gzip header and the largest window."""
 
 
-class _Room:
-    """Bytes that bodies may hold: all together, and those of one tenant."""
-
-    def __init__(self, bytes_max: int) -> None:
-        self._free_bytes = bytes_max
-        self._tenant_bytes_max = int(bytes_max * TENANT_PART)
-        self._held: dict[str, int] = {}
-
-    def take(self, tenant: str, size_bytes: int) -> bool:
-        """Take bytes for a tenant; a negative size gives some back. False: there is no room."""
-        held_bytes = self._held.get(tenant, 0) + size_bytes
-        if size_bytes > 0 and (
-            size_bytes > self._free_bytes or held_bytes > self._tenant_bytes_max
-        ):
-            return False
-        self._free_bytes -= size_bytes
-        if held_bytes:
-            self._held[tenant] = held_bytes
-        else:
-            self._held.pop(tenant, None)
-        return True
-
-
 class BodyBudget:
     """How many more bytes of request bodies the process may hold."""
 
     def __init__(self, bytes_max: int = HELD_BYTES_MAX, memory: MemoryReturn | None = None) -> None:
-        small_bytes = int(bytes_max * SMALL_PART)
-        self.for_any = _Room(bytes_max - small_bytes)
-        self.for_small = _Room(small_bytes)
+        self.shared = SharedBytes(bytes_max, TENANT_PART)
         self.memory = MemoryReturn() if memory is None else memory
 
     async def body(
@@ -108,7 +80,7 @@ class BodyBudget:
 
 
 def share_of(key: Key) -> str:
-    """The tenant whose share the bodies of a key use. Before a body is read, nobody knows which of
+    """The tenant whose share the requests of a key use. Before a body is read, nobody knows which of
     its tenants it is for; with the first one, a key's admin has no more shares than tenants."""
     return ALL if key.tenants == ALL else key.tenants[0]
 
@@ -121,7 +93,7 @@ class HeldBody:
     def __init__(self, budget: BodyBudget, tenant: str) -> None:
         self._budget = budget
         self._tenant = tenant
-        self._room = budget.for_any
+        self._room = budget.shared.for_any
         self._size_bytes = 0
         self.plain = b""
 
@@ -134,10 +106,7 @@ class HeldBody:
     def reserve(self, more_bytes: int) -> None:
         """Take so many more bytes from the budget. Raises TooBusy."""
         size_bytes = self._size_bytes + more_bytes
-        rooms = [self._budget.for_any]
-        if size_bytes <= SMALL_BYTES_MAX:
-            rooms.append(self._budget.for_small)
-        for room in rooms:
+        for room in self._budget.shared.rooms_for(size_bytes):
             missing_bytes = more_bytes if room is self._room else size_bytes
             if room.take(self._tenant, missing_bytes):
                 if room is not self._room:
@@ -157,7 +126,7 @@ async def _received(receive: Receive, length: str, bytes_max: int, held: HeldBod
     length_bytes = int(length) if length.isdecimal() and len(length) < 20 else None
     if length_bytes is not None and length_bytes > bytes_max:
         raise _too_large(bytes_max)
-    if length_bytes is not None and length_bytes <= SMALL_BYTES_MAX:
+    if length_bytes is not None and length_bytes <= SMALL_BYTES_MAX:  # it holds only its connection
         return await _arrived(receive, bytes_max, held)
     try:
         async with asyncio.timeout(BODY_S):

@@ -41,7 +41,7 @@ async def until_taken(producer: IngestProducer) -> None:
     async with asyncio.timeout(30):
         while True:
             try:
-                await producer.send(records(1))
+                await producer.send(records(1), "acme")
             except LogUnavailable:
                 await asyncio.sleep(0.1)
             else:
@@ -51,10 +51,12 @@ async def until_taken(producer: IngestProducer) -> None:
 async def test_what_waits_flies_together_and_arrives_whole(kafka: Server, made: str) -> None:
     producer = IngestProducer(made)
     async with producer.connected(kafka.address):
-        await asyncio.gather(*[producer.send(records(7)) for _ in range(50)])
-        await producer.send(records(3, size_bytes=60_000))
-        await producer.send(records(40, size_bytes=60_000))  # more than a batch each partition
-        await producer.send([])
+        await asyncio.gather(*[producer.send(records(7), "acme") for _ in range(50)])
+        await producer.send(records(3, size_bytes=60_000), "acme")
+        await producer.send(
+            records(40, size_bytes=60_000), "acme"
+        )  # more than a batch each partition
+        await producer.send([], "acme")
     assert len(await read_log(kafka.address, made)) == 50 * 7 + 43
 
 
@@ -88,10 +90,10 @@ async def test_a_frozen_broker_is_a_refusal_in_time_and_then_at_once(own_kafka: 
         own_kafka.pause()
         started_s = time.monotonic()
         with pytest.raises(LogUnavailable, match=f"within {ACK_S:g} s"):
-            await producer.send(records(2))
+            await producer.send(records(2), "acme")
         assert ACK_S - 0.1 < time.monotonic() - started_s < ACK_S + SLACK_S
         with pytest.raises(LogUnavailable, match="acknowledged nothing"):  # said at once
-            await producer.send(records(2))
+            await producer.send(records(2), "acme")
         own_kafka.resume()
         await until_taken(producer)
 
@@ -102,7 +104,7 @@ async def test_it_closes_in_time_while_the_broker_is_frozen(own_kafka: Server) -
     async with producer.connected(own_kafka.address):
         await until_taken(producer)
         own_kafka.pause()
-        waiting = asyncio.ensure_future(producer.send(records(2)))
+        waiting = asyncio.ensure_future(producer.send(records(2), "acme"))
         await asyncio.sleep(0)
         started_s = time.monotonic()
     assert time.monotonic() - started_s < 2 * module.CLOSE_S + SLACK_S
@@ -119,10 +121,10 @@ async def test_what_is_under_way_is_capped(own_kafka: Server) -> None:
         own_kafka.pause()
         size_bytes = 60_000
         half = records(HELD_BYTES_MAX // size_bytes // 2 + 5, size_bytes)
-        first = asyncio.ensure_future(producer.send(half))
+        first = asyncio.ensure_future(producer.send(half, "acme"))
         await asyncio.sleep(0)
         with pytest.raises(LogUnavailable, match=f"the limit is {HELD_BYTES_MAX}"):
-            await producer.send(half)
+            await producer.send(half, "acme")
         own_kafka.resume()
         await asyncio.wait([first])
         await until_taken(producer)  # what landed is let go
@@ -158,7 +160,7 @@ async def test_a_client_that_fails_is_replaced(
         failing = Failing(error)
         monkeypatch.setattr(module, "_appended", failing.appended)
         with pytest.raises(LogUnavailable):
-            await producer.send(records(1))
+            await producer.send(records(1), "acme")
         assert failing.failed.is_set()
         await until_taken(producer)
     assert len(await read_log(kafka.address, made)) == 2
@@ -168,7 +170,7 @@ async def test_a_topic_that_is_missing_is_waited_for(kafka: Server, topic: str) 
     producer = IngestProducer(topic)
     async with producer.connected(kafka.address):
         with pytest.raises(LogUnavailable):
-            await producer.send(records(1))
+            await producer.send(records(1), "acme")
         await ensure_topics(kafka.address, events=topic, dead_letter=f"{topic}.d", partitions=1)
         await until_taken(producer)
 

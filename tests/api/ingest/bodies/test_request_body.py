@@ -15,13 +15,12 @@ from starlette.types import Receive
 from api.errors import TooBusy
 from api.ingest.request_body import (
     HELD_BYTES_MAX,
-    SMALL_BYTES_MAX,
-    SMALL_PART,
     TENANT_PART,
     BodyBudget,
     HeldBody,
     share_of,
 )
+from api.ingest.shared_bytes import SMALL_BYTES_MAX, SMALL_PART
 from schemas.formats.body import BODY_BYTES_MAX
 from schemas.store.keys import Key
 from tests.api.ingest.taking import receiving
