@@ -27,6 +27,11 @@ class Joiner:
         self._ended_chunks: dict[str, None] = {}
         self._unfinished: dict[str, Json] = {}
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a message of Anthropic's has begun and not ended."""
+        return bool(self._started)
+
     def join(self, item: Json) -> Json:
         """The object, with what earlier ones say about it."""
         kind = item.get("type")

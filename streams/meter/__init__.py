@@ -4,6 +4,9 @@
     queue            the queue of a meter, and the thread that sends it
     queued           what waits in the queue: events, and objects of a library
     library_objects  the objects of a library to events
+    running_totals   LiveKit's totals of a session to differences
+    fixes            what to pass in place of an object that cannot be read
+    notices          what is skipped: a number for each reason, a line for each once
     transport        HTTP and Kafka
 
 These modules and their imports need msgspec alone, and `kafka://` also aiokafka, because they run

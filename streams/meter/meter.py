@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import threading
 import time as clock
 import weakref
 from collections.abc import Mapping
@@ -111,18 +112,25 @@ class Meter:
     ) -> None:
         """Records the usage in an object or dict of a library. Never waits, never raises.
 
-        It may be an OpenAI or Anthropic answer, LiteLLM's payload or LiveKit's metrics. Its texts stay
-        in the app: only fields of the contract are sent. `format` defaults to the one that the object
-        shows. `context` adds what it lacks, such as `agent_id`, `call_id` or `latency_ms`.
+        It may be an OpenAI or Anthropic answer, each event of their streams, LiteLLM's payload or
+        LiveKit's metrics. Its texts stay in the app: only fields of the contract are sent. `format`
+        defaults to the one that the object shows. `context` adds what it lacks, such as `agent_id`,
+        `call_id` or `latency_ms`.
         """
         queue = self._queue
         at_ms = clock.time_ns() // 1_000_000
-        queue.put(LibraryObject(queue.next_id(), at_ms, answer, format, context))
+        queue.put(LibraryObject(queue.next_id(), at_ms, answer, format, context, _place()))
 
     @property
     def counts(self) -> Counts:
         """Events of this process since the meter was created or the process forked."""
         return self._queue.counts
+
+    @property
+    def skipped(self) -> Mapping[str, int]:
+        """Numbers of objects that `record_from` read and that count nothing, by reason. `counts` does not
+        have them."""
+        return self._queue.notices.skipped
 
     def flush(self, within_s: float = CLOSE_S) -> bool:
         """Waits until all events so far are sent, refused or dropped; False after `within_s`.
@@ -169,6 +177,12 @@ class Meter:
     def _reset_after_fork(self) -> None:
         """In a forked child: the thread is gone, and locks may be held forever."""
         self._queue = SendQueue(self._options)
+
+
+def _place() -> object:
+    """The thread or task that calls: the events of a stream come from one."""
+    loop = asyncio._get_running_loop()  # noqa: SLF001  `current_task` raises where there is none
+    return threading.get_ident(), 0 if loop is None else id(asyncio.current_task(loop))
 
 
 _METERS: Final[weakref.WeakSet[Meter]] = weakref.WeakSet()

@@ -18,10 +18,14 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from schemas.formats.joining import Joiner
+from schemas.errors import InvalidEvent
+from schemas.event.event_struct import EventStruct
+from schemas.formats.parsed import LastReports, ParsedEvent
 from schemas.limits import EVENT_BYTES_MAX
 from schemas.units import iso
-from streams.meter.library_objects import events_of
+from streams.meter.fixes import fix_for
+from streams.meter.library_objects import REPEATED, ObjectRead, ObjectReader
+from streams.meter.notices import Notices
 from streams.meter.queued import LibraryObject, RecordedEvent
 from streams.meter.transport import (
     BATCH_BYTES_MAX,
@@ -74,7 +78,8 @@ class SendQueue:
 
     def __init__(self, plan: QueueOptions) -> None:
         self._options = plan
-        self._joiner = Joiner()
+        self._reader = ObjectReader(plan.common)
+        self.notices = Notices()
         self._target = plan.open()
         self._queue: deque[RecordedEvent | LibraryObject | Future[None]] = deque()
         self._run = secrets.token_hex(RUN_BYTES)
@@ -188,6 +193,7 @@ class SendQueue:
                 left -= self._send_next()
             if ending:
                 break
+        self._end_streams()
         self._target.close()
 
     def _send_next(self) -> int:
@@ -198,6 +204,7 @@ class SendQueue:
         first = self._queue[0]
         if isinstance(first, Future):
             self._queue.popleft()
+            self._end_streams()
             self._resolve(first)
             return 1
         batch, taken = self._next_batch()
@@ -211,8 +218,13 @@ class SendQueue:
         return taken
 
     def _next_batch(self) -> tuple[list[Outgoing], int]:
-        """Events for one request, and how many entries of the queue they took."""
-        batch: list[Outgoing] = []
+        """Events for one request, and how many entries of the queue they took.
+
+        Of several reports of one answer in a batch the last counts.
+        """
+        batch: list[Outgoing | None] = []
+        places: dict[int, tuple[object, int]] = {}  # of events that a later report may replace
+        reports: LastReports[Any] = LastReports()
         size_bytes = taken = 0
         while self._queue and len(batch) < BATCH_EVENTS_MAX and size_bytes < BATCH_BYTES_MAX:
             one = self._queue[0]
@@ -220,22 +232,53 @@ class SendQueue:
                 break
             self._queue.popleft()
             taken += 1
-            for made in self._events_of(one):
-                batch.append(made)
-                size_bytes += len(made.value)
-        return batch, taken
+            for event, outgoing in self._events_of(one):
+                if event is not None:
+                    replaced = reports.replaced(event)
+                    if replaced is not None:
+                        self.notices.skip(REPEATED, is_part=True)
+                    if replaced is event:
+                        continue
+                    if replaced is not None:
+                        batch[places[id(replaced)][1]] = None
+                    places[id(event)] = (event, len(batch))
+                batch.append(outgoing)
+                size_bytes += len(outgoing.value)
+        return [one for one in batch if one is not None], taken
 
-    def _events_of(self, one: RecordedEvent | LibraryObject) -> Sequence[Outgoing]:
+    def _events_of(
+        self, one: RecordedEvent | LibraryObject
+    ) -> Sequence[tuple[ParsedEvent[EventStruct] | None, Outgoing]]:
         try:
             if isinstance(one, RecordedEvent):
-                return [_outgoing_of(one, self._options.common)]
-            made, refused = events_of(one, self._options.common, self._joiner)
+                return [(None, _outgoing_of(one, self._options.common))]
+            read = self._reader.read(one)
+        except InvalidEvent as error:
+            self._refuse(1, str(error))
+            self.notices.once(f"{_name_of(one)} cannot be read: {error}")
+            return ()
         except Exception as error:  # noqa: BLE001  an app's object may raise anything
             self._refuse(1, f"cannot be sent as an event: {error!r}")
+            if isinstance(one, LibraryObject):
+                self.notices.once(f"{_name_of(one)} cannot be read: {fix_for(one.answer)}")
             return ()
-        if refused:
-            self._refuse(len(refused), refused[0])
-        return made
+        self._notice(read)
+        return read.events
+
+    def _notice(self, read: ObjectRead) -> None:
+        if read.refused:
+            self._refuse(len(read.refused), read.refused[0])
+        for why in read.refused:
+            self.notices.once(f"an answer cannot be counted: {why}")
+        for skipped in read.skipped:
+            self.notices.skip(skipped.reason, is_part=skipped.is_part)
+        for name in read.unknown:
+            self.notices.once(f"an answer has a field that is not counted: {name}")
+
+    def _end_streams(self) -> None:
+        for skipped in self._reader.expire():
+            self.notices.skip(skipped.reason)
+        self.notices.sum_up()
 
     def _deliver(self, batch: Sequence[Outgoing]) -> None:
         """Retries until the server has the batch or the deadline passes."""
@@ -326,3 +369,8 @@ def _outgoing_of(one: RecordedEvent, common: Mapping[str, object]) -> Outgoing:
         str(fields["call_id"]) if fields.get("call_id") else None,
         value,
     )
+
+
+def _name_of(one: RecordedEvent | LibraryObject) -> str:
+    kind = type(one.answer if isinstance(one, LibraryObject) else one)
+    return f"an object of {kind.__module__}.{kind.__qualname__}"

@@ -16,10 +16,18 @@ class RecordedEvent(NamedTuple):
 
 
 class LibraryObject(NamedTuple):
-    """What a library gave to the app. `id_seed` makes the id of an event that has no other."""
+    """What a library gave to the app.
+
+    `id_seed` makes the id of an event that has no other. `place` is the thread or task that gave it: the
+    events of a stream come from one. `session` names the session of running totals. `marks` are fields
+    that the meter adds to each event.
+    """
 
     id_seed: str
     at_ms: int
     answer: object
     format: str | None
     context: Mapping[str, str | int]
+    place: object = None
+    session: object = None
+    marks: Mapping[str, object] = {}

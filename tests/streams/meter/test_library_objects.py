@@ -17,12 +17,9 @@ from deploy.local.servers import plain_environment
 from deploy.settings import CHECKOUT
 from schemas.errors import InvalidEvent
 from schemas.event.event_struct import EventStruct
-from schemas.formats.joining import Joiner
 from schemas.formats.objects import parse_with
 from schemas.formats.otel.encoding import OtelSpans
-from streams.meter.library_objects import _validate, events_of
-from streams.meter.queued import LibraryObject
-from streams.meter.transport import Outgoing
+from streams.meter.library_objects import _validate
 from tests.oracles.event_logs import event
 from tests.schemas.event.test_usage_event import VALUES
 from tests.schemas.formats.fixtures import CONTEXT, NAMES, fixture, read
@@ -46,28 +43,6 @@ def test_real_bodies_make_the_same_records(name: str) -> None:
     full, light = both(body)
     assert full == light
     assert not isinstance(body, OtelSpans) or full[0]
-
-
-def test_the_events_of_a_stream_complete_each_other_one_by_one() -> None:
-    usage = {"input_tokens": 50, "cache_read_input_tokens": 200, "output_tokens": 1}
-    start = {"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": usage}}
-    delta = {"stop_reason": "end_turn"}
-    end = {"type": "message_delta", "delta": delta, "usage": {"output_tokens": 32}}
-    joiner = Joiner()
-    made: list[Outgoing] = []
-    refused: list[str] = []
-    for answer in (start, {"type": "ping"}, end, {"type": "message_stop"}):
-        item = LibraryObject("seed", 0, answer, None, {})
-        outgoing, why = events_of(item, {"source": "app"}, joiner)
-        made, refused = [*made, *outgoing], [*refused, *why]
-    assert refused == []
-    (one,) = [msgspec.json.decode(each.value) for each in made]
-    assert (one["id"], one["model"], one["input_tokens"], one["output_tokens"]) == (
-        "msg_1",
-        "m",
-        250,
-        32,
-    )
 
 
 @given(st.sampled_from([*EventStruct.__struct_fields__, "typo"]), VALUES)
@@ -106,12 +81,12 @@ def test_it_needs_none_of_the_server_s_packages() -> None:
                     raise ModuleNotFoundError(f"{name} is blocked")
 
         sys.meta_path.insert(0, Blocked())
-        from streams.meter.library_objects import events_of
+        from streams.meter.library_objects import ObjectReader
         from streams.meter.queued import LibraryObject
 
         for answer in json.load(sys.stdin):
-            made, refused = events_of(LibraryObject("seed", 0, answer, None, {}), {"source": "app"})
-            print(len(made), len(refused))
+            read = ObjectReader({"source": "app"}).read(LibraryObject("seed", 0, answer, None, {}))
+            print(len(read.events), len(read.refused))
     """
     answers = [fixture("openai/chat"), fixture("livekit/stt"), {"kind": "llm"}]
     done = subprocess.run(
