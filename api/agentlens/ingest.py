@@ -63,7 +63,7 @@ async def post_events(request: Request, deps: IngestDeps) -> Response:
     context = context_of(key, headers, {}, deps)
     with await deps.body_budget.body(request.receive, headers, share_of(key)) as body:
         reading = partial(_take, body, context)
-        taken = await deps.reader.read(len(body), request.receive, reading)
+        taken = await deps.reader.read(len(body), share_of(key), request.receive, reading)
         del body, reading  # a large body is not kept while Kafka answers
     await deps.send(taken.validated, key, headers, context.received_ms, is_atomic=True)
     answer = {"ingested": len(taken.answers), "events": taken.answers}

@@ -4,7 +4,6 @@
     key_cache     keys that this process has looked up, and their rate limits
     keys          creating, importing, rotating and revoking keys
     key_records   the records in Redis, and the step that changes some
-    key_turns     one request about all records at a time
     key_shares    limits per tenant, and what an admin may pass on
     endpoints     /v1/keys
     keys_file     a copy of the keys outside Redis

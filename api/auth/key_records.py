@@ -5,7 +5,7 @@ decision was made from. If not, the decision is made again.
 
 To find the key of an id, and to count the keys of a tenant, all records are read. So that nobody else
 has to wait for that, Redis hands over `RECORDS_AT_ONCE` at a time, a thread decodes their summaries and
-decides, and a process reads once at a time (`key_turns`).
+decides, and a process reads once at a time, for each tenant in its turn.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from api.auth.audit import (
 )
 from api.auth.key_cache import KEYS_KEY, USES_KEY, record_of
 from api.auth.key_shares import RECORDS_MAX, Records, dropped, tenants_of
-from api.auth.key_turns import KeyTurns
 from api.errors import InvalidKey, TooManyKeys
+from api.http.tenant_turns import TenantTurns
 from api.store.reader import Store
 from schemas.errors import StoreCorrupt, StoreUnavailable
 from schemas.store.keys import ALL, Key, KeySummary
@@ -43,6 +43,8 @@ CHANGES_MAX: Final = 8
 """Tries of one change. Each retry means that another change came within the same milliseconds."""
 RECORDS_AT_ONCE: Final = 500
 """Records in one answer of Redis, 150 kB: it takes less than 1 ms, so commits and answers go on."""
+TURN_S: Final = 3.0
+"""A request that waits longer for its turn gets a 503: published clients time out after 5 s."""
 CREATED_KEY: Final = HASH_TAG + "api-key-creations"
 """Per tenant, how many changes created keys of it. So of two admins that use the last of its share at
 the same time, one tries again, and nobody waits for changes of another tenant."""
@@ -52,7 +54,7 @@ created up to then and that Redis does not have was removed after it ended. It i
 older file may have it as valid."""
 
 _summaries: Final = msgspec.json.Decoder(KeySummary)
-_turns: WeakKeyDictionary[Store, KeyTurns] = WeakKeyDictionary()
+_turns: WeakKeyDictionary[Store, TenantTurns] = WeakKeyDictionary()
 """One for the process: it has one store."""
 _CHANGE: Final = (Path(__file__).parent / "key_change.lua").read_text()
 
@@ -97,9 +99,15 @@ async def change_keys(
 @asynccontextmanager
 async def turn_of(store: Store, actor: Actor) -> AsyncIterator[None]:
     """Runs the block, which may read all records, when it is the turn of the actor's tenant."""
-    turns = _turns.setdefault(store, KeyTurns())
+    turns = _turns.get(store)
+    if turns is None:
+        turns = _turns[store] = TenantTurns(TURN_S, _late)
     async with turns.turn(ALL if actor.tenants == ALL else actor.tenants[0]):
         yield
+
+
+def _late() -> StoreUnavailable:
+    return StoreUnavailable("other requests about keys were first")
 
 
 async def _change(store: Store, decide: Callable[[StoredKeys], KeyChange], now_ms: int) -> None:

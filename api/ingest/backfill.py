@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from api.errors import CountersMissing, CountingBehind
+from api.http.tenant_turns import TenantTurns
 from api.ingest.pacing import TARGET_MS, CountingDelay, Pacing
 from api.ingest.producer import TENANT_PART, IngestProducer, KeyedRecord
 from api.ingest.shared_bytes import SharedBytes
@@ -47,13 +49,13 @@ def is_history(headers: Mapping[str, str], newest_ms: int, now_ms: int) -> bool:
 
 
 class Backfill:
-    """Sends history to Kafka: one request at a time, in the order of arrival."""
+    """Sends history to Kafka: one request at a time, and each tenant in its turn."""
 
     def __init__(self, store: Store, producer: IngestProducer, target_ms: int = TARGET_MS) -> None:
         self._store = store
         self._producer = producer
         self._pacing = Pacing(target_ms)
-        self._turn = asyncio.Lock()
+        self._turns = TenantTurns(TURN_S, partial(CountingBehind, "other history was sent before"))
         self._waiting = SharedBytes(WAITING_BYTES_MAX, TENANT_PART)
 
     async def send(self, records: Sequence[KeyedRecord], tenant: str) -> None:
@@ -65,20 +67,10 @@ class Backfill:
             raise CountingBehind("too much history waits to be sent")
         try:
             until_s = _now_s() + TURN_S
-            await self._take_turn()
-            try:
+            async with self._turns.turn(tenant):
                 await self._send_in_slices(records, tenant, until_s)
-            finally:
-                self._turn.release()
         finally:
             room.take(tenant, -size_bytes)
-
-    async def _take_turn(self) -> None:
-        try:
-            async with asyncio.timeout(TURN_S):
-                await self._turn.acquire()
-        except TimeoutError as error:
-            raise CountingBehind("other history was sent before") from error
 
     async def _send_in_slices(
         self, records: Sequence[KeyedRecord], tenant: str, until_s: float

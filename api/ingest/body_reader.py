@@ -1,4 +1,8 @@
-"""Parses bodies: a small one at once, a large one in a thread for as long as its client waits.
+"""Parses bodies: a small one at once, a larger one in a thread for as long as its client waits.
+
+There are two threads: one for the largest bodies, and one for those in between. Both give each tenant
+its turn. So no body waits for much larger ones, and one tenant's uploads do not keep others waiting.
+Two threads take turns on one core anyway: more of them would only have more objects in memory.
 
 A thread cannot be stopped from outside. So whatever parses calls `poll` between two objects, which
 raises an error once the client has disconnected.
@@ -9,34 +13,44 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Final, TypeVar
 
 from starlette.types import Receive
 
 from api.errors import InvalidBody
+from api.http.tenant_turns import TenantTurns
 from schemas.formats.body import Poll, never
 
 INLINE_BYTES_MAX: Final = 128 * 1024
 """A larger body takes 5 ms or more to parse, so a thread does it and other requests go on."""
-THREADS: Final = 2
-"""Large bodies parsed at once: each takes up to 160 MB as objects."""
+MEDIUM_BYTES_MAX: Final = 1 << 20
+"""A body of this size takes some 60 ms. A larger one waits for the other thread: as objects it takes up
+to 160 MB."""
 T = TypeVar("T")
 
 
 class BodyReader:
-    """Parses at most `THREADS` large bodies at once."""
+    """Parses bodies of a process, one of each of the two sizes at a time."""
 
     def __init__(self) -> None:
-        self._threads = asyncio.Semaphore(THREADS)
+        self._medium = TenantTurns()
+        self._large = TenantTurns()
 
-    async def read(self, size_bytes: int, receive: Receive, reading: Callable[[Poll], T]) -> T:
+    async def read(
+        self, size_bytes: int, tenant: str, receive: Receive, reading: Callable[[Poll], T]
+    ) -> T:
         """The result of `reading`, which parses a body of that size. Raises InvalidBody, after the
-        thread has ended, if the client disconnects before."""
+        thread has ended, if the client disconnects before.
+
+        `tenant` is whose turn it uses (`request_body.share_of`).
+        """
         if size_bytes <= INLINE_BYTES_MAX:
             return reading(never)
         stop, started = threading.Event(), threading.Event()
-        work = asyncio.ensure_future(self._in_thread(reading, stop, started))
+        turns = self._medium if size_bytes <= MEDIUM_BYTES_MAX else self._large
+        work = asyncio.ensure_future(_in_thread(turns.turn(tenant), reading, stop, started))
         work.add_done_callback(lambda done: done.cancelled() or done.exception())
         client_left = asyncio.ensure_future(_disconnected(receive))
         try:
@@ -55,12 +69,16 @@ class BodyReader:
                 work
             )  # an error refers to this frame: a cycle would keep the body until a collection
 
-    async def _in_thread(
-        self, reading: Callable[[Poll], T], stop: threading.Event, started: threading.Event
-    ) -> T:
-        async with self._threads:
-            started.set()
-            return await asyncio.to_thread(reading, partial(_check, stop))
+
+async def _in_thread(
+    turn: AbstractAsyncContextManager[None],
+    reading: Callable[[Poll], T],
+    stop: threading.Event,
+    started: threading.Event,
+) -> T:
+    async with turn:
+        started.set()
+        return await asyncio.to_thread(reading, partial(_check, stop))
 
 
 def _check(stop: threading.Event) -> None:

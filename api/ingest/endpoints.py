@@ -128,7 +128,7 @@ async def events(request: Request, deps: IngestDeps) -> Response:
     with await deps.body_budget.body(request.receive, headers, share_of(key)) as body:
         reading = partial(take, headers, body, options)
         try:
-            validated = await deps.reader.read(len(body), request.receive, reading)
+            validated = await deps.reader.read(len(body), share_of(key), request.receive, reading)
         except InvalidEvent as error:
             raise unreadable(error) from error
         finally:

@@ -59,7 +59,7 @@ async def ingestion(request: Request, deps: IngestDeps) -> Response:
     with await deps.body_budget.body(request.receive, headers, share_of(key)) as body:
         reading = partial(_take, body, options)
         try:
-            taken = await deps.reader.read(len(body), request.receive, reading)
+            taken = await deps.reader.read(len(body), share_of(key), request.receive, reading)
         except InvalidEvent as error:
             raise unreadable(error) from error
         finally:

@@ -108,7 +108,9 @@ async def take(
     with await deps.body_budget.body(request.receive, headers, share_of(key)) as body:
         reading = partial(_take, path, media_type, body, options, uncounted)
         try:
-            validated, services = await deps.reader.read(len(body), request.receive, reading)
+            validated, services = await deps.reader.read(
+                len(body), share_of(key), request.receive, reading
+            )
         except InvalidEvent as error:
             raise unreadable(error) from error
         finally:

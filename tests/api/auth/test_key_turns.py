@@ -6,52 +6,19 @@ import asyncio
 import threading
 from typing import Any
 
-import pytest
 import redis
 
-from api.auth import key_turns
 from api.auth.audit import Actor, operator
 from api.auth.authenticate import digest_of
 from api.auth.key_cache import KEYS_KEY
 from api.auth.key_records import RECORDS_AT_ONCE, KeyChange, StoredKeys, change_keys
-from api.auth.key_turns import KeyTurns
 from api.auth.keys import KeySpec, create_keys, list_keys, opened, revoke_key
 from api.store.reader import Store
-from schemas.errors import StoreUnavailable
 from schemas.store.keys import Key
 
 NOW_MS = 1_770_552_123_456
 ACME = Actor("key-000000000a", "acme's admin", "admin", ("acme", "more"))
 BETA = Actor("key-000000000b", "beta's admin", "admin", ("beta",))
-
-
-async def test_a_request_waits_for_one_of_each_other_tenant() -> None:
-    turns = KeyTurns()
-    order: list[str] = []
-
-    async def ask(tenant: str) -> None:
-        async with turns.turn(tenant):
-            order.append(tenant)
-            await asyncio.sleep(0)
-
-    tenants = ["acme"] * 50 + ["other"] * 50 + ["beta"]
-    await asyncio.gather(*(ask(tenant) for tenant in tenants))
-    assert len(order) == 101
-    assert order.index("beta") <= 3
-    assert not turns._queues  # a tenant that does not ask takes no memory
-
-
-async def test_a_turn_that_does_not_come_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_turns, "TURN_S", 0.01)
-    turns = KeyTurns()
-    async with turns.turn("acme"):
-        for tenant in ("acme", "beta"):
-            with pytest.raises(StoreUnavailable):
-                async with turns.turn(tenant):
-                    raise AssertionError("two at the same time")
-    assert not turns._queues
-    async with turns.turn("acme"):  # who gave up holds nothing
-        assert len(turns._queues) == 1
 
 
 class Watched(Store):

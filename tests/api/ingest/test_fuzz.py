@@ -31,7 +31,7 @@ pytestmark = pytest.mark.servers
 REQUESTS: Final = int(os.environ.get("ODOMETER_FUZZ_REQUESTS", "1500"))
 SEED: Final = int(os.environ.get("ODOMETER_FUZZ_SEED", "1"))
 GROWTH_KB_MAX: Final = 600 * 1024
-"""Two bodies of 16 MB as objects at once, the most that are read (api.ingest.body_reader.THREADS), are 320 MB."""
+"""One body of 16 MB is read at a time (api.ingest.body_reader), as objects it is 160 MB."""
 
 COMPRESSED: Final[dict[str, Callable[[bytes], bytes]]] = {
     "gzip": gzip.compress,

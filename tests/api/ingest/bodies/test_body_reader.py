@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from api.errors import InvalidBody
-from api.ingest.body_reader import INLINE_BYTES_MAX, THREADS, BodyReader
+from api.ingest.body_reader import INLINE_BYTES_MAX, MEDIUM_BYTES_MAX, BodyReader
 from api.ingest.memory import LARGE_BYTES_MIN, MemoryReturn, trim_of_libc
 from api.ingest.request_body import BodyBudget
 from schemas.errors import InvalidEvent, Reason
@@ -22,7 +22,8 @@ from schemas.formats.objects import parse_with
 from tests.api.ingest.taking import receiving
 from tests.schemas.formats.fixtures import CONTEXT
 
-LARGE = INLINE_BYTES_MAX + 1
+MEDIUM = INLINE_BYTES_MAX + 1
+LARGE = MEDIUM_BYTES_MAX + 1
 
 
 class Client:
@@ -59,16 +60,19 @@ async def test_the_result_of_a_thread_and_its_error_come_back() -> None:
     client = Client()
     read = BodyReader().read
     here = threading.get_ident()
-    assert await read(INLINE_BYTES_MAX, client.receive, lambda _: threading.get_ident()) == here
-    assert await read(LARGE, client.receive, lambda _: threading.get_ident()) != here
+    assert (
+        await read(INLINE_BYTES_MAX, "acme", client.receive, lambda _: threading.get_ident())
+        == here
+    )
+    assert await read(LARGE, "acme", client.receive, lambda _: threading.get_ident()) != here
     with pytest.raises(ZeroDivisionError):
-        await read(LARGE, client.receive, lambda _: 1 // 0)
-    assert await read(LARGE, receiving(b""), lambda _: 5) == 5
+        await read(LARGE, "acme", client.receive, lambda _: 1 // 0)
+    assert await read(LARGE, "acme", receiving(b""), lambda _: 5) == 5
 
 
 async def test_work_stops_when_the_client_disconnects() -> None:
     client, endless = Client(), Endless()
-    reading = asyncio.ensure_future(BodyReader().read(LARGE, client.receive, endless))
+    reading = asyncio.ensure_future(BodyReader().read(LARGE, "acme", client.receive, endless))
     await endless.has_started()
     client.left.set()
     with pytest.raises(InvalidBody, match="disconnected"):
@@ -77,36 +81,54 @@ async def test_work_stops_when_the_client_disconnects() -> None:
 
 
 async def test_a_client_that_leaves_the_queue_is_never_parsed() -> None:
-    reader, busy = BodyReader(), [Endless() for _ in range(THREADS)]
-    clients = [Client() for _ in busy]
-    readings = [
-        asyncio.ensure_future(reader.read(LARGE, client.receive, each))
-        for client, each in zip(clients, busy, strict=True)
-    ]
-    for each in busy:
-        await each.has_started()
+    reader, client, endless = BodyReader(), Client(), Endless()
+    reading = asyncio.ensure_future(reader.read(LARGE, "acme", client.receive, endless))
+    await endless.has_started()
     waiting, late = Client(), Endless()
     waiting.left.set()
     with pytest.raises(InvalidBody, match="disconnected"):
-        await reader.read(LARGE, waiting.receive, late)
+        await reader.read(LARGE, "acme", waiting.receive, late)
     assert not late.started.is_set()
-    for client in clients:
-        client.left.set()
-    for reading in readings:
-        with pytest.raises(InvalidBody):
-            await reading
-    assert await reader.read(LARGE, Client().receive, lambda _: 7) == 7
+    client.left.set()
+    with pytest.raises(InvalidBody):
+        await reading
+    assert await reader.read(LARGE, "acme", Client().receive, lambda _: 7) == 7
+
+
+async def test_bodies_do_not_wait_for_much_larger_ones() -> None:
+    reader, client, endless = BodyReader(), Client(), Endless()
+    reading = asyncio.ensure_future(reader.read(LARGE, "acme", client.receive, endless))
+    await endless.has_started()
+    for tenant in ("acme", "beta"):
+        for size_bytes in (INLINE_BYTES_MAX, MEDIUM, MEDIUM_BYTES_MAX):
+            assert await reader.read(size_bytes, tenant, Client().receive, lambda _: 7) == 7
+    assert not reading.done()
+    client.left.set()
+    with pytest.raises(InvalidBody):
+        await reading
+
+
+@pytest.mark.parametrize("size_bytes", [MEDIUM, LARGE])
+async def test_each_tenant_gets_its_turn(size_bytes: int) -> None:
+    reader = BodyReader()
+    order: list[str] = []
+
+    async def send(tenant: str) -> None:
+        await reader.read(size_bytes, tenant, Client().receive, lambda _: order.append(tenant))
+
+    await asyncio.gather(*(send(tenant) for tenant in ["acme"] * 20 + ["other"] * 20 + ["beta"]))
+    assert len(order) == 41
+    assert order.index("beta") <= 3
 
 
 async def test_a_request_that_is_cancelled_stops_its_thread() -> None:
     reader, endless = BodyReader(), Endless()
-    reading = asyncio.ensure_future(reader.read(LARGE, Client().receive, endless))
+    reading = asyncio.ensure_future(reader.read(LARGE, "acme", Client().receive, endless))
     await endless.has_started()
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
-    results = [await reader.read(LARGE, Client().receive, lambda _: 7) for _ in range(THREADS)]
-    assert results == [7] * THREADS
+    assert await reader.read(LARGE, "acme", Client().receive, lambda _: 7) == 7
 
 
 async def test_nothing_of_a_refused_body_stays_until_a_collection() -> None:
@@ -122,7 +144,7 @@ async def test_nothing_of_a_refused_body_stays_until_a_collection() -> None:
         body = Body()
         kept = weakref.ref(body)
         with pytest.raises(InvalidEvent):
-            await BodyReader().read(LARGE, Client().receive, partial(reading, body))
+            await BodyReader().read(LARGE, "acme", Client().receive, partial(reading, body))
         del body
         await asyncio.sleep(0)
         assert kept() is None

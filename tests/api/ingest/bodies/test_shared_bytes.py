@@ -75,11 +75,14 @@ def to_kafka() -> Send:
     return IngestProducer("e").send
 
 
-async def history() -> Send:
+@asynccontextmanager
+async def history(away: str | None = None) -> AsyncIterator[Send]:
     """Another request has the turn, so all others wait."""
-    backfill = Backfill(Store("redis://127.0.0.1:1", b""), IngestProducer("e"))
-    await backfill._turn.acquire()
-    return backfill.send
+    producer = IngestProducer("e")
+    producer._away = away
+    backfill = Backfill(Store("redis://127.0.0.1:1", b""), producer)
+    async with backfill._turns.turn("first"):
+        yield backfill.send
 
 
 async def test_one_tenant_leaves_room_on_the_way_to_kafka() -> None:
@@ -87,9 +90,26 @@ async def test_one_tenant_leaves_room_on_the_way_to_kafka() -> None:
 
 
 async def test_history_of_one_tenant_leaves_room_for_that_of_others() -> None:
-    send = await history()
-    await leaves_room(send)
-    await leaves_room(send)  # a request that was cancelled gives its bytes back
+    async with history() as send:
+        await leaves_room(send)
+        await leaves_room(send)  # a request that was cancelled gives its bytes back
+
+
+async def test_history_of_each_tenant_gets_its_turn() -> None:
+    """There is no broker, so each request is rejected at its turn."""
+    order: list[str] = []
+
+    async def ask(send: Send, tenant: str) -> None:
+        with pytest.raises(LogUnavailable):
+            await send([(b"", b"")], tenant)
+        order.append(tenant)
+
+    async with history(away="no broker") as send:
+        tenants = ["acme"] * 20 + ["beta"]
+        asking = [asyncio.ensure_future(ask(send, tenant)) for tenant in tenants]
+        await asyncio.sleep(0)
+    await asyncio.gather(*asking)
+    assert order.index("beta") <= 2
 
 
 async def test_a_request_uses_the_share_of_its_keys_tenant() -> None:
