@@ -24,27 +24,29 @@ import json
 import tomllib
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
-from functools import cached_property
-from importlib.metadata import version
-from typing import Annotated, Any, Final
+from functools import cached_property, lru_cache
+from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from schemas.errors import InvalidConfig
 from schemas.limits import ID_CHARS_MAX, TENANT_CHARS_MAX
+from schemas.prices.genai_list import GENAI_VERSION, INSTALLED, GenaiList
 from schemas.prices.listed_prices import LISTED_TOML
 from schemas.prices.names import plain_model
 from schemas.prices.providers import canonical
 from schemas.prices.terms import Terms, terms_of
 
-GENAI_VERSION: Final = f"genai-prices {version('genai-prices')}"
-BUNDLED_VERSION: Final = (
-    f"{GENAI_VERSION}, listed prices {hashlib.sha256(LISTED_TOML.encode()).hexdigest()[:8]}"
-)
-"""What comes with the package: the bundled list, and schemas/prices/listed_prices.py."""
+
+def bundled_version(genai_version: str, listed_toml: str) -> str:
+    """What comes with a package: the bundled list, and schemas/prices/listed_prices.py."""
+    return f"{genai_version}, listed prices {hashlib.sha256(listed_toml.encode()).hexdigest()[:8]}"
+
+
+BUNDLED_VERSION: Final = bundled_version(GENAI_VERSION, LISTED_TOML)
 
 PRICES_BYTES_MAX: Final = 1 << 20
 """A price file of 5,000 entries. A worker reads it once, at its start."""
@@ -183,25 +185,58 @@ ANY: Final = "*"
 _FIELDS: Final = tuple(field.alias or name for name, field in OwnPrice.model_fields.items())
 
 
+class EarlierPrices(NamedTuple):
+    """The list for events before `until_ms`."""
+
+    until_ms: int
+    prices: Prices
+
+
 @dataclass(frozen=True, eq=False)
 class Prices:
-    """A worker's price list: the operator's entries, then the bundled ones. Compared by identity."""
+    """A worker's price list: the operator's entries, then the bundled ones. Compared by identity.
+
+    `listed` and `genai`: what came with the package; by default that of this installation.
+    `earlier`: the lists that counted before this one took effect, oldest first; an event has the
+    price of the list of its own time.
+    """
 
     own: tuple[OwnPrice, ...] = ()
+    listed_toml: str = LISTED_TOML
+    genai: GenaiList = INSTALLED
+    earlier: tuple[EarlierPrices, ...] = ()
 
     @cached_property
     def version(self) -> str:
         """Part of the digest of a generation: other prices make other sums."""
+        bundled = bundled_version(self.genai.version, self.listed_toml)
         if not self.own:
-            return BUNDLED_VERSION
-        entries = sorted(json.dumps(_described(entry), sort_keys=True) for entry in self.own)
+            return bundled
+        entries = sorted(json.dumps(described(entry), sort_keys=True) for entry in self.own)
         digest = hashlib.sha256("\n".join(entries).encode()).hexdigest()[:16]
-        return f"{BUNDLED_VERSION}, own prices {digest}"
+        return f"{bundled}, own prices {digest}"
 
     @cached_property
     def tenants(self) -> frozenset[str]:
         """The tenants that have prices of their own."""
-        return frozenset(entry.tenant for entry in self.own if entry.tenant)
+        own = frozenset(entry.tenant for entry in self.own if entry.tenant)
+        return own.union(*(one.prices.tenants for one in self.earlier))
+
+    @cached_property
+    def listed(self) -> Prices:
+        """The prices that come with the package beside the bundled list."""
+        return _listed(self.listed_toml, self.genai)
+
+    def at(self, at_ms: int) -> Prices:
+        """The list for events of this time."""
+        if not self.earlier:
+            return self
+        return next((one.prices for one in self.earlier if at_ms < one.until_ms), self._last)
+
+    @cached_property
+    def _last(self) -> Prices:
+        """Without those before it."""
+        return replace(self, earlier=())
 
     def candidates(self, tenant: str, provider: str | None, model: str) -> Iterator[OwnPrice]:
         """The entries for a model, on any day, by precedence. A model has its name as it was sent, and
@@ -227,7 +262,7 @@ BUNDLED: Final = Prices()
 """The bundled prices alone, without an operator's file."""
 
 
-def _described(entry: OwnPrice) -> list[str]:
+def described(entry: OwnPrice) -> list[str]:
     """What decides a cost, whatever the notation: 2 and 2.0 are the same price."""
     return [
         entry.tenant or "",
@@ -356,5 +391,7 @@ def _overlap(one: OwnPrice, other: OwnPrice) -> bool:
     return starts < ends
 
 
-LISTED: Final = parse_prices(LISTED_TOML.encode(), "listed_prices.py")
-"""The prices that come with the package beside the bundled list."""
+@lru_cache(maxsize=16)
+def _listed(toml: str, genai: GenaiList) -> Prices:
+    own = parse_prices(toml.encode(), "listed_prices.py").own
+    return Prices(own, listed_toml=toml, genai=genai)

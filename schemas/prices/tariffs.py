@@ -7,20 +7,21 @@ standard price would be wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
-from functools import cache, cached_property, lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.limits import DAY_MS
+from schemas.prices.genai_list import INSTALLED, GenaiList
 from schemas.prices.names import listed_names
-from schemas.prices.price_list import GENAI_VERSION, LISTED, OwnPrice, Prices
+from schemas.prices.price_list import OwnPrice, Prices
 from schemas.prices.providers import canonical
 from schemas.prices.terms import STANDARD_TERMS, Terms
-from schemas.units import EPOCH, instant_to_ms
+from schemas.units import EPOCH, instant_to_ms, ms_to_instant
 
 if TYPE_CHECKING:
     from genai_prices.types import ConditionalPrice, ModelInfo, ModelPrice, PriceVariant, Provider
@@ -132,6 +133,7 @@ def tariff(  # one thing: whose model, when, how
     terms: Terms = STANDARD_TERMS,
 ) -> Tariff | Unpriced:
     """The price of a model, or the reason why there is none. "" means not named."""
+    prices = prices.at(instant_to_ms(at)) if prices.earlier else prices
     canonical_provider = canonical(provider)
     own = _of_entries(OWN, prices, tenant, canonical_provider, model, at, terms)
     if own is not None:
@@ -140,9 +142,9 @@ def tariff(  # one thing: whose model, when, how
         missing = "model" if canonical_provider else "provider"
         return Unpriced(f"the event names no {missing}", Why.UNKNOWN)
     return (
-        _of_entries(LISTED_SOURCE, LISTED, "", canonical_provider, model, at, terms)
-        or _bundled_tariff(canonical_provider, model, at, terms)
-        or Unpriced(f"{GENAI_VERSION} knows no model {model!r} of {provider!r}", Why.UNKNOWN)
+        _of_entries(LISTED_SOURCE, prices.listed, "", canonical_provider, model, at, terms)
+        or _bundled_tariff(prices.genai, canonical_provider, model, at, terms)
+        or Unpriced(f"{prices.genai.version} knows no model {model!r} of {provider!r}", Why.UNKNOWN)
     )
 
 
@@ -196,7 +198,7 @@ def _of_entries(  # whose list, then as `tariff`
 @lru_cache(maxsize=MODELS_MAX)
 def own_rates(entry: OwnPrice) -> ModelPrice:
     """An operator's entry in the bundled list's terms."""
-    from genai_prices.types import ModelPrice  # noqa: PLC0415  see _bundled
+    from genai_prices.types import ModelPrice  # noqa: PLC0415  it loads slowly
 
     rates = {
         _OWN_KEYS[field][0]: value * _OWN_KEYS[field][1]
@@ -222,7 +224,7 @@ def _own_extras(entry: OwnPrice) -> dict[str, Decimal]:
 
 def _multiplied(rates: ModelPrice, times: Decimal) -> ModelPrice:
     """Token prices times a factor; searches and requests stay."""
-    from genai_prices.types import ModelPrice, Tier, TieredPrices  # noqa: PLC0415  see _bundled
+    from genai_prices.types import ModelPrice, Tier, TieredPrices  # noqa: PLC0415  it loads slowly
 
     made: dict[str, Decimal | TieredPrices] = {}
     for key, value in vars(rates).items():
@@ -240,18 +242,18 @@ def _multiplied(rates: ModelPrice, times: Decimal) -> ModelPrice:
 
 
 def _bundled_tariff(
-    provider_id: str, name: str, at: datetime, terms: Terms
+    genai: GenaiList, provider_id: str, name: str, at: datetime, terms: Terms
 ) -> Tariff | Unpriced | None:
-    found = bundled_model(provider_id, name)
+    found = bundled_model(genai, provider_id, name)
     if found is None:
         return None
     provider, model = found
     context = _context(terms)
     if context is None or not _is_covered(provider, model, at, context):
-        reason = f"{GENAI_VERSION} has no price of {model.id} for {terms.sentence()}"
+        reason = f"{genai.version} has no price of {model.id} for {terms.sentence()}"
         return Unpriced(reason, Why.INCOMPLETE)
     rates = model.get_prices(at, context)
-    return Tariff(GENAI_VERSION, model.id, rates, terms, provider.id, model.id)
+    return Tariff(genai.version, model.id, rates, terms, provider.id, model.id)
 
 
 def _context(terms: Terms) -> dict[str, str] | None:
@@ -279,9 +281,9 @@ def _is_covered(
 
 
 @lru_cache(maxsize=MODELS_MAX)
-def bundled_model(provider: str, name: str) -> tuple[Provider, ModelInfo] | None:
+def bundled_model(genai: GenaiList, provider: str, name: str) -> tuple[Provider, ModelInfo] | None:
     """A model of exactly this provider. A provider with a similar name has other prices."""
-    bundled = _bundled()
+    bundled = genai.providers
     if provider not in bundled:
         return None
     everyone = list(bundled.values())
@@ -292,43 +294,46 @@ def bundled_model(provider: str, name: str) -> tuple[Provider, ModelInfo] | None
     return None
 
 
-@cache
-def _bundled() -> dict[str, Provider]:
-    """The providers by id. Loading takes 0.3 s and 60 MB, so it happens at the first use."""
-    from genai_prices.data import providers  # noqa: PLC0415
-
-    return {provider.id: provider for provider in providers}
-
-
 def warm_up() -> None:
     """Loads the bundled prices, so that the first batch does not wait for them."""
-    _bundled()
+    len(INSTALLED.providers)
 
 
 def edges(
     prices: Prices, tenant: str, provider: str, model: str
-) -> tuple[Iterable[datetime], Iterable[int]]:
-    """When the price of a model may change, under any terms: at which midnights (UTC), and at which ms
-    of each day."""
-    from genai_prices.types import StartDateConstraint  # noqa: PLC0415
+) -> tuple[Sequence[datetime], Sequence[int]]:
+    """When the price of a model may change, under any terms: at which instants, and at which ms of each
+    day (UTC). The instants are midnights, and those at which another list took effect."""
+    starts = {ms_to_instant(one.until_ms) for one in prices.earlier}
+    times: set[int] = set()
+    for listed in (*(one.prices for one in prices.earlier), prices):
+        of_list = _edges(listed, tenant, canonical(provider), model)
+        starts |= {_midnight(day) for day in of_list[0]}
+        times |= of_list[1]
+    return sorted(starts), sorted(times)
 
-    canonical_provider = canonical(provider)
+
+def _edges(
+    prices: Prices, tenant: str, provider: str | None, model: str
+) -> tuple[set[date], set[int]]:
+    from genai_prices.types import StartDateConstraint  # noqa: PLC0415  it loads slowly
+
     days = {
         day
-        for listed in (prices, LISTED)
-        for entry in listed.candidates(tenant, canonical_provider, model)
+        for listed in (prices, prices.listed)
+        for entry in listed.candidates(tenant, provider, model)
         for day in (entry.valid_from, entry.valid_to)
         if day
     }
     times: set[int] = set()
-    found = bundled_model(canonical_provider, model) if canonical_provider and model else None
+    found = bundled_model(prices.genai, provider, model) if provider and model else None
     for conditional in _conditionals(found[1]) if found else ():
         limit = conditional.constraint
         if isinstance(limit, StartDateConstraint):
             days.add(limit.start_date)
         elif limit is not None:
             times |= {_ms_of_day(limit.start_time), _ms_of_day(limit.end_time)}
-    return [_midnight(day) for day in sorted(days)], sorted(times)
+    return days, times
 
 
 def _conditionals(model: ModelInfo) -> Iterable[ConditionalPrice | PriceVariant]:

@@ -1,7 +1,6 @@
 """How the counters lie in Redis: keys, packed rows, and the meta record. Pure.
 
-All keys share one hash tag, so that one function call or one MGET reaches all of them atomically.
-Under `{od0}:`
+All keys share one hash tag, so that one call or MGET reaches all atomically. Under `{od0}:`
 
     current            the generation that answers, in decimal
     generations        hash: number -> what a rebuild knows of that generation, as JSON
@@ -10,6 +9,7 @@ Under `{od0}:`
     N:about            its description (schemas/store/generation.py); the digest is in the meta record
     N:key              the secret of its digests (schemas/event/identity.py): a name of 16 characters
                        and 32 random bytes. It lies nowhere else, and is never replaced.
+    N:prices, N:prices.I  the price lists that it was made with (streams/redis/price_lists.py)
     N:hold             while it exists, nothing is committed: a rebuild carries over old buckets
     N:t, N:tl          tenants: hash name -> id, list id -> name
     N:nX.T, N:lX.T     series of table X (a view's kind) and tenant T: name -> id, id -> name
@@ -23,7 +23,7 @@ Under `{od0}:`
     N:tallies          hash: dead letters by reason, duplicates, unknown fields
     N:tallies.names    hash: how many names of a kind there are in it, in all and from each tenant
     N:evictions        hash: whether Redis evicted keys (schemas/store/eviction.py)
-    N:refusals         hash: partition (or "generation") -> why a worker does not continue, as JSON
+    N:refusals         hash: partition or "generation" -> why a worker does not continue, as JSON
     N:r:TENANT         the latest calls of a tenant (schemas/store/recent_calls.py)
     skipped            hash: reason -> parts of OTLP requests with usage that counted nothing
     otlp-logs.TENANT   set: services whose log records count

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.event.identity import CallKey, IdSecret
+from schemas.prices.price_list import Prices
+from schemas.prices.stored_lists import CountedPrices
 from schemas.store.layout import Meta
 from streams.core.calls import StoredCall
 from streams.core.decode import Record
@@ -183,6 +185,13 @@ class CounterStore(Protocol):
     async def secret(self) -> IdSecret:
         """The secret of the generation that `meta` found. StoreUnavailable if it is gone. If Redis went
         back since, it may be of another one: then the store rejects the commits that use it."""
+
+    async def price_lists(self, own: Prices) -> Sequence[CountedPrices]:
+        """The price lists that the generation was made with, oldest first; none if they are not stored
+        yet. `own` stands for the list of its version."""
+
+    async def keep_prices(self, prices: Prices) -> None:
+        """Stores the list that all of the generation was made with, where none is stored."""
 
     async def bookings(
         self, secret: str, calls: Sequence[tuple[CallKey, int]]

@@ -176,33 +176,35 @@ def _number(cell: PriceFormula | Why, numbers: dict[PriceFormula, int]) -> int:
 
 
 class PriceTable(NamedTuple):
-    """The price of one model over time: a formula, or why there is none, for each day from a
-    midnight on (ms since 1970) and, within it, from a time of day on (ms)."""
+    """The price of one model over time: a formula, or why there is none, from each start on (ms since
+    1970; a midnight, or when another list took effect) and, within a day, from a time of day on (ms)."""
 
-    midnights: Int64s
+    starts: Int64s
     times: Int64s
     cells: tuple[PriceFormula | Why, ...]
 
     def cell_of(self, at_ms: Int64s) -> Int64s:
-        days = np.searchsorted(self.midnights, at_ms, side="right")
+        since = np.searchsorted(self.starts, at_ms, side="right")
         times = np.searchsorted(self.times, at_ms % DAY_MS, side="right")
-        return days * (len(self.times) + 1) + times
+        return since * (len(self.times) + 1) + times
 
 
 @lru_cache(maxsize=MODELS_MAX)
 def table_of(  # all that decides a price but the time
     prices: Prices, tenant: str, kind: str, provider: str, model: str, terms: Terms
 ) -> PriceTable:
-    days, times = edges(prices, tenant, provider, model)
-    midnights = [instant_to_ms(day) for day in days]
-    before = midnights[0] - DAY_MS if midnights else instant_to_ms(EPOCH)
+    instants, times = edges(prices, tenant, provider, model)
+    starts = list(map(instant_to_ms, instants))
+    before = starts[0] - DAY_MS if starts else instant_to_ms(EPOCH)
     cells: list[PriceFormula | Why] = []
-    for midnight in (before, *midnights):
-        for time_ms in (0, *times):
-            at = ms_to_instant(midnight + time_ms)
-            found = tariff(prices, tenant, provider, model, at, terms)
+    for start in (before, *starts):
+        listed, midnight = prices.at(start), start - start % DAY_MS
+        for time_ms in (0, *times):  # the same day and list, whatever the start's own time of day
+            found = tariff(
+                listed, tenant, provider, model, ms_to_instant(midnight + time_ms), terms
+            )
             cells.append(formula_of(kind, found) if isinstance(found, Tariff) else found.why)
-    return PriceTable(np.array(midnights, np.int64), np.array(times, np.int64), tuple(cells))
+    return PriceTable(np.array(starts, np.int64), np.array(times, np.int64), tuple(cells))
 
 
 # -- how much --------------------------------------------------------------------------------------

@@ -61,14 +61,20 @@ def generation_detail(meta: Meta, digest: bytes) -> str:
     """Why a worker of the configuration `digest` must not count into this generation."""
     if meta.state == RETIRED:
         return "the generation is retired: start a worker of the new generation"
-    if meta.digest.startswith(digest[:LAYOUT_BYTES]):
+    if has_other_prices(meta, digest):
         return (
-            "the counters were made with other prices than this worker's: start the worker with "
-            "the genai-prices version and the prices file that made them, or rebuild with the new "
-            "prices: odometer rebuild"
+            "the counters have other prices than this worker's by now: start the worker with their "
+            "genai-prices version and prices file (odometer status names the list), or price all "
+            "events by this one: odometer rebuild"
         )
     return (
         f"the counters were made under layout, limits and views {meta.digest.hex()}, but this "
         f"worker has {digest.hex()}: start the version and configuration that made them, or "
         "rebuild under this one: odometer rebuild"
     )
+
+
+def has_other_prices(meta: Meta, digest: bytes) -> bool:
+    """Whether the prices are all in which a generation differs from the configuration `digest`."""
+    is_layout = meta.digest.startswith(digest[:LAYOUT_BYTES])
+    return is_layout and meta.digest != digest and meta.state != RETIRED

@@ -54,6 +54,16 @@ class GenerationStatus(BaseModel):
     dropped_after_ms: int | None
 
 
+class PriceListStatus(BaseModel):
+    """A price list of the counters: events from `from_ms` on have its prices, until the next one's. None:
+    from the beginning."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    from_ms: int | None
+
+
 class TenantStatus(BaseModel):
     """How much a tenant has used of its quotas. `ids_quota`: None if there is none."""
 
@@ -69,6 +79,7 @@ class TenantStatus(BaseModel):
 class Status(BaseModel):
     """`complete_through_ms` is the smallest of all partitions.
 
+    - `price_lists`: those that the counters were made with, the one that counts now last.
     - `costs_computed`: events without a cost, by the price list that priced them. `unpriced`: by
       provider/model without a known price. `incomplete`: by provider/model with a price, where the
       event lacks numbers that the price needs.
@@ -92,6 +103,7 @@ class Status(BaseModel):
     series: int
     partitions: list[PartitionStatus]
     generations: list[GenerationStatus]
+    price_lists: list[PriceListStatus]
     dead_letters: dict[str, int]
     duplicates: int
     unknown_fields: dict[str, int]
@@ -127,6 +139,7 @@ async def read_status(
         skipped = await store.skipped()
         generations = await _generations(store) if meta else []
         usages = await store.usages()
+        price_lists = await store.list_starts()
         async with EvictionWatch(redis_url, redis_eviction) as watch:
             evicts = await watch.look(store.generation, is_read_only=True)
     async with RedisDirectory(redis_url) as directory:
@@ -152,6 +165,10 @@ async def read_status(
         series=meta.names if meta else 0,
         partitions=partitions,
         generations=generations,
+        price_lists=[
+            PriceListStatus(version=version, from_ms=from_ms or None)
+            for from_ms, version in price_lists
+        ],
         dead_letters=_named(tallies, "dead:"),
         duplicates=tallies.get("duplicate", 0),
         unknown_fields=_named(tallies, "unknown:"),
@@ -185,8 +202,9 @@ def _mismatch(meta: Meta | None, topic: str, prices: str, catalog: Catalog) -> l
         return [problem]
     if meta.digest != generation_digest(topic, prices, catalog):
         problem = (
-            f"the counters were made with other prices than these: {prices}. Use the prices that made"
-            " them, or rebuild with these: odometer rebuild"
+            f"the counters have other prices than these: {prices}. Give odometer status the prices of"
+            " the workers. Workers with a list that only adds models or later prices let it take effect"
+            " when they start; for others: odometer rebuild"
         )
         return [problem]
     return []

@@ -7,6 +7,7 @@ The modules:
     store         one generation of counters
     commit        the arguments of a commit
     series_ids    ids of series, and rows by page
+    price_lists   the price lists that counters were made with
     compaction    compact forms of pages
     eviction      watches that Redis does not evict
     generations   all generations: begin, switch, retire, drop

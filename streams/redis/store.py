@@ -5,6 +5,7 @@ Its writes are functions of the Lua library (streams/redis/library.py), each one
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -15,6 +16,8 @@ import msgspec
 from schemas.catalog.views import CALL_BUCKETS
 from schemas.errors import StoreCorrupt, StoreUnavailable
 from schemas.event.identity import CallKey, IdSecret, unpack_call_key, unpack_secret
+from schemas.prices.price_list import Prices
+from schemas.prices.stored_lists import CountedPrices, encode_prices
 from schemas.quotas import Quota
 from schemas.store.layout import (
     CURRENT_KEY,
@@ -36,6 +39,7 @@ from streams.redis import library
 from streams.redis.client import ask, call_function, connect
 from streams.redis.commit import TENANT_SERIES, encode_commit, encode_names
 from streams.redis.compaction import ReadPage, compact_forms, unpack_queued_page
+from streams.redis.price_lists import LISTS_MAX, keep_list, list_starts, read_lists
 from streams.redis.series_ids import NO_EPOCH, Ids
 
 META_READS_MAX: Final = 4
@@ -75,6 +79,7 @@ class RedisStore:
         self._about = about
         self._tenant_series = tenant_series
         self._ids = Ids()
+        self._lists: dict[str, Prices] = {}
         self._digest = b""
         self._queued = 0  # pages in the compaction queue, as the last commit said
         self._pages_max = COMPACT_PAGES_MAX
@@ -116,6 +121,24 @@ class RedisStore:
                 f"{id_secret_key(self.generation)}. Run odometer rebuild"
             )
         return secret_in(data, self.generation)
+
+    async def price_lists(self, own: Prices) -> Sequence[CountedPrices]:
+        self._lists[own.version] = own
+        return await read_lists(self._redis, self.generation, self._lists)
+
+    async def list_starts(self) -> Sequence[tuple[int, str]]:
+        """When each price list took effect, in ms (0: from the beginning), and its version."""
+        return await list_starts(self._redis, self.generation)
+
+    async def keep_prices(self, prices: Prices) -> None:
+        await keep_list(self._redis, self.generation, prices)
+
+    async def adopt(self, digest: bytes, new: bytes, prices: Prices, before_ms: int) -> int:
+        """Lets a price list take effect in the generation that has this digest. Returns from when, in
+        ms; -1 if it has another one by now, or that time is after `before_ms`."""
+        data = await asyncio.to_thread(encode_prices, prices)
+        arguments = [digest, new, prices.version, data, before_ms, LISTS_MAX]
+        return int(await self._call("adopt", [self._meta_key], arguments))
 
     async def bookings(
         self, secret: str, calls: Sequence[tuple[CallKey, int]]

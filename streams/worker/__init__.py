@@ -3,6 +3,8 @@
 The modules:
 
     loop            the worker
+    price_lists     its price list, with those that the counters had before
+    price_switch    how another price list takes effect
     judge           decodes a batch, and rejects records that cannot be counted
     end_offsets     the polled end offsets of the topic
     health          intervals, and the facts of the health page

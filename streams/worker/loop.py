@@ -18,12 +18,7 @@ from typing import Final, TypeVar
 import numpy as np
 
 from schemas.catalog.views import DEFAULT, SLICE_MS, Catalog
-from schemas.errors import (
-    LogUnavailable,
-    OtherGeneration,
-    StoreFull,
-    StoreUnavailable,
-)
+from schemas.errors import LogUnavailable, OtherGeneration, StoreFull, StoreUnavailable
 from schemas.event.identity import NO_SECRET, CallKey
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.layout import NO_POSITION, RETIRED, Meta
@@ -46,6 +41,7 @@ from streams.core.tallies import cost_tallies, unpriced
 from streams.worker.end_offsets import EndOffsets, next_end_offsets
 from streams.worker.health import Timing, WorkerHealth
 from streams.worker.judge import JudgedBatch, judge
+from streams.worker.price_lists import counted_prices
 
 T = TypeVar("T")
 
@@ -214,6 +210,7 @@ class Worker:
             raise OtherGeneration(detail, was_ours=self._was_ours)
         self._was_ours = True
         self._secret = await self._store.secret()
+        self._prices = await counted_prices(self._store, self._prices)
         found: dict[int, int] = {}
         for partition in sorted(partitions):
             stored = stored_of(meta, partition)

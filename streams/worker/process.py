@@ -8,7 +8,8 @@ supervisor starts it again from scratch, with a new consumer. SIGTERM has a hard
 A worker whose configuration does not match the counters that answer waits outside the consumer
 group. It reports the reason and checks again every 2 s. So it can start before a rebuild, and it
 counts from the switch on; until then, the matching workers have all partitions. When a rebuild
-replaces the counters of a running worker, that worker exits with REPLACED. A supervisor that
+replaces the counters of a running worker, or another price list takes effect
+(streams/worker/price_switch.py), that worker exits with REPLACED. A supervisor that
 restarts it makes it read its configuration again. A worker whose Redis evicts keys, or may evict
 some, waits in the same way (streams/redis/eviction.py).
 """
@@ -39,7 +40,7 @@ from schemas.prices.tariffs import warm_up
 from schemas.store.generation import describe, generation_digest
 from schemas.store.layout import LIVE, NO_POSITION
 from streams.core.ports import RefusalReason
-from streams.core.resume_checks import generation_detail
+from streams.core.resume_checks import generation_detail, has_other_prices
 from streams.kafka.consumer import open_log
 from streams.redis.eviction import EvictionWatch
 from streams.redis.generations import RedisGenerations
@@ -47,6 +48,7 @@ from streams.redis.store import RedisStore
 from streams.worker.clock import ProcessClock
 from streams.worker.faust_process import leave, run_process, spare_collector
 from streams.worker.loop import Worker
+from streams.worker.price_switch import PriceSwitch
 from streams.worker.settings import WorkerSettings
 
 RESTARTS_MAX: Final = 100
@@ -78,6 +80,7 @@ class FoldService(Service):
         self._prices = prices
         self._catalog = catalog
         self._digest = generation_digest(settings.topic, prices.version, catalog)
+        self._price_switch = PriceSwitch(prices, self._digest)
         self.worker: Worker | None = None
         self.failure = ""
         self.refusal = ""  # why it waits outside the consumer group
@@ -90,7 +93,10 @@ class FoldService(Service):
         except* OtherGeneration as errors:
             (other,) = (e for e in errors.exceptions if isinstance(e, OtherGeneration))
             if other.was_ours:
-                log.error("a rebuild has replaced the counters of this worker, it exits: %s", other)  # noqa: TRY400
+                log.error(  # noqa: TRY400
+                    "a rebuild has replaced the counters of this worker, or another price list counts: %s",
+                    other,
+                )
                 leave(REPLACED)
             await self._end_run(errors, str(other))
         except* OdometerError as errors:
@@ -169,7 +175,12 @@ class FoldService(Service):
             return evicts
         if meta.digest == self._digest and meta.state == LIVE:
             return None
-        return RefusalReason.OTHER_GENERATION, generation_detail(meta, self._digest)
+        if not has_other_prices(meta, self._digest):
+            return RefusalReason.OTHER_GENERATION, generation_detail(meta, self._digest)
+        problem = await self._price_switch.take_effect(store, meta)
+        if problem is not None:
+            return RefusalReason.OTHER_GENERATION, problem
+        return await self._refusal(store, watch)
 
     async def _count(self, store: RedisStore, watch: EvictionWatch) -> None:
         """Counts until the process stops, or Redis evicts."""

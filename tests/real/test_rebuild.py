@@ -34,13 +34,16 @@ REBUILD_S = 180.0
 """Of a busy machine; ten seconds of it are for the lease of one that was killed."""
 
 
-def start_rebuild(system: System, change: Change | None = None) -> subprocess.Popen[bytes]:
+def start_rebuild(
+    system: System, change: Change | None = None, prices_file: str = ""
+) -> subprocess.Popen[bytes]:
     """The command itself, as an operator runs it; `change` runs in it first."""
     environment = {
         **plain_environment(),
         "ODOMETER_KAFKA": system.settings.kafka,
         "ODOMETER_REDIS": system.settings.redis,
         "ODOMETER_TOPIC": system.topic,
+        **({"ODOMETER_PRICES_FILE": prices_file} if prices_file else {}),
     }
     with (system.directory / "rebuild.log").open("ab") as output:
         return subprocess.Popen(

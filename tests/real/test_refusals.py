@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 import redis
@@ -11,17 +12,20 @@ from deploy.local.servers import Server
 from schemas.prices.price_list import BUNDLED
 from schemas.store.generation import describe, generation_digest
 from schemas.store.layout import FIRST_GENERATION, NO_POSITION, Meta
+from schemas.units import iso
 from streams.core.ports import RefusalReason
-from streams.operations.status import read_status
+from streams.operations.status import Status, read_status
 from streams.redis.generations import GenerationEntry, RedisGenerations
+from streams.worker.process import REPLACED
 from tests.eviction import evict
-from tests.oracles.event_logs import SECRET
+from tests.oracles.event_logs import SECRET, event
 from tests.oracles.redis_counters import read_counters
 from tests.real.harness.system import System
-from tests.real.harness.topics import cut, delete_topic, ends_of, now_ms, read_log
+from tests.real.harness.topics import Sent, cut, delete_topic, ends_of, now_ms, read_log, sent
 from tests.real.harness.workers import WorkerProcess
 from tests.real.test_counting import events
 from tests.real.test_rebuild import ended, refuses, start_rebuild
+from tests.schemas.prices.test_price_list import INPUT, one
 
 pytestmark = pytest.mark.servers
 
@@ -259,3 +263,59 @@ async def test_counting_stops_before_and_after_an_eviction_until_a_rebuild(
         await system.until("it refuses again", lambda: refuses(again))
         set_policy(system, "noeviction")
         await system.until("and goes on by itself", counts)
+
+
+# -- another price list ----------------------------------------------------------------------------
+
+PRICES = one(provider="own", model="m", **{INPUT: 1})
+ADDS = PRICES + one(provider="own", model="new", **{INPUT: 3})
+CHANGES = ADDS.replace("= 1\n", "= 2\n")
+
+
+def some(label: str, count: int) -> list[Sent]:
+    """Half of them of the model that only the second list has."""
+    at = iso(now_ms())
+    given = {"provider": "own", "cost_usd": None, "kind": "llm", "input_tokens": 1000}
+    return [
+        sent(event(id=f"{label}-{n}", time=at, model=("m", "new")[n % 2], **given))
+        for n in range(count)
+    ]
+
+
+async def status_of(system: System) -> Status:
+    return await read_status(system.settings.kafka, system.settings.redis, system.topic)
+
+
+async def test_a_list_that_adds_a_model_counts_at_once_and_one_that_changes_a_price_waits(
+    system: System, tmp_path: Path
+) -> None:
+    first = system.worker(prices=PRICES)
+    async with system.load() as load:
+        await load.send(some("first", 40))
+        await system.caught_up()
+        second = system.worker(prices=ADDS)
+        system.workers.remove(first)  # which ends, as it should
+        assert await asyncio.to_thread(first.process.wait, 20) == REPLACED
+        again = system.worker(prices=PRICES)  # a supervisor that restarts it with the old list
+        other = system.worker(prices=CHANGES)
+        await load.send(some("second", 40))
+        await system.caught_up()
+        await system.until("the old one waits", lambda: refuses(again))
+        await system.until("the other one waits", lambda: refuses(other))
+        assert "own/new at" in (await again.health())["refused"]["generation"]
+        assert "own/m at" in (await other.health())["refused"]["generation"]
+        assert (await second.health())["status"] == 200
+        found = await status_of(system)
+        assert found.costs_computed == {"own_prices": 60}
+        assert found.unpriced == {"own/new": 20}
+        assert [one.from_ms is None for one in found.price_lists] == [True, False]
+
+        (tmp_path / "prices.toml").write_text(CHANGES)
+        system.workers.remove(second)
+        await ended(start_rebuild(system, prices_file=str(tmp_path / "prices.toml")), system)
+        assert await asyncio.to_thread(second.process.wait, 20) == REPLACED
+        system.generation = 2
+        await system.caught_up()
+        found = await status_of(system)
+        assert (found.costs_computed, found.unpriced) == ({"own_prices": 80}, {})
+        assert [one.from_ms for one in found.price_lists] == [None]

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from schemas.event.identity import CallKey, IdSecret
+from schemas.prices.stored_lists import CountedPrices
 from schemas.store.chats import Chat
 from schemas.store.directory import UserUpdate
 from schemas.store.layout import (
@@ -54,6 +55,7 @@ class State:
     users: dict[tuple[str, str], UserUpdate] = field(default_factory=dict)
     recent: dict[str, tuple[tuple[int, bytes], ...]] = field(default_factory=dict)
     chats: dict[str, dict[str, Chat]] = field(default_factory=dict)
+    price_lists: list[CountedPrices] = field(default_factory=list)
 
     def compactions(self, page: Place) -> int:
         """Of its chunk."""
@@ -78,6 +80,7 @@ class State:
             dict(self.users),
             dict(self.recent),
             {tenant: dict(chats) for tenant, chats in self.chats.items()},
+            list(self.price_lists),
         )
 
 

@@ -18,6 +18,8 @@ import numpy as np
 from schemas.catalog.views import DEFAULT, SLICE_MS
 from schemas.errors import StoreUnavailable
 from schemas.event.identity import CallKey, IdSecret
+from schemas.prices.price_list import Prices
+from schemas.prices.stored_lists import CountedPrices
 from schemas.store import chats as chat_words
 from schemas.store.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat
 from schemas.store.directory import USERS_MAX, merged
@@ -130,6 +132,14 @@ class FakeStore:
             raise StoreUnavailable("the generation has no secret")
         await self._turn("store reply")
         return secret
+
+    async def price_lists(self, own: Prices) -> Sequence[CountedPrices]:  # noqa: ARG002
+        """Without a turn: all workers of a simulation have the same list."""
+        return tuple(self.own.price_lists)
+
+    async def keep_prices(self, prices: Prices) -> None:
+        if not self.own.price_lists:
+            self.own.price_lists.append(CountedPrices(0, prices.version, prices))
 
     async def bookings(
         self, secret: str, calls: Sequence[tuple[CallKey, int]]

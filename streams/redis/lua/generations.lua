@@ -1,5 +1,5 @@
--- Generations: open, begin, switch and retire one; refuse or accept a position. Registers these
--- six.
+-- Generations: open, begin, switch and retire one; refuse or accept a position; let another price
+-- list take effect. Registers these seven.
 --
 -- KEYS, ARGV and returns: see each function. Units: times are ms since 1970, positions are offsets.
 
@@ -53,6 +53,32 @@ local function accept(keys, args)
   redis.call('HDEL', prefix_of(keys[1]) .. 'refusals', args[1])
   write_meta(keys[1], meta)
   return 1
+end
+
+-- adopt KEYS[1] = meta; ARGV = the digest that the generation must have, the new one, the version of
+-- the new price list, the list, before_ms, how many lists there may be. From now on the generation is
+-- counted under the new list: events from the returned time on (ms) have its prices. All events that
+-- are counted already were appended before that time (0: none is). Returns -1 if the generation is another one by
+-- now, or that time is after before_ms, up to which the caller has compared the lists.
+local function adopt(keys, args)
+  local meta = read_meta(keys[1])
+  local key = prefix_of(keys[1]) .. 'prices'
+  local known = redis.call('GET', key)
+  if not meta or meta.state ~= LIVE or meta.digest ~= args[1] or not known then return -1 end
+  local lists = cjson.decode(known)
+  local from = lists[#lists][1]
+  for _, part in ipairs(meta.parts) do
+    if part.position > 0 then
+      from = math.max(from, part.witness_offset >= 0 and part.witness_append + 1 or part.complete)
+    end
+  end
+  if from > tonumber(args[5]) or #lists >= tonumber(args[6]) then return -1 end
+  redis.call('SET', key .. '.' .. #lists, args[4])
+  lists[#lists + 1] = {from, args[3]}
+  redis.call('SET', key, cjson.encode(lists))
+  meta.digest = args[2]
+  write_meta(keys[1], meta)
+  return from
 end
 
 -- begin KEYS = meta of the generation that answers, meta of the next, current, generations;
@@ -119,6 +145,7 @@ local function retire(keys, args)
   return 1
 end
 
+redis.register_function('odometer_adopt_@VERSION@', adopt)
 redis.register_function('odometer_begin_@VERSION@', begin)
 redis.register_function('odometer_retire_@VERSION@', retire)
 redis.register_function('odometer_switch_@VERSION@', switch)

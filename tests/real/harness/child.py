@@ -4,7 +4,7 @@
 
 The function runs before anything else. It may return the catalog that the worker counts by, or
 change the code of the process (tests/chaos/planted.py). A worker reads its settings as JSON from
-WORKER_SETTINGS, as the command has no options for the batch policy and for timing.
+WORKER_SETTINGS and its prices from WORKER_PRICES, as the command has no options for the batch policy and for timing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import replace
 from importlib import import_module
 
 from schemas.catalog.views import DEFAULT, Catalog
-from schemas.prices.price_list import BUNDLED
+from schemas.prices.price_list import parse_prices
 from streams.worker.process import run_worker
 from streams.worker.settings import WorkerSettings
 
@@ -43,7 +43,8 @@ def main(role: str, change: str = "") -> int:
     catalog = changed(change) if change else DEFAULT
     if role == "worker":
         settings = WorkerSettings.model_validate_json(os.environ["WORKER_SETTINGS"])
-        return run_worker(settings, BUNDLED, catalog)
+        prices = parse_prices(os.environ["WORKER_PRICES"].encode(), "prices.toml")
+        return run_worker(settings, prices, catalog)
     from deploy.cli import main as cli  # typer and rich take 0.3 s, which a worker does not need
 
     sys.argv = ["odometer", role]

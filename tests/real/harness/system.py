@@ -51,10 +51,13 @@ class System:
     def topic(self) -> str:
         return self.settings.topic
 
-    def worker(self, change: Change | None = None, **changes: Any) -> WorkerProcess:
-        """One more process: `change` runs in it first, `changes` are settings that differ."""
+    def worker(
+        self, change: Change | None = None, *, prices: str = "", **changes: Any
+    ) -> WorkerProcess:
+        """One more process: `change` runs in it first, `changes` are settings that differ, `prices` is
+        the text of its price file."""
         settings = self.settings.model_copy(update=changes)
-        started = start_worker(settings, self.directory, self.started, change)
+        started = start_worker(settings, self.directory, self.started, change, prices)
         self.started += 1
         self.workers.append(started)
         return started

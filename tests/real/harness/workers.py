@@ -68,7 +68,11 @@ class WorkerProcess:
 
 
 def start_worker(
-    settings: WorkerSettings, directory: Path, number: int, change: Change | None = None
+    settings: WorkerSettings,
+    directory: Path,
+    number: int,
+    change: Change | None = None,
+    prices: str = "",
 ) -> WorkerProcess:
     """Starts a process with a health page on a free port; its output is kept in `directory`.
     `change` runs in it first."""
@@ -77,6 +81,7 @@ def start_worker(
     environment = {
         **plain_environment(),
         "WORKER_SETTINGS": settings.model_dump_json(),
+        "WORKER_PRICES": prices,
     }
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from schemas.event.usage_event import UsageEvent, parse_usage
 from schemas.prices.cost import Priced, facts, price
-from schemas.prices.price_list import BUNDLED, BUNDLED_VERSION, LISTED, parse_prices
+from schemas.prices.price_list import BUNDLED, BUNDLED_VERSION, parse_prices
 from schemas.prices.providers import canonical
 from schemas.prices.tariffs import Tariff, Unpriced, Why, tariff
 from tests.schemas.formats.fixtures import fixture, read
@@ -313,8 +313,8 @@ def test_prices_that_come_with_the_package(given: dict[str, Any], usd: str) -> N
 
 
 def test_every_listed_price_has_a_source_and_its_day() -> None:
-    assert len(LISTED.own) > 25
-    for entry in LISTED.own:
+    assert len(BUNDLED.listed.own) > 25
+    for entry in BUNDLED.listed.own:
         assert entry.source, entry.name
         assert entry.read, entry.name
         assert entry.provider == canonical(entry.provider), entry.name

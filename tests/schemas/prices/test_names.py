@@ -6,6 +6,7 @@ import pytest
 from genai_prices.data import providers
 
 from schemas.limits import ID_CHARS_MAX
+from schemas.prices.genai_list import INSTALLED
 from schemas.prices.names import _by_model, _plain_model, by_model, listed_names, names, plain_model
 from schemas.prices.providers import (
     ALIASES,
@@ -213,13 +214,13 @@ def test_a_plain_name_has_the_price_of_the_full_one() -> None:
             plain = plain_model(provider.id, model.id)
             assert plain is not None
             if plain != model.id:
-                found = bundled_model(provider.id, plain)
+                found = bundled_model(INSTALLED, provider.id, plain)
                 assert found is not None
                 assert found[1].prices == model.prices, (provider.id, model.id, plain)
-    assert bundled_model("google", "models/gemini-2.5-flash") == bundled_model(
-        "google", "gemini-2.5-flash"
+    assert bundled_model(INSTALLED, "google", "models/gemini-2.5-flash") == bundled_model(
+        INSTALLED, "google", "gemini-2.5-flash"
     )
-    assert bundled_model("fireworks", "deepseek-r1-0528") is not None
+    assert bundled_model(INSTALLED, "fireworks", "deepseek-r1-0528") is not None
     assert listed_names("openai", "gpt-4o")[0] == "gpt-4o"
 
 

@@ -9,10 +9,10 @@ import pytest
 from schemas.errors import InvalidConfig
 from schemas.event.usage_event import parse_usage
 from schemas.prices.cost import Priced, price
+from schemas.prices.genai_list import GENAI_VERSION
 from schemas.prices.price_list import (
     BUNDLED,
     BUNDLED_VERSION,
-    GENAI_VERSION,
     PRICES_BYTES_MAX,
     Prices,
     parse_prices,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,7 +21,7 @@ from schemas.event.kinds import KINDS, USAGE_KINDS
 from schemas.limits import COUNT_MAX, DURATION_MS_MAX
 from schemas.prices.billing import BILLED
 from schemas.prices.cost import Priced, price, uses_anything
-from schemas.prices.price_list import BUNDLED, Prices
+from schemas.prices.price_list import BUNDLED, EarlierPrices, Prices
 from schemas.prices.tariffs import Unpriced, Why, edges
 from schemas.units import instant_to_ms
 from streams.core.pricing import (
@@ -158,6 +159,23 @@ def test_any_batch_costs_what_the_plain_way_says(
         wire.tenant = rng.choice((None, "", "acme", "a|b"))
         wire.kind = rng.choice(KINDS)
     check(OWN, wires)
+
+
+def test_a_list_that_took_effect_at_any_time_of_day_prices_what_is_later() -> None:
+    """The price over time is in cells: one that starts within a day must not change the hours before it."""
+    until = datetime(
+        2026, 3, 5, 16, 29, 59, 999_000, tzinfo=UTC
+    )  # DeepSeek has hours with other prices
+    later = replace(OWN, earlier=(EarlierPrices(instant_to_ms(until), BUNDLED),))
+    found: Counter[int] = Counter()
+    for seed in range(20):
+        rng = random.Random(seed)
+        names = [rng.choice(NAMES) for _ in range(40)]
+        near = [until + timedelta(milliseconds=rng.choice((-1, 0, 1))) for _ in names]
+        any_time = [times(rng, *name) for name in names]
+        found += check(later, [usage(rng, *name, at) for name, at in zip(names, near, strict=True)])
+        found += check(later, [usage(rng, *n, at) for n, at in zip(names, any_time, strict=True)])
+    assert min(found[CostSource.BUNDLED], found[CostSource.OWN]) > 50
 
 
 def one(**fields: Any) -> EventStruct:

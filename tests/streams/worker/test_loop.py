@@ -346,7 +346,7 @@ async def test_costs_are_tallied_once_an_event_and_models_without_a_price_by_nam
 async def test_a_worker_with_other_prices_counts_nothing_and_says_so() -> None:
     first = await begun(ScriptedLog({0: 1}))
     others = generation_digest("scripted", OWN.version)
-    with pytest.raises(OtherGeneration, match="with other prices than this worker's"):
+    with pytest.raises(OtherGeneration, match="other prices than this worker's"):
         await begun(ScriptedLog({0: 1}), store=first.store, digest=others)
 
 
