@@ -38,6 +38,7 @@ from api.ingest import langfuse
 from api.ingest.backfill import Backfill
 from api.ingest.endpoints import IngestDeps, seeds_of
 from api.ingest.id_quota import IdQuota
+from api.ingest.memory import set_up_libc
 from api.ingest.otlp import otlp
 from api.ingest.otlp_sources import OtlpSources
 from api.ingest.pacing import TARGET_MS
@@ -147,6 +148,7 @@ def serve(
     tenant_ids: Quota = NO_QUOTA,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then finish the requests under way within SHUTDOWN_GRACE_S."""
+    set_up_libc()
     uvicorn.run(
         build(
             redis_url,

@@ -99,10 +99,14 @@ class IngestDeps:
     async def _send(
         self, validated: ValidatedRecords, key: Key, headers: Mapping[str, str], received_ms: int
     ) -> None:
-        if self.backfill is None or not is_history(headers, validated.newest_ms, received_ms):
-            await self.producer.send(validated.records, share_of(key))
-        else:
-            await self.backfill.send(validated.records, share_of(key))
+        try:
+            if self.backfill is None or not is_history(headers, validated.newest_ms, received_ms):
+                await self.producer.send(validated.records, share_of(key))
+            else:
+                await self.backfill.send(validated.records, share_of(key))
+        finally:
+            size_bytes = sum(len(value) for _key, value in validated.records)
+            self.body_budget.memory.body_ended(size_bytes)
 
 
 @dataclass(frozen=True)

@@ -216,6 +216,7 @@ class IngestProducer:
         self.reached |= await _appended(client, self._topic, by_partition)
 
     def _finish(self, pending: _Pending, error: LogUnavailable | None) -> None:
+        pending.records = ()  # the loop that sends refers to this request until the next one comes
         pending.room.take(pending.tenant, -pending.size_bytes)
         if pending.done.done():  # it has timed out
             return

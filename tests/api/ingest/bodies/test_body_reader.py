@@ -1,4 +1,4 @@
-"""A large body is parsed for as long as its client waits, and its memory goes back afterwards."""
+"""A large body is parsed in its tenant's turn, for as long as its client waits."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ import pytest
 
 from api.errors import InvalidBody
 from api.ingest.body_reader import INLINE_BYTES_MAX, MEDIUM_BYTES_MAX, BodyReader
-from api.ingest.memory import LARGE_BYTES_MIN, MemoryReturn, trim_of_libc
-from api.ingest.request_body import BodyBudget
 from schemas.errors import InvalidEvent, Reason
 from schemas.formats.body import Poll, load, load_lines
 from schemas.formats.objects import parse_with
@@ -190,32 +188,3 @@ def test_json_is_decoded_only_until_the_poll_ends_the_work(
     with pytest.raises(ConnectionError):
         reading(b"[" + b"{}," * 5000 + b"{}]", poll)
     assert polls == 500
-
-
-# -- memory ----------------------------------------------------------------------------------------
-
-
-async def test_memory_is_returned_once_after_large_bodies() -> None:
-    trims: asyncio.Queue[int] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-    memory = MemoryReturn(lambda: loop.call_soon_threadsafe(trims.put_nowait, 1), rest_s=0.01)
-    budget = BodyBudget(memory=memory)
-    for _ in range(3):
-        with await budget.body(receiving(b" " * LARGE_BYTES_MIN), {}, "acme"):
-            pass
-    assert await trims.get() == 1
-    with await budget.body(receiving(b" " * 1000), {}, "acme"):
-        pass
-    assert trims.empty()
-
-
-async def test_a_body_is_not_kept_after_its_request() -> None:
-    held = await BodyBudget().body(receiving(b"12345"), {}, "acme")
-    with held:
-        pass
-    assert held.plain == b""
-
-
-def test_the_c_library_takes_a_trim() -> None:
-    trim = trim_of_libc()
-    assert trim is None or trim() in {0, 1}
