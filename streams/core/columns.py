@@ -23,6 +23,7 @@ from schemas.event.error_class import error_class_of
 from schemas.event.identity import CallKey, CallKeys, IdSecret, event_digests
 from schemas.event.kinds import DEFAULT_TENANT
 from schemas.limits import COUNT_MAX
+from schemas.prices.billing import BILLED
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.layout import Int64s
 from schemas.tiers import finest_written
@@ -62,7 +63,8 @@ class Columns:
     dimension one int64 column of indexes into `words`; values: n x measures, int64; cost_source: how
     the cost of each event is known; sketched: for each sketch the bin or digest to add (NOTHING for
     none); misread: by field, labels that should be numbers and are not; calls: in log order; origin:
-    the row of each event in `events`, which also holds the events that do not count.
+    the row of each event in `events`, which also holds the events that do not count; differs: how many
+    events were left out that are equal to an earlier one and have other billed numbers.
     """
 
     catalog: Catalog
@@ -81,6 +83,7 @@ class Columns:
     calls: Sequence[CallEvent]
     events: EventBatch
     origin: Int64s
+    differs: int = 0
 
     def __len__(self) -> int:
         return len(self.digests)
@@ -112,9 +115,13 @@ class Columns:
         again = duplicates(self.digests)
         if not len(again):
             return self
+        ids, first = np.unique(self.digests, return_index=True)
+        numbers = billed_values(self)
+        was = numbers[first[np.searchsorted(ids, self.digests[again])]]
+        differs = int(np.count_nonzero((numbers[again] != was).any(axis=1)))
         keep = np.ones(len(self.digests), dtype=bool)
         keep[again] = False
-        return self._keep(keep)
+        return replace(self._keep(keep), differs=differs)
 
     def _keep(self, keep: npt.NDArray[np.bool_]) -> Columns:
         new_row = np.cumsum(keep) - 1
@@ -132,6 +139,18 @@ class Columns:
             sketched={name: items[keep] for name, items in self.sketched.items()},
             calls=[c._replace(row=int(new_row[c.row])) for c in self.calls if keep[c.row]],
         )
+
+
+def billed_values(rows: Columns) -> Int64s:
+    """The numbers that two reports of one answer must have in common: what is billed, and the cost."""
+    return rows.values[:, _BILLED_AT]
+
+
+_BILLED_AT: Final = [
+    place
+    for place, measure in enumerate(MEASURES)
+    if measure.how is How.SUM and measure.field in {*BILLED, "cost_nano_usd"}
+]
 
 
 class _Interner(dict[str | None, int]):

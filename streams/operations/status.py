@@ -79,6 +79,8 @@ class TenantStatus(BaseModel):
 class Status(BaseModel):
     """`complete_through_ms` is the smallest of all partitions.
 
+    - `differs`: duplicates with other tokens or another cost than the event that was counted, as far as
+      the worker still knew its numbers (streams/worker/counted_numbers.py).
     - `price_lists`: those that the counters were made with, the one that counts now last.
     - `costs_computed`: events without a cost, by the price list that priced them. `unpriced`: by
       provider/model without a known price. `incomplete`: by provider/model with a price, where the
@@ -106,6 +108,7 @@ class Status(BaseModel):
     price_lists: list[PriceListStatus]
     dead_letters: dict[str, int]
     duplicates: int
+    differs: int
     unknown_fields: dict[str, int]
     skipped: dict[str, int]
     over_limit: dict[str, int]
@@ -171,6 +174,7 @@ async def read_status(
         ],
         dead_letters=_named(tallies, "dead:"),
         duplicates=tallies.get("duplicate", 0),
+        differs=tallies.get("differs", 0),
         unknown_fields=_named(tallies, "unknown:"),
         skipped=skipped,
         over_limit=_named(tallies, "over:"),

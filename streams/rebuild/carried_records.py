@@ -34,7 +34,7 @@ from streams.redis.generations import RedisPair
 
 IDS_AT_ONCE: Final = 5000
 CALLS_AT_ONCE: Final = 1000
-CARRIED_TALLIES: Final = (b"dead:", b"duplicate", b"unknown:", b"directory_full")
+CARRIED_TALLIES: Final = (b"dead:", b"duplicate", b"differs", b"unknown:", b"directory_full")
 
 
 class CarriedRecords:

@@ -6,6 +6,7 @@ The modules:
     price_lists     its price list, with those that the counters had before
     price_switch    how another price list takes effect
     judge           decodes a batch, and rejects records that cannot be counted
+    counted_numbers  tells whether a duplicate has other numbers
     end_offsets     the polled end offsets of the topic
     health          intervals, and the facts of the health page
     process         the Faust App that hosts the worker

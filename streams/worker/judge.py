@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from schemas.catalog.views import Catalog
 from schemas.errors import InvalidEvent
 from schemas.event.identity import IdSecret
@@ -15,6 +17,7 @@ from streams.core.columns import Columns, columns
 from streams.core.decode import BatchDecoder, Record
 from streams.core.ports import Clock, RejectedRecord
 from streams.core.tallies import NamedTallies, unknown
+from streams.worker.counted_numbers import CountedNumbers
 
 
 class JudgedBatch(NamedTuple):
@@ -46,7 +49,21 @@ async def judge(
         tallies[f"misread:{field_}"] += count
     if len(rows) < len(events):
         tallies["duplicate"] += len(events) - len(rows)
+    if rows.differs:
+        tallies["differs"] += rows.differs
     return JudgedBatch(rows, rejected, tallies, unknown(events.unknown))
+
+
+def without_duplicates(
+    judged: JudgedBatch, ids: Sequence[int], counted: CountedNumbers
+) -> JudgedBatch:
+    """The batch without the events of these ids, which were counted before."""
+    rows, again = judged.columns, np.array(ids, np.uint64)
+    kept = rows.without(again)
+    judged.tallies["duplicate"] += len(rows) - len(kept)
+    if differs := counted.differing(rows, again):
+        judged.tallies["differs"] += differs
+    return judged._replace(columns=kept)
 
 
 def _rejected(partition: int, record: Record, invalid: InvalidEvent) -> RejectedRecord:

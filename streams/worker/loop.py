@@ -15,8 +15,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
-import numpy as np
-
 from schemas.catalog.views import DEFAULT, SLICE_MS, Catalog
 from schemas.errors import LogUnavailable, OtherGeneration, StoreFull, StoreUnavailable
 from schemas.event.identity import NO_SECRET, CallKey
@@ -24,6 +22,7 @@ from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.layout import NO_POSITION, RETIRED, Meta
 from streams.core.batch import Batch, PartitionShare, Policy
 from streams.core.calls import StoredCall
+from streams.core.columns import Columns
 from streams.core.decode import Unreadable
 from streams.core.fold import fold
 from streams.core.ports import (
@@ -38,9 +37,10 @@ from streams.core.ports import (
 )
 from streams.core.resume_checks import generation_detail, refusal_of, stored_of
 from streams.core.tallies import cost_tallies, unpriced
+from streams.worker.counted_numbers import CountedNumbers
 from streams.worker.end_offsets import EndOffsets, next_end_offsets
 from streams.worker.health import Timing, WorkerHealth
-from streams.worker.judge import JudgedBatch, judge
+from streams.worker.judge import JudgedBatch, judge, without_duplicates
 from streams.worker.price_lists import counted_prices
 
 T = TypeVar("T")
@@ -92,6 +92,7 @@ class Worker:
         self._positions: dict[int, int] = {}
         self._reached: dict[int, int] = {}  # the position after the last poll
         self._batch = Batch()
+        self._counted = CountedNumbers()
         self._goal = policy.first_goal()
         self._polled_ms = clock.now_ms()
         self._ends: EndOffsets | None = None
@@ -253,11 +254,9 @@ class Worker:
             commit = await self._folded(batch, judged)
             reply = await self._send_commit(commit)
             if reply.outcome is Outcome.DUPLICATE_IDS:
-                kept = rows.without(np.array(reply.subjects, np.uint64))
-                judged.tallies["duplicate"] += len(rows) - len(kept)
-                judged = judged._replace(columns=kept)
+                judged = without_duplicates(judged, reply.subjects, self._counted)
             elif reply.outcome is not Outcome.CALLS_CHANGED:
-                await self._finish(commit, reply, len(rows))
+                await self._finish(commit, reply, rows)
                 await self._store.compact_pages()
                 vectors = sum(len(part.rows) for part in commit.delta.parts)
                 self._goal = self._policy.next_goal(self._goal, len(rows), vectors)
@@ -365,13 +364,14 @@ class Worker:
                 self.health.store_away = ""
                 return answer
 
-    async def _finish(self, commit: Commit, reply: Reply, events: int) -> None:
+    async def _finish(self, commit: Commit, reply: Reply, rows: Columns) -> None:
         if reply.outcome in {Outcome.COMMITTED, Outcome.ALREADY_APPLIED}:
             for progress in commit.partitions:
                 self._positions[progress.partition] = progress.end
             self.health.progress_ms = self._clock.now_ms()
             self.health.commits += 1
-            self.health.events += events
+            self.health.events += len(rows)
+            self._counted.note(rows)
             return
         # The batch is worthless now. Drop it before the next await, which may fail.
         self._drop_all()
