@@ -10,7 +10,8 @@ OdometerError
 |- NoSuchTenant           the key has no access to a tenant of that name
 |- RateLimited            the rate limit of the key is exceeded
 |  |- TooManyConnections  the tenant has its share of the connections
-|  '- QuotaUsedUp         the tenant has used up its quota of event ids
+|  |- QuotaUsedUp         the tenant has used up its quota of event ids
+|  '- TooManyLargeQuestions  the tenant has several large questions under way
 |- InvalidKey             a field of a key to create, import or change is invalid
 |- NoSuchKey              no key with this id among those that the caller manages
 |- TooManyKeys            the limit of stored keys is reached
@@ -22,6 +23,7 @@ OdometerError
 |- NotAcceptable          the client accepts none of the formats of the answer
 |- UnanswerableQuestion   no view has these dimensions and measures, or too many pages
 '- StoreUnavailable
+   |- LargeAnswersBusy    a large question did not get its turn, or its counters changed too often
    '- CountersMissing     Redis answers, but it holds no counters of this topic
 """
 
@@ -101,6 +103,18 @@ class QuotaUsedUp(RateLimited):
 
 def quota_detail(tenant: str, ids_max: int) -> str:
     return f"tenant {tenant} has used up its quota of {ids_max} event ids, which are stored for 24 to 36 hours"
+
+
+class TooManyLargeQuestions(RateLimited):
+    """The tenant has several large questions under way."""
+
+    def __init__(self, most: int, retry_after_s: int) -> None:
+        OdometerError.__init__(
+            self,
+            f"the tenant has {most} questions under way that read many counters: try again in"
+            f" {retry_after_s} s, or use a shorter range, longer buckets or more filters",
+        )
+        self.retry_after_s = retry_after_s
 
 
 class InvalidKey(OdometerError):
@@ -185,3 +199,7 @@ class UnanswerableQuestion(OdometerError):
 
 class CountersMissing(StoreUnavailable):
     """Redis answers, but it holds no counters of this topic (yet, or not any more)."""
+
+
+class LargeAnswersBusy(StoreUnavailable):
+    """A large question did not get its turn, or its counters changed under each read. Redis is well."""

@@ -110,8 +110,7 @@ async def _make(
     if before is not None and before.meta is reading.meta:
         return before
     if before is None:
-        body = body_of(reading)
-        without_cost = _without_cost(reading.rows[0][0])
+        body, without_cost = await store.shape(question[0], reading, partial(_shaped, reading))
     else:
         body, without_cost = before.content, before.response.headers[WITHOUT_COST]
     headers = {
@@ -156,6 +155,12 @@ def plans_for(query: LlmAnalyticsQuery, now_ms: int) -> tuple[Plan, Plan, Plan]:
 
 def body_of(reading: Reading) -> bytes:
     return to_json(body_from(*reading.rows))
+
+
+def _shaped(reading: Reading) -> tuple[bytes, str]:
+    """The body, and how many calls have no cost."""
+    rows = reading.rows
+    return to_json(body_from(*rows)), _without_cost(rows[0][0])
 
 
 def body_from(whole: list[Row], models: list[Row], buckets: list[Row]) -> dict[str, Any]:

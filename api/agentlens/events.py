@@ -16,6 +16,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from starlette.requests import Request
@@ -33,7 +34,7 @@ from api.query.sums import Row
 from api.query.time_buckets import DAILY, STEPS
 from api.store.directory import recent
 from api.store.freshness import headers_of, iso_ms, state_headers
-from api.store.reader import Store
+from api.store.reader import Reading, Store
 from schemas.catalog.measures import CALLS, ERRORS, EVENTS
 from schemas.event.kinds import USAGE_KINDS
 from schemas.limits import DAY_MS, NANO_PER_USD
@@ -241,9 +242,13 @@ async def _agents(
     plans = plans_for(now_ms, filters)
     reading = await store.read(tenant, plans)
     latest = await recent(store, tenant)
+    making = partial(_agents_of, reading, tenant, latest.calls)
+    return await store.shape(tenant, reading, making), headers_of(reading.meta, plans[0])
+
+
+def _agents_of(reading: Reading, tenant: str, calls: Sequence[Recent]) -> list[Agent]:
     days, quarters = reading.rows
-    found = agents_of(days, quarters, tenant, latest.calls)
-    return found, headers_of(reading.meta, plans[0])
+    return agents_of(days, quarters, tenant, calls)
 
 
 def plans_for(now_ms: int, filters: tuple[Filter, ...]) -> tuple[Plan, Plan]:

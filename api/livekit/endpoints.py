@@ -7,7 +7,7 @@ a 422 are pydantic's too. A call counts at the time it was booked, tokens at the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -28,6 +28,7 @@ from api.livekit.errors import ENCODER, InvalidDates, error_response
 from api.livekit.questions import ENDPOINTS, USER_EMAIL
 from api.query.plan import Plan, Question, plans
 from api.query.series_index import Filter
+from api.query.sums import Row
 from api.store.directory import keys_of_address, people
 from api.store.freshness import headers_of
 from api.store.reader import Store
@@ -78,21 +79,28 @@ async def answer(
     users = None if address is None else await users_of(store, tenant, address)
     planned = plans_for(endpoint, query, users, now_ms)
     reading = await store.read(tenant, planned)
-    answers = list(reading.rows)
     addresses: Addresses = {}
-    if "user" in endpoint.group_by:
-        seen = {row.group[0] for rows in answers for row in rows}
-        addresses = await addresses_of(store, tenant, seen)
-    content = {
-        "success": True,
-        "message": endpoint.message,
-        "data": data_of(endpoint, query.bounds, answers, addresses),
-    }
+    async with store.turn(tenant, is_large=reading.has_many_rows) as turn:
+        answers = await turn.run(lambda: reading.rows)
+        if "user" in endpoint.group_by:
+            seen = {row.group[0] for rows in answers for row in rows}
+            addresses = await addresses_of(store, tenant, seen)
+        body = await turn.run(partial(_body, endpoint, query.bounds, answers, addresses))
     return Response(
-        ENCODER.encode(content),
+        body,
         headers={"cache-control": "no-store", **headers_of(reading.meta, planned[0])},
         media_type="application/json",
     )
+
+
+def _body(
+    endpoint: AnalyticsEndpoint,
+    bounds: Bounds,
+    answers: Sequence[Sequence[Row]],
+    addresses: Addresses,
+) -> bytes:
+    data = data_of(endpoint, bounds, answers, addresses)
+    return ENCODER.encode({"success": True, "message": endpoint.message, "data": data})
 
 
 def parse_query(params: QueryParams, endpoint: AnalyticsEndpoint, now_ms: int) -> AnalyticsQuery:

@@ -55,12 +55,12 @@ from api.openwebui.parameters import (
 )
 from api.query.plan import Plan, Question, Term, covered_range, plan, plans
 from api.query.series_index import Filter
-from api.query.sums import Row
 from api.query.time_buckets import DAILY
 from api.store.chats import chats, used_by
 from api.store.directory import members, people, recent, titles
 from api.store.freshness import range_headers, state_headers
 from api.store.reader import Reading, Store
+from api.store.slots import Shaped
 from schemas.catalog.views import Catalog
 from schemas.limits import DAY_MS
 from schemas.store.chats import Chat
@@ -103,8 +103,8 @@ async def summary(request: Request, store: Store, key_cache: KeyCache, clock: Cl
     asked = parse(GroupParameters, request.query_params)
     whole = _question(asked, now_ms, await _filters(store, tenant, asked), WHOLE)
     by = [replace(whole, terms=TERMS, group_by=(name,)) for name in ("model", "user")]
-    sections, meta, covered = await _read(store, tenant, asked, [whole, *by])
-    return _answer(summary_of(*sections), meta, covered)
+    body, meta, covered = await _read(store, tenant, asked, [whole, *by], summary_of)
+    return _answer(body, meta, covered)
 
 
 async def models(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
@@ -114,8 +114,8 @@ async def models(request: Request, store: Store, key_cache: KeyCache, clock: Clo
     filters = await _filters(store, tenant, asked)
     by_model = _question(asked, now_ms, filters, WHOLE, ("model",))
     by_user = replace(by_model, terms=TERMS, group_by=("model", "user"))
-    sections, meta, covered = await _read(store, tenant, asked, [by_model, by_user])
-    return _answer(models_of(*sections), meta, covered)
+    body, meta, covered = await _read(store, tenant, asked, [by_model, by_user], models_of)
+    return _answer(body, meta, covered)
 
 
 async def users(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
@@ -123,8 +123,8 @@ async def users(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
     now_ms, tenant = await _allowed(request, key_cache, clock)
     asked = parse(UsersParameters, request.query_params)
     by_user = _question(asked, now_ms, await _filters(store, tenant, asked), group_by=("user",))
-    (rows,), meta, covered = await _read(store, tenant, asked, [by_user])
-    top = top_users(rows, asked.metric, asked.limit)
+    first = partial(top_users, metric=asked.metric, limit=asked.limit)
+    top, meta, covered = await _read(store, tenant, asked, [by_user], first)
     known = await people(store, tenant, [row.group[0] for row in top])
     return _answer(users_of(top, known), meta, covered)
 
@@ -134,8 +134,8 @@ async def tokens(request: Request, store: Store, key_cache: KeyCache, clock: Clo
     now_ms, tenant = await _allowed(request, key_cache, clock)
     asked = parse(GroupParameters, request.query_params)
     by_model = _question(asked, now_ms, await _filters(store, tenant, asked), group_by=("model",))
-    (rows,), meta, covered = await _read(store, tenant, asked, [by_model])
-    return _answer(tokens_of(rows), meta, covered)
+    body, meta, covered = await _read(store, tenant, asked, [by_model], tokens_of)
+    return _answer(body, meta, covered)
 
 
 async def daily(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
@@ -155,16 +155,20 @@ async def daily(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
         return [current, _before(asked, current, store.catalog)] if asked.compare else [current]
 
     planned, reading = await _reading(store, tenant, asked, now_ms, from_ms, plans_from)
-    sections = [
-        series_of(
-            rows,
-            one.starts_ms.tolist() if asked.is_bounded else (),
-            asked.step,
-            asked.zone,
-            asked.metric,
-        )
-        for rows, one in zip(reading.rows, planned, strict=False)
-    ]
+
+    def made() -> list[list[Object]]:
+        return [
+            series_of(
+                sums.rows,
+                one.starts_ms.tolist() if asked.is_bounded else (),
+                asked.step,
+                asked.zone,
+                asked.metric,
+            )
+            for sums, one in zip(reading.sums, planned, strict=False)
+        ]
+
+    sections = await store.shape(tenant, reading, made)
     return _answer(
         dict(zip(("data", "previous"), sections, strict=False)), reading.meta, planned[0]
     )
@@ -273,9 +277,13 @@ def _question(
 
 
 async def _read(
-    store: Store, tenant: str, asked: RangeParameters, questions: Sequence[Question]
-) -> tuple[list[list[Row]], Meta, Plan]:
-    """The rows of each question, for the same range and from one read."""
+    store: Store,
+    tenant: str,
+    asked: RangeParameters,
+    questions: Sequence[Question],
+    make: Callable[..., Shaped],
+) -> tuple[Shaped, Meta, Plan]:
+    """What `make` makes of the rows of each question, for the same range and from one read."""
 
     def plans_from(first_ms: int) -> tuple[Plan, ...]:
         return plans([replace(one, from_ms=first_ms) for one in questions], store.catalog)
@@ -283,7 +291,9 @@ async def _read(
     planned, reading = await _reading(
         store, tenant, asked, questions[0].now_ms, questions[0].from_ms, plans_from
     )
-    return list(reading.rows[: len(planned)]), reading.meta, planned[0]
+    sums = reading.sums[: len(planned)]
+    made = await store.shape(tenant, reading, lambda: make(*[one.rows for one in sums]))
+    return made, reading.meta, planned[0]
 
 
 async def _reading(

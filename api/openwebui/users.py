@@ -234,8 +234,11 @@ async def users(request: Request, store: Store, tenant: str, _now_ms: int) -> Re
     """`GET /users/`: a page of the users that match, with their groups."""
     params = request.query_params
     page = max(1, _whole_number(params.get("page", "1")))
-    found = _matching(await directory.everybody(store, tenant), params.get("query", ""))
-    found = _ordered(found, params.get("order_by", ""), params.get("direction", ""))
+    query, order_by = params.get("query", ""), params.get("order_by", "")
+    direction = params.get("direction", "")
+    async with directory.turn_of(store, tenant) as turn:
+        every = await directory.everybody(store, tenant)
+        found = await turn.run(lambda: _ordered(_matching(every, query), order_by, direction))
     shown = found[(page - 1) * PAGE_USERS : page * PAGE_USERS]
     listed = [one for one, _ in await directory.groups(store, tenant)] if shown else []
     of = await directory.groups_of(store, tenant, [person.key for person in shown], listed)
@@ -244,14 +247,21 @@ async def users(request: Request, store: Store, tenant: str, _now_ms: int) -> Re
 
 
 async def all_users(_request: Request, store: Store, tenant: str, _now_ms: int) -> Response:
-    found = _ordered(await directory.everybody(store, tenant), "", "")
-    return _sent(UserInfoList(users=[user_info(person) for person in found], total=len(found)))
+    def body() -> bytes:
+        found = [user_info(person) for person in _ordered(every, "", "")]
+        return to_json(UserInfoList(users=found, total=len(found)).model_dump())
+
+    async with directory.turn_of(store, tenant) as turn:
+        every = await directory.everybody(store, tenant)
+        return Response(await turn.run(body), 200, PRIVATE, media_type="application/json")
 
 
 async def search_users(request: Request, store: Store, tenant: str, _now_ms: int) -> Response:
     """`GET /users/search`: the first page of the users that match."""
-    everybody = await directory.everybody(store, tenant)
-    found = _ordered(_matching(everybody, request.query_params.get("query", "")), "name", "asc")
+    query = request.query_params.get("query", "")
+    async with directory.turn_of(store, tenant) as turn:
+        every = await directory.everybody(store, tenant)
+        found = await turn.run(lambda: _ordered(_matching(every, query), "name", "asc"))
     shown = [UserName(id=person.key, name=name_of(person)) for person in found[:PAGE_USERS]]
     return _sent(UserNameList(users=shown, total=len(found)))
 

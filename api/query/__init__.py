@@ -9,5 +9,6 @@ In the order of a question's path:
     series_index  the names of series as columns, and filters over them
     selection     the keys of the pages that a plan reads of one tenant
     sums          pages to exact sums
+    sliced_sums   the same slice by slice, for many pages
     rows          sums as the rows of an answer: order, limit, fill, running sums
 """

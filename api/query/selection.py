@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -12,6 +12,8 @@ import numpy as np
 from api.errors import UnanswerableQuestion
 from api.query.plan import Plan
 from api.query.series_index import Filter, SeriesIndex, matching
+from schemas.catalog.measures import How
+from schemas.catalog.sketches import BINS, SAMPLE_MAX
 from schemas.catalog.views import Table
 from schemas.store.layout import (
     HISTOGRAMS_A_PAGE,
@@ -22,13 +24,22 @@ from schemas.store.layout import (
     chunks_of,
     page_key,
 )
+from schemas.tiers import Tier
 
 PAGES_MAX: Final = 50_000
 """Pages of one atomic read. An MGET costs Redis about 1 us a page, and Redis serves no other client
 meanwhile: 50 ms. The default 24 h of 30 models are 150 pages, five years of them by hour 4,500."""
-PICKS_KEPT: Final = 256
-"""Cached selections of series by filters and groups: dashboards repeat a few questions. One of 5,000
-series has 100 kB."""
+SKETCH_CELLS_MAX: Final = 1 << 16
+"""Sketches of one answer. A histogram takes 2.7 kB, however few rows it has: 177 MB."""
+GROUP_BYTES: Final = 64
+"""A tuple of one text, which the index has anyway, and its place."""
+COUNTER_WEIGHT: Final = 16
+"""What a byte of counters counts for in bounds of bytes. A row of a call has 11 to 15 B in a page (6 to 13
+if it is compacted). To decode it takes 230 B for one measure and 750 B for six, and 0.3 to 0.9 us. So
+the bounds allow as many rows as if each had the 234 B of its numbers. Rows of sketches are decoded as
+they are stored."""
+PAGE_WORK: Final = 4
+"""How much longer the key of a page takes to make than a value to look at (0.5 us)."""
 
 FEW: Final = 64
 """If at most one of so many series passes, the passing series are found by search. Otherwise a table
@@ -68,12 +79,16 @@ class PickedSeries:
 class PageSet:
     """The pages of one kind that a plan reads of a table, chunk by chunk: their keys, as many in
     each chunk and of the same `numbers`; the key of each chunk's version; and for each chunk `edges`:
-    its start, the length of a bucket, and the start and end of the range that counts."""
+    its start, the length of a bucket, and the start and end of the range that counts. No page has
+    more than `page_bytes_max` bytes, weighed, except for what the last commit appended. `weight`: what
+    one stored byte counts for."""
 
     keys: tuple[str, ...]
     chunk_versions: tuple[str, ...]
     numbers: Int64s
     edges: Int64s
+    page_bytes_max: int
+    weight: int
 
     def places_of(self, chunk: int) -> range:
         """The places of a chunk's keys in `keys`."""
@@ -101,6 +116,12 @@ class Selection:
     parts: tuple[TableSelection, ...]
 
     @property
+    def has_many_sketches(self) -> bool:
+        """Whether the answer could have more sketches than one may have."""
+        cells = len(self.groups) * len(self.plan.starts_ms) * len(self.plan.sketches)
+        return cells > SKETCH_CELLS_MAX
+
+    @property
     def names(self) -> tuple[SeriesIndex, ...]:
         return tuple(part.names for part in self.parts)
 
@@ -119,9 +140,29 @@ class Selection:
         )
 
 
-def select(plan: Plan, names: Sequence[SeriesIndex], generation: int, tenant_id: int) -> Selection:
-    """`names` has an index for each table of the plan. Raises UnanswerableQuestion if pages are too many."""
-    groups, picked = _pick(tuple(names), plan.question.filters, plan.question.group_by)
+Picked = tuple[tuple[tuple[str, ...], ...], tuple[PickedSeries, ...]]
+"""The groups of all tables of a plan, and the series of each table that pass its filters."""
+Pick = Callable[[tuple[SeriesIndex, ...], tuple[Filter, ...], tuple[str, ...]], Picked]
+
+
+def size_bytes(picked: Picked) -> int:
+    """An estimate."""
+    groups, tables = picked
+    return GROUP_BYTES * len(groups) + sum(24 * len(one.series) + 8 * one.count for one in tables)
+
+
+def select(
+    plan: Plan,
+    names: Sequence[SeriesIndex],
+    generation: int,
+    tenant_id: int,
+    pick: Pick | None = None,
+) -> Selection:
+    """`names` has an index for each table of the plan; `pick` may cache `pick_series`. Raises
+    UnanswerableQuestion if pages are too many."""
+    groups, picked = (pick or pick_series)(
+        tuple(names), plan.question.filters, plan.question.group_by
+    )
     chunks = sum(len(chunks_of(span)) for span in plan.spans)
     check_pages(
         chunks
@@ -151,11 +192,33 @@ def select(plan: Plan, names: Sequence[SeriesIndex], generation: int, tenant_id:
     return Selection(plan, groups, tuple(parts))
 
 
+def work_of(plan: Plan, names: Sequence[SeriesIndex], *, is_picked: bool) -> int:
+    """How many values `select` looks at, about: 0.5 us each. `is_picked`: the series are cached."""
+    question = plan.question
+    chunks = sum(len(chunks_of(span)) for span in plan.spans)
+    work = 0
+    for own in names:
+        passing = own.count
+        for filter_ in question.filters:
+            if filter_.dimension == "kind":
+                continue
+            if filter_.prefixes:
+                work += 0 if is_picked else len(own.column(filter_.dimension).places)
+            elif not filter_.is_negated:
+                passing = min(passing, int(np.count_nonzero(matching(own, filter_))))
+        work += 0 if is_picked else passing * (1 + len(question.group_by))
+        for page_kind in _page_kinds(plan, own.table):
+            pages = min(passing, -(-own.count // page_kind.page_series))
+            work += PAGE_WORK * chunks * pages
+    return work
+
+
 def check_pages(count: int, what: str) -> None:
     if count > PAGES_MAX:
         raise UnanswerableQuestion(
             f"{what} would need {count} pages of counters, more than the limit of {PAGES_MAX} for one"
-            " atomic read (PAGES_MAX). Use a shorter range, or filter by fewer values."
+            " answer (PAGES_MAX). Use a shorter range, longer buckets (granularity), or filters that"
+            " select fewer series."
         )
 
 
@@ -189,13 +252,23 @@ def _page_set(
         ),
         np.array(pages, np.int64),
         np.array(edges, np.int64).reshape(len(chunks), 4),
+        max([_page_bytes_max(page_kind, span.tier) for span in plan.spans], default=0),
+        COUNTER_WEIGHT if page_kind.sketch is None else 1,
     )
 
 
-@lru_cache(maxsize=PICKS_KEPT)
-def _pick(
+def _page_bytes_max(page_kind: PageKind, tier: Tier) -> int:
+    """A page is compacted when it has twice its compact length, and some room. Of counters: the numbers
+    of so many rows, which is more than their bytes."""
+    rows = page_kind.page_series * tier.chunk_buckets
+    if page_kind.sketch is not None:
+        rows *= BINS if page_kind.sketch.how is How.HISTOGRAM else SAMPLE_MAX + 1
+    return 2 * rows * page_kind.dtype.itemsize + page_kind.room_bytes
+
+
+def pick_series(
     names: tuple[SeriesIndex, ...], filters: tuple[Filter, ...], group_by: tuple[str, ...]
-) -> tuple[tuple[tuple[str, ...], ...], tuple[PickedSeries, ...]]:
+) -> Picked:
     """The groups of all tables, and the series of each table that pass."""
     groups: dict[tuple[str, ...], int] = {}
     picked = []

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from api.errors import UnanswerableQuestion
 from api.query.plan import Sum, Term
 from api.query.selection import PageSet, Selection, TableSelection
 from schemas.catalog.measures import How
@@ -23,10 +24,14 @@ from schemas.store.layout import SLOT_BUCKETS, Int64s, PageKind, sketch_of
 CELLS_DENSE_MAX: Final = 1 << 17
 """Up to so many cells (buckets x groups), an answer is one array: 1 MB a term. A leaderboard of 100,000
 users is. 90 days of 30 models by quarter-hour are not: only their cells with events are stored."""
+ROWS_FEW: Final = 10_000
+"""Rows that are turned into an answer at once: some 20 ms. 24 h of 30 models by 5 minutes are 8,640."""
+ROWS_MAX: Final = 300_000
+"""Rows of one question that become objects: 0.3 kB each, 90 MB."""
 SUM_MAX: Final = 2**63 - 1
 EXACT_MAX: Final = 2**53
 """The largest whole number up to which doubles are exact."""
-_LOW: Final = 0xFFFFFFFF
+LOW: Final = 0xFFFFFFFF
 
 Columns = npt.NDArray[Any]
 """`[term, row]`: 64-bit numbers if every sum fits, else objects: large integers, sketches and sets.
@@ -80,15 +85,43 @@ class Sums:
         low = self.low.copy()
         high = None if self.high is None else self.high.copy()
         if high is None and bound > SUM_MAX:
-            low, high = low & _LOW, low >> 32
+            low, high = low & LOW, low >> 32
         for cell, values in blocks:
             _add(low, high, cell, values)
         return type(self)(self.selection, low, high, bound, None, self.sketched)
 
-    @cached_property
+    @property
+    def has_many_rows(self) -> bool:
+        """Whether to turn these sums into rows takes too long to do it at once."""
+        if self.low.shape[1] + sum(map(len, self.sketched)) <= ROWS_FEW:
+            return False
+        if self.low.shape[1] > CELLS_DENSE_MAX:
+            return True
+        return len(self.there[0]) + sum(map(len, self.sketched)) > ROWS_FEW
+
+    @property
     def rows(self) -> list[Row]:
         """Rows by time, groups in the order of their first series. A row that is all zeros is left
-        out."""
+        out. Raises UnanswerableQuestion if they are too many.
+
+        Few rows are cached. Not by `cached_property`: its lock is one for all answers, and a thread that
+        makes the rows of a large one would hold it.
+        """
+        cached: list[Row] | None = self.__dict__.get("_rows")
+        if cached is not None:
+            return cached
+        count = max([len(self.there[0]), *map(len, self.sketched)])
+        if count > ROWS_MAX:
+            raise UnanswerableQuestion(
+                f"The answer needs {count} rows, more than the limit of {ROWS_MAX} (ROWS_MAX). Use a"
+                " shorter range, longer buckets, fewer dimensions, or filters that select fewer series."
+            )
+        rows = self._rows_made()
+        if len(rows) <= ROWS_FEW:
+            self.__dict__["_rows"] = rows
+        return rows
+
+    def _rows_made(self) -> list[Row]:
         selection = self.selection
         width = len(selection.plan.sketches)
         found_at, columns = self.there
@@ -139,10 +172,16 @@ class Sums:
         equal.sort(key=lambda place: groups[cells[place]])
         return np.concatenate([inside, np.array(equal[: count - len(inside)], np.int64)])
 
-    @cached_property
+    @property
     def there(self) -> tuple[Int64s, Columns]:
         """The cells with a sum that is not zero, ascending, and their sums as `[term, cell]`: 64-bit
         numbers if all of them together fit, else Python integers."""
+        cached: tuple[Int64s, Columns] | None = self.__dict__.get("_there")
+        if cached is None:
+            cached = self.__dict__["_there"] = self._there_found()
+        return cached
+
+    def _there_found(self) -> tuple[Int64s, Columns]:
         if not len(self.low):
             return np.empty(0, np.int64), self.low[:, :0]
         some = self.low.any(axis=0)
@@ -207,7 +246,7 @@ def _total(sums: Sums, place: int) -> int:
     if sums.high is None and sums.bound * max(1, low.size) <= SUM_MAX:
         whole: int = low.sum().item()
         return whole
-    total = (int((low >> 32).sum()) << 32) + int((low & _LOW).sum())
+    total = (int((low >> 32).sum()) << 32) + int((low & LOW).sum())
     if sums.high is not None:
         total += int(sums.high[place].sum()) << 32
     return total
@@ -263,7 +302,7 @@ def _bound(values: Int64s) -> int:
 def _add(low: Int64s, high: Int64s | None, cell: Int64s, values: Int64s) -> None:
     if high is not None:
         _add(high, None, cell, values >> 32)
-        values = values & _LOW
+        values = values & LOW
     if low.shape[1] == 1:
         low[:, 0] += values.sum(axis=1)
         return

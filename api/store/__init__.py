@@ -4,9 +4,12 @@
     generation_state  what was read of one generation, and how it is brought up to date
     snapshot          atomic reads, shared by requests that arrive together
     connection        the connection for these reads
+    large_answers     answers that are read in pieces, on another connection
+    slots             how many large answers are made at once, and who waits
     page_cache        pages of counters
     sums_cache        sums of questions
     names_cache       names of series
+    picks_cache       series that pass the filters of a question
     evictions         whether Redis has evicted keys
     freshness         the headers that say how fresh an answer is
     directory         users, groups, titles of chats, latest calls
@@ -22,9 +25,10 @@ A request passes these caches in this order. Each process has its own.
 | `api.http.answer_cache` | answers as they were sent | 256 of at most 256 kB each | when the sums of the question change |
 | `api.query.plan`: views | the views that hold some dimensions and measures | 1,024 | never: the catalog is fixed |
 | `api.query.plan`: numbers | a number for each plan | 8,192 plans | never: equal plans are equal for ever |
-| `sums_cache` | sums of a plan and tenant | 64 MiB | when a chunk has rows that cannot be added, or the tenant's names are evicted |
-| `api.query.selection` | series that pass a filter, and their groups | 256 | never: names are only added, which is another key |
+| `sums_cache` | sums of a plan and tenant | 64 MiB, of one 16 | when a chunk has rows that cannot be added, or the tenant's names are evicted |
+| `picks_cache` | series that pass a filter, and their groups | 256 MiB | never: names are only added, which is another key |
 | `page_cache` | pages of counters | 128 MiB | when the version of the chunk changes and the page has not only grown |
+| `generation_state`: large pages | pages of answers that were read in pieces, apart from the others | 128 MiB | as `page_cache` |
 | `names_cache` | names of series, by tenant | 512 MiB, or one tenant | never: lists of names only grow |
 | `generation_state` | ids of tenants, and the last state record | 10,000 tenants, one record | with the generation |
 | `api.query.time_buckets` | labels of buckets | 20,000 | never: they depend on nothing |

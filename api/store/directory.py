@@ -8,12 +8,14 @@ A user, group or chat that is not stored is left out of the result.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from api.store.reader import Store
+from api.store.slots import Turn
 from schemas.errors import OdometerError, StoreCorrupt
 from schemas.store.directory import (
     GROUPS_MAX,
@@ -40,6 +42,8 @@ from schemas.store.recent_calls import Recent, recent_key, unpack_recent
 
 AT_ONCE: Final = 1000
 """Users per command: 0.2 MB of reply."""
+USERS_FEW: Final = 5000
+"""Users of which a body is made at once: some 20 ms."""
 
 
 class DirectoryFull(OdometerError):
@@ -91,6 +95,14 @@ async def keys_of_address(store: Store, tenant: str, email: str) -> frozenset[st
     # An address may contain a NUL itself, so the records decide.
     found = await people(store, tenant, keys)
     return frozenset(key for key, person in found.items() if person.email == email)
+
+
+@asynccontextmanager
+async def turn_of(store: Store, tenant: str) -> AsyncIterator[Turn]:
+    """A turn to read everybody and to make a body of them. Where users are many: one at a time."""
+    is_large = await store.ask("HLEN", users_key(tenant)) > USERS_FEW
+    async with store.turn(tenant, is_large=is_large) as turn:
+        yield turn
 
 
 async def everybody(store: Store, tenant: str) -> list[Person]:

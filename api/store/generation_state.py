@@ -6,21 +6,35 @@ is behind. All of this is dropped together when Redis holds another history.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
 
 from cachetools import LRUCache
 
 from api.errors import CountersMissing
 from api.query.plan import Plan
-from api.query.selection import check_pages, select
+from api.query.selection import Selection, check_pages, select, work_of
 from api.query.series_index import SeriesIndex, extended
-from api.store.connection import ReadConnection
+from api.store.connection import Command, ReadConnection
+from api.store.large_answers import (
+    SMALL_BYTES_MAX,
+    SMALL_PAGES_MAX,
+    UNSEEN_BYTES_MAX,
+    AnswerIsLarge,
+    LargeRead,
+    lengths_of,
+    weighed,
+)
 from api.store.names_cache import NamesCache
 from api.store.page_cache import Missing, Page, PageCache
+from api.store.picks_cache import PicksCache
 from api.store.snapshot import Snapshot, SnapshotReader
-from api.store.sums_cache import CachedSums, SumsKey, new_sums_cache
+from api.store.sums_cache import OF_ONE_BYTES_MAX, CachedSums, SumsKey, new_sums_cache
 from schemas.errors import StoreCorrupt
 from schemas.store.layout import (
     CURRENT_KEY,
@@ -29,6 +43,11 @@ from schemas.store.layout import (
     tenants_list_key,
     unpack_meta,
 )
+
+NAMES_AT_ONCE: Final = 5000
+"""Names of one piece of a list: 20 ms of this process. A view has up to a million, which take 4 s."""
+SELECT_AT_ONCE: Final = 40_000
+"""The work (`work_of`) of a selection that is made at once: 20 ms."""
 
 
 @dataclass(eq=False)
@@ -39,6 +58,7 @@ class GenerationState:
     """
 
     connection: ReadConnection
+    bulk: ReadConnection
     generation: int
     digest: bytes
     _snapshots: SnapshotReader = field(init=False)
@@ -50,6 +70,8 @@ class GenerationState:
     _named_at: int = 0
     _names: NamesCache = field(init=False)
     _page_cache: PageCache = field(default_factory=PageCache)
+    _picks: PicksCache = field(default_factory=PicksCache)
+    _large_pages: PageCache = field(default_factory=PageCache)
     _sums_cache: LRUCache[SumsKey, CachedSums] = field(default_factory=new_sums_cache)
 
     def __post_init__(self) -> None:
@@ -60,6 +82,7 @@ class GenerationState:
         """Bring all of these sums to one instant, and return the state at that instant.
 
         None if Redis holds another history, or if pages changed under each of `reads_max` snapshots.
+        Raises AnswerIsLarge if that would read too much at once.
         """
         chunks = [chunk for one in all_cached for chunk in one.selection.chunk_versions]
         missing = Missing()
@@ -67,15 +90,20 @@ class GenerationState:
             cached.list_missing(self._page_cache, missing)
         seen: Snapshot | None = None
         asked: dict[str, str] = {}
+        of_asked: dict[str, int] = {}
         for number in range(reads_max):
             if number > 1:
                 # Commits come as fast as snapshots. One snapshot of all that is needed is consistent.
                 missing.chunk_of |= asked
                 missing.whole |= dict.fromkeys(asked)
+                missing.bytes_max |= of_asked
             asked |= missing.chunk_of
+            of_asked |= missing.bytes_max
+            await self._check_small(missing, all_cached)
             check_pages(len(missing.whole) + len(missing.tails), "The answer's parts together")
             tails = [(key, len(page.data or b"")) for key, page in missing.tails.items()]
-            snapshot = await self._snapshots.read((*chunks, *missing.whole), tails)
+            bytes_max = {key: missing.bytes_max[key] for key in missing.whole}
+            snapshot = await self._snapshots.read((*chunks, *missing.whole), tails, bytes_max)
             if snapshot is None or self.is_over:
                 return None
             fresh = self._taken(missing, snapshot, seen)
@@ -91,6 +119,31 @@ class GenerationState:
                     cached.meta = snapshot.meta
                 return snapshot.meta
         return None
+
+    async def refresh_large(
+        self, all_cached: Sequence[CachedSums], large: LargeRead
+    ) -> Meta | None:
+        """The same in pieces."""
+        meta = await large.refresh(self._snapshots, all_cached)
+        return None if self.is_over else meta
+
+    async def _check_small(self, missing: Missing, all_cached: Sequence[CachedSums]) -> None:
+        """Raise AnswerIsLarge if reading and summing these pages would take too long at once."""
+        if not missing and not missing.cached_bytes:
+            return
+        if any(
+            one.is_large or (one.sums is None and one.selection.has_many_sketches)
+            for one in all_cached
+        ):
+            raise AnswerIsLarge
+        if missing.most_bytes <= UNSEEN_BYTES_MAX:
+            return
+        if len(missing.whole) > SMALL_PAGES_MAX:
+            raise AnswerIsLarge
+        lengths = await lengths_of(self.bulk, [*missing.whole])
+        size = weighed(all_cached, zip(missing.whole, lengths, strict=True))
+        if missing.cached_bytes + size > SMALL_BYTES_MAX:
+            raise AnswerIsLarge
 
     def _taken(
         self, missing: Missing, snapshot: Snapshot, before: Snapshot | None
@@ -114,25 +167,76 @@ class GenerationState:
             self._page_cache.keep(chunk, pages)
         return {key: page for pages in fresh.values() for key, page in pages.items()}
 
+    def large_read(self) -> LargeRead:
+        """For one large question. Its pages are cached beside those of small ones, not among them."""
+        return LargeRead(self.bulk, (self._page_cache, self._large_pages))
+
     # -- names --------------------------------------------------------------------------------
 
     def cached_sums(self, plan: Plan, tenant: str) -> CachedSums:
-        """The cached sums of this plan, or new ones without sums, with the names read so far."""
-        question = plan.number, tenant
-        cached = self._sums_cache.get(question)
-        if cached is None or cached.named_at != self._named_at:
-            names = tuple(self._names.index(table, tenant) for table in plan.tables)
-            if cached is None or cached.selection.names != names:
-                tenant_id = self._tenants.get(tenant, 0)
-                cached = CachedSums(select(plan, names, self.generation, tenant_id))
-                self._sums_cache[question] = cached
-            cached.named_at = self._named_at
+        """The cached sums of this plan, or new ones without sums, with the names read so far.
+
+        Raises AnswerIsLarge if to select its pages takes long.
+        """
+        cached, names = self._cached(plan, tenant)
+        if cached is None:
+            question = plan.question
+            is_picked = self._picks.has(names, question.filters, question.group_by)
+            if work_of(plan, names, is_picked=is_picked) > SELECT_AT_ONCE:
+                raise AnswerIsLarge
+            cached = self._new_sums(plan, tenant, self._selecting(plan, tenant, names)())
         return cached
 
-    async def has_all_names(self, tenant: str, all_cached: Sequence[CachedSums], at: int) -> bool:
+    async def cached_large(self, plan: Plan, tenant: str, threads: Executor) -> CachedSums:
+        """The same; its pages are selected in a thread."""
+        cached, names = self._cached(plan, tenant)
+        if cached is None:
+            selecting = self._selecting(plan, tenant, names)
+            named_at = self._named_at
+            selection = await asyncio.get_running_loop().run_in_executor(threads, selecting)
+            cached = self._new_sums(plan, tenant, selection)
+            cached.named_at = named_at
+        return cached
+
+    def _selecting(
+        self, plan: Plan, tenant: str, names: tuple[SeriesIndex, ...]
+    ) -> Callable[[], Selection]:
+        tenant_id = self._tenants.get(tenant, 0)
+        return partial(select, plan, names, self.generation, tenant_id, self._picks.pick)
+
+    def _cached(self, plan: Plan, tenant: str) -> tuple[CachedSums | None, tuple[SeriesIndex, ...]]:
+        """The cached sums of this plan, if they have all names, and the names."""
+        cached = self._sums_cache.get((plan.number, tenant))
+        if cached is not None and cached.named_at == self._named_at:
+            return cached, cached.selection.names
+        names = tuple(self._names.index(table, tenant) for table in plan.tables)
+        if cached is None or cached.selection.names != names:
+            return None, names
+        cached.named_at = self._named_at
+        return cached, names
+
+    def _new_sums(self, plan: Plan, tenant: str, selection: Selection) -> CachedSums:
+        cached = CachedSums(selection, named_at=self._named_at)
+        self._sums_cache[plan.number, tenant] = cached
+        return cached
+
+    def weigh(self, plans: Sequence[Plan], tenant: str, all_cached: Sequence[CachedSums]) -> None:
+        """Cache these sums by their size of now. Sums that would evict many others are not cached."""
+        for plan, cached in zip(plans, all_cached, strict=True):
+            if cached.sums is cached.weighed:
+                continue
+            cached.weighed = cached.sums
+            key = plan.number, tenant
+            if self._sums_cache.pop(key, None) is cached and cached.size_bytes <= OF_ONE_BYTES_MAX:
+                self._sums_cache[key] = cached
+
+    async def has_all_names(
+        self, tenant: str, all_cached: Sequence[CachedSums], at: int, *, is_large: bool = False
+    ) -> bool:
         """Whether these sums contain all series that had a name when `Meta.names` was `at`.
 
-        If not, read the missing names, so that the next try finds them.
+        If not, read the missing names, so that the next try finds them. Raises AnswerIsLarge if they
+        are many, unless it is known that the answer is.
         """
         if all(cached.whole_at >= at for cached in all_cached):
             return True
@@ -142,7 +246,12 @@ class GenerationState:
         tenant_id = await self._tenant_id(tenant, at)
         complete = selected
         if tenant_id is not None:
-            complete = await self._complete_names(selected, tenant, tenant_id, at)
+            complete, cut = await self._complete_names(selected, tenant, tenant_id, at)
+            if cut and not is_large:
+                raise AnswerIsLarge
+            for names in cut:
+                whole = await self._rest_of_names(names, tenant, tenant_id, at)
+                complete[names.table.id] = whole
         if self.is_over or any(
             names is not complete[names.table.id]
             for cached in all_cached
@@ -152,6 +261,11 @@ class GenerationState:
         for cached in all_cached:
             cached.whole_at = at
         return True
+
+    @property
+    def names_at(self) -> int:
+        """How many names Redis had when it was asked last."""
+        return -1 if self._meta is None else self._meta.names
 
     def _drop_sums(self, tenant: str) -> None:
         """The selections hold the names of the tenant that was evicted."""
@@ -170,9 +284,10 @@ class GenerationState:
 
     async def _complete_names(
         self, selected: Mapping[int, SeriesIndex], tenant: str, tenant_id: int, at: int
-    ) -> dict[int, SeriesIndex]:
-        """The indexes of these tables as of `at`, or later. Another task may evict them meanwhile,
-        so an index that a selection has is not read again from the start."""
+    ) -> tuple[dict[int, SeriesIndex], list[SeriesIndex]]:
+        """The indexes of these tables as of `at`, or later, and those among them that are cut: their
+        lists go on. Another task may evict them meanwhile, so an index that a selection has is not
+        read again from the start."""
         complete: dict[int, SeriesIndex] = {}
         behind: list[SeriesIndex] = []
         for table_id, names in selected.items():
@@ -181,24 +296,50 @@ class GenerationState:
             if self._names.complete_at(names.table, tenant) < at:
                 behind.append(complete[table_id])
         if not behind:
-            return complete
+            return complete, []
         lists: list[list[bytes]] = await self.connection.read(
-            *[
-                ("LRANGE", names_list_key(self.generation, own.table, tenant_id), own.count, -1)
-                for own in behind
-            ]
+            *[self._next_names(own, tenant_id) for own in behind]
         )
         for names, more in zip(behind, lists, strict=True):
-            known = self._names.index(names.table, tenant)
-            if known is not names and known.count >= names.count:  # another task was quicker
-                complete[names.table.id] = known
-                continue
-            new = extended(names, more) if more else names
-            if new is not known:
-                self._named_at += 1
-            complete[names.table.id] = new
-            self._names.put(new, tenant, at)
-        return complete
+            complete[names.table.id] = self._with_names(names, more, tenant, at)
+        cut = [
+            complete[names.table.id]
+            for names, more in zip(behind, lists, strict=True)
+            if len(more) == NAMES_AT_ONCE
+        ]
+        return complete, cut
+
+    async def _rest_of_names(
+        self, names: SeriesIndex, tenant: str, tenant_id: int, at: int
+    ) -> SeriesIndex:
+        """The index as of `at`, or later, from pieces of the list. What was read stays cached if this
+        is cut off."""
+        more: list[bytes]
+        while self._names.complete_at(names.table, tenant) < at:
+            (more,) = await self.bulk.read(self._next_names(names, tenant_id))
+            names = self._with_names(names, more, tenant, at)
+            await asyncio.sleep(0)
+        return names
+
+    def _next_names(self, names: SeriesIndex, tenant_id: int) -> Command:
+        key = names_list_key(self.generation, names.table, tenant_id)
+        return "LRANGE", key, names.count, names.count + NAMES_AT_ONCE - 1
+
+    def _with_names(
+        self, names: SeriesIndex, more: Sequence[bytes], tenant: str, at: int
+    ) -> SeriesIndex:
+        """The index with the next names, which becomes the cached one."""
+        known = self._names.index(names.table, tenant)
+        if known is not names and known.count >= names.count:  # another task was quicker
+            return known
+        new = extended(names, more) if more else names
+        if new is not known:
+            self._named_at += 1
+        is_whole = len(more) < NAMES_AT_ONCE
+        self._names.put(
+            new, tenant, at if is_whole else self._names.complete_at(names.table, tenant)
+        )
+        return new
 
     async def _list_from(self, key: str, start: int) -> list[bytes]:
         found: list[bytes]

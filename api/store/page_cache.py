@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 
 from cachetools import LRUCache
 
-from schemas.store.layout import CHUNK_VERSION_BYTES, unpack_chunk_version
+from api.query.selection import COUNTER_WEIGHT
+from schemas.store.layout import CHUNK_VERSION_BYTES, ROOM_BYTES_MAX, unpack_chunk_version
 
 PAGES_BYTES_MAX: Final = 128 * 1024 * 1024
 """24 h of 30 models are 1 MB of pages, a leaderboard of 100,000 users over 30 days is 100 MB."""
@@ -89,11 +90,25 @@ def _size_bytes(page: Page) -> int:
 @dataclass(eq=False)
 class Missing:
     """The pages to read from Redis: some as a whole, of others only the tail behind the cached page.
-    `chunk_of` gives the chunk of each."""
+    `chunk_of` gives the chunk of each, and `bytes_max` the most bytes that it can have.
+    `cached_bytes`: the weighed bytes of the cached pages that are summed with them."""
 
     whole: dict[str, None] = field(default_factory=dict)
     tails: dict[str, Page] = field(default_factory=dict)
     chunk_of: dict[str, str] = field(default_factory=dict)
+    bytes_max: dict[str, int] = field(default_factory=dict)
+    cached_bytes: int = 0
+
+    @property
+    def most_bytes(self) -> int:
+        """The most that summing them can take, weighed. A page that is not compacted grows by
+        its own length and some room at most."""
+        tails = sum(len(page.data or b"") + ROOM_BYTES_MAX for page in self.tails.values())
+        return (
+            self.cached_bytes
+            + COUNTER_WEIGHT * tails
+            + sum(self.bytes_max[key] for key in self.whole)
+        )
 
     def __bool__(self) -> bool:
         return bool(self.whole or self.tails)

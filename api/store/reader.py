@@ -8,7 +8,8 @@ question.
 
 Pages and sums are cached with the versions of their chunks. An answer whose chunks have not changed
 costs one snapshot and no addition. If chunks have changed, a second snapshot reads what is new of them
-(`generation_state`, `page_cache`, `sums_cache`, `snapshot`).
+(`generation_state`, `page_cache`, `sums_cache`, `snapshot`). An answer that needs many bytes is read in
+pieces, on a connection of its own (`large_answers`).
 
 All caches are dropped when they might belong to another history: another generation, a new meta
 record, fewer commits than before, or another Redis process at the address. Such a process may have
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -30,11 +32,22 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
+from api.errors import LargeAnswersBusy
 from api.query.plan import Plan
 from api.query.sums import Row, Sums
 from api.store.connection import REPLY_TIMEOUT_S, ReadConnection
 from api.store.evictions import EvictionCheck
 from api.store.generation_state import GenerationState, generation_of
+from api.store.large_answers import AnswerIsLarge, LargeRead
+from api.store.slots import (
+    LARGE_TIMEOUT_S,
+    READ_AT_ONCE,
+    SHAPE_WAIT_S,
+    SHAPED_AT_ONCE,
+    Shaped,
+    Slots,
+    Turn,
+)
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.errors import InvalidConfig, StoreError, StoreUnavailable
 from schemas.store.layout import CURRENT_KEY, Meta
@@ -64,6 +77,11 @@ class Reading:
         """The rows of each plan."""
         return tuple(one.rows for one in self.sums)
 
+    @property
+    def has_many_rows(self) -> bool:
+        """Whether a body of these sums takes too long to make it at once."""
+        return any(one.has_many_rows for one in self.sums)
+
 
 class Store:
     """The counters in Redis: one connection for reads, a pool for other commands, and the caches.
@@ -85,23 +103,76 @@ class Store:
         self._redis = Redis.from_pool(pool)
         self._connection = ReadConnection(pool.make_connection)
         self._evictions = EvictionCheck(self._connection)
+        self._bulk = ReadConnection(pool.make_connection)
+        self._reading = Slots(READ_AT_ONCE)
+        self._shaping = Slots(SHAPED_AT_ONCE)
+        self._thread = ThreadPoolExecutor(1, "odometer-large")
 
     async def read(self, tenant: str, plans: Sequence[Plan]) -> Reading:
-        """The sums of all plans, at one instant."""
+        """The sums of all plans, at one instant.
+
+        Raises UnanswerableQuestion if they would read too much, and TooManyLargeQuestions.
+        """
         try:
             async with _translated():
-                for _attempt in range(READS_MAX):
-                    state = self._state or await self._begin()
-                    reading = await self._read_once(state, tenant, plans)
-                    if state.is_over and self._state is state:
-                        self._state = None
-                    if reading is not None and self._state is state:
-                        await self._evictions.check(state.generation, self._run_id, reading.meta)
-                        return reading
+                reading = await self._read(tenant, plans)
+        except AnswerIsLarge:
+            reading = await self._read_in_pieces(tenant, plans)
         except StoreError:
             self._state = None  # Redis may come back with another history
             raise
-        raise StoreUnavailable(f"the counters changed under each of {READS_MAX} reads")
+        if reading is None:
+            raise StoreUnavailable(f"the counters changed under each of {READS_MAX} reads")
+        return reading
+
+    async def _read_in_pieces(self, tenant: str, plans: Sequence[Plan]) -> Reading | None:
+        try:
+            async with (
+                asyncio.timeout(LARGE_TIMEOUT_S),
+                self._reading.slot(tenant),
+                _translated(None),
+            ):
+                return await self._read(tenant, plans, in_pieces=True)
+        except TimeoutError as error:  # Redis is well, and the caches are good
+            raise LargeAnswersBusy(f"no answer within {LARGE_TIMEOUT_S} s") from error
+        except LargeAnswersBusy:
+            raise
+        except StoreError:
+            self._state = None
+            raise
+
+    async def _read(
+        self, tenant: str, plans: Sequence[Plan], *, in_pieces: bool = False
+    ) -> Reading | None:
+        """None: each try found new names, or another history."""
+        large: LargeRead | None = None
+        known: GenerationState | None = None
+        for _attempt in range(READS_MAX):
+            state = self._state or await self._begin()
+            if in_pieces and state is not known:
+                known, large = state, state.large_read()
+            reading = await self._read_once(state, tenant, plans, large)
+            if state.is_over and self._state is state:
+                self._state = None
+            if reading is not None and self._state is state:
+                await self._evictions.check(state.generation, self._run_id, reading.meta)
+                return reading
+        return None
+
+    @asynccontextmanager
+    async def turn(self, tenant: str, *, is_large: bool) -> AsyncIterator[Turn]:
+        """A turn to make a body. One of many rows is made in a thread, one at a time, so that others are
+        answered meanwhile. Raises TooManyLargeQuestions, or LargeAnswersBusy."""
+        if not is_large:
+            yield Turn(None)
+            return
+        async with self._shaping.slot(tenant, SHAPE_WAIT_S):
+            yield Turn(self._thread)
+
+    async def shape(self, tenant: str, reading: Reading, make: Callable[[], Shaped]) -> Shaped:
+        """The result of `make`, which turns the sums of a reading into a body, in a `turn`."""
+        async with self.turn(tenant, is_large=reading.has_many_rows) as turn:
+            return await turn.run(make)
 
     async def state(self) -> Reading:
         """The state, without sums."""
@@ -151,7 +222,9 @@ class Store:
     async def close(self) -> None:
         async with _translated():
             await self._connection.close()
+            await self._bulk.close()
             await self._redis.aclose(close_connection_pool=True)
+        self._thread.shutdown(wait=False)
 
     async def _ask(self, *command: str | int | bytes) -> Any:  # noqa: ANN401  any type of RESP
         return await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
@@ -171,19 +244,32 @@ class Store:
     async def _begin(self) -> GenerationState:
         (current,) = await self._connection.read(("GET", CURRENT_KEY))
         if self._state is None:  # no other task was quicker
-            self._state = GenerationState(self._connection, generation_of(current), self._digest)
+            self._state = GenerationState(
+                self._connection, self._bulk, generation_of(current), self._digest
+            )
         return self._state
 
     async def _read_once(
-        self, state: GenerationState, tenant: str, plans: Sequence[Plan]
+        self,
+        state: GenerationState,
+        tenant: str,
+        plans: Sequence[Plan],
+        large: LargeRead | None = None,
     ) -> Reading | None:
         """Read with the names known so far. None if names were missing, or the history changed."""
-        cached = [state.cached_sums(plan, tenant) for plan in plans]
-        meta = await state.refresh(cached, READS_MAX)
+        if large is None:
+            cached = [state.cached_sums(plan, tenant) for plan in plans]
+            meta = await state.refresh(cached, READS_MAX)
+        else:
+            cached = [await state.cached_large(plan, tenant, self._thread) for plan in plans]
+            if not await state.has_all_names(tenant, cached, state.names_at, is_large=True):
+                return None  # many names are read before any page
+            meta = await state.refresh_large(cached, large)
         if meta is None:
             return None
         sums = tuple(one.sums for one in cached if one.sums is not None)
-        if not await state.has_all_names(tenant, cached, meta.names):
+        state.weigh(plans, tenant, cached)
+        if not await state.has_all_names(tenant, cached, meta.names, is_large=large is not None):
             return None
         return Reading(sums, meta, state.generation)
 
@@ -232,10 +318,10 @@ class _Telling(AbstractConnection):
 
 
 @asynccontextmanager
-async def _translated() -> AsyncIterator[None]:
+async def _translated(timeout_s: float | None = ANSWER_TIMEOUT_S) -> AsyncIterator[None]:
     """A timeout around the block, and our own errors instead of those of redis-py."""
     try:
-        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             yield
     except (RedisError, OSError) as error:  # TimeoutError is an OSError
         raise store_error(error) from error

@@ -20,6 +20,11 @@ from api.store.connection import ReadConnection
 from api.store.page_cache import NO_CHUNK_VERSION, PackedChunkVersion
 from schemas.store.layout import CURRENT_KEY, Meta, meta_key
 
+SHARED_BYTES_MAX: Final = 64 * 1024 * 1024
+"""The most that requests which share a snapshot can read of whole pages together: Redis copies it in
+one step, and this process holds it until it is summed. Pages have a tenth of their most as a rule."""
+NOTHING: Final[Mapping[str, int]] = {}
+
 Tail = tuple[str, int]
 """The key of a page, and the byte from which to read."""
 
@@ -51,7 +56,16 @@ class _Request:
 
     keys: dict[str, None] = field(default_factory=dict)
     tails: dict[Tail, None] = field(default_factory=dict)
+    bytes_max: dict[str, int] = field(default_factory=dict)
     waiting: list[asyncio.Future[Snapshot | None]] = field(default_factory=list)
+
+    def has_room_for(self, bytes_max: Mapping[str, int]) -> bool:
+        """Whether these pages may be read with the others. Pages that all of them need count once."""
+        if len(self.keys) + len(self.tails) > PAGES_MAX:
+            return False
+        if not bytes_max or not self.bytes_max:
+            return True
+        return sum({**self.bytes_max, **bytes_max}.values()) <= SHARED_BYTES_MAX
 
 
 class SnapshotReader:
@@ -64,12 +78,19 @@ class SnapshotReader:
         self._next: _Request | None = None
         self._last_sent: asyncio.Task[Snapshot | None] | None = None
 
-    async def read(self, keys: Iterable[str], tails: Iterable[Tail] = ()) -> Snapshot | None:
+    async def read(
+        self,
+        keys: Iterable[str],
+        tails: Iterable[Tail] = (),
+        bytes_max: Mapping[str, int] = NOTHING,
+    ) -> Snapshot | None:
+        """`bytes_max`: the most bytes that a key can have, for keys of pages."""
         request = self._next
-        if request is None or len(request.keys) + len(request.tails) > PAGES_MAX:
+        if request is None or not request.has_room_for(bytes_max):
             request = self._next = _Request()
             self._last_sent = asyncio.ensure_future(self._send(request, self._last_sent))
             self._last_sent.add_done_callback(partial(_deliver, request))
+        request.bytes_max |= bytes_max
         request.keys.update(dict.fromkeys(keys))
         request.tails.update(dict.fromkeys(tails))
         seen: asyncio.Future[Snapshot | None] = asyncio.get_running_loop().create_future()

@@ -6,23 +6,28 @@ have only grown, the rows of their tails are added to the cached sums.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from cachetools import LRUCache
 
 from api.query.selection import Selection
-from api.query.sums import CELLS_DENSE_MAX, Sums, summed
+from api.query.sums import Sums, summed
 from api.store.page_cache import PAGE_BYTES, Missing, PackedChunkVersion, Page, PageCache, only_grew
+from schemas.catalog.sketches import BINS, Distinct
 from schemas.store.layout import Meta
 
 SUMS_BYTES_MAX: Final = 64 * 1024 * 1024
 """A dashboard of 30 models over 24 h has 150 page keys (30 kB) and 8,640 cells of 8 bytes a term: 0.4
 MB with five terms, so 150 such pages fit."""
-SKETCH_BYTES: Final = 500
-"""Mean size of a sketch's cell: a histogram has 2.7 kB, but most cells of a long series are empty."""
+OF_ONE_BYTES_MAX: Final = SUMS_BYTES_MAX // 4
+"""Larger sums are not cached: they would evict those of all other tenants."""
+SKETCH_BYTES: Final = 200
+"""What a sketch costs beside its numbers."""
 
+Tail = tuple[str, int]
+"""The key of a page, and the byte from which to read."""
 SumsKey = tuple[int, str]
 """The number of a plan, and the tenant."""
 
@@ -33,7 +38,7 @@ class CachedSums:
 
     At the state `meta` the sums were up to date. They contain all series that were named when
     `Meta.names` was `whole_at`. `named_at` counts the names that this process had learned when it
-    made the selection.
+    made the selection. `is_large`: the sums were read in pieces (`large_answers`). `weighed`: the sums whose size the cache knows.
     """
 
     selection: Selection
@@ -43,16 +48,14 @@ class CachedSums:
     meta: Meta | None = None
     named_at: int = -1
     whole_at: int = -1
+    is_large: bool = False
+    weighed: Sums | None = None
 
     @property
     def size_bytes(self) -> int:
-        """An upper estimate, from the number of keys and cells."""
-        plan = self.selection.plan
+        """An estimate, from the number of keys, and from the sums once they are made."""
         keys = sum(len(page_set.keys) for page_set in self.selection.page_sets)
-        cells = min(CELLS_DENSE_MAX, len(self.selection.groups) * len(plan.starts_ms))
-        return PAGE_BYTES * (keys + 5) + cells * (
-            8 * len(plan.sums) + SKETCH_BYTES * len(plan.sketches)
-        )
+        return PAGE_BYTES * (keys + 5) + (0 if self.sums is None else _bytes_of(self.sums))
 
     def list_missing(self, page_cache: PageCache, missing: Missing) -> None:
         """If nothing was summed yet: add every page that is not cached to `missing`."""
@@ -65,6 +68,9 @@ class CachedSums:
                     if (key := page_set.keys[at]) not in cached:
                         missing.whole[key] = None
                         missing.chunk_of[key] = chunk
+                        missing.bytes_max[key] = page_set.page_bytes_max
+                    else:
+                        missing.cached_bytes += page_set.weight * len(cached[key].data or b"")
 
     def refresh(
         self,
@@ -82,7 +88,7 @@ class CachedSums:
         """
         if self.sums is not None and self.chunk_versions == chunk_versions:
             return
-        grows = self._grows(chunk_versions)
+        grows = self.grows(chunk_versions)
         found: list[list[bytes | None]] = [[None] * len(w.keys) for w in self.selection.page_sets]
         place, is_missing = 0, False
         for own, page_set in zip(found, self.selection.page_sets, strict=True):
@@ -101,6 +107,7 @@ class CachedSums:
                         continue
                     is_missing = True
                     missing.chunk_of[key] = chunk
+                    missing.bytes_max[key] = page_set.page_bytes_max
                     if by_tails and page and only_grew(page.chunk_version, chunk_version):
                         missing.tails[key] = page
                     else:
@@ -108,7 +115,35 @@ class CachedSums:
         if not is_missing:
             self._sum(chunk_versions, found, grows=grows)
 
-    def _grows(self, chunk_versions: Sequence[PackedChunkVersion]) -> bool:
+    def tails(
+        self, chunk_versions: Sequence[PackedChunkVersion]
+    ) -> Iterator[tuple[int, int, Tail, str, PackedChunkVersion]]:
+        """What the sums at these versions need: the place of the page set and of the key in it, the
+        key, the byte from which to read, its chunk, and the version of that."""
+        if self.sums is not None and self.chunk_versions == chunk_versions:
+            return
+        grows = self.grows(chunk_versions)
+        place = -1
+        for set_place, page_set in enumerate(self.selection.page_sets):
+            for number, chunk in enumerate(page_set.chunk_versions):
+                place += 1
+                if grows and self.chunk_versions[place] == chunk_versions[place]:
+                    continue
+                for at in page_set.places_of(number):
+                    start = self.lengths[set_place][at] if grows else 0
+                    yield set_place, at, (page_set.keys[at], start), chunk, chunk_versions[place]
+
+    def put(
+        self,
+        chunk_versions: Sequence[PackedChunkVersion],
+        sums: Sums,
+        lengths: list[list[int]],
+    ) -> None:
+        """The sums at these versions, computed from so many bytes of each page."""
+        self.chunk_versions, self.sums, self.lengths = chunk_versions, sums, lengths
+
+    def grows(self, chunk_versions: Sequence[PackedChunkVersion]) -> bool:
+        """Whether the sums at these versions are those of now with the rows appended since."""
         return (
             self.sums is not None
             and self.sums.can_grow
@@ -135,6 +170,18 @@ class CachedSums:
         self.sums = self.sums.plus(found)
 
 
+def _bytes_of(sums: Sums) -> int:
+    """The arrays and the sketches. `Sums.there` copies those cells that are not zero: of an array of
+    all cells they are few, of others all."""
+    copies = 1 if sums.places is None else 2
+    arrays = [one for one in (sums.low, sums.high, sums.places) if one is not None]
+    return copies * sum(one.nbytes for one in arrays) + sum(
+        SKETCH_BYTES + (one.digests.nbytes if isinstance(one, Distinct) else 8 * BINS)
+        for own in sums.sketched
+        for one in own.values()
+    )
+
+
 def new_sums_cache() -> LRUCache[SumsKey, CachedSums]:
-    """At most SUMS_BYTES_MAX. Sums that are larger alone are cached alone."""
+    """At most SUMS_BYTES_MAX."""
     return LRUCache(SUMS_BYTES_MAX, getsizeof=lambda cached: min(cached.size_bytes, SUMS_BYTES_MAX))

@@ -31,6 +31,7 @@ from api.http.prepared_response import PreparedResponse
 from api.http.singleflight import Singleflight, round_to_second
 from api.query.measures import Offered, offered_by
 from api.query.plan import Plan, Question, Term, plan, views_that_hold
+from api.query.sums import Sums
 from api.store.freshness import headers_of, iso_ms, refusals
 from api.store.reader import Reading, Store
 from api.usage.parameters import (
@@ -141,14 +142,7 @@ async def values(request: Request, store: Store, key_cache: KeyCache, clock: Clo
     tenant = tenant_of(key, request.headers, single(raw, "tenant"))
     reading = await store.read(tenant, (covered,))
     search = (single(raw, "search") or "").casefold()
-    found = [
-        {"value": row.group[0], "events": row.values[0]}
-        for row in sorted(
-            reading.rows[0],
-            key=lambda row: (-row.values[0], row.group),
-        )
-        if search in row.group[0].casefold()
-    ]
+    found, said = await store.shape(tenant, reading, lambda: _values(reading.sums[0], search))
     body = {
         "dimension": name,
         "range": _range(covered),
@@ -156,10 +150,20 @@ async def values(request: Request, store: Store, key_cache: KeyCache, clock: Clo
         "found": len(found),
         "complete_through": _complete_through(reading.meta),
     }
-    said = repr(found).encode()
     tag = _tag(tenant, repr((name, search, limit)), reading, said)
     headers = headers_of(reading.meta, covered)
     return _sent(request, _made(tag, reading.meta, said, to_json(body), headers, "json"))
+
+
+def _values(sums: Sums, search: str) -> tuple[list[dict[str, Any]], bytes]:
+    """The values whose name contains `search`, the most used first; and a text that has all of it."""
+    rows = sorted(sums.rows, key=lambda row: (-row.values[0], row.group))
+    found = [
+        {"value": row.group[0], "events": row.values[0]}
+        for row in rows
+        if search in row.group[0].casefold()
+    ]
+    return found, repr(found).encode()
 
 
 async def measures(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
@@ -274,7 +278,8 @@ async def _make(
         return before
     covered, form = understood.plans[0], understood.query.format
     assert form is not None
-    body = said = _said(understood.query, reading) if before is None else before.content
+    say = partial(_said, understood.query, reading)
+    body = said = before.content if before else await store.shape(question[0], reading, say)
     if form == "json":
         body = b"%s,%s" % (said[:-1], to_json(_state(covered, reading))[1:])
     tag = _tag(*question, reading, said)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.servers import Server
-from tests.bench import fold, freshness, memory, scaling, stages
+from tests.bench import fold, freshness, large, memory, scaling, stages
 from tests.real.harness.system import system_of
 
 pytestmark = pytest.mark.servers
@@ -45,3 +45,10 @@ async def test_freshness_is_measured_beside_a_backfill(
     async with system_of(kafka.address, redis_url, tmp_path, freshness.PARTITIONS) as system:
         await freshness.compare(system, tmp_path, 0.3, 3000)
     assert "counted in every view, as sent" in capsys.readouterr().out
+
+
+async def test_a_small_question_is_measured_beside_large_ones(
+    redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await large.compare(redis_url, tmp_path, 0.3, large.short())
+    assert capsys.readouterr().out.count("all as written") == 1 + len(large.KINDS)

@@ -1,0 +1,252 @@
+"""How long a small question takes while two clients ask the largest questions that are allowed.
+
+    python -m tests.bench.large [--seconds 10]
+
+One API process over HTTP. Two tenants have models that are busy in every minute, and many users. Their
+clients ask again and again, each time another question, so that nothing is cached:
+
+    bytes   125 MiB of counters, decoded: 320 models by minute
+    pages   49,900 pages: 94,000 users by hour
+    rows    94,000 rows, 9 MB of JSON: each user
+    text    the names of all users, by a filter
+
+A third tenant's four clients ask for 12 hours of 8 models by 5 minutes. All answers are compared with what was written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import numpy as np
+import psutil
+
+from deploy.local import servers
+from deploy.local.api_keys import create_key
+from deploy.local.servers import Server, free_port
+from deploy.local.valkey import start_valkey, url_of
+from schemas.limits import HOUR_MS
+from schemas.units import iso
+from tests.api.counters import NOW_MS
+from tests.api.store.busy import PAGE_KIND, TENANTS, Busy, Crowd
+
+POLLERS: Final = 4
+MODELS, HOURS, USERS, DAYS = 320, 29, 94_000, 17
+SMALL: Final = Busy(8, 12, tenant_id=2)
+"""1 MB of pages and 1,152 rows, as 24 hours of 30 models have as a rule."""
+SAMPLE_S: Final = 0.02
+
+PROGRAM: Final = """
+import uvicorn
+from api.app.main import build
+app = build(REDIS_URL, clock=lambda: NOW_MS)
+uvicorn.run(app, host="127.0.0.1", port=PORT, loop="auto", http="httptools", access_log=False,
+            log_level="warning")
+"""
+
+Parameters = dict[str, str]
+
+
+def start_api(redis_url: str, directory: Path) -> Server:
+    port = free_port()
+    program = (
+        PROGRAM.replace("REDIS_URL", repr(redis_url))
+        .replace("PORT", str(port))
+        .replace("NOW_MS", str(NOW_MS))
+    )
+
+    def is_ready(_pid: int) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    return servers.start(
+        servers.ServerSpec(
+            role="api",
+            port=port,
+            ports_needed=(port,),
+            directory=directory,
+            command=(sys.executable, "-c", program),
+            files=(),
+            prepare=lambda: None,
+            is_ready=is_ready,
+        )
+    )
+
+
+def asked(start_ms: int, end_ms: int) -> Parameters:
+    return {"measures": "events", "kind": "llm", "from": iso(start_ms), "to": iso(end_ms)}
+
+
+def of_models(busy: Busy) -> Parameters:
+    start_ms, end_ms = busy.chunks.start * HOUR_MS, busy.chunks.stop * HOUR_MS
+    return asked(start_ms, end_ms) | {"granularity": "1m"}
+
+
+def events_of(busy: Busy, without: int = -1) -> int:
+    """All events, by minute, page and hour as `Busy.counters` writes them."""
+    minute = np.arange(60).sum()
+    total = 0
+    for model in range(busy.models):
+        if model != without:
+            page = model // PAGE_KIND.page_series
+            total += sum(60 * (page + chunk % 7) + int(minute) for chunk in busy.chunks)
+    return total
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a tenant that asks large questions has."""
+
+    busy: Busy
+    crowd: Crowd
+
+    def question(self, kind: str, number: int) -> tuple[Parameters, int]:
+        """The question of this number, and its events."""
+        without = number % min(self.busy.models, self.crowd.users)
+        if kind == "bytes":
+            return (
+                of_models(self.busy) | {"model!": f"m{without}", "group_by": "provider"},
+                events_of(self.busy, without),
+            )
+        start_ms, end_ms = self.crowd.range_ms
+        by_user = asked(start_ms, end_ms) | {"user!": self.crowd.names[without]}
+        if kind == "pages":
+            return by_user | {"granularity": "1h"}, self.crowd.events_of_days(without)
+        if kind == "rows":
+            return by_user | {"group_by": "user"}, self.crowd.users - 1
+        first = f"user-{without % 10}*"
+        count = sum(name.startswith(first[:-1]) for name in self.crowd.names)
+        return asked(start_ms, end_ms) | {"user!": first}, self.crowd.users - count
+
+
+KINDS: Final = ("bytes", "pages", "rows", "text")
+
+
+@dataclass
+class Clients:
+    """The clients of one measurement, with the keys of the tenants."""
+
+    base_url: str
+    keys: Sequence[str]
+    data: Sequence[Data]
+    process: psutil.Process
+    took_ms: list[float] = field(default_factory=list)
+    large_ms: list[float] = field(default_factory=list)
+    refused: int = 0
+    number: int = 0
+    peak_mb: float = 0
+
+    def _client(self, tenant_id: int) -> httpx.AsyncClient:
+        headers = {"authorization": f"Bearer {self.keys[tenant_id]}"}
+        return httpx.AsyncClient(base_url=self.base_url, headers=headers, timeout=60)
+
+    async def poll(self, is_over: Callable[[], bool]) -> None:
+        wanted = events_of(SMALL)
+        async with self._client(SMALL.tenant_id) as client:
+            while not self.took_ms or not is_over():
+                self.number += 1
+                without = {"model!": f"m{SMALL.models + self.number}"}  # so that it is not cached
+                question = of_models(SMALL) | {"granularity": "5m", "group_by": "model"} | without
+                started = time.perf_counter()
+                answer = await client.get("/v1/usage", params=question)
+                self.took_ms.append((time.perf_counter() - started) * 1000)
+                assert answer.status_code == 200, answer.text
+                assert json.loads(answer.content)["totals"]["events"] == wanted
+                await asyncio.sleep(0.005)
+
+    async def sample(self, is_over: Callable[[], bool]) -> None:
+        while not is_over():
+            self.peak_mb = max(self.peak_mb, self.process.memory_info().rss / 1e6)
+            await asyncio.sleep(SAMPLE_S)
+
+    async def ask(self, data: Data, kind: str, is_over: Callable[[], bool]) -> None:
+        async with self._client(data.busy.tenant_id) as client:
+            while not is_over():
+                self.number += 1
+                question, wanted = data.question(kind, self.number)
+                started = time.perf_counter()
+                answer = await client.get("/v1/usage", params=question)
+                if answer.status_code == 503:
+                    self.refused += 1
+                    await asyncio.sleep(float(answer.headers["retry-after"]) / 10)
+                    continue
+                assert answer.status_code == 200, answer.text
+                self.large_ms.append((time.perf_counter() - started) * 1000)
+                found: dict[str, Any] = await asyncio.to_thread(json.loads, answer.content)
+                assert found["totals"]["events"] == wanted, question
+
+    async def measure(self, seconds: float, kind: str = "") -> tuple[float, ...]:
+        """The p50, p99 and longest of the small question in ms."""
+        self.took_ms.clear()
+        self.large_ms.clear()
+        self.refused, self.peak_mb = 0, 0
+        end_s = time.perf_counter() + seconds
+
+        def is_over() -> bool:
+            return time.perf_counter() > end_s
+
+        loads = [self.ask(data, kind, is_over) for data in self.data] if kind else []
+        polls = [self.poll(is_over) for _ in range(POLLERS)]
+        await asyncio.gather(*polls, self.sample(is_over), *loads)
+        return tuple(np.percentile(self.took_ms, [50, 99, 100]).tolist())
+
+
+async def compare(redis_url: str, directory: Path, seconds: float, data: Sequence[Data]) -> None:
+    for one in data:
+        one.busy.counters().write(redis_url)
+        one.crowd.write(redis_url)
+    SMALL.counters().write(redis_url)
+    keys = [
+        await create_key(redis_url, name="bench", tenant=tenant, role="viewer")
+        for tenant in TENANTS
+    ]
+    server = start_api(redis_url, directory)
+    try:
+        clients = Clients(f"http://{server.address}", keys, data, psutil.Process(server.pid))
+        await clients.measure(seconds / 10)
+        for kind in ("", *KINDS):
+            p50, p99, most = await clients.measure(seconds, kind)
+            large = f"{len(clients.large_ms)} large, all as written"
+            if clients.large_ms:
+                large += f", median {np.median(clients.large_ms):.0f} ms"
+            print(f"beside {kind or 'nothing'}: {len(clients.took_ms)} small, p50 {p50:.1f} ms,"
+                  f" p99 {p99:.1f} ms, longest {most:.0f} ms; {large}, {clients.refused} times 503;"
+                  f" the API had {clients.peak_mb:.0f} MB at most", flush=True)  # fmt: skip
+    finally:
+        server.stop()
+
+
+def short() -> list[Data]:
+    return [Data(Busy(320, 4, tenant_id=id_), Crowd(400, 3, tenant_id=id_)) for id_ in (0, 1)]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
+    args = parser.parse_args(arguments)
+    data = [
+        Data(Busy(MODELS, HOURS, tenant_id=id_), Crowd(USERS, DAYS, tenant_id=id_))
+        for id_ in (0, 1)
+    ]
+    with tempfile.TemporaryDirectory(prefix="odometer-bench-") as directory:
+        home = Path(directory)
+        valkey = start_valkey(home, port=free_port())
+        try:
+            asyncio.run(compare(url_of(valkey), home / "api", args.seconds, data))
+        finally:
+            valkey.stop()
+
+
+if __name__ == "__main__":
+    main()
