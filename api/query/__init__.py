@@ -8,6 +8,7 @@ In the order of a question's path:
     plan          a question to a plan: the view, its tables, the stored buckets
     series_index  the names of series as columns, and filters over them
     selection     the keys of the pages that a plan reads of one tenant
+    bounds        what one answer may read and have at most
     sums          pages to exact sums
     sliced_sums   the same slice by slice, for many pages
     rows          sums as the rows of an answer: order, limit, fill, running sums

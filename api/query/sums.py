@@ -39,6 +39,8 @@ Each adds up with its own kind and with 0."""
 
 Pages = Sequence[Sequence[bytes | None]]
 """For each `PageSet` of a selection, the values of its keys in their order; None: no such key."""
+Starts = Sequence[int]
+"""For each `PageSet`, the place of the first of these pages among its keys; (): 0 for all."""
 
 
 class Row(NamedTuple):
@@ -76,9 +78,9 @@ class Sums:
         """Whether appended rows can be added to these sums. If not, all pages are summed from scratch."""
         return self.places is None and not self.selection.plan.sketches
 
-    def plus(self, tails: Pages) -> Self:
+    def plus(self, tails: Pages, starts: Starts = ()) -> Self:
         """These sums with rows that were appended to pages; the same object if none of them counts."""
-        blocks = _blocks(self.selection, tails)
+        blocks = _blocks(self.selection, tails, starts)
         if not blocks:
             return self
         bound = self.bound + sum(_bound(values) for _, values in blocks)
@@ -218,11 +220,11 @@ class Sums:
         ]
 
 
-def summed(selection: Selection, pages: Pages) -> Sums:
-    """The sums of all pages. Raises StoreCorrupt if a page is cut short."""
+def summed(selection: Selection, pages: Pages, starts: Starts = ()) -> Sums:
+    """The sums of these pages. Raises StoreCorrupt if a page is cut short."""
     terms = selection.plan.sums
-    sketched = [_sketched(selection, term, pages) for term in selection.plan.sketches]
-    blocks = _blocks(selection, pages)
+    sketched = [_sketched(selection, term, pages, starts) for term in selection.plan.sketches]
+    blocks = _blocks(selection, pages, starts)
     count = len(selection.groups) * len(selection.plan.starts_ms)
     places = None
     if count > CELLS_DENSE_MAX:
@@ -256,14 +258,14 @@ _Block = tuple[Int64s, Int64s]
 """The cells of some rows, and `values[term, row]`."""
 
 
-def _blocks(selection: Selection, pages: Pages) -> list[_Block]:
+def _blocks(selection: Selection, pages: Pages, starts: Starts) -> list[_Block]:
     """One for each table that has rows which count."""
     terms = selection.plan.sums
     if not terms:
         return []
     blocks = []
-    for part, page_kind, page_set, own in _each(selection, pages):
-        there, kept = _there(own)
+    for part, page_kind, page_set, own, start in _each(selection, pages, starts):
+        there, kept = _there(own, start)
         if page_kind.sketch is not None or not kept:
             continue
         found = page_kind.columns_of(kept, [column for _, column in part.columns])
@@ -277,19 +279,22 @@ def _blocks(selection: Selection, pages: Pages) -> list[_Block]:
 
 
 def _each(
-    selection: Selection, pages: Pages
-) -> list[tuple[TableSelection, PageKind, PageSet, Sequence[bytes | None]]]:
+    selection: Selection, pages: Pages, starts: Starts
+) -> list[tuple[TableSelection, PageKind, PageSet, Sequence[bytes | None], int]]:
     page_kinds = [
         (part, page_kind, page_set)
         for part in selection.parts
         for page_kind, page_set in part.page_sets.items()
     ]
-    return [(*one, own) for one, own in zip(page_kinds, pages, strict=True)]
+    return [
+        (*one, own, start)
+        for one, own, start in zip(page_kinds, pages, starts or [0] * len(pages), strict=True)
+    ]
 
 
-def _there(pages: Sequence[bytes | None]) -> tuple[Int64s, list[bytes]]:
-    """The pages that Redis has, and the place of each."""
-    kept = [(place, page) for place, page in enumerate(pages) if page]
+def _there(pages: Sequence[bytes | None], start: int) -> tuple[Int64s, list[bytes]]:
+    """The pages that Redis has, and the place of each. `start`: the place of the first page."""
+    kept = [(place, page) for place, page in enumerate(pages, start) if page]
     return np.array([place for place, _ in kept], np.int64), [page for _, page in kept]
 
 
@@ -310,14 +315,16 @@ def _add(low: Int64s, high: Int64s | None, cell: Int64s, values: Int64s) -> None
         np.add.at(sums, cell, own)
 
 
-def _sketched(selection: Selection, term: Term, pages: Pages) -> dict[int, Histogram | Distinct]:
+def _sketched(
+    selection: Selection, term: Term, pages: Pages, starts: Starts
+) -> dict[int, Histogram | Distinct]:
     """The sketch of each cell of the answer, over all tables."""
     cells, rows_of = [], []
-    for part, page_kind, page_set, own in _each(selection, pages):
+    for part, page_kind, page_set, own, start in _each(selection, pages, starts):
         table = part.names.table
         if not term.is_in(table) or page_kind is not sketch_of(table, term.measure):
             continue
-        there, kept = _there(own)
+        there, kept = _there(own, start)
         if not kept:
             continue
         rows, page = page_kind.rows_of_all(kept)

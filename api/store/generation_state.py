@@ -17,6 +17,7 @@ from typing import Final
 from cachetools import LRUCache
 
 from api.errors import CountersMissing
+from api.query.bounds import weighed
 from api.query.plan import Plan
 from api.query.selection import Selection, check_pages, select, work_of
 from api.query.series_index import SeriesIndex, extended
@@ -28,11 +29,11 @@ from api.store.large_answers import (
     AnswerIsLarge,
     LargeRead,
     lengths_of,
-    weighed,
 )
 from api.store.names_cache import NamesCache
 from api.store.page_cache import Missing, Page, PageCache
 from api.store.picks_cache import PicksCache
+from api.store.slots import Priority
 from api.store.snapshot import Snapshot, SnapshotReader
 from api.store.sums_cache import OF_ONE_BYTES_MAX, CachedSums, SumsKey, new_sums_cache
 from schemas.errors import StoreCorrupt
@@ -61,6 +62,8 @@ class GenerationState:
     bulk: ReadConnection
     generation: int
     digest: bytes
+    threads: Executor
+    priority: Priority
     _snapshots: SnapshotReader = field(init=False)
     is_over: bool = False
     _record: bytes = b""
@@ -141,7 +144,9 @@ class GenerationState:
         if len(missing.whole) > SMALL_PAGES_MAX:
             raise AnswerIsLarge
         lengths = await lengths_of(self.bulk, [*missing.whole])
-        size = weighed(all_cached, zip(missing.whole, lengths, strict=True))
+        size = weighed(
+            [one.selection for one in all_cached], zip(missing.whole, lengths, strict=True)
+        )
         if missing.cached_bytes + size > SMALL_BYTES_MAX:
             raise AnswerIsLarge
 
@@ -169,7 +174,8 @@ class GenerationState:
 
     def large_read(self) -> LargeRead:
         """For one large question. Its pages are cached beside those of small ones, not among them."""
-        return LargeRead(self.bulk, (self._page_cache, self._large_pages))
+        caches = self._page_cache, self._large_pages
+        return LargeRead(self.bulk, caches, self.threads, self.priority)
 
     # -- names --------------------------------------------------------------------------------
 
@@ -187,13 +193,13 @@ class GenerationState:
             cached = self._new_sums(plan, tenant, self._selecting(plan, tenant, names)())
         return cached
 
-    async def cached_large(self, plan: Plan, tenant: str, threads: Executor) -> CachedSums:
+    async def cached_large(self, plan: Plan, tenant: str) -> CachedSums:
         """The same; its pages are selected in a thread."""
         cached, names = self._cached(plan, tenant)
         if cached is None:
             selecting = self._selecting(plan, tenant, names)
             named_at = self._named_at
-            selection = await asyncio.get_running_loop().run_in_executor(threads, selecting)
+            selection = await asyncio.get_running_loop().run_in_executor(self.threads, selecting)
             cached = self._new_sums(plan, tenant, selection)
             cached.named_at = named_at
         return cached
@@ -318,7 +324,7 @@ class GenerationState:
         while self._names.complete_at(names.table, tenant) < at:
             (more,) = await self.bulk.read(self._next_names(names, tenant_id))
             names = self._with_names(names, more, tenant, at)
-            await asyncio.sleep(0)
+            await self.priority.give_way()
         return names
 
     def _next_names(self, names: SeriesIndex, tenant_id: int) -> Command:

@@ -12,17 +12,20 @@ any page is read.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from itertools import chain, islice, starmap
+from itertools import chain, islice
 from typing import Final, NamedTuple, TypeVar
 
-from api.errors import LargeAnswersBusy, UnanswerableQuestion
-from api.query.selection import COUNTER_WEIGHT, SKETCH_CELLS_MAX, Selection
+from api.errors import LargeAnswersBusy
+from api.query.bounds import check_bytes, check_cells, weighed
+from api.query.selection import Selection
 from api.query.sliced_sums import slices, summed_in_slices
 from api.query.sums import Pages, Sums
 from api.store.connection import ReadConnection
 from api.store.page_cache import NO_CHUNK_VERSION, PackedChunkVersion, Page, PageCache
+from api.store.slots import Priority
 from api.store.snapshot import SnapshotReader
 from api.store.sums_cache import CachedSums, Tail
 from schemas.store.layout import Meta, unpack_chunk_version
@@ -35,19 +38,17 @@ SMALL_BYTES_MAX: Final = 8 * 1024 * 1024
 here decoding takes 30 ms and 30 MiB at once."""
 SMALL_PAGES_MAX: Final = 5000
 """Of more pages not even the lengths are asked for at once. Five years of 30 models by hour have 4,500."""
-ANSWER_BYTES_MAX: Final = 128 * 1024 * 1024
-"""The most that one answer may read, weighed: 8 MiB of counters, 600,000 rows. The leaderboard of
-100,000 users over 30 days has 100 MB."""
-ROW_BYTES_MIN: Final = 3
-"""Of counters, in a page: a slot, and one number of one byte."""
-CELLS_MAX: Final = 8 * 1024 * 1024
-"""Sums of one answer (groups x buckets x measures), 8 bytes each: 64 MB."""
 PIECE_BYTES_MAX: Final = 256 * 1024
 PIECE_PAGES_MAX: Final = 1000
 """Of one piece, as stored: 1 ms of Redis and as much of this process, in commands of which each is short."""
+STEP_PAGES: Final = 4000
+"""Pages that are looked at, or looked for in the caches, at once: 2 to 4 ms."""
 ROUNDS_MAX: Final = 8
 """Snapshots of one answer. The second is the rule. Each further one needs a commit to the question's
 chunks while the few rows are read that the commit before has appended."""
+
+
+Item = TypeVar("Item")
 
 
 class AnswerIsLarge(Exception):
@@ -64,11 +65,12 @@ class _Held(NamedTuple):
 
 
 class _Needed(NamedTuple):
-    """A page that sums need, or what was appended to it: the place of its page set and of its key."""
+    """Pages of one chunk that sums need, or what was appended to them: the place of their page set and
+    of their keys, and for each the key and the byte from which to read."""
 
     place: int
-    at: int
-    tail: Tail
+    first: int
+    tails: Sequence[Tail]
     chunk: str
     chunk_version: PackedChunkVersion
 
@@ -80,11 +82,11 @@ class _Work:
     tasks may bring the cached sums to a later instant meanwhile."""
 
     cached: CachedSums
+    before: Sequence[PackedChunkVersion]
     chunk_versions: Sequence[PackedChunkVersion]
     made: Sums | None
     grown: Sums | None
     lengths: list[list[int]]
-    needed: list[_Needed]
 
     @staticmethod
     def of(cached: CachedSums, versions: Sequence[PackedChunkVersion]) -> _Work:
@@ -92,14 +94,35 @@ class _Work:
         grown = cached.sums if cached.grows(versions) else None
         return _Work(
             cached,
+            cached.chunk_versions,
             versions,
             made,
             grown,
             [[*own] for own in cached.lengths]
             if made or grown
             else [[0] * len(page_set.keys) for page_set in cached.selection.page_sets],
-            list(starmap(_Needed, cached.tails(versions))),
         )
+
+    def needed(self) -> Iterator[_Needed]:
+        """At most PIECE_PAGES_MAX pages each. Nothing was ever appended to a chunk without a version,
+        so it has no pages."""
+        if self.made is not None:
+            return
+        number = -1
+        for place, page_set in enumerate(self.cached.selection.page_sets):
+            lengths = self.lengths[place]
+            for chunk, key in enumerate(page_set.chunk_versions):
+                number += 1
+                version = self.chunk_versions[number]
+                if version == NO_CHUNK_VERSION or (
+                    self.grown is not None and self.before[number] == version
+                ):
+                    continue
+                places = page_set.places_of(chunk)
+                for first in range(places.start, places.stop, PIECE_PAGES_MAX):
+                    some = slice(first, min(first + PIECE_PAGES_MAX, places.stop))
+                    tails = [*zip(page_set.keys[some], lengths[some], strict=True)]
+                    yield _Needed(place, first, tails, key, version)
 
 
 @dataclass(eq=False)
@@ -108,6 +131,8 @@ class LargeRead:
 
     connection: ReadConnection
     caches: Sequence[PageCache]
+    threads: Executor
+    priority: Priority
     _held: dict[Tail, _Held] = field(default_factory=dict)
 
     async def refresh(
@@ -125,29 +150,51 @@ class LargeRead:
             ]
             wanted: dict[Tail, str] = {}
             for work in works:
-                async for one in _unhurried(work.needed):
-                    if self._is_wanted(one):
-                        wanted[one.tail] = one.chunk
+                async for needed in self._needed(work):
+                    wanted |= dict.fromkeys(self._wanted(needed), needed.chunk)
             if not wanted:
-                self._check(all_cached, {})
+                await self._check(all_cached, {})
                 return await self._sum_all(snapshot.meta, works)
             await self._read(wanted, all_cached, snapshot.found)
         raise LargeAnswersBusy(f"the counters changed under each of {ROUNDS_MAX} reads")
 
-    def _is_wanted(self, needed: _Needed) -> bool:
-        """Whether the page is not held at its version. One that is cached is held from now on."""
-        tail = needed.tail
-        if needed.chunk_version == NO_CHUNK_VERSION:
-            return False  # nothing was ever appended to the chunk, so it has no pages
-        held = self._held.get(tail)
-        if held is None and not tail[1]:
-            for cache in self.caches:
-                page = cache.pages_of(needed.chunk).get(tail[0])
-                if page is not None:
-                    compactions = unpack_chunk_version(page.chunk_version).compactions
-                    held = _Held(compactions, page.chunk_version, page.data or b"")
-                    self._held[tail] = held
-        return held is None or held.chunk_version != needed.chunk_version
+    async def _needed(self, work: _Work) -> AsyncIterator[_Needed]:
+        """Small questions go first after each STEP_PAGES pages."""
+        pages = 0
+        for needed in work.needed():
+            if pages >= STEP_PAGES:
+                await self.priority.give_way()
+                pages = 0
+            pages += len(needed.tails)
+            yield needed
+
+    def _wanted(self, needed: _Needed) -> list[Tail]:
+        """The pages that are neither held nor cached at their version. Those that are cached, but not
+        held, are held from now on."""
+        wanted = self._not_held(needed.tails, needed.chunk_version)
+        if not wanted:
+            return wanted
+        compactions: dict[PackedChunkVersion, int] = {}
+        for pages in [cache.pages_of(needed.chunk) for cache in self.caches]:
+            if not pages:
+                continue
+            for tail in wanted:
+                page = None if tail[1] or tail in self._held else pages.get(tail[0])
+                if page is None:
+                    continue
+                version = page.chunk_version
+                if version not in compactions:
+                    compactions[version] = unpack_chunk_version(version).compactions
+                self._held[tail] = _Held(compactions[version], version, page.data or b"")
+        return self._not_held(wanted, needed.chunk_version)
+
+    def _not_held(self, tails: Sequence[Tail], version: PackedChunkVersion) -> list[Tail]:
+        held = self._held
+        return [
+            tail
+            for tail in tails
+            if (own := held.get(tail)) is None or own.chunk_version != version
+        ]
 
     async def _read(
         self,
@@ -157,35 +204,40 @@ class LargeRead:
     ) -> None:
         """Read these pages, or what was appended to them, after a look at how long they are."""
         absent: list[Tail] = []
-        async for tail, chunk in _unhurried(wanted.items()):
-            held = self._held.get(tail)
-            now = unpack_chunk_version(versions[chunk] or NO_CHUNK_VERSION)
-            if held is not None and held.compactions != now.compactions:
-                del self._held[tail]
-            if tail not in self._held:
-                absent.append(tail)
+        compactions = {
+            chunk: unpack_chunk_version(versions[chunk] or NO_CHUNK_VERSION).compactions
+            for chunk in set(wanted.values())
+        }
+        for some in batched(wanted.items(), STEP_PAGES):
+            await self.priority.give_way()
+            for tail, chunk in some:
+                held = self._held.get(tail)
+                if held is not None and held.compactions != compactions[chunk]:
+                    del self._held[tail]
+                if tail not in self._held:
+                    absent.append(tail)
         lengths = dict(
             zip(absent, await lengths_of(self.connection, [key for key, _ in absent]), strict=True)
         )
-        self._check(all_cached, lengths)
+        await self._check(all_cached, lengths)
         needed = {tail: max(0, lengths[tail] - tail[1]) for tail in absent}
         for piece in _pieces(wanted, needed):
+            await self.priority.give_way()
             await self._read_piece({tail: wanted[tail] for tail in piece})
 
-    def _check(self, all_cached: Sequence[CachedSums], absent: Mapping[Tail, int]) -> None:
+    async def _check(self, all_cached: Sequence[CachedSums], absent: Mapping[Tail, int]) -> None:
         """Raise UnanswerableQuestion if what is held and the absent pages, of these lengths, are more
         bytes or cells than an answer may have."""
-        held = {key: start + len(one.data) for (key, start), one in self._held.items()}
-        check_bytes(
-            weighed(
-                all_cached,
-                chain(
-                    ((key, max(0, length - start)) for (key, start), length in absent.items()),
-                    ((key, len(one.data)) for (key, _), one in self._held.items()),
-                ),
-            )
-        )
-        check_cells(all_cached, held | {key: length for (key, _), length in absent.items()})
+        selections = [one.selection for one in all_cached]
+        await self.priority.give_way()
+        own = ((key, len(one.data)) for (key, _), one in self._held.items())
+        more = ((key, max(0, length - start)) for (key, start), length in absent.items())
+        check_bytes(weighed(selections, chain(own, more)))
+        await self.priority.give_way()
+        lengths = {key: start + len(one.data) for (key, start), one in self._held.items()}
+        lengths |= {key: length for (key, _), length in absent.items()}
+        check_cells(selections, lengths)
+        await self.priority.give_way()
 
     async def _read_piece(self, piece: Mapping[Tail, str]) -> None:
         chunks = list(dict.fromkeys(piece.values()))
@@ -199,6 +251,7 @@ class LargeRead:
             ("MGET", *chunks),
         )
         before, after = (dict(zip(chunks, one, strict=True)) for one in (first, last))
+        kept: dict[str, dict[str, Page]] = {}
         for (tail, chunk), data in zip(piece.items(), found, strict=True):
             old, new = before[chunk] or NO_CHUNK_VERSION, after[chunk] or NO_CHUNK_VERSION
             compactions = unpack_chunk_version(old).compactions
@@ -207,9 +260,15 @@ class LargeRead:
                 known is not None and known.compactions != compactions
             ):
                 continue  # compacted meanwhile: what was read does not fit together
-            self._held[tail] = _Held(
-                compactions, new if old == new else None, (known.data if known else b"") + data
-            )
+            whole = (known.data if known else b"") + data
+            self._held[tail] = _Held(compactions, new if old == new else None, whole)
+            if old == new and not tail[1]:
+                kept.setdefault(chunk, {})[tail[0]] = Page(new, whole or None)
+        for (
+            chunk,
+            pages,
+        ) in kept.items():  # now: if the answer takes too long, its next try is shorter
+            self.caches[-1].keep(chunk, pages)
 
     async def _sum_all(self, meta: Meta, works: Sequence[_Work]) -> Meta:
         """Sum what is held. All sums change at once, when the last of them is made."""
@@ -222,55 +281,58 @@ class LargeRead:
     async def _sum(self, work: _Work) -> Sums:
         selection = work.cached.selection
         found: list[list[bytes | None]] = [[None] * len(own.keys) for own in selection.page_sets]
-        kept: dict[str, dict[str, Page]] = {}
-        async for place, at, (key, start), chunk, version in _unhurried(work.needed):
-            if version == NO_CHUNK_VERSION:
-                continue
-            data = self._held[key, start].data
-            found[place][at] = data or None
-            work.lengths[place][at] = start + len(data)
-            if not start:
-                kept.setdefault(chunk, {})[key] = Page(version, data or None)
-        for chunk, pages in kept.items():
-            self.caches[-1].keep(chunk, pages)
-        return await _summed(selection, found, work.grown)
+        async for place, first, tails, _chunk, _version in self._needed(work):
+            for at, (key, start) in enumerate(tails, first):
+                data = self._held[key, start].data
+                found[place][at] = data or None
+                work.lengths[place][at] = start + len(data)
+        return await self._summed(selection, found, work.grown)
+
+    async def _summed(self, selection: Selection, found: Pages, grown: Sums | None) -> Sums:
+        """The sums of these pages, or `grown` with these tails."""
+        if grown is not None:
+            for part, starts in slices(selection, found):
+                await self.priority.give_way()
+                grown = grown.plus(part, starts)
+            return grown
+        steps = _Steps(summed_in_slices(selection, found))
+        loop = asyncio.get_running_loop()
+        while steps.made is None:
+            if steps.is_long:
+                await loop.run_in_executor(self.threads, steps.run)
+            else:
+                steps.run()
+            await self.priority.give_way()
+        return steps.made
 
 
-Item = TypeVar("Item")
+class _Steps:
+    """The steps of `summed_in_slices`. `is_long`: the next one. `made`: the result, after the last."""
+
+    def __init__(self, steps: Generator[bool, None, Sums]) -> None:
+        self._steps = steps
+        self.is_long = False
+        self.made: Sums | None = None
+
+    def run(self) -> None:
+        try:
+            self.is_long = next(self._steps)
+        except StopIteration as end:
+            self.made = end.value
 
 
-async def _unhurried(items: Iterable[Item]) -> AsyncIterator[Item]:
-    """These, and other tasks run after each thousand."""
-    for number, item in enumerate(items, 1):
-        yield item
-        if not number % PIECE_PAGES_MAX:
-            await asyncio.sleep(0)
+def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    rest = iter(items)
+    while some := list(islice(rest, size)):
+        yield some
 
 
 async def lengths_of(connection: ReadConnection, keys: Iterable[str]) -> list[int]:
     """The lengths of these pages, without reading them."""
     found: list[int] = []
-    rest = iter(keys)
-    while some := list(islice(rest, PIECE_PAGES_MAX)):
+    for some in batched(keys, PIECE_PAGES_MAX):
         found += await connection.read(*[("STRLEN", key) for key in some])
     return found
-
-
-async def _summed(selection: Selection, found: Pages, grown: Sums | None) -> Sums:
-    """The sums of these pages, or `grown` with these tails. Other tasks run after each slice."""
-    if grown is not None:
-        for part in slices(selection, found):
-            grown = grown.plus(part)
-            await asyncio.sleep(0)
-        return grown
-    steps = summed_in_slices(selection, found)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            made: Sums = end.value
-            return made
-        await asyncio.sleep(0)
 
 
 def _pieces(wanted: Iterable[Tail], needed: Mapping[Tail, int]) -> Iterable[list[Tail]]:
@@ -285,61 +347,3 @@ def _pieces(wanted: Iterable[Tail], needed: Mapping[Tail, int]) -> Iterable[list
         size += own
     if piece:
         yield piece
-
-
-def weighed(all_cached: Sequence[CachedSums], lengths: Iterable[tuple[str, int]]) -> int:
-    """What these lengths of pages count for. The pages are some that `all_cached` need."""
-    light = {
-        key
-        for cached in all_cached
-        for page_set in cached.selection.page_sets
-        if page_set.weight == 1
-        for key in page_set.keys
-    }
-    return sum(length if key in light else COUNTER_WEIGHT * length for key, length in lengths)
-
-
-def check_bytes(count: int) -> None:
-    """`count`: weighed."""
-    if count > ANSWER_BYTES_MAX:
-        raise UnanswerableQuestion(
-            f"The answer would decode {count / 2**20:.0f} MiB of counters, more than the limit of"
-            f" {ANSWER_BYTES_MAX / 2**20:.0f} MiB (ANSWER_BYTES_MAX). Use a shorter range, longer"
-            " buckets (granularity), or filters that select fewer series."
-        )
-
-
-def check_cells(all_cached: Sequence[CachedSums], lengths: Mapping[str, int]) -> None:
-    """Raise UnanswerableQuestion if the answer may have too many sums, those of all its sections
-    together. Each row of a page makes one cell at most, so a range in which most groups have no events
-    is not refused."""
-    sums = sketches = 0
-    for cached in all_cached:
-        plan = cached.selection.plan
-        cells = len(cached.selection.groups) * len(plan.starts_ms)
-        rows, sketch_rows = _rows(cached.selection, lengths)
-        sums += min(cells, rows) * len(plan.sums)
-        sketches += min(cells * len(plan.sketches), sketch_rows)
-    for found, most, what in (
-        (sums, CELLS_MAX, "sums (CELLS_MAX)"),
-        (sketches, SKETCH_CELLS_MAX, "percentiles or distinct counts (SKETCH_CELLS_MAX)"),
-    ):
-        if found > most:
-            raise UnanswerableQuestion(
-                f"The answer may have {found} cells (groups x buckets x measures), more than the limit"
-                f" of {most} {what}. Use a shorter range, longer buckets (granularity), fewer"
-                " dimensions or measures, or filters that select fewer series."
-            )
-
-
-def _rows(selection: Selection, lengths: Mapping[str, int]) -> tuple[int, int]:
-    """The most rows of counters and of sketches in pages of these lengths."""
-    counters = sketches = 0
-    for part in selection.parts:
-        for page_kind, page_set in part.page_sets.items():
-            length = sum(lengths.get(key, 0) for key in page_set.keys)
-            if page_kind.sketch is None:
-                counters += length // ROW_BYTES_MIN
-            else:
-                sketches += length // page_kind.dtype.itemsize
-    return counters, sketches

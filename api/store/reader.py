@@ -44,6 +44,7 @@ from api.store.slots import (
     READ_AT_ONCE,
     SHAPE_WAIT_S,
     SHAPED_AT_ONCE,
+    Priority,
     Shaped,
     Slots,
     Turn,
@@ -106,6 +107,7 @@ class Store:
         self._bulk = ReadConnection(pool.make_connection)
         self._reading = Slots(READ_AT_ONCE)
         self._shaping = Slots(SHAPED_AT_ONCE)
+        self._priority = Priority()
         self._thread = ThreadPoolExecutor(1, "odometer-large")
 
     async def read(self, tenant: str, plans: Sequence[Plan]) -> Reading:
@@ -114,8 +116,9 @@ class Store:
         Raises UnanswerableQuestion if they would read too much, and TooManyLargeQuestions.
         """
         try:
-            async with _translated():
-                reading = await self._read(tenant, plans)
+            with self._priority.small():
+                async with _translated():
+                    reading = await self._read(tenant, plans)
         except AnswerIsLarge:
             reading = await self._read_in_pieces(tenant, plans)
         except StoreError:
@@ -245,7 +248,12 @@ class Store:
         (current,) = await self._connection.read(("GET", CURRENT_KEY))
         if self._state is None:  # no other task was quicker
             self._state = GenerationState(
-                self._connection, self._bulk, generation_of(current), self._digest
+                self._connection,
+                self._bulk,
+                generation_of(current),
+                self._digest,
+                self._thread,
+                self._priority,
             )
         return self._state
 
@@ -261,7 +269,7 @@ class Store:
             cached = [state.cached_sums(plan, tenant) for plan in plans]
             meta = await state.refresh(cached, READS_MAX)
         else:
-            cached = [await state.cached_large(plan, tenant, self._thread) for plan in plans]
+            cached = [await state.cached_large(plan, tenant) for plan in plans]
             if not await state.has_all_names(tenant, cached, state.names_at, is_large=True):
                 return None  # many names are read before any page
             meta = await state.refresh_large(cached, large)

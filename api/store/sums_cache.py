@@ -6,7 +6,7 @@ have only grown, the rows of their tails are added to the cached sums.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -114,24 +114,6 @@ class CachedSums:
                         missing.whole[key] = None
         if not is_missing:
             self._sum(chunk_versions, found, grows=grows)
-
-    def tails(
-        self, chunk_versions: Sequence[PackedChunkVersion]
-    ) -> Iterator[tuple[int, int, Tail, str, PackedChunkVersion]]:
-        """What the sums at these versions need: the place of the page set and of the key in it, the
-        key, the byte from which to read, its chunk, and the version of that."""
-        if self.sums is not None and self.chunk_versions == chunk_versions:
-            return
-        grows = self.grows(chunk_versions)
-        place = -1
-        for set_place, page_set in enumerate(self.selection.page_sets):
-            for number, chunk in enumerate(page_set.chunk_versions):
-                place += 1
-                if grows and self.chunk_versions[place] == chunk_versions[place]:
-                    continue
-                for at in page_set.places_of(number):
-                    start = self.lengths[set_place][at] if grows else 0
-                    yield set_place, at, (page_set.keys[at], start), chunk, chunk_versions[place]
 
     def put(
         self,

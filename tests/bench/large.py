@@ -17,16 +17,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import httpx
+import msgspec
 import numpy as np
 import psutil
 
@@ -43,9 +45,14 @@ POLLERS: Final = 4
 MODELS, HOURS, USERS, DAYS = 320, 29, 94_000, 17
 SMALL: Final = Busy(8, 12, tenant_id=2)
 """1 MB of pages and 1,152 rows, as 24 hours of 30 models have as a rule."""
+PAUSE_S: Final = 0.1
+"""Between two small questions of a client: 40 a second at most, a third of what the API can answer."""
 SAMPLE_S: Final = 0.02
 
+ROOT: Final = Path(__file__).parents[2]
 PROGRAM: Final = """
+import sys
+sys.path.insert(0, ROOT)
 import uvicorn
 from api.app.main import build
 app = build(REDIS_URL, clock=lambda: NOW_MS)
@@ -59,7 +66,8 @@ Parameters = dict[str, str]
 def start_api(redis_url: str, directory: Path) -> Server:
     port = free_port()
     program = (
-        PROGRAM.replace("REDIS_URL", repr(redis_url))
+        PROGRAM.replace("ROOT", repr(str(ROOT)))  # a server's environment has no PYTHONPATH
+        .replace("REDIS_URL", repr(redis_url))
         .replace("PORT", str(port))
         .replace("NOW_MS", str(NOW_MS))
     )
@@ -133,76 +141,101 @@ class Data:
 KINDS: Final = ("bytes", "pages", "rows", "text")
 
 
+class _Totals(msgspec.Struct):
+    totals: dict[str, int]
+
+
 @dataclass
-class Clients:
-    """The clients of one measurement, with the keys of the tenants."""
+class Asked:
+    """What the clients of large questions got."""
+
+    took_ms: list[float] = field(default_factory=list)
+    refused: int = 0
+
+
+@dataclass(frozen=True)
+class Askers:
+    """The clients of large questions, one a tenant. They run in a process of their own: reading 9 MB of
+    JSON would make the small questions look slow, not the API."""
 
     base_url: str
     keys: Sequence[str]
     data: Sequence[Data]
+    kind: str
+    seconds: float
+
+    def run(self) -> Asked:
+        return asyncio.run(self._ask_all())
+
+    async def _ask_all(self) -> Asked:
+        asked = Asked()
+        end_s = time.perf_counter() + self.seconds
+        await asyncio.gather(*[self._ask(one, asked, end_s) for one in self.data])
+        return asked
+
+    async def _ask(self, data: Data, asked: Asked, end_s: float) -> None:
+        number = data.busy.tenant_id + int(time.time()) * 100  # another question in each run
+        async with client_of(self.base_url, self.keys[data.busy.tenant_id]) as client:
+            while time.perf_counter() < end_s:
+                number += len(self.data)
+                question, wanted = data.question(self.kind, number)
+                started = time.perf_counter()
+                answer = await client.get("/v1/usage", params=question)
+                if answer.status_code == 503:
+                    asked.refused += 1
+                    await asyncio.sleep(float(answer.headers["retry-after"]) / 10)
+                    continue
+                assert answer.status_code == 200, answer.text
+                asked.took_ms.append((time.perf_counter() - started) * 1000)
+                totals = msgspec.json.decode(answer.content, type=_Totals).totals
+                assert totals["events"] == wanted, question
+
+
+def client_of(base_url: str, key: str) -> httpx.AsyncClient:
+    headers = {"authorization": f"Bearer {key}"}
+    return httpx.AsyncClient(base_url=base_url, headers=headers, timeout=60)
+
+
+@dataclass
+class Pollers:
+    """The clients of the small question. `number` makes each question another, so that none is cached."""
+
+    base_url: str
+    key: str
     process: psutil.Process
     took_ms: list[float] = field(default_factory=list)
-    large_ms: list[float] = field(default_factory=list)
-    refused: int = 0
     number: int = 0
     peak_mb: float = 0
 
-    def _client(self, tenant_id: int) -> httpx.AsyncClient:
-        headers = {"authorization": f"Bearer {self.keys[tenant_id]}"}
-        return httpx.AsyncClient(base_url=self.base_url, headers=headers, timeout=60)
+    async def run(self, is_over: Callable[[], bool]) -> None:
+        self.took_ms.clear()
+        self.peak_mb = 0
+        await asyncio.gather(self._sample(is_over), *[self._poll(is_over) for _ in range(POLLERS)])
 
-    async def poll(self, is_over: Callable[[], bool]) -> None:
+    async def _poll(self, is_over: Callable[[], bool]) -> None:
         wanted = events_of(SMALL)
-        async with self._client(SMALL.tenant_id) as client:
+        async with client_of(self.base_url, self.key) as client:
             while not self.took_ms or not is_over():
                 self.number += 1
-                without = {"model!": f"m{SMALL.models + self.number}"}  # so that it is not cached
+                without = {"model!": f"m{SMALL.models + self.number}"}
                 question = of_models(SMALL) | {"granularity": "5m", "group_by": "model"} | without
                 started = time.perf_counter()
                 answer = await client.get("/v1/usage", params=question)
                 self.took_ms.append((time.perf_counter() - started) * 1000)
                 assert answer.status_code == 200, answer.text
-                assert json.loads(answer.content)["totals"]["events"] == wanted
-                await asyncio.sleep(0.005)
+                totals = msgspec.json.decode(answer.content, type=_Totals).totals
+                assert totals["events"] == wanted
+                await asyncio.sleep(PAUSE_S)
 
-    async def sample(self, is_over: Callable[[], bool]) -> None:
+    async def _sample(self, is_over: Callable[[], bool]) -> None:
         while not is_over():
             self.peak_mb = max(self.peak_mb, self.process.memory_info().rss / 1e6)
             await asyncio.sleep(SAMPLE_S)
 
-    async def ask(self, data: Data, kind: str, is_over: Callable[[], bool]) -> None:
-        async with self._client(data.busy.tenant_id) as client:
-            while not is_over():
-                self.number += 1
-                question, wanted = data.question(kind, self.number)
-                started = time.perf_counter()
-                answer = await client.get("/v1/usage", params=question)
-                if answer.status_code == 503:
-                    self.refused += 1
-                    await asyncio.sleep(float(answer.headers["retry-after"]) / 10)
-                    continue
-                assert answer.status_code == 200, answer.text
-                self.large_ms.append((time.perf_counter() - started) * 1000)
-                found: dict[str, Any] = await asyncio.to_thread(json.loads, answer.content)
-                assert found["totals"]["events"] == wanted, question
 
-    async def measure(self, seconds: float, kind: str = "") -> tuple[float, ...]:
-        """The p50, p99 and longest of the small question in ms."""
-        self.took_ms.clear()
-        self.large_ms.clear()
-        self.refused, self.peak_mb = 0, 0
-        end_s = time.perf_counter() + seconds
-
-        def is_over() -> bool:
-            return time.perf_counter() > end_s
-
-        loads = [self.ask(data, kind, is_over) for data in self.data] if kind else []
-        polls = [self.poll(is_over) for _ in range(POLLERS)]
-        await asyncio.gather(*polls, self.sample(is_over), *loads)
-        return tuple(np.percentile(self.took_ms, [50, 99, 100]).tolist())
-
-
-async def compare(redis_url: str, directory: Path, seconds: float, data: Sequence[Data]) -> None:
+async def compare(
+    redis_url: str, directory: Path, seconds: float, data: Sequence[Data], kinds: Sequence[str]
+) -> None:
     for one in data:
         one.busy.counters().write(redis_url)
         one.crowd.write(redis_url)
@@ -212,19 +245,36 @@ async def compare(redis_url: str, directory: Path, seconds: float, data: Sequenc
         for tenant in TENANTS
     ]
     server = start_api(redis_url, directory)
-    try:
-        clients = Clients(f"http://{server.address}", keys, data, psutil.Process(server.pid))
-        await clients.measure(seconds / 10)
-        for kind in ("", *KINDS):
-            p50, p99, most = await clients.measure(seconds, kind)
-            large = f"{len(clients.large_ms)} large, all as written"
-            if clients.large_ms:
-                large += f", median {np.median(clients.large_ms):.0f} ms"
-            print(f"beside {kind or 'nothing'}: {len(clients.took_ms)} small, p50 {p50:.1f} ms,"
-                  f" p99 {p99:.1f} ms, longest {most:.0f} ms; {large}, {clients.refused} times 503;"
-                  f" the API had {clients.peak_mb:.0f} MB at most", flush=True)  # fmt: skip
-    finally:
-        server.stop()
+    with ProcessPoolExecutor(1, get_context("spawn")) as alone:
+        try:
+            url = f"http://{server.address}"
+            pollers = Pollers(url, keys[SMALL.tenant_id], psutil.Process(server.pid))
+            await measure(pollers, None, seconds / 10, alone)
+            for kind in ("", *kinds):
+                askers = Askers(url, keys, data, kind, seconds) if kind else None
+                asked = await measure(pollers, askers, seconds, alone)
+                p50, p99, most = np.percentile(pollers.took_ms, [50, 99, 100]).tolist()
+                large = f"{len(asked.took_ms)} large, all as written"
+                if asked.took_ms:
+                    large += f", median {np.median(asked.took_ms):.0f} ms"
+                print(f"beside {kind or 'nothing'}: {len(pollers.took_ms)} small, p50 {p50:.1f} ms,"
+                      f" p99 {p99:.1f} ms, longest {most:.0f} ms; {large}, {asked.refused} times 503;"
+                      f" the API had {pollers.peak_mb:.0f} MB at most", flush=True)  # fmt: skip
+        finally:
+            server.stop()
+
+
+async def measure(
+    pollers: Pollers, askers: Askers | None, seconds: float, alone: ProcessPoolExecutor
+) -> Asked:
+    """Small questions for as long as the large ones take, or so many seconds."""
+    end_s = time.perf_counter() + seconds
+    if askers is None:
+        await pollers.run(lambda: time.perf_counter() > end_s)
+        return Asked()
+    asking = asyncio.get_running_loop().run_in_executor(alone, askers.run)
+    await pollers.run(asking.done)
+    return await asking
 
 
 def short() -> list[Data]:
@@ -234,6 +284,7 @@ def short() -> list[Data]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS)
     args = parser.parse_args(arguments)
     data = [
         Data(Busy(MODELS, HOURS, tenant_id=id_), Crowd(USERS, DAYS, tenant_id=id_))
@@ -243,7 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         home = Path(directory)
         valkey = start_valkey(home, port=free_port())
         try:
-            asyncio.run(compare(url_of(valkey), home / "api", args.seconds, data))
+            asyncio.run(compare(url_of(valkey), home / "api", args.seconds, data, args.kinds))
         finally:
             valkey.stop()
 

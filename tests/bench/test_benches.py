@@ -50,5 +50,5 @@ async def test_freshness_is_measured_beside_a_backfill(
 async def test_a_small_question_is_measured_beside_large_ones(
     redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await large.compare(redis_url, tmp_path, 0.3, large.short())
+    await large.compare(redis_url, tmp_path, 0.3, large.short(), large.KINDS)
     assert capsys.readouterr().out.count("all as written") == 1 + len(large.KINDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from api.query.plan import Question, Term, plan
 from api.query.selection import Selection, select
 from api.query.series_index import empty_index, extended
-from api.query.sliced_sums import slices, summed_in_slices
+from api.query.sliced_sums import PAGE_WEIGHT, slices, summed_in_slices
 from api.query.sums import CELLS_DENSE_MAX, Pages, Row, Sums, summed
 from api.query.time_buckets import HOURLY, Step
 from schemas.catalog.measures import CHATS, COST_NANO_USD, EVENTS, INPUT_TOKENS, LATENCY
@@ -25,6 +26,7 @@ from tests.api.query.test_query import LOGS
 
 COUNTED = (Term(EVENTS), Term(INPUT_TOKENS), Term(COST_NANO_USD))
 MINUTELY = Step("1m", MINUTE_MS, MINUTE_MS)
+QUESTION = Question(COUNTED, NOW_MS - 30 * DAY_MS, NOW_MS, NOW_MS)
 QUESTIONS = st.sampled_from([
     Question(COUNTED, NOW_MS - 90 * DAY_MS, NOW_MS, NOW_MS),
     Question(COUNTED, NOW_MS - 3 * DAY_MS, NOW_MS, NOW_MS, (), ("model", "provider"), HOURLY),
@@ -79,12 +81,11 @@ def test_slices_make_no_difference(
     whole, parts = summed(selection, pages), in_slices(selection, pages, slice_bytes)
     assert plain(parts.rows) == plain(whole.rows)
     assert parts.totals == whole.totals
-    given_ = [
-        [b"".join(p for p in one if p) for one in part]
-        for part in slices(selection, pages, slice_bytes)
-    ]
     for place, own in enumerate(pages):
-        assert b"".join(part[place] for part in given_) == b"".join(p for p in own if p)
+        found: list[bytes | None] = [None] * len(own)
+        for part, starts in slices(selection, pages, slice_bytes):
+            found[starts[place] : starts[place] + len(part[place])] = part[place]
+        assert [page or None for page in found] == [page or None for page in own]
 
 
 @settings(max_examples=60, deadline=None)
@@ -122,3 +123,12 @@ def test_sums_beyond_64_bits_are_exact_in_slices(
     whole, parts = summed(selection, pages), in_slices(selection, pages, slice_bytes)
     assert plain(parts.rows) == plain(whole.rows)
     assert parts.totals == whole.totals
+
+
+def test_many_short_pages_are_many_slices() -> None:
+    """Each page is looked at, so not only their bytes count."""
+    selection, pages = selected(pack([]), replace(QUESTION, group_by=("model",)), 4)
+    pages = [[b"one"] * len(own) for own in pages]
+    sizes = [sum(map(len, part)) for part, _ in slices(selection, pages, 10 * PAGE_WEIGHT)]
+    assert sum(sizes) == sum(map(len, pages)) > 10
+    assert max(sizes) <= 10

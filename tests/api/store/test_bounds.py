@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from api.errors import LargeAnswersBusy, UnanswerableQuestion
-from api.query import selection, sums
+from api.query import bounds, selection, sliced_sums, sums
 from api.query.plan import Plan, Question, Term, plan
 from api.query.selection import select
 from api.query.series_index import Filter, empty_index, extended
-from api.store import directory, generation_state, large_answers, reader
+from api.store import directory, generation_state, reader
 from api.store.connection import Command, ReadConnection
 from api.store.generation_state import NAMES_AT_ONCE
 from api.store.picks_cache import PICKS_BYTES_MAX, PicksCache
@@ -117,6 +117,28 @@ async def test_a_selection_of_many_is_made_in_a_thread(
 
 
 @pytest.mark.servers
+async def test_sums_of_many_cells_are_added_in_a_thread(
+    redis_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of cells that are not kept as one array: 640 models in each of 240 minutes."""
+    sparse = Busy(640, 4)
+    sparse.counters().write(redis_url)
+    threads: list[threading.Thread] = []
+    together = sliced_sums._together
+
+    def added(*arguments: Any) -> sums.Sums:
+        threads.append(threading.current_thread())
+        return together(*arguments)
+
+    monkeypatch.setattr(sliced_sums, "_together", added)
+    monkeypatch.setattr(sliced_sums, "LONG_CELLS", 0)
+    reading = await store.read("acme", (sparse.plan(),))
+    assert len(reading.rows[0]) == sparse.models * sparse.hours * 60
+    assert threads
+    assert threading.main_thread() not in threads
+
+
+@pytest.mark.servers
 async def test_sums_are_cached_by_their_size(
     redis_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,7 +214,7 @@ async def test_the_cells_of_all_sections_count_together(
 ) -> None:
     LARGE.counters().write(redis_url)
     cells = LARGE.models * LARGE.hours * 60 * len(TERMS)
-    monkeypatch.setattr(large_answers, "CELLS_MAX", cells * 3 // 2)
+    monkeypatch.setattr(bounds, "CELLS_MAX", cells * 3 // 2)
     assert (await store.read("acme", (LARGE.plan(),))).rows[0]
     both = [plan(_without(LARGE, model)) for model in (1, 2)]
     with pytest.raises(UnanswerableQuestion, match="CELLS_MAX"):

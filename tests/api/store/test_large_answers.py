@@ -15,18 +15,25 @@ from api.errors import LargeAnswersBusy, TooManyLargeQuestions, UnanswerableQues
 from api.http import problems
 from api.livekit import errors as livekit_errors
 from api.openwebui import errors as openwebui_errors
+from api.query.bounds import ANSWER_BYTES_MAX
 from api.query.plan import Question, Term, plan
 from api.query.selection import COUNTER_WEIGHT
-from api.store import reader
+from api.store import reader, slots
 from api.store.connection import Command, ReadConnection
 from api.store.large_answers import (
-    ANSWER_BYTES_MAX,
     PIECE_BYTES_MAX,
     ROUNDS_MAX,
     SMALL_BYTES_MAX,
 )
 from api.store.reader import Store
-from api.store.slots import READ_AT_ONCE, WAITING_OF_TENANT_MAX, Slots
+from api.store.slots import (
+    READ_AT_ONCE,
+    ROUNDS,
+    WAITING_MAX,
+    WAITING_OF_TENANT_MAX,
+    Priority,
+    Slots,
+)
 from schemas.catalog.measures import LATENCY
 from schemas.limits import HOUR_MS
 from schemas.store.generation import generation_digest
@@ -225,6 +232,24 @@ async def test_a_tenant_waits_for_itself_and_the_process_has_few_at_once() -> No
     assert not slots._waiting
 
 
+async def test_a_few_tenants_do_not_keep_others_out() -> None:
+    slots, go = Slots(READ_AT_ONCE), asyncio.Event()
+
+    async def ask(tenant: int) -> None:
+        async with slots.slot(str(tenant)):
+            await go.wait()
+
+    asked = [asyncio.create_task(ask(tenant)) for tenant in range(5) for _ in range(WAITING_MAX)]
+    await asyncio.sleep(0)
+    assert slots._waiting["0"] == WAITING_OF_TENANT_MAX
+    last = asyncio.create_task(ask(5))
+    await asyncio.sleep(0)
+    assert not last.done()
+    go.set()
+    results = await asyncio.gather(*asked, last, return_exceptions=True)
+    assert {type(one) for one in results} == {type(None), TooManyLargeQuestions}
+
+
 @pytest.mark.parametrize(
     "response",
     [
@@ -250,3 +275,65 @@ async def test_pages_of_small_questions_stay_cached(redis_url: str, store: Store
     await store.read("acme", (LARGE.plan(),))
     assert store._state is not None
     assert store._state._page_cache._chunks.currsize == 0
+
+
+async def test_a_large_answer_pauses_while_a_small_question_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(slots, "PAUSE_MAX_S", 120.0)
+    priority, steps = Priority(), list[int]()
+
+    async def large() -> None:
+        for step in range(5):
+            steps.append(step)
+            await priority.give_way()
+
+    making = asyncio.create_task(large())
+    await asyncio.sleep(0)
+    with priority.small():
+        for _ in range(20 * ROUNDS):
+            await asyncio.sleep(0)
+        assert steps == [0], "in many rounds"
+    await making
+    monkeypatch.setattr(slots, "PAUSE_MAX_S", 0.0)
+    with priority.small():
+        await large()
+    assert len(steps) == 10, "small questions do not stop it for ever"
+
+
+@pytest.mark.servers
+async def test_a_small_question_is_answered_between_two_steps(
+    redis_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slots, "PAUSE_MAX_S", 120.0)
+    small, large = Busy(320, 1), Busy(320, 8)
+    large.counters().write(redis_url)
+    has_begun = asyncio.Event()
+    watched = watch(store, lambda _pieces: has_begun.set())
+    await store.read("acme", (small.plan(),))  # so that the connection and the names are there
+    reading = asyncio.create_task(store.read("acme", (large.plan(),)))
+    await asyncio.wait(
+        [reading, asyncio.create_task(has_begun.wait())], return_when=asyncio.FIRST_COMPLETED
+    )
+    before = len(watched.sizes)
+    assert (await store.read("acme", (small.plan(),))).rows[0]
+    assert not reading.done()
+    assert len(watched.sizes) <= before + 1
+    assert (await reading).rows[0] == expected(large)
+
+
+@pytest.mark.servers
+async def test_what_was_read_of_an_answer_that_took_too_long_is_not_read_again(
+    redis_url: str, store: Store
+) -> None:
+    LARGE.counters().write(redis_url)
+
+    def end(pieces: int) -> None:
+        if pieces == 3:
+            raise LargeAnswersBusy("it took too long")
+
+    watched = watch(store, end)
+    with pytest.raises(LargeAnswersBusy):
+        await store.read("acme", (LARGE.plan(),))
+    assert (await store.read("acme", (LARGE.plan(),))).rows[0] == expected(LARGE)
+    assert sum(watched.sizes) == LARGE.page_bytes + watched.sizes[2]
