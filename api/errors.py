@@ -11,7 +11,8 @@ OdometerError
 |- RateLimited            the rate limit of the key is exceeded
 |  |- TooManyConnections  the tenant has its share of the connections
 |  |- QuotaUsedUp         the tenant has used up its quota of event ids
-|  '- TooManyLargeQuestions  the tenant has several large questions under way
+|  |- TooManyLargeQuestions  the tenant has several large questions under way
+|  '- TooManyUnreadAnswers   clients of the tenant do not read their answers
 |- InvalidKey             a field of a key to create, import or change is invalid
 |- NoSuchKey              no key with this id among those that the caller manages
 |- TooManyKeys            the limit of stored keys is reached
@@ -115,6 +116,17 @@ class TooManyLargeQuestions(RateLimited):
             f" {retry_after_s} s, or use a shorter range, longer buckets or more filters",
         )
         self.retry_after_s = retry_after_s
+
+
+class TooManyUnreadAnswers(RateLimited):
+    """Clients of the tenant have not read answers of so many bytes."""
+
+    def __init__(self, unread_bytes: int, retry_after_s: int) -> None:
+        super().__init__(
+            retry_after_s,
+            f"clients with keys of this tenant have {unread_bytes / 2**20:.1f} MiB of answers that they"
+            f" have not read: read them or close these connections, and try again in {retry_after_s} s",
+        )
 
 
 class InvalidKey(OdometerError):

@@ -6,6 +6,7 @@
     dispatch     chooses the application that answers a path
     access_log   a line for each request, if wanted
     compression  gzip for long answers
+    sending      long answers in pieces, and the bytes that clients have not read
     health       /healthz and /readyz
     openapi      /openapi.json and /docs
 

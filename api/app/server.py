@@ -48,6 +48,8 @@ CHUNK_FRAMING_BYTES: Final = 16
 """Of a chunk: the size in up to 12 digits, and two line ends. More is an extension."""
 RATE_BYTES_PER_S: Final = 1024
 """A client that takes its answer more slowly does not read it."""
+WRITE_BUFFER_BYTES: Final = 16 * KIB
+"""Of a connection. The next answer, or the next piece of one, is written when so few are unread."""
 CLOCK_S: Final = 0.001
 """Resolution of the event loop's timers."""
 
@@ -118,6 +120,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
+        transport.set_write_buffer_limits(WRITE_BUFFER_BYTES)
         if self._book.admit(self):
             self._head_began = self.loop.time()
             self._set_deadline(self._head_began + self._limits.head_s)

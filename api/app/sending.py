@@ -1,0 +1,139 @@
+"""Sends long answers in pieces, and bounds the bytes of answers that clients have not read yet.
+
+An answer is in memory until its client has read it, and a client may read slowly. So all answers from
+COUNTED_FROM_BYTES count until they are read. A tenant may have as many unread bytes as the process has
+left: one tenant gets half of them, two a third each, and the next tenant finds as much. An answer that
+does not fit is not sent: the client gets a 429 or 503 in the words of its dialect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import LargeAnswersBusy, TooManyUnreadAnswers
+from api.http.caller import CALLER
+from schemas.errors import OdometerError
+
+UNREAD_BYTES_MAX: Final = 256 * 1024 * 1024
+"""The largest answers have 10 to 30 MB, those of dashboards 0.1 to 1 MB."""
+COUNTED_FROM_BYTES: Final = 16 * 1024
+"""A shorter answer counts as its connection, which may have so many bytes in its buffer (`api.app.server`).
+4,096 connections have 128 MB at most."""
+PIECE_BYTES: Final = 128 * 1024
+"""Compressed in a thread, and written when the client has read the piece before."""
+RETRY_AFTER_S: Final = 5
+
+ErrorHandler = Callable[[Request, Exception], Awaitable[Response]]
+
+
+class Unread:
+    """The bytes of answers that are being sent, by tenant; by key if that is of several tenants."""
+
+    def __init__(self, bytes_max: int = UNREAD_BYTES_MAX) -> None:
+        self._bytes_max = bytes_max
+        self._of: Counter[str] = Counter()
+        self.total = 0
+
+    def add(self, owner: str, size: int) -> None:
+        """Raises TooManyUnreadAnswers, or LargeAnswersBusy if the unread answers are those of others.
+        A single answer is always sent."""
+        own = self._of[owner]
+        if self.total and own + size > self._bytes_max - self.total:
+            if own:
+                raise TooManyUnreadAnswers(own, RETRY_AFTER_S)
+            raise LargeAnswersBusy("too many bytes of other answers are not read by their clients")
+        self._of[owner] += size
+        self.total += size
+
+    def remove(self, owner: str, size: int) -> None:
+        self.total -= size
+        self._of[owner] -= size
+        if not self._of[owner]:
+            del self._of[owner]
+
+
+class Sending:
+    """An application whose long answers are counted. `error_response` answers what does not fit."""
+
+    def __init__(self, app: ASGIApp, unread: Unread, error_response: ErrorHandler) -> None:
+        self._app = app
+        self._unread = unread
+        self._error_response = error_response
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start: Message | None = None
+        is_started = False
+        owner, size = "", 0
+
+        async def send_counted(message: Message) -> None:
+            """The status goes with the body, whose length says whether the answer is sent."""
+            nonlocal start, is_started, owner, size
+            if start is None:
+                start = message
+                return
+            if not is_started:
+                length = len(message.get("body", b""))
+                if length >= COUNTED_FROM_BYTES:
+                    owner = _owner()
+                    self._count(owner, length)
+                    size = length
+                is_started = True
+                await send(start)
+            if size:
+                await _send_pieces(message, send)
+            else:
+                await send(message)
+
+        try:
+            await self._app(scope, receive, send_counted)
+        except _NotSent as refused:
+            why = refused.why.with_traceback(None)
+        else:
+            return
+        finally:
+            if size:
+                self._unread.remove(owner, size)
+        response = await self._error_response(
+            Request(scope, receive), why
+        )  # the answer is gone now
+        await response(scope, receive, send)
+
+    def _count(self, owner: str, size: int) -> None:
+        try:
+            self._unread.add(owner, size)
+        except OdometerError as error:
+            raise _NotSent(error) from error
+
+
+class _NotSent(BaseException):
+    """An answer did not fit. No exception handler between its application and `Sending` takes this."""
+
+    def __init__(self, why: OdometerError) -> None:
+        super().__init__(str(why))
+        self.why = why
+
+
+def _owner() -> str:
+    caller = CALLER.get()
+    return "" if caller is None else caller.tenant or caller.key_id
+
+
+async def _send_pieces(message: Message, send: Send) -> None:
+    """The server takes a piece when the client has read the one before. So after the empty one at the
+    end, hardly anything is unread."""
+    body: bytes = message.get("body", b"")
+    for start in range(0, len(body), PIECE_BYTES):
+        piece = body[start : start + PIECE_BYTES]
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await asyncio.sleep(0)
+    await send({**message, "body": b""})
