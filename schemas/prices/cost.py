@@ -34,6 +34,7 @@ from schemas.prices.tariffs import Tariff, Unpriced, Why, tariff
 from schemas.prices.terms import STANDARD_TERMS, terms_of
 from schemas.units import usd_to_nano
 
+_IMPOSSIBLE: Final = "numbers contradict each other, or the cost is too large"
 _billed_values: Final = attrgetter(*BILLED)
 
 
@@ -53,7 +54,7 @@ def price(event: UsageEvent | EventStruct, prices: Prices = BUNDLED) -> Priced |
     if event.error and not used:
         return Unpriced("the request failed before it used anything", Why.NOTHING)
     if event.cost_problem:
-        return Unpriced(event.cost_problem, Why.INCOMPLETE)
+        return Unpriced(event.cost_problem, Why.INCOMPLETE, event.cost_problem)
     tenant, model = event.tenant or DEFAULT_TENANT, event.model or ""
     terms = terms_of(event.service_tier, event.speed, event.region)
     found = tariff(prices, tenant, event.provider or "", model, event.time, terms)
@@ -88,7 +89,7 @@ def _calculated(event: UsageEvent | EventStruct, found: Tariff) -> Priced | Unpr
             usd += each * (getattr(event, field) or 0)
         return Priced(usd_to_nano(usd), found)
     except ValueError as error:  # parts that exceed their total, or overlap in an unknown measure
-        return Unpriced(f"{found.model}: {error}", Why.INCOMPLETE)
+        return Unpriced(f"{found.model}: {error}", Why.INCOMPLETE, _IMPOSSIBLE)
 
 
 def _problem(event: UsageEvent | EventStruct, found: Tariff) -> Unpriced | None:
@@ -98,15 +99,16 @@ def _problem(event: UsageEvent | EventStruct, found: Tariff) -> Unpriced | None:
         return Unpriced(f"{found.model} is billed by {', '.join(others)}", Why.UNKNOWN)
     if parts := unreported(found):
         reason = f"{found.model} is billed by {', '.join(parts)}, which no event reports"
-        return Unpriced(reason, Why.INCOMPLETE)
+        return Unpriced(reason, Why.INCOMPLETE, f"no event reports {', '.join(parts)}")
     missing = [field for field in fields if getattr(event, field) is None]
     if missing:
         reason = f"{found.model} is billed by {', '.join(missing)}, which are not reported"
-        return Unpriced(reason, Why.INCOMPLETE)
+        return Unpriced(reason, Why.INCOMPLETE, f"no {', '.join(missing)}")
     without = [field for field in unrated(event.kind, found) if getattr(event, field)]
     if without:
         reason = f"the price of {found.model} has no rate for {', '.join(without)}"
-        return Unpriced(f"{reason} ({found.source})", Why.INCOMPLETE)
+        label = f"no rate for {', '.join(without)}"
+        return Unpriced(f"{reason} ({found.source})", Why.INCOMPLETE, label)
     return None
 
 

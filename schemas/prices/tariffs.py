@@ -78,8 +78,12 @@ class Why(StrEnum):
 
 
 class Unpriced(NamedTuple):
+    """`label`: the reason in a few words, without the model, to count events by. Where the numbers
+    decide it, events that report the same fields have the same."""
+
     reason: str
     why: Why
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -183,7 +187,9 @@ def _of_entries(  # whose list, then as `tariff`
             )
         base = tariff(prices, tenant, provider or "", model, at, entry.without_own_terms(terms))
         if isinstance(base, Unpriced):
-            return Unpriced(f"{entry.name} is a multiple of a price: {base.reason}", base.why)
+            return Unpriced(
+                f"{entry.name} is a multiple of a price: {base.reason}", base.why, base.label
+            )
         rates = _multiplied(base.rates, entry.times_token_prices)
         name = f"{base.model} times {entry.times_token_prices}, by {entry.name}"
         return replace(base, source=source, model=name, rates=rates, terms=terms)
@@ -192,7 +198,11 @@ def _of_entries(  # whose list, then as `tariff`
     reason = (
         f"{source} have {other.name}, but no price for {terms.sentence() or 'the standard tier'}"
     )
-    return Unpriced(reason, Why.INCOMPLETE)
+    return Unpriced(reason, Why.INCOMPLETE, _no_price_for(terms))
+
+
+def _no_price_for(terms: Terms) -> str:
+    return f"no price for {terms.sentence() or 'the standard tier'}"
 
 
 @lru_cache(maxsize=MODELS_MAX)
@@ -251,7 +261,7 @@ def _bundled_tariff(
     context = _context(terms)
     if context is None or not _is_covered(provider, model, at, context):
         reason = f"{genai.version} has no price of {model.id} for {terms.sentence()}"
-        return Unpriced(reason, Why.INCOMPLETE)
+        return Unpriced(reason, Why.INCOMPLETE, _no_price_for(terms))
     rates = model.get_prices(at, context)
     return Tariff(genai.version, model.id, rates, terms, provider.id, model.id)
 

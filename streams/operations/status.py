@@ -83,8 +83,8 @@ class Status(BaseModel):
       the worker still knew its numbers (streams/worker/counted_numbers.py).
     - `price_lists`: those that the counters were made with, the one that counts now last.
     - `costs_computed`: events without a cost, by the price list that priced them. `unpriced`: by
-      provider/model without a known price. `incomplete`: by provider/model with a price, where the
-      event lacks numbers that the price needs.
+      provider/model without a known price. `incomplete`: by provider/model with a price, and why
+      it does not give a cost.
     - `skipped`: spans, log records and data points with usage that count nothing, by reason. Counted
       as often as they were sent.
     - `over_limit`: rows that went to (other), because the view (or, for `tenant`, Redis) has as many

@@ -306,7 +306,7 @@ class Worker:
             id_counts=rows.id_counts,
             delta=fold(rows, stored_calls or {}, keeps_previews=self._keeps_previews),
             tallies=judged.tallies | cost_tallies(rows.cost_source),
-            named=judged.named | unpriced(rows.cost_source, rows.tenants, rows.codes, rows.words),
+            named=judged.named | unpriced(rows, self._prices),
         )
 
     def _progress(self, partition: int, part: PartitionShare) -> Progress:

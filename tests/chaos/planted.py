@@ -19,6 +19,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from streams.core.batch import Batch
+from streams.core.columns import Columns
 from streams.core.ports import NO_DELTA, Commit, Outcome, Reply
 from streams.kafka.consumer import KafkaLog
 from streams.rebuild.rebuild_worker import RebuildWorker
@@ -86,8 +87,8 @@ def letters_late() -> None:
         late[self] = judged.rejected
         return judged._replace(rejected=())
 
-    async def finish(self: Worker, commit: Commit, reply: Reply, events: int) -> None:
-        await finish_whole(self, commit, reply, events)
+    async def finish(self: Worker, commit: Commit, reply: Reply, rows: Columns) -> None:
+        await finish_whole(self, commit, reply, rows)
         await asyncio.sleep(0.3)
         await self._log.send_to_dlq(late[self])
 

@@ -364,8 +364,10 @@ def _cost_tally(kept: Kept) -> str:
         return "cost:own_prices" if kept.computed.tariff.is_own else "cost:bundled_prices"
     if kept.computed is None or kept.computed.why is Why.NOTHING:
         return ""
-    head = "unpriced" if kept.computed.why is Why.UNKNOWN else "incomplete"
-    return f"{head}:{kept.usage.provider or ''}/{kept.usage.model or ''}"
+    name = f"{kept.usage.provider or ''}/{kept.usage.model or ''}"
+    if kept.computed.why is Why.UNKNOWN:
+        return f"unpriced:{name}"
+    return f"incomplete:{name}: {kept.computed.label[:64]}"
 
 
 def _add_call(sums: defaultdict[Cell, Counter[str]], events: list[Kept]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 
 from streams.core.batch import Batch, PartitionShare
+from streams.core.columns import Columns
 from streams.core.ports import Commit, Polled, Progress, Reply
 from streams.worker.loop import Worker
 from tests.oracles.event_logs import Mix, mixed
@@ -105,8 +106,8 @@ class DeadLettersAfterCommit(Worker):
         self.late = judged.rejected
         return judged._replace(rejected=())
 
-    async def _finish(self, commit: Commit, reply: Reply, events: int) -> None:
-        await super()._finish(commit, reply, events)
+    async def _finish(self, commit: Commit, reply: Reply, rows: Columns) -> None:
+        await super()._finish(commit, reply, rows)
         await self._log.send_to_dlq(self.late)
 
 

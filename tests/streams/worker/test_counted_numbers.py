@@ -7,21 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.event.identity import NO_SECRET
-from streams.core.columns import Columns, columns
-from streams.core.decode import BatchDecoder
 from streams.core.ports import LastRecord
 from streams.worker.counted_numbers import CountedNumbers
 from tests.oracles.event_logs import NOW_MS
+from tests.streams.core.test_tallies import rows
 from tests.streams.worker.scripted import ScriptedLog, polled_event
 from tests.streams.worker.test_loop import begun
-
-
-def rows(*events: dict[str, Any]) -> Columns:
-    decoder = BatchDecoder()
-    polled = [polled_event(offset, **event) for offset, event in enumerate(events)]
-    assert not [*decoder.add(polled)]
-    return columns(decoder.events(), secret=NO_SECRET)
 
 
 @pytest.mark.parametrize(

@@ -338,7 +338,7 @@ async def test_costs_are_tallied_once_an_event_and_models_without_a_price_by_nam
     assert scene.store.state.tallies == {
         "unpriced:openai/gpt-77": 1,
         "cost:bundled_prices": 1,
-        "incomplete:openai/gpt-4o": 1,
+        "incomplete:openai/gpt-4o: no output_tokens": 1,
         "duplicate": 1,
     }
 
