@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -25,10 +26,9 @@ from starlette.routing import Mount, Route
 
 from api.app.dispatch import Application
 from api.app.main import build
-from api.auth.authenticate import digest_of
+from api.auth.authenticate import EXPORTER_HEADERS, digest_of
 from api.auth.key_cache import KEYS_KEY
 from api.auth.keys import opened, read_records
-from api.ingest.otlp import ENDS
 from api.query.measures import offered_by
 from api.store import directory
 from api.usage.parameters import PARAMETERS
@@ -40,6 +40,7 @@ from schemas.store.keys import ALL, ROLES, Key, Role
 from schemas.store.layout import FIRST_GENERATION
 from schemas.store.recent_calls import pack_recent, recent_key
 from tests.api.agentlens.test_events import call
+from tests.api.app.test_taking_isolation import TAKING
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS, Event, pack
 
@@ -260,13 +261,6 @@ CHANGING: Final[dict[tuple[str, str], tuple[str, Any]]] = {
     ),
 }
 """Routes that change something, each with a request that would change what is beta's."""
-TAKING: Final = {
-    ("POST", "/v1/events"),
-    ("POST", "/api/events"),
-    ("POST", "/api/public/ingestion"),
-    *(("POST", start + end) for start in ("", "/{before:path}") for end in ENDS),
-}
-"""Routes that take events, and read no counters: tests/api/ingest/test_endpoints.py has whose they may be."""
 
 
 def routes_of(app: Application) -> Iterator[tuple[str, str]]:
@@ -442,6 +436,23 @@ def check_keys(key: Key, found: tuple[int, dict[str, str], bytes]) -> None:
     for listed in json.loads(content).get("keys", []):
         theirs = listed["tenants"]
         assert key.tenants == ALL or (theirs != ALL and {*theirs} <= {*key.tenants})
+
+
+async def test_keys_as_exporters_send_them_open_only_paths_that_take_events(both: Both) -> None:
+    """A browser repeats Basic authentication by itself, so no page may be opened with it."""
+    secret = next(s for s, key in both.keys.items() if key.role == "super-admin")
+    forms = {
+        "authorization": f"Basic {b64encode(f'x:{secret}'.encode()).decode()}",
+        **dict.fromkeys(EXPORTER_HEADERS, secret),
+    }
+    asked: list[tuple[str, str, Any]] = [
+        (*one, {}) for one in ROUTES if not ROUTES[one].is_open and one[1]
+    ]
+    asked += [(method, path, body) for (method, _), (path, body) in CHANGING.items()]
+    for method, path, body in asked:
+        for form in forms.items():
+            found = await ask(both.everybody, method, path, body, dict([form]))
+            assert found[0] == 401, (method, path, form[0])
 
 
 @pytest.mark.parametrize("role", ["admin", "super-admin"])
