@@ -20,7 +20,7 @@ from schemas.catalog.measures import MEASURES, SKETCHES, How, Measure
 from schemas.catalog.sketches import MARK, bins_of, chat_digest
 from schemas.catalog.views import DEFAULT, LABEL, SLICE_MS, Catalog, booking_dimensions
 from schemas.event.error_class import error_class_of
-from schemas.event.identity import CallKey, CallKeys, IdSecret, event_digests
+from schemas.event.identity import CallKey, CallKeys, IdSecret, event_digests, sources_of
 from schemas.event.kinds import DEFAULT_TENANT
 from schemas.limits import COUNT_MAX
 from schemas.prices.billing import BILLED
@@ -202,7 +202,12 @@ def columns(
     return Columns(
         catalog=catalog,
         secret=secret.name,
-        digests=event_digests(secret, tenants, fields.of("source"), fields.of("id")),
+        digests=event_digests(
+            secret,
+            tenants,
+            sources_of(fields.of("kind"), fields.of("source"), fields.of("id")),
+            fields.of("id"),
+        ),
         at_ms=at,
         append_ms=append,
         finest_tier=_finest_tiers(append - at),

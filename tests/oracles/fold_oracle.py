@@ -22,6 +22,7 @@ import base64
 import binascii
 import json
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -124,10 +125,12 @@ class Oracle:
             self.letters[record.partition, record.offset] = refused.reason
             return
         tenant = usage.tenant or "default"
-        if (tenant, usage.source, usage.id) in self.identities:
+        is_answer = usage.kind == "llm" and ANSWER_ID.fullmatch(usage.id)
+        identity = (tenant, "" if is_answer else usage.source, usage.id)
+        if identity in self.identities:
             self.duplicates += 1
             return
-        self.identities.add((tenant, usage.source, usage.id))
+        self.identities.add(identity)
         computed = None
         if usage.kind in USAGE_KINDS and usage.cost_usd is None:
             computed = price(usage, self.prices)
@@ -270,6 +273,10 @@ def _cloudevent(attributes: Mapping[str, Any], data: Fields, append_ms: int) -> 
 
 # -- what it adds ----------------------------------------------------------------------------------
 
+ANSWER_ID: Final = re.compile(
+    r"(?:msg_|chatcmpl-|resp_|gen-\d{10}-)(?=[\d_-]*[A-Za-z])[\w-]{16,128}", re.ASCII
+)
+"""Ids that providers give to one answer each: whoever reports it."""
 USAGE_KINDS: Final = ("llm", "tts", "stt")
 
 
