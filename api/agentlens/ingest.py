@@ -17,11 +17,11 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.auth.authenticate import share_of
 from api.errors import InvalidBody, RefusedEvents
 from api.http.json_encoding import to_json
 from api.ingest.endpoints import IngestDeps, context_of, headers_of, writer
 from api.ingest.records import LISTED_MAX, ValidatedRecords, more, shown, validate
-from api.ingest.request_body import share_of
 from schemas.errors import InvalidEvent, Reason
 from schemas.event.event_struct import parse_instant
 from schemas.formats.body import Json, Poll, load

@@ -84,6 +84,12 @@ def check_writer(key: Key) -> None:
         raise RoleTooLow("member", key.role)
 
 
+def share_of(key: Key) -> str:
+    """The tenant whose share the requests of a key use. Before a body is read, nobody knows which of
+    its tenants it is for; with the first one, a key's admin has no more shares than tenants."""
+    return ALL if key.tenants == ALL else key.tenants[0]
+
+
 def tenant_of(key: Key, headers: Mapping[str, str], named: str | None = None) -> str:
     """The tenant of a request: `named`, or named by its header, or the only one of the key.
 

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.auth.audit import AUDIT_SHOWN, Actor, read_audit
-from api.auth.authenticate import authenticate, check_role, tenant_of
+from api.auth.authenticate import authenticate, check_role, share_of, tenant_of
 from api.auth.key_cache import KeyCache
 from api.auth.keys import (
     IMPORT_MAX,
@@ -28,8 +28,8 @@ from api.auth.keys import (
     revoke_key,
     rotate_key,
 )
-from api.errors import InvalidKey
-from api.http.json_body import json_body
+from api.errors import InvalidBody, InvalidKey
+from api.http.json_body import check_json, json_body
 from api.http.parameters import check_names
 from api.store.reader import Store
 from schemas.errors import InvalidEvent
@@ -80,7 +80,7 @@ async def _keys(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
     now_ms = clock()
     key, actor = await _admin(request, key_cache, now_ms)
     if request.method == "POST":
-        body = _parse(KeyWanted, await json_body(request, BODY_BYTES_MAX))
+        body = _parse(KeyWanted, await json_body(request, BODY_BYTES_MAX, share_of(key)))
         (made,) = await create_keys(store, [_wanted(body, request, key, now_ms)], actor, now_ms)
         return _made(made, now_ms, 201)
     _check_no_parameters(request)
@@ -94,7 +94,7 @@ async def import_keys(
     """`POST /v1/keys/import`: import keys that clients already have."""
     now_ms = clock()
     key, actor = await _admin(request, key_cache, now_ms)
-    held = keys_held(await json_body(request, IMPORT_BYTES_MAX))
+    held = keys_held(await json_body(request, IMPORT_BYTES_MAX, share_of(key)))
     wanted = [_wanted(one, request, key, now_ms) for one in held]
     made = await create_keys(store, wanted, actor, now_ms)
     return _sent(KeysAnswer(keys=[shown(each.record, None, now_ms) for each in made]), 201)
@@ -103,8 +103,8 @@ async def import_keys(
 async def rotate(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`POST /v1/keys/{id}/rotate`: a new secret. The old one stays valid for `grace_s`."""
     now_ms = clock()
-    _key, actor = await _admin(request, key_cache, now_ms)
-    body = _parse(Rotation, await json_body(request, BODY_BYTES_MAX))
+    key, actor = await _admin(request, key_cache, now_ms)
+    body = _parse(Rotation, await json_body(request, BODY_BYTES_MAX, share_of(key)))
     grace_ms = body.grace_s * SECOND_MS
     made = await rotate_key(store, request.path_params["id"], grace_ms, actor, now_ms)
     return _made(made, now_ms, 200)
@@ -154,7 +154,7 @@ def _check_no_parameters(request: Request) -> None:
 class _Import(msgspec.Struct, forbid_unknown_fields=True):
     """`schemas.responses.keys.KeysHeld`, whose keys are not read yet."""
 
-    keys: list[msgspec.Raw]
+    keys: msgspec.Raw
 
 
 def keys_held(content: bytes) -> list[KeyHeld]:
@@ -162,9 +162,12 @@ def keys_held(content: bytes) -> list[KeyHeld]:
     counted before. Raises InvalidKey."""
     _check_commas(content, "body", IMPORT_MAX * COMMAS_MAX)
     try:
-        items = msgspec.json.decode(content, type=_Import).keys
+        listed = msgspec.json.decode(content, type=_Import).keys
+        items = msgspec.json.decode(listed, type=list[msgspec.Raw])
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InvalidKey("keys", f"the body cannot be read: {error}") from None
+    if content.strip()[1:-1].partition(b":")[2].strip() != bytes(listed).strip():
+        raise InvalidKey("keys", "is in the body twice")  # the last would count
     if not 1 <= len(items) <= IMPORT_MAX:
         raise InvalidKey(
             "keys", f"{len(items)} keys in one request; at least 1, at most {IMPORT_MAX}"
@@ -179,11 +182,15 @@ def _parse(model: type[Body], content: bytes, where: str = "") -> Body:
     """
     _check_commas(content, where or "body", COMMAS_MAX)
     try:
-        return model.model_validate_json(content)
+        parsed = model.model_validate_json(content)
+        check_json(content)
+    except InvalidBody as error:
+        raise InvalidKey(where or "body", str(error).removesuffix(".")) from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(str(part) for part in ((where,) if where else ()) + first["loc"])
         raise InvalidKey(place or "body", first["msg"].removeprefix("Value error, ")) from None
+    return parsed
 
 
 def _check_commas(content: bytes, where: str, commas_max: int) -> None:

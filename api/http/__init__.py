@@ -4,7 +4,8 @@
     application        a dialect as an application with its own handlers of errors
     problems           errors of /v1 as RFC 9457 problems
     parameters         checks of parameter names and values
-    json_body          reads the JSON body of a native request
+    json_body          reads the JSON body of a request
+    shared_bytes       the bytes that requests hold at the same time, with a share for each tenant
     json_encoding      writes JSON
     prepared_response  a response that is built once and sent many times
     singleflight       equal requests at the same time share one computation

@@ -5,7 +5,6 @@
     otlp_sources  services that send logs, and usage that was not counted
     langfuse      POST /api/public/ingestion, as Langfuse's SDKs send it
     request_body  reads and decompresses a body within limits
-    shared_bytes  the bytes that requests hold at the same time, with a share for each tenant
     body_reader   parses bodies, large ones in threads until their client leaves
     memory        returns the memory of large bodies to the system
     records       validates events, and makes records and the answer

@@ -19,10 +19,10 @@ from functools import partial
 from typing import Final
 
 from api.errors import CountersMissing, CountingBehind
+from api.http.shared_bytes import SharedBytes
 from api.http.tenant_turns import TenantTurns
 from api.ingest.pacing import TARGET_MS, CountingDelay, Pacing
 from api.ingest.producer import TENANT_PART, IngestProducer, KeyedRecord
-from api.ingest.shared_bytes import SharedBytes
 from api.store.reader import Store
 from schemas.errors import StoreError
 from schemas.limits import HOUR_MS

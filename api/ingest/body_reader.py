@@ -44,7 +44,7 @@ class BodyReader:
         """The result of `reading`, which parses a body of that size. Raises InvalidBody, after the
         thread has ended, if the client disconnects before.
 
-        `tenant` is whose turn it uses (`request_body.share_of`).
+        `tenant` is whose turn it uses (`share_of`).
         """
         if size_bytes <= INLINE_BYTES_MAX:
             return reading(never)

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api.auth.authenticate import TENANT_HEADER, authenticate, check_writer, tenant_of
+from api.auth.authenticate import TENANT_HEADER, authenticate, check_writer, share_of, tenant_of
 from api.auth.key_cache import KeyCache
 from api.errors import BadParameter, InvalidBody, RefusedEvents
 from api.ingest.backfill import Backfill, is_history
@@ -26,7 +26,7 @@ from api.ingest.body_reader import BodyReader
 from api.ingest.id_quota import IdQuota
 from api.ingest.producer import IngestProducer
 from api.ingest.records import ValidatedRecords, answer_of, more, refusals_of, validate
-from api.ingest.request_body import BodyBudget, share_of
+from api.ingest.request_body import BodyBudget
 from schemas.errors import InvalidEvent, Reason
 from schemas.formats.body import Poll, load, load_lines, never
 from schemas.formats.cloudevents import BinaryCloudEvent

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from api.auth.authenticate import share_of
 from api.errors import BadParameter, InvalidBody
 from api.http.json_encoding import to_json
 from api.ingest.endpoints import (
@@ -26,7 +27,6 @@ from api.ingest.endpoints import (
     writer,
 )
 from api.ingest.records import ValidatedRecords, shown, validate
-from api.ingest.request_body import share_of
 from schemas.errors import InvalidEvent
 from schemas.formats.body import Poll, check_items, load
 from schemas.formats.parse import parse

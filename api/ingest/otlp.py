@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from api.auth.authenticate import share_of
 from api.errors import BadParameter, InvalidBody
 from api.http import problems
 from api.http.application import application
@@ -34,7 +35,6 @@ from api.ingest.endpoints import (
 )
 from api.ingest.otlp_sources import OtlpSources
 from api.ingest.records import ValidatedRecords, shown, validate
-from api.ingest.request_body import share_of
 from schemas.errors import InvalidEvent, Reason
 from schemas.event.kinds import DEFAULT_TENANT
 from schemas.formats.body import Poll, load

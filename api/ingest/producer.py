@@ -26,8 +26,8 @@ from typing import Any, Final, TypeVar
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka_errors
 
+from api.http.shared_bytes import Room, SharedBytes
 from api.ingest.partitioner import partitions_of
-from api.ingest.shared_bytes import Room, SharedBytes
 from schemas.errors import LogUnavailable
 
 ACK_S: Final = 4.0
@@ -105,7 +105,7 @@ class IngestProducer:
         """Returns when the broker has acknowledged all records. Raises LogUnavailable if it does not
         within ACK_S, or if too many bytes are under way: then send the same records again.
 
-        `tenant` is whose share they use (`request_body.share_of`).
+        `tenant` is whose share they use (`share_of`).
         """
         if not records:
             return

@@ -16,10 +16,9 @@ from typing import Final
 from starlette.types import Receive
 
 from api.errors import InvalidBody, TooBusy
+from api.http.shared_bytes import SMALL_BYTES_MAX, Holding, SharedBytes
 from api.ingest.memory import MemoryReturn
-from api.ingest.shared_bytes import SMALL_BYTES_MAX, SharedBytes
 from schemas.formats.body import BODY_BYTES_MAX
-from schemas.store.keys import ALL, Key
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -79,22 +78,14 @@ class BodyBudget:
         return held
 
 
-def share_of(key: Key) -> str:
-    """The tenant whose share the requests of a key use. Before a body is read, nobody knows which of
-    its tenants it is for; with the first one, a key's admin has no more shares than tenants."""
-    return ALL if key.tenants == ALL else key.tenants[0]
-
-
 class HeldBody:
-    """One body, and its bytes in one of the two rooms of the budget."""
+    """One body, and its bytes in the budget."""
 
-    __slots__ = ("_budget", "_room", "_size_bytes", "_tenant", "plain")
+    __slots__ = ("_holding", "_memory", "plain")
 
     def __init__(self, budget: BodyBudget, tenant: str) -> None:
-        self._budget = budget
-        self._tenant = tenant
-        self._room = budget.shared.for_any
-        self._size_bytes = 0
+        self._holding = Holding(budget.shared, tenant)
+        self._memory = budget.memory
         self.plain = b""
 
     def __enter__(self) -> bytes:
@@ -105,20 +96,12 @@ class HeldBody:
 
     def reserve(self, more_bytes: int) -> None:
         """Take so many more bytes from the budget. Raises TooBusy."""
-        size_bytes = self._size_bytes + more_bytes
-        for room in self._budget.shared.rooms_for(size_bytes):
-            missing_bytes = more_bytes if room is self._room else size_bytes
-            if room.take(self._tenant, missing_bytes):
-                if room is not self._room:
-                    self.release()
-                self._room, self._size_bytes = room, size_bytes
-                return
-        raise TooBusy("Too many large bodies are being read.")
+        if not self._holding.take(more_bytes):
+            raise TooBusy("Too many large bodies are being read.")
 
     def release(self) -> None:
-        self._room.take(self._tenant, -self._size_bytes)
-        self._budget.memory.body_ended(self._size_bytes)
-        self._size_bytes = 0
+        self._memory.body_ended(self._holding.size_bytes)
+        self._holding.release()
         self.plain = b""
 
 

@@ -17,6 +17,7 @@ from api.errors import (
     RateLimited,
     RoleTooLow,
     TenantNotNamed,
+    TooBusy,
     UnanswerableQuestion,
     Unauthenticated,
 )
@@ -86,6 +87,8 @@ def error_response(_request: Request, error: Exception) -> Response:  # noqa: C9
             return problem(error.status_code, error.detail, error.headers)
         case CountersMissing():
             return _unavailable(f"No counters to answer from: {error}.")
+        case TooBusy():
+            return _unavailable(f"{error} Try again in a moment.")
         case StoreError():
             return _unavailable("The counters cannot be read right now. Try again in a moment.")
         case _:

@@ -20,6 +20,8 @@ from starlette.routing import Route
 
 from api.auth.authenticate import authenticate, check_role, tenant_of
 from api.auth.key_cache import KeyCache
+from api.errors import InvalidBody
+from api.http.json_body import received
 from api.http.json_encoding import to_json
 from api.openwebui.errors import NOT_FOUND, PRIVATE, Refused
 from api.store import directory
@@ -164,7 +166,7 @@ async def group_users(request: Request, store: Store, tenant: str, _now_ms: int)
 async def create_group(
     request: Request, store: Store, tenant: str, now_ms: int, new_id: Callable[[], str]
 ) -> Response:
-    form = await _form(GroupForm, request)
+    form = await _form(GroupForm, request, tenant)
     group_id = form.id or new_id()
     said = GroupUpdate(
         group_id,
@@ -181,19 +183,19 @@ async def create_group(
 
 
 async def update_group(request: Request, store: Store, tenant: str, now_ms: int) -> Response:
-    form = await _form(GroupUpdateForm, request)
+    form = await _form(GroupUpdateForm, request, tenant)
     text = group_text(form.name, form.description)
     return await _change(request, store, tenant, now_ms, text=text)
 
 
 async def add_members(request: Request, store: Store, tenant: str, now_ms: int) -> Response:
-    form = await _form(UserIdsForm, request)
+    form = await _form(UserIdsForm, request, tenant)
     add = list(dict.fromkeys(form.user_ids or ()))
     return await _change(request, store, tenant, now_ms, add=add)
 
 
 async def remove_members(request: Request, store: Store, tenant: str, now_ms: int) -> Response:
-    form = await _form(UserIdsForm, request)
+    form = await _form(UserIdsForm, request, tenant)
     return await _change(request, store, tenant, now_ms, remove=form.user_ids or ())
 
 
@@ -275,7 +277,7 @@ async def one_user(request: Request, store: Store, tenant: str, _now_ms: int) ->
 
 async def update_user(request: Request, store: Store, tenant: str, now_ms: int) -> Response:
     """`POST /users/{id}/update`: also for a user that events name only by its key."""
-    form = await _form(UserUpdateForm, request)
+    form = await _form(UserUpdateForm, request, tenant)
     key = request.path_params["id"]
     if not 1 <= len(key) <= KEY_CHARS_MAX:
         raise Refused(400, f"A user's id has 1 to {KEY_CHARS_MAX} characters.")
@@ -294,7 +296,7 @@ async def delete_user(request: Request, store: Store, tenant: str, now_ms: int) 
 
 
 async def add_user(request: Request, store: Store, tenant: str, now_ms: int) -> Response:
-    form = await _form(AddUserForm, request)
+    form = await _form(AddUserForm, request, tenant)
     key = form.id or form.email
     await directory.name_user(store, tenant, key, now_ms, email=form.email, name=form.name)
     return _sent(UserAdded(id=key, name=form.name, email=form.email))
@@ -337,14 +339,12 @@ def _ordered(people: Sequence[Person], order_by: str, direction: str) -> list[Pe
 # -- requests and answers --------------------------------------------------------------------------
 
 
-async def _form(model: type[Form], request: Request) -> Form:
-    """The parsed body. Raises Refused with a 422 of its server if it is invalid."""
-    content = bytearray()
-    async for part in request.stream():
-        content += part
-        if len(content) > BODY_BYTES_MAX:
-            raise Refused(413, f"The body is larger than {BODY_BYTES_MAX} bytes.")
-    body = bytes(content)
+async def _form(model: type[Form], request: Request, tenant: str) -> Form:
+    """The parsed body. Raises Refused with a 422 of its server if it is invalid, and TooBusy."""
+    try:
+        body = await received(request, BODY_BYTES_MAX, tenant)
+    except InvalidBody as error:
+        raise Refused(error.status, str(error)) from error
     _check_commas(body)
     try:
         return model.model_validate_json(body)

@@ -19,12 +19,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from xxhash import xxh3_128
 
-from api.auth.authenticate import TENANT_HEADER, reader, tenant_of
+from api.auth.authenticate import TENANT_HEADER, reader, share_of, tenant_of
 from api.auth.key_cache import KeyCache
 from api.errors import BadParameter, InvalidBody, NotAcceptable
 from api.http import problems
 from api.http.answer_cache import AnswerCache, CachedAnswer
-from api.http.json_body import json_body
+from api.http.json_body import check_json, json_body
 from api.http.json_encoding import to_json
 from api.http.parameters import RawParameters, check_names, single
 from api.http.prepared_response import PreparedResponse
@@ -105,7 +105,7 @@ async def usage(
     key = await reader(key_cache, request.headers, now_ms)
     accept = request.headers.get("accept", "")
     if request.method == "POST":
-        content, is_json = await json_body(request, BODY_BYTES_MAX), True
+        content, is_json = await json_body(request, BODY_BYTES_MAX, share_of(key)), True
     else:
         content, is_json = request.scope["query_string"], False
     is_short = len(content) + len(accept) <= UNDERSTOOD_BYTES_MAX
@@ -245,12 +245,12 @@ def _of_query(params: QueryParams) -> RawParameters:
 
 def _of_json(body: bytes) -> RawParameters:
     """The members of the JSON object, as lists of texts."""
+    check_json(body)
     try:
         content = msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidBody(
-            400, "invalid-body", f"The body is not a JSON object: {error}."
-        ) from error
+    except msgspec.DecodeError as error:
+        detail = f"The body is not a JSON object: {error}."
+        raise InvalidBody(400, "invalid-body", detail) from error
     return {
         name: [_text(name, one_) for one_ in (value if isinstance(value, list) else [value])]
         for name, value in content.items()

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 from starlette.types import Receive
 
+from api.auth.authenticate import share_of
 from api.errors import TooBusy
+from api.http.shared_bytes import SMALL_BYTES_MAX, SMALL_PART
 from api.ingest.request_body import (
     HELD_BYTES_MAX,
     TENANT_PART,
     BodyBudget,
     HeldBody,
-    share_of,
 )
-from api.ingest.shared_bytes import SMALL_BYTES_MAX, SMALL_PART
 from schemas.formats.body import BODY_BYTES_MAX
 from schemas.store.keys import Key
 from tests.api.ingest.taking import receiving

@@ -10,11 +10,11 @@ import pytest
 
 from api.auth.key_cache import KeyCache
 from api.errors import CountingBehind
+from api.http.shared_bytes import SMALL_BYTES_MAX, SMALL_PART, SharedBytes
 from api.ingest.backfill import WAITING_BYTES_MAX, Backfill
 from api.ingest.endpoints import IngestDeps, seeds_of
 from api.ingest.producer import HELD_BYTES_MAX, TENANT_PART, IngestProducer, KeyedRecord
 from api.ingest.records import ValidatedRecords
-from api.ingest.shared_bytes import SMALL_BYTES_MAX, SMALL_PART, SharedBytes
 from api.store.reader import Store
 from schemas.errors import LogUnavailable
 from schemas.formats.body import BODY_BYTES_MAX

@@ -73,3 +73,31 @@ class SharedBytes:
             if room.take_whole(tenant, size_bytes):
                 return room
         return None
+
+
+class Holding:
+    """The bytes of one request that grows, in one of the two rooms."""
+
+    __slots__ = ("_room", "_shared", "_tenant", "size_bytes")
+
+    def __init__(self, shared: SharedBytes, tenant: str) -> None:
+        self._shared = shared
+        self._tenant = tenant
+        self._room = shared.for_any
+        self.size_bytes = 0
+
+    def take(self, more_bytes: int) -> bool:
+        """Take so many more bytes. False: there is no room."""
+        size_bytes = self.size_bytes + more_bytes
+        for room in self._shared.rooms_for(size_bytes):
+            missing_bytes = more_bytes if room is self._room else size_bytes
+            if room.take(self._tenant, missing_bytes):
+                if room is not self._room:
+                    self.release()
+                self._room, self.size_bytes = room, size_bytes
+                return True
+        return False
+
+    def release(self) -> None:
+        self._room.take(self._tenant, -self.size_bytes)
+        self.size_bytes = 0
