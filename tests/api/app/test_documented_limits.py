@@ -1,0 +1,179 @@
+"""Each limit that api/README.md states is the one of the code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from api.app import sending
+from api.app.connections import CONNECTIONS_MAX, SHARE
+from api.app.server import RATE_BYTES_PER_S, ServerLimits
+from api.auth import audit, endpoints, failures, key_cache, key_records, key_shares, keys
+from api.auth.authenticate import EXPORTER_HEADERS
+from api.http import json_body
+from api.http.shared_bytes import SMALL_BYTES_MAX, SMALL_PART
+from api.ingest import body_reader, memory, producer, records, request_body
+from api.openwebui import users
+from api.query import bounds, selection, sums
+from api.store import directory, generation_state, large_answers, slots
+from api.usage import endpoints as usage
+from api.usage import sections
+from schemas import limits
+from schemas.catalog.views import REMEMBERED_MS, SLICE_MS
+from schemas.formats import body, complete, objects
+from schemas.formats.otel import wire
+from streams.redis.commit import TABLE_SERIES_MIN, TENANT_SERIES
+
+README: Final = " ".join((Path(__file__).parents[3] / "api/README.md").read_text().split())
+KiB: Final = 1024
+MiB: Final = 1024 * 1024
+SERVER: Final = ServerLimits()
+ROOM: Final = 1 - SMALL_PART
+"""The part of shared bytes that is not for small bodies only."""
+
+STATED: Final = {
+    "connections": (
+        f"headers | {SERVER.head_bytes_max // KiB} KiB, {SERVER.headers_max} headers | 431",
+        f"URL | {SERVER.url_bytes_max // KiB} KiB | 414",
+        f"of a body | {SERVER.framing_bytes_max // KiB} KiB; both are discarded | 431",
+        f"chunks of a body | {SERVER.chunks_max:,} | 413",
+        f"after its answer | {SERVER.discarded_bytes_max // MiB} MiB | connection closed",
+        f"{SERVER.linger_s:g} s or {SERVER.linger_bytes_max // MiB} MiB | reset",
+        f"(pipelining) | {SERVER.pipelined_max} |",
+        f"until the headers end | {SERVER.head_s:g} s | 408",
+        f"without a byte of the body | {SERVER.body_idle_s:g} s | 408",
+        (
+            f"whole body | {SERVER.body_s:g} s; paths that take events: {request_body.BODY_S:g} s above"
+            f" {SMALL_BYTES_MAX // KiB} KiB | 408"
+        ),
+        f"between two requests | {SERVER.idle_s:g} s",
+        f"before {SERVER.idle_s:g} s, and pass bodies on as they come or within {SERVER.body_s:g} s",
+        f"(less than {RATE_BYTES_PER_S // KiB} KiB/s) | {SERVER.write_s:g} s",
+        f"`ODOMETER_CONNECTIONS_MAX` ({CONNECTIONS_MAX:,})",
+        "connections of one tenant | half of them",
+        (
+            f"from {sending.COUNTED_FROM_BYTES // KiB} KiB are sent in pieces of"
+            f" {sending.PIECE_BYTES // KiB} KiB"
+        ),
+        f"until they are read: {sending.UNREAD_BYTES_MAX // MiB} MiB in a process",
+    ),
+    "bodies of events": (
+        f"a body | {body.BODY_BYTES_MAX // MiB} MiB decompressed; {body.ITEMS_MAX:,} objects",
+        f"{body.LINES_MAX:,} lines; {body.DEPTH_MAX} levels",
+        (
+            f"JSON | {body.CONTAINERS_MAX:,} arrays and objects, {body.COMMAS_MAX:,} commas outside texts,"
+            f" {body.MEMBERS_MAX:,} members"
+        ),
+        (
+            f"{body.ITEMS_MAX:,} log records, metrics or data points of a kind;"
+            f" {wire.ATTRIBUTES_MAX:,} attributes, {wire.ATTRIBUTES_MAX:,} values of attributes,"
+            f" {wire.PARTS_MAX:,} events"
+        ),
+        f"{wire.FIELDS_MAX:,} fields",
+        (
+            f"{objects.RECORD_BYTES_MAX // MiB} MiB, with the fields that the query or an envelope adds;"
+            f" {body.TEXT_CHARS_MAX:,} characters of one such field"
+        ),
+        (
+            f"an event | {limits.EVENT_BYTES_MAX // KiB} KiB; {complete.EVENT_FIELDS_MAX} fields, unknown"
+            f" ones included; {limits.LABELS_MAX} labels, {limits.TAGS_MAX} tags"
+        ),
+        (
+            f"(minus {records.APPEND_DELAY_MS // limits.MINUTE_MS} minutes) before, and"
+            f" {limits.AHEAD_MS_MAX // limits.HOUR_MS} hour"
+            f" (minus {records.CLOCKS_DIFFER_MS // limits.SECOND_MS} second)"
+        ),
+        f"the first {records.LISTED_MAX} rejections and skips",
+        f"more than {body_reader.INLINE_BYTES_MAX // KiB} KiB is parsed in a thread",
+        f"pieces of {request_body.PLAIN_PIECE_BYTES // KiB} KiB",
+        f"One body of up to {body_reader.MEDIUM_BYTES_MAX // MiB} MiB and one larger body",
+        f"a body of more than {memory.LARGE_BYTES_MIN // MiB} MiB",
+        (
+            f"within {producer.ACK_S:g} s if Kafka is not available or slow, or if"
+            f" {producer.HELD_BYTES_MAX // MiB} MiB"
+        ),
+        (
+            f"at most half of the {producer.HELD_BYTES_MAX // MiB} MiB, and"
+            f" {producer.HELD_BYTES_MAX * SMALL_PART / MiB:g} MiB are for requests of at most"
+            f" {SMALL_BYTES_MAX // KiB} KiB"
+        ),
+        (
+            f"hold at most {request_body.HELD_BYTES_MAX // MiB} MiB. One tenant gets at most"
+            f" {request_body.HELD_BYTES_MAX * ROOM * request_body.TENANT_PART / MiB:g} MiB"
+        ),
+    ),
+    "other bodies": (
+        (
+            f"at most {usage.BODY_BYTES_MAX // KiB} KiB for `/v1/usage`,"
+            f" {endpoints.BODY_BYTES_MAX // KiB} KiB for a key, {endpoints.IMPORT_BYTES_MAX // MiB} MiB for"
+            f" an import of {keys.IMPORT_MAX:,} keys, {users.BODY_BYTES_MAX // MiB} MiB for Open WebUI"
+        ),
+        (
+            f"{body.DEPTH_MAX} levels; {endpoints.COMMAS_MAX} commas outside texts for a key,"
+            f" {users.COMMAS_MAX:,} for Open WebUI"
+        ),
+        (
+            f"at most {json_body.HELD_BYTES_MAX // MiB} MiB of them at the same time. One tenant gets"
+            f" {json_body.HELD_BYTES_MAX * ROOM * json_body.TENANT_PART / MiB:g} MiB, and"
+            f" {json_body.HELD_BYTES_MAX * SMALL_PART / MiB:g} MiB are for bodies of at most"
+            f" {SMALL_BYTES_MAX // KiB} KiB"
+        ),
+    ),
+    "keys": (
+        (
+            f"at most {key_cache.KEYS_MAX:,} valid keys. Admins may create up to"
+            f" {key_shares.TENANT_KEYS_MAX:,} of one tenant, and leave {key_shares.OPERATOR_KEYS:,}"
+        ),
+        (
+            f"listed for {key_shares.ENDED_KEPT_MS // limits.DAY_MS} days, but only the latest"
+            f" {key_shares.TENANT_ENDED_MAX} of a tenant"
+        ),
+        f"At most {key_shares.SECRETS_MAX} secrets of a key",
+        f"After {key_records.TURN_S:g} s of waiting the answer is a 503",
+        f"the latest {audit.AUDIT_TENANT_MAX:,} lines of each tenant",
+        f"one line a minute, a process {failures.LINES_MAX}",
+        f"of one /{failures.IPV6_PREFIX} are one source",
+        *(f"`{name}`" for name in EXPORTER_HEADERS),
+    ),
+    "quotas": (
+        f"`ODOMETER_TENANT_SERIES` | {TENANT_SERIES.of('acme'):,}",
+        (
+            f"stored for {REMEMBERED_MS // limits.HOUR_MS} to"
+            f" {(REMEMBERED_MS + SLICE_MS) // limits.HOUR_MS} h"
+        ),
+        f"always have {TABLE_SERIES_MIN} series",
+        f"one request, which has at most {body.ITEMS_MAX:,} events",
+    ),
+    "questions": (
+        f"all its sections together | {selection.PAGES_MAX:,}",
+        f"bytes of these pages, decoded | {bounds.ANSWER_BYTES_MAX // MiB} MiB",
+        f"of all sections together | {bounds.CELLS_MAX:,}",
+        f"distinct counts | {selection.SKETCH_CELLS_MAX:,}",
+        f"an answer of `/v1/usage` | {sections.ROWS_MAX:,}",
+        f"before distinct users are counted | {sums.ROWS_MAX:,}",
+        f"of all questions | {large_answers.SMALL_BYTES_MAX // MiB} MiB decoded",
+        f"read at once | {generation_state.NAMES_AT_ONCE:,} of a view",
+        f"a selection goes through | {generation_state.SELECT_AT_ONCE:,}",
+        f"pieces of {large_answers.PIECE_BYTES_MAX // KiB} KiB",
+        f"read at once | 1 of a tenant, {slots.READ_AT_ONCE} of a process",
+        f"or waiting | {slots.WAITING_OF_TENANT_MAX} of a tenant",
+        f"| | {slots.WAITING_MAX} of a process | 503",
+        f"with waiting | {slots.LARGE_TIMEOUT_S:g} s",
+        (
+            f"more than {sums.ROWS_FEW:,} rows, and lists of more than {directory.USERS_FEW:,} users, that"
+            f" are made at once | {slots.SHAPED_AT_ONCE} of a process"
+        ),
+        f"others wait, {slots.SHAPE_WAIT_S:g} s at most",
+        f"under each of {slots.ROUNDS} reads",
+    ),
+}
+"""Parts of sentences, with the limits of the code in them."""
+
+
+@pytest.mark.parametrize("of", [*STATED])
+def test_a_limit_in_the_readme_is_that_of_the_code(of: str) -> None:
+    assert [part for part in STATED[of] if part not in README] == []
+    assert SHARE == 2  # half of the connections
+    assert producer.TENANT_PART == 1 / 2
