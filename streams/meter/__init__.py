@@ -3,6 +3,7 @@
     meter            `Meter`, which an app creates and calls
     queue            the queue of a meter, and the thread that sends it
     queued           what waits in the queue: events, and objects of a library
+    clients/         what records the calls of a wrapped client
     library_objects  the objects of a library to events
     running_totals   LiveKit's totals of a session to differences
     fixes            what to pass in place of an object that cannot be read

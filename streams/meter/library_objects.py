@@ -22,7 +22,8 @@ from schemas.formats.objects import parse_with
 from schemas.formats.parsed import Parsed, ParsedEvent
 from schemas.formats.vendors import anthropic, openai
 from schemas.units import usd_to_nano
-from streams.meter.queued import LibraryObject
+from streams.meter.clients.reduced import plain
+from streams.meter.queued import LibraryObject, WireBody
 from streams.meter.running_totals import RunningTotals
 from streams.meter.transport import Outgoing
 
@@ -191,16 +192,15 @@ def _outgoing(event: ParsedEvent[EventStruct], marks: Mapping[str, object]) -> O
 
 
 def _json(answer: object) -> bytes:
-    """JSON of a pydantic model, a dataclass, another structure or a dict; bytes are JSON already."""
+    """JSON of a pydantic model, a dataclass, another structure or a dict; a body is JSON already."""
     if isinstance(answer, WireBody):
         return answer.json
-    as_plain: Any = getattr(answer, "model_dump", None)
-    if callable(as_plain):
-        return json.dumps(as_plain(mode="json")).encode()
-    return json.dumps(msgspec.to_builtins(answer)).encode()
+    if isinstance(answer, dict):
+        return json.dumps(answer, default=_plain).encode()
+    return json.dumps(_plain(answer)).encode()
 
 
-class WireBody(NamedTuple):
-    """A body as it came over HTTP."""
-
-    json: bytes
+def _plain(value: object) -> Any:  # noqa: ANN401  any JSON
+    if callable(getattr(value, "model_dump", None)):
+        return plain(value)
+    return msgspec.to_builtins(value)

@@ -29,11 +29,13 @@ from collections.abc import Mapping
 from concurrent.futures import Future, wait
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from schemas.errors import InvalidConfig
+from streams.meter.clients.client_call import ClientCall, Recorder
+from streams.meter.clients.wrap import wrap
 from streams.meter.queue import Counts, QueueOptions, SendQueue
-from streams.meter.queued import LibraryObject, RecordedEvent
+from streams.meter.queued import EndedCall, LibraryObject, RecordedEvent
 from streams.meter.transport import open_target
 
 QUEUE_EVENTS_MAX: Final = 50_000
@@ -44,6 +46,8 @@ CLOSE_S: Final = 5.0
 """For sending the queue at the end: half of the time that containers get to stop."""
 JOIN_S: Final = 1.0
 """Beyond `close_s`, which the thread keeps itself: a host name lookup may block it longer."""
+
+T = TypeVar("T")
 
 
 class Meter:
@@ -78,6 +82,7 @@ class Meter:
         self._options = QueueOptions(lambda: open_target(url, key), fields, queue_max, linger_s)
         self._close_s = close_s
         self._queue = SendQueue(self._options)
+        self._streams: weakref.WeakSet[Any] = weakref.WeakSet()  # of wrapped clients, perhaps open
         atexit.register(self.close)
         _METERS.add(self)
 
@@ -121,6 +126,27 @@ class Meter:
         at_ms = clock.time_ns() // 1_000_000
         queue.put(LibraryObject(queue.next_id(), at_ms, answer, format, context, _place()))
 
+    def wrap(self, client: T, /, *, ask_usage: bool = True, **context: str | int) -> T:
+        """Records each call of a client of openai, anthropic or google-genai from now on; returns the same
+        client. Never raises, and sends no texts.
+
+        It records usage, latency, the time to the first output, and errors, also of streams that are
+        closed early. `context` is added to each event, such as `agent_id`; wrap a `client.copy()` to give
+        a user or a call its own. OpenAI's streams are asked for their usage, and the extra chunk with it is
+        hidden from the app; `ask_usage=False` does not ask.
+        """
+        recorder = Recorder(self._ended, self._once, self._streams)
+        return wrap(client, recorder, context, ask_usage=ask_usage)
+
+    def _ended(self, call: ClientCall) -> None:
+        queue = self._queue
+        if queue.is_long:
+            call.let_go()
+        queue.put(EndedCall(queue.next_id(), clock.time_ns() // 1_000_000, call))
+
+    def _once(self, line: str) -> None:
+        self._queue.notices.once(line)
+
     @property
     def counts(self) -> Counts:
         """Events of this process since the meter was created or the process forked."""
@@ -150,6 +176,8 @@ class Meter:
         Runs by itself when the interpreter ends.
         """
         atexit.unregister(self.close)
+        for stream in list(self._streams):
+            stream.abandon()
         self._queue.close(self._close_s, JOIN_S)
 
     def __enter__(self) -> Self:

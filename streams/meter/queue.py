@@ -26,7 +26,7 @@ from schemas.units import iso
 from streams.meter.fixes import fix_for
 from streams.meter.library_objects import REPEATED, ObjectRead, ObjectReader
 from streams.meter.notices import Notices
-from streams.meter.queued import LibraryObject, RecordedEvent
+from streams.meter.queued import EndedCall, LibraryObject, RecordedEvent
 from streams.meter.transport import (
     BATCH_BYTES_MAX,
     BATCH_EVENTS_MAX,
@@ -45,6 +45,10 @@ PROBLEM_S: Final = 5.0
 """Log failed requests only after nothing arrived for this long: a restart takes less."""
 RUN_BYTES: Final = 12
 """Random bytes at the start of a queue's ids. With 2^96 values, no two processes draw the same."""
+
+LONG_ENTRIES: Final = 1000
+"""So many answers of wrapped clients may wait with their texts: 50 MB, if each has 50 kB."""
+QueuedItem = RecordedEvent | LibraryObject | EndedCall
 
 log: Final = logging.getLogger("odometer.meter")
 
@@ -81,7 +85,7 @@ class SendQueue:
         self._reader = ObjectReader(plan.common)
         self.notices = Notices()
         self._target = plan.open()
-        self._queue: deque[RecordedEvent | LibraryObject | Future[None]] = deque()
+        self._queue: deque[QueuedItem | Future[None]] = deque()
         self._run = secrets.token_hex(RUN_BYTES)
         self._numbers = count()
         self._has_work = threading.Event()  # the queue is not empty
@@ -107,7 +111,11 @@ class SendQueue:
     def next_id(self) -> str:
         return f"{self._run}-{next(self._numbers)}"
 
-    def put(self, one: RecordedEvent | LibraryObject) -> None:
+    @property
+    def is_long(self) -> bool:
+        return len(self._queue) >= LONG_ENTRIES
+
+    def put(self, one: QueuedItem) -> None:
         waiting = len(self._queue)
         if waiting >= self._options.queue_max or self._ending.is_set():
             self._drop(1, "the meter is closed" if self._ending.is_set() else "")
@@ -247,12 +255,15 @@ class SendQueue:
         return [one for one in batch if one is not None], taken
 
     def _events_of(
-        self, one: RecordedEvent | LibraryObject
+        self, one: QueuedItem
     ) -> Sequence[tuple[ParsedEvent[EventStruct] | None, Outgoing]]:
         try:
-            if isinstance(one, RecordedEvent):
-                return [(None, _outgoing_of(one, self._options.common))]
-            read = self._reader.read(one)
+            item = one.call.item(one.id, one.at_ms) if isinstance(one, EndedCall) else one
+            if item is None:
+                return ()
+            if isinstance(item, RecordedEvent):
+                return [(None, _outgoing_of(item, self._options.common))]
+            read = self._reader.read(item)
         except InvalidEvent as error:
             self._refuse(1, str(error))
             self.notices.once(f"{_name_of(one)} cannot be read: {error}")
@@ -371,6 +382,6 @@ def _outgoing_of(one: RecordedEvent, common: Mapping[str, object]) -> Outgoing:
     )
 
 
-def _name_of(one: RecordedEvent | LibraryObject) -> str:
+def _name_of(one: QueuedItem) -> str:
     kind = type(one.answer if isinstance(one, LibraryObject) else one)
     return f"an object of {kind.__module__}.{kind.__qualname__}"

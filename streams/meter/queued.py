@@ -31,3 +31,18 @@ class LibraryObject(NamedTuple):
     place: object = None
     session: object = None
     marks: Mapping[str, object] = {}
+
+
+class WireBody(NamedTuple):
+    """An answer as it came over HTTP, in JSON. `is_whole`: its format reads it as it is."""
+
+    json: bytes
+    is_whole: bool = False
+
+
+class EndedCall(NamedTuple):
+    """A call of a wrapped client. `call.item` makes the event or object of it in the meter's thread."""
+
+    id: str
+    at_ms: int
+    call: Any
