@@ -5,6 +5,8 @@
     queued           what waits in the queue: events, and objects of a library
     clients/         what records the calls of a wrapped client
     library_objects  the objects of a library to events
+    litellm_callback `LiteLLMCallback`, for LiteLLM's SDK and proxy
+    livekit_session  listens to a session of LiveKit Agents
     running_totals   LiveKit's totals of a session to differences
     fixes            what to pass in place of an object that cannot be read
     notices          what is skipped: a number for each reason, a line for each once
@@ -15,7 +17,8 @@ in other people's apps. `python -m deploy.client.build` packs them as the packag
 """
 
 from schemas.errors import InvalidConfig
+from streams.meter.litellm_callback import LiteLLMCallback
 from streams.meter.meter import Meter
 from streams.meter.queue import Counts
 
-__all__ = ["Counts", "InvalidConfig", "Meter"]
+__all__ = ["Counts", "InvalidConfig", "LiteLLMCallback", "Meter"]

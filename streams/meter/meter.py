@@ -34,6 +34,7 @@ from typing import Any, Final, Self, TypeVar
 from schemas.errors import InvalidConfig
 from streams.meter.clients.client_call import ClientCall, Recorder
 from streams.meter.clients.wrap import wrap
+from streams.meter.livekit_session import Listened, listen
 from streams.meter.queue import Counts, QueueOptions, SendQueue
 from streams.meter.queued import EndedCall, LibraryObject, RecordedEvent
 from streams.meter.transport import open_target
@@ -137,6 +138,25 @@ class Meter:
         """
         recorder = Recorder(self._ended, self._once, self._streams)
         return wrap(client, recorder, context, ask_usage=ask_usage)
+
+    def livekit(self, session: T, /, **context: str | int) -> T:
+        """Records what a session of LiveKit Agents uses from now on; returns the same session. Never raises.
+
+        It listens to `metrics_collected` and `session_usage_updated`, and counts what both tell once.
+        `context` is added to each event, such as `call_id` or `agent_id`.
+        """
+        if not listen(session, self._heard, context):
+            self._once(
+                f"{type(session).__qualname__} sends no events: pass an AgentSession of LiveKit Agents"
+            )
+        return session
+
+    def _heard(self, event: object, session: Listened) -> None:
+        queue = self._queue
+        at_ms = clock.time_ns() // 1_000_000
+        queue.put(
+            LibraryObject(queue.next_id(), at_ms, event, None, session.context, session=session)
+        )
 
     def _ended(self, call: ClientCall) -> None:
         queue = self._queue

@@ -79,6 +79,7 @@ NOT_RUN: Final = {
     "from agentlensai import": "tests/api/app/test_serve.py runs this client",
     "from owui_client import": "tests/real/test_openwebui.py runs this client",
     "import litellm": "needs a library that is not installed",
+    "from livekit": "needs a library that is not installed",
 }
 """Beginnings of commands and programs, each with the reason."""
 KEYS: Final = ("ADMIN_KEY=$(odometer ", "SUPER_ADMIN_KEY=$(odometer ")
