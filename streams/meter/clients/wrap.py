@@ -16,6 +16,17 @@ from streams.meter.clients.routes import anthropic_route, openai_route
 T = TypeVar("T")
 WRAPPED: Final = "_odometer"
 """The attribute of a client that is wrapped."""
+_CLOUDS: Final = {
+    prefix + name: provider
+    for name, provider in (
+        ("AzureOpenAI", "azure"),
+        ("BedrockOpenAI", "aws"),
+        ("AnthropicBedrock", "aws"),
+        ("AnthropicVertex", "google"),
+    )
+    for prefix in ("", "Async")
+}
+"""Classes of clients for another provider's cloud, whose URL may be that of a gateway."""
 _ROUTES: Final = {"openai": openai_route, "anthropic": anthropic_route}
 
 
@@ -34,6 +45,9 @@ def wrap(client: T, recorder: Recorder, given: Mapping[str, str | int], *, ask_u
     library = bases.get("AsyncAPIClient" if is_async else "SyncAPIClient", "").partition(".")[0]
     if library in _ROUTES:
         wrapped = WrappedClient(recorder, getattr(any_client, "base_url", None), given)
+        wrapped.provider = next(
+            (_CLOUDS[name] for name in bases if name in _CLOUDS), wrapped.provider
+        )
         openai_hooks.hook(
             any_client,
             _ROUTES[library],

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from openai import AsyncOpenAI, OpenAI, RateLimitError, Stream
+from openai import AsyncOpenAI, AzureOpenAI, OpenAI, RateLimitError, Stream
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel
 
@@ -286,6 +289,14 @@ def test_embeddings_audio_and_images(rig: Rig, client: OpenAI) -> None:
     assert (old["operation"], old["images"], old["model"]) == ("image", 2, "dall-e-3")
 
 
+def test_a_client_for_azure_names_azure_behind_any_gateway(rig: Rig) -> None:
+    with AzureOpenAI(
+        azure_endpoint=rig.provider.url, api_key="k", api_version="2024-10-21", max_retries=0
+    ) as client:
+        assert len(list(ask(rig.meter.wrap(client), stream=True))) == 4
+    assert parts(rig.event(), CHAT) == {**CHAT, "provider": "azure"}
+
+
 def test_calls_of_no_model_record_nothing(rig: Rig, client: OpenAI) -> None:
     assert client.models.list().data[0].id == "gpt-4o"
     client.responses.retrieve("resp_old")
@@ -329,3 +340,56 @@ async def test_the_async_client_is_recorded_alike(rig: Rig) -> None:
     assert "first_output_ms" in streamed
     assert closed["cost_problem"].startswith("the stream was closed")
     assert failed["error"] == "rate_limit_exceeded"
+
+
+async def test_a_task_that_is_cancelled_closes_its_stream(rig: Rig) -> None:
+    client = rig.meter.wrap(
+        AsyncOpenAI(base_url=f"{rig.provider.url}/v1", api_key="k", max_retries=0)
+    )
+    begun = asyncio.Event()
+
+    async def read() -> None:
+        stream = await client.chat.completions.create(model="gpt-4o", messages=HELLO, stream=True)
+        async for _ in stream:
+            begun.set()
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(read())
+    await begun.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    del task
+    gc.collect()
+    for _ in range(20):  # the loop closes the generators of the stream
+        await asyncio.sleep(0)
+    await client.close()
+    event = rig.event()
+    assert event["cost_problem"].startswith("the stream was closed")
+    assert "error" not in event
+
+
+def test_streams_of_many_threads_are_told_apart(rig: Rig, client: OpenAI) -> None:
+    def read() -> None:
+        for _ in range(5):
+            assert len(list(ask(client, stream=True))) == 4
+
+    threads = [threading.Thread(target=read) for _ in range(6)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert [parts(one, CHAT) for one in rig.events()] == [CHAT] * 30
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # Python 3.12 and newer
+def test_a_fork_leaves_the_open_stream_to_the_parent(rig: Rig, client: OpenAI) -> None:
+    stream = ask(client, stream=True)
+    next(stream)
+    child = os.fork()
+    if child == 0:
+        stream.close()
+        rig.meter.flush(5)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert len(list(stream)) == 3
+    assert parts(rig.event(), CHAT) == CHAT
