@@ -201,6 +201,8 @@ def answer(provider: Provider, path: str, asked: dict[str, Any]) -> Any:  # noqa
                     "input_tokens_details": {"text_tokens": 50, "image_tokens": 0}}})}  # fmt: skip
     if "/messages" in path:
         return message(provider, asked)
+    if "mbedContent" in path:
+        return {"embeddings": [{"values": [0.25, 0.5]}], "embedding": {"values": [0.25, 0.5]}}
     if "enerateContent" in path:
         return gemini(provider, stream="streamGenerateContent" in path)
     return {"object": "list", "data": [{"id": "gpt-4o", "object": "model", "created": 1}]}

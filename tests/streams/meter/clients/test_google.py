@@ -66,6 +66,14 @@ def test_a_stream_that_is_closed_early_has_what_it_told_and_no_cost(
     assert event["cost_problem"].startswith("the stream was closed before its end")
 
 
+def test_embeddings_report_no_usage(rig: Rig, client: genai.Client) -> None:
+    client.models.embed_content(model="gemini-embedding-001", contents=SECRET)
+    client.models.count_tokens(model="gemini-2.5-flash", contents=SECRET)  # no call of a model
+    event = rig.event()
+    assert (event["operation"], event["model"]) == ("embeddings", "gemini-embedding-001")
+    assert event["cost_problem"] == "the answer reports no usage"
+
+
 def test_an_error_is_recorded_by_its_status_and_raised(rig: Rig) -> None:
     with client_of(rig, "/429") as failing:
         with pytest.raises(genai.errors.ClientError, match="429"):
