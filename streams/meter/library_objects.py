@@ -21,9 +21,10 @@ from schemas.formats.joining import Joiner
 from schemas.formats.objects import parse_with
 from schemas.formats.parsed import Parsed, ParsedEvent
 from schemas.formats.vendors import anthropic, openai
-from schemas.units import usd_to_nano
+from schemas.limits import EVENT_BYTES_MAX
+from schemas.units import iso, usd_to_nano
 from streams.meter.clients.reduced import plain
-from streams.meter.queued import LibraryObject, WireBody
+from streams.meter.queued import LibraryObject, RecordedEvent, WireBody
 from streams.meter.running_totals import RunningTotals
 from streams.meter.transport import Outgoing
 
@@ -189,6 +190,23 @@ def _outgoing(event: ParsedEvent[EventStruct], marks: Mapping[str, object]) -> O
         record = msgspec.json.encode({**event.fields, **marks})
     tenant = usage.tenant or DEFAULT_TENANT
     return Outgoing(tenant, usage.source, usage.id, usage.call_id, record)
+
+
+def outgoing_of(one: RecordedEvent, common: Mapping[str, object]) -> Outgoing:
+    """The event's JSON; TypeError if a value has no JSON, ValueError if the event is too large."""
+    fields: dict[str, Any] = {
+        "id": one.id, "time": iso(one.at_ms), "kind": one.kind, **common, **one.fields
+    }  # fmt: skip
+    value = msgspec.json.encode(fields)
+    if len(value) > EVENT_BYTES_MAX:
+        raise ValueError(f"the event has {len(value)} bytes, the limit is {EVENT_BYTES_MAX}")
+    return Outgoing(
+        str(fields.get("tenant") or ""),
+        str(fields.get("source") or ""),
+        one.id,
+        str(fields["call_id"]) if fields.get("call_id") else None,
+        value,
+    )
 
 
 def _json(answer: object) -> bytes:

@@ -16,15 +16,11 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, NamedTuple
 
-import msgspec
-
 from schemas.errors import InvalidEvent
 from schemas.event.event_struct import EventStruct
 from schemas.formats.parsed import LastReports, ParsedEvent
-from schemas.limits import EVENT_BYTES_MAX
-from schemas.units import iso
 from streams.meter.fixes import fix_for
-from streams.meter.library_objects import REPEATED, ObjectRead, ObjectReader
+from streams.meter.library_objects import REPEATED, ObjectRead, ObjectReader, outgoing_of
 from streams.meter.notices import Notices
 from streams.meter.queued import EndedCall, LibraryObject, RecordedEvent
 from streams.meter.transport import (
@@ -48,7 +44,15 @@ RUN_BYTES: Final = 12
 
 LONG_ENTRIES: Final = 1000
 """So many answers of wrapped clients may wait with their texts: 50 MB, if each has 50 kB."""
-QueuedItem = RecordedEvent | LibraryObject | EndedCall
+
+
+class ReadObject(NamedTuple):
+    """An object that was read while it waited: its events alone are kept."""
+
+    events: Sequence[tuple[ParsedEvent[EventStruct] | None, Outgoing]]
+
+
+QueuedItem = RecordedEvent | LibraryObject | EndedCall | ReadObject
 
 log: Final = logging.getLogger("odometer.meter")
 
@@ -209,11 +213,13 @@ class SendQueue:
 
         The thread must survive any exception that an app's object raises.
         """
-        first = self._queue[0]
-        if isinstance(first, Future):
-            self._queue.popleft()
+        if isinstance(
+            self._queue[0], Future
+        ):  # a name for it would hold an answer while it is sent
+            marker = self._queue.popleft()
+            assert isinstance(marker, Future)
             self._end_streams()
-            self._resolve(first)
+            self._resolve(marker)
             return 1
         batch, taken = self._next_batch()
         self._in_flight = len(batch)
@@ -257,12 +263,14 @@ class SendQueue:
     def _events_of(
         self, one: QueuedItem
     ) -> Sequence[tuple[ParsedEvent[EventStruct] | None, Outgoing]]:
+        if isinstance(one, ReadObject):
+            return one.events
         try:
             item = one.call.item(one.id, one.at_ms) if isinstance(one, EndedCall) else one
             if item is None:
                 return ()
             if isinstance(item, RecordedEvent):
-                return [(None, _outgoing_of(item, self._options.common))]
+                return [(None, outgoing_of(item, self._options.common))]
             read = self._reader.read(item)
         except InvalidEvent as error:
             self._refuse(1, str(error))
@@ -309,6 +317,7 @@ class SendQueue:
                 self._problem_s = self._problem_s if self._problem else time.monotonic()
                 self._problem = str(error)
                 self._log()
+                self._read_waiting()
                 self._pause(max(backoff_s, min(error.retry_after_s, RETRY_AFTER_S_MAX)))
                 backoff_s = min(2 * backoff_s, LAST_BACKOFF_S)
             else:
@@ -319,6 +328,15 @@ class SendQueue:
                     first = refusals[0]
                     self._refuse(len(refusals), f"{first.field}: {first.detail or first.reason}")
                 return
+
+    def _read_waiting(self) -> None:
+        """Reads the objects in the queue, so that their texts do not wait with them for a server. Objects
+        that come meanwhile may be sent before them, but are read after them."""
+        for _ in range(len(self._queue)):
+            one = self._queue.popleft()
+            if isinstance(one, LibraryObject | EndedCall):
+                one = ReadObject(self._events_of(one))
+            self._queue.append(one)
 
     def _split(self, batch: Sequence[Outgoing], why: str) -> None:
         """Sends the two halves, so that an unreadable event is refused alone; at most ten levels."""
@@ -363,23 +381,6 @@ class SendQueue:
             self.counts.queued,
             self._loss_reason if lost > logged_lost else self._problem,
         )
-
-
-def _outgoing_of(one: RecordedEvent, common: Mapping[str, object]) -> Outgoing:
-    """The event's JSON; TypeError if a value has no JSON, ValueError if the event is too large."""
-    fields: dict[str, Any] = {
-        "id": one.id, "time": iso(one.at_ms), "kind": one.kind, **common, **one.fields
-    }  # fmt: skip
-    value = msgspec.json.encode(fields)
-    if len(value) > EVENT_BYTES_MAX:
-        raise ValueError(f"the event has {len(value)} bytes, the limit is {EVENT_BYTES_MAX}")
-    return Outgoing(
-        str(fields.get("tenant") or ""),
-        str(fields.get("source") or ""),
-        one.id,
-        str(fields["call_id"]) if fields.get("call_id") else None,
-        value,
-    )
 
 
 def _name_of(one: QueuedItem) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
 
+from deploy.local.servers import free_port
 from streams.meter import Meter
 from tests.streams.meter.receiver import Receiver, receiver_of
 
@@ -198,3 +201,38 @@ def test_a_dict_of_no_format_is_named_once(app: App) -> None:
     named = [line for line in app.warnings() if "cannot be counted" in line]
     assert len(named) == 1
     assert "unknown format" in named[0]
+
+
+class Answer:
+    """An answer of a library, with texts that the app has forgotten."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def model_dump(self, **_: object) -> dict[str, Any]:
+        return {"id": self.name, "object": "chat.completion", "model": "gpt-4o", "choices": [],
+                "usage": USAGE}  # fmt: skip
+
+
+def record_and_forget(meter: Meter, name: str, answers: weakref.WeakSet[Answer]) -> None:
+    answer = Answer(name)
+    answers.add(answer)
+    meter.record_from(answer)
+
+
+def test_answers_do_not_wait_in_memory_for_a_server_that_is_away() -> None:
+    port = free_port()
+    answers: weakref.WeakSet[Answer] = weakref.WeakSet()
+    with Meter(f"http://127.0.0.1:{port}", source="app", linger_s=0.01) as meter:
+        names = [f"chatcmpl-{number:024d}" for number in range(1500)]  # more than a batch
+        for name in names:
+            record_and_forget(meter, name, answers)
+        give_up_s = time.monotonic() + 30
+        while answers:
+            assert time.monotonic() < give_up_s, len(answers)
+            time.sleep(0.02)
+        assert meter.counts.queued == 1500
+        with receiver_of([], port) as receiver:
+            assert meter.flush(30)
+        assert meter.counts == (1500, 0, 0, 0)
+    assert sorted(receiver.ids) == names
