@@ -49,6 +49,13 @@ source = "github.com/hail-hq/hail costs/stt.json, which read deepgram.com/pricin
 read = 2026-11-30
 [[price]]
 provider = "deepgram"
+model = "flux-general-multi"
+from = 2026-11-04
+usd_per_minute_of_audio = 0.0078
+source = "docs.flexprice.io deepgram-pricing, with deepgram.com/pricing as of 4 November 2026"
+read = 2026-11-30
+[[price]]
+provider = "deepgram"
 model = "nova-2*"
 service_tier = "prerecorded"
 from = 2026-11-30

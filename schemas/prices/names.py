@@ -92,6 +92,12 @@ _BY_MODEL: Final = tuple(
         (r"aura-(?:2-)?[a-z]+-[a-z]{2}$|nova-[23](?:-|$)", "deepgram"),
         (r"sonic-\d|sonic-turbo|ink-whisper", "cartesia"),
         (r"databricks-", "databricks"),
+        (r"jamba-", "ai21"),
+        (r"palmyra-", "writer"),
+        (r"solar-(?:pro|mini)", "upstage"),
+        (r"qwen-(?:max|plus|turbo|flash|long|vl-(?:max|plus))", "alibaba"),
+        (r"doubao-", "bytedance"),
+        (r"ernie-(?:x1|4\.0|speed|lite|tiny)", "baidu"),
     )
 )
 """The names of models that one provider alone gives out. Open weights (`llama-3.3-70b`, `qwen3`,
@@ -101,7 +107,8 @@ _OPEN_WEIGHTS: Final = re.compile(
     r"(?:[\w.-]+/)?(?:meta-)?(?:llama|qwen|qwq|mixtral|mistral-nemo|mistral(?::|$)|gemma|phi[-\d]"
     r"|gpt-oss|deepseek-(?:r1|v\d)|glm-|nemotron|yi-|falcon|granite|olmo|smollm|hermes|vicuna|wizardlm"
     r"|starcoder|codellama|tinyllama|whisper-(?:large|medium|small|base|tiny)|distil-whisper|bge-"
-    r"|nomic-embed|mxbai-|all-minilm|e5-|jina-)",
+    r"|nomic-embed|mxbai-|all-minilm|e5-|jina-|minimax-|step-\d|hunyuan-|ernie-|internlm|exaone"
+    r"|baichuan|longcat|solar-)",
 )
 """Models that anybody may serve: the protocol of an answer does not tell whose bill it is on."""
 

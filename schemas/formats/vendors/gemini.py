@@ -8,6 +8,7 @@ case. Source: schemas/contracts/producers.md, google-genai 3.6.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -69,15 +70,16 @@ def read(payload: Json) -> list[ReaderResult]:
     if not _is_last(payload):
         return [Uncounted("a chunk without finishReason is not the last report of its answer")]
     tokens, unknown = _tokens(usage)
+    model = text(payload, "modelVersion") or text(payload, "model_version")
     response_id = text(payload, "responseId") or text(payload, "response_id")
     fields = {
         "kind": "llm",
         "time": instant(payload, "createTime") or instant(payload, "create_time"),
-        "model": text(payload, "modelVersion") or text(payload, "model_version"),
+        "model": model,
         "operation": "realtime" if "serverContent" in payload else "chat",
         "service_tier": tier_of(_tier(usage)),
         "finish_reason": _finish_reason(payload),
-        "web_searches": _searches(payload),
+        "web_searches": _searches(payload, model),
         **tokens,
     }
     return [Draft(fields, response_id, IdSource.RESPONSE, unknown=unknown)]
@@ -115,14 +117,21 @@ def _finish_reason(payload: Json) -> str | None:
     return None
 
 
-def _searches(payload: Json) -> int | None:
-    """Queries that Google ran for the answer."""
+_BILLED_BY_PROMPT: Final = re.compile(r"(?:.*/)?gemini-[12](?:\.|-)")
+"""Models whose grounding is billed once a prompt, however many queries Google runs; later ones are
+billed by the query. Source: ai.google.dev/gemini-api/docs/google-search, "Pricing"."""
+
+
+def _searches(payload: Json, model: str | None) -> int | None:
+    """Searches that Google bills for the answer."""
     queries: list[object] = []
     for candidate in items_of(payload, "candidates"):
         grounding = candidate.get("groundingMetadata") or candidate.get("grounding_metadata")
         if isinstance(grounding, dict):
             said = grounding.get("webSearchQueries") or grounding.get("web_search_queries")
             queries += said if isinstance(said, list) else []
+    if queries and _BILLED_BY_PROMPT.match(model or ""):
+        return 1
     return len(queries) or None
 
 

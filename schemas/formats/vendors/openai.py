@@ -200,6 +200,8 @@ def _with_usage(payload: Json, kind: str) -> Draft:
         raise invalid("usage", f"has none of OpenAI's counts: {', '.join(COUNTS)}")
     model = text(payload, "model")
     tokens, unknown = tokens_of(usage, path, model)
+    if tokens["input_tokens"] is None and _operation(payload) == "embeddings":
+        tokens["input_tokens"] = count(usage, "total_tokens", path)  # Voyage reports no more
     fields = {
         "kind": kind,
         "time": instant(payload, "created") or instant(payload, "created_at"),

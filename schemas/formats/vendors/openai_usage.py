@@ -7,6 +7,7 @@ Source: schemas/contracts/producers.md, "Vendors that answer in OpenAI's format"
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, Final
 
 from schemas.formats.body import Json, count, difference, number, section, usd
@@ -46,15 +47,19 @@ KNOWN: Final[Known] = {
     # DeepSeek's, Moonshot's and StepFun's, and Perplexity's names
     **dict.fromkeys(("prompt_cache_hit_tokens", "prompt_cache_miss_tokens", "cached_tokens")),
     **dict.fromkeys(("reasoning_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")),
-    # costs: OpenRouter's and Perplexity's, and DeepInfra's
-    **dict.fromkeys(("cost", "cost_details", "is_byok", "estimated_cost")),
+    # vLLM's and Mistral's name
+    "num_cached_tokens": None,
+    # costs: OpenRouter's and Perplexity's, DeepInfra's, xAI's
+    **dict.fromkeys(("cost", "cost_details", "is_byok", "estimated_cost", "cost_in_usd_ticks")),
     # searches: xAI's and Perplexity's
-    **dict.fromkeys(("num_sources_used", "num_search_queries", "server_side_tool_usage")),
+    **dict.fromkeys(("num_sources_used", "num_search_queries", "num_server_side_tools_used")),
+    **dict.fromkeys(("server_side_tool_usage", "server_side_tool_usage_details")),
     # times and facts that no price needs: Groq's, SambaNova's, Perplexity's
     **dict.fromkeys(("queue_time", "prompt_time", "completion_time", "total_time", "type")),
     **dict.fromkeys(("search_context_size", "time_to_first_token", "stop_reason")),
     **dict.fromkeys(("completion_tokens_per_sec", "total_tokens_per_sec", "total_latency")),
 }
+_TICKS_PLACES: Final = 10
 _HIDES_THOUGHTS: Final = ("gemini", "models/gemini", "google/gemini")
 
 
@@ -67,6 +72,7 @@ def tokens_of(usage: Json, path: str, model: str | None) -> tuple[dict[str, Any]
     cache_read = _first(
         count(details_in, "cached_tokens", path_in),
         *(count(usage, name, path) for name in ("prompt_cache_hit_tokens", "cached_tokens")),
+        count(usage, "num_cached_tokens", path),
         count(usage, "cache_read_input_tokens", path),
     )
     cache_write = _first(
@@ -111,18 +117,19 @@ def tokens_of(usage: Json, path: str, model: str | None) -> tuple[dict[str, Any]
         "output_image_tokens": image,
         "reasoning_tokens": reasoning,
         "web_searches": first_count(usage, ("num_sources_used", "num_search_queries"), path),
-        "tool_calls": _tool_calls(usage),
+        "tool_calls": _tool_calls(usage, path),
         "cost_usd": _cost(usage, path),
         "cost_problem": None if totals.is_consistent else PROBLEM,
     }, tuple(unknown)
 
 
-def _tool_calls(usage: Json) -> int | None:
-    """XAI's tools that ran on its servers, by name."""
-    tools = usage.get("server_side_tool_usage")
-    if not isinstance(tools, dict):
-        return None
-    return sum(count(tools, name, "usage.server_side_tool_usage.") or 0 for name in tools)
+def _tool_calls(usage: Json, path: str) -> int | None:
+    """XAI's tools that ran on its servers: by name, or their number."""
+    for name in ("server_side_tool_usage", "server_side_tool_usage_details"):
+        tools = usage.get(name)
+        if isinstance(tools, dict):
+            return sum(count(tools, tool, f"{path}{name}.") or 0 for tool in tools)
+    return count(usage, "num_server_side_tools_used", path)
 
 
 def hides_thoughts(model: str | None) -> bool:
@@ -131,7 +138,7 @@ def hides_thoughts(model: str | None) -> bool:
 
 
 def _cost(usage: Json, path: str) -> str | None:
-    """What the vendor says that it bills: OpenRouter's `cost`, Perplexity's `cost.total_cost`.
+    """What the vendor says that it bills: OpenRouter's `cost`, Perplexity's `cost.total_cost`, xAI's ticks.
 
     With a key of one's own (`is_byok`), OpenRouter's cost is its fee, and the vendor of the model
     bills the rest.
@@ -140,12 +147,18 @@ def _cost(usage: Json, path: str) -> str | None:
     if isinstance(cost, dict):
         return usd(cost, "total_cost", f"{path}cost.")
     if cost is None:
-        return usd(usage, "estimated_cost", path)
+        ticks = number(usage, "cost_in_usd_ticks", path)
+        return usd(usage, "estimated_cost", path) if ticks is None else _usd_of_ticks(ticks)
     fee = number(usage, "cost", path)
     if usage.get("is_byok") is not True or fee is None:
         return usd(usage, "cost", path)
     rest = number(section(usage, "cost_details", path), "upstream_inference_cost")
     return None if rest is None else str(fee + rest)
+
+
+def _usd_of_ticks(ticks: Decimal) -> str:
+    """XAI's unit: 10^10 ticks are a USD."""
+    return str(ticks.scaleb(-_TICKS_PLACES))
 
 
 def first_section(holder: Json, names: tuple[str, ...], path: str) -> tuple[Json, str]:
