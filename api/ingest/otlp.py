@@ -118,7 +118,7 @@ async def take(
     if path.signal is LOGS:
         await sources.note_logs(tenant, services)
     await deps.send(validated, key, headers, options.context.received_ms, is_atomic=True)
-    sources.note_skipped(validated.skipped)
+    sources.note_skipped(tenant, validated.skipped)
     rejected, message = partial_success(validated.refused, validated.skipped, path.part)
     message = shown(message)
     if media_type == JSON:

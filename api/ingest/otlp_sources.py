@@ -26,6 +26,8 @@ FRESH_MS: Final = 10 * MINUTE_MS
 """How long a process remembers that it has noted a service."""
 REASONS_MAX: Final = 100
 """Reasons that are counted apart: a span may name any operation. The rest is one."""
+TENANT_REASONS_MAX: Final = 10
+"""Of them, those that came from one tenant first. So operations that it invents hide no other reason."""
 OTHER: Final = "(other)"
 
 
@@ -41,6 +43,7 @@ class OtlpSources:
         self._noted: dict[tuple[str, str], int] = {}
         self._skipped: Counter[str] = Counter()
         self._reasons: set[str] = set()
+        self._reasons_of: Counter[str] = Counter()
         self._writing: asyncio.Task[None] | None = None
 
     async def note_logs(self, tenant: str, services: Iterable[str]) -> None:
@@ -54,10 +57,10 @@ class OtlpSources:
         if not fresh:
             return
         key = LOG_SOURCES_KEY + tenant
-        size = await self._store.ask("SCARD", key)
-        if size < SOURCES_MAX:
+        room = SOURCES_MAX - await self._store.ask("SCARD", key)
+        if room > 0:
             await self._store.ask_all(
-                [("SADD", key, *sorted(fresh)), ("EXPIRE", key, SOURCES_KEPT_S)]
+                [("SADD", key, *sorted(fresh)[:room]), ("EXPIRE", key, SOURCES_KEPT_S)]
             )
         if len(self._noted) > SOURCES_MAX:
             self._noted.clear()
@@ -68,16 +71,23 @@ class OtlpSources:
         found = await self._store.ask("SMEMBERS", LOG_SOURCES_KEY + tenant)
         return frozenset(name.decode() for name in found) - self.by_metrics
 
-    def note_skipped(self, skipped: Sequence[SkippedObject]) -> None:
+    def note_skipped(self, tenant: str, skipped: Sequence[SkippedObject]) -> None:
         """Count usage that was not counted, for `odometer status`. Written in the background: an answer
         does not wait for it, and a lost Redis does not lose it."""
         for one in skipped:
             if one.has_usage:
-                if len(self._reasons) < REASONS_MAX:
-                    self._reasons.add(one.reason)
-                self._skipped[one.reason if one.reason in self._reasons else OTHER] += 1
+                self._skipped[self._counted_as(tenant, one.reason)] += 1
         if self._skipped and (self._writing is None or self._writing.done()):
             self._writing = asyncio.create_task(self._write())
+
+    def _counted_as(self, tenant: str, reason: str) -> str:
+        if reason not in self._reasons:
+            is_full = len(self._reasons) >= REASONS_MAX
+            if is_full or self._reasons_of[tenant] >= TENANT_REASONS_MAX:
+                return OTHER
+            self._reasons.add(reason)
+            self._reasons_of[tenant] += 1
+        return reason
 
     async def _write(self) -> None:
         counts, self._skipped = self._skipped, Counter()
