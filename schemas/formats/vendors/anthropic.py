@@ -93,6 +93,11 @@ def _batch_line(payload: Json) -> list[ReaderResult]:
     ]
 
 
+_CLOUDS: Final = {"msg_bdrk_": "aws", "msg_vrtx_": "google"}
+"""The cloud that served a message, by the beginning of its id: it bills it."""
+_CLOUD_CHARS: Final = 9
+
+
 def message(payload: Json) -> list[ReaderResult]:
     """The events of a message: one, and one for each call of an advisor, which is another model."""
     started = section(payload, STARTED)
@@ -111,7 +116,11 @@ def message(payload: Json) -> list[ReaderResult]:
     delta = payload.get("delta")
     ended = {**payload, **delta} if isinstance(delta, dict) else payload
     first = _draft(model, parts, response_id, "", unknown)
-    terms = {**_terms(usage), "finish_reason": _word(ended, "stop_reason")}
+    terms = {
+        **_terms(usage),
+        "provider": _CLOUDS.get((response_id or "")[:_CLOUD_CHARS]),
+        "finish_reason": _word(ended, "stop_reason"),
+    }
     made: list[ReaderResult] = [replace(first, fields={**first.fields, **terms})]
     advisors = [part for part in iterations if part.get("type") == "advisor_message"]
     for index, part in enumerate(advisors):

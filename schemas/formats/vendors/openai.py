@@ -185,12 +185,15 @@ def is_last_chunk(payload: Json) -> bool:
 
 
 def usage_of(payload: Json) -> tuple[Json, str] | None:
-    """The usage and its path. Groq's streams have it under `x_groq`."""
+    """The usage and its path. Groq's streams have it under `x_groq`, Moonshot's in the choice that ends."""
     if isinstance(payload.get("usage"), dict):
         return payload["usage"], "usage."
     groq = payload.get("x_groq")
     if isinstance(groq, dict) and isinstance(groq.get("usage"), dict):
         return groq["usage"], "x_groq.usage."
+    for choice in items_of(payload, "choices"):
+        if isinstance(choice.get("usage"), dict):
+            return choice["usage"], "choices.usage."
     return None
 
 

@@ -122,3 +122,29 @@ def test_vllms_and_mistrals_name_of_cached_tokens_is_known() -> None:
 def test_a_model_of_another_maker_is_not_openais(model: str, provider: str | None) -> None:
     usage, _ = read(chat(model))
     assert usage.provider == provider
+
+
+@pytest.mark.parametrize(
+    ("id_", "provider"),
+    [
+        ("msg_01AbCdEfGhIjKlMnOpQrStUv", "anthropic"),
+        ("msg_bdrk_01AbCdEfGhIjKlMnOpQrStUv", "aws"),
+        ("msg_vrtx_01AbCdEfGhIjKlMnOpQrStUv", "google"),
+    ],
+)
+def test_the_id_of_a_message_tells_the_cloud_that_bills_it(id_: str, provider: str) -> None:
+    usage = {"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 0}
+    head = {"id": id_, "type": "message", "role": "assistant", "stop_reason": "end_turn"}
+    found, _ = read({**head, "model": "claude-sonnet-4-5-20250929", "content": [], "usage": usage})
+    assert found.provider == provider
+    assert isinstance(price(found), Priced)
+
+
+def test_usage_in_the_choice_that_ends_a_stream_counts() -> None:
+    """Moonshot's."""
+    counts = {"prompt_tokens": 19, "completion_tokens": 13, "total_tokens": 32, "cached_tokens": 8}
+    choice = {"index": 0, "delta": {}, "finish_reason": "stop", "usage": counts}
+    head = {"id": "cmpl-04ea926191a14749b7f2c7a48a68abc6", "object": "chat.completion.chunk"}
+    usage, unknown = read({**head, "model": "kimi-k2-0905-preview", "choices": [choice]})
+    assert (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens) == (19, 13, 8)
+    assert unknown == ()
