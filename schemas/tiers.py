@@ -3,6 +3,10 @@
 A tier keeps buckets of one length up to one age. The tiers that an event is written to depend on
 its age when Kafka *appended* it, so that a replay decides the same. The tiers that a query reads
 depend on the age of each part of its range at the time of the query.
+
+Live, an event is written to one tier only. The buckets of a coarser tier are made from those of a
+finer one (`SOURCES`), once, when their time is over: the finer ones are *closed*. `Closed` says until
+when. An event that comes later is written to the coarser tier too.
 """
 
 from __future__ import annotations
@@ -38,6 +42,12 @@ DAY: Final = Tier(2, "1d", DAY_MS, 5 * 366 * DAY_MS, 32)
 TIERS: Final = (MINUTE, QUARTER, DAY)
 """Finest first. Each bucket length divides the next, and each tier is kept longer."""
 
+SOURCES: Final = {QUARTER: MINUTE, DAY: QUARTER}
+"""For each tier the finer one that its buckets are made from."""
+CLOSING: Final = (MINUTE, QUARTER)
+"""The tiers that are closed, in the order of `Closed`. A chunk of each lies in one bucket of the next
+chunk: so `Closed` is on boundaries of every coarser tier."""
+
 SLACK_MS: Final = HOUR_MS
 """How much longer than `kept_ms` a tier is written and kept. The clocks of broker, worker and API
 may differ by this much, so a query never misses a chunk that it is allowed to read."""
@@ -49,6 +59,53 @@ class Span(NamedTuple):
     tier: Tier
     start_ms: int
     end_ms: int
+
+
+class Closed(NamedTuple):
+    """Until when the buckets of each tier of `CLOSING` are closed, in ms; never beyond that of the
+    finer tier. Before it, the buckets of the coarser tiers are whole."""
+
+    minutes_ms: int
+    quarters_ms: int
+
+    def whole_before(self, tier: Tier, tiers: Sequence[Tier]) -> int | None:
+        """The instant before which the buckets of `tier` are whole, where a page kind has `tiers`; None:
+        always."""
+        source = SOURCES.get(tier)
+        return self[CLOSING.index(source)] if source is not None and source in tiers else None
+
+
+ALL_CLOSED: Final = Closed(1 << 52, 1 << 52)
+"""Of counters that were written to every tier at once."""
+
+
+def first_closed(now_ms: int) -> Closed:
+    """Of a new generation: what is too old to be written to the finer tiers, and the rest of that chunk."""
+    return Closed(*(max(0, ceil_to(now_ms - t.kept_ms - SLACK_MS, t.chunk_ms)) for t in CLOSING))
+
+
+def whole_spans(spans: Sequence[Span], tiers: Sequence[Tier], closed: Closed) -> list[Span]:
+    """The same time in buckets that are whole: of finer tiers from where on they are not closed."""
+    found: list[Span] = []
+    for span in spans:
+        edge_ms = closed.whole_before(span.tier, tiers)
+        if edge_ms is None or span.end_ms <= edge_ms:
+            _add_span(found, span)
+            continue
+        if span.start_ms < edge_ms:
+            _add_span(found, span._replace(end_ms=edge_ms))
+        open_ms = max(span.start_ms, edge_ms)
+        finer = [Span(SOURCES[span.tier], open_ms, span.end_ms)]
+        for one in whole_spans(finer, tiers, closed):
+            _add_span(found, one)
+    return found
+
+
+def _add_span(spans: list[Span], span: Span) -> None:
+    if spans and spans[-1].tier is span.tier and spans[-1].end_ms == span.start_ms:
+        spans[-1] = spans[-1]._replace(end_ms=span.end_ms)
+    else:
+        spans.append(span)
 
 
 def floor_to(at_ms: int, step_ms: int) -> int:

@@ -24,7 +24,7 @@ from schemas.store.layout import (
     chunks_of,
     page_key,
 )
-from schemas.tiers import Tier
+from schemas.tiers import ALL_CLOSED, Closed, Span, Tier, whole_spans
 
 PAGES_MAX: Final = 50_000
 """Pages of one atomic read. An MGET costs Redis about 1 us a page, and Redis serves no other client
@@ -109,11 +109,12 @@ class TableSelection:
 @dataclass(frozen=True, eq=False)
 class Selection:
     """What a plan reads of one tenant. `groups`: values of `group_by`, in the order of their first
-    series."""
+    series. `closed`: it is right while this is what is closed (`Meta.closed`)."""
 
     plan: Plan
     groups: tuple[tuple[str, ...], ...]
     parts: tuple[TableSelection, ...]
+    closed: Closed = ALL_CLOSED
 
     @property
     def has_many_sketches(self) -> bool:
@@ -156,6 +157,7 @@ def select(
     names: Sequence[SeriesIndex],
     generation: int,
     tenant_id: int,
+    closed: Closed = ALL_CLOSED,
     pick: Pick | None = None,
 ) -> Selection:
     """`names` has an index for each table of the plan; `pick` may cache `pick_series`. Raises
@@ -163,11 +165,9 @@ def select(
     groups, picked = (pick or pick_series)(
         tuple(names), plan.question.filters, plan.question.group_by
     )
-    chunks = sum(len(chunks_of(span)) for span in plan.spans)
     check_pages(
-        chunks
-        * sum(
-            len(own.pages[page_kind.page_series])
+        sum(
+            len(own.pages[page_kind.page_series]) * len(_chunks(plan, page_kind, closed))
             for own, names_ in zip(picked, names, strict=True)
             for page_kind in _page_kinds(plan, names_.table)
         ),
@@ -178,7 +178,7 @@ def select(
             names_,
             own,
             {
-                page_kind: _page_set(plan, page_kind, own, generation, tenant_id)
+                page_kind: _page_set(plan, page_kind, own, generation, tenant_id, closed)
                 for page_kind in _page_kinds(plan, names_.table)
             },
             tuple(
@@ -189,13 +189,13 @@ def select(
         )
         for own, names_ in zip(picked, names, strict=True)
     ]
-    return Selection(plan, groups, tuple(parts))
+    return Selection(plan, groups, tuple(parts), closed)
 
 
 def work_of(plan: Plan, names: Sequence[SeriesIndex], *, is_picked: bool) -> int:
     """How many values `select` looks at, about: 0.5 us each. `is_picked`: the series are cached."""
     question = plan.question
-    chunks = sum(len(chunks_of(span)) for span in plan.spans)
+    chunks = sum(len(chunks_of(span)) for span in plan.spans)  # about: some are in finer buckets
     work = 0
     for own in names:
         passing = own.count
@@ -226,11 +226,22 @@ def _page_kinds(plan: Plan, table: Table) -> Iterable[PageKind]:
     return dict.fromkeys(term.page_kind(table) for term in plan.question.terms if term.is_in(table))
 
 
+def _chunks(plan: Plan, page_kind: PageKind, closed: Closed) -> list[tuple[Span, int]]:
+    """The chunks of the plan's time whose buckets are whole, each with its span."""
+    spans = whole_spans(plan.spans, page_kind.tiers, closed)
+    return [(span, chunk) for span in spans for chunk in chunks_of(span)]
+
+
 def _page_set(
-    plan: Plan, page_kind: PageKind, picked: PickedSeries, generation: int, tenant_id: int
+    plan: Plan,
+    page_kind: PageKind,
+    picked: PickedSeries,
+    generation: int,
+    tenant_id: int,
+    closed: Closed,
 ) -> PageSet:
     pages = picked.pages[page_kind.page_series]
-    chunks = [(span, chunk) for span in plan.spans for chunk in chunks_of(span)]
+    chunks = _chunks(plan, page_kind, closed)
     edges = [
         (
             chunk * span.tier.chunk_ms,

@@ -30,7 +30,7 @@ from api.store.large_answers import (
     LargeRead,
     lengths_of,
 )
-from api.store.names_cache import NamesCache
+from api.store.names_cache import NamesCache, text_of
 from api.store.page_cache import Missing, Page, PageCache
 from api.store.picks_cache import PicksCache
 from api.store.slots import Priority
@@ -44,6 +44,7 @@ from schemas.store.layout import (
     tenants_list_key,
     unpack_meta,
 )
+from schemas.tiers import ALL_CLOSED, Closed
 
 NAMES_AT_ONCE: Final = 5000
 """Names of one piece of a list: 20 ms of this process. A view has up to a million, which take 4 s."""
@@ -84,8 +85,8 @@ class GenerationState:
     async def refresh(self, all_cached: Sequence[CachedSums], reads_max: int) -> Meta | None:
         """Bring all of these sums to one instant, and return the state at that instant.
 
-        None if Redis holds another history, or if pages changed under each of `reads_max` snapshots.
-        Raises AnswerIsLarge if that would read too much at once.
+        None if Redis holds another history, if more is closed than was, or if pages changed under each
+        of `reads_max` snapshots. Raises AnswerIsLarge if that would read too much at once.
         """
         chunks = [chunk for one in all_cached for chunk in one.selection.chunk_versions]
         missing = Missing()
@@ -109,6 +110,8 @@ class GenerationState:
             snapshot = await self._snapshots.read((*chunks, *missing.whole), tails, bytes_max)
             if snapshot is None or self.is_over:
                 return None
+            if any(cached.selection.closed != snapshot.meta.closed for cached in all_cached):
+                return None  # the selections are made again
             fresh = self._taken(missing, snapshot, seen)
             seen, missing = snapshot, Missing()
             for cached in all_cached:
@@ -204,15 +207,24 @@ class GenerationState:
             cached.named_at = named_at
         return cached
 
+    @property
+    def _closed(self) -> Closed:
+        """At the last snapshot."""
+        return ALL_CLOSED if self._meta is None else self._meta.closed
+
     def _selecting(
         self, plan: Plan, tenant: str, names: tuple[SeriesIndex, ...]
     ) -> Callable[[], Selection]:
         tenant_id = self._tenants.get(tenant, 0)
-        return partial(select, plan, names, self.generation, tenant_id, self._picks.pick)
+        return partial(
+            select, plan, names, self.generation, tenant_id, self._closed, self._picks.pick
+        )
 
     def _cached(self, plan: Plan, tenant: str) -> tuple[CachedSums | None, tuple[SeriesIndex, ...]]:
         """The cached sums of this plan, if they have all names, and the names."""
         cached = self._sums_cache.get((plan.number, tenant))
+        if cached is not None and cached.selection.closed != self._closed:
+            cached = None
         if cached is not None and cached.named_at == self._named_at:
             return cached, cached.selection.names
         names = tuple(self._names.index(table, tenant) for table in plan.tables)
@@ -283,7 +295,7 @@ class GenerationState:
             have = len(self._tenants)
             more = await self._list_from(tenants_list_key(self.generation), have)
             for place, name in enumerate(more, have):
-                self._tenants.setdefault(_text(name), place)
+                self._tenants.setdefault(text_of(name), place)
                 self._named_at += 1
             self._tenants_whole_at = max(self._tenants_whole_at, at)
         return self._tenants.get(tenant)
@@ -385,10 +397,3 @@ def generation_of(current: bytes | None) -> int:
     if not current.isdigit():
         raise StoreCorrupt(f"the value of {CURRENT_KEY} is not a number")
     return int(current)
-
-
-def _text(name: bytes) -> str:
-    try:
-        return name.decode()
-    except UnicodeDecodeError as error:
-        raise StoreCorrupt("a tenant's name is not UTF-8") from error

@@ -28,7 +28,10 @@ from api.store.page_cache import NO_CHUNK_VERSION, PackedChunkVersion, Page, Pag
 from api.store.slots import Priority
 from api.store.snapshot import SnapshotReader
 from api.store.sums_cache import CachedSums, Tail
-from schemas.store.layout import Meta, unpack_chunk_version
+from schemas.store.chunk_version import unpack_chunk_version
+from schemas.store.layout import (
+    Meta,
+)
 
 UNSEEN_BYTES_MAX: Final = 32 * 1024 * 1024
 """If all pages of an answer cannot be larger together, weighed, their lengths are not asked for. Those of
@@ -144,6 +147,8 @@ class LargeRead:
             snapshot = await snapshots.read(chunks)
             if snapshot is None:
                 return None
+            if any(one.selection.closed != snapshot.meta.closed for one in all_cached):
+                return None  # the selections are made again
             works = [
                 _Work.of(one, snapshot.chunk_versions(one.selection.chunk_versions))
                 for one in all_cached

@@ -14,6 +14,7 @@ from cachetools import LRUCache
 
 from api.query.series_index import SeriesIndex, empty_index
 from schemas.catalog.views import Table
+from schemas.errors import StoreCorrupt
 
 NAMES_BYTES_MAX: Final = 512 * 1024 * 1024
 """A tenant with 300 series of models has 0.2 MB, so 2,500 such tenants fit. A million users of one
@@ -69,3 +70,10 @@ class _Tenants(LRUCache[str, TenantNames]):
         tenant, names = super().popitem()
         self._on_evict(tenant)
         return tenant, names
+
+
+def text_of(name: bytes) -> str:
+    try:
+        return name.decode()
+    except UnicodeDecodeError as error:
+        raise StoreCorrupt("a tenant's name is not UTF-8") from error

@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 from cachetools import LRUCache
 
 from api.query.selection import COUNTER_WEIGHT
-from schemas.store.layout import CHUNK_VERSION_BYTES, ROOM_BYTES_MAX, unpack_chunk_version
+from schemas.store.chunk_version import CHUNK_VERSION_BYTES, unpack_chunk_version
+from schemas.store.layout import ROOM_BYTES_MAX
 
 PAGES_BYTES_MAX: Final = 128 * 1024 * 1024
 """24 h of 30 models are 1 MB of pages, a leaderboard of 100,000 users over 30 days is 100 MB."""
@@ -22,7 +23,7 @@ PAGE_BYTES: Final = 200
 """What a page costs beside its data: its key, the `Page` and two entries of dictionaries."""
 
 PackedChunkVersion = bytes
-"""A `layout.ChunkVersion` as Redis holds it."""
+"""A `ChunkVersion` as Redis holds it."""
 
 NO_CHUNK_VERSION: Final[PackedChunkVersion] = bytes(CHUNK_VERSION_BYTES)
 """The version of a chunk to which nothing was ever appended."""

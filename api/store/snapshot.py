@@ -18,7 +18,11 @@ from typing import Any, Final
 from api.query.selection import PAGES_MAX
 from api.store.connection import ReadConnection
 from api.store.page_cache import NO_CHUNK_VERSION, PackedChunkVersion
-from schemas.store.layout import CURRENT_KEY, Meta, meta_key
+from schemas.store.layout import (
+    CURRENT_KEY,
+    Meta,
+    meta_key,
+)
 
 SHARED_BYTES_MAX: Final = 64 * 1024 * 1024
 """The most that requests which share a snapshot can read of whole pages together: Redis copies it in

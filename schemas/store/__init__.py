@@ -3,6 +3,7 @@
 Functions in Lua write most of it: `streams/redis/lua`, and directory.lua in this folder.
 
     layout        the counters: keys, pages of rows, the meta record
+    chunk_version  whether pages are as they were read
     series_names  the name of a series: its values as one text
     counter_rows  rows of counters as bytes: their form, and how they are written
     counter_reader  reads pages of counters

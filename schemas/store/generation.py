@@ -25,9 +25,9 @@ from schemas.catalog.views import (
     booking_dimensions,
 )
 from schemas.prices.price_list import BUNDLED_VERSION
-from schemas.tiers import SLACK_MS, TIERS
+from schemas.tiers import SLACK_MS, SOURCES, TIERS
 
-LAYOUT_VERSION: Final = 5
+LAYOUT_VERSION: Final = 6
 """Goes up with any change of keys, of the packed rows, or of what the commit does."""
 
 LAYOUT_BYTES: Final = 8
@@ -68,6 +68,7 @@ def describe(topic: str, catalog: Catalog = DEFAULT) -> str:
         "limits": limit_values,
         "slack_ms": SLACK_MS,
         "tiers": [[t.id, t.bucket_ms, t.kept_ms, t.chunk_buckets] for t in TIERS],
+        "closing": [[tier.id, source.id] for tier, source in SOURCES.items()],
         "views": [_described(view) for view in catalog.views],
         "dimensions": dict(catalog.dimensions),
         "booking_dimensions": booking_dimensions(catalog),

@@ -15,8 +15,9 @@ All keys share one hash tag, so that one call or MGET reaches all atomically. Un
     N:nX.T, N:lX.T     series of table X (a view's kind) and tenant T: name -> id, id -> name
     N:pX.I.C.T.B       page B of table X, tier I, chunk of time C, tenant T: rows of counters
     N:sS.X.I.C.T.B     the same for sketch S (its place in `measures.SKETCHES`)
-    N:vH.I.C.T         version of the pages H.I.C.T.B, where H is pX or sS.X: see `ChunkVersion`
+    N:vH.I.C.T         version of the pages H.I.C.T.B, where H is pX or sS.X (schemas/store/chunk_version.py)
     N:due              list: the compaction queue (`QueuedPage`)
+    N:oI.C             hash: pages of tier I and chunk C that are not closed (streams/redis/closing.py)
     N:iS.K             digests of events counted in slice S of append time, bucket K: a set
     N:cS.K             bookings of calls in the same slice and bucket: a hash DIGEST:TENANT -> booking
     N:q...             counts for the quotas of tenants (schemas/store/quota_counts.py)
@@ -65,7 +66,7 @@ from schemas.catalog.views import Table
 from schemas.errors import StoreCorrupt
 from schemas.store import counter_reader, counter_rows
 from schemas.store.counter_rows import Differences, differences_of
-from schemas.tiers import SLACK_MS, Span, Tier
+from schemas.tiers import ALL_CLOSED, CLOSING, SLACK_MS, Closed, Span, Tier
 
 HASH_TAG: Final = "{od0}:"
 CURRENT_KEY: Final = HASH_TAG + "current"
@@ -119,7 +120,7 @@ def page_key(  # a page's full address
 def chunk_version_key(
     generation: int, page_kind: PageKind, tier: Tier, chunk: int, tenant_id: int
 ) -> str:
-    """The version of all pages of a kind, tier, chunk and tenant; see `ChunkVersion`."""
+    """The version of all pages of a kind, tier, chunk and tenant."""
     return f"{prefix(generation)}v{page_kind.head}.{tier.id}.{chunk}.{tenant_id}"
 
 
@@ -156,25 +157,6 @@ RUN_DTYPE: Final = np.dtype([("series", "<u4"), ("chunk", "<u4"), ("rows", "<u4"
 """In a delta: a run of rows for one series (an index into the delta's own list) and chunk."""
 PAGE_DTYPE: Final = np.dtype([(name, "<u4") for name in ("chunk", "tenant", "page", "bytes")])
 """In a commit: a run of rows for one page, by its length."""
-
-
-class ChunkVersion(NamedTuple):
-    """What the pages of a chunk are: unchanged while it is. `commits`: `Meta.commits` after the last
-    one that appended to any of them; `compactions`: how often one was compacted. While the
-    second is the same they have only grown. There is one as soon as there is a page."""
-
-    commits: int
-    compactions: int
-
-
-_CHUNK_VERSION: Final = struct.Struct("<qq")
-CHUNK_VERSION_BYTES: Final = _CHUNK_VERSION.size
-
-
-def unpack_chunk_version(data: bytes) -> ChunkVersion:
-    if len(data) != CHUNK_VERSION_BYTES:
-        raise StoreCorrupt("the version of a chunk is not whole")
-    return ChunkVersion(*_CHUNK_VERSION.unpack(data))
 
 
 class Form(NamedTuple):
@@ -328,9 +310,11 @@ def sketch_of(table: Table, sketch: Measure) -> PageKind:
 MAGIC: Final = b"ODO1"
 LIVE, RETIRED = 1, 2
 NO_POSITION: Final = -1
-_HEADER: Final = struct.Struct("<4sI16sIIqqqqqqq8x")
+_HEADER: Final = struct.Struct("<4sI16sIIqqqqqqqqqqq8x")
 _PARTITION: Final = struct.Struct("<q16sqqqqq")
-HEADER_BYTES: Final = _HEADER.size  # 96
+_OLD_HEADER: Final = struct.Struct("<4sI16sIIqqqqqqq8x")
+"""Of layouts 3 to 5, which write every tier at once."""
+HEADER_BYTES: Final = _HEADER.size  # 128
 PARTITION_BYTES: Final = _PARTITION.size  # 64
 
 
@@ -356,7 +340,8 @@ class PartitionMeta:
 class Meta:
     """The state of one generation. `history_from_ms` is 0 if no record was ever lost; `names` is
     how many series were ever named, so that readers know when their dictionaries are behind.
-    `refused` is 0, or the code of the reason why no worker counts on this generation."""
+    `refused` is 0, or the code of the reason why no worker counts on this generation. `closed` and
+    `closing` are as streams/redis/closing.py has them."""
 
     state: int
     digest: bytes
@@ -368,6 +353,8 @@ class Meta:
     created_ms: int
     refused: int
     partitions: tuple[PartitionMeta, ...]
+    closed: Closed = ALL_CLOSED
+    closing: Closed = ALL_CLOSED
 
     @property
     def complete_through_ms(self) -> int:
@@ -377,12 +364,14 @@ class Meta:
 
 
 def unpack_meta(data: bytes) -> Meta:
-    if len(data) < HEADER_BYTES or (len(data) - HEADER_BYTES) % PARTITION_BYTES:
+    is_old = len(data) % PARTITION_BYTES == _OLD_HEADER.size % PARTITION_BYTES
+    header = _OLD_HEADER if is_old else _HEADER
+    if len(data) < header.size or (len(data) - header.size) % PARTITION_BYTES:
         raise StoreCorrupt("the meta record is not whole")
-    magic, state, digest, count, _cursor, *numbers = _HEADER.unpack_from(data)
-    if magic != MAGIC or count * PARTITION_BYTES + HEADER_BYTES != len(data):
+    magic, state, digest, count, _cursor, *numbers = header.unpack_from(data)
+    if magic != MAGIC or count * PARTITION_BYTES + header.size != len(data):
         raise StoreCorrupt("the meta record is not of this layout")
-    history_from_ms, commits, slice_low, slice_high, names, created_ms, refused = numbers
+    history_from_ms, commits, slice_low, slice_high, names, created_ms, refused, *closed = numbers
     return Meta(
         state=state,
         digest=digest,
@@ -394,7 +383,9 @@ def unpack_meta(data: bytes) -> Meta:
         created_ms=created_ms,
         refused=refused,
         partitions=tuple(
-            PartitionMeta(*_PARTITION.unpack_from(data, HEADER_BYTES + index * PARTITION_BYTES))
+            PartitionMeta(*_PARTITION.unpack_from(data, header.size + index * PARTITION_BYTES))
             for index in range(count)
         ),
+        closed=Closed(*closed[: len(CLOSING)]) if closed else ALL_CLOSED,
+        closing=Closed(*closed[len(CLOSING) :]) if closed else ALL_CLOSED,
     )

@@ -143,14 +143,16 @@ class Columns:
 
 def billed_values(rows: Columns) -> Int64s:
     """The numbers that two reports of one answer must have in common: what is billed, and the cost."""
-    return rows.values[:, _BILLED_AT]
+    return rows.values[:, _billed_at(rows.catalog)]
 
 
-_BILLED_AT: Final = [
-    place
-    for place, measure in enumerate(MEASURES)
-    if measure.how is How.SUM and measure.field in {*BILLED, "cost_nano_usd"}
-]
+@cache
+def _billed_at(catalog: Catalog) -> list[int]:
+    return [
+        place
+        for place, measure in enumerate(catalog.measures)
+        if measure.how is How.SUM and measure.field in {*BILLED, "cost_nano_usd"}
+    ]
 
 
 class _Interner(dict[str | None, int]):

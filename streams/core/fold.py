@@ -15,13 +15,21 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from schemas.catalog.measures import BOOKED, COST_EVENTS, COST_NANO_USD, How, Measure
+from schemas.catalog.measures import BOOKED, COST_EVENTS, COST_NANO_USD
 from schemas.catalog.views import Catalog, Table, booking_dimensions
 from schemas.event.identity import CallKey
 from schemas.event.kinds import Kind
-from schemas.store.layout import RUN_DTYPE, Int64s, PageKind, Rows, counters_of, sketch_of
+from schemas.store.layout import (
+    HISTOGRAM_FORM,
+    RUN_DTYPE,
+    Int64s,
+    PageKind,
+    Rows,
+    counters_of,
+    sketch_of,
+)
 from schemas.store.series_names import name_of_quoted, quoted, series_name
-from schemas.tiers import TIERS, Tier
+from schemas.tiers import ALL_CLOSED, TIERS, Closed, Tier
 from streams.core.calls import CallDelta, CallUpdate, StoredCall, book
 from streams.core.chats import Chats, chats_of
 from streams.core.columns import NOTHING, Codes, Columns, Items
@@ -82,12 +90,14 @@ class _Rows(NamedTuple):
 def fold(
     batch: Columns,
     stored_calls: Mapping[CallKey, StoredCall | None],
+    closed: Closed = ALL_CLOSED,
     *,
     keeps_previews: bool = False,
 ) -> Delta:
-    """The delta of a batch for every view and tier. `stored_calls`: the stored bookings of its calls."""
+    """The delta of a batch for every view, in the tiers that it is written to. `stored_calls`: the
+    stored bookings of its calls."""
     call_deltas, updates = book(batch, stored_calls)
-    rows = _rows(batch, call_deltas)
+    rows = _kept_while_open(_rows(batch, call_deltas), closed)
     series: list[tuple[Table, int, str]] = []
     parts: list[DeltaPart] = []
     for code, kind in enumerate(rows.words["kind"]):
@@ -95,7 +105,7 @@ def fold(
         for view in batch.catalog.views:
             table = view.tables.get(cast("Kind", kind))
             if table is not None:
-                parts.extend(_roll_up(table, batch.catalog, rows, of_kind, series))
+                parts.extend(_roll_up(table, batch.catalog, rows, of_kind, series, closed))
     counted = batch.origin.tolist()
     return Delta(
         rows.words["tenant"],
@@ -157,6 +167,16 @@ def _rows(batch: Columns, call_deltas: Sequence[CallDelta]) -> _Rows:
     )
 
 
+def _kept_while_open(rows: _Rows, closed: Closed) -> _Rows:
+    """A bucket that is not closed is kept, and written, whatever its age."""
+    finest = rows.finest_tier
+    for place, edge_ms in enumerate(closed):
+        is_open = (finest > place) & (rows.at_ms >= edge_ms)
+        if is_open.any():
+            finest = np.where(is_open, place, finest)
+    return rows if finest is rows.finest_tier else rows._replace(finest_tier=finest)
+
+
 def _quoted(words: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     return {name: list(map(quoted, known)) for name, known in words.items()}
 
@@ -203,8 +223,13 @@ def _of_kind(rows: _Rows, code: int) -> Codes:
     return at.take(sorted_by(minute - minute.min()))
 
 
-def _roll_up(
-    table: Table, catalog: Catalog, rows: _Rows, at: Codes, series: list[tuple[Table, int, str]]
+def _roll_up(  # everything that a table is made from
+    table: Table,
+    catalog: Catalog,
+    rows: _Rows,
+    at: Codes,
+    series: list[tuple[Table, int, str]],
+    closed: Closed,
 ) -> Iterator[DeltaPart]:
     """The rows of one table in all tiers. `at`: the input rows, sorted by time. Appends the series of
     the table to `series`."""
@@ -225,7 +250,7 @@ def _roll_up(
     if table.measures:
         page_kind = counters_of(table)
         places = [(n, rows.column_of[column]) for n, column in enumerate(columns)]
-        for tier, sums in tiers_of(found, page_kind.tiers):
+        for tier, sums in tiers_of(found, page_kind.tiers, closed):
             part = _packed(page_kind, tier, sums.group, sums.at_ms, offset)
             values = part.rows["values"]
             values[:] = 0
@@ -234,7 +259,8 @@ def _roll_up(
                     values[:, place] = sums.values[:, column]
             yield part
     for sketch in table.sketches:
-        yield from _sketched(table, sketch, found, rows.sketched[sketch.name].take(at), offset)
+        items = rows.sketched[sketch.name].take(at)
+        yield from _sketched(sketch_of(table, sketch), found, items, offset, closed)
 
 
 @cache
@@ -255,22 +281,21 @@ def _series_of(table: Table, rows: _Rows, at: Codes) -> list[tuple[Table, int, s
 
 
 def _sketched(
-    table: Table, sketch: Measure, rows: Grouped, items: Items, offset: int
+    page_kind: PageKind, rows: Grouped, items: Items, offset: int, closed: Closed
 ) -> Iterator[DeltaPart]:
     """One sketch of a table in all tiers: counts of bins, or digests."""
     adds = items != np.uint64(NOTHING)
     if not adds.all():
         rows, items = Grouped(*(column[adds] for column in rows)), items[adds]
-    page_kind = sketch_of(table, sketch)
-    if sketch.how is How.HISTOGRAM:
-        for tier, counts in items_of(rows, items.astype(np.int64), page_kind.tiers):
+    if page_kind.form == HISTOGRAM_FORM:
+        for tier, counts in items_of(rows, items.astype(np.int64), page_kind.tiers, closed):
             part = _packed(page_kind, tier, counts.group, counts.at_ms, offset)
             part.rows["bin"] = counts.item
             part.rows["count"] = counts.times
             yield part
     else:
         digests, item = numbered(items)
-        for tier, counts in items_of(rows, item, page_kind.tiers):
+        for tier, counts in items_of(rows, item, page_kind.tiers, closed):
             part = _packed(page_kind, tier, counts.group, counts.at_ms, offset)
             part.rows["digest"] = digests.take(counts.item)
             yield part

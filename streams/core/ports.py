@@ -18,6 +18,7 @@ from schemas.event.identity import CallKey, IdSecret
 from schemas.prices.price_list import Prices
 from schemas.prices.stored_lists import CountedPrices
 from schemas.store.layout import Meta
+from schemas.tiers import ALL_CLOSED, Closed
 from streams.core.calls import StoredCall
 from streams.core.decode import Record
 from streams.core.fold import Delta
@@ -131,6 +132,7 @@ class Commit:
     `secret`: the name of the secret that its digests are made under.
     `named`: tallies whose names producers chose, by tenant and tally (streams/core/tallies.py).
     `id_counts`: how many of the digests belong to a slice and tenant.
+    `closed`: what was closed when its delta was made.
     `at_commits`: the commit applies only while the generation has taken this many commits."""
 
     id: bytes
@@ -143,6 +145,7 @@ class Commit:
     digests: npt.NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     slices: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     delta: Delta = NO_DELTA
+    closed: Closed = ALL_CLOSED
     id_counts: Sequence[tuple[int, str, int]] = ()
     tallies: Mapping[str, int] = field(default_factory=dict)
     named: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -160,6 +163,7 @@ class Outcome(StrEnum):
     STALE = "stale"
     DUPLICATE_IDS = "remembered"  # some of the ids were counted already: remove them and retry
     CALLS_CHANGED = "calls"  # some of the calls changed meanwhile: read them and retry
+    CLOSED = "closed"  # more was closed meanwhile: fold again with this
     PAUSED = "held"  # a rebuild pauses commits for a moment: retry after some ms
     MISSING = "missing"  # there is no such generation: Redis was emptied
     RETIRED = "retired"  # a rebuild has replaced the generation
@@ -167,7 +171,8 @@ class Outcome(StrEnum):
 
 
 class Reply(NamedTuple):
-    """`subjects`: partitions (STALE), event digests (DUPLICATE_IDS), digests of calls (CALLS_CHANGED)."""
+    """`subjects`: partitions (STALE), event digests (DUPLICATE_IDS), digests of calls (CALLS_CHANGED),
+    ms of `schemas.tiers.Closed` (CLOSED)."""
 
     outcome: Outcome
     subjects: Sequence[int] = ()
@@ -177,8 +182,16 @@ class CounterStore(Protocol):
     """The counters of one generation, or of the one that answers when `meta` is read. Every method is
     one atomic step and raises StoreError."""
 
-    async def open(self, digest: bytes, count: int, now_ms: int, secret: IdSecret) -> None:
-        """Creates the generation where there is none, with this secret."""
+    async def open(
+        self,
+        digest: bytes,
+        count: int,
+        now_ms: int,
+        secret: IdSecret,
+        closed: Closed = ALL_CLOSED,
+    ) -> None:
+        """Creates the generation where there is none, with this secret. `closed`: what is closed from
+        the start; where all is, every tier is written at once."""
 
     async def meta(self) -> Meta | None: ...
 
@@ -203,6 +216,10 @@ class CounterStore(Protocol):
 
     async def compact_pages(self) -> None:
         """Compacts some of the pages that commits have queued. No counter changes."""
+
+    async def close_pages(self, digest: bytes, now_ms: int, epoch: bytes) -> None:
+        """Closes some of the pages whose time is over, where the generation has this digest. No counter
+        changes. `epoch`: 16 random bytes."""
 
     async def refuse(self, partition: int, position: int, why: RefusalReason, detail: str) -> None:
         """Stores why this partition is paused."""

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.store.layout import Int64s
-from schemas.tiers import TIERS, Tier
+from schemas.tiers import SOURCES, TIERS, Closed, Tier
 
 Flags = npt.NDArray[np.bool_]
 _DIGIT_BITS: Final = 16
@@ -89,19 +89,37 @@ def duplicates(digests: npt.NDArray[np.uint64]) -> Int64s:
     return order[~changes(digests.take(order))]
 
 
-def tiers_of(rows: Grouped, kept: Sequence[Tier]) -> Iterator[tuple[Tier, Grouped]]:
+def tiers_of(rows: Grouped, kept: Sequence[Tier], closed: Closed) -> Iterator[tuple[Tier, Grouped]]:
     """The sums of each kept tier, over the rows that are written to it. A coarser tier is summed from
     the finer one, where no older rows join."""
     if not len(rows.group):
         return
     finest, coarsest = int(rows.finest_tier.min()), int(rows.finest_tier.max())
     found = rows
-    for tier in TIERS[finest:]:
-        if finest < coarsest and tier.id <= coarsest:
-            found = _chosen(rows, rows.finest_tier <= tier.id)
-        if tier in kept:
-            found = _added_up(found, tier.bucket_ms)
-            yield tier, found
+    for place, tier in enumerate(TIERS[finest:], finest):
+        if tier not in kept:
+            continue
+        if finest < coarsest and place <= coarsest:
+            found = _chosen(rows, _written(rows.finest_tier, rows.at_ms, place, kept, closed))
+        elif (edge_ms := closed.whole_before(tier, kept)) is not None and place > finest:
+            found = _chosen(found, found.at_ms < edge_ms)
+        if not len(found.group):
+            continue
+        found = _added_up(found, tier.bucket_ms)
+        yield tier, found
+
+
+def _written(
+    finest_tier: Int64s, at_ms: Int64s, place: int, kept: Sequence[Tier], closed: Closed
+) -> Flags:
+    """Which rows are written to a tier: where it is the finest one that keeps them, and where the one
+    that it is made from is closed."""
+    written: Flags = finest_tier <= place
+    edge_ms = closed.whole_before(TIERS[place], kept)
+    if edge_ms is not None:
+        source = TIERS.index(SOURCES[TIERS[place]])
+        written &= (finest_tier > source) | (at_ms < edge_ms)
+    return written
 
 
 def _chosen(rows: Grouped, chosen: Flags) -> Grouped:
@@ -124,7 +142,9 @@ def _added_up(rows: Grouped, bucket_ms: int) -> Grouped:
     )
 
 
-def items_of(rows: Grouped, item: Int64s, kept: Sequence[Tier]) -> Iterator[tuple[Tier, Itemized]]:
+def items_of(
+    rows: Grouped, item: Int64s, kept: Sequence[Tier], closed: Closed
+) -> Iterator[tuple[Tier, Itemized]]:
     """For each kept tier: how often every item (not negative) occurs."""
     if not len(item):
         return
@@ -132,16 +152,22 @@ def items_of(rows: Grouped, item: Int64s, kept: Sequence[Tier]) -> Iterator[tupl
     finest, coarsest = int(rows.finest_tier.min()), int(rows.finest_tier.max())
     found = Itemized(rows.group, rows.at_ms, item, ones)
     is_counted = False
-    for tier in TIERS[finest:]:
-        if finest < coarsest and tier.id <= coarsest:
-            chosen = rows.finest_tier <= tier.id
+    for place, tier in enumerate(TIERS[finest:], finest):
+        if tier not in kept:
+            continue
+        if finest < coarsest and place <= coarsest:
+            chosen = _written(rows.finest_tier, rows.at_ms, place, kept, closed)
             columns = (rows.group, rows.at_ms, item, ones)
             found = Itemized(*(column[chosen] for column in columns))
             is_counted = False
-        if tier in kept:
-            found = _counted(found, tier.bucket_ms, is_counted=is_counted)
-            is_counted = True
-            yield tier, found
+        elif (edge_ms := closed.whole_before(tier, kept)) is not None and place > finest:
+            chosen = found.at_ms < edge_ms
+            found = Itemized(*(column[chosen] for column in found))
+        if not len(found.group):
+            continue
+        found = _counted(found, tier.bucket_ms, is_counted=is_counted)
+        is_counted = True
+        yield tier, found
 
 
 def _counted(rows: Itemized, bucket_ms: int, *, is_counted: bool) -> Itemized:

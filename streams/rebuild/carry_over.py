@@ -18,6 +18,9 @@ there. From then on, both add the same.
   one for that. A generation of layout 3 has no secret: its ids and bookings are left behind. So a
   resend of an event that the log no longer holds counts again, and so does a call none of whose events
   it holds (`GenerationEntry.recognised_from_ms`).
+- Of a coarser tier, only the time that is closed in the new generation is compared: the rest follows
+  from the finer one (streams/redis/closing.py). The new generation begins with no more closed than the
+  old one has, and nothing is closed in it until all is carried over.
 - Views and measures that the old generation did not keep have no history before B. The new
   generation says so (`history_from`).
 
@@ -46,18 +49,20 @@ from schemas.event.identity import IdSecret
 from schemas.limits import AHEAD_MS_MAX, DAY_MS
 from schemas.store.layout import (
     RUN_DTYPE,
+    Meta,
     PageKind,
     Rows,
     prefix,
 )
-from schemas.tiers import SLACK_MS, ceil_to
+from schemas.tiers import ALL_CLOSED, CLOSING, SLACK_MS, Closed, Tier, ceil_to, first_closed
+from schemas.units import iso
 from streams.core.fold import Delta, DeltaPart
 from streams.core.ports import Outcome
 from streams.rebuild.carried_records import CarriedRecords
 from streams.rebuild.name_cache import NameCache, lengthened, shortened
 from streams.rebuild.page_difference import DecodedPages, SeriesChunk, difference
 from streams.rebuild.rebuild_worker import RebuildWorker
-from streams.rebuild.shared_history import SharedHistory
+from streams.rebuild.shared_history import SharedHistory, SharedPages
 from streams.redis.generations import GenerationEntry, RedisPair
 
 T = TypeVar("T")
@@ -74,6 +79,11 @@ def carry_over_before(first_append_ms: int) -> int:
     """B, in ms: no record that was appended before `first_append_ms`, and no event that depends on one
     while its id is stored, adds to a bucket from B on."""
     return ceil_to(first_append_ms + AHEAD_MS_MAX + SLACK_MS + REMEMBERED_MS + SLICE_MS, DAY_MS)
+
+
+def closed_at_first(old: Meta, now_ms: int) -> Closed:
+    """What is closed in a new generation from the start."""
+    return Closed(*map(min, first_closed(now_ms), old.closed))
 
 
 Place = tuple[str, int, int, int, int]
@@ -104,9 +114,13 @@ class CarryOver:
         self._old = NameCache(pair, pair.origin)
         self._new = NameCache(pair, pair.generation)
         self._records = CarriedRecords(pair, shared, entry.older_ms)
+        self._closed = ALL_CLOSED
 
     async def carry_over(self, worker: RebuildWorker) -> None:
         """Each step is a commit that adds nothing when it is repeated."""
+        look = await worker.retry(self._pair.look)
+        self._closed = look.new.closed
+        self._check_closed(look.old.closed)
         secret = await worker.retry(self._pair.shared_secret)
         if secret is not None:
             await self._carry_digests(worker, secret)
@@ -119,7 +133,7 @@ class CarryOver:
             cursor = 0
             while True:
                 cursor, keys = await worker.retry(
-                    lambda d=cache, c=cursor: self._pair.some_keys(d.generation, "[ps]", c)  # type: ignore[misc]
+                    lambda d=cache, c=cursor: self._pair.some_keys(d.generation, "[ps][0-9]", c)  # type: ignore[misc]
                 )
                 places = self._older_places(cache.generation, keys)
                 for at in range(0, len(places), PAGES_AT_ONCE):
@@ -160,8 +174,29 @@ class CarryOver:
             return False
         if tier_id not in [one.id for one in common.new.tiers]:
             return False
-        expires_ms = (chunk + 1) * tier.chunk_ms + tier.kept_ms + 2 * SLACK_MS
-        return chunk * tier.chunk_ms < self._older_ms and expires_ms > self._now_ms + EXPIRING_MS
+        start_ms = chunk * tier.chunk_ms
+        expires_ms = start_ms + tier.chunk_ms + tier.kept_ms + 2 * SLACK_MS
+        is_kept = expires_ms > self._now_ms + EXPIRING_MS
+        if tier in CLOSING and start_ms >= self._closed[CLOSING.index(tier)]:
+            is_kept = True  # a page that is not closed does not expire
+        return is_kept and start_ms < self._compared_before(common, tier)
+
+    def _compared_before(self, common: SharedPages, tier: Tier) -> int:
+        whole_ms = self._closed.whole_before(tier, common.new.tiers)
+        return self._older_ms if whole_ms is None else min(self._older_ms, whole_ms)
+
+    def _check_closed(self, old: Closed) -> None:
+        """Raises RebuildRefused if the old generation has not closed yet what is to be compared: it made a
+        tier from a finer one that the new one does not have."""
+        for common in self._shared.page_kinds.values():
+            for tier in common.new.tiers:
+                whole_ms = old.whole_before(tier, common.old.tiers)
+                if whole_ms is not None and whole_ms < self._compared_before(common, tier):
+                    raise RebuildRefused(
+                        f"view {common.new.table.view.name} has no shorter buckets any more, and those"
+                        f" of {tier.name} are not complete until {iso(self._older_ms)}: run odometer"
+                        " rebuild a day after that"
+                    )
 
     async def _carry_pages(
         self, worker: RebuildWorker, cache: NameCache, places: Sequence[Place]
@@ -230,7 +265,8 @@ class CarryOver:
             key=lambda one: (one.unit.tenant, self._shared.page_kinds[one.unit.head].new.table.id),
         ):
             common = self._shared.page_kinds[unit.head]
-            buckets = (self._older_ms - unit.chunk * unit.tier.chunk_ms) // unit.tier.bucket_ms
+            before_ms = self._compared_before(common, unit.tier)
+            buckets = (before_ms - unit.chunk * unit.tier.chunk_ms) // unit.tier.bucket_ms
             rows = difference(
                 common,
                 old.rows_of(common.old, olds, buckets),

@@ -27,11 +27,12 @@ from schemas.prices.price_list import Prices
 from schemas.quotas import Quota
 from schemas.store.generation import describe, generation_digest
 from schemas.store.layout import LIVE, NO_POSITION, Meta
+from schemas.tiers import first_closed
 from streams.core.ports import Clock, OffsetBounds, RefusalReason
 from streams.core.resume_checks import refusal_of, stored_of
 from streams.kafka.consumer import open_whole_log
 from streams.kafka.offsets import read_bounds, read_record_at
-from streams.rebuild.carry_over import CarryOver, carry_over_before
+from streams.rebuild.carry_over import CarryOver, carry_over_before, closed_at_first
 from streams.rebuild.rebuild_worker import RebuildWorker
 from streams.rebuild.report import RebuildProgress, RebuildResult
 from streams.rebuild.shared_history import SharedHistory, shared_with
@@ -208,6 +209,7 @@ async def _choose_generation(
         history_from_ms,
         describe(topic, under.catalog),
         None if keeps_secret else clock.secret(),
+        closed_at_first(old, clock.now_ms()) if shared else first_closed(clock.now_ms()),
     )
     if not begun:
         raise RebuildRefused(

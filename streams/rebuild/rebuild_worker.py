@@ -168,6 +168,7 @@ class RebuildWorker(Worker):
         if self._carry_over is not None:
             self.doing = "copying the buckets that are older than the topic"
             await self._carry_over.carry_over(self)
+            self._carry_over = None
         self.doing = "switching"
         tries = 0
         while not await self.retry(lambda: self._pair.switch(self._clock.now_ms(), kept_ms)):
@@ -215,8 +216,16 @@ class RebuildWorker(Worker):
             absent_ms={},
             partitions=(),
             delta=NO_DELTA,
+            closed=state.closed,
             at_commits=state.commits,
         )
+
+    async def _tend_pages(self) -> None:
+        """Nothing is closed while older buckets are still to be copied (streams/rebuild/carry_over.py)."""
+        if self._carry_over is None:
+            await super()._tend_pages()
+        else:
+            await self._store.compact_pages()
 
     def extent(self, begin: Mapping[int, int]) -> int:
         """Records from these positions to the end offsets of the last poll."""

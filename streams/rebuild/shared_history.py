@@ -153,7 +153,15 @@ def _begins_with_dimensions(
 def _common(view: View, was: ViewDescription, kept: Mapping[str, Measure]) -> Iterator[SharedPages]:
     """The pages of one view, kind by kind, that both generations have."""
     sums = tuple(measure for measure in kept.values() if measure.is_sum)
-    before = View(view.id, view.name, tuple(was.dimensions), sums, page_series=was.page_series)
+    before = View(
+        view.id,
+        view.name,
+        tuple(was.dimensions),
+        sums,
+        fine_sketches=tuple(kept[name] for name in was.fine_sketches),
+        tiers=tuple(tier for tier in TIERS if tier.id in was.tiers),
+        page_series=was.page_series,
+    )
     added = len(view.dimensions) - len(was.dimensions)
     for kind, table in view.tables.items():
         old = before.tables.get(kind) or Table(before, kind)

@@ -9,6 +9,7 @@ The modules:
     series_ids    ids of series, and rows by page
     price_lists   the price lists that counters were made with
     compaction    compact forms of pages
+    closing       adds the buckets of a tier to those of coarser tiers
     eviction      watches that Redis does not evict
     generations   all generations: begin, switch, retire, drop
 """

@@ -14,8 +14,9 @@ from schemas.catalog.views import CALL_BUCKETS, ID_BUCKETS, OTHER, SLICE_MS, TEN
 from schemas.quotas import Quota
 from schemas.store import directory
 from schemas.store.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat, tags_text
-from schemas.store.layout import page_kept_ms
+from schemas.store.layout import Form, page_kept_ms
 from schemas.store.recent_calls import RECENT_MAX
+from schemas.tiers import CLOSING, Tier
 from streams.core.fold import Delta
 from streams.core.ports import Commit
 from streams.redis.compaction import starts_of
@@ -85,14 +86,10 @@ def encode_commit(commit: Commit, ids: Ids) -> list[bytes]:
             *resolved.over.items(),
             *((name, count, tenant) for (tenant, name), count in commit.named.items()),
         ],
+        "closed": commit.closed,
         "parts": [
-            (
-                part.page_kind.head,
-                part.tier.id,
-                part.page_kind.room_bytes,
-                part.tier.chunk_ms,
-                page_kept_ms(part.tier),
-                *part.page_kind.form,
+            page_spec(
+                part.page_kind.head, part.tier, part.page_kind.room_bytes, part.page_kind.form
             )
             for part in delta.parts
         ],
@@ -118,6 +115,12 @@ def encode_commit(commit: Commit, ids: Ids) -> list[bytes]:
         members,
         *(data for pages, rows in paged(delta.parts, resolved) for data in (pages.tobytes(), rows)),
     ]
+
+
+def page_spec(head: str, tier: Tier, room_bytes: int, form: Form) -> tuple[Any, ...]:
+    """What `spec_of` in streams/redis/lua/pages.lua takes."""
+    closes = CLOSING.index(tier) + 1 if tier in CLOSING else 0
+    return head, tier.id, room_bytes, tier.chunk_ms, page_kept_ms(tier), *form, closes
 
 
 def _recent_of(delta: Delta) -> tuple[list[tuple[str, list[int]]], bytes]:

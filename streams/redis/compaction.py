@@ -97,7 +97,7 @@ def compact_counters(form: Form, pages: Sequence[bytes], are_over: Sequence[bool
     found = counter_reader.read(pages, form.numbers, range(form.numbers))
     rows = np.empty(len(found.slots), dtype_of(form))
     rows["slot"], rows["values"] = found.slots, found.stored.T
-    rows, owner = _summed(rows, found.page, found.page << 16 | rows["slot"], "values", SUM_SAFE)
+    rows, owner = summed_rows(rows, found.page, found.page << 16 | rows["slot"], "values", SUM_SAFE)
     ends = np.cumsum(np.bincount(owner, minlength=len(pages))).tolist()
     compact = [
         counter_rows.Rows(rows["slot"][start:end], rows["values"][start:end])
@@ -116,7 +116,7 @@ def compacted(form: Form, pages: Sequence[bytes]) -> list[bytes]:
     rows, owner = rows[own], owner[own]
     if form.numbers:
         key = owner << 32 | rows["slot"].astype(np.int64) << 16 | rows["bin"]
-        rows, owner = _summed(rows, owner, key, "count", COUNT_SAFE)
+        rows, owner = summed_rows(rows, owner, key, "count", COUNT_SAFE)
     else:
         rows, owner = _sets(rows, owner)
     ends = np.cumsum(np.bincount(owner, minlength=len(pages))) * dtype.itemsize
@@ -124,7 +124,9 @@ def compacted(form: Form, pages: Sequence[bytes]) -> list[bytes]:
     return [data[start:end] for start, end in pairwise(starts)]
 
 
-def _summed(rows: Rows, owner: Int64s, key: Int64s, field: str, safe: float) -> tuple[Rows, Int64s]:
+def summed_rows(
+    rows: Rows, owner: Int64s, key: Int64s, field: str, safe: float
+) -> tuple[Rows, Int64s]:
     """Adds up rows of equal keys. Rows whose sum might not fit stay as they are."""
     if not len(rows):
         return rows, owner

@@ -29,6 +29,7 @@ from schemas.store.layout import (
     unpack_meta,
 )
 from schemas.store.quota_counts import id_counts_key, series_counts_key
+from schemas.tiers import ALL_CLOSED, Closed
 from streams.core.ports import PairState
 from streams.redis.client import ask
 from streams.redis.commit import TENANT_SERIES
@@ -126,9 +127,10 @@ class RedisGenerations(RedisStore):
         history_from_ms: int,
         about: str,
         secret: IdSecret | None,
+        closed: Closed = ALL_CLOSED,
     ) -> bool:
         """Creates a generation beside its origin, to be counted from these positions on
-        (NO_POSITION: from the start of the log), with this secret (None: that of its origin). False
+        (NO_POSITION: from the start of the log), with this secret (None: that of its origin). `closed`: what is closed from the start. False
         if another generation answers now, this one exists, or the origin's secret is gone."""
         keys = [meta_key(entry.origin), meta_key(number), CURRENT_KEY, GENERATIONS_KEY]
         arguments = [
@@ -141,6 +143,7 @@ class RedisGenerations(RedisStore):
             about,
             msgspec.json.encode(entry),
             b"" if secret is None else secret.packed,
+            msgspec.json.encode(closed),
         ]
         return bool(await self._call("begin", keys, arguments))
 

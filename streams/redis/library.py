@@ -17,6 +17,7 @@ FILES: Final = (
     "meta.lua",
     "remembered.lua",
     "pages.lua",
+    "closing.lua",
     "names.lua",
     "commit.lua",
     "generations.lua",

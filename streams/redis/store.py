@@ -19,6 +19,7 @@ from schemas.event.identity import CallKey, IdSecret, unpack_call_key, unpack_se
 from schemas.prices.price_list import Prices
 from schemas.prices.stored_lists import CountedPrices, encode_prices
 from schemas.quotas import Quota
+from schemas.store.chunk_version import unpack_chunk_version
 from schemas.store.layout import (
     CURRENT_KEY,
     FIRST_GENERATION,
@@ -30,13 +31,21 @@ from schemas.store.layout import (
     prefix,
     refusals_key,
     tallies_key,
-    unpack_chunk_version,
     unpack_meta,
 )
+from schemas.tiers import ALL_CLOSED, CLOSING, Closed
 from streams.core.calls import StoredCall
 from streams.core.ports import Commit, Outcome, RefusalReason, Reply
 from streams.redis import library
 from streams.redis.client import ask, call_function, connect
+from streams.redis.closing import (
+    ReadOpenPage,
+    closing_pages,
+    encode_closing,
+    may_be_closed,
+    open_key,
+    unpack_open_page,
+)
 from streams.redis.commit import TENANT_SERIES, encode_commit, encode_names
 from streams.redis.compaction import ReadPage, compact_forms, unpack_queued_page
 from streams.redis.price_lists import LISTS_MAX, keep_list, list_starts, read_lists
@@ -54,8 +63,13 @@ QUEUE_PER_ROUND: Final = 512
 """One more round of COMPACT_PAGES_MAX for each so many queued pages. So live events wait for few
 pages after a commit. A backfill, which queues a thousand pages with each commit, never has more
 than some thousands queued."""
+CLOSE_EVERY_MS: Final = 1000
+"""The pause after there was nothing to close."""
+_CLOSING: Final = json.dumps(
+    {tier.id: (tier.chunk_ms, place + 1) for place, tier in enumerate(CLOSING)}
+)
 OTHER_SERVER: Final = -1
-"""Reply of `compact`: this is not the server that the pages were read from."""
+"""Reply of `compact` and `close`: this is not the server that the pages were read from."""
 
 
 class RedisStore:
@@ -83,6 +97,9 @@ class RedisStore:
         self._digest = b""
         self._queued = 0  # pages in the compaction queue, as the last commit said
         self._pages_max = COMPACT_PAGES_MAX
+        self._closing_epoch = ""
+        self._open = 0  # pages of the chunks that are being closed, as the last step said
+        self._closes_ms = 0
 
     @property
     def _meta_key(self) -> str:
@@ -99,8 +116,16 @@ class RedisStore:
     ) -> None:
         await self._redis.aclose()
 
-    async def open(self, digest: bytes, count: int, now_ms: int, secret: IdSecret) -> None:
+    async def open(
+        self,
+        digest: bytes,
+        count: int,
+        now_ms: int,
+        secret: IdSecret,
+        closed: Closed = ALL_CLOSED,
+    ) -> None:
         arguments = [digest, self.generation, count, now_ms, self._about, secret.packed]
+        arguments.append(json.dumps(closed))
         await self._call("open", [self._meta_key, CURRENT_KEY], arguments)
 
     async def meta(self) -> Meta | None:
@@ -180,6 +205,54 @@ class RedisStore:
                 return
             self._queued = await self._replace(await self._read_queued())
 
+    async def close_pages(self, digest: bytes, now_ms: int, epoch: bytes) -> None:
+        for _round in range(1 + self._open // QUEUE_PER_ROUND):
+            if now_ms < self._closes_ms:
+                return
+            data = await ask(self._redis.get(self._meta_key))
+            if data is None or (meta := unpack_meta(data)).digest != digest:
+                return
+            closing = may_be_closed(meta, now_ms)
+            read = await self._read_open(meta, closing)
+            if not read and closing == meta.closing == meta.closed:
+                self._open, self._closes_ms = 0, now_ms + CLOSE_EVERY_MS
+                return
+            pages = closing_pages(read)
+            made = encode_closing(digest, self._closing_epoch, epoch, closing, pages, now_ms)
+            said, *more = await self._call("close", [self._meta_key], made)
+            if said == OTHER_SERVER:
+                self._closing_epoch = more[0].decode()
+            elif not read or said < 0:
+                self._open, self._closes_ms = 0, now_ms + CLOSE_EVERY_MS
+            else:
+                self._open = max(said, *more)
+
+    async def _read_open(self, meta: Meta, closing: Closed) -> list[ReadOpenPage]:
+        """Some open pages of the first chunk that may be closed."""
+        for tier, from_ms, to_ms in zip(CLOSING, meta.closed, closing, strict=True):
+            if from_ms >= to_ms or not self._closing_epoch:
+                continue
+            key = open_key(self.generation, tier, from_ms // tier.chunk_ms)
+            # Random ones: several workers close different pages of a large chunk.
+            asked = self._redis.hrandfield(key, self._pages_max, withvalues=True)
+            flat = [text.decode() for text in await ask(asked)]
+            pages = list(map(unpack_open_page, flat[::2], flat[1::2]))
+            if not pages:
+                continue
+            versions = list(dict.fromkeys(page.version for page in pages))
+            head = prefix(self.generation)
+            keys = [head + key for key in (*(page.key for page in pages), *versions)]
+            data = await ask(self._redis.mget(keys))
+            compactions = {
+                version: 0 if one is None else unpack_chunk_version(one).compactions
+                for version, one in zip(versions, data[len(pages) :], strict=True)
+            }
+            return [
+                ReadOpenPage(page, one or b"", compactions[page.version])
+                for page, one in zip(pages, data, strict=False)
+            ]
+        return []
+
     async def _read_queued(self) -> Sequence[ReadPage]:
         """Some of the queued pages, and how often pages of their chunks had been compacted at that
         instant."""
@@ -209,7 +282,7 @@ class RedisStore:
         """Writes the compact form of these pages. Returns how many are still queued."""
         if not read:
             return 0
-        arguments: list[bytes | str | int] = [self._digest, self._ids.epoch]
+        arguments: list[bytes | str | int] = [self._digest, self._ids.epoch, _CLOSING]
         for one, rows in zip(read, compact_forms(read), strict=True):
             is_shorter = len(rows) < len(one.page)
             page = (len(one.page), rows) if is_shorter else (0, b"")

@@ -17,6 +17,19 @@ class EndOffsets(NamedTuple):
     bounds: Mapping[int, OffsetBounds]
     absent_ms: Mapping[int, int]
 
+    def known_until_ms(self, clock_skew_ms: int) -> int:
+        """The time until which the worker knows all partitions. A partition that was added later may
+        hold older records than those that are counted now, so no partition may say more."""
+        return max(0, self.started_ms - clock_skew_ms)
+
+    def lag(self, positions: Mapping[int, int]) -> int:
+        """Records between these positions and the ends."""
+        return sum(
+            max(0, self.bounds[p].end - max(position, self.bounds[p].start))
+            for p, position in positions.items()
+            if p in self.bounds
+        )
+
 
 def next_end_offsets(
     before: EndOffsets | None, started_ms: int, bounds: Mapping[int, OffsetBounds]

@@ -20,6 +20,7 @@ from schemas.errors import LogUnavailable, OtherGeneration, StoreFull, StoreUnav
 from schemas.event.identity import NO_SECRET, CallKey
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.layout import NO_POSITION, RETIRED, Meta
+from schemas.tiers import ALL_CLOSED, Closed, first_closed
 from streams.core.batch import Batch, PartitionShare, Policy
 from streams.core.calls import StoredCall
 from streams.core.columns import Columns
@@ -87,6 +88,7 @@ class Worker:
         self.health = WorkerHealth()
         self._was_ours = False
         self._secret = NO_SECRET
+        self._closed = ALL_CLOSED
         self._assignment = -1
         self._assigned: frozenset[int] = frozenset()
         self._positions: dict[int, int] = {}
@@ -139,14 +141,7 @@ class Worker:
 
     def lag(self) -> int:
         """Records between the committed positions and the end offsets of the last poll."""
-        if self._ends is None:
-            return 0
-        bounds = self._ends.bounds
-        return sum(
-            max(0, bounds[p].end - max(position, bounds[p].start))
-            for p, position in self._positions.items()
-            if p in bounds
-        )
+        return self._ends.lag(self._positions) if self._ends else 0
 
     def is_stalled(self) -> bool:
         """Whether there are records to read, no commit succeeded for `stalled_ms`, and both servers
@@ -185,6 +180,7 @@ class Worker:
             await self._commit_batch(batch)
         elif not self._batch.parts:
             await self._commit_freshness()
+            await self._tend_pages()
         refused = self._assigned - set(self._positions)
         if refused and now_ms - self._rechecked_ms >= self._timing.recheck_ms:
             await self._take_over(refused)
@@ -210,7 +206,7 @@ class Worker:
             await self._store.refuse(-1, NO_POSITION, RefusalReason.OTHER_GENERATION, detail)
             raise OtherGeneration(detail, was_ours=self._was_ours)
         self._was_ours = True
-        self._secret = await self._store.secret()
+        self._secret, self._closed = await self._store.secret(), meta.closed
         self._prices = await counted_prices(self._store, self._prices)
         found: dict[int, int] = {}
         for partition in sorted(partitions):
@@ -239,7 +235,8 @@ class Worker:
         while meta is None:
             bounds = await self._log.bounds()
             secret = self._clock.secret()  # stays unused if another worker opens it first
-            await self._store.open(self._digest, len(bounds), self._clock.now_ms(), secret)
+            now_ms = self._clock.now_ms()
+            await self._store.open(self._digest, len(bounds), now_ms, secret, first_closed(now_ms))
             meta = await self._store.meta()
         return meta
 
@@ -255,12 +252,18 @@ class Worker:
             reply = await self._send_commit(commit)
             if reply.outcome is Outcome.DUPLICATE_IDS:
                 judged = without_duplicates(judged, reply.subjects, self._counted)
+            elif reply.outcome is Outcome.CLOSED:
+                self._closed = Closed(*reply.subjects)
             elif reply.outcome is not Outcome.CALLS_CHANGED:
                 await self._finish(commit, reply, rows)
-                await self._store.compact_pages()
+                await self._tend_pages()
                 vectors = sum(len(part.rows) for part in commit.delta.parts)
                 self._goal = self._policy.next_goal(self._goal, len(rows), vectors)
                 return
+
+    async def _tend_pages(self) -> None:
+        await self._store.compact_pages()
+        await self._store.close_pages(self._digest, self._clock.now_ms(), self._clock.commit_id())
 
     async def _judge(self, batch: Batch) -> JudgedBatch:
         return await judge(batch, self._prices, self._catalog, self._secret, self._clock)
@@ -304,7 +307,8 @@ class Worker:
             digests=rows.digests,
             slices=rows.append_ms // SLICE_MS,
             id_counts=rows.id_counts,
-            delta=fold(rows, stored_calls or {}, keeps_previews=self._keeps_previews),
+            closed=self._closed,
+            delta=fold(rows, stored_calls or {}, self._closed, keeps_previews=self._keeps_previews),
             tallies=judged.tallies | cost_tallies(rows.cost_source),
             named=judged.named | unpriced(rows, self._prices),
         )
@@ -334,9 +338,7 @@ class Worker:
         return 0 if position < seen.bounds[partition].end else self._known_until_ms()
 
     def _known_until_ms(self) -> int:
-        """The time until which the worker knows all partitions. A partition that was added later may
-        hold older records than those that are counted now, so no partition may say more."""
-        return max(0, self._ends.started_ms - self._timing.clock_skew_ms) if self._ends else 0
+        return self._ends.known_until_ms(self._timing.clock_skew_ms) if self._ends else 0
 
     async def _send_commit(self, commit: Commit) -> Reply:
         """Sends a commit until there is a reply. After a lost reply, it sends the same commit id again."""

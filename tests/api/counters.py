@@ -28,15 +28,18 @@ from schemas.catalog.measures import CHATS, LATENCY
 from schemas.catalog.sketches import bins_of, chat_digest
 from schemas.catalog.views import VIEWS, Table
 from schemas.event.kinds import USAGE_KINDS, Kind
-from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS
+from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.prices.price_list import BUNDLED_VERSION
 from schemas.store import layout
 from schemas.store.generation import generation_digest
 from schemas.store.series_names import series_name
 from schemas.tiers import (
     DAY,
+    MINUTE,
     QUARTER,
+    SOURCES,
     TIERS,
+    Closed,
     Tier,
     boundary,
     ceil_to,
@@ -138,14 +141,17 @@ def pack(
     complete_ms: Sequence[int] = (NOW_MS - 1000, NOW_MS - 500),
     refused: Sequence[int] = (0, 0),
     now_ms: int = NOW_MS,
+    closed: Closed | None = None,
 ) -> Counters:
-    """What the fold leaves in Redis at `now_ms`; pages that have expired by then are not there.
+    """What the fold leaves in Redis at `now_ms`; pages that have expired by then are not there. By
+    default, what is over by ten minutes is closed.
 
     All chunks say that something was added by the last of these commits and that pages were made
     compact so often, by default as many times: what is there need not begin as it was before.
     """
     chunk_version = struct.pack("<QQ", commits, commits if compactions is None else compactions)
-    packed, names = _pages(tuple(events), generation, now_ms)
+    closed = closed_at(now_ms) if closed is None else closed
+    packed, names = _pages(tuple(events), generation, now_ms, closed)
     counters = Counters({}, {key: [*held] for key, held in packed.lists.items()})
     for key, page in packed.texts.items():
         counters.texts[key] = page
@@ -159,12 +165,20 @@ def pack(
         history_from_ms=history_from_ms,
         complete_ms=complete_ms,
         refused=refused,
+        closed=closed,
     )
     return counters
 
 
+def closed_at(now_ms: int) -> Closed:
+    minutes_ms = floor_to(now_ms - 10 * MINUTE_MS, MINUTE.chunk_ms)
+    return Closed(minutes_ms, floor_to(minutes_ms, QUARTER.chunk_ms))
+
+
 @lru_cache(maxsize=32)  # hundreds of tests begin with the same month, which takes 0.1 s to pack
-def _pages(events: tuple[Event, ...], generation: int, now_ms: int) -> tuple[Counters, int]:
+def _pages(
+    events: tuple[Event, ...], generation: int, now_ms: int, closed: Closed
+) -> tuple[Counters, int]:
     """Pages and names, and how many names there are. Shared: not to be changed."""
     counters = Counters()
     tenants: list[bytes] = []
@@ -184,6 +198,10 @@ def _pages(events: tuple[Event, ...], generation: int, now_ms: int) -> tuple[Cou
                     continue
                 for page_kind in page_kinds_of(table):
                     if tier not in page_kind.tiers:
+                        continue
+                    whole_ms = closed.whole_before(tier, page_kind.tiers)
+                    is_open = whole_ms is not None and event.at_ms >= whole_ms
+                    if is_open and finest <= SOURCES[tier].id:
                         continue
                     page, in_page = divmod(series, page_kind.page_series)
                     key = layout.page_key(generation, page_kind, tier, chunk, tenant_id, page)
@@ -224,6 +242,7 @@ def pack_meta(
     history_from_ms: int,
     complete_ms: Sequence[int],
     refused: Sequence[int],
+    closed: Closed,
 ) -> bytes:
     header = layout._HEADER.pack(
         layout.MAGIC,
@@ -238,6 +257,8 @@ def pack_meta(
         names,
         created_ms,
         0,
+        *closed,
+        *closed,
     )
     return header + b"".join(
         layout._PARTITION.pack(10, bytes(16), 9, complete, complete, complete, code)
@@ -253,7 +274,8 @@ def read_pure(counters: Counters, tenant: str, plans: Sequence[Plan]) -> list[li
     for plan in plans:
         keys = {table: layout.names_list_key(1, table, tenant_id) for table in plan.tables}
         names = [extended(empty_index(t), counters.lists.get(key, [])) for t, key in keys.items()]
-        selection = select(plan, names, 1, max(tenant_id, 0))
+        meta = layout.unpack_meta(counters.texts[layout.meta_key(1)])
+        selection = select(plan, names, 1, max(tenant_id, 0), meta.closed)
         pages = [
             [counters.texts.get(key) for key in page_set.keys] for page_set in selection.page_sets
         ]

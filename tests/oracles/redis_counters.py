@@ -16,15 +16,22 @@ from schemas.catalog.sketches import MARK
 from schemas.catalog.views import DEFAULT, Catalog, Table
 from schemas.store import layout
 from schemas.store.chats import CHATS, Chat, model_key, records_key, unpack_chat, updates_key
-from schemas.store.layout import PageKind, counters_of, sketch_of
+from schemas.store.chunk_version import ChunkVersion, unpack_chunk_version
+from schemas.store.layout import (
+    PageKind,
+    counters_of,
+    sketch_of,
+)
 from schemas.store.series_names import series_values
-from schemas.tiers import TIERS, Tier
+from schemas.tiers import ALL_CLOSED, SOURCES, TIERS, Closed, Tier
 from streams.core.fold import Delta
 
 Cell = tuple[Any, ...]
 """View, tier, tenant, the series' values in the view's order, start of the bucket in ms; of a
 sketch also its name, and which bin or digest."""
 
+AT: Final = 4
+"""The place of the start of the bucket in a cell."""
 CELL_OF_SUMS: Final = 5
 """So many parts has the cell of a sum; in that of a sketch its name comes next."""
 _TIERS: Final = {tier.id: tier for tier in TIERS}
@@ -46,6 +53,8 @@ def read_counters(
     """Every row that is not all zeros. Read when nothing commits: the pages are not one snapshot."""
     with redis.Redis.from_url(redis_url) as client:
         tenants = _texts(client, layout.tenants_list_key(generation))
+        record = cast("bytes | None", client.get(layout.meta_key(generation)))
+        closed = layout.unpack_meta(record).closed if record else ALL_CLOSED
         names = {
             (table.id, tenant_id): [
                 series_values(name)
@@ -60,7 +69,7 @@ def read_counters(
             keys = sorted(client.scan_iter(match=f"{head}*", count=10_000))
             places = [key.decode().removeprefix(layout.prefix(generation)) for key in keys]
             pages += zip(places, client.mget(keys) if keys else (), strict=True)
-    return counters_in(pages, tenants, names, catalog, of_fixed_length=of_fixed_length)
+    return counters_in(pages, tenants, names, catalog, closed, of_fixed_length=of_fixed_length)
 
 
 def read_id_counts(
@@ -87,10 +96,12 @@ def counters_in(
     tenants: Sequence[str],
     names: Mapping[tuple[int, int], Sequence[tuple[str, ...]]],
     catalog: Catalog,
+    closed: Closed,
     *,
     of_fixed_length: bool = False,
 ) -> dict[Cell, tuple[int, ...]]:
-    """Every row that is not all zeros, of pages by their place (`head.tier.chunk.tenant.page`).
+    """Every row that is not all zeros, with those of coarser tiers that are not whole yet made from finer
+    ones; of pages by their place (`head.tier.chunk.tenant.page`).
     `names`: of each table and tenant."""
     page_kinds = {f.head: f for table in catalog.tables for f in page_kinds_of(table)}
     of_head: dict[str, list[tuple[str, bytes]]] = {}
@@ -99,6 +110,7 @@ def counters_in(
     counters: dict[Cell, tuple[int, ...]] = {}
     for head, own in of_head.items():
         page_kind = page_kinds[head]
+        found: dict[Cell, tuple[int, ...]] = {}
         rows, owner = page_kind.rows_of_all(
             [page for _, page in own], of_fixed_length=of_fixed_length
         )
@@ -111,13 +123,35 @@ def counters_in(
             of = names[page_kind.table.id, tenant_id][series]
             more, values = _content(page_kind, row)
             cell = _cell(page_kind.table, tier, tenants[tenant_id], of, start_ms, more)
-            counters[cell] = _plus(page_kind, counters.get(cell, (0,) * len(values)), values)
+            found[cell] = _plus(page_kind, found.get(cell, (0,) * len(values)), values)
+        counters |= _whole(page_kind, found, closed)
     return {cell: values for cell, values in counters.items() if any(values)}
+
+
+def _whole(
+    page_kind: PageKind, cells: Mapping[Cell, tuple[int, ...]], closed: Closed
+) -> dict[Cell, tuple[int, ...]]:
+    """The cells of one page kind, each tier complete: from the finer tier where that is not closed."""
+    of_tier: dict[str, dict[Cell, tuple[int, ...]]] = {tier.name: {} for tier in TIERS}
+    for cell, values in cells.items():
+        of_tier[cell[1]][cell] = values
+    for tier in page_kind.tiers:
+        edge_ms = closed.whole_before(tier, page_kind.tiers)
+        if edge_ms is None:
+            continue
+        own = {c: values for c, values in of_tier[tier.name].items() if c[AT] < edge_ms}
+        for cell, values in of_tier[SOURCES[tier].name].items():
+            if cell[AT] >= edge_ms:
+                start_ms = cell[AT] - cell[AT] % tier.bucket_ms
+                coarse = (cell[0], tier.name, *cell[2:AT], start_ms, *cell[AT + 1 :])
+                own[coarse] = _plus(page_kind, own.get(coarse, (0,) * len(values)), values)
+        of_tier[tier.name] = own
+    return {cell: values for own in of_tier.values() for cell, values in own.items()}
 
 
 def read_chunk_versions(
     redis_url: str, generation: int = layout.FIRST_GENERATION
-) -> dict[tuple[str, str], layout.ChunkVersion]:
+) -> dict[tuple[str, str], ChunkVersion]:
     """By their keys without the tenant's id, and the tenant."""
     with redis.Redis.from_url(redis_url) as client:
         keys = sorted(client.scan_iter(match=f"{layout.prefix(generation)}v*", count=10_000))
@@ -125,14 +159,14 @@ def read_chunk_versions(
         tenants = _texts(client, layout.tenants_list_key(generation))
     read = zip(keys, found, strict=True)
     return named_chunk_versions(
-        ((k.decode(), layout.unpack_chunk_version(chunk_version)) for k, chunk_version in read),
+        ((k.decode(), unpack_chunk_version(chunk_version)) for k, chunk_version in read),
         tenants,
     )
 
 
 def named_chunk_versions(
-    chunk_versions: Iterable[tuple[str, layout.ChunkVersion]], tenants: Sequence[str]
-) -> dict[tuple[str, str], layout.ChunkVersion]:
+    chunk_versions: Iterable[tuple[str, ChunkVersion]], tenants: Sequence[str]
+) -> dict[tuple[str, str], ChunkVersion]:
     named = {}
     for key, chunk_version in chunk_versions:
         stem, _, tenant = key.rpartition(".")

@@ -12,6 +12,7 @@ from schemas.store.layout import (
     RETIRED,
     Meta,
 )
+from schemas.tiers import first_closed
 from streams.core.ports import PairState
 from tests.simulation.state import State, fresh_partition
 from tests.simulation.store import FakeStore
@@ -30,9 +31,9 @@ class FakePair(FakeStore):
         fake_redis = self.fake_redis
         is_free = fake_redis.current == self.origin and self.generation not in fake_redis.states
         if is_free:
-            meta = Meta(
-                LIVE, digest, 0, 0, 0, 0, 0, self._now_ms(), 0, (fresh_partition(),) * count
-            )
+            parts = (fresh_partition(),) * count
+            closed = first_closed(self._now_ms())
+            meta = Meta(LIVE, digest, 0, 0, 0, 0, 0, self._now_ms(), 0, parts, closed, closed)
             fake_redis.states[self.generation] = State(meta, secret)
             fake_redis.last = max(fake_redis.last, self.generation)
         await self._turn("store reply")

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from schemas.event.identity import CallKey, IdSecret
 from schemas.prices.stored_lists import CountedPrices
 from schemas.store.chats import Chat
+from schemas.store.chunk_version import ChunkVersion
 from schemas.store.directory import UserUpdate
 from schemas.store.layout import (
     FIRST_GENERATION,
     NO_POSITION,
-    ChunkVersion,
     Meta,
     PartitionMeta,
 )
@@ -33,6 +33,10 @@ class Bugs:
     forgets_what_was_appended: bool = False
     compacts_unseen: bool = False
     any_secret: bool = False
+    closes_unseen: bool = False
+    forgets_late_rows: bool = False
+    closes_half: bool = False
+    folds_before_closing: bool = False
 
 
 @dataclass
@@ -44,6 +48,7 @@ class State:
     pages: dict[Place, bytes] = field(default_factory=dict)
     chunk_versions: dict[Place, ChunkVersion] = field(default_factory=dict)
     compaction_queue: list[bytes] = field(default_factory=list)
+    open_pages: dict[tuple[int, int], dict[Place, str]] = field(default_factory=dict)
     tenants: dict[str, int] = field(default_factory=dict)
     names: dict[tuple[int, str], dict[str, int]] = field(default_factory=dict)
     ids: dict[int, set[int]] = field(default_factory=dict)
@@ -69,6 +74,7 @@ class State:
             dict(self.pages),
             dict(self.chunk_versions),
             list(self.compaction_queue),
+            {chunk: dict(pages) for chunk, pages in self.open_pages.items()},
             dict(self.tenants),
             {scope: dict(names) for scope, names in self.names.items()},
             {slice_: set(ids) for slice_, ids in self.ids.items()},

@@ -22,16 +22,26 @@ from schemas.prices.price_list import Prices
 from schemas.prices.stored_lists import CountedPrices
 from schemas.store import chats as chat_words
 from schemas.store.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat
+from schemas.store.chunk_version import ChunkVersion
 from schemas.store.directory import USERS_MAX, merged
-from schemas.store.layout import LIVE, ChunkVersion, Meta, PartitionMeta, prefix
+from schemas.store.layout import (
+    LIVE,
+    Form,
+    Meta,
+    PartitionMeta,
+    prefix,
+)
 from schemas.store.recent_calls import RECENT_MAX
 from schemas.store.series_names import series_values
+from schemas.tiers import ALL_CLOSED, CLOSING, Closed, Tier
 from streams.core.calls import StoredCall
 from streams.core.fold import Delta
 from streams.core.ports import Commit, Outcome, RefusalReason, Reply
+from streams.redis.closing import closing_pages, may_be_closed
 from streams.redis.compaction import ReadPage, compact_forms, unpack_queued_page
 from streams.redis.series_ids import Resolved, paged
 from tests.oracles.redis_counters import Cell, counters_in, named_chunk_versions
+from tests.simulation.closing import FakeClosing
 from tests.simulation.state import Bugs, FakeRedis, State, fresh_partition
 
 TALLIES_MAX = 1000
@@ -50,7 +60,7 @@ async def no_turn(_what: str) -> None:
     """Of a store outside the simulation: nothing happens between request and reply."""
 
 
-class FakeStore:
+class FakeStore(FakeClosing):
     """One client of a fake Redis that several share; `turn` is where the simulation may intervene."""
 
     def __init__(
@@ -94,7 +104,8 @@ class FakeStore:
             (table, state.tenants[tenant]): [series_values(name) for name in ids]
             for (table, tenant), ids in state.names.items()
         }
-        return counters_in(state.pages.items(), tenants, names, DEFAULT)
+        closed = state.meta.closed if state.meta else ALL_CLOSED
+        return counters_in(state.pages.items(), tenants, names, DEFAULT, closed)
 
     def chunk_versions(self) -> dict[tuple[str, str], ChunkVersion]:
         head = f"{prefix(self.fake_redis.current)}v"
@@ -110,11 +121,18 @@ class FakeStore:
             for chat in chats.values()
         }
 
-    async def open(self, digest: bytes, count: int, now_ms: int, secret: IdSecret) -> None:
+    async def open(
+        self,
+        digest: bytes,
+        count: int,
+        now_ms: int,
+        secret: IdSecret,
+        closed: Closed = ALL_CLOSED,
+    ) -> None:
         await self._turn("store request")
         if self.own.meta is None:
             parts = tuple(fresh_partition() for _ in range(count))
-            self.own.meta = Meta(LIVE, digest, 0, 0, 0, 0, 0, now_ms, 0, parts)
+            self.own.meta = Meta(LIVE, digest, 0, 0, 0, 0, 0, now_ms, 0, parts, closed, closed)
             self.own.secret = secret
         await self._turn("store reply")
 
@@ -160,6 +178,7 @@ class FakeStore:
         refusal = (
             self._refusal(commit)
             or self._mismatch(commit)
+            or self._closed_meanwhile(commit)
             or self._remembered(commit)
             or self._moved_calls(commit)
         )
@@ -206,6 +225,7 @@ class FakeStore:
             page, was = state.pages.get(one.queued.page, b""), one.page
             is_as_read = before[one.queued.page] == one.compactions and len(page) >= len(was)
             is_as_read = is_as_read and one.queued.page not in written
+            is_as_read = is_as_read and not self._is_half_closed(one.queued.page)
             if is_as_read or not was or self._bugs.compacts_unseen:
                 if page and rows != was:  # the real one only where that is shorter
                     tail = b"" if self._bugs.forgets_what_was_appended else page[len(was) :]
@@ -218,6 +238,26 @@ class FakeStore:
                     )
                 if one.entry in state.compaction_queue:
                     state.compaction_queue.remove(one.entry)
+
+    async def close_pages(self, digest: bytes, now_ms: int, epoch: bytes) -> None:  # noqa: ARG002
+        """Anything may happen between reading pages and closing them."""
+        life = (self.fake_redis.life, self.generation)
+        await self._turn("store request")
+        meta = self.own.meta
+        if meta is None or meta.digest != digest:
+            return
+        closing = may_be_closed(meta, now_ms)
+        read = self._read_open(meta, closing)
+        await self._turn("store reply")
+        if not read and closing == meta.closing == meta.closed:
+            return
+        made = closing_pages(read)
+        for _ in range(TURNS_OF_MERGING):
+            await self._turn("between reading and closing")
+        await self._turn("store request")
+        if life == (self.fake_redis.life, self.generation) and self.own.meta is not None:
+            self._close(made, closing)
+        await self._turn("store reply")
 
     async def refuse(self, partition: int, position: int, why: RefusalReason, detail: str) -> None:
         await self._turn("store request")
@@ -293,6 +333,16 @@ class FakeStore:
             return Reply(Outcome.PAUSED)
         return None
 
+    def _closed_meanwhile(self, commit: Commit) -> Reply | None:
+        meta = self.own.meta
+        assert meta is not None
+        is_same = not commit.delta.parts or commit.closed == meta.closed
+        return (
+            None
+            if is_same or self._bugs.folds_before_closing
+            else Reply(Outcome.CLOSED, meta.closed)
+        )
+
     def _has_secret(self, name: str) -> bool:
         return self.own.secret is not None and self.own.secret.name == name
 
@@ -366,24 +416,40 @@ class FakeStore:
         resolved = self._named(delta)
         for part, (pages, rows) in zip(delta.parts, paged(delta.parts, resolved), strict=True):
             page_kind, at = part.page_kind, 0
-            stem = f"{page_kind.head}.{part.tier.id}"
             room = ROOM_BYTES if page_kind.sketch is None else ROOM_ROWS * page_kind.dtype.itemsize
-            form = " ".join(map(str, page_kind.form))
             for chunk, tenant, page, n in pages.tolist():
-                place = f"{stem}.{chunk}.{tenant}.{page}"
-                before = len(state.pages.get(place, b""))
-                state.pages[place] = state.pages.get(place, b"") + rows[at : at + n]
+                stem = f"{page_kind.head}.{part.tier.id}.{chunk}.{tenant}"
+                self._append_rows(stem, part.tier, page, rows[at : at + n], page_kind.form, room)
                 at += n
-                chunk_version = state.chunk_versions.get(
-                    f"{stem}.{chunk}.{tenant}", ChunkVersion(0, 0)
-                )
-                chunk_version = chunk_version._replace(commits=state.meta.commits + 1)
-                state.chunk_versions[f"{stem}.{chunk}.{tenant}"] = chunk_version
-                ended = f"{stem}.{chunk - 1}.{tenant}.{page}"
-                if not before and ended in state.pages:
-                    state.compaction_queue.append(f"{ended} {form} 1".encode())
-                if before and len(state.pages[place]) // room != before // room:
-                    state.compaction_queue.append(f"{place} {form} 0".encode())
+
+    def _append_rows(
+        self, stem: str, tier: Tier, page: int, rows: bytes, row_form: Form, room: int
+    ) -> None:
+        """`stem`: the key of the page without its number."""
+        state = self.own
+        meta = state.meta
+        assert meta is not None
+        head, _, number, tenant = stem.rsplit(".", 3)
+        chunk, place = int(number), f"{stem}.{page}"
+        before = len(state.pages.get(place, b""))
+        state.pages[place] = state.pages.get(place, b"") + rows
+        chunk_version = state.chunk_versions.get(stem, ChunkVersion(0, 0))
+        state.chunk_versions[stem] = chunk_version._replace(commits=meta.commits + 1)
+        form = " ".join(map(str, row_form))
+        if tier in CLOSING and chunk * tier.chunk_ms >= meta.closed[CLOSING.index(tier)]:
+            closes = CLOSING.index(tier)
+            pages = state.open_pages.setdefault((closes, chunk), {})
+            if not before:
+                pages[place] = f"0 {room} {form}"
+                return
+            if chunk * tier.chunk_ms < meta.closing[closes] and not self._bugs.forgets_late_rows:
+                pages.setdefault(place, f"{before} {room} {form}")
+        elif not before:
+            ended = f"{head}.{tier.id}.{chunk - 1}.{tenant}.{page}"
+            if ended in state.pages:
+                state.compaction_queue.append(f"{ended} {form} 1".encode())
+        if before and len(state.pages[place]) // room != before // room:
+            state.compaction_queue.append(f"{place} {form} 0".encode())
 
     def _named(self, delta: Delta) -> Resolved:
         state = self.own

@@ -187,6 +187,12 @@ class SwallowedListenerError(FakeLog):
             id="compaction forgets what was appended",
         ),
         pytest.param({"bugs": Bugs(compacts_unseen=True)}, id="compaction of what has changed"),
+        pytest.param({"bugs": Bugs(closes_unseen=True)}, id="closing of what has changed"),
+        pytest.param({"bugs": Bugs(closes_half=True)}, id="closed and added nowhere"),
+        pytest.param(
+            {"bugs": Bugs(folds_before_closing=True), "first_seed": 5},
+            id="folded before it was closed",
+        ),
         pytest.param({"make_worker": EndReadLate}, id="end position read late"),
         pytest.param(
             {"make_worker": DeadLettersAfterCommit, "first_seed": 12},

@@ -80,7 +80,7 @@ local function write(keys, args, control, meta, words)
   local prefix = prefix_of(keys[1])
   local queue = {}
   for index, entry in ipairs(control.parts) do
-    append_part(prefix, entry, args[3 + 2 * index], args[4 + 2 * index], meta.commits + 1, queue)
+    append_part(prefix, entry, args[3 + 2 * index], args[4 + 2 * index], meta, queue)
   end
   local queue_length = queue_pages(prefix, queue)
   write_users(words)
@@ -133,7 +133,8 @@ end
 --   secret (the name of the one that digests are made under; else 'stale'),
 --   tallies {{name, n[, the tenant that it came from]}},
 --   epoch and names (which the ids of its pages belong to, from `names`),
---   parts {{head, tier, room in bytes, chunk_ms, kept_ms, key_bytes, numbers, number_bytes}},
+--   closed (meta.closed, which its parts were made for),
+--   parts {{head, tier, ...}} (`spec_of` in pages.lua),
 --   people {{tenant, {word}}} (schemas/store/directory.py), users_max,
 --   recent {{tenant, {ms, bytes, ...}}} (schemas/store/recent_calls.py), recent_max,
 --   chats {{tenant, characters, {note}}} (chats.lua), chats_max, chat_models_max,
@@ -143,7 +144,8 @@ end
 --   | {'stale', partition...} | {'remembered', id...} (duplicates)
 --   | {'calls', digest:tenant...} (changed)
 --   | {'missing'} | {'retired'} | {'digest'} | {'held'} (a rebuild copies old buckets: retry soon)
---   | {'unnamed'} (its ids are of another epoch). All but the first have written nothing.
+--   | {'unnamed'} (its ids are of another epoch) | {'closed', ms, ms} (meta.closed has moved).
+-- All but the first have written nothing.
 local function commit(keys, args)
   local prefix = prefix_of(keys[1])
   local control = cjson.decode(args[3])
@@ -152,6 +154,11 @@ local function commit(keys, args)
   if refusal then return refusal end
   if #control.parts > 0 and (control.epoch ~= epoch_of(meta) or control.names > meta.names) then
     return {'unnamed'}
+  end
+  local closed = meta.closed
+  if #control.parts > 0
+    and (control.closed[1] ~= closed[1] or control.closed[2] ~= closed[2]) then
+    return {'closed', text_of(closed[1]), text_of(closed[2])}
   end
   local hits = remembered(prefix, meta, control.ids, false)
   local moved = moved_calls(prefix, meta, control.calls)

@@ -4,7 +4,7 @@
 -- KEYS, ARGV and returns: see each function. Units: times are ms since 1970, positions are offsets.
 
 -- open KEYS[1] = meta, KEYS[2] = current; ARGV = digest, generation, partitions, now_ms, about,
--- the secret of its digests.
+-- the secret of its digests, JSON of meta.closed.
 -- Creates the generation if there is none. Returns 1 if it was created, 0 if it exists. An error if
 -- there are counters without a meta record: counting from position 0 would count them twice.
 local function open(keys, args)
@@ -13,7 +13,7 @@ local function open(keys, args)
     return redis.error_reply('ORPHANS counters stand under ' .. keys[1] .. ' but it is gone: '
       .. 'bring the whole store back from one copy, or remove all of its keys')
   end
-  local meta = new_meta(args[1], tonumber(args[4]))
+  local meta = new_meta(args[1], tonumber(args[4]), cjson.decode(args[7]))
   extend(meta, tonumber(args[3]), {})
   write_meta(keys[1], meta)
   redis.call('SET', prefix_of(keys[1]) .. 'about', args[5])
@@ -84,14 +84,14 @@ end
 -- begin KEYS = meta of the generation that answers, meta of the next, current, generations;
 -- ARGV = their numbers, digest, now_ms, JSON of the first positions (-1: none), history_from_ms,
 -- about, JSON for the hash of generations, the secret of its digests ('': that of the generation
--- that answers). Returns 1, or 0 if another generation answers now, the next one exists already, or
+-- that answers), JSON of meta.closed. Returns 1, or 0 if another generation answers now, the next one exists already, or
 -- the one that answers has no secret to take over.
 local function begin(keys, args)
   if redis.call('GET', keys[3]) ~= args[1] or redis.call('EXISTS', keys[2]) == 1 then return 0 end
   local secret = args[9]
   if secret == '' then secret = redis.call('GET', prefix_of(keys[1]) .. 'key') end
   if not secret then return 0 end
-  local meta = new_meta(args[3], tonumber(args[4]))
+  local meta = new_meta(args[3], tonumber(args[4]), cjson.decode(args[10]))
   meta.history_from = tonumber(args[6])
   local positions = cjson.decode(args[5])
   extend(meta, #positions, {})

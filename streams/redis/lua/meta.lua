@@ -14,9 +14,11 @@
 --   counts of names are far below. Sums of measures may be larger, so rows are passed as bytes.
 -- Returns: this file registers no function.
 
-local HEADER = '<c4I4c16I4I4i8i8i8i8i8i8i8c8'
+local HEADER = '<c4I4c16I4I4i8i8i8i8i8i8i8i8i8i8i8c8'
+local OLD_HEADER = '<c4I4c16I4I4i8i8i8i8i8i8i8c8' -- of layouts 3 to 5, without the times that are closed
+local OLD_HEADER_BYTES = 96
 local PADDING = '\0\0\0\0\0\0\0\0'
-local HEADER_BYTES = 96
+local HEADER_BYTES = 128
 local PARTITION = '<i8c16i8i8i8i8i8'
 local PARTITION_BYTES = 64
 local MAGIC, LIVE, RETIRED = 'ODO1', 1, 2
@@ -27,15 +29,18 @@ local TEXTS_MAX = 20000 -- 60 B each
 local function read_meta(key)
   local data = redis.call('GET', key)
   if not data then return nil end
-  local meta = {parts = {}}
-  local magic
+  local meta = {parts = {}, closed = {}, closing = {}}
+  local magic, header, header_bytes = nil, HEADER, HEADER_BYTES
+  meta.is_old = #data % PARTITION_BYTES == OLD_HEADER_BYTES % PARTITION_BYTES
+  if meta.is_old then header, header_bytes = OLD_HEADER, OLD_HEADER_BYTES end
   magic, meta.state, meta.digest, meta.count, meta.cursor, meta.history_from, meta.commits,
-    meta.slice_low, meta.slice_high, meta.names, meta.created, meta.refused =
-    struct.unpack(HEADER, data)
+    meta.slice_low, meta.slice_high, meta.names, meta.created, meta.refused,
+    meta.closed[1], meta.closed[2], meta.closing[1], meta.closing[2] = struct.unpack(header, data)
   if magic ~= MAGIC then return nil end
+  if meta.is_old then meta.closed, meta.closing = {0, 0}, {0, 0} end -- nothing is committed there
   for index = 1, meta.count do
     local position, commit, witness_offset, witness_append, complete, committed, refused =
-      struct.unpack(PARTITION, data, HEADER_BYTES + (index - 1) * PARTITION_BYTES + 1)
+      struct.unpack(PARTITION, data, header_bytes + (index - 1) * PARTITION_BYTES + 1)
     meta.parts[index] = {
       position = position, commit = commit, witness_offset = witness_offset,
       witness_append = witness_append, complete = complete, committed = committed,
@@ -46,9 +51,16 @@ local function read_meta(key)
 end
 
 local function write_meta(key, meta)
-  local out = {struct.pack(HEADER, MAGIC, meta.state, meta.digest, #meta.parts, meta.cursor,
-    meta.history_from, meta.commits, meta.slice_low, meta.slice_high, meta.names, meta.created,
-    meta.refused, PADDING)}
+  local numbers = {MAGIC, meta.state, meta.digest, #meta.parts, meta.cursor, meta.history_from,
+    meta.commits, meta.slice_low, meta.slice_high, meta.names, meta.created, meta.refused}
+  if not meta.is_old then
+    for _, times in ipairs({meta.closed, meta.closing}) do
+      numbers[#numbers + 1] = times[1]
+      numbers[#numbers + 1] = times[2]
+    end
+  end
+  numbers[#numbers + 1] = PADDING
+  local out = {struct.pack(meta.is_old and OLD_HEADER or HEADER, unpack(numbers))}
   for _, part in ipairs(meta.parts) do
     out[#out + 1] = struct.pack(PARTITION, part.position, part.commit, part.witness_offset,
       part.witness_append, part.complete, part.committed, part.refused)
@@ -56,8 +68,9 @@ local function write_meta(key, meta)
   redis.call('SET', key, table.concat(out))
 end
 
-local function new_meta(digest, now_ms)
-  return {state = LIVE, digest = digest, cursor = 0, history_from = 0, commits = 0, slice_low = 0,
+-- closed: ms until which minutes and quarter-hours are closed (streams/redis/closing.py).
+local function new_meta(digest, now_ms, closed)
+  return {state = LIVE, closed = closed, closing = {closed[1], closed[2]}, digest = digest, cursor = 0, history_from = 0, commits = 0, slice_low = 0,
     slice_high = 0, names = 0, created = now_ms, refused = 0, parts = {}}
 end
 

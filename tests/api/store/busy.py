@@ -25,7 +25,7 @@ from schemas.store.layout import (
     page_key,
     tenants_list_key,
 )
-from schemas.tiers import DAY, MINUTE, QUARTER
+from schemas.tiers import ALL_CLOSED, DAY, MINUTE, QUARTER
 from tests.api.counters import NOW_MS, TOPIC, Counters, name_of, pack, pack_meta
 
 PAGE_KIND = counters_of(MODEL.tables["llm"])
@@ -84,6 +84,7 @@ class Busy:
         counters.texts[meta_key(1)] = pack_meta(
             digest=generation_digest(TOPIC), names=self.models, commits=self.commits,
             created_ms=NOW_MS - HOUR_MS, history_from_ms=0, complete_ms=(NOW_MS,), refused=(0,),
+            closed=ALL_CLOSED,
         )  # fmt: skip
         for chunk in self.chunks:
             key = chunk_version_key(1, PAGE_KIND, MINUTE, chunk, self.tenant_id)

@@ -171,7 +171,7 @@ def test_selected_series_are_cached_by_bytes() -> None:
     own_bytes = (selection.GROUP_BYTES + 24 + 8) * (CROWD.users - 1)
     picks = PicksCache()
     for number in range(PICKS_BYTES_MAX // own_bytes + 5):
-        select(of_users(not_user(number)), (names,), 1, 0, picks.pick)
+        select(of_users(not_user(number)), (names,), 1, 0, pick=picks.pick)
     assert len(picks) == PICKS_BYTES_MAX // (own_bytes + 8)
     assert PICKS_BYTES_MAX - 2 * own_bytes < picks.size_bytes <= PICKS_BYTES_MAX
 

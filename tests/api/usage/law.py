@@ -14,7 +14,7 @@ from deploy.local.api_keys import create_key
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.tiers import DAY
 from tests.api.conftest import Clock, client_of
-from tests.api.counters import Event, pack
+from tests.api.counters import Event, closed_at, pack
 from tests.oracles.usage_oracle import Asked
 
 # 2026-04-28T10:17:03.456Z: in the 90 days before it clocks were changed in every one of ZONES that
@@ -44,7 +44,9 @@ class Api:
 
     def holds(self, log: list[Event], expired_by_ms: int = NOW_MS) -> None:
         generation = next(self._generations)
-        pack(log, generation=generation, now_ms=expired_by_ms).write(self._redis_url)
+        pack(log, generation=generation, now_ms=expired_by_ms, closed=closed_at(NOW_MS)).write(
+            self._redis_url
+        )
 
     def ask(self, params: dict[str, Any]) -> dict[str, Any]:
         response = self.get(params)

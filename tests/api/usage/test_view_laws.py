@@ -24,7 +24,7 @@ from schemas.limits import DAY_MS, DURATION_MS_MAX, HOUR_MS, MINUTE_MS
 from schemas.store.layout import chunks_of, page_kept_ms
 from schemas.tiers import DAY, QUARTER, TIERS, Tier, ceil_to, cover, finest_written, kept_from
 from schemas.units import iso
-from tests.api.counters import Event, pack, read_pure
+from tests.api.counters import Event, closed_at, pack, read_pure
 from tests.api.usage.law import EXAMPLES, NOW_MS, ZONES, Api, api_on, by_key, moments
 from tests.oracles.usage_oracle import Asked, instants, measured, rows
 
@@ -331,7 +331,9 @@ def test_expiry_takes_whole_chunks_and_nothing_that_can_be_asked_for(api: Api) -
     @settings(max_examples=EXAMPLES // 2)
     @given(LOGS, questions())
     def law(log: list[Event], asked: Asked) -> None:
-        everything, left = (pack(log, now_ms=now_ms) for now_ms in (0, NOW_MS))
+        everything, left = (
+            pack(log, now_ms=now_ms, closed=closed_at(NOW_MS)) for now_ms in (0, NOW_MS)
+        )
         assert left.texts.items() <= everything.texts.items()
         api.holds(log)
         after = api.ask(asked.params)

@@ -51,8 +51,8 @@ series_max = 1000000
 @pytest.mark.parametrize(
     ("catalog", "length", "sha256"),
     [
-        (DEFAULT, 7665, "49220ca7e7890a93811acd987e5cffd6b8621b08bd9f949c8724dfd7ebd84498"),
-        (OWN, 8551, "7abb6181945a04144a3c8fb43a7243b3008811cac0d78a3ee52eeac1ad12e765"),
+        (DEFAULT, 7689, "c8739566ae464ccf910fbdfee2d529ec2b44c28d7dd2e3337205f2f67429024e"),
+        (OWN, 8575, "35a2126abcfd28fd62ae8b3e3d68a4cac640ad5a09cec61323a88f4264c73590"),
     ],
     ids=["default", "own"],
 )

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.limits import DAY_MS, MINUTE_MS
-from schemas.tiers import TIERS
+from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from schemas.tiers import ALL_CLOSED, TIERS, Closed
 from streams.core.rollup import (
     Grouped,
     combined_key,
@@ -65,21 +65,33 @@ def test_a_joint_key_has_the_order_of_its_columns(rows: list[tuple[int, ...]]) -
     assert sorted_by(key).tolist() == sorted(range(len(rows)), key=rows.__getitem__)
 
 
-@given(ROWS)
+@st.composite
+def what_is_closed(draw: st.DrawFn) -> Closed:
+    """Any, or all."""
+    if draw(st.booleans()):
+        return ALL_CLOSED
+    minutes_ms = draw(st.sampled_from((0, HOUR_MS, DAY_MS, DAY_MS + HOUR_MS, 4 * DAY_MS)))
+    quarters_ms = draw(st.sampled_from(range(0, minutes_ms + 1, DAY_MS)))
+    return Closed(minutes_ms, quarters_ms)
+
+
+@given(ROWS, what_is_closed())
 def test_tiers_and_items_are_those_of_adding_one_by_one(
-    rows: list[tuple[int, int, int, int, int]],
+    rows: list[tuple[int, int, int, int, int]], closed: Closed
 ) -> None:
     rows.sort()
     columns = [np.array([row[n] for row in rows], np.int64) for n in range(5)]
     group, at_ms, finest_tier, value, item = columns
     grouped = Grouped(group, at_ms, finest_tier, value.reshape(-1, 1))
-    sums = {tier.id: found for tier, found in tiers_of(grouped, TIERS)}
-    items = {tier.id: found for tier, found in items_of(grouped, item, TIERS)}
+    sums = {tier.id: found for tier, found in tiers_of(grouped, TIERS, closed)}
+    items = {tier.id: found for tier, found in items_of(grouped, item, TIERS, closed)}
     for tier in TIERS:
         expected: Counter[tuple[int, int]] = Counter()
         counts: Counter[tuple[int, int, int]] = Counter()
         for one, at, from_, number, of in rows:
-            if from_ <= tier.id:
+            whole_ms = closed.whole_before(tier, TIERS)
+            is_open = whole_ms is not None and at >= whole_ms
+            if from_ == tier.id or (from_ < tier.id and not is_open):
                 start = at - at % tier.bucket_ms
                 expected[one, start] += number
                 counts[one, start, of] += 1

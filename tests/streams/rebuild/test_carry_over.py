@@ -24,7 +24,7 @@ from schemas.store.generation import describe, generation_digest
 from schemas.store.layout import page_kept_ms
 from schemas.tiers import TIERS
 from streams.core.ports import LastRecord, OffsetBounds, PartitionBatch, Polled, RejectedRecord
-from streams.rebuild.carry_over import CarryOver, carry_over_before
+from streams.rebuild.carry_over import CarryOver, carry_over_before, closed_at_first
 from streams.rebuild.rebuild_worker import AT_ONCE, BoundedLog, RebuildWorker
 from streams.rebuild.shared_history import shared_with
 from streams.redis.generations import GenerationEntry, RedisGenerations, RedisPair
@@ -141,14 +141,18 @@ def as_older(counters: Mapping[Cell, tuple[int, ...]]) -> dict[Cell, tuple[int, 
     return {cell: values for cell, values in found.items() if any(values) or not values}
 
 
-def kept(counters: Mapping[Cell, tuple[int, ...]], now_ms: int) -> dict[Cell, tuple[int, ...]]:
-    """Without what expires about now."""
+def kept(
+    counters: Mapping[Cell, tuple[int, ...]], now_ms: int, end_ms: int = 0
+) -> dict[Cell, tuple[int, ...]]:
+    """Without what expires about now, or may not be read any more when the log ends: an event that is
+    older when it is appended is kept where its bucket is not closed yet."""
     tiers = {tier.name: tier for tier in TIERS}
 
     def stays(cell: Cell) -> bool:
         tier = tiers[cell[1]]
         chunk_end_ms = (cell[4] // tier.chunk_ms + 1) * tier.chunk_ms
-        return bool(chunk_end_ms + page_kept_ms(tier) > now_ms + EXPIRING_MS)
+        is_there = chunk_end_ms + page_kept_ms(tier) > now_ms + EXPIRING_MS
+        return bool(is_there and cell[4] >= end_ms - tier.kept_ms)
 
     return {cell: values for cell, values in counters.items() if stays(cell)}
 
@@ -184,7 +188,11 @@ async def test_before_b_the_old_generation_from_b_on_the_log(
         ends = {p: max(r.offset + 1 for r in records[:300] if r.partition == p) for p in begin}
         await counts(old, sum(ends.values()))
         digest = generation_digest(TOPIC, OWN.version)
-        assert await generations.begin(2, entry, digest, list(begin.values()), 0, about, None)
+        counted = await generations.meta()
+        assert counted is not None
+        closed = closed_at_first(counted, now_ms)
+        begin_at = list(begin.values())
+        assert await generations.begin(2, entry, digest, begin_at, 0, about, None, closed)
         whole.records = records[:400]  # which it goes on counting meanwhile
         carry_over = CarryOver(pair, shared_with(await generations.about(1)), entry, now_ms)
         left = [r for r in records if r.offset >= begin[r.partition]]
@@ -217,8 +225,9 @@ async def test_before_b_the_old_generation_from_b_on_the_log(
     by_old = [r for r in records if r.offset < retired.partitions[r.partition].position]
     at_switch = expected(by_old, BUNDLED).counters
     late = {cell for cell, values in want.items() if at_switch.get(cell) != values}
-    got = kept(read_counters(redis_url, 2), now_ms)
-    wanted = kept(want, now_ms)
+    end_ms = records[-1].append_ms
+    got = kept(read_counters(redis_url, 2), now_ms, end_ms)
+    wanted = kept(want, now_ms, end_ms)
     if older is OLDER:
         got, wanted = as_older(got), as_older(wanted)
         late = set(as_older(dict.fromkeys(late, ())))

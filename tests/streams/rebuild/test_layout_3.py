@@ -27,6 +27,7 @@ from schemas.prices.price_list import BUNDLED
 from schemas.store.generation import LAYOUT_VERSION, describe, generation_digest
 from schemas.store.layout import CURRENT_KEY, id_secret_key, prefix
 from schemas.store.recent_calls import Recent, unpack_recent
+from schemas.tiers import first_closed
 from streams.rebuild.carry_over import CarryOver, carry_over_before
 from streams.rebuild.rebuild_worker import RebuildWorker
 from streams.rebuild.report import RebuildResult
@@ -113,7 +114,8 @@ async def test_a_rebuild_carries_counters_of_layout_3_over_and_leaves_its_ids(
         about = await generations.about(1)
         assert '"layout":3' in about
         begin = [recorded.begin[p] for p in sorted(recorded.begin)]
-        assert await generations.begin(2, entry, digest, begin, 0, describe(TOPIC), NEW)
+        closed = first_closed(now_ms)
+        assert await generations.begin(2, entry, digest, begin, 0, describe(TOPIC), NEW, closed)
         worker = RebuildWorker(
             ListLog(recorded.records, recorded.begin),
             pair,

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from schemas.catalog.sketches import MARK, SAMPLE_MAX, distinct_of
 from schemas.catalog.views import MODEL
 from schemas.store import counter_reader, counter_rows, layout
+from schemas.store.chunk_version import ChunkVersion, unpack_chunk_version
 from schemas.store.counter_rows import Rows
 from schemas.store.layout import (
     COMPACT_SLOT,
@@ -23,7 +24,6 @@ from schemas.store.layout import (
     Form,
     counters_of,
     dtype_of,
-    unpack_chunk_version,
 )
 from schemas.tiers import MINUTE
 from streams.core.ports import Commit, Outcome, Progress
@@ -230,7 +230,7 @@ async def test_a_chunk_version_says_when_pages_changed_and_whether_they_only_gre
     seen = []
     with redis.Redis.from_url(redis_url) as client:
 
-        def chunk_version() -> layout.ChunkVersion:
+        def chunk_version() -> ChunkVersion:
             found = client.get(key)
             assert isinstance(found, bytes)
             return unpack_chunk_version(found)

@@ -14,12 +14,12 @@ import pytest
 from schemas.catalog.measures import COST_NANO_USD
 from schemas.catalog.views import REMEMBERED_MS, SLICE_MS, TOTAL
 from schemas.event.identity import CallKey
+from schemas.store.chunk_version import ChunkVersion
 from schemas.store.generation import generation_digest
 from schemas.store.layout import (
     FIRST_GENERATION,
     NO_POSITION,
     RUN_DTYPE,
-    ChunkVersion,
     chunk_version_key,
     counters_of,
 )
@@ -457,7 +457,9 @@ async def test_counters_without_their_meta_record_are_never_opened(redis_url: st
     import redis as client_of
 
     from schemas.errors import StoreCorrupt
-    from schemas.store.layout import meta_key
+    from schemas.store.layout import (
+        meta_key,
+    )
 
     async with RedisStore(redis_url) as store:
         await store.open(DIGEST, 1, NOW_MS, SECRET)
