@@ -28,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,16 +37,24 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 import psutil
 import redis
 
 from deploy.local.kafka import start_kafka
 from deploy.local.servers import Server, free_port
 from deploy.local.valkey import start_valkey, url_of
-from schemas.catalog.measures import COST_NANO_USD, EVENTS, INPUT_TOKENS
+from schemas.catalog.measures import COST_NANO_USD, EVENTS, INPUT_TOKENS, Measure
 from schemas.catalog.views import Catalog
-from schemas.store.layout import FIRST_GENERATION, counters_of, prefix
-from schemas.tiers import DAY
+from schemas.store.layout import (
+    FIRST_GENERATION,
+    SLOT_BUCKETS,
+    counters_of,
+    meta_key,
+    prefix,
+    unpack_meta,
+)
+from schemas.tiers import DAY, Span, floor_to, whole_spans
 from tests.bench import stages
 from tests.bench.data.usage_log import (
     BACKFILL,
@@ -96,6 +105,10 @@ def servers_of() -> Iterator[Servers]:
                 valkey.stop()
         finally:
             kafka.stop()
+
+
+FAR_MS: Final = 1 << 45
+"""After every event."""
 
 
 @dataclass(frozen=True)
@@ -165,20 +178,31 @@ def counted(servers: Servers, log: Log, catalog: str, batch: int) -> Found:
 
 
 def check_totals(client: redis.Redis, catalog: Catalog, totals: Totals) -> None:
-    """That every view's days add up to what was sent."""
+    """That the buckets of every view, of whatever tier is whole, add up to what was sent."""
+    record = client.get(meta_key(FIRST_GENERATION))
+    assert isinstance(record, bytes)
+    closed = unpack_meta(record).closed
     for table in (table for table in catalog.tables if table.kind == "llm"):
         page_kind = counters_of(table)
-        sums = dict.fromkeys((EVENTS, INPUT_TOKENS, COST_NANO_USD), 0)
-        for key in client.scan_iter(
-            f"{prefix(FIRST_GENERATION)}{page_kind.head}.{DAY.id}.*", count=1000
-        ):
-            page = client.get(key)
-            assert isinstance(page, bytes)
-            for measure in sums:
-                values = page_kind.rows_of(page)["values"][:, table.measures.index(measure)]
-                sums[measure] += int(values.sum())
-        assert (*sums.values(),) == (totals.events, totals.input_tokens, totals.cost_nano_usd), (
-            f"view {table.view.name}: {sums}, not {totals}"
+        everything = [Span(DAY, 0, floor_to(FAR_MS, DAY.bucket_ms))]
+        sums = Counter[Measure]()
+        for span in whole_spans(everything, page_kind.tiers, closed):
+            head = f"{prefix(FIRST_GENERATION)}{page_kind.head}.{span.tier.id}."
+            for key in client.scan_iter(f"{head}*", count=1000):
+                page = client.get(key)
+                assert isinstance(page, bytes)
+                rows = page_kind.rows_of(page)
+                chunk = int(key.rsplit(b".", 3)[1])
+                at_ms = (
+                    chunk * span.tier.chunk_ms
+                    + rows["slot"].astype(np.int64) % SLOT_BUCKETS * span.tier.bucket_ms
+                )
+                within = rows["values"][(span.start_ms <= at_ms) & (at_ms < span.end_ms)]
+                for measure in (EVENTS, INPUT_TOKENS, COST_NANO_USD):
+                    sums[measure] += int(within[:, table.measures.index(measure)].sum())
+        found = sums[EVENTS], sums[INPUT_TOKENS], sums[COST_NANO_USD]
+        assert found == (totals.events, totals.input_tokens, totals.cost_nano_usd), (
+            f"view {table.view.name}: {found}, not {totals}"
         )
 
 

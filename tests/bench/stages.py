@@ -25,6 +25,7 @@ from schemas.catalog.views import DEFAULT, SLICE_MS, Catalog
 from schemas.prices.price_list import BUNDLED
 from schemas.store.generation import generation_digest
 from schemas.store.layout import NO_POSITION, prefix
+from schemas.tiers import first_closed
 from streams.core.chats import chats_of
 from streams.core.columns import columns
 from streams.core.fold import fold
@@ -90,7 +91,7 @@ async def costs_of(
     now, digest, position = now_ms(), generation_digest("stages", catalog=catalog), NO_POSITION
     async with RedisStore(url_of(valkey)) as store:
         await store._redis.flushall()
-        await store.open(digest, 1, now, SECRET)
+        await store.open(digest, 1, now, SECRET, closed := first_closed(now))
         for start in range(0, events, batch):
             records = [
                 Fetched(start + at, now, value)
@@ -108,7 +109,7 @@ async def costs_of(
             places = range(len(good))
             values = rows.values.copy()
             stages.timed("(of it pricing)", lambda: add_costs(BUNDLED, asked, values))  # noqa: B023
-            delta = stages.timed("roll-up", lambda: fold(rows, {}))  # noqa: B023
+            delta = stages.timed("roll-up", lambda: fold(rows, {}, closed))  # noqa: B023
             stages.timed("(of it users)", lambda: user_updates(good, places))  # noqa: B023
             stages.timed("(of it chats)", lambda: chats_of(good, places, keeps_previews=False))  # noqa: B023
             end = max(position, 0) + batch
@@ -116,7 +117,7 @@ async def costs_of(
                 (start + 1).to_bytes(16, "big"), digest, SECRET.name, now, 1, {},
                 [Progress(0, position, end, end - 1, now, now)],
                 digests=rows.digests, slices=rows.append_ms // SLICE_MS, delta=delta,
-                id_counts=rows.id_counts,
+                closed=closed, id_counts=rows.id_counts,
             )  # fmt: skip
             before = process.cpu_times()
             spent_s = time.process_time()

@@ -3,8 +3,9 @@
     python -m tests.bench.written [--events 26400] [--batch 660]
 
 The events are the live ones of tests.bench.fold, in all views. Every commit has `--batch` events: 660
-is what a worker collects at half load. A replica receives the same bytes. The totals of all views
-are checked at the end.
+is what a worker collects at half load. A replica receives the same bytes. At the end the hour and the
+day of the events are closed. That is written once for each page, however many events it has: an event's
+share is printed for an hour with 1,000 events a second. The totals of all views are checked at the end.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ import redis
 from deploy.local.servers import Server, free_port
 from deploy.local.valkey import start_valkey, url_of
 from schemas.catalog.views import DEFAULT, SLICE_MS
+from schemas.limits import DAY_MS
 from schemas.prices.price_list import BUNDLED
 from schemas.store.generation import generation_digest
 from schemas.store.layout import NO_POSITION
+from schemas.tiers import first_closed
 from streams.core.columns import columns
 from streams.core.fold import fold
 from streams.core.ports import Commit, Outcome, Progress
@@ -36,6 +39,7 @@ from tests.bench.stages import Fetched
 from tests.oracles.event_logs import SECRET, countable
 from tests.real.harness.topics import now_ms
 
+HOUR_EVENTS: Final = 3600 * 1000
 KINDS: Final = (
     ("counters", re.compile(rb"\d+:p\d")),
     ("sketches", re.compile(rb"\d+:s\d")),
@@ -44,6 +48,7 @@ KINDS: Final = (
     ("latest calls", re.compile(rb"\d+:r:")),
     ("names of series", re.compile(rb"\d+:[ntl]")),
     ("compaction queue", re.compile(rb"\d+:due")),
+    ("open pages", re.compile(rb"\d+:o\d")),
     ("state", re.compile(rb"\d+:meta")),
     ("users", re.compile(rb"d:")),
 )
@@ -55,7 +60,7 @@ async def count_events(valkey: Server, shape: Shape, events: int, batch: int) ->
     now, digest, position = now_ms(), generation_digest("written"), NO_POSITION
     totals = Totals()
     async with RedisStore(url_of(valkey)) as store:
-        await store.open(digest, 1, now, SECRET)
+        await store.open(digest, 1, now, SECRET, closed := first_closed(now))
         for start in range(0, events, batch):
             numbers = range(start, min(start + batch, events))
             records = [
@@ -67,7 +72,8 @@ async def count_events(valkey: Server, shape: Shape, events: int, batch: int) ->
             commit = Commit(
                 (start + 1).to_bytes(16, "big"), digest, SECRET.name, now, 1, {},
                 [Progress(0, position, end, end - 1, now, now)],
-                digests=rows.digests, slices=rows.append_ms // SLICE_MS, delta=fold(rows, {}),
+                digests=rows.digests, slices=rows.append_ms // SLICE_MS, delta=fold(rows, {}, closed),
+                closed=closed,
             )  # fmt: skip
             reply = await store.commit(commit)
             assert reply.outcome is Outcome.COMMITTED, reply
@@ -112,23 +118,40 @@ def by_kind(directory: Path) -> tuple[Counter[str], Counter[str]]:
     return size_bytes, commands
 
 
+async def close_all(valkey: Server) -> None:
+    """Closes the hour and the day of the events."""
+    now, digest = now_ms() + 3 * DAY_MS, generation_digest("written")
+    async with RedisStore(url_of(valkey)) as store:
+        while True:
+            store._closes_ms = 0
+            await store.close_pages(digest, now, bytes(16))
+            meta = await store.meta()
+            assert meta is not None
+            if meta.closed == meta.closing and meta.closed.quarters_ms > now_ms():
+                return
+
+
 async def show(shape: Shape, events: int, batch: int) -> float:
     """Returns the bytes an event."""
     with tempfile.TemporaryDirectory(prefix="odometer-bench-") as name:
         valkey = start_valkey(Path(name), port=free_port())
         try:
             totals = await count_events(valkey, shape, events, batch)
+            size_bytes, commands = by_kind(Path(name))
+            await close_all(valkey)
+            closed, closing = by_kind(Path(name))
             with redis.Redis.from_url(url_of(valkey)) as client:
                 check_totals(client, DEFAULT, totals)
                 memory = int(client.info("memory")["used_memory_dataset"])
         finally:
             valkey.stop()
-        size_bytes, commands = by_kind(Path(name))
     total = sum(size_bytes.values())
     print(f"\n{f'{shape.name}, batches of {batch}':32}{'bytes':>10}{'commands':>10}   an event")
     for kind, found in size_bytes.most_common():
         print(f"{kind:32}{found / events:10.1f}{commands[kind] / events:10.2f}")
     print(f"{'all':32}{total / events:10.1f}{sum(commands.values()) / events:10.2f}")
+    added, pages = closed.total() - total, closing.total() - commands.total()
+    print(f"{'closing, for this hour':32}{added / HOUR_EVENTS:10.1f}{pages / HOUR_EVENTS:10.2f}")
     print(f"{'memory':32}{memory / events:10.1f}")
     return total / events
 

@@ -31,6 +31,7 @@ from schemas.store.layout import (
     page_key,
     tenants_list_key,
 )
+from schemas.tiers import MINUTE, QUARTER, Closed, floor_to
 from schemas.units import EPOCH
 from streams.core.columns import NOTHING, Columns, _finest_tiers
 from streams.core.decode import EventBatch
@@ -157,12 +158,19 @@ class Traffic:
 async def fill(redis_url: str, traffic: Traffic, catalog: Catalog = DEFAULT) -> None:
     """All of it, into what stands there."""
     async with RedisStore(redis_url) as store, redis.Redis.from_url(redis_url) as client:
-        await store.open(generation_digest(TOPIC), 1, traffic.now_ms, SECRET)
+        closed = closed_by(traffic.now_ms)
+        await store.open(generation_digest(TOPIC), 1, traffic.now_ms, SECRET, closed)
         loader = Loader(store, client, traffic)
         for batch in traffic.bulk():
-            await loader.load(fold(columns_of(traffic, batch, catalog), {}))
+            await loader.load(fold(columns_of(traffic, batch, catalog), {}, closed))
         await loader.end()
         await commit_all(store, traffic, traffic.live(), catalog)
+
+
+def closed_by(now_ms: int) -> Closed:
+    """What workers have closed by this time."""
+    minutes_ms = floor_to(now_ms, MINUTE.chunk_ms) - MINUTE.chunk_ms
+    return Closed(minutes_ms, floor_to(minutes_ms, QUARTER.chunk_ms))
 
 
 async def commit_all(
@@ -170,7 +178,9 @@ async def commit_all(
 ) -> None:
     """As a worker does."""
     for batch in batches:
-        await commit(store, traffic, fold(columns_of(traffic, batch, catalog), {}))
+        meta = await store.meta()
+        assert meta is not None
+        await commit(store, traffic, fold(columns_of(traffic, batch, catalog), {}, meta.closed))
 
 
 async def commit(store: RedisStore, traffic: Traffic, delta: Delta) -> None:
@@ -189,6 +199,7 @@ async def commit(store: RedisStore, traffic: Traffic, delta: Delta) -> None:
             absent_ms={},
             partitions=[Progress(0, start, end, end - 1, traffic.now_ms, traffic.now_ms)],
             delta=delta,
+            closed=meta.closed,
         )
     )
     assert reply.outcome is Outcome.COMMITTED, reply
