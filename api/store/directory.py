@@ -38,7 +38,7 @@ from schemas.store.directory import (
     users_key,
 )
 from schemas.store.layout import Meta
-from schemas.store.recent_calls import Recent, recent_key, unpack_recent
+from schemas.store.recent_calls import Recent, latest_of, recent_key
 
 AT_ONCE: Final = 1000
 """Users per command: 0.2 MB of reply."""
@@ -231,10 +231,11 @@ async def titles(store: Store, tenant: str, chat_ids: Collection[str]) -> dict[s
 
 
 async def recent(store: Store, tenant: str) -> Latest:
-    """The latest counted calls of kind llm, at most `schemas.store.recent_calls.RECENT_MAX`."""
+    """The latest counted calls of kind llm, at most `schemas.store.recent_calls.RECENT_MAX`. Calls of
+    the oldest minute may be missing."""
     reading = await store.state()
     members: list[bytes] = await store.ask("ZRANGE", recent_key(reading.generation, tenant), 0, -1)
-    return Latest([unpack_recent(member) for member in members], reading.meta)
+    return Latest(latest_of(members), reading.meta)
 
 
 # -- pieces ----------------------------------------------------------------------------------------

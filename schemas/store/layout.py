@@ -25,7 +25,7 @@ All keys share one hash tag, so that one call or MGET reaches all atomically. Un
     N:tallies.names    hash: how many names of a kind there are in it, in all and from each tenant
     N:evictions        hash: whether Redis evicted keys (schemas/store/eviction.py)
     N:refusals         hash: partition or "generation" -> why a worker does not continue, as JSON
-    N:r:TENANT         the latest calls of a tenant (schemas/store/recent_calls.py)
+    N:r:TENANT         sorted set: records of a tenant's latest calls (schemas/store/recent_calls.py)
     skipped            hash: reason -> parts of OTLP requests with usage that counted nothing
     otlp-logs.TENANT   set: services whose log records count
     d:...              the directory (schemas/store/directory.py), of all generations

@@ -2,26 +2,28 @@
 
 Both come from the events that count, so a resend adds nothing. Order and repetition do not matter:
 the latest update of a user wins (schemas/store/directory.py), and the latest calls are the last
-RECENT_MAX by time and bytes (schemas/store/recent_calls.py).
+RECENT_MAX by time, in one record a minute (schemas/store/recent_calls.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 
 from schemas.event.kinds import DEFAULT_TENANT
+from schemas.limits import MINUTE_MS
 from schemas.store.directory import UserUpdate, merged
 from schemas.store.layout import Int64s
-from schemas.store.recent_calls import RECENT_MAX, Recent, pack_recent
+from schemas.store.recent_calls import RECENT_MAX, RecentRecord, Row, record_of
 from streams.core.decode import READ_AT_ONCE, EventBatch
 
 UserUpdates = Sequence[tuple[str, Sequence[UserUpdate]]]
 """Tenant and the updates of its users, one update a user."""
-Calls = Sequence[tuple[str, Sequence[tuple[int, str]]]]
-"""Tenant and its latest calls: time in ms and member of the sorted set."""
+Calls = Sequence[tuple[str, Sequence[RecentRecord]]]
+"""Tenant and its latest calls."""
 
 _FIRST, _LAST = 0, 1
 CALL_KIND: Final = "llm"
@@ -75,54 +77,53 @@ def latest_calls(
 ) -> Calls:
     """The latest calls among `events`, at most RECENT_MAX per tenant. `rows` are the rows of calls;
     the other three are aligned with them: tenant number, time in ms, cost in nano-USD or -1."""
-    chosen = [_latest(places, at_ms) for places in _by_tenant(tenants)]
-    if not chosen:
+    if not len(rows):
         return []
-    packed = np.sort(np.concatenate(chosen))
-    members: list[str] = []
-    for at in range(0, len(packed), READ_AT_ONCE):  # in the order of memory
-        some = packed[at : at + READ_AT_ONCE]
-        members += _members(events, rows[some].tolist(), costs[some].tolist())
-    found: list[tuple[str, Sequence[tuple[int, str]]]] = []
-    for places in chosen:
-        own = map(members.__getitem__, np.searchsorted(packed, places).tolist())
-        # Text sorts like its UTF-8 bytes.
-        calls = sorted(zip(at_ms[places].tolist(), own, strict=True))
-        tenant = events.fields["tenant"][rows[places[0]]] or DEFAULT_TENANT
-        found.append((tenant, calls[-RECENT_MAX:]))
-    return found
+    order = _latest(tenants, at_ms)
+    starts = _starts(tenants[order], at_ms[order] // MINUTE_MS)
+    calls = _calls(events, rows, costs, order)
+    found: dict[str, list[RecentRecord]] = {}
+    for start, end in pairwise([*starts, len(order)]):
+        tenant = events.fields["tenant"][rows[order[start]]] or DEFAULT_TENANT
+        found.setdefault(tenant, []).append(record_of(calls[start:end]))
+    return list(found.items())
 
 
-def _latest(places: Int64s, at_ms: Int64s) -> Int64s:
-    """The last RECENT_MAX, and others with the time of the oldest of these: their bytes decide later."""
-    if len(places) <= RECENT_MAX:
-        return places
-    times = at_ms[places]
-    oldest = int(np.partition(times, -RECENT_MAX)[-RECENT_MAX])
-    return places[times >= oldest]
+def _latest(tenants: Int64s, at_ms: Int64s) -> Int64s:
+    """The places of the last RECENT_MAX calls of each tenant, by tenant and time."""
+    order = np.lexsort((at_ms, tenants))
+    ordered = tenants[order]
+    from_end = np.searchsorted(ordered, ordered, side="right") - np.arange(len(ordered))
+    return order[from_end <= RECENT_MAX]
 
 
-def _by_tenant(tenants: Int64s) -> list[Int64s]:
-    """The rows of each tenant."""
-    if not len(tenants):
-        return []
-    order = np.argsort(tenants, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(tenants[order])) + 1)
+def _starts(tenants: Int64s, minutes: Int64s) -> list[int]:
+    """Where another tenant or minute begins."""
+    differs = (tenants[1:] != tenants[:-1]) | (minutes[1:] != minutes[:-1])
+    return [0, *(np.flatnonzero(differs) + 1).tolist()]
 
 
-def _members(events: EventBatch, rows: Sequence[int], costs: Sequence[int]) -> list[str]:
-    """The members of the sorted set, all in one go: a batch of many tenants has one per event."""
+def _calls(events: EventBatch, rows: Int64s, costs: Int64s, order: Int64s) -> list[Row]:
+    """The calls at the places in `order`. They are read in the order of memory."""
+    places = np.sort(order)
+    calls: list[Row] = []
+    for at in range(0, len(places), READ_AT_ONCE):
+        some = places[at : at + READ_AT_ONCE]
+        calls += _rows_of(events, rows[some].tolist(), costs[some].tolist())
+    return list(map(calls.__getitem__, np.searchsorted(places, order).tolist()))
 
-    def of(field: str) -> list[Any]:
-        column = events.fields[field]
-        return [column[row] for row in rows]
 
-    def text(field: str) -> list[str]:
+def _rows_of(events: EventBatch, rows: Sequence[int], costs: Sequence[int]) -> Iterable[Row]:
+    """The fields of `Recent` of each call."""
+
+    def of(field: str) -> Iterable[Any]:
+        return map(events.fields[field].__getitem__, rows)
+
+    def text(field: str) -> Iterable[str]:
         return [found or "" for found in of(field)]
 
     users = [user or email for user, email in zip(text("user_id"), text("user_email"), strict=True)]
-    calls = map(
-        Recent,
+    return zip(
         of("id"),
         of("source"),
         events.at_ms[rows].tolist(),
@@ -141,5 +142,5 @@ def _members(events: EventBatch, rows: Sequence[int], costs: Sequence[int]) -> l
         of("latency_ms"),
         text("error"),
         text("finish_reason"),
+        strict=True,
     )
-    return list(map(pack_recent, calls))

@@ -24,7 +24,7 @@ from schemas.store.layout import (
     tallies_key,
 )
 from schemas.store.quota_counts import id_counts_key
-from schemas.store.recent_calls import recent_key, unpack_recent
+from schemas.store.recent_calls import calls_of, latest_of, recent_key, records_of
 from streams.core.calls import Booking, CallUpdate, StoredCall
 from streams.core.fold import Delta
 from streams.core.ports import Outcome
@@ -149,8 +149,8 @@ class CarriedRecords:
         return msgspec.structs.replace(booking, values=tuple(names))
 
     async def carry_recent(self, worker: RebuildWorker, cursor: int = 0) -> None:
-        """Carries over the latest calls that the new generation has not read. It keeps its own version
-        of the others, because their cost may differ."""
+        """Carries over the latest calls that the new generation has not read, from any layout. It keeps
+        its own version of the others, because their cost may differ."""
         while True:
             cursor, keys = await worker.retry(
                 lambda c=cursor: self._pair.some_keys(self._pair.origin, "r:", c)  # type: ignore[misc]
@@ -166,18 +166,14 @@ class CarriedRecords:
         commands = [("ZRANGE", recent_key(one, tenant), 0, -1) for one in pair]
         while True:
             state, (old, new) = await worker.level(lambda: self._pair.read_together(commands))
-            known = {(one.source, one.id) for one in map(unpack_recent, new)}
-            lacking = [
-                (one.at_ms, member.decode())
-                for member in old
-                if ((one := unpack_recent(member)).source, one.id) not in known
-            ]
+            known = {(one.source, one.id) for one in calls_of(new)}
+            lacking = [one for one in latest_of(old) if (one.source, one.id) not in known]
             if not lacking:
                 return
-            delta = Delta((), (), (), (), (), [(tenant, lacking)])
-            if (
-                await worker.correct(replace(worker.correction(state), delta=delta))
-            ).outcome is Outcome.COMMITTED:
+            delta = Delta((), (), (), (), (), [(tenant, records_of(lacking))])
+            correction = replace(worker.correction(state), delta=delta)
+            # Some of them may have been evicted already, so this does not ask again.
+            if (await worker.correct(correction)).outcome is Outcome.COMMITTED:
                 return
 
     async def carry_tallies(self, worker: RebuildWorker) -> None:

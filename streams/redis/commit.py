@@ -15,7 +15,7 @@ from schemas.quotas import Quota
 from schemas.store import directory
 from schemas.store.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat, tags_text
 from schemas.store.layout import Form, page_kept_ms
-from schemas.store.recent_calls import RECENT_MAX
+from schemas.store.recent_calls import RECENT_HELD, RECENT_MAX
 from schemas.tiers import CLOSING, Tier
 from streams.core.fold import Delta
 from streams.core.ports import Commit
@@ -59,7 +59,7 @@ def encode_commit(commit: Commit, ids: Ids) -> list[bytes]:
     """The arguments of `commit`. `ids` knows all names of the delta."""
     delta = commit.delta
     resolved = ids.resolved(delta)
-    recent, members = _recent_of(delta)
+    recent, records = _recent_of(delta)
     control = {
         "now_ms": commit.now_ms,
         "secret": commit.secret,
@@ -97,6 +97,7 @@ def encode_commit(commit: Commit, ids: Ids) -> list[bytes]:
         "users_max": directory.USERS_MAX,
         "recent": recent,
         "recent_max": RECENT_MAX,
+        "recent_held": RECENT_HELD,
         "slice_ms": SLICE_MS,
         "id_buckets": ID_BUCKETS,
         "call_buckets": CALL_BUCKETS,
@@ -112,7 +113,7 @@ def encode_commit(commit: Commit, ids: Ids) -> list[bytes]:
         commit.generation_digest,
         commit.id,
         msgspec.json.encode(control),
-        members,
+        records,
         *(data for pages, rows in paged(delta.parts, resolved) for data in (pages.tobytes(), rows)),
     ]
 
@@ -124,17 +125,13 @@ def page_spec(head: str, tier: Tier, room_bytes: int, form: Form) -> tuple[Any, 
 
 
 def _recent_of(delta: Delta) -> tuple[list[tuple[str, list[int]]], bytes]:
-    """The latest calls of each tenant: [time in ms, size in bytes, ...], and all calls as one
-    text."""
-    members: list[bytes] = []
-    recent = []
-    for tenant, calls in delta.recent:
-        sizes: list[int] = []
-        for at_ms, call in calls:
-            members.append(call.encode())
-            sizes += at_ms, len(members[-1])
-        recent.append((tenant, sizes))
-    return recent, b"".join(members)
+    """The latest calls of each tenant: [time in ms, calls, bytes, ...] of its records, and the data of
+    all records."""
+    recent = [
+        (tenant, [n for one in records for n in (one.at_ms, one.calls, len(one.data))])
+        for tenant, records in delta.recent
+    ]
+    return recent, b"".join(one.data for _, records in delta.recent for one in records)
 
 
 def _chat_note(chat: Chat) -> list[Any]:

@@ -5,17 +5,18 @@ Tests compare them with the oracle, or with the fake store.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import cast
 
 import redis
 
+from schemas.limits import MINUTE_MS
 from schemas.store.directory import DIRECTORY, UserUpdate, addresses_key, unpack_user_update
 from schemas.store.layout import FIRST_GENERATION
-from schemas.store.recent_calls import RECENT_MAX, recent_key, unpack_recent
+from schemas.store.recent_calls import RECENT_MAX, Recent, count_in, latest_of, recent_key
 from tests.oracles.fold_oracle import Expected
 
-Calls = dict[str, tuple[tuple[int, bytes], ...]]
+Calls = dict[str, list[Recent]]
+Records = dict[str, tuple[tuple[int, bytes], ...]]
 
 
 def read_people(redis_url: str) -> dict[tuple[str, str], UserUpdate]:
@@ -34,14 +35,28 @@ def read_people(redis_url: str) -> dict[tuple[str, str], UserUpdate]:
 
 
 def read_recent(redis_url: str, generation: int = FIRST_GENERATION) -> Calls:
-    """Of each tenant its latest calls, oldest first: time and member."""
+    """Of each tenant its latest calls, oldest first."""
     found: Calls = {}
+    head = recent_key(generation, "")
+    with redis.Redis.from_url(redis_url) as client:
+        for key in client.scan_iter(match=f"{head}*"):
+            tenant = cast("bytes", key).decode().removeprefix(head)
+            found[tenant] = latest_of(cast("list[bytes]", client.zrange(key, 0, -1)))
+    return found
+
+
+def read_records(redis_url: str, generation: int = FIRST_GENERATION) -> Records:
+    """Of each tenant the records of its latest calls, oldest first: time and member."""
+    found: Records = {}
     head = recent_key(generation, "")
     with redis.Redis.from_url(redis_url) as client:
         for key in client.scan_iter(match=f"{head}*"):
             members = cast("list[tuple[bytes, float]]", client.zrange(key, 0, -1, withscores=True))
             tenant = cast("bytes", key).decode().removeprefix(head)
-            found[tenant] = tuple((int(score), member) for member, score in members)
+            (empty, total), *records = members
+            assert not empty
+            assert -total == sum(count_in(member) for member, _ in records)
+            found[tenant] = tuple((int(score), member) for member, score in records)
     return found
 
 
@@ -49,20 +64,20 @@ def assert_told(users: dict[tuple[str, str], UserUpdate], calls: Calls, want: Ex
     """That both are what the oracle makes of the log."""
     assert {who: (word.email, word.name) for who, word in users.items()} == want.users
     for tenant in want.recent.keys() | calls.keys():
-        read = [(at_ms, unpack_recent(member)) for at_ms, member in calls.get(tenant, ())]
-        assert all(at_ms == call.at_ms for at_ms, call in read)
-        got = [(at_ms, call.source, call.id) for at_ms, call in read]
-        # Calls of the same instant lie by their bytes, which the oracle does not know.
-        assert sorted(got) == sorted(last_of(want.recent.get(tenant, []), got))
+        got = [(call.at_ms, call.source, call.id) for call in calls.get(tenant, ())]
+        assert_latest(sorted(got), want.recent.get(tenant, []))
 
 
-def last_of(
-    all_calls: list[tuple[int, str, str]], got: Iterable[tuple[int, str, str]]
-) -> list[tuple[int, str, str]]:
-    """The last RECENT_MAX; where the cut falls among calls of one instant, those of them in `got`."""
+def assert_latest(got: list[tuple[int, str, str]], all_calls: list[tuple[int, str, str]]) -> None:
+    """That these are the last RECENT_MAX. Of the oldest minute it may be any of its calls. Both are
+    sorted."""
     if len(all_calls) <= RECENT_MAX:
-        return all_calls
-    cut_ms = all_calls[-RECENT_MAX][0]
-    later = [call for call in all_calls if call[0] > cut_ms]
-    at_cut = {call for call in all_calls if call[0] == cut_ms} & set(got)
-    return later + sorted(at_cut)[: RECENT_MAX - len(later)]
+        assert got == all_calls
+        return
+    assert len(got) == RECENT_MAX
+    exact_ms = (got[0][0] // MINUTE_MS + 1) * MINUTE_MS
+    assert [call for call in got if call[0] >= exact_ms] == [
+        call for call in all_calls if call[0] >= exact_ms
+    ]
+    assert set(got) <= set(all_calls)
+    assert len(set(got)) == len(got)

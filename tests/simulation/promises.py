@@ -89,7 +89,7 @@ class Promises:
         """The counters are those of exactly the records before the positions."""
         expected = self._counted().expected()
         assert self.store.counters() == expected.counters, self._describe()
-        assert_told(self.store.state.users, self.store.state.recent, expected)
+        assert_told(self.store.state.users, self.store.state.latest_calls(), expected)
         assert self.store.chats() == without_previews(expected.chats), self._describe()
         stored = self.store.state
         counted = {slice_: counts.total() for slice_, counts in stored.id_counts.items()}

@@ -16,6 +16,7 @@ from schemas.store.layout import (
     Meta,
     PartitionMeta,
 )
+from schemas.store.recent_calls import RECENT_HELD, RECENT_MAX, Recent, count_in, latest_of
 
 Place = str
 """Of a page: head, tier, chunk, tenant and page; of all pages of a tenant and chunk without the last."""
@@ -61,6 +62,13 @@ class State:
     recent: dict[str, tuple[tuple[int, bytes], ...]] = field(default_factory=dict)
     chats: dict[str, dict[str, Chat]] = field(default_factory=dict)
     price_lists: list[CountedPrices] = field(default_factory=list)
+
+    def latest_calls(self) -> dict[str, list[Recent]]:
+        """Of each tenant, as readers see them."""
+        return {
+            tenant: latest_of(member for _, member in records)
+            for tenant, records in self.recent.items()
+        }
 
     def compactions(self, page: Place) -> int:
         """Of its chunk."""
@@ -116,3 +124,13 @@ class FakeRedis:
 
 def fresh_partition() -> PartitionMeta:
     return PartitionMeta(NO_POSITION, bytes(16), -1, 0, 0, 0, 0)
+
+
+def not_evicted(records: list[tuple[int, bytes]]) -> tuple[tuple[int, bytes], ...]:
+    """If they have too many of the latest calls: without the oldest records."""
+    records.sort()
+    total, evicted = sum(count_in(member) for _, member in records), 0
+    while (evicted or total > RECENT_HELD) and total - count_in(records[evicted][1]) >= RECENT_MAX:
+        total -= count_in(records[evicted][1])
+        evicted += 1
+    return tuple(records[evicted:])

@@ -31,7 +31,6 @@ from schemas.store.layout import (
     PartitionMeta,
     prefix,
 )
-from schemas.store.recent_calls import RECENT_MAX
 from schemas.store.series_names import series_values
 from schemas.tiers import ALL_CLOSED, CLOSING, Closed, Tier
 from streams.core.calls import StoredCall
@@ -42,7 +41,7 @@ from streams.redis.compaction import ReadPage, compact_forms, unpack_queued_page
 from streams.redis.series_ids import Resolved, paged
 from tests.oracles.redis_counters import Cell, counters_in, named_chunk_versions
 from tests.simulation.closing import FakeClosing
-from tests.simulation.state import Bugs, FakeRedis, State, fresh_partition
+from tests.simulation.state import Bugs, FakeRedis, State, fresh_partition, not_evicted
 
 TALLIES_MAX = 1000
 TENANT_TALLIES_MAX = 100
@@ -470,9 +469,10 @@ class FakeStore(FakeClosing):
                     state.tallies["directory_full"] = state.tallies.get("directory_full", 0) + 1
                     continue
                 state.users[tenant, word.key] = word if known is None else merged(known, word)
-        for tenant, calls in commit.delta.recent:
-            both = {*state.recent.get(tenant, ()), *((at_ms, one.encode()) for at_ms, one in calls)}
-            state.recent[tenant] = tuple(sorted(both)[-RECENT_MAX:])
+        assert state.meta is not None
+        for tenant, records in commit.delta.recent:
+            added = [(one.at_ms, one.member(state.meta.commits + 1)) for one in records]
+            state.recent[tenant] = not_evicted([*state.recent.get(tenant, ()), *added])
 
     def _note_tally(self, name: str, count: int, tenant: str) -> None:
         tallies, of_kind = self.own.tallies, self.own.tally_tenants

@@ -6,6 +6,7 @@
 local TALLIES_MAX = 1000 -- names of one kind, such as unknown: invented names fill no other kind
 local TENANT_TALLIES_MAX = 100 -- of them, those that came from one tenant
 local COUNTED_TENANTS_MAX = 10000 -- in a slice, as many as have counters: invented ones fill no hash
+local RECENT_TRAILER, RECENT_TRAILER_BYTES = '<I2i8', 10
 
 -- Whether a new name has room; if so, it is counted for its kind and its tenant.
 local function admit_name(counts_key, kind, tenant)
@@ -56,22 +57,37 @@ local function plan_words(meta_key, control)
   return writes
 end
 
--- The latest calls of each tenant: a sorted set by time. The oldest beyond its limit are removed.
-local function note_recent(prefix, control, members)
+-- The latest calls of each tenant (schemas/store/recent_calls.py). Adds their records, which lie in
+-- `data` one after the other. If more than recent_held calls are there, it evicts the oldest records as
+-- long as the others have recent_max calls.
+local function note_recent(prefix, control, data, commits)
   local upto = 0
-  for _, calls in ipairs(control.recent) do
-    local key, some = prefix .. 'r:' .. calls[1], {}
-    for at = 1, #calls[2], 2 do
-      local from = upto + 1
-      upto = upto + calls[2][at + 1]
-      some[#some + 1] = calls[2][at]
-      some[#some + 1] = string.sub(members, from, upto)
-      if #some == AT_ONCE or at + 1 == #calls[2] then
+  for _, of_tenant in ipairs(control.recent) do
+    local key, records, some = prefix .. 'r:' .. of_tenant[1], of_tenant[2], {}
+    local total = -tonumber(redis.call('ZSCORE', key, '') or 0)
+    for at = 1, #records, 3 do
+      local calls, from = records[at + 1], upto + 1
+      upto, total = upto + records[at + 2], total + calls
+      some[#some + 1] = records[at]
+      some[#some + 1] = string.sub(data, from, upto) .. struct.pack(RECENT_TRAILER, calls, commits)
+      if #some == AT_ONCE then
         redis.call('ZADD', key, unpack(some))
         some = {}
       end
     end
-    redis.call('ZREMRANGEBYRANK', key, 0, -control.recent_max - 1)
+    redis.call('ZADD', key, -total, '', unpack(some))
+    local evicted = 0
+    while total > control.recent_max and (evicted > 0 or total > control.recent_held) do
+      local oldest = redis.call('ZRANGE', key, evicted + 1, evicted + 1)[1] -- '' is before all
+      if not oldest then break end
+      local calls = struct.unpack(RECENT_TRAILER, oldest, #oldest - RECENT_TRAILER_BYTES + 1)
+      if total - calls < control.recent_max then break end
+      total, evicted = total - calls, evicted + 1
+    end
+    if evicted > 0 then
+      redis.call('ZREMRANGEBYRANK', key, 1, evicted)
+      redis.call('ZADD', key, -total, '')
+    end
   end
 end
 
@@ -84,7 +100,7 @@ local function write(keys, args, control, meta, words)
   end
   local queue_length = queue_pages(prefix, queue)
   write_users(words)
-  note_recent(prefix, control, args[4])
+  note_recent(prefix, control, args[4], meta.commits + 1)
   note_chats(keys[1], control)
   count_ids(prefix, control.id_counts)
   for _, of_slice in ipairs(control.ids) do note_slice(meta, of_slice[1]) end
@@ -123,7 +139,7 @@ local function write(keys, args, control, meta, words)
 end
 
 -- commit KEYS[1] = meta; ARGV = generation digest (16 B), commit id (16 B), control (JSON), the
--- members of control.recent as one text, then for each of control.parts its pages (PAGE_DTYPE in
+-- data of all records of control.recent, then for each of control.parts its pages (PAGE_DTYPE in
 -- schemas/store/layout.py) and their rows (`packed` there).
 -- control: now_ms, count (partitions of the topic), absent_ms {{partition, ms}},
 --   partitions {{partition, start, end, witness_offset, witness_append_ms, complete_ms}},
@@ -136,7 +152,7 @@ end
 --   closed (meta.closed, which its parts were made for),
 --   parts {{head, tier, ...}} (`spec_of` in pages.lua),
 --   people {{tenant, {word}}} (schemas/store/directory.py), users_max,
---   recent {{tenant, {ms, bytes, ...}}} (schemas/store/recent_calls.py), recent_max,
+--   recent {{tenant, {ms, calls, bytes, ...}}} (schemas/store/recent_calls.py), recent_max, recent_held,
 --   chats {{tenant, characters, {note}}} (chats.lua), chats_max, chat_models_max,
 --   slice_ms, id_buckets, call_buckets,
 --   at_commits (how many commits the generation must have taken, else 'stale'; null: any)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from api.agentlens.events import LIMIT_MAX, EventsQuery, matching, parse_query
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from schemas.store.layout import FIRST_GENERATION
-from schemas.store.recent_calls import Recent, pack_recent, recent_key
+from schemas.store.recent_calls import Recent, pack_recent, recent_key, records_of
 from schemas.units import iso
 from tests.api.counters import NOW_MS, Event, pack
 
@@ -52,8 +52,10 @@ def keep(redis_url: str, *calls: Recent, tenant: str = "acme") -> None:
     """With counters beside, as a commit writes both."""
     pack([]).write(redis_url)
     with redis.Redis.from_url(redis_url) as client:
-        for one in calls:
-            client.zadd(recent_key(FIRST_GENERATION, tenant), {pack_recent(one): one.at_ms})
+        key = recent_key(FIRST_GENERATION, tenant)
+        for one in records_of(calls):
+            client.zadd(key, {one.member(client.zcard(key)): one.at_ms})
+        client.zadd(key, {"": -len(calls)})
 
 
 async def got(client: httpx.AsyncClient, path: str = PATH, **params: Any) -> Any:
@@ -288,7 +290,7 @@ async def test_an_agents_latest_call_and_sessions_are_those_of_the_latest_calls(
     pack([Event(NOW_MS - 40 * MINUTE_MS, agent="support")]).write(redis_url)
     calls = [call(2, chat_id="chat-1"), call(1, chat_id="chat-2"), call(3, agent="gone")]
     with redis.Redis.from_url(redis_url) as store:
-        for one in calls:
+        for one in calls:  # as layout 5 has them
             store.zadd(recent_key(FIRST_GENERATION, "acme"), {pack_recent(one): one.at_ms})
     (found,) = (await got(client, "/api/agents"))["agents"]
     assert found["lastSeenAt"] == iso(NOW_MS - SECOND_MS)

@@ -38,7 +38,7 @@ from schemas.store.chats import Chat, model_key, pack_chat, records_key, updates
 from schemas.store.directory import ON_PURPOSE, GroupUpdate, group_text
 from schemas.store.keys import ALL, ROLES, Key, Role
 from schemas.store.layout import FIRST_GENERATION
-from schemas.store.recent_calls import pack_recent, recent_key
+from schemas.store.recent_calls import recent_key, records_of
 from tests.api.agentlens.test_events import call
 from tests.api.app.test_taking_isolation import TAKING
 from tests.api.conftest import Clock
@@ -326,7 +326,8 @@ async def keep_directory(redis_url: str, tenants: tuple[str, ...]) -> None:
             await directory.say_group(store, name, said)
             latest = call(id=f"e-of-{name}", agent=f"a1-of-{name}", model=f"m1-of-{name}")
             key = recent_key(FIRST_GENERATION, name)
-            await store.ask("ZADD", key, latest.at_ms, pack_recent(latest))
+            (latest_calls,) = records_of([latest])
+            await store.ask("ZADD", key, latest.at_ms, latest_calls.member(1), -1, "")
             chat = f"c-of-{name}"
             await store.ask("ZADD", updates_key(name), NOW_MS, chat)
             await store.ask("SADD", model_key(name, f"m1-of-{name}"), chat)

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.limits import MINUTE_MS
 from schemas.store.directory import USERS_MAX, Person, UserUpdate, person_of
 from schemas.store.layout import NO_POSITION
-from schemas.store.recent_calls import RECENT_MAX, unpack_recent
+from schemas.store.recent_calls import RECENT_MAX, count_in, latest_of
 from schemas.units import iso
 from streams.core.columns import columns
 from streams.core.fold import Delta, fold
@@ -21,7 +22,7 @@ from streams.core.ports import Commit, CounterStore, Outcome, Progress
 from streams.redis.store import RedisStore
 from tests.oracles.event_logs import NOW_MS, SECRET, Record, countable, event, logs, mixed, record
 from tests.oracles.fold_oracle import expected
-from tests.oracles.redis_users import Calls, assert_told, read_people, read_recent
+from tests.oracles.redis_users import Calls, assert_told, read_people, read_recent, read_records
 from tests.simulation.store import FakeStore
 from tests.streams.core.test_fold import as_polled, cut
 
@@ -87,7 +88,7 @@ async def test_any_log_in_any_batches_in_any_order_tells_what_the_oracle_says(
     subject = await told(fake)
     for batch in [*batches, *batches[:2]]:  # a word said twice is said once
         await subject.tell(batch)
-    assert_told(fake.state.users, fake.state.recent, expected(once))
+    assert_told(fake.state.users, fake.state.latest_calls(), expected(once))
 
 
 def test_a_resend_in_the_batch_says_nothing() -> None:
@@ -95,7 +96,7 @@ def test_a_resend_in_the_batch_says_nothing() -> None:
     again = log_of({"id": "a", "user_id": "u", "user_name": "Bob", "model": "other"})
     delta = delta_of([*sent, *again])
     assert [person_of(word).name for _, words in delta.users for word in words] == ["Ann"]
-    assert [len(calls) for _, calls in delta.recent] == [1]
+    assert [[one.calls for one in records] for _, records in delta.recent] == [[1]]
 
 
 def test_who_has_neither_name_nor_address_is_nobody_to_tell_of() -> None:
@@ -130,9 +131,9 @@ def test_a_call_is_told_without_its_content() -> None:
         "latency_ms": 7,
     }
     delta = delta_of(log_of({"model": "m", "output_tokens": None, **fields}, {"kind": "tts"}))
-    ((tenant, ((at_ms, member),)),) = delta.recent
-    call = unpack_recent(member.encode())
-    assert (tenant, at_ms, call.at_ms) == ("default", NOW_MS, NOW_MS)
+    ((tenant, (told_of,)),) = delta.recent
+    (call,) = latest_of([told_of.member(1)])
+    assert (tenant, told_of.at_ms, call.at_ms) == ("default", NOW_MS, NOW_MS)
     assert (call.id, call.provider, call.model, call.agent) == ("e0", "openai", "m", "bot")
     assert (call.user, call.call_id, call.chat_id, call.error) == (
         "ann@x",
@@ -142,18 +143,21 @@ def test_a_call_is_told_without_its_content() -> None:
     )
     assert (call.input_tokens, call.output_tokens, call.latency_ms) == (5, None, 7)
     assert call.cost_nano_usd == 250_000_000
-    assert "title" not in member
-    assert "preview" not in member
+    assert b"title" not in told_of.data
+    assert b"preview" not in told_of.data
 
 
 def test_of_a_large_batch_only_what_can_stay_is_told() -> None:
-    many = [{"id": f"e{n}", "time": iso(NOW_MS - n // 3)} for n in range(2 * RECENT_MAX)]
-    records = [record(event(**one)) for one in many]
-    ((_, calls),) = delta_of(records).recent
-    assert len(calls) == RECENT_MAX
-    assert calls == sorted(calls, key=lambda call: (call[0], call[1].encode()))
-    assert calls[-1][0] == NOW_MS
-    assert calls[0][0] == NOW_MS - (RECENT_MAX - 1) // 3
+    """One record a minute: it would be wrong to evict calls of an hour with the latest of them."""
+    times_ms = [NOW_MS - n // 3 * 1000 for n in range(2 * RECENT_MAX)]
+    random.Random(5).shuffle(times_ms)
+    sent = [record(event(id=f"e{n}", time=iso(at_ms))) for n, at_ms in enumerate(times_ms)]
+    ((_, records),) = delta_of(sent).recent
+    calls = latest_of(one.member(1) for one in records)
+    assert sum(one.calls for one in records) == len(calls) == RECENT_MAX
+    assert [call.at_ms for call in calls] == sorted(times_ms)[-RECENT_MAX:]
+    minutes = sorted({call.at_ms // MINUTE_MS for call in calls})
+    assert [one.at_ms // MINUTE_MS for one in records] == minutes
 
 
 # -- both stores -----------------------------------------------------------------------------------
@@ -168,13 +172,37 @@ async def test_the_latest_calls_stay_and_the_others_go(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
     records = [
-        record(event(id=f"e{n}", tenant=("a", "b:{c}")[n % 2], time=iso(NOW_MS - n * 7 % 3001)))
+        record(
+            event(id=f"e{n}", tenant=("a", "b:{c}")[n % 2], time=iso(NOW_MS - n * 7 % 3001 * 1000))
+        )
         for n in range(2 * RECENT_MAX + 400)
     ]
     random.Random(4).shuffle(records)
     users, calls = await after(kind, request, [records[:900], records[900:1500], records[1500:]])
     assert sorted(len(found) for found in calls.values()) == [RECENT_MAX, RECENT_MAX]
     assert_told(users, calls, expected(records))
+
+
+@pytest.mark.servers
+async def test_both_stores_evict_the_same_records(redis_url: str) -> None:
+    """Of tenants with many calls a minute, and with few."""
+    rng = random.Random(6)
+    fake = FakeStore()
+    async with RedisStore(redis_url) as store:
+        subjects = [await told(fake), await told(store)]
+        for number in range(40):
+            sent = [
+                record(event(id=f"e{number}-{n}", tenant=rng.choice("aaab"), time=iso(at_ms)))
+                for n in range(100)
+                for at_ms in (NOW_MS + (number - rng.choice((0, 0, 0, 9))) * rng.randrange(20_000),)
+            ]
+            for subject in subjects:
+                await subject.tell(sent)
+    records = read_records(redis_url)
+    assert records == fake.state.recent
+    held = {tenant: sum(count_in(m) for _, m in some) for tenant, some in records.items()}
+    assert RECENT_MAX < held["a"] < 2 * RECENT_MAX  # of 3,000
+    assert held["b"] >= 900
 
 
 async def test_long_logs_tell_what_the_oracle_says(
@@ -216,7 +244,7 @@ async def after(
         for batch in batches:
             await subject.tell(batch)
         assert fake.state.tallies.get("directory_full", 0) == tallied
-        return fake.state.users, fake.state.recent
+        return fake.state.users, fake.state.latest_calls()
     url = request.getfixturevalue("redis_url")
     async with RedisStore(url) as store:
         subject = await told(store)

@@ -26,7 +26,7 @@ from schemas.event.identity import SECRET_BYTES, new_secret
 from schemas.prices.price_list import BUNDLED
 from schemas.store.generation import LAYOUT_VERSION, describe, generation_digest
 from schemas.store.layout import CURRENT_KEY, id_secret_key, prefix
-from schemas.store.recent_calls import Recent, unpack_recent
+from schemas.store.recent_calls import Recent
 from schemas.tiers import first_closed
 from streams.rebuild.carry_over import CarryOver, carry_over_before
 from streams.rebuild.rebuild_worker import RebuildWorker
@@ -153,7 +153,7 @@ async def test_a_rebuild_carries_counters_of_layout_3_over_and_leaves_its_ids(
 def without_costs(redis_url: str, generation: int) -> dict[str, list[Recent]]:
     """The latest calls of each tenant, all with cost 0."""
     return {
-        tenant: [msgspec.structs.replace(unpack_recent(call), cost_nano_usd=0) for _, call in calls]
+        tenant: [msgspec.structs.replace(call, cost_nano_usd=0) for call in calls]
         for tenant, calls in read_recent(redis_url, generation).items()
     }
 

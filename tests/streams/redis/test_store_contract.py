@@ -514,7 +514,7 @@ async def test_the_fake_and_the_real_store_answer_alike(seed: int, redis_url: st
     assert read_counters(redis_url) == fake.counters()
     assert read_chunk_versions(redis_url) == fake.chunk_versions()
     assert read_people(redis_url) == fake.state.users
-    assert read_recent(redis_url) == fake.state.recent
+    assert read_recent(redis_url) == fake.state.latest_calls()
 
 
 def _random_commit(
