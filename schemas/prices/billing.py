@@ -96,6 +96,10 @@ def needs(kind: str, found: Tariff) -> tuple[list[str], list[str]]:
     return fields, sorted(key for key in others if not key.endswith("_mtok"))
 
 
+_IMAGE_MODELS: Final = ("gpt-image-", "chatgpt-image-")
+"""In the bundled list. All that they make is images: without a rate of its own, that of output is theirs."""
+
+
 def unreported(found: Tariff) -> list[str]:
     """The parts of tokens that the price bills and no event reports."""
     return sorted(found.keys & _UNREPORTED)
@@ -115,7 +119,7 @@ def unrated(kind: str, found: Tariff) -> list[str]:
     if "output_mtok" in keys:
         if "output_audio_mtok" not in keys and kind != "tts":
             without.append("output_audio_tokens")
-        if "output_image_mtok" not in keys:
+        if "output_image_mtok" not in keys and not found.info_id.startswith(_IMAGE_MODELS):
             without.append("output_image_tokens")
     return without
 

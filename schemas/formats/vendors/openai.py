@@ -205,6 +205,9 @@ def _with_usage(payload: Json, kind: str) -> Draft:
     tokens, unknown = tokens_of(usage, path, model)
     if tokens["input_tokens"] is None and _operation(payload) == "embeddings":
         tokens["input_tokens"] = count(usage, "total_tokens", path)  # Voyage reports no more
+    if _operation(payload) == "image" and tokens["output_image_tokens"] is None:
+        # Image APIs tell text and images apart only for models that make both.
+        tokens |= {"output_image_tokens": tokens["output_tokens"], "output_text_tokens": None}
     fields = {
         "kind": kind,
         "time": instant(payload, "created") or instant(payload, "created_at"),

@@ -148,3 +148,25 @@ def test_usage_in_the_choice_that_ends_a_stream_counts() -> None:
     usage, unknown = read({**head, "model": "kimi-k2-0905-preview", "choices": [choice]})
     assert (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens) == (19, 13, 8)
     assert unknown == ()
+
+
+@pytest.mark.parametrize(
+    ("model", "details", "nano_usd"),
+    [
+        ("gpt-image-1", {}, 4160 * 40_000),
+        ("gpt-image-1.5", {}, 4160 * 32_000),
+        ("gpt-image-1.5", {"image_tokens": 4000, "text_tokens": 160}, 4000 * 32_000 + 160 * 10_000),
+    ],
+)
+def test_what_an_image_api_makes_are_image_tokens(
+    model: str, details: dict[str, int], nano_usd: int
+) -> None:
+    counts: dict[str, Any] = {"input_tokens": 0, "output_tokens": 4160, "total_tokens": 4160}
+    counts |= {"output_tokens_details": details} if details else {}
+    body = {"created": NOW_MS // 1000, "data": [{"b64_json": ""}], "usage": counts}
+    (one,) = parse(body, "openai", Context(received_ms=NOW_MS, id_seed="s", model=model)).events
+    assert isinstance(one.usage, UsageEvent)
+    assert one.usage.output_image_tokens == details.get("image_tokens", 4160)
+    priced = price(one.usage)
+    assert isinstance(priced, Priced)
+    assert priced.nano_usd == nano_usd
