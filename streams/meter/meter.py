@@ -35,8 +35,8 @@ from schemas.errors import InvalidConfig
 from streams.meter.clients.client_call import ClientCall, Recorder
 from streams.meter.clients.wrap import wrap
 from streams.meter.livekit_session import Listened, listen
-from streams.meter.queue import Counts, QueueOptions, SendQueue
-from streams.meter.queued import EndedCall, LibraryObject, RecordedEvent
+from streams.meter.queue import LONG_ENTRIES, Counts, QueueOptions, SendQueue
+from streams.meter.queued import LibraryObject, RecordedEvent
 from streams.meter.transport import open_target
 
 QUEUE_EVENTS_MAX: Final = 50_000
@@ -159,10 +159,8 @@ class Meter:
         )
 
     def _ended(self, call: ClientCall) -> None:
-        queue = self._queue
-        if queue.is_long:
+        if self._queue.put(call) >= LONG_ENTRIES:
             call.let_go()
-        queue.put(EndedCall(queue.next_id(), clock.time_ns() // 1_000_000, call))
 
     def _once(self, line: str) -> None:
         self._queue.notices.once(line)

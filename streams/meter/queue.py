@@ -19,10 +19,11 @@ from typing import Any, Final, NamedTuple
 from schemas.errors import InvalidEvent
 from schemas.event.event_struct import EventStruct
 from schemas.formats.parsed import LastReports, ParsedEvent
+from streams.meter.clients.client_call import ClientCall
 from streams.meter.fixes import fix_for
 from streams.meter.library_objects import REPEATED, ObjectRead, ObjectReader, outgoing_of
 from streams.meter.notices import Notices
-from streams.meter.queued import EndedCall, LibraryObject, RecordedEvent
+from streams.meter.queued import LibraryObject, RecordedEvent
 from streams.meter.transport import (
     BATCH_BYTES_MAX,
     BATCH_EVENTS_MAX,
@@ -52,7 +53,7 @@ class ReadObject(NamedTuple):
     events: Sequence[tuple[ParsedEvent[EventStruct] | None, Outgoing]]
 
 
-QueuedItem = RecordedEvent | LibraryObject | EndedCall | ReadObject
+QueuedItem = RecordedEvent | LibraryObject | ClientCall | ReadObject
 
 log: Final = logging.getLogger("odometer.meter")
 
@@ -115,20 +116,18 @@ class SendQueue:
     def next_id(self) -> str:
         return f"{self._run}-{next(self._numbers)}"
 
-    @property
-    def is_long(self) -> bool:
-        return len(self._queue) >= LONG_ENTRIES
-
-    def put(self, one: QueuedItem) -> None:
+    def put(self, one: QueuedItem) -> int:
+        """Returns how many entries wait before this one."""
         waiting = len(self._queue)
         if waiting >= self._options.queue_max or self._ending.is_set():
             self._drop(1, "the meter is closed" if self._ending.is_set() else "")
-            return
+            return waiting
         self._queue.append(one)
         if not self._has_work.is_set():
             self._wake()
         if waiting >= BATCH_EVENTS_MAX and not self._has_batch.is_set():
             self._has_batch.set()
+        return waiting
 
     def mark(self) -> Future[None]:
         """A future that is done when all events before it are sent, refused or dropped."""
@@ -266,7 +265,7 @@ class SendQueue:
         if isinstance(one, ReadObject):
             return one.events
         try:
-            item = one.call.item(one.id, one.at_ms) if isinstance(one, EndedCall) else one
+            item = one.item(self.next_id()) if isinstance(one, ClientCall) else one
             if item is None:
                 return ()
             if isinstance(item, RecordedEvent):
@@ -334,7 +333,7 @@ class SendQueue:
         that come meanwhile may be sent before them, but are read after them."""
         for _ in range(len(self._queue)):
             one = self._queue.popleft()
-            if isinstance(one, LibraryObject | EndedCall):
+            if isinstance(one, LibraryObject | ClientCall):
                 one = ReadObject(self._events_of(one))
             self._queue.append(one)
 

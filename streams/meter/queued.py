@@ -38,11 +38,3 @@ class WireBody(NamedTuple):
 
     json: bytes
     is_whole: bool = False
-
-
-class EndedCall(NamedTuple):
-    """A call of a wrapped client. `call.item` makes the event or object of it in the meter's thread."""
-
-    id: str
-    at_ms: int
-    call: Any

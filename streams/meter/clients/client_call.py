@@ -66,12 +66,16 @@ class WrappedClient:
         self.provider = known(str(url)) if url is not None else None
         self.pending: dict[str, None] = {}
 
+    def problem(self, error: Exception) -> None:
+        """A failure of the hook's own is logged once and is not the app's problem."""
+        self.recorder.once(f"a call of a wrapped client was not recorded: {error!r}")
+
     def guarded(self, work: Callable[..., Any], *values: object) -> Any:  # noqa: ANN401
-        """What `work` returns; None if it fails, which is logged once and is not the app's problem."""
+        """What `work` returns; None if it fails."""
         try:
             return work(*values)
         except Exception as error:  # noqa: BLE001  the root of a hook
-            self.recorder.once(f"a call of a wrapped client was not recorded: {error!r}")
+            self.problem(error)
             return None
 
 
@@ -80,6 +84,7 @@ class ClientCall:
 
     __slots__ = (
         "_answer",
+        "_at_ms",
         "_client",
         "_end_s",
         "_first_s",
@@ -98,6 +103,7 @@ class ClientCall:
         self._forks = _FORKS[0]
         self._answer: object = None
         self._marks: Mapping[str, object] = {}
+        self._at_ms = 0
         self._first_s = self._last_s = self._end_s = 0.0
         self._started_s = time.perf_counter()
 
@@ -155,11 +161,12 @@ class ClientCall:
         if self._end_s or self._forks != _FORKS[0]:
             return
         self._end_s, self._answer, self._marks = at_s, answer, marks
+        self._at_ms = time.time_ns() // 1_000_000
         self._client.recorder.ended(self)
 
     # -- in the meter's thread ---------------------------------------------------------------------
 
-    def item(self, seed: str, at_ms: int) -> RecordedEvent | LibraryObject | None:
+    def item(self, seed: str) -> RecordedEvent | LibraryObject | None:
         """What is recorded, once the call has ended; None for a report that is not final."""
         answer = _read(self._answer)
         if isinstance(answer, dict) and not self._is_final(answer):
@@ -171,9 +178,11 @@ class ClientCall:
         if own is not None:
             fields = {**self._fields(), **own, **self._marks}
             kept = {name: value for name, value in fields.items() if value is not None}
-            return RecordedEvent(seed, at_ms, self.route.kind, kept)
+            return RecordedEvent(seed, self._at_ms, self.route.kind, kept)
         context = self._context()
-        return LibraryObject(seed, at_ms, answer, self.route.format, context, marks=self._marks)
+        return LibraryObject(
+            seed, self._at_ms, answer, self.route.format, context, marks=self._marks
+        )
 
     def _is_final(self, answer: Mapping[str, Any]) -> bool:
         """Whether a response is done; a lookup counts if the app awaited it."""

@@ -93,16 +93,16 @@ def hook(
         setattr(client, name, _copying(getattr(client, name), again))
 
 
-def _begin(wrapped: WrappedClient, route_of: RouteOf, options: Any) -> SentCall | None:  # noqa: ANN401
-    route = route_of(options.method, options.url)
-    return None if route is None else SentCall(wrapped, route, options)
-
-
 def _request(
     original: Callable[..., Any], route_of: RouteOf, wrapped: WrappedClient
 ) -> Callable[..., Any]:
     def request(cast_to: Any, options: Any, *words: Any, **named: Any) -> Any:  # noqa: ANN401
-        sent = wrapped.guarded(_begin, wrapped, route_of, options)
+        try:
+            route = route_of(options.method, options.url)
+            sent = None if route is None else SentCall(wrapped, route, options)
+        except Exception as error:  # noqa: BLE001  the root of a hook
+            sent = None
+            wrapped.problem(error)
         if sent is None:
             return original(cast_to, options, *words, **named)
         try:
@@ -115,7 +115,10 @@ def _request(
         except BaseException as error:
             wrapped.guarded(sent.failed, error)
             raise
-        wrapped.guarded(sent.answered, answer)
+        try:
+            sent.answered(answer)
+        except Exception as error:  # noqa: BLE001  the root of a hook
+            wrapped.problem(error)
         return answer
 
     return request
@@ -127,7 +130,12 @@ def _arequest(
     wrapped: WrappedClient,
 ) -> Callable[..., Awaitable[Any]]:
     async def request(cast_to: Any, options: Any, *words: Any, **named: Any) -> Any:  # noqa: ANN401
-        sent = wrapped.guarded(_begin, wrapped, route_of, options)
+        try:
+            route = route_of(options.method, options.url)
+            sent = None if route is None else SentCall(wrapped, route, options)
+        except Exception as error:  # noqa: BLE001  the root of a hook
+            sent = None
+            wrapped.problem(error)
         if sent is None:
             return await original(cast_to, options, *words, **named)
         try:
@@ -140,7 +148,10 @@ def _arequest(
         except BaseException as error:
             wrapped.guarded(sent.failed, error)
             raise
-        wrapped.guarded(sent.answered, answer)
+        try:
+            sent.answered(answer)
+        except Exception as error:  # noqa: BLE001  the root of a hook
+            wrapped.problem(error)
         return answer
 
     return request
