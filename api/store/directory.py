@@ -29,6 +29,7 @@ from schemas.store.directory import (
     addresses_key,
     chats_key,
     function_name,
+    group_keys,
     groups_key,
     members_key,
     person_of,
@@ -195,7 +196,7 @@ async def groups_of(
 
 async def say_group(store: Store, tenant: str, said: GroupUpdate) -> None:
     """Change a group. Raises NoSuchGroup, GroupExists or DirectoryFull if nothing was written."""
-    keys = [groups_key(tenant), members_key(tenant, said.id)]
+    keys = group_keys(tenant, said.id)
     arguments = [msgspec.json.encode(said).decode()]
     outcome = await store.call(function_name("group"), LIBRARY, keys, arguments)
     match outcome:
@@ -209,6 +210,10 @@ async def say_group(store: Store, tenant: str, said: GroupUpdate) -> None:
             raise DirectoryFull(f"the directory has {GROUPS_MAX} groups, its limit")
         case b"members":
             raise DirectoryFull(f"a group has at most {said.members_max} members")
+        case b"tenant_members":
+            raise DirectoryFull(
+                f"the groups of the directory have at most {said.tenant_members_max} members together"
+            )
         case _:
             raise StoreCorrupt(f"the group's function answers {outcome!r}")
 

@@ -9,6 +9,7 @@ local USER = '<i8i8i8i8I2c0I2c0'
 local GROUP_HEAD = '<i8i8i8'
 local GROUP_HEAD_BYTES = 24
 local MARK = '<i8'
+local HOUR_S = 3600
 local AT_ONCE = 1000 -- arguments of one command: Lua's stack holds 8,000
 
 -- Whether text a comes after b, byte by byte: Lua's own comparison follows the server's locale.
@@ -86,11 +87,32 @@ local function users(keys, args)
   return {#writes / 6, rejected}
 end
 
--- group KEYS = groups, members; ARGV = JSON {id, mark, at_ms, is_last (it must win over any stored
+-- Members of all groups of a tenant; `head` and a group's id are the key of its members. Counting those
+-- of 2,000 groups takes some milliseconds, so `total` keeps the count for an hour. Then it is counted
+-- again: a process of an older version changes groups, but not the count.
+local function members_of_all(groups, head, total)
+  local stored = redis.call('GET', total)
+  if stored then return tonumber(stored) end
+  local count = 0
+  for _, id in ipairs(redis.call('HKEYS', groups)) do
+    count = count + redis.call('SCARD', head .. id)
+  end
+  redis.call('SET', total, count, 'EX', HOUR_S)
+  return count
+end
+
+-- Counts how many members a group has more than `before`, if the total is stored.
+local function count_change(members, before, total)
+  local change = redis.call('SCARD', members) - before
+  if change ~= 0 and redis.call('EXISTS', total) == 1 then redis.call('INCRBY', total, change) end
+end
+
+-- group KEYS = groups, members, total of members; ARGV = JSON {id, mark, at_ms, is_last (it must win over any stored
 -- mark), is_new (the group may be created), is_first (it must not exist yet), is_deleted, text (JSON of
--- name and description) or null, members (all of them) or null, add, remove, groups_max, members_max}.
--- Returns 'done', else why nothing was written: 'stale' (a later update is stored), 'unknown',
--- 'exists', 'groups' or 'members' (over that limit).
+-- name and description) or null, members (all of them) or null, add, remove, groups_max, members_max,
+-- tenant_members_max}. Returns 'done', else why nothing was written: 'stale' (a later update is
+-- stored), 'unknown', 'exists', 'groups', 'members' or 'tenant_members' (over that limit). An update
+-- that adds no member is never over the last one.
 local function group(keys, args)
   local update = cjson.decode(args[1])
   local stored = redis.call('HGET', keys[1], update.id)
@@ -103,22 +125,30 @@ local function group(keys, args)
     if mark < stored_mark then return 'stale' end
   end
   if not text then created = update.at_ms end
+  local before = redis.call('SCARD', keys[2])
   if update.is_deleted then
     if not stored then return 'unknown' end
     redis.call('HSET', keys[1], update.id, struct.pack(GROUP_HEAD, mark, created, update.at_ms))
     redis.call('UNLINK', keys[2])
+    count_change(keys[2], before, keys[3])
     return 'done'
   end
   if not text and not update.is_new then return 'unknown' end
   if text and update.is_first then return 'exists' end
   if not stored and redis.call('HLEN', keys[1]) >= update.groups_max then return 'groups' end
-  local count = update.members ~= cjson.null and #update.members or redis.call('SCARD', keys[2])
+  local count = update.members ~= cjson.null and #update.members or before
   if #update.add > 0 then
     for _, is_member in ipairs(redis.call('SMISMEMBER', keys[2], unpack(update.add))) do
       count = count + 1 - is_member
     end
   end
   if count > update.members_max then return 'members' end
+  if count > before then
+    local head = string.sub(keys[2], 1, #keys[2] - #update.id)
+    if members_of_all(keys[1], head, keys[3]) + count - before > update.tenant_members_max then
+      return 'tenant_members'
+    end
+  end
 
   if update.text ~= cjson.null then text = update.text end
   redis.call('HSET', keys[1], update.id,
@@ -132,6 +162,7 @@ local function group(keys, args)
   end
   if #update.add > 0 then redis.call('SADD', keys[2], unpack(update.add)) end
   if #update.remove > 0 then redis.call('SREM', keys[2], unpack(update.remove)) end
+  count_change(keys[2], before, keys[3])
   return 'done'
 end
 

@@ -7,6 +7,7 @@ It is stored outside of the generations, so a rebuild does not touch it. Per ten
     g:TENANT           groups: hash group id -> i64 mark | i64 created_ms | i64 updated_ms |
                        JSON of name and description, which a deleted group lacks
     m:N:TENANT:GROUP   members of a group: set of user keys; N is the tenant's length in characters
+    n:TENANT           members of all its groups together, counted again after an hour
     epoch              a random value: another one after Redis was emptied
     refused            hash TOPIC:PARTITION:OFFSET of a stream's record -> why it was rejected
     c:TENANT           chats: hash chat id -> i64 mark | title, which a deleted chat lacks
@@ -43,6 +44,10 @@ GROUPS_MAX: Final = 2000
 """Groups of a tenant, deleted ones included. Listing them all is one read of 0.5 MB."""
 MEMBERS_MAX: Final = 10_000
 """Members of one group. A filter by group reads all of them, 1 ms."""
+TENANT_MEMBERS_MAX: Final = 100_000
+"""Members of all groups of a tenant together, each counted once a group: as many as it has users. An id
+of 36 characters takes some 70 B, so 7 MB; of 320 characters, of 4 bytes each, 1.3 kB, so 130 MB.
+`GROUPS_MAX` full groups of such ids would take 26 GB."""
 CHATS_MAX: Final = 100_000
 """Titles of a tenant, deleted ones included: 100 B each, 10 MB."""
 KEY_CHARS_MAX: Final = limits.EMAIL_CHARS_MAX
@@ -72,6 +77,15 @@ def groups_key(tenant: str) -> str:
 
 def members_key(tenant: str, group_id: str) -> str:
     return f"{DIRECTORY}m:{len(tenant)}:{tenant}:{group_id}"
+
+
+def group_keys(tenant: str, group_id: str) -> list[str]:
+    """The keys of an update of a group, in the order of the function `group`."""
+    return [
+        groups_key(tenant),
+        members_key(tenant, group_id),
+        f"{DIRECTORY}n:{tenant}",
+    ]
 
 
 def chats_key(tenant: str) -> str:
@@ -189,6 +203,7 @@ class GroupUpdate(msgspec.Struct, frozen=True):
     remove: Sequence[str] = ()
     groups_max: int = GROUPS_MAX
     members_max: int = MEMBERS_MAX
+    tenant_members_max: int = TENANT_MEMBERS_MAX
 
 
 def group_text(name: str, description: str) -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AsyncExitStack
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
@@ -140,7 +140,7 @@ def build(settings: DirectorySettings, partitions: Mapping[str, int]) -> faust.A
 
     @app.timer(CHECK_S)  # type: ignore[untyped-decorator]
     async def check() -> None:
-        await _fill(app, tables, writer)
+        await _fill(app, settings.prefix, tables, writer)
 
     @app.on_partitions_assigned.connect(weak=False)
     async def assigned(_app: faust.App, _partitions: object, **_more: object) -> None:
@@ -181,18 +181,34 @@ async def _take(stream: Stream, event: EventT[Any], table: Table, writer: Writer
     table[key] = TableRow(append_ms, value)._asdict()
 
 
-async def _fill(app: faust.App, tables: Mapping[Stream, Table], writer: Writer) -> None:
+async def _fill(
+    app: faust.App, prefix: str, tables: Mapping[Stream, Table], writer: Writer
+) -> None:
     """Writes all rows of the tables if another Redis answers than the one that was filled last."""
     if _are_whole(app):
         history = await writer.unfilled()
         if history is None:
             return
-        count = 0
-        for upsert in _rows(tables):
-            await writer.write(upsert)
-            count += 1
+        count = await write_rows(prefix, tables, writer)
         writer.filled = history
         log.info("wrote %d rows to a Redis that did not have them", count)
+
+
+async def write_rows(prefix: str, tables: Mapping[Stream, Table], writer: Writer) -> int:
+    """Writes all rows of the tables, and returns how many were written. A row that does not fit into
+    the tenant's directory is rejected like a record; its place is TOPIC:KEY. Others may have filled
+    the directory since the row was first written."""
+    count = 0
+    for stream, table in tables.items():
+        for key, row in list(table.items()):
+            try:
+                await writer.write(_upsert(stream, key, row))
+                count += 1
+            except InvalidRecord as invalid:
+                place = f"{topic_of(prefix, stream)}:{key}"
+                log.warning("rejected the row %s: %s", escaped(place), escaped(str(invalid)))
+                await writer.note(place, str(invalid))
+    return count
 
 
 def _are_whole(app: faust.App) -> bool:
@@ -201,11 +217,9 @@ def _are_whole(app: faust.App) -> bool:
     return not app.rebalancing and not recovery.in_recovery and recovery.completed.is_set()
 
 
-def _rows(tables: Mapping[Stream, Table]) -> Iterator[Upsert]:
-    for stream, table in tables.items():
-        for key, row in list(table.items()):
-            value = None if row["value"] is None else row["value"].encode()
-            yield read_record(stream, key.encode(), value, row["append_ms"])
+def _upsert(stream: Stream, key: str, row: Mapping[str, Any]) -> Upsert:
+    value = None if row["value"] is None else row["value"].encode()
+    return read_record(stream, key.encode(), value, row["append_ms"])
 
 
 def run_directory(settings: DirectorySettings) -> int:

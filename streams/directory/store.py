@@ -46,7 +46,7 @@ class RedisDirectory:
                 _, turned_away = await self._call("users", keys, arguments)
                 outcome = b"users" if turned_away else b"done"
             case directory.GroupUpdate():
-                keys = [directory.groups_key(tenant), directory.members_key(tenant, update.id)]
+                keys = directory.group_keys(tenant, update.id)
                 outcome = await self._call("group", keys, [msgspec.json.encode(update)])
             case ChatTitle():
                 arguments = [update.chat_id, update.mark, update.title, directory.CHATS_MAX]
@@ -54,11 +54,7 @@ class RedisDirectory:
             case _:
                 assert_never(update)
         limit = _LIMITS.get(outcome)
-        return (
-            ""
-            if limit is None
-            else f"the tenant's directory is full: it holds {limit} {outcome.decode()}"
-        )
+        return "" if limit is None else f"the tenant's directory is full: it holds {limit}"
 
     async def note_refusal(self, place: str, why: str) -> None:
         """Stores why the record at `place` (topic:partition:offset) was rejected. Beyond
@@ -85,7 +81,9 @@ class RedisDirectory:
 
 
 _LIMITS: Final = {
-    b"users": directory.USERS_MAX,
-    b"groups": directory.GROUPS_MAX,
-    b"chats": directory.CHATS_MAX,
+    b"users": f"{directory.USERS_MAX} users",
+    b"groups": f"{directory.GROUPS_MAX} groups",
+    b"members": f"{directory.MEMBERS_MAX} members of this group",
+    b"tenant_members": f"{directory.TENANT_MEMBERS_MAX} members of groups",
+    b"chats": f"{directory.CHATS_MAX} chats",
 }

@@ -24,6 +24,8 @@ from schemas import limits
 from schemas.catalog.views import REMEMBERED_MS, SLICE_MS
 from schemas.formats import body, complete, objects
 from schemas.formats.otel import wire
+from schemas.store import chats
+from schemas.store import directory as stored
 from streams.redis.commit import TABLE_SERIES_MIN, TENANT_SERIES
 
 README: Final = " ".join((Path(__file__).parents[3] / "api/README.md").read_text().split())
@@ -145,6 +147,19 @@ STATED: Final = {
         ),
         f"always have {TABLE_SERIES_MIN} series",
         f"one request, which has at most {body.ITEMS_MAX:,} events",
+    ),
+    "directory": (
+        (
+            f"at most {stored.USERS_MAX:,} users, {stored.GROUPS_MAX:,} groups with"
+            f" {stored.MEMBERS_MAX:,} members each and {stored.TENANT_MEMBERS_MAX:,} members together, and"
+            f" {stored.CHATS_MAX:,} chat titles"
+        ),
+        f"and address, deleted ones included | {stored.USERS_MAX:,} of",
+        f"description, deleted ones included | {stored.GROUPS_MAX:,} of",
+        f"members of one group | {stored.MEMBERS_MAX:,} |",
+        f"a user in each group | {stored.TENANT_MEMBERS_MAX:,} of",
+        f"topic, deleted ones included | {stored.CHATS_MAX:,} of",
+        f"tags and models | {chats.CHATS_MAX:,} of",
     ),
     "questions": (
         f"all its sections together | {selection.PAGES_MAX:,}",

@@ -26,7 +26,9 @@ from schemas.store.directory import (
     UserUpdate,
     addresses_key,
     function_name,
+    group_keys,
     groups_key,
+    members_key,
     users_key,
 )
 from tests.api.auth.test_endpoints import made, sends
@@ -183,6 +185,21 @@ async def test_over_a_limit_nothing_is_written(admin: httpx.AsyncClient, store: 
         {"detail": "a group has at most 10000 members."},
     )
     assert (await got(admin, "/groups/id/sales"))["member_count"] == 10_000
+    *_, total = group_keys("acme", "")
+    await store.ask("DEL", total)  # or it would not count what is written here past the API
+    members = [f"u{n}" for n in range(10_000)]
+    await store.ask(
+        "HSET", groups_key("acme"), *(w for n in range(9) for w in (f"g{n}", "\0" * 24))
+    )
+    for n in range(9):
+        await store.ask("SADD", members_key("acme", f"g{n}"), *members)
+    await posted(admin, "/groups/create", {**GROUP, "id": "more"})
+    over = await admin.post("/api/v1/groups/id/more/users/add", json={"user_ids": ["one more"]})
+    assert (over.status_code, over.json()) == (
+        400,
+        {"detail": "the groups of the directory have at most 100000 members together."},
+    )
+    assert (await got(admin, "/groups/id/more"))["member_count"] == 0
     many = [part for n in range(GROUPS_MAX) for part in (f"g{n}", "\0" * 24)]
     await store.ask("HSET", groups_key("acme"), *many)
     over = await admin.post("/api/v1/groups/create", json={"name": "n", "description": ""})

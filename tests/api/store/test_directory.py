@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -23,7 +24,9 @@ from schemas.store.directory import (
     addresses_key,
     chats_key,
     function_name,
+    group_keys,
     group_text,
+    members_key,
     merged,
     pack_user_update,
     unpack_user_update,
@@ -230,6 +233,75 @@ async def test_a_group_over_its_limit_is_left_as_it_was(store: Store) -> None:
     assert await directory.members(store, TENANT, "g1") == {"a", "b"}
     await directory.say_group(store, TENANT, said(add=["a", "b", "c"], members_max=3))
     assert await directory.members(store, TENANT, "g1") == {"a", "b", "c"}
+
+
+async def test_all_groups_of_a_tenant_together_have_a_limit(store: Store) -> None:
+    text = group_text("Sales", "")
+    for group_id, members in (("g1", ["a", "b"]), ("g2", ["a"])):
+        made = said(group_id, is_new=True, text=text, members=members, tenant_members_max=4)
+        await directory.say_group(store, TENANT, made)
+    for change in (
+        said("g1", add=["c", "d"], tenant_members_max=4),
+        said("g2", members=["b", "c", "d"], tenant_members_max=4),
+        said("g3", is_new=True, text=text, members=["b", "c"], tenant_members_max=4),
+    ):
+        with pytest.raises(DirectoryFull, match="at most 4 members together"):
+            await directory.say_group(store, TENANT, change)
+    assert [(one.id, n) for one, n in await directory.groups(store, TENANT)] == [
+        ("g1", 2),
+        ("g2", 1),
+    ]
+    await directory.say_group(store, TENANT, said("g2", add=["a", "b"], tenant_members_max=4))
+    with pytest.raises(DirectoryFull):
+        await directory.say_group(store, TENANT, said("g2", add=["c"], tenant_members_max=4))
+    other = said("g1", is_new=True, text=text, members=list("abcd"), tenant_members_max=4)
+    await directory.say_group(store, "other", other)
+    await directory.say_group(store, TENANT, said("g1", is_deleted=True))
+    await directory.say_group(store, TENANT, said("g2", add=["c", "d"], tenant_members_max=4))
+    assert await directory.members(store, TENANT, "g2") == {"a", "b", "c", "d"}
+
+
+async def test_the_total_of_members_is_that_of_the_groups(store: Store) -> None:
+    """Through every kind of change, and after another process wrote members without counting them."""
+    text = group_text("Sales", "")
+    *_, total = group_keys(TENANT, "")
+    for n, change in enumerate(
+        (
+            said("g1", is_new=True, text=text, members=["a", "b", "c"]),
+            said("g2", is_new=True, text=text, members=[]),
+            said("g2", add=["a", "z", "z"]),
+            said("g1", remove=["a", "none"]),
+            said("g1", members=["x"]),
+            said("g1", add=["x", "y"], remove=["z"]),
+            said("g1", is_deleted=True),
+            said("g1", is_deleted=True),
+            said("g1", is_new=True, text=text, members=["a", "b"]),
+            said("g1", 9, members=list("abcdef")),
+        )
+    ):
+        with suppress(DirectoryFull):
+            await directory.say_group(store, TENANT, msgspec.structs.replace(change, mark=10 + n))
+        counts = [count for _, count in await directory.groups(store, TENANT)]
+        assert int(await store.ask("GET", total)) == sum(counts), change
+    assert 0 < await store.ask("TTL", total) <= 3600
+    await store.ask("SADD", members_key(TENANT, "g1"), "of an older process")
+    await store.ask("DEL", total)  # as after an hour
+    await directory.say_group(store, TENANT, said("g2", add=["b"], mark=100))
+    assert int(await store.ask("GET", total)) == 10
+
+
+async def test_groups_over_the_limit_from_before_can_shrink_and_change(store: Store) -> None:
+    text = group_text("Sales", "")
+    before = said(is_new=True, text=text, members=list("abcd"))
+    await directory.say_group(store, TENANT, before)
+    for change in (
+        said(text=group_text("Buyers", ""), tenant_members_max=2),
+        said(members=list("abcd"), tenant_members_max=2),
+        said(members=list("abe"), tenant_members_max=2),
+        said(add=["a"], remove=["e"], tenant_members_max=2),
+    ):
+        await directory.say_group(store, TENANT, change)
+    assert await directory.members(store, TENANT, "g1") == {"a", "b"}
 
 
 # -- chats -----------------------------------------------------------------------------------------
