@@ -41,8 +41,8 @@ Summaries = Mapping[str, Key | KeySummary]
 
 
 def tenants_of(record: Key | KeySummary) -> tuple[str, ...]:
-    """The tenants that a record counts for; a key of all tenants counts for `all`."""
-    return (ALL,) if record.tenants == ALL else tuple(record.tenants)
+    """The tenants that a record counts for, once each; a key of all tenants counts for `all`."""
+    return (ALL,) if record.tenants == ALL else tuple(dict.fromkeys(record.tenants))
 
 
 def check_room(kept: Summaries, added: Collection[Key], actor: Actor, now_ms: int) -> None:

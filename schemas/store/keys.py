@@ -7,7 +7,7 @@ a key has two records for a while, with the same `id` and consecutive serials.
 from __future__ import annotations
 
 from math import ceil
-from typing import Annotated, Final, Literal, NamedTuple, Self, get_args
+from typing import Annotated, Final, Literal, NamedTuple, Self, cast, get_args
 
 import msgspec
 from pydantic import (
@@ -43,9 +43,11 @@ ID_PATTERN: Final = r"key-[0-9a-f]{10}"
 
 
 def _tenants(value: object, check: ValidatorFunctionWrapHandler) -> object:
-    """The same sentence for every problem of the tenants."""
+    """The tenants, each once: a tenant that is named twice is one tenant. So are those of records that
+    were stored before. The same sentence for every problem of the tenants."""
     try:
-        return check(value)
+        checked = check(value)
+        return checked if checked == ALL else tuple(dict.fromkeys(cast("tuple[str, ...]", checked)))
     except ValidationError:
         raise ValueError(
             f"a list of 1 to {TENANTS_MAX} tenants of 1 to {TENANT_CHARS_MAX} characters, or the"

@@ -18,7 +18,7 @@ from api.auth.audit import (
     operator,
     read_audit,
 )
-from api.auth.authenticate import digest_of
+from api.auth.authenticate import digest_of, tenant_of
 from api.auth.key_cache import KEYS_KEY
 from api.auth.key_shares import ENDED_KEPT_MS, SECRETS_MAX
 from api.auth.keys import (
@@ -84,6 +84,25 @@ async def test_one_tenant_cannot_take_the_keys_of_another(
     # Revoked and expired keys do not count.
     await revoke_key(store, of_acme[1].record.id, ACME, NOW_MS)
     await make(store, operator(), 1, ("other",))
+
+
+async def test_a_tenant_that_is_named_twice_is_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_limits(monkeypatch, TENANT_KEYS_MAX=3)
+    made, _ = await make(store, BOTH, 2, tenants=("acme", "beta", "acme"))
+    assert made.record.tenants == ("acme", "beta")
+    (one,) = await make(store, ACME, tenants=("acme", "acme"))
+    assert tenant_of(one.record, {}) == "acme"
+    with pytest.raises(TooManyKeys, match="the tenant has 3 valid keys"):
+        await make(store, ACME)
+    # As older versions stored it.
+    content = one.record.model_dump_json().replace('["acme"]', '["acme","acme"]')
+    await store.ask("HSET", KEYS_KEY, digest_of(one.secret), content)
+    stored = (await read_records(store))[digest_of(one.secret)]
+    assert tenant_of(stored, {}) == "acme"
+    with pytest.raises(TooManyKeys, match="the tenant has 3 valid keys"):
+        await make(store, ACME)
 
 
 async def test_two_admins_do_not_exceed_the_share_at_the_same_time(
