@@ -14,6 +14,7 @@ OdometerError
 |  |- TooManyLargeQuestions  the tenant has several large questions under way
 |  '- TooManyUnreadAnswers   clients of the tenant do not read their answers
 |- InvalidKey             a field of a key to create, import or change is invalid
+|  '- KeyExists           a key of an import exists already
 |- NoSuchKey              no key with this id among those that the caller manages
 |- TooManyKeys            the limit of stored keys is reached
 |- BadParameter           a parameter of the request is unknown, or its value is not allowed
@@ -135,6 +136,10 @@ class InvalidKey(OdometerError):
     def __init__(self, field: str, detail: str) -> None:
         super().__init__(f"Field `{field}`: {detail}")
         self.field = field
+
+
+class KeyExists(InvalidKey):
+    """A key of an import exists already. Whose it is, is not said."""
 
 
 class NoSuchKey(OdometerError):

@@ -28,7 +28,8 @@ from api.auth.keys import (
     revoke_key,
     rotate_key,
 )
-from api.errors import InvalidBody, InvalidKey
+from api.errors import InvalidBody, InvalidKey, KeyExists, TooManyKeys
+from api.http.caller import CALLER, Caller
 from api.http.json_body import check_json, json_body
 from api.http.parameters import check_names
 from api.store.reader import Store
@@ -57,6 +58,11 @@ IMPORT_BYTES_MAX: Final = 1024 * 1024
 """1000 keys (`IMPORT_MAX`) of 1 kB."""
 COMMAS_MAX: Final = 128
 """Commas of one key outside its texts: 100 tenants (`TENANTS_MAX`) and eight fields have 107."""
+_REASONS: Final = {
+    KeyExists: "key_exists",
+    InvalidKey: "invalid_key",
+    TooManyKeys: "too_many_keys",
+}
 PRIVATE: Final = {"cache-control": "no-store"}
 
 
@@ -91,12 +97,17 @@ async def _keys(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
 async def import_keys(
     request: Request, store: Store, key_cache: KeyCache, clock: Clock
 ) -> Response:
-    """`POST /v1/keys/import`: import keys that clients already have."""
+    """`POST /v1/keys/import`: import keys that clients already have. A failure is in the audit log."""
     now_ms = clock()
     key, actor = await _admin(request, key_cache, now_ms)
     held = keys_held(await json_body(request, IMPORT_BYTES_MAX, share_of(key)))
-    wanted = [_wanted(one, request, key, now_ms) for one in held]
-    made = await create_keys(store, wanted, actor, now_ms)
+    try:
+        wanted = [_wanted(one, request, key, now_ms) for one in held]
+        made = await create_keys(store, wanted, actor, now_ms)
+    except (InvalidKey, TooManyKeys) as error:
+        source = (CALLER.get() or Caller()).source
+        key_cache.failed_imports.note(_REASONS[type(error)], source, now_ms, key, len(held))
+        raise
     return _sent(KeysAnswer(keys=[shown(each.record, None, now_ms) for each in made]), 201)
 
 

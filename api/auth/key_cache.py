@@ -23,7 +23,7 @@ from weakref import WeakValueDictionary
 
 from pydantic import ValidationError
 
-from api.auth.failures import FailedAuthentications
+from api.auth.failures import FailedAuthentications, FailedImports
 from api.errors import RateLimited
 from api.http.singleflight import Singleflight
 from schemas.errors import StoreCorrupt, StoreError
@@ -95,6 +95,7 @@ class KeyCache:
         self._buckets: WeakValueDictionary[str, RateBucket] = WeakValueDictionary()
         self._looks: Singleflight[CachedKey | None] = Singleflight()
         self.failures = FailedAuthentications()
+        self.failed_imports = FailedImports()
         self.put_back: Callable[[str], Awaitable[bool]] | None = None
         """Restores a key that Redis does not know, by its digest; returns whether Redis knows it now."""
 

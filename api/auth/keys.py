@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets  # noqa: TID251  keys need the system's randomness; no caller may choose another
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC
@@ -37,11 +37,11 @@ from api.auth.key_shares import (
     long_ended,
     tenants_of,
 )
-from api.errors import InvalidKey, NoSuchKey
+from api.errors import InvalidKey, KeyExists, NoSuchKey
 from api.query.time_range import iso_to_ms
 from api.store.reader import Store
 from schemas.limits import DAY_MS
-from schemas.store.keys import REQUESTS_PER_S_MIN, Key
+from schemas.store.keys import ALL, REQUESTS_PER_S_MIN, Key
 
 KEY_PREFIX: Final = "als_"
 KEY_RANDOM_BYTES: Final = 32
@@ -90,7 +90,10 @@ async def create_keys(
 ) -> list[NewKey]:
     """Create keys, or import those that have a secret already: all of them, or none.
 
-    Raises InvalidKey, TooManyKeys, StoreError.
+    Only a key of all tenants and the operator learn which key exists already: for all others it may be
+    another tenant's, and an import would tell of 1,000 guesses which one is right.
+
+    Raises InvalidKey, KeyExists, TooManyKeys, StoreError.
     """
     if len(wanted) > IMPORT_MAX:
         raise InvalidKey(
@@ -98,13 +101,18 @@ async def create_keys(
         )
     made = [_made(one, actor, now_ms) for one in wanted]
     digests = [digest_of(one.secret) for one in made]
+    known: set[str] = set()
+    for place, digest in enumerate(digests):
+        if digest in known:
+            raise KeyExists(
+                "key", f"this key exists already (entry {place + 1}): it is in the request twice"
+            )
+        known.add(digest)
 
     def decide(stored: StoredKeys) -> KeyChange:
         kept = stored.summaries
-        for place, digest in enumerate(digests):
-            if digest in kept or digest in digests[:place]:
-                at = f" (entry {place + 1})" if len(digests) > 1 else ""
-                raise InvalidKey("key", f"this key exists already{at}")
+        if not known.isdisjoint(kept):
+            raise _exists(digests, kept, actor)
         created = [one.record for one in made]
         check_room(kept, created, actor, now_ms)
         action = [("import" if one.secret else "create") for one in wanted]
@@ -308,6 +316,16 @@ def _made(wanted: KeySpec, actor: Actor, now_ms: int) -> NewKey:
     return NewKey(
         record, _new_secret() if wanted.secret is None else _checked_secret(wanted.secret)
     )
+
+
+def _exists(digests: Sequence[str], kept: Container[str], actor: Actor) -> KeyExists:
+    if actor.tenants != ALL:
+        return KeyExists(
+            "key", "the request has a key that cannot be imported, so none was: send other keys"
+        )
+    place = next(place for place, digest in enumerate(digests) if digest in kept)
+    at = f" (entry {place + 1})" if len(digests) > 1 else ""
+    return KeyExists("key", f"this key exists already{at}")
 
 
 def _new_secret() -> str:

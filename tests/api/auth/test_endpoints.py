@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +13,7 @@ import httpx
 import pytest
 
 from api.auth.audit import operator
+from api.auth.failures import PERIOD_MS
 from api.auth.keys import KeySpec, NewKey, create_keys, opened, rotate_key
 from schemas.limits import HOUR_MS
 from schemas.store.keys import ROLES, Role
@@ -147,7 +150,51 @@ async def test_keys_that_clients_hold(redis_url: str, admin: httpx.AsyncClient) 
         assert (await admin.get(AGENTLENS, headers=headers | {"authorization": ""})).is_success
     twice = await admin.post(f"{PATH}/import", json=body)
     assert twice.status_code == 400
-    assert "exists already (entry 1)" in twice.json()["detail"]
+    assert "a key that cannot be imported" in twice.json()["detail"]
+
+
+async def test_an_import_does_not_tell_which_keys_of_others_exist(
+    redis_url: str, admin: httpx.AsyncClient, caplog: pytest.LogCaptureFixture, clock: Clock
+) -> None:
+    caplog.set_level(logging.INFO, "odometer.audit")
+    others = await made(redis_url, tenants=("other",))
+    own = await made(redis_url, "viewer")
+    guesses = [f"guess-{n:020}" for n in range(9)]
+    answers = []
+    for place, known in ((0, others), (7, others), (7, own)):
+        keys = [*guesses[:place], known.secret, *guesses[place:]]
+        body = {"keys": [{"name": "g", "key": one} for one in keys]}
+        answers.append(await admin.post(f"{PATH}/import", json=body))
+    one = {"keys": [{"name": "g", "key": others.secret}]}
+    answers.append(await admin.post(f"{PATH}/import", json=one))
+    assert {answer.status_code for answer in answers} == {400}
+    assert len({answer.content for answer in answers}) == 1
+    assert "entry" not in answers[0].text
+    twice = {"keys": [{"name": "g", "key": guesses[n]} for n in (0, 1, 0)]}
+    detail = (await admin.post(f"{PATH}/import", json=twice)).json()["detail"]
+    assert "(entry 3): it is in the request twice" in detail
+    listed = (await admin.get(PATH)).json()["keys"]
+    (boss,) = [each for each in listed if each["role"] == "admin"]
+    said = [json.loads(record.getMessage()) for record in caplog.records]
+    failed = [line for line in said if line["action"] == "import_failed"]
+    assert failed == [
+        {
+            "at_ms": clock(),
+            "action": "import_failed",
+            "reason": "key_exists",
+            "source": "127.0.0.1",
+            "entries": 10,
+            "by_id": boss["id"],
+            "by_name": "boss",
+        }
+    ]
+    clock.now_ms += PERIOD_MS
+    await admin.post(f"{PATH}/import", json={"keys": [{"name": "", "key": guesses[0]}]})
+    said = [json.loads(record.getMessage()) for record in caplog.records]
+    more, last = [line for line in said if line["action"] == "import_failed"][1:]
+    assert (more["more_failures"], more["entries"]) == (4, 10 + 10 + 1 + 3)
+    assert (last["reason"], last["entries"]) == ("invalid_key", 1)
+    assert not any(secret in caplog.text for secret in (*guesses, own.secret, others.secret))
 
 
 @pytest.mark.parametrize(
