@@ -6,6 +6,7 @@ OdometerError
 |  |- UnknownKey          there is no such key, or it is revoked
 |  '- ExpiredKey          the key has expired
 |- RoleTooLow             the role of the key does not allow this
+|- RepeatedHeader         a header that has the key or the tenant is there with two values
 |- TenantNotNamed         the key has several tenants and the request names none
 |- NoSuchTenant           the key has no access to a tenant of that name
 |- RateLimited            the rate limit of the key is exceeded
@@ -60,6 +61,14 @@ class RoleTooLow(OdometerError):
         super().__init__(f"this needs the role {required}, but the key has the role {current}")
         self.required = required
         self.current = current
+
+
+class RepeatedHeader(OdometerError):
+    """A header that has the key or names the tenant is in the request with different values."""
+
+    def __init__(self, header: str) -> None:
+        super().__init__(f"the header {header} is in the request with different values: send one")
+        self.header = header
 
 
 class TenantNotNamed(OdometerError):

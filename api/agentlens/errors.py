@@ -18,6 +18,7 @@ from api.errors import (
     NoSuchTenant,
     RateLimited,
     RefusedEvents,
+    RepeatedHeader,
     RoleTooLow,
     TenantNotNamed,
     TooBusy,
@@ -48,7 +49,7 @@ def error_response(request: Request, error: Exception) -> Response:  # noqa: C90
             return _unauthenticated(error)
         case RoleTooLow():
             return _role_too_low(request.method, error)
-        case TenantNotNamed():
+        case RepeatedHeader() | TenantNotNamed():
             return problem(400, f"{error}.")
         case NoSuchTenant():
             return problem(403, f"{error}.")

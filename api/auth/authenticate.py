@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from api.auth.key_cache import KeyCache
@@ -21,6 +21,7 @@ from api.errors import (
     ExpiredKey,
     NoCredentials,
     NoSuchTenant,
+    RepeatedHeader,
     RoleTooLow,
     TenantNotNamed,
     UnknownKey,
@@ -34,6 +35,11 @@ EXPORTER_HEADERS: Final = ("helicone-auth", "api-key", "api_key")
 """Of exporters for Helicone, New Relic and Phoenix. Only paths that take events look there: the answers of
 other paths tell caches which headers they vary with."""
 TENANT_HEADER: Final = "x-odometer-tenant"
+_ONCE: Final = frozenset(
+    name.encode() for name in ("authorization", "x-api-key", *EXPORTER_HEADERS, TENANT_HEADER)
+)
+"""The headers that decide who asks and for which tenant. A proxy may have checked another value than
+the one that we would take, so they have one value."""
 
 
 async def authenticate(
@@ -42,9 +48,11 @@ async def authenticate(
     """The key of the request, if it is valid. Each call counts as one request of its rate limit.
     `takes`: the path takes events, so `EXPORTER_HEADERS` may have the key.
 
-    Raises NoCredentials, UnknownKey, ExpiredKey, RateLimited, TooManyConnections, StoreError.
+    Raises RepeatedHeader, NoCredentials, UnknownKey, ExpiredKey, RateLimited, TooManyConnections,
+    StoreError.
     """
     caller = CALLER.get() or Caller()
+    _check_once(caller.headers)
     key = _sent_key(headers, takes=takes)
     if not key:
         key_cache.failures.note("no_key", caller.source, now_ms)
@@ -63,6 +71,13 @@ async def authenticate(
     tenants = known.record.tenants
     caller.authenticated(known.record.id, (tenants,) if isinstance(tenants, str) else tenants)
     return known.record
+
+
+def _check_once(headers: Sequence[tuple[bytes, bytes]]) -> None:
+    said: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in _ONCE and said.setdefault(name, value) != value:
+            raise RepeatedHeader(name.decode())
 
 
 async def reader(key_cache: KeyCache, headers: Mapping[str, str], now_ms: int) -> Key:

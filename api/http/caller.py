@@ -6,7 +6,7 @@ knows the connection, to authentication, which finds the key, and back to the ac
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
@@ -21,9 +21,11 @@ BelongsTo = Callable[[tuple[str, ...]], None]
 
 @dataclass(slots=True, eq=False)
 class Caller:
-    """`source` is the address of the peer: of the client, or of the proxy in front of us."""
+    """`source` is the address of the peer: of the client, or of the proxy in front of us. `headers` are
+    those of the request as they came, repeated ones included."""
 
     source: str = ""
+    headers: Sequence[tuple[bytes, bytes]] = ()
     belongs_to: BelongsTo | None = None
     key_id: str = ""
     tenant: str = ""
@@ -43,4 +45,4 @@ CALLER: Final[ContextVar[Caller | None]] = ContextVar("caller", default=None)
 def caller_of(scope: Scope) -> Caller:
     client = scope.get("client")
     extensions = scope.get("extensions") or {}
-    return Caller(client[0] if client else "", extensions.get(BELONGS_TO))
+    return Caller(client[0] if client else "", scope["headers"], extensions.get(BELONGS_TO))

@@ -22,6 +22,7 @@ from api.errors import (
     NotAcceptable,
     RateLimited,
     RefusedEvents,
+    RepeatedHeader,
     RoleTooLow,
     TenantNotNamed,
     TooBusy,
@@ -103,6 +104,8 @@ def error_response(request: Request, error: Exception) -> Response:  # noqa: C90
             return problem(406, "not-acceptable", str(error), allowed=error.allowed)
         case Unauthenticated():
             return _unauthenticated(error)
+        case RepeatedHeader():
+            return problem(400, "invalid-parameter", f"{error}.", parameter=error.header)
         case TenantNotNamed():
             return problem(400, "invalid-parameter", f"{error}.", parameter="tenant")
         case InvalidKey():

@@ -15,6 +15,7 @@ from api.errors import (
     NoCredentials,
     NoSuchTenant,
     RateLimited,
+    RepeatedHeader,
     RoleTooLow,
     TenantNotNamed,
     UnanswerableQuestion,
@@ -52,7 +53,7 @@ def error_response(_request: Request, error: Exception) -> Response:  # noqa: PL
     match error:
         case InvalidDates():
             return problem(422, f"Validation Error: {error}", data={"errors": error.errors})
-        case UnanswerableQuestion() | TenantNotNamed():
+        case UnanswerableQuestion() | RepeatedHeader() | TenantNotNamed():
             return problem(400, _sentence(error))
         case Unauthenticated() | RoleTooLow() | NoSuchTenant() | RateLimited():
             return _refused(error)

@@ -15,6 +15,7 @@ from api.errors import (
     NoCredentials,
     NoSuchTenant,
     RateLimited,
+    RepeatedHeader,
     RoleTooLow,
     TenantNotNamed,
     TooBusy,
@@ -73,7 +74,7 @@ def error_response(_request: Request, error: Exception) -> Response:  # noqa: C9
             return problem(401, FORBIDDEN)
         case InvalidQuery():
             return problem(422, error.found)
-        case BadRange() | UnanswerableQuestion() | TenantNotNamed():
+        case BadRange() | UnanswerableQuestion() | RepeatedHeader() | TenantNotNamed():
             return problem(400, str(error))
         case Refused():
             return problem(error.status, error.detail)

@@ -417,6 +417,43 @@ async def test_a_limit_in_the_shape_of_each_dialect(
         assert is_ours(over.json())
 
 
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        (USAGE, lambda body: (body["detail"], body["parameter"])),
+        (PATH, lambda body: (body["detail"], body["parameter"])),
+        ("/v1/views", lambda body: (body["detail"], body["parameter"])),
+        (AGENTLENS, lambda body: (body["error"],)),
+        ("/admin/analytics/dashboard", lambda body: (body["message"],)),
+        ("/api/v1/analytics/users", lambda body: (body["detail"],)),
+        ("/api/v1/users/", lambda body: (body["detail"],)),
+    ],
+)
+async def test_a_header_with_two_values_is_rejected_in_each_dialect(
+    redis_url: str, clock: Clock, path: str, says: Callable[[Any], tuple[str, ...]]
+) -> None:
+    pack([Event(NOW_MS - HOUR_MS)]).write(redis_url)
+    key = await made(redis_url, "super-admin")
+    bearer = f"Bearer {key.secret}"
+    async with asking(redis_url, clock, key) as client:
+        for name, one, other in (
+            ("authorization", bearer, "Bearer als_another"),
+            ("authorization", "Bearer als_another", bearer),
+            ("x-api-key", key.secret, "another"),
+            ("x-odometer-tenant", "acme", "other"),
+            ("X-Odometer-Tenant", "other", "acme"),
+        ):
+            answer = await client.get(path, headers=[(name, one), ("accept", "*/*"), (name, other)])
+            assert answer.status_code == 400, (name, answer.text)
+            detail, *parameter = says(answer.json())
+            assert f"he header {name.lower()} is in the request with different values" in detail
+            assert parameter in ([], [name.lower()])
+            assert not any(secret in answer.text for secret in (key.secret, "another"))
+        same = [("authorization", bearer), ("authorization", bearer)]
+        same += [("x-odometer-tenant", "acme"), ("x-odometer-tenant", "acme")]
+        assert (await client.get(path, headers=same)).status_code == 200
+
+
 async def test_write_only_reads_nothing(redis_url: str, clock: Clock) -> None:
     pack([Event(NOW_MS - HOUR_MS)]).write(redis_url)
     async with asking(redis_url, clock, await made(redis_url, "write-only")) as client:

@@ -13,6 +13,7 @@ import pytest
 from backports import zstd
 
 from api.auth.audit import operator
+from api.auth.authenticate import EXPORTER_HEADERS
 from api.auth.keys import KeySpec, create_keys, opened
 from api.ingest.body_reader import INLINE_BYTES_MAX
 from api.ingest.endpoints import IDEMPOTENCY_KEY_CHARS_MAX
@@ -213,6 +214,25 @@ async def test_an_idempotency_key_names_what_has_no_id(api: Taking) -> None:
         assert answer.json()["ids"] == "given"
     ids = [held["id"] for held in await api.held()]
     assert ids == ["own", "own", "send-1-0", "send-1-0", "send-1-1", "send-1-1"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/events", "/v1/traces", "/api/public/ingestion", "/api/events"]
+)
+async def test_headers_with_two_values_that_name_the_key_or_tenant_are_rejected(
+    api: Taking, path: str
+) -> None:
+    own = api.client.headers["authorization"]
+    for name, values in (
+        *((name, (own, "Bearer other")) for name in ("authorization", *EXPORTER_HEADERS)),
+        ("x-api-key", ("one", "other")),
+        ("x-odometer-tenant", ("acme", "other")),
+    ):
+        headers = [("content-type", "application/json"), *((name, value) for value in values)]
+        answer = await api.client.post(path, content=b"{}", headers=headers)
+        assert answer.status_code == 400, (name, answer.text)
+        assert f"the header {name} is in the request with different values" in answer.text
+    assert await api.log() == []
 
 
 async def test_without_one_the_answer_says_that_ids_were_made(api: Taking) -> None:
