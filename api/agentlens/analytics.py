@@ -13,6 +13,7 @@ from datetime import UTC
 from functools import lru_cache, partial
 from typing import Any, Final
 
+import numpy as np
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
@@ -28,7 +29,7 @@ from api.http.singleflight import Singleflight, round_to_second
 from api.query.plan import Plan, Question, Term, plan
 from api.query.series_index import Filter
 from api.query.sums import Row
-from api.query.time_buckets import DAILY, HOURLY, WEEKLY, Step, label
+from api.query.time_buckets import DAILY, HOURLY, WEEKLY, Step, labels
 from api.query.time_range import iso_to_ms
 from api.store.freshness import headers_of
 from api.store.reader import Reading, Store
@@ -110,7 +111,9 @@ async def _make(
     if before is not None and before.meta is reading.meta:
         return before
     if before is None:
-        body, without_cost = await store.shape(question[0], reading, partial(_shaped, reading))
+        body, without_cost = await store.shape(
+            question[0], reading.cells, partial(_shaped, reading)
+        )
     else:
         body, without_cost = before.content, before.response.headers[WITHOUT_COST]
     headers = {
@@ -165,13 +168,16 @@ def _shaped(reading: Reading) -> tuple[bytes, str]:
 
 def body_from(whole: list[Row], models: list[Row], buckets: list[Row]) -> dict[str, Any]:
     """As `schemas.responses.agentlens.LlmAnalytics`, but of plain objects: a series has hundreds."""
+    times = labels(np.array([row.at_ms for row in buckets], np.int64), UTC)
     return {
         "summary": _summary(whole[0]),
         "byModel": [
             {"provider": row.group[0], "model": row.group[1], **_sums(row)}
             for row in sorted(models, key=_most_expensive_first)
         ],
-        "byTime": [{"bucket": label(row.at_ms, UTC), **_sums(row)} for row in buckets],
+        "byTime": [
+            {"bucket": label, **_sums(row)} for label, row in zip(times, buckets, strict=True)
+        ],
     }
 
 

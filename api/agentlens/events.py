@@ -16,7 +16,6 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 from starlette.requests import Request
@@ -34,7 +33,7 @@ from api.query.sums import Row
 from api.query.time_buckets import DAILY, STEPS
 from api.store.directory import recent
 from api.store.freshness import headers_of, iso_ms, state_headers
-from api.store.reader import Reading, Store
+from api.store.reader import Store
 from schemas.catalog.measures import CALLS, ERRORS, EVENTS
 from schemas.event.kinds import USAGE_KINDS
 from schemas.limits import DAY_MS, NANO_PER_USD
@@ -222,8 +221,10 @@ async def agents(request: Request, store: Store, key_cache: KeyCache, clock: Clo
     now_ms = clock()
     key = await authorize(request, key_cache, now_ms)
     tenant = tenant_of(key, request.headers)
-    found, headers = await _agents(store, tenant, round_to_second(now_ms), ())
-    return _sent(Agents(agents=found), headers)
+    body, headers = await _agents(
+        store, tenant, round_to_second(now_ms), (), lambda found: Agents(agents=found).json_bytes()
+    )
+    return _answer(body, headers)
 
 
 async def agent(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
@@ -232,23 +233,33 @@ async def agent(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
     key = await authorize(request, key_cache, now_ms)
     tenant = tenant_of(key, request.headers)
     one = Filter("agent", frozenset((request.path_params["id"],)))
-    found, headers = await _agents(store, tenant, round_to_second(now_ms), (one,))
-    return _sent(found[0], headers) if found else problem(404, "Agent not found")
+    body, headers = await _agents(
+        store,
+        tenant,
+        round_to_second(now_ms),
+        (one,),
+        lambda found: found[0].json_bytes() if found else b"",
+    )
+    return _answer(body, headers) if body else problem(404, "Agent not found")
 
 
 async def _agents(
-    store: Store, tenant: str, now_ms: int, filters: tuple[Filter, ...]
-) -> tuple[list[Agent], dict[str, str]]:
+    store: Store,
+    tenant: str,
+    now_ms: int,
+    filters: tuple[Filter, ...],
+    body_of: Callable[[list[Agent]], bytes],
+) -> tuple[bytes, dict[str, str]]:
+    """The body of these agents, and its headers."""
     plans = plans_for(now_ms, filters)
     reading = await store.read(tenant, plans)
     latest = await recent(store, tenant)
-    making = partial(_agents_of, reading, tenant, latest.calls)
-    return await store.shape(tenant, reading, making), headers_of(reading.meta, plans[0])
 
+    def made() -> bytes:
+        days, quarters = reading.rows
+        return body_of(agents_of(days, quarters, tenant, latest.calls))
 
-def _agents_of(reading: Reading, tenant: str, calls: Sequence[Recent]) -> list[Agent]:
-    days, quarters = reading.rows
-    return agents_of(days, quarters, tenant, calls)
+    return await store.shape(tenant, reading.cells, made), headers_of(reading.meta, plans[0])
 
 
 def plans_for(now_ms: int, filters: tuple[Filter, ...]) -> tuple[Plan, Plan]:
@@ -298,8 +309,12 @@ def agents_of(
 
 
 def _sent(body: AgentLensBody, freshness: Mapping[str, str]) -> Response:
+    return _answer(body.json_bytes(), freshness)
+
+
+def _answer(body: bytes, freshness: Mapping[str, str]) -> Response:
     return Response(
-        body.json_bytes(),
+        body,
         media_type="application/json",
         headers={"x-api-version": "v1", "cache-control": "no-store", **freshness},
     )

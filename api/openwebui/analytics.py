@@ -7,10 +7,10 @@ answer. The members of a group are those of now.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,7 +25,6 @@ from api.openwebui.bodies import (
     RATINGS,
     TERMS,
     WHOLE,
-    Object,
     by_words,
     chat_of,
     history_of,
@@ -72,6 +71,10 @@ Clock = Callable[[], int]
 
 _LLM: Final = Filter("kind", frozenset(("llm",)))
 UNBOUNDED: Final = "Comparison requires a bounded date range"
+BUCKET_COLUMNS: Final = 2
+"""Cells of an empty bucket: its date, and what is in it."""
+DAY_COLUMNS: Final = 3
+USER_COLUMNS: Final = 8
 EVER_MS: Final = 2**53
 """A time after everything that is kept."""
 
@@ -103,7 +106,9 @@ async def summary(request: Request, store: Store, key_cache: KeyCache, clock: Cl
     asked = parse(GroupParameters, request.query_params)
     whole = _question(asked, now_ms, await _filters(store, tenant, asked), WHOLE)
     by = [replace(whole, terms=TERMS, group_by=(name,)) for name in ("model", "user")]
-    body, meta, covered = await _read(store, tenant, asked, [whole, *by], summary_of)
+    body, meta, covered = await _read(
+        store, tenant, asked, [whole, *by], lambda *rows: to_json(summary_of(*rows))
+    )
     return _answer(body, meta, covered)
 
 
@@ -114,7 +119,9 @@ async def models(request: Request, store: Store, key_cache: KeyCache, clock: Clo
     filters = await _filters(store, tenant, asked)
     by_model = _question(asked, now_ms, filters, WHOLE, ("model",))
     by_user = replace(by_model, terms=TERMS, group_by=("model", "user"))
-    body, meta, covered = await _read(store, tenant, asked, [by_model, by_user], models_of)
+    body, meta, covered = await _read(
+        store, tenant, asked, [by_model, by_user], lambda *rows: to_json(models_of(*rows))
+    )
     return _answer(body, meta, covered)
 
 
@@ -126,7 +133,8 @@ async def users(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
     first = partial(top_users, metric=asked.metric, limit=asked.limit)
     top, meta, covered = await _read(store, tenant, asked, [by_user], first)
     known = await people(store, tenant, [row.group[0] for row in top])
-    return _answer(users_of(top, known), meta, covered)
+    body = await store.shape(tenant, USER_COLUMNS * len(top), lambda: to_json(users_of(top, known)))
+    return _answer(body, meta, covered)
 
 
 async def tokens(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
@@ -134,7 +142,9 @@ async def tokens(request: Request, store: Store, key_cache: KeyCache, clock: Clo
     now_ms, tenant = await _allowed(request, key_cache, clock)
     asked = parse(GroupParameters, request.query_params)
     by_model = _question(asked, now_ms, await _filters(store, tenant, asked), group_by=("model",))
-    body, meta, covered = await _read(store, tenant, asked, [by_model], tokens_of)
+    body, meta, covered = await _read(
+        store, tenant, asked, [by_model], lambda rows: to_json(tokens_of(rows))
+    )
     return _answer(body, meta, covered)
 
 
@@ -156,22 +166,17 @@ async def daily(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
 
     planned, reading = await _reading(store, tenant, asked, now_ms, from_ms, plans_from)
 
-    def made() -> list[list[Object]]:
-        return [
-            series_of(
-                sums.rows,
-                one.starts_ms.tolist() if asked.is_bounded else (),
-                asked.step,
-                asked.zone,
-                asked.metric,
-            )
-            for sums, one in zip(reading.sums, planned, strict=False)
-        ]
+    listed = [one.starts_ms if asked.is_bounded else one.starts_ms[:0] for one in planned]
 
-    sections = await store.shape(tenant, reading, made)
-    return _answer(
-        dict(zip(("data", "previous"), sections, strict=False)), reading.meta, planned[0]
-    )
+    def made() -> bytes:
+        sections = [
+            series_of(sums.rows, starts_ms, asked.step, asked.zone, asked.metric)
+            for sums, starts_ms in zip(reading.sums, listed, strict=False)
+        ]
+        return to_json(dict(zip(("data", "previous"), sections, strict=False)))
+
+    cells = reading.cells + BUCKET_COLUMNS * sum(map(len, listed))
+    return _answer(await store.shape(tenant, cells, made), reading.meta, planned[0])
 
 
 async def messages(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
@@ -193,7 +198,8 @@ async def messages(request: Request, store: Store, key_cache: KeyCache, clock: C
             for call in reversed(latest.calls)
             if wanted and getattr(call, field) == wanted and start_ms <= call.at_ms < end_ms
         ][asked.skip : asked.skip + asked.limit]
-    return _sent([message_of(call) for call in found], latest.meta, start_ms, end_ms)
+    body = to_json([message_of(call) for call in found])
+    return _sent(body, latest.meta, start_ms, end_ms)
 
 
 async def model_chats(
@@ -216,7 +222,7 @@ async def model_chats(
         page = list((await chats(store, tenant, wanted, last_ms)).values())
         titled, named = await _words_of(store, tenant, page)
     body = {"chats": [chat_of(chat, titled, named) for chat in page], "total": len(ids)}
-    return _sent(body, reading.meta, start_ms, end_ms)
+    return _sent(to_json(body), reading.meta, start_ms, end_ms)
 
 
 async def _words_of(
@@ -244,8 +250,14 @@ async def overview(request: Request, store: Store, key_cache: KeyCache, clock: C
     first_ms = from_ms if asked.days > 0 else min([row.at_ms for row in rows], default=None)
     last_ms = await used_by(store, tenant, model, 0, EVER_MS)
     tagged = await chats(store, tenant, last_ms, last_ms)
-    body = {"history": history_of(rows, first_ms, today_ms), "tags": tags_of(tagged.values())}
-    return _answer(body, reading.meta, planned)
+
+    def made() -> bytes:
+        history = history_of(rows, first_ms, today_ms)
+        return to_json({"history": history, "tags": tags_of(tagged.values())})
+
+    days = 0 if first_ms is None else (today_ms - first_ms) // DAY_MS + 1
+    cells = DAY_COLUMNS * days + len(tagged)
+    return _answer(await store.shape(tenant, cells, made), reading.meta, planned)
 
 
 # -- pieces ----------------------------------------------------------------------------------------
@@ -292,7 +304,7 @@ async def _read(
         store, tenant, asked, questions[0].now_ms, questions[0].from_ms, plans_from
     )
     sums = reading.sums[: len(planned)]
-    made = await store.shape(tenant, reading, lambda: make(*[one.rows for one in sums]))
+    made = await store.shape(tenant, reading.cells, lambda: make(*[one.rows for one in sums]))
     return made, reading.meta, planned[0]
 
 
@@ -323,12 +335,10 @@ def _before(asked: DailyParameters, current: Plan, catalog: Catalog) -> Plan:
     return previous
 
 
-def _answer(body: Mapping[str, Any], meta: Meta, covered: Plan) -> Response:
+def _answer(body: bytes, meta: Meta, covered: Plan) -> Response:
     return _sent(body, meta, covered.start_ms, covered.end_ms)
 
 
-def _sent(
-    body: Mapping[str, Any] | list[Object], meta: Meta, start_ms: int, end_ms: int
-) -> Response:
+def _sent(body: bytes, meta: Meta, start_ms: int, end_ms: int) -> Response:
     headers = PRIVATE | state_headers(meta) | range_headers(start_ms, end_ms)
-    return Response(to_json(body), 200, headers, media_type="application/json")
+    return Response(body, 200, headers, media_type="application/json")

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, tzinfo
 from typing import Any, Final
 
+import numpy as np
+
 from api.query.plan import Sum, Term
 from api.query.sums import Row
-from api.query.time_buckets import DAILY, Step
+from api.query.time_buckets import Step, local_labels
 from schemas.catalog.measures import (
     CHATS,
     EVENTS,
@@ -26,8 +28,8 @@ from schemas.catalog.sketches import Distinct
 from schemas.limits import DAY_MS, SECOND_MS
 from schemas.store.chats import Chat
 from schemas.store.directory import Person
+from schemas.store.layout import Int64s
 from schemas.store.recent_calls import Recent
-from schemas.units import ms_to_instant
 
 Object = dict[str, Any]
 
@@ -77,10 +79,12 @@ def history_of(rows: Iterable[Row], first_ms: int | None, today_ms: int) -> list
     if first_ms is None:
         return []
     rated = {row.at_ms: row.values for row in rows}
-    days = range(first_ms, today_ms + 1, DAY_MS)
-    counts = ((at_ms, *rated.get(at_ms, (0, 0))) for at_ms in days)
+    days = np.arange(first_ms, today_ms + 1, DAY_MS, dtype=np.int64)
+    counts = (rated.get(at_ms, (0, 0)) for at_ms in days.tolist())
+    dates = local_labels(days, UTC, has_clock=False)
     return [
-        {"date": label(at_ms, DAILY, UTC), "won": won, "lost": lost} for at_ms, won, lost in counts
+        {"date": date, "won": won, "lost": lost}
+        for date, (won, lost) in zip(dates, counts, strict=True)
     ]
 
 
@@ -119,28 +123,28 @@ def tokens_of(rows: Iterable[Row]) -> Object:
 
 
 def series_of(
-    rows: Sequence[Row], starts_ms: Sequence[int], step: Step, zone: tzinfo, metric: str
+    rows: Sequence[Row], starts_ms: Int64s, step: Step, zone: tzinfo, metric: str
 ) -> list[Object]:
     """As `schemas.responses.openwebui.Bucket`, of rows by model and time. `starts_ms`: buckets
-    that are listed even if they are empty. Hours that a clock repeats share one label and one entry."""
-    buckets: dict[str, dict[str, int]] = {label(at, step, zone): {} for at in starts_ms}
+    that are listed even if they are empty. Hours that a clock repeats share one label and one entry.
+
+    A label is the date, with the time of day if the buckets are shorter than days.
+    """
+    at_ms = np.union1d(starts_ms, np.array([row.at_ms for row in rows], np.int64))
+    labels = local_labels(at_ms, zone, has_clock=step.length_ms < DAY_MS)
+    label_of = dict(zip(at_ms.tolist(), labels, strict=True))
+    buckets: dict[str, dict[str, int]] = {label_of[at]: {} for at in starts_ms.tolist()}
     for row in rows:
         model = row.group[0]
         if model:
             count, input_tokens, output_tokens = row.values
             amount = input_tokens + output_tokens if metric == "tokens" else count
-            models = buckets.setdefault(label(row.at_ms, step, zone), {})
+            models = buckets.setdefault(label_of[row.at_ms], {})
             models[model] = models.get(model, 0) + amount
     return [
         {"date": date, "models": dict(sorted(models.items()))}
         for date, models in sorted(buckets.items())
     ]
-
-
-def label(at_ms: int, step: Step, zone: tzinfo) -> str:
-    """The date, with the time of day if the buckets are shorter than days."""
-    form = "%Y-%m-%d" if step.length_ms >= DAY_MS else "%Y-%m-%d %H:%M"
-    return ms_to_instant(at_ms).astimezone(zone).strftime(form)
 
 
 # -- chats and messages ----------------------------------------------------------------------------

@@ -32,11 +32,12 @@ async def read_from_first_event(
     by_day = plan(
         Question((Term(EVENTS),), 0, now_ms + 2 * AHEAD_MS_MAX, now_ms, step=DAILY), store.catalog
     )
-    first_ms = _first_ms((await store.read(tenant, (by_day,))).rows[0])
+    first_ms = _first_ms((await store.read(tenant, (by_day,))).sums[0].rows)
     for _read in range(READS_MAX):
         planned = tuple(plans_from(first_ms))
         reading = await store.read(tenant, (*planned, by_day))
-        found_ms = _first_ms(reading.rows[-1])
+        # Not `reading.rows`: those of the answer may be many, and are made in a turn.
+        found_ms = _first_ms(reading.sums[-1].rows)
         if found_ms >= first_ms:
             return planned, reading
         first_ms = found_ms

@@ -25,7 +25,7 @@ CELLS_DENSE_MAX: Final = 1 << 17
 """Up to so many cells (buckets x groups), an answer is one array: 1 MB a term. A leaderboard of 100,000
 users is. 90 days of 30 models by quarter-hour are not: only their cells with events are stored."""
 ROWS_FEW: Final = 10_000
-"""Rows that are turned into an answer at once: some 20 ms. 24 h of 30 models by 5 minutes are 8,640."""
+"""Rows that are cached: 3 MB."""
 ROWS_MAX: Final = 300_000
 """Rows of one question that become objects: 0.3 kB each, 90 MB."""
 SUM_MAX: Final = 2**63 - 1
@@ -91,15 +91,6 @@ class Sums:
         for cell, values in blocks:
             _add(low, high, cell, values)
         return type(self)(self.selection, low, high, bound, None, self.sketched)
-
-    @property
-    def has_many_rows(self) -> bool:
-        """Whether to turn these sums into rows takes too long to do it at once."""
-        if self.low.shape[1] + sum(map(len, self.sketched)) <= ROWS_FEW:
-            return False
-        if self.low.shape[1] > CELLS_DENSE_MAX:
-            return True
-        return len(self.there[0]) + sum(map(len, self.sketched)) > ROWS_FEW
 
     @property
     def rows(self) -> list[Row]:
@@ -183,13 +174,18 @@ class Sums:
             cached = self.__dict__["_there"] = self._there_found()
         return cached
 
-    def _there_found(self) -> tuple[Int64s, Columns]:
-        if not len(self.low):
-            return np.empty(0, np.int64), self.low[:, :0]
+    @property
+    def stored_there(self) -> Int64s:
+        """The places of the stored cells that have a sum which may be other than zero."""
         some = self.low.any(axis=0)
         if self.high is not None:
             some |= self.high.any(axis=0)
-        at = np.flatnonzero(some)
+        return np.flatnonzero(some)
+
+    def _there_found(self) -> tuple[Int64s, Columns]:
+        if not len(self.low):
+            return np.empty(0, np.int64), self.low[:, :0]
+        at = self.stored_there
         cells = at if self.places is None else self.places[at]
         if self.high is None:
             return cells, self.low[:, at]

@@ -7,18 +7,19 @@ exact sums of quarter-hours.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
-from functools import cache, lru_cache
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from functools import cache
 from typing import Final
 from zoneinfo import ZoneInfo, available_timezones
 
 import numpy as np
 
-from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
+from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from schemas.store.layout import Int64s
 from schemas.tiers import QUARTER, floor_to
-from schemas.units import ONE_MS, iso, ms_to_instant
+from schemas.units import EPOCH, ONE_MS, ms_to_instant
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,8 @@ STEPS: Final = (
 )
 """Shortest first. Weeks begin on Monday."""
 
-LABELS_KEPT: Final = 20_000
-"""Cached labels, 100 B each: twice the quarter-hours of 90 days."""
-
 _THURSDAY_TO_MONDAY_DAYS: Final = 3
 """1970-01-01 was a Thursday, so (days + 3) // 7 changes on Mondays."""
-_DAY_QUARTERS: Final = DAY_MS // QUARTER.bucket_ms
 
 
 @cache
@@ -94,13 +91,50 @@ def starts_of(step: Step, zone: tzinfo, start_ms: int, end_ms: int) -> Int64s:
     return _local_starts(step, zone, start_ms, end_ms)
 
 
-@lru_cache(maxsize=LABELS_KEPT)
-def label(at_ms: int, zone: tzinfo) -> str:
-    """ISO 8601 with the zone's offset at that instant."""
-    if zone is UTC:
-        return iso(at_ms)
-    text = ms_to_instant(at_ms).astimezone(zone).isoformat(timespec="milliseconds")
-    return text.replace(".000", "", 1)
+def labels(at_ms: Int64s, zone: tzinfo) -> list[str]:
+    """Of each instant ISO 8601, with the zone's offset at that instant.
+
+    The parts of a label repeat, so each is made once: 0.8 us a label, not 9 us.
+    """
+    offsets_ms = _offsets_ms(zone, at_ms)
+    days, clocks_ms = np.divmod(at_ms + offsets_ms, DAY_MS)
+    parts = [_each(days, _date), _each(clocks_ms, _clock)]
+    if zone is not UTC:
+        parts.append(_each(offsets_ms, _offset))
+        return list(map("".join, zip(*parts, strict=True)))
+    return [f"{date}{clock}Z" for date, clock in zip(*parts, strict=True)]
+
+
+def local_labels(at_ms: Int64s, zone: tzinfo, *, has_clock: bool) -> list[str]:
+    """Of each instant the local date; `has_clock`: with hour and minute."""
+    days, clocks_ms = np.divmod(at_ms + _offsets_ms(zone, at_ms), DAY_MS)
+    if not has_clock:
+        return list(_each(days, _date))
+    parts = _each(days, _date), _each(clocks_ms, _clock)
+    return [f"{date} {clock[1:6]}" for date, clock in zip(*parts, strict=True)]
+
+
+def _each(values: Int64s, text: Callable[[int], str]) -> Iterator[str]:
+    """The text of each value. Equal values share one."""
+    found, place = np.unique(values, return_inverse=True)
+    texts = [text(value) for value in found.tolist()]
+    return map(texts.__getitem__, place.tolist())
+
+
+def _date(day: int) -> str:
+    return (EPOCH + timedelta(days=day)).date().isoformat()
+
+
+def _clock(at_ms: int) -> str:
+    seconds, ms = divmod(at_ms, SECOND_MS)
+    text = f"T{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    return f"{text}.{ms:03}" if ms else text
+
+
+def _offset(offset_ms: int) -> str:
+    """Such as +05:45."""
+    at = EPOCH.astimezone(timezone(timedelta(milliseconds=offset_ms)))
+    return at.isoformat(timespec="seconds")[19:]
 
 
 def local_ms(at: datetime, zone: tzinfo) -> int:
@@ -132,18 +166,15 @@ def _local_starts(step: Step, zone: tzinfo, start_ms: int, end_ms: int) -> Int64
 
 def _offsets_ms(zone: tzinfo, at_ms: Int64s) -> Int64s:
     """Offsets from UTC. Looked up for every instant only on days on which the offset changes."""
-    offsets = np.empty_like(at_ms)
-    edges = [*range(0, len(at_ms) - 1, _DAY_QUARTERS), len(at_ms) - 1]
-    known = [_offset_ms(zone, int(at_ms[edge])) for edge in edges]
-    for place in range(len(edges) - 1):
-        low, high = edges[place], edges[place + 1]
-        if known[place] == known[place + 1]:
-            offsets[low : high + 1] = known[place]
-        else:
-            each = [_offset_ms(zone, at) for at in at_ms[low : high + 1].tolist()]
-            offsets[low : high + 1] = each
-    if len(edges) == 1:
-        offsets[:] = known[0]
+    if zone is UTC:
+        return np.zeros_like(at_ms)
+    days, place = np.unique(at_ms // DAY_MS, return_inverse=True)
+    edges = np.unique(np.concatenate([days, days + 1]))
+    known = np.array([_offset_ms(zone, day * DAY_MS) for day in edges.tolist()], np.int64)
+    first = np.searchsorted(edges, days)
+    offsets: Int64s = known[first][place]
+    changing = np.flatnonzero((known[first] != known[first + 1])[place])
+    offsets[changing] = [_offset_ms(zone, at) for at in at_ms[changing].tolist()]
     return offsets
 
 

@@ -33,6 +33,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 from api.errors import LargeAnswersBusy
+from api.query.bounds import CELLS_FEW, cells_of
 from api.query.plan import Plan
 from api.query.sums import Row, Sums
 from api.store.connection import REPLY_TIMEOUT_S, ReadConnection
@@ -79,9 +80,9 @@ class Reading:
         return tuple(one.rows for one in self.sums)
 
     @property
-    def has_many_rows(self) -> bool:
-        """Whether a body of these sums takes too long to make it at once."""
-        return any(one.has_many_rows for one in self.sums)
+    def cells(self) -> int:
+        """What a body of all rows costs: rows x (columns + 1)."""
+        return sum(map(cells_of, self.sums))
 
 
 class Store:
@@ -164,7 +165,7 @@ class Store:
 
     @asynccontextmanager
     async def turn(self, tenant: str, *, is_large: bool) -> AsyncIterator[Turn]:
-        """A turn to make a body. One of many rows is made in a thread, one at a time, so that others are
+        """A turn to make a body. A large one is made in a thread, one at a time, so that others are
         answered meanwhile. Raises TooManyLargeQuestions, or LargeAnswersBusy."""
         if not is_large:
             yield Turn(None)
@@ -172,9 +173,10 @@ class Store:
         async with self._shaping.slot(tenant, SHAPE_WAIT_S):
             yield Turn(self._thread)
 
-    async def shape(self, tenant: str, reading: Reading, make: Callable[[], Shaped]) -> Shaped:
-        """The result of `make`, which turns the sums of a reading into a body, in a `turn`."""
-        async with self.turn(tenant, is_large=reading.has_many_rows) as turn:
+    async def shape(self, tenant: str, cells: int, make: Callable[[], Shaped]) -> Shaped:
+        """The result of `make`, which turns sums into a body, in a `turn`. `cells`: what it writes or
+        goes through, rows x (columns + 1). Rows that only fill gaps count too."""
+        async with self.turn(tenant, is_large=cells > CELLS_FEW) as turn:
             return await turn.run(make)
 
     async def state(self) -> Reading:

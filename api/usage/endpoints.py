@@ -45,7 +45,7 @@ from api.usage.parameters import (
     parse_zone,
 )
 from api.usage.render import MEDIA_TYPES, accepted, media_types, rows_of, to_csv, to_ndjson
-from api.usage.sections import Section, plans_of, section
+from api.usage.sections import Section, cells_of, plans_of, section
 from schemas.catalog.measures import EVENTS
 from schemas.catalog.views import Catalog
 from schemas.limits import DAY_MS, SECOND_MS
@@ -124,8 +124,7 @@ async def values(request: Request, store: Store, key_cache: KeyCache, clock: Clo
     """`GET /v1/dimensions/{name}`: the values in a range, the most used first."""
     now_ms = clock()
     key = await reader(key_cache, request.headers, now_ms)
-    name = request.path_params["name"]
-    catalog = store.catalog
+    name, catalog = request.path_params["name"], store.catalog
     dimensions = catalog.kept_dimensions
     if name not in dimensions:
         return problems.problem(
@@ -142,7 +141,8 @@ async def values(request: Request, store: Store, key_cache: KeyCache, clock: Clo
     tenant = tenant_of(key, request.headers, single(raw, "tenant"))
     reading = await store.read(tenant, (covered,))
     search = (single(raw, "search") or "").casefold()
-    found, said = await store.shape(tenant, reading, lambda: _values(reading.sums[0], search))
+    make = partial(_values, reading.sums[0], search)
+    found, said = await store.shape(tenant, reading.cells, make)
     body = {
         "dimension": name,
         "range": _range(covered),
@@ -278,8 +278,9 @@ async def _make(
         return before
     covered, form = understood.plans[0], understood.query.format
     assert form is not None
+    cells = cells_of(understood.query, reading.sums)
     say = partial(_said, understood.query, reading)
-    body = said = before.content if before else await store.shape(question[0], reading, say)
+    body = said = before.content if before else await store.shape(question[0], cells, say)
     if form == "json":
         body = b"%s,%s" % (said[:-1], to_json(_state(covered, reading))[1:])
     tag = _tag(*question, reading, said)

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from api.errors import BadParameter, UnanswerableQuestion
+from api.query.bounds import row_count
 from api.query.measures import MeasureFormula, Number, estimates_of, terms_of
 from api.query.plan import Plan, Question, Sum, finest_kept, plan
 from api.query.rows import (
@@ -28,7 +29,7 @@ from api.query.rows import (
     with_others,
 )
 from api.query.sums import Row, Sums
-from api.query.time_buckets import label, longest_read_ms
+from api.query.time_buckets import labels, longest_read_ms
 from api.usage.distinct import count_distinct, counted_dimension, with_counted
 from api.usage.parameters import TIME, UsageQuery
 from schemas.catalog.views import DEFAULT, Catalog
@@ -92,6 +93,24 @@ def plans_of(query: UsageQuery, now_ms: int, catalog: Catalog = DEFAULT) -> tupl
     return current, previous
 
 
+def cells_of(query: UsageQuery, sections: Sequence[Sums]) -> int:
+    """What a body costs: rows x (columns + 1). Rows that `fill` makes count too."""
+    return sum(_cells(query, found) for found in sections)
+
+
+def _cells(query: UsageQuery, found: Sums) -> int:
+    rows = row_count(found)
+    if query.fill != "none":
+        groups = min(rows, len(found.selection.groups)) if query.group_by else 1
+        if query.limit is not None:
+            groups = min(groups, query.limit + 1)  # OTHERS
+        rows = max(rows, groups * len(found.selection.plan.starts_ms))
+    columns = len(query.group_by) + max(
+        len(query.measures), len(found.selection.plan.question.terms)
+    )
+    return rows * (columns + 1 + (query.step is not None))
+
+
 def section(query: UsageQuery, found: Sums) -> Section:
     covered = found.selection.plan
     shown = query.formulas
@@ -129,7 +148,7 @@ def section(query: UsageQuery, found: Sums) -> Section:
         for place in np.flatnonzero(rows.is_null).tolist():
             for values in measured.values():
                 values[place] = None
-    columns = _named(query, covered.starts_list, rows) | measured
+    columns = _named(query, covered.starts_ms, rows) | measured
     return Section(covered, columns, of_totals, estimates_of(shown, sums))
 
 
@@ -219,14 +238,13 @@ def _in_order(
     return ordered.taken(np.array(places, np.int64))
 
 
-def _named(
-    query: UsageQuery, starts_ms: Sequence[int], rows: RowColumns
-) -> dict[str, Sequence[Cell]]:
+def _named(query: UsageQuery, starts_ms: Int64s, rows: RowColumns) -> dict[str, Sequence[Cell]]:
     """The columns with the bucket and the group of each row."""
     columns: dict[str, Sequence[Cell]] = {}
     if query.step is not None:
-        labels = [label(at_ms, query.zone) for at_ms in starts_ms]
-        columns[TIME] = list(map(labels.__getitem__, rows.bucket.tolist()))
+        buckets, bucket = np.unique(rows.bucket, return_inverse=True)
+        texts = labels(starts_ms[buckets], query.zone)
+        columns[TIME] = list(map(texts.__getitem__, bucket.tolist()))
     for place, name in enumerate(query.group_by):
         columns[name] = rows.names(place)
     if query.limit is not None:

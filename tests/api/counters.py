@@ -268,6 +268,13 @@ def pack_meta(
 
 def read_pure(counters: Counters, tenant: str, plans: Sequence[Plan]) -> list[list[Any]]:
     """The rows of each plan, through the pure engine alone."""
+    return [summed(*one).rows for one in selections_of(counters, tenant, plans)]
+
+
+def selections_of(
+    counters: Counters, tenant: str, plans: Sequence[Plan]
+) -> list[tuple[Selection, list[list[bytes | None]]]]:
+    """What each plan selects, and its pages."""
     tenants = counters.lists.get(layout.tenants_list_key(1), [])
     tenant_id = tenants.index(tenant.encode()) if tenant.encode() in tenants else -1
     found = []
@@ -279,7 +286,7 @@ def read_pure(counters: Counters, tenant: str, plans: Sequence[Plan]) -> list[li
         pages = [
             [counters.texts.get(key) for key in page_set.keys] for page_set in selection.page_sets
         ]
-        found.append(summed(selection, pages).rows)
+        found.append((selection, pages))
     return found
 
 

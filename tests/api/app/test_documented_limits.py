@@ -177,7 +177,8 @@ STATED: Final = {
         f"| | {slots.WAITING_MAX} of a process | 503",
         f"with waiting | {slots.LARGE_TIMEOUT_S:g} s",
         (
-            f"more than {sums.ROWS_FEW:,} rows, and lists of more than {directory.USERS_FEW:,} users, that"
+            f"more than {bounds.CELLS_FEW:,} cells (rows or filled buckets x (columns + 1)), and lists of"
+            f" more than {directory.USERS_FEW:,} users, that"
             f" are made at once | {slots.SHAPED_AT_ONCE} of a process"
         ),
         f"others wait, {slots.SHAPE_WAIT_S:g} s at most",

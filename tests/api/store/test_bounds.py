@@ -288,9 +288,9 @@ async def test_a_body_of_many_rows_is_made_while_others_are_answered(
     large = await store.read("acme", (LARGE.plan(),))
     small = await store.read("acme", (_of_model(LARGE, 0),))
     answered = threading.Event()
-    making = asyncio.create_task(store.shape("acme", large, lambda: answered.wait(60)))
+    making = asyncio.create_task(store.shape("acme", large.cells, lambda: answered.wait(60)))
     await asyncio.sleep(0)
-    thread = await store.shape("acme", small, threading.current_thread)
+    thread = await store.shape("acme", small.cells, threading.current_thread)
     assert thread is threading.main_thread(), "few rows need no thread"
     assert (await store.read("acme", (_of_model(LARGE, 0),))).rows
     answered.set()
