@@ -54,7 +54,7 @@ class Settings(BaseSettings):
         description="Topic of the dead letters: records that cannot be counted.",
     )
     partitions: int = Field(
-        default=8,
+        default=12,
         ge=1,
         le=1_000,
         description="Partitions of the topic of the usage events, when it is created. So many"
