@@ -57,6 +57,13 @@ def _decimal(value: object) -> object:
         raise ValueError("must be a decimal number or a text that holds one") from error
 
 
+def _whole(value: object) -> object:
+    """A literal is compared by its value, so 1.0 and true would pass for 1."""
+    if value is not None and type(value) is not int:
+        raise ValueError("must be 1 or -1, a whole number")
+    return value
+
+
 def _payable(usd: Decimal) -> Decimal:
     usd_to_nano(usd)
     return usd
@@ -128,7 +135,7 @@ class UsageEvent(BaseModel):
     chat_title: Annotated[str, Field(max_length=TITLE_CHARS_MAX)] | None = None
     message_preview: Annotated[str, Field(max_length=PREVIEW_CHARS_MAX)] | None = None
     tags: Annotated[list[Tag], Field(max_length=TAGS_MAX, fail_fast=True)] | None = None
-    rating: Literal[1, -1] | None = None
+    rating: Annotated[Literal[1, -1], BeforeValidator(_whole)] | None = None
 
     input_tokens: Count | None = None
     output_tokens: Count | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.errors import InvalidEvent, Reason
@@ -73,11 +73,23 @@ VALUES = st.one_of(
 
 
 @given(st.sampled_from(sorted(UsageEvent.model_fields)), VALUES)
+@example("rating", 1.0)
+@example("rating", -1.0)
+@example("rating", True)
+@example("input_tokens", 5.0)
+@example("input_tokens", True)
 def test_any_value_in_any_field_reads_alike(name: str, value: object) -> None:
     full, quick = read_both(json.dumps(event(**{name: value})).encode())
     if isinstance(quick, tuple) and quick[0] in {Reason.TOO_OLD, Reason.TOO_FAR_AHEAD}:
         return  # only the fold knows the record's append time
     assert full == quick
+
+
+@pytest.mark.parametrize("value", ["1.0", "1e0", "true", '"1"'])
+def test_a_rating_is_a_whole_number(value: str) -> None:
+    """What the API takes, a worker counts: both refuse what only compares equal to 1."""
+    with pytest.raises(InvalidEvent, match=r"rating: must be 1 or -1, a whole number"):
+        parse_usage(event(rating=json.loads(value, parse_float=Decimal)))
 
 
 @given(st.binary(max_size=60))
