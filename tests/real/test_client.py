@@ -70,7 +70,9 @@ async def test_an_app_s_events_are_counted_through_http_and_kafka(
             environment.run, "app.py", url, writer, kafka_url, str(EVENTS), cwd=app
         )
         counts = [json.loads(line) for line in said.splitlines()]
-        assert counts == [[EVENTS + 2, 0, 0, 0], [EVENTS, 0, 0, 0]]
+        # Within one batch the last report of an answer wins, so its second one may not be sent.
+        assert counts[0] in ([EVENTS + 1, 0, 0, 0], [EVENTS + 2, 0, 0, 0])
+        assert counts[1] == [EVENTS, 0, 0, 0]
         await system.caught_up()
         async with httpx.AsyncClient(
             base_url=url, headers={"authorization": f"Bearer {reader}"}, timeout=20

@@ -16,6 +16,7 @@ from deploy.local.api_keys import create_key
 from deploy.local.servers import Server
 from schemas.catalog.measures import MEASURES
 from tests.api.ingest.taking import client_of
+from tests.oracles.fold_oracle import ANSWER_ID
 from tests.real.harness.apis import Producers, api_of
 from tests.real.harness.system import SMALL, System
 from tests.real.harness.topics import read_log
@@ -86,13 +87,18 @@ async def test_each_fixture_of_each_library_goes_through_http_into_the_counters(
     system.worker()
     await system.caught_up()
     judged = await system.judge()
-    once = {(one["source"], one["id"]): one for one in reversed(expected_events())}
-    assert judged.accepted == len(once)
+    # An answer that two libraries report under the provider's own id counts once. Some fixtures have the
+    # id of the provider's documentation and numbers of their own: then either may be the first.
+    reports: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for one in expected_events():
+        is_answer = one["kind"] == "llm" and ANSWER_ID.fullmatch(one["id"])
+        reports.setdefault(("" if is_answer else one["source"], one["id"]), []).append(one)
+    assert judged.accepted == len(reports)
     for measure in MEASURES:
         if measure.name in {"input_tokens", "output_tokens", "tts_characters", "cache_read_tokens"}:
-            total = sum(one.get(measure.name) or 0 for one in once.values())
-            assert total > 0
-            assert judged.total(measure.name) == total, measure.name
+            held = [[one.get(measure.name) or 0 for one in found] for found in reports.values()]
+            low, high = sum(map(min, held)), sum(map(max, held))
+            assert 0 < low <= judged.total(measure.name) <= high, measure.name
 
 
 async def test_kafka_paused_and_killed_under_load_loses_nothing_that_was_acknowledged(
