@@ -271,7 +271,12 @@ def test_ctrl_c_notes_how_far_it_came(tmp_path: Path) -> None:
         "--api-url",
         "http://127.0.0.1:1",
     ]
-    sending = start(words, tmp_path / "log")
+    # A shell starts what runs in the background with Ctrl-C ignored, and a child inherits that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        sending = start(words, tmp_path / "log")
+    finally:
+        signal.signal(signal.SIGINT, before)
     give_up_s = time.monotonic() + 30
     while "waiting" not in (tmp_path / "log").read_text():
         assert time.monotonic() < give_up_s
