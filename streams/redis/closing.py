@@ -14,7 +14,7 @@ adds a page's rows to the pages of the coarser tiers (`TARGETS`) and gives the p
   in the coarser tiers, and a commit writes late events to these as well. A commit says for which
   `closed` it was made: if that has moved, nothing is written, and the worker folds again.
 
-So each row is added to each tier once, whoever closes and whenever a worker is killed: a step that was
+So each row is added to each tier once, whichever worker closes, and whenever it is killed: a step that was
 repeated finds the page no longer as it was read. A page that is not closed does not expire, so no time
 without a worker loses a bucket. Readers take the time from `Meta.closed` on from the finer tier
 (`schemas.tiers.whole_spans`).
@@ -23,8 +23,6 @@ without a worker loses a bucket. Readers take the time from `Meta.closed` on fro
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -32,22 +30,17 @@ import numpy as np
 
 from schemas.errors import StoreCorrupt
 from schemas.limits import DAY_MS, MINUTE_MS
-from schemas.store import counter_reader, counter_rows
-from schemas.store.counter_rows import Differences
 from schemas.store.layout import (
-    COMPACT_SLOT,
     SLOT_BUCKETS,
     Form,
     Int64s,
     Meta,
-    dtype_of,
-    is_counters,
     page_kept_ms,
     prefix,
 )
 from schemas.tiers import CLOSING, SOURCES, TIERS, Closed, Tier, floor_to
 from streams.redis.commit import page_spec
-from streams.redis.compaction import SUM_SAFE, compact_counters, compacted, summed_rows
+from streams.redis.compaction import StoredRows, rows_in
 
 TARGETS: Final = {
     source: tuple(tier for tier in TIERS if SOURCES.get(tier) is source) for source in CLOSING
@@ -139,74 +132,30 @@ def closing_pages(read: Sequence[ReadOpenPage]) -> list[ClosingPage]:
         alike.setdefault((one.open.form, one.open.tier), []).append(one)
     found = []
     for (form, tier), own in alike.items():
-        whole = [one.page for one in own]
-        added = [one.page[one.open.closed_bytes :] for one in own]
-        if is_counters(form):
-            compact = compact_counters(form, whole, [True] * len(whole))
-            rows = _Added(form, *_counters_in(form, added))
-        else:
-            compact = compacted(form, whole)
-            rows = _Added(form, *_sketches_in(form, added))
+        added = whole = rows_in(form, [one.page for one in own])
+        if any(one.open.closed_bytes for one in own):
+            added = rows_in(form, [one.page[one.open.closed_bytes :] for one in own])
+        compact = whole.compact([True] * len(own))
         chunks = np.array([one.open.chunk for one in own], np.int64)
-        into = [(target, *rows.moved(tier, target, chunks)) for target in TARGETS[tier]]
+        into = [(target, *_moved(added, tier, target, chunks)) for target in TARGETS[tier]]
         for place, one in enumerate(own):
             shorter = compact[place] if len(compact[place]) < len(one.page) else b""
-            targets = [(target, at[place], rows_[place]) for target, at, rows_ in into]
+            targets = [(target, at[place], rows[place]) for target, at, rows in into]
             found.append(ClosingPage(one, shorter, targets))
     return found
 
 
-def _counters_in(form: Form, pages: Sequence[bytes]) -> tuple[Any, Int64s]:
-    """What rows of counters store adds up as it is (schemas/store/counter_rows.py)."""
-    found = counter_reader.read(pages, form.numbers, range(form.numbers))
-    rows = np.empty(len(found.slots), dtype_of(form))
-    rows["slot"], rows["values"] = found.slots, found.stored.T
-    return rows, found.page
-
-
-def _sketches_in(form: Form, pages: Sequence[bytes]) -> tuple[Any, Int64s]:
-    dtype = dtype_of(form)
-    lengths = np.array([len(page) // dtype.itemsize for page in pages], np.int64)
-    rows = np.frombuffer(b"".join(pages), dtype)
-    owner = np.repeat(np.arange(len(pages)), lengths)
-    is_row = rows["slot"] != COMPACT_SLOT
-    return rows[is_row], owner[is_row]
-
-
-@dataclass(frozen=True, eq=False)
-class _Added:
-    """The rows of several pages that are added to the coarser tiers."""
-
-    form: Form
-    rows: Any
-    owner: Int64s
-
-    def moved(self, tier: Tier, target: Tier, chunks: Int64s) -> tuple[list[int], list[bytes]]:
-        """For each page: the chunk of the coarser tier, and the rows to add there."""
-        begins = chunks * tier.chunk_ms // target.bucket_ms
-        into = begins // target.chunk_buckets
-        place, bucket = np.divmod(self.rows["slot"].astype(np.int64), SLOT_BUCKETS)
-        at_ms = chunks[self.owner] * tier.chunk_ms + bucket * tier.bucket_ms
-        coarse = at_ms // target.bucket_ms - into[self.owner] * target.chunk_buckets
-        rows = self.rows.copy()
-        rows["slot"] = place * SLOT_BUCKETS + coarse
-        return into.tolist(), self._packed(rows, len(chunks))
-
-    def _packed(self, rows: Any, count: int) -> list[bytes]:  # noqa: ANN401  an array of rows
-        if not is_counters(self.form):
-            ends = np.cumsum(np.bincount(self.owner, minlength=count)) * rows.itemsize
-            data = rows.tobytes()
-            return compacted(
-                self.form, [data[start:end] for start, end in pairwise([0, *ends.tolist()])]
-            )
-        key = self.owner << 16 | rows["slot"]
-        rows, owner = summed_rows(rows, self.owner, key, "values", SUM_SAFE)
-        ends = np.cumsum(np.bincount(owner, minlength=count)).tolist()
-        own = [
-            (Differences(()), counter_rows.Rows(rows["slot"][start:end], rows["values"][start:end]))
-            for start, end in pairwise([0, *ends])
-        ]
-        return [data for data, _ in counter_rows.encoded_all(own)]
+def _moved(
+    found: StoredRows, tier: Tier, target: Tier, chunks: Int64s
+) -> tuple[list[int], list[bytes]]:
+    """For each page of a tier, of these chunks: the chunk of the coarser tier, and the rows to add
+    there."""
+    into = chunks * tier.chunk_ms // target.chunk_ms
+    place, bucket = np.divmod(found.rows["slot"].astype(np.int64), SLOT_BUCKETS)
+    at_ms = chunks[found.owner] * tier.chunk_ms + bucket * tier.bucket_ms
+    rows = found.rows.copy()
+    rows["slot"] = place * SLOT_BUCKETS + at_ms % target.chunk_ms // target.bucket_ms
+    return into.tolist(), found._replace(rows=rows).merged()
 
 
 def encode_closing(  # the arguments of a function

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from schemas.catalog.sketches import sample_of
 from schemas.errors import StoreCorrupt
 from schemas.store import counter_reader, counter_rows
+from schemas.store.counter_rows import Differences
 from schemas.store.layout import (
     COMPACT_SLOT,
     DISTINCT_FORM,
@@ -73,18 +74,73 @@ def compact_forms(read: Sequence[ReadPage]) -> list[bytes]:
     forms = [b""] * len(read)
     for form in {one.queued.form for one in read}:
         places = [place for place, one in enumerate(read) if one.queued.form == form]
-        pages = [read[place].page for place in places]
-        are_over = [read[place].queued.is_over for place in places]
-        if is_counters(form):
-            made = compact_counters(form, pages, are_over)
-        else:
-            made = [
-                rows if is_over else _head(form, len(rows)) + rows
-                for rows, is_over in zip(compacted(form, pages), are_over, strict=True)
-            ]
+        rows = rows_in(form, [read[place].page for place in places])
+        made = rows.compact([read[place].queued.is_over for place in places])
         for place, page in zip(places, made, strict=True):
             forms[place] = page
     return forms
+
+
+class StoredRows(NamedTuple):
+    """Rows of `pages` pages of one form, as the pages store them, and the place of each row's page. What
+    rows of counters store adds up as it is (schemas/store/counter_rows.py)."""
+
+    form: Form
+    rows: Rows
+    owner: Int64s
+    pages: int
+
+    def compact(self, are_over: Sequence[bool]) -> list[bytes]:
+        """The compact form of each page."""
+        if is_counters(self.form):
+            return counter_rows.blocks_of(self._merged_counters(), are_over)
+        return [
+            rows if is_over else _head(self.form, len(rows)) + rows
+            for rows, is_over in zip(self.merged(), are_over, strict=True)
+        ]
+
+    def merged(self) -> list[bytes]:
+        """The rows of each page, one row a key: no block and no head."""
+        if is_counters(self.form):
+            parts = [(Differences(()), rows) for rows in self._merged_counters()]
+            return [data for data, _ in counter_rows.encoded_all(parts)]
+        if self.form.numbers:
+            key = self.owner << 32 | self.rows["slot"].astype(np.int64) << 16 | self.rows["bin"]
+            rows, owner = _summed(self.rows, self.owner, key, "count", COUNT_SAFE)
+        else:
+            rows, owner = _sets(self.rows, self.owner)
+        row_bytes, data = dtype_of(self.form).itemsize, rows.tobytes()
+        return [
+            data[start * row_bytes : end * row_bytes]
+            for start, end in pairwise(_bounds_of(owner, self.pages))
+        ]
+
+    def _merged_counters(self) -> list[counter_rows.Rows]:
+        key = self.owner << 16 | self.rows["slot"]
+        rows, owner = _summed(self.rows, self.owner, key, "values", SUM_SAFE)
+        return [
+            counter_rows.Rows(rows["slot"][start:end], rows["values"][start:end])
+            for start, end in pairwise(_bounds_of(owner, self.pages))
+        ]
+
+
+def rows_in(form: Form, pages: Sequence[bytes]) -> StoredRows:
+    """The rows of these pages, without those that hold a compact length. Raises StoreCorrupt."""
+    if is_counters(form):
+        found = counter_reader.read(pages, form.numbers, range(form.numbers))
+        rows = np.empty(len(found.slots), dtype_of(form))
+        rows["slot"], rows["values"] = found.slots, found.stored.T
+        return StoredRows(form, rows, found.page, len(pages))
+    dtype = dtype_of(form)
+    lengths = np.array([len(page) // dtype.itemsize for page in pages], np.int64)
+    rows = np.frombuffer(b"".join(pages), dtype)
+    own = np.flatnonzero(rows["slot"] != COMPACT_SLOT)
+    return StoredRows(form, rows[own], np.repeat(np.arange(len(pages)), lengths)[own], len(pages))
+
+
+def _bounds_of(owner: Int64s, count: int) -> list[int]:
+    """The index of the first row of each page, and that after the last row."""
+    return [0, *np.cumsum(np.bincount(owner, minlength=count)).tolist()]
 
 
 def _head(form: Form, rows_bytes: int) -> bytes:
@@ -92,41 +148,7 @@ def _head(form: Form, rows_bytes: int) -> bytes:
     return struct.pack("<HI", COMPACT_SLOT, row_bytes + rows_bytes).ljust(row_bytes, b"\0")
 
 
-def compact_counters(form: Form, pages: Sequence[bytes], are_over: Sequence[bool]) -> list[bytes]:
-    """The compact form of pages of counters. What rows store adds up as it is."""
-    found = counter_reader.read(pages, form.numbers, range(form.numbers))
-    rows = np.empty(len(found.slots), dtype_of(form))
-    rows["slot"], rows["values"] = found.slots, found.stored.T
-    rows, owner = summed_rows(rows, found.page, found.page << 16 | rows["slot"], "values", SUM_SAFE)
-    ends = np.cumsum(np.bincount(owner, minlength=len(pages))).tolist()
-    compact = [
-        counter_rows.Rows(rows["slot"][start:end], rows["values"][start:end])
-        for start, end in pairwise([0, *ends])
-    ]
-    return counter_rows.blocks_of(compact, are_over)
-
-
-def compacted(form: Form, pages: Sequence[bytes]) -> list[bytes]:
-    """The rows of each page of sketches by key, without the first row that holds the length."""
-    dtype = dtype_of(form)
-    lengths = np.array([len(page) // dtype.itemsize for page in pages], np.int64)
-    rows = np.frombuffer(b"".join(pages), dtype)
-    owner = np.repeat(np.arange(len(pages)), lengths)
-    own = np.flatnonzero(rows["slot"] != COMPACT_SLOT)
-    rows, owner = rows[own], owner[own]
-    if form.numbers:
-        key = owner << 32 | rows["slot"].astype(np.int64) << 16 | rows["bin"]
-        rows, owner = summed_rows(rows, owner, key, "count", COUNT_SAFE)
-    else:
-        rows, owner = _sets(rows, owner)
-    ends = np.cumsum(np.bincount(owner, minlength=len(pages))) * dtype.itemsize
-    data, starts = rows.tobytes(), [0, *ends.tolist()]
-    return [data[start:end] for start, end in pairwise(starts)]
-
-
-def summed_rows(
-    rows: Rows, owner: Int64s, key: Int64s, field: str, safe: float
-) -> tuple[Rows, Int64s]:
+def _summed(rows: Rows, owner: Int64s, key: Int64s, field: str, safe: float) -> tuple[Rows, Int64s]:
     """Adds up rows of equal keys. Rows whose sum might not fit stay as they are."""
     if not len(rows):
         return rows, owner

@@ -27,7 +27,7 @@ from schemas.store.layout import (
 )
 from schemas.tiers import MINUTE
 from streams.core.ports import Commit, Outcome, Progress
-from streams.redis.compaction import compact_counters, compacted
+from streams.redis.compaction import rows_in
 from streams.redis.store import RedisStore
 from tests.oracles.event_logs import SECRET
 from tests.oracles.redis_counters import read_counters
@@ -53,10 +53,9 @@ def test_sums_of_each_cell_stay_however_large(
 ) -> None:
     rows = [np.array(page, dtype_of(SUMS)) for page in pages]
     packed = [counter_rows.encoded(Rows(one["slot"], one["values"]))[0] for one in rows]
-    made = compact_counters(SUMS, packed, [is_over] * len(pages))
-    again = compact_counters(
-        SUMS, [a + b for a, b in zip(made, packed, strict=True)], [True] * len(pages)
-    )
+    made = rows_in(SUMS, packed).compact([is_over] * len(pages))
+    grown = [a + b for a, b in zip(made, packed, strict=True)]
+    again = rows_in(SUMS, grown).compact([True] * len(pages))
     assert [summed(unpacked(page)) for page in made] == [summed(one) for one in rows]
     assert [summed(unpacked(page)) for page in again] == [
         summed(np.concatenate([one, one])) for one in rows
@@ -85,13 +84,13 @@ def summed(rows: np.ndarray) -> dict[tuple[int, ...], list[int]]:
 def test_what_fits_is_one_row_a_cell_in_their_order() -> None:
     rows = np.array([(7, (1, 2, 3)), (1, (0, 0, 5)), (7, (1, 1, -1))], dtype_of(SUMS))
     page, _ = counter_rows.encoded(Rows(rows["slot"], rows["values"]))
-    (made,) = compact_counters(SUMS, [page], [True])
+    (made,) = rows_in(SUMS, [page]).compact([True])
     assert (unpacked(made) == np.array([(1, (0, 0, 5)), (7, (2, 3, 2))], dtype_of(SUMS))).all()
 
 
 @given(st.lists(st.tuples(CELLS, st.integers(0, 5), st.integers(-(2**31), 2**31 - 1)), max_size=20))
 def test_counts_of_bins_stay(rows: list[tuple[int, int, int]]) -> None:
-    (made,) = compacted(HISTOGRAM_FORM, [rows_of(HISTOGRAM_FORM, rows)])
+    (made,) = rows_in(HISTOGRAM_FORM, [rows_of(HISTOGRAM_FORM, rows)]).merged()
     wanted = np.array(rows, dtype_of(HISTOGRAM_FORM))
     assert summed(np.frombuffer(made, wanted.dtype)) == summed(wanted)
 
@@ -99,7 +98,7 @@ def test_counts_of_bins_stay(rows: list[tuple[int, int, int]]) -> None:
 @given(st.lists(st.integers(0, 20), max_size=40), st.lists(st.integers(0, 20), max_size=40))
 def test_small_sets_stay_whole(first: list[int], second: list[int]) -> None:
     pages = [rows_of(DISTINCT_FORM, [(3, one) for one in digests]) for digests in (first, second)]
-    made = compacted(DISTINCT_FORM, pages)
+    made = rows_in(DISTINCT_FORM, pages).merged()
     wanted = [rows_of(DISTINCT_FORM, [(3, one) for one in sorted({*d})]) for d in (first, second)]
     assert made == wanted
 
@@ -107,14 +106,14 @@ def test_small_sets_stay_whole(first: list[int], second: list[int]) -> None:
 def test_a_full_set_goes_up_a_level_that_its_mark_says_and_stays_there() -> None:
     digests = np.random.default_rng(1).integers(0, 2**63, 4 * SAMPLE_MAX, np.uint64) * np.uint64(2)
     page = rows_of(DISTINCT_FORM, [(3, int(one)) for one in digests])
-    (made,) = compacted(DISTINCT_FORM, [page])
+    (made,) = rows_in(DISTINCT_FORM, [page]).merged()
     rows = np.frombuffer(made, dtype_of(DISTINCT_FORM))
     found = distinct_of(rows["digest"].astype(np.uint64))
     assert found.level in {2, 3}
     assert len(rows) <= SAMPLE_MAX + 1
     assert set(rows["slot"].tolist()) == {3}
     assert int(rows["digest"].max()) == MARK + found.level
-    assert compacted(DISTINCT_FORM, [made + page]) == [made]
+    assert rows_in(DISTINCT_FORM, [made + page]).merged() == [made]
 
 
 # -- on the real store -----------------------------------------------------------------------------
