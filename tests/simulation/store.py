@@ -26,13 +26,12 @@ from schemas.store.chunk_version import ChunkVersion
 from schemas.store.directory import USERS_MAX, merged
 from schemas.store.layout import (
     LIVE,
-    Form,
     Meta,
     PartitionMeta,
     prefix,
 )
 from schemas.store.series_names import series_values
-from schemas.tiers import ALL_CLOSED, CLOSING, Closed, Tier
+from schemas.tiers import ALL_CLOSED, Closed
 from streams.core.calls import StoredCall
 from streams.core.fold import Delta
 from streams.core.ports import Commit, Outcome, RefusalReason, Reply
@@ -40,7 +39,7 @@ from streams.redis.closing import closing_pages, may_be_closed
 from streams.redis.compaction import ReadPage, compact_forms, unpack_queued_page
 from streams.redis.series_ids import Resolved, paged
 from tests.oracles.redis_counters import Cell, counters_in, named_chunk_versions
-from tests.simulation.closing import FakeClosing
+from tests.simulation.closing import append_rows, close, is_half_closed, read_open
 from tests.simulation.state import Bugs, FakeRedis, State, fresh_partition, not_evicted
 
 TALLIES_MAX = 1000
@@ -59,7 +58,7 @@ async def no_turn(_what: str) -> None:
     """Of a store outside the simulation: nothing happens between request and reply."""
 
 
-class FakeStore(FakeClosing):
+class FakeStore:
     """One client of a fake Redis that several share; `turn` is where the simulation may intervene."""
 
     def __init__(
@@ -224,7 +223,7 @@ class FakeStore(FakeClosing):
             page, was = state.pages.get(one.queued.page, b""), one.page
             is_as_read = before[one.queued.page] == one.compactions and len(page) >= len(was)
             is_as_read = is_as_read and one.queued.page not in written
-            is_as_read = is_as_read and not self._is_half_closed(one.queued.page)
+            is_as_read = is_as_read and not is_half_closed(state, one.queued.page)
             if is_as_read or not was or self._bugs.compacts_unseen:
                 if page and rows != was:  # the real one only where that is shorter
                     tail = b"" if self._bugs.forgets_what_was_appended else page[len(was) :]
@@ -246,7 +245,7 @@ class FakeStore(FakeClosing):
         if meta is None or meta.digest != digest:
             return
         closing = may_be_closed(meta, now_ms)
-        read = self._read_open(meta, closing)
+        read = read_open(self.own, meta, closing)
         await self._turn("store reply")
         if not read and closing == meta.closing == meta.closed:
             return
@@ -255,7 +254,7 @@ class FakeStore(FakeClosing):
             await self._turn("between reading and closing")
         await self._turn("store request")
         if life == (self.fake_redis.life, self.generation) and self.own.meta is not None:
-            self._close(made, closing)
+            close(self.own, made, closing, self._bugs)
         await self._turn("store reply")
 
     async def refuse(self, partition: int, position: int, why: RefusalReason, detail: str) -> None:
@@ -418,37 +417,17 @@ class FakeStore(FakeClosing):
             room = ROOM_BYTES if page_kind.sketch is None else ROOM_ROWS * page_kind.dtype.itemsize
             for chunk, tenant, page, n in pages.tolist():
                 stem = f"{page_kind.head}.{part.tier.id}.{chunk}.{tenant}"
-                self._append_rows(stem, part.tier, page, rows[at : at + n], page_kind.form, room)
+                append_rows(
+                    self.own,
+                    stem,
+                    part.tier,
+                    page,
+                    rows[at : at + n],
+                    page_kind.form,
+                    room,
+                    self._bugs,
+                )
                 at += n
-
-    def _append_rows(
-        self, stem: str, tier: Tier, page: int, rows: bytes, row_form: Form, room: int
-    ) -> None:
-        """`stem`: the key of the page without its number."""
-        state = self.own
-        meta = state.meta
-        assert meta is not None
-        head, _, number, tenant = stem.rsplit(".", 3)
-        chunk, place = int(number), f"{stem}.{page}"
-        before = len(state.pages.get(place, b""))
-        state.pages[place] = state.pages.get(place, b"") + rows
-        chunk_version = state.chunk_versions.get(stem, ChunkVersion(0, 0))
-        state.chunk_versions[stem] = chunk_version._replace(commits=meta.commits + 1)
-        form = " ".join(map(str, row_form))
-        if tier in CLOSING and chunk * tier.chunk_ms >= meta.closed[CLOSING.index(tier)]:
-            closes = CLOSING.index(tier)
-            pages = state.open_pages.setdefault((closes, chunk), {})
-            if not before:
-                pages[place] = f"0 {room} {form}"
-                return
-            if chunk * tier.chunk_ms < meta.closing[closes] and not self._bugs.forgets_late_rows:
-                pages.setdefault(place, f"{before} {room} {form}")
-        elif not before:
-            ended = f"{head}.{tier.id}.{chunk - 1}.{tenant}.{page}"
-            if ended in state.pages:
-                state.compaction_queue.append(f"{ended} {form} 1".encode())
-        if before and len(state.pages[place]) // room != before // room:
-            state.compaction_queue.append(f"{place} {form} 0".encode())
 
     def _named(self, delta: Delta) -> Resolved:
         state = self.own
