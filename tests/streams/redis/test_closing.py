@@ -1,4 +1,4 @@
-"""Closing: coarser tiers get every row of the finer ones once, whoever closes, and whenever.
+"""Closing: coarser tiers get every row of the finer ones once, whichever worker closes, and whenever.
 
 The truth is a store that writes every tier at once (`ALL_CLOSED`). The fake store and the real one
 pass the same tests.
@@ -50,7 +50,6 @@ class Subject:
     counters: Callable[[], Mapping[Any, tuple[int, ...]]]
     truth: FakeStore = field(default_factory=FakeStore)
     at: int = NO_POSITION
-    closes_ms: int = START_MS
 
     async def open(self) -> None:
         await self.store.open(DIGEST, 1, START_MS, SECRET, first_closed(START_MS))
@@ -93,11 +92,10 @@ class Subject:
         return reply
 
     async def close(self, now_ms: int, store: CounterStore | None = None) -> None:
-        self.closes_ms += 10_000  # a client pauses where it found nothing: as if that were over
-        for one in (store or self.store,):
-            if isinstance(one, RedisStore):
-                one._closes_ms = 0
-            await one.close_pages(DIGEST, now_ms, bytes(16))
+        store = store or self.store
+        if isinstance(store, RedisStore):
+            store._closes_ms = 0  # as if its pause were over
+        await store.close_pages(DIGEST, now_ms, bytes(16))
 
     async def close_all(self, now_ms: int) -> None:
         await self.close(now_ms)  # a client asks for the server's epoch first
