@@ -93,16 +93,17 @@ def hook(
         setattr(client, name, _copying(getattr(client, name), again))
 
 
+def _sent(route_of: RouteOf, wrapped: WrappedClient, options: Any) -> SentCall | None:  # noqa: ANN401
+    """None for a request that no model answers."""
+    route = route_of(options.method, options.url)
+    return None if route is None else SentCall(wrapped, route, options)
+
+
 def _request(
     original: Callable[..., Any], route_of: RouteOf, wrapped: WrappedClient
 ) -> Callable[..., Any]:
     def request(cast_to: Any, options: Any, *words: Any, **named: Any) -> Any:  # noqa: ANN401
-        try:
-            route = route_of(options.method, options.url)
-            sent = None if route is None else SentCall(wrapped, route, options)
-        except Exception as error:  # noqa: BLE001  the root of a hook
-            sent = None
-            wrapped.problem(error)
+        sent: SentCall | None = wrapped.guarded(_sent, route_of, wrapped, options)
         if sent is None:
             return original(cast_to, options, *words, **named)
         try:
@@ -115,10 +116,7 @@ def _request(
         except BaseException as error:
             wrapped.guarded(sent.failed, error)
             raise
-        try:
-            sent.answered(answer)
-        except Exception as error:  # noqa: BLE001  the root of a hook
-            wrapped.problem(error)
+        wrapped.guarded(sent.answered, answer)
         return answer
 
     return request
@@ -130,12 +128,7 @@ def _arequest(
     wrapped: WrappedClient,
 ) -> Callable[..., Awaitable[Any]]:
     async def request(cast_to: Any, options: Any, *words: Any, **named: Any) -> Any:  # noqa: ANN401
-        try:
-            route = route_of(options.method, options.url)
-            sent = None if route is None else SentCall(wrapped, route, options)
-        except Exception as error:  # noqa: BLE001  the root of a hook
-            sent = None
-            wrapped.problem(error)
+        sent: SentCall | None = wrapped.guarded(_sent, route_of, wrapped, options)
         if sent is None:
             return await original(cast_to, options, *words, **named)
         try:
@@ -148,10 +141,7 @@ def _arequest(
         except BaseException as error:
             wrapped.guarded(sent.failed, error)
             raise
-        try:
-            sent.answered(answer)
-        except Exception as error:  # noqa: BLE001  the root of a hook
-            wrapped.problem(error)
+        wrapped.guarded(sent.answered, answer)
         return answer
 
     return request
