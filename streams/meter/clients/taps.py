@@ -10,7 +10,7 @@ import json
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, contextmanager
 from functools import lru_cache
 from typing import Any, Final
 
@@ -53,6 +53,12 @@ class Tap:
         self._recent_bytes = 0
         self._is_on = True
         self.is_reading = False
+
+    def take(self, data: bytes | None) -> bytes:
+        """The bytes for the app after one read. None: there is no more."""
+        passed = self.end() if data is None else self.feed(data)
+        self.is_reading = False
+        return passed
 
     def feed(self, data: bytes) -> bytes:
         """The bytes for the app."""
@@ -222,40 +228,38 @@ def _tapped_class(kind: Any) -> Any:  # noqa: ANN401
 
 
 def tapped(source: Generator[bytes], tap: Tap) -> Iterator[bytes]:
-    with closing(source):
-        try:
-            while True:
-                tap.is_reading = True
-                data = next(source, None)
-                passed = tap.end() if data is None else tap.feed(data)
-                tap.is_reading = False
-                if passed:
-                    yield passed
-                if data is None:
-                    return
-        except Exception as error:
-            tap.end(error)
-            raise
-        finally:
-            tap.is_reading = False
-            tap.close()
+    with closing(source), _reading(tap):
+        while True:
+            tap.is_reading = True
+            data = next(source, None)
+            passed = tap.take(data)
+            if passed:
+                yield passed
+            if data is None:
+                return
 
 
 async def atapped(source: AsyncGenerator[bytes], tap: Tap) -> AsyncIterator[bytes]:
     async with aclosing(source):
-        try:
+        with _reading(tap):
             while True:
                 tap.is_reading = True
                 data = await anext(source, None)
-                passed = tap.end() if data is None else tap.feed(data)
-                tap.is_reading = False
+                passed = tap.take(data)
                 if passed:
                     yield passed
                 if data is None:
                     return
-        except Exception as error:
-            tap.end(error)
-            raise
-        finally:
-            tap.is_reading = False
-            tap.close()
+
+
+@contextmanager
+def _reading(tap: Tap) -> Iterator[None]:
+    """Tells the tap how the reading of its response ended."""
+    try:
+        yield
+    except Exception as error:
+        tap.end(error)
+        raise
+    finally:
+        tap.is_reading = False
+        tap.close()
