@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from streams.meter.clients.client_call import ClientCall, WrappedClient
@@ -53,9 +54,27 @@ class GoogleCall:
             has_usage = "usageMetadata" in body and self._call.route.operation == "chat"
             self._call.answered(WireBody(body.encode(), is_whole=True) if has_usage else None)
 
-    def failed(self, error: BaseException) -> None:
-        if self._call is not None:
-            self._wrapped.guarded(self._call.failed, error)
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Around what sends the request: its error is the call's, and the app's."""
+        try:
+            yield
+        except BaseException as error:
+            if self._call is not None:
+                self._wrapped.guarded(self._call.failed, error)
+            raise
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Around what reads a stream: to its end, until an error, or until the app reads no further."""
+        try:
+            yield
+            self._ended(is_whole=True)
+        except Exception as error:
+            self._ended(error)
+            raise
+        finally:
+            self._ended()
 
     def read(self, chunk: Any) -> None:  # noqa: ANN401
         self._wrapped.guarded(self._read, chunk)
@@ -66,7 +85,7 @@ class GoogleCall:
             self._notes.see(said)
             self._call.read(self._notes)
 
-    def ended(self, error: BaseException | None = None, *, is_whole: bool = False) -> None:
+    def _ended(self, error: BaseException | None = None, *, is_whole: bool = False) -> None:
         if self._call is not None:
             self._notes.is_complete |= is_whole
             self._wrapped.guarded(self._call.ended, self._notes, error)
@@ -74,17 +93,14 @@ class GoogleCall:
     def abandon(self) -> None:
         """The process ends."""
         if self._notes.answer:
-            self.ended()
+            self._ended()
 
 
 def _request(original: Callable[..., Any], wrapped: WrappedClient) -> Callable[..., Any]:
     def request(http_method: str, path: str, *words: Any, **named: Any) -> Any:  # noqa: ANN401
         call = GoogleCall(wrapped, http_method, path)
-        try:
+        with call.sending():
             answer = original(http_method, path, *words, **named)
-        except BaseException as error:
-            call.failed(error)
-            raise
         call.answered(answer)
         return answer
 
@@ -94,11 +110,8 @@ def _request(original: Callable[..., Any], wrapped: WrappedClient) -> Callable[.
 def _arequest(original: Callable[..., Any], wrapped: WrappedClient) -> Callable[..., Any]:
     async def request(http_method: str, path: str, *words: Any, **named: Any) -> Any:  # noqa: ANN401
         call = GoogleCall(wrapped, http_method, path)
-        try:
+        with call.sending():
             answer = await original(http_method, path, *words, **named)
-        except BaseException as error:
-            call.failed(error)
-            raise
         call.answered(answer)
         return answer
 
@@ -108,16 +121,10 @@ def _arequest(original: Callable[..., Any], wrapped: WrappedClient) -> Callable[
 def _streamed(original: Callable[..., Any], wrapped: WrappedClient) -> Callable[..., Any]:
     def request(http_method: str, path: str, *words: Any, **named: Any) -> Iterator[Any]:  # noqa: ANN401
         call = GoogleCall(wrapped, http_method, path)
-        try:
+        with call.reading():
             for chunk in original(http_method, path, *words, **named):
                 call.read(chunk)
                 yield chunk
-            call.ended(is_whole=True)
-        except Exception as error:
-            call.ended(error)
-            raise
-        finally:
-            call.ended()
 
     return request
 
@@ -125,24 +132,15 @@ def _streamed(original: Callable[..., Any], wrapped: WrappedClient) -> Callable[
 def _astreamed(original: Callable[..., Any], wrapped: WrappedClient) -> Callable[..., Any]:
     async def request(http_method: str, path: str, *words: Any, **named: Any) -> AsyncIterator[Any]:  # noqa: ANN401
         call = GoogleCall(wrapped, http_method, path)
-        try:
+        with call.sending():
             source = await original(http_method, path, *words, **named)
-        except BaseException as error:
-            call.failed(error)
-            raise
         return _apassed(source, call)
 
     return request
 
 
 async def _apassed(source: AsyncIterator[Any], call: GoogleCall) -> AsyncIterator[Any]:
-    try:
+    with call.reading():
         async for chunk in source:
             call.read(chunk)
             yield chunk
-        call.ended(is_whole=True)
-    except Exception as error:
-        call.ended(error)
-        raise
-    finally:
-        call.ended()
