@@ -203,9 +203,10 @@ def _with_usage(payload: Json, kind: str) -> Draft:
         raise invalid("usage", f"has none of OpenAI's counts: {', '.join(COUNTS)}")
     model = text(payload, "model")
     tokens, unknown = tokens_of(usage, path, model)
-    if tokens["input_tokens"] is None and _operation(payload) == "embeddings":
+    operation = _operation(payload)
+    if tokens["input_tokens"] is None and operation == "embeddings":
         tokens["input_tokens"] = count(usage, "total_tokens", path)  # Voyage reports no more
-    if _operation(payload) == "image" and tokens["output_image_tokens"] is None:
+    if operation == "image" and tokens["output_image_tokens"] is None:
         # Image APIs tell text and images apart only for models that make both.
         tokens |= {"output_image_tokens": tokens["output_tokens"], "output_text_tokens": None}
     fields = {
@@ -213,7 +214,7 @@ def _with_usage(payload: Json, kind: str) -> Draft:
         "time": instant(payload, "created") or instant(payload, "created_at"),
         "provider": _vendor(payload, usage),
         "model": model,
-        "operation": "speech" if kind == "tts" else _operation(payload),
+        "operation": "speech" if kind == "tts" else operation,
         "service_tier": tier_of(_word(payload, "service_tier")),
         "finish_reason": _finish_reason(payload),
         "error": _error(payload),
