@@ -8,14 +8,14 @@ model without a price, or without one for some terms, may get one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import datetime
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from schemas.limits import DAY_MS
 from schemas.prices.price_list import ANY, OwnPrice, Prices, described
 from schemas.prices.providers import canonical
-from schemas.prices.tariffs import Tariff, Unpriced, bundled_model, edges, tariff
+from schemas.prices.tariffs import Tariff, Unpriced, bundled_model, edges, midnight, tariff
 from schemas.prices.terms import Terms
 from schemas.units import instant_to_ms, iso, ms_to_instant
 
@@ -89,9 +89,9 @@ def _changed(
 
 def _cut(entries: Iterable[OwnPrice], before_ms: int) -> Iterator[OwnPrice]:
     for one in entries:
-        if one.valid_from and _midnight_ms(one.valid_from) >= before_ms:
+        if one.valid_from and instant_to_ms(midnight(one.valid_from)) >= before_ms:
             continue
-        ends_later = one.valid_to and _midnight_ms(one.valid_to) >= before_ms
+        ends_later = one.valid_to and instant_to_ms(midnight(one.valid_to)) >= before_ms
         yield one.model_copy(update={"valid_to": None}) if ends_later else one
 
 
@@ -164,7 +164,3 @@ def _times(
         if start < before_ms and end > from_ms:
             for clock in clocks:
                 yield ms_to_instant(start - start % DAY_MS + clock)
-
-
-def _midnight_ms(day: date) -> int:
-    return instant_to_ms(datetime.combine(day, time(), tzinfo=UTC))

@@ -318,7 +318,7 @@ def edges(
     times: set[int] = set()
     for listed in (*(one.prices for one in prices.earlier), prices):
         of_list = _edges(listed, tenant, canonical(provider), model)
-        starts |= {_midnight(day) for day in of_list[0]}
+        starts |= {midnight(day) for day in of_list[0]}
         times |= of_list[1]
     return sorted(starts), sorted(times)
 
@@ -352,7 +352,8 @@ def _conditionals(model: ModelInfo) -> Iterable[ConditionalPrice | PriceVariant]
     return (*listed, *(model.price_variants or ()))
 
 
-def _midnight(day: date) -> datetime:
+def midnight(day: date) -> datetime:
+    """In UTC, where the days of prices begin."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
