@@ -7,12 +7,13 @@ difference becomes the metrics of one request. Source: livekit-agents 1.8.9.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
 from schemas.formats.body import Json
 from schemas.formats.frameworks import livekit
+from schemas.formats.vendors.usage import items_of
 from schemas.limits import COUNT_MAX
 
 SESSIONS_MAX: Final = 1000
@@ -113,12 +114,9 @@ class RunningTotals:
         return made, skipped
 
 
-def _model_usage(payload: Json) -> Iterator[Json]:
+def _model_usage(payload: Json) -> list[Json]:
     usage = payload.get("usage")
-    listed = usage.get("model_usage") if isinstance(usage, dict) else None
-    for one in listed if isinstance(listed, list) else ():
-        if isinstance(one, dict):
-            yield one
+    return items_of(usage, "model_usage") if isinstance(usage, dict) else []
 
 
 def _metrics(kind: str, total: Json, new: _Sums, at: object) -> Json:
