@@ -201,7 +201,7 @@ class CounterStore(Protocol):
 
     async def price_lists(self, own: Prices) -> Sequence[CountedPrices]:
         """The price lists that the generation was made with, oldest first; none if they are not stored
-        yet. `own` stands for the list of its version."""
+        yet. The list of `own`'s version is `own` itself, and is not read."""
 
     async def keep_prices(self, prices: Prices) -> None:
         """Stores the list that all of the generation was made with, where none is stored."""

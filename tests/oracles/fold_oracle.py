@@ -276,7 +276,7 @@ def _cloudevent(attributes: Mapping[str, Any], data: Fields, append_ms: int) -> 
 ANSWER_ID: Final = re.compile(
     r"(?:msg_|chatcmpl-|resp_|gen-\d{10}-)(?=[\d_-]*[A-Za-z])[\w-]{16,128}", re.ASCII
 )
-"""Ids that providers give to one answer each: whoever reports it."""
+"""Ids that providers give to one answer each, the same in every report of it."""
 USAGE_KINDS: Final = ("llm", "tts", "stt")
 
 
