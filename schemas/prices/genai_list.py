@@ -16,7 +16,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from genai_prices.types import ModelPrice, Provider
+    from genai_prices.types import ModelInfo, ModelPrice, Provider
 
 GENAI_VERSION: Final = f"genai-prices {version('genai-prices')}"
 
@@ -77,39 +77,39 @@ def _encoded(value: Any) -> Any:  # noqa: ANN401  any part of a list
 
 def _decoded(raw: Any, installed: Mapping[str, Provider]) -> dict[str, Provider]:  # noqa: ANN401
     """Models that are as in the installed list are the same objects: a second list takes little memory."""
-    from genai_prices.types import ModelInfo, PriceVariant, Provider  # noqa: PLC0415
+    from genai_prices.types import Provider  # noqa: PLC0415
 
     found: dict[str, Provider] = {}
     for one in raw:
         known = installed.get(one["id"])
         same = {json.dumps(_encoded(model)): model for model in known.models} if known else {}
-        models = []
-        for model in one["models"]:
-            variants = [
-                PriceVariant(
-                    variant["when"],
-                    _prices(variant["prices"]),
-                    _constraint(variant.get("constraint")),
-                )
-                for variant in model.get("price_variants", ())
-            ]
-            models.append(
-                same.get(json.dumps(model))
-                or ModelInfo(
-                    id=model["id"],
-                    match=_clause(model["match"]),
-                    prices=_dated(model["prices"]),
-                    price_variants=variants or None,
-                )
-            )
         found[one["id"]] = Provider(
             id=one["id"],
             name=one["id"],
             api_pattern="",
             fallback_model_providers=one.get("fallback_model_providers"),
-            models=models,
+            models=[same.get(json.dumps(model)) or _model(model) for model in one["models"]],
         )
     return found
+
+
+def _model(raw: Mapping[str, Any]) -> ModelInfo:
+    from genai_prices.types import ModelInfo, PriceVariant  # noqa: PLC0415
+
+    variants = [
+        PriceVariant(
+            variant["when"],
+            _prices(variant["prices"]),
+            _constraint(variant.get("constraint")),
+        )
+        for variant in raw.get("price_variants", ())
+    ]
+    return ModelInfo(
+        id=raw["id"],
+        match=_clause(raw["match"]),
+        prices=_dated(raw["prices"]),
+        price_variants=variants or None,
+    )
 
 
 def _dated(raw: Any) -> Any:  # noqa: ANN401  one price, or several with conditions
