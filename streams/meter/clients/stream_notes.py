@@ -37,10 +37,10 @@ class StreamNotes:
 
     def __init__(self) -> None:
         self.has_output = False
+        self.has_usage = False
         self.is_complete = False
         self.error: str | None = None
         self._answer: dict[str, Any] = {}
-        self._has_usage = False
         self._has_reason = False
 
     @property
@@ -54,11 +54,7 @@ class StreamNotes:
     @property
     def has_whole_usage(self) -> bool:
         """Whether the usage is that of the whole answer, although the app may not have read its end."""
-        return self._has_usage and (self._has_reason or self.is_complete)
-
-    @property
-    def has_usage(self) -> bool:
-        return self._has_usage
+        return self.has_usage and (self._has_reason or self.is_complete)
 
     def see(self, event: Json) -> bool:
         """Notes one event; True if it is the extra chunk that has nothing but the usage."""
@@ -85,7 +81,7 @@ class StreamNotes:
             self._has_reason |= bool(choice.get("finish_reason"))
         new = reduced(event)
         usage = new.get("usage") or new.get("x_groq", {}).get("usage")
-        self._has_usage |= bool(usage)
+        self.has_usage |= bool(usage)
         if not choices:
             new.pop("choices", None)
         if self._has_reason and new.get("choices") and not new["choices"][0]["finish_reason"]:
@@ -106,7 +102,7 @@ class StreamNotes:
                 if isinstance(one, dict)
             ]
             self._has_reason |= any(one.get("finishReason") for one in new["candidates"])
-        self._has_usage |= any(name in event for name in USAGE)
+        self.has_usage |= any(name in event for name in USAGE)
         self._answer = {**self._answer, **new}
 
     def _typed(self, event: Json, kind: str) -> None:
@@ -123,11 +119,11 @@ class StreamNotes:
             self.has_output = True
         elif kind in _WHOLE:
             self._answer = reduced(event)
-            self._has_usage = "usage" in self._answer
+            self.has_usage = "usage" in self._answer
             self.has_output = self.is_complete = True
         elif kind.startswith("response.") and isinstance(event.get("response"), dict):
             self._answer = reduced(event["response"])
-            self._has_usage = "usage" in self._answer
+            self.has_usage = "usage" in self._answer
             self.is_complete = kind in ENDS
 
     def _message_delta(self, event: Json) -> None:
@@ -135,7 +131,7 @@ class StreamNotes:
         if isinstance(usage, dict):
             final = {name: value for name, value in usage.items() if value is not None}
             self._answer["usage"] = {**(self._answer.get("usage") or {}), **final}
-            self._has_usage = True
+            self.has_usage = True
         if isinstance(delta, dict) and delta.get("stop_reason"):
             self._answer["stop_reason"] = delta["stop_reason"]
             self._has_reason = True
