@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -32,14 +31,14 @@ import msgspec
 import numpy as np
 import psutil
 
-from deploy.local import servers
 from deploy.local.api_keys import create_key
-from deploy.local.servers import Server, free_port
+from deploy.local.servers import free_port
 from deploy.local.valkey import start_valkey, url_of
 from schemas.limits import HOUR_MS
 from schemas.units import iso
 from tests.api.counters import NOW_MS
 from tests.api.store.busy import PAGE_KIND, TENANTS, Busy, Crowd
+from tests.bench.over_http import start_api
 
 POLLERS: Final = 4
 MODELS, HOURS, USERS, DAYS = 320, 29, 94_000, 17
@@ -50,46 +49,17 @@ PAUSE_S: Final = 0.1
 SAMPLE_S: Final = 0.02
 
 ROOT: Final = Path(__file__).parents[2]
-PROGRAM: Final = """
+PROGRAM: Final = f"""
 import sys
-sys.path.insert(0, ROOT)
+sys.path.insert(0, {str(ROOT)!r})  # a server's environment has no PYTHONPATH
 import uvicorn
 from api.app.main import build
-app = build(REDIS_URL, clock=lambda: NOW_MS)
+app = build(REDIS_URL, clock=lambda: {NOW_MS})
 uvicorn.run(app, host="127.0.0.1", port=PORT, loop="auto", http="httptools", access_log=False,
             log_level="warning")
 """
 
 Parameters = dict[str, str]
-
-
-def start_api(redis_url: str, directory: Path) -> Server:
-    port = free_port()
-    program = (
-        PROGRAM.replace("ROOT", repr(str(ROOT)))  # a server's environment has no PYTHONPATH
-        .replace("REDIS_URL", repr(redis_url))
-        .replace("PORT", str(port))
-        .replace("NOW_MS", str(NOW_MS))
-    )
-
-    def is_ready(_pid: int) -> bool:
-        try:
-            return httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
-        except httpx.TransportError:
-            return False
-
-    return servers.start(
-        servers.ServerSpec(
-            role="api",
-            port=port,
-            ports_needed=(port,),
-            directory=directory,
-            command=(sys.executable, "-c", program),
-            files=(),
-            prepare=lambda: None,
-            is_ready=is_ready,
-        )
-    )
 
 
 def asked(start_ms: int, end_ms: int) -> Parameters:
@@ -244,7 +214,7 @@ async def compare(
         await create_key(redis_url, name="bench", tenant=tenant, role="viewer")
         for tenant in TENANTS
     ]
-    server = start_api(redis_url, directory)
+    server = start_api(redis_url, directory, PROGRAM)
     with ProcessPoolExecutor(1, get_context("spawn")) as alone:
         try:
             url = f"http://{server.address}"

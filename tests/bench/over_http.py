@@ -43,9 +43,10 @@ uvicorn.run(app, host="127.0.0.1", port=PORT, loop="auto", http="httptools", acc
 """
 
 
-def start_api(redis_url: str, directory: Path) -> Server:
+def start_api(redis_url: str, directory: Path, program: str = PROGRAM) -> Server:
+    """A process that runs `program`, with the URL and the port instead of REDIS_URL and PORT."""
     port = free_port()
-    program = PROGRAM.replace("REDIS_URL", repr(redis_url)).replace("PORT", str(port))
+    program = program.replace("REDIS_URL", repr(redis_url)).replace("PORT", str(port))
 
     def is_ready(_pid: int) -> bool:
         try:
