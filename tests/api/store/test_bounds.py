@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from api.query import bounds, selection, sliced_sums, sums
 from api.query.plan import Plan, Question, Term, plan
 from api.query.selection import select
 from api.query.series_index import Filter, empty_index, extended
-from api.store import directory, generation_state, reader
+from api.store import directory, generation_state
 from api.store.connection import Command, ReadConnection
 from api.store.generation_state import NAMES_AT_ONCE
 from api.store.picks_cache import PICKS_BYTES_MAX, PicksCache
@@ -25,8 +25,7 @@ from api.store.slots import Slots
 from api.store.snapshot import NOTHING, SHARED_BYTES_MAX, Snapshot, SnapshotReader, Tail
 from schemas.catalog.measures import EVENTS
 from schemas.limits import HOUR_MS
-from schemas.store.generation import generation_digest
-from tests.api.counters import NOW_MS, TOPIC, name_of, read_pure
+from tests.api.counters import NOW_MS, name_of, read_pure
 from tests.api.store.busy import CROWD_KIND, LLM, MINUTELY, PAGE_KIND, TENANTS, TERMS, Busy, Crowd
 
 CROWD = Crowd(3 * NAMES_AT_ONCE + 7, 1)
@@ -48,16 +47,6 @@ class Recording(ReadConnection):
             if isinstance(reply, list)
         ]
         return replies
-
-
-@pytest.fixture
-async def store(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
-    monkeypatch.setattr(
-        reader, "LARGE_TIMEOUT_S", 120.0
-    )  # no test depends on how fast a machine is
-    store = Store(redis_url, generation_digest(TOPIC))
-    yield store
-    await store.close()
 
 
 def record(store: Store) -> Recording:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from api.openwebui import errors as openwebui_errors
 from api.query.bounds import ANSWER_BYTES_MAX
 from api.query.plan import Question, Term, plan
 from api.query.selection import COUNTER_WEIGHT
-from api.store import reader, slots
+from api.store import slots
 from api.store.connection import Command, ReadConnection
 from api.store.large_answers import (
     PIECE_BYTES_MAX,
@@ -36,10 +36,9 @@ from api.store.slots import (
 )
 from schemas.catalog.measures import LATENCY
 from schemas.limits import HOUR_MS
-from schemas.store.generation import generation_digest
 from schemas.store.layout import page_key, sketch_of
 from schemas.tiers import MINUTE
-from tests.api.counters import NOW_MS, TOPIC, read_pure
+from tests.api.counters import NOW_MS, read_pure
 from tests.api.store.busy import LLM, MINUTELY, PAGE_KIND, Busy
 
 LARGE = Busy(320, 4)
@@ -62,16 +61,6 @@ class Watched(ReadConnection):
             self.sizes.append(sum(len(reply) for reply in replies[1:-1]))
             self._between(len(self.sizes))
         return replies
-
-
-@pytest.fixture
-async def store(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
-    monkeypatch.setattr(
-        reader, "LARGE_TIMEOUT_S", 120.0
-    )  # no test depends on how fast a machine is
-    store = Store(redis_url, generation_digest(TOPIC))
-    yield store
-    await store.close()
 
 
 def watch(store: Store, between: Callable[[int], None] = lambda _n: None) -> Watched:

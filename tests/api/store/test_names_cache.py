@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
@@ -16,18 +15,10 @@ from api.store.reader import Store
 from schemas.catalog.measures import COST_NANO_USD
 from schemas.catalog.views import MODEL, Table
 from schemas.limits import DAY_MS
-from schemas.store.generation import generation_digest
-from tests.api.counters import NOW_MS, TOPIC, Event, name_of, pack
+from tests.api.counters import NOW_MS, Event, name_of, pack
 
 TABLE, OTHER_TABLE = list(MODEL.tables.values())[:2]
 COSTS = plan(Question((Term(COST_NANO_USD),), NOW_MS - DAY_MS, NOW_MS, NOW_MS, group_by=("model",)))
-
-
-@pytest.fixture
-async def store(redis_url: str) -> AsyncIterator[Store]:
-    store = Store(redis_url, generation_digest(TOPIC))
-    yield store
-    await store.close()
 
 
 def index_of(count: int, table: Table = TABLE) -> SeriesIndex:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import pytest
 import redis
 
 from api.query.plan import Question, Term, plan
@@ -26,13 +25,6 @@ LLM = (Filter("kind", frozenset(("llm",))),)
 TERMS = (Term(EVENTS), Term(COST_NANO_USD))
 MODELS = Question(TERMS, NOW_MS - 3 * DAY_MS, NOW_MS, NOW_MS, LLM, ("model",))
 YESTERDAY = NOW_MS - DAY_MS
-
-
-@pytest.fixture
-async def store(redis_url: str) -> AsyncIterator[Store]:
-    store = Store(redis_url, generation_digest(TOPIC))
-    yield store
-    await store.close()
 
 
 async def costs(store: Store, question: Question = MODELS, tenant: str = "acme") -> dict[str, int]:
