@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 from starlette.requests import Request
@@ -15,7 +14,7 @@ from api.openwebui.errors import error_response
 from api.openwebui.users import BODY_BYTES_MAX
 from deploy.local.api_keys import create_key
 from tests.api.conftest import Clock, client_of
-from tests.api.ingest.taking import receiving
+from tests.api.ingest.taking import receiving, stalling
 
 MiB = 1 << 20
 SHARE_BYTES = int(HELD_BYTES_MAX * (1 - SMALL_PART) * TENANT_PART)
@@ -23,22 +22,13 @@ SHARE_BYTES = int(HELD_BYTES_MAX * (1 - SMALL_PART) * TENANT_PART)
 
 def request_of(body: bytes, *, stalls: bool = False, **headers: str) -> Request:
     """A request whose body does not end if it `stalls`."""
-    sent = False
-
-    async def receive() -> dict[str, Any]:
-        nonlocal sent
-        if sent:
-            await asyncio.Event().wait()
-        sent = True
-        return {"type": "http.request", "body": body, "more_body": True}
-
     scope = {
         "type": "http",
         "method": "POST",
         "query_string": b"",
         "headers": [(name.replace("_", "-").encode(), v.encode()) for name, v in headers.items()],
     }
-    return Request(scope, receive if stalls else receiving(body))
+    return Request(scope, stalling(body) if stalls else receiving(body))
 
 
 async def test_stalled_bodies_of_one_tenant_leave_room_for_others() -> None:

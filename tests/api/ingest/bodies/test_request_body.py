@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
-from starlette.types import Receive
 
 from api.auth.authenticate import share_of
 from api.errors import TooBusy
@@ -23,7 +22,7 @@ from api.ingest.request_body import (
 )
 from schemas.formats.body import BODY_BYTES_MAX
 from schemas.store.keys import Key
-from tests.api.ingest.taking import receiving
+from tests.api.ingest.taking import receiving, stalling
 
 MiB = 1 << 20
 LARGE = bytes(BODY_BYTES_MAX)
@@ -120,17 +119,3 @@ def test_whose_share_it_is() -> None:
     about: dict[str, Any] = {"id": "key-0123456789", "name": "k", "created_ms": 0}
     assert share_of(Key(role="member", tenants=("b", "a"), **about)) == "b"
     assert share_of(Key(role="super-admin", tenants="all", **about)) == "all"
-
-
-def stalling(body: bytes) -> Receive:
-    """A client that sends this and then nothing."""
-    sent = False
-
-    async def receive() -> dict[str, Any]:
-        nonlocal sent
-        if sent:
-            await asyncio.Event().wait()
-        sent = True
-        return {"type": "http.request", "body": body, "more_body": True}
-
-    return receive
