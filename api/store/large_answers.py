@@ -26,8 +26,8 @@ from api.query.sums import Pages, Sums
 from api.store.connection import ReadConnection
 from api.store.page_cache import NO_CHUNK_VERSION, PackedChunkVersion, Page, PageCache
 from api.store.slots import Priority
-from api.store.snapshot import SnapshotReader
-from api.store.sums_cache import CachedSums, Tail
+from api.store.snapshot import SnapshotReader, Tail
+from api.store.sums_cache import CachedSums
 from schemas.store.chunk_version import unpack_chunk_version
 from schemas.store.layout import (
     Meta,

@@ -26,8 +26,6 @@ OF_ONE_BYTES_MAX: Final = SUMS_BYTES_MAX // 4
 SKETCH_BYTES: Final = 200
 """What a sketch costs beside its numbers."""
 
-Tail = tuple[str, int]
-"""The key of a page, and the byte from which to read."""
 SumsKey = tuple[int, str]
 """The number of a plan, and the tenant."""
 
