@@ -93,12 +93,11 @@ class TooManyConnections(RateLimited):
     """The tenant of the key has its share of this process's connections. This one is closed."""
 
     def __init__(self, retry_after_s: int) -> None:
-        OdometerError.__init__(
-            self,
+        super().__init__(
+            retry_after_s,
             "too many connections with keys of this tenant: close some, or reuse them, and try again"
             f" in {retry_after_s} s",
         )
-        self.retry_after_s = retry_after_s
 
 
 class QuotaUsedUp(RateLimited):
@@ -120,12 +119,11 @@ class TooManyLargeQuestions(RateLimited):
     """The tenant has several large questions under way."""
 
     def __init__(self, most: int, retry_after_s: int) -> None:
-        OdometerError.__init__(
-            self,
+        super().__init__(
+            retry_after_s,
             f"the tenant has {most} questions under way that read many counters: try again in"
             f" {retry_after_s} s, or use a shorter range, longer buckets or more filters",
         )
-        self.retry_after_s = retry_after_s
 
 
 class TooManyUnreadAnswers(RateLimited):
