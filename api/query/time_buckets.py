@@ -140,7 +140,7 @@ def _offset(offset_ms: int) -> str:
 def local_ms(at: datetime, zone: tzinfo) -> int:
     """The instant of a local time: the first if there are two, and after the gap if there is none."""
     aware = at.replace(tzinfo=zone).astimezone(UTC)
-    return -((datetime(1970, 1, 1, tzinfo=UTC) - aware) // ONE_MS)
+    return -((EPOCH - aware) // ONE_MS)
 
 
 def _local_starts(step: Step, zone: tzinfo, start_ms: int, end_ms: int) -> Int64s:
