@@ -16,6 +16,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from api.auth.audit import Actor
 from api.auth.key_cache import KeyCache
 from api.errors import (
     ExpiredKey,
@@ -99,7 +100,7 @@ def check_writer(key: Key) -> None:
         raise RoleTooLow("member", key.role)
 
 
-def share_of(key: Key) -> str:
+def share_of(key: Key | Actor) -> str:
     """The tenant whose share the requests of a key use. Before a body is read, nobody knows which of
     its tenants it is for; with the first one, a key's admin has no more shares than tenants."""
     return ALL if key.tenants == ALL else key.tenants[0]

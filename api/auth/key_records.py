@@ -30,13 +30,14 @@ from api.auth.audit import (
     audit_log,
     streams_of,
 )
+from api.auth.authenticate import share_of
 from api.auth.key_cache import KEYS_KEY, USES_KEY, record_of
 from api.auth.key_shares import RECORDS_MAX, Records, dropped, tenants_of
 from api.errors import InvalidKey, TooManyKeys
 from api.http.tenant_turns import TenantTurns
 from api.store.reader import Store
 from schemas.errors import StoreCorrupt, StoreUnavailable
-from schemas.store.keys import ALL, Key, KeySummary
+from schemas.store.keys import Key, KeySummary
 from schemas.store.layout import HASH_TAG
 
 CHANGES_MAX: Final = 8
@@ -102,7 +103,7 @@ async def turn_of(store: Store, actor: Actor) -> AsyncIterator[None]:
     turns = _turns.get(store)
     if turns is None:
         turns = _turns[store] = TenantTurns(TURN_S, _late)
-    async with turns.turn(ALL if actor.tenants == ALL else actor.tenants[0]):
+    async with turns.turn(share_of(actor)):
         yield
 
 
