@@ -7,8 +7,8 @@ each view. Coarser tiers are then in order already.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,9 @@ class Itemized(NamedTuple):
     at_ms: Int64s
     item: Int64s
     times: Int64s
+
+
+Some = TypeVar("Some", Grouped, Itemized)
 
 
 def sorted_by(key: Int64s, order: Int64s | None = None) -> Int64s:
@@ -90,22 +93,42 @@ def duplicates(digests: npt.NDArray[np.uint64]) -> Int64s:
 
 
 def tiers_of(rows: Grouped, kept: Sequence[Tier], closed: Closed) -> Iterator[tuple[Tier, Grouped]]:
-    """The sums of each kept tier, over the rows that are written to it. A coarser tier is summed from
-    the finer one, where no older rows join."""
-    if not len(rows.group):
+    """The sums of each kept tier, over the rows that are written to it."""
+    return _by_tier(rows, rows.finest_tier, kept, closed, _added_up)
+
+
+def items_of(
+    rows: Grouped, item: Int64s, kept: Sequence[Tier], closed: Closed
+) -> Iterator[tuple[Tier, Itemized]]:
+    """For each kept tier: how often every item (not negative) occurs."""
+    once = Itemized(rows.group, rows.at_ms, item, np.ones(len(item), np.int64))
+    return _by_tier(once, rows.finest_tier, kept, closed, _counted)
+
+
+def _by_tier(
+    rows: Some,
+    finest_tier: Int64s,
+    kept: Sequence[Tier],
+    closed: Closed,
+    added_up: Callable[[Some, int, bool], Some],
+) -> Iterator[tuple[Tier, Some]]:
+    """A coarser tier is made from the rows of the finer one, where no older rows join. `added_up` takes
+    rows, the length of a bucket in ms, and whether it has made the rows itself, for a finer tier."""
+    if not len(finest_tier):
         return
-    finest, coarsest = int(rows.finest_tier.min()), int(rows.finest_tier.max())
-    found = rows
+    finest, coarsest = int(finest_tier.min()), int(finest_tier.max())
+    found, is_added_up = rows, False
     for place, tier in enumerate(TIERS[finest:], finest):
         if tier not in kept:
             continue
         if finest < coarsest and place <= coarsest:
-            found = _chosen(rows, _written(rows.finest_tier, rows.at_ms, place, kept, closed))
+            written = _written(finest_tier, rows.at_ms, place, kept, closed)
+            found, is_added_up = _chosen(rows, written), False
         elif (edge_ms := closed.whole_before(tier, kept)) is not None and place > finest:
             found = _chosen(found, found.at_ms < edge_ms)
         if not len(found.group):
             continue
-        found = _added_up(found, tier.bucket_ms)
+        found, is_added_up = added_up(found, tier.bucket_ms, is_added_up), True
         yield tier, found
 
 
@@ -122,11 +145,11 @@ def _written(
     return written
 
 
-def _chosen(rows: Grouped, chosen: Flags) -> Grouped:
-    return rows if chosen.all() else Grouped(*(column[chosen] for column in rows))
+def _chosen(rows: Some, chosen: Flags) -> Some:
+    return rows if chosen.all() else type(rows)(*(column[chosen] for column in rows))
 
 
-def _added_up(rows: Grouped, bucket_ms: int) -> Grouped:
+def _added_up(rows: Grouped, bucket_ms: int, _is_added_up: bool) -> Grouped:  # noqa: FBT001
     bucket = rows.at_ms // bucket_ms
     starts = np.flatnonzero(changes(rows.group, bucket))
     if len(starts) == len(bucket):
@@ -142,35 +165,7 @@ def _added_up(rows: Grouped, bucket_ms: int) -> Grouped:
     )
 
 
-def items_of(
-    rows: Grouped, item: Int64s, kept: Sequence[Tier], closed: Closed
-) -> Iterator[tuple[Tier, Itemized]]:
-    """For each kept tier: how often every item (not negative) occurs."""
-    if not len(item):
-        return
-    ones = np.ones(len(item), np.int64)
-    finest, coarsest = int(rows.finest_tier.min()), int(rows.finest_tier.max())
-    found = Itemized(rows.group, rows.at_ms, item, ones)
-    is_counted = False
-    for place, tier in enumerate(TIERS[finest:], finest):
-        if tier not in kept:
-            continue
-        if finest < coarsest and place <= coarsest:
-            chosen = _written(rows.finest_tier, rows.at_ms, place, kept, closed)
-            columns = (rows.group, rows.at_ms, item, ones)
-            found = Itemized(*(column[chosen] for column in columns))
-            is_counted = False
-        elif (edge_ms := closed.whole_before(tier, kept)) is not None and place > finest:
-            chosen = found.at_ms < edge_ms
-            found = Itemized(*(column[chosen] for column in found))
-        if not len(found.group):
-            continue
-        found = _counted(found, tier.bucket_ms, is_counted=is_counted)
-        is_counted = True
-        yield tier, found
-
-
-def _counted(rows: Itemized, bucket_ms: int, *, is_counted: bool) -> Itemized:
+def _counted(rows: Itemized, bucket_ms: int, is_counted: bool) -> Itemized:  # noqa: FBT001
     """`is_counted`: the rows are the result of a finer tier."""
     bucket = rows.at_ms // bucket_ms
     changed = changes(rows.group, bucket)
