@@ -130,8 +130,9 @@ class RedisGenerations(RedisStore):
         closed: Closed = ALL_CLOSED,
     ) -> bool:
         """Creates a generation beside its origin, to be counted from these positions on
-        (NO_POSITION: from the start of the log), with this secret (None: that of its origin). `closed`: what is closed from the start. False
-        if another generation answers now, this one exists, or the origin's secret is gone."""
+        (NO_POSITION: from the start of the log), with this secret (None: that of its origin).
+        `closed`: what is closed from the start. False if another generation answers now, this one
+        exists, or the origin's secret is gone."""
         keys = [meta_key(entry.origin), meta_key(number), CURRENT_KEY, GENERATIONS_KEY]
         arguments = [
             entry.origin,

@@ -61,7 +61,8 @@ local function touched(prefix, stem, number, tenant, meta, spec)
   elseif is_closing then
     redis.call('PERSIST', chunk_version)
   end
-  return {open = open, is_closing = is_closing,number = number, tenant = tenant, name = name .. '.', key = prefix .. name .. '.',
+  return {open = open, is_closing = is_closing, number = number, tenant = tenant,
+    name = name .. '.', key = prefix .. name .. '.',
     before = stem .. text_of(number - 1) .. '.' .. text_of(tenant) .. '.', expires = expires}
 end
 
@@ -108,13 +109,14 @@ local function is_half_closed(prefix, meta, closing, page)
 end
 
 -- compact KEYS[1] = meta; ARGV = generation digest, epoch (as `names` returned it), JSON of
--- {tier: {chunk_ms, closes}} of tiers that are closed, then for each page: its entry of the compaction queue, how often pages of its chunk had been compacted when it
--- was read (`ChunkVersion` in schemas/store/layout.py), how many of its bytes were read, and the
--- rows that replace them (0 bytes: the page is gone, or compact already).
+-- {tier: {chunk_ms, closes}} of tiers that are closed, then for each page: its entry of the
+-- compaction queue, how often pages of its chunk had been compacted when it was read (`ChunkVersion`
+-- in schemas/store/chunk_version.py), how many of its bytes were read, and the rows that replace them
+-- (0 bytes: the page is gone, or compact already).
 -- If another worker was first, the page is no longer as it was read, and nothing is done. A page that
--- is closed in part is left to `close`. Rows that
--- were appended since stay behind the new ones. Entries leave the queue, except those where another
--- worker was first: it may have left them for later.
+-- is closed in part is left to `close`. Rows that were appended since stay behind the new ones.
+-- Entries leave the queue, except those where another worker was first: it may have left them for
+-- later.
 -- Returns the length of the queue; -1 if this is not the server that was read, -2 while a rebuild
 -- holds the generation.
 local function compact(keys, args)
