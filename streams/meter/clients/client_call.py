@@ -111,6 +111,10 @@ class ClientCall:
     def recorder(self) -> Recorder:
         return self._client.recorder
 
+    def guarded(self, work: Callable[..., Any], *values: object) -> Any:  # noqa: ANN401
+        """`WrappedClient.guarded`."""
+        return self._client.guarded(work, *values)
+
     @property
     def has_ended(self) -> bool:
         return bool(self._end_s)

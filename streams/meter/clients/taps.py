@@ -86,9 +86,10 @@ class Tap:
             self._decode(rest)
             self._notes.is_complete |= error is None
         if error is not None or self._is_stream:
-            self._call.ended(self._notes, error)
+            self._call.guarded(self._call.ended, self._notes, error)
         else:
-            self._call.answered(WireBody(rest) if self._is_json and self._is_on else None)
+            body = WireBody(rest) if self._is_json and self._is_on else None
+            self._call.guarded(self._call.answered, body)
         return rest if self._hides else b""
 
     def close(self) -> None:
@@ -100,7 +101,7 @@ class Tap:
         """Ends the call, if it has not ended."""
         if not self._call.has_ended:
             self._settle()
-            self._call.ended(self._notes)
+            self._call.guarded(self._call.ended, self._notes)
 
     def _whole_events(self, data: bytes) -> bytes:
         """The events that have ended with these bytes. The rest is held."""
@@ -159,11 +160,14 @@ class Tap:
         """True for the event that is to be hidden."""
         if not data.startswith(b"{"):
             return False
+        return bool(self._call.guarded(self._noted, data)) and self._hides
+
+    def _noted(self, data: bytes) -> bool:
         try:
             said = json.loads(data)
         except ValueError:
             return False
-        return self._notes.see(said) and self._hides
+        return self._notes.see(said)
 
 
 def events_of(data: bytes) -> list[bytes]:

@@ -53,6 +53,8 @@ class Provider:
     knows_options: bool = True
     breaks: bool = False
     """The connection is cut in the middle of a stream."""
+    more: dict[str, Any] = field(default_factory=dict)
+    """Fields of each chunk of a chat, beside those of the API."""
     lookups: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -87,7 +89,7 @@ def chat(provider: Provider, asked: dict[str, Any]) -> Any:
         ({}, "stop"),
     ]
     chunks = [
-        {**head, "object": "chat.completion.chunk", **usage,
+        {**head, "object": "chat.completion.chunk", **usage, **provider.more,
          "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}
         for delta, reason in deltas
     ]  # fmt: skip

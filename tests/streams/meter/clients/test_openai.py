@@ -313,6 +313,17 @@ def test_a_hook_that_fails_is_said_once_and_the_app_goes_on(
     assert len(rig.warnings()) == 1
 
 
+@pytest.mark.parametrize("more", [{"x_groq": "text"}, {"usage": "text"}, {"usage": [1]}])
+def test_a_stream_that_cannot_be_understood_reaches_the_app_whole(
+    rig: Rig, client: OpenAI, more: dict[str, Any]
+) -> None:
+    rig.provider.more = more
+    with OpenAI(base_url=f"{rig.provider.url}/v1", api_key="k", max_retries=0) as unwrapped:
+        expected = [chunk.choices for chunk in ask(unwrapped, stream=True)]
+    assert [chunk.choices for chunk in ask(client, stream=True)] == expected
+    assert len(rig.events()) == 1
+
+
 async def test_the_async_client_is_recorded_alike(rig: Rig) -> None:
     client = rig.meter.wrap(
         AsyncOpenAI(base_url=f"{rig.provider.url}/v1", api_key="k", max_retries=0)
