@@ -111,9 +111,7 @@ async def _make(
     if before is not None and before.meta is reading.meta:
         return before
     if before is None:
-        body, without_cost = await store.shape(
-            question[0], reading.cells, partial(_shaped, reading)
-        )
+        body, without_cost = await store.shape(question[0], reading.cells, partial(shaped, reading))
     else:
         body, without_cost = before.content, before.response.headers[WITHOUT_COST]
     headers = {
@@ -156,11 +154,7 @@ def plans_for(query: LlmAnalyticsQuery, now_ms: int) -> tuple[Plan, Plan, Plan]:
     return question((), None), question(("provider", "model"), None), question((), query.step)
 
 
-def body_of(reading: Reading) -> bytes:
-    return to_json(body_from(*reading.rows))
-
-
-def _shaped(reading: Reading) -> tuple[bytes, str]:
+def shaped(reading: Reading) -> tuple[bytes, str]:
     """The body, and how many calls have no cost."""
     rows = reading.rows
     return to_json(body_from(*rows)), _without_cost(rows[0][0])

@@ -31,7 +31,7 @@ import redis
 import uvloop
 
 from api.agentlens import analytics
-from api.agentlens.analytics import body_of, plans_for
+from api.agentlens.analytics import plans_for, shaped
 from api.app.main import wall_clock_ms
 from api.http.json_encoding import to_json
 from api.query.plan import plans
@@ -113,7 +113,8 @@ def asking_of(page: Page, now_ms: int) -> Ask:
     )
 
     async def ask(store: Store, tenant: str) -> bytes:
-        return body_of(await store.read(tenant, wanted))
+        body, _ = shaped(await store.read(tenant, wanted))
+        return body
 
     return ask
 

@@ -343,7 +343,7 @@ def test_a_reading_gives_the_body_of_its_own_pages() -> None:
     plans = plans_for(analytics.LlmAnalyticsQuery(0, NOW_MS, WEEKLY, ()), NOW_MS)
     selections = tuple(select(p, [empty_index(t) for t in p.tables], 1, 0) for p in plans)
     sums = tuple(summed(one, [[None] * len(w.keys) for w in one.page_sets]) for one in selections)
-    empty = analytics.body_of(Reading(sums, meta, 1))
+    empty, _ = analytics.shaped(Reading(sums, meta, 1))
     body_of_nothing = LlmAnalytics.model_validate_json(empty)
     assert body_of_nothing.summary.total_calls == 0
     assert body_of_nothing.by_model == []
