@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.servers"]
+pytest_plugins = ["tests.browser.chromium", "tests.servers"]
 
 # How long an example takes says how busy the machine is: pytest's own limit is the deadline.
 settings.register_profile("odometer", deadline=None, suppress_health_check=[HealthCheck.too_slow])
