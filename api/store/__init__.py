@@ -20,7 +20,7 @@ A request passes these caches in this order. Each process has its own.
 | cache | holds | bound | dropped |
 |---|---|---|---|
 | `api.auth.key_cache` | API keys, and what is left of their limits | 10,000 keys | asked again after 500 ms |
-| `api.usage.endpoints` | questions of /v1/usage, parsed and planned | 1,024 of at most 4 kB of text each | after one second, as `now` moves on |
+| `api.usage.question` | questions of /v1/usage, parsed and planned | 1,024 of at most 4 kB of text each | after one second, as `now` moves on |
 | `api.agentlens.analytics` | the same of /api/analytics/llm | 1,024 URLs | after one second |
 | `api.http.answer_cache` | answers as they were sent | 256 of at most 256 kB each | when the sums of the question change |
 | `api.query.plan`: views | the views that hold some dimensions and measures | 1,024 | never: the catalog is fixed |

@@ -1,6 +1,7 @@
 """The native paths that read counters: /v1/usage, /v1/dimensions, /v1/measures and /v1/views.
 
     endpoints   the routes: from a request to an answer with its ETag
+    question    a request to a parsed question, cached for a second
     parameters  the parameters of a request to a UsageQuery
     sections    sums to the rows of an answer
     distinct    counts of distinct values, such as users

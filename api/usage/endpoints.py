@@ -8,12 +8,9 @@ change, is a header of a 304 too.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Final
 
-import msgspec
-from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -21,12 +18,11 @@ from xxhash import xxh3_128
 
 from api.auth.authenticate import TENANT_HEADER, reader, share_of, tenant_of
 from api.auth.key_cache import KeyCache
-from api.errors import BadParameter, InvalidBody, NotAcceptable
 from api.http import problems
 from api.http.answer_cache import AnswerCache, CachedAnswer
-from api.http.json_body import check_json, json_body
+from api.http.json_body import json_body
 from api.http.json_encoding import to_json
-from api.http.parameters import RawParameters, check_names, single
+from api.http.parameters import check_names, single
 from api.http.prepared_response import PreparedResponse
 from api.http.singleflight import Singleflight, round_to_second
 from api.query.measures import Offered, offered_by
@@ -38,14 +34,14 @@ from api.usage.parameters import (
     Format,
     UsageQuery,
     filter_names,
-    parse,
     parse_bounds,
     parse_filters,
     parse_limit,
     parse_zone,
 )
-from api.usage.render import MEDIA_TYPES, accepted, media_types, rows_of, to_csv, to_ndjson
-from api.usage.sections import Section, cells_of, plans_of, section
+from api.usage.question import ParsedQuestion, of_query, parse_question
+from api.usage.render import MEDIA_TYPES, rows_of, to_csv, to_ndjson
+from api.usage.sections import Section, cells_of, section
 from schemas.catalog.measures import EVENTS
 from schemas.catalog.views import Catalog
 from schemas.limits import DAY_MS, SECOND_MS
@@ -55,10 +51,6 @@ from schemas.units import iso
 
 Clock = Callable[[], int]
 
-UNDERSTOOD_KEPT: Final = 1024
-"""Parsed questions in the cache: a few kB each."""
-UNDERSTOOD_BYTES_MAX: Final = 4096
-"""A longer question is parsed at every request."""
 BODY_BYTES_MAX: Final = 64 * 1024
 """Room for 200 filter values of 256 characters."""
 VALUES_DEFAULT: Final = 100
@@ -108,14 +100,12 @@ async def usage(
         content, is_json = await json_body(request, BODY_BYTES_MAX, share_of(key)), True
     else:
         content, is_json = request.scope["query_string"], False
-    is_short = len(content) + len(accept) <= UNDERSTOOD_BYTES_MAX
-    understand = _understood if is_short else _understood.__wrapped__
-    understood = understand(
+    parsed = parse_question(
         content, accept, round_to_second(now_ms), store.catalog, is_json=is_json
     )
-    tenant = tenant_of(key, request.headers, understood.query.tenant)
-    question = tenant, understood.text
-    make = partial(_make, store, question, understood, answers)
+    tenant = tenant_of(key, request.headers, parsed.query.tenant)
+    question = tenant, parsed.text
+    make = partial(_make, store, question, parsed, answers)
     made = await singleflight.once(question, make)
     return _sent(request, made)
 
@@ -130,7 +120,7 @@ async def values(request: Request, store: Store, key_cache: KeyCache, clock: Clo
         return problems.problem(
             404, "not-found", f"No view has a dimension {name!r}.", allowed=dimensions
         )
-    raw = _of_query(request.query_params)
+    raw = of_query(request.query_params)
     check_names(raw, (*VALUES_PARAMETERS, *filter_names(catalog)))
     _zone_name, zone = parse_zone(raw)
     wide = raw if "from" in raw else {**raw, "from": [f"now-{VALUES_RANGE_MS // DAY_MS}d"]}
@@ -207,79 +197,20 @@ async def views(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
     )
 
 
-# -- the question ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class _Understood:
-    """A question with the range that it covers and its format. Equal questions have equal `text`."""
-
-    query: UsageQuery
-    plans: tuple[Plan, ...]
-    text: str
-
-
-@lru_cache(maxsize=UNDERSTOOD_KEPT)
-def _understood(
-    content: bytes, accept: str, now_ms: int, catalog: Catalog, *, is_json: bool
-) -> _Understood:
-    raw = _of_json(content) if is_json else _of_query(QueryParams(content.decode("latin-1")))
-    query = parse(raw, now_ms, catalog, splits=not is_json)
-    form = query.format or accepted(accept)
-    if form is None:
-        raise NotAcceptable(
-            "The Accept header allows none of the formats of this API. You can choose one with `format`.",
-            media_types(),
-        )
-    plans = plans_of(query, now_ms, catalog)
-    covered = replace(query, from_ms=plans[0].start_ms, to_ms=plans[0].end_ms, format=form)
-    return _Understood(covered, plans, _canonical(covered))
-
-
-def _of_query(params: QueryParams) -> RawParameters:
-    raw: dict[str, list[str]] = {}
-    for name, text in params.multi_items():
-        raw.setdefault(name, []).append(text)
-    return raw
-
-
-def _of_json(body: bytes) -> RawParameters:
-    """The members of the JSON object, as lists of texts."""
-    check_json(body)
-    try:
-        content = msgspec.json.decode(body, type=dict[str, Any])
-    except msgspec.DecodeError as error:
-        detail = f"The body is not a JSON object: {error}."
-        raise InvalidBody(400, "invalid-body", detail) from error
-    return {
-        name: [_text(name, one_) for one_ in (value if isinstance(value, list) else [value])]
-        for name, value in content.items()
-        if value is not None
-    }
-
-
-def _text(name: str, value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str | int):
-        return str(value)
-    raise BadParameter(name, f"`{name}` must be a text, a number, a boolean, or a list of these.")
-
-
 # -- the answer ------------------------------------------------------------------------------------
 
 
 async def _make(
-    store: Store, question: tuple[str, str], understood: _Understood, answers: AnswerCache
+    store: Store, question: tuple[str, str], parsed: ParsedQuestion, answers: AnswerCache
 ) -> CachedAnswer:
-    reading = await store.read(question[0], understood.plans)
+    reading = await store.read(question[0], parsed.plans)
     before = answers.get(question, reading.sums)
     if before is not None and before.meta is reading.meta:
         return before
-    covered, form = understood.plans[0], understood.query.format
+    covered, form = parsed.plans[0], parsed.query.format
     assert form is not None
-    cells = cells_of(understood.query, reading.sums)
-    say = partial(_said, understood.query, reading)
+    cells = cells_of(parsed.query, reading.sums)
+    say = partial(_said, parsed.query, reading)
     body = said = before.content if before else await store.shape(question[0], cells, say)
     if form == "json":
         body = b"%s,%s" % (said[:-1], to_json(_state(covered, reading))[1:])
@@ -362,13 +293,6 @@ def _tag(tenant: str, question: str, reading: Reading, said: bytes) -> str:
     digest = xxh3_128(repr((tenant, question, ranges, state)).encode())
     digest.update(said)
     return f'W/"{digest.hexdigest()}"'
-
-
-def _canonical(query: UsageQuery) -> str:
-    """A text that is equal for equal questions, in every process."""
-    filters = [(f.dimension, sorted(f.values), f.prefixes, f.is_negated) for f in query.filters]
-    names = [measure.name for measure in query.measures]
-    return repr((replace(query, filters=(), measures=(), tenant=None), filters, names))
 
 
 def _sent(request: Request, made: CachedAnswer) -> Response:
