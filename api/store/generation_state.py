@@ -1,14 +1,14 @@
 """What this process has read of one generation of the counters: names, pages, sums and state.
 
-Names come from lists in Redis that only grow. `Meta.names` counts them, so it tells when a cached list
-is behind. All of this is dropped together when Redis holds another history.
+`Meta.names` counts the names in Redis, so it tells when the cached ones are behind. All of this is
+dropped together when Redis holds another history.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,8 +20,8 @@ from api.errors import CountersMissing
 from api.query.bounds import weighed
 from api.query.plan import Plan
 from api.query.selection import Selection, check_pages, select, work_of
-from api.query.series_index import SeriesIndex, extended
-from api.store.connection import Command, ReadConnection
+from api.query.series_index import SeriesIndex
+from api.store.connection import ReadConnection
 from api.store.large_answers import (
     SMALL_BYTES_MAX,
     SMALL_PAGES_MAX,
@@ -30,7 +30,7 @@ from api.store.large_answers import (
     LargeRead,
     lengths_of,
 )
-from api.store.names_cache import NamesCache, text_of
+from api.store.names_cache import NamesCache, NamesReader
 from api.store.page_cache import Missing, Page, PageCache
 from api.store.picks_cache import PicksCache
 from api.store.slots import Priority
@@ -40,24 +40,17 @@ from schemas.errors import StoreCorrupt
 from schemas.store.layout import (
     CURRENT_KEY,
     Meta,
-    names_list_key,
-    tenants_list_key,
     unpack_meta,
 )
 from schemas.tiers import ALL_CLOSED, Closed
 
-NAMES_AT_ONCE: Final = 5000
-"""Names of one piece of a list: 20 ms of this process. A view has up to a million, which take 4 s."""
 SELECT_AT_ONCE: Final = 40_000
 """The work (`work_of`) of a selection that is made at once: 20 ms."""
 
 
 @dataclass(eq=False)
 class GenerationState:
-    """The caches of one generation. `is_over`: Redis holds another history now, so they are invalid.
-
-    `_named_at` counts the names that this process has learned.
-    """
+    """The caches of one generation. `is_over`: Redis holds another history now, so they are invalid."""
 
     connection: ReadConnection
     bulk: ReadConnection
@@ -69,10 +62,7 @@ class GenerationState:
     is_over: bool = False
     _record: bytes = b""
     _meta: Meta | None = None
-    _tenants: dict[str, int] = field(default_factory=dict)
-    _tenants_whole_at: int = -1
-    _named_at: int = 0
-    _names: NamesCache = field(init=False)
+    _names: NamesReader = field(init=False)
     _page_cache: PageCache = field(default_factory=PageCache)
     _picks: PicksCache = field(default_factory=PicksCache)
     _large_pages: PageCache = field(default_factory=PageCache)
@@ -80,7 +70,9 @@ class GenerationState:
 
     def __post_init__(self) -> None:
         self._snapshots = SnapshotReader(self.connection, self.generation, self._check)
-        self._names = NamesCache(self._drop_sums)
+        self._names = NamesReader(
+            self.connection, self.bulk, self.generation, self.priority, NamesCache(self._drop_sums)
+        )
 
     async def refresh(self, all_cached: Sequence[CachedSums], reads_max: int) -> Meta | None:
         """Bring all of these sums to one instant, and return the state at that instant.
@@ -201,7 +193,7 @@ class GenerationState:
         cached, names = self._cached(plan, tenant)
         if cached is None:
             selecting = self._selecting(plan, tenant, names)
-            named_at = self._named_at
+            named_at = self._names.learned
             selection = await asyncio.get_running_loop().run_in_executor(self.threads, selecting)
             cached = self._new_sums(plan, tenant, selection)
             cached.named_at = named_at
@@ -215,7 +207,7 @@ class GenerationState:
     def _selecting(
         self, plan: Plan, tenant: str, names: tuple[SeriesIndex, ...]
     ) -> Callable[[], Selection]:
-        tenant_id = self._tenants.get(tenant, 0)
+        tenant_id = self._names.known_tenant_id(tenant) or 0
         return partial(
             select, plan, names, self.generation, tenant_id, self._closed, self._picks.pick
         )
@@ -225,16 +217,16 @@ class GenerationState:
         cached = self._sums_cache.get((plan.number, tenant))
         if cached is not None and cached.selection.closed != self._closed:
             cached = None
-        if cached is not None and cached.named_at == self._named_at:
+        if cached is not None and cached.named_at == self._names.learned:
             return cached, cached.selection.names
-        names = tuple(self._names.index(table, tenant) for table in plan.tables)
+        names = tuple(self._names.cache.index(table, tenant) for table in plan.tables)
         if cached is None or cached.selection.names != names:
             return None, names
-        cached.named_at = self._named_at
+        cached.named_at = self._names.learned
         return cached, names
 
     def _new_sums(self, plan: Plan, tenant: str, selection: Selection) -> CachedSums:
-        cached = CachedSums(selection, named_at=self._named_at)
+        cached = CachedSums(selection, named_at=self._names.learned)
         self._sums_cache[plan.number, tenant] = cached
         return cached
 
@@ -261,14 +253,14 @@ class GenerationState:
         selected = {
             names.table.id: names for cached in all_cached for names in cached.selection.names
         }
-        tenant_id = await self._tenant_id(tenant, at)
+        tenant_id = await self._names.tenant_id(tenant, at)
         complete = selected
         if tenant_id is not None:
-            complete, cut = await self._complete_names(selected, tenant, tenant_id, at)
+            complete, cut = await self._names.complete(selected, tenant, tenant_id, at)
             if cut and not is_large:
                 raise AnswerIsLarge
             for names in cut:
-                whole = await self._rest_of_names(names, tenant, tenant_id, at)
+                whole = await self._names.rest(names, tenant, tenant_id, at)
                 complete[names.table.id] = whole
         if self.is_over or any(
             names is not complete[names.table.id]
@@ -289,80 +281,6 @@ class GenerationState:
         """The selections hold the names of the tenant that was evicted."""
         for key in [key for key in self._sums_cache if key[1] == tenant]:
             del self._sums_cache[key]
-
-    async def _tenant_id(self, tenant: str, at: int) -> int | None:
-        if tenant not in self._tenants and self._tenants_whole_at < at:
-            have = len(self._tenants)
-            more = await self._list_from(tenants_list_key(self.generation), have)
-            for place, name in enumerate(more, have):
-                self._tenants.setdefault(text_of(name), place)
-                self._named_at += 1
-            self._tenants_whole_at = max(self._tenants_whole_at, at)
-        return self._tenants.get(tenant)
-
-    async def _complete_names(
-        self, selected: Mapping[int, SeriesIndex], tenant: str, tenant_id: int, at: int
-    ) -> tuple[dict[int, SeriesIndex], list[SeriesIndex]]:
-        """The indexes of these tables as of `at`, or later, and those among them that are cut: their
-        lists go on. Another task may evict them meanwhile, so an index that a selection has is not
-        read again from the start."""
-        complete: dict[int, SeriesIndex] = {}
-        behind: list[SeriesIndex] = []
-        for table_id, names in selected.items():
-            known = self._names.index(names.table, tenant)
-            complete[table_id] = known if known.count >= names.count else names
-            if self._names.complete_at(names.table, tenant) < at:
-                behind.append(complete[table_id])
-        if not behind:
-            return complete, []
-        lists: list[list[bytes]] = await self.connection.read(
-            *[self._next_names(own, tenant_id) for own in behind]
-        )
-        for names, more in zip(behind, lists, strict=True):
-            complete[names.table.id] = self._with_names(names, more, tenant, at)
-        cut = [
-            complete[names.table.id]
-            for names, more in zip(behind, lists, strict=True)
-            if len(more) == NAMES_AT_ONCE
-        ]
-        return complete, cut
-
-    async def _rest_of_names(
-        self, names: SeriesIndex, tenant: str, tenant_id: int, at: int
-    ) -> SeriesIndex:
-        """The index as of `at`, or later, from pieces of the list. What was read stays cached if this
-        is cut off."""
-        more: list[bytes]
-        while self._names.complete_at(names.table, tenant) < at:
-            (more,) = await self.bulk.read(self._next_names(names, tenant_id))
-            names = self._with_names(names, more, tenant, at)
-            await self.priority.give_way()
-        return names
-
-    def _next_names(self, names: SeriesIndex, tenant_id: int) -> Command:
-        key = names_list_key(self.generation, names.table, tenant_id)
-        return "LRANGE", key, names.count, names.count + NAMES_AT_ONCE - 1
-
-    def _with_names(
-        self, names: SeriesIndex, more: Sequence[bytes], tenant: str, at: int
-    ) -> SeriesIndex:
-        """The index with the next names, which becomes the cached one."""
-        known = self._names.index(names.table, tenant)
-        if known is not names and known.count >= names.count:  # another task was quicker
-            return known
-        new = extended(names, more) if more else names
-        if new is not known:
-            self._named_at += 1
-        is_whole = len(more) < NAMES_AT_ONCE
-        self._names.put(
-            new, tenant, at if is_whole else self._names.complete_at(names.table, tenant)
-        )
-        return new
-
-    async def _list_from(self, key: str, start: int) -> list[bytes]:
-        found: list[bytes]
-        (found,) = await self.connection.read(("LRANGE", key, start, -1))
-        return found
 
     # -- state --------------------------------------------------------------------------------
 

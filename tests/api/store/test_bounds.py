@@ -18,7 +18,7 @@ from api.query.selection import select
 from api.query.series_index import Filter, empty_index, extended
 from api.store import directory, generation_state
 from api.store.connection import Command, ReadConnection
-from api.store.generation_state import NAMES_AT_ONCE
+from api.store.names_cache import NAMES_AT_ONCE
 from api.store.picks_cache import PICKS_BYTES_MAX, PicksCache
 from api.store.reader import Store
 from api.store.slots import Slots
