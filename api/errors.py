@@ -7,6 +7,7 @@ OdometerError
 |  '- ExpiredKey          the key has expired
 |- RoleTooLow             the role of the key does not allow this
 |- RepeatedHeader         a header that has the key or the tenant is there with two values
+|  '- DifferentKeys       several headers have a key, and not the same one
 |- TenantNotNamed         the key has several tenants and the request names none
 |- NoSuchTenant           the key has no access to a tenant of that name
 |- RateLimited            the rate limit of the key is exceeded
@@ -69,6 +70,16 @@ class RepeatedHeader(OdometerError):
     def __init__(self, header: str) -> None:
         super().__init__(f"the header {header} is in the request with different values: send one")
         self.header = header
+
+
+class DifferentKeys(RepeatedHeader):
+    """These headers of the request have different keys. Which of them are valid is not said."""
+
+    def __init__(self, headers: Sequence[str]) -> None:
+        OdometerError.__init__(
+            self, f"the headers {' and '.join(headers)} have different keys: send one key"
+        )
+        self.header = headers[-1]
 
 
 class TenantNotNamed(OdometerError):

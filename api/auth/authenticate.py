@@ -19,6 +19,7 @@ from typing import Final
 from api.auth.audit import Actor
 from api.auth.key_cache import KeyCache
 from api.errors import (
+    DifferentKeys,
     ExpiredKey,
     NoCredentials,
     NoSuchTenant,
@@ -35,10 +36,11 @@ KEY_CHARS_MAX: Final = 512
 EXPORTER_HEADERS: Final = ("helicone-auth", "api-key", "api_key")
 """Of exporters for Helicone, New Relic and Phoenix. Only paths that take events look there: the answers of
 other paths tell caches which headers they vary with."""
+READING_HEADERS: Final = ("authorization", "x-api-key")
+TAKING_HEADERS: Final = (*READING_HEADERS, *EXPORTER_HEADERS)
+"""The headers that may have the key. Each that has one must have the same."""
 TENANT_HEADER: Final = "x-odometer-tenant"
-_ONCE: Final = frozenset(
-    name.encode() for name in ("authorization", "x-api-key", *EXPORTER_HEADERS, TENANT_HEADER)
-)
+_ONCE: Final = frozenset(name.encode() for name in (*TAKING_HEADERS, TENANT_HEADER))
 """The headers that decide who asks and for which tenant. A proxy may have checked another value than
 the one that we would take, so they have one value."""
 
@@ -49,8 +51,8 @@ async def authenticate(
     """The key of the request, if it is valid. Each call counts as one request of its rate limit.
     `takes`: the path takes events, so `EXPORTER_HEADERS` may have the key.
 
-    Raises RepeatedHeader, NoCredentials, UnknownKey, ExpiredKey, RateLimited, TooManyConnections,
-    StoreError.
+    Raises RepeatedHeader, DifferentKeys, NoCredentials, UnknownKey, ExpiredKey, RateLimited,
+    TooManyConnections, StoreError.
     """
     caller = CALLER.get() or Caller()
     _check_once(caller.headers)
@@ -140,25 +142,31 @@ def digest_of(key: str) -> str:
 
 
 def _sent_key(headers: Mapping[str, str], *, takes: bool) -> str:
-    """The key. Where events are taken, also as exporters of other systems send it; all other
-    paths reject that; so do the servers of the dialects."""
-    scheme, _, credentials = headers.get("authorization", "").strip().partition(" ")
-    if scheme.lower() == "bearer" and credentials.strip():  # RFC 9110: schemes ignore case
+    """The key, "" if there is none. Raises DifferentKeys if several headers have one, and not the same:
+    a proxy may have checked another one than the one that we would take."""
+    found: dict[str, str] = {}
+    for name in TAKING_HEADERS if takes else READING_HEADERS:
+        key = _key_in(name, headers.get(name, "").strip(), takes=takes)
+        if key:
+            found.setdefault(key, name)
+    if len(found) > 1:
+        raise DifferentKeys([*found.values()])
+    return next(iter(found), "")
+
+
+def _key_in(name: str, text: str, *, takes: bool) -> str:
+    """The key in this header. Where events are taken, also as exporters of other systems send it; all
+    other paths reject that; so do the servers of the dialects."""
+    if name == "x-api-key":
+        return text
+    scheme, _, credentials = text.partition(" ")
+    if scheme.lower() == "bearer":  # RFC 9110: schemes ignore case
         return credentials.strip()
-    if key := headers.get("x-api-key", "").strip():
-        return key
-    for name in ("authorization", *EXPORTER_HEADERS) if takes else ():
-        said = headers.get(name, "").strip()
-        scheme, _, credentials = said.partition(" ")
-        if scheme.lower() == "bearer":
-            said = credentials.strip()
-        elif scheme.lower() == "basic":
-            said = _password(credentials.strip())
-        elif credentials:
-            continue  # of a scheme that carries no key
-        if said:
-            return said
-    return ""
+    if not takes:
+        return ""
+    if scheme.lower() == "basic":
+        return _password(credentials.strip())
+    return "" if credentials else text  # "": of a scheme that carries no key
 
 
 def _password(credentials: str) -> str:

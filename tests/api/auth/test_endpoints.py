@@ -449,7 +449,16 @@ async def test_a_header_with_two_values_is_rejected_in_each_dialect(
             assert f"he header {name.lower()} is in the request with different values" in detail
             assert parameter in ([], [name.lower()])
             assert not any(secret in answer.text for secret in (key.secret, "another"))
-        same = [("authorization", bearer), ("authorization", bearer)]
+        for one, other in ((key.secret, "another"), ("another", key.secret)):
+            both = [("authorization", f"Bearer {one}"), ("x-api-key", other)]
+            for headers in (both, both[::-1]):
+                answer = await client.get(path, headers=headers)
+                assert answer.status_code == 400, answer.text
+                detail, *parameter = says(answer.json())
+                assert "he headers authorization and x-api-key have different keys" in detail
+                assert parameter in ([], ["x-api-key"])
+                assert not any(secret in answer.text for secret in (key.secret, "another"))
+        same = [("authorization", bearer), ("authorization", bearer), ("x-api-key", key.secret)]
         same += [("x-odometer-tenant", "acme"), ("x-odometer-tenant", "acme")]
         assert (await client.get(path, headers=same)).status_code == 200
 

@@ -6,7 +6,9 @@ import gzip
 import json
 import re
 import zlib
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import product
 from typing import Any
 
 import pytest
@@ -233,6 +235,32 @@ async def test_headers_with_two_values_that_name_the_key_or_tenant_are_rejected(
         assert answer.status_code == 400, (name, answer.text)
         assert f"the header {name} is in the request with different values" in answer.text
     assert await api.log() == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/events", "/v1/traces", "/api/public/ingestion", "/api/events"]
+)
+async def test_two_headers_with_different_keys_are_rejected(api: Taking, path: str) -> None:
+    bearer = api.client.headers["authorization"]
+    key = bearer.removeprefix("Bearer ")
+    basic = f"Basic {b64encode(f'public:{key}'.encode()).decode()}"
+    ways = [("authorization", bearer), ("authorization", basic), ("x-api-key", key)]
+    ways += [(name, bearer) for name in EXPORTER_HEADERS]
+    others = [("authorization", "Bearer other"), ("authorization", "Basic cHVibGljOm90aGVy")]
+    others += [(name, "other") for name in ("x-api-key", *EXPORTER_HEADERS)]
+    del api.client.headers["authorization"]
+    for one, other in product(ways, others):
+        if one[0] != other[0]:
+            answer = await api.client.post(path, json={}, headers=[other, one])
+            assert (answer.status_code, "different keys" in answer.text) == (400, True), (
+                one,
+                other,
+            )
+            assert key not in answer.text
+    assert await api.log() == []
+    for one, same in product(ways, ways):
+        answer = await api.client.post(path, json={}, headers=dict([one, same]))
+        assert "different keys" not in answer.text
 
 
 async def test_without_one_the_answer_says_that_ids_were_made(api: Taking) -> None:
