@@ -10,13 +10,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from api.store.reader import Store
 from schemas.errors import StoreError
 from schemas.formats.parsed import SkippedObject
 from schemas.limits import DAY_MS, MINUTE_MS
-from schemas.store.layout import LOG_SOURCES_KEY, SKIPPED_KEY
+from schemas.store.layout import LOG_SOURCES_KEY, SKIPPED_KEY, SKIPPED_OF_TENANTS_KEY
 
 SOURCES_KEPT_S: Final = 35 * DAY_MS // 1000
 """A service that has sent no logs for so long may send metrics alone."""
@@ -25,10 +26,13 @@ SOURCES_MAX: Final = 1_000
 FRESH_MS: Final = 10 * MINUTE_MS
 """How long a process remembers that it has noted a service."""
 REASONS_MAX: Final = 100
-"""Reasons that are counted apart: a span may name any operation. The rest is one."""
+"""Reasons that are stored apart: a span may name any operation. The rest is one."""
 TENANT_REASONS_MAX: Final = 10
 """Of them, those that came from one tenant first. So operations that it invents hide no other reason."""
+WAITING_MAX: Final = 1_000
+"""Reasons of tenants that wait to be written, 0.3 kB each, while Redis does not answer."""
 OTHER: Final = "(other)"
+_SKIPPED: Final = (Path(__file__).parent / "skipped.lua").read_text()
 
 
 class OtlpSources:
@@ -41,9 +45,7 @@ class OtlpSources:
         self._store = store
         self._clock = clock
         self._noted: dict[tuple[str, str], int] = {}
-        self._skipped: Counter[str] = Counter()
-        self._reasons: set[str] = set()
-        self._reasons_of: Counter[str] = Counter()
+        self._skipped: Counter[tuple[str, str]] = Counter()
         self._writing: asyncio.Task[None] | None = None
 
     async def note_logs(self, tenant: str, services: Iterable[str]) -> None:
@@ -76,27 +78,25 @@ class OtlpSources:
         does not wait for it, and a lost Redis does not lose it."""
         for one in skipped:
             if one.has_usage:
-                self._skipped[self._counted_as(tenant, one.reason)] += 1
+                self._add(tenant, one.reason, 1)
         if self._skipped and (self._writing is None or self._writing.done()):
             self._writing = asyncio.create_task(self._write())
 
-    def _counted_as(self, tenant: str, reason: str) -> str:
-        if reason not in self._reasons:
-            is_full = len(self._reasons) >= REASONS_MAX
-            if is_full or self._reasons_of[tenant] >= TENANT_REASONS_MAX:
-                return OTHER
-            self._reasons.add(reason)
-            self._reasons_of[tenant] += 1
-        return reason
+    def _add(self, tenant: str, reason: str, number: int) -> None:
+        is_full = (tenant, reason) not in self._skipped and len(self._skipped) >= WAITING_MAX
+        self._skipped["" if is_full else tenant, OTHER if is_full else reason] += number
 
     async def _write(self) -> None:
+        """Redis decides which reasons are stored apart, so a restart of this process adds none."""
         counts, self._skipped = self._skipped, Counter()
+        keys = 2, SKIPPED_KEY, SKIPPED_OF_TENANTS_KEY
+        triples = [text for key, number in counts.items() for text in (*key, number)]
+        bounds = REASONS_MAX, TENANT_REASONS_MAX, OTHER
         try:
-            await self._store.ask_all(
-                [("HINCRBY", SKIPPED_KEY, reason, number) for reason, number in counts.items()]
-            )
+            await self._store.ask("EVAL", _SKIPPED, *keys, *bounds, *triples)
         except StoreError:
-            self._skipped.update(counts)
+            for (tenant, reason), number in counts.items():
+                self._add(tenant, reason, number)
 
     async def close(self) -> None:
         """Write what is left."""

@@ -27,6 +27,7 @@ All keys share one hash tag, so that one call or MGET reaches all atomically. Un
     N:refusals         hash: partition or "generation" -> why a worker does not continue, as JSON
     N:r:TENANT         sorted set: records of a tenant's latest calls (schemas/store/recent_calls.py)
     skipped            hash: reason -> parts of OTLP requests with usage that counted nothing
+    skipped.of         hash: tenant -> how many of these reasons it was the first to have
     otlp-logs.TENANT   set: services whose log records count
     d:...              the directory (schemas/store/directory.py), of all generations
 
@@ -73,6 +74,7 @@ CURRENT_KEY: Final = HASH_TAG + "current"
 GENERATIONS_KEY: Final = HASH_TAG + "generations"
 REBUILD_KEY: Final = HASH_TAG + "rebuild"
 SKIPPED_KEY: Final = HASH_TAG + "skipped"
+SKIPPED_OF_TENANTS_KEY: Final = HASH_TAG + "skipped.of"
 LOG_SOURCES_KEY: Final = HASH_TAG + "otlp-logs."  # begin of a key; the tenant is the rest
 FIRST_GENERATION: Final = 1
 
