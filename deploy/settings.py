@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from api.app.origins import parse_origins
 from schemas.catalog.catalog_file import parse_catalog
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.errors import InvalidConfig
@@ -121,6 +122,11 @@ class Settings(BaseSettings):
         default=False,
         description="Log a line for each request: source, route, status, key id and tenant.",
     )
+    cors_origins: str = Field(
+        default="",
+        description="Origins whose pages may ask the API from a browser (CORS), separated by commas, such as"
+        " https://dash.example.com. `*`: any.",
+    )
     backfill_delay_ms: int = Field(
         default=200,
         ge=0,
@@ -188,6 +194,12 @@ class Settings(BaseSettings):
     @classmethod
     def _valid_quota(cls, text: str, info: ValidationInfo) -> str:
         parse_quota(text, *QUOTA_RANGES[str(info.field_name)])
+        return text
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _valid_origins(cls, text: str) -> str:
+        parse_origins(text)
         return text
 
     @property

@@ -6,15 +6,18 @@ This takes less than 1 us, and a dialect's routes keep their whole paths.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any, cast
 
 from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.app.access_log import logged
+from api.app.caching import with_caching
 from api.app.compression import Compression
+from api.app.origins import EXPOSED, PREFLIGHT_S
 from api.app.sending import ErrorHandler, Sending, Unread
 from api.http.caller import CALLER, caller_of
 from api.ingest.otlp import is_otlp
@@ -28,6 +31,7 @@ class Application(Starlette):
     """`dialects` answer the paths that are theirs, `otlp` all that end as OTLP's do, and Starlette's own routes answer the others.
 
     Each dialect has its own handlers of errors, so it does not run inside those of the others.
+    `cors_origins`: pages of these origins may ask; their preflights need no key.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class Application(Starlette):
         *,
         otlp: Starlette,
         access_log: bool = False,
+        cors_origins: Collection[str] = (),
         **options: Any,  # noqa: ANN401  as Starlette has them
     ) -> None:
         super().__init__(**options)
@@ -44,6 +49,17 @@ class Application(Starlette):
         self.unread = Unread()
         self.router.redirect_slashes = False
         self.dialects = dialects
+        self.answer: ASGIApp = self._answer
+        if cors_origins:
+            self.answer = CORSMiddleware(
+                self._answer,
+                allow_origins=cors_origins,
+                allow_methods=("*",),
+                allow_headers=("*",),
+                allow_credentials=False,
+                expose_headers=EXPOSED,
+                max_age=PREFLIGHT_S,
+            )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,7 +70,11 @@ class Application(Starlette):
         CALLER.set(caller)
         if self.access_log:
             send = logged(scope, caller, send)
-        await self._app_of(scope["method"], scope["path"])(scope, receive, send)
+        await self.answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app_of(scope["method"], scope["path"])
+        await app(scope, receive, with_caching(send))
 
     def _app_of(self, method: str, path: str) -> ASGIApp:
         if is_otlp(method, path):

@@ -89,6 +89,7 @@ def build(
     metrics_sources: Sequence[str] = (),
     access_log: bool = False,
     tenant_ids: Quota = NO_QUOTA,
+    cors_origins: Sequence[str] = (),
 ) -> Application:
     """The application over the counters of `topic` in one Redis; `clock` gives ms since 1970.
 
@@ -96,6 +97,7 @@ def build(
     that Redis lost are restored from it. `backfill_delay_ms`: history waits while counting is further
     behind; 0: it never waits. `metrics_sources`: services whose metrics count and whose logs do not.
     `access_log`: log a line for each request. `tenant_ids`: quota of each tenant's event ids; 0: none.
+    `cors_origins`: origins whose pages may ask.
     Raises InvalidConfig.
     """
     store = Store(redis_url, layout_digest(topic, catalog), catalog)
@@ -133,6 +135,7 @@ def build(
         exception_handlers=error_handlers(agentlens_errors.error_response),
         lifespan=partial(_lifespan, store=store, producer=producer, sources=sources, kafka=kafka),
         access_log=access_log,
+        cors_origins=cors_origins,
     )
 
 
@@ -150,6 +153,7 @@ def serve(
     connections_max: int = CONNECTIONS_MAX,
     access_log: bool = False,
     tenant_ids: Quota = NO_QUOTA,
+    cors_origins: Sequence[str] = (),
 ) -> None:
     """Serve until SIGINT or SIGTERM, then finish the requests under way within SHUTDOWN_GRACE_S."""
     set_up_libc()
@@ -164,11 +168,12 @@ def serve(
             metrics_sources=metrics_sources,
             access_log=access_log,
             tenant_ids=tenant_ids,
+            cors_origins=cors_origins,
         ),
         host=host,
         port=port,
         loop="auto",  # uvloop, where there is one
-        http=protocol_of(Connections(allow_files(connections_max))),
+        http=protocol_of(Connections(allow_files(connections_max)), origins=cors_origins),
         ws="none",
         lifespan="on",
         log_config=log_config(),

@@ -53,7 +53,11 @@ async def docs(_request: Request) -> Response:
     )
     return Response(
         PAGE,
-        headers={"content-security-policy": policy, "x-content-type-options": "nosniff"},
+        headers={
+            "content-security-policy": policy,
+            "x-content-type-options": "nosniff",
+            "cache-control": "public, max-age=300",
+        },
         media_type="text/html",
     )
 

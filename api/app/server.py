@@ -20,8 +20,7 @@ that no proxy has seen. The time is that of the event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from functools import partial
 from http import HTTPStatus
 from math import inf
@@ -38,10 +37,11 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.server import ServerState
 
 from api.app.connections import Connections
+from api.app.origins import refusal_headers
+from api.app.server_limits import KIB, ServerLimits
 from api.errors import TooManyConnections
 from api.http.caller import BELONGS_TO
 
-KIB: Final = 1024
 FEED_BYTES: Final = 64 * KIB
 """Given to the parser at once."""
 CHUNK_FRAMING_BYTES: Final = 16
@@ -52,36 +52,6 @@ WRITE_BUFFER_BYTES: Final = 16 * KIB
 """Of a connection. The next answer, or the next piece of one, is written when so few are unread."""
 CLOCK_S: Final = 0.001
 """Resolution of the event loop's timers."""
-
-
-@dataclass(frozen=True)
-class ServerLimits:
-    """Bounds of a connection. Tests shorten them."""
-
-    head_bytes_max: int = 64 * KIB
-    """Request line and headers. Ours need 1 KiB; a browser's cookies may need 16."""
-    headers_max: int = 128
-    """A browser behind two proxies sends 40."""
-    url_bytes_max: int = 8 * KIB
-    """Most proxies allow no more. A longer question is sent with POST."""
-    framing_bytes_max: int = 8 * KIB
-    """Chunk extensions and trailers of one body. Nothing reads them."""
-    chunks_max: int = 65_536
-    """Of one body of at most 16 MiB: 256 B each."""
-    pipelined_max: int = 16
-    """Requests that wait for the answer to the one before."""
-    discarded_bytes_max: int = 32 * KIB * KIB
-    """Of a body that arrives after its answer: twice the largest body, so that a client which writes
-    all before it reads gets its 401 or 413."""
-    linger_bytes_max: int = 1 * KIB * KIB
-    head_s: float = 10
-    body_idle_s: float = 20
-    body_s: float = 60
-    """Twice what the paths that take events allow for a large body."""
-    idle_s: float = 75
-    """Longer than the 60 s of most proxies. Else we could close a connection that the proxy just used."""
-    write_s: float = 30
-    linger_s: float = 2
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -96,10 +66,12 @@ class LimitedProtocol(HttpToolsProtocol):
         *,
         connections: Connections,
         limits: ServerLimits,
+        origins: Collection[str] = (),
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._book = connections
         self._limits = limits
+        self._origins = origins
         self._is_in_body = False
         self._is_stopped = False  # nothing more is parsed
         self._head_bytes = 0
@@ -313,6 +285,7 @@ class LimitedProtocol(HttpToolsProtocol):
             + b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)
             + b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n" % len(body)
             + retry
+            + refusal_headers(self._origins, dict(self.headers or ()).get(b"origin"))
             + b"connection: close\r\n\r\n"
             + body
         )
@@ -386,10 +359,15 @@ class LimitedProtocol(HttpToolsProtocol):
 
 
 def protocol_of(
-    connections: Connections, limits: ServerLimits | None = None
+    connections: Connections,
+    limits: ServerLimits | None = None,
+    origins: Collection[str] = (),
 ) -> type[asyncio.Protocol]:
     """What uvicorn's Config takes as `http`."""
     made: Callable[..., asyncio.Protocol] = partial(
-        LimitedProtocol, connections=connections, limits=limits or ServerLimits()
+        LimitedProtocol,
+        connections=connections,
+        limits=limits or ServerLimits(),
+        origins=origins,
     )
     return cast("type[asyncio.Protocol]", made)

@@ -204,6 +204,7 @@ def api(
         typer.Option("--access-log/--no-access-log", help=describe("access_log")),
     ] = None,
     tenant_ids: TenantIds = None,
+    cors_origins: Annotated[str | None, typer.Option(help=describe("cors_origins"))] = None,
 ) -> None:
     """Serve the HTTP API until SIGTERM: answer from the counters, and send events to Kafka.
 
@@ -212,6 +213,7 @@ def api(
     balancer. `GET /healthz` says that it runs, `GET /readyz` that it can answer.
     """
     from api.app.main import serve
+    from api.app.origins import parse_origins
 
     settings = read_settings(
         kafka=kafka,
@@ -226,6 +228,7 @@ def api(
         metrics_sources=metrics_sources,
         access_log=access_log,
         tenant_ids=tenant_ids,
+        cors_origins=cors_origins,
     )
     serve(
         settings.redis,
@@ -242,6 +245,7 @@ def api(
         connections_max=settings.connections_max,
         access_log=settings.access_log,
         tenant_ids=read_id_quota(settings),
+        cors_origins=parse_origins(settings.cors_origins),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import httpx
@@ -34,9 +34,13 @@ def clock() -> Clock:
 
 @asynccontextmanager
 async def client_of(
-    redis_url: str, clock: Callable[[], int], key: str = "", catalog: Catalog = DEFAULT
+    redis_url: str,
+    clock: Callable[[], int],
+    key: str = "",
+    catalog: Catalog = DEFAULT,
+    cors_origins: Sequence[str] = (),
 ) -> AsyncIterator[httpx.AsyncClient]:
-    app = build(redis_url, clock=clock, catalog=catalog)
+    app = build(redis_url, clock=clock, catalog=catalog, cors_origins=cors_origins)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     headers = {"authorization": f"Bearer {key}"} if key else {}
     async with (

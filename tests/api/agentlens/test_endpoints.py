@@ -66,7 +66,7 @@ async def test_the_response_is_frozen(redis_url: str, client: httpx.AsyncClient)
         "content-length": str(len(response.content)),
         "x-api-version": "v1",
         "cache-control": "no-store",
-        "vary": "Accept-Encoding",
+        "vary": "Accept-Encoding, authorization, x-api-key, x-odometer-tenant",
         "odometer-complete-through": "2026-02-08T12:02:02.456Z",
         "odometer-range-from": "2026-02-01T00:00:00Z",
         "odometer-range-to": "2026-02-08T00:00:00Z",

@@ -9,7 +9,8 @@ import pytest
 
 from api.app import sending
 from api.app.connections import CONNECTIONS_MAX, SHARE
-from api.app.server import RATE_BYTES_PER_S, ServerLimits
+from api.app.server import RATE_BYTES_PER_S
+from api.app.server_limits import ServerLimits
 from api.auth import audit, endpoints, failures, key_cache, key_records, key_shares, keys
 from api.auth.authenticate import EXPORTER_HEADERS
 from api.http import json_body

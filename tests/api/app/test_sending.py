@@ -25,7 +25,8 @@ from api.app.connections import Connections
 from api.app.dispatch import Application
 from api.app.main import SWITCH_S, build
 from api.app.sending import COUNTED_FROM_BYTES, PIECE_BYTES, Unread
-from api.app.server import LimitedProtocol, ServerLimits
+from api.app.server import LimitedProtocol
+from api.app.server_limits import ServerLimits
 from api.errors import LargeAnswersBusy, TooManyUnreadAnswers
 from api.http import problems
 from api.http.application import application, error_handlers

@@ -7,7 +7,7 @@ itself; its deadlines are shortened.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,8 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from api.app.connections import Connections
-from api.app.server import KIB, LimitedProtocol, ServerLimits
+from api.app.server import LimitedProtocol
+from api.app.server_limits import KIB, ServerLimits
 from api.errors import TooManyConnections
 from api.http.caller import BELONGS_TO
 
@@ -125,7 +126,7 @@ async def answered(reader: asyncio.StreamReader) -> bytes:
 
 @asynccontextmanager
 async def attacked(
-    limits: ServerLimits | None = None, connections_max: int = 4096
+    limits: ServerLimits | None = None, connections_max: int = 4096, origins: Sequence[str] = ()
 ) -> AsyncIterator[Attacked]:
     app, book, made = App(), Connections(connections_max), list[LimitedProtocol]()
     config = Config(app, lifespan="off", log_config=None, ws="none", access_log=False)
@@ -134,7 +135,9 @@ async def attacked(
     limits = limits or ServerLimits(linger_s=SHORT.linger_s)
 
     def protocol() -> LimitedProtocol:
-        made.append(LimitedProtocol(config, state, {}, connections=book, limits=limits))
+        made.append(
+            LimitedProtocol(config, state, {}, connections=book, limits=limits, origins=origins)
+        )
         return made[-1]
 
     server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
