@@ -18,7 +18,7 @@ from api.http.shared_bytes import SMALL_BYTES_MAX, SMALL_PART
 from api.ingest import body_reader, memory, producer, records, request_body
 from api.openwebui import users
 from api.query import bounds, selection, sums
-from api.store import directory, generation_state, large_answers, slots
+from api.store import directory, generation_state, large_answers, names_cache, slots
 from api.usage import endpoints as usage
 from api.usage import sections
 from schemas import limits
@@ -170,7 +170,7 @@ STATED: Final = {
         f"an answer of `/v1/usage` | {sections.ROWS_MAX:,}",
         f"before distinct users are counted | {sums.ROWS_MAX:,}",
         f"of all questions | {large_answers.SMALL_BYTES_MAX // MiB} MiB decoded",
-        f"read at once | {generation_state.NAMES_AT_ONCE:,} of a view",
+        f"read at once | {names_cache.NAMES_AT_ONCE:,} of a view",
         f"a selection goes through | {generation_state.SELECT_AT_ONCE:,}",
         f"pieces of {large_answers.PIECE_BYTES_MAX // KiB} KiB",
         f"read at once | 1 of a tenant, {slots.READ_AT_ONCE} of a process",
