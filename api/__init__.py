@@ -5,6 +5,7 @@
     livekit    the LiveKit platform's paths under /admin/analytics
     openwebui  Open WebUI's paths under /api/v1
     usage      the native paths that read counters, such as /v1/usage
+    stream     /v1/stream: answers of /v1/usage that are pushed
     ingest     /v1/events and OTLP, and the producer to Kafka
     auth       API keys: authentication, limits, management, audit
     store      everything that reads Redis, and its caches

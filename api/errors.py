@@ -12,6 +12,7 @@ OdometerError
 |- NoSuchTenant           the key has no access to a tenant of that name
 |- RateLimited            the rate limit of the key is exceeded
 |  |- TooManyConnections  the tenant has its share of the connections
+|  |- TooManyStreams      the key, the tenant or the process has its share of streams
 |  |- QuotaUsedUp         the tenant has used up its quota of event ids
 |  |- TooManyLargeQuestions  the tenant has several large questions under way
 |  '- TooManyUnreadAnswers   clients of the tenant do not read their answers
@@ -109,6 +110,13 @@ class TooManyConnections(RateLimited):
             "too many connections with keys of this tenant: close some, or reuse them, and try again"
             f" in {retry_after_s} s",
         )
+
+
+class TooManyStreams(RateLimited):
+    """The key, the tenant or the process has as many streams, or rows in them, as it may."""
+
+    def __init__(self, detail: str, retry_after_s: int) -> None:
+        super().__init__(retry_after_s, detail)
 
 
 class QuotaUsedUp(RateLimited):

@@ -47,6 +47,8 @@ from api.ingest.producer import IngestProducer
 from api.livekit.endpoints import livekit
 from api.openwebui.endpoints import openwebui
 from api.store.reader import Store
+from api.stream import endpoints as stream_endpoints
+from api.stream.feeds import Feeds
 from api.usage import endpoints as usage_endpoints
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.quotas import NO_QUOTA, Quota
@@ -112,8 +114,10 @@ def build(
         key_cache.put_back = partial(put_back, store=store, clock=clock)
     sources = OtlpSources(store, clock, metrics_sources)
     answers = AnswerCache()
+    feeds = Feeds(store, clock, lambda: secrets.token_hex(6))
     parts = store, key_cache, clock
     native = [*usage_endpoints.routes(*parts, answers), *auth_endpoints.routes(*parts)]
+    native += stream_endpoints.routes(*parts, feeds)
     if kafka:
         native += ingest_endpoints.routes(deps)
     taking = deps if kafka else None
@@ -133,7 +137,9 @@ def build(
             Route("/docs", app_openapi.docs),
         ],
         exception_handlers=error_handlers(agentlens_errors.error_response),
-        lifespan=partial(_lifespan, store=store, producer=producer, sources=sources, kafka=kafka),
+        lifespan=partial(
+            _lifespan, store=store, producer=producer, sources=sources, feeds=feeds, kafka=kafka
+        ),
         access_log=access_log,
         cors_origins=cors_origins,
     )
@@ -226,6 +232,7 @@ async def _lifespan(
     store: Store,
     producer: IngestProducer,
     sources: OtlpSources,
+    feeds: Feeds,
     kafka: str | None,
 ) -> AsyncIterator[None]:
     gc.freeze()  # imported objects are never garbage
@@ -233,5 +240,6 @@ async def _lifespan(
     sys.setswitchinterval(SWITCH_S)
     async with producer.connected(kafka) if kafka else nullcontext():
         yield
+    await feeds.close()
     await sources.close()
     await store.close()

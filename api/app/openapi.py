@@ -25,6 +25,7 @@ from api.ingest import openapi as ingest_openapi
 from api.livekit import openapi as livekit_openapi
 from api.openwebui import openapi as openwebui_openapi
 from api.openwebui import users_openapi
+from api.stream import openapi as stream_openapi
 from api.usage import openapi as usage_openapi
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.responses.usage import Problem
@@ -90,6 +91,7 @@ def document(catalog: Catalog = DEFAULT) -> Object:
     forms = {form: names[form, "validation"] for form in forms_of_all}
     paths = {
         **usage_openapi.paths(ref, catalog),
+        **stream_openapi.paths(ref, catalog),
         **ingest_openapi.paths(ref),
         **auth_openapi.paths(ref, forms, usage_openapi.problems(ref[Problem])),
         **agentlens_openapi.paths(ref),

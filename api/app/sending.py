@@ -29,6 +29,8 @@ COUNTED_FROM_BYTES: Final = 16 * 1024
 PIECE_BYTES: Final = 128 * 1024
 """Compressed in a thread, and written when the client has read the piece before."""
 RETRY_AFTER_S: Final = 5
+EVENTS: Final = b"text/event-stream; charset=utf-8"
+"""The media type of streams, whose answers have many bodies."""
 
 ErrorHandler = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -71,48 +73,68 @@ class Sending:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        start: Message | None = None
-        is_started = False
-        owner, size = "", 0
-
-        async def send_counted(message: Message) -> None:
-            """The status goes with the body, whose length says whether the answer is sent."""
-            nonlocal start, is_started, owner, size
-            if start is None:
-                start = message
-                return
-            if not is_started:
-                length = len(message.get("body", b""))
-                if length >= COUNTED_FROM_BYTES:
-                    owner = _owner()
-                    self._count(owner, length)
-                    size = length
-                is_started = True
-                await send(start)
-            if size:
-                await _send_pieces(message, send)
-            else:
-                await send(message)
-
+        answer = _Answer(self._unread, send)
         try:
-            await self._app(scope, receive, send_counted)
+            await self._app(scope, receive, answer.send)
         except _NotSent as refused:
             why = refused.why.with_traceback(None)
         else:
             return
         finally:
-            if size:
-                self._unread.remove(owner, size)
-        response = await self._error_response(
-            Request(scope, receive), why
-        )  # the answer is gone now
-        await response(scope, receive, send)
+            answer.release()
+        # The answer is gone now.
+        if answer.is_started:  # a stream whose next event did not fit: the client connects again
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            response = await self._error_response(Request(scope, receive), why)
+            await response(scope, receive, send)
 
-    def _count(self, owner: str, size: int) -> None:
+
+class _Answer:
+    """One answer. Its status goes with the first body, whose length says whether it is sent."""
+
+    __slots__ = ("_is_stream", "_owner", "_send", "_size", "_start", "_unread", "is_started")
+
+    def __init__(self, unread: Unread, send: Send) -> None:
+        self._unread = unread
+        self._send = send
+        self._start: Message | None = None
+        self._is_stream = False
+        self._owner = ""
+        self._size = 0
+        self.is_started = False
+
+    async def send(self, message: Message) -> None:
+        if self._start is None:
+            self._start = message
+            self._is_stream = (b"content-type", EVENTS) in message["headers"]
+            return
+        if not self.is_started or self._is_stream:
+            self._count(len(message.get("body", b"")))
+        if not self.is_started:
+            self.is_started = True
+            await self._send(self._start)
+        if not self._size:
+            await self._send(message)
+            return
+        await _send_pieces(message, self._send)
+        if self._is_stream:
+            self.release()  # the client has read this event
+
+    def release(self) -> None:
+        if self._size:
+            self._unread.remove(self._owner, self._size)
+            self._size = 0
+
+    def _count(self, size: int) -> None:
+        if size < COUNTED_FROM_BYTES:
+            return
+        owner = _owner()
         try:
             self._unread.add(owner, size)
         except OdometerError as error:
             raise _NotSent(error) from error
+        self._owner, self._size = owner, size
 
 
 class _NotSent(BaseException):

@@ -46,9 +46,14 @@ the one that we would take, so they have one value."""
 
 
 async def authenticate(
-    key_cache: KeyCache, headers: Mapping[str, str], now_ms: int, *, takes: bool = False
+    key_cache: KeyCache,
+    headers: Mapping[str, str],
+    now_ms: int,
+    *,
+    takes: bool = False,
+    counts: bool = True,
 ) -> Key:
-    """The key of the request, if it is valid. Each call counts as one request of its rate limit.
+    """The key of the request, if it is valid. A call with `counts` is a request of its rate limit.
     `takes`: the path takes events, so `EXPORTER_HEADERS` may have the key.
 
     Raises RepeatedHeader, DifferentKeys, NoCredentials, UnknownKey, ExpiredKey, RateLimited,
@@ -70,7 +75,8 @@ async def authenticate(
         if state == "expired":
             raise ExpiredKey("the API key's time is over")
         raise UnknownKey("the API key is not known, or revoked")
-    key_cache.take(known)
+    if counts:
+        key_cache.take(known)
     tenants = known.record.tenants
     caller.authenticated(known.record.id, (tenants,) if isinstance(tenants, str) else tenants)
     return known.record
@@ -83,9 +89,11 @@ def _check_once(headers: Sequence[tuple[bytes, bytes]]) -> None:
             raise RepeatedHeader(name.decode())
 
 
-async def reader(key_cache: KeyCache, headers: Mapping[str, str], now_ms: int) -> Key:
+async def reader(
+    key_cache: KeyCache, headers: Mapping[str, str], now_ms: int, *, counts: bool = True
+) -> Key:
     """The key of the request. Raises RoleTooLow if it must not read."""
-    key = await authenticate(key_cache, headers, now_ms)
+    key = await authenticate(key_cache, headers, now_ms, counts=counts)
     check_role(key, "viewer")
     return key
 

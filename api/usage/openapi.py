@@ -65,11 +65,7 @@ def paths(ref: Mapping[type[BaseModel], Object], catalog: Catalog) -> Object:
                 "operationId": "getUsage",
                 "summary": "Usage and cost by any measures, groups, filters and time steps",
                 "description": _ABOUT_USAGE,
-                "parameters": [
-                    *(_parameter(one, catalog) for one in PARAMETERS),
-                    *_filters(catalog),
-                    _IF_NONE_MATCH,
-                ],
+                "parameters": [*question_parameters(catalog), _IF_NONE_MATCH],
                 "responses": usage | unchanged,
             },
             "post": {
@@ -130,6 +126,11 @@ def paths(ref: Mapping[type[BaseModel], Object], catalog: Catalog) -> Object:
             }
         },
     }
+
+
+def question_parameters(catalog: Catalog) -> list[Object]:
+    """All parameters of a question in a URL."""
+    return [*(_parameter(one, catalog) for one in PARAMETERS), *_filters(catalog)]
 
 
 _ABOUT_USAGE: Final = (

@@ -19,6 +19,8 @@ from api.ingest import body_reader, memory, producer, records, request_body
 from api.openwebui import users
 from api.query import bounds, selection, sums
 from api.store import directory, generation_state, large_answers, names_cache, slots
+from api.stream import endpoints as stream
+from api.stream import feed, feeds
 from api.usage import endpoints as usage
 from api.usage import sections
 from schemas import limits
@@ -37,6 +39,20 @@ ROOM: Final = 1 - SMALL_PART
 """The part of shared bytes that is not for small bodies only."""
 
 STATED: Final = {
+    "streams": (
+        f"streams of one key | {feeds.STREAMS_OF_KEY_MAX} | 429",
+        f"streams of a process | {feeds.STREAMS_MAX:,} | 429",
+        f"as many as are left | {feeds.FEEDS_MAX} | 429",
+        f"as many as are left | {feeds.ROWS_MAX:,} | 429, or the stream ends",
+        f"rows of one feed | {feeds.ROWS_OF_FEED_MAX:,} | 400",
+        f"questions of one stream | {stream.QUESTIONS_MAX} | 400",
+        f"question, at most {stream.QUESTIONS_MAX}.",
+        f"Within {feeds.LINGER_S:g} s you get",
+        f"`retry` says to wait {stream.RETRY_MS // 1000} s",
+        f"| `state` | every {'second' if feed.BEAT_S == 1 else ''},",
+        f"once in a {'quarter second' if feed.READ_EVERY_S == 0.25 else ''},",
+        f"pauses {'four times' if feed.PAUSE_SHARE == 4 else ''} as long",
+    ),
     "connections": (
         f"headers | {SERVER.head_bytes_max // KiB} KiB, {SERVER.headers_max} headers | 431",
         f"URL | {SERVER.url_bytes_max // KiB} KiB | 414",

@@ -15,7 +15,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httpx
 import pytest
@@ -43,6 +43,7 @@ from tests.api.agentlens.test_events import call
 from tests.api.app.test_taking_isolation import TAKING
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS, Event, pack
+from tests.api.stream.streaming import streaming
 
 TENANTS: Final = ("acme", "beta", "ütil")
 """Those with counters; each name of theirs has the tenant in it."""
@@ -193,6 +194,7 @@ ROUTES: Final[dict[tuple[str, str], Row]] = {
     ("GET", "/docs"): row("/docs", is_open=True),
     ("GET", "/v1/usage"): row("/v1/usage", USAGE),
     ("POST", "/v1/usage"): row("/v1/usage", USAGE),
+    ("GET", "/v1/stream"): row("/v1/stream", USAGE),
     ("GET", "/v1/dimensions/{name}"): Row(
         DIMENSION, st.sampled_from([f"/v1/dimensions/{name}" for name in DEFAULT.kept_dimensions])
     ),
@@ -364,11 +366,25 @@ async def both(redis_url: str, clock: Clock) -> AsyncIterator[Both]:
 async def ask(
     client: httpx.AsyncClient, method: str, path: str, sent: Sent, headers: dict[str, Any]
 ) -> tuple[int, dict[str, str], bytes]:
+    if path == "/v1/stream":
+        return await first_event(client, sent, headers)
     if method == "GET":
         response = await client.get(path, params=sent, headers=headers)
     else:
         response = await client.request(method, path, json=sent, headers=headers)
     return response.status_code, dict(response.headers), response.content
+
+
+async def first_event(
+    client: httpx.AsyncClient, sent: Sent, headers: dict[str, Any]
+) -> tuple[int, dict[str, str], bytes]:
+    """The snapshot of a stream, without its id, which is of its process; or the error."""
+    app = cast("httpx.ASGITransport", client._transport).app
+    async with streaming(cast("Application", app), sent, headers) as stream:
+        if stream.status != 200:
+            return stream.status, stream.headers, json.dumps(await stream.body()).encode()
+        event = await stream.of("snapshot")
+        return stream.status, stream.headers, json.dumps(event.data).encode()
 
 
 @pytest.mark.parametrize("method_and_path", [*ROUTES], ids=" ".join)
@@ -406,7 +422,7 @@ async def compare(
     if said == "header":
         nobodys = headers | {"x-odometer-tenant": NOBODY}
         headers = headers | {"x-odometer-tenant": tenant.encode()}
-    elif said == "parameter" and path.startswith(("/v1/usage", "/v1/dimensions")):
+    elif said == "parameter" and path.startswith(("/v1/usage", "/v1/stream", "/v1/dimensions")):
         unnamed |= {"tenant": NOBODY}
         sent = sent | {"tenant": tenant}
     elif key.tenants == ALL or len(key.tenants) > 1:

@@ -1,0 +1,158 @@
+"""`GET /v1/stream`: a snapshot, then what changes, as server-sent events.
+
+A stream ends when its key ends: authentication is repeated every second, from the same headers. It does
+not count as a request. A slow reader gets the newest state when it has read what was sent before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Final
+
+from sse_starlette.sse import EventSourceResponse
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from api.auth.authenticate import reader, tenant_of
+from api.auth.key_cache import KeyCache
+from api.errors import BadParameter
+from api.http.parameters import check_names, single
+from api.http.singleflight import round_to_second
+from api.store.reader import Store
+from api.stream.feed import Feed, event
+from api.stream.feeds import Feeds
+from api.usage.question import ParsedQuestion, of_query, parse_question
+from schemas.catalog.views import Catalog
+from schemas.errors import OdometerError, StoreError
+from schemas.store.keys import Key
+
+Clock = Callable[[], int]
+
+QUESTIONS_MAX: Final = 16
+"""Questions of one stream: the tiles, charts and tables of one page."""
+RETRY_MS: Final = 2000
+"""When a browser connects again. A restart of the API takes a second."""
+STREAM_PARAMETERS: Final = ("question", "tenant")
+"""Of a stream with several questions; one with a single question has the parameters of /v1/usage."""
+
+
+def routes(store: Store, key_cache: KeyCache, clock: Clock, feeds: Feeds) -> list[Route]:
+    endpoint = partial(stream, store=store, key_cache=key_cache, clock=clock, feeds=feeds)
+    return [Route("/v1/stream", endpoint, methods=["GET"])]
+
+
+async def stream(
+    request: Request, store: Store, key_cache: KeyCache, clock: Clock, feeds: Feeds
+) -> Response:
+    now_ms = clock()
+    key = await reader(key_cache, request.headers, now_ms)
+    texts, named = _questions(request, store.catalog, round_to_second(now_ms))
+    tenant = tenant_of(key, request.headers, named)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(feeds.place(key.id))
+        feed = await stack.enter_async_context(feeds.feed(tenant, texts))
+        ended = partial(_ended, key, tenant, request.headers, key_cache, clock)
+        sent = events(feed, _seen(request.headers, feed), ended)
+        return UsageStream(sent, stack.pop_all())
+
+
+class UsageStream(EventSourceResponse):
+    """Gives its place back when it ends, however that happens."""
+
+    def __init__(self, content: AsyncIterator[bytes], stack: AsyncExitStack) -> None:
+        super().__init__(content, ping=0, sep="\n")  # `state` is the heartbeat
+        self._stack = stack
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._stack:
+            await super().__call__(scope, receive, send)
+
+
+async def events(
+    feed: Feed, version: int, ended: Callable[[], Awaitable[str]]
+) -> AsyncIterator[bytes]:
+    """The events of one stream that has `version`. Ends when the feed is over or `ended` says why."""
+    beat = feed.beat
+    first = feed.state() if version == feed.version else feed.changes(version)
+    version = feed.version
+    yield b"retry: %d\n%s" % (RETRY_MS, first)
+    while True:
+        await feed.wait(version, beat)
+        if feed.over is not None:
+            yield event("end", {"reason": f"{feed.over}"})
+            return
+        if feed.version != version:
+            changes, version = feed.changes(version), feed.version
+            yield changes
+        if feed.beat != beat:
+            beat = feed.beat
+            if reason := await ended():
+                yield event("end", {"reason": reason})
+                return
+            yield feed.state()
+
+
+async def _ended(
+    key: Key, tenant: str, headers: Mapping[str, str], key_cache: KeyCache, clock: Clock
+) -> str:
+    """Why the stream of this key ends; "" if it goes on."""
+    now_ms = clock()
+    if key.state(now_ms) != "active":  # known without Redis
+        return "the API key's time is over"
+    try:
+        record = await reader(key_cache, headers, now_ms, counts=False)
+        tenant_of(record, headers, tenant)
+    except StoreError:
+        return ""  # its counters cannot be read either
+    except OdometerError as error:
+        return str(error)
+    return ""
+
+
+def _seen(headers: Mapping[str, str], feed: Feed) -> int:
+    """The version that a client has that connects again; 0: none of this feed."""
+    name, _, version = headers.get("last-event-id", "").partition(".")
+    if name != feed.name or not (version.isascii() and version.isdigit() and len(version) < 16):
+        return 0
+    return int(version) if int(version) <= feed.version else 0
+
+
+def _questions(request: Request, catalog: Catalog, now_ms: int) -> tuple[list[bytes], str | None]:
+    """The query strings of the questions, and the tenant if it is named. Raises BadParameter, and what
+    a question raises."""
+    raw = of_query(request.query_params)
+    if "question" not in raw:
+        content = request.scope["query_string"]
+        return [content], _parsed(content, now_ms, catalog).query.tenant
+    check_names(raw, STREAM_PARAMETERS)
+    texts = raw["question"]
+    if len(texts) > QUESTIONS_MAX:
+        raise BadParameter(
+            "question",
+            f"The stream has {len(texts)} questions, more than the limit of {QUESTIONS_MAX}"
+            " (QUESTIONS_MAX).",
+        )
+    for number, text in enumerate(texts, 1):
+        try:
+            parsed = _parsed(text.encode(), now_ms, catalog)
+        except BadParameter as error:
+            detail = f"Question {number}: {error}"
+            raise BadParameter(error.parameter, detail, error.allowed, error.nearest) from error
+        if parsed.query.tenant is not None:
+            raise BadParameter(
+                "tenant",
+                f"Question {number} names a tenant. A stream is of one tenant: name it beside the"
+                " questions.",
+            )
+    return [text.encode() for text in texts], single(raw, "tenant")
+
+
+def _parsed(content: bytes, now_ms: int, catalog: Catalog) -> ParsedQuestion:
+    parsed = parse_question(content, "", now_ms, catalog, is_json=False)
+    if parsed.query.format != "json":
+        raise BadParameter("format", "A stream is JSON: leave `format` out.", ("json",))
+    return parsed

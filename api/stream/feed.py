@@ -1,0 +1,219 @@
+"""Reads the questions of equal streams once, keeps their rows, and wakes the streams.
+
+A feed reads at most every `READ_EVERY_S`, all questions in one atomic read. After a slow read it pauses
+for `PAUSE_SHARE` times as long as the read took, so that no question takes a process for itself. Once a
+second it wakes the streams even if nothing changed: `complete_through` has moved on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
+
+from api.errors import BadParameter, TooManyStreams, UnanswerableQuestion
+from api.http.json_encoding import to_json
+from api.http.singleflight import round_to_second
+from api.query.sums import Sums
+from api.store.freshness import iso_ms, refusals
+from api.store.reader import Reading, Store
+from api.stream.changes import RowChanges
+from api.usage.question import ParsedQuestion, parse_question
+from api.usage.sections import Section, cells_of, section
+from schemas.errors import OdometerError, StoreError
+from schemas.store.layout import Meta
+
+READ_EVERY_S: Final = 0.25
+"""So an event is on the page within half a second of its acknowledgement: a worker counts it within
+100 ms, and 125 ms are half of this pause."""
+PAUSE_SHARE: Final = 4
+"""A feed reads at most a fifth of the time."""
+BEAT_S: Final = 1.0
+"""How often a stream says `complete_through`. It is also the heartbeat."""
+ENCODED_MAX: Final = 8
+"""Encoded events in the cache, by the version that a stream has: most have the one before."""
+
+Count = Callable[[int], None]
+"""Says how many rows a feed has. Raises UnanswerableQuestion, TooManyStreams."""
+
+
+class Feed:
+    """The newest state of some questions of a tenant. `name` is in the ids of its events.
+
+    `streams`: how many use it. `left`: how many have left it. `over`: why it ended; its streams end too.
+    """
+
+    def __init__(
+        self, tenant: str, questions: Sequence[bytes], name: str, clock: Callable[[], int]
+    ) -> None:
+        self.tenant = tenant
+        self.questions = tuple(questions)
+        self.name = name
+        self.streams = 0
+        self.left = 0
+        self.version = 0
+        self.beat = 0
+        self.over: OdometerError | None = None
+        self._clock = clock
+        self._rows = [RowChanges() for _ in questions]
+        self._sums: Sequence[tuple[Sums, ...]] = ()
+        self._meta: Meta | None = None
+        self._generation = 0
+        self._problem = ""
+        self._encoded: dict[object, bytes] = {}
+        self._woken = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def rows(self) -> int:
+        return sum(map(len, self._rows))
+
+    async def begin(self, store: Store, count: Count) -> None:
+        """Read for the first time, then keep reading. Raises what the questions raise, and StoreError."""
+        await self._read(store, count)
+        self._tasks = [
+            asyncio.ensure_future(self._keep_reading(store, count)),
+            asyncio.ensure_future(self._keep_beating()),
+        ]
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def wait(self, version: int, beat: int) -> None:
+        """Until there is a newer version or beat than these, or the feed is over."""
+        while self.over is None and self.version == version and self.beat == beat:
+            await self._woken.wait()
+
+    # -- events ------------------------------------------------------------------------------------
+
+    def changes(self, version: int) -> bytes:
+        """The event that takes a stream from `version` to the newest state; 0: it has nothing yet."""
+        if version not in self._encoded:
+            if len(self._encoded) >= ENCODED_MAX:
+                self._encoded.pop(next(iter(self._encoded)))
+            self._encoded[version] = self._changes(version)
+        return self._encoded[version]
+
+    def _changes(self, version: int) -> bytes:
+        event_id = f"{self.name}.{self.version}"
+        if version:
+            parts = [rows.since(version) for rows in self._rows]
+            if all(part is not None for part in parts):
+                changed = [
+                    {"question": number, **part}
+                    for number, part in enumerate(parts)
+                    if part is not None
+                ]
+                return event("rows", {"answers": changed, **self._state()}, event_id)
+        whole = [{"question": number, **rows.whole()} for number, rows in enumerate(self._rows)]
+        return event("snapshot", {"answers": whole, **self._state()}, event_id)
+
+    def state(self) -> bytes:
+        """The event that says how fresh the newest state is. It has no id: nothing was read with it."""
+        key = "state", self.beat
+        if key not in self._encoded:
+            self._encoded = {k: v for k, v in self._encoded.items() if not isinstance(k, tuple)}
+            self._encoded[key] = event("state", self._state())
+        return self._encoded[key]
+
+    def _state(self) -> dict[str, Any]:
+        meta = self._meta
+        assert meta is not None
+        complete_ms, history_ms = meta.complete_through_ms, meta.history_from_ms
+        return {
+            "now": iso_ms(self._clock()),
+            "complete_through": iso_ms(complete_ms) if complete_ms else None,
+            "history_from": iso_ms(history_ms) if history_ms else None,
+            "refused": refusals(meta),
+            "generation": self._generation,
+            "unavailable": self._problem or None,
+        }
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    async def _keep_reading(self, store: Store, count: Count) -> None:
+        loop = asyncio.get_running_loop()
+        while self.over is None:
+            began_s = loop.time()
+            try:
+                await self._read(store, count)
+            except (UnanswerableQuestion, BadParameter, TooManyStreams) as error:
+                self._end(error)
+            except OdometerError as error:  # of the store, or too many large questions: it goes on
+                self._problem = _sentence(error)
+            took_s = loop.time() - began_s
+            await asyncio.sleep(max(READ_EVERY_S - took_s, PAUSE_SHARE * took_s))
+
+    async def _keep_beating(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_S)
+            self.beat += 1
+            self._wake()
+
+    async def _read(self, store: Store, count: Count) -> None:
+        now_ms = round_to_second(self._clock())
+        parsed = [
+            parse_question(text, "", now_ms, store.catalog, is_json=False)
+            for text in self.questions
+        ]
+        plans = [plan for one in parsed for plan in one.plans]
+        reading = await store.read(self.tenant, plans)
+        of_each = _by_question(parsed, reading)
+        made: dict[int, list[Section]] = {}
+        for number, (one, sums) in enumerate(zip(parsed, of_each, strict=True)):
+            before = self._sums[number] if self._sums else ()
+            if len(before) == len(sums) and all(a is b for a, b in zip(before, sums, strict=True)):
+                continue
+            make = partial(_sections, one, sums)
+            made[number] = await store.shape(self.tenant, cells_of(one.query, sums), make)
+        is_changed = False
+        for number, (current, *previous) in made.items():  # all questions change at once
+            is_changed |= self._rows[number].update(
+                parsed[number].query, current, previous, self.version + 1
+            )
+        count(self.rows)
+        is_other = self._generation != reading.generation
+        self._sums, self._meta, self._generation = of_each, reading.meta, reading.generation
+        self._problem = ""
+        if is_changed or is_other:
+            self.version += 1
+            self._encoded.clear()
+            self._wake()
+
+    def _end(self, error: OdometerError) -> None:
+        self.over = error
+        self._wake()
+
+    def _wake(self) -> None:
+        self._woken.set()
+        self._woken = asyncio.Event()
+
+
+def event(name: str, content: dict[str, Any], event_id: str = "") -> bytes:
+    """One event as it is sent. JSON has no line breaks, so its data is one line."""
+    said = f"id: {event_id}\n" if event_id else ""
+    return b"%sevent: %s\ndata: %s\n\n" % (said.encode(), name.encode(), to_json(content))
+
+
+def _by_question(parsed: Sequence[ParsedQuestion], reading: Reading) -> list[tuple[Sums, ...]]:
+    found, place = [], 0
+    for one in parsed:
+        found.append(reading.sums[place : place + len(one.plans)])
+        place += len(one.plans)
+    return found
+
+
+def _sections(one: ParsedQuestion, sums: Sequence[Sums]) -> list[Section]:
+    return [section(one.query, each) for each in sums]
+
+
+def _sentence(error: OdometerError) -> str:
+    if isinstance(error, StoreError):
+        return "The counters cannot be read at the moment."
+    return f"{error}."

@@ -1,0 +1,147 @@
+"""The feeds of this process, and how many streams, feeds and rows there may be. No I/O of its own.
+
+A tenant may have as many feeds and rows as are left: one tenant has half, two have a third each, and the
+next one finds as much.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import Final
+
+from api.errors import TooManyStreams, UnanswerableQuestion
+from api.http.singleflight import Singleflight
+from api.store.reader import Store
+from api.stream.feed import Feed
+
+STREAMS_MAX: Final = 2000
+"""Streams of a process. A stream takes 40 kB, and each change of its rows 0.1 ms."""
+STREAMS_OF_KEY_MAX: Final = 100
+"""Streams of one key: a wall of screens, each with a tab or two."""
+FEEDS_MAX: Final = 500
+"""Feeds of a process, so different sets of questions that it reads four times a second."""
+ROWS_MAX: Final = 200_000
+"""Rows of all feeds: 130 MB."""
+ROWS_OF_FEED_MAX: Final = 10_000
+"""Rows of one feed. Use `limit`, longer buckets or a shorter range."""
+LINGER_S: Final = 10.0
+"""A feed without streams goes on for so long. A stream that reconnects resumes where it was."""
+RETRY_AFTER_S: Final = 5
+
+Key = tuple[str, tuple[bytes, ...]]
+
+
+class Feeds:
+    """`draw` makes a name that no other feed has."""
+
+    def __init__(self, store: Store, clock: Callable[[], int], draw: Callable[[], str]) -> None:
+        self._store = store
+        self._clock = clock
+        self._draw = draw
+        self._feeds: dict[Key, Feed] = {}
+        self._rows: dict[Feed, int] = {}
+        self._streams: Counter[str] = Counter()
+        self._begins: Singleflight[Feed] = Singleflight()
+
+    @property
+    def reads(self) -> int:
+        """How many feeds are read."""
+        return len(self._feeds)
+
+    @contextmanager
+    def place(self, key_id: str) -> Iterator[None]:
+        """One stream of a key. Raises TooManyStreams."""
+        total = self._streams.total()
+        if self._streams[key_id] >= STREAMS_OF_KEY_MAX:
+            raise TooManyStreams(
+                f"the key has {STREAMS_OF_KEY_MAX} streams, the limit (STREAMS_OF_KEY_MAX): close"
+                " some, or carry several questions in one",
+                RETRY_AFTER_S,
+            )
+        if total >= STREAMS_MAX:
+            raise TooManyStreams(
+                f"the process has {STREAMS_MAX} streams, the limit (STREAMS_MAX)", RETRY_AFTER_S
+            )
+        self._streams[key_id] += 1
+        try:
+            yield
+        finally:
+            self._streams[key_id] -= 1
+            if not self._streams[key_id]:
+                del self._streams[key_id]
+
+    @asynccontextmanager
+    async def feed(self, tenant: str, questions: Sequence[bytes]) -> AsyncIterator[Feed]:
+        """The feed of these questions, read at least once. Raises TooManyStreams, what the questions
+        raise, and StoreError."""
+        key = tenant, tuple(questions)
+        feed = self._feeds.get(key)
+        if feed is None or feed.over is not None:
+            feed = await self._begins.once(key, partial(self._begin, key))
+        feed.streams += 1
+        try:
+            yield feed
+        finally:
+            feed.streams -= 1
+            feed.left += 1
+            asyncio.get_running_loop().call_later(LINGER_S, self._leave, key, feed, feed.left)
+
+    async def close(self) -> None:
+        for key, feed in [*self._feeds.items()]:
+            self._forget(key, feed)
+            await feed.stop()
+
+    async def _begin(self, key: Key) -> Feed:
+        tenant, questions = key
+        own = sum(feed.tenant == tenant for feed in self._feeds.values())
+        if own and own >= FEEDS_MAX - len(self._feeds):
+            raise TooManyStreams(
+                f"streams of this tenant have {own} different sets of questions, its share of the"
+                f" {FEEDS_MAX} of a process (FEEDS_MAX)",
+                RETRY_AFTER_S,
+            )
+        if len(self._feeds) >= FEEDS_MAX:
+            raise TooManyStreams(
+                f"streams have {FEEDS_MAX} different sets of questions, the limit (FEEDS_MAX)",
+                RETRY_AFTER_S,
+            )
+        feed = self._feeds[key] = Feed(tenant, questions, self._draw(), self._clock)
+        try:
+            await feed.begin(self._store, partial(self._count, feed))
+        except BaseException:
+            self._forget(key, feed)
+            raise
+        asyncio.get_running_loop().call_later(LINGER_S, self._leave, key, feed, feed.left)
+        return feed
+
+    def _count(self, feed: Feed, rows: int) -> None:
+        if rows > ROWS_OF_FEED_MAX:
+            raise UnanswerableQuestion(
+                f"The stream has {rows} rows, more than the limit of {ROWS_OF_FEED_MAX}"
+                " (ROWS_OF_FEED_MAX). Use `limit`, fewer dimensions, longer buckets or a shorter range."
+            )
+        others = sum(self._rows.values()) - self._rows.get(feed, 0)
+        own = sum(
+            n for one, n in self._rows.items() if one.tenant == feed.tenant and one is not feed
+        )
+        if others and own + rows > ROWS_MAX - others:
+            raise TooManyStreams(
+                f"the streams of this process would have {others + rows} rows; all may have {ROWS_MAX},"
+                " and a tenant as many as are left (ROWS_MAX): use `limit`, or close other streams",
+                RETRY_AFTER_S,
+            )
+        self._rows[feed] = rows
+
+    def _leave(self, key: Key, feed: Feed, left: int) -> None:
+        if not feed.streams and feed.left == left and self._feeds.get(key) is feed:
+            self._forget(key, feed)
+            asyncio.ensure_future(feed.stop())  # noqa: RUF006  it ends at once
+
+    def _forget(self, key: Key, feed: Feed) -> None:
+        if self._feeds.get(key) is feed:
+            del self._feeds[key]
+        self._rows.pop(feed, None)
