@@ -8,6 +8,7 @@ OdometerError
 |- RoleTooLow             the role of the key does not allow this
 |- RepeatedHeader         a header that has the key or the tenant is there with two values
 |  '- DifferentKeys       several headers have a key, and not the same one
+|- ForgedRequest          a request of a session has no CSRF token
 |- TenantNotNamed         the key has several tenants and the request names none
 |- NoSuchTenant           the key has no access to a tenant of that name
 |- RateLimited            the rate limit of the key is exceeded
@@ -81,6 +82,10 @@ class DifferentKeys(RepeatedHeader):
             self, f"the headers {' and '.join(headers)} have different keys: send one key"
         )
         self.header = headers[-1]
+
+
+class ForgedRequest(OdometerError):
+    """A request of a browser's session has no CSRF token: another page may have sent it."""
 
 
 class TenantNotNamed(OdometerError):

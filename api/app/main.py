@@ -29,8 +29,10 @@ from api.app.connections import CONNECTIONS_MAX, Connections
 from api.app.dispatch import Application
 from api.app.server import protocol_of
 from api.auth import endpoints as auth_endpoints
+from api.auth import session_endpoints
 from api.auth.key_cache import KeyCache
 from api.auth.keys_file import KeysFile
+from api.auth.sessions import Sessions
 from api.http import problems
 from api.http.answer_cache import AnswerCache
 from api.http.application import application, error_handlers
@@ -104,6 +106,8 @@ def build(
     """
     store = Store(redis_url, layout_digest(topic, catalog), catalog)
     key_cache = KeyCache(store.ask, steady_clock_ms)
+    sessions = Sessions(store, steady_clock_ms)
+    key_cache.session_of = sessions.digest_of
     producer = IngestProducer(topic)
     backfill = Backfill(store, producer, backfill_delay_ms) if backfill_delay_ms else None
     seeds = seeds_of(secrets.token_hex(12))
@@ -118,6 +122,7 @@ def build(
     parts = store, key_cache, clock
     native = [*usage_endpoints.routes(*parts, answers), *auth_endpoints.routes(*parts)]
     native += stream_endpoints.routes(*parts, feeds)
+    native += session_endpoints.routes(sessions, key_cache, clock)
     if kafka:
         native += ingest_endpoints.routes(deps)
     taking = deps if kafka else None

@@ -6,6 +6,8 @@
     key_records   the records in Redis, and the step that changes some
     key_shares    limits per tenant, and what an admin may pass on
     endpoints     /v1/keys
+    sessions      sessions of browsers, as signed cookies
+    session_endpoints  /v1/session
     keys_file     a copy of the keys outside Redis
     audit         who changed which key
     failures      who failed to authenticate

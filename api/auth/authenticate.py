@@ -56,16 +56,18 @@ async def authenticate(
     """The key of the request, if it is valid. A call with `counts` is a request of its rate limit.
     `takes`: the path takes events, so `EXPORTER_HEADERS` may have the key.
 
-    Raises RepeatedHeader, DifferentKeys, NoCredentials, UnknownKey, ExpiredKey, RateLimited,
+    Without a key in a header, the session of a browser stands for its key, except where events are taken.
+
+    Raises RepeatedHeader, DifferentKeys, ForgedRequest, NoCredentials, UnknownKey, ExpiredKey, RateLimited,
     TooManyConnections, StoreError.
     """
     caller = CALLER.get() or Caller()
     _check_once(caller.headers)
-    key = _sent_key(headers, takes=takes)
-    if not key:
+    digest = await _sent_digest(key_cache, caller, headers, now_ms, takes=takes)
+    if digest is None:
         key_cache.failures.note("no_key", caller.source, now_ms)
         raise NoCredentials("no API key was sent")
-    known = await key_cache.find(digest_of(key)) if len(key) <= KEY_CHARS_MAX else None
+    known = await key_cache.find(digest) if digest else None
     if known is None:
         key_cache.failures.note("unknown_key", caller.source, now_ms)
         raise UnknownKey("the API key is not known, or revoked")
@@ -80,6 +82,17 @@ async def authenticate(
     tenants = known.record.tenants
     caller.authenticated(known.record.id, (tenants,) if isinstance(tenants, str) else tenants)
     return known.record
+
+
+async def _sent_digest(
+    key_cache: KeyCache, caller: Caller, headers: Mapping[str, str], now_ms: int, *, takes: bool
+) -> str | None:
+    """The digest of the key, or of that of the session; None: neither was sent, "": no key is so long."""
+    if key := _sent_key(headers, takes=takes):
+        return digest_of(key) if len(key) <= KEY_CHARS_MAX else ""
+    if key_cache.session_of is not None and not takes:
+        return await key_cache.session_of(caller, now_ms)
+    return None
 
 
 def _check_once(headers: Sequence[tuple[bytes, bytes]]) -> None:

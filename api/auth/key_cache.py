@@ -25,6 +25,7 @@ from pydantic import ValidationError
 
 from api.auth.failures import FailedAuthentications, FailedImports
 from api.errors import RateLimited
+from api.http.caller import Caller
 from api.http.singleflight import Singleflight
 from schemas.errors import StoreCorrupt, StoreError
 from schemas.limits import SECOND_MS
@@ -98,6 +99,8 @@ class KeyCache:
         self.failed_imports = FailedImports()
         self.put_back: Callable[[str], Awaitable[bool]] | None = None
         """Restores a key that Redis does not know, by its digest; returns whether Redis knows it now."""
+        self.session_of: Callable[[Caller, int], Awaitable[str | None]] | None = None
+        """The digest of the key that a browser's session stands for, or None."""
 
     async def find(self, digest: str) -> CachedKey | None:
         """The key whose secret has this SHA-256, or None."""

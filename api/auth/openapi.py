@@ -16,11 +16,18 @@ from schemas.responses.keys import (
     KeyWanted,
     Rotation,
 )
+from schemas.responses.session import SessionAnswer
 from schemas.store.keys import ID_PATTERN
 
 Object = dict[str, Any]
 
-MODELS: Final[tuple[type[BaseModel], ...]] = (KeyMade, KeyShown, KeysAnswer, AuditAnswer)
+MODELS: Final[tuple[type[BaseModel], ...]] = (
+    KeyMade,
+    KeyShown,
+    KeysAnswer,
+    AuditAnswer,
+    SessionAnswer,
+)
 """The models of answers."""
 FORMS: Final[tuple[type[BaseModel], ...]] = (KeyWanted, KeysHeld, Rotation)
 """The models of request bodies."""
@@ -106,6 +113,35 @@ def paths(
                     **missing,
                 },
             }
+        },
+        "/v1/session": _session(answer("Who is signed in.", SessionAnswer), errors),
+    }
+
+
+def _session(who: Object, errors: Object) -> Object:
+    sign_in = {
+        "type": "object",
+        "properties": {"key": {"type": "string"}, "link": {"type": "string"}},
+        "additionalProperties": False,
+    }
+    content = {"schema": sign_in, "examples": {"one": {"value": {"key": "als_..."}}}}
+    return {
+        "get": {
+            "operationId": "getSession",
+            "summary": "Who is signed in, or whose key the request has",
+            "responses": {"200": who, **errors},
+        },
+        "post": {
+            "operationId": "signIn",
+            "summary": "Begin a session of a browser: with a key, or with the token of a sign-in link",
+            "security": [],
+            "requestBody": {"required": True, "content": {"application/json": content}},
+            "responses": {"200": who, **errors},
+        },
+        "delete": {
+            "operationId": "signOut",
+            "summary": "End the session of this browser",
+            "responses": {"204": {"description": "The cookie is removed."}, **errors},
         },
     }
 

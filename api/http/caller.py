@@ -29,6 +29,8 @@ class Caller:
     belongs_to: BelongsTo | None = None
     key_id: str = ""
     tenant: str = ""
+    method: str = ""
+    path: str = ""
 
     def authenticated(self, key_id: str, tenants: tuple[str, ...]) -> None:
         """Note the key. Raises TooManyConnections if its tenants have too many connections."""
@@ -45,4 +47,10 @@ CALLER: Final[ContextVar[Caller | None]] = ContextVar("caller", default=None)
 def caller_of(scope: Scope) -> Caller:
     client = scope.get("client")
     extensions = scope.get("extensions") or {}
-    return Caller(client[0] if client else "", scope["headers"], extensions.get(BELONGS_TO))
+    return Caller(
+        client[0] if client else "",
+        scope["headers"],
+        extensions.get(BELONGS_TO),
+        method=scope["method"],
+        path=scope["path"],
+    )

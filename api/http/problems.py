@@ -14,6 +14,7 @@ from api.errors import (
     CountersMissing,
     CountingBehind,
     ExpiredKey,
+    ForgedRequest,
     InvalidBody,
     InvalidKey,
     NoCredentials,
@@ -70,6 +71,7 @@ TITLES: Final = {
 PLAIN: Final[Mapping[type[Exception], tuple[int, str]]] = {
     RoleTooLow: (403, "forbidden"),
     NoSuchTenant: (403, "forbidden"),
+    ForgedRequest: (403, "forbidden"),
     NoSuchKey: (404, "not-found"),
     TooManyKeys: (409, "too-many-keys"),
 }
@@ -110,7 +112,7 @@ def error_response(request: Request, error: Exception) -> Response:  # noqa: C90
             return problem(400, "invalid-parameter", f"{error}.", parameter="tenant")
         case InvalidKey():
             return problem(400, "invalid-parameter", f"{error}.", parameter=error.field)
-        case RoleTooLow() | NoSuchTenant() | NoSuchKey() | TooManyKeys():
+        case RoleTooLow() | NoSuchTenant() | ForgedRequest() | NoSuchKey() | TooManyKeys():
             return problem(*PLAIN[type(error)], f"{error}.")
         case RateLimited():
             wait = {"retry-after": str(error.retry_after_s)}

@@ -60,7 +60,7 @@ VALUES_RANGE_MS: Final = 30 * DAY_MS
 VALUES_PARAMETERS: Final = ("search", "from", "to", "tz", "limit", "tenant")
 CACHING: Final = {
     "cache-control": "private, no-cache",
-    "vary": f"accept, authorization, x-api-key, {TENANT_HEADER}",
+    "vary": f"accept, authorization, x-api-key, cookie, {TENANT_HEADER}",
 }
 
 

@@ -5,6 +5,7 @@ The models describe and check the bodies. Pages with many rows are written from 
     usage            `/v1/usage` and the other native pages; errors as RFC 9457
     ingest           `POST /v1/events`
     keys             `/v1/keys`
+    session          `/v1/session`
     agentlens        AgentLens's own API
     livekit          the LiveKit voice platform's analytics
     openwebui        Open WebUI's analytics
