@@ -3,6 +3,7 @@
     app        builds all parts and serves them; chooses the dialect of a path
     agentlens  AgentLens's paths under /api
     livekit    the LiveKit platform's paths under /admin/analytics
+    openai     OpenAI's usage API under /openai
     openwebui  Open WebUI's paths under /api/v1
     usage      the native paths that read counters, such as /v1/usage
     stream     /v1/stream: answers of /v1/usage that are pushed

@@ -47,6 +47,7 @@ from api.ingest.otlp_sources import OtlpSources
 from api.ingest.pacing import TARGET_MS
 from api.ingest.producer import IngestProducer
 from api.livekit.endpoints import livekit
+from api.openai.endpoints import openai
 from api.openwebui.endpoints import openwebui
 from api.store.reader import Store
 from api.stream import endpoints as stream_endpoints
@@ -131,6 +132,7 @@ def build(
         dialects=[
             ("/v1/", application(native, problems.error_response)),
             ("/admin/", livekit(*parts)),
+            ("/openai/", openai(*parts)),
             (langfuse.PATH, application(langfuse.routes(taking), problems.error_response)),
             ("/api/v1/", openwebui(*parts, lambda: str(uuid4()))),
             ("/api", agentlens(*parts, answers, taking)),

@@ -23,6 +23,7 @@ from api.http.json_encoding import to_json
 from api.http.problems import TITLES
 from api.ingest import openapi as ingest_openapi
 from api.livekit import openapi as livekit_openapi
+from api.openai import openapi as openai_openapi
 from api.openwebui import openapi as openwebui_openapi
 from api.openwebui import users_openapi
 from api.stream import openapi as stream_openapi
@@ -76,6 +77,7 @@ def document(catalog: Catalog = DEFAULT) -> Object:
         *ingest_openapi.MODELS,
         *agentlens_openapi.MODELS,
         *livekit_openapi.MODELS,
+        *openai_openapi.MODELS,
         *openwebui_openapi.MODELS,
         *users_openapi.MODELS,
     )
@@ -96,6 +98,7 @@ def document(catalog: Catalog = DEFAULT) -> Object:
         **auth_openapi.paths(ref, forms, usage_openapi.problems(ref[Problem])),
         **agentlens_openapi.paths(ref),
         **livekit_openapi.paths(ref),
+        **openai_openapi.paths(ref),
         **openwebui_openapi.paths(ref),
         **users_openapi.paths(ref, forms),
         "/healthz": _open("getLiveness", "Whether the process answers", "The process answers."),

@@ -8,6 +8,7 @@ The models describe and check the bodies. Pages with many rows are written from 
     session          `/v1/session`
     agentlens        AgentLens's own API
     livekit          the LiveKit voice platform's analytics
+    openai           OpenAI's organization usage API
     openwebui        Open WebUI's analytics
     openwebui_users  Open WebUI's users and groups
 """

@@ -39,6 +39,8 @@ PATHS = (
     ("/api/nothing", 404),
     ("/api/health", 200),
     ("/admin/analytics/dashboard", 403),
+    ("/openai/v1/organization/costs", 400),
+    ("/openai/v1/organization/costs?start_time=1770500000", 200),
     ("/api/v1/analytics/models", 401),
     ("/api/v1/nothing", 404),
     ("/healthz", 200),

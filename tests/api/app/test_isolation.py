@@ -29,6 +29,8 @@ from api.app.main import build
 from api.auth.authenticate import EXPORTER_HEADERS, digest_of
 from api.auth.key_cache import KEYS_KEY
 from api.auth.keys import opened, read_records
+from api.openai.endpoints import PREFIX as OPENAI_PREFIX
+from api.openai.questions import PATHS as OPENAI_PATHS
 from api.query.measures import offered_by
 from api.store import directory
 from api.usage.parameters import PARAMETERS
@@ -148,6 +150,21 @@ LIVEKIT_PATHS: Final = [
         "tokens/by-assistant",
     )
 ]
+OPENAI: Final = some(
+    {
+        "group_by": st.sampled_from(["model", "user_id", "project_id"]),
+        "models": VALUES,
+        "user_ids": VALUES,
+        "line_items": st.sampled_from([f"p-of-{tenant}, m1-of-{tenant}" for tenant in TENANTS]),
+        "bucket_width": st.sampled_from(["1h", "1m"]),
+        "limit": st.just("1"),
+        "page": st.just("page_x"),
+    },
+    [
+        {"start_time": str(NOW_MS // 1000 - 86_400)},
+        {"start_time": str(NOW_MS // 1000 - 86_400), "group_by": "user_id"},
+    ],
+)
 OPENWEBUI: Final = some(
     {
         "group_id": st.sampled_from([f"g-of-{tenant}" for tenant in TENANTS]),
@@ -227,6 +244,10 @@ ROUTES: Final[dict[tuple[str, str], Row]] = {
     ("GET", "/api/v1/users/search"): row("/api/v1/users/search", st.just({"query": "beta"})),
     ("GET", "/api/v1/users/{id:path}"): of_each("/api/v1/users/u-of-{}"),
     **{("GET", path): row(path, LIVEKIT) for path in LIVEKIT_PATHS},
+    **{
+        ("GET", OPENAI_PREFIX + path.path): row(OPENAI_PREFIX + path.path, OPENAI)
+        for path in OPENAI_PATHS
+    },
     **{("GET", path): row(path, OPENWEBUI) for path in OPENWEBUI_PATHS},
     ("GET", ""): row("/api/whatever"),
 }

@@ -10,6 +10,7 @@ import pytest
 
 from api.agentlens import events as agentlens_events
 from api.livekit import endpoints as livekit
+from api.openai import endpoints as openai
 from api.openwebui import analytics as openwebui
 from api.query.bounds import CELLS_FEW
 from api.query.sums import Row, Sums, summed
@@ -61,6 +62,10 @@ EVERY = [
     ("/api/v1/analytics/models/m1/overview", ((openwebui, "history_of"), (openwebui, "to_json"))),
     ("/api/agents", ((agentlens_events, "agents_of"),)),
     ("/admin/analytics/calls/by-user", ((livekit, "data_of"),)),
+    (
+        f"/openai/v1/organization/costs?start_time={NOW_S - 86_400}",
+        ((openai, "page_body"), (openai, "to_json")),
+    ),
     ("/v1/usage", ((usage, "section"),)),
 ]
 

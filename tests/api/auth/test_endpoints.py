@@ -24,6 +24,7 @@ from tests.api.counters import NOW_MS, Event, pack
 PATH = "/v1/keys"
 USAGE = "/v1/usage"
 AGENTLENS = "/api/analytics/llm"
+OPENAI = f"/openai/v1/organization/costs?start_time={NOW_MS // 1000 - 3600}"
 
 
 async def made(
@@ -401,6 +402,7 @@ async def test_who_asks_too_often_is_told_when_to_come_back(redis_url: str, cloc
         (USAGE, lambda body: body["status"] == 429 and body["type"] == "/docs#rate-limited"),
         (AGENTLENS, lambda body: body["status"] == 429 and "again in" in body["error"]),
         ("/admin/analytics/dashboard", lambda body: body["success"] is False),
+        (OPENAI, lambda body: body["error"]["code"] == "rate_limit_exceeded"),
         ("/api/v1/analytics/users", lambda body: "again in" in body["detail"]),
         ("/api/v1/users/", lambda body: "again in" in body["detail"]),
     ],
@@ -425,6 +427,7 @@ async def test_a_limit_in_the_shape_of_each_dialect(
         ("/v1/views", lambda body: (body["detail"], body["parameter"])),
         (AGENTLENS, lambda body: (body["error"],)),
         ("/admin/analytics/dashboard", lambda body: (body["message"],)),
+        (OPENAI, lambda body: (body["error"]["message"],)),
         ("/api/v1/analytics/users", lambda body: (body["detail"],)),
         ("/api/v1/users/", lambda body: (body["detail"],)),
     ],
