@@ -2,6 +2,7 @@
 
     cli         the command `odometer`
     local       `odometer up`: bundled servers, processes, supervision
+    monitor     metrics and probes of worker, directory and API
     send        `odometer send`: files to the API or to Kafka
     sample      sample traffic
     client      the wheel of `odometer-client`, the meter as a package of its own

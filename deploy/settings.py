@@ -4,6 +4,7 @@ The variable of a setting is `ODOMETER_` and its name in capitals. `odometer up`
 the processes that it starts by the same variables.
 """
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,6 +19,7 @@ from schemas.prices.price_list import BUNDLED, Prices, parse_prices
 from schemas.quotas import Quota, parse_quota
 
 if TYPE_CHECKING:
+    from deploy.monitor.process import MonitorSettings
     from streams.directory.settings import DirectorySettings
 
 ENV_PREFIX = "ODOMETER_"
@@ -29,6 +31,9 @@ REDIS_PORT = 16_379
 # In the home directory. Both can be read by their owner only.
 VALKEY_PASSWORD_FILE = "valkey/password"  # noqa: S105  a path
 API_KEY_FILE = "api-key"
+
+# Next to the port of the API. Workers come last: there may be several on one machine.
+MONITOR_PORTS = {"api": 3401, "directory": 3402, "worker": 3410}
 
 QUOTA_RANGES = {"tenant_series": (1_000, 100_000_000), "tenant_ids": (0, 10_000_000_000)}
 
@@ -77,11 +82,16 @@ class Settings(BaseSettings):
         le=24 * 366,
         description="Keep the counters that a rebuild has replaced for so many hours.",
     )
-    health_port: int = Field(
-        default=0,
-        ge=0,
+    monitor_host: str = Field(
+        default="127.0.0.1",
+        description="Address on which each process serves its metrics and probes, without a key.",
+    )
+    monitor_port: int | None = Field(
+        default=None,
+        ge=1,
         le=65_535,
-        description="Port of the worker's health page, http://127.0.0.1:PORT/health/. 0: no page.",
+        description="Port of the metrics and probes. By default 3401 for the API, 3402 for the"
+        " directory and 3410 for a worker. If a port is taken, the next free one.",
     )
     prices_file: Path | None = Field(
         default=None,
@@ -225,6 +235,21 @@ def read_settings(**options: object) -> Settings:
         raise InvalidConfig(
             f"{option} (or {variable}) is {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}."
         ) from error
+
+
+def monitor_of(settings: Settings, process: str) -> "MonitorSettings":
+    """Return the monitor of a process: worker, directory or api. It says where it listens on stderr."""
+    from importlib.metadata import version  # noqa: PLC0415  as below
+
+    from deploy.monitor.process import MonitorSettings  # noqa: PLC0415  keeps the other commands fast
+
+    return MonitorSettings(
+        process=process,
+        host=settings.monitor_host,
+        port=settings.monitor_port or MONITOR_PORTS[process],
+        version=version("odometer"),
+        say=lambda line: print(line, file=sys.stderr, flush=True),
+    )
 
 
 def describe(name: str) -> str:

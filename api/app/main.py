@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import resource
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
 from copy import deepcopy
 from functools import partial
@@ -17,6 +18,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 import uvicorn
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.routing import Route
 from uvicorn.config import LOGGING_CONFIG
@@ -27,6 +29,7 @@ from api.app import health
 from api.app import openapi as app_openapi
 from api.app.connections import CONNECTIONS_MAX, Connections
 from api.app.dispatch import Application
+from api.app.health import Readiness
 from api.app.server import protocol_of
 from api.auth import endpoints as auth_endpoints
 from api.auth import session_endpoints
@@ -71,6 +74,13 @@ a small question waits for it some ten times."""
 OTHER_FILES: Final = 128
 """Open files that are no connections of clients: to Redis and Kafka, logs, libraries."""
 
+Monitor = Callable[
+    [asyncio.AbstractEventLoop, CollectorRegistry, Callable[[], Awaitable[Mapping[str, object]]]],
+    object,
+]
+"""Starts to serve metrics and probes of this process: its event loop, its metrics, and what `/readyz`
+answers. The command passes it (deploy/monitor/process.py)."""
+
 log = logging.getLogger("odometer.api")
 
 
@@ -95,6 +105,7 @@ def build(
     access_log: bool = False,
     tenant_ids: Quota = NO_QUOTA,
     cors_origins: Sequence[str] = (),
+    monitor: Monitor | None = None,
 ) -> Application:
     """The application over the counters of `topic` in one Redis; `clock` gives ms since 1970.
 
@@ -103,6 +114,7 @@ def build(
     behind; 0: it never waits. `metrics_sources`: services whose metrics count and whose logs do not.
     `access_log`: log a line for each request. `tenant_ids`: quota of each tenant's event ids; 0: none.
     `cors_origins`: origins whose pages may ask.
+    `monitor` serves metrics and probes.
     Raises InvalidConfig.
     """
     store = Store(redis_url, layout_digest(topic, catalog), catalog)
@@ -120,6 +132,8 @@ def build(
     sources = OtlpSources(store, clock, metrics_sources)
     answers = AnswerCache()
     feeds = Feeds(store, clock, lambda: secrets.token_hex(6))
+    readiness = Readiness(store, key_cache)
+    registry = CollectorRegistry()
     parts = store, key_cache, clock
     native = [*usage_endpoints.routes(*parts, answers), *auth_endpoints.routes(*parts)]
     native += stream_endpoints.routes(*parts, feeds)
@@ -127,6 +141,11 @@ def build(
     if kafka:
         native += ingest_endpoints.routes(deps)
     taking = deps if kafka else None
+
+    def watched() -> None:
+        if monitor is not None:
+            monitor(asyncio.get_running_loop(), registry, readiness.report)
+
     return Application(
         otlp=otlp(taking, sources),
         dialects=[
@@ -139,13 +158,19 @@ def build(
         ],
         routes=[
             Route("/healthz", health.alive),
-            Route("/readyz", partial(health.ready, store=store)),
+            Route("/readyz", readiness.page),
             Route("/openapi.json", partial(app_openapi.openapi, catalog=catalog)),
             Route("/docs", app_openapi.docs),
         ],
         exception_handlers=error_handlers(agentlens_errors.error_response),
         lifespan=partial(
-            _lifespan, store=store, producer=producer, sources=sources, feeds=feeds, kafka=kafka
+            _lifespan,
+            store=store,
+            producer=producer,
+            sources=sources,
+            feeds=feeds,
+            kafka=kafka,
+            watched=watched,
         ),
         access_log=access_log,
         cors_origins=cors_origins,
@@ -167,6 +192,7 @@ def serve(
     access_log: bool = False,
     tenant_ids: Quota = NO_QUOTA,
     cors_origins: Sequence[str] = (),
+    monitor: Monitor | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then finish the requests under way within SHUTDOWN_GRACE_S."""
     set_up_libc()
@@ -182,6 +208,7 @@ def serve(
             access_log=access_log,
             tenant_ids=tenant_ids,
             cors_origins=cors_origins,
+            monitor=monitor,
         ),
         host=host,
         port=port,
@@ -241,10 +268,12 @@ async def _lifespan(
     sources: OtlpSources,
     feeds: Feeds,
     kafka: str | None,
+    watched: Callable[[], None],
 ) -> AsyncIterator[None]:
     gc.freeze()  # imported objects are never garbage
     gc.set_threshold(GARBAGE_AFTER, *gc.get_threshold()[1:])
     sys.setswitchinterval(SWITCH_S)
+    watched()
     async with producer.connected(kafka) if kafka else nullcontext():
         yield
     await feeds.close()

@@ -102,6 +102,11 @@ class KeyCache:
         self.session_of: Callable[[Caller, int], Awaitable[str | None]] | None = None
         """The digest of the key that a browser's session stands for, or None."""
 
+    @property
+    def has_known(self) -> bool:
+        """Whether Redis has known a key since this process runs."""
+        return bool(self._known)
+
     async def find(self, digest: str) -> CachedKey | None:
         """The key whose secret has this SHA-256, or None."""
         known = self._known.get(digest)

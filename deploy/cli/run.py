@@ -20,6 +20,8 @@ from deploy.cli.options import (
     Home,
     Kafka,
     KeysFile,
+    MonitorHost,
+    MonitorPort,
     OwnKafka,
     OwnRedis,
     Partitions,
@@ -36,6 +38,7 @@ from deploy.errors import NotInstalled
 from deploy.settings import (
     describe,
     directory_settings,
+    monitor_of,
     read_catalog,
     read_id_quota,
     read_prices,
@@ -113,7 +116,8 @@ def worker(
     group: Group = None,
     prices_file: PricesFile = None,
     catalog_file: CatalogFile = None,
-    health_port: Annotated[int | None, typer.Option(help=describe("health_port"))] = None,
+    monitor_host: MonitorHost = None,
+    monitor_port: MonitorPort = None,
     tenant_series: TenantSeries = None,
     store_previews: Annotated[
         bool | None,
@@ -144,7 +148,8 @@ def worker(
         group=group,
         prices_file=prices_file,
         catalog_file=catalog_file,
-        health_port=health_port,
+        monitor_host=monitor_host,
+        monitor_port=monitor_port,
         tenant_series=tenant_series,
         store_previews=store_previews,
     )
@@ -157,12 +162,12 @@ def worker(
                 topic=settings.topic,
                 dead_letter_topic=settings.dead_letter_topic,
                 group=settings.group,
-                health_port=settings.health_port,
                 store_previews=settings.store_previews,
                 tenant_series=read_series_quota(settings),
             ),
             read_prices(settings),
             read_catalog(settings),
+            monitor_of(settings, "worker"),
         )
     )
 
@@ -172,6 +177,8 @@ def directory(
     redis: Redis = None,
     group: Group = None,
     directory_prefix: DirectoryPrefix = None,
+    monitor_host: MonitorHost = None,
+    monitor_port: MonitorPort = None,
 ) -> None:
     """Copy names, groups and chat titles from their topics into Redis, until SIGTERM.
 
@@ -183,9 +190,14 @@ def directory(
     from streams.directory.process import run_directory
 
     settings = read_settings(
-        kafka=kafka, redis=redis, group=group, directory_prefix=directory_prefix
+        kafka=kafka,
+        redis=redis,
+        group=group,
+        directory_prefix=directory_prefix,
+        monitor_host=monitor_host,
+        monitor_port=monitor_port,
     )
-    sys.exit(run_directory(directory_settings(settings)))
+    sys.exit(run_directory(directory_settings(settings), monitor_of(settings, "directory")))
 
 
 def api(
@@ -205,6 +217,8 @@ def api(
     ] = None,
     tenant_ids: TenantIds = None,
     cors_origins: Annotated[str | None, typer.Option(help=describe("cors_origins"))] = None,
+    monitor_host: MonitorHost = None,
+    monitor_port: MonitorPort = None,
 ) -> None:
     """Serve the HTTP API until SIGTERM: answer from the counters, and send events to Kafka.
 
@@ -229,6 +243,8 @@ def api(
         access_log=access_log,
         tenant_ids=tenant_ids,
         cors_origins=cors_origins,
+        monitor_host=monitor_host,
+        monitor_port=monitor_port,
     )
     serve(
         settings.redis,
@@ -246,6 +262,7 @@ def api(
         access_log=settings.access_log,
         tenant_ids=read_id_quota(settings),
         cors_origins=parse_origins(settings.cors_origins),
+        monitor=monitor_of(settings, "api"),
     )
 
 

@@ -312,6 +312,8 @@ def sketch_of(table: Table, sketch: Measure) -> PageKind:
 MAGIC: Final = b"ODO1"
 LIVE, RETIRED = 1, 2
 NO_POSITION: Final = -1
+LOG_STARTS_LATER: Final = 1
+"""Code of a refusal: Redis has no position, but the topic has lost its first records."""
 _HEADER: Final = struct.Struct("<4sI16sIIqqqqqqqqqqq8x")
 _PARTITION: Final = struct.Struct("<q16sqqqqq")
 _OLD_HEADER: Final = struct.Struct("<4sI16sIIqqqqqqq8x")

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from schemas.event.identity import CallKey, IdSecret
 from schemas.prices.price_list import Prices
 from schemas.prices.stored_lists import CountedPrices
+from schemas.store import layout
 from schemas.store.layout import Meta
 from schemas.tiers import ALL_CLOSED, Closed
 from streams.core.calls import StoredCall
@@ -97,7 +98,9 @@ class Log(Protocol):
 class RefusalReason(IntEnum):
     """Why a worker must not continue with a partition. The meta record stores the numbers."""
 
-    LOG_STARTS_LATER = 1  # no position, and the log does not start at 0: Redis was emptied
+    LOG_STARTS_LATER = (
+        layout.LOG_STARTS_LATER
+    )  # no position, and the log does not start at 0: Redis was emptied
     POSITION_EXPIRED = 2  # retention has passed the position: records were lost uncounted
     POSITION_BEYOND_END = (
         3  # the position is after the end of the log: another log, or its end was lost

@@ -2,6 +2,7 @@
 
 The modules:
 
+    metrics    what it has written, for Prometheus, and whether it is ready
     process    the process: a Faust App
     records    the records of the topics
     settings   its settings and topics

@@ -25,12 +25,13 @@ from faust.types import EventT
 
 from schemas.errors import StoreFull, StoreUnavailable
 from schemas.terminal import escaped
+from streams.directory.metrics import DirectoryMetrics
 from streams.directory.records import InvalidRecord, Stream, Upsert, read_record, topic_of
 from streams.directory.settings import DirectorySettings, changelogs
 from streams.directory.store import RedisDirectory
 from streams.kafka.topics import ensure_directory_topics
 from streams.worker.clock import ProcessClock
-from streams.worker.faust_process import run_process
+from streams.worker.faust_process import Monitor, run_process
 from streams.worker.settings import PARTITIONS
 
 T = TypeVar("T")
@@ -66,27 +67,30 @@ class Writer:
     """Writes updates, and retries until Redis answers. `filled`: the history of the Redis that was
     last filled from the tables (`RedisDirectory.history`)."""
 
-    def __init__(self, store: RedisDirectory) -> None:
+    def __init__(self, store: RedisDirectory, metrics: DirectoryMetrics) -> None:
         self._store = store
+        self.metrics = metrics
         self.filled = ""
 
     async def write(self, upsert: Upsert) -> None:
         """Raises InvalidRecord if a limit of the directory is reached."""
-        refusal = await retrying(lambda: self._store.write(upsert.tenant, upsert.update))
+        refusal = await retrying(
+            lambda: self._store.write(upsert.tenant, upsert.update), self.metrics
+        )
         if refusal:
             raise InvalidRecord(refusal)
 
     async def note(self, place: str, refusal: str) -> None:
-        await retrying(lambda: self._store.note_refusal(place, refusal))
+        await retrying(lambda: self._store.note_refusal(place, refusal), self.metrics)
 
     async def unfilled(self) -> str | None:
         """The history of a Redis that is not filled yet, or None."""
         proposed = ProcessClock().commit_id().hex()
-        found = await retrying(lambda: self._store.history(proposed))
+        found = await retrying(lambda: self._store.history(proposed), self.metrics)
         return None if found == self.filled else found
 
 
-async def retrying(ask: Callable[[], Awaitable[T]]) -> T:
+async def retrying(ask: Callable[[], Awaitable[T]], metrics: DirectoryMetrics) -> T:
     """Retries until Redis answers. An agent that is cancelled meanwhile stops here."""
     backoff_s, said = FIRST_BACKOFF_S, ""
     while True:
@@ -94,18 +98,24 @@ async def retrying(ask: Callable[[], Awaitable[T]]) -> T:
             answer = await ask()
         except (StoreUnavailable, StoreFull) as away:
             if str(away) != said:
-                said = str(away)
+                said = metrics.store_away = str(away)
                 log.warning("waiting: %s", said)
             await asyncio.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, LAST_BACKOFF_S)
         else:
             if said:
+                metrics.store_away = ""
                 log.warning("continuing: Redis answers again")
             return answer
 
 
-def build(settings: DirectorySettings, partitions: Mapping[str, int]) -> faust.App:
+def build(
+    settings: DirectorySettings,
+    partitions: Mapping[str, int],
+    metrics: DirectoryMetrics | None = None,
+) -> faust.App:
     """The App, with an agent and a table for each topic. `partitions`: how many each topic has."""
+    metrics = metrics or DirectoryMetrics()
     app = _DirectoryApp(
         settings.group,
         broker=f"kafka://{settings.kafka}",
@@ -120,7 +130,7 @@ def build(settings: DirectorySettings, partitions: Mapping[str, int]) -> faust.A
     )
     resources = AsyncExitStack()
     store = RedisDirectory(settings.redis)
-    writer = Writer(store)
+    writer = Writer(store, metrics)
     tables: dict[Stream, Table] = {}
     for stream in Stream:
         name = topic_of(settings.prefix, stream)
@@ -175,7 +185,9 @@ async def _take(stream: Stream, event: EventT[Any], table: Table, writer: Writer
         place = f"{message.topic}:{message.partition}:{message.offset}"
         log.warning("rejected the record %s: %s", place, escaped(str(invalid)))
         await writer.note(place, str(invalid))
+        writer.metrics.note(stream, "rejected")
         return
+    writer.metrics.note(stream, "written")
     key, value = (None if part is None else part.decode() for part in (message.key, message.value))
     assert key is not None  # or the record would be invalid
     table[key] = TableRow(append_ms, value)._asdict()
@@ -185,12 +197,13 @@ async def _fill(
     app: faust.App, prefix: str, tables: Mapping[Stream, Table], writer: Writer
 ) -> None:
     """Writes all rows of the tables if another Redis answers than the one that was filled last."""
-    if _are_whole(app):
+    writer.metrics.is_recovering = not _are_whole(app)
+    if not writer.metrics.is_recovering:
         history = await writer.unfilled()
         if history is None:
             return
         count = await write_rows(prefix, tables, writer)
-        writer.filled = history
+        writer.filled, writer.metrics.is_filled = history, True
         log.info("wrote %d rows to a Redis that did not have them", count)
 
 
@@ -222,11 +235,15 @@ def _upsert(stream: Stream, key: str, row: Mapping[str, Any]) -> Upsert:
     return read_record(stream, key.encode(), value, row["append_ms"])
 
 
-def run_directory(settings: DirectorySettings) -> int:
+def run_directory(settings: DirectorySettings, monitor: Monitor | None = None) -> int:
     """Runs until SIGTERM or SIGINT, and returns the exit code of the process. Blocking. Creates the
-    topics that are missing. Raises LogUnavailable if Kafka does not answer at the start."""
+    topics that are missing. Raises LogUnavailable if Kafka does not answer at the start. `monitor`
+    serves metrics and probes."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
+    metrics = DirectoryMetrics()
+    if monitor is not None:
+        monitor(loop, metrics.registry, metrics.ready)
     topics = ensure_directory_topics(settings.kafka, changelogs(settings), PARTITIONS)
     partitions = loop.run_until_complete(topics)
-    return run_process(build(settings, partitions), loop=loop)
+    return run_process(build(settings, partitions, metrics), loop=loop)

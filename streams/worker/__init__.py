@@ -8,7 +8,8 @@ The modules:
     judge           decodes a batch, and rejects records that cannot be counted
     counted_numbers  tells whether a duplicate has other numbers
     end_offsets     the polled end offsets of the topic
-    health          intervals, and the facts of the health page
+    health          intervals, and the facts that probes and metrics report
+    metrics         what it has counted, for Prometheus
     process         the Faust App that hosts the worker
     faust_process   signals and the deadline of a stop
     settings        the settings of a worker process

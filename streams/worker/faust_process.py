@@ -11,10 +11,19 @@ import gc
 import logging
 import os
 import threading
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NoReturn
 
 import faust
 from mode import ServiceT
+from prometheus_client import CollectorRegistry
+
+Monitor = Callable[
+    [asyncio.AbstractEventLoop, CollectorRegistry, Callable[[], Awaitable[Mapping[str, object]]]],
+    object,
+]
+"""Starts to serve metrics and probes of a process: its event loop, its metrics, and what `/readyz`
+answers. The commands pass it (deploy/monitor/process.py)."""
 
 STOP_S: Final = 8.0
 """The time from the signal to the exit. Orchestrators kill a process after 10 s or more."""

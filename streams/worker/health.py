@@ -1,8 +1,13 @@
-"""The intervals of the worker, and the facts that its health page reports."""
+"""The intervals of the worker, and the facts that its probes and metrics report."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+from streams.core.columns import Columns
+from streams.core.ports import Commit, OffsetBounds, Progress, RefusalReason
+from streams.worker.metrics import PartitionState, WorkerMetrics
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,8 @@ class Timing:
 class WorkerHealth:
     """`progress_ms`: the time of the last commit, or the last time that there was nothing to read.
     `log_away`, `store_away`: the error while Kafka or Redis does not answer, else "". `refused`:
-    the paused partitions, each with the reason."""
+    the paused partitions, each with the reason; `reasons`: the same with its name. `complete_ms`,
+    `committed_ms`: by partition, what the last commits have written."""
 
     progress_ms: int = 0
     commits: int = 0
@@ -35,3 +41,44 @@ class WorkerHealth:
     log_away: str = ""
     store_away: str = ""
     refused: dict[int, str] = field(default_factory=dict)
+    reasons: dict[int, RefusalReason] = field(default_factory=dict)
+    complete_ms: dict[int, int] = field(default_factory=dict)
+    committed_ms: dict[int, int] = field(default_factory=dict)
+    metrics: WorkerMetrics | None = None
+
+    def note_commit(self, commit: Commit, rows: Columns, began_ms: int, now_ms: int) -> None:
+        """A commit of a batch, which was begun at `began_ms`, was applied."""
+        self.progress_ms = now_ms
+        self.commits += 1
+        self.events += len(rows)
+        self.committed_ms |= dict.fromkeys((one.partition for one in commit.partitions), now_ms)
+        self.note_complete(commit.partitions)
+        if self.metrics is not None:
+            self.metrics.note_commit(commit, rows, began_ms, now_ms)
+
+    def note_complete(self, partitions: Sequence[Progress]) -> None:
+        self.complete_ms |= {
+            one.partition: one.complete_ms for one in partitions if one.complete_ms
+        }
+
+    def refuse(self, partition: int, why: RefusalReason, detail: str) -> None:
+        self.refused[partition], self.reasons[partition] = detail, why
+
+    def go_on(self, partition: int) -> None:
+        """The partition is not refused, or not by this worker any more."""
+        self.refused.pop(partition, None)
+        self.reasons.pop(partition, None)
+
+    def partitions(
+        self, positions: Mapping[int, int], bounds: Mapping[int, OffsetBounds]
+    ) -> dict[int, PartitionState]:
+        return {
+            partition: PartitionState(
+                bounds[partition].end,
+                max(0, bounds[partition].end - max(position, bounds[partition].start)),
+                self.complete_ms.get(partition, 0),
+                self.committed_ms.get(partition, 0),
+            )
+            for partition, position in positions.items()
+            if partition in bounds
+        }

@@ -42,6 +42,7 @@ from streams.worker.counted_numbers import CountedNumbers
 from streams.worker.end_offsets import EndOffsets, next_end_offsets
 from streams.worker.health import Timing, WorkerHealth
 from streams.worker.judge import JudgedBatch, judge, without_duplicates
+from streams.worker.metrics import PartitionState, WorkerMetrics
 from streams.worker.price_lists import counted_prices
 
 T = TypeVar("T")
@@ -75,17 +76,13 @@ class Worker:
         catalog: Catalog = DEFAULT,
         *,
         keeps_previews: bool = False,
+        metrics: WorkerMetrics | None = None,
     ) -> None:
-        self._log = log
-        self._store = store
-        self._clock = clock
-        self._digest = generation_digest
-        self._catalog = catalog
-        self._policy = policy
-        self._timing = timing
-        self._prices = prices
-        self._keeps_previews = keeps_previews
-        self.health = WorkerHealth()
+        self._log, self._store, self._clock = log, store, clock
+        self._digest, self._catalog = generation_digest, catalog
+        self._policy, self._timing = policy, timing
+        self._prices, self._keeps_previews = prices, keeps_previews
+        self.health = WorkerHealth(metrics=metrics)
         self._was_ours = False
         self._secret = NO_SECRET
         self._closed = ALL_CLOSED
@@ -98,8 +95,7 @@ class Worker:
         self._goal = policy.first_goal()
         self._polled_ms = clock.now_ms()
         self._ends: EndOffsets | None = None
-        self._fresh_ms = 0
-        self._rechecked_ms = 0
+        self._fresh_ms = self._rechecked_ms = 0
         self._stopping: Callable[[], bool] = lambda: False
 
     # -- the loop ----------------------------------------------------------------------------------
@@ -143,6 +139,12 @@ class Worker:
         """Records between the committed positions and the end offsets of the last poll."""
         return self._ends.lag(self._positions) if self._ends else 0
 
+    def partitions(self) -> Mapping[int, PartitionState]:
+        """The partitions that this worker counts."""
+        return self.health.partitions(
+            dict(self._positions), self._ends.bounds if self._ends else {}
+        )
+
     def is_stalled(self) -> bool:
         """Whether there are records to read, no commit succeeded for `stalled_ms`, and both servers
         answer. The consumer will not recover by itself."""
@@ -166,7 +168,7 @@ class Worker:
         if polled.assignment != self._assignment:
             self._drop_all()
             for partition in set(self.health.refused) - polled.partitions:
-                del self.health.refused[partition]  # its new owner reports it, if it is still true
+                self.health.go_on(partition)  # its new owner reports it, if it is still true
             await self._take_over(polled.partitions)
             self._assignment = polled.assignment
             self._assigned = polled.partitions
@@ -219,10 +221,10 @@ class Worker:
             refusal = refusal_of(stored, bounds[partition], last_record)
             if refusal is None:
                 found[partition] = stored.position
-                self.health.refused.pop(partition, None)
+                self.health.go_on(partition)
                 continue
             why, detail = refusal
-            self.health.refused[partition] = detail
+            self.health.refuse(partition, why, detail)
             await self._store.refuse(partition, stored.position, why, detail)
         self._positions |= found
         self._reached |= {p: max(position, 0) for p, position in found.items()}
@@ -243,6 +245,7 @@ class Worker:
     # -- the commit --------------------------------------------------------------------------------
 
     async def _commit_batch(self, batch: Batch) -> None:
+        began_ms = self._clock.now_ms()
         judged = await self._judge(batch)
         if judged.rejected:
             await self._retry(lambda: self._log.send_to_dlq(judged.rejected))
@@ -255,7 +258,7 @@ class Worker:
             elif reply.outcome is Outcome.CLOSED:
                 self._closed = Closed(*reply.subjects)
             elif reply.outcome is not Outcome.CALLS_CHANGED:
-                await self._finish(commit, reply, rows)
+                await self._finish(commit, reply, rows, began_ms)
                 await self._tend_pages()
                 vectors = sum(len(part.rows) for part in commit.delta.parts)
                 self._goal = self._policy.next_goal(self._goal, len(rows), vectors)
@@ -366,13 +369,11 @@ class Worker:
                 self.health.store_away = ""
                 return answer
 
-    async def _finish(self, commit: Commit, reply: Reply, rows: Columns) -> None:
+    async def _finish(self, commit: Commit, reply: Reply, rows: Columns, began_ms: int) -> None:
         if reply.outcome in {Outcome.COMMITTED, Outcome.ALREADY_APPLIED}:
             for progress in commit.partitions:
                 self._positions[progress.partition] = progress.end
-            self.health.progress_ms = self._clock.now_ms()
-            self.health.commits += 1
-            self.health.events += len(rows)
+            self.health.note_commit(commit, rows, began_ms, self._clock.now_ms())
             self._counted.note(rows)
             return
         # The batch is worthless now. Drop it before the next await, which may fail.
@@ -394,5 +395,6 @@ class Worker:
         if caught_up:
             reply = await self._store.commit(self._commit(caught_up))
             self.health.store_away = ""
+            self.health.note_complete(caught_up if reply.outcome is Outcome.COMMITTED else ())
             if reply.outcome not in {Outcome.COMMITTED, Outcome.PAUSED}:
                 self._drop_all()

@@ -1,6 +1,6 @@
 """The fold worker's process: a Faust App that hosts the fold as a supervised service.
 
-Faust supplies signals, logging, the web page and supervision. Its own Kafka consumer is off: the
+Faust supplies signals, logging and supervision. Its own Kafka consumer is off: the
 fold reads whole batches, which is 50 times faster than an agent. When the fold fails, the
 supervisor starts it again from scratch, with a new consumer. SIGTERM has a hard deadline
 (streams/worker/faust_process.py).
@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
 import faust
 from faust.app.base import BootStrategy
-from faust.web import Request, Response, View
 from mode import Service
 from mode.supervisors import OneForOneSupervisor
 
@@ -46,8 +47,9 @@ from streams.redis.eviction import EvictionWatch
 from streams.redis.generations import RedisGenerations
 from streams.redis.store import RedisStore
 from streams.worker.clock import ProcessClock
-from streams.worker.faust_process import leave, run_process, spare_collector
+from streams.worker.faust_process import Monitor, leave, run_process, spare_collector
 from streams.worker.loop import Worker
+from streams.worker.metrics import WorkerMetrics, WorkerState
 from streams.worker.price_switch import PriceSwitch
 from streams.worker.settings import WorkerSettings
 
@@ -56,8 +58,6 @@ RESTARTS_MAX: Final = 100
 RESTARTS_OVER_S: Final = 60.0
 RESTART_PAUSE_S: Final = 1.0
 DROP_EVERY_S: Final = 30.0
-HEALTH_HOST: Final = "127.0.0.1"
-"""The health page needs no key, so only this machine can read it."""
 REPLACED: Final = 3
 """The exit code of a worker after a rebuild under another configuration replaced its counters. It is
 not 0, so that a supervisor that restarts on failure restarts the worker."""
@@ -81,10 +81,25 @@ class FoldService(Service):
         self._catalog = catalog
         self._digest = generation_digest(settings.topic, prices.version, catalog)
         self._price_switch = PriceSwitch(prices, self._digest)
+        self.metrics = WorkerMetrics()
+        self.metrics.watch(self.worker_state)
         self.worker: Worker | None = None
         self.failure = ""
         self.refusal = ""  # why it waits outside the consumer group
+        self._refused_by: RefusalReason | None = None
         self._evicts = False
+
+    def health(self) -> dict[str, Any]:
+        return describe_health(self.worker, self.failure, self.refusal)
+
+    def worker_state(self) -> WorkerState:
+        """For a scrape, in any thread."""
+        worker, state = self.worker, str(self.health()["state"])
+        if worker is None:
+            refused = {} if self._refused_by is None else {self._refused_by.name.lower(): 1}
+            return WorkerState(state, {}, refused)
+        names = Counter(why.name.lower() for why in list(worker.health.reasons.values()))
+        return WorkerState(state, worker.partitions(), names)
 
     @Service.task
     async def _fold(self) -> None:
@@ -157,14 +172,15 @@ class FoldService(Service):
                     self._settings.timing.recheck_ms / 1000,
                     detail,
                 )
-            self.refusal = detail
+            self.refusal, self._refused_by = detail, refusal[0]
             await self.sleep(self._settings.timing.recheck_ms / 1000)
-        self.refusal = ""
+        self.refusal, self._refused_by = "", None
 
     def _wait_for_redis(self, why: str) -> None:
         if why != self.failure:
             log.warning("waits for Redis: %s", why)
         self.worker, self.failure, self.refusal = None, why, ""
+        self._refused_by = None
 
     async def _refusal(
         self, store: RedisStore, watch: EvictionWatch
@@ -200,6 +216,7 @@ class FoldService(Service):
                 self._prices,
                 self._catalog,
                 keeps_previews=settings.store_previews,
+                metrics=self.metrics,
             )
             self.worker, self.failure = worker, ""
             async with asyncio.TaskGroup() as tasks:
@@ -258,61 +275,71 @@ class _WorkerApp(faust.App):
 
 def build(
     settings: WorkerSettings, prices: Prices = BUNDLED, catalog: Catalog = DEFAULT
-) -> tuple[faust.App, OneForOneSupervisor]:
-    """The App, and the supervisor of its fold."""
+) -> tuple[faust.App, OneForOneSupervisor, FoldService]:
+    """The App, the supervisor of its fold, and the fold."""
     app = _WorkerApp(
         "odometer-worker",
         broker=f"kafka://{settings.kafka}",
         autodiscover=False,
-        web_enabled=settings.health_port > 0,
-        web_bind=HEALTH_HOST,  # by itself Faust listens on all addresses
-        web_host=HEALTH_HOST,  # this one is only shown
-        web_port=settings.health_port or 6066,
+        web_enabled=False,
         worker_redirect_stdouts=False,
     )
-    app.boot_strategy = _Boot(app, enable_web=settings.health_port > 0)
+    app.boot_strategy = _Boot(app, enable_web=False)
     supervisor = OneForOneSupervisor(max_restarts=RESTARTS_MAX, over=RESTARTS_OVER_S)
     fold = FoldService(settings, prices, catalog)
     supervisor.add(fold)
 
-    @app.page("/health/")
-    async def health(view: View, _request: Request) -> Response:
-        answer = describe_health(fold.worker, fold.failure, fold.refusal)
-        return view.json(answer, status=200 if answer["ok"] else 503)
-
-    return app, supervisor
+    return app, supervisor, fold
 
 
 def describe_health(worker: Worker | None, failure: str, refusal: str = "") -> dict[str, Any]:
     """The health of the fold, not of the process: ok while it counts or has nothing to count.
-    `failure`: why the last run of the fold ended, while the next one has not started. `refusal`:
-    why it waits outside the consumer group."""
+    `reason`: why it does not, in one sentence. `failure`: why the last run of the fold ended, while the
+    next one has not started. `refusal`: why it waits outside the consumer group."""
     if refusal:
-        return {"ok": False, "state": "refused", "refused": {"generation": refusal}}
+        refused = {"generation": refusal}
+        return {"ok": False, "state": "refused", "reason": refusal, "refused": refused}
     if worker is None:
-        return {"ok": False, "state": "starting", "failure": failure}
+        reason = failure or "it joins the consumer group"
+        return {"ok": False, "state": "starting", "reason": reason, "failure": failure}
     health = worker.health
-    stuck = health.log_away or health.store_away or worker.is_stalled() or bool(health.refused)
+    refused = {str(partition): why for partition, why in dict(health.refused).items()}
+    reason = health.log_away or health.store_away
+    if not reason and worker.is_stalled():
+        reason = "records wait, and none was counted for long"
+    if not reason and refused:
+        reason = f"{len(refused)} partitions are refused: {next(iter(refused.values()))}"
     return {
-        "ok": not stuck,
-        "state": "refused" if health.refused else "waiting" if stuck else "counting",
+        "ok": not reason,
+        "state": "refused" if refused else "waiting" if reason else "counting",
+        "reason": reason,
         "lag": worker.lag(),
         "commits": health.commits,
         "events": health.events,
         "progress_ms": health.progress_ms,
         "kafka": health.log_away,
         "store": health.store_away,
-        "refused": {str(partition): why for partition, why in health.refused.items()},
+        "refused": refused,
     }
 
 
 def run_worker(
-    settings: WorkerSettings, prices: Prices = BUNDLED, catalog: Catalog = DEFAULT
+    settings: WorkerSettings,
+    prices: Prices = BUNDLED,
+    catalog: Catalog = DEFAULT,
+    monitor: Monitor | None = None,
 ) -> int:
-    """Runs until SIGTERM or SIGINT. Returns the exit code of the process. Blocking."""
+    """Runs until SIGTERM or SIGINT. Returns the exit code of the process. Blocking. `monitor` serves
+    metrics and probes."""
     warm_up()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    app, supervisor = build(settings, prices, catalog)
+    app, supervisor, fold = build(settings, prices, catalog)
+    if monitor is not None:
+
+        async def ready() -> Mapping[str, object]:
+            return fold.health()
+
+        monitor(loop, fold.metrics.registry, ready)
     spare_collector()
     return run_process(app, supervisor, loop=loop)

@@ -14,8 +14,7 @@ PARTITIONS: Final = 4
 
 
 class WorkerSettings(BaseModel):
-    """`health_port`: 0 for no health page. `redis_eviction`: the policy that the operator states, for a
-    Redis that forbids INFO."""
+    """`redis_eviction`: the policy that the operator states, for a Redis that forbids INFO."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -25,7 +24,6 @@ class WorkerSettings(BaseModel):
     topic: str = "usage.events"
     dead_letter_topic: str = "usage.dead-letter"
     group: str = "odometer"
-    health_port: int = 0
     store_previews: bool = False
     tenant_series: Quota = TENANT_SERIES
     policy: Policy = Policy()

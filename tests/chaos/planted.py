@@ -87,8 +87,10 @@ def letters_late() -> None:
         late[self] = judged.rejected
         return judged._replace(rejected=())
 
-    async def finish(self: Worker, commit: Commit, reply: Reply, rows: Columns) -> None:
-        await finish_whole(self, commit, reply, rows)
+    async def finish(
+        self: Worker, commit: Commit, reply: Reply, rows: Columns, began_ms: int
+    ) -> None:
+        await finish_whole(self, commit, reply, rows, began_ms)
         await asyncio.sleep(0.3)
         await self._log.send_to_dlq(late[self])
 

@@ -93,14 +93,14 @@ def options_of(system: System, *names: str) -> list[str]:
 
 def start_worker(system: System, file: Path) -> WorkerProcess:
     """The command itself."""
-    settings = system.settings.model_copy(update={"health_port": free_port()})
+    port = free_port()
     names = ("kafka", "redis", "topic", "dead-letter-topic", "group")
     log = system.directory / "new-worker.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "deploy.cli.main", "worker", *options_of(system, *names)),
-                *("--health-port", str(settings.health_port), "--catalog-file", str(file)),
+                *("--monitor-port", str(port), "--catalog-file", str(file)),
             ],
             cwd=system.directory,
             env=plain_environment(),
@@ -108,7 +108,7 @@ def start_worker(system: System, file: Path) -> WorkerProcess:
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    worker = WorkerProcess(settings, log, process)
+    worker = WorkerProcess(system.settings, port, log, process)
     system.workers.append(worker)
     return worker
 

@@ -1,4 +1,4 @@
-"""The health page reports the fold's progress, not whether the process runs."""
+"""Readiness reports the fold's progress, liveness whether the process runs; metrics what was counted."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import random
 import socket
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
 
@@ -34,8 +35,12 @@ async def test_a_worker_that_cannot_reach_kafka_says_so_and_tries_again(
         return health.get("status") == 503 and "connection" in health.get("failure", "")
 
     try:
-        await system.until("the health page says why", says_why)
+        await system.until("readiness says why", says_why)
         assert worker.process.poll() is None
+        async with httpx.AsyncClient() as client:
+            for path in ("/livez", "/startupz"):
+                alive = await client.get(f"http://127.0.0.1:{worker.monitor_port}{path}")
+                assert (alive.status_code, alive.json()["ok"]) == (200, True)
     finally:
         worker.discard()
 
@@ -52,7 +57,7 @@ async def test_a_store_that_is_not_ours_ends_the_life_of_the_fold_and_not_the_pr
         health = await worker.health()
         return health.get("status") == 503 and "meta record" in health.get("failure", "")
 
-    await system.until("the health page says why", says_why)
+    await system.until("readiness says why", says_why)
     with redis.Redis.from_url(system.settings.redis) as client:
         client.delete(meta_key(FIRST_GENERATION))
 
@@ -62,15 +67,15 @@ async def test_a_store_that_is_not_ours_ends_the_life_of_the_fold_and_not_the_pr
     await system.until("the worker counts", counts)
 
 
-async def test_the_health_page_is_for_this_machine_only(system: System) -> None:
+async def test_the_monitor_is_for_this_machine_only(system: System) -> None:
     await system.make_topics(1)
     worker = system.worker()
 
     async def answers() -> bool:
         return bool(await worker.health())
 
-    await system.until("the health page answers", answers)
-    port = worker.settings.health_port
+    await system.until("the monitor answers", answers)
+    port = worker.monitor_port
     # Linux answers on all of 127.0.0.0/8 to a server that listens on all addresses.
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.2", port), timeout=5)

@@ -106,8 +106,8 @@ class DeadLettersAfterCommit(Worker):
         self.late = judged.rejected
         return judged._replace(rejected=())
 
-    async def _finish(self, commit: Commit, reply: Reply, rows: Columns) -> None:
-        await super()._finish(commit, reply, rows)
+    async def _finish(self, commit: Commit, reply: Reply, rows: Columns, began_ms: int) -> None:
+        await super()._finish(commit, reply, rows, began_ms)
         await self._log.send_to_dlq(self.late)
 
 

@@ -4,7 +4,8 @@
 
 The function runs before anything else. It may return the catalog that the worker counts by, or
 change the code of the process (tests/chaos/planted.py). A worker reads its settings as JSON from
-WORKER_SETTINGS and its prices from WORKER_PRICES, as the command has no options for the batch policy and for timing.
+WORKER_SETTINGS, its prices from WORKER_PRICES and the port of its monitor from WORKER_MONITOR_PORT, as the
+command has no options for the batch policy and for timing.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 
+from deploy.monitor.process import MonitorSettings
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.prices.price_list import parse_prices
 from streams.worker.process import run_worker
@@ -44,7 +46,9 @@ def main(role: str, change: str = "") -> int:
     if role == "worker":
         settings = WorkerSettings.model_validate_json(os.environ["WORKER_SETTINGS"])
         prices = parse_prices(os.environ["WORKER_PRICES"].encode(), "prices.toml")
-        return run_worker(settings, prices, catalog)
+        host, port = "127.0.0.1", int(os.environ["WORKER_MONITOR_PORT"])
+        monitor = MonitorSettings("worker", host, port, "test", print)
+        return run_worker(settings, prices, catalog, monitor)
     from deploy.cli import main as cli  # typer and rich take 0.3 s, which a worker does not need
 
     sys.argv = ["odometer", role]

@@ -26,6 +26,7 @@ class WorkerProcess:
     """One process; whatever became of it, `discard` ends it."""
 
     settings: WorkerSettings
+    monitor_port: int
     log: Path
     process: subprocess.Popen[bytes] = field(repr=False)
 
@@ -57,8 +58,8 @@ class WorkerProcess:
         return self.log.read_text(errors="replace")[-LOG_CHARS_SHOWN:]
 
     async def health(self) -> dict[str, Any]:
-        """The page's answer with its `status`, or {} while the process does not answer."""
-        url = f"http://127.0.0.1:{self.settings.health_port}/health/"
+        """What `/readyz` answers, with its `status`, or {} while the process does not answer."""
+        url = f"http://127.0.0.1:{self.monitor_port}/readyz"
         async with httpx.AsyncClient(timeout=HEALTH_ANSWER_S) as client:
             try:
                 response = await client.get(url)
@@ -74,14 +75,15 @@ def start_worker(
     change: Change | None = None,
     prices: str = "",
 ) -> WorkerProcess:
-    """Starts a process with a health page on a free port; its output is kept in `directory`.
+    """Starts a process with a monitor on a free port; its output is kept in `directory`.
     `change` runs in it first."""
-    settings = settings.model_copy(update={"health_port": free_port()})
+    port = free_port()
     log = directory / f"worker-{number}.log"
     environment = {
         **plain_environment(),
         "WORKER_SETTINGS": settings.model_dump_json(),
         "WORKER_PRICES": prices,
+        "WORKER_MONITOR_PORT": str(port),
     }
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -92,4 +94,4 @@ def start_worker(
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    return WorkerProcess(settings, log, process)
+    return WorkerProcess(settings, port, log, process)

@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from schemas.store.directory import MEMBERS_MAX, TENANT_MEMBERS_MAX, groups_key, members_key
+from streams.directory.metrics import DirectoryMetrics
 from streams.directory.process import TableRow, Writer, write_rows
 from streams.directory.records import Stream
 from streams.directory.store import RedisDirectory
@@ -36,7 +37,7 @@ async def test_rows_that_do_not_fit_are_tallied_and_the_others_written(redis_url
             Stream.CHATS: {f"{TENANT}|c": row(title="Hello")},
         }
         async with RedisDirectory(redis_url) as store:
-            assert await write_rows("directory", tables, Writer(store)) == 3
+            assert await write_rows("directory", tables, Writer(store, DirectoryMetrics())) == 3
             assert await store.refusals() == {
                 f"directory.groups:{TENANT}|one": (
                     "the tenant's directory is full: it holds 100000 members of groups"

@@ -15,6 +15,7 @@ from streams.core.decode import Record
 from streams.core.ports import LastRecord, OffsetBounds, PartitionBatch, Polled, RejectedRecord
 from streams.worker.health import Timing
 from streams.worker.loop import Worker
+from streams.worker.metrics import WorkerMetrics
 from tests.oracles.event_logs import NOW_MS, SECRET, encode, event
 from tests.simulation.log import PolledRecord
 from tests.simulation.store import FakeStore
@@ -95,9 +96,18 @@ class Scene:
     clock: ScriptedClock = field(default_factory=ScriptedClock)
     policy: Policy = AT_ONCE
     digest: bytes = DIGEST
+    metrics: WorkerMetrics | None = None
 
     def __post_init__(self) -> None:
-        self.worker = Worker(self.log, self.store, self.clock, self.digest, self.policy, TIMING)
+        self.worker = Worker(
+            self.log,
+            self.store,
+            self.clock,
+            self.digest,
+            self.policy,
+            TIMING,
+            metrics=self.metrics,
+        )
 
     async def turns(self, count: int = 1) -> None:
         for _ in range(count):

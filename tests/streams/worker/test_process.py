@@ -30,9 +30,9 @@ class Hanging(Service):
         await asyncio.get_running_loop().create_future()
 
 def build(*given):
-    built, supervisor = real_build(*given)
+    built, supervisor, fold = real_build(*given)
     supervisor.add(Hanging())
-    return built, supervisor
+    return built, supervisor, fold
 
 process.build = build
 sys.exit(process.run_worker(WorkerSettings(kafka="127.0.0.1:1", redis="redis://127.0.0.1:1")))

@@ -1,0 +1,7 @@
+"""The monitor of a process: metrics and probes on a port of their own, without a key.
+
+The modules:
+
+    server   serves `/metrics`, `/livez`, `/readyz` and `/startupz`
+    process  the monitor of a worker, directory or API: probes that ask its event loop
+"""
