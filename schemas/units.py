@@ -36,6 +36,16 @@ def seconds_to_ms(seconds: Decimal) -> int:
     return int(seconds.quantize(_MILLI, ROUND_HALF_EVEN).scaleb(3))
 
 
+def duration(ms: int) -> str:
+    """A duration for people, rounded down: 0.4 s, 90 s, 5 min, 3 h, 1830 days."""
+    if ms < 10_000:
+        return f"{max(0, ms) // 100 / 10:.1f} s"
+    for size_ms, unit in ((86_400_000, "days"), (3_600_000, "h"), (60_000, "min")):
+        if ms >= 2 * size_ms:
+            return f"{ms // size_ms} {unit}"
+    return f"{ms // 1000} s"
+
+
 def instant_to_ms(instant: datetime) -> int:
     """An aware datetime to whole ms since 1970, rounded down, without a float in between."""
     return (instant - EPOCH) // ONE_MS

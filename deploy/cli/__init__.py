@@ -2,7 +2,8 @@
 
     main         registers all commands
     run          up, worker, api, directory, simulate: commands that run until they are stopped
-    operate      status, topics, rebuild, accept
+    status       a verdict, and the state of counting
+    operate      topics, rebuild, accept
     keys         API keys
     key_lines    the keys to create, from options or from the lines of a file
     dead         dead letters

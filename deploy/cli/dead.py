@@ -50,6 +50,9 @@ WithReason = Annotated[
 WithField = Annotated[
     str | None, typer.Option("--field", help="Only dead letters about this field.")
 ]
+WithTenant = Annotated[
+    str | None, typer.Option("--tenant", help="Only dead letters whose record names this tenant.")
+]
 Since = Annotated[
     str | None,
     typer.Option(
@@ -70,6 +73,7 @@ def list_dead_letters(
     field: WithField = None,
     since: Since = None,
     until: Until = None,
+    tenant: WithTenant = None,
     limit: Annotated[int, typer.Option(min=1, help="Show so many of the newest.")] = LISTED_MAX,
     as_json: AsJson = False,
 ) -> None:
@@ -78,7 +82,7 @@ def list_dead_letters(
     Next, `odometer dead show ORIGIN` shows one in full.
     """
     settings = read_settings(kafka=kafka, dead_letter_topic=dead_letter_topic)
-    wanted = _filter(reason, field, since, until)
+    wanted = _filter(reason, field, since, until, tenant=tenant)
     reason_counts: Counter[str] = Counter()
     newest: deque[DeadLetter] = deque(maxlen=limit)
 
@@ -203,12 +207,15 @@ def _filter(
     since: str | None,
     until: str | None,
     origins: set[str] | None = None,
+    tenant: str | None = None,
 ) -> Wanted:
     if reason is not None and reason not in set(Reason):
         raise InvalidConfig(f"--reason is {reason!r}; it must be one of {', '.join(Reason)}")
     now_ms = _now_ms()
     from_ms = None if since is None else parse_time("--since", since, now_ms)
     to_ms = None if until is None else parse_time("--until", until, now_ms)
+
+    from streams.core.dead_letters import tenant_of
 
     def wanted(letter: "DeadLetter") -> bool:
         return (
@@ -217,6 +224,7 @@ def _filter(
             and (from_ms is None or letter.append_ms >= from_ms)
             and (to_ms is None or letter.append_ms < to_ms)
             and (not origins or letter.origin in origins)
+            and (tenant is None or tenant_of(letter) == tenant)
         )
 
     return wanted

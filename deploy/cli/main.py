@@ -4,6 +4,7 @@ Commands import what they run inside themselves, so that `--help` and completion
 """
 # ruff: noqa: FBT002 - options are given by name
 
+import logging
 import sys
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ from deploy.cli.dead import dead
 from deploy.cli.explain import explain
 from deploy.cli.help import OPERATE, RUN, SEND, PlainCommand, PlainGroup, Version
 from deploy.cli.keys import keys
+from deploy.cli.status import MISCONFIGURED, Judged, status
 from deploy.cli.terminal import say_on
 from deploy.send.command import send
 from schemas.errors import OdometerError
@@ -40,7 +42,7 @@ def _options(version: Version = False) -> None:
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     RUN: (run.up, run.worker, run.api, run.directory, run.simulate),
-    OPERATE: (operate.status, operate.topics, operate.rebuild, operate.accept),
+    OPERATE: (status, operate.topics, operate.rebuild, operate.accept),
     SEND: (send, explain),
 }
 for panel, commands in COMMANDS.items():
@@ -51,12 +53,22 @@ app.add_typer(dead, name="dead", rich_help_panel=OPERATE)
 
 
 def main() -> None:
-    """Run a command. An error that the user can fix is one sentence on stderr, without a traceback."""
+    """Run a command. An error that the user can fix is one sentence on stderr, without a traceback.
+
+    A monitor that runs `odometer status --check` must not take a wrong option (exit code 2 of all
+    commands) for a state of the counting, so there it is 3."""
+    # Its warnings would go to stderr beside our sentence; worker and API configure their own logs.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+    wrong = MISCONFIGURED if {"status", "--check"} <= set(sys.argv[1:]) else 1
     try:
         app()
+    except Judged:
+        raise
+    except SystemExit as leaving:
+        sys.exit(wrong if leaving.code and wrong == MISCONFIGURED else leaving.code)
     except OdometerError as error:
         say_on(Console(stderr=True), str(error), "red")
-        sys.exit(1)
+        sys.exit(wrong)
 
 
 if __name__ == "__main__":

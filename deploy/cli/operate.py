@@ -1,4 +1,4 @@
-"""`odometer status`, `topics`, `rebuild` and `accept`: look at the counters and the topics, and fix them."""
+"""`odometer topics`, `rebuild` and `accept`: look at the topics and the counters, and fix them."""
 # ruff: noqa: PLC0415, FBT002 - a command imports what it runs; its options are given by name
 
 import asyncio
@@ -19,7 +19,6 @@ from deploy.cli.options import (
     PricesFile,
     Redis,
     RedisEviction,
-    TenantIds,
     TenantSeries,
     Topic,
     Yes,
@@ -28,64 +27,8 @@ from deploy.cli.terminal import say, say_json, say_json_text
 from deploy.settings import (
     describe,
     directory_settings,
-    read_catalog,
-    read_id_quota,
-    read_prices,
-    read_series_quota,
     read_settings,
 )
-
-
-def status(
-    kafka: Kafka = None,
-    redis: Redis = None,
-    redis_eviction: RedisEviction = None,
-    topic: Topic = None,
-    prices_file: PricesFile = None,
-    catalog_file: CatalogFile = None,
-    tenant_series: TenantSeries = None,
-    tenant_ids: TenantIds = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show the progress of counting: offsets and lag per partition, dead letters, and refusals.
-
-    `position` is the next offset to count, `end` the next offset to be written, and `lag` the
-    records between them. Every event that Kafka acknowledged before `complete through` is counted.
-
-    deploy/RUNBOOK.md has a section for each line and each refusal: what it means, what to check and
-    what to do. Give this command the prices and catalog files of the workers, so that it can compare
-    them with the counters.
-    """
-    from deploy.cli.report import render
-    from streams.operations.status import read_status
-
-    settings = read_settings(
-        kafka=kafka,
-        redis=redis,
-        redis_eviction=redis_eviction,
-        topic=topic,
-        prices_file=prices_file,
-        catalog_file=catalog_file,
-        tenant_series=tenant_series,
-        tenant_ids=tenant_ids,
-    )
-    prices, catalog = read_prices(settings).version, read_catalog(settings)
-    found = asyncio.run(
-        read_status(
-            settings.kafka,
-            settings.redis,
-            settings.topic,
-            prices,
-            catalog,
-            settings.redis_eviction,
-            read_series_quota(settings),
-            read_id_quota(settings),
-        )
-    )
-    if as_json:
-        say_json_text(found.model_dump_json(indent=2))
-    else:
-        Console().print(render(found, _now_ms()))
 
 
 def topics(

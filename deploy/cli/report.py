@@ -15,20 +15,20 @@ _MINUTE_S = 60
 _DAY_S = 24 * 3600
 
 
-def render(model: BaseModel, now_ms: int) -> Group:
-    """Return lines for the single values, then a table for each list of models.
+def render(model: BaseModel, now_ms: int, only: Sequence[str] | None = None) -> Group:
+    """Return lines for the single values, then a table for each list of models; of the fields `only`.
 
     An instant is shown with its age; in a table, only its age is shown.
     """
     lines: list[RenderableType] = []
     tables: list[RenderableType] = []
-    for name in type(model).model_fields:
+    for name in type(model).model_fields if only is None else only:
         value = getattr(model, name)
         if _is_list_of_models(value):
             tables.append(_table(name, value, now_ms))
         elif _is_instant(name, value):
             at = datetime.fromtimestamp(value / 1000, UTC).isoformat(timespec="milliseconds")
-            lines.append(shown(f"{_words(name)}: {at} ({_age(value, now_ms)})"))
+            lines.append(shown(f"{_words(name)}: {at} ({age(value, now_ms)})"))
         else:
             lines.append(shown(f"{_words(name)}: {_text(name, value)}"))
     return Group(*lines, *tables)
@@ -52,7 +52,7 @@ def _table(name: str, rows: Sequence[BaseModel], now_ms: int) -> Table:
         values = [(column, getattr(row, column)) for column in columns]
         table.add_row(
             *(
-                shown(_age(value, now_ms) if _is_instant(column, value) else _text(column, value))
+                shown(age(value, now_ms) if _is_instant(column, value) else _text(column, value))
                 for column, value in values
             )
         )
@@ -63,7 +63,7 @@ def _is_instant(name: str, value: object) -> bool:
     return isinstance(value, int) and name.endswith("_ms") and value >= _INSTANT_MS_MIN
 
 
-def _age(at_ms: int, now_ms: int) -> str:
+def age(at_ms: int, now_ms: int) -> str:
     seconds = (now_ms - at_ms) / 1000
     if seconds < -1:
         return f"in {timedelta(seconds=int(-seconds))}"

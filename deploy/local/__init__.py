@@ -4,6 +4,7 @@
     ready       waiting until questions are answered, and the first key
     api_keys    creates the first API key, and checks whether a key is known
     supervise   a process that ends is started again
+    refusals    what is printed while workers refuse to count
     servers     a server: start until it answers, adopt, stop
     kafka       the bundled Apache Kafka
     valkey      the bundled Valkey

@@ -139,15 +139,17 @@ def _wait_for_counting(settings: Settings, show: Show) -> Iterator[None]:
     """Wait until everything is counted that the topic held at the first check."""
     target: dict[int, int] = {}
     while True:
+        yield
         with suppress(OdometerError):  # a server is restarting: ask again
             status = _status(settings)
+            if status.redis_away or status.kafka_away:
+                continue
             target = target or _ends(status)
             reached = {each.partition: max(0, each.position or 0) for each in status.partitions}
             done = sum(min(reached.get(which, 0), end) for which, end in target.items())
             show(done, sum(target.values()))
             if done >= sum(target.values()):
                 return
-        yield
 
 
 def _status(settings: Settings) -> Status:

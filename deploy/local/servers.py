@@ -206,6 +206,21 @@ def set_aside_if_big(output: Path) -> int:
     return 0
 
 
+def rotate_if_big(output: Path) -> bool:
+    """Move the content of an output file that is too large to .old, while its process goes on writing.
+
+    The process appends, so it continues at the new end. Lines of the instant in between may be lost.
+    """
+    try:
+        if output.stat().st_size <= OUTPUT_BYTES_MAX:
+            return False
+        shutil.copyfile(output, output.with_suffix(output.suffix + ".old"))
+        os.truncate(output, 0)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def reason_of_end(child: processes.Child, output: Path, output_from: int) -> str:
     """Return a clause with the likely reason, from the process's output since `output_from`."""
     how = processes.how_it_ended(child)

@@ -41,6 +41,10 @@ class Service:
             cwd=self.directory,
         )
 
+    def rotate(self) -> None:
+        if servers.rotate_if_big(self.output):
+            self.output_from = 0
+
     def is_running(self) -> bool:
         return self.child is not None and processes.is_running(self.child)
 

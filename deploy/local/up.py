@@ -36,6 +36,7 @@ from deploy.local import (
     supervise,
     valkey,
 )
+from deploy.local.refusals import Refusals
 from deploy.settings import Settings, as_environment, hide_password, read_catalog, read_prices
 from streams.kafka.topics import ensure_topics
 
@@ -93,7 +94,9 @@ def _run(settings: Settings, home: Path, console: Console, *, simulate: bool) ->
     )
     sample = _sample_files(home, settings) if simulate else None
     history_due = sample is not None and ready.is_history_due(settings, sample.progress)
-    for service in _services(settings, home, sample):
+    services = _services(settings, home, sample)
+    refusals = Refusals(settings.redis)
+    for service in services:
         service.start()
         supervised.append(supervise.supervise_service(service, time.monotonic()))
     becoming_ready = ready.become_ready(
@@ -104,6 +107,10 @@ def _run(settings: Settings, home: Path, console: Console, *, simulate: bool) ->
             said = supervise.check(each, time.monotonic())
             if said is not None:
                 say_on(console, said, "yellow")
+        for said in refusals.news(time.monotonic()):
+            say_on(console, said, "yellow")
+        for service in services:
+            service.rotate()
         time.sleep(LOOK_PAUSE_S)
 
 

@@ -7,6 +7,7 @@ from typing import Final
 from schemas.errors import InvalidEvent, Reason
 from schemas.limits import AHEAD_MS_MAX
 from schemas.tiers import TIERS
+from schemas.units import duration
 
 OLDEST_MS: Final = TIERS[-1].kept_ms
 """How far an event's time may lie before its append: as long as the coarsest tier keeps buckets."""
@@ -18,12 +19,12 @@ def check_age(field: str, at_ms: int, append_ms: int) -> None:
     if age_ms > OLDEST_MS:
         raise InvalidEvent(
             Reason.TOO_OLD,
-            f"lies {age_ms} ms before the record's append, the limit is {OLDEST_MS}",
+            f"lies {duration(age_ms)} before the record's append, the limit is {duration(OLDEST_MS)}",
             field,
         )
     if -age_ms > AHEAD_MS_MAX:
         raise InvalidEvent(
             Reason.TOO_FAR_AHEAD,
-            f"lies {-age_ms} ms after the record's append, the limit is {AHEAD_MS_MAX}",
+            f"lies {duration(-age_ms)} after the record's append, the limit is {duration(AHEAD_MS_MAX)}",
             field,
         )

@@ -91,6 +91,16 @@ class DeadLetter:
         return self.origin.rsplit(":", 2)[0]
 
 
+def tenant_of(letter: DeadLetter) -> str:
+    """The tenant that the rejected record names; "" if it cannot be read."""
+    try:
+        content = read_content(letter.value, letter.headers, letter.append_ms)
+    except InvalidEvent:
+        return ""
+    tenant = content.get("tenant", DEFAULT_TENANT)
+    return tenant if isinstance(tenant, str) else ""
+
+
 def dead_letter_record(letter: DeadLetter) -> KeyedRecord:
     """Key, value and headers of the record in the dead-letter topic."""
     origin = letter.origin.encode()

@@ -107,8 +107,11 @@ async def find_record_at(
     return next((LastRecord(r.offset, r.timestamp) for r in found.get(tp, ())), None)
 
 
-async def scan(kafka: str, topic: str) -> AsyncIterator[Sequence[Record]]:
-    """All records that a topic holds now, partition by partition, in order.
+async def scan(
+    kafka: str, topic: str, since_ms: int | None = None
+) -> AsyncIterator[Sequence[Record]]:
+    """All records that a topic holds now, partition by partition, in order; with `since_ms`, those that
+    were appended since then.
 
     Raises InvalidConfig if there is no such topic, LogUnavailable if a broker does not answer, and
     ConsumerBroken at a record that cannot be read.
@@ -127,7 +130,12 @@ async def scan(kafka: str, topic: str) -> AsyncIterator[Sequence[Record]]:
         for partition, held in sorted(bounds.items()):
             tp = TopicPartition(topic, partition)
             consumer.assign([tp])
-            consumer.seek(tp, held.start)
+            start = held.start
+            if since_ms is not None:
+                asked = consumer.offsets_for_times({tp: since_ms})
+                found = await within_deadline(ANSWER_S, asked, "return offsets of a time")
+                start = held.end if found[tp] is None else max(start, found[tp].offset)
+            consumer.seek(tp, start)
             while (position := await consumer.position(tp)) < held.end:
                 yield await _next_records(consumer, tp, position)
     finally:

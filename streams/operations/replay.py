@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -20,12 +21,17 @@ from streams.core.dead_letters import (
     marked,
     read_dead_letter,
     resend,
+    tenant_of,
 )
 from streams.kafka.offsets import scan
 from streams.kafka.producer import KafkaProducer, open_producer
 
 BATCH_DEAD_LETTERS_MAX: Final = 500
 """Dead letters that are marked and sent together: 32 MB of the largest records."""
+
+
+RECENT_MAX: Final = 20_000
+"""Dead letters of the last hour that are counted: half a second. Of more, it is the number."""
 
 
 class ReplayOutcome(StrEnum):
@@ -74,6 +80,25 @@ async def _letters(kafka: str, dead_letter_topic: str) -> AsyncIterator[DeadLett
             letter = read_dead_letter(record.value, record.headers)
             if letter is not None:
                 yield letter
+
+
+async def recent_dead_letters(
+    kafka: str, dead_letter_topic: str, since_ms: int
+) -> Counter[tuple[str, str]]:
+    """How many records became dead letters since then, by tenant and reason. The tenant is "" where the
+    record names none that can be read. Raises LogError, and InvalidConfig where there is no such topic."""
+    seen: set[str] = set()
+    counts: Counter[tuple[str, str]] = Counter()
+    async for records in scan(kafka, dead_letter_topic, since_ms):
+        for record in records:
+            letter = read_dead_letter(record.value, record.headers)
+            if letter is None or letter.replay is not None or letter.origin in seen:
+                continue  # a mark, or a dead letter that was written twice
+            seen.add(letter.origin)
+            counts[tenant_of(letter), letter.reason] += 1
+        if len(seen) >= RECENT_MAX:
+            break
+    return counts
 
 
 async def replay(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from contextlib import suppress
+from typing import Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from schemas.catalog.views import DEFAULT, Catalog
-from schemas.errors import LogUnavailable
+from schemas.errors import InvalidConfig, LogError, LogUnavailable, StoreError
 from schemas.prices.price_list import BUNDLED_VERSION
 from schemas.quotas import NO_QUOTA, Quota
 from schemas.store.generation import generation_digest, layout_digest
 from schemas.store.layout import NO_POSITION, Meta
-from streams.core.ports import OffsetBounds
+from streams.core.ports import OffsetBounds, RefusalReason
 from streams.directory.store import RedisDirectory
 from streams.kafka.offsets import read_bounds
+from streams.operations.replay import recent_dead_letters
 from streams.redis.commit import TENANT_SERIES
 from streams.redis.eviction import EvictionWatch
 from streams.redis.generations import GenerationEntry, RedisGenerations, TenantUsage
@@ -38,6 +40,17 @@ class PartitionStatus(BaseModel):
     last_commit_ms: int | None
     complete_through_ms: int | None
     refused: str | None
+
+
+class RefusalStatus(BaseModel):
+    """A reason why partitions are paused, once, with the sentence of the first one. `partitions`: None
+    for all, where workers wait outside the consumer group."""
+
+    model_config = ConfigDict(frozen=True)
+
+    reason: str
+    detail: str
+    partitions: list[int] | None
 
 
 class GenerationStatus(BaseModel):
@@ -79,6 +92,10 @@ class TenantStatus(BaseModel):
 class Status(BaseModel):
     """`complete_through_ms` is the smallest of all partitions.
 
+    - `redis_away`, `kafka_away`: why the server cannot be used, else "". Without Redis, nothing else is
+      known; without Kafka, no lag.
+    - `refusals`: each reason why partitions are not counted, once.
+    - `dead_letters_last_hour`: None where Kafka does not say.
     - `differs`: duplicates with other tokens or another cost than the event that was counted, as far as
       the worker still knew its numbers (streams/worker/counted_numbers.py).
     - `price_lists`: those that the counters were made with, the one that counts now last.
@@ -98,6 +115,9 @@ class Status(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    redis_away: str = ""
+    kafka_away: str = ""
+    refusals: list[RefusalStatus] = []
     complete_through_ms: int | None
     history_from_ms: int | None
     lag: int | None
@@ -107,6 +127,7 @@ class Status(BaseModel):
     generations: list[GenerationStatus]
     price_lists: list[PriceListStatus]
     dead_letters: dict[str, int]
+    dead_letters_last_hour: int | None = None
     duplicates: int
     differs: int
     unknown_fields: dict[str, int]
@@ -131,10 +152,44 @@ async def read_status(
     redis_eviction: str = "",
     series_quota: Quota = TENANT_SERIES,
     id_quota: Quota = NO_QUOTA,
+    dead_letter_topic: str = "usage.dead-letter",
+    since_ms: int | None = None,
 ) -> Status:
-    """`prices`, `catalog` and the quotas: those of this installation. Reads both servers once.
-    Raises StoreError where Redis does not answer. Where Kafka does not, the status reports it as a
-    problem."""
+    """`prices`, `catalog` and the quotas: those of this installation. Reads both servers once. Where one
+    does not answer, the status says why. `since_ms`: when the last hour began; None: dead letters are
+    not counted by time."""
+    try:
+        bounds, kafka_away = await read_bounds(kafka, topic), ""
+    except LogUnavailable as away:
+        bounds, kafka_away = {}, str(away)
+    recent = None
+    if since_ms is not None and not kafka_away:
+        with suppress(LogError, InvalidConfig):  # there is no such topic yet
+            recent = await recent_dead_letters(kafka, dead_letter_topic, since_ms)
+    asked = _Asked(topic, prices, catalog, redis_eviction, series_quota, id_quota)
+    try:
+        status = await _read_redis(redis_url, asked, bounds)
+    except StoreError as away:
+        status = _without_redis(bounds, str(away))
+    return status.model_copy(
+        update={
+            "kafka_away": kafka_away,
+            "dead_letters_last_hour": None if recent is None else sum(recent.values()),
+        }
+    )
+
+
+class _Asked(NamedTuple):
+    topic: str
+    prices: str
+    catalog: Catalog
+    redis_eviction: str
+    series_quota: Quota
+    id_quota: Quota
+
+
+async def _read_redis(redis_url: str, asked: _Asked, bounds: Mapping[int, OffsetBounds]) -> Status:
+    topic, prices, catalog, redis_eviction, series_quota, id_quota = asked
     async with RedisGenerations(redis_url) as store:
         meta = await store.meta()
         tallies = await store.tallies()
@@ -152,15 +207,11 @@ async def read_status(
     if evicts is not None:
         said = f"{evicts[0].name.lower()}: {evicts[1]}"
         problems += [said] if said not in problems else []
-    try:
-        bounds = await read_bounds(kafka, topic)
-    except LogUnavailable as away:
-        bounds = {}
-        problems.append(str(away))
     problems += _mismatch(meta, topic, prices, catalog)
     partitions = _partitions(meta, bounds, refused)
     lags = [one.lag for one in partitions if one.lag is not None]
     return Status(
+        refusals=refusals_by_reason(refusals, evicts),
         complete_through_ms=meta.complete_through_ms or None if meta else None,
         history_from_ms=meta.history_from_ms or None if meta else None,
         lag=sum(lags) if lags else None,
@@ -187,6 +238,62 @@ async def read_status(
         incomplete=_named(tallies, "incomplete:"),
         problems=problems,
     )
+
+
+def _without_redis(bounds: Mapping[int, OffsetBounds], why: str) -> Status:
+    return Status(
+        redis_away=why,
+        complete_through_ms=None,
+        history_from_ms=None,
+        lag=None,
+        commits=0,
+        series=0,
+        partitions=_partitions(None, bounds, {}),
+        generations=[],
+        price_lists=[],
+        dead_letters={},
+        duplicates=0,
+        differs=0,
+        unknown_fields={},
+        skipped={},
+        over_limit={},
+        tenants=[],
+        misread={},
+        directory_full=0,
+        directory_refused={},
+        costs_computed={},
+        unpriced={},
+        incomplete={},
+        problems=[],
+    )
+
+
+def refusals_by_reason(
+    refusals: Mapping[str, Mapping[str, str]], evicts: tuple[RefusalReason, str] | None
+) -> list[RefusalStatus]:
+    """Each reason once; those of all partitions first, then those of most."""
+    found: dict[str, RefusalStatus] = {}
+    if evicts is not None:
+        reason = evicts[0].name.lower()
+        found[reason] = RefusalStatus(reason=reason, detail=evicts[1], partitions=None)
+    for field, said in refusals.items():
+        reason = said["reason"]
+        if field == "generation":
+            found.setdefault(
+                reason, RefusalStatus(reason=reason, detail=said["detail"], partitions=None)
+            )
+            continue
+        known = found.setdefault(
+            reason, RefusalStatus(reason=reason, detail=said["detail"], partitions=[])
+        )
+        if known.partitions is not None:
+            known.partitions.append(int(field))
+            known.partitions.sort()
+
+    def rank(one: RefusalStatus) -> tuple[bool, int, str]:
+        return one.partitions is not None, -len(one.partitions or ()), one.reason
+
+    return sorted(found.values(), key=rank)
 
 
 def refusal_texts(refusals: Mapping[str, Mapping[str, str]]) -> dict[str, str]:

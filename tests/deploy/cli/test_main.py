@@ -198,3 +198,26 @@ def run(*words: str) -> str:
         timeout=60,
     )
     return done.stdout
+
+
+AWAY = ("--kafka", "127.0.0.1:1", "--redis", "redis://127.0.0.1:1/0")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "begins"),
+    [
+        ((), 2, "NOT COUNTING: Redis cannot be used"),
+        (("--check",), 2, "NOT COUNTING: Redis cannot be used"),
+        (("--check", "--nope"), 3, ""),
+        (("--check", "--max-behind", "soon"), 3, ""),
+        (("--max-behind", "soon"), 1, ""),
+    ],
+)
+def test_a_server_that_is_away_comes_first_and_a_wrong_option_is_no_state(
+    options: tuple[str, ...], code: int, begins: str
+) -> None:
+    command = [sys.executable, "-m", "deploy.cli.main", "status", *options, *AWAY]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert done.stdout.startswith(begins)
+    assert done.stderr == "" or code != 2

@@ -1,0 +1,218 @@
+"""`odometer status`: a verdict and the next command first, then what an operator looks at."""
+# ruff: noqa: PLC0415, FBT002 - a command imports what it runs; its options are given by name
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+
+from deploy.cli.options import (
+    AsJson,
+    CatalogFile,
+    DeadLetterTopic,
+    Kafka,
+    PricesFile,
+    Redis,
+    RedisEviction,
+    TenantIds,
+    TenantSeries,
+    Topic,
+)
+from deploy.cli.terminal import say_json_text, say_line, shown
+from deploy.settings import (
+    Settings,
+    read_catalog,
+    read_id_quota,
+    read_prices,
+    read_series_quota,
+    read_settings,
+)
+from schemas.errors import InvalidConfig
+
+if TYPE_CHECKING:
+    from streams.operations.status import Status
+    from streams.operations.verdict import Limits, Verdict
+
+HOUR_MS: Final = 3_600_000
+WATCH_EVERY_S: Final = 2.0
+UNPRICED_SHOWN: Final = 5
+MISCONFIGURED: Final = 3
+"""The exit code of `--check` if the command itself is wrong: a monitor must not take that for a state."""
+_COLORS: Final = ("green", "yellow", "red")
+_WORDS: Final = ("OK", "BEHIND", "NOT COUNTING")
+_UNITS_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": HOUR_MS}
+
+
+class Judged(SystemExit):
+    """The end of `odometer status`, with the state as exit code."""
+
+
+def status(
+    kafka: Kafka = None,
+    redis: Redis = None,
+    redis_eviction: RedisEviction = None,
+    topic: Topic = None,
+    dead_letter_topic: DeadLetterTopic = None,
+    prices_file: PricesFile = None,
+    catalog_file: CatalogFile = None,
+    tenant_series: TenantSeries = None,
+    tenant_ids: TenantIds = None,
+    everything: Annotated[bool, typer.Option("--all", help="Show every line.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again every 2 s, until Ctrl-C.")
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Print one line, for a monitor. Exit codes: 0 counting, 1 behind a limit, 2 not"
+            " counting, 3 this command is misconfigured.",
+        ),
+    ] = False,
+    max_behind: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION",
+            help="Behind from this age of `complete through` on, such as 500ms, 30s, 5m or 1h."
+            " [default: 30s with --check]",
+        ),
+    ] = None,
+    max_lag: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Behind from more than N records on.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show whether events are counted, and what to do next if not.
+
+    The first line is the verdict, the second the next command to run. Then: freshness, lag, each reason
+    why partitions are refused, dead letters, models without a price, partitions and generations.
+    `--all` shows every line. deploy/RUNBOOK.md has a section for each line and each refusal.
+
+    Exit codes: 0 counting, 1 behind `--max-behind` or `--max-lag`, 2 not counting, or Kafka or Redis
+    does not answer. Give this command the prices and catalog files of the workers, so that it can
+    compare them with the counters.
+    """
+    from streams.operations.verdict import Limits, judge
+
+    settings = read_settings(
+        kafka=kafka,
+        redis=redis,
+        redis_eviction=redis_eviction,
+        topic=topic,
+        dead_letter_topic=dead_letter_topic,
+        prices_file=prices_file,
+        catalog_file=catalog_file,
+        tenant_series=tenant_series,
+        tenant_ids=tenant_ids,
+    )
+    limits = Limits(parse_duration(max_behind or "30s") if check or max_behind else None, max_lag)
+    if watch:
+        _watch(settings, limits, everything=everything)
+        return
+    found, now_ms = _read(settings)
+    verdict = judge(found, now_ms, limits)
+    if as_json:
+        say_json_text(as_document(found, verdict))
+    elif check:
+        say_line(f"{_WORDS[verdict.state]}: {verdict.sentence}")
+    else:
+        Console().print(render_status(found, verdict, now_ms, everything=everything))
+    raise Judged(int(verdict.state))
+
+
+def as_document(found: Status, verdict: Verdict) -> str:
+    """The verdict, then the status, as one JSON object."""
+    inner = found.model_dump_json(indent=2).removeprefix("{\n")
+    said = verdict.model_dump_json(indent=2).replace("\n", "\n  ")
+    return f'{{\n  "verdict": {said},\n{inner}'
+
+
+def parse_duration(text: str) -> int:
+    """Return milliseconds of a duration such as `30s`. Raises InvalidConfig."""
+    found = re.fullmatch(r"(\d{1,9})(ms|s|m|h)", text.strip())
+    if found is None:
+        raise InvalidConfig(
+            f"--max-behind is {text!r}; it must be a whole number and a unit: 500ms, 30s, 5m or 1h."
+        )
+    return int(found[1]) * _UNITS_MS[found[2]]
+
+
+def render_status(
+    found: Status, verdict: Verdict, now_ms: int, *, everything: bool = False
+) -> RenderableType:
+    from deploy.cli.report import render
+
+    lines: list[RenderableType] = [
+        shown(f"{_WORDS[verdict.state]}: {verdict.sentence}", f"bold {_COLORS[verdict.state]}")
+    ]
+    if verdict.next:
+        lines.append(shown(f"next: {verdict.next}", "bold"))
+    lines += [shown(f"note: {note}", "yellow") for note in verdict.notes]
+    lines.append(shown(""))
+    if everything:
+        return Group(*lines, render(found, now_ms))
+    lines += [shown(line) for line in _lines(found, now_ms)]
+    return Group(*lines, render(found, now_ms, only=("partitions", "generations")))
+
+
+def _lines(found: Status, now_ms: int) -> Iterator[str]:
+    from deploy.cli.report import age
+
+    complete_ms = found.complete_through_ms
+    yield f"complete through: {age(complete_ms, now_ms) if complete_ms else 'none'}"
+    yield f"lag: {'unknown' if found.lag is None else f'{found.lag} records'}"
+    for one in found.refusals:
+        where = "all" if one.partitions is None else ", ".join(map(str, one.partitions))
+        yield f"refused: partitions {where}: {one.reason}: {one.detail}"
+    if not found.refusals:
+        yield "refused: none"
+    recent = found.dead_letters_last_hour
+    total = sum(found.dead_letters.values())
+    yield f"dead letters: {'unknown' if recent is None else recent} in the last hour, {total} in all"
+    for model, count in Counter(found.unpriced).most_common(UNPRICED_SHOWN):
+        yield f"unpriced: {model} {count}"
+    if not found.unpriced:
+        yield "unpriced: none"
+
+
+def _watch(settings: Settings, limits: Limits, *, everything: bool) -> None:
+    from streams.operations.verdict import judge
+
+    with Live(console=Console(), auto_refresh=False) as live:
+        while True:
+            found, now_ms = _read(settings)
+            verdict = judge(found, now_ms, limits)
+            live.update(render_status(found, verdict, now_ms, everything=everything), refresh=True)
+            try:
+                time.sleep(WATCH_EVERY_S)
+            except KeyboardInterrupt:
+                return
+
+
+def _read(settings: Settings) -> tuple[Status, int]:
+    from streams.operations.status import read_status
+
+    now_ms = time.time_ns() // 1_000_000
+    found = asyncio.run(
+        read_status(
+            settings.kafka,
+            settings.redis,
+            settings.topic,
+            read_prices(settings).version,
+            read_catalog(settings),
+            settings.redis_eviction,
+            read_series_quota(settings),
+            read_id_quota(settings),
+            settings.dead_letter_topic,
+            now_ms - HOUR_MS,
+        )
+    )
+    return found, time.time_ns() // 1_000_000
