@@ -4,6 +4,8 @@ In the order of a question's path:
 
     time_range    the bounds of a range, as people write them
     time_buckets  the steps of a series, and their starts in a time zone
+    comparison    the range that another is compared with, and the change
+    kept_range    what the stored buckets can answer: ranges and steps
     measures      the measures that a question may ask for, and how to compute them
     plan          a question to a plan: the view, its tables, the stored buckets
     series_index  the names of series as columns, and filters over them

@@ -19,9 +19,17 @@ import numpy as np
 
 from api.query.plan import DistinctValues, Sum, Term
 from api.query.sums import EXACT_MAX
-from schemas.catalog.measures import COST_EVENTS, COST_NANO_USD, EVENTS, SKETCHES, How, Measure
+from schemas.catalog.measures import (
+    CALLS,
+    COST_EVENTS,
+    COST_NANO_USD,
+    EVENTS,
+    SKETCHES,
+    How,
+    Measure,
+)
 from schemas.catalog.sketches import RELATIVE_ERROR, SAMPLE_ERROR, Distinct, Histogram
-from schemas.catalog.views import Catalog
+from schemas.catalog.views import Catalog, View
 from schemas.event.kinds import USAGE_KINDS
 from schemas.limits import NANO_PER_USD, SECOND_MS
 
@@ -224,6 +232,15 @@ def terms_of(offered: Sequence[Offered]) -> tuple[Term, ...]:
     """The terms of these measures, each once. Sketches are last, as in rows."""
     terms = dict.fromkeys(term for one in offered for term in one.terms)
     return tuple(sorted(terms, key=lambda term: not term.measure.is_sum))
+
+
+def with_presence(terms: Sequence[Term], view: View) -> tuple[Term, ...]:
+    """These terms and the number of events: a group or bucket exists because it has events, also if all
+    that is asked for is 0. Views that count only calls tell it by those."""
+    present = next((Term(one) for one in (EVENTS, CALLS) if one.name in view.holds), None)
+    if present is None or present in terms:
+        return tuple(terms)
+    return tuple(sorted((*terms, present), key=lambda term: not term.measure.is_sum))
 
 
 def formulas(offered: Sequence[Offered], terms: Sequence[Term]) -> tuple[MeasureFormula, ...]:

@@ -20,8 +20,9 @@ from typing import Final
 import numpy as np
 
 from api.errors import UnanswerableQuestion
+from api.query.kept_range import longest_fit_ms
 from api.query.series_index import Filter
-from api.query.time_buckets import Step, longest_read_ms, starts_of
+from api.query.time_buckets import Step, end_of, starts_of
 from schemas.catalog.measures import Measure
 from schemas.catalog.sketches import Distinct, Histogram
 from schemas.catalog.views import DEFAULT, Catalog, Table, View
@@ -31,6 +32,8 @@ from schemas.tiers import DAY, SLACK_MS, TIERS, Span, Tier, boundary, ceil_to, c
 
 VIEWS_KEPT: Final = 1024
 """Cached sets of dimensions and measures, with the views that have them: tens of bytes each."""
+AXIS_AHEAD_MS_MAX: Final = DAY.kept_ms
+"""How far ahead of now an answer has empty buckets: as far as history goes back."""
 NUMBERS_KEPT: Final = 8192
 """Cached numbers of plans. An equal plan that is made a second later gets the same number."""
 
@@ -59,7 +62,8 @@ class Question:
     """The sums of `terms` over [from_ms, to_ms), with the buckets that are stored at `now_ms`.
 
     A series counts if it passes every filter. There is one row for each group and step; exactly one
-    row without `group_by` and `step`.
+    row without `group_by` and `step`. `axis_to_ms`: until when the answer has buckets, where that is
+    later than what can have counters.
     """
 
     terms: tuple[Term, ...]
@@ -70,12 +74,13 @@ class Question:
     group_by: tuple[str, ...] = ()
     step: Step | None = None
     zone: tzinfo = UTC
+    axis_to_ms: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """The tables of a view to read, the stored buckets (`spans`) that make up [start_ms, end_ms), and
-    the starts of the answer's buckets (one, at 0, without a step)."""
+    """The tables of a view to read, the stored buckets (`spans`) that make up [start_ms, end_ms) as far as
+    it can have counters, and the starts of the answer's buckets (one, at 0, without a step)."""
 
     question: Question
     view: View
@@ -97,6 +102,15 @@ class Plan:
     def starts_list(self) -> list[int]:
         starts: list[int] = self.starts_ms.tolist()
         return starts
+
+    @cached_property
+    def ends_ms(self) -> Int64s:
+        """The ends of the answer's buckets. Only with a step."""
+        asked = self.question
+        assert asked.step is not None
+        if not len(self.starts_ms):
+            return self.starts_ms
+        return np.append(self.starts_ms[1:], end_of(asked.step, asked.zone, self.starts_ms))
 
     @cached_property
     def number(self) -> int:
@@ -160,7 +174,7 @@ def plan(question: Question, catalog: Catalog = DEFAULT) -> Plan:
 def plans(questions: Sequence[Question], catalog: Catalog = DEFAULT) -> tuple[Plan, ...]:
     """The plans of the sections of one answer. All use the tiers that their views have in common, so
     that equal bounds cover the same instants."""
-    views = [_view_for(question, catalog) for question in questions]
+    views = [view_for(question, catalog) for question in questions]
     kept = [tiers_of(view, one.terms) for view, one in zip(views, questions, strict=True)]
     tiers = tuple(tier for tier in TIERS if all(tier in own for own in kept))
     return tuple(_plan(one, view, tiers) for one, view in zip(questions, views, strict=True))
@@ -173,20 +187,30 @@ def tiers_of(view: View, terms: Sequence[Term]) -> tuple[Tier, ...]:
 
 
 def _plan(question: Question, view: View, tiers: tuple[Tier, ...]) -> Plan:
-    start_ms, end_ms = covered_range(question.from_ms, question.to_ms, question.now_ms, tiers)
-    longest_ms = longest_read_ms(question.step, question.zone)
-    spans = cover(start_ms, end_ms, question.now_ms, longest_ms, tiers)
-    if question.step is None:
-        starts_ms = np.zeros(1, np.int64)
-    else:
-        starts_ms = starts_of(question.step, question.zone, start_ms, end_ms)
+    now_ms = question.now_ms
+    start_ms, end_ms = covered_range(question.from_ms, question.to_ms, now_ms, tiers)
+    axis_ms = end_ms
+    if question.axis_to_ms:
+        axis_ms = max(end_ms, axis_end_ms(question.axis_to_ms, now_ms, tiers))
+        start_ms = max(start_ms, min(axis_end_ms(question.from_ms, now_ms, tiers), axis_ms))
+    longest_ms = DAY.bucket_ms
+    starts_ms = np.zeros(1, np.int64)
+    if question.step is not None:
+        starts_ms = starts_of(question.step, question.zone, start_ms, axis_ms)
+        longest_ms = longest_fit_ms(starts_ms[starts_ms > start_ms], tiers)
+    spans = cover(start_ms, end_ms, now_ms, longest_ms, tiers)
     tables = tuple(
         table
         for table in view.tables.values()
         if any(term.is_in(table) for term in question.terms)
         and all(f.takes(table.kind) for f in question.filters if f.dimension == "kind")
     )
-    return Plan(question, view, tables, start_ms, end_ms, tuple(spans), starts_ms)
+    return Plan(question, view, tables, start_ms, axis_ms, tuple(spans), starts_ms)
+
+
+def axis_end_ms(to_ms: int, now_ms: int, tiers: Sequence[Tier] = TIERS) -> int:
+    """Where the axis of an answer ends that was asked for until `to_ms`: at most AXIS_AHEAD_MS_MAX ahead."""
+    return boundary(min(to_ms, now_ms + AXIS_AHEAD_MS_MAX), now_ms, tiers)
 
 
 def covered_range(
@@ -198,11 +222,16 @@ def covered_range(
     largest lead of an event's clock. That is monotone, so adjacent ranges still add up.
     """
     oldest_ms = ceil_to(now_ms - DAY.kept_ms, DAY.bucket_ms)
-    newest_ms = now_ms + AHEAD_MS_MAX + SLACK_MS
+    last_ms = newest_ms(now_ms)
     start_ms, end_ms = (
-        boundary(min(max(at_ms, oldest_ms), newest_ms), now_ms, tiers) for at_ms in (from_ms, to_ms)
+        boundary(min(max(at_ms, oldest_ms), last_ms), now_ms, tiers) for at_ms in (from_ms, to_ms)
     )
     return start_ms, max(start_ms, end_ms)
+
+
+def newest_ms(now_ms: int) -> int:
+    """The latest instant that can have counters: the largest lead of an event's clock."""
+    return now_ms + AHEAD_MS_MAX + SLACK_MS
 
 
 def finest_kept(start_ms: int, now_ms: int, tiers: Sequence[Tier] = TIERS) -> Tier:
@@ -231,7 +260,8 @@ def _holding(
     )
 
 
-def _view_for(question: Question, catalog: Catalog) -> View:
+def view_for(question: Question, catalog: Catalog = DEFAULT) -> View:
+    """The cheapest view that can answer. Raises UnanswerableQuestion with those that come near."""
     dimensions = {filter_.dimension for filter_ in question.filters} | {*question.group_by}
     measures = [term.measure for term in question.terms]
     holding = views_that_hold(dimensions, measures, catalog)

@@ -65,6 +65,13 @@ class RowColumns:
         groups = np.flatnonzero(is_there)
         return groups, _added(self.sums, (np.cumsum(is_there) - 1)[self.group], len(groups))
 
+    def by_shown_group(self) -> tuple[list[tuple[str, ...] | None], Columns]:
+        """All groups that have rows, None for OTHERS, and their sums over all buckets."""
+        every = np.where(self.group == OTHERS, len(self.groups), self.group)
+        groups, place = np.unique(every, return_inverse=True)
+        names = [self.groups[n] if n < len(self.groups) else None for n in groups.tolist()]
+        return names, _added(self.sums, place, len(groups))
+
 
 def columns_of(found: Sums, places: Int64s | None = None) -> RowColumns:
     """The rows with events; always one without groups and buckets. `places`: only those that
@@ -124,18 +131,19 @@ def with_others(rows: RowColumns, buckets: Int64s, sums: Columns) -> RowColumns:
     )
 
 
-def filled(rows: RowColumns, groups: Int64s, buckets: int, *, is_null: bool) -> RowColumns:
-    """A row for each group in each bucket. `groups` has all groups of the rows."""
-    count = buckets * len(groups)
+def filled(rows: RowColumns, groups: Int64s, is_unknown: Marks) -> RowColumns:
+    """A row for each group in each bucket. `groups` has all groups of the rows. `is_unknown`: of each
+    bucket, whether a row that is made for it has nulls, not zeros."""
+    count = len(is_unknown) * len(groups)
     place = rows.bucket * len(groups) + np.searchsorted(groups, rows.group)
     sums = np.zeros((len(rows.sums), count), rows.sums.dtype)
     sums[:, place] = rows.sums
-    empty = None
-    if is_null:
-        empty = np.ones(count, np.bool_)
-        empty[place] = False
     bucket, group = np.divmod(np.arange(count), max(1, len(groups)))
-    return RowColumns(rows.groups, groups[group], bucket, sums, empty)
+    is_null = None
+    if is_unknown.any():
+        is_null = is_unknown[bucket]
+        is_null[place] = False
+    return RowColumns(rows.groups, groups[group], bucket, sums, is_null)
 
 
 def running(rows: RowColumns) -> RowColumns:

@@ -1,8 +1,8 @@
 """The steps of a series, and the buckets into which they cut a range in a time zone. Pure.
 
-A day, week or month of a zone begins with its local date. Every offset of today's zones is a whole
-number of quarter-hours. So days with 23, 24 or 25 hours, and zones that are 30 or 45 minutes off, are
-exact sums of quarter-hours.
+A bucket begins where the step of the zone's wall clock changes: a day, week or month with its local
+date, hours and minutes with a multiple of the step, or with the first instant after a gap in which that
+multiple lies. Every offset of today's zones is a whole number of quarter-hours, and so is every change.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import cache
+from math import gcd
 from typing import Final
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -24,27 +25,43 @@ from schemas.units import EPOCH, ONE_MS, ms_to_instant
 
 @dataclass(frozen=True)
 class Step:
-    """A length of buckets. Months and days differ: `length_ms` is the shortest, `longest_ms` the longest."""
+    """A length of buckets. Months and days differ: `length_ms` is the shortest, `longest_ms` the longest.
+    `months`: a step of the calendar. `first_day`: of a week, its first day after Monday."""
 
     name: str
     length_ms: int
     longest_ms: int
+    months: int = 0
+    first_day: int = 0
+
+    @property
+    def is_week(self) -> bool:
+        return self.length_ms == WEEK_MS
 
 
-MONTHLY: Final = Step("1mo", 28 * DAY_MS, 31 * DAY_MS)
-WEEKLY: Final = Step("1w", 7 * DAY_MS, 7 * DAY_MS)
-DAILY: Final = Step("1d", DAY_MS, DAY_MS)
-HOURLY: Final = Step("1h", HOUR_MS, HOUR_MS)
+def _fixed(name: str, length_ms: int) -> Step:
+    return Step(name, length_ms, length_ms)
+
+
+WEEK_MS: Final = 7 * DAY_MS
+YEARLY: Final = Step("1y", 365 * DAY_MS, 366 * DAY_MS, months=12)
+QUARTERLY: Final = Step("1q", 90 * DAY_MS, 92 * DAY_MS, months=3)
+MONTHLY: Final = Step("1mo", 28 * DAY_MS, 31 * DAY_MS, months=1)
+WEEKLY: Final = _fixed("1w", WEEK_MS)
+WEEKLY_FROM_SUNDAY: Final = Step("1w", WEEK_MS, WEEK_MS, first_day=6)
+DAILY: Final = _fixed("1d", DAY_MS)
+HOURLY: Final = _fixed("1h", HOUR_MS)
 STEPS: Final = (
-    Step("1m", MINUTE_MS, MINUTE_MS),
-    Step("5m", 5 * MINUTE_MS, 5 * MINUTE_MS),
-    Step("15m", 15 * MINUTE_MS, 15 * MINUTE_MS),
+    *(_fixed(f"{n}m", n * MINUTE_MS) for n in (1, 5, 10, 15, 30)),
     HOURLY,
+    *(_fixed(f"{n}h", n * HOUR_MS) for n in (3, 6, 12)),
     DAILY,
     WEEKLY,
     MONTHLY,
+    QUARTERLY,
+    YEARLY,
 )
-"""Shortest first. Weeks begin on Monday."""
+"""Shortest first. Weeks begin on Monday; `WEEKLY_FROM_SUNDAY` takes the place of `WEEKLY` on request."""
 
 _THURSDAY_TO_MONDAY_DAYS: Final = 3
 """1970-01-01 was a Thursday, so (days + 3) // 7 changes on Mondays."""
@@ -66,29 +83,36 @@ def zone_names() -> frozenset[str]:
     return _zone_names()
 
 
-def longest_read_ms(step: Step | None, zone: tzinfo) -> int:
-    """The longest stored bucket that never crosses a boundary of these steps."""
-    if step is None:
-        return DAY_MS
-    return min(step.length_ms, DAY_MS if zone is UTC else QUARTER.bucket_ms)
-
-
 def starts_of(step: Step, zone: tzinfo, start_ms: int, end_ms: int) -> Int64s:
     """The starts of all buckets that overlap [start_ms, end_ms), ascending. The first may start before
     the range."""
     if start_ms >= end_ms:
         return np.empty(0, np.int64)
-    if step is MONTHLY and zone is UTC:
-        first = np.datetime64(start_ms, "ms").astype("datetime64[M]")
-        last = np.datetime64(end_ms - 1, "ms").astype("datetime64[M]")
-        months = np.arange(first, last + 1).astype("datetime64[ms]")
-        starts: Int64s = months.astype(np.int64)
+    if step.months and zone is UTC:
+        first, last = (
+            np.datetime64(at_ms, "ms").astype("datetime64[M]").astype(np.int64) // step.months
+            for at_ms in (start_ms, end_ms - 1)
+        )
+        months = (np.arange(first, last + 1) * step.months).astype("datetime64[M]")
+        starts: Int64s = months.astype("datetime64[ms]").astype(np.int64)
         return starts
-    if zone is UTC or step.length_ms <= QUARTER.bucket_ms:
-        origin_ms = 4 * DAY_MS if step is WEEKLY else 0
+    if zone is UTC or QUARTER.bucket_ms % step.length_ms == 0:
+        origin_ms = (step.first_day - _THURSDAY_TO_MONDAY_DAYS) * DAY_MS if step.is_week else 0
         first_ms = floor_to(start_ms - origin_ms, step.length_ms) + origin_ms
         return np.arange(first_ms, end_ms, step.length_ms, dtype=np.int64)
     return _local_starts(step, zone, start_ms, end_ms)
+
+
+def end_of(step: Step, zone: tzinfo, starts_ms: Int64s) -> int:
+    """The end of the last of these buckets."""
+    last_ms = int(starts_ms[-1])
+    after = starts_of(step, zone, last_ms, last_ms + step.longest_ms + 2 * DAY_MS)
+    return int(after[after > last_ms][0])
+
+
+def fits(starts_ms: Int64s, bucket_ms: int) -> bool:
+    """Whether no bucket of this length crosses one of these starts."""
+    return not (starts_ms % bucket_ms).any()
 
 
 def labels(at_ms: Int64s, zone: tzinfo) -> list[str]:
@@ -145,23 +169,31 @@ def local_ms(at: datetime, zone: tzinfo) -> int:
 
 def _local_starts(step: Step, zone: tzinfo, start_ms: int, end_ms: int) -> Int64s:
     # Two days more than the longest bucket, so that the bucket with `start_ms` starts inside.
-    from_ms = floor_to(start_ms - step.longest_ms - 2 * DAY_MS, QUARTER.bucket_ms)
-    quarters = np.arange(from_ms, end_ms, QUARTER.bucket_ms, dtype=np.int64)
-    wall = quarters + _offsets_ms(zone, quarters)
+    grid_ms = gcd(step.length_ms, QUARTER.bucket_ms)
+    from_ms = floor_to(start_ms - step.longest_ms - 2 * DAY_MS, grid_ms)
+    at_ms = np.arange(from_ms, end_ms, grid_ms, dtype=np.int64)
+    wall = at_ms + _offsets_ms(zone, at_ms)
+    number = _numbers(step, wall)
     if step.length_ms < DAY_MS:
-        starts = quarters[wall % step.length_ms == 0]
+        # An hour that a clock shows twice is two buckets, if the clock is set back to its start.
+        begins = (np.diff(number) != 0) | (wall[1:] % step.length_ms == 0)
     else:
-        days = wall // DAY_MS
-        if step is WEEKLY:
-            days = (days + _THURSDAY_TO_MONDAY_DAYS) // 7
-        elif step is MONTHLY:
-            days = wall.astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64)
         # A clock that is set back across midnight does not start the previous day a second time.
-        days = np.maximum.accumulate(days)
-        starts = quarters[1:][np.diff(days) > 0]
+        begins = np.diff(np.maximum.accumulate(number)) > 0
+    starts = at_ms[1:][begins]
     first = max(0, int(np.searchsorted(starts, start_ms, side="right")) - 1)
     inside: Int64s = starts[first:]
     return inside
+
+
+def _numbers(step: Step, wall: Int64s) -> Int64s:
+    """The number of the step in which each wall clock is."""
+    if step.months:
+        months: Int64s = wall.astype("datetime64[ms]").astype("datetime64[M]").astype(np.int64)
+        return months // step.months
+    if step.is_week:
+        return (wall // DAY_MS + _THURSDAY_TO_MONDAY_DAYS - step.first_day) // 7
+    return wall // step.length_ms
 
 
 def _offsets_ms(zone: tzinfo, at_ms: Int64s) -> Int64s:

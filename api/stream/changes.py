@@ -10,16 +10,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from api.query.measures import Number
+from api.usage.changes import changes_of
 from api.usage.parameters import UsageQuery
 from api.usage.render import rows_of
-from api.usage.sections import Cell, Section
+from api.usage.sections import PARTIAL, Cell, Section
 from schemas.units import iso
 
 REMOVED_MAX: Final = 2000
 """Removed rows that a question remembers. A stream that is further behind gets all rows."""
 
 Labels = tuple[Cell, ...]
-"""The cells of a row that are no measures: time, dimensions, `other`. They name the row."""
+"""The cells of a row but measures and `partial`: time, dimensions, `other`. They name the row."""
 
 
 class RowChanges:
@@ -49,7 +50,7 @@ class RowChanges:
         about = {
             "granularity": query.step.name if query.step else "none",
             "tz": query.zone_name,
-            "group_by": query.group_by,
+            "group_by": query.columns,
             "measures": {measure.name: measure.unit for measure in query.measures},
             "view": current.covered.view.name,
         }
@@ -62,14 +63,17 @@ class RowChanges:
             self._values, self._changed, self._removed = {}, {}, {}
             self._whole_since = version
         is_changed |= self._take(query, current, version)
-        previous = _whole(before[0]) if before else None
+        previous = None
+        if before:
+            comparison = changes_of(query, current, before[0])
+            previous = {"previous": _whole(before[0]), "comparison": comparison}
         if previous != self._previous:
             self._previous, self._previous_since, is_changed = previous, version, True
         return is_changed
 
     def _take(self, query: UsageQuery, current: Section, version: int) -> bool:
         columns = current.columns
-        measured = {measure.name for measure in query.measures}
+        measured = {PARTIAL, *(measure.name for measure in query.measures)}
         names = tuple(name for name in columns if name not in measured)
         cells = [columns[name] for name in names]
         labels: list[Labels] = [*zip(*cells, strict=True)] if cells else [()] * current.length
@@ -93,7 +97,7 @@ class RowChanges:
     def whole(self) -> dict[str, Any]:
         """All rows, in the order of the answer."""
         found = {**self._about, **self._head, "rows": rows_of(self._columns)}
-        return found if self._previous is None else {**found, "previous": self._previous}
+        return {**found, **(self._previous or {})}
 
     def since(self, version: int) -> dict[str, Any] | None:
         """The rows that changed after `version`, and the labels of those that were removed. None if
@@ -110,7 +114,7 @@ class RowChanges:
             "removed": [dict(zip(self._label_names, row, strict=True)) for row in removed],
         }
         if self._previous is not None and self._previous_since > version:
-            found["previous"] = self._previous
+            found |= self._previous
         return found
 
 

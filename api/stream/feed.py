@@ -21,7 +21,7 @@ from api.store.freshness import iso_ms, refusals
 from api.store.reader import Reading, Store
 from api.stream.changes import RowChanges
 from api.usage.question import ParsedQuestion, parse_question
-from api.usage.sections import Section, cells_of, section
+from api.usage.sections import Completeness, Section, cells_of, sections_of, states_of
 from schemas.errors import OdometerError, StoreError
 from schemas.store.layout import Meta
 
@@ -59,6 +59,7 @@ class Feed:
         self._clock = clock
         self._rows = [RowChanges() for _ in questions]
         self._sums: Sequence[tuple[Sums, ...]] = ()
+        self._states: Sequence[tuple[Completeness, ...]] = ()
         self._meta: Meta | None = None
         self._generation = 0
         self._problem = ""
@@ -165,12 +166,16 @@ class Feed:
         plans = [plan for one in parsed for plan in one.plans]
         reading = await store.read(self.tenant, plans)
         of_each = _by_question(parsed, reading)
+        through_ms = reading.meta.complete_through_ms
+        states = [states_of(one.query, one.plans, through_ms) for one in parsed]
         made: dict[int, list[Section]] = {}
         for number, (one, sums) in enumerate(zip(parsed, of_each, strict=True)):
-            before = self._sums[number] if self._sums else ()
+            before = (
+                self._sums[number] if self._sums and self._states[number] == states[number] else ()
+            )
             if len(before) == len(sums) and all(a is b for a, b in zip(before, sums, strict=True)):
                 continue
-            make = partial(_sections, one, sums)
+            make = partial(sections_of, one.query, sums, states[number])
             made[number] = await store.shape(self.tenant, cells_of(one.query, sums), make)
         is_changed = False
         for number, (current, *previous) in made.items():  # all questions change at once
@@ -179,7 +184,8 @@ class Feed:
             )
         count(self.rows)
         is_other = self._generation != reading.generation
-        self._sums, self._meta, self._generation = of_each, reading.meta, reading.generation
+        self._sums, self._states = of_each, states
+        self._meta, self._generation = reading.meta, reading.generation
         self._problem = ""
         if is_changed or is_other:
             self.version += 1
@@ -207,10 +213,6 @@ def _by_question(parsed: Sequence[ParsedQuestion], reading: Reading) -> list[tup
         found.append(reading.sums[place : place + len(one.plans)])
         place += len(one.plans)
     return found
-
-
-def _sections(one: ParsedQuestion, sums: Sequence[Sums]) -> list[Section]:
-    return [section(one.query, each) for each in sums]
 
 
 def _sentence(error: OdometerError) -> str:

@@ -3,7 +3,10 @@
     endpoints   the routes: from a request to an answer with its ETag
     question    a request to a parsed question, cached for a second
     parameters  the parameters of a request to a UsageQuery
+    filters     the filters of a question
+    steps       its buckets, and whether what is stored can make them
     sections    sums to the rows of an answer
+    changes     the change between two ranges, by group
     distinct    counts of distinct values, such as users
     render      rows as JSON, CSV or newline-delimited JSON
     openapi     the description of these paths

@@ -26,22 +26,24 @@ from api.http.parameters import check_names, single
 from api.http.prepared_response import PreparedResponse
 from api.http.singleflight import Singleflight, round_to_second
 from api.query.measures import Offered, offered_by
-from api.query.plan import Plan, Question, Term, plan, views_that_hold
+from api.query.plan import Plan, Question, Term, plan, tiers_of, view_for, views_that_hold
 from api.query.sums import Sums
 from api.store.freshness import headers_of, iso_ms, refusals
 from api.store.reader import Reading, Store
+from api.usage.changes import changes_of
+from api.usage.filters import filter_names, parse_filters
 from api.usage.parameters import (
+    IGNORED,
     Format,
     UsageQuery,
-    filter_names,
     parse_bounds,
-    parse_filters,
     parse_limit,
     parse_zone,
 )
 from api.usage.question import ParsedQuestion, of_query, parse_question
 from api.usage.render import MEDIA_TYPES, rows_of, to_csv, to_ndjson
-from api.usage.sections import Section, cells_of, section
+from api.usage.sections import Completeness, Section, cells_of, sections_of, states_of
+from api.usage.steps import Grid, check_range
 from schemas.catalog.measures import EVENTS
 from schemas.catalog.views import Catalog
 from schemas.limits import DAY_MS, SECOND_MS
@@ -121,13 +123,16 @@ async def values(request: Request, store: Store, key_cache: KeyCache, clock: Clo
             404, "not-found", f"No view has a dimension {name!r}.", allowed=dimensions
         )
     raw = of_query(request.query_params)
-    check_names(raw, (*VALUES_PARAMETERS, *filter_names(catalog)))
-    _zone_name, zone = parse_zone(raw)
+    check_names(raw, (*VALUES_PARAMETERS, *filter_names(catalog), IGNORED))
+    zone_name, zone = parse_zone(raw)
     wide = raw if "from" in raw else {**raw, "from": [f"now-{VALUES_RANGE_MS // DAY_MS}d"]}
-    from_ms, to_ms = parse_bounds(wide, now_ms, zone)
+    asked = parse_bounds(wide, now_ms, zone)
     limit = parse_limit(raw, VALUES_MAX) or VALUES_DEFAULT
     wanted = parse_filters(raw, catalog, splits=True)
-    covered = plan(Question((Term(EVENTS),), from_ms, to_ms, now_ms, wanted, (name,)), catalog)
+    question = Question((Term(EVENTS),), asked.from_ms, asked.to_ms, now_ms, wanted, (name,))
+    kept = tiers_of(view_for(question, catalog), question.terms)
+    check_range(asked, Grid(now_ms, zone, zone_name, kept))
+    covered = plan(question, catalog)
     tenant = tenant_of(key, request.headers, single(raw, "tenant"))
     reading = await store.read(tenant, (covered,))
     search = (single(raw, "search") or "").casefold()
@@ -204,19 +209,21 @@ async def _make(
     store: Store, question: tuple[str, str], parsed: ParsedQuestion, answers: AnswerCache
 ) -> CachedAnswer:
     reading = await store.read(question[0], parsed.plans)
-    before = answers.get(question, reading.sums)
+    states = states_of(parsed.query, parsed.plans, reading.meta.complete_through_ms)
+    cached = question, states
+    before = answers.get(cached, reading.sums)
     if before is not None and before.meta is reading.meta:
         return before
     covered, form = parsed.plans[0], parsed.query.format
     assert form is not None
     cells = cells_of(parsed.query, reading.sums)
-    say = partial(_said, parsed.query, reading)
+    say = partial(_said, parsed.query, reading, states)
     body = said = before.content if before else await store.shape(question[0], cells, say)
     if form == "json":
         body = b"%s,%s" % (said[:-1], to_json(_state(covered, reading))[1:])
     tag = _tag(*question, reading, said)
     made = _made(tag, reading.meta, said, body, headers_of(reading.meta, covered), form)
-    answers.put(question, reading.sums, made, 2 * len(body))
+    answers.put(cached, reading.sums, made, 2 * len(body))
     return made
 
 
@@ -228,9 +235,9 @@ def _made(
     return CachedAnswer(meta, said, answer, tag, PreparedResponse(None, 304, headers))
 
 
-def _said(query: UsageQuery, reading: Reading) -> bytes:
+def _said(query: UsageQuery, reading: Reading, states: Sequence[Completeness]) -> bytes:
     """The whole answer without the state of the counters."""
-    current, *before = (section(query, one) for one in reading.sums)
+    current, *before = sections_of(query, reading.sums, states)
     if query.format == "json":
         return to_json(_object(query, current, before))
     columns = current.columns
@@ -249,7 +256,7 @@ def _object(query: UsageQuery, current: Section, before: Sequence[Section]) -> d
         "range": _range(current.covered),
         "granularity": query.step.name if query.step else "none",
         "tz": query.zone_name,
-        "group_by": query.group_by,
+        "group_by": query.columns,
         "measures": {measure.name: measure.unit for measure in query.measures},
         "rows": rows_of(current.columns),
         "totals": current.totals,
@@ -261,6 +268,7 @@ def _object(query: UsageQuery, current: Section, before: Sequence[Section]) -> d
             "rows": rows_of(previous.columns),
             "totals": previous.totals,
         }
+        found["comparison"] = changes_of(query, current, previous)
     return found | {"estimates": current.estimates}
 
 

@@ -9,7 +9,8 @@ from pydantic import BaseModel
 
 from api.http.problems import MEDIA_TYPE, TITLES
 from api.query.measures import offered_by
-from api.usage.parameters import BY_NAME, PARAMETERS, Parameter
+from api.usage.filters import aliases, filter_names
+from api.usage.parameters import BY_NAME, IGNORED, PARAMETERS, Parameter
 from api.usage.render import MEDIA_TYPES
 from schemas.catalog.views import Catalog
 from schemas.responses.usage import MeasuresAnswer, Problem, UsageAnswer, ValuesAnswer, ViewsAnswer
@@ -30,9 +31,9 @@ EXAMPLE: Final[Object] = {
     "group_by": ["model"],
     "measures": {"requests": "events", "cost_usd": "USD", "avg_latency_ms": "ms"},
     "rows": [
-        {"time": "2026-02-07T00:00:00Z", "model": "gpt-4o", "other": False, "requests": 1204, "cost_usd": 5.418, "avg_latency_ms": 812.5},
-        {"time": "2026-02-07T00:00:00Z", "model": None, "other": True, "requests": 31, "cost_usd": 0.02, "avg_latency_ms": None},
-        {"time": "2026-02-08T00:00:00Z", "model": "gpt-4o", "other": False, "requests": 640, "cost_usd": 2.88, "avg_latency_ms": 790},
+        {"time": "2026-02-07T00:00:00Z", "model": "gpt-4o", "other": False, "requests": 1204, "cost_usd": 5.418, "avg_latency_ms": 812.5, "partial": False},
+        {"time": "2026-02-07T00:00:00Z", "model": None, "other": True, "requests": 31, "cost_usd": 0.02, "avg_latency_ms": None, "partial": False},
+        {"time": "2026-02-08T00:00:00Z", "model": "gpt-4o", "other": False, "requests": 640, "cost_usd": 2.88, "avg_latency_ms": 790, "partial": True},
     ],
     "totals": {"requests": 1875, "cost_usd": 8.318, "avg_latency_ms": 804.82},
     "estimates": {},
@@ -134,9 +135,13 @@ def question_parameters(catalog: Catalog) -> list[Object]:
 
 
 _ABOUT_USAGE: Final = (
-    "Time ranges are half-open. Each bound is rounded up to the bucket size that is kept at its age"
+    "A group or bucket has a row because it has events, whatever is measured. Time ranges are half-open."
+    " Each bound is rounded up to the bucket size that is kept at its age"
     " (minutes for 48 hours, quarter-hours for 90 days, then UTC days), so adjacent ranges add up;"
-    " `range` in the answer states the exact instants. To filter, use the name of a dimension as a"
+    " `range` in the answer states the exact instants. A range that contains time but no stored bucket is a"
+    " 400 that names the nearest ranges with an answer. A bucket begins where the step of the zone's wall"
+    " clock changes. Rows of a series have `partial`: true if the bucket is not over by `complete_through`,"
+    " or cut by the range. To filter, use the name of a dimension as a"
     " parameter; append `!` to the name to exclude values. In a URL, a comma separates values and a"
     " repeated parameter adds values. A `*` at the end of a value matches any rest. Write `\\,`,"
     ' `\\*` and `\\\\` for the characters themselves. The empty value means "not reported". In'
@@ -185,16 +190,17 @@ def _schema(parameter: Parameter, catalog: Catalog) -> Object:
 
 
 def _filters(catalog: Catalog) -> list[Object]:
+    names = {dimension: dimension for dimension in catalog.kept_dimensions} | {**aliases(catalog)}
     return [
         {
             "name": name + end,
             "in": "query",
-            "description": f"{'Exclude' if end else 'Include only'} these values of {name}.",
+            "description": f"{'Exclude' if end else 'Include only'} these values of {dimension}.",
             "schema": {"type": "array", "items": {"type": "string"}},
             "style": "form",
             "explode": False,
         }
-        for name in catalog.kept_dimensions
+        for name, dimension in names.items()
         for end in ("", "!")
     ]
 
@@ -214,7 +220,8 @@ def _body_schema(catalog: Catalog) -> Object:
         "properties": {
             **{one.name: _schema(one, catalog) | {"description": one.about} for one in PARAMETERS},
             **more,
-            **{name + end: texts for name in catalog.kept_dimensions for end in ("", "!")},
+            **dict.fromkeys(filter_names(catalog), texts),
+            IGNORED: {"description": "Means nothing."},
         },
         "additionalProperties": False,
     }

@@ -12,26 +12,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
-from functools import cache, cached_property
 from typing import Final, Literal, cast
 
 from api.errors import BadParameter
 from api.http.parameters import RawParameters, check_names, nearest, single
-from api.query.measures import DEFAULTS, MeasureFormula, Offered, formulas, offered_by, terms_of
-from api.query.plan import covered_range, finest_kept, tiers_of, views_that_hold
+from api.query.comparison import KINDS, compared_range
+from api.query.measures import DEFAULTS, Offered, offered_by
 from api.query.series_index import Filter
-from api.query.time_buckets import STEPS, Step, zone_names, zone_of
-from api.query.time_range import ALLOWED, InvalidTime, parse_range
+from api.query.time_buckets import Step, zone_names, zone_of
+from api.query.time_range import ALLOWED, AskedRange, InvalidTime, parse_range
+from api.usage.filters import aliases, filter_names, parse_filters
+from api.usage.steps import (
+    AUTO_BUCKETS_MAX,
+    GRANULARITIES,
+    WEEK_STARTS,
+    Grid,
+    check_kept,
+    check_range,
+    chosen_step,
+    tiers_for,
+)
 from schemas.catalog.views import DEFAULT, Catalog
-from schemas.tiers import DAY, QUARTER, TIERS, Tier, kept_from
-from schemas.units import iso
 
-VALUES_MAX: Final = 200
-"""Values of all filters of a question. A longer list belongs into a label or a view."""
-BUCKETS_MAX: Final = 10_000
-"""Buckets of a series. 90 days of quarter-hours are 8,640, more than a screen has pixels."""
-AUTO_BUCKETS_MAX: Final = 200
-"""`auto` takes the shortest step with at most so many buckets: 4 pixels each on a chart of 800."""
 LIMIT_MAX: Final = 10_000
 """Groups that `limit` may ask for. Without `limit` an answer has at most `sections.ROWS_MAX` rows."""
 
@@ -39,9 +41,10 @@ Format = Literal["json", "csv", "ndjson"]
 Fill = Literal["none", "zero", "null"]
 FORMATS: Final[tuple[Format, ...]] = ("json", "csv", "ndjson")
 FILLS: Final[tuple[Fill, ...]] = ("none", "zero", "null")
-GRANULARITIES: Final = (*(step.name for step in STEPS), "auto", "none")
 TIME: Final = "time"
 """The name of a bucket's start, in rows and in `order_by`."""
+IGNORED: Final = "_"
+"""A parameter that clients add to get past caches. It means nothing."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,14 @@ PARAMETERS: Final = (
     Parameter("to", "End of the range, exclusive. Default: now, or the end of the period in `from`.", "now"),
     Parameter("granularity", "Length of the time buckets. `auto` chooses one. `none` gives one row for the whole range.", "1d", allowed=GRANULARITIES),
     Parameter("tz", "IANA time zone of days, weeks, months and of dates without an offset. Default: UTC.", "Europe/Berlin"),
+    Parameter("week_start", "The day on which weeks begin, in `1w` and in the weeks that `from` names.", "sunday", allowed=WEEK_STARTS),
     Parameter("group_by", "Dimensions: one row for each combination of their values.", "provider,model", is_list=True),
     Parameter("order_by", "Measures, dimensions or `time`; `-` in front means descending. Default: time, then the first measure descending.", "-cost_usd", is_list=True),
     Parameter("limit", "Keep the first groups by `order_by`. One row with `other` = true has the sums of the rest.", "10"),
     Parameter("fill", "Buckets without events: `none` leaves them out, `zero` and `null` fill them.", "zero", allowed=FILLS),
-    Parameter("compare", "`previous` adds the range of the same length that ends where this range begins.", "previous", allowed=("previous",)),
+    Parameter("compare", "Adds another range, and the change of each group. `previous`: the period before: the month, quarter or year before a named one or with steps of `1mo`, `1q` or `1y`; as many local days before a range of whole local days; else the same time before. `previous_week`, `previous_month` and `previous_year` move both bounds by that unit.", "previous", allowed=KINDS),
+    Parameter("compare_from", "Start of a range of your own to compare with. In place of `compare`.", "2025-12-24"),
+    Parameter("compare_to", "Its end, exclusive. Default: the end of the period in `compare_from`.", "2025-12-27"),
     Parameter("cumulative", "If true, each bucket has the sums from the start of the range.", "true", allowed=("true", "false")),
     Parameter("tenant", "The tenant. Needed if the key has several tenants; the header x-odometer-tenant does the same.", "acme"),
     Parameter("format", "Format of the answer. Takes precedence over the Accept header.", "csv", allowed=FORMATS),
@@ -75,7 +81,8 @@ BY_NAME: Final = {parameter.name: parameter for parameter in PARAMETERS}
 
 @dataclass(frozen=True)
 class UsageQuery:
-    """A parsed question. `order_by` holds (name, is_descending); the first decides."""
+    """A parsed question. `order_by` holds (name, is_descending); the first decides. `columns`: the names of
+    the dimensions of `group_by`, as they were asked for. `compared`: the range to compare with."""
 
     measures: tuple[Offered, ...]
     from_ms: int
@@ -83,50 +90,56 @@ class UsageQuery:
     step: Step | None
     zone: tzinfo
     zone_name: str
+    compared: AskedRange | None
     filters: tuple[Filter, ...]
     group_by: tuple[str, ...]
+    columns: tuple[str, ...]
     order_by: tuple[tuple[str, bool], ...]
     limit: int | None
     fill: Fill
-    has_previous: bool
     is_cumulative: bool
     tenant: str | None
     format: Format | None
 
-    @cached_property
-    def formulas(self) -> tuple[MeasureFormula, ...]:
-        """How to compute the measures from the sums of their terms."""
-        return formulas(self.measures, terms_of(self.measures))
+    @property
+    def has_other(self) -> bool:
+        """Whether a row may have the sums of all groups that are not shown."""
+        return self.limit is not None or (self.compared is not None and bool(self.group_by))
 
 
 def parse(
     raw: RawParameters, now_ms: int, catalog: Catalog = DEFAULT, *, splits: bool
 ) -> UsageQuery:
     """Parse the parameters. `splits`: commas separate values, as in a URL. Raises BadParameter."""
-    check_names(raw, (*BY_NAME, *filter_names(catalog)))
+    check_names(raw, (*BY_NAME, *filter_names(catalog), IGNORED))
     zone_name, zone = parse_zone(raw)
-    from_ms, to_ms = parse_bounds(raw, now_ms, zone)
+    first_day = 6 if _choice(raw, "week_start") == "sunday" else 0
+    asked = parse_bounds(raw, now_ms, zone, first_day)
     measures = _measures(_listed(raw, "measures", splits=splits), catalog)
-    group_by = _dimensions("group_by", _listed(raw, "group_by", splits=splits), catalog)
+    columns, group_by = _dimensions("group_by", _listed(raw, "group_by", splits=splits), catalog)
     granularity = single(raw, "granularity")
-    name = "none" if granularity is None else granularity
     filters = parse_filters(raw, catalog, splits=splits)
-    tiers = _tiers(measures, {*group_by, *(f.dimension for f in filters)}, catalog)
-    step = _step(name, from_ms, to_ms, now_ms, zone, tiers)
-    names = (*(measure.name for measure in measures), *group_by, *([TIME] if step else []))
+    tiers = tiers_for(measures, {*group_by, *(f.dimension for f in filters)}, catalog)
+    grid = Grid(now_ms, zone, zone_name, tiers, first_day)
+    check_range(asked, grid)
+    step = chosen_step(
+        "none" if granularity is None else granularity, AUTO_BUCKETS_MAX, asked, grid
+    )
+    names = (*(measure.name for measure in measures), *columns, *([TIME] if step else []))
     query = UsageQuery(
         measures=measures,
-        from_ms=from_ms,
-        to_ms=to_ms,
+        from_ms=asked.from_ms,
+        to_ms=asked.to_ms,
         step=step,
         zone=zone,
         zone_name=zone_name,
+        compared=_compared(raw, asked, step, grid),
         filters=filters,
         group_by=group_by,
+        columns=columns,
         order_by=_order(_listed(raw, "order_by", splits=splits), names),
         limit=parse_limit(raw, LIMIT_MAX),
         fill=cast("Fill", _choice(raw, "fill") or "none"),
-        has_previous=_choice(raw, "compare") == "previous",
         is_cumulative=_choice(raw, "cumulative") == "true",
         tenant=single(raw, "tenant"),
         format=cast("Format | None", _choice(raw, "format")),
@@ -152,76 +165,57 @@ def parse_zone(raw: RawParameters) -> tuple[str, tzinfo]:
     return name, zone
 
 
-def parse_bounds(raw: RawParameters, now_ms: int, zone: tzinfo) -> tuple[int, int]:
-    texts = single(raw, "from"), single(raw, "to")
+def parse_bounds(
+    raw: RawParameters,
+    now_ms: int,
+    zone: tzinfo,
+    first_day: int = 0,
+    names: tuple[str, str] = ("from", "to"),
+) -> AskedRange:
+    texts = single(raw, names[0]), single(raw, names[1])
     try:
-        from_ms, to_ms = parse_range(*texts, now_ms, zone)
+        asked = parse_range(*texts, now_ms, zone, first_day, names)
     except InvalidTime as error:
         name = str(error)
         raise BadParameter(name, f"{single(raw, name)!r} is not a time.", ALLOWED) from error
-    if from_ms > to_ms:
-        raise BadParameter("from", "`from` is after `to`.")
-    return from_ms, to_ms
+    if asked.from_ms > asked.to_ms:
+        raise BadParameter(names[0], f"`{names[0]}` is after `{names[1]}`.")
+    return asked
 
 
-def parse_filters(
-    raw: RawParameters, catalog: Catalog = DEFAULT, *, splits: bool
-) -> tuple[Filter, ...]:
-    filters = []
-    total = 0
-    for name in sorted(set(raw) & set(filter_names(catalog))):
-        wanted = [value for text in raw[name] for value in split_values(text, splits=splits)]
-        total += len(wanted)
-        if total > VALUES_MAX:
-            raise BadParameter(
-                name, f"The filters have more than {VALUES_MAX} values, the limit (VALUES_MAX)."
-            )
-        filters.append(
-            Filter(
-                name.removesuffix("!"),
-                frozenset(value for value, is_prefix in wanted if not is_prefix),
-                tuple(sorted({value for value, is_prefix in wanted if is_prefix})),
-                name.endswith("!"),
-            )
-        )
-    return tuple(filters)
-
-
-def split_values(text: str, *, splits: bool) -> list[tuple[str, bool]]:
-    """The values in a filter's text, each with whether it is a prefix."""
-    found: list[tuple[str, bool]] = []
-    value, is_prefix = "", False
-    place = 0
-    while place < len(text):
-        here, after = text[place], text[place + 1 : place + 2]
-        if here == "\\" and after in {",", "*", "\\"} and after:
-            value += after
-            place += 1
-        elif here == "," and splits:
-            found.append((value, is_prefix))
-            value, is_prefix = "", False
-        elif here == "*" and (not after or (splits and after == ",")):
-            is_prefix = True
-        else:
-            value += here
-        place += 1
-    return [*found, (value, is_prefix)]
+def _compared(
+    raw: RawParameters, asked: AskedRange, step: Step | None, grid: Grid
+) -> AskedRange | None:
+    """The range to compare with, if there is one."""
+    kind, own = _choice(raw, "compare"), ("compare_from", "compare_to")
+    if kind is None and not any(single(raw, name) is not None for name in own):
+        return None
+    if kind is None:
+        compared = parse_bounds(raw, grid.now_ms, grid.zone, grid.first_day, own)
+        blamed = "compare_from"
+        if single(raw, blamed) is None:
+            raise BadParameter("compare_to", "`compare_to` needs `compare_from`.")
+    else:
+        if given := next((name for name in own if single(raw, name) is not None), ""):
+            raise BadParameter(given, f"`{given}` and `compare` exclude each other.")
+        compared = compared_range(kind, asked, step, grid.zone)
+        blamed = "compare"
+    check_range(compared, grid, blamed)
+    if step is not None:
+        check_kept(step, compared, grid, blamed)
+    return compared
 
 
 def parse_limit(raw: RawParameters, most: int) -> int | None:
     text = single(raw, "limit")
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= most):
+    whole = text.removesuffix(".0")
+    if not (whole.isascii() and whole.isdigit() and len(whole) <= 9 and 1 <= int(whole) <= most):
         raise BadParameter(
             "limit", f"{text!r} is not a whole number from 1 to {most}.", (f"1 to {most}",)
         )
-    return int(text)
-
-
-@cache
-def filter_names(catalog: Catalog) -> tuple[str, ...]:
-    return tuple(name + end for name in catalog.kept_dimensions for end in ("", "!"))
+    return int(whole)
 
 
 def _listed(raw: RawParameters, name: str, *, splits: bool) -> list[str]:
@@ -238,12 +232,18 @@ def _measures(names: Sequence[str], catalog: Catalog) -> tuple[Offered, ...]:
     return tuple(offered[name] for name in names or DEFAULTS)
 
 
-def _dimensions(parameter: str, names: Sequence[str], catalog: Catalog) -> tuple[str, ...]:
-    known = catalog.kept_dimensions
+def _dimensions(
+    parameter: str, names: Sequence[str], catalog: Catalog
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names as they were sent, each dimension once, and the dimensions."""
+    known, other_names = catalog.kept_dimensions, aliases(catalog)
+    found: dict[str, str] = {}
     for name in names:
-        if name not in known:
+        dimension = other_names.get(name, name)
+        if dimension not in known:
             _reject(parameter, name, "dimension of a view", known)
-    return tuple(names)
+        found.setdefault(dimension, name)
+    return tuple(found.values()), tuple(found)
 
 
 def _reject(parameter: str, name: str, what: str, known: Sequence[str]) -> None:
@@ -273,71 +273,6 @@ def _order(texts: Sequence[str], names: Sequence[str]) -> tuple[tuple[str, bool]
             )
         order.append((name, text.startswith("-")))
     return tuple(order)
-
-
-def _tiers(measures: Sequence[Offered], dimensions: set[str], catalog: Catalog) -> tuple[Tier, ...]:
-    """The tiers of the view with the shortest buckets, of those that can answer. All tiers if no view
-    can: the plan rejects the question then."""
-    terms = [term for measure in measures for term in measure.terms]
-    counted = {measure.distinct for measure in measures if measure.distinct}
-    holding = views_that_hold(dimensions | counted, [term.measure for term in terms], catalog)
-    kept = [tiers_of(view, terms) for view in holding]
-    return min(kept, key=lambda tiers: tiers[0].id, default=TIERS)
-
-
-def _step(
-    name: str,
-    from_ms: int,
-    to_ms: int,
-    now_ms: int,
-    zone: tzinfo,
-    tiers: tuple[Tier, ...],
-) -> Step | None:
-    """The step of this name. Raises BadParameter if the range has no buckets of it."""
-    if name not in GRANULARITIES:
-        near = nearest(name, GRANULARITIES)
-        raise BadParameter(
-            "granularity",
-            f"{name!r} is not a granularity. Use: {', '.join(GRANULARITIES)}.",
-            GRANULARITIES,
-            near,
-        )
-    start_ms, end_ms = covered_range(from_ms, to_ms, now_ms, tiers)
-    finest = finest_kept(start_ms, now_ms, tiers)
-    if zone is not UTC and finest.bucket_ms > QUARTER.bucket_ms:
-        edge_ms = kept_from(QUARTER, DAY, now_ms)
-        raise BadParameter(
-            "tz",
-            f"Before {iso(edge_ms)} only days of UTC are stored. Quarter-hours, which make the days of"
-            f" any zone, are stored for {QUARTER.kept_ms // DAY.bucket_ms} days. Use tz=UTC, or a"
-            " later `from`.",
-            ("UTC",),
-        )
-    kept = [step for step in STEPS if step.length_ms >= finest.bucket_ms]
-    if name == "none":
-        return None
-    if name == "auto":
-        few = [s for s in kept if (end_ms - start_ms) // s.length_ms <= AUTO_BUCKETS_MAX]
-        return (few or kept[-1:])[0]
-    step = next(step for step in STEPS if step.name == name)
-    if step not in kept:
-        why = (
-            f"The views with these dimensions and measures have no buckets of {name}. The shortest is"
-            f" {finest.name}."
-            if step.length_ms < tiers[0].bucket_ms
-            else f"Buckets of {name} have expired at {iso(start_ms)}, where the range begins. The"
-            f" shortest there is {finest.name}."
-        )
-        allowed = (*(one_.name for one_ in kept), "auto", "none")
-        raise BadParameter("granularity", why, allowed)
-    if (end_ms - start_ms) // step.length_ms > BUCKETS_MAX:
-        raise BadParameter(
-            "granularity",
-            f"The series would have {(end_ms - start_ms) // step.length_ms} buckets, more than the"
-            f" limit of {BUCKETS_MAX} (BUCKETS_MAX). Use a shorter range or longer buckets.",
-            (*(s.name for s in kept if (end_ms - start_ms) // s.length_ms <= BUCKETS_MAX), "auto"),
-        )
-    return step
 
 
 def _check_together(query: UsageQuery) -> None:

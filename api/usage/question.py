@@ -13,6 +13,7 @@ from api.errors import BadParameter, InvalidBody, NotAcceptable
 from api.http.json_body import check_json
 from api.http.parameters import RawParameters
 from api.query.plan import Plan
+from api.query.time_range import AskedRange
 from api.usage.parameters import UsageQuery, parse
 from api.usage.render import accepted, media_types
 from api.usage.sections import plans_of
@@ -56,7 +57,10 @@ def _parsed(
             media_types(),
         )
     plans = plans_of(query, now_ms, catalog)
-    covered = replace(query, from_ms=plans[0].start_ms, to_ms=plans[0].end_ms, format=form)
+    ranges = [AskedRange(one_.start_ms, one_.end_ms) for one_ in plans]
+    covered = replace(query, from_ms=ranges[0].from_ms, to_ms=ranges[0].to_ms, format=form)
+    if query.compared is not None:
+        covered = replace(covered, compared=ranges[1])
     return ParsedQuestion(covered, plans, _canonical(covered))
 
 
@@ -85,7 +89,9 @@ def of_json(body: bytes) -> RawParameters:
 def _text(name: str, value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, str | int):
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, str | int | float):
         return str(value)
     raise BadParameter(name, f"`{name}` must be a text, a number, a boolean, or a list of these.")
 

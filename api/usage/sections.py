@@ -7,18 +7,26 @@ or in a running sum is the average of all its events.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Final
 
 import numpy as np
 
-from api.errors import BadParameter, UnanswerableQuestion
+from api.errors import UnanswerableQuestion
 from api.query.bounds import row_count
-from api.query.measures import MeasureFormula, Number, estimates_of, terms_of
-from api.query.plan import Plan, Question, Sum, finest_kept, plan
+from api.query.measures import (
+    MeasureFormula,
+    Number,
+    estimates_of,
+    formulas,
+    terms_of,
+    with_presence,
+)
+from api.query.plan import Plan, Question, Sum, plan, view_for
 from api.query.rows import (
     OTHERS,
+    Marks,
     RowColumns,
     columns_of,
     columns_of_rows,
@@ -29,31 +37,38 @@ from api.query.rows import (
     with_others,
 )
 from api.query.sums import Row, Sums
-from api.query.time_buckets import labels, longest_read_ms
+from api.query.time_buckets import labels
 from api.usage.distinct import count_distinct, counted_dimension, with_counted
 from api.usage.parameters import TIME, UsageQuery
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.store.layout import Int64s
-from schemas.units import iso
 
 ROWS_MAX: Final = 100_000
 """Rows of an answer: 15 MB of JSON. Use `limit` for more groups."""
 
 OTHER: Final = "other"
-"""The column that marks the row of all groups beyond `limit`."""
+"""The column that marks the row of all groups that are not shown."""
+PARTIAL: Final = "partial"
+"""The column that marks buckets whose counters are not those of the whole bucket."""
 
+Group = tuple[str, ...] | None
+"""The values of a group; None: all groups that are not shown."""
 Cell = str | bool | Number
 
 
 @dataclass(frozen=True)
 class Section:
     """The rows of one range, by column in the order of the answer, and their totals. `estimates`: the
-    relative error of the measures that are not exact."""
+    relative error of the measures that are not exact. `groups`: those that are shown, by rank.
+    `by_group`: if ranges are compared, the measures of each group over all buckets; () is one without
+    events."""
 
     covered: Plan
     columns: Mapping[str, Sequence[Cell]]
     totals: dict[str, Number]
     estimates: dict[str, float]
+    groups: Sequence[Group] = ()
+    by_group: Mapping[Group, Mapping[str, Number]] = field(default_factory=dict)
 
     @property
     def length(self) -> int:
@@ -62,35 +77,65 @@ class Section:
 
 
 def plans_of(query: UsageQuery, now_ms: int, catalog: Catalog = DEFAULT) -> tuple[Plan, ...]:
-    """The plan of the range, and of the previous range if the query compares them."""
-    current = plan(
-        Question(
-            terms=terms_of(query.measures),
-            from_ms=query.from_ms,
-            to_ms=query.to_ms,
-            now_ms=now_ms,
-            filters=query.filters,
-            group_by=with_counted(query.measures, query.group_by),
-            step=query.step,
-            zone=query.zone,
-        ),
-        catalog,
+    """The plan of the range, and of the range that it is compared with."""
+    asked = Question(
+        terms=terms_of(query.measures),
+        from_ms=query.from_ms,
+        to_ms=query.to_ms,
+        now_ms=now_ms,
+        filters=query.filters,
+        group_by=with_counted(query.measures, query.group_by),
+        step=query.step,
+        zone=query.zone,
+        axis_to_ms=query.to_ms,
     )
-    if not query.has_previous:
+    asked = replace(asked, terms=with_presence(asked.terms, view_for(asked, catalog)))
+    current = plan(asked, catalog)
+    if query.compared is None:
         return (current,)
-    length_ms = current.end_ms - current.start_ms
-    before = replace(current.question, from_ms=current.start_ms - length_ms, to_ms=current.start_ms)
-    previous = plan(before, catalog)
-    finest = finest_kept(previous.start_ms, now_ms)
-    longest_ms = longest_read_ms(query.step, query.zone)
-    if query.step is not None and finest.bucket_ms > longest_ms:
-        raise BadParameter(
-            "compare",
-            f"The previous range begins at {iso(previous.start_ms)}, where the shortest buckets that"
-            f" are still stored are {finest.name}. Use longer buckets (in UTC), or a later or shorter"
-            " range.",
+    from_ms, to_ms, _ = query.compared
+    before = replace(asked, from_ms=from_ms, to_ms=to_ms, axis_to_ms=to_ms)
+    return current, plan(before, catalog)
+
+
+@dataclass(frozen=True)
+class Completeness:
+    """How many of a plan's buckets begin, and how many end, by `complete_through`. Rows depend on it, so
+    answers are cached with it."""
+
+    begun: int = 0
+    over: int = 0
+
+
+UNKNOWN: Final = Completeness()
+"""Of an answer without a step, or while `complete_through` is not known."""
+
+
+def states_of(
+    query: UsageQuery, plans: Sequence[Plan], through_ms: int
+) -> tuple[Completeness, ...]:
+    """Of each plan. `through_ms`: 0 if it is not known."""
+    if query.step is None:
+        return (UNKNOWN,) * len(plans)
+    return tuple(
+        Completeness(
+            int(np.searchsorted(one.starts_ms, through_ms, side="left")),
+            int(np.searchsorted(one.ends_ms, through_ms, side="right")),
         )
-    return current, previous
+        for one in plans
+    )
+
+
+def sections_of(
+    query: UsageQuery, sums: Sequence[Sums], states: Sequence[Completeness]
+) -> list[Section]:
+    """The section of the range, and of the range that it is compared with, which has the same groups."""
+    current = section(query, sums[0], states[0])
+    shown = current.groups if query.group_by else None
+    before = [
+        section(query, one, state, shown) for one, state in zip(sums[1:], states[1:], strict=True)
+    ]
+    return [current, *before]
 
 
 def cells_of(query: UsageQuery, sections: Sequence[Sums]) -> int:
@@ -108,28 +153,25 @@ def _cells(query: UsageQuery, found: Sums) -> int:
     columns = len(query.group_by) + max(
         len(query.measures), len(found.selection.plan.question.terms)
     )
-    return rows * (columns + 1 + (query.step is not None))
+    return rows * (columns + 1 + 2 * (query.step is not None))
 
 
-def section(query: UsageQuery, found: Sums) -> Section:
+def section(
+    query: UsageQuery,
+    found: Sums,
+    state: Completeness = UNKNOWN,
+    shown_groups: Sequence[Group] | None = None,
+) -> Section:
+    """`shown_groups`: those to show, of the range that this one is compared with; None: by `limit`."""
     covered = found.selection.plan
-    shown = query.formulas
-    first = _first(query, shown, found)
-    if first is None:
-        rows = (
-            _counted_rows(query, found) if counted_dimension(query.measures) else columns_of(found)
-        )
-        totals = rows.totals
-        rank = _ranked(query, shown, rows)
-        if query.limit is not None:
-            rows = limited(rows, rank, query.limit)
-    else:
-        rows, totals = columns_of(found, first), [*found.totals]
-        rank = _ranked(query, shown, rows)
-        others = np.array([totals], rows.sums.dtype).T - rows.sums.sum(axis=1, keepdims=True)
-        rows = with_others(rows, np.zeros(1, np.int64), others)
+    shown = formulas(query.measures, covered.question.terms)
+    rows, totals, rank = _shown_rows(query, shown, found, shown_groups)
+    groups: Sequence[Group] = ()
+    by_group: Mapping[Group, Mapping[str, Number]] = {}
+    if query.compared is not None and query.group_by:
+        groups, by_group = _by_group(shown, rows, rank)
     if query.fill != "none":
-        rows = _filled(query, rows, len(covered.starts_ms))
+        rows = _filled(query, rows, len(covered.starts_ms), state)
     if len(rows) > ROWS_MAX:
         raise UnanswerableQuestion(
             f"The answer would have {len(rows)} rows, more than the limit of {ROWS_MAX} (ROWS_MAX)."
@@ -138,6 +180,41 @@ def section(query: UsageQuery, found: Sums) -> Section:
     rows = _in_order(query, shown, rows, rank)
     if query.is_cumulative:
         rows = running(rows)
+    measured, of_totals, estimates = _measured(shown, rows, totals)
+    columns = _named(query, covered.starts_ms, rows) | measured
+    if query.step is not None:
+        columns[PARTIAL] = is_partial(covered, state)[rows.bucket].tolist()
+    return Section(covered, columns, of_totals, estimates, groups, by_group)
+
+
+def _shown_rows(
+    query: UsageQuery,
+    shown: Sequence[MeasureFormula],
+    found: Sums,
+    shown_groups: Sequence[Group] | None,
+) -> tuple[RowColumns, list[Sum], Int64s]:
+    """The rows of the groups that are shown and of all others, the totals, and the rank of each group."""
+    first = _first(query, shown, found) if shown_groups is None else None
+    if first is not None:
+        rows, whole = columns_of(found, first), [*found.totals]
+        others = np.array([whole], rows.sums.dtype).T - rows.sums.sum(axis=1, keepdims=True)
+        rank = _ranked(query, shown, rows)
+        return with_others(rows, np.zeros(1, np.int64), others), [*whole], rank
+    rows = _counted_rows(query, found) if counted_dimension(query.measures) else columns_of(found)
+    totals = rows.totals
+    if shown_groups is not None:
+        rank = _rank_as(shown_groups, rows)
+        return limited(rows, rank, len(shown_groups)), totals, rank
+    rank = _ranked(query, shown, rows)
+    if query.limit is not None:
+        rows = limited(rows, rank, query.limit)
+    return rows, totals, rank
+
+
+def _measured(
+    shown: Sequence[MeasureFormula], rows: RowColumns, totals: Sequence[Sum]
+) -> tuple[dict[str, list[Number]], dict[str, Number], dict[str, float]]:
+    """The measures of each row and of the totals, and which are estimates."""
     # The totals are one more row here: their quotients are computed in the same way.
     sums: list[list[Sum]] = rows.sums.tolist()
     for column, total in zip(sums, totals, strict=True):
@@ -148,8 +225,41 @@ def section(query: UsageQuery, found: Sums) -> Section:
         for place in np.flatnonzero(rows.is_null).tolist():
             for values in measured.values():
                 values[place] = None
-    columns = _named(query, covered.starts_ms, rows) | measured
-    return Section(covered, columns, of_totals, estimates_of(shown, sums))
+    return measured, of_totals, estimates_of(shown, sums)
+
+
+def is_partial(covered: Plan, state: Completeness) -> Marks:
+    """Of each bucket, whether it is not over by `complete_through`, or not all of it is in the range."""
+    found = np.arange(len(covered.starts_ms)) >= state.over
+    if len(found):
+        found[0] |= bool(covered.starts_ms[0] < covered.start_ms)
+        found[-1] |= bool(covered.ends_ms[-1] > covered.end_ms)
+    return found
+
+
+def _by_group(
+    shown: Sequence[MeasureFormula], rows: RowColumns, rank: Int64s
+) -> tuple[list[Group], dict[Group, dict[str, Number]]]:
+    """The groups in the order of their ranks, without that of all others, and the measures of each over all
+    buckets. () is a group without events."""
+    present = np.unique(rows.group[rows.group != OTHERS])
+    groups: list[Group] = [rows.groups[n] for n in present[np.argsort(rank[present])].tolist()]
+    names, added = rows.by_shown_group()
+    sums: list[list[Sum]] = added.tolist()
+    for column in sums:
+        column.append(0)
+    columns = [(formula.name, formula.column(sums)) for formula in shown]
+    return groups, {
+        group: {name: column[place] for name, column in columns}
+        for place, group in enumerate([*names, ()])
+    }
+
+
+def _rank_as(shown_groups: Sequence[Group], rows: RowColumns) -> Int64s:
+    """The rank of each group: that which it has among these, which come first."""
+    ranks = {group: place for place, group in enumerate(shown_groups)}
+    last = len(ranks)
+    return np.array([*(ranks.get(group, last) for group in rows.groups), last + 1], np.int64)
 
 
 def _counted_rows(query: UsageQuery, found: Sums) -> RowColumns:
@@ -205,7 +315,7 @@ def _ranked(query: UsageQuery, shown: Sequence[MeasureFormula], rows: RowColumns
     return rank
 
 
-def _filled(query: UsageQuery, rows: RowColumns, buckets: int) -> RowColumns:
+def _filled(query: UsageQuery, rows: RowColumns, buckets: int, state: Completeness) -> RowColumns:
     groups = np.unique(rows.group) if query.group_by else np.zeros(1, np.int64)
     if len(groups) * buckets > ROWS_MAX:
         raise UnanswerableQuestion(
@@ -213,7 +323,9 @@ def _filled(query: UsageQuery, rows: RowColumns, buckets: int) -> RowColumns:
             f" {len(groups) * buckets} rows, more than the limit of {ROWS_MAX} (ROWS_MAX). Use fewer"
             " buckets or `limit`, or no `fill`."
         )
-    return filled(rows, groups, buckets, is_null=query.fill == "null")
+    # What happens after `complete_through` is not known, so it is not 0.
+    is_unknown = np.arange(buckets) >= (0 if query.fill == "null" else state.begun)
+    return filled(rows, groups, is_unknown)
 
 
 def _in_order(
@@ -245,9 +357,9 @@ def _named(query: UsageQuery, starts_ms: Int64s, rows: RowColumns) -> dict[str, 
         buckets, bucket = np.unique(rows.bucket, return_inverse=True)
         texts = labels(starts_ms[buckets], query.zone)
         columns[TIME] = list(map(texts.__getitem__, bucket.tolist()))
-    for place, name in enumerate(query.group_by):
+    for place, name in enumerate(query.columns):
         columns[name] = rows.names(place)
-    if query.limit is not None:
+    if query.has_other:
         columns[OTHER] = (rows.group == OTHERS).tolist()
     return columns
 

@@ -101,7 +101,9 @@ TAKEN: Final = frozenset(
     (
         # Parameters of queries, and columns of answers.
         *("measures", "from", "to", "granularity", "tz", "group_by", "order_by", "limit", "fill"),
-        *("compare", "cumulative", "tenant", "format", "search", "time", "other"),
+        *("compare", "cumulative", "tenant", "format", "search", "time", "other", "partial"),
+        *("compare_from", "compare_to", "week_start", "max_points", "cursor", "having"),
+        *("ignore_case", "layout", "times", "integers", "period", "questions"),
         # Measures that the API derives from the kept ones.
         *("requests", "cost_usd", "total_tokens", "avg_latency_ms", "avg_first_output_ms"),
         *("avg_cost_usd", "cost_per_request_usd", "cost_per_1m_tokens_usd", "error_rate"),

@@ -1,7 +1,7 @@
 """The bodies of the native API under `/v1`. Pure.
 
-The keys of a row depend on the query: `time` with a granularity, the dimensions of `group_by`,
-`other` with a limit, and the measures. So rows are plain objects and not models.
+The keys of a row depend on the query: `time` and `partial` with a granularity, the dimensions of
+`group_by`, `other` with a limit or a comparison, and the measures. So rows are plain objects and not models.
 """
 
 from __future__ import annotations
@@ -24,11 +24,28 @@ class Range(NativeBody):
 
 
 class Period(NativeBody):
-    """The range before, with `compare=previous`."""
+    """The range that is compared with, with `compare`. It has rows for the groups of the current range; the
+    row whose `other` is true has the sums of all others."""
 
     range: Range
     rows: list[dict[str, Cell]]
     totals: dict[str, Number]
+
+
+class ComparedMeasure(NativeBody):
+    """A measure in both ranges. All is null where it is not known."""
+
+    current: Number
+    previous: Number
+    change: Number
+    percent: float | None = Field(description="Of `previous`. Null if that is 0 or null.")
+
+
+class Comparison(NativeBody):
+    """The change of each measure, with `compare`: for each group of the current range, and for the whole."""
+
+    rows: list[dict[str, ComparedMeasure | Cell]]
+    totals: dict[str, ComparedMeasure]
 
 
 class UsageAnswer(NativeBody):
@@ -46,6 +63,7 @@ class UsageAnswer(NativeBody):
         description="Over all rows and groups. A quotient is null where its divisor is 0."
     )
     previous: Period | None = None
+    comparison: Comparison | None = None
     estimates: dict[str, float] = Field(
         description="Measures that are estimates -> their relative error: the largest error of a"
         " percentile, one standard error of a distinct count. All other measures are exact."

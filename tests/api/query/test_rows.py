@@ -63,7 +63,7 @@ def test_filled_lines_are_there_for_each_bucket_and_add_nothing(
     found: RowColumns, *, null: bool
 ) -> None:
     groups = np.unique(found.group)
-    full = filled(found, groups, BUCKETS, is_null=null)
+    full = filled(found, groups, np.full(BUCKETS, null))
     before, plain = plain_of(found), plain_of(full)
     assert set(plain) == {(g, bucket) for g in groups.tolist() for bucket in range(BUCKETS)}
     assert all(sums == before.get(place, [0, 0]) for place, sums in plain.items())

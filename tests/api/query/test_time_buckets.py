@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, tzinfo
+from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.query import time_buckets
-from api.query.time_buckets import labels, local_labels
+from api.query.time_buckets import STEPS, end_of, labels, local_labels, starts_of
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.tiers import DAY, QUARTER
-from schemas.units import iso, ms_to_instant
+from schemas.units import instant_to_ms, iso, ms_to_instant
 from tests.api.counters import NOW_MS
+from tests.oracles.usage_oracle import Asked, ends_at, starts_at
 
 ZONES = [
     UTC,
@@ -65,3 +66,49 @@ def test_labels_of_five_years_look_up_few_offsets(
     days = DAY.kept_ms // DAY_MS
     assert len(looked_up) <= (0 if zone is UTC else days + 2 + 96 * 4 * 6)
     assert found == [label(at, zone) for at in quarters.tolist()]
+
+
+STEPS_BY_NAME = {step.name: step for step in STEPS}
+# Clocks change at these UTC times, by an hour, by half an hour, or over midnight; Kathmandu's never do.
+CHANGES = {
+    "America/Santiago": ("2025-09-07T04:00Z", "2026-04-05T03:00Z"),
+    "Australia/Lord_Howe": ("2025-10-04T15:30Z", "2026-04-04T15:00Z"),
+    "Pacific/Chatham": ("2025-09-27T14:00Z", "2026-04-04T14:00Z"),
+    "Europe/Berlin": ("2025-10-26T01:00Z", "2026-03-29T01:00Z"),
+    "Africa/Cairo": ("2025-10-30T21:00Z", "2026-04-23T22:00Z"),
+    "Asia/Kathmandu": ("2026-01-01T00:00Z",),
+}
+
+
+@pytest.mark.parametrize("zone", CHANGES)
+@pytest.mark.parametrize("name", [s.name for s in STEPS if s.length_ms <= 7 * DAY_MS])
+def test_a_bucket_begins_where_the_step_of_the_wall_clock_changes(zone: str, name: str) -> None:
+    for text in CHANGES[zone]:
+        change_ms = instant_to_ms(datetime.fromisoformat(text))
+        low_ms, high_ms = change_ms - 3 * HOUR_MS, change_ms + 27 * HOUR_MS
+        asked = Asked(low_ms, high_ms, NOW_MS, name, ZoneInfo(zone))
+        grid = range(low_ms, high_ms, min(5 * MINUTE_MS, STEPS_BY_NAME[name].length_ms))
+        expected = sorted({starts_at(at_ms, asked) for at_ms in grid})
+        found = starts_of(STEPS_BY_NAME[name], ZoneInfo(zone), low_ms, high_ms)
+        assert found.tolist() == expected
+        ends = [*expected[1:], ends_at(expected[-1], asked)]
+        assert end_of(STEPS_BY_NAME[name], ZoneInfo(zone), found) == ends[-1]
+
+
+@pytest.mark.parametrize(
+    ("zone", "step", "from_", "expected"),
+    [
+        ("America/Santiago", "6h", "2025-09-06T22:00Z",
+         ["2025-09-06T18:00:00-04:00", "2025-09-07T01:00:00-03:00", "2025-09-07T06:00:00-03:00"]),
+        ("Australia/Lord_Howe", "1h", "2025-10-04T14:30Z",
+         ["2025-10-05T01:00:00+10:30", "2025-10-05T02:30:00+11:00", "2025-10-05T03:00:00+11:00"]),
+        ("Asia/Kathmandu", "10m", "2026-01-01T18:15Z",
+         ["2026-01-02T00:00:00+05:45", "2026-01-02T00:10:00+05:45", "2026-01-02T00:20:00+05:45"]),
+    ],
+)  # fmt: skip
+def test_starts_of_days_that_begin_late_and_of_odd_zones(
+    zone: str, step: str, from_: str, expected: list[str]
+) -> None:
+    from_ms = instant_to_ms(datetime.fromisoformat(from_))
+    starts = starts_of(STEPS_BY_NAME[step], ZoneInfo(zone), from_ms, from_ms + DAY_MS)
+    assert labels(starts[:3], ZoneInfo(zone)) == expected

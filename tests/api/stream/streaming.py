@@ -142,7 +142,8 @@ class Shown:
 
 
 def label(answer: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(value for name, value in row.items() if name not in answer["measures"])
+    measured = {*answer["measures"], "partial"}
+    return tuple(value for name, value in row.items() if name not in measured)
 
 
 def encoded(value: str | bytes) -> bytes:

@@ -30,6 +30,8 @@ CHANGES_MS = (
     1_772_953_200_000, 1_774_738_800_000, 1_774_746_000_000, 1_775_311_200_000, 1_775_354_400_000,
     1_776_981_600_000, 1_771_120_800_000, 1_774_144_800_000,
 )  # fmt: skip
+THROUGH_MS = NOW_MS - 40 * MINUTE_MS
+"""`complete_through` of the counters."""
 EXAMPLES = 60
 
 
@@ -44,9 +46,13 @@ class Api:
 
     def holds(self, log: list[Event], expired_by_ms: int = NOW_MS) -> None:
         generation = next(self._generations)
-        pack(log, generation=generation, now_ms=expired_by_ms, closed=closed_at(NOW_MS)).write(
-            self._redis_url
-        )
+        pack(
+            log,
+            generation=generation,
+            now_ms=expired_by_ms,
+            closed=closed_at(NOW_MS),
+            complete_ms=(NOW_MS, THROUGH_MS),
+        ).write(self._redis_url)
 
     def ask(self, params: dict[str, Any]) -> dict[str, Any]:
         response = self.get(params)
@@ -63,6 +69,8 @@ class Api:
 
 def by_key(found: list[dict[str, Any]], asked: Asked) -> dict[tuple[str, ...], dict[str, Any]]:
     names = (*(() if asked.granularity == "none" else ("time",)), *asked.group_by)
+    for row in found:
+        row.pop("partial", None)
     keyed = {tuple(row.pop(name) for name in names): row for row in found}
     assert len(keyed) == len(found)
     return keyed
