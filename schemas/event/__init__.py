@@ -6,6 +6,7 @@
     kinds           the kinds of events, and the default tenant
     age             how old an event may be, and how far ahead of its append
     identity        64-bit digests of events and calls, to recognise duplicates
+    answer_id       ids of providers that identify an answer alone
     error_class     the class of an error, from its code or name
     partition_key   the Kafka key of an event's record
 

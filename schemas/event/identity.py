@@ -15,7 +15,6 @@ Some hashes stay unkeyed, because nothing of another tenant depends on them:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -23,6 +22,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from schemas.event.answer_id import ANSWER_HEADS, is_answer_id
 
 NAME_BYTES: Final = 8
 KEY_BYTES: Final = 32
@@ -80,27 +81,13 @@ def unpack_call_key(data: bytes) -> CallKey:
     return CallKey(int(digest), tenant)
 
 
-def is_answer_id(event_id: str) -> bool:
-    """Whether an id is one that a provider gives to an answer, and to no other answer anywhere. Ollama's
-    (`chatcmpl-417`) are not: there are 999 of them."""
-    return event_id.startswith(_ANSWER_HEADS) and _ANSWER_ID.fullmatch(event_id) is not None
-
-
-_ANSWER_HEADS: Final = ("msg_", "chatcmpl-", "resp_", "gen-")
-_ANSWER_ID: Final = re.compile(
-    r"(?:msg_|chatcmpl-|resp_|gen-[0-9]{10}-)(?=[0-9_-]*[A-Za-z])[A-Za-z0-9_-]{16,128}"
-)
-"""Anthropic's; OpenAI's and those of servers that speak its protocol; OpenRouter's. 16 characters of base
-36 are 80 bits."""
-
-
 def sources_of(
     kinds: Sequence[str], sources: Sequence[str], event_ids: Sequence[str]
 ) -> Sequence[str]:
     """The source that is a part of each event's identity: none for an answer that its id alone identifies.
     One answer is reported by several libraries, each under a source of its own: the body that an app
     received, a span of its service, the callback of a gateway."""
-    if not any(event_id.startswith(_ANSWER_HEADS) for event_id in event_ids):
+    if not any(event_id.startswith(ANSWER_HEADS) for event_id in event_ids):
         return sources
     return [
         "" if kind == "llm" and is_answer_id(event_id) else source

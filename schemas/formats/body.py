@@ -6,7 +6,9 @@ value names its path (`usage.prompt_tokens`) and its limit.
 
 from __future__ import annotations
 
+import codecs
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -45,7 +47,7 @@ NUMBER_CHARS_MAX: Final = 64
 """Of a number: a double written out exactly needs 17 digits, the largest integer of OTLP 20."""
 AT_MS_MAX: Final = 253_402_300_799_999
 """The last ms of the year 9999, where RFC 3339 ends."""
-
+_USD: Final = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?(?:[eE][-+]?[0-9]{1,2})?")
 _ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
 _NO_STRUCTURE: Final = bytes(byte for byte in range(256) if byte not in b'[]{},"')
 _PIECE_BYTES: Final = 64 * 1024
@@ -128,10 +130,14 @@ def _check_counts(structure: Structure) -> None:
 
 
 def _decoded(body: bytes, poll: Poll) -> object:
+    body = body.removeprefix(codecs.BOM_UTF8)
     try:
         return decoder_of(body, poll).decode(body.decode())
     except (ValueError, ArithmeticError, RecursionError) as error:
-        raise InvalidEvent(Reason.NOT_JSON, f"the body is not UTF-8 JSON: {error}") from error
+        what = f"not UTF-8 JSON: {error}" if body.strip() else "empty, not UTF-8 JSON"
+        if body.lstrip().startswith((b"data:", b"event:")):
+            what = "server-sent events: send the JSON behind each data: alone, one a line"
+        raise InvalidEvent(Reason.NOT_JSON, f"the body is {what}") from error
 
 
 def decoder_of(body: bytes, poll: Poll) -> json.JSONDecoder:
@@ -372,9 +378,12 @@ def milliseconds(holder: Json, key: str, path: str = "") -> int | None:
 
 
 def usd(holder: Json, key: str, path: str = "") -> str | None:
-    """US dollars, as the decimal text that the body has."""
-    value = number(holder, key, path)
-    return None if value is None else str(value)
+    """US dollars, as the decimal text that the body has: gateways send a text where others send a number."""
+    said = holder.get(key)
+    if isinstance(said, str) and _USD.fullmatch(said):
+        return said
+    found = number(holder, key, path)
+    return None if found is None else str(found)
 
 
 def difference(whole: int | None, part: int | None) -> int | None:

@@ -48,7 +48,15 @@ _VENDORS: Final = {
     "bedrock": "aws",
     **{
         name: name
-        for name in ("cohere", "ollama", "deepgram", "elevenlabs", "cartesia", "assemblyai")
+        for name in (
+            "cohere",
+            "mistral",
+            "ollama",
+            "deepgram",
+            "elevenlabs",
+            "cartesia",
+            "assemblyai",
+        )
     },
 }
 """Formats of one vendor."""

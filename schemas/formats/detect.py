@@ -36,7 +36,7 @@ from schemas.formats.frameworks import (
 )
 from schemas.formats.otel.requests import is_request
 from schemas.formats.speech import assemblyai, cartesia, deepgram, elevenlabs
-from schemas.formats.vendors import anthropic, bedrock, cohere, gemini, ollama, openai
+from schemas.formats.vendors import anthropic, bedrock, cohere, gemini, mistral, ollama, openai
 
 Format = Literal[
     "openai",
@@ -44,6 +44,7 @@ Format = Literal[
     "gemini",
     "bedrock",
     "cohere",
+    "mistral",
     "ollama",
     "deepgram",
     "elevenlabs",
@@ -66,6 +67,7 @@ _OWN: Final[tuple[tuple[Format, Callable[[Json], bool]], ...]] = (
     ("gemini", gemini.is_own),
     ("bedrock", bedrock.is_own),
     ("cohere", cohere.is_own),
+    ("mistral", mistral.is_own),
     ("ollama", ollama.is_own),
     ("deepgram", deepgram.is_own),
     ("elevenlabs", elevenlabs.is_own),
@@ -100,6 +102,8 @@ def detect(payload: Json) -> Format:
     found = _certain(payload) or _by_usage(payload)
     if len(found) == 1:
         return found[0]
+    if not found and openai.is_error(payload):
+        return "openai"
     if found:
         raise invalid(
             "format",
@@ -140,6 +144,8 @@ def _certain(payload: Json) -> list[Format]:
         or openai.is_transcription(payload)
         or openai.is_batch_line(payload)
         or openai.is_moderation(payload)
+        or openai.is_images(payload)
+        or openai.is_filter_chunk(payload)
     ):
         found.append("openai")
     found += [format for format, is_own in _OWN if is_own(payload)]  # noqa: A001

@@ -15,6 +15,9 @@ from schemas.formats.vendors import anthropic, cohere, openai
 OPEN_MAX: Final = 1000
 """Answers that have begun and not ended: more at once than any app streams. The oldest is dropped."""
 
+_SESSIONS: Final = frozenset({"session.created", "session.updated"})
+_REALTIME: Final = ("session.", "response.done", "conversation.item.input_audio_transcription.")
+
 
 class Joiner:
     """Completes the objects of one sequence. Two Anthropic streams at once cannot be told apart: then
@@ -25,7 +28,9 @@ class Joiner:
         self._is_over = False
         self._cohere: Json | None = None
         self._ended_chunks: dict[str, None] = {}
+        self._azure_chunks: dict[str, None] = {}
         self._unfinished: dict[str, Json] = {}
+        self._models: dict[str, str] = {}
 
     @property
     def is_open(self) -> bool:
@@ -42,8 +47,23 @@ class Joiner:
                 return self._cohere_event(item, kind)
             if kind == claude_code.ANSWER:
                 return self._claude_code(item)
+            if kind.startswith(_REALTIME):
+                return self._realtime(item, kind)
         if item.get("object") == "chat.completion.chunk":
             return self._chunk(item)
+        return item
+
+    def _realtime(self, item: Json, kind: str) -> Json:
+        """Adds the model: of a Realtime session only its own events name it, and that of its transcripts."""
+        session = item.get("session")
+        if kind in _SESSIONS and isinstance(session, dict):
+            self._models = {**self._models, **_session_models(session)}
+            return item
+        response = item.get("response")
+        if kind == openai.REALTIME_END and isinstance(response, dict) and not response.get("model"):
+            return {**item, "response": {**response, "model": self._models.get("session")}}
+        if kind in openai.TRANSCRIBED and not item.get("model"):
+            return {**item, "model": self._models.get("transcription")}
         return item
 
     def _anthropic(self, item: Json, kind: str) -> Json:
@@ -67,10 +87,15 @@ class Joiner:
         return item if started is None else {**item, cohere.STARTED: started}
 
     def _chunk(self, item: Json) -> Json:
-        """Marks a chunk that comes after the end of its answer: it has the usage."""
+        """Marks a chunk that comes after the end of its answer: it has the usage. And one of Azure's,
+        where only the chunks before it show that."""
         name = item.get("id")
         if not isinstance(name, str):
             return item
+        if openai.is_azure(item):
+            _keep(self._azure_chunks, name, None)
+        elif name in self._azure_chunks:
+            item = {**item, openai.AZURE: True}
         if name in self._ended_chunks:
             return {**item, openai.ENDED: True}
         if item.get("choices") and openai.is_last_chunk(item):
@@ -90,6 +115,17 @@ class Joiner:
         if before is None or claude_code.answer_name(before) == name:
             return item
         return {**item, claude_code.BEFORE: before}
+
+
+def _session_models(session: Json) -> dict[str, str]:
+    """The models that a Realtime session names: its own, and that of the transcripts of its input."""
+    audio = session.get("audio")
+    into = audio.get("input") if isinstance(audio, dict) else None
+    transcription = into.get("transcription") if isinstance(into, dict) else None
+    transcription = transcription or session.get("input_audio_transcription")  # the beta API's
+    named = {"session": session, "transcription": transcription}
+    found = {name: one.get("model") for name, one in named.items() if isinstance(one, dict) and one}
+    return {name: model for name, model in found.items() if isinstance(model, str) and model}
 
 
 def _keep(holder: dict[str, Any], name: str, value: Any) -> None:  # noqa: ANN401  any JSON

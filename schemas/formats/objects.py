@@ -49,7 +49,7 @@ from schemas.formats.parsed import (
     last_only,
 )
 from schemas.formats.speech import assemblyai, cartesia, deepgram, elevenlabs
-from schemas.formats.vendors import anthropic, bedrock, cohere, gemini, ollama, openai
+from schemas.formats.vendors import anthropic, bedrock, cohere, gemini, mistral, ollama, openai
 
 E = TypeVar("E")
 RECORD_BYTES_MAX: Final = 2 * BODY_BYTES_MAX
@@ -213,6 +213,7 @@ _READERS: Final[Mapping[Format, Callable[[Json], list[ReaderResult]]]] = {
     "gemini": gemini.read,
     "bedrock": bedrock.read,
     "cohere": cohere.read,
+    "mistral": mistral.read,
     "ollama": ollama.read,
     "deepgram": deepgram.read,
     "elevenlabs": elevenlabs.read,

@@ -98,6 +98,10 @@ def needs(kind: str, found: Tariff) -> tuple[list[str], list[str]]:
 
 _IMAGE_MODELS: Final = ("gpt-image-", "chatgpt-image-")
 """In the bundled list. All that they make is images: without a rate of its own, that of output is theirs."""
+_SPEECH_MODELS: Final = "-preview-tts"
+
+_SPEECH: Final = "-tts"
+"""In the names of the bundled list's models that make nothing but audio (`gemini-2.5-flash-tts`)."""
 
 
 def unreported(found: Tariff) -> list[str]:
@@ -117,7 +121,8 @@ def unrated(kind: str, found: Tariff) -> list[str]:
         if "cache_write_1h_mtok" not in keys:
             without.append("cache_write_1h_tokens")
     if "output_mtok" in keys:
-        if "output_audio_mtok" not in keys and kind != "tts":
+        speaks = kind == "tts" or _SPEECH in found.info_id
+        if "output_audio_mtok" not in keys and not speaks:
             without.append("output_audio_tokens")
         if "output_image_mtok" not in keys and not found.info_id.startswith(_IMAGE_MODELS):
             without.append("output_image_tokens")

@@ -115,6 +115,7 @@ FRAMEWORKS: Final = frozenset(
         "custom",
         "customopenai",
         "dspy",
+        "gcpvertexagent",
         "genericopenai",
         "googleadk",
         "haystack",

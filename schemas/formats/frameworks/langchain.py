@@ -22,18 +22,20 @@ from schemas.prices.terms import tier_of
 
 COUNTS: Final = ("input_tokens", "output_tokens", "total_tokens")
 _AI: Final = frozenset({"ai", "AIMessage", "AIMessageChunk"})
+_TIERS: Final = ("priority", "flex")
+"""langchain-openai puts the tier before the names of the details, and sums up the rest under it."""
+_KEPT: Final = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
+
+
+def _names(*parts: str) -> Known:
+    tiers = [name for tier in _TIERS for name in (tier, *(f"{tier}_{part}" for part in parts))]
+    return dict.fromkeys((*parts, *tiers))
+
+
 _KNOWN: Final[Known] = {
     **dict.fromkeys(COUNTS),
-    "input_token_details": dict.fromkeys(
-        (
-            "cache_read",
-            "cache_creation",
-            "audio",
-            "ephemeral_5m_input_tokens",
-            "ephemeral_1h_input_tokens",
-        )
-    ),
-    "output_token_details": dict.fromkeys(("reasoning", "audio")),
+    "input_token_details": _names("cache_read", "cache_creation", "audio", *_KEPT),
+    "output_token_details": _names("reasoning", "audio"),
 }
 _PATH: Final = "usage_metadata."
 
@@ -62,7 +64,7 @@ def read(payload: Json) -> list[ReaderResult]:
         "provider": text(about, "model_provider", path),
         "model": model,
         "operation": "chat",
-        "service_tier": tier_of(_word(about, "service_tier")),
+        "service_tier": tier_of(_word(about, "service_tier")) or _tier_of_details(usage),
         "finish_reason": _word(about, "finish_reason") or _word(about, "stop_reason"),
         **tokens,
     }
@@ -89,10 +91,13 @@ def tokens_of(usage: Json, path: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     details_in = section(usage, "input_token_details", path)
     details_out = section(usage, "output_token_details", path)
     path_in, path_out = f"{path}input_token_details.", f"{path}output_token_details."
-    cache_read = count(details_in, "cache_read", path_in)
-    cache_write = count(details_in, "cache_creation", path_in)
-    reasoning = count(details_out, "reasoning", path_out)
-    audio = count(details_out, "audio", path_out)
+    cache_read = _detail(details_in, "cache_read", path_in)
+    cache_write = _detail(details_in, "cache_creation", path_in)
+    kept = [count(details_in, name, path_in) for name in _KEPT]
+    if not cache_write and any(kept):  # langchain-anthropic writes 0 beside the two lifetimes
+        cache_write = sum(one or 0 for one in kept)
+    reasoning = _detail(details_out, "reasoning", path_out)
+    audio = _detail(details_out, "audio", path_out)
     totals = inclusive(
         count(usage, "input_tokens", path),
         count(usage, "output_tokens", path),
@@ -106,13 +111,28 @@ def tokens_of(usage: Json, path: str) -> tuple[dict[str, Any], tuple[str, ...]]:
         unknown.append(f"{path}total_tokens{CONTRADICTION}")
     return {
         "input_tokens": totals.input,
-        "input_audio_tokens": count(details_in, "audio", path_in),
+        "input_audio_tokens": _detail(details_in, "audio", path_in),
         "cache_read_tokens": cache_read,
         "cache_write_tokens": cache_write,
-        "cache_write_1h_tokens": count(details_in, "ephemeral_1h_input_tokens", path_in),
+        "cache_write_1h_tokens": kept[1],
         "output_tokens": totals.output,
         "output_text_tokens": difference(totals.output, audio),
         "output_audio_tokens": audio,
         "reasoning_tokens": reasoning,
         "cost_problem": None if totals.is_consistent else PROBLEM,
     }, tuple(unknown)
+
+
+def _detail(details: Json, name: str, path: str) -> int | None:
+    """A part of the tokens, with or without the tier before its name."""
+    found = (count(details, one, path) for one in (name, *(f"{tier}_{name}" for tier in _TIERS)))
+    reported = [one for one in found if one is not None]
+    return max(reported) if reported else None
+
+
+def _tier_of_details(usage: Json) -> str | None:
+    """The tier that the names of the details have, where the message does not say it."""
+    details = [
+        section(usage, name, _PATH) for name in ("input_token_details", "output_token_details")
+    ]
+    return next((tier for tier in _TIERS if any(tier in one for one in details)), None)

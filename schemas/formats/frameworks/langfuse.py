@@ -7,9 +7,11 @@ Source: schemas/contracts/producers.md, langfuse 2.60.
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Any, Final
 
+from schemas.event.answer_id import is_answer_id
 from schemas.event.event_struct import parse_instant
 from schemas.formats.body import Json, count, section, text, usd
 from schemas.formats.draft import Draft, ReaderResult, Uncounted
@@ -51,6 +53,8 @@ _READ: Final = (
     *("id", "type", "model", "sessionId", "level", "usage", "usageDetails", "costDetails"),
     *("startTime", "endTime", "completionStartTime"),
 )
+
+_OF_LITELLM: Final = re.compile(r"time-[0-9-]+_(.+)")
 
 
 def is_own(payload: Json) -> bool:
@@ -100,7 +104,17 @@ def read(payload: Json) -> list[ReaderResult]:
         "error": "error" if level == "ERROR" else None,
         **tokens,
     }
-    return [Draft(fields, text(body, "id", "body."), unknown=unknown)]
+    unit = (text(usage, "unit", path) or "TOKENS").upper() if path == "body.usage." else "TOKENS"
+    if unit != "TOKENS":
+        fields |= dict.fromkeys(tokens) | {"cost_problem": f"usage in {unit[:32].lower()}"}
+        unknown = (*unknown, f"{path}unit")
+    return [Draft(fields, _identity(text(body, "id", "body.")), unknown=unknown)]
+
+
+def _identity(observation: str | None) -> str | None:
+    """The observation's id. LiteLLM's has the id of the answer, which other reports of it have too."""
+    found = _OF_LITELLM.fullmatch(observation or "")
+    return found[1] if found and is_answer_id(found[1]) else observation
 
 
 def _usage(body: Json) -> tuple[Json, str]:

@@ -122,6 +122,7 @@ INPUT: Final = (
     "ai.usage.tokens",
     "llm.token_count.prompt",
     "llm.usage.prompt_tokens",
+    "gen_ai.response.prompt_tokens",
 )
 OUTPUT: Final = (
     "gen_ai.usage.output_tokens",
@@ -130,6 +131,7 @@ OUTPUT: Final = (
     "ai.usage.completionTokens",
     "llm.token_count.completion",
     "llm.usage.completion_tokens",
+    "gen_ai.response.completion_tokens",
 )
 TOTAL: Final = (
     "gen_ai.usage.total_tokens",

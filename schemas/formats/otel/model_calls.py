@@ -38,6 +38,8 @@ _CHAT: Final = "chat"
 _EMBEDDINGS: Final = "embeddings"
 OPERATIONS: Final = {
     "chat": _CHAT,
+    "chat.completions": _CHAT,  # Semantic Kernel's
+    "text.completions": "text_completion",
     "text_completion": "text_completion",
     "completion": "text_completion",
     "completions": "text_completion",

@@ -11,6 +11,8 @@ from schemas.errors import InvalidEvent
 from schemas.formats.body import Json, count, invalid, load, number, short
 from schemas.formats.otel.attributes import KNOWN, USAGE_PREFIXES
 
+ABSENT: Final = (None, "", "none")
+"""Values that say that nothing is reported. Micrometer, which Spring AI uses, writes `none`."""
 JSON_CHARS_MAX: Final = 64 * 1024
 """Of a text that is read as JSON. The longest of our fixtures has 300."""
 _NUMBER: Final = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?(?:[eE][-+]?[0-9]{1,2})?")
@@ -20,7 +22,7 @@ def first_text(attributes: Json, names: Iterable[str]) -> str | None:
     """The first text under one of the names. A value of another type is not a text of this meaning."""
     for name in names:
         found = attributes.get(name)
-        if isinstance(found, str) and found:
+        if isinstance(found, str) and found not in ABSENT:
             return short(found, name)
     return None
 
@@ -29,7 +31,7 @@ def first_count(attributes: Json, names: Iterable[str]) -> int | None:
     """The first count under one of the names. Micrometer writes numbers as texts."""
     for name in names:
         value = attributes.get(name)
-        if value is not None and value != "":
+        if value not in ABSENT:
             return count({name: _number_of(value, name)}, name)
     return None
 
@@ -37,7 +39,7 @@ def first_count(attributes: Json, names: Iterable[str]) -> int | None:
 def first_number(attributes: Json, names: Iterable[str]) -> Decimal | None:
     for name in names:
         value = attributes.get(name)
-        if value is not None and value != "":
+        if value not in ABSENT:
             return number({name: _number_of(value, name)}, name)
     return None
 

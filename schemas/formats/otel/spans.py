@@ -11,8 +11,10 @@ import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
+from functools import partial
 from typing import Any, Final
 
+from schemas.errors import InvalidEvent
 from schemas.event.event_struct import parse_instant
 from schemas.formats.body import AT_MS_MAX, Json, duration_ms, invalid, milliseconds, number
 from schemas.formats.draft import Draft, Uncounted
@@ -27,6 +29,7 @@ from schemas.formats.otel.reads import (
     unknown_usage,
 )
 from schemas.formats.otel.usage import SpanUsage, usage_of
+from schemas.formats.vendors.usage import TOTAL_ALONE
 from schemas.limits import DAY_MS, DURATION_MS_MAX
 from schemas.prices.names import names as names_of
 from schemas.prices.terms import tier_of
@@ -34,6 +37,8 @@ from schemas.units import instant_to_ms, iso
 
 NS_PER_MS: Final = 10**6
 CONTRADICTS: Final = "the reported total is not that of its parts"
+NO_NUMBER: Final = " (no number)"
+"""Ends the name of a cost that is reported as not understood."""
 EARLIEST_MS: Final = 1_420_070_400_000
 """2015. A call to a model is later: an earlier time is in another unit, or was never set."""
 URL_CHARS_MAX: Final = 512
@@ -77,7 +82,10 @@ def read(span: OtelSpan) -> ModelCall | Uncounted:
     if first_text(span.attributes, names.STATUS) in _UNFINISHED:
         return Uncounted("the answer is not final yet: a later span reports it")
     usage = usage_of(span.attributes, span.scope, provider, model)
+    if usage.is_total_alone and kind.operation == "embeddings":
+        usage.input = usage.total
     response_id = first_text(span.attributes, names.RESPONSE_ID)
+    cost, no_numbers = _cost(span.attributes)
     fields = {
         "source": span.service,
         "kind": "llm",
@@ -91,14 +99,20 @@ def read(span: OtelSpan) -> ModelCall | Uncounted:
         "output_image_tokens": first_count(span.attributes, names.OUTPUT_IMAGE),
         "web_searches": first_count(span.attributes, names.WEB_SEARCHES) or None,
         "finish_reason": first_text(span.attributes, names.FINISH),
-        "cost_problem": CONTRADICTS if usage.contradicts else None,
+        "cost_problem": _problem(usage),
         **_times(span),
-        "cost_usd": _cost(span.attributes),
+        "cost_usd": cost,
         "error": first_text(span.attributes, names.ERROR) or ("_OTHER" if span.failed else None),
     }
-    unknown = tuple(unknown_usage(span.attributes))
+    unknown = (*no_numbers, *unknown_usage(span.attributes))
     identity = identity_of(span.trace_id, span.span_id, response_id, usage)
     return ModelCall(span, Draft(fields=fields, id=identity, unknown=unknown), usage, response_id)
+
+
+def _problem(usage: SpanUsage) -> str | None:
+    if usage.is_total_alone:
+        return TOTAL_ALONE
+    return CONTRADICTS if usage.contradicts else None
 
 
 def _of_claude_code(span: OtelSpan) -> OtelSpan:
@@ -142,13 +156,29 @@ def _context(attributes: Json) -> dict[str, str | None]:
     }
 
 
-def _cost(attributes: Json) -> str | None:
-    """What the library says that the call costs, in USD."""
-    cost = first_number(attributes, names.COST)
-    if cost is None:
-        told = json_object(attributes, names.LANGFUSE_COST)
-        cost = number(told, "total", f"{names.LANGFUSE_COST}.")
-    return None if cost is None else str(cost)
+def _cost(attributes: Json) -> tuple[str | None, tuple[str, ...]]:
+    """What the library says that the call costs, in USD; and names of costs that are no numbers."""
+    told = json_object(attributes, names.LANGFUSE_COST)
+    for name, read in (
+        *((name, partial(first_number, attributes, (name,))) for name in names.COST),
+        (names.LANGFUSE_COST, partial(_langfuse_cost, told)),
+    ):
+        try:
+            cost = read()
+        except InvalidEvent:
+            return None, (f"{name}{NO_NUMBER}",)
+        if cost is not None:
+            return str(cost), ()
+    return None, ()
+
+
+def _langfuse_cost(told: Json) -> Decimal | None:
+    """The total, or the sum of the parts."""
+    path = f"{names.LANGFUSE_COST}."
+    if told.get("total") is not None:
+        return number(told, "total", path)
+    parts = [one for name in told if (one := number(told, name, path)) is not None]
+    return sum(parts, Decimal(0)) if parts else None
 
 
 # -- identity ----------------------------------------------------------------------------------------

@@ -53,6 +53,10 @@ class SpanUsage:
     is_of_vercel: bool = False
     contradicts: bool = False
 
+    @property
+    def is_total_alone(self) -> bool:
+        return bool(self.total) and self.input is None and self.output is None
+
     def fields(self) -> dict[str, int | None]:
         text = difference(self.output, self.output_audio)
         return {

@@ -47,11 +47,12 @@ def read(payload: Json) -> list[ReaderResult]:
         raise invalid("status", "is missing: this is no transcript of AssemblyAI's API")
     if status in PENDING:
         return [Uncounted(f"the transcript is {status}: only its last report counts")]
+    failed = status == "error"
     fields = {
         "kind": "stt",
         "operation": "transcription",
         "model": text(payload, "speech_model_used") or text(payload, "speech_model"),
-        "stt_audio_ms": duration_ms(payload, "audio_duration"),
-        "error": "error" if status == "error" else None,
+        "stt_audio_ms": None if failed else duration_ms(payload, "audio_duration"),  # not billed
+        "error": "error" if failed else None,
     }
     return [Draft(fields, text(payload, "id"), IdSource.RESPONSE)]

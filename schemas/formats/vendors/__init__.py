@@ -3,9 +3,10 @@
     openai        chat, responses, realtime, transcription, speech, embeddings, batches
     openai_usage  its token counts, and those of vendors that answer in its format
     anthropic     messages, their streams and batches
-    gemini        Gemini's generateContent, its stream and its Live API
-    bedrock       Amazon Bedrock's Converse and its stream
+    gemini        Gemini's generateContent, its stream, batches, embeddings and its Live API
+    bedrock       Amazon Bedrock's Converse, its stream, InvokeModel and Nova Sonic
     cohere        Cohere's chat, embeddings and reranking
+    mistral       Mistral's OCR and transcriptions
     ollama        Ollama's own chat, generate and embed
     usage         totals that leave parts out, and fields that are unknown
 

@@ -105,9 +105,7 @@ def message(payload: Json) -> list[ReaderResult]:
     if usage and not has_any(usage, COUNTS):
         raise invalid("usage", f"has none of Anthropic's counts: {', '.join(COUNTS)}")
     if started:
-        provisional = section(started, "usage", "message.")
-        final = {name: value for name, value in usage.items() if value is not None}
-        usage = {**provisional, **final}
+        usage = _final(section(started, "usage", "message."), usage)
     response_id = text(payload, "id") or text(started, "id", "message.")
     model = text(payload, "model") or text(started, "model", "message.")
     iterations = _iterations(usage)
@@ -127,6 +125,17 @@ def message(payload: Json) -> list[ReaderResult]:
         advisor = text(part, "model", "usage.iterations.")
         made.append(_draft(advisor, [part], response_id, f"advisor-{index}"))
     return made
+
+
+def _final(provisional: Json, last: Json) -> Json:
+    """The usage at a stream's end: what `message_delta` says, else what `message_start` said.
+
+    Some servers report no input at the end, but 0 (SGLang, gateways). Then the start has it.
+    """
+    said = {name: value for name, value in last.items() if value is not None}
+    if not any(count(last, name, "usage.") for name in _USAGE_COUNTS):
+        said = {name: value for name, value in said.items() if name not in _USAGE_COUNTS}
+    return {**provisional, **said}
 
 
 def _terms(usage: Json) -> Json:

@@ -1,7 +1,9 @@
-"""Amazon Bedrock's Converse and its stream to events. Pure.
+"""Amazon Bedrock's Converse, its stream, InvokeModel and Nova Sonic, to events. Pure.
 
 `inputTokens` leave out cached tokens, the neutral total includes them. The model is in the request
-alone, so the sender names it (`?model=...`). Of a stream, `metadata` has the usage.
+alone, so the sender names it (`?model=...`). Of a stream, `metadata` has the usage. InvokeModel answers
+in the format of the model's maker: those of Titan and Llama are read here. Nova Sonic's usage events have
+running totals of a session, and what is new: that counts.
 Source: schemas/contracts/producers.md, botocore 1.44.
 """
 
@@ -16,7 +18,6 @@ from schemas.formats.vendors.usage import (
     PROBLEM,
     Known,
     has_any,
-    inclusive,
     items_of,
     unknown_fields,
 )
@@ -45,9 +46,24 @@ _KNOWN: Final[Known] = dict.fromkeys(
     )
 )
 
+_SONIC: Final = STREAM | {
+    "completionStart",
+    "completionEnd",
+    "contentStart",
+    "contentEnd",
+    "textOutput",
+    "audioOutput",
+    "toolUse",
+    "usageEvent",
+}
+_TITAN: Final = "inputTextTokenCount"
+_LLAMA: Final = ("prompt_token_count", "generation_token_count")
+
 
 def is_own(payload: Json) -> bool:
     if len(payload) == 1 and payload.keys() & STREAM:
+        return True
+    if _sonic_event(payload) is not None or _is_invoked(payload):
         return True
     usage = _holder(payload).get("usage")
     return (
@@ -60,7 +76,12 @@ def is_own(payload: Json) -> bool:
 
 
 def read(payload: Json) -> list[ReaderResult]:
-    """One answer of Converse, or one event of ConverseStream."""
+    """One answer of Converse or InvokeModel, or one event of ConverseStream or Nova Sonic."""
+    event = _sonic_event(payload)
+    if event is not None:
+        return [_sonic(event)]
+    if _is_invoked(payload):
+        return [_invoked(payload)]
     for name in STREAM & payload.keys():
         return [Uncounted(f"the stream event {name} carries no usage, metadata does")]
     holder = _holder(payload)
@@ -72,11 +93,10 @@ def read(payload: Json) -> list[ReaderResult]:
     write_tokens = _count(usage, "cacheWriteInputToken")
     into, out = count(usage, "inputTokens", path), count(usage, "outputTokens", path)
     total = count(usage, "totalTokens", path)
-    if into is not None and out is not None and total is None:
-        total = into + out + (read_tokens or 0) + (write_tokens or 0)
-    totals = inclusive(into, out, total, cache_read=read_tokens, cache_write=write_tokens)
+    whole = None if into is None else into + (read_tokens or 0) + (write_tokens or 0)
+    is_consistent = None in (whole, out, total) or (whole or 0) + (out or 0) == total
     unknown = unknown_fields(usage, _KNOWN, path)
-    if not totals.is_consistent:
+    if not is_consistent:
         unknown.append(f"{path}totalTokens{CONTRADICTION}")
     fields = {
         "kind": "llm",
@@ -85,13 +105,13 @@ def read(payload: Json) -> list[ReaderResult]:
         "finish_reason": holder.get("stopReason")
         if isinstance(holder.get("stopReason"), str)
         else None,
-        "input_tokens": totals.input,
+        "input_tokens": whole,
         "cache_read_tokens": read_tokens,
         "cache_write_tokens": write_tokens,
         "cache_write_1h_tokens": _kept_an_hour(usage),
-        "output_tokens": totals.output,
-        "output_text_tokens": totals.output,
-        "cost_problem": None if totals.is_consistent else PROBLEM,
+        "output_tokens": out,
+        "output_text_tokens": out,
+        "cost_problem": None if is_consistent else PROBLEM,
         "latency_ms": milliseconds(section(holder, "metrics"), "latencyMs", "metrics."),
     }
     about = section(payload, "ResponseMetadata")
@@ -120,3 +140,76 @@ def _count(usage: Json, stem: str) -> int | None:
     """Converse has had two endings for these names."""
     found = count(usage, f"{stem}s", "usage.")
     return count(usage, f"{stem}Count", "usage.") if found is None else found
+
+
+# -- InvokeModel -------------------------------------------------------------------------------------
+
+
+def _is_invoked(payload: Json) -> bool:
+    if _TITAN in payload:
+        return bool(payload.keys() & {"embedding", "embeddingsByType", "results"})
+    return "generation" in payload and has_any(payload, _LLAMA)
+
+
+def _invoked(payload: Json) -> Draft:
+    if _TITAN not in payload:
+        into, out = (count(payload, name) for name in _LLAMA)
+        ended = payload.get("stop_reason")
+    else:
+        results = items_of(payload, "results")
+        into, out = count(payload, _TITAN), None
+        ended = results[-1].get("completionReason") if results else None
+        if results:
+            out = sum(count(one, "tokenCount", "results.") or 0 for one in results)
+    is_embedding = payload.keys() & {"embedding", "embeddingsByType"}
+    fields = {
+        "kind": "llm",
+        "operation": "embeddings" if is_embedding else "chat",
+        "finish_reason": ended if isinstance(ended, str) else None,
+        "input_tokens": into,
+        "output_tokens": out,
+        "output_text_tokens": out,
+    }
+    return Draft(fields)
+
+
+# -- Nova Sonic --------------------------------------------------------------------------------------
+
+
+def _sonic_event(payload: Json) -> Json | None:
+    event = payload.get("event")
+    if isinstance(event, dict) and len(event) == 1 and event.keys() & _SONIC:
+        return event
+    return payload if len(payload) == 1 and "usageEvent" in payload else None
+
+
+def _sonic(event: Json) -> ReaderResult:
+    """What is new since the usage event before. Its totals name it: they only grow."""
+    if "usageEvent" not in event:
+        return Uncounted(f"the event {next(iter(event))} carries no usage, usageEvent does")
+    usage = section(event, "usageEvent", "event.")
+    path = "event.usageEvent."
+    new = section(section(usage, "details", path), "delta", f"{path}details.")
+    parts = {
+        (side, kind): count(section(new, side), f"{kind}Tokens", f"{path}details.delta.{side}.")
+        or 0
+        for side in ("input", "output")
+        for kind in ("speech", "text")
+    }
+    if not any(parts.values()):
+        return Uncounted("the usageEvent reports nothing new")
+    fields = {
+        "kind": "llm",
+        "operation": "realtime",
+        "call_id": text(usage, "sessionId", path),
+        "input_tokens": parts["input", "speech"] + parts["input", "text"],
+        "input_audio_tokens": parts["input", "speech"],
+        "output_tokens": parts["output", "speech"] + parts["output", "text"],
+        "output_text_tokens": parts["output", "text"],
+        "output_audio_tokens": parts["output", "speech"],
+    }
+    name = text(usage, "completionId", path)
+    totals = [count(usage, f"total{side}Tokens", path) for side in ("Input", "Output")]
+    if name is None or None in totals:
+        return Draft(fields)
+    return Draft(fields, f"{name}/{totals[0]}/{totals[1]}", IdSource.RESPONSE)

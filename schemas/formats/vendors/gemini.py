@@ -1,4 +1,4 @@
-"""Gemini's `generateContent`, its stream and its Live API, to events. Pure.
+"""Gemini's `generateContent`, its stream, its batches, embeddings and its Live API, to events. Pure.
 
 Thoughts are output that `candidatesTokenCount` leaves out; prompts of tools are input that
 `promptTokenCount` leaves out. Cached content is part of the prompt. A stream's chunks report running
@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
-from schemas.formats.body import Json, count, invalid, text
+from schemas.formats.body import Json, count, invalid, section, text
 from schemas.formats.draft import Draft, IdSource, ReaderResult, Uncounted
 from schemas.formats.times import instant
 from schemas.formats.vendors.usage import (
     CONTRADICTION,
     PROBLEM,
     Known,
+    first_count,
     has_any,
     items_of,
     unknown_fields,
@@ -47,10 +49,20 @@ COUNTS: Final = (
     "responseTokenCount",
     "totalTokenCount",
 )
+_LIVE: Final = frozenset(
+    {
+        *("serverContent", "setupComplete", "toolCall", "toolCallCancellation", "goAway"),
+        *("server_content", "setup_complete", "tool_call", "tool_call_cancellation", "go_away"),
+        *("sessionResumptionUpdate", "voiceActivityDetectionSignal", "voiceActivity"),
+        *("session_resumption_update", "voice_activity_detection_signal", "voice_activity"),
+    }
+)
 _KNOWN: Final[Known] = dict.fromkeys((*_SNAKE.values(), "serviceTier"))
 
 
 def is_own(payload: Json) -> bool:
+    if is_batch_line(payload) or _embedded(payload) is not None or is_live(payload):
+        return True
     usage = _usage(payload)
     return bool(usage and has_any(usage, COUNTS)) or (
         isinstance(payload.get("candidates"), list)
@@ -58,10 +70,57 @@ def is_own(payload: Json) -> bool:
     )
 
 
+def is_live(payload: Json) -> bool:
+    """A message of the Live API: it has one of its parts, and nothing else."""
+    said = {name for name, value in payload.items() if value is not None}
+    return bool(said & _LIVE) and said <= {*_LIVE, *USAGE}
+
+
+def is_batch_line(payload: Json) -> bool:
+    """A line of a batch's output: Gemini's (`key`) or Vertex AI's (`request`, `processed_time`)."""
+    if "processed_time" in payload and "request" in payload:
+        return True
+    response = payload.get("response")
+    return isinstance(response, dict) and "key" in payload and is_own(response)
+
+
+def _batch_line(payload: Json) -> list[ReaderResult]:
+    response = section(payload, "response")
+    if not is_own(response):
+        return [Uncounted("the line of a batch has no answer, so nothing is billed for it")]
+    return [
+        replace(made, fields={**made.fields, "service_tier": "batch"})
+        if isinstance(made, Draft)
+        else made
+        for made in read(response)
+    ]
+
+
+def _embedded(payload: Json) -> int | None:
+    """The tokens of embeddings by Vertex AI's `predict`, or by google-genai; None for anything else."""
+    made = [one.get("embeddings") for one in items_of(payload, "predictions")]
+    made = made or list(items_of(payload, "embeddings"))
+    about = [one.get("statistics") for one in made if isinstance(one, dict)]
+    counts = [
+        first_count(one, ("token_count", "tokenCount"), "statistics.")
+        for one in about
+        if isinstance(one, dict)
+    ]
+    told = [one for one in counts if one is not None]
+    return sum(told) if told and len(told) == len(made) else None
+
+
 def read(payload: Json) -> list[ReaderResult]:
-    """One answer, one chunk of a stream, or one message of the Live API."""
+    """One answer, one chunk of a stream, one line of a batch, or one message of the Live API."""
+    if is_batch_line(payload):
+        return _batch_line(payload)
+    embedded = _embedded(payload)
+    if embedded is not None:
+        return [Draft({"kind": "llm", "operation": "embeddings", "input_tokens": embedded})]
     usage = _usage(payload)
     if usage is None:
+        if is_live(payload):
+            return [Uncounted("a message of the Live API carries no usageMetadata")]
         if payload.keys() & {"candidates", "promptFeedback", "prompt_feedback"}:
             return [Uncounted("the chunk of an answer carries no usageMetadata")]
         raise invalid("usageMetadata", "is missing: this is no answer of Gemini's API")
@@ -76,7 +135,7 @@ def read(payload: Json) -> list[ReaderResult]:
         "kind": "llm",
         "time": instant(payload, "createTime") or instant(payload, "create_time"),
         "model": model,
-        "operation": "realtime" if "serverContent" in payload else "chat",
+        "operation": _operation(payload, usage),
         "service_tier": tier_of(_tier(usage)),
         "finish_reason": _finish_reason(payload),
         "web_searches": _searches(payload, model),
@@ -92,6 +151,13 @@ def _usage(payload: Json) -> Json | None:
         if isinstance(found, dict):
             return {_SNAKE.get(key, key): value for key, value in found.items()}
     return None
+
+
+def _operation(payload: Json, usage: Json) -> str:
+    if payload.keys() & {"embedding", "embeddings"}:
+        return "embeddings"
+    is_live = payload.keys() & {"serverContent", "server_content"} or "responseTokenCount" in usage
+    return "realtime" if is_live else "chat"
 
 
 def _is_last(payload: Json) -> bool:

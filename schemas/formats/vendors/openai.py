@@ -15,8 +15,8 @@ from typing import Any, Final
 from schemas.formats.body import Json, count, duration_ms, invalid, section, text
 from schemas.formats.draft import Draft, IdSource, ReaderResult, Uncounted
 from schemas.formats.times import instant
-from schemas.formats.vendors.openai_usage import COUNTS, tokens_of
-from schemas.formats.vendors.usage import has_any, items_of
+from schemas.formats.vendors.openai_usage import COSTS, COUNTS, tokens_of
+from schemas.formats.vendors.usage import TOTAL_ALONE, has_any, items_of
 from schemas.prices.terms import tier_of
 
 OBJECTS: Final = frozenset(
@@ -27,6 +27,7 @@ OBJECTS: Final = frozenset(
         "response",
         "response.compaction",
         "list",
+        "video",
     }
 )
 STREAM_PREFIXES: Final = (
@@ -53,10 +54,13 @@ TRANSCRIBED: Final = frozenset(
         "transcript.text.done",
     }
 )
+REALTIME_END: Final = "response.done"
 IMAGES: Final = frozenset({"image_generation.completed", "image_edit.completed"})
 PENDING: Final = frozenset({"queued", "in_progress"})
 ENDED: Final = "odometer.ended"
 """Set on a chunk by schemas.formats.joining: an earlier chunk has said why the answer ended."""
+AZURE: Final = "odometer.azure"
+"""Set on a chunk by schemas.formats.joining: an earlier chunk of its answer is Azure's."""
 OPERATIONS: Final = {
     "chat.completion": "chat",
     "chat.completion.chunk": "chat",
@@ -65,7 +69,9 @@ OPERATIONS: Final = {
     "response.compaction": "chat",
     "list": "embeddings",
     "realtime.response": "realtime",
+    "video": "video",
 }
+VIDEO: Final = "a video is billed by its seconds and size, which no price has"
 TOOLS: Final = {
     "web_search_call": "web_searches",
     "file_search_call": "file_searches",
@@ -93,13 +99,17 @@ def _read(payload: Json) -> ReaderResult:  # noqa: PLR0911  one return for each 
         return _list(payload)
     if is_moderation(payload) or (isinstance(named, str) and named in OBJECTS):
         return _response(payload)
+    if is_filter_chunk(payload):
+        return Uncounted("a chunk with Azure's filter results carries no usage")
+    if is_images(payload):
+        return _with_usage(payload, "llm")
     if is_speech_request(payload):
         return _speech(payload)
     if is_transcription(payload):
         return _transcription(payload)
     if isinstance(payload.get("usage"), dict):
         return _with_usage(payload, "llm")
-    if isinstance(payload.get("error"), dict):
+    if is_error(payload):
         return Uncounted("an error's body names no model and no tokens: it is no answer")
     raise invalid(
         "", "is not an object of OpenAI's API: it has none of object, type, usage and error"
@@ -129,6 +139,44 @@ def is_moderation(payload: Json) -> bool:
 
 def is_speech_request(payload: Json) -> bool:
     return isinstance(payload.get("input"), str) and "voice" in payload and "usage" not in payload
+
+
+def is_images(payload: Json) -> bool:
+    """The answer of an image API: links or contents of images."""
+    made = items_of(payload, "data")
+    told = "created" in payload or any(one.keys() & {"b64_json", "revised_prompt"} for one in made)
+    return (
+        "object" not in payload
+        and told
+        and bool(made)
+        and all(one.keys() & {"url", "b64_json"} for one in made)
+    )
+
+
+def is_filter_chunk(payload: Json) -> bool:
+    """A chunk of Azure's that has results of its filters, and no id, object or model."""
+    if payload.get("object") != "" or not isinstance(payload.get("choices"), list):
+        return False
+    return "prompt_filter_results" in payload or any(
+        map(_is_filtered, items_of(payload, "choices"))
+    )
+
+
+def _is_filtered(choice: Json) -> bool:
+    return "content_filter_results" in choice
+
+
+def is_azure(payload: Json) -> bool:
+    """Whether an answer or a chunk has results of Azure's filters."""
+    return "prompt_filter_results" in payload or any(
+        map(_is_filtered, items_of(payload, "choices"))
+    )
+
+
+def is_error(payload: Json) -> bool:
+    """An error's body, of whatever vendor: `error` and nothing of an answer."""
+    about = {"error", "type", "request_id", "status", "code", "user_id", "message", "event_id"}
+    return isinstance(payload.get("error"), dict) and payload.keys() <= about
 
 
 def is_transcription(payload: Json) -> bool:
@@ -199,13 +247,14 @@ def usage_of(payload: Json) -> tuple[Json, str] | None:
 
 def _with_usage(payload: Json, kind: str) -> Draft:
     usage, path = usage_of(payload) or (section(payload, "usage"), "usage.")
-    if usage and not has_any(usage, COUNTS):
+    if usage and not has_any(usage, (*COUNTS, *COSTS)):
         raise invalid("usage", f"has none of OpenAI's counts: {', '.join(COUNTS)}")
     model = text(payload, "model")
     tokens, unknown = tokens_of(usage, path, model)
     operation = _operation(payload)
-    if tokens["input_tokens"] is None and operation == "embeddings":
-        tokens["input_tokens"] = count(usage, "total_tokens", path)  # Voyage reports no more
+    if tokens["cost_problem"] == TOTAL_ALONE and operation == "embeddings":
+        # Voyage reports no more
+        tokens |= {"input_tokens": count(usage, "total_tokens", path), "cost_problem": None}
     if operation == "image" and tokens["output_image_tokens"] is None:
         # Image APIs tell text and images apart only for models that make both.
         tokens |= {"output_image_tokens": tokens["output_tokens"], "output_text_tokens": None}
@@ -221,6 +270,10 @@ def _with_usage(payload: Json, kind: str) -> Draft:
         **tokens,
         **_tools(payload, model, tokens),
     }
+    if operation == "image" and not usage:
+        fields["images"] = len(items_of(payload, "data"))
+    if operation == "video" and fields["error"] is None:
+        fields["cost_problem"] = VIDEO
     return Draft(fields, _identity(payload, fields), IdSource.RESPONSE, unknown=unknown)
 
 
@@ -228,7 +281,7 @@ def _vendor(payload: Json, usage: Json) -> str | None:
     """The vendor, where the answer has fields that only one writes."""
     if "x_groq" in payload:
         return "groq"
-    if "prompt_filter_results" in payload:
+    if payload.get(AZURE) or is_azure(payload):
         return "azure"
     if str(payload.get("id")).startswith("gen-") and isinstance(payload.get("provider"), str):
         return "openrouter"
@@ -238,7 +291,11 @@ def _vendor(payload: Json, usage: Json) -> str | None:
 def _operation(payload: Json) -> str | None:
     if is_moderation(payload):
         return "moderation"
-    if {"data", "created"} <= payload.keys() or str(payload.get("type")).startswith("image_"):
+    if (
+        is_images(payload)
+        or {"data", "created"} <= payload.keys()
+        or str(payload.get("type")).startswith("image_")
+    ):
         return "image"
     return OPERATIONS.get(str(payload.get("object")))
 

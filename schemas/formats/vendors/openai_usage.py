@@ -6,12 +6,20 @@ Source: schemas/contracts/producers.md, "Vendors that answer in OpenAI's format"
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
 
 from schemas.formats.body import Json, count, difference, number, section, usd
-from schemas.formats.vendors.usage import CONTRADICTION, PROBLEM, Known, inclusive, unknown_fields
+from schemas.formats.vendors.usage import (
+    CONTRADICTION,
+    PROBLEM,
+    TOTAL_ALONE,
+    Known,
+    Totals,
+    first_count,
+    inclusive,
+    unknown_fields,
+)
 
 COUNTS: Final = (
     "prompt_tokens",
@@ -22,12 +30,17 @@ COUNTS: Final = (
     "seconds",
 )
 """A usage object without any of them is not OpenAI's."""
+COSTS: Final = ("cost", "estimated_cost", "cost_in_usd_ticks")
+"""What a vendor bills, in dollars or xAI's ticks: images have no more."""
 IN: Final = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
 OUT: Final = ("completion_tokens_details", "output_tokens_details", "output_token_details")
 _CACHED: Final = ("text_tokens", "audio_tokens", "image_tokens")
 _DETAILS_IN: Final[Known] = {
     **dict.fromkeys(("text_tokens", "audio_tokens", "image_tokens", "video_tokens")),
     **dict.fromkeys(("cached_tokens", "cache_write_tokens", "cache_creation_tokens")),
+    # DashScope's
+    **dict.fromkeys(("cache_creation_input_tokens", "cache_type")),
+    "cache_creation": dict.fromkeys(("ephemeral_5m_input_tokens",)),
     "cached_tokens_details": dict.fromkeys(_CACHED),
 }
 _DETAILS_OUT: Final[Known] = dict.fromkeys(
@@ -49,6 +62,8 @@ KNOWN: Final[Known] = {
     **dict.fromkeys(("reasoning_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")),
     # vLLM's and Mistral's name
     "num_cached_tokens": None,
+    # seconds of audio: Mistral's
+    "prompt_audio_seconds": None,
     # costs: OpenRouter's and Perplexity's, DeepInfra's, xAI's
     **dict.fromkeys(("cost", "cost_details", "is_byok", "estimated_cost", "cost_in_usd_ticks")),
     # searches: xAI's and Perplexity's
@@ -59,6 +74,7 @@ KNOWN: Final[Known] = {
     **dict.fromkeys(("search_context_size", "time_to_first_token", "stop_reason")),
     **dict.fromkeys(("completion_tokens_per_sec", "total_tokens_per_sec", "total_latency")),
 }
+AUDIO_SECONDS: Final = "the audio of the prompt is billed by its seconds, beside the tokens"
 _TICKS_PLACES: Final = 10
 _HIDES_THOUGHTS: Final = ("gemini", "models/gemini", "google/gemini")
 
@@ -78,6 +94,7 @@ def tokens_of(usage: Json, path: str, model: str | None) -> tuple[dict[str, Any]
     cache_write = _first(
         count(details_in, "cache_write_tokens", path_in),
         count(details_in, "cache_creation_tokens", path_in),
+        count(details_in, "cache_creation_input_tokens", path_in),
         count(usage, "cache_creation_input_tokens", path),
     )
     reasoning = _first(
@@ -119,8 +136,17 @@ def tokens_of(usage: Json, path: str, model: str | None) -> tuple[dict[str, Any]
         "web_searches": first_count(usage, ("num_sources_used", "num_search_queries"), path),
         "tool_calls": _tool_calls(usage, path),
         "cost_usd": _cost(usage, path),
-        "cost_problem": None if totals.is_consistent else PROBLEM,
+        "cost_problem": _problem(usage, path, totals),
     }, tuple(unknown)
+
+
+def _problem(usage: Json, path: str, totals: Totals) -> str | None:
+    if not totals.is_consistent:
+        return PROBLEM
+    if number(usage, "prompt_audio_seconds", path):
+        return AUDIO_SECONDS
+    is_alone = totals.input is None and totals.output is None
+    return TOTAL_ALONE if is_alone and count(usage, "total_tokens", path) else None
 
 
 def _tool_calls(usage: Json, path: str) -> int | None:
@@ -149,11 +175,12 @@ def _cost(usage: Json, path: str) -> str | None:
     if cost is None:
         ticks = number(usage, "cost_in_usd_ticks", path)
         return usd(usage, "estimated_cost", path) if ticks is None else _usd_of_ticks(ticks)
-    fee = number(usage, "cost", path)
+    fee = usd(usage, "cost", path)
     if usage.get("is_byok") is not True or fee is None:
-        return usd(usage, "cost", path)
-    rest = number(section(usage, "cost_details", path), "upstream_inference_cost")
-    return None if rest is None else str(fee + rest)
+        return fee
+    details = section(usage, "cost_details", path)
+    rest = usd(details, "upstream_inference_cost", f"{path}cost_details.")
+    return None if rest is None else str(Decimal(fee) + Decimal(rest))
 
 
 def _usd_of_ticks(ticks: Decimal) -> str:
@@ -168,19 +195,6 @@ def first_section(holder: Json, names: tuple[str, ...], path: str) -> tuple[Json
         if found:
             return found, f"{path}{name}."
     return {}, path
-
-
-def first_count(
-    holder: Json,
-    names: tuple[str, ...],
-    path: str,
-    read: Callable[[Json, str, str], int | None] = count,
-) -> int | None:
-    for name in names:
-        found = read(holder, name, path)
-        if found is not None:
-            return found
-    return None
 
 
 def _first(*found: int | None) -> int | None:

@@ -7,10 +7,10 @@ Source: schemas/contracts/producers.md, "Totals that are not inclusive".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from schemas.formats.body import Json
+from schemas.formats.body import Json, count
 
 UNKNOWN_DEPTH_MAX: Final = 4
 """Levels of a usage object that are searched for unknown fields. Real ones have three."""
@@ -18,6 +18,8 @@ CONTRADICTION: Final = " (contradicts the parts)"
 """Ends the name of a total that is reported as not understood."""
 PROBLEM: Final = "the total of the tokens contradicts their parts"
 """The `cost_problem` of an event with such a total."""
+TOTAL_ALONE: Final = "only the total of the tokens is reported"
+"""The `cost_problem` of an event without input and output: they have different prices."""
 Known = Mapping[str, Any]
 """Names of the fields of a usage object that are known; for a section, those of its fields, and None
 for anything else."""
@@ -80,6 +82,19 @@ def unknown_fields(usage: Json, known: Known, path: str, depth: int = 0) -> list
         if part is not None and isinstance(value, dict) and depth < UNKNOWN_DEPTH_MAX:
             found += unknown_fields(value, part, f"{path}{name}.", depth + 1)
     return found
+
+
+def first_count(
+    holder: Json,
+    names: tuple[str, ...],
+    path: str,
+    read: Callable[[Json, str, str], int | None] = count,
+) -> int | None:
+    for name in names:
+        found = read(holder, name, path)
+        if found is not None:
+            return found
+    return None
 
 
 def items_of(holder: Json, key: str) -> list[Json]:

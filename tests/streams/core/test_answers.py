@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from schemas.event.identity import is_answer_id
+from schemas.event.answer_id import is_answer_id
 from schemas.formats.context import Context
 from schemas.formats.parse import parse
 from streams.core.explain import CountedEvent, Explainer
