@@ -24,6 +24,21 @@ _OTHER: Final = (
 
 def fix_for(answer: object) -> str:
     """One sentence for the log: what is wrong with the object, and what to pass."""
+    try:
+        return _fix_for(answer)
+    except BaseException:  # noqa: BLE001  the object is the app's, and may raise on any question
+        return _OTHER
+
+
+def said(error: BaseException) -> str:
+    """The error as its class writes it, which is the app's and may raise."""
+    try:
+        return repr(error)
+    except BaseException:  # noqa: BLE001
+        return type(error).__name__
+
+
+def _fix_for(answer: object) -> str:
     if answer is None:
         return "it is None: pass the answer of the call"
     if inspect.isawaitable(answer):

@@ -137,7 +137,11 @@ class Meter:
         hidden from the app; `ask_usage=False` does not ask.
         """
         recorder = Recorder(self._ended, self._once, self._streams)
-        return wrap(client, recorder, context, ask_usage=ask_usage)
+        try:
+            return wrap(client, recorder, context, ask_usage=ask_usage)
+        except Exception as error:  # noqa: BLE001  the client is the app's
+            self._once(f"a client cannot be wrapped: it raises {type(error).__name__}")
+            return client
 
     def livekit(self, session: T, /, **context: str | int) -> T:
         """Records what a session of LiveKit Agents uses from now on; returns the same session. Never raises.
@@ -145,7 +149,12 @@ class Meter:
         It listens to `metrics_collected` and `session_usage_updated`, and counts what both tell once.
         `context` is added to each event, such as `call_id` or `agent_id`.
         """
-        if not listen(session, self._heard, context):
+        try:
+            can_listen = listen(session, self._heard, context)
+        except Exception as error:  # noqa: BLE001  the session is the app's
+            self._once(f"a session cannot be listened to: it raises {type(error).__name__}")
+            return session
+        if not can_listen:
             self._once(
                 f"{type(session).__qualname__} sends no events: pass an AgentSession of LiveKit Agents"
             )

@@ -20,7 +20,7 @@ from schemas.errors import InvalidEvent
 from schemas.event.event_struct import EventStruct
 from schemas.formats.parsed import LastReports, ParsedEvent
 from streams.meter.clients.client_call import ClientCall
-from streams.meter.fixes import fix_for
+from streams.meter.fixes import fix_for, said
 from streams.meter.library_objects import REPEATED, ObjectRead, ObjectReader, outgoing_of
 from streams.meter.notices import Notices
 from streams.meter.queued import LibraryObject, RecordedEvent
@@ -275,8 +275,8 @@ class SendQueue:
             self._refuse(1, str(error))
             self.notices.once(f"{_name_of(one)} cannot be read: {error}")
             return ()
-        except Exception as error:  # noqa: BLE001  an app's object may raise anything
-            self._refuse(1, f"cannot be sent as an event: {error!r}")
+        except BaseException as error:  # noqa: BLE001  an app's object may raise anything, in its methods too
+            self._refuse(1, f"cannot be sent as an event: {said(error)}")
             if isinstance(one, LibraryObject):
                 self.notices.once(f"{_name_of(one)} cannot be read: {fix_for(one.answer)}")
             return ()

@@ -236,3 +236,42 @@ def test_answers_do_not_wait_in_memory_for_a_server_that_is_away() -> None:
             assert meter.flush(30)
         assert meter.counts == (1500, 0, 0, 0)
     assert sorted(receiver.ids) == names
+
+
+class Hostile:
+    """Raises on any question, even for its class."""
+
+    def __getattribute__(self, name: str) -> object:
+        raise HostileError(name)
+
+
+class HostileError(Exception):
+    def __repr__(self) -> str:
+        raise ValueError("no words")
+
+
+class Ending:
+    def __init__(self, error: type[BaseException]) -> None:
+        self._error = error
+
+    def model_dump(self, **_: object) -> object:
+        raise self._error
+
+
+def test_no_object_of_an_app_ends_the_meter(app: App) -> None:
+    around: dict[str, Any] = {}
+    around["usage"] = around
+    objects = [
+        Hostile(),
+        *(Ending(error) for error in (SystemExit, KeyboardInterrupt, GeneratorExit, HostileError)),
+        around,
+    ]
+    for one in objects:
+        app.meter.record_from(one)
+        app.meter.record_from({"usage": one}, format="openai")
+        app.meter.record("llm", model=one)
+        assert app.meter.wrap(one) is one
+        assert app.meter.livekit(one) is one
+    app.meter.record("llm", id="last", model="gpt-4o")
+    assert [one["id"] for one in app.events()] == ["last"]
+    assert app.meter.counts.refused == 3 * len(objects)
