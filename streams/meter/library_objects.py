@@ -20,7 +20,7 @@ from schemas.formats.frameworks import livekit
 from schemas.formats.joining import Joiner
 from schemas.formats.objects import parse_with
 from schemas.formats.parsed import Parsed, ParsedEvent
-from schemas.formats.vendors import anthropic, openai
+from schemas.formats.vendors import anthropic, gemini, openai
 from schemas.limits import EVENT_BYTES_MAX
 from schemas.units import iso, usd_to_nano
 from streams.meter.clients.reduced import plain
@@ -161,6 +161,8 @@ class ObjectReader:
 
 
 def _is_part(body: Json) -> bool:
+    if gemini.is_live(body):
+        return True
     kind = body.get("type")
     return isinstance(kind, str) and (
         kind in anthropic.STREAM_TYPES or kind.startswith(openai.STREAM_PREFIXES)
