@@ -19,6 +19,10 @@ from schemas.prices.price_list import BUNDLED, Prices, parse_prices
 from schemas.quotas import Quota, parse_quota
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from prometheus_client.registry import Collector
+
     from deploy.monitor.process import MonitorSettings
     from streams.directory.settings import DirectorySettings
 
@@ -237,7 +241,9 @@ def read_settings(**options: object) -> Settings:
         ) from error
 
 
-def monitor_of(settings: Settings, process: str) -> "MonitorSettings":
+def monitor_of(
+    settings: Settings, process: str, more: "Sequence[Collector]" = ()
+) -> "MonitorSettings":
     """Return the monitor of a process: worker, directory or api. It says where it listens on stderr."""
     from importlib.metadata import version  # noqa: PLC0415  as below
 
@@ -249,6 +255,7 @@ def monitor_of(settings: Settings, process: str) -> "MonitorSettings":
         port=settings.monitor_port or MONITOR_PORTS[process],
         version=version("odometer"),
         say=lambda line: print(line, file=sys.stderr, flush=True),
+        more=more,
     )
 
 

@@ -9,6 +9,7 @@
     access_log     a line for each request, if wanted
     compression    gzip for long answers
     sending        long answers in pieces, and the bytes that clients have not read
+    metrics      what is served, for Prometheus
     health         /healthz and /readyz
     origins        whose pages may ask (CORS)
     openapi        /openapi.json and /docs

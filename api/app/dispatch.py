@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.app.access_log import logged
 from api.app.caching import with_caching
 from api.app.compression import Compression
+from api.app.metrics import ApiMetrics
 from api.app.origins import EXPOSED, PREFLIGHT_S
 from api.app.sending import ErrorHandler, Sending, Unread
 from api.http.caller import CALLER, caller_of
@@ -40,13 +41,16 @@ class Application(Starlette):
         *,
         otlp: Starlette,
         access_log: bool = False,
+        metrics: ApiMetrics | None = None,
+        unread: Unread | None = None,
         cors_origins: Collection[str] = (),
         **options: Any,  # noqa: ANN401  as Starlette has them
     ) -> None:
         super().__init__(**options)
         self.otlp = otlp
         self.access_log = access_log
-        self.unread = Unread()
+        self.metrics = metrics
+        self.unread = unread or Unread()
         self.router.redirect_slashes = False
         self.dialects = dialects
         self.answer: ASGIApp = self._answer
@@ -70,6 +74,8 @@ class Application(Starlette):
         CALLER.set(caller)
         if self.access_log:
             send = logged(scope, caller, send)
+        if self.metrics is not None:
+            send = self.metrics.watched(scope, caller, send)
         await self.answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:

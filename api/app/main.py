@@ -30,6 +30,8 @@ from api.app import openapi as app_openapi
 from api.app.connections import CONNECTIONS_MAX, Connections
 from api.app.dispatch import Application
 from api.app.health import Readiness
+from api.app.metrics import ApiMetrics
+from api.app.sending import Unread
 from api.app.server import protocol_of
 from api.auth import endpoints as auth_endpoints
 from api.auth import session_endpoints
@@ -39,6 +41,8 @@ from api.auth.sessions import Sessions
 from api.http import problems
 from api.http.answer_cache import AnswerCache
 from api.http.application import application, error_handlers
+from api.http.durations import Durations
+from api.http.json_body import JSON_BODIES
 from api.ingest import endpoints as ingest_endpoints
 from api.ingest import langfuse
 from api.ingest.backfill import Backfill
@@ -117,7 +121,8 @@ def build(
     `monitor` serves metrics and probes.
     Raises InvalidConfig.
     """
-    store = Store(redis_url, layout_digest(topic, catalog), catalog)
+    reads = Durations(time.perf_counter)
+    store = Store(redis_url, layout_digest(topic, catalog), catalog, reads)
     key_cache = KeyCache(store.ask, steady_clock_ms)
     sessions = Sessions(store, steady_clock_ms)
     key_cache.session_of = sessions.digest_of
@@ -133,7 +138,15 @@ def build(
     answers = AnswerCache()
     feeds = Feeds(store, clock, lambda: secrets.token_hex(6))
     readiness = Readiness(store, key_cache)
-    registry = CollectorRegistry()
+    unread = Unread()
+    held_bytes = {
+        "event_bodies": lambda: deps.body_budget.shared.held_bytes,
+        "json_bodies": lambda: JSON_BODIES.held_bytes,
+        "events_for_kafka": lambda: producer.held_bytes,
+        "history_that_waits": lambda: 0 if backfill is None else backfill.held_bytes,
+        "unread_answers": lambda: unread.total,
+    }
+    metrics = ApiMetrics(reads, held_bytes, lambda: feeds.open_streams)
     parts = store, key_cache, clock
     native = [*usage_endpoints.routes(*parts, answers), *auth_endpoints.routes(*parts)]
     native += stream_endpoints.routes(*parts, feeds)
@@ -144,7 +157,7 @@ def build(
 
     def watched() -> None:
         if monitor is not None:
-            monitor(asyncio.get_running_loop(), registry, readiness.report)
+            monitor(asyncio.get_running_loop(), metrics.registry, readiness.report)
 
     return Application(
         otlp=otlp(taking, sources),
@@ -173,6 +186,8 @@ def build(
             watched=watched,
         ),
         access_log=access_log,
+        metrics=metrics,
+        unread=unread,
         cors_origins=cors_origins,
     )
 

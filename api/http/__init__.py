@@ -1,5 +1,6 @@
 """What all paths share.
 
+    durations          durations in buckets, for metrics
     caller             who sends the current request
     application        a dialect as an application with its own handlers of errors
     problems           errors of /v1 as RFC 9457 problems

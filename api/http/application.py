@@ -14,6 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from api.errors import RefusedEvents
+from api.http.caller import CALLER
 from schemas.errors import OdometerError, StoreError
 
 ErrorResponse = Callable[[Request, Exception], Response]
@@ -34,6 +36,11 @@ def error_handlers(error_response: ErrorResponse) -> Mapping[type[Exception], Ha
     """The handlers of Starlette for every error. They log what the operator must repair."""
 
     async def handle(request: Request, error: Exception) -> Response:
+        caller = CALLER.get()
+        if caller is not None:
+            caller.error = type(error).__name__
+            if isinstance(error, RefusedEvents):
+                caller.refused = len(error.refusals) + error.more
         if isinstance(error, StoreError):
             log.warning("No answer: %s.", error)
         response = error_response(request, error)

@@ -22,13 +22,18 @@ BelongsTo = Callable[[tuple[str, ...]], None]
 @dataclass(slots=True, eq=False)
 class Caller:
     """`source` is the address of the peer: of the client, or of the proxy in front of us. `headers` are
-    those of the request as they came, repeated ones included."""
+    those of the request as they came, repeated ones included. For metrics: `error` is the class of the
+    error that is answered, and the numbers are the events that the request brought."""
 
     source: str = ""
     headers: Sequence[tuple[bytes, bytes]] = ()
     belongs_to: BelongsTo | None = None
     key_id: str = ""
     tenant: str = ""
+    error: str = ""
+    accepted: int = 0
+    refused: int = 0
+    skipped: int = 0
     method: str = ""
     path: str = ""
 

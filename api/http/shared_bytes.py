@@ -23,6 +23,10 @@ class Room:
         self._tenant_bytes_max = int(bytes_max * tenant_part)
         self._held: dict[str, int] = {}
 
+    @property
+    def held_bytes(self) -> int:
+        return sum(list(self._held.values()))
+
     def take(self, tenant: str, size_bytes: int) -> bool:
         """Take bytes for a tenant; a negative size gives some back. False: there is no room."""
         held_bytes = self._held.get(tenant, 0) + size_bytes
@@ -60,6 +64,11 @@ class SharedBytes:
         small_bytes = int(bytes_max * SMALL_PART)
         self.for_any = Room(bytes_max - small_bytes, tenant_part)
         self.for_small = Room(small_bytes, tenant_part)
+
+    @property
+    def held_bytes(self) -> int:
+        """Of all requests. It may be asked in any thread."""
+        return self.for_any.held_bytes + self.for_small.held_bytes
 
     def rooms_for(self, size_bytes: int) -> tuple[Room, ...]:
         """The rooms that a request of this size may use, in order."""

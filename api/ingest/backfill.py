@@ -58,6 +58,11 @@ class Backfill:
         self._turns = TenantTurns(TURN_S, partial(CountingBehind, "other history was sent before"))
         self._waiting = SharedBytes(WAITING_BYTES_MAX, TENANT_PART)
 
+    @property
+    def held_bytes(self) -> int:
+        """Of history that waits for its turn."""
+        return self._waiting.held_bytes
+
     async def send(self, records: Sequence[KeyedRecord], tenant: str) -> None:
         """As `IngestProducer.send`. Raises CountingBehind, before any record is sent, if the turn does
         not come in time."""

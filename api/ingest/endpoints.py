@@ -21,6 +21,7 @@ from starlette.routing import Route
 from api.auth.authenticate import TENANT_HEADER, authenticate, check_writer, share_of, tenant_of
 from api.auth.key_cache import KeyCache
 from api.errors import BadParameter, InvalidBody, RefusedEvents
+from api.http.caller import CALLER
 from api.ingest.backfill import Backfill, is_history
 from api.ingest.body_reader import BodyReader
 from api.ingest.id_quota import IdQuota
@@ -86,15 +87,15 @@ class IngestDeps:
         record was sent.
         """
         if not validated.records:
-            return validated
+            return _counted(validated)
         if self.id_quota is None:
             await self._send(validated, key, headers, received_ms)
-            return validated
+            return _counted(validated)
         async with self.id_quota.taken(Counter(validated.tenants), is_atomic=is_atomic) as over:
             if over:
                 validated = validated.without(over)
             await self._send(validated, key, headers, received_ms)
-        return validated
+        return _counted(validated)
 
     async def _send(
         self, validated: ValidatedRecords, key: Key, headers: Mapping[str, str], received_ms: int
@@ -107,6 +108,16 @@ class IngestDeps:
         finally:
             size_bytes = sum(len(value) for _key, value in validated.records)
             self.body_budget.memory.body_ended(size_bytes)
+
+
+def _counted(validated: ValidatedRecords) -> ValidatedRecords:
+    """Notes for the metrics what became of the objects of the request."""
+    caller = CALLER.get()
+    if caller is not None:
+        caller.accepted = len(validated.records)
+        caller.refused = len(validated.refused) + len(validated.over_quota)
+        caller.skipped = len(validated.skipped)
+    return validated
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,11 @@ class IngestProducer:
         self._away: str | None = None  # records that come before the first connection wait for it
 
     @property
+    def held_bytes(self) -> int:
+        """Of records that Kafka has not acknowledged yet."""
+        return self._shared.held_bytes
+
+    @property
     def away(self) -> str | None:
         """Why nothing can be sent at the moment; None if sending is possible."""
         if self._away is not None:

@@ -33,6 +33,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 from api.errors import LargeAnswersBusy
+from api.http.durations import Durations
 from api.query.bounds import CELLS_FEW, cells_of
 from api.query.plan import Plan
 from api.query.sums import Row, Sums
@@ -96,8 +97,10 @@ class Store:
         redis_url: str,
         digest: bytes,
         catalog: Catalog = DEFAULT,
+        durations: Durations | None = None,
     ) -> None:
         self.catalog = catalog
+        self.durations = durations or Durations(lambda: 0.0)
         self._digest = digest
         self._state: GenerationState | None = None
         self._run_id: bytes | None = None
@@ -116,6 +119,7 @@ class Store:
 
         Raises UnanswerableQuestion if they would read too much, and TooManyLargeQuestions.
         """
+        began_s = self.durations.now_s()
         try:
             with self._priority.small():
                 async with _translated():
@@ -127,6 +131,7 @@ class Store:
             raise
         if reading is None:
             raise StoreUnavailable(f"the counters changed under each of {READS_MAX} reads")
+        self.durations.note_since(began_s)
         return reading
 
     async def _read_in_pieces(self, tenant: str, plans: Sequence[Plan]) -> Reading | None:

@@ -52,6 +52,10 @@ class Feeds:
         """How many feeds are read."""
         return len(self._feeds)
 
+    @property
+    def open_streams(self) -> int:
+        return self._streams.total()
+
     @contextmanager
     def place(self, key_id: str) -> Iterator[None]:
         """One stream of a key. Raises TooManyStreams."""

@@ -228,6 +228,7 @@ def api(
     """
     from api.app.main import serve
     from api.app.origins import parse_origins
+    from deploy.monitor.counting import CountingMetrics
 
     settings = read_settings(
         kafka=kafka,
@@ -262,7 +263,7 @@ def api(
         access_log=settings.access_log,
         tenant_ids=read_id_quota(settings),
         cors_origins=parse_origins(settings.cors_origins),
-        monitor=monitor_of(settings, "api"),
+        monitor=monitor_of(settings, "api", [CountingMetrics(settings)]),
     )
 
 

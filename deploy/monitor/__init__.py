@@ -2,6 +2,7 @@
 
 The modules:
 
-    server   serves `/metrics`, `/livez`, `/readyz` and `/startupz`
-    process  the monitor of a worker, directory or API: probes that ask its event loop
+    server    serves `/metrics`, `/livez`, `/readyz` and `/startupz`
+    counting  the state of counting, from Redis and Kafka
+    process   the monitor of a worker, directory or API: probes that ask its event loop
 """

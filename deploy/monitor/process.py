@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +21,7 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
+from prometheus_client.registry import Collector
 
 from deploy.monitor.server import MonitorServer, Probe, serve_monitor
 
@@ -34,13 +35,15 @@ READY_S: Final = 5.0
 
 @dataclass(frozen=True)
 class MonitorSettings:
-    """Where the monitor of a process listens. `process`: worker, directory or api."""
+    """Where the monitor of a process listens. `process`: worker, directory or api. `more`: what it
+    collects besides the metrics of the process."""
 
     process: str
     host: str
     port: int
     version: str
     say: Callable[[str], None]
+    more: Sequence[Collector] = ()
 
     def __call__(
         self, loop: asyncio.AbstractEventLoop, registry: CollectorRegistry, ready: Ready
@@ -56,6 +59,8 @@ class MonitorSettings:
             registry=registry,
         )
         build.labels(self.version, self.process).set(1)
+        for collector in self.more:
+            registry.register(collector)
         server = serve_monitor(self.host, self.port, registry, probes_of(loop, ready))
         moved = "" if server.server_port == self.port else f" (port {self.port} is taken)"
         self.say(f"monitor: {server.url}/metrics, /livez, /readyz, /startupz{moved}")

@@ -4,12 +4,13 @@ its records."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.structs import OffsetAndMetadata
 
 from schemas.errors import ConsumerBroken, InvalidConfig, LogUnavailable
 from streams.core.decode import Record, Unreadable
@@ -49,6 +50,38 @@ async def read_bounds(kafka: str, topic: str) -> dict[int, OffsetBounds]:
         return await bounds_of(topic, admin, consumer)
     finally:
         await asyncio.gather(close_client(consumer), close_client(admin))
+
+
+async def read_group_lag(kafka: str, group: str, topics: Sequence[str]) -> dict[str, int]:
+    """Records of each topic after the committed offsets of a group. A partition without an offset counts
+    from its first record; a topic that does not exist is left out."""
+    consumer = metadata_consumer(kafka)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka, client_id="odometer-admin")
+    lags: dict[str, int] = {}
+    try:
+        for client in (consumer, admin):
+            await within_deadline(SEND_S, client.start(), "accept a connection")
+        asked = admin.list_consumer_group_offsets(group)
+        committed = await within_deadline(ANSWER_S, asked, "return the offsets of a group")
+        for topic in topics:
+            try:
+                bounds = await bounds_of(topic, admin, consumer)
+            except LogUnavailable as error:
+                if isinstance(error.__cause__, kafka_errors.UnknownTopicOrPartitionError):
+                    continue
+                raise
+            lags[topic] = sum(
+                held.end - max(held.start, _committed(committed, TopicPartition(topic, partition)))
+                for partition, held in bounds.items()
+            )
+    finally:
+        await asyncio.gather(close_client(consumer), close_client(admin))
+    return lags
+
+
+def _committed(offsets: Mapping[TopicPartition, OffsetAndMetadata], tp: TopicPartition) -> int:
+    found = offsets.get(tp)
+    return 0 if found is None else int(found.offset)
 
 
 async def bounds_of(

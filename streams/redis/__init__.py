@@ -6,6 +6,7 @@ The modules:
     library       the Lua library: files, version, code (lua/)
     store         one generation of counters
     commit        the arguments of a commit
+    server_info   what INFO says of the server
     series_ids    ids of series, and rows by page
     price_lists   the price lists that counters were made with
     compaction    compact forms of pages

@@ -1,6 +1,6 @@
 """The metrics of a worker: what it has counted, and where its partitions are.
 
-The fold notes a commit with a few additions (20 us, tests/bench). All the rest is collected when
+The fold notes a commit with a few additions: 0.2 ms for 5,000 events, 0.04 us an event. All the rest is collected when
 somebody scrapes, in the monitor's thread, from values that the worker has anyway.
 """
 

@@ -10,7 +10,12 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
+from api.app.metrics import ApiMetrics
+from api.http.durations import Durations
+from deploy.monitor.counting import CountingState, families
 from deploy.settings import CHECKOUT
 from streams.directory.metrics import DirectoryMetrics
 from streams.worker.metrics import WorkerMetrics, WorkerState
@@ -28,7 +33,22 @@ def registries() -> dict[str, CollectorRegistry]:
     """The metrics of each process, by the heading of its table."""
     worker = WorkerMetrics()
     worker.watch(lambda: WorkerState("counting", {}, {}))
-    return {"Worker": worker.registry, "Directory": DirectoryMetrics().registry}
+    api = ApiMetrics(Durations(lambda: 0.0), {}, lambda: 0)
+    state = CollectorRegistry()
+    state.register(Fixed())
+    return {
+        "Worker": worker.registry,
+        "API": api.registry,
+        "State of counting": state,
+        "Directory": DirectoryMetrics().registry,
+    }
+
+
+class Fixed(Collector):
+    """The state of counting without its servers: the names are the same."""
+
+    def collect(self) -> Iterator[Metric]:
+        return families(CountingState(None, None, {}))
 
 
 def described(registry: CollectorRegistry) -> dict[str, Described]:

@@ -1,0 +1,78 @@
+"""The state of counting as metrics: what is known has a sample, what is not has none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from deploy.local.servers import Server
+from deploy.local.valkey import url_of
+from deploy.monitor.counting import CountingMetrics, CountingState, families
+from deploy.settings import read_settings
+from streams.operations.status import GenerationStatus
+from streams.redis.server_info import RedisServer
+from tests.streams.operations.test_verdict import partition, refusals, status
+
+
+class Fixed(Collector):
+    def __init__(self, state: CountingState) -> None:
+        self.state = state
+
+    def collect(self) -> Iterator[Metric]:
+        return families(self.state)
+
+
+def value(state: CountingState, name: str, **labels: str) -> float | None:
+    registry = CollectorRegistry()
+    registry.register(Fixed(state))
+    return registry.get_sample_value(f"odometer_{name}", labels)
+
+
+def test_freshness_lag_and_refusals() -> None:
+    found = status(
+        partitions=[partition(0, lag=3, end=13), partition(1, complete_through_ms=None, lag=None)],
+        refusals=refusals(0, 1),
+        complete_through_ms=2_500,
+        generations=[
+            GenerationStatus(generation=n, state=state, counted=count, begun_ms=0, replaced_ms=None, dropped_after_ms=None)
+            for n, state, count in ((1, "answers", 200), (2, "filling", 50))
+        ],
+    )  # fmt: skip
+    state = CountingState(found, RedisServer(10, 100, 0, True), {"directory.users": 4})
+    assert value(state, "redis_up") == value(state, "kafka_up") == 1
+    assert value(state, "complete_through_timestamp_seconds") == 2.5
+    assert value(state, "partition_lag_records", partition="0") == 3
+    assert value(state, "partition_lag_records", partition="1") is None
+    assert value(state, "refused_partitions", reason="log_starts_later") == 2
+    assert value(state, "refused_partitions", reason="keys_evicted") == 0
+    assert value(state, "rebuild_progress_ratio") == 0.25
+    assert value(state, "redis_maxmemory_bytes") == 100
+    assert value(state, "redis_rewrite_in_progress") == 1
+    assert value(state, "directory_lag_records", topic="directory.users") == 4
+
+
+def test_what_is_not_known_has_no_sample() -> None:
+    state = CountingState(status(redis_away="away", complete_through_ms=None), None, {})
+    assert value(state, "redis_up") == 0
+    assert value(state, "kafka_up") == 1
+    for name in (
+        "complete_through_timestamp_seconds",
+        "rebuild_progress_ratio",
+        "redis_memory_bytes",
+    ):
+        assert value(state, name) is None, name
+    assert value(state, "refused_partitions", reason="log_starts_later") is None
+
+
+@pytest.mark.servers
+def test_a_kafka_that_is_away_is_said_and_redis_read(valkey: Server) -> None:
+    settings = read_settings(kafka="127.0.0.1:1", redis=url_of(valkey))
+    registry = CollectorRegistry()
+    registry.register(CountingMetrics(settings))
+    assert registry.get_sample_value("odometer_kafka_up") == 0
+    assert registry.get_sample_value("odometer_redis_up") == 1
+    assert (registry.get_sample_value("odometer_redis_memory_bytes") or 0) > 0
