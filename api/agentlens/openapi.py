@@ -155,7 +155,7 @@ def _post_events(ref: Mapping[type[BaseModel], Object]) -> Object:
         },
         "responses": {
             "201": _of("Kafka has all events.", ref[Ingested]),
-            **_errors(ref, ("400", "401", "403", "413", "503")),
+            **_errors(ref, ("400", "401", "403", "408", "413", "415", "429", "503")),
         },
     }
 

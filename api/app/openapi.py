@@ -33,6 +33,21 @@ from schemas.responses.usage import Problem
 
 Object = dict[str, Any]
 
+TAGS: Final = (
+    ("Usage", "Ask: the native API.", ("/v1/",)),
+    (
+        "Events",
+        "Send: events of any supported format, OpenTelemetry, and Langfuse's SDKs.",
+        ("/v1/events", "/v1/traces", "/v1/logs", "/v1/metrics", "/api/public/"),
+    ),
+    ("Keys", "API keys and sessions of browsers.", ("/v1/keys", "/v1/session", "/v1/tokens")),
+    ("AgentLens", "As AgentLens' own server answers.", ("/api/",)),
+    ("LiveKit platform", "As the LiveKit voice platform answers.", ("/admin/",)),
+    ("OpenAI", "As OpenAI's organization usage API answers, for every provider.", ("/openai/",)),
+    ("Open WebUI", "As Open WebUI's own server answers.", ("/api/v1/",)),
+    ("Health", "Whether the process answers. No key is needed.", ("/",)),
+)
+"""Tag, what it is about, and how its paths begin: the longest beginning that fits decides."""
 PAGE: Final = (Path(__file__).parent / "docs.html").read_text()
 
 
@@ -62,6 +77,13 @@ async def docs(_request: Request) -> Response:
         },
         media_type="text/html",
     )
+
+
+def tag_of(path: str) -> str:
+    """The tag of a path."""
+    return max(
+        (len(start), tag) for tag, _, starts in TAGS for start in starts if path.startswith(start)
+    )[1]
 
 
 @cache
@@ -106,8 +128,13 @@ def document(catalog: Catalog = DEFAULT) -> Object:
             "getReadiness", "Whether queries can be answered", "Queries can be answered."
         ),
     }
+    for path, methods in paths.items():
+        for operation in methods.values():
+            operation["tags"] = [tag_of(path)]
     return {
         "openapi": "3.1.0",
+        "servers": [{"url": "/", "description": "This server"}],
+        "tags": [{"name": tag, "description": about} for tag, about, _ in TAGS],
         "info": {
             "title": "Odometer",
             "version": version("odometer"),

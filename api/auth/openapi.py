@@ -58,7 +58,11 @@ def paths(
 
     errors = errors | {"403": _like(errors, "The role of the key is too low.")}
     missing = {"404": _like(errors, "There is no key with this id among the keys that you manage.")}
-    full = {"409": _like(errors, "The limit of stored keys is reached.")}
+    body = {
+        "413": _like(errors, "The body is too large."),
+        "415": _like(errors, "The body is not JSON in UTF-8, or it is compressed."),
+    }
+    full = body | {"409": _like(errors, "The limit of stored keys is reached.")}
     return {
         "/v1/keys": {
             "get": {
@@ -111,14 +115,15 @@ def paths(
                     "200": answer("The key and its secret.", KeyMade),
                     **errors,
                     **missing,
+                    **body,
                 },
             }
         },
-        "/v1/session": _session(answer("Who is signed in.", SessionAnswer), errors),
+        "/v1/session": _session(answer("Who is signed in.", SessionAnswer), errors, body),
     }
 
 
-def _session(who: Object, errors: Object) -> Object:
+def _session(who: Object, errors: Object, body: Object) -> Object:
     sign_in = {
         "type": "object",
         "properties": {"key": {"type": "string"}, "link": {"type": "string"}},
@@ -136,7 +141,7 @@ def _session(who: Object, errors: Object) -> Object:
             "summary": "Begin a session of a browser: with a key, or with the token of a sign-in link",
             "security": [],
             "requestBody": {"required": True, "content": {"application/json": content}},
-            "responses": {"200": who, **errors},
+            "responses": {"200": who, **errors, **body},
         },
         "delete": {
             "operationId": "signOut",

@@ -14,12 +14,12 @@ from api.ingest.otlp import PATHS, PROTOBUF, OtlpPath
 from schemas.event.usage_event import json_schema
 from schemas.formats.context import GIVEN
 from schemas.formats.detect import FORMATS
-from schemas.responses.ingest import IngestAnswer
+from schemas.responses.ingest import IngestAnswer, IngestProblem
 from schemas.responses.usage import Problem
 
 Object = dict[str, Any]
 
-MODELS: Final[tuple[type[BaseModel], ...]] = (IngestAnswer,)
+MODELS: Final[tuple[type[BaseModel], ...]] = (IngestAnswer, IngestProblem)
 _EVENT: Final[Object] = {
     "id": "evt-1",
     "source": "gateway-eu-1",
@@ -190,7 +190,7 @@ def _events(ref: Mapping[type[BaseModel], Object]) -> Object:
             "202": _answer(
                 "Kafka has the accepted events.", "application/json", ref[IngestAnswer], ANSWER
             ),
-            **_problems(ref[Problem]),
+            **_problems(ref[IngestProblem]),
         },
     }
 
@@ -247,7 +247,7 @@ def _otlp(path: OtlpPath) -> Object:
             ),
             **{
                 status: _answer("google.rpc.Status.", "application/json", {"type": "object"})
-                for status in ("400", "401", "403", "413", "415", "503")
+                for status in ("400", "401", "403", "408", "413", "415", "429", "503")
             },
         },
     }
@@ -292,8 +292,11 @@ def _problems(ref: Object) -> Object:
         "400": "A parameter or the body is invalid, or every event is rejected.",
         "401": "The API key is missing, unknown, expired or revoked.",
         "403": "The role of the key may not write, or the key has no access to the tenant.",
+        "408": "The body did not arrive in time.",
         "413": "The body is too large.",
         "415": "The content type or encoding is not supported.",
+        "429": "The rate limit of the key is exceeded, or the tenant has used up its quota of event ids."
+        " Wait as long as Retry-After says.",
         "503": NOT_CONFIRMED,
     }
     return {status: _answer(about, MEDIA_TYPE, ref) for status, about in of.items()}

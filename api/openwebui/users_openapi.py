@@ -98,7 +98,8 @@ def _entry(one: UsersEndpoint, ref: Refs, forms: Refs) -> Object:
     answer: Object = {"type": "boolean"} if one.answer is None else ref[one.answer]
     if one.is_list:
         answer = {"type": "array", "items": answer}
-    statuses = ("400", "401", "403", "404", "422", "429", "503")
+    of_body = ("413", "415") if one.form is not None else ()
+    statuses = ("400", "401", "403", "404", *of_body, "422", "429", "503")
     entry: Object = {
         "operationId": one.operation,
         "summary": f"{one.summary}, as Open WebUI answers; needs an admin's key",

@@ -46,6 +46,7 @@ def paths(ref: Mapping[type[BaseModel], Object], catalog: Catalog) -> Object:
         "/v1/stream": {
             "get": {
                 "operationId": "streamUsage",
+                "x-endless": True,
                 "summary": "Answers of /v1/usage that are pushed when they change",
                 "description": _ABOUT,
                 "parameters": [*question_parameters(catalog), question, last],

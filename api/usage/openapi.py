@@ -57,7 +57,10 @@ PROBLEM_EXAMPLE: Final[Object] = {
 def paths(ref: Mapping[type[BaseModel], Object], catalog: Catalog) -> Object:
     """`ref`: the schema of each of MODELS. Measures, dimensions and views are those of `catalog`."""
     errors = problems(ref[Problem])
-    usage = {"200": _usage_answer(ref[UsageAnswer]), **errors}
+    body = bodies(ref[Problem])
+    accept = {"406": _problem("The Accept header allows no format of the answer.", ref[Problem])}
+    usage = {"200": _usage_answer(ref[UsageAnswer]), **errors, **accept}
+    missing = {"404": _problem("No view has this dimension; `allowed` lists all.", ref[Problem])}
     unchanged = {"304": {"description": "Nothing has changed since the answer with this ETag."}}
     names = {"name": "name", "in": "path", "required": True}
     return {
@@ -91,7 +94,7 @@ def paths(ref: Mapping[type[BaseModel], Object], catalog: Catalog) -> Object:
                         }
                     },
                 },
-                "responses": usage,
+                "responses": usage | body,
             },
         },
         "/v1/dimensions/{name}": {
@@ -108,7 +111,12 @@ def paths(ref: Mapping[type[BaseModel], Object], catalog: Catalog) -> Object:
                     _text("limit", "1 to 1000. Default: 100.", "20"),
                     *_filters(catalog),
                 ],
-                "responses": {"200": _of("The values.", ref[ValuesAnswer]), **errors, **unchanged},
+                "responses": {
+                    "200": _of("The values.", ref[ValuesAnswer]),
+                    **errors,
+                    **missing,
+                    **unchanged,
+                },
             }
         },
         "/v1/measures": {
@@ -269,6 +277,19 @@ def problems(ref: Object) -> Object:
         }
         for status, about in of.items()
     }  # fmt: skip
+
+
+def bodies(ref: Object) -> Object:
+    """The errors of a JSON body."""
+    of = {
+        "413": "The body is too large.",
+        "415": "The body is not JSON in UTF-8, or it is compressed.",
+    }
+    return {status: _problem(about, ref) for status, about in of.items()}
+
+
+def _problem(about: str, ref: Object) -> Object:
+    return {"description": about, "content": {MEDIA_TYPE: {"schema": ref}}}
 
 
 def _of(description: str, schema: Object) -> Object:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from schemas.responses.usage import NativeBody
+from schemas.responses.usage import NativeBody, Problem
 
 
 class RejectedItem(NativeBody):
@@ -27,6 +27,15 @@ class SkippedItem(NativeBody):
     index: int
     format: str
     reason: str
+
+
+class IngestProblem(Problem):
+    """The body of an error of `/v1/events`; with the reasons, if events were rejected."""
+
+    refusals: list[RejectedItem] | None = Field(default=None, description="The first 100.")
+    more_refusals: int | None = Field(
+        default=None, description="How many rejected objects `refusals` does not list."
+    )
 
 
 class IngestAnswer(NativeBody):

@@ -158,9 +158,9 @@ class Invalid(OpenWebUiBody):
     """One invalid parameter."""
 
     type: str
-    loc: list[str]
+    loc: list[str | int]
     msg: str
-    input: str
+    input: Any = Field(description="The value as it was sent.")
     ctx: dict[str, Any] = Field(
         default={}, description="The bound that the value exceeds, if there is one."
     )
