@@ -108,7 +108,7 @@ _OPEN_WEIGHTS: Final = re.compile(
     r"|gpt-oss|deepseek-(?:r1|v\d)|glm-|nemotron|yi-|falcon|granite|olmo|smollm|hermes|vicuna|wizardlm"
     r"|starcoder|codellama|tinyllama|whisper-(?:large|medium|small|base|tiny)|distil-whisper|bge-"
     r"|nomic-embed|mxbai-|all-minilm|e5-|jina-|minimax-|step-\d|hunyuan-|ernie-|internlm|exaone"
-    r"|baichuan|longcat|solar-)",
+    r"|baichuan|longcat|solar-|flux[.-]|stable-diffusion|sdxl)",
 )
 """Models that anybody may serve: the protocol of an answer does not tell whose bill it is on."""
 

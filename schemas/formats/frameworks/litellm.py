@@ -24,10 +24,12 @@ from schemas.formats.body import (
 )
 from schemas.formats.draft import Draft, ReaderResult, Uncounted
 from schemas.formats.times import instant
+from schemas.formats.vendors import gemini
 from schemas.formats.vendors.openai_usage import IN, KNOWN, OUT, first_section, hides_thoughts
 from schemas.formats.vendors.usage import CONTRADICTION, PROBLEM, Known, inclusive, unknown_fields
 from schemas.limits import DURATION_MS_MAX, SECOND_MS
 from schemas.prices.names import names
+from schemas.prices.terms import region_of, tier_of
 
 REDACTED: Final = "redacted-by-litellm"
 MODEL_CALLS: Final = frozenset(
@@ -59,6 +61,7 @@ OPERATIONS: Final = {
     "speech": "speech",
     "transcription": "transcription",
 }
+_BATCHES: Final = frozenset({"retrieve_batch", "list_batches"})
 _TOTALS: Final = {"prompt_tokens", "completion_tokens", "input_tokens", "output_tokens"}
 _USAGE: Final = "metadata.usage_object."
 _CACHE_HIT: Final = "_cache_hit"
@@ -83,11 +86,35 @@ def read(payload: Json) -> list[ReaderResult]:
     billed = any(counts.values()) or bool(number(payload, "response_cost"))
     if kind == "llm" and name not in MODEL_CALLS and not billed:
         return [Uncounted(f"the call type {call_type[:64]} carries no usage")]
-    fields = {**_fields(payload, kind), "operation": OPERATIONS.get(name)}
+    fields = {
+        **_fields(payload, kind),
+        **_terms(payload),
+        "operation": OPERATIONS.get(name),
+    }
+    if name in _BATCHES:
+        fields["service_tier"] = "batch"
     call = text(payload, "litellm_call_id")
     if fields["error"] is not None:
         return [Draft(fields, _identity(payload, call))]
     return [Draft({**fields, **counts}, _identity(payload, call), call=call, unknown=unknown)]
+
+
+def _terms(payload: Json) -> dict[str, str | None]:
+    """What decides the price beside the numbers: as the answer says, else as the request asked."""
+    usage = section(section(payload, "metadata"), "usage_object", "metadata.")
+    answer = payload.get("response")
+    asked = section(payload, "model_parameters")
+    holders = (usage, answer if isinstance(answer, dict) else {}, asked)
+
+    def said(name: str) -> str | None:
+        found = (one.get(name) for one in holders)
+        return next((one for one in found if isinstance(one, str) and one), None)
+
+    return {
+        "service_tier": tier_of(said("service_tier")),
+        "speed": said("speed"),
+        "region": region_of(said("inference_geo")),
+    }
 
 
 def _identity(payload: Json, call: str | None) -> str | None:
@@ -181,17 +208,36 @@ def _tokens(payload: Json) -> tuple[dict[str, int | str | None], tuple[str, ...]
         reasoning=reasoning,
         hides_output=hides_thoughts(text(payload, "model")),
     )
+    image_out = count(details_out, "image_tokens", path_out)
+    kept = section(details_in, "cache_creation_token_details", path_in)
+    kept, path_kept = first_section(
+        {"details": kept, "cache_creation": usage.get("cache_creation")},
+        ("details", "cache_creation"),
+        _USAGE,
+    )
+    model = text(payload, "model")
+    tools = section(usage, "server_tool_use", _USAGE)
+    searches = count(tools, "web_search_requests", f"{_USAGE}server_tool_use.")
+    if searches is None:
+        asked = count(details_in, "web_search_requests", path_in)
+        searches = asked and gemini.searches_billed(asked, model)
     unknown = unknown_fields(usage, _KNOWN, _USAGE)
     if not whole.is_consistent:
         unknown.append(f"total_tokens{CONTRADICTION}")
     return {
         "input_tokens": whole.input,
         "input_audio_tokens": count(details_in, "audio_tokens", path_in),
+        "input_image_tokens": count(details_in, "image_tokens", path_in),
+        "input_video_tokens": count(details_in, "video_tokens", path_in),
         "cache_read_tokens": cache_read,
         "cache_write_tokens": cache_write,
+        "cache_write_1h_tokens": count(kept, "ephemeral_1h_input_tokens", path_kept),
         "output_tokens": whole.output,
-        "output_text_tokens": difference(whole.output, audio_out),
+        "output_text_tokens": difference(whole.output, (audio_out or 0) + (image_out or 0)),
         "output_audio_tokens": audio_out,
+        "output_image_tokens": image_out,
+        "web_searches": searches,
+        "code_executions": count(tools, "code_execution_requests", f"{_USAGE}server_tool_use."),
         "reasoning_tokens": reasoning,
         "cost_problem": None if whole.is_consistent else PROBLEM,
     }, tuple(unknown)

@@ -90,7 +90,10 @@ SERVICE_TIER: Final = (
     "gen_ai.response.service_tier",
     "anthropic.response.service_tier",
     "gen_ai.usage.service_tier",
+    "openai.request.service_tier",
+    "gen_ai.openai.request.service_tier",
 )
+"""What was asked for comes last: an answer may be of another tier."""
 FINISH: Final = (
     "ai.response.finishReason",
     "llm.finish_reason",

@@ -28,7 +28,7 @@ from schemas.formats.otel.reads import (
     json_object,
     unknown_usage,
 )
-from schemas.formats.otel.usage import SpanUsage, usage_of
+from schemas.formats.otel.usage import SpanUsage, terms_of_metadata, usage_of
 from schemas.formats.vendors.usage import TOTAL_ALONE
 from schemas.limits import DAY_MS, DURATION_MS_MAX
 from schemas.prices.names import names as names_of
@@ -104,6 +104,8 @@ def read(span: OtelSpan) -> ModelCall | Uncounted:
         "cost_usd": cost,
         "error": first_text(span.attributes, names.ERROR) or ("_OTHER" if span.failed else None),
     }
+    for name, value in terms_of_metadata(span.attributes, model).items():
+        fields[name] = fields.get(name) or value
     unknown = (*no_numbers, *unknown_usage(span.attributes))
     identity = identity_of(span.trace_id, span.span_id, response_id, usage)
     return ModelCall(span, Draft(fields=fields, id=identity, unknown=unknown), usage, response_id)

@@ -9,11 +9,13 @@ known by its scope (`EXCLUSIVE_SCOPES`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from schemas.formats.body import Json, count, difference, section
 from schemas.formats.otel import attributes as names
 from schemas.formats.otel.reads import first_count, json_object
+from schemas.formats.vendors.gemini import searches_billed
+from schemas.prices.terms import region_of, tier_of
 
 EXCLUSIVE_SCOPES: Final = (
     "opentelemetry.instrumentation.bedrock",
@@ -139,6 +141,46 @@ def _with_metadata(usage: SpanUsage, attributes: Json) -> None:
             )
         if usage.reasoning is None:
             usage.reasoning = _first(found, ("reasoningTokens",))
+        kept = found.get("cache_creation")
+        if usage.cache_write_1h is None and isinstance(kept, dict):
+            usage.cache_write_1h = _first(kept, ("ephemeral_1h_input_tokens",))
+
+
+def terms_of_metadata(attributes: Json, model: str | None) -> dict[str, Any]:
+    """What decides a price and only the text of the provider's own facts has, in Vercel's AI SDK."""
+    if names.VERCEL_METADATA not in attributes:
+        return {}
+    told: dict[str, Any] = {}
+    for facts in json_object(attributes, names.VERCEL_METADATA).values():
+        own = facts.get("usage") if isinstance(facts, dict) else None
+        found: Json = {**(own if isinstance(own, dict) else {}), **_dict(facts)}
+        words = {
+            name: next((found[key] for key in keys if isinstance(found.get(key), str)), None)
+            for name, keys in _METADATA_WORDS.items()
+        }
+        tools = _dict(found.get("server_tool_use"))
+        queries = _dict(found.get("groundingMetadata")).get("webSearchQueries")
+        searches = count(tools, "web_search_requests", "server_tool_use.")
+        if searches is None and isinstance(queries, list):
+            searches = searches_billed(len(queries), model)
+        told |= {
+            "service_tier": tier_of(words["service_tier"]),
+            "speed": words["speed"],
+            "region": region_of(words["region"]),
+            "web_searches": searches or None,
+        }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+_METADATA_WORDS: Final = {
+    "service_tier": ("serviceTier", "service_tier"),
+    "speed": ("speed",),
+    "region": ("inference_geo", "inferenceGeo"),
+}
+
+
+def _dict(value: object) -> Json:
+    return value if isinstance(value, dict) else {}
 
 
 def _include(usage: SpanUsage, scope: str, provider: str | None, model: str | None) -> None:

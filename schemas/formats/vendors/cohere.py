@@ -30,6 +30,7 @@ STREAM: Final = frozenset(
         "citation-end",
     }
 )
+IMAGES: Final = "images are billed beside the tokens, which no price has"
 _KNOWN: Final[Known] = {
     "billed_units": dict.fromkeys(
         ("input_tokens", "output_tokens", "search_units", "images", "image_tokens")
@@ -69,6 +70,8 @@ def read(payload: Json) -> list[ReaderResult]:
     path = f"{name}.billed_units."
     billed = section(usage, "billed_units", f"{name}.")
     output = count(billed, "output_tokens", path)
+    images = count(billed, "images", path)
+    image_tokens = count(billed, "image_tokens", path)
     unknown = unknown_fields(usage, _KNOWN, f"{name}.")
     ended = payload.get("finish_reason")
     fields = {
@@ -81,6 +84,9 @@ def read(payload: Json) -> list[ReaderResult]:
         "cache_read_tokens": count(usage, "cached_tokens", f"{name}."),
         "output_tokens": output,
         "output_text_tokens": output,
+        "images": images,
+        "input_image_tokens": image_tokens,
+        "cost_problem": IMAGES if images or image_tokens else None,
     }
     ids = ("id", "response_id", "generation_id")
     response_id = next((text(payload, key) for key in ids if payload.get(key)), None)

@@ -196,9 +196,12 @@ def _searches(payload: Json, model: str | None) -> int | None:
         if isinstance(grounding, dict):
             said = grounding.get("webSearchQueries") or grounding.get("web_search_queries")
             queries += said if isinstance(said, list) else []
-    if queries and _BILLED_BY_PROMPT.match(model or ""):
-        return 1
-    return len(queries) or None
+    return searches_billed(len(queries), model) or None
+
+
+def searches_billed(queries: int, model: str | None) -> int:
+    """How many searches Google bills for the queries that it ran for one answer."""
+    return min(queries, 1) if _BILLED_BY_PROMPT.match(model or "") else queries
 
 
 def _tokens(usage: Json) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -144,10 +144,12 @@ def is_speech_request(payload: Json) -> bool:
 def is_images(payload: Json) -> bool:
     """The answer of an image API: links or contents of images."""
     made = items_of(payload, "data")
-    told = "created" in payload or any(one.keys() & {"b64_json", "revised_prompt"} for one in made)
+    told = payload.keys() & {"created", "model"} or any(
+        one.keys() & {"b64_json", "revised_prompt"} for one in made
+    )
     return (
-        "object" not in payload
-        and told
+        (payload.get("object") is None or (payload["object"] == "list" and "model" in payload))
+        and bool(told)
         and bool(made)
         and all(one.keys() & {"url", "b64_json"} for one in made)
     )
@@ -206,7 +208,11 @@ def _list(payload: Json) -> ReaderResult:
     first = data[0] if isinstance(data, list) and data else None
     of = first.get("object") if isinstance(first, dict) else None
     of = of if isinstance(of, str) else "anything"
-    if of == "embedding" or (isinstance(payload.get("usage"), dict) and "model" in payload):
+    if (
+        is_images(payload)
+        or of == "embedding"
+        or (isinstance(payload.get("usage"), dict) and "model" in payload)
+    ):
         return _with_usage(payload, "llm")
     return Uncounted(f"a list of {of[:64]} is no answer of a model: send its items one by one")
 
@@ -291,6 +297,8 @@ def _vendor(payload: Json, usage: Json) -> str | None:
 def _operation(payload: Json) -> str | None:
     if is_moderation(payload):
         return "moderation"
+    if payload.get("object") == "list" and "results" in payload:
+        return "rerank"
     if (
         is_images(payload)
         or {"data", "created"} <= payload.keys()
