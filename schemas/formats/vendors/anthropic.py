@@ -105,7 +105,7 @@ def message(payload: Json) -> list[ReaderResult]:
     if usage and not has_any(usage, COUNTS):
         raise invalid("usage", f"has none of Anthropic's counts: {', '.join(COUNTS)}")
     if started:
-        usage = _final(section(started, "usage", "message."), usage)
+        usage = final_usage(section(started, "usage", "message."), usage)
     response_id = text(payload, "id") or text(started, "id", "message.")
     model = text(payload, "model") or text(started, "model", "message.")
     iterations = _iterations(usage)
@@ -127,7 +127,7 @@ def message(payload: Json) -> list[ReaderResult]:
     return made
 
 
-def _final(provisional: Json, last: Json) -> Json:
+def final_usage(provisional: Json, last: Json) -> Json:
     """The usage at a stream's end: what `message_delta` says, else what `message_start` said.
 
     Some servers report no input at the end, but 0 (SGLang, gateways). Then the start has it.

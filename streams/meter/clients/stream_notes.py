@@ -10,6 +10,7 @@ import re
 from typing import Any, Final
 
 from schemas.formats.body import Json
+from schemas.formats.vendors.anthropic import final_usage
 from schemas.formats.vendors.gemini import USAGE
 from schemas.formats.vendors.openai import ENDS, IMAGES, TRANSCRIBED
 from streams.meter.clients.reduced import reduced
@@ -129,8 +130,7 @@ class StreamNotes:
     def _message_delta(self, event: Json) -> None:
         usage, delta = event.get("usage"), event.get("delta")
         if isinstance(usage, dict):
-            final = {name: value for name, value in usage.items() if value is not None}
-            self._answer["usage"] = {**(self._answer.get("usage") or {}), **final}
+            self._answer["usage"] = final_usage(self._answer.get("usage") or {}, usage)
             self.has_usage = True
         if isinstance(delta, dict) and delta.get("stop_reason"):
             self._answer["stop_reason"] = delta["stop_reason"]

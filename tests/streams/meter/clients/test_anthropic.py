@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from anthropic import Anthropic, AsyncAnthropic
 
+from streams.meter.clients.stream_notes import StreamNotes
 from tests.streams.meter.clients.conftest import Rig
 from tests.streams.meter.clients.provider import SECRET
 
@@ -53,6 +54,19 @@ def test_each_way_to_read_a_message_is_recorded_once(rig: Rig, client: Anthropic
     assert {one["service"] for one in recorded} == {"chat"}
     assert ["first_output_ms" in one for one in recorded] == [False, True, True, *[False] * 4]
     assert rig.warnings() == []
+
+
+@pytest.mark.parametrize("end", [{"input_tokens": 0}, {"input_tokens": None}, {}])
+def test_a_server_that_reports_no_input_at_the_end_has_that_of_the_start(
+    end: dict[str, int | None],
+) -> None:
+    notes = StreamNotes()
+    usage = {"input_tokens": 1000, "cache_read_input_tokens": 500, "output_tokens": 1}
+    notes.see({"type": "message_start", "message": {"id": "msg_1", "usage": usage}})
+    ended = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}
+    notes.see({**ended, "usage": {**end, "output_tokens": 100}})
+    assert notes.answer["usage"] == {**usage, "output_tokens": 100}
+    assert notes.has_whole_usage
 
 
 def read_one(client: Anthropic, how: str) -> None:
