@@ -307,9 +307,9 @@ def invalid(path: str, detail: str) -> InvalidEvent:
 
 
 def section(holder: Json, key: str, path: str = "") -> Json:
-    """The object under a key; an empty one if the key is missing or null."""
+    """The object under a key; an empty one if the key is missing or null, or PHP's empty array."""
     value = holder.get(key)
-    if value is None:
+    if value is None or value == []:
         return {}
     if not isinstance(value, dict):
         raise invalid(path + key, "must be an object")

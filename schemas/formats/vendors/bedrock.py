@@ -94,7 +94,7 @@ def read(payload: Json) -> list[ReaderResult]:
     into, out = count(usage, "inputTokens", path), count(usage, "outputTokens", path)
     total = count(usage, "totalTokens", path)
     whole = None if into is None else into + (read_tokens or 0) + (write_tokens or 0)
-    is_consistent = None in (whole, out, total) or (whole or 0) + (out or 0) == total
+    is_consistent = not total or None in (whole, out) or (whole or 0) + (out or 0) == total
     unknown = unknown_fields(usage, _KNOWN, path)
     if not is_consistent:
         unknown.append(f"{path}totalTokens{CONTRADICTION}")

@@ -216,7 +216,7 @@ def _tokens(usage: Json) -> tuple[dict[str, Any], tuple[str, ...]]:
     into = _sum(prompt, tool_prompt)
     out = _sum(answer, thoughts)
     unknown = unknown_fields(usage, _KNOWN, path)
-    if into is not None and total is not None:
+    if into is not None and total:
         if out is None:
             out = max(total - into, 0)
         if into + out != total:

@@ -47,7 +47,7 @@ def inclusive(
 
     Of the readings that agree with the total and hold their parts, the one that adds least counts.
     `hides_output`: tokens that the total has and no part names are output (Gemini's thoughts).
-    Without any such reading the numbers stay as they are.
+    Without any such reading the numbers stay as they are. A total of 0 beside tokens is none.
     """
     if into is None or out is None:
         return Totals(into, out)
@@ -60,7 +60,7 @@ def inclusive(
         for whole_in in inputs
         if whole_in >= cached + written and whole_out >= thought
     ]
-    whole = into + out if total is None else total
+    whole = total or into + out
     found = [pair for pair in fitting if sum(pair) == whole][:1]
     if found:
         return Totals(*found[0])

@@ -96,6 +96,40 @@ def test_cache_writes_of_dashscope_are_among_the_details() -> None:
     assert event.unknown == ()
 
 
+CONVERSE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+
+
+@pytest.mark.parametrize(
+    ("body", "model", "cost"),
+    [
+        (chat("gpt-4o", {**TOKENS, "total_tokens": 0}), "", "0.0035"),
+        (
+            gemini({"promptTokenCount": 1000, "candidatesTokenCount": 100, "totalTokenCount": 0}),
+            "",
+            "0.00055",
+        ),
+        (
+            {
+                "stopReason": "end_turn",
+                "usage": {"inputTokens": 1000, "outputTokens": 100, "totalTokens": 0},
+            },
+            CONVERSE,
+            "0.00495",
+        ),
+    ],
+    ids=["openai", "gemini", "converse"],
+)
+def test_a_total_of_0_beside_tokens_is_none(body: dict[str, Any], model: str, cost: str) -> None:
+    assert usd(one(body, model=model)) == Decimal(cost)
+
+
+@pytest.mark.parametrize("name", ["prompt_tokens_details", "completion_tokens_details"])
+def test_an_empty_array_of_php_is_an_empty_object(name: str) -> None:
+    assert usd(one(chat("gpt-4o", {**TOKENS, name: []}))) == Decimal("0.0035")
+    (refused,) = read(chat("gpt-4o", {**TOKENS, name: [1]})).refused
+    assert refused.error.field == f"usage.{name}"
+
+
 def langchain(about: dict[str, Any], into: dict[str, int], out: dict[str, int]) -> dict[str, Any]:
     usage = {"input_tokens": 10_000, "output_tokens": 1000, "total_tokens": 11_000}
     details = {"input_token_details": into, "output_token_details": out}
