@@ -6,6 +6,7 @@
     openai     OpenAI's usage API under /openai
     openwebui  Open WebUI's paths under /api/v1
     usage      the native paths that read counters, such as /v1/usage
+    page       the page at /: live usage in a browser
     stream     /v1/stream: answers of /v1/usage that are pushed
     ingest     /v1/events and OTLP, and the producer to Kafka
     auth       API keys: authentication, limits, management, audit

@@ -56,10 +56,12 @@ from api.ingest.producer import IngestProducer
 from api.livekit.endpoints import livekit
 from api.openai.endpoints import openai
 from api.openwebui.endpoints import openwebui
+from api.page import endpoints as page_endpoints
 from api.store.reader import Store
 from api.stream import endpoints as stream_endpoints
 from api.stream.feeds import Feeds
 from api.usage import endpoints as usage_endpoints
+from api.usage import latest_calls
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.quotas import NO_QUOTA, Quota
 from schemas.store.generation import layout_digest
@@ -150,6 +152,7 @@ def build(
     parts = store, key_cache, clock
     native = [*usage_endpoints.routes(*parts, answers), *auth_endpoints.routes(*parts)]
     native += stream_endpoints.routes(*parts, feeds)
+    native += latest_calls.routes(*parts)
     native += session_endpoints.routes(sessions, key_cache, clock)
     if kafka:
         native += ingest_endpoints.routes(deps)
@@ -174,6 +177,7 @@ def build(
             Route("/readyz", readiness.page),
             Route("/openapi.json", partial(app_openapi.openapi, catalog=catalog)),
             Route("/docs", app_openapi.docs),
+            *page_endpoints.routes(),
         ],
         exception_handlers=error_handlers(agentlens_errors.error_response),
         lifespan=partial(

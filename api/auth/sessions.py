@@ -8,8 +8,8 @@ ends with its key. Scripts cannot read the cookie (HttpOnly), and pages of other
 - a request that may change something must carry the session's CSRF token in a header. Only pages of
   this origin can read that token.
 
-The signing key is drawn once and is in Redis, where all processes find it. If Redis loses it, all sessions
-end. A sign-in link works once, from the same machine. Its token is stored as SHA-256.
+The signing key is drawn once and is in Redis, where all processes find it. If Redis loses it, a process
+that knows it puts it back; if none does, all sessions end. A sign-in link works once, from the same machine. Its token is stored as SHA-256.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ class Sessions:
 
     async def _signing_key(self) -> bytes:
         if not self._secret or self._ticks() - self._asked_ms > SECRET_AGE_MS:
-            drawn = secrets.token_bytes(TOKEN_BYTES)
-            await self._store.ask("SET", SECRET_KEY, drawn, "NX")
+            known = self._secret or secrets.token_bytes(TOKEN_BYTES)
+            await self._store.ask("SET", SECRET_KEY, known, "NX")
             self._secret = await self._store.ask("GET", SECRET_KEY)
             self._asked_ms = self._ticks()
         return self._secret

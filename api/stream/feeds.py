@@ -45,6 +45,7 @@ class Feeds:
         self._feeds: dict[Key, Feed] = {}
         self._rows: dict[Feed, int] = {}
         self._streams: Counter[str] = Counter()
+        self._beginning: Counter[str] = Counter()
         self._begins: Singleflight[Feed] = Singleflight()
 
     @property
@@ -101,24 +102,29 @@ class Feeds:
 
     async def _begin(self, key: Key) -> Feed:
         tenant, questions = key
-        own = sum(feed.tenant == tenant for feed in self._feeds.values())
-        if own and own >= FEEDS_MAX - len(self._feeds):
+        own = self._beginning[tenant] + sum(one.tenant == tenant for one in self._feeds.values())
+        total = self._beginning.total() + len(self._feeds)
+        if own and own >= FEEDS_MAX - total:
             raise TooManyStreams(
                 f"streams of this tenant have {own} different sets of questions, its share of the"
                 f" {FEEDS_MAX} of a process (FEEDS_MAX)",
                 RETRY_AFTER_S,
             )
-        if len(self._feeds) >= FEEDS_MAX:
+        if total >= FEEDS_MAX:
             raise TooManyStreams(
                 f"streams have {FEEDS_MAX} different sets of questions, the limit (FEEDS_MAX)",
                 RETRY_AFTER_S,
             )
-        feed = self._feeds[key] = Feed(tenant, questions, self._draw(), self._clock)
+        feed = Feed(tenant, questions, self._draw(), self._clock)
+        self._beginning[tenant] += 1
         try:
             await feed.begin(self._store, partial(self._count, feed))
         except BaseException:
-            self._forget(key, feed)
+            self._rows.pop(feed, None)
             raise
+        finally:
+            self._beginning[tenant] -= 1
+        self._feeds[key] = feed  # not before: other streams may use it now
         asyncio.get_running_loop().call_later(LINGER_S, self._leave, key, feed, feed.left)
         return feed
 

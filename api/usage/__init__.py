@@ -1,6 +1,7 @@
-"""The native paths that read counters: /v1/usage, /v1/dimensions, /v1/measures and /v1/views.
+"""The native paths that read counters: /v1/usage, /v1/dimensions, /v1/calls and others.
 
     endpoints   the routes: from a request to an answer with its ETag
+    latest_calls  /v1/calls
     question    a request to a parsed question, cached for a second
     parameters  the parameters of a request to a UsageQuery
     filters     the filters of a question

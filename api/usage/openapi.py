@@ -10,16 +10,25 @@ from pydantic import BaseModel
 from api.http.problems import MEDIA_TYPE, TITLES
 from api.query.measures import offered_by
 from api.usage.filters import aliases, filter_names
+from api.usage.latest_calls import FILTERS, LIMIT_DEFAULT, LIMIT_MAX
 from api.usage.parameters import BY_NAME, IGNORED, PARAMETERS, Parameter
 from api.usage.render import MEDIA_TYPES
 from schemas.catalog.views import Catalog
-from schemas.responses.usage import MeasuresAnswer, Problem, UsageAnswer, ValuesAnswer, ViewsAnswer
+from schemas.responses.usage import (
+    CallsAnswer,
+    MeasuresAnswer,
+    Problem,
+    UsageAnswer,
+    ValuesAnswer,
+    ViewsAnswer,
+)
 
 Object = dict[str, Any]
 
 MODELS: Final[tuple[type[BaseModel], ...]] = (
     UsageAnswer,
     ValuesAnswer,
+    CallsAnswer,
     MeasuresAnswer,
     ViewsAnswer,
     Problem,
@@ -117,6 +126,19 @@ def paths(ref: Mapping[type[BaseModel], Object], catalog: Catalog) -> Object:
                     **missing,
                     **unchanged,
                 },
+            }
+        },
+        "/v1/calls": {
+            "get": {
+                "operationId": "getCalls",
+                "summary": "The latest calls to models, newest first, without their content",
+                "parameters": [
+                    *(_text(name, f"Only calls of this {name}.", "") for name in FILTERS),
+                    _text("limit", f"1 to {LIMIT_MAX}. Default: {LIMIT_DEFAULT}.", "20"),
+                    _parameter(BY_NAME["tenant"], catalog),
+                    _IF_NONE_MATCH,
+                ],
+                "responses": {"200": _of("The calls.", ref[CallsAnswer]), **errors, **unchanged},
             }
         },
         "/v1/measures": {

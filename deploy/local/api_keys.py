@@ -8,6 +8,7 @@ from api.auth.audit import operator
 from api.auth.authenticate import digest_of
 from api.auth.key_cache import KeyCache
 from api.auth.keys import KeySpec, create_keys, opened
+from api.auth.sessions import create_link
 from schemas.store.keys import Key
 
 
@@ -33,3 +34,9 @@ async def find_key(redis_url: str, key: str) -> Key | None:
     if known is None or known.record.revoked_ms is not None:
         return None
     return known.record
+
+
+async def sign_in_link(redis_url: str, key: str) -> str:
+    """Return the token of a sign-in link for the page, which works once."""
+    async with opened(redis_url) as store:
+        return await create_link(store, digest_of(key))

@@ -20,7 +20,7 @@ from rich.progress import Progress
 
 from deploy.cli.terminal import say_on
 from deploy.local import servers
-from deploy.local.api_keys import create_key, find_key
+from deploy.local.api_keys import create_key, find_key, sign_in_link
 from deploy.local.private_files import write_private
 from deploy.sample.process import read_progress
 from deploy.settings import API_KEY_FILE, Settings
@@ -72,8 +72,10 @@ def become_ready(
     key_file = home / API_KEY_FILE
     key = _key(settings.redis, key_file)
     # What is not a terminal may be a log that others can read.
-    shown = key if sys.stdout.isatty() else None
-    print(welcome(settings.api_port, key_file, shown, datetime.now(UTC)), flush=True)
+    is_shown = sys.stdout.isatty()
+    link = asyncio.run(sign_in_link(settings.redis, key)) if is_shown else None
+    shown = key if is_shown else None
+    print(welcome(settings.api_port, key_file, shown, datetime.now(UTC), link), flush=True)
 
 
 @contextmanager
@@ -87,10 +89,13 @@ def bar(console: Console, label: str) -> Iterator[Show]:
         yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
 
 
-def welcome(api_port: int, key_file: Path, key: str | None, now: datetime) -> str:
+def welcome(
+    api_port: int, key_file: Path, key: str | None, now: datetime, link: str | None = None
+) -> str:
     """Return the text that a start ends with: the API's URL, the key, and three `curl` commands.
 
-    Without `key` it names only the file. The commands read the key from the file.
+    Without `key` it names only the file. The commands read the key from the file. `link`: the token of
+    a sign-in link. It stands after `#`, so no server and no log gets it.
     """
     url = f"http://{servers.HOST}:{api_port}"
     month_ago = (now - timedelta(days=30)).strftime("%Y-%m-%dT00:00:00Z")
@@ -104,6 +109,11 @@ def welcome(api_port: int, key_file: Path, key: str | None, now: datetime) -> st
     )
     lines = [
         f"Odometer is ready: {url}  (Ctrl-C ends all of it)",
+        *(
+            [f"Open the page (signs in once, within 10 minutes): {url}/#sign-in={link}"]
+            if link
+            else []
+        ),
         f"Key: {key or 'a super-admin of this machine'}, in {key_file}",
     ]
     header = f'"Authorization: Bearer $(cat {shlex.quote(str(key_file))})"'

@@ -97,6 +97,29 @@ class ValuesAnswer(NativeBody):
     complete_through: str | None
 
 
+class LatestCall(NativeBody):
+    """A call to a model. An empty text and null: not reported."""
+
+    id: str
+    time: str
+    provider: str
+    model: str
+    agent: str
+    user: str
+    input_tokens: int | None
+    output_tokens: int | None
+    cache_read_tokens: int | None
+    cost_usd: float | None = Field(description="Null: no cost was sent, and no price is known.")
+    latency_ms: int | None
+    error: str | None
+
+
+class CallsAnswer(NativeBody):
+    """`/v1/calls`."""
+
+    calls: list[LatestCall] = Field(description="Newest first, without their content.")
+
+
 class MeasureAbout(NativeBody):
     name: str
     unit: str

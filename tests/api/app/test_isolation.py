@@ -31,6 +31,7 @@ from api.auth.key_cache import KEYS_KEY
 from api.auth.keys import opened, read_records
 from api.openai.endpoints import PREFIX as OPENAI_PREFIX
 from api.openai.questions import PATHS as OPENAI_PATHS
+from api.page import endpoints as page_endpoints
 from api.query.measures import offered_by
 from api.store import directory
 from api.usage.parameters import PARAMETERS
@@ -104,6 +105,9 @@ BY_NAME: Final = {
     "limit": st.sampled_from(["1", "2", "50"]),
     "fill": st.sampled_from(["zero", "null"]),
     "compare": st.just("previous"),
+    "compare_from": st.just("2026-02-06"),
+    "compare_to": st.just("2026-02-07"),
+    "week_start": st.just("sunday"),
     "cumulative": st.just("true"),
     "format": st.sampled_from(["json", "csv", "ndjson"]),
 }
@@ -182,6 +186,11 @@ OPENWEBUI_MESSAGES: Final = some(
     [{"model_id": f"m1-of-{tenant}"} for tenant in TENANTS]
     + [{"chat_id": f"c-of-{tenant}"} for tenant in TENANTS],
 )
+CALLS: Final = some(
+    dict.fromkeys(("model", "agent", "provider", "user"), VALUES) | {"limit": st.just("1")},
+    [{}, {"model": "m1-of-beta"}],
+)
+ASSET: Final = page_endpoints.routes()[1].path
 NOTHING: Final[st.SearchStrategy[Sent]] = st.just({})
 
 
@@ -217,6 +226,9 @@ ROUTES: Final[dict[tuple[str, str], Row]] = {
     ),
     ("GET", "/v1/measures"): row("/v1/measures"),
     ("GET", "/v1/views"): row("/v1/views"),
+    ("GET", "/"): row("/", is_open=True),
+    ("GET", ASSET): row(ASSET.replace("{name:path}", "main.js"), is_open=True),
+    ("GET", "/v1/calls"): row("/v1/calls", CALLS),
     ("GET", "/v1/session"): row("/v1/session"),
     ("GET", "/v1/keys"): row("/v1/keys"),
     ("GET", "/v1/keys/audit"): row("/v1/keys/audit"),
@@ -446,7 +458,9 @@ async def compare(
     if said == "header":
         nobodys = headers | {"x-odometer-tenant": NOBODY}
         headers = headers | {"x-odometer-tenant": tenant.encode()}
-    elif said == "parameter" and path.startswith(("/v1/usage", "/v1/stream", "/v1/dimensions")):
+    elif said == "parameter" and path.startswith(
+        ("/v1/usage", "/v1/stream", "/v1/calls", "/v1/dimensions")
+    ):
         unnamed |= {"tenant": NOBODY}
         sent = sent | {"tenant": tenant}
     elif key.tenants == ALL or len(key.tenants) > 1:

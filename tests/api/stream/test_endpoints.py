@@ -279,6 +279,17 @@ def test_the_questions_of_a_page_fit_a_url() -> None:
     assert endpoints.QUESTIONS_MAX * 400 < 8 * 1024
 
 
+async def test_streams_that_arrive_together_wait_for_the_first_read(
+    app: Application, headers: dict[str, str]
+) -> None:
+    async def first() -> str:
+        async with streaming(app, BY_MODEL, headers) as stream:
+            return (await stream.of("snapshot")).id
+
+    found = await asyncio.gather(*(first() for _ in range(20)))
+    assert len({*found}) == 1
+
+
 async def test_many_streams_of_a_feed_are_woken_together(
     app: Application, headers: dict[str, str], redis_url: str
 ) -> None:

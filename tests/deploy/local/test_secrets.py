@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pty
+import re
 import stat
 import subprocess
 import sys
@@ -196,6 +197,7 @@ def test_a_terminal_shows_the_key_and_an_older_key_is_replaced(
     shown = run_in_terminal(home)
     key = (home / "api-key").read_text()
     assert f"Key: {key}, in " in shown
+    assert re.search(r"http://127\.0\.0\.1:\d+/#sign-in=[\w-]{43}\r?\n", shown)
     assert mode_of(home / "api-key") == 0o600
     assert key != older
     assert asyncio.run(find_key(redis_url, older))
