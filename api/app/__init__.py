@@ -6,6 +6,7 @@
     caching        what every answer says to caches
     connections    limits of connections, in all and of each tenant
     dispatch       chooses the application that answers a path
+    big_integers   integers beyond 2^53 as texts, on request
     access_log     a line for each request, if wanted
     compression    gzip for long answers
     sending        long answers in pieces, and the bytes that clients have not read

@@ -15,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.app.access_log import logged
+from api.app.big_integers import TextIntegers
 from api.app.caching import with_caching
 from api.app.compression import Compression
 from api.app.metrics import ApiMetrics
@@ -105,4 +106,5 @@ class Application(Starlette):
 
     def _stack(self, app: Starlette) -> ASGIApp:
         handler = cast("ErrorHandler", app.exception_handlers[OdometerError])
-        return Compression(Sending(app.build_middleware_stack(), self.unread, handler))
+        inner = TextIntegers(app.build_middleware_stack())
+        return Compression(Sending(inner, self.unread, handler))

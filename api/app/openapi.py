@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.agentlens import openapi as agentlens_openapi
+from api.app.big_integers import PARAMETER
 from api.auth import openapi as auth_openapi
 from api.http.json_encoding import to_json
 from api.http.problems import TITLES
@@ -131,6 +132,8 @@ def document(catalog: Catalog = DEFAULT) -> Object:
     for path, methods in paths.items():
         for operation in methods.values():
             operation["tags"] = [tag_of(path)]
+            if operation.get("parameters"):  # the others have no counters in their answers
+                operation["parameters"] = [*operation["parameters"], PARAMETER]
     return {
         "openapi": "3.1.0",
         "servers": [{"url": "/", "description": "This server"}],
