@@ -26,12 +26,13 @@ from api.http.answer_cache import AnswerCache, CachedAnswer
 from api.http.json_encoding import to_json
 from api.http.prepared_response import PreparedResponse
 from api.http.singleflight import Singleflight, round_to_second
+from api.query.answered_range import answered_range
 from api.query.plan import Plan, Question, Term, plan
 from api.query.series_index import Filter
 from api.query.sums import Row
 from api.query.time_buckets import DAILY, HOURLY, WEEKLY, Step, labels
 from api.query.time_range import iso_to_ms
-from api.store.freshness import headers_of
+from api.store.freshness import WITHOUT_COST, headers_of
 from api.store.reader import Reading, Store
 from schemas.catalog.measures import (
     COST_EVENTS,
@@ -61,8 +62,6 @@ GRANULARITIES: Final[Mapping[str, Step]] = {"hour": HOURLY, "day": DAILY, "week"
 FILTERS: Final = {"agentId": "agent", "model": "model", "provider": "provider"}
 """Query parameter -> dimension."""
 _LLM: Final = Filter("kind", frozenset(("llm",)))
-WITHOUT_COST: Final = "odometer-calls-without-cost"
-"""Header: how many of the calls have no cost. AgentLens' own answer has no null, so these add 0 to it."""
 UNDERSTOOD_KEPT: Final = 1024
 """Parsed queries in the cache: a few kB each."""
 
@@ -147,9 +146,10 @@ def parse_query(params: QueryParams, now_ms: int) -> LlmAnalyticsQuery:
 def plans_for(query: LlmAnalyticsQuery, now_ms: int) -> tuple[Plan, Plan, Plan]:
     """A plan for each section: the total, by model, by time."""
     filters = (_LLM, *query.filters)
+    from_ms, to_ms = answered_range(query.from_ms, query.to_ms, now_ms)
 
     def question(group_by: tuple[str, ...], step: Step | None) -> Plan:
-        return plan(Question(_TERMS, query.from_ms, query.to_ms, now_ms, filters, group_by, step))
+        return plan(Question(_TERMS, from_ms, to_ms, now_ms, filters, group_by, step))
 
     return question((), None), question(("provider", "model"), None), question((), query.step)
 

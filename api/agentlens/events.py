@@ -6,8 +6,8 @@ Parameters are parsed as its server parses them, but `from` and `to` are times.
 
 An agent is listed if the counters saw it within AGENTS_MS. Its first day is a UTC day. Its last
 appearance is that of its latest call, or a quarter-hour if that is not among the latest calls. What its
-server calls a session is a call that was booked on the agent, or a session among the latest calls,
-whichever are more.
+server calls a session is a chat of the agent (AgentLens' producers send each session as one), or a call
+that was booked on it, whichever are more. Chats are exact up to 1,024 of an agent in a day.
 """
 
 from __future__ import annotations
@@ -26,15 +26,17 @@ from api.agentlens.analytics import instant_of, ratio
 from api.agentlens.errors import problem
 from api.auth.authenticate import tenant_of
 from api.auth.key_cache import KeyCache
+from api.errors import UnanswerableQuestion
 from api.http.singleflight import round_to_second
 from api.query.plan import Plan, Question, Term, plan
 from api.query.series_index import Filter
 from api.query.sums import Row
-from api.query.time_buckets import DAILY, STEPS
+from api.query.time_buckets import DAILY, STEPS, Step
 from api.store.directory import recent
 from api.store.freshness import headers_of, iso_ms, state_headers
 from api.store.reader import Store
-from schemas.catalog.measures import CALLS, ERRORS, EVENTS
+from schemas.catalog.measures import CALLS, CHATS, ERRORS, EVENTS
+from schemas.catalog.sketches import Distinct
 from schemas.event.kinds import USAGE_KINDS
 from schemas.limits import DAY_MS, NANO_PER_USD
 from schemas.responses.agentlens import (
@@ -58,6 +60,7 @@ AGENTS_MS: Final = 90 * DAY_MS
 """The days of 90 days are in four pages a series, so one read covers 10,000 series of agents."""
 _QUARTERLY: Final = next(step for step in STEPS if step.name == "15m")
 _TERMS: Final = (Term(EVENTS), Term(EVENTS, USAGE_KINDS), Term(ERRORS), Term(CALLS))
+_SESSIONS: Final = (Term(CHATS),)
 _LEADING_INTEGER: Final = re.compile(r"\s*([+-]?\d{1,15})", re.ASCII)
 
 
@@ -252,35 +255,45 @@ async def _agents(
 ) -> tuple[bytes, dict[str, str]]:
     """The body of these agents, and its headers."""
     plans = plans_for(now_ms, filters)
-    reading = await store.read(tenant, plans)
+    try:
+        reading = await store.read(tenant, plans)
+    except UnanswerableQuestion:  # more than 16 million sessions: only booked calls are counted
+        reading = await store.read(tenant, plans[:2])
     latest = await recent(store, tenant)
 
     def made() -> bytes:
-        days, quarters = reading.rows
-        return body_of(agents_of(days, quarters, tenant, latest.calls))
+        days, quarters, *sessions = reading.rows
+        return body_of(agents_of(days, quarters, tenant, latest.calls, sessions))
 
     return await store.shape(tenant, reading.cells, made), headers_of(reading.meta, plans[0])
 
 
-def plans_for(now_ms: int, filters: tuple[Filter, ...]) -> tuple[Plan, Plan]:
-    """The days of AGENTS_MS and the quarter-hours of the last day."""
+def plans_for(now_ms: int, filters: tuple[Filter, ...]) -> tuple[Plan, Plan, Plan]:
+    """The days of AGENTS_MS, the quarter-hours of the last day, and the chats of AGENTS_MS."""
 
-    def question(length_ms: int, step_name: str) -> Plan:
-        step = DAILY if step_name == "1d" else _QUARTERLY
-        return plan(Question(_TERMS, now_ms - length_ms, now_ms, now_ms, filters, ("agent",), step))
+    def question(terms: tuple[Term, ...], length_ms: int, step: Step | None) -> Plan:
+        return plan(Question(terms, now_ms - length_ms, now_ms, now_ms, filters, ("agent",), step))
 
-    return question(AGENTS_MS, "1d"), question(DAY_MS, "15m")
+    return (
+        question(_TERMS, AGENTS_MS, DAILY),
+        question(_TERMS, DAY_MS, _QUARTERLY),
+        question(_SESSIONS, AGENTS_MS, None),
+    )
 
 
 def agents_of(
-    days: Sequence[Row], quarters: Sequence[Row], tenant: str, latest: Sequence[Recent] = ()
+    days: Sequence[Row],
+    quarters: Sequence[Row],
+    tenant: str,
+    latest: Sequence[Recent] = (),
+    sessions: Sequence[Sequence[Row]] = (),
 ) -> list[Agent]:
     """Agents from rows by agent and time. Rows without an agent are ignored.
 
-    `latest`: the latest calls, which have exact times and the sessions of AgentLens' own producers.
+    `latest`: the latest calls, which have exact times. `sessions`: the rows of the chats by agent.
     """
     seen: dict[str, list[int]] = {}
-    sessions: dict[str, set[str]] = {}
+    chats = {row.group[0]: _size(row) for rows in sessions for row in rows}
     sums: dict[str, list[int]] = {}
     for row in (*days, *quarters):
         if row.group[0] and any(row.values):
@@ -288,8 +301,6 @@ def agents_of(
     for call in latest:
         if call.agent in seen:
             seen[call.agent].append(call.at_ms)
-            if session_of(call):
-                sessions.setdefault(call.agent, set()).add(session_of(call))
     for row in days:
         total = sums.setdefault(row.group[0], [0] * len(_TERMS))
         sums[row.group[0]] = [a + b for a, b in zip(total, row.values, strict=True)]
@@ -300,12 +311,16 @@ def agents_of(
             name=name,
             first_seen_at=iso(min(seen[name])),
             last_seen_at=iso(max(seen[name])),
-            session_count=max(sums[name][3], len(sessions.get(name, ()))),
+            session_count=max(sums[name][3], chats.get(name, 0)),
             tenant_id=tenant,
             error_rate=ratio(sums[name][2], sums[name][1]),
         )
         for name in last_first
     ]
+
+
+def _size(row: Row) -> int:
+    return len(row.sketches[0]) if isinstance(row.sketches[0], Distinct) else 0
 
 
 def _sent(body: AgentLensBody, freshness: Mapping[str, str]) -> Response:

@@ -50,7 +50,8 @@ class _Get(NamedTuple):
 
 
 _ANALYTICS_PARAMETERS: Final = {
-    "from": "ISO 8601, inclusive. Default: 24 hours ago.",
+    "from": "ISO 8601, inclusive. Default: 24 hours ago. A range without a whole bucket gets the buckets that"
+    " cover it; headers state the covered range.",
     "to": "ISO 8601, exclusive. Default: now.",
     "granularity": f"Bucket size: {', '.join(GRANULARITIES)}. Default: hour.",
     **{name: f"Only this {of}." for name, of in FILTERS.items()},

@@ -6,13 +6,14 @@ The parts of `api.app.main` are such applications, so a dialect that is copied b
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 
 from api.errors import RefusedEvents
 from api.http.caller import CALLER
@@ -25,11 +26,26 @@ Handler = Callable[[Request, Exception], Awaitable[Response]]
 log = logging.getLogger("odometer.api")
 
 
-def application(routes: Sequence[BaseRoute], error_response: ErrorResponse) -> Starlette:
-    """Answers `routes`, whose paths are whole. Unknown paths and wrong methods are errors too."""
+def application(
+    routes: Sequence[BaseRoute], error_response: ErrorResponse, *, redirects_slashes: bool = False
+) -> Starlette:
+    """Answers `routes`, whose paths are whole. Unknown paths and wrong methods are errors too.
+
+    `redirects_slashes`: a path that is known with or without a slash at its end gets a 307 to the known
+    one, as FastAPI answers.
+    """
     app = Starlette(routes=routes, exception_handlers=error_handlers(error_response))
-    app.router.redirect_slashes = False
+    app.router.redirect_slashes = redirects_slashes
+    for route in routes:
+        if isinstance(route, Route):
+            route.path_regex = _with_any_name(route.path_regex.pattern)
     return app
+
+
+def _with_any_name(pattern: str) -> re.Pattern[str]:
+    """The pattern of a path, whose names may have line breaks: events can carry such a name, so it can be
+    asked for."""
+    return re.compile(pattern.removesuffix("$") + r"\Z", re.DOTALL)
 
 
 def error_handlers(error_response: ErrorResponse) -> Mapping[type[Exception], Handler]:

@@ -26,6 +26,7 @@ from api.http.application import application
 from api.livekit.bodies import Addresses, AnalyticsEndpoint, Bounds, data_of
 from api.livekit.errors import ENCODER, InvalidDates, error_response
 from api.livekit.questions import ENDPOINTS, USER_EMAIL
+from api.query.answered_range import answered_range
 from api.query.bounds import CELLS_FEW
 from api.query.plan import Plan, Question, plans
 from api.query.series_index import Filter
@@ -64,6 +65,7 @@ def livekit(store: Store, key_cache: KeyCache, clock: Clock) -> Starlette:
             for endpoint in ENDPOINTS
         ],
         error_response,
+        redirects_slashes=True,
     )
 
 
@@ -137,7 +139,8 @@ def plans_for(
         filters.append(Filter("user", users))
     if endpoint.kinds:
         filters.append(Filter("kind", frozenset(endpoint.kinds)))
-    from_ms, to_ms = (_to_ms(bound) for bound in query.bounds)
+    start, end = query.bounds
+    from_ms, to_ms = answered_range(_to_ms(start), _to_ms(end), now_ms)
     return plans(
         [
             Question(terms, from_ms, to_ms, now_ms, tuple(filters), endpoint.group_by)

@@ -49,7 +49,8 @@ def paths(ref: Mapping[type[BaseModel], Object]) -> Object:
                 "operationId": "getAdmin" + _camel(endpoint.path),
                 "summary": f"{_title(endpoint)} as the LiveKit voice platform answers it",
                 "description": "Needs a key of a super-admin. Both bounds are rounded up to the"
-                " bucket size that is kept at their age; headers state the covered range.",
+                " bucket size that is kept at their age; a range without a whole bucket gets the buckets"
+                " that cover it. Headers state the covered range.",
                 "parameters": [
                     {"name": name, "in": "query", "description": about, "schema": _TEXT}
                     for name, about in _PARAMETERS.items()

@@ -25,7 +25,7 @@ from api.openai.pages import BucketPage, page_of
 from api.openai.parameters import OrganizationQuery, parse_query
 from api.openai.questions import PATHS, WIDTHS, OrganizationPath
 from api.query.plan import Question, Term, plans, tiers_of, views_that_hold
-from api.store.freshness import headers_of, range_headers, state_headers
+from api.store.freshness import WITHOUT_COST, headers_of, range_headers, state_headers
 from api.store.reader import Store
 from schemas.catalog.measures import Measure
 from schemas.catalog.views import Catalog
@@ -34,7 +34,6 @@ from schemas.tiers import TIERS, Tier
 Clock = Callable[[], int]
 
 PREFIX: Final = "/openai/v1/organization/"
-WITHOUT_COST: Final = "odometer-calls-without-cost"
 
 
 def openai(store: Store, key_cache: KeyCache, clock: Clock) -> Starlette:

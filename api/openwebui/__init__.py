@@ -4,6 +4,7 @@
     analytics      the paths of the analytics
     parameters     their parameters
     first_event    where a range without a start begins
+    series         the axis of a series, and the range that it is compared with
     bodies         from rows to their bodies
     users          the paths of users and groups
     errors         Open WebUI's answer to every error

@@ -21,8 +21,10 @@ from api.auth.key_cache import KeyCache
 from api.http.json_encoding import to_json
 from api.http.singleflight import round_to_second
 from api.openwebui.bodies import (
+    BY_MODEL,
     ORDERS_OF_WORDS,
     RATINGS,
+    SPENT,
     TERMS,
     WHOLE,
     by_words,
@@ -37,6 +39,7 @@ from api.openwebui.bodies import (
     tokens_of,
     top_users,
     users_of,
+    without_cost,
 )
 from api.openwebui.errors import PRIVATE, BadRange
 from api.openwebui.first_event import read_from_first_event
@@ -52,15 +55,17 @@ from api.openwebui.parameters import (
     parse,
     series_bounds,
 )
-from api.query.plan import Plan, Question, Term, covered_range, plan, plans
+from api.openwebui.series import axis_before, axis_of, before
+from api.query.answered_range import answered_range
+from api.query.plan import Plan, Question, Term, plan, plans
 from api.query.series_index import Filter
+from api.query.sums import Row
 from api.query.time_buckets import DAILY
 from api.store.chats import chats, used_by
 from api.store.directory import members, people, recent, titles
-from api.store.freshness import range_headers, state_headers
+from api.store.freshness import WITHOUT_COST, range_headers, state_headers
 from api.store.reader import Reading, Store
 from api.store.slots import Shaped
-from schemas.catalog.views import Catalog
 from schemas.limits import DAY_MS
 from schemas.store.chats import Chat
 from schemas.store.directory import Person
@@ -74,7 +79,9 @@ UNBOUNDED: Final = "Comparison requires a bounded date range"
 BUCKET_COLUMNS: Final = 2
 """Cells of an empty bucket: its date, and what is in it."""
 DAY_COLUMNS: Final = 3
-USER_COLUMNS: Final = 8
+USER_COLUMNS: Final = 9
+LISTED_WITH_MODELS_MAX: Final = 100
+"""Users whose models are listed too: chats of more users by model would be too many sets for one answer."""
 EVER_MS: Final = 2**53
 """A time after everything that is kept."""
 
@@ -129,23 +136,43 @@ async def users(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
     """`GET /users`: users with the most messages or tokens."""
     now_ms, tenant = await _allowed(request, key_cache, clock)
     asked = parse(UsersParameters, request.query_params)
-    by_user = _question(asked, now_ms, await _filters(store, tenant, asked), group_by=("user",))
+    filters = await _filters(store, tenant, asked)
+    by_user = _question(asked, now_ms, filters, SPENT, ("user",))
     first = partial(top_users, metric=asked.metric, limit=asked.limit)
     top, meta, covered = await _read(store, tenant, asked, [by_user], first)
-    known = await people(store, tenant, [row.group[0] for row in top])
-    body = await store.shape(tenant, USER_COLUMNS * len(top), lambda: to_json(users_of(top, known)))
-    return _answer(body, meta, covered)
+    keys = [row.group[0] for row in top]
+    known = await people(store, tenant, keys)
+    if len(top) > LISTED_WITH_MODELS_MAX:
+        body = await store.shape(
+            tenant, USER_COLUMNS * len(top), lambda: to_json(users_of(top, known))
+        )
+        return _answer(body, meta, covered, without_cost(top))
+    # Again, of these users only, so that a user's sums and those of the models are of one instant.
+    these = replace(by_user, filters=(*by_user.filters, Filter("user", frozenset(keys))))
+    by_model = replace(these, terms=BY_MODEL, group_by=("user", "model"))
+
+    def made(rows: Sequence[Row], models: Sequence[Row]) -> tuple[bytes, int]:
+        shown = top_users(rows, asked.metric, asked.limit)
+        return to_json(users_of(shown, known, models)), without_cost(shown)
+
+    (body, unpriced), meta, covered = await _read(store, tenant, asked, [these, by_model], made)
+    return _answer(body, meta, covered, unpriced)
 
 
 async def tokens(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /tokens`: tokens by model."""
     now_ms, tenant = await _allowed(request, key_cache, clock)
     asked = parse(GroupParameters, request.query_params)
-    by_model = _question(asked, now_ms, await _filters(store, tenant, asked), group_by=("model",))
-    body, meta, covered = await _read(
-        store, tenant, asked, [by_model], lambda rows: to_json(tokens_of(rows))
+    filters = await _filters(store, tenant, asked)
+    by_model = _question(asked, now_ms, filters, SPENT, ("model",))
+    (body, unpriced), meta, covered = await _read(
+        store,
+        tenant,
+        asked,
+        [by_model],
+        lambda rows: (to_json(tokens_of(rows)), without_cost(row for row in rows if row.group[0])),
     )
-    return _answer(body, meta, covered)
+    return _answer(body, meta, covered, unpriced)
 
 
 async def daily(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
@@ -155,43 +182,54 @@ async def daily(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
     if asked.compare and not asked.is_bounded:
         raise BadRange(UNBOUNDED)
     filters = await _filters(store, tenant, asked)
-    from_ms, to_ms = series_bounds(asked, now_ms)
+    ranges, axes = [series_bounds(asked, now_ms)], [axis_of(asked, now_ms)]
+    if asked.compare:
+        moved_ms = before(asked.from_ms, asked.to_ms(now_ms), asked.zone)
+        ranges.append(answered_range(*moved_ms, now_ms))
+        axes.append(axis_before(*moved_ms, asked))
+        if ranges[1][0] < ranges[1][1]:
+            check_kept(asked, ranges[1][0], now_ms)
 
     def plans_from(first_ms: int) -> list[Plan]:
-        question = Question(
-            TERMS, first_ms, to_ms, now_ms, filters, ("model",), asked.step, asked.zone
-        )
-        current = plan(question, store.catalog)
-        return [current, _before(asked, current, store.catalog)] if asked.compare else [current]
-
-    planned, reading = await _reading(store, tenant, asked, now_ms, from_ms, plans_from)
-
-    listed = [one.starts_ms if asked.is_bounded else one.starts_ms[:0] for one in planned]
-
-    def made() -> bytes:
-        sections = [
-            series_of(sums.rows, starts_ms, asked.step, asked.zone, asked.metric)
-            for sums, starts_ms in zip(reading.sums, listed, strict=False)
+        starts_ms = [first_ms, *(start_ms for start_ms, _ in ranges[1:])]
+        return [
+            plan(
+                Question(
+                    SPENT, start_ms, end_ms, now_ms, filters, ("model",), asked.step, asked.zone
+                ),
+                store.catalog,
+            )
+            for start_ms, (_, end_ms) in zip(starts_ms, ranges, strict=True)
         ]
-        return to_json(dict(zip(("data", "previous"), sections, strict=False)))
 
-    cells = reading.cells + BUCKET_COLUMNS * sum(map(len, listed))
-    return _answer(await store.shape(tenant, cells, made), reading.meta, planned[0])
+    planned, reading = await _reading(store, tenant, asked, now_ms, ranges[0][0], plans_from)
+
+    def made() -> tuple[bytes, int]:
+        sections = [
+            series_of(sums.rows, axis, asked)
+            for sums, axis in zip(reading.sums, axes, strict=False)
+        ]
+        body = to_json(dict(zip(("data", "previous"), sections, strict=False)))
+        return body, without_cost(row for row in reading.sums[0].rows if row.group[0])
+
+    cells = reading.cells + BUCKET_COLUMNS * sum(map(len, axes))
+    body, unpriced = await store.shape(tenant, cells, made)
+    return _answer(body, reading.meta, planned[0], unpriced)
 
 
 async def messages(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
-    """`GET /messages`: the latest requests of one chat, model or user, newest first. For a chat all
-    of them, whatever the other parameters are, as its server does."""
+    """`GET /messages`: the latest requests of one model or user, newest first, or of one chat, oldest
+    first. For a chat all of them, whatever the other parameters are, as its server does."""
     now_ms, tenant = await _allowed(request, key_cache, clock)
     asked = parse(MessagesParameters, request.query_params)
     latest = await recent(store, tenant)
-    start_ms, end_ms = covered_range(asked.from_ms, asked.to_ms(now_ms), now_ms)
+    start_ms, end_ms = asked.covered_ms(now_ms)
     field, wanted = next(
         (one for one in (("model", asked.model_id), ("user", asked.user_id)) if one[1]), ("", "")
     )
     if asked.chat_id:
-        start_ms, end_ms = covered_range(0, RangeParameters().to_ms(now_ms), now_ms)
-        found = [call for call in latest.calls if call.chat_id == asked.chat_id][::-1]
+        start_ms, end_ms = RangeParameters().covered_ms(now_ms)
+        found = [call for call in latest.calls if call.chat_id == asked.chat_id]
     else:
         found = [
             call
@@ -208,7 +246,7 @@ async def model_chats(
     """`GET /models/{id}/chats`: the chats of a model, one page."""
     now_ms, tenant = await _allowed(request, key_cache, clock)
     asked = parse(ChatsParameters, request.query_params)
-    start_ms, end_ms = covered_range(asked.from_ms, asked.to_ms(now_ms), now_ms)
+    start_ms, end_ms = asked.covered_ms(now_ms)
     reading = await store.state()
     last_ms = await used_by(store, tenant, request.path_params["model_id"], start_ms, end_ms)
     ids = newest_first(last_ms, is_reversed=asked.direction == "asc")
@@ -285,7 +323,7 @@ def _question(
     terms: tuple[Term, ...] = TERMS,
     group_by: tuple[str, ...] = (),
 ) -> Question:
-    return Question(terms, asked.from_ms, asked.to_ms(now_ms), now_ms, filters, group_by)
+    return Question(terms, *asked.covered_ms(now_ms), now_ms, filters, group_by)
 
 
 async def _read(
@@ -325,20 +363,15 @@ async def _reading(
     return planned, await store.read(tenant, planned)
 
 
-def _before(asked: DailyParameters, current: Plan, catalog: Catalog) -> Plan:
-    """The range of equal length that ends where this one begins."""
-    question, length_ms = current.question, current.end_ms - current.start_ms
-    before = replace(question, from_ms=current.start_ms - length_ms, to_ms=current.start_ms)
-    previous = plan(before, catalog)
-    if length_ms:
-        check_kept(asked, previous.start_ms, question.now_ms)
-    return previous
+def _answer(body: bytes, meta: Meta, covered: Plan, unpriced: int | None = None) -> Response:
+    """`unpriced`: of an answer that has costs, how many of its messages have none."""
+    return _sent(body, meta, covered.start_ms, covered.end_ms, unpriced)
 
 
-def _answer(body: bytes, meta: Meta, covered: Plan) -> Response:
-    return _sent(body, meta, covered.start_ms, covered.end_ms)
-
-
-def _sent(body: bytes, meta: Meta, start_ms: int, end_ms: int) -> Response:
+def _sent(
+    body: bytes, meta: Meta, start_ms: int, end_ms: int, unpriced: int | None = None
+) -> Response:
     headers = PRIVATE | state_headers(meta) | range_headers(start_ms, end_ms)
+    if unpriced is not None:
+        headers |= {WITHOUT_COST: str(unpriced)}
     return Response(body, 200, headers, media_type="application/json")

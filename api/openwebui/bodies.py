@@ -8,16 +8,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, tzinfo
+from datetime import UTC
+from operator import add
 from typing import Any, Final
 
 import numpy as np
 
+from api.openwebui.parameters import DailyParameters
+from api.openwebui.series import labels_of
 from api.query.plan import Sum, Term
 from api.query.sums import Row
-from api.query.time_buckets import Step, local_labels
+from api.query.time_buckets import local_labels, wall_ms
 from schemas.catalog.measures import (
+    CACHE_READ_TOKENS,
     CHATS,
+    COST_EVENTS,
+    COST_NANO_USD,
     EVENTS,
     INPUT_TOKENS,
     OUTPUT_TOKENS,
@@ -25,19 +31,24 @@ from schemas.catalog.measures import (
     RATINGS_UP,
 )
 from schemas.catalog.sketches import Distinct
-from schemas.limits import DAY_MS, SECOND_MS
-from schemas.store.chats import Chat
+from schemas.limits import DAY_MS, NANO_PER_USD, SECOND_MS
+from schemas.store.chats import SHOWN_CHARS_MAX, Chat
 from schemas.store.directory import Person
 from schemas.store.layout import Int64s
 from schemas.store.recent_calls import Recent
 
 Object = dict[str, Any]
+Numbers = tuple[int, ...]
+"""Values in the order of SPENT."""
 
 ORDERS_OF_WORDS: Final = frozenset(("title", "user_name"))
 """Orders of chats for which all chats must be read, not only one page."""
+CURRENCY: Final = "USD"
 TAGS_SHOWN: Final = 10
 """As at its server."""
 TERMS: Final = (Term(EVENTS), Term(INPUT_TOKENS), Term(OUTPUT_TOKENS))
+SPENT: Final = (*TERMS, Term(CACHE_READ_TOKENS), Term(COST_NANO_USD), Term(COST_EVENTS))
+BY_MODEL: Final = (*SPENT, Term(CHATS))
 WHOLE: Final = (Term(EVENTS), Term(CHATS))
 RATINGS: Final = (Term(RATINGS_UP), Term(RATINGS_DOWN))
 
@@ -92,59 +103,94 @@ def top_users(rows: Iterable[Row], metric: str, limit: int) -> list[Row]:
     """Of rows by user: the first `limit`, by messages or by tokens and then messages."""
 
     def place(row: Row) -> tuple[int, int, str]:
-        count, input_tokens, output_tokens = row.values
+        count, input_tokens, output_tokens = row.values[:3]
         first = input_tokens + output_tokens if metric == "tokens" else 0
         return -first, -count, row.group[0]
 
     return sorted((row for row in rows if row.group[0]), key=place)[:limit]
 
 
-def users_of(rows: Iterable[Row], people: Mapping[str, Person]) -> Object:
-    """As `schemas.responses.openwebui.Users`, in the order of the rows."""
-    return {"users": [_user(row, people.get(row.group[0])) for row in rows]}
+def users_of(
+    rows: Iterable[Row], people: Mapping[str, Person], models: Iterable[Row] | None = None
+) -> Object:
+    """As `schemas.responses.openwebui.Users`, in the order of the rows. `models`: rows by user and model;
+    None: the users' models are not in the answer."""
+    users = [_user(row, people.get(row.group[0])) for row in rows]
+    if models is None:
+        return {"users": users}
+    found: dict[str, list[Object]] = {}
+    for row in models:
+        user, model = row.group
+        if model:
+            found.setdefault(user, []).append(_model_of_user(model, row))
+    for own in found.values():
+        own.sort(key=lambda one: (-(one["cost"] or 0), -one["count"], one["model_id"]))
+    return {"users": [{**user, "models": found.get(user["user_id"], [])} for user in users]}
+
+
+def without_cost(rows: Iterable[Row]) -> int:
+    """How many messages of these rows of SPENT, which are those that an answer lists, have no cost."""
+    return sum(row.values[0] - row.values[5] for row in rows)
 
 
 def tokens_of(rows: Iterable[Row]) -> Object:
     """As `schemas.responses.openwebui.Tokens`, of rows by model."""
+    listed = [row for row in rows if row.group[0]]
     models = [
-        {"model_id": row.group[0], **_tokens(row), "message_count": row.values[0]}
-        for row in rows
-        if row.group[0]
+        {
+            "model_id": row.group[0],
+            **_tokens(row),
+            "cached_tokens": row.values[3],
+            "message_count": row.values[0],
+            "cost": _cost(row),
+        }
+        for row in listed
     ]
     models.sort(key=lambda model: (-model["total_tokens"], model["model_id"]))
-    names = ("input_tokens", "output_tokens", "total_tokens")
-    totals = {f"total_{name}": sum(model[name] for model in models) for name in names}
+    names = ("input_tokens", "output_tokens", "cached_tokens", "total_tokens")
+    totals = {name: sum(model[name] for model in models) for name in names}
+    priced = [row for row in listed if row.values[5]]
     return {
         "models": models,
-        "total_input_tokens": totals["total_input_tokens"],
-        "total_output_tokens": totals["total_output_tokens"],
-        "total_tokens": totals["total_total_tokens"],
+        "total_input_tokens": totals["input_tokens"],
+        "total_output_tokens": totals["output_tokens"],
+        "total_cached_tokens": totals["cached_tokens"],
+        "total_tokens": totals["total_tokens"],
+        "total_cost": _usd(sum(row.values[4] for row in priced)) if priced else None,
+        "currency": CURRENCY if priced else None,
+        "unpriced_models": len(listed) - len(priced),
     }
 
 
-def series_of(
-    rows: Sequence[Row], starts_ms: Int64s, step: Step, zone: tzinfo, metric: str
-) -> list[Object]:
-    """As `schemas.responses.openwebui.Bucket`, of rows by model and time. `starts_ms`: buckets
-    that are listed even if they are empty. Hours that a clock repeats share one label and one entry.
+def series_of(rows: Sequence[Row], axis: Int64s, asked: DailyParameters) -> list[Object]:
+    """As `schemas.responses.openwebui.Bucket`, of rows by model and time. `axis`: buckets that are listed
+    even if they are empty. Hours that a clock repeats share one label and one entry.
 
     A label is the date, with the time of day if the buckets are shorter than days.
     """
-    at_ms = np.union1d(starts_ms, np.array([row.at_ms for row in rows], np.int64))
-    labels = local_labels(at_ms, zone, has_clock=step.length_ms < DAY_MS)
-    label_of = dict(zip(at_ms.tolist(), labels, strict=True))
-    buckets: dict[str, dict[str, int]] = {label_of[at]: {} for at in starts_ms.tolist()}
-    for row in rows:
-        model = row.group[0]
-        if model:
-            count, input_tokens, output_tokens = row.values
-            amount = input_tokens + output_tokens if metric == "tokens" else count
-            models = buckets.setdefault(label_of[row.at_ms], {})
-            models[model] = models.get(model, 0) + amount
-    return [
-        {"date": date, "models": dict(sorted(models.items()))}
-        for date, models in sorted(buckets.items())
-    ]
+    walls_ms = wall_ms(np.array([row.at_ms for row in rows], np.int64), asked.zone)
+    buckets: dict[str, dict[str, Numbers]] = {label: {} for label in labels_of(axis, asked)}
+    for row, label in zip(rows, labels_of(walls_ms, asked), strict=True):
+        if row.group[0]:
+            models = buckets.setdefault(label, {})
+            known = models.get(row.group[0])
+            models[row.group[0]] = row.values if known is None else _sum(known, row.values)
+    return [_bucket(date, models, asked.metric) for date, models in sorted(buckets.items())]
+
+
+def _bucket(date: str, models: Mapping[str, Numbers], metric: str) -> Object:
+    ordered = sorted(models.items())
+    tokens = {model: values[1] + values[2] for model, values in ordered}
+    return {
+        "date": date,
+        "models": tokens if metric == "tokens" else {model: values[0] for model, values in ordered},
+        "tokens": tokens,
+        "costs": {model: _usd(values[4]) for model, values in ordered if values[5]},
+    }
+
+
+def _sum(one: Numbers, other: Numbers) -> Numbers:
+    return tuple(map(add, one, other))
 
 
 # -- chats and messages ----------------------------------------------------------------------------
@@ -158,8 +204,9 @@ def newest_first(last_ms: Mapping[str, int], *, is_reversed: bool) -> list[str]:
 
 
 def first_message(chat: Chat, titles: Mapping[str, str]) -> str:
-    """The preview of a chat, else its title from the topic of titles, else its title from events."""
-    return chat.preview or titles.get(chat.id) or chat.title
+    """The preview of a chat, else its title from the topic of titles, else its title from events. At
+    most SHOWN_CHARS_MAX characters of it."""
+    return (chat.preview or titles.get(chat.id) or chat.title)[:SHOWN_CHARS_MAX]
 
 
 def by_words(
@@ -242,11 +289,32 @@ def _user(row: Row, person: Person | None) -> Object:
         "email": person.email if person else None,
         "count": row.values[0],
         **_tokens(row),
+        "cost": _cost(row),
     }
 
 
+def _model_of_user(model: str, row: Row) -> Object:
+    return {
+        "model_id": model,
+        "count": row.values[0],
+        "unique_chats": size_of(row.sketches[0]),
+        **_tokens(row),
+        "cached_tokens": row.values[3],
+        "cost": _cost(row),
+    }
+
+
+def _cost(row: Row) -> float | None:
+    """The cost in USD of the messages that have one; None if none has."""
+    return _usd(row.values[4]) if row.values[5] else None
+
+
+def _usd(nano_usd: int) -> float:
+    return nano_usd / NANO_PER_USD
+
+
 def _tokens(row: Row) -> Object:
-    _, input_tokens, output_tokens = row.values
+    _, input_tokens, output_tokens = row.values[:3]
     return {
         "input_tokens": input_tokens,
         "output_tokens": output_tokens,

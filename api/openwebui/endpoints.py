@@ -21,4 +21,4 @@ def openwebui(
         *analytics.routes(store, key_cache, clock),
         *users.routes(store, key_cache, clock, new_id),
     ]
-    return application(routes, error_response)
+    return application(routes, error_response, redirects_slashes=True)

@@ -78,7 +78,8 @@ _ABOUT: Final = {
     "skip": "How many entries to skip.",
     "metric": "`messages` or `tokens`.",
     "granularity": f"{', '.join(STEPS)}.",
-    "compare": "If true, `previous` has the range of equal length directly before this one.",
+    "compare": "If true, `previous` has the range before: moved by its local days, or within a day by its"
+    " length.",
     "tz": "IANA time zone of days and hours. Open WebUI itself has no such parameter.",
     "order_by": "`updated_at`, `title` or `user_name`.",
     "direction": "`desc` or `asc`.",
@@ -105,7 +106,8 @@ def paths(ref: Mapping[type[BaseModel], Object]) -> Object:
                 "operationId": one.operation,
                 "summary": f"{one.summary}, as Open WebUI answers",
                 "description": "Needs a key of an admin. Both bounds are rounded up to the bucket"
-                " size that is kept at their age; headers state the covered range.",
+                " size that is kept at their age; a range without a whole bucket gets the buckets that"
+                " cover it. Headers state the covered range.",
                 "parameters": _parameters(one),
                 "responses": {"200": _of(one.summary + ".", _schema(one, ref)), **errors},
             }

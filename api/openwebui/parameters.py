@@ -15,7 +15,8 @@ from pydantic_core import PydanticCustomError
 from starlette.datastructures import QueryParams
 
 from api.openwebui.errors import BadRange, InvalidQuery
-from api.query.plan import covered_range, finest_kept
+from api.query.answered_range import answered_range
+from api.query.plan import finest_kept
 from api.query.time_buckets import DAILY, HOURLY, Step, zone_of
 from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 from schemas.tiers import DAY, QUARTER, kept_from
@@ -35,9 +36,6 @@ PAGE_MAX: Final = 100
 SKIP_MAX: Final = 10**9
 DAYS_MAX: Final = DAY.kept_ms // DAY_MS
 """Ratings are kept that long."""
-# Ten minutes begin at UTC's tens: in the three zones that are 45 minutes off, labels end in 5.
-BUCKETS_MAX: Final = 50_000
-"""Limit for a filled series: five years by hour are 43,920 buckets, 2 MB if all are empty."""
 
 P = TypeVar("P", bound=BaseModel)
 
@@ -60,6 +58,7 @@ class RangeParameters(BaseModel):
 
     @property
     def from_ms(self) -> int:
+        """The start of the range; 0 without one."""
         return (self.start_date or 0) * SECOND_MS
 
     @property
@@ -69,6 +68,10 @@ class RangeParameters(BaseModel):
     def to_ms(self, now_ms: int) -> int:
         """The end of the range; without one, a time after everything that can be counted."""
         return self.end_date * SECOND_MS if self.end_date else now_ms + 2 * AHEAD_MS_MAX
+
+    def covered_ms(self, now_ms: int) -> tuple[int, int]:
+        """The range that an answer covers."""
+        return answered_range(self.from_ms, self.to_ms(now_ms), now_ms)
 
 
 class GroupParameters(RangeParameters):
@@ -128,27 +131,16 @@ def parse(model: type[P], params: QueryParams) -> P:
 
 
 def series_bounds(asked: DailyParameters, now_ms: int) -> tuple[int, int]:
-    """The range of a series in ms; raises BadRange if its buckets are not kept, or too many.
+    """The range of a series in ms; raises BadRange if its buckets are not kept.
 
     Without a start, a zone other than UTC begins where quarters of an hour do: before, only UTC's
     days are kept.
     """
-    if asked.group_id and asked.step.length_ms < QUARTER.bucket_ms:
-        raise BadRange(
-            f"By group no buckets of {asked.step.name} are kept: ask for hourly ones, or leave"
-            " group_id out"
-        )
-    from_ms, to_ms = asked.from_ms, asked.to_ms(now_ms)
+    from_ms, to_ms = asked.covered_ms(now_ms)
     if not asked.start_date and asked.zone is not UTC:
-        from_ms = kept_from(QUARTER, DAY, now_ms)
-    start_ms, end_ms = covered_range(from_ms, to_ms, now_ms)
-    if start_ms < end_ms:
-        check_kept(asked, start_ms, now_ms)
-    if asked.is_bounded and (end_ms - start_ms) // asked.step.length_ms > BUCKETS_MAX:
-        raise BadRange(
-            f"The range has more than {BUCKETS_MAX} buckets of {asked.step.name}: ask for a shorter"
-            " one, or longer buckets"
-        )
+        from_ms = min(kept_from(QUARTER, DAY, now_ms), to_ms)
+    if from_ms < to_ms:
+        check_kept(asked, from_ms, now_ms)
     return from_ms, to_ms
 
 

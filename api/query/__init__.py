@@ -8,6 +8,8 @@ In the order of a question's path:
     kept_range    what the stored buckets can answer: ranges and steps
     measures      the measures that a question may ask for, and how to compute them
     plan          a question to a plan: the view, its tables, the stored buckets
+    answered_range
+                  the range of a dialect's answer where no whole bucket is in the asked one
     series_index  the names of series as columns, and filters over them
     selection     the keys of the pages that a plan reads of one tenant
     bounds        what one answer may read and have at most

@@ -196,6 +196,12 @@ def _numbers(step: Step, wall: Int64s) -> Int64s:
     return wall // step.length_ms
 
 
+def wall_ms(at_ms: Int64s, zone: tzinfo) -> Int64s:
+    """What the clock of the zone shows at each instant, as ms since its own 1970."""
+    walls: Int64s = at_ms + _offsets_ms(zone, at_ms)
+    return walls
+
+
 def _offsets_ms(zone: tzinfo, at_ms: Int64s) -> Int64s:
     """Offsets from UTC. Looked up for every instant only on days on which the offset changes."""
     if zone is UTC:

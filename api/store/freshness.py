@@ -9,6 +9,8 @@ from schemas.store.layout import Meta
 from schemas.units import iso, ms_to_instant
 
 UNKNOWN: Final = "unknown"
+WITHOUT_COST: Final = "odometer-calls-without-cost"
+"""Header of a dialect's answer with costs: how many of the calls have no cost, and so add 0 to it."""
 
 
 def headers_of(meta: Meta, covered: Plan) -> dict[str, str]:

@@ -129,8 +129,9 @@ WIDE: Final = tuple(
 )
 """The measures of the views with the most series. Each measure left out saves 8 B a row."""
 COARSE: Final = (QUARTER, DAY)
-"""Tiers of the views with the most series, and of most sketches. By minute, nearly every bucket of
-such a view would hold one event."""
+"""Tiers of percentiles by agent, and of an operator's view that needs no minutes. By minute, nearly every
+bucket of a view with many series holds one event: 20 B of memory in each, for 48 hours. In Redis' file an
+event takes as much either way, because it is written to the finest tier only."""
 
 ASKED: Final = ("operation", "service_tier", "error_class")
 """How a model was asked, and how that failed. A model nearly always has one operation and one tier, so
@@ -144,11 +145,20 @@ MODEL: Final = View(
     ("kind", "provider", "model", *ASKED),
     USAGE + FACTS + RATED,
     (LATENCY, FIRST_OUTPUT, CHATS),
-    fine_sketches=(LATENCY, FIRST_OUTPUT),
+    fine_sketches=(LATENCY, FIRST_OUTPUT, CHATS),
     page_series=8,
     series_max=2 * SERIES_MAX,
 )
-AGENT: Final = View(3, "agent", ("kind", "agent"), USAGE + BOOKED, page_series=8)
+AGENT: Final = View(
+    3,
+    "agent",
+    ("kind", "agent"),
+    USAGE + BOOKED,
+    (CHATS,),
+    fine_sketches=(CHATS,),
+    page_series=8,
+)
+"""Its chats are what AgentLens calls the sessions of an agent."""
 AGENT_MODEL: Final = View(
     4,
     "agent_model",
@@ -168,7 +178,6 @@ USER_AGENT: Final = View(
     "user_agent",
     ("kind", "user", "agent"),
     BOOKED,
-    tiers=COARSE,
     page_series=32,
     series_max=1_000_000,
 )
@@ -178,7 +187,7 @@ USER_AGENT_MODEL: Final = View(
     ("kind", "user", "agent", "provider", "model", "operation", "service_tier"),
     WIDE + FACTS,
     (CHATS,),
-    tiers=COARSE,
+    fine_sketches=(CHATS,),
     page_series=32,
     series_max=1_000_000,
 )

@@ -43,6 +43,19 @@ class Models(OpenWebUiBody):
     models: list[ModelCount]
 
 
+class UserModel(OpenWebUiBody):
+    """A user's messages of one model."""
+
+    model_id: str
+    count: int
+    unique_chats: int
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    cached_tokens: int
+    cost: float | None
+
+
 class UserCount(OpenWebUiBody):
     user_id: str
     name: str | None
@@ -51,6 +64,10 @@ class UserCount(OpenWebUiBody):
     input_tokens: int
     output_tokens: int
     total_tokens: int
+    cost: float | None = Field(description="USD of the messages that have a cost; null: none has.")
+    models: list[UserModel] = Field(
+        default=[], description="Most expensive first. Left out if more than 100 users are listed."
+    )
 
 
 class Users(OpenWebUiBody):
@@ -64,7 +81,9 @@ class ModelTokenUsage(OpenWebUiBody):
     input_tokens: int
     output_tokens: int
     total_tokens: int
+    cached_tokens: int = Field(description="Part of the input.")
     message_count: int
+    cost: float | None = Field(description="USD of the messages that have a cost; null: none has.")
 
 
 class Tokens(OpenWebUiBody):
@@ -73,12 +92,18 @@ class Tokens(OpenWebUiBody):
     models: list[ModelTokenUsage]
     total_input_tokens: int
     total_output_tokens: int
+    total_cached_tokens: int
     total_tokens: int
+    total_cost: float | None
+    currency: str | None = Field(description="`USD`, if anything has a cost.")
+    unpriced_models: int = Field(description="Models of which no message has a cost.")
 
 
 class Bucket(OpenWebUiBody):
     date: str = Field(description="`YYYY-MM-DD`; with `HH:MM` where buckets are shorter.")
     models: dict[str, int]
+    tokens: dict[str, int]
+    costs: dict[str, float] = Field(description="USD, of models of which a message has a cost.")
 
 
 class Daily(OpenWebUiBody):
@@ -86,7 +111,9 @@ class Daily(OpenWebUiBody):
 
     data: list[Bucket]
     previous: list[Bucket] = Field(
-        default=[], description="The range of equal length directly before, with `compare` only."
+        default=[],
+        description="With `compare` only: the range before, moved by its local days, or within a day by its"
+        " length.",
     )
 
 
@@ -95,7 +122,8 @@ class ModelChat(OpenWebUiBody):
     user_id: str | None
     user_name: str | None
     first_message: str | None = Field(
-        description="The preview where the operator keeps previews, else the title."
+        description="The preview where the operator keeps previews, else the title: at most 200"
+        " characters."
     )
     updated_at: int
 

@@ -69,6 +69,7 @@ class Event:
     tenant: str = "acme"
     input_tokens: int = 0
     output_tokens: int = 0
+    cache_read_tokens: int = 0
     cost_nano_usd: int | None = None
     latency_ms: int | None = None
     appended_ms: int | None = None
@@ -84,7 +85,7 @@ class Event:
     def __post_init__(self) -> None:
         """Amounts are those of usage."""
         if self.kind not in USAGE_KINDS:
-            for name in ("input_tokens", "output_tokens"):
+            for name in ("input_tokens", "output_tokens", "cache_read_tokens"):
                 object.__setattr__(self, name, 0)
             for name in ("cost_nano_usd", "latency_ms", "first_output_ms"):
                 object.__setattr__(self, name, None)
@@ -95,6 +96,7 @@ class Event:
             "events": 1,
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
+            "cache_read_tokens": self.cache_read_tokens,
             "cost_nano_usd": self.cost_nano_usd or 0,
             "cost_events": self.cost_nano_usd is not None,
             "latency_ms": self.latency_ms or 0,
@@ -345,9 +347,19 @@ def covered(asked: Asked, tiers: Sequence[Tier] = TIERS) -> tuple[int, int]:
     return from_ms, to_ms
 
 
-def answer(events: Iterable[Event], asked: Asked) -> dict[str, Any]:
-    """The body that the endpoint must give, by scanning every event."""
+def covering(asked: Asked) -> tuple[int, int]:
+    """The same for a dialect: the bucket that the range lies in, where it has time but no whole bucket."""
     from_ms, to_ms = covered(asked)
+    oldest_ms, newest_ms = covered(Asked(0, 1 << 52, now_ms=asked.now_ms))
+    if from_ms < to_ms or max(asked.from_ms, oldest_ms) >= min(asked.to_ms, newest_ms):
+        return from_ms, to_ms
+    earlier = range(to_ms - MINUTE_MS, to_ms - DAY_MS - 1, -MINUTE_MS)
+    return next(at for at in earlier if boundary(at, asked.now_ms, TIERS) == at), to_ms
+
+
+def answer(events: Iterable[Event], asked: Asked) -> dict[str, Any]:
+    """The body that AgentLens' endpoint must give, by scanning every event."""
+    from_ms, to_ms = covering(asked)
     counted = [
         event
         for event in events

@@ -13,7 +13,6 @@ from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-from schemas.tiers import TIERS
 from schemas.units import instant_to_ms, iso
 from tests.api import counters
 from tests.api.counters import NOW_MS, Event
@@ -60,12 +59,6 @@ class Asked:
             "user_email": self.user_email,
             "assistant_id": self.assistant_id,
         }
-
-    @property
-    def is_fine(self) -> bool:
-        """Whether minutes are kept of it: not of a user by something else."""
-        by_more = self.path in {"tokens/by-assistant", "tokens/by-model"}
-        return not self.wants("user_email") or not (by_more or self.wants("assistant_id"))
 
     def wants(self, name: str) -> str:
         value: str = getattr(self, name) if name in FILTERS.get(self.path, ()) else ""
@@ -186,8 +179,7 @@ def _measures(event: Fields) -> dict[str, int]:
 def answer(log: Sequence[Fields], asked: Asked, covered: tuple[int, int] | None = None) -> Any:
     """`data`, by scanning; `covered` is the range, where the clock of the API is not `now_ms`."""
     bounds = counters.Asked(asked.from_ms, asked.to_ms, now_ms=asked.now_ms)
-    tiers = TIERS if asked.is_fine else TIERS[1:]
-    from_ms, to_ms = covered or counters.covered(bounds, tiers)
+    from_ms, to_ms = covered or counters.covering(bounds)
     addresses = addresses_of(log, asked.tenant)
 
     def shown(event: Fields) -> str:

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
-from schemas.tiers import DAY, MINUTE, QUARTER, boundary, floor_to, kept_from
-from schemas.units import ms_to_instant
-from tests.api.counters import NOW_MS, Event, covered
+from schemas.tiers import DAY, MINUTE, QUARTER, ceil_to, floor_to, kept_from
+from schemas.units import instant_to_ms, ms_to_instant
+from tests.api.counters import NOW_MS, Event, covering
 from tests.api.counters import Asked as Bounds
 
 LENGTH_MS = {"10m": 10 * MINUTE_MS, "hourly": HOUR_MS, "3h": 3 * HOUR_MS, "6h": 6 * HOUR_MS}
 NEVER_MS = 10**15
-COARSE = (QUARTER, DAY)
+LATEST_S = 4_102_444_800
 
 
 @dataclass(frozen=True)
@@ -52,20 +53,16 @@ class Asked:
     def is_bounded(self) -> bool:
         return bool(self.start_s and self.end_s)
 
-    def range_ms(self, *, coarse: bool = False, zoned: bool = False) -> tuple[int, int]:
-        """`coarse`: where chats or users by model are asked, which have no minutes. `zoned`:
-        where the days are those of the zone, which are kept as long as quarters of an hour."""
+    def range_ms(self, *, zoned: bool = False) -> tuple[int, int]:
+        """`zoned`: where the days are those of the zone, which are kept as long as quarters of an hour."""
         start_ms = (self.start_s or 0) * 1000
         if zoned and self.zone != "UTC" and not self.start_s:
             start_ms = kept_from(QUARTER, DAY, self.now_ms)
         end_ms = self.end_s * 1000 if self.end_s else NEVER_MS
-        return self.covered(start_ms, end_ms, coarse=coarse)
+        return self.covered(start_ms, end_ms)
 
-    def covered(self, start_ms: int, end_ms: int, *, coarse: bool) -> tuple[int, int]:
-        from_ms, to_ms = covered(Bounds(start_ms, end_ms, now_ms=self.now_ms))
-        if coarse:
-            from_ms, to_ms = (boundary(at, self.now_ms, COARSE) for at in (from_ms, to_ms))
-        return from_ms, max(from_ms, to_ms)
+    def covered(self, start_ms: int, end_ms: int) -> tuple[int, int]:
+        return covering(Bounds(start_ms, end_ms, now_ms=self.now_ms))
 
 
 def messages(events: Iterable[Event], asked: Asked, range_ms: tuple[int, int]) -> list[Event]:
@@ -90,7 +87,7 @@ def by(events: Iterable[Event], name: str) -> dict[str, list[Event]]:
 
 
 def summary(events: Iterable[Event], asked: Asked) -> dict[str, Any]:
-    found = messages(events, asked, asked.range_ms(coarse=True))
+    found = messages(events, asked, asked.range_ms())
     return {
         "total_messages": len(found),
         "total_chats": len(by(found, "chat")),
@@ -107,14 +104,22 @@ def models(events: Iterable[Event], asked: Asked) -> dict[str, Any]:
             "unique_users": len(by(own, "user")),
             "unique_chats": len(by(own, "chat")),
         }
-        for model, own in by(messages(events, asked, asked.range_ms(coarse=True)), "model").items()
+        for model, own in by(messages(events, asked, asked.range_ms()), "model").items()
     ]
     return {"models": sorted(rows, key=lambda row: (-row["count"], row["model_id"]))}
 
 
 def users(events: Iterable[Event], asked: Asked) -> dict[str, Any]:
     found: list[dict[str, Any]] = [
-        {"user_id": user, "name": None, "email": None, "count": len(own), **sums(own)}
+        {
+            "user_id": user,
+            "name": None,
+            "email": None,
+            "count": len(own),
+            **sums(own),
+            "cost": cost(own),
+            "models": models_of(own),
+        }
         for user, own in by(messages(events, asked, asked.range_ms()), "user").items()
     ]
     first = "total_tokens" if asked.metric == "tokens" else "count"
@@ -122,44 +127,123 @@ def users(events: Iterable[Event], asked: Asked) -> dict[str, Any]:
     return {"users": found[: asked.limit]}
 
 
-def tokens(events: Iterable[Event], asked: Asked) -> dict[str, Any]:
-    range_ms = asked.range_ms(coarse=asked.members is not None)
-    models = by(messages(events, asked, range_ms), "model")
+def models_of(events: Iterable[Event]) -> list[dict[str, Any]]:
+    """Of one user."""
     found: list[dict[str, Any]] = [
-        {"model_id": model, **sums(own), "message_count": len(own)} for model, own in models.items()
+        {
+            "model_id": model,
+            "count": len(own),
+            "unique_chats": len(by(own, "chat")),
+            **sums(own),
+            "cached_tokens": cached(own),
+            "cost": cost(own),
+        }
+        for model, own in by(events, "model").items()
+    ]
+    return sorted(found, key=lambda one: (-(one["cost"] or 0), -one["count"], one["model_id"]))
+
+
+def tokens(events: Iterable[Event], asked: Asked) -> dict[str, Any]:
+    models = by(messages(events, asked, asked.range_ms()), "model")
+    found: list[dict[str, Any]] = [
+        {
+            "model_id": model,
+            **sums(own),
+            "cached_tokens": cached(own),
+            "message_count": len(own),
+            "cost": cost(own),
+        }
+        for model, own in models.items()
     ]
     found.sort(key=lambda row: (-row["total_tokens"], row["model_id"]))
-    total = sums([event for own in models.values() for event in own])
+    listed = [event for own in models.values() for event in own]
+    total = sums(listed)
     return {
         "models": found,
         "total_input_tokens": total["input_tokens"],
         "total_output_tokens": total["output_tokens"],
+        "total_cached_tokens": cached(listed),
         "total_tokens": total["total_tokens"],
+        "total_cost": cost(listed),
+        "currency": None if cost(listed) is None else "USD",
+        "unpriced_models": sum(model["cost"] is None for model in found),
     }
 
 
 def daily(events: Iterable[Event], asked: Asked) -> dict[str, Any]:
-    coarse = asked.members is not None
-    from_ms, to_ms = asked.range_ms(coarse=coarse, zoned=True)
-    body = {"data": series(events, asked, (from_ms, to_ms))}
+    body = {"data": series(events, asked, asked.range_ms(zoned=True), axis(asked))}
     if asked.compare:
-        before = asked.covered(2 * from_ms - to_ms, from_ms, coarse=coarse)
-        body["previous"] = series(events, asked, before)
+        from_ms, to_ms = moved(asked)
+        walls = [wall_of(ceil_to(at_ms, MINUTE_MS), asked) for at_ms in (from_ms, to_ms)]
+        labels = buckets_of(walls[0], walls[1] - timedelta(microseconds=1), asked)
+        body["previous"] = series(events, asked, asked.covered(from_ms, to_ms), labels)
     return body
 
 
-def series(events: Iterable[Event], asked: Asked, range_ms: tuple[int, int]) -> list[Any]:
-    """Every minute of the range names its bucket, so that none is missed."""
-    from_ms, to_ms = range_ms
-    buckets: dict[str, dict[str, int]] = {}
-    if asked.is_bounded:
-        buckets = {label(at_ms, asked): {} for at_ms in range(from_ms, to_ms, MINUTE_MS)}
-    for model, own in by(messages(events, asked, range_ms), "model").items():
-        for event in own:
-            models = buckets.setdefault(label(kept_at(event.at_ms, asked), asked), {})
-            amount = sums([event])["total_tokens"] if asked.metric == "tokens" else 1
-            models[model] = models.get(model, 0) + amount
-    return [{"date": date, "models": models} for date, models in sorted(buckets.items())]
+def axis(asked: Asked) -> list[str]:
+    """As its server fills gaps: by the wall clock, from the bucket of the start to the end itself."""
+    if not asked.is_bounded:
+        return []
+    zone = ZoneInfo(asked.zone)
+    bounds = []
+    for bound in (asked.start_s or 0, asked.end_s or 0):
+        at_s = bound / 1000 if bound > 10_000_000_000 else bound
+        is_believed = 1_577_836_800 <= at_s <= asked.now_ms / 1000 + 86_400
+        at = datetime.fromtimestamp(at_s if is_believed else asked.now_ms / 1000, zone)
+        bounds.append(at.replace(tzinfo=None))
+    return buckets_of(bounds[0], bounds[1], asked)
+
+
+def buckets_of(first: datetime, last: datetime, asked: Asked) -> list[str]:
+    found, at = [], floored(first, asked)
+    while at <= last:
+        found.append(text_of(at, asked))
+        at += timedelta(minutes=minutes_of(asked))
+    return found
+
+
+def moved(asked: Asked) -> tuple[int, int]:
+    """The range before, as asked: by whole local days if it is a day or longer."""
+    zone = ZoneInfo(asked.zone)
+    bounds = [min(max(s or 0, 0), LATEST_S) * 1000 for s in (asked.start_s, asked.end_s)]
+    walls = [wall_of(at_ms, asked) for at_ms in bounds]
+    length = walls[1] - walls[0]
+    if length < timedelta(days=1, seconds=-1):
+        by_ms = bounds[1] - bounds[0] + 1000 if bounds[0] < bounds[1] else 0
+        return bounds[0] - by_ms, bounds[1] - by_ms
+    days = -(-length // timedelta(days=1))
+    return (
+        instant_to_ms((walls[0] - timedelta(days=days)).replace(tzinfo=zone)),
+        instant_to_ms((walls[1] - timedelta(days=days)).replace(tzinfo=zone)),
+    )
+
+
+def series(
+    events: Iterable[Event], asked: Asked, range_ms: tuple[int, int], labels: Iterable[str]
+) -> list[Any]:
+    buckets: dict[str, list[Event]] = {name: [] for name in labels} if asked.is_bounded else {}
+    for event in messages(events, asked, range_ms):
+        if event.model:
+            buckets.setdefault(label(kept_at(event.at_ms, asked), asked), []).append(event)
+    return [
+        {
+            "date": date,
+            "models": {
+                model: sums(own)["total_tokens"] if asked.metric == "tokens" else len(own)
+                for model, own in sorted(by(events, "model").items())
+            },
+            "tokens": {
+                model: sums(own)["total_tokens"]
+                for model, own in sorted(by(events, "model").items())
+            },
+            "costs": {
+                model: cost(own)
+                for model, own in sorted(by(events, "model").items())
+                if cost(own) is not None
+            },
+        }
+        for date, events in sorted(buckets.items())
+    ]
 
 
 def kept_at(at_ms: int, asked: Asked) -> int:
@@ -172,12 +256,34 @@ def kept_at(at_ms: int, asked: Asked) -> int:
 
 
 def label(at_ms: int, asked: Asked) -> str:
-    wall = ms_to_instant(at_ms).astimezone(ZoneInfo(asked.zone))
-    if asked.granularity == "daily":
-        return f"{wall:%Y-%m-%d}"
-    length = LENGTH_MS[asked.granularity] // MINUTE_MS
-    minute = (wall.hour * 60 + wall.minute) // length * length
-    return f"{wall:%Y-%m-%d} {minute // 60:02}:{minute % 60:02}"
+    return text_of(floored(wall_of(at_ms, asked), asked), asked)
+
+
+def wall_of(at_ms: int, asked: Asked) -> datetime:
+    return ms_to_instant(at_ms).astimezone(ZoneInfo(asked.zone)).replace(tzinfo=None)
+
+
+def minutes_of(asked: Asked) -> int:
+    return LENGTH_MS.get(asked.granularity, DAY_MS) // MINUTE_MS
+
+
+def floored(wall: datetime, asked: Asked) -> datetime:
+    minute = (wall.hour * 60 + wall.minute) // minutes_of(asked) * minutes_of(asked)
+    return wall.replace(hour=minute // 60, minute=minute % 60, second=0, microsecond=0)
+
+
+def text_of(wall: datetime, asked: Asked) -> str:
+    return f"{wall:%Y-%m-%d}" if asked.granularity == "daily" else f"{wall:%Y-%m-%d %H:%M}"
+
+
+def cached(events: Iterable[Event]) -> int:
+    return sum(event.cache_read_tokens for event in events)
+
+
+def cost(events: Iterable[Event]) -> float | None:
+    """In USD; None if no event has one."""
+    known = [event.cost_nano_usd for event in events if event.cost_nano_usd is not None]
+    return sum(known) / 10**9 if known else None
 
 
 def sums(events: Iterable[Event]) -> dict[str, int]:

@@ -79,13 +79,12 @@ def test_one_event_is_in_every_view_and_tier() -> None:
     whole = ("llm", "ann", "my-agent", *model)
     kept: list[Any] = [
         ("total", LLM, fine, ((), (*row, *priced))),
-        ("model", ("llm", *model, ""), fine, ((), (*row, *priced)), latency),
-        ("model", ("llm", *model, ""), coarse, chat),
-        ("agent", ("llm", "my-agent"), fine, ((), row)),
+        ("model", ("llm", *model, ""), fine, ((), (*row, *priced)), latency, chat),
+        ("agent", ("llm", "my-agent"), fine, ((), row), chat),
         ("agent_model", ("llm", "my-agent", *model, ""), fine, ((), (*row, *priced))),
         ("agent_model", ("llm", "my-agent", *model, ""), coarse, latency),
         ("user", ("llm", "ann"), fine, ((), row)),
-        ("user_agent_model", whole, coarse, ((), wide), chat),
+        ("user_agent_model", whole, fine, ((), wide), chat),
     ]
     assert counters == {
         (view, tier, "default", series, start, *more): values

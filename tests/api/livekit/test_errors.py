@@ -220,7 +220,6 @@ def test_a_question_that_cannot_be_answered() -> None:
         ("GET", "/admin/analytics", 404, "Not Found"),
         ("GET", "/admin/", 404, "Not Found"),
         ("GET", f"{ROOT}tokens", 404, "Not Found"),
-        ("GET", f"{PATH}/", 404, "Not Found"),
         ("GET", f"{ROOT}tokens/BY-assistant", 404, "Not Found"),
         ("POST", PATH, 405, "Method Not Allowed"),
         ("DELETE", f"{ROOT}dashboard", 405, "Method Not Allowed"),

@@ -229,8 +229,6 @@ async def test_each_path_counts_as_a_scan_of_all_events(
         if width == "1m":
             from_ms, to_ms = TODAY + 9 * HOUR_MS, TODAY + 11 * HOUR_MS
         for group_by in GROUPS.get(path, [[], ["model"]]):
-            if width == "1m" and "user_id" in group_by:
-                continue  # users by operation are kept by quarter-hours
             buckets = await asked(
                 client,
                 path,
@@ -404,12 +402,6 @@ START: Final = f"start_time={TODAY // 1000}"
         ("usage/images", f"{START}&sizes=256x256", "sizes", "'size' is not metered"),
         (
             "usage/completions",
-            f"{START}&bucket_width=1m&group_by=user_id",
-            "bucket_width",
-            "the shortest buckets are of 15m",
-        ),
-        (
-            "usage/completions",
             f"start_time={TODAY // 1000 - 3 * 86_400}&bucket_width=1m",
             "start_time",
             "The oldest range begins at start_time=",
@@ -527,6 +519,7 @@ LABELLED: Final = parse_catalog(
     [views.by_project]
     dimensions = ["project", "api_key", "provider", "model", "operation"]
     measures = ["core"]
+    tiers = ["15m", "1d"]
     """,
     "catalog.toml",
 )
@@ -556,6 +549,11 @@ async def test_projects_and_api_keys_come_from_labels_if_a_view_has_them(
             assert [
                 (one["project_id"], one["api_key_id"]) for b in web for one in b["results"]
             ] == [("web", "k1")]
+        refused = await client.get(
+            f"{ROOT}/usage/completions", params=params | {"bucket_width": "1m"}
+        )
+        assert refused.status_code == 400
+        assert "the shortest buckets are of 15m" in refused.text
         # The view keeps no cached tokens: they are not known.
         completions = await asked(client, "usage/completions", **params)
         assert all(one["input_cached_tokens"] is None for b in completions for one in b["results"])

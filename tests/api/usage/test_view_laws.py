@@ -16,7 +16,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from api.query.plan import Question, Term, plans
-from schemas.catalog.measures import EVENTS, INPUT_TOKENS
+from api.query.plan import tiers_of as tiers_kept
+from schemas.catalog.measures import EVENTS, INPUT_TOKENS, LATENCY
 from schemas.catalog.sketches import RELATIVE_ERROR
 from schemas.catalog.views import COARSE
 from schemas.event.kinds import Kind
@@ -109,13 +110,8 @@ LOGS: Final = st.lists(events(), max_size=40)
 
 
 def tiers_of(dimensions: set[str], measures: Names) -> tuple[Tier, ...]:
-    """Of the view that must answer: no minutes are kept of chats, of percentiles by agent, and of
-    users by agent or model."""
-    if "users" in measures:
-        dimensions = dimensions | {"user"}
-    by_user = "user" in dimensions and bool(dimensions & {"agent", "provider", "model"})
-    by_agent = "agent" in dimensions and bool({*measures} & {*PERCENTILES})
-    return COARSE if by_user or by_agent or "chats" in measures else TIERS
+    """Of the view that must answer: no minutes are kept of percentiles by agent."""
+    return COARSE if "agent" in dimensions and {*measures} & {*PERCENTILES} else TIERS
 
 
 @st.composite
@@ -242,7 +238,15 @@ def test_adjacent_ranges_of_a_view_without_minutes_add_up(api: Api) -> None:
     @given(LOGS, questions(["none"]), st.lists(moments(), max_size=3))
     def law(log: list[Event], asked: Asked, cuts: list[int]) -> None:
         api.holds(log)
-        asked = replace(asked, measures=SUMS, group_by=("user", "agent"), keep=(), drop=())
+        asked = replace(
+            asked,
+            measures=(*SUMS, PERCENTILES[0]),
+            group_by=("agent",),
+            keep=(),
+            drop=(),
+            tiers=COARSE,
+        )
+        assume(not collapses(asked))
         edges = [asked.from_ms, *sorted(c for c in cuts if asked.from_ms < c < asked.to_ms)]
         cut = [
             replace(asked, from_ms=low, to_ms=high) for low, high in pairwise([*edges, asked.to_ms])
@@ -269,8 +273,9 @@ def test_sections_of_one_answer_cover_the_same_instants_and_agree(
         Question(terms, from_ms, to_ms, NOW_MS, group_by=by)
         for by in ((), ("model",), ("user",), ("agent", "model"), ("user", "agent"))
     ]
-    together = plans(asked)
-    assert {plan.view.tiers for plan in together} == {TIERS, COARSE}
+    by_agent = Question((*terms, Term(LATENCY)), from_ms, to_ms, NOW_MS, group_by=("agent",))
+    together = plans([*asked, by_agent])
+    assert {tiers_kept(plan.view, plan.question.terms) for plan in together} == {TIERS, COARSE}
     assert len({(plan.start_ms, plan.end_ms) for plan in together}) == 1
     found = read_pure(pack(log, now_ms=NOW_MS), "acme", together)
     (whole,) = found[0]
@@ -283,8 +288,8 @@ def test_a_granularity_finer_than_the_views_is_refused_with_what_helps(
     api: Api, granularity: str
 ) -> None:
     api.holds([Event(NOW_MS - HOUR_MS)])
-    by_user = {"group_by": "user,agent", "from": "now-1h"}
-    refused = api.get(by_user | {"granularity": granularity})
+    by_agent = {"group_by": "agent", "from": "now-1h", "measures": PERCENTILES[0]}
+    refused = api.get(by_agent | {"granularity": granularity})
     assert refused.status_code == 400
     problem = refused.json()
     assert problem["parameter"] == "granularity"
@@ -292,9 +297,9 @@ def test_a_granularity_finer_than_the_views_is_refused_with_what_helps(
     assert granularity not in problem["allowed"]
     assert "15m" in problem["allowed"]
     for allowed in problem["allowed"]:
-        assert api.get(by_user | {"granularity": allowed}).status_code == 200
-    assert api.ask(by_user | {"granularity": "auto"})["granularity"] == "15m"
-    assert api.ask(by_user | {"granularity": "auto", "group_by": "user"})["granularity"] == "1m"
+        assert api.get(by_agent | {"granularity": allowed}).status_code == 200
+    assert api.ask(by_agent | {"granularity": "auto"})["granularity"] == "15m"
+    assert api.ask(by_agent | {"granularity": "auto", "measures": "events"})["granularity"] == "1m"
 
 
 # -- retention -------------------------------------------------------------------------------------

@@ -51,8 +51,8 @@ series_max = 1000000
 @pytest.mark.parametrize(
     ("catalog", "length", "sha256"),
     [
-        (DEFAULT, 7689, "c8739566ae464ccf910fbdfee2d529ec2b44c28d7dd2e3337205f2f67429024e"),
-        (OWN, 8575, "35a2126abcfd28fd62ae8b3e3d68a4cac640ad5a09cec61323a88f4264c73590"),
+        (DEFAULT, 7723, "e963765a06d58f04a4717955de449d3ee93d9b906b88ecec366a2f6f6838227f"),
+        (OWN, 8609, "81dad96666240103d591f7c19c95dd16f1909bef6eea80ef3a07bd64dd87fc67"),
     ],
     ids=["default", "own"],
 )
