@@ -11,7 +11,16 @@ from typing import Final
 
 from api.store.reader import Store
 from schemas.errors import StoreCorrupt
-from schemas.store.chats import Chat, model_key, records_key, unpack_chat, updates_key
+from schemas.store.chats import (
+    Chat,
+    days_key,
+    is_used,
+    model_key,
+    records_key,
+    unpack_chat,
+    unpack_days,
+    updates_key,
+)
 
 AT_ONCE: Final = 1000
 """Records per command: 0.3 MB of reply, 1 ms."""
@@ -20,10 +29,11 @@ AT_ONCE: Final = 1000
 async def used_by(
     store: Store, tenant: str, model: str, start_ms: int, end_ms: int
 ) -> dict[str, int]:
-    """The chats that used a model and overlap [start_ms, end_ms), with the ms of their newest event.
+    """The chats that used a model in [start_ms, end_ms), with the ms of their newest event.
 
-    At most `schemas.store.chats.CHATS_MAX`. One read of some milliseconds, and the records of those
-    chats that have an event after `end_ms`.
+    At most `schemas.store.chats.CHATS_MAX`. Two reads of some milliseconds. Of a chat that was counted by a
+    version without days, all of its events count as one use; its record is read too if it has an event after
+    `end_ms`.
     """
     keys = updates_key(tenant), model_key(tenant, model)
     # Members of a plain set have the score 1, so the largest score is the time.
@@ -32,7 +42,16 @@ async def used_by(
     )
     pairs = zip(flat[::2], flat[1::2], strict=True)
     found = {_text(name): int(score) for name, score in pairs if int(score) >= start_ms}
-    later = [chat_id for chat_id, last_ms in found.items() if last_ms >= end_ms]
+    days: Mapping[bytes, bytes] = await store.ask("HGETALL", days_key(tenant, model))
+    dated = {_text(name): unpack_days(data) for name, data in days.items()}
+    found = {
+        chat_id: last_ms
+        for chat_id, last_ms in found.items()
+        if chat_id not in dated or is_used(dated[chat_id], start_ms, end_ms)
+    }
+    later = [
+        chat_id for chat_id, last_ms in found.items() if last_ms >= end_ms and chat_id not in dated
+    ]
     known = await chats(store, tenant, later, found)
     for chat_id in later:
         if chat_id not in known or known[chat_id].first_ms >= end_ms:

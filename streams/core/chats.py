@@ -12,7 +12,7 @@ from typing import Final
 
 from schemas.event.event_struct import EventStruct
 from schemas.event.kinds import DEFAULT_TENANT
-from schemas.store.chats import SHOWN_CHARS_MAX, Chat, merged
+from schemas.store.chats import SHOWN_CHARS_MAX, Chat, day_of_use, merged
 from streams.core.decode import EventBatch
 
 Chats = Sequence[tuple[str, Sequence[Chat]]]
@@ -44,6 +44,7 @@ def _chat_update(event: EventStruct, at_ms: int, chat_id: str, *, keeps_previews
     user = event.user_id or event.user_email or ""
     preview = (event.message_preview or "")[:SHOWN_CHARS_MAX] if keeps_previews else ""
     title = event.chat_title or ""
+    model = event.model if event.kind == "llm" else None
     return Chat(
         id=chat_id,
         first_ms=at_ms,
@@ -56,5 +57,6 @@ def _chat_update(event: EventStruct, at_ms: int, chat_id: str, *, keeps_previews
         title=title,
         tags_ms=0 if event.tags is None else at_ms,
         tags=tuple(event.tags or ()),
-        models=(event.model,) if event.model and event.kind == "llm" else (),
+        models=(model,) if model else (),
+        days=((model, (day_of_use(at_ms),)),) if model else (),
     )

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +13,7 @@ import numpy as np
 from schemas.catalog.views import CALL_BUCKETS, ID_BUCKETS, OTHER, SLICE_MS, TENANTS_MAX
 from schemas.quotas import Quota
 from schemas.store import directory
-from schemas.store.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat, tags_text
+from schemas.store.chats import CHAT_MODELS_MAX, CHATS_MAX, DAYS_MAX, Chat, tags_text
 from schemas.store.layout import Form, page_kept_ms
 from schemas.store.recent_calls import RECENT_HELD, RECENT_MAX
 from schemas.tiers import CLOSING, Tier
@@ -107,6 +107,7 @@ def encode_commit(commit: Commit, ids: Ids) -> list[bytes]:
         ],
         "chats_max": CHATS_MAX,
         "chat_models_max": CHAT_MODELS_MAX,
+        "chat_days_max": DAYS_MAX,
         "at_commits": commit.at_commits,
     }
     return [
@@ -137,7 +138,9 @@ def _recent_of(delta: Delta) -> tuple[list[tuple[str, list[int]]], bytes]:
 def _chat_note(chat: Chat) -> list[Any]:
     """As `heard_chat` in streams/redis/lua/chats.lua takes it: short if there is no title, tag or
     preview."""
-    said = [chat.id, chat.first_ms, chat.last_ms, chat.user_ms, chat.user, chat.models]
+    days = dict(chat.days)
+    models = [[model, *chain.from_iterable(days.get(model, ()))] for model in chat.models]
+    said = [chat.id, chat.first_ms, chat.last_ms, chat.user_ms, chat.user, models]
     if chat.title_ms or chat.tags_ms or chat.preview_ms:
         said += [chat.title_ms, chat.title, chat.tags_ms, tags_text(chat.tags)]
         said += [chat.preview_ms, chat.preview]

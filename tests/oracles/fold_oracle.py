@@ -44,7 +44,7 @@ from schemas.limits import AHEAD_MS_MAX, EVENT_BYTES_MAX
 from schemas.prices.cost import Priced, price
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.prices.tariffs import Unpriced, Why
-from schemas.store.chats import Chat
+from schemas.store.chats import Chat, DayOfUse
 from schemas.tiers import SLACK_MS, TIERS
 from schemas.units import instant_to_ms, iso
 from tests.oracles.event_logs import Fields, Record
@@ -511,6 +511,7 @@ def _chat(chat_id: str, events: list[Kept]) -> Chat:
     title_ms, title = max([one for one in titles if one[1]], default=(0, ""))
     tags_ms, last_tags = max(tags, default=(0, "[]"))
     models = {k.usage.model for k in events if k.usage.kind == "llm" and k.usage.model}
+    days = {model: _days(k.at_ms for k in events if _uses(k, model)) for model in sorted(models)}
     return Chat(
         id=chat_id,
         first_ms=min(kept.at_ms for kept in events),
@@ -524,6 +525,23 @@ def _chat(chat_id: str, events: list[Kept]) -> Chat:
         tags_ms=tags_ms,
         tags=tuple(json.loads(last_tags)),
         models=tuple(sorted(models)),
+        days=tuple(days.items()),
+    )
+
+
+def _uses(kept: Kept, model: str) -> bool:
+    return kept.usage.kind == "llm" and kept.usage.model == model
+
+
+def _days(times_ms: Iterable[int]) -> tuple[DayOfUse, ...]:
+    """The first and last second of each UTC day, of the 90 days before the newest."""
+    seconds = sorted(at_ms // 1000 for at_ms in times_ms)
+    found: dict[int, list[int]] = {}
+    for at_s in seconds:
+        found.setdefault(at_s // 86_400, []).append(at_s % 86_400)
+    newest = seconds[-1] // 86_400
+    return tuple(
+        DayOfUse(day, some[0], some[-1]) for day, some in found.items() if day > newest - 90
     )
 
 

@@ -9,13 +9,23 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, cast
 
+import msgspec
 import redis
 
 from schemas.catalog.measures import How
 from schemas.catalog.sketches import MARK
 from schemas.catalog.views import DEFAULT, Catalog, Table
 from schemas.store import layout
-from schemas.store.chats import CHATS, Chat, model_key, records_key, unpack_chat, updates_key
+from schemas.store.chats import (
+    CHATS,
+    Chat,
+    days_key,
+    model_key,
+    records_key,
+    unpack_chat,
+    unpack_days,
+    updates_key,
+)
 from schemas.store.chunk_version import ChunkVersion, unpack_chunk_version
 from schemas.store.layout import (
     PageKind,
@@ -175,10 +185,12 @@ def named_chunk_versions(
 
 
 def read_chats(redis_url: str) -> dict[tuple[str, str], Chat]:
-    """By tenant and id; the sets of models hold the same chats."""
+    """By tenant and id; the sets of models hold the same chats, and the days no others."""
     found: dict[tuple[str, str], Chat] = {}
     head = records_key("")
     with redis.Redis.from_url(redis_url) as client:
+        keys = list(client.scan_iter(match=f"{CHATS}d:*"))
+        dated = {key.decode(): client.hgetall(key) for key in keys}
         for key in client.scan_iter(match=f"{head}*"):
             tenant = key.decode().removeprefix(head)
             last_ms = dict(client.zrange(updates_key(tenant), 0, -1, withscores=True))
@@ -186,12 +198,18 @@ def read_chats(redis_url: str) -> dict[tuple[str, str], Chat]:
             assert set(records) == set(last_ms)
             for chat_id, record in records.items():
                 chat = unpack_chat(chat_id.decode(), int(last_ms[chat_id]), record)
-                found[tenant, chat.id] = chat
+                days = tuple(
+                    (model, unpack_days(dated[days_key(tenant, model)][chat_id]))
+                    for model in chat.models
+                    if chat_id in dated.get(days_key(tenant, model), {})
+                )
+                found[tenant, chat.id] = msgspec.structs.replace(chat, days=days)
         listed = {
             (key.decode(), member.decode())
             for key in client.scan_iter(match=f"{CHATS}m:*")
             for member in client.smembers(key)
         }
+    assert sum(map(len, dated.values())) == sum(len(chat.days) for chat in found.values())
     assert listed == {
         (model_key(tenant, model), chat.id)
         for (tenant, _), chat in found.items()

@@ -531,8 +531,11 @@ def _note_chats(known: dict[str, Chat], said: Sequence[Chat]) -> None:
         models = list(before.models if before else ())
         models += [model for model in chat.models if model not in models]
         after = chat if before is None else chat_words.merged(before, chat)
+        kept = models[:CHAT_MODELS_MAX]
         known[chat.id] = msgspec.structs.replace(
-            after, models=tuple(sorted(models[:CHAT_MODELS_MAX]))
+            after,
+            models=tuple(sorted(kept)),
+            days=tuple((model, days) for model, days in after.days if model in kept),
         )
     resting = sorted(known.values(), key=lambda chat: (chat.last_ms, chat.id.encode()))
     for chat in resting[: max(0, len(known) - CHATS_MAX)]:

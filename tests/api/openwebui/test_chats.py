@@ -19,8 +19,10 @@ from deploy.local.api_keys import create_key
 from schemas.catalog.views import SLICE_MS
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.responses.openwebui import Message, ModelChats, ModelOverview
+from schemas.store.chats import Chat, model_key, pack_chat, records_key, updates_key
 from schemas.store.directory import LIBRARY, ON_PURPOSE, chats_key, function_name
 from schemas.store.generation import generation_digest
+from schemas.tiers import ceil_to
 from schemas.units import instant_to_ms, iso
 from streams.core.columns import columns
 from streams.core.fold import fold
@@ -199,6 +201,8 @@ async def test_messages_are_of_a_chat_or_a_model_or_a_user(
         field, value = wanted.split()
         found = await body(admin, "messages", **params)
         expected = messages_of(fields, **{field: value})
+        if field == "chat_id":
+            expected.reverse()
         assert [one["id"] for one in found] == [one["id"] for one in expected][:50], params
         for one in found:
             Message.model_validate(one)
@@ -288,23 +292,73 @@ async def test_chats_are_ordered_and_paged(
     assert (rest["total"], len(rest["chats"])) == (11, 7)
 
 
-async def test_a_range_has_the_chats_that_went_on_in_it(
+async def test_a_range_has_the_chats_with_a_message_of_the_model_in_it(
     redis_url: str, admin: httpx.AsyncClient
 ) -> None:
     fields = log()
     await write(redis_url, fields)
-    for low, high in [(12, 6), (5, None), (None, 30), (3, 4), (20, 19)]:
-        start_ms = 0 if low is None else NOW_MS - 1 - low * HOUR_MS
-        end_ms = NOW_MS + DAY_MS if high is None else NOW_MS - 1 - high * HOUR_MS
-        inside = [
-            name
-            for name, own in sorted(chats_of(fields, "a/b").items())
-            if ms_of(own[-1]) >= start_ms and ms_of(own[0]) < end_ms
-        ]
-        params = {"start_date": start_ms // 1000, "end_date": end_ms // 1000}
-        found = await body(admin, "models/a/b/chats", **params)
-        assert [one["chat_id"] for one in found["chats"]] == inside, (low, high)
-        assert found["total"] == len(inside)
+    for model in ("a/b", "gpt-4o"):
+        for low, high in [(12, 6), (5, None), (None, 30), (3, 4), (20, 19), (35, 34.9)]:
+            start_ms = 0 if low is None else ceil_to(NOW_MS - int(low * HOUR_MS), 60_000)
+            end_ms = (
+                NOW_MS + DAY_MS if high is None else ceil_to(NOW_MS - int(high * HOUR_MS), 60_000)
+            )
+            inside = {
+                one["chat_id"]
+                for one in messages_of(fields, model=model)
+                if "chat_id" in one and start_ms <= ms_of(one) < end_ms
+            }
+            params = {"start_date": start_ms // 1000, "end_date": end_ms // 1000}
+            found = await body(admin, f"models/{model}/chats", **params)
+            assert {one["chat_id"] for one in found["chats"]} == inside, (model, low, high)
+            assert found["total"] == len(inside)
+
+
+async def test_a_chat_that_rested_is_not_in_the_range_between(
+    redis_url: str, admin: httpx.AsyncClient
+) -> None:
+    """Used ten and two days ago, at one time of the day. Other models and titles are no use."""
+    asked = {"source": "s", "tenant": "acme", "chat_id": "c", "kind": "llm"}
+    at_ms = {days: NOW_MS - days * DAY_MS for days in (10, 5, 2)}
+    fields = [
+        asked | {"id": f"m{days}", "model": "m" if days != 5 else "n", "time": iso(at_ms[days])}
+        for days in at_ms
+    ]
+    fields.append(asked | {"id": "t", "kind": "chat", "chat_title": "T", "time": iso(at_ms[5])})
+    await write(redis_url, fields)
+    for days, before_h, after_h, total in [
+        (10, 1, 1, 1), (10, 3, -1, 0), (10, -1, 3, 0), (5, 1, 1, 0), (2, 24, 1, 1), (2, -1, 24, 0),
+    ]:  # fmt: skip
+        start_s, end_s = ((at_ms[days] + hours * HOUR_MS) // 1000 for hours in (-before_h, after_h))
+        found = await body(admin, "models/m/chats", start_date=start_s, end_date=end_s)
+        assert found["total"] == total, (days, before_h, after_h)
+
+
+async def test_a_chat_without_days_is_used_from_its_first_event_to_its_last(
+    redis_url: str, admin: httpx.AsyncClient
+) -> None:
+    """As versions before stored it."""
+    await write(redis_url, [])
+    record = pack_chat(Chat("old", NOW_MS - 3 * DAY_MS, NOW_MS - DAY_MS, models=("m",)))
+    async with opened(redis_url) as store:
+        await store.ask("HSET", records_key("acme"), "old", record)
+        await store.ask("ZADD", updates_key("acme"), NOW_MS - DAY_MS, "old")
+        await store.ask("SADD", model_key("acme", "m"), "old")
+    for days, total in ((4, 0), (2, 1), (1, 0)):
+        end_s = (NOW_MS - days * DAY_MS) // 1000 + 7200
+        found = await body(admin, "models/m/chats", start_date=end_s - 3600, end_date=end_s)
+        assert found["total"] == total, days
+
+
+async def test_a_long_title_is_cut_and_any_name_of_a_model_is_found(
+    redis_url: str, admin: httpx.AsyncClient
+) -> None:
+    title = "é" * 256
+    asked = {"source": "s", "tenant": "acme", "time": iso(NOW_MS), "chat_id": "c"}
+    spoken = asked | {"id": "1", "kind": "llm", "model": "line\nbreak"}
+    await write(redis_url, [spoken, asked | {"id": "2", "kind": "chat", "chat_title": title}])
+    found = await body(admin, "models/line%0Abreak/chats")
+    assert [one["first_message"] for one in found["chats"]] == [title[:200]]
 
 
 async def test_the_title_of_the_stream_stands_above_that_of_events(

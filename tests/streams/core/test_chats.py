@@ -14,7 +14,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import StoreCorrupt
-from schemas.store.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat, merged, pack_chat, unpack_chat
+from schemas.limits import DAY_MS
+from schemas.store.chats import (
+    CHAT_MODELS_MAX,
+    CHATS_MAX,
+    Chat,
+    Days,
+    day_of_use,
+    is_used,
+    merged,
+    merged_days,
+    pack_chat,
+    pack_days,
+    unpack_chat,
+    unpack_days,
+)
 from schemas.store.generation import generation_digest
 from schemas.store.layout import NO_POSITION
 from streams.core.columns import Columns, columns
@@ -31,10 +45,20 @@ DIGEST = generation_digest("contract")
 TENANT = "acme"
 TEXTS = st.sampled_from(["", "a", "b", "ä", "z\x00", "模型"])
 MARKS = st.integers(0, 3)
+USES = st.integers(0, 95 * DAY_MS)
+
+
+def days_of(uses: Mapping[str, Sequence[int]]) -> tuple[tuple[str, Days], ...]:
+    """The days of models with requests at these times in ms."""
+    return tuple(
+        (model, reduce(merged_days, [(day_of_use(at_ms),) for at_ms in own]))
+        for model, own in sorted(uses.items())
+    )
 
 
 def _sound(chat: Chat) -> Chat:
-    """Nothing is said where the time is 0, as the fold makes it."""
+    """Nothing is said where the time is 0, as the fold makes it; each model has days."""
+    chat = msgspec.structs.replace(chat, models=tuple(model for model, _ in chat.days))
     changes = {
         name: type(getattr(chat, name))()
         for name in ("user", "preview", "title", "tags")
@@ -56,7 +80,7 @@ WORDS = st.builds(
     title=TEXTS,
     tags_ms=MARKS,
     tags=st.lists(TEXTS, max_size=2).map(tuple),
-    models=st.sets(TEXTS, max_size=3).map(lambda some: tuple(sorted(some))),
+    days=st.dictionaries(TEXTS, st.lists(USES, min_size=1, max_size=3), max_size=3).map(days_of),
 ).map(_sound)
 
 
@@ -111,7 +135,9 @@ def test_words_may_come_in_any_order_and_twice(words: list[Chat]) -> None:
 
 @given(WORDS)
 def test_a_record_is_what_was_packed(chat: Chat) -> None:
-    assert unpack_chat(chat.id, chat.last_ms, pack_chat(chat)) == chat
+    found = unpack_chat(chat.id, chat.last_ms, pack_chat(chat))
+    days = tuple((model, unpack_days(pack_days(own))) for model, own in chat.days)
+    assert msgspec.structs.replace(found, days=days) == chat
 
 
 @given(st.binary(max_size=90))
@@ -156,6 +182,7 @@ async def test_a_store_joins_words_as_they_are_joined(subject: Subject, seed: in
 
     def some_word() -> Chat:
         models = {rng.choice(texts[1:]) for _ in range(rng.randrange(3))}
+        uses = {m: [rng.randrange(95 * DAY_MS) for _ in range(2)] for m in sorted(models)}
         return _sound(
             Chat(
                 id=rng.choice(["c1", "c2", "ch\x00ät"]),
@@ -169,7 +196,7 @@ async def test_a_store_joins_words_as_they_are_joined(subject: Subject, seed: in
                 title=rng.choice(texts),
                 tags_ms=rng.randrange(3),
                 tags=tuple(rng.sample(texts, rng.randrange(3))),
-                models=tuple(sorted(models)),
+                days=days_of(uses),
             )
         )
 
@@ -184,7 +211,8 @@ async def test_a_store_joins_words_as_they_are_joined(subject: Subject, seed: in
 
 
 async def test_the_chat_that_rested_longest_goes(subject: Subject) -> None:
-    first = [Chat(f"c{n:05}", n, n, models=("m",)) for n in range(1, CHATS_MAX + 1)]
+    days = days_of({"m": [DAY_MS]})
+    first = [Chat(f"c{n:05}", n, n, models=("m",), days=days) for n in range(1, CHATS_MAX + 1)]
     await subject.note(*first)
     await subject.note(Chat("c00001", 1, 10**6, models=("m", "n")), Chat("other", 5, 5), tenant="b")
     assert len(subject.chats()) == CHATS_MAX + 2
@@ -199,9 +227,25 @@ async def test_the_chat_that_rested_longest_goes(subject: Subject) -> None:
 
 async def test_a_chat_has_so_many_models_at_most(subject: Subject) -> None:
     names = [f"m{n:02}" for n in range(CHAT_MODELS_MAX + 5)]
-    await subject.note(Chat("c1", 1, 1, models=tuple(names[:30])))
-    await subject.note(Chat("c1", 1, 1, models=tuple(names[20:])))
-    assert subject.chats()[TENANT, "c1"].models == tuple(names[:CHAT_MODELS_MAX])
+    for some, at_ms in ((names[:30], 1), (names[20:], DAY_MS), (names[20:], 3 * DAY_MS)):
+        days = days_of({name: [at_ms] for name in some})
+        await subject.note(Chat("c1", 1, 1, models=tuple(some), days=days))
+    chat = subject.chats()[TENANT, "c1"]
+    kept = names[:CHAT_MODELS_MAX]
+    assert chat.models == tuple(kept)
+    assert [model for model, _ in chat.days] == kept
+    assert [len(days) for _, days in chat.days] == [1] * 20 + [3] * 10 + [2] * 2
+
+
+async def test_the_days_of_a_chat_are_the_last_90(subject: Subject) -> None:
+    for n in (0, 100, 3, 11, 10, 99, 200, 111, 110):
+        days = days_of({"m": [n * DAY_MS + 5_000, n * DAY_MS + 86_399_999]})
+        await subject.note(Chat("c1", 1, 1, models=("m",), days=days))
+    ((model, found),) = subject.chats()[TENANT, "c1"].days
+    assert (model, found) == ("m", ((111, 5, 86_399), (200, 5, 86_399)))
+    assert is_used(found, 111 * DAY_MS + 5_000, 111 * DAY_MS + 6_000)
+    assert not is_used(found, 111 * DAY_MS, 111 * DAY_MS + 5_000)
+    assert not is_used(found, 112 * DAY_MS, 200 * DAY_MS)
 
 
 async def test_a_preview_leaves_the_fold_only_where_it_is_kept(subject: Subject) -> None:
