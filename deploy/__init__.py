@@ -7,6 +7,7 @@
     sample      sample traffic
     client      the wheel of `odometer-client`, the meter as a package of its own
     settings    every setting, with its option and variable
+    logs        one format for the logs of all processes
     errors      the errors that a user reads as a sentence
     install     the virtual environment of a checkout, for deploy/up and deploy/test
 

@@ -4,7 +4,7 @@ The variable of a setting is `ODOMETER_` and its name in capitals. `odometer up`
 the processes that it starts by the same variables.
 """
 
-import sys
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -96,6 +96,12 @@ class Settings(BaseSettings):
         le=65_535,
         description="Port of the metrics and probes. By default 3401 for the API, 3402 for the"
         " directory and 3410 for a worker. If a port is taken, the next free one.",
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="Format of the logs: text or json, a line each."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level that is logged: debug, info, warning or error."
     )
     prices_file: Path | None = Field(
         default=None,
@@ -241,6 +247,15 @@ def read_settings(**options: object) -> Settings:
         ) from error
 
 
+def logs_of(settings: Settings, process: str) -> dict[str, Any]:
+    """Return the configuration of the logs of a process: worker, directory or api."""
+    from importlib.metadata import version  # noqa: PLC0415  as below
+
+    from deploy.logs import log_config  # noqa: PLC0415  keeps the other commands fast
+
+    return log_config(process, version("odometer"), settings.log_format, settings.log_level)
+
+
 def monitor_of(
     settings: Settings, process: str, more: "Sequence[Collector]" = ()
 ) -> "MonitorSettings":
@@ -254,7 +269,7 @@ def monitor_of(
         host=settings.monitor_host,
         port=settings.monitor_port or MONITOR_PORTS[process],
         version=version("odometer"),
-        say=lambda line: print(line, file=sys.stderr, flush=True),
+        say=logging.getLogger("odometer.monitor").info,
         more=more,
     )
 

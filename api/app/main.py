@@ -212,6 +212,7 @@ def serve(
     tenant_ids: Quota = NO_QUOTA,
     cors_origins: Sequence[str] = (),
     monitor: Monitor | None = None,
+    logs: dict[str, Any] | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then finish the requests under way within SHUTDOWN_GRACE_S."""
     set_up_libc()
@@ -235,7 +236,7 @@ def serve(
         http=protocol_of(Connections(allow_files(connections_max)), origins=cors_origins),
         ws="none",
         lifespan="on",
-        log_config=log_config(),
+        log_config=logs or log_config(),
         access_log=False,
         server_header=False,
         proxy_headers=False,

@@ -42,6 +42,8 @@ TenantIds = Annotated[
 Group = Annotated[str | None, typer.Option(help=describe("group"))]
 ApiPort = Annotated[int | None, typer.Option(help=describe("api_port"))]
 BackfillDelay = Annotated[int | None, typer.Option(help=describe("backfill_delay_ms"))]
+LogFormat = Annotated[str | None, typer.Option(metavar="text|json", help=describe("log_format"))]
+LogLevel = Annotated[str | None, typer.Option(metavar="LEVEL", help=describe("log_level"))]
 MonitorHost = Annotated[str | None, typer.Option(help=describe("monitor_host"))]
 MonitorPort = Annotated[int | None, typer.Option(help=describe("monitor_port"))]
 Home = Annotated[Path | None, typer.Option(help=describe("home"), file_okay=False)]

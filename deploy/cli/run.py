@@ -2,9 +2,10 @@
 # ruff: noqa: PLC0415, FBT002 - a command imports what it runs; its options are given by name
 
 import asyncio
+import logging.config
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,6 +21,8 @@ from deploy.cli.options import (
     Home,
     Kafka,
     KeysFile,
+    LogFormat,
+    LogLevel,
     MonitorHost,
     MonitorPort,
     OwnKafka,
@@ -36,8 +39,10 @@ from deploy.cli.options import (
 )
 from deploy.errors import NotInstalled
 from deploy.settings import (
+    Settings,
     describe,
     directory_settings,
+    logs_of,
     monitor_of,
     read_catalog,
     read_id_quota,
@@ -118,6 +123,8 @@ def worker(
     catalog_file: CatalogFile = None,
     monitor_host: MonitorHost = None,
     monitor_port: MonitorPort = None,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
     tenant_series: TenantSeries = None,
     store_previews: Annotated[
         bool | None,
@@ -150,6 +157,8 @@ def worker(
         catalog_file=catalog_file,
         monitor_host=monitor_host,
         monitor_port=monitor_port,
+        log_format=log_format,
+        log_level=log_level,
         tenant_series=tenant_series,
         store_previews=store_previews,
     )
@@ -168,6 +177,7 @@ def worker(
             read_prices(settings),
             read_catalog(settings),
             monitor_of(settings, "worker"),
+            _logged(settings, "worker"),
         )
     )
 
@@ -179,6 +189,8 @@ def directory(
     directory_prefix: DirectoryPrefix = None,
     monitor_host: MonitorHost = None,
     monitor_port: MonitorPort = None,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
 ) -> None:
     """Copy names, groups and chat titles from their topics into Redis, until SIGTERM.
 
@@ -196,8 +208,12 @@ def directory(
         directory_prefix=directory_prefix,
         monitor_host=monitor_host,
         monitor_port=monitor_port,
+        log_format=log_format,
+        log_level=log_level,
     )
-    sys.exit(run_directory(directory_settings(settings), monitor_of(settings, "directory")))
+    logs = _logged(settings, "directory")
+    monitor = monitor_of(settings, "directory")
+    sys.exit(run_directory(directory_settings(settings), monitor, logs))
 
 
 def api(
@@ -219,6 +235,8 @@ def api(
     cors_origins: Annotated[str | None, typer.Option(help=describe("cors_origins"))] = None,
     monitor_host: MonitorHost = None,
     monitor_port: MonitorPort = None,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
 ) -> None:
     """Serve the HTTP API until SIGTERM: answer from the counters, and send events to Kafka.
 
@@ -246,6 +264,8 @@ def api(
         cors_origins=cors_origins,
         monitor_host=monitor_host,
         monitor_port=monitor_port,
+        log_format=log_format,
+        log_level=log_level,
     )
     serve(
         settings.redis,
@@ -264,7 +284,15 @@ def api(
         tenant_ids=read_id_quota(settings),
         cors_origins=parse_origins(settings.cors_origins),
         monitor=monitor_of(settings, "api", [CountingMetrics(settings)]),
+        logs=_logged(settings, "api"),
     )
+
+
+def _logged(settings: Settings, process: str) -> dict[str, Any]:
+    """Begin to log, and return the configuration for the library that configures logs again."""
+    config = logs_of(settings, process)
+    logging.config.dictConfig(config)
+    return config
 
 
 def simulate(

@@ -27,8 +27,9 @@ from streams.redis.server_info import RedisServer, read_server
 
 AGE_S: Final = 1.0
 """Several scrapers get the same state within this time."""
+KAFKA_S: Final = 3.0
 READ_S: Final = 8.0
-"""Prometheus waits 10 s by default. A broker that is away takes 5 s to notice."""
+"""Prometheus waits 10 s by default; a client of Kafka may take some seconds to close."""
 STATES: Final = ("answers", "filling", "replaced", "given up")
 
 
@@ -73,7 +74,11 @@ class CountingMetrics(Collector):
         settings = self._settings
         status, server, lag = await asyncio.gather(
             read_status(
-                settings.kafka, settings.redis, settings.topic, catalog=read_catalog(settings)
+                settings.kafka,
+                settings.redis,
+                settings.topic,
+                catalog=read_catalog(settings),
+                kafka_s=KAFKA_S,
             ),
             read_server(settings.redis),
             self._directory_lag(),
@@ -83,8 +88,11 @@ class CountingMetrics(Collector):
     async def _directory_lag(self) -> Mapping[str, int]:
         about = directory_settings(self._settings)
         try:
-            return await read_group_lag(self._settings.kafka, about.group, list(changelogs(about)))
-        except LogError:
+            async with asyncio.timeout(KAFKA_S):
+                return await read_group_lag(
+                    self._settings.kafka, about.group, list(changelogs(about))
+                )
+        except (LogError, TimeoutError):
             return {}
 
 

@@ -63,7 +63,7 @@ class MonitorSettings:
             registry.register(collector)
         server = serve_monitor(self.host, self.port, registry, probes_of(loop, ready))
         moved = "" if server.server_port == self.port else f" (port {self.port} is taken)"
-        self.say(f"monitor: {server.url}/metrics, /livez, /readyz, /startupz{moved}")
+        self.say(f"metrics and probes: {server.url}/metrics, /livez, /readyz, /startupz{moved}")
         return server
 
 

@@ -235,10 +235,14 @@ def _upsert(stream: Stream, key: str, row: Mapping[str, Any]) -> Upsert:
     return read_record(stream, key.encode(), value, row["append_ms"])
 
 
-def run_directory(settings: DirectorySettings, monitor: Monitor | None = None) -> int:
+def run_directory(
+    settings: DirectorySettings,
+    monitor: Monitor | None = None,
+    logs: dict[str, Any] | None = None,
+) -> int:
     """Runs until SIGTERM or SIGINT, and returns the exit code of the process. Blocking. Creates the
     topics that are missing. Raises LogUnavailable if Kafka does not answer at the start. `monitor`
-    serves metrics and probes."""
+    serves metrics and probes; `logs` as `run_process` has it."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     metrics = DirectoryMetrics()
@@ -246,4 +250,4 @@ def run_directory(settings: DirectorySettings, monitor: Monitor | None = None) -
         monitor(loop, metrics.registry, metrics.ready)
     topics = ensure_directory_topics(settings.kafka, changelogs(settings), PARTITIONS)
     partitions = loop.run_until_complete(topics)
-    return run_process(build(settings, partitions, metrics), loop=loop)
+    return run_process(build(settings, partitions, metrics), loop=loop, logs=logs)

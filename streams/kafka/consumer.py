@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
@@ -39,6 +39,8 @@ SESSION_MS: Final = 6000
 shorten it, and two workers with one id evict each other forever."""
 PARTITION_FETCH_BYTES: Final = 1 << 20
 LETTERS_AT_ONCE: Final = 1000
+ADVICE_S: Final = 2.0
+"""aiokafka retries a commit for up to 50 s while a broker is away."""
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -176,6 +178,20 @@ class KafkaLog:
         if len(found) != len(self._consumer.partitions_for_topic(self._topic) or ()):
             refresh_metadata(self._consumer)  # if this member leads the group, the group rebalances
         return found
+
+    async def advise(self, positions: Mapping[int, int]) -> None:
+        """Commits these positions to the consumer group, so that lag tools see them. Nothing of ours reads
+        them: the next worker resumes at the positions in Redis. So a failure does no harm, and a broker
+        that hangs costs ADVICE_S of a task that does nothing else."""
+        offsets = {
+            tp: positions[tp.partition]
+            for tp in self._assigned
+            if positions.get(tp.partition, -1) >= 0
+        }
+        if offsets:
+            with suppress(TimeoutError, kafka_errors.KafkaError):
+                async with asyncio.timeout(ADVICE_S):
+                    await self._consumer.commit(offsets)
 
     async def record_at(self, partition: int, offset: int) -> LastRecord | None:
         return await find_record_at(self._metadata, TopicPartition(self._topic, partition), offset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple
@@ -154,14 +155,18 @@ async def read_status(
     id_quota: Quota = NO_QUOTA,
     dead_letter_topic: str = "usage.dead-letter",
     since_ms: int | None = None,
+    kafka_s: float | None = None,
 ) -> Status:
     """`prices`, `catalog` and the quotas: those of this installation. Reads both servers once. Where one
     does not answer, the status says why. `since_ms`: when the last hour began; None: dead letters are
-    not counted by time."""
+    not counted by time. `kafka_s`: how long to wait for Kafka; None: as long as any command."""
     try:
-        bounds, kafka_away = await read_bounds(kafka, topic), ""
+        async with asyncio.timeout(kafka_s):
+            bounds, kafka_away = await read_bounds(kafka, topic), ""
     except LogUnavailable as away:
         bounds, kafka_away = {}, str(away)
+    except TimeoutError:
+        bounds, kafka_away = {}, f"Kafka did not answer within {kafka_s} s"
     recent = None
     if since_ms is not None and not kafka_away:
         with suppress(LogError, InvalidConfig):  # there is no such topic yet
@@ -248,24 +253,23 @@ def _without_redis(bounds: Mapping[int, OffsetBounds], why: str) -> Status:
         lag=None,
         commits=0,
         series=0,
-        partitions=_partitions(None, bounds, {}),
+        partitions=[one.model_copy(update={"lag": None}) for one in _partitions(None, bounds, {})],
         generations=[],
         price_lists=[],
         dead_letters={},
         duplicates=0,
         differs=0,
-        unknown_fields={},
-        skipped={},
-        over_limit={},
-        tenants=[],
-        misread={},
         directory_full=0,
-        directory_refused={},
-        costs_computed={},
-        unpriced={},
-        incomplete={},
+        tenants=[],
         problems=[],
+        **{name: {} for name in _NAMED},
     )
+
+
+_NAMED: Final = (
+    *("unknown_fields", "skipped", "over_limit", "misread", "directory_refused"),
+    *("costs_computed", "unpriced", "incomplete"),
+)
 
 
 def refusals_by_reason(

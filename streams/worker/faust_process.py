@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import faust
 from mode import ServiceT
@@ -35,9 +35,15 @@ Python's default of 700, the collector scans the whole batch again and again."""
 log = logging.getLogger("odometer.worker")
 
 
-def run_process(app: faust.App, *services: ServiceT, loop: asyncio.AbstractEventLoop) -> int:
-    """Runs until SIGTERM or SIGINT; the process's exit code. Blocking."""
-    worker = _Process(app, *services, loop=loop, loglevel="INFO")
+def run_process(
+    app: faust.App,
+    *services: ServiceT,
+    loop: asyncio.AbstractEventLoop,
+    logs: dict[str, Any] | None = None,
+) -> int:
+    """Runs until SIGTERM or SIGINT; the process's exit code. Blocking. `logs`: as
+    `logging.config.dictConfig` takes it; None: Faust's own."""
+    worker = _Process(app, *services, loop=loop, loglevel="INFO", logging_config=logs)
     try:
         worker.execute_from_commandline()
     except SystemExit as leaving:

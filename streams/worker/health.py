@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from streams.core.columns import Columns
 from streams.core.ports import Commit, OffsetBounds, Progress, RefusalReason
@@ -26,6 +27,34 @@ class Timing:
     clock_skew_ms: int = 500
     recheck_ms: int = 2000
     stalled_ms: int = 30_000
+
+
+MINUTE_MS: Final = 60_000
+MinuteReport = tuple[tuple[str, float, int, float], Mapping[str, float]]
+"""Text and arguments of a log line, and the same as fields."""
+
+
+class Minute:
+    """A line for the log each minute in which something was counted."""
+
+    def __init__(self, events: int) -> None:
+        self._events = events
+        self._began_ms = 0
+
+    def report(self, health: WorkerHealth, lag: int, now_ms: int) -> MinuteReport | None:
+        if not self._began_ms:
+            self._began_ms = now_ms
+        passed_ms = now_ms - self._began_ms
+        if passed_ms < MINUTE_MS:
+            return None
+        events = health.events - self._events
+        self._events, self._began_ms = health.events, now_ms
+        if not events or not health.complete_ms:
+            return None
+        per_s = events * 1000 / passed_ms
+        behind_s = max(0, now_ms - min(health.complete_ms.values())) / 1000
+        line = ("counting: %.1f events/s, lag %d records, %.1f s behind", per_s, lag, behind_s)
+        return line, {"events_per_s": per_s, "lag": lag, "behind_s": behind_s}
 
 
 @dataclass
@@ -74,6 +103,7 @@ class WorkerHealth:
     ) -> dict[int, PartitionState]:
         return {
             partition: PartitionState(
+                position,
                 bounds[partition].end,
                 max(0, bounds[partition].end - max(position, bounds[partition].start)),
                 self.complete_ms.get(partition, 0),

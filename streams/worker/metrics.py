@@ -59,8 +59,9 @@ class BulkHistogram(Collector):
 
 
 class PartitionState(NamedTuple):
-    """A partition that this worker counts. `complete_ms`, `committed_ms`: 0 before its first commit."""
+    """A partition that this worker counts. `position`: the next offset to count. `complete_ms`, `committed_ms`: 0 before its first commit."""
 
+    position: int
     end: int
     lag: int
     complete_ms: int

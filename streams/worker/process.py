@@ -42,12 +42,13 @@ from schemas.store.generation import describe, generation_digest
 from schemas.store.layout import LIVE, NO_POSITION
 from streams.core.ports import RefusalReason
 from streams.core.resume_checks import generation_detail, has_other_prices
-from streams.kafka.consumer import open_log
+from streams.kafka.consumer import KafkaLog, open_log
 from streams.redis.eviction import EvictionWatch
 from streams.redis.generations import RedisGenerations
 from streams.redis.store import RedisStore
 from streams.worker.clock import ProcessClock
 from streams.worker.faust_process import Monitor, leave, run_process, spare_collector
+from streams.worker.health import Minute
 from streams.worker.loop import Worker
 from streams.worker.metrics import WorkerMetrics, WorkerState
 from streams.worker.price_switch import PriceSwitch
@@ -58,6 +59,8 @@ RESTARTS_MAX: Final = 100
 RESTARTS_OVER_S: Final = 60.0
 RESTART_PAUSE_S: Final = 1.0
 DROP_EVERY_S: Final = 30.0
+ADVISE_EVERY_S: Final = 5.0
+"""As often as Kafka's own consumers commit."""
 REPLACED: Final = 3
 """The exit code of a worker after a rebuild under another configuration replaced its counters. It is
 not 0, so that a supervisor that restarts on failure restarts the worker."""
@@ -223,8 +226,9 @@ class FoldService(Service):
                 watching = tasks.create_task(worker.poll_end_offsets(stopping))
                 guard = tasks.create_task(self._guard(worker))
                 memory = tasks.create_task(self._watch(store, watch))
+                advice = tasks.create_task(self._advise(kafka_log, worker))
                 await worker.run(stopping)
-                for task in (watching, guard, memory):
+                for task in (watching, guard, memory, advice):
                     task.cancel()
 
     async def _watch(self, store: RedisStore, watch: EvictionWatch) -> None:
@@ -234,12 +238,23 @@ class FoldService(Service):
                 self._evicts = await watch.look(store.generation) is not None
             await asyncio.sleep(self._settings.timing.recheck_ms / 1000)
 
+    async def _advise(self, kafka_log: KafkaLog, worker: Worker) -> None:
+        """Tells the consumer group the positions of Redis, beside the fold, for lag tools."""
+        while not self.should_stop:
+            await asyncio.sleep(ADVISE_EVERY_S)
+            if not worker.health.log_away:
+                now = worker.partitions()
+                await kafka_log.advise({number: one.position for number, one in now.items()})
+
     async def _guard(self, worker: Worker) -> None:
         """Logs each change of state. Ends the run when nothing moves although there are records to
         read: a heartbeat error can leave a consumer broken forever."""
         said: dict[str, object] = {}
+        clock, minute = ProcessClock(), Minute(worker.health.events)
         while not self.should_stop:
             health = worker.health
+            if (report := minute.report(health, worker.lag(), clock.now_ms())) is not None:
+                log.info(*report[0], extra={"fields": report[1]})
             now: dict[str, object] = {
                 "kafka": health.log_away,
                 "store": health.store_away,
@@ -328,9 +343,10 @@ def run_worker(
     prices: Prices = BUNDLED,
     catalog: Catalog = DEFAULT,
     monitor: Monitor | None = None,
+    logs: dict[str, Any] | None = None,
 ) -> int:
     """Runs until SIGTERM or SIGINT. Returns the exit code of the process. Blocking. `monitor` serves
-    metrics and probes."""
+    metrics and probes; `logs` as `run_process` has it."""
     warm_up()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -342,4 +358,4 @@ def run_worker(
 
         monitor(loop, fold.metrics.registry, ready)
     spare_collector()
-    return run_process(app, supervisor, loop=loop)
+    return run_process(app, supervisor, loop=loop, logs=logs)

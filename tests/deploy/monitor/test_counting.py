@@ -13,7 +13,9 @@ from deploy.local.servers import Server
 from deploy.local.valkey import url_of
 from deploy.monitor.counting import CountingMetrics, CountingState, families
 from deploy.settings import read_settings
-from streams.operations.status import GenerationStatus
+from streams.kafka.producer import open_producer
+from streams.kafka.topics import ensure_topics
+from streams.operations.status import GenerationStatus, read_status
 from streams.redis.server_info import RedisServer
 from tests.streams.operations.test_verdict import partition, refusals, status
 
@@ -66,6 +68,17 @@ def test_what_is_not_known_has_no_sample() -> None:
     ):
         assert value(state, name) is None, name
     assert value(state, "refused_partitions", reason="log_starts_later") is None
+
+
+@pytest.mark.servers
+async def test_without_redis_no_lag_is_claimed(kafka: Server) -> None:
+    await ensure_topics(kafka.address, events="lag", dead_letter="lag-dead", partitions=1)
+    async with open_producer(kafka.address) as producer:
+        await producer.send_records("lag", [(b"k", b"{}", [])])
+    found = await read_status(kafka.address, "redis://127.0.0.1:1/0", "lag")
+    assert found.redis_away.startswith("Redis does not answer")
+    assert [(one.end, one.lag) for one in found.partitions] == [(1, None)]
+    assert found.lag is None
 
 
 @pytest.mark.servers

@@ -43,7 +43,7 @@ def looping(ready: Mapping[str, object], said: list[str]) -> Iterator[MonitorSer
 def test_metrics_have_both_formats_and_the_build() -> None:
     said: list[str] = []
     with looping({"ok": True, "reason": ""}, said) as server:
-        assert said == [f"monitor: {server.url}/metrics, /livez, /readyz, /startupz"]
+        assert said == [f"metrics and probes: {server.url}/metrics, /livez, /readyz, /startupz"]
         plain = httpx.get(f"{server.url}/metrics")
         assert plain.headers["content-type"].startswith("text/plain")
         assert 'odometer_build_info{process="worker",version="1.2"} 1.0' in plain.text
