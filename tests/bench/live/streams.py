@@ -46,7 +46,7 @@ QUESTIONS: Final = (
     {"measures": "requests,cost_usd", "group_by": "model"},
     {"measures": "requests", "granularity": "1m", "from": "now-1h", "group_by": "agent"},
     {"measures": "requests,p95_latency_ms", "granularity": "15m"},
-    {"measures": "requests,error_rate", "group_by": "provider", "compare": "previous"},
+    {"measures": "requests,error_rate", "group_by": "provider"},
     {"measures": "requests,total_tokens", "group_by": "agent,model", "limit": "10"},
 )
 TOTAL: Final = re.compile(rb'"totals":\{"requests":(\d+)')
