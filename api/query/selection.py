@@ -202,7 +202,7 @@ def work_of(plan: Plan, names: Sequence[SeriesIndex], *, is_picked: bool) -> int
         for filter_ in question.filters:
             if filter_.dimension == "kind":
                 continue
-            if filter_.prefixes:
+            if filter_.looks_at_all:
                 work += 0 if is_picked else len(own.column(filter_.dimension).places)
             elif not filter_.is_negated:
                 passing = min(passing, int(np.count_nonzero(matching(own, filter_))))

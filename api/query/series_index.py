@@ -26,16 +26,29 @@ VALUE_BYTES: Final = 200
 
 @dataclass(frozen=True)
 class Filter:
-    """Passes series whose value of `dimension` is one of `values` or begins with one of `prefixes`.
-    `is_negated` passes the others. The value "" means that events did not report the dimension."""
+    """Passes series whose value of `dimension` is one of `values`, begins with one of `prefixes`, ends with one
+    of `suffixes` or contains one of `parts`. With `ignores_case` all of these are case-folded, and so is the
+    value. `is_negated` passes the others. The value "" means that events did not report the dimension."""
 
     dimension: str
     values: frozenset[str]
     prefixes: tuple[str, ...] = ()
     is_negated: bool = False
+    suffixes: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    ignores_case: bool = False
+
+    @property
+    def looks_at_all(self) -> bool:
+        """Whether every value must be looked at: none can be found by its name alone."""
+        return bool(self.prefixes or self.suffixes or self.parts or self.ignores_case)
 
     def takes(self, value: str) -> bool:
-        return (value in self.values or value.startswith(self.prefixes)) is not self.is_negated
+        if self.ignores_case:
+            value = value.casefold()
+        found = value in self.values or value.startswith(self.prefixes)
+        found = found or value.endswith(self.suffixes) or any(part in value for part in self.parts)
+        return found is not self.is_negated
 
 
 @dataclass(eq=False)
@@ -111,7 +124,7 @@ def extended(names: SeriesIndex, more: Sequence[bytes]) -> SeriesIndex:
 def matching(names: SeriesIndex, filter_: Filter) -> Bools:
     """Whether each series passes the filter."""
     column = names.column(filter_.dimension)
-    if filter_.prefixes:
+    if filter_.looks_at_all:
         passes = np.fromiter(map(filter_.takes, column.words), np.bool_, len(column.words))
         return passes[column.codes]
     taken = [column.places[value] for value in filter_.values if value in column.places]

@@ -41,7 +41,7 @@ from api.usage.parameters import (
     parse_zone,
 )
 from api.usage.question import ParsedQuestion, of_query, parse_question
-from api.usage.render import MEDIA_TYPES, rows_of, to_csv, to_ndjson
+from api.usage.render import BYTE_ORDER_MARK, MEDIA_TYPES, rows_of, to_csv, to_ndjson
 from api.usage.sections import Completeness, Section, cells_of, sections_of, states_of
 from api.usage.steps import Grid, check_range
 from schemas.catalog.measures import EVENTS
@@ -222,7 +222,11 @@ async def _make(
     if form == "json":
         body = b"%s,%s" % (said[:-1], to_json(_state(covered, reading))[1:])
     tag = _tag(*question, reading, said)
-    made = _made(tag, reading.meta, said, body, headers_of(reading.meta, covered), form)
+    headers = {**headers_of(reading.meta, covered)}
+    if form == "spreadsheet":
+        days = "-to-".join(iso(at_ms)[:10] for at_ms in (covered.start_ms, covered.end_ms))
+        headers["content-disposition"] = f'attachment; filename="usage-{days}.csv"'
+    made = _made(tag, reading.meta, said, body, headers, form)
     answers.put(cached, reading.sums, made, 2 * len(body))
     return made
 
@@ -248,7 +252,9 @@ def _said(query: UsageQuery, reading: Reading, states: Sequence[Completeness]) -
             "period": periods,
             **{name: [*own, *previous.columns[name]] for name, own in columns.items()},
         }
-    return to_csv(columns) if query.format == "csv" else to_ndjson(columns)
+    if query.format == "ndjson":
+        return to_ndjson(columns)
+    return (BYTE_ORDER_MARK if query.format == "spreadsheet" else b"") + to_csv(columns)
 
 
 def _object(query: UsageQuery, current: Section, before: Sequence[Section]) -> dict[str, Any]:

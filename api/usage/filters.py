@@ -1,7 +1,8 @@
 r"""The filters of a question: their names and the values in their texts.
 
 A filter is a dimension (`model=gpt-4o`); `!` negates it (`model!=gpt-4o`). In a URL, a comma separates
-values, and repeating a filter adds values. `\,`, `\*` and `\\` are a comma, a star and a backslash inside
+values, and repeating a filter adds values. A `*` at the end of a value matches any rest, and one at its start any
+beginning. `\,`, `\*` and `\\` are a comma, a star and a backslash inside
 a value. In JSON, a list has several values, and a comma is a comma.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from api.errors import BadParameter
 from api.http.parameters import RawParameters
@@ -20,8 +21,17 @@ VALUES_MAX: Final = 200
 """Values of all filters of a question. A longer list belongs into a label or a view."""
 
 
+class Pattern(NamedTuple):
+    """What a filter takes: the text itself, or what begins (`is_open_after`) or ends (`is_open_before`) with it,
+    or contains it (both)."""
+
+    text: str
+    is_open_before: bool
+    is_open_after: bool
+
+
 def parse_filters(
-    raw: RawParameters, catalog: Catalog = DEFAULT, *, splits: bool
+    raw: RawParameters, catalog: Catalog = DEFAULT, *, splits: bool, ignores_case: bool = False
 ) -> tuple[Filter, ...]:
     filters = []
     total = 0
@@ -33,21 +43,30 @@ def parse_filters(
             raise BadParameter(
                 name, f"The filters have more than {VALUES_MAX} values, the limit (VALUES_MAX)."
             )
+        if ignores_case:
+            wanted = [one._replace(text=one.text.casefold()) for one in wanted]
+        whole, prefixes, suffixes, parts = (
+            tuple(sorted({one.text for one in wanted if one[1:] == ends}))
+            for ends in ((False, False), (False, True), (True, False), (True, True))
+        )
         filters.append(
             Filter(
                 other_names.get(name.removesuffix("!"), name.removesuffix("!")),
-                frozenset(value for value, is_prefix in wanted if not is_prefix),
-                tuple(sorted({value for value, is_prefix in wanted if is_prefix})),
+                frozenset(whole),
+                prefixes,
                 name.endswith("!"),
+                suffixes,
+                parts,
+                ignores_case,
             )
         )
     return tuple(filters)
 
 
-def split_values(text: str, *, splits: bool) -> list[tuple[str, bool]]:
-    """The values in a filter's text, each with whether it is a prefix."""
-    found: list[tuple[str, bool]] = []
-    value, is_prefix = "", False
+def split_values(text: str, *, splits: bool) -> list[Pattern]:
+    """The values in a filter's text."""
+    found: list[Pattern] = []
+    value, is_open_before, is_open_after, begun = "", False, False, False
     place = 0
     while place < len(text):
         here, after = text[place], text[place + 1 : place + 2]
@@ -55,14 +74,19 @@ def split_values(text: str, *, splits: bool) -> list[tuple[str, bool]]:
             value += after
             place += 1
         elif here == "," and splits:
-            found.append((value, is_prefix))
-            value, is_prefix = "", False
+            found.append(Pattern(value, is_open_before, is_open_after))
+            value, is_open_before, is_open_after, begun = "", False, False, False
+            place += 1
+            continue
         elif here == "*" and (not after or (splits and after == ",")):
-            is_prefix = True
+            is_open_after = True
+        elif here == "*" and not begun:
+            is_open_before = True
         else:
             value += here
+        begun = True
         place += 1
-    return [*found, (value, is_prefix)]
+    return [*found, Pattern(value, is_open_before, is_open_after)]
 
 
 @cache

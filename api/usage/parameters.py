@@ -24,6 +24,7 @@ from api.query.time_range import ALLOWED, AskedRange, InvalidTime, parse_range
 from api.usage.filters import aliases, filter_names, parse_filters
 from api.usage.steps import (
     AUTO_BUCKETS_MAX,
+    BUCKETS_MAX,
     GRANULARITIES,
     WEEK_STARTS,
     Grid,
@@ -37,9 +38,9 @@ from schemas.catalog.views import DEFAULT, Catalog
 LIMIT_MAX: Final = 10_000
 """Groups that `limit` may ask for. Without `limit` an answer has at most `sections.ROWS_MAX` rows."""
 
-Format = Literal["json", "csv", "ndjson"]
+Format = Literal["json", "csv", "ndjson", "spreadsheet"]
 Fill = Literal["none", "zero", "null"]
-FORMATS: Final[tuple[Format, ...]] = ("json", "csv", "ndjson")
+FORMATS: Final[tuple[Format, ...]] = ("json", "csv", "ndjson", "spreadsheet")
 FILLS: Final[tuple[Fill, ...]] = ("none", "zero", "null")
 TIME: Final = "time"
 """The name of a bucket's start, in rows and in `order_by`."""
@@ -63,6 +64,7 @@ PARAMETERS: Final = (
     Parameter("from", "Start of the range: a time, a date, `now-7d`, or a period such as `this_month`. Default: 24 hours before `to`.", "now-7d"),
     Parameter("to", "End of the range, exclusive. Default: now, or the end of the period in `from`.", "now"),
     Parameter("granularity", "Length of the time buckets. `auto` chooses one. `none` gives one row for the whole range.", "1d", allowed=GRANULARITIES),
+    Parameter("max_points", "Chooses the shortest buckets of which the range has at most so many, as `auto` does with 200.", "600"),
     Parameter("tz", "IANA time zone of days, weeks, months and of dates without an offset. Default: UTC.", "Europe/Berlin"),
     Parameter("week_start", "The day on which weeks begin, in `1w` and in the weeks that `from` names.", "sunday", allowed=WEEK_STARTS),
     Parameter("group_by", "Dimensions: one row for each combination of their values.", "provider,model", is_list=True),
@@ -73,8 +75,10 @@ PARAMETERS: Final = (
     Parameter("compare_from", "Start of a range of your own to compare with. In place of `compare`.", "2025-12-24"),
     Parameter("compare_to", "Its end, exclusive. Default: the end of the period in `compare_from`.", "2025-12-27"),
     Parameter("cumulative", "If true, each bucket has the sums from the start of the range.", "true", allowed=("true", "false")),
+    Parameter("ignore_case", "If true, filters ignore case.", "true", allowed=("true", "false")),
+    Parameter("times", "How `time` is written: `iso` or `ms`, milliseconds since 1970.", "ms", allowed=("iso", "ms")),
     Parameter("tenant", "The tenant. Needed if the key has several tenants; the header x-odometer-tenant does the same.", "acme"),
-    Parameter("format", "Format of the answer. Takes precedence over the Accept header.", "csv", allowed=FORMATS),
+    Parameter("format", "Format of the answer. Takes precedence over the Accept header. `spreadsheet` is CSV as a file to save, with the byte order mark from which spreadsheets tell UTF-8.", "csv", allowed=FORMATS),
 )  # fmt: skip
 BY_NAME: Final = {parameter.name: parameter for parameter in PARAMETERS}
 
@@ -98,6 +102,7 @@ class UsageQuery:
     limit: int | None
     fill: Fill
     is_cumulative: bool
+    has_times_ms: bool
     tenant: str | None
     format: Format | None
 
@@ -117,14 +122,12 @@ def parse(
     asked = parse_bounds(raw, now_ms, zone, first_day)
     measures = _measures(_listed(raw, "measures", splits=splits), catalog)
     columns, group_by = _dimensions("group_by", _listed(raw, "group_by", splits=splits), catalog)
-    granularity = single(raw, "granularity")
-    filters = parse_filters(raw, catalog, splits=splits)
+    ignores_case = _choice(raw, "ignore_case") == "true"
+    filters = parse_filters(raw, catalog, splits=splits, ignores_case=ignores_case)
     tiers = tiers_for(measures, {*group_by, *(f.dimension for f in filters)}, catalog)
     grid = Grid(now_ms, zone, zone_name, tiers, first_day)
     check_range(asked, grid)
-    step = chosen_step(
-        "none" if granularity is None else granularity, AUTO_BUCKETS_MAX, asked, grid
-    )
+    step = chosen_step(*_granularity(raw), asked, grid)
     names = (*(measure.name for measure in measures), *columns, *([TIME] if step else []))
     query = UsageQuery(
         measures=measures,
@@ -141,6 +144,7 @@ def parse(
         limit=parse_limit(raw, LIMIT_MAX),
         fill=cast("Fill", _choice(raw, "fill") or "none"),
         is_cumulative=_choice(raw, "cumulative") == "true",
+        has_times_ms=_choice(raw, "times") == "ms",
         tenant=single(raw, "tenant"),
         format=cast("Format | None", _choice(raw, "format")),
     )
@@ -183,6 +187,19 @@ def parse_bounds(
     return asked
 
 
+def _granularity(raw: RawParameters) -> tuple[str, int]:
+    """The name of a step, and the most buckets of `auto`, which `max_points` chooses too."""
+    name = single(raw, "granularity")
+    points = parse_count(raw, "max_points", BUCKETS_MAX)
+    if points is None:
+        return ("none" if name is None else name), AUTO_BUCKETS_MAX
+    if name not in {None, "auto"}:
+        raise BadParameter(
+            "max_points", "`max_points` chooses the length of buckets: use `granularity=auto`."
+        )
+    return "auto", points
+
+
 def _compared(
     raw: RawParameters, asked: AskedRange, step: Step | None, grid: Grid
 ) -> AskedRange | None:
@@ -207,13 +224,17 @@ def _compared(
 
 
 def parse_limit(raw: RawParameters, most: int) -> int | None:
-    text = single(raw, "limit")
+    return parse_count(raw, "limit", most)
+
+
+def parse_count(raw: RawParameters, name: str, most: int) -> int | None:
+    text = single(raw, name)
     if text is None:
         return None
     whole = text.removesuffix(".0")
     if not (whole.isascii() and whole.isdigit() and len(whole) <= 9 and 1 <= int(whole) <= most):
         raise BadParameter(
-            "limit", f"{text!r} is not a whole number from 1 to {most}.", (f"1 to {most}",)
+            name, f"{text!r} is not a whole number from 1 to {most}.", (f"1 to {most}",)
         )
     return int(whole)
 

@@ -24,7 +24,10 @@ MEDIA_TYPES: Final[Mapping[Format, str]] = {
     "json": "application/json",
     "csv": "text/csv; charset=utf-8; header=present",
     "ndjson": "application/x-ndjson",
+    "spreadsheet": "text/csv; charset=utf-8; header=present",
 }
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+"""Without it, Excel reads UTF-8 as the code page of the machine."""
 ROWS_KEPT: Final = 256
 """Classes of rows, by the names of their columns. To make one takes as long as to write 100 rows."""
 FORMULA_STARTS: Final = ("=", "+", "-", "@", *"\uff1d\uff0b\uff0d\uff20")
@@ -40,7 +43,7 @@ def accepted(accept: str) -> Format | None:
     if not accept.strip():
         return "json"
     best: tuple[float, int, Format] | None = None
-    for place, form in enumerate(FORMATS):
+    for place, form in enumerate(form for form in FORMATS if form != "spreadsheet"):
         quality = _quality(accept, MEDIA_TYPES[form].partition(";")[0])
         if quality > 0 and (best is None or (quality, -place) > best[:2]):
             best = quality, -place, form
@@ -49,7 +52,7 @@ def accepted(accept: str) -> Format | None:
 
 def media_types() -> list[str]:
     """What an Accept header may name, without parameters."""
-    return [media_type.partition(";")[0] for media_type in MEDIA_TYPES.values()]
+    return [*dict.fromkeys(media_type.partition(";")[0] for media_type in MEDIA_TYPES.values())]
 
 
 Columns = Mapping[str, Sequence[Cell]]

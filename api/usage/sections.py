@@ -355,7 +355,8 @@ def _named(query: UsageQuery, starts_ms: Int64s, rows: RowColumns) -> dict[str, 
     columns: dict[str, Sequence[Cell]] = {}
     if query.step is not None:
         buckets, bucket = np.unique(rows.bucket, return_inverse=True)
-        texts = labels(starts_ms[buckets], query.zone)
+        at_ms = starts_ms[buckets]
+        texts: list[Cell] = at_ms.tolist() if query.has_times_ms else [*labels(at_ms, query.zone)]
         columns[TIME] = list(map(texts.__getitem__, bucket.tolist()))
     for place, name in enumerate(query.columns):
         columns[name] = rows.names(place)

@@ -120,22 +120,25 @@ def test_a_clock_put_back_past_midnight_begins_no_day_twice() -> None:
 @pytest.mark.parametrize(
     ("text", "values"),
     [
-        ("a", [("a", False)]),
-        ("", [("", False)]),
-        ("a,b", [("a", False), ("b", False)]),
-        ("a,", [("a", False), ("", False)]),
-        (r"a\,b", [("a,b", False)]),
-        ("gpt-*", [("gpt-", True)]),
-        ("gpt-*,o3", [("gpt-", True), ("o3", False)]),
-        (r"gpt-\*", [("gpt-*", False)]),
-        ("a*b", [("a*b", False)]),
-        (r"a\\,b", [("a\\", False), ("b", False)]),
-        ("a\\", [("a\\", False)]),
-        (r"\d", [(r"\d", False)]),
-        ("*", [("", True)]),
+        ("a", [("a", False, False)]),
+        ("", [("", False, False)]),
+        ("a,b", [("a", False, False), ("b", False, False)]),
+        ("a,", [("a", False, False), ("", False, False)]),
+        (r"a\,b", [("a,b", False, False)]),
+        ("gpt-*", [("gpt-", False, True)]),
+        ("gpt-*,o3", [("gpt-", False, True), ("o3", False, False)]),
+        ("*-mini,*gpt*", [("-mini", True, False), ("gpt", True, True)]),
+        (r"gpt-\*", [("gpt-*", False, False)]),
+        (r"\*gpt", [("*gpt", False, False)]),
+        ("a*b", [("a*b", False, False)]),
+        (r"a\\,b", [("a\\", False, False), ("b", False, False)]),
+        ("a\\", [("a\\", False, False)]),
+        (r"\d", [(r"\d", False, False)]),
+        ("*", [("", False, True)]),
+        ("**", [("", True, True)]),
     ],
 )
-def test_values_of_a_filter(text: str, values: list[tuple[str, bool]]) -> None:
+def test_values_of_a_filter(text: str, values: list[tuple[str, bool, bool]]) -> None:
     assert split_values(text, splits=True) == values
 
 
@@ -145,7 +148,7 @@ def test_any_value_can_be_written(values: list[str]) -> None:
         return value.replace("\\", "\\\\").replace(",", "\\,").replace("*", "\\*")
 
     found = split_values(",".join(map(escaped, values)), splits=True)
-    assert found == [(value, False) for value in values]
+    assert found == [(value, False, False) for value in values]
 
 
 async def test_values_with_commas_and_stars(redis_url: str, client: httpx.AsyncClient) -> None:

@@ -190,3 +190,50 @@ async def test_steps_of_hours_quarters_and_years(redis_url: str, client: httpx.A
         "1y": ["2025-01-01T00", "2026-01-01T00"],
         "1w": ["2025-12-07T00", "2026-02-01T00"],
     }
+
+
+async def test_filters_by_parts_of_names_and_without_case(
+    redis_url: str, client: httpx.AsyncClient
+) -> None:
+    names = ("gpt-4o", "gpt-4o-mini", "GPT-4o", "o3-mini", "*odd")
+    pack([Event(NOW_MS - HOUR_MS, model=name) for name in names]).write(redis_url)
+
+    async def models(**params: Any) -> set[str]:
+        answer = await ask(client, group_by="model", measures="requests", **params)
+        return {row["model"] for row in answer["rows"]}
+
+    assert await models(model="*-mini") == {"gpt-4o-mini", "o3-mini"}
+    assert await models(model="*4o*") == {"gpt-4o", "gpt-4o-mini", "GPT-4o"}
+    assert await models(model="gpt-*", ignore_case="true") == {"gpt-4o", "gpt-4o-mini", "GPT-4o"}
+    assert await models(model="GPT-4O", ignore_case="true") == {"gpt-4o", "GPT-4o"}
+    assert await models(**{"model!": "*MINI", "ignore_case": "true"}) == {
+        "gpt-4o",
+        "GPT-4o",
+        "*odd",
+    }
+    assert await models(model="\\*odd") == {"*odd"}
+    posted = {"group_by": ["model"], "measures": ["requests"], "model": ["*o*", "x"]}
+    rows = (await client.post(PATH, json=posted)).json()["rows"]
+    assert {row["model"] for row in rows} == set(names)
+
+
+async def test_forms_for_spreadsheets_and_charts(redis_url: str, client: httpx.AsyncClient) -> None:
+    pack(day(1, "größe", 2)).write(redis_url)
+    asked = {"measures": "requests", "group_by": "model", "from": "2026-02-01", "to": TODAY}
+    file = await client.get(PATH, params=asked | {"format": "spreadsheet"})
+    assert file.content == "\ufeffmodel,requests\r\ngröße,2\r\n".encode()
+    assert file.headers["content-type"].startswith("text/csv")
+    named = 'attachment; filename="usage-2026-02-01-to-2026-02-08.csv"'
+    assert file.headers["content-disposition"] == named
+    plain = await client.get(PATH, params=asked | {"format": "csv"})
+    assert plain.content == file.content[3:]
+    assert "content-disposition" not in plain.headers
+    answer = await ask(client, **asked, max_points="10", times="ms", fill="zero")
+    assert answer["granularity"] == "1d"
+    first_ms = NOW_MS - NOW_MS % DAY_MS - 7 * DAY_MS
+    assert [row["time"] for row in answer["rows"]] == [first_ms + n * DAY_MS for n in range(7)]
+    for most, granularity in (("14", "12h"), ("13", "1d"), ("1", "1mo"), ("10000", "15m")):
+        found = await ask(client, **asked, max_points=most, granularity="auto")
+        assert found["granularity"] == granularity
+    refused = await client.get(PATH, params=asked | {"max_points": "10", "granularity": "1h"})
+    assert (refused.status_code, refused.json()["parameter"]) == (400, "max_points")
