@@ -104,12 +104,15 @@ BY_NAME: Final = {
     "order_by": st.just("-requests"),
     "limit": st.sampled_from(["1", "2", "50"]),
     "fill": st.sampled_from(["zero", "null"]),
-    "compare": st.just("previous"),
-    "compare_from": st.just("2026-02-06"),
-    "compare_to": st.just("2026-02-07"),
+    "compare": st.sampled_from(["previous", "previous_week", "previous_year"]),
+    "compare_from": TIMES,
+    "compare_to": st.sampled_from(["now", "2026-02-08"]),
     "week_start": st.just("sunday"),
+    "max_points": st.sampled_from(["1", "30"]),
+    "ignore_case": st.just("true"),
+    "times": st.just("ms"),
     "cumulative": st.just("true"),
-    "format": st.sampled_from(["json", "csv", "ndjson"]),
+    "format": st.sampled_from(["json", "csv", "ndjson", "spreadsheet"]),
 }
 FILTERS: Final = {name + end: VALUES for name in DEFAULT.kept_dimensions for end in ("", "!")}
 USAGE: Final = some(
@@ -121,6 +124,8 @@ USAGE: Final = some(
         {"group_by": "model", "limit": "2", "from": "2026-02-07", "model": "m*"},
         {"group_by": "provider", "granularity": "1d", "fill": "zero", "format": "csv"},
         {"agent": "a1-of-beta", "compare": "previous"},
+        {"group_by": "model", "limit": "1", "compare_from": "2026-02-07", "compare_to": "now"},
+        {"model": "*of*", "ignore_case": "true", "max_points": "30", "times": "ms"},
     ],
 )
 DIMENSION: Final = some(
