@@ -7,6 +7,8 @@
     filters     the filters of a question
     steps       its buckets, and whether what is stored can make them
     sections    sums to the rows of an answer
+    bodies      the JSON of an answer
+    several     several questions in one POST, of one atomic read
     changes     the change between two ranges, by group
     distinct    counts of distinct values, such as users
     render      rows as JSON, CSV or newline-delimited JSON

@@ -26,11 +26,11 @@ from api.http.parameters import check_names, single
 from api.http.prepared_response import PreparedResponse
 from api.http.singleflight import Singleflight, round_to_second
 from api.query.measures import Offered, offered_by
-from api.query.plan import Plan, Question, Term, plan, tiers_of, view_for, views_that_hold
+from api.query.plan import Question, Term, plan, tiers_of, view_for, views_that_hold
 from api.query.sums import Sums
-from api.store.freshness import headers_of, iso_ms, refusals
+from api.store.freshness import headers_of, refusals, state_headers
 from api.store.reader import Reading, Store
-from api.usage.changes import changes_of
+from api.usage.bodies import complete_through, object_of, range_of, state_of
 from api.usage.filters import filter_names, parse_filters
 from api.usage.parameters import (
     IGNORED,
@@ -41,8 +41,9 @@ from api.usage.parameters import (
     parse_zone,
 )
 from api.usage.question import ParsedQuestion, of_query, parse_question
-from api.usage.render import BYTE_ORDER_MARK, MEDIA_TYPES, rows_of, to_csv, to_ndjson
-from api.usage.sections import Completeness, Section, cells_of, sections_of, states_of
+from api.usage.render import BYTE_ORDER_MARK, MEDIA_TYPES, to_csv, to_ndjson
+from api.usage.sections import Completeness, cells_of, sections_of, states_of
+from api.usage.several import answer_several, parse_questions, questions_in
 from api.usage.steps import Grid, check_range
 from schemas.catalog.measures import EVENTS
 from schemas.catalog.views import Catalog
@@ -100,6 +101,12 @@ async def usage(
     accept = request.headers.get("accept", "")
     if request.method == "POST":
         content, is_json = await json_body(request, BODY_BYTES_MAX, share_of(key)), True
+        if (several := questions_in(content)) is not None:
+            asked = parse_questions(several, accept, round_to_second(now_ms), store.catalog)
+            tenant = tenant_of(key, request.headers, asked[0].query.tenant)
+            body, reading = await answer_several(store, tenant, asked)
+            headers = state_headers(reading.meta) | CACHING
+            return Response(body, headers=headers, media_type="application/json")
     else:
         content, is_json = request.scope["query_string"], False
     parsed = parse_question(
@@ -140,10 +147,10 @@ async def values(request: Request, store: Store, key_cache: KeyCache, clock: Clo
     found, said = await store.shape(tenant, reading.cells, make)
     body = {
         "dimension": name,
-        "range": _range(covered),
+        "range": range_of(covered),
         "values": found[:limit],
         "found": len(found),
-        "complete_through": _complete_through(reading.meta),
+        "complete_through": complete_through(reading.meta),
     }
     tag = _tag(tenant, repr((name, search, limit)), reading, said)
     headers = headers_of(reading.meta, covered)
@@ -220,7 +227,7 @@ async def _make(
     say = partial(_said, parsed.query, reading, states)
     body = said = before.content if before else await store.shape(question[0], cells, say)
     if form == "json":
-        body = b"%s,%s" % (said[:-1], to_json(_state(covered, reading))[1:])
+        body = b"%s,%s" % (said[:-1], to_json(state_of(reading) | {"view": covered.view.name})[1:])
     tag = _tag(*question, reading, said)
     headers = {**headers_of(reading.meta, covered)}
     if form == "spreadsheet":
@@ -243,7 +250,7 @@ def _said(query: UsageQuery, reading: Reading, states: Sequence[Completeness]) -
     """The whole answer without the state of the counters."""
     current, *before = sections_of(query, reading.sums, states)
     if query.format == "json":
-        return to_json(_object(query, current, before))
+        return to_json(object_of(query, current, before))
     columns = current.columns
     if before:
         (previous,) = before
@@ -255,47 +262,6 @@ def _said(query: UsageQuery, reading: Reading, states: Sequence[Completeness]) -
     if query.format == "ndjson":
         return to_ndjson(columns)
     return (BYTE_ORDER_MARK if query.format == "spreadsheet" else b"") + to_csv(columns)
-
-
-def _object(query: UsageQuery, current: Section, before: Sequence[Section]) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "range": _range(current.covered),
-        "granularity": query.step.name if query.step else "none",
-        "tz": query.zone_name,
-        "group_by": query.columns,
-        "measures": {measure.name: measure.unit for measure in query.measures},
-        "rows": rows_of(current.columns),
-        "totals": current.totals,
-    }
-    if before:
-        (previous,) = before
-        found["previous"] = {
-            "range": _range(previous.covered),
-            "rows": rows_of(previous.columns),
-            "totals": previous.totals,
-        }
-        found["comparison"] = changes_of(query, current, previous)
-    return found | {"estimates": current.estimates}
-
-
-def _state(covered: Plan, reading: Reading) -> dict[str, Any]:
-    """The state of the counters, the last members of the answer."""
-    meta = reading.meta
-    return {
-        "complete_through": _complete_through(meta),
-        "history_from": iso_ms(meta.history_from_ms) if meta.history_from_ms else None,
-        "refused": refusals(meta),
-        "generation": reading.generation,
-        "view": covered.view.name,
-    }
-
-
-def _range(covered: Plan) -> dict[str, str]:
-    return {"from": iso(covered.start_ms), "to": iso(covered.end_ms)}
-
-
-def _complete_through(meta: Meta) -> str | None:
-    return iso_ms(meta.complete_through_ms) if meta.complete_through_ms else None
 
 
 def _tag(tenant: str, question: str, reading: Reading, said: bytes) -> str:

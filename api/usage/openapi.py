@@ -13,11 +13,13 @@ from api.usage.filters import aliases, filter_names
 from api.usage.latest_calls import FILTERS, LIMIT_DEFAULT, LIMIT_MAX
 from api.usage.parameters import BY_NAME, IGNORED, PARAMETERS, Parameter
 from api.usage.render import MEDIA_TYPES
+from api.usage.several import QUESTIONS, QUESTIONS_MAX
 from schemas.catalog.views import Catalog
 from schemas.responses.usage import (
     CallsAnswer,
     MeasuresAnswer,
     Problem,
+    SeveralAnswers,
     UsageAnswer,
     ValuesAnswer,
     ViewsAnswer,
@@ -27,6 +29,7 @@ Object = dict[str, Any]
 
 MODELS: Final[tuple[type[BaseModel], ...]] = (
     UsageAnswer,
+    SeveralAnswers,
     ValuesAnswer,
     CallsAnswer,
     MeasuresAnswer,
@@ -70,6 +73,8 @@ def paths(ref: Mapping[type[BaseModel], Object], catalog: Catalog) -> Object:
     accept = {"406": _problem("The Accept header allows no format of the answer.", ref[Problem])}
     usage = {"200": _usage_answer(ref[UsageAnswer]), **errors, **accept}
     missing = {"404": _problem("No view has this dimension; `allowed` lists all.", ref[Problem])}
+    both = {"anyOf": [ref[UsageAnswer], ref[SeveralAnswers]]}
+    posted = {"200": _usage_answer(both), **errors, **accept, **body}
     unchanged = {"304": {"description": "Nothing has changed since the answer with this ETag."}}
     names = {"name": "name", "in": "path", "required": True}
     return {
@@ -84,12 +89,13 @@ def paths(ref: Mapping[type[BaseModel], Object], catalog: Catalog) -> Object:
             "post": {
                 "operationId": "postUsage",
                 "summary": "The same query, with its parameters as a JSON object",
-                "description": "Send several values as a list. Commas in a value have no special meaning here.",
+                "description": "Send several values as a list. Commas in a value have no special meaning here."
+                f" `questions` has 1 to {QUESTIONS_MAX} such objects, which are answered from one atomic read.",
                 "requestBody": {
                     "required": True,
                     "content": {
                         "application/json": {
-                            "schema": _body_schema(catalog),
+                            "schema": {"anyOf": [_body_schema(catalog), _several_schema(catalog)]},
                             "examples": {
                                 "month": {
                                     "value": {
@@ -103,7 +109,7 @@ def paths(ref: Mapping[type[BaseModel], Object], catalog: Catalog) -> Object:
                         }
                     },
                 },
-                "responses": usage | body,
+                "responses": posted,
             },
         },
         "/v1/dimensions/{name}": {
@@ -244,7 +250,7 @@ def _text(name: str, about: str, example: str) -> Object:
 def _body_schema(catalog: Catalog) -> Object:
     texts = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
     more = {"from": {"type": ["string", "integer"]}, "to": {"type": ["string", "integer"]}}
-    more["cumulative"] = {"type": ["boolean", "string"]}
+    more["cumulative"] = more["ignore_case"] = {"type": ["boolean", "string"]}
     return {
         "type": "object",
         "properties": {
@@ -253,6 +259,21 @@ def _body_schema(catalog: Catalog) -> Object:
             **dict.fromkeys(filter_names(catalog), texts),
             IGNORED: {"description": "Means nothing."},
         },
+        "additionalProperties": False,
+    }
+
+
+def _several_schema(catalog: Catalog) -> Object:
+    listed = {
+        "type": "array",
+        "items": _body_schema(catalog),
+        "minItems": 1,
+        "maxItems": QUESTIONS_MAX,
+    }
+    return {
+        "type": "object",
+        "properties": {QUESTIONS: listed, "tenant": {"type": "string"}},
+        "required": [QUESTIONS],
         "additionalProperties": False,
     }
 

@@ -48,8 +48,8 @@ class Comparison(NativeBody):
     totals: dict[str, ComparedMeasure]
 
 
-class UsageAnswer(NativeBody):
-    """`/v1/usage`."""
+class QuestionAnswer(NativeBody):
+    """What is answered to one question."""
 
     range: Range
     granularity: str = Field(description="The time step of the rows, or `none`.")
@@ -68,6 +68,12 @@ class UsageAnswer(NativeBody):
         description="Measures that are estimates -> their relative error: the largest error of a"
         " percentile, one standard error of a distinct count. All other measures are exact."
     )
+    view: str = Field(description="The view that answered.")
+
+
+class CountersState(NativeBody):
+    """The state of the counters that an answer was read from."""
+
     complete_through: str | None = Field(
         description="Watermark: every event that Kafka acknowledged before this instant is counted or"
         " a dead letter. Null if that is not known yet."
@@ -79,7 +85,16 @@ class UsageAnswer(NativeBody):
         description="Partitions (or `generation`) that no worker counts at present. `odometer status` says why."
     )
     generation: int
-    view: str = Field(description="The view that answered.")
+
+
+class UsageAnswer(QuestionAnswer, CountersState):
+    """`/v1/usage`."""
+
+
+class SeveralAnswers(CountersState):
+    """`POST /v1/usage` with `questions`: their answers in order, all of one instant."""
+
+    answers: list[QuestionAnswer]
 
 
 class Value(NativeBody):

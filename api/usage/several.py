@@ -1,0 +1,111 @@
+"""Several questions in one POST of /v1/usage, answered from one atomic read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from api.errors import BadParameter, InvalidBody
+from api.http.json_body import check_json
+from api.http.json_encoding import to_json
+from api.store.reader import Reading, Store
+from api.usage.bodies import object_of, state_of
+from api.usage.question import ParsedQuestion, parse_question
+from api.usage.sections import cells_of, sections_of, states_of
+from schemas.catalog.views import Catalog
+
+QUESTIONS_MAX: Final = 16
+"""Questions of one request: the panels of a dashboard. Together they have the limits of one question."""
+QUESTIONS: Final = "questions"
+
+
+def questions_in(body: bytes) -> Sequence[bytes] | None:
+    """The questions of a body `{"questions": [{...}, ...]}`, each as JSON. None if it is one question."""
+    check_json(body)
+    try:
+        content = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except msgspec.DecodeError:
+        return None  # the parser of one question says what is wrong
+    if QUESTIONS not in content:
+        return None
+    others = [name for name in content if name not in {QUESTIONS, "tenant"}]
+    if others:
+        raise BadParameter(others[0], f"Put `{others[0]}` into each of the `{QUESTIONS}`.")
+    try:
+        listed = msgspec.json.decode(content[QUESTIONS], type=list[msgspec.Raw])
+        tenant = msgspec.json.decode(content.get("tenant", msgspec.Raw(b"null")), type=str | None)
+    except msgspec.DecodeError as error:
+        detail = f"`{QUESTIONS}` must be a list of objects, and `tenant` a text: {error}."
+        raise InvalidBody(400, "invalid-body", detail) from error
+    if not 1 <= len(listed) <= QUESTIONS_MAX:
+        raise BadParameter(
+            QUESTIONS,
+            f"A request has 1 to {QUESTIONS_MAX} questions (QUESTIONS_MAX), not {len(listed)}.",
+            (f"1 to {QUESTIONS_MAX}",),
+        )
+    if tenant is None:
+        return [bytes(one) for one in listed]
+    return [_with_tenant(bytes(one), tenant) for one in listed]
+
+
+def _with_tenant(question: bytes, tenant: str) -> bytes:
+    try:
+        content = msgspec.json.decode(question, type=dict[str, msgspec.Raw])
+    except msgspec.DecodeError:
+        return question
+    if "tenant" in content:
+        raise BadParameter("tenant", f"Name the tenant once, beside `{QUESTIONS}`.")
+    return msgspec.json.encode(content | {"tenant": msgspec.Raw(msgspec.json.encode(tenant))})
+
+
+def parse_questions(
+    texts: Sequence[bytes], accept: str, now_ms: int, catalog: Catalog
+) -> list[ParsedQuestion]:
+    """Raises BadParameter with the number of the question, from 0, before the parameter's name."""
+    parsed: list[ParsedQuestion] = []
+    for number, text in enumerate(texts):
+        try:
+            parsed.append(_parsed(text, accept, now_ms, catalog))
+        except BadParameter as error:
+            raise BadParameter(
+                f"{QUESTIONS}[{number}].{error.parameter}",
+                f"Question {number}: {error}",
+                error.allowed,
+                error.nearest,
+            ) from error
+    tenants = {one.query.tenant for one in parsed}
+    if len(tenants) > 1:
+        raise BadParameter("tenant", "All questions of a request must be of one tenant.")
+    return parsed
+
+
+def _parsed(text: bytes, accept: str, now_ms: int, catalog: Catalog) -> ParsedQuestion:
+    one = parse_question(text, accept, now_ms, catalog, is_json=True)
+    if one.query.format != "json":
+        raise BadParameter("format", "Several questions are answered in JSON only.", ("json",))
+    return one
+
+
+async def answer_several(
+    store: Store, tenant: str, parsed: Sequence[ParsedQuestion]
+) -> tuple[bytes, Reading]:
+    """The body, and the one reading that all answers are of."""
+    reading = await store.read(tenant, [plan for one in parsed for plan in one.plans])
+    parts, place = [], 0
+    for one in parsed:
+        sums = reading.sums[place : place + len(one.plans)]
+        place += len(sums)
+        states = states_of(one.query, one.plans, reading.meta.complete_through_ms)
+        parts.append((one, sums, states))
+
+    def made() -> bytes:
+        answers: list[dict[str, Any]] = []
+        for one, sums, states in parts:
+            current, *before = sections_of(one.query, sums, states)
+            answers.append(object_of(one.query, current, before) | {"view": one.plans[0].view.name})
+        return to_json({"answers": answers, **state_of(reading)})
+
+    cells = sum(cells_of(one.query, sums) for one, sums, _ in parts)
+    return await store.shape(tenant, cells, made), reading
