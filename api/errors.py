@@ -15,7 +15,8 @@ OdometerError
 |  |- TooManyConnections  the tenant has its share of the connections
 |  |- TooManyStreams      the key, the tenant or the process has its share of streams
 |  |- QuotaUsedUp         the tenant has used up its quota of event ids
-|  |- TooManyLargeQuestions  the tenant has several large questions under way
+|  |- TooManyQuestions    the tenant has many questions under way
+|  |  '- TooManyLargeQuestions  or several large ones
 |  '- TooManyUnreadAnswers   clients of the tenant do not read their answers
 |- InvalidKey             a field of a key to create, import or change is invalid
 |  '- KeyExists           a key of an import exists already
@@ -29,7 +30,7 @@ OdometerError
 |- NotAcceptable          the client accepts none of the formats of the answer
 |- UnanswerableQuestion   no view has these dimensions and measures, or too many pages
 '- StoreUnavailable
-   |- LargeAnswersBusy    a large question did not get its turn, or its counters changed too often
+   |- LargeAnswersBusy    a question did not get its turn, or its counters changed too often
    '- CountersMissing     Redis answers, but it holds no counters of this topic
 """
 
@@ -139,13 +140,26 @@ def quota_detail(tenant: str, ids_max: int) -> str:
     return f"tenant {tenant} has used up its quota of {ids_max} event ids, which are stored for 24 to 36 hours"
 
 
-class TooManyLargeQuestions(RateLimited):
-    """The tenant has several large questions under way."""
+class TooManyQuestions(RateLimited):
+    """The tenant has many questions under way; `own`: how many. Those in the caches do not count."""
 
-    def __init__(self, most: int, retry_after_s: int) -> None:
+    def __init__(self, own: int, retry_after_s: int, detail: str = "") -> None:
         super().__init__(
             retry_after_s,
-            f"the tenant has {most} questions under way that read many counters: try again in"
+            detail
+            or f"the tenant has {own} other questions under way, which are answered a few at a time: try"
+            f" again in {retry_after_s} s, or ask fewer at the same time",
+        )
+
+
+class TooManyLargeQuestions(TooManyQuestions):
+    """The tenant has several large questions under way."""
+
+    def __init__(self, own: int, retry_after_s: int) -> None:
+        super().__init__(
+            own,
+            retry_after_s,
+            f"the tenant has {own} other questions under way that read many counters: try again in"
             f" {retry_after_s} s, or use a shorter range, longer buckets or more filters",
         )
 
@@ -250,4 +264,4 @@ class CountersMissing(StoreUnavailable):
 
 
 class LargeAnswersBusy(StoreUnavailable):
-    """A large question did not get its turn, or its counters changed under each read. Redis is well."""
+    """A question did not get its turn, or its counters changed under each read. Redis is well."""

@@ -16,6 +16,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Final
 
 from starlette.requests import Request
@@ -56,6 +57,10 @@ Clock = Callable[[], int]
 CALL: Final = "llm_response"
 LIMIT_DEFAULT: Final = 50
 LIMIT_MAX: Final = 500
+TEXTS_KEPT: Final = 4_000
+"""Texts of calls that were searched: 0.5 kB each, and 50 us to make."""
+CALL_CELLS: Final = 8
+"""What it costs to show or to search a call, in cells of a body."""
 AGENTS_MS: Final = 90 * DAY_MS
 """The days of 90 days are in four pages a series, so one read covers 10,000 series of agents."""
 _QUARTERLY: Final = next(step for step in STEPS if step.name == "15m")
@@ -89,16 +94,23 @@ async def events(request: Request, store: Store, key_cache: KeyCache, clock: Clo
     tenant = tenant_of(key, request.headers)
     query = parse_query(dict(reversed(request.query_params.multi_items())))
     latest = await recent(store, tenant)
-    found = list(matching(latest.calls, query))
+    cells = CALL_CELLS * (
+        min(query.limit, len(latest.calls)) + (len(latest.calls) if query.search else 0)
+    )
+    body = await store.shape(tenant, cells, partial(_page, latest.calls, query, tenant))
+    return _answer(body, state_headers(latest.meta))
+
+
+def _page(calls: Sequence[Recent], query: EventsQuery, tenant: str) -> bytes:
+    found = list(matching(calls, query))
     if not query.is_ascending:
         found.reverse()
     page = found[query.offset : query.offset + query.limit]
-    body = AgentLensEvents(
+    return AgentLensEvents(
         events=[event_of(call, tenant) for call in page],
         total=len(found),
         has_more=query.offset + len(page) < len(found),
-    )
-    return _sent(body, state_headers(latest.meta))
+    ).json_bytes()
 
 
 async def event(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
@@ -197,6 +209,7 @@ def severity_of(call: Recent) -> str:
     return "error" if call.error else "info"
 
 
+@lru_cache(maxsize=TEXTS_KEPT)
 def _searched(call: Recent) -> str:
     return payload_of(call).json_bytes().decode().casefold()
 

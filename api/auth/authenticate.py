@@ -81,6 +81,7 @@ async def authenticate(
         key_cache.take(known)
     tenants = known.record.tenants
     caller.authenticated(known.record.id, (tenants,) if isinstance(tenants, str) else tenants)
+    await key_cache.arrivals.begin(share_of(known.record))
     return known.record
 
 

@@ -25,6 +25,7 @@ from pydantic import ValidationError
 
 from api.auth.failures import FailedAuthentications, FailedImports
 from api.errors import RateLimited
+from api.http.arrivals import Arrivals
 from api.http.caller import Caller
 from api.http.singleflight import Singleflight
 from schemas.errors import StoreCorrupt, StoreError
@@ -95,6 +96,7 @@ class KeyCache:
         self._known: dict[str, CachedKey] = {}
         self._buckets: WeakValueDictionary[str, RateBucket] = WeakValueDictionary()
         self._looks: Singleflight[CachedKey | None] = Singleflight()
+        self.arrivals = Arrivals()
         self.failures = FailedAuthentications()
         self.failed_imports = FailedImports()
         self.put_back: Callable[[str], Awaitable[bool]] | None = None

@@ -34,7 +34,7 @@ from api.auth.authenticate import share_of
 from api.auth.key_cache import KEYS_KEY, USES_KEY, record_of
 from api.auth.key_shares import RECORDS_MAX, Records, dropped, tenants_of
 from api.errors import InvalidKey, TooManyKeys
-from api.http.tenant_turns import TenantTurns
+from api.http.tenant_turns import TenantTurns, TurnLimits
 from api.store.reader import Store
 from schemas.errors import StoreCorrupt, StoreUnavailable
 from schemas.store.keys import Key, KeySummary
@@ -102,12 +102,12 @@ async def turn_of(store: Store, actor: Actor) -> AsyncIterator[None]:
     """Runs the block, which may read all records, when it is the turn of the actor's tenant."""
     turns = _turns.get(store)
     if turns is None:
-        turns = _turns[store] = TenantTurns(TURN_S, _late)
+        turns = _turns[store] = TenantTurns(TurnLimits(timeout_s=TURN_S), _late)
     async with turns.turn(share_of(actor)):
         yield
 
 
-def _late() -> StoreUnavailable:
+def _late(_own: int) -> StoreUnavailable:
     return StoreUnavailable("other requests about keys were first")
 
 

@@ -10,7 +10,8 @@
     json_encoding      writes JSON
     prepared_response  a response that is built once and sent many times
     singleflight       equal requests at the same time share one computation
-    tenant_turns       one piece of work at a time, for each tenant in its turn
+    arrivals           a few requests of a tenant begin in one round of the event loop
+    tenant_turns       a few pieces of work at a time, for each tenant in its turn
     answer_cache       the latest answers
 
 Nothing here knows a dialect.

@@ -1,6 +1,6 @@
-"""Lets one piece of work run at a time, and gives each tenant its turn.
+"""Lets a few pieces of work run at a time, and gives each tenant its turn.
 
-So a request waits for one piece of each other tenant that asks, however many requests another tenant
+So a request waits for a few pieces of each other tenant that asks, however many requests another tenant
 sends.
 """
 
@@ -9,47 +9,98 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+Refusal = Callable[[int], Exception]
+"""Makes the error of a request without a turn. The number: requests of its tenant before it."""
+
+
+@dataclass(frozen=True)
+class TurnLimits:
+    """How many requests run at once, in the process and of one tenant, and how many run or wait.
+
+    A tenant may have as many as are left for others, `of_tenant_max` at most. So a few tenants do not
+    fill all. None: no limit. `timeout_s`: how long a request waits for its turn.
+    """
+
+    at_once: int = 1
+    of_tenant: int = 1
+    of_tenant_max: int | None = None
+    most: int | None = None
+    timeout_s: float | None = None
+
+    def has_room(self, own: int, total: int) -> bool:
+        """Whether one more request may wait. `own`: those of its tenant."""
+        if self.most is None:
+            return self.of_tenant_max is None or own < self.of_tenant_max
+        left = self.most - total
+        own_max = left if self.of_tenant_max is None else min(self.of_tenant_max, left)
+        return left > 0 and (not own or own < own_max)
 
 
 @dataclass(eq=False)
 class _Queue:
-    """The requests of one tenant."""
+    """The requests of one tenant: how many run or wait, and who may wait with those of others."""
 
+    first: asyncio.Semaphore
     length: int = 0
-    first: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class TenantTurns:
-    """The requests that wait, one queue for each tenant. Only the first of a queue waits with those of
-    the others, in the order of arrival.
+    """The requests that wait, one queue for each tenant. Only the first of a queue (`of_tenant`) wait
+    with those of the others, in the order of arrival.
 
-    `timeout_s`: how long a request waits, None: without limit. `late` makes its error then.
+    `late` makes the error of a request that has waited too long, `full` of one that may not wait.
     """
 
     def __init__(
-        self, timeout_s: float | None = None, late: Callable[[], Exception] = TimeoutError
+        self,
+        limits: TurnLimits = TurnLimits(),
+        late: Refusal = lambda _own: TimeoutError(),
+        full: Refusal = lambda _own: TimeoutError(),
     ) -> None:
-        self._timeout_s = timeout_s
+        self._limits = limits
         self._late = late
-        self._running = asyncio.Lock()
+        self._full = full
+        self._running = asyncio.Semaphore(limits.at_once)
         self._queues: dict[str, _Queue] = {}
+        self._total = 0
+
+    def of(self, tenant: str) -> int:
+        """How many requests of this tenant run or wait."""
+        queue = self._queues.get(tenant)
+        return 0 if queue is None else queue.length
 
     @asynccontextmanager
-    async def turn(self, tenant: str) -> AsyncIterator[None]:
-        """Runs the block when it is this request's turn."""
-        queue = self._queues.setdefault(tenant, _Queue())
+    async def turn(self, tenant: str, until_s: float | None = None) -> AsyncIterator[None]:
+        """Runs the block when it is this request's turn. `until_s`: the loop's time until which it waits
+        at most."""
+        own = self.of(tenant)
+        if not self._limits.has_room(own, self._total):
+            raise self._full(own)
+        queue = self._queues.get(tenant)
+        if queue is None:
+            queue = self._queues[tenant] = _Queue(asyncio.Semaphore(self._limits.of_tenant))
         queue.length += 1
+        self._total += 1
         try:
             async with AsyncExitStack() as stack:
                 try:
-                    async with asyncio.timeout(self._timeout_s):
+                    async with asyncio.timeout_at(self._deadline_s(until_s)):
                         await stack.enter_async_context(queue.first)
                         await stack.enter_async_context(self._running)
                 except TimeoutError:
-                    raise self._late() from None
+                    raise self._late(own) from None
                 yield
         finally:
+            self._total -= 1
             queue.length -= 1
             if not queue.length:
                 del self._queues[tenant]
+
+    def _deadline_s(self, until_s: float | None) -> float | None:
+        """One deadline for both waits: those of its tenant, and those of the others."""
+        if self._limits.timeout_s is None:
+            return until_s
+        end_s = asyncio.get_running_loop().time() + self._limits.timeout_s
+        return end_s if until_s is None else min(end_s, until_s)

@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Final
 
 from api.errors import CountersMissing, CountingBehind
 from api.http.shared_bytes import SharedBytes
-from api.http.tenant_turns import TenantTurns
+from api.http.tenant_turns import TenantTurns, TurnLimits
 from api.ingest.pacing import TARGET_MS, CountingDelay, Pacing
 from api.ingest.producer import TENANT_PART, IngestProducer, KeyedRecord
 from api.store.reader import Store
@@ -55,7 +54,7 @@ class Backfill:
         self._store = store
         self._producer = producer
         self._pacing = Pacing(target_ms)
-        self._turns = TenantTurns(TURN_S, partial(CountingBehind, "other history was sent before"))
+        self._turns = TenantTurns(TurnLimits(timeout_s=TURN_S), _late)
         self._waiting = SharedBytes(WAITING_BYTES_MAX, TENANT_PART)
 
     @property
@@ -114,3 +113,7 @@ def _now_s() -> float:
 
 def _now_ms() -> int:
     return int(_now_s() * 1000)
+
+
+def _late(_own: int) -> CountingBehind:
+    return CountingBehind("other history was sent before")

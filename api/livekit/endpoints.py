@@ -27,7 +27,6 @@ from api.livekit.bodies import Addresses, AnalyticsEndpoint, Bounds, data_of
 from api.livekit.errors import ENCODER, InvalidDates, error_response
 from api.livekit.questions import ENDPOINTS, USER_EMAIL
 from api.query.answered_range import answered_range
-from api.query.bounds import CELLS_FEW
 from api.query.plan import Plan, Question, plans
 from api.query.series_index import Filter
 from api.query.sums import Row
@@ -83,7 +82,7 @@ async def answer(
     planned = plans_for(endpoint, query, users, now_ms)
     reading = await store.read(tenant, planned)
     addresses: Addresses = {}
-    async with store.turn(tenant, is_large=reading.cells > CELLS_FEW) as turn:
+    async with store.turn(tenant, reading.cells) as turn:
         answers = await turn.run(lambda: reading.rows)
         if "user" in endpoint.group_by:
             seen = {row.group[0] for rows in answers for row in rows}

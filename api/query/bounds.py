@@ -17,9 +17,11 @@ ROW_BYTES_MIN: Final = 3
 """Of counters, in a page: a slot, and one number of one byte."""
 CELLS_MAX: Final = 8 * 1024 * 1024
 """Sums of one answer (groups x buckets x measures), 8 bytes each: 64 MB."""
-CELLS_FEW: Final = 16_000
-"""Cells of a body, rows x (columns + 1), that are made at once: 10 to 20 ms. CSV takes 1.1 us a cell, JSON
-less. 24 h of 10 models by 5 minutes with three measures are 17,280 and take a thread."""
+CELLS_FEW: Final = 2_000
+"""Cells of a body, rows x (columns + 1), that are made at once: 1 to 3 ms. CSV takes 1.1 us a cell, JSON
+less. 24 h by 5 minutes with three measures are 1,440."""
+CELLS_MANY: Final = 16_000
+"""A body of more cells waits for others of that size only: it takes a thread more than 20 ms."""
 SKETCH_ROWS: Final = 4
 """A row with a percentile or a distinct count takes as long as this many rows of numbers."""
 

@@ -22,14 +22,12 @@ SKETCH_WEIGHT: Final = 8
 """Of a byte of a sketch, in slices: its rows are short, and each cell is an object."""
 PAGE_WEIGHT: Final = 256
 """Of a page, in slices: it is looked at, however short it is."""
-LONG_CELLS: Final = 20_000
-"""To add sums of more cells takes longer than a slice: 0.1 s for a million."""
 
 
 def summed_in_slices(
     selection: Selection, pages: Pages, slice_bytes: int = SLICE_BYTES
-) -> Generator[bool, None, Sums]:
-    """Yields after each slice whether the next step is long, and returns the sums of all pages.
+) -> Generator[None, None, Sums]:
+    """Yields after each step, and returns the sums of all pages.
 
     If all cells are stored, slice after slice is added to them. Else two sums of the same number of
     slices become one, like the digits of a counter. So each cell is added only as often as the logarithm
@@ -39,19 +37,19 @@ def summed_in_slices(
     for part, starts in slices(selection, pages, slice_bytes):
         if stack and stack[0][1].can_grow:
             stack[0] = 1, stack[0][1].plus(part, starts)
-            yield False
+            yield
             continue
         size, own = 1, summed(selection, part, starts)
         while stack and stack[-1][0] == size:
-            yield _is_long(stack[-1][1], own)
+            yield
             size, own = 2 * size, _together(stack.pop()[1], own)
         stack.append((size, own))
-        yield False
+        yield
     if not stack:
         return summed(selection, [[None] * len(one) for one in pages])
     _, whole = stack.pop()
     while stack:
-        yield _is_long(stack[-1][1], whole)
+        yield
         whole = _together(stack.pop()[1], whole)
     return whole
 
@@ -80,11 +78,6 @@ def slices(
                     [start if number == place else 0 for number in range(len(pages))],
                 )
             start, filled, is_empty = at + 1, 0, True
-
-
-def _is_long(one: Sums, other: Sums) -> bool:
-    cells: int = one.low.shape[1] + other.low.shape[1]
-    return cells > LONG_CELLS
 
 
 def _together(one: Sums, other: Sums) -> Sums:

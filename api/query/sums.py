@@ -18,7 +18,7 @@ from api.errors import UnanswerableQuestion
 from api.query.plan import Sum, Term
 from api.query.selection import PageSet, Selection, TableSelection
 from schemas.catalog.measures import How
-from schemas.catalog.sketches import BINS, Distinct, Histogram, distinct_of
+from schemas.catalog.sketches import BINS, Distinct, Histogram, distinct_sets
 from schemas.store.layout import SLOT_BUCKETS, Int64s, PageKind, sketch_of
 
 CELLS_DENSE_MAX: Final = 1 << 17
@@ -332,6 +332,8 @@ def _sketched(
     if not cells:
         return {}
     cell, rows = np.concatenate(cells), np.concatenate(rows_of)
+    if term.measure.how is How.DISTINCT:
+        return {**distinct_sets(cell, rows["digest"].astype(np.uint64))}
     order = np.argsort(cell, kind="stable")
     cell, rows = cell[order], rows[order]
     first = np.flatnonzero(np.concatenate([[True], cell[1:] != cell[:-1]]))
@@ -339,12 +341,9 @@ def _sketched(
     found: dict[int, Histogram | Distinct] = {}
     for place, start, end in zip(cell[first].tolist(), first.tolist(), ends, strict=True):
         own_rows = rows[start:end]
-        if term.measure.how is How.HISTOGRAM:
-            counts = np.zeros(BINS, np.int64)
-            np.add.at(counts, own_rows["bin"], own_rows["count"].astype(np.int64))
-            found[place] = Histogram(counts)
-        else:
-            found[place] = distinct_of(own_rows["digest"].astype(np.uint64))
+        counts = np.zeros(BINS, np.int64)
+        np.add.at(counts, own_rows["bin"], own_rows["count"].astype(np.int64))
+        found[place] = Histogram(counts)
     return found
 
 

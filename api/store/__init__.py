@@ -5,7 +5,7 @@
     snapshot          atomic reads, shared by requests that arrive together
     connection        the connection for these reads
     large_answers     answers that are read in pieces, on another connection
-    slots             how many large answers are made at once, who waits, and who goes first
+    slots             how many answers are made at once, who waits, and who goes first
     page_cache        pages of counters
     sums_cache        sums of questions
     names_cache       names of series

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from cachetools import LRUCache
 
@@ -21,6 +21,7 @@ from api.query.bounds import weighed
 from api.query.plan import Plan
 from api.query.selection import Selection, check_pages, select, work_of
 from api.query.series_index import SeriesIndex
+from api.query.sums import Sums
 from api.store.connection import ReadConnection
 from api.store.large_answers import (
     SMALL_BYTES_MAX,
@@ -35,7 +36,7 @@ from api.store.page_cache import Missing, Page, PageCache
 from api.store.picks_cache import PicksCache
 from api.store.slots import Priority
 from api.store.snapshot import Snapshot, SnapshotReader
-from api.store.sums_cache import OF_ONE_BYTES_MAX, CachedSums, SumsKey, new_sums_cache
+from api.store.sums_cache import OF_ONE_BYTES_MAX, CachedSums, Summing, SumsKey, new_sums_cache
 from schemas.errors import StoreCorrupt
 from schemas.store.layout import (
     CURRENT_KEY,
@@ -45,7 +46,14 @@ from schemas.store.layout import (
 from schemas.tiers import ALL_CLOSED, Closed
 
 SELECT_AT_ONCE: Final = 40_000
-"""The work (`work_of`) of a selection that is made at once: 20 ms."""
+"""The work (`work_of`) of a selection that is one step: 20 ms. More is a large answer."""
+SELECT_FEW: Final = 4_000
+"""The work of a selection that needs no thread: 2 ms."""
+SUM_FEW: Final = 32 * 1024
+"""Bytes of pages that are summed without a thread: 3,000 rows, 2 to 3 ms."""
+
+Step = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Gives the result of a function that takes some ms, from a thread."""
 
 
 @dataclass(eq=False)
@@ -74,8 +82,35 @@ class GenerationState:
             self.connection, self.bulk, self.generation, self.priority, NamesCache(self._drop_sums)
         )
 
-    async def refresh(self, all_cached: Sequence[CachedSums], reads_max: int) -> Meta | None:
-        """Bring all of these sums to one instant, and return the state at that instant.
+    async def unchanged(
+        self, all_cached: Sequence[CachedSums], tenant: str
+    ) -> tuple[tuple[Sums, ...], Meta] | Snapshot | None:
+        """These sums, and the state of now, if they are those of now. Else the snapshot that shows that
+        they have changed, or None if Redis holds another history."""
+        chunks = [chunk for one in all_cached for chunk in one.selection.chunk_versions]
+        snapshot = await self._snapshots.read(chunks)
+        if snapshot is None or self.is_over:
+            return None
+        meta = snapshot.meta
+        for one in all_cached:
+            if one.selection.closed != meta.closed:
+                return snapshot
+            if one.meta is not meta:
+                if one.chunk_versions != snapshot.chunk_versions(one.selection.chunk_versions):
+                    return snapshot
+                one.meta = meta
+        sums = tuple(one.sums for one in all_cached if one.sums is not None)
+        return (sums, meta) if await self.has_all_names(tenant, all_cached, meta.names) else None
+
+    async def refresh(
+        self,
+        all_cached: Sequence[CachedSums],
+        reads_max: int,
+        step: Step,
+        first: Snapshot | None = None,
+    ) -> Meta | None:
+        """Bring all of these sums to one instant, and return the state at that instant. Sums of many
+        bytes are made by `step`. `first`: a snapshot that may spare one.
 
         None if Redis holds another history, if more is closed than was, or if pages changed under each
         of `reads_max` snapshots. Raises AnswerIsLarge if that would read too much at once.
@@ -99,23 +134,26 @@ class GenerationState:
             check_pages(len(missing.whole) + len(missing.tails), "The answer's parts together")
             tails = [(key, len(page.data or b"")) for key, page in missing.tails.items()]
             bytes_max = {key: missing.bytes_max[key] for key in missing.whole}
-            snapshot = await self._snapshots.read((*chunks, *missing.whole), tails, bytes_max)
+            keys = (*chunks, *missing.whole)
+            snapshot = first if first is not None and first.has(keys) else None
+            first = None
+            if snapshot is None:
+                snapshot = await self._snapshots.read(keys, tails, bytes_max)
             if snapshot is None or self.is_over:
                 return None
             if any(cached.selection.closed != snapshot.meta.closed for cached in all_cached):
                 return None  # the selections are made again
             fresh = self._taken(missing, snapshot, seen)
             seen, missing = snapshot, Missing()
+            to_sum: list[Summing] = []
             for cached in all_cached:
                 if cached.meta is not snapshot.meta:
                     chunk_versions = snapshot.chunk_versions(cached.selection.chunk_versions)
-                    cached.refresh(
+                    to_sum += cached.summing(
                         chunk_versions, fresh, self._page_cache, missing, by_tails=number < 1
                     )
             if not missing:
-                for cached in all_cached:
-                    cached.meta = snapshot.meta
-                return snapshot.meta
+                return await _summed(all_cached, to_sum, snapshot.meta, step)
         return None
 
     async def refresh_large(
@@ -174,30 +212,39 @@ class GenerationState:
 
     # -- names --------------------------------------------------------------------------------
 
-    def cached_sums(self, plan: Plan, tenant: str) -> CachedSums:
+    def cached(self, plans: Sequence[Plan], tenant: str) -> list[CachedSums] | None:
+        """The cached sums of all plans. None if one of them is to be made."""
+        found = [self._cached(plan, tenant)[0] for plan in plans]
+        cached = [one for one in found if one is not None and one.sums is not None]
+        return cached if len(cached) == len(plans) else None
+
+    async def cached_sums(self, plan: Plan, tenant: str, step: Step) -> CachedSums:
         """The cached sums of this plan, or new ones without sums, with the names read so far.
 
         Raises AnswerIsLarge if to select its pages takes long.
         """
         cached, names = self._cached(plan, tenant)
-        if cached is None:
-            question = plan.question
-            is_picked = self._picks.has(names, question.filters, question.group_by)
-            if work_of(plan, names, is_picked=is_picked) > SELECT_AT_ONCE:
-                raise AnswerIsLarge
-            cached = self._new_sums(plan, tenant, self._selecting(plan, tenant, names)())
-        return cached
+        if cached is not None:
+            return cached
+        question = plan.question
+        is_picked = self._picks.has(names, question.filters, question.group_by)
+        work = work_of(plan, names, is_picked=is_picked)
+        if work > SELECT_AT_ONCE:
+            raise AnswerIsLarge
+        selecting = self._selecting(plan, tenant, names)
+        named_at = self._names.learned
+        selection = selecting() if work <= SELECT_FEW else await step(selecting)
+        return self._new_sums(plan, tenant, selection, named_at)
 
     async def cached_large(self, plan: Plan, tenant: str) -> CachedSums:
-        """The same; its pages are selected in a thread."""
+        """The same, however long that takes."""
         cached, names = self._cached(plan, tenant)
-        if cached is None:
-            selecting = self._selecting(plan, tenant, names)
-            named_at = self._names.learned
-            selection = await asyncio.get_running_loop().run_in_executor(self.threads, selecting)
-            cached = self._new_sums(plan, tenant, selection)
-            cached.named_at = named_at
-        return cached
+        if cached is not None:
+            return cached
+        selecting = self._selecting(plan, tenant, names)
+        named_at = self._names.learned
+        selection = await asyncio.get_running_loop().run_in_executor(self.threads, selecting)
+        return self._new_sums(plan, tenant, selection, named_at)
 
     @property
     def _closed(self) -> Closed:
@@ -225,8 +272,8 @@ class GenerationState:
         cached.named_at = self._names.learned
         return cached, names
 
-    def _new_sums(self, plan: Plan, tenant: str, selection: Selection) -> CachedSums:
-        cached = CachedSums(selection, named_at=self._names.learned)
+    def _new_sums(self, plan: Plan, tenant: str, selection: Selection, named_at: int) -> CachedSums:
+        cached = CachedSums(selection, named_at=named_at)
         self._sums_cache[plan.number, tenant] = cached
         return cached
 
@@ -307,6 +354,19 @@ class GenerationState:
             return None
         self._record, self._meta = record, meta
         return meta
+
+
+async def _summed(
+    all_cached: Sequence[CachedSums], to_sum: Sequence[Summing], meta: Meta, step: Step
+) -> Meta:
+    """Make these sums. They change at once, when the last of them is made: other tasks may bring them to
+    a later instant meanwhile."""
+    made = [one.run() if one.size <= SUM_FEW else await step(one.run) for one in to_sum]
+    for one, (sums, lengths) in zip(to_sum, made, strict=True):
+        one.cached.put(one.chunk_versions, sums, lengths)
+    for cached in all_cached:
+        cached.meta = meta
+    return meta
 
 
 def generation_of(current: bytes | None) -> int:

@@ -294,34 +294,30 @@ class LargeRead:
         return await self._summed(selection, found, work.grown)
 
     async def _summed(self, selection: Selection, found: Pages, grown: Sums | None) -> Sums:
-        """The sums of these pages, or `grown` with these tails."""
+        """The sums of these pages, or `grown` with these tails, from a thread."""
+        loop = asyncio.get_running_loop()
         if grown is not None:
             for part, starts in slices(selection, found):
                 await self.priority.give_way()
-                grown = grown.plus(part, starts)
+                grown = await loop.run_in_executor(self.threads, grown.plus, part, starts)
             return grown
         steps = _Steps(summed_in_slices(selection, found))
-        loop = asyncio.get_running_loop()
         while steps.made is None:
-            if steps.is_long:
-                await loop.run_in_executor(self.threads, steps.run)
-            else:
-                steps.run()
+            await loop.run_in_executor(self.threads, steps.run)
             await self.priority.give_way()
         return steps.made
 
 
 class _Steps:
-    """The steps of `summed_in_slices`. `is_long`: the next one. `made`: the result, after the last."""
+    """The steps of `summed_in_slices`. `made`: the result, after the last."""
 
-    def __init__(self, steps: Generator[bool, None, Sums]) -> None:
+    def __init__(self, steps: Generator[None, None, Sums]) -> None:
         self._steps = steps
-        self.is_long = False
         self.made: Sums | None = None
 
     def run(self) -> None:
         try:
-            self.is_long = next(self._steps)
+            next(self._steps)
         except StopIteration as end:
             self.made = end.value
 

@@ -21,8 +21,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -32,9 +33,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
-from api.errors import LargeAnswersBusy
+from api.errors import LargeAnswersBusy, TooManyLargeQuestions
 from api.http.durations import Durations
-from api.query.bounds import CELLS_FEW, cells_of
+from api.query.bounds import CELLS_FEW, CELLS_MANY, cells_of
 from api.query.plan import Plan
 from api.query.sums import Row, Sums
 from api.store.connection import REPLY_TIMEOUT_S, ReadConnection
@@ -43,14 +44,16 @@ from api.store.generation_state import GenerationState, generation_of
 from api.store.large_answers import AnswerIsLarge, LargeRead
 from api.store.slots import (
     LARGE_TIMEOUT_S,
-    READ_AT_ONCE,
-    SHAPE_WAIT_S,
-    SHAPED_AT_ONCE,
+    RETRY_AFTER_S,
     Priority,
     Shaped,
-    Slots,
     Turn,
+    body_turns,
+    large_turns,
+    question_turns,
+    step_turns,
 )
+from api.store.snapshot import Snapshot
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.errors import InvalidConfig, StoreError, StoreUnavailable
 from schemas.store.layout import CURRENT_KEY, Meta
@@ -109,23 +112,33 @@ class Store:
         self._connection = ReadConnection(pool.make_connection)
         self._evictions = EvictionCheck(self._connection)
         self._bulk = ReadConnection(pool.make_connection)
-        self._reading = Slots(READ_AT_ONCE)
-        self._shaping = Slots(SHAPED_AT_ONCE)
+        self._questions = question_turns()
+        self._steps = step_turns()
+        self._large = large_turns()
+        self._bodies = body_turns()
         self._priority = Priority()
-        self._thread = ThreadPoolExecutor(1, "odometer-large")
+        self._step_thread = ThreadPoolExecutor(1, "odometer-steps")
+        self._large_thread = ThreadPoolExecutor(1, "odometer-large")
+        self._body_thread = ThreadPoolExecutor(1, "odometer-bodies")
 
     async def read(self, tenant: str, plans: Sequence[Plan]) -> Reading:
         """The sums of all plans, at one instant.
 
-        Raises UnanswerableQuestion if they would read too much, and TooManyLargeQuestions.
+        Raises UnanswerableQuestion if they would read too much, and TooManyQuestions.
         """
         began_s = self.durations.now_s()
+        until_s = asyncio.get_running_loop().time() + LARGE_TIMEOUT_S
         try:
-            with self._priority.small():
-                async with _translated():
-                    reading = await self._read(tenant, plans)
+            known = await self._unchanged(tenant, plans)
+            if isinstance(known, Reading):
+                self.durations.note_since(began_s)
+                return known
+            async with self._questions.turn(tenant) if plans else nullcontext():
+                reading = await self._read_small(tenant, plans, known)
         except AnswerIsLarge:
-            reading = await self._read_in_pieces(tenant, plans)
+            reading = await self._read_in_pieces(tenant, plans, until_s)
+        except LargeAnswersBusy:
+            raise
         except StoreError:
             self._state = None  # Redis may come back with another history
             raise
@@ -134,15 +147,47 @@ class Store:
         self.durations.note_since(began_s)
         return reading
 
-    async def _read_in_pieces(self, tenant: str, plans: Sequence[Plan]) -> Reading | None:
+    async def _unchanged(self, tenant: str, plans: Sequence[Plan]) -> Reading | Snapshot | None:
+        """The cached sums of all plans, if they are those of now. This needs no turn: it costs one
+        snapshot and no addition. Else the snapshot, if one was needed to know."""
+        state = self._state
+        if state is None:
+            return None
+        cached = state.cached(plans, tenant)
+        if cached is None:
+            return None
+        with self._priority.small():
+            async with _translated():
+                found = await state.unchanged(cached, tenant)
+                if found is None or self._state is not state:
+                    return None
+                if isinstance(found, Snapshot):
+                    return found
+                sums, meta = found
+                await self._evictions.check(state.generation, self._run_id, meta)
+        return Reading(sums, meta, state.generation)
+
+    async def _read_small(
+        self, tenant: str, plans: Sequence[Plan], first: Snapshot | None
+    ) -> Reading | None:
+        with self._priority.small():
+            async with _translated():
+                return await self._read(tenant, plans, first=first)
+
+    async def _read_in_pieces(
+        self, tenant: str, plans: Sequence[Plan], until_s: float
+    ) -> Reading | None:
+        own = self._large.of(tenant)
         try:
             async with (
-                asyncio.timeout(LARGE_TIMEOUT_S),
-                self._reading.slot(tenant),
+                self._large.turn(tenant, until_s),
+                asyncio.timeout_at(until_s),
                 _translated(None),
             ):
                 return await self._read(tenant, plans, in_pieces=True)
         except TimeoutError as error:  # Redis is well, and the caches are good
+            if own:  # its turn came late
+                raise TooManyLargeQuestions(own, RETRY_AFTER_S) from error
             raise LargeAnswersBusy(f"no answer within {LARGE_TIMEOUT_S} s") from error
         except LargeAnswersBusy:
             raise
@@ -151,7 +196,12 @@ class Store:
             raise
 
     async def _read(
-        self, tenant: str, plans: Sequence[Plan], *, in_pieces: bool = False
+        self,
+        tenant: str,
+        plans: Sequence[Plan],
+        *,
+        in_pieces: bool = False,
+        first: Snapshot | None = None,
     ) -> Reading | None:
         """None: each try found new names, or another history."""
         large: LargeRead | None = None
@@ -160,7 +210,8 @@ class Store:
             state = self._state or await self._begin()
             if in_pieces and state is not known:
                 known, large = state, state.large_read()
-            reading = await self._read_once(state, tenant, plans, large)
+            reading = await self._read_once(state, tenant, plans, large, first)
+            first = None
             if state.is_over and self._state is state:
                 self._state = None
             if reading is not None and self._state is state:
@@ -169,20 +220,28 @@ class Store:
         return None
 
     @asynccontextmanager
-    async def turn(self, tenant: str, *, is_large: bool) -> AsyncIterator[Turn]:
-        """A turn to make a body. A large one is made in a thread, one at a time, so that others are
-        answered meanwhile. Raises TooManyLargeQuestions, or LargeAnswersBusy."""
-        if not is_large:
+    async def turn(self, tenant: str, cells: int) -> AsyncIterator[Turn]:
+        """A turn to make a body of so many cells. All but short ones are made in a thread, one at a time,
+        so that others are answered meanwhile. Raises TooManyQuestions, or LargeAnswersBusy."""
+        if cells <= CELLS_FEW:
             yield Turn(None)
-            return
-        async with self._shaping.slot(tenant, SHAPE_WAIT_S):
-            yield Turn(self._thread)
+        elif cells <= CELLS_MANY:
+            async with self._steps.turn(tenant):
+                yield Turn(self._step_thread)
+        else:
+            async with self._bodies.turn(tenant):
+                yield Turn(self._body_thread)
 
     async def shape(self, tenant: str, cells: int, make: Callable[[], Shaped]) -> Shaped:
         """The result of `make`, which turns sums into a body, in a `turn`. `cells`: what it writes or
         goes through, rows x (columns + 1). Rows that only fill gaps count too."""
-        async with self.turn(tenant, is_large=cells > CELLS_FEW) as turn:
+        async with self.turn(tenant, cells) as turn:
             return await turn.run(make)
+
+    async def _step(self, tenant: str, make: Callable[[], Shaped]) -> Shaped:
+        """The result of `make`, which takes some ms, from a thread."""
+        async with self._steps.turn(tenant):
+            return await Turn(self._step_thread).run(make)
 
     async def state(self) -> Reading:
         """The state, without sums."""
@@ -234,7 +293,8 @@ class Store:
             await self._connection.close()
             await self._bulk.close()
             await self._redis.aclose(close_connection_pool=True)
-        self._thread.shutdown(wait=False)
+        for threads in (self._step_thread, self._large_thread, self._body_thread):
+            threads.shutdown(wait=False)
 
     async def _ask(self, *command: str | int | bytes) -> Any:  # noqa: ANN401  any type of RESP
         return await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]
@@ -259,7 +319,7 @@ class Store:
                 self._bulk,
                 generation_of(current),
                 self._digest,
-                self._thread,
+                self._large_thread,
                 self._priority,
             )
         return self._state
@@ -270,11 +330,13 @@ class Store:
         tenant: str,
         plans: Sequence[Plan],
         large: LargeRead | None = None,
+        first: Snapshot | None = None,
     ) -> Reading | None:
         """Read with the names known so far. None if names were missing, or the history changed."""
         if large is None:
-            cached = [state.cached_sums(plan, tenant) for plan in plans]
-            meta = await state.refresh(cached, READS_MAX)
+            step = partial(self._step, tenant)
+            cached = [await state.cached_sums(plan, tenant, step) for plan in plans]
+            meta = await state.refresh(cached, READS_MAX, step, first)
         else:
             cached = [await state.cached_large(plan, tenant) for plan in plans]
             if not await state.has_all_names(tenant, cached, state.names_at, is_large=True):

@@ -1,33 +1,36 @@
-"""Who makes a large answer now, and who waits. A tenant that asks many waits for itself, and all large
-answers give way to small questions.
+"""Who makes an answer now, and who waits. A tenant that asks much waits for itself, and all large answers
+give way to small questions.
 
-Large answers take long in two ways: to read and sum, and to turn many rows into a body. Each has its own
-slots, because the second needs no Redis.
+An answer from the caches waits for nobody. All others take a turn to be read (`question_turns`). What
+would hold up the event loop runs in a thread, in a turn of its own: the steps of one read and bodies of
+some rows (`step_turns`), large reads (`large_turns`), and bodies of many rows (`body_turns`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from api.errors import LargeAnswersBusy, TooManyLargeQuestions
+from api.errors import LargeAnswersBusy, TooManyLargeQuestions, TooManyQuestions
+from api.http.tenant_turns import Refusal, TenantTurns, TurnLimits
 
-READ_AT_ONCE: Final = 2
-"""Large answers that a process reads at once: 256 MB of pages. One tenant has one at most."""
-SHAPED_AT_ONCE: Final = 1
-"""Bodies of many rows that a process makes at once, in a thread: two would only share the core."""
-WAITING_OF_TENANT_MAX: Final = 8
-WAITING_MAX: Final = 32
-"""Large questions under way or waiting: of a tenant, and of the process. Each holds up to 50,000 keys. A
-tenant may have as many as are left, so that a few tenants do not fill all."""
+QUESTIONS: Final = TurnLimits(at_once=16, of_tenant=4, of_tenant_max=64, most=256, timeout_s=3.0)
+"""Questions that are read at once, and that wait. One takes the event loop 1 to 5 ms, and those of a tenant
+share their reads. A question of another tenant waits for 4 of each tenant. The 64th of a tenant that asks
+for 34 ms each waits 2 s."""
+STEPS: Final = TurnLimits(of_tenant_max=64, most=256, timeout_s=3.0)
+"""Selections, sums and bodies of 2 to 30 ms, in a thread."""
+LARGE: Final = TurnLimits(at_once=2, of_tenant_max=8, most=32)
+"""Large answers that are read: each has up to 128 MB of pages, and up to 50,000 keys while it waits."""
+BODIES: Final = TurnLimits(of_tenant_max=16, most=64, timeout_s=4.0)
+"""Bodies of many rows, in a thread: two at once would only share the core. Making one is never cut off:
+a thread cannot be stopped."""
 LARGE_TIMEOUT_S: Final = 4.0
 """For waiting and reading. The published clients time out after 5 s, and should get a 503 before."""
-SHAPE_WAIT_S: Final = 2.0
-"""For the wait until a body is made. Making it is never cut off: a thread cannot be stopped."""
 RETRY_AFTER_S: Final = 2
 ROUNDS: Final = 8
 """Rounds of the event loop between two steps. A small question takes six: it arrives, its task starts,
@@ -37,31 +40,37 @@ PAUSE_MAX_S: Final = 0.01
 least a quarter of the process: steps of 3 to 5 ms."""
 
 
-class Slots:
-    """First come, first served: `at_once` of the process, and one of each tenant."""
+def question_turns() -> TenantTurns:
+    return TenantTurns(QUESTIONS, *_refusals(TooManyQuestions, "questions"))
 
-    def __init__(self, at_once: int) -> None:
-        self._process = asyncio.Semaphore(at_once)
-        self._tenants: dict[str, asyncio.Lock] = {}
-        self._waiting: dict[str, int] = {}
 
-    @asynccontextmanager
-    async def slot(self, tenant: str, wait_s: float | None = None) -> AsyncIterator[None]:
-        """Raises TooManyLargeQuestions, or LargeAnswersBusy if too many wait, or for too long."""
-        own, left = self._waiting.get(tenant, 0), WAITING_MAX - sum(self._waiting.values())
-        if own and own >= min(WAITING_OF_TENANT_MAX, left):
-            raise TooManyLargeQuestions(own, RETRY_AFTER_S)
-        if not left:
-            raise LargeAnswersBusy(f"{WAITING_MAX} large questions are under way already")
-        self._waiting[tenant] = own + 1
-        lock = self._tenants.setdefault(tenant, asyncio.Lock())
-        try:
-            async with _within(wait_s, lock), _within(wait_s, self._process):
-                yield
-        finally:
-            self._waiting[tenant] -= 1
-            if not self._waiting[tenant]:
-                del self._waiting[tenant], self._tenants[tenant]
+def step_turns() -> TenantTurns:
+    return TenantTurns(STEPS, *_refusals(TooManyQuestions, "questions"))
+
+
+def large_turns() -> TenantTurns:
+    return TenantTurns(LARGE, *_refusals(TooManyLargeQuestions, "large questions"))
+
+
+def body_turns() -> TenantTurns:
+    return TenantTurns(BODIES, *_refusals(TooManyLargeQuestions, "large questions"))
+
+
+def _refusals(own_error: type[TooManyQuestions], what: str) -> tuple[Refusal, Refusal]:
+    """The errors of one that waited too long, and of one that may not wait. A tenant that has asked for
+    others before asks too much itself."""
+
+    def late(own: int) -> Exception:
+        if own:
+            return own_error(own, RETRY_AFTER_S)
+        return LargeAnswersBusy(f"{what} of others took too long")
+
+    def full(own: int) -> Exception:
+        if own:
+            return own_error(own, RETRY_AFTER_S)
+        return LargeAnswersBusy(f"too many {what} are under way already")
+
+    return late, full
 
 
 Shaped = TypeVar("Shaped")
@@ -77,22 +86,6 @@ class Turn:
         if self.threads is None:
             return make()
         return await asyncio.get_running_loop().run_in_executor(self.threads, make)
-
-
-@asynccontextmanager
-async def _within(
-    wait_s: float | None, lock: asyncio.Lock | asyncio.Semaphore
-) -> AsyncIterator[None]:
-    """Hold this. Raises LargeAnswersBusy if it is not free within `wait_s`."""
-    try:
-        async with asyncio.timeout(wait_s):
-            await lock.acquire()
-    except TimeoutError as error:
-        raise LargeAnswersBusy(f"other large questions took longer than {wait_s} s") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 class Priority:

@@ -41,6 +41,10 @@ class Snapshot:
     found: Mapping[str, bytes | None]
     tails: Mapping[Tail, bytes]
 
+    def has(self, keys: Iterable[str]) -> bool:
+        """Whether all these keys were read."""
+        return all(map(self.found.__contains__, keys))
+
     def chunk_version(self, chunk: str) -> PackedChunkVersion:
         return self.found[chunk] or NO_CHUNK_VERSION
 

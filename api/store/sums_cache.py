@@ -23,6 +23,8 @@ SUMS_BYTES_MAX: Final = 64 * 1024 * 1024
 MB with five terms, so 150 such pages fit."""
 OF_ONE_BYTES_MAX: Final = SUMS_BYTES_MAX // 4
 """Larger sums are not cached: they would evict those of all other tenants."""
+PAGE_COST: Final = 16
+"""What it costs to look at a page, in bytes of rows."""
 SKETCH_BYTES: Final = 200
 """What a sketch costs beside its numbers."""
 
@@ -70,7 +72,7 @@ class CachedSums:
                     else:
                         missing.cached_bytes += page_set.weight * len(cached[key].data or b"")
 
-    def refresh(
+    def summing(
         self,
         chunk_versions: Sequence[PackedChunkVersion],
         pages: Mapping[str, Page],
@@ -78,14 +80,14 @@ class CachedSums:
         missing: Missing,
         *,
         by_tails: bool,
-    ) -> None:
-        """Bring the sums to these versions, from `pages` and the page cache.
+    ) -> list[Summing]:
+        """What brings the sums to these versions, from `pages` and the page cache: nothing, or one.
 
-        If a page at its version is in neither, add it to `missing` and leave the sums as they are.
-        `by_tails`: read only the tail of a cached page that has grown.
+        If a page at its version is in neither, add it to `missing`. `by_tails`: read only the tail of a
+        cached page that has grown.
         """
         if self.sums is not None and self.chunk_versions == chunk_versions:
-            return
+            return []
         grows = self.grows(chunk_versions)
         found: list[list[bytes | None]] = [[None] * len(w.keys) for w in self.selection.page_sets]
         place, is_missing = 0, False
@@ -110,8 +112,10 @@ class CachedSums:
                         missing.tails[key] = page
                     else:
                         missing.whole[key] = None
-        if not is_missing:
-            self._sum(chunk_versions, found, grows=grows)
+        if is_missing:
+            return []
+        before = self.sums if grows else None
+        return [Summing(self, chunk_versions, found, before, [[*own] for own in self.lengths])]
 
     def put(
         self,
@@ -130,24 +134,41 @@ class CachedSums:
             and all(map(only_grew, self.chunk_versions, chunk_versions))
         )
 
-    def _sum(
-        self,
-        chunk_versions: Sequence[PackedChunkVersion],
-        found: list[list[bytes | None]],
-        *,
-        grows: bool,
-    ) -> None:
-        self.chunk_versions = chunk_versions
-        if self.sums is None or not grows:
-            self.sums = summed(self.selection, found)
-            self.lengths = [[len(page or b"") for page in own] for own in found]
-            return
+
+@dataclass(eq=False)
+class Summing:
+    """What makes the sums of one question at `chunk_versions` from the pages in `found`: all of them, or
+    those that have grown if there are sums `before`. It may run in a thread: it changes nothing else."""
+
+    cached: CachedSums
+    chunk_versions: Sequence[PackedChunkVersion]
+    found: list[list[bytes | None]]
+    before: Sums | None
+    lengths: list[list[int]]
+
+    @property
+    def size(self) -> int:
+        """What it costs: bytes, and PAGE_COST of each page."""
+        if self.before is None:
+            return sum(PAGE_COST + len(page or b"") for own in self.found for page in own)
+        return sum(
+            PAGE_COST + len(page) - length
+            for own, lengths in zip(self.found, self.lengths, strict=True)
+            for page, length in zip(own, lengths, strict=True)
+            if page is not None
+        )
+
+    def run(self) -> tuple[Sums, list[list[int]]]:
+        """The sums, and from how many bytes of each page they are computed."""
+        selection, found = self.cached.selection, self.found
+        if self.before is None:
+            return summed(selection, found), [[len(page or b"") for page in own] for own in found]
         for own, lengths in zip(found, self.lengths, strict=True):
             for at, page in enumerate(own):
                 if page is not None:
                     own[at] = page[lengths[at] :]
                     lengths[at] = len(page)
-        self.sums = self.sums.plus(found)
+        return self.before.plus(found), self.lengths
 
 
 def _bytes_of(sums: Sums) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from api.query.measures import Offered
 from api.query.plan import DistinctValues, Sum, Term
 from api.query.sums import Row
+from schemas.catalog.sketches import Distinct
 
 
 def counted_dimension(measures: Sequence[Offered]) -> str:
@@ -33,17 +34,22 @@ def count_distinct(
     at = with_counted(measures, group_by).index(counting.distinct)
     places = [place for place, term in enumerate(terms) if term in counting.over]
     width = len(group_by)
-    found: dict[tuple[int, tuple[str, ...]], tuple[list[Sum], set[str]]] = {}
+    found: dict[tuple[int, tuple[str, ...]], tuple[list[Sequence[Sum]], set[str]]] = {}
     for row in rows:
-        sums, values = found.setdefault((row.at_ms, row.group[:width]), ([0] * len(terms), set()))
-        sums[:] = map(_plus, sums, row.sums)
-        if row.group[at] and any(row.sums[place] for place in places):
+        all_sums, values = found.setdefault((row.at_ms, row.group[:width]), ([], set()))
+        own = row.sums
+        all_sums.append(own)
+        if row.group[at] and any(map(own.__getitem__, places)):
             values.add(row.group[at])
     return [
-        Row(group, at_ms, (), (*sums, DistinctValues(frozenset(values))))
-        for (at_ms, group), (sums, values) in found.items()
+        Row(group, at_ms, (), (*map(_together, *all_sums), DistinctValues(frozenset(values))))
+        for (at_ms, group), (all_sums, values) in found.items()
     ]
 
 
-def _plus(one: Sum, other: Sum) -> Sum:
-    return one + other  # type: ignore[operator]  # both of one kind, or 0
+def _together(*sums: Sum) -> Sum:
+    """The sum of some of one kind, or 0. Sets are united at once: one after the other is quadratic."""
+    if len(sums) == 1:
+        return sums[0]
+    sets = [one for one in sums if isinstance(one, Distinct)]
+    return Distinct.union(sets) if sets else sum(sums)

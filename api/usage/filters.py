@@ -8,6 +8,7 @@ a value. In JSON, a list has several values, and a comma is a comma.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Final, NamedTuple
@@ -17,6 +18,8 @@ from api.http.parameters import RawParameters
 from api.query.series_index import Filter
 from schemas.catalog.views import DEFAULT, Catalog
 
+_PLAIN: Final = re.compile(r"[^\\,*]+")
+"""Characters of a value that have no meaning."""
 VALUES_MAX: Final = 200
 """Values of all filters of a question. A longer list belongs into a label or a view."""
 
@@ -37,7 +40,11 @@ def parse_filters(
     total = 0
     other_names = aliases(catalog)
     for name in sorted(set(raw) & set(filter_names(catalog))):
-        wanted = [value for text in raw[name] for value in split_values(text, splits=splits)]
+        wanted: list[Pattern] = []
+        for text in raw[name]:
+            wanted += split_values(text, splits=splits)
+            if len(wanted) > VALUES_MAX:
+                break
         total += len(wanted)
         if total > VALUES_MAX:
             raise BadParameter(
@@ -64,11 +71,15 @@ def parse_filters(
 
 
 def split_values(text: str, *, splits: bool) -> list[Pattern]:
-    """The values in a filter's text."""
+    """The values in a filter's text; VALUES_MAX + 1 at most."""
     found: list[Pattern] = []
     value, is_open_before, is_open_after, begun = "", False, False, False
     place = 0
-    while place < len(text):
+    while place < len(text) and len(found) <= VALUES_MAX:
+        if plain := _PLAIN.match(text, place):
+            value += plain[0]
+            place, begun = plain.end(), True
+            continue
         here, after = text[place], text[place + 1 : place + 2]
         if here == "\\" and after in {",", "*", "\\"} and after:
             value += after

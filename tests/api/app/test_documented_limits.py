@@ -13,7 +13,7 @@ from api.app.server import RATE_BYTES_PER_S
 from api.app.server_limits import ServerLimits
 from api.auth import audit, endpoints, failures, key_cache, key_records, key_shares, keys
 from api.auth.authenticate import EXPORTER_HEADERS
-from api.http import json_body
+from api.http import arrivals, json_body
 from api.http.shared_bytes import SMALL_BYTES_MAX, SMALL_PART
 from api.ingest import body_reader, memory, producer, records, request_body
 from api.openwebui import users
@@ -188,17 +188,26 @@ STATED: Final = {
         f"of all questions | {large_answers.SMALL_BYTES_MAX // MiB} MiB decoded",
         f"read at once | {names_cache.NAMES_AT_ONCE:,} of a view",
         f"a selection goes through | {generation_state.SELECT_AT_ONCE:,}",
+        (
+            f"that are read at once | {slots.QUESTIONS.of_tenant} of a tenant,"
+            f" {slots.QUESTIONS.at_once} of a process"
+        ),
+        f"not in the caches | {slots.QUESTIONS.of_tenant_max} of a tenant",
+        f"| | {slots.QUESTIONS.most} of a process | 503",
+        f"Of one tenant, {arrivals.A_ROUND} requests begin",
+        f"wait of a question | {slots.QUESTIONS.timeout_s:g} s",
         f"pieces of {large_answers.PIECE_BYTES_MAX // KiB} KiB",
-        f"read at once | 1 of a tenant, {slots.READ_AT_ONCE} of a process",
-        f"or waiting | {slots.WAITING_OF_TENANT_MAX} of a tenant",
-        f"| | {slots.WAITING_MAX} of a process | 503",
+        f"read at once | 1 of a tenant, {slots.LARGE.at_once} of a process",
+        f"or waiting | {slots.LARGE.of_tenant_max} of a tenant",
+        f"| | {slots.LARGE.most} of a process | 503",
         f"with waiting | {slots.LARGE_TIMEOUT_S:g} s",
         (
-            f"more than {bounds.CELLS_FEW:,} cells (rows or filled buckets x (columns + 1)), and lists of"
-            f" more than {directory.USERS_FEW:,} users, that"
-            f" are made at once | {slots.SHAPED_AT_ONCE} of a process"
+            f"more than {bounds.CELLS_MANY:,} cells (rows or filled buckets x (columns + 1)), and lists of"
+            f" more than {bounds.CELLS_MANY // directory.USER_CELLS:,} users, that"
+            f" are made at once | {slots.BODIES.at_once} of a process"
         ),
-        f"others wait, {slots.SHAPE_WAIT_S:g} s at most",
+        f"others wait, {slots.BODIES.timeout_s:g} s and {slots.BODIES.of_tenant_max} of a tenant at most",
+        f"bodies from {bounds.CELLS_FEW:,} cells",
         f"under each of {slots.ROUNDS} reads",
     ),
 }

@@ -128,7 +128,6 @@ async def test_every_dialect_makes_its_bodies_in_a_turn(
     """Rows, order and JSON: with a limit of 0, nothing is left to the event loop but the days of the first
     event and of ratings, which are one row a day."""
     monkeypatch.setattr(reader, "CELLS_FEW", 0)
-    monkeypatch.setattr(livekit, "CELLS_FEW", 0)
     make_rows, grouped = Sums._rows_made, list[bool]()
 
     def rows_made(found: Sums) -> list[Row]:

@@ -6,12 +6,13 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
-from api.errors import LargeAnswersBusy, UnanswerableQuestion
+from api.errors import UnanswerableQuestion
 from api.query import bounds, selection, sliced_sums, sums
 from api.query.plan import Plan, Question, Term, plan
 from api.query.selection import select
@@ -21,7 +22,6 @@ from api.store.connection import Command, ReadConnection
 from api.store.names_cache import NAMES_AT_ONCE
 from api.store.picks_cache import PICKS_BYTES_MAX, PicksCache
 from api.store.reader import Store
-from api.store.slots import Slots
 from api.store.snapshot import NOTHING, SHARED_BYTES_MAX, Snapshot, SnapshotReader, Tail
 from schemas.catalog.measures import EVENTS
 from schemas.limits import HOUR_MS
@@ -120,7 +120,6 @@ async def test_sums_of_many_cells_are_added_in_a_thread(
         return together(*arguments)
 
     monkeypatch.setattr(sliced_sums, "_together", added)
-    monkeypatch.setattr(sliced_sums, "LONG_CELLS", 0)
     reading = await store.read("acme", (sparse.plan(),))
     assert len(reading.rows[0]) == sparse.models * sparse.hours * 60
     assert threads
@@ -239,7 +238,9 @@ async def test_another_question_does_not_move_a_section_to_a_later_instant(
     await store.read("acme", (_of_model(LARGE, 0),))
     state = store._state
     assert state is not None
-    small, large = (state.cached_sums(one, "acme") for one in (_of_model(LARGE, 0), LARGE.plan()))
+    step = partial(store._step, "acme")
+    small = await state.cached_sums(_of_model(LARGE, 0), "acme", step)
+    large = await state.cached_sums(LARGE.plan(), "acme", step)
     before, versions, moves = small.sums, small.chunk_versions, list[bool]()
     assert before is not None
 
@@ -286,21 +287,11 @@ async def test_a_body_of_many_rows_is_made_while_others_are_answered(
     assert await making
 
 
-async def test_who_waits_too_long_for_a_turn_gets_a_503() -> None:
-    slots = Slots(1)
-    async with slots.slot("a"):
-        with pytest.raises(LargeAnswersBusy):
-            async with slots.slot("b", 0.0):
-                pass
-    async with slots.slot("b", 0.0):
-        pass
-
-
 @pytest.mark.servers
 async def test_the_users_of_a_large_directory_are_shown_in_turn(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(directory, "USERS_FEW", 1)
+    monkeypatch.setattr(directory, "USER_CELLS", bounds.CELLS_FEW)
     for number, is_large in ((1, False), (2, True)):
         await directory.name_user(store, "acme", f"u{number}", NOW_MS, email=None, name="Ann")
         async with directory.turn_of(store, "acme") as turn:

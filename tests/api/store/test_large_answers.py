@@ -11,7 +11,12 @@ import redis
 from starlette.requests import Request
 
 from api.agentlens import errors as agentlens_errors
-from api.errors import LargeAnswersBusy, TooManyLargeQuestions, UnanswerableQuestion
+from api.errors import (
+    LargeAnswersBusy,
+    TooManyLargeQuestions,
+    TooManyQuestions,
+    UnanswerableQuestion,
+)
 from api.http import problems
 from api.livekit import errors as livekit_errors
 from api.openwebui import errors as openwebui_errors
@@ -26,14 +31,8 @@ from api.store.large_answers import (
     SMALL_BYTES_MAX,
 )
 from api.store.reader import Store
-from api.store.slots import (
-    READ_AT_ONCE,
-    ROUNDS,
-    WAITING_MAX,
-    WAITING_OF_TENANT_MAX,
-    Priority,
-    Slots,
-)
+from api.store.slots import LARGE as LARGE_TURNS
+from api.store.slots import ROUNDS, Priority, large_turns
 from schemas.catalog.measures import LATENCY
 from schemas.limits import HOUR_MS
 from schemas.store.layout import page_key, sketch_of
@@ -198,39 +197,40 @@ async def test_counters_that_change_under_each_read_are_a_503(redis_url: str, st
 
 
 async def test_a_tenant_waits_for_itself_and_the_process_has_few_at_once() -> None:
-    slots, log, go = Slots(READ_AT_ONCE), list[str](), asyncio.Event()
+    turns, log, go = large_turns(), list[str](), asyncio.Event()
 
     async def ask(tenant: str) -> None:
-        async with slots.slot(tenant):
+        async with turns.turn(tenant):
             log.append(tenant)
             await go.wait()
 
-    busy = [asyncio.create_task(ask("a")) for _ in range(WAITING_OF_TENANT_MAX)]
+    busy = [asyncio.create_task(ask("a")) for _ in range(LARGE_TURNS.of_tenant_max or 0)]
     await asyncio.sleep(0)
     others = [asyncio.create_task(ask(tenant)) for tenant in "bc"]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert log == ["a", "b"]
-    assert len(log) == READ_AT_ONCE
+    assert len(log) == LARGE_TURNS.at_once
     with pytest.raises(TooManyLargeQuestions):
         await ask("a")
     go.set()
     await asyncio.gather(*busy, *others)
     assert log[2:4] == ["c", "a"] or log[2:4] == ["a", "c"]
-    assert not slots._tenants
-    assert not slots._waiting
+    assert turns.of("a") == 0
+    assert not turns._queues
 
 
 async def test_a_few_tenants_do_not_keep_others_out() -> None:
-    slots, go = Slots(READ_AT_ONCE), asyncio.Event()
+    turns, go = large_turns(), asyncio.Event()
+    most = LARGE_TURNS.most or 0
 
     async def ask(tenant: int) -> None:
-        async with slots.slot(str(tenant)):
+        async with turns.turn(str(tenant)):
             await go.wait()
 
-    asked = [asyncio.create_task(ask(tenant)) for tenant in range(5) for _ in range(WAITING_MAX)]
+    asked = [asyncio.create_task(ask(tenant)) for tenant in range(5) for _ in range(most)]
     await asyncio.sleep(0)
-    assert slots._waiting["0"] == WAITING_OF_TENANT_MAX
+    assert turns.of("0") == LARGE_TURNS.of_tenant_max
     last = asyncio.create_task(ask(5))
     await asyncio.sleep(0)
     assert not last.done()
@@ -251,6 +251,7 @@ async def test_a_few_tenants_do_not_keep_others_out() -> None:
 def test_every_dialect_says_when_to_try_again(response: Callable[..., Any]) -> None:
     for error, status in (
         (TooManyLargeQuestions(4, 2), 429),
+        (TooManyQuestions(4, 2), 429),
         (LargeAnswersBusy("the counters changed"), 503),
     ):
         answer = response(REQUEST, error)

@@ -18,6 +18,7 @@ from api.errors import CountersMissing
 from api.query.plan import Question, Term, plan
 from api.query.series_index import Filter
 from api.store.reader import CONNECTIONS_MAX, READS_MAX, Reading, Store
+from api.store.slots import QUESTIONS
 from deploy.local.servers import Server, free_port
 from deploy.local.valkey import url_of
 from schemas.catalog.views import MODEL, TOTAL
@@ -183,11 +184,12 @@ async def test_what_is_not_ours_is_an_error(
 
 async def test_many_at_once_learn_the_names_once_each(redis_url: str, store: Store) -> None:
     pack(calls(*"abcdefgh")).write(redis_url)
-    found = await asyncio.gather(*[calls_by_model(store) for _ in range(10 * CONNECTIONS_MAX)])
-    assert found == [dict.fromkeys("abcdefgh", 1)] * (10 * CONNECTIONS_MAX)
+    many = QUESTIONS.of_tenant_max or 0
+    found = await asyncio.gather(*[calls_by_model(store) for _ in range(many)])
+    assert found == [dict.fromkeys("abcdefgh", 1)] * many
     pack(calls(*"abcdefghijkl"), commits=2).write(redis_url)
-    found = await asyncio.gather(*[calls_by_model(store) for _ in range(10 * CONNECTIONS_MAX)])
-    assert found == [dict.fromkeys("abcdefghijkl", 1)] * (10 * CONNECTIONS_MAX)
+    found = await asyncio.gather(*[calls_by_model(store) for _ in range(many)])
+    assert found == [dict.fromkeys("abcdefghijkl", 1)] * many
     with redis.Redis.from_url(redis_url) as client:
         assert client.info("clients")["connected_clients"] <= CONNECTIONS_MAX + 1
 
@@ -195,7 +197,7 @@ async def test_many_at_once_learn_the_names_once_each(redis_url: str, store: Sto
 async def test_reads_at_the_same_time_are_one_and_each_has_its_own_pages(
     redis_url: str, store: Store
 ) -> None:
-    each = [f"m{n}" for n in range(20 * MODEL.page_series)]
+    each = [f"m{n}" for n in range(QUESTIONS.of_tenant * MODEL.page_series)]
     names = each[:: MODEL.page_series]  # no two of them share a page
     pack(calls(*each)).write(redis_url)
     await calls_by_model(store)
