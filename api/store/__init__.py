@@ -3,7 +3,7 @@
     reader            the store: all questions of an answer at one instant, and single commands
     generation_state  what was read of one generation, and how it is brought up to date
     snapshot          atomic reads, shared by requests that arrive together
-    connection        the connection for these reads
+    connection        the connection for these reads, and the pool for all other commands
     large_answers     answers that are read in pieces, on another connection
     slots             how many answers are made at once, who waits, and who goes first
     page_cache        pages of counters

@@ -10,17 +10,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, cast
 
 import hiredis
+from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from api.http.singleflight import Singleflight
+from schemas.errors import InvalidConfig
 
+CONNECTIONS_MAX: Final = 16
+"""Redis runs one command at a time. More connections only move the queue to a place that hides it."""
+CONNECT_TIMEOUT_S: Final = 1.0
+ANSWER_TIMEOUT_S: Final = 3.0
+"""For all reads of one answer. The published clients time out after 5 s, and should get a 503 before."""
 REPLY_TIMEOUT_S: Final = 1.0
 """The MGET of an answer takes a few milliseconds. A Redis that hangs must not block its callers."""
 
@@ -172,3 +181,46 @@ def _answer(pending: _Pending) -> None:
         pending.future.set_exception(refusal)
     else:
         pending.future.set_result(pending.found)
+
+
+def pool_of(
+    redis_url: str, meet: Callable[[AbstractConnection], Awaitable[None]]
+) -> BlockingConnectionPool:
+    try:
+        pool = BlockingConnectionPool.from_url(
+            redis_url,
+            max_connections=CONNECTIONS_MAX,
+            timeout=ANSWER_TIMEOUT_S,
+            socket_connect_timeout=CONNECT_TIMEOUT_S,
+            socket_timeout=REPLY_TIMEOUT_S,
+            socket_keepalive=True,
+            # A pooled connection may have died since its last use: retry once, on a new one. A
+            # timeout is not retried: the retry would take as long.
+            retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+            health_check_interval=0,
+            decode_responses=False,
+            protocol=2,
+            redis_connect_func=meet,
+        )
+    except ValueError as error:
+        raise InvalidConfig(f"the Redis URL is not valid: {error}") from error
+    of_url = pool.connection_class
+    pool.connection_class = type(f"Telling{of_url.__name__}", (_Telling, of_url), {})
+    return pool
+
+
+class _Telling(AbstractConnection):
+    """Reports a reset of the connection as a lost connection, so that the client retries. uvloop
+    raises a RuntimeError instead, which the client would pass on."""
+
+    async def send_packed_command(
+        self,
+        command: bytes | str | Iterable[bytes],
+        check_health: bool = True,  # noqa: FBT001, FBT002
+    ) -> None:
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:
+            if "handler is closed" not in str(error):
+                raise
+            raise RedisConnectionError(f"the connection was reset: {error}") from error

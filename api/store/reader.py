@@ -19,18 +19,15 @@ restarted from an older copy, and may have given the same ids to other series si
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 from api.errors import LargeAnswersBusy, TooManyLargeQuestions
@@ -38,7 +35,7 @@ from api.http.durations import Durations
 from api.query.bounds import CELLS_FEW, CELLS_MANY, cells_of
 from api.query.plan import Plan
 from api.query.sums import Row, Sums
-from api.store.connection import REPLY_TIMEOUT_S, ReadConnection
+from api.store.connection import ANSWER_TIMEOUT_S, ReadConnection, pool_of
 from api.store.evictions import EvictionCheck
 from api.store.generation_state import GenerationState, generation_of
 from api.store.large_answers import AnswerIsLarge, LargeRead
@@ -55,15 +52,10 @@ from api.store.slots import (
 )
 from api.store.snapshot import Snapshot
 from schemas.catalog.views import DEFAULT, Catalog
-from schemas.errors import InvalidConfig, StoreError, StoreUnavailable
+from schemas.errors import StoreError, StoreUnavailable
 from schemas.store.layout import CURRENT_KEY, Meta
 from schemas.store.redis_errors import FunctionMissing, LibraryExists, store_error
 
-CONNECTIONS_MAX: Final = 16
-"""Redis runs one command at a time. More connections only move the queue to a place that hides it."""
-CONNECT_TIMEOUT_S: Final = 1.0
-ANSWER_TIMEOUT_S: Final = 3.0
-"""For all reads of one answer. The published clients time out after 5 s, and should get a 503 before."""
 READS_MAX: Final = 8
 """Tries of one answer, and snapshots of one try. One is the rule, two if rows were appended since, and
 three if a series is new. Each further one needs another commit to the pages of this question, or
@@ -107,7 +99,7 @@ class Store:
         self._digest = digest
         self._state: GenerationState | None = None
         self._run_id: bytes | None = None
-        pool = _pool(redis_url, self._meet)
+        pool = pool_of(redis_url, self._meet)
         self._redis = Redis.from_pool(pool)
         self._connection = ReadConnection(pool.make_connection)
         self._evictions = EvictionCheck(self._connection)
@@ -349,49 +341,6 @@ class Store:
         if not await state.has_all_names(tenant, cached, meta.names, is_large=large is not None):
             return None
         return Reading(sums, meta, state.generation)
-
-
-def _pool(
-    redis_url: str, meet: Callable[[AbstractConnection], Awaitable[None]]
-) -> BlockingConnectionPool:
-    try:
-        pool = BlockingConnectionPool.from_url(
-            redis_url,
-            max_connections=CONNECTIONS_MAX,
-            timeout=ANSWER_TIMEOUT_S,
-            socket_connect_timeout=CONNECT_TIMEOUT_S,
-            socket_timeout=REPLY_TIMEOUT_S,
-            socket_keepalive=True,
-            # A pooled connection may have died since its last use: retry once, on a new one. A
-            # timeout is not retried: the retry would take as long.
-            retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
-            health_check_interval=0,
-            decode_responses=False,
-            protocol=2,
-            redis_connect_func=meet,
-        )
-    except ValueError as error:
-        raise InvalidConfig(f"the Redis URL is not valid: {error}") from error
-    of_url = pool.connection_class
-    pool.connection_class = type(f"Telling{of_url.__name__}", (_Telling, of_url), {})
-    return pool
-
-
-class _Telling(AbstractConnection):
-    """Reports a reset of the connection as a lost connection, so that the client retries. uvloop
-    raises a RuntimeError instead, which the client would pass on."""
-
-    async def send_packed_command(
-        self,
-        command: bytes | str | Iterable[bytes],
-        check_health: bool = True,  # noqa: FBT001, FBT002
-    ) -> None:
-        try:
-            await super().send_packed_command(command, check_health)
-        except RuntimeError as error:
-            if "handler is closed" not in str(error):
-                raise
-            raise RedisConnectionError(f"the connection was reset: {error}") from error
 
 
 @asynccontextmanager

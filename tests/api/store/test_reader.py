@@ -17,7 +17,8 @@ from api.agentlens.analytics import MEASURES
 from api.errors import CountersMissing
 from api.query.plan import Question, Term, plan
 from api.query.series_index import Filter
-from api.store.reader import CONNECTIONS_MAX, READS_MAX, Reading, Store
+from api.store.connection import CONNECTIONS_MAX
+from api.store.reader import READS_MAX, Reading, Store
 from api.store.slots import QUESTIONS
 from deploy.local.servers import Server, free_port
 from deploy.local.valkey import url_of
