@@ -10,7 +10,9 @@ OdometerError
 |  '- DifferentKeys       several headers have a key, and not the same one
 |- ForgedRequest          a request of a session has no CSRF token
 |- TenantNotNamed         the key has several tenants and the request names none
-|- NoSuchTenant           the key has no access to a tenant of that name
+|- NotPermitted             the key does not allow this
+|  |- NoSuchTenant        it has no access to a tenant of that name
+|  '- FilterNotApplied    it is bound to filters, and the answer would not be
 |- RateLimited            the rate limit of the key is exceeded
 |  |- TooManyConnections  the tenant has its share of the connections
 |  |- TooManyStreams      the key, the tenant or the process has its share of streams
@@ -93,7 +95,15 @@ class TenantNotNamed(OdometerError):
     """The key has several tenants, and the request names none."""
 
 
-class NoSuchTenant(OdometerError):
+class NotPermitted(OdometerError):
+    """The key does not allow this."""
+
+
+class FilterNotApplied(NotPermitted):
+    """The key or token is bound to filters that this path, or this question, cannot apply."""
+
+
+class NoSuchTenant(NotPermitted):
     """The key has no access to a tenant of that name. Whether it exists is not said."""
 
 

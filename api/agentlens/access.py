@@ -13,9 +13,11 @@ from schemas.store.keys import Key, Role
 READING_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 
 
-async def authorize(request: Request, key_cache: KeyCache, now_ms: int) -> Key:
-    """The key of the request. Raises RoleTooLow if its role must not use this method."""
-    key = await authenticate(key_cache, request.headers, now_ms)
+async def authorize(
+    request: Request, key_cache: KeyCache, now_ms: int, *, filters: bool = False
+) -> Key:
+    """The key of the request, as `authenticate`. Raises RoleTooLow if its role must not use this method."""
+    key = await authenticate(key_cache, request.headers, now_ms, filters=filters)
     required: Role = "viewer" if request.method in READING_METHODS else "member"
     check_role(key, required)
     return key

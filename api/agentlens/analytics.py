@@ -8,7 +8,7 @@ one). For times before the 90 days of quarter-hours, an hour gets the sum of the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from functools import lru_cache, partial
 from typing import Any, Final
@@ -20,8 +20,9 @@ from starlette.responses import Response
 
 from api.agentlens.access import authorize
 from api.agentlens.errors import InvalidQueryParameter
-from api.auth.authenticate import tenant_of
+from api.auth.authenticate import filters_of, tenant_of
 from api.auth.key_cache import KeyCache
+from api.errors import FilterNotApplied, UnanswerableQuestion
 from api.http.answer_cache import AnswerCache, CachedAnswer
 from api.http.json_encoding import to_json
 from api.http.prepared_response import PreparedResponse
@@ -86,22 +87,31 @@ async def llm(
 ) -> Response:
     """`GET /api/analytics/llm`: summary, models and series from one read."""
     now_ms = clock()
-    key = await authorize(request, key_cache, now_ms)
-    plans = _understood(request.scope["query_string"], round_to_second(now_ms))
+    key = await authorize(request, key_cache, now_ms, filters=True)
+    only = filters_of(key)
+    plans = _understood(request.scope["query_string"], round_to_second(now_ms), only)
     tenant = tenant_of(key, request.headers)
-    question = tenant, request.scope["query_string"], plans[0].start_ms, plans[0].end_ms
+    question = tenant, request.scope["query_string"], only, plans[0].start_ms, plans[0].end_ms
     made = await singleflight.once(question, partial(_make, store, question, plans, answers))
     return made.response
 
 
 @lru_cache(maxsize=UNDERSTOOD_KEPT)
-def _understood(query: bytes, now_ms: int) -> tuple[Plan, Plan, Plan]:
-    return plans_for(parse_query(QueryParams(query.decode("latin-1")), now_ms), now_ms)
+def _understood(query: bytes, now_ms: int, only: tuple[Filter, ...]) -> tuple[Plan, Plan, Plan]:
+    asked = parse_query(QueryParams(query.decode("latin-1")), now_ms)
+    try:
+        return plans_for(replace(asked, filters=(*asked.filters, *only)), now_ms)
+    except UnanswerableQuestion as error:
+        if not only:
+            raise
+        raise FilterNotApplied(
+            f"no view has {', '.join(one.dimension for one in only)} beside what this path shows"
+        ) from error
 
 
 async def _make(
     store: Store,
-    question: tuple[str, bytes, int, int],
+    question: tuple[str, bytes, tuple[Filter, ...], int, int],
     plans: Sequence[Plan],
     answers: AnswerCache,
 ) -> CachedAnswer:

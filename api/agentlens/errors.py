@@ -15,7 +15,7 @@ from api.errors import (
     ExpiredKey,
     InvalidBody,
     NoCredentials,
-    NoSuchTenant,
+    NotPermitted,
     RateLimited,
     RefusedEvents,
     RepeatedHeader,
@@ -51,7 +51,7 @@ def error_response(request: Request, error: Exception) -> Response:  # noqa: C90
             return _role_too_low(request.method, error)
         case RepeatedHeader() | TenantNotNamed():
             return problem(400, f"{error}.")
-        case NoSuchTenant():
+        case NotPermitted():
             return problem(403, f"{error}.")
         case RateLimited():
             return problem(429, f"{error}.", {"retry-after": str(error.retry_after_s)})

@@ -1,6 +1,7 @@
 """API keys: who sends a request, what the key may do, and how keys are managed.
 
     authenticate  the key and the tenant of a request
+    tokens        signed tokens that read within filters
     key_cache     keys that this process has looked up, and their rate limits
     keys          creating, importing, rotating and revoking keys
     key_records   the records in Redis, and the step that changes some

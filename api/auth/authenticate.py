@@ -18,9 +18,11 @@ from typing import Final
 
 from api.auth.audit import Actor
 from api.auth.key_cache import KeyCache
+from api.auth.tokens import TOKEN_PREFIX, Token
 from api.errors import (
     DifferentKeys,
     ExpiredKey,
+    FilterNotApplied,
     NoCredentials,
     NoSuchTenant,
     RepeatedHeader,
@@ -29,6 +31,7 @@ from api.errors import (
     UnknownKey,
 )
 from api.http.caller import CALLER, Caller
+from api.query.series_index import Filter
 from schemas.store.keys import ALL, ROLES, WRITERS, Key, Role
 
 KEY_CHARS_MAX: Final = 512
@@ -40,6 +43,7 @@ READING_HEADERS: Final = ("authorization", "x-api-key")
 TAKING_HEADERS: Final = (*READING_HEADERS, *EXPORTER_HEADERS)
 """The headers that may have the key. Each that has one must have the same."""
 TENANT_HEADER: Final = "x-odometer-tenant"
+CLOSED: Final = "this key or token is bound to filters, and this path cannot apply them"
 _ONCE: Final = frozenset(name.encode() for name in (*TAKING_HEADERS, TENANT_HEADER))
 """The headers that decide who asks and for which tenant. A proxy may have checked another value than
 the one that we would take, so they have one value."""
@@ -52,18 +56,20 @@ async def authenticate(
     *,
     takes: bool = False,
     counts: bool = True,
+    filters: bool = False,
 ) -> Key:
-    """The key of the request, if it is valid. A call with `counts` is a request of its rate limit.
-    `takes`: the path takes events, so `EXPORTER_HEADERS` may have the key.
+    """The key of the request, if it is valid; of a token, what the token allows. A call with `counts` is a
+    request of its rate limit. `takes`: the path takes events, so `EXPORTER_HEADERS` may have the key.
+    `filters`: its answer is within `filters_of` the key. All other paths are closed to keys with filters.
 
     Without a key in a header, the session of a browser stands for its key, except where events are taken.
 
     Raises RepeatedHeader, DifferentKeys, ForgedRequest, NoCredentials, UnknownKey, ExpiredKey, RateLimited,
-    TooManyConnections, StoreError.
+    TooManyConnections, FilterNotApplied, StoreError.
     """
     caller = CALLER.get() or Caller()
     _check_once(caller.headers)
-    digest = await _sent_digest(key_cache, caller, headers, now_ms, takes=takes)
+    digest, token = await _sent(key_cache, caller, headers, now_ms, takes=takes)
     if digest is None:
         key_cache.failures.note("no_key", caller.source, now_ms)
         raise NoCredentials("no API key was sent")
@@ -77,23 +83,45 @@ async def authenticate(
         if state == "expired":
             raise ExpiredKey("the API key's time is over")
         raise UnknownKey("the API key is not known, or revoked")
+    if token is not None and now_ms >= token.expires_ms:
+        key_cache.failures.note("expired_token", caller.source, now_ms, known.record)
+        raise ExpiredKey("the token's time is over")
     if counts:
         key_cache.take(known)
-    tenants = known.record.tenants
-    caller.authenticated(known.record.id, (tenants,) if isinstance(tenants, str) else tenants)
-    await key_cache.arrivals.begin(share_of(known.record))
-    return known.record
+    record = known.record if token is None else _narrowed(token, known.record)
+    tenants = record.tenants
+    caller.authenticated(record.id, (tenants,) if isinstance(tenants, str) else tenants)
+    caller.key_digest, caller.has_token = digest, token is not None
+    caller.only = filters_of(record)
+    if record.only and not filters:
+        raise FilterNotApplied(CLOSED)
+    await key_cache.arrivals.begin(share_of(record))
+    return record
 
 
-async def _sent_digest(
+def filters_of(key: Key) -> tuple[Filter, ...]:
+    """The filters that the key is bound to. Each question of the request must have them all."""
+    return tuple(Filter(name, frozenset(values)) for name, values in key.only)
+
+
+def _narrowed(token: Token, key: Key) -> Key:
+    if not key.sees(token.tenant):
+        raise NoSuchTenant("the key of this token has no access to its tenant any more")
+    return token.narrowed(key)
+
+
+async def _sent(
     key_cache: KeyCache, caller: Caller, headers: Mapping[str, str], now_ms: int, *, takes: bool
-) -> str | None:
-    """The digest of the key, or of that of the session; None: neither was sent, "": no key is so long."""
+) -> tuple[str | None, Token | None]:
+    """The digest of the key, or of that of the token or the session; None: none was sent, "": no key is so
+    long. And the token."""
     if key := _sent_key(headers, takes=takes):
-        return digest_of(key) if len(key) <= KEY_CHARS_MAX else ""
+        if key.startswith(TOKEN_PREFIX) and (token := await key_cache.tokens.read(key)):
+            return token.digest, token
+        return digest_of(key) if len(key) <= KEY_CHARS_MAX else "", None
     if key_cache.session_of is not None and not takes:
-        return await key_cache.session_of(caller, now_ms)
-    return None
+        return await key_cache.session_of(caller, now_ms), None
+    return None, None
 
 
 def _check_once(headers: Sequence[tuple[bytes, bytes]]) -> None:
@@ -104,10 +132,15 @@ def _check_once(headers: Sequence[tuple[bytes, bytes]]) -> None:
 
 
 async def reader(
-    key_cache: KeyCache, headers: Mapping[str, str], now_ms: int, *, counts: bool = True
+    key_cache: KeyCache,
+    headers: Mapping[str, str],
+    now_ms: int,
+    *,
+    counts: bool = True,
+    filters: bool = False,
 ) -> Key:
-    """The key of the request. Raises RoleTooLow if it must not read."""
-    key = await authenticate(key_cache, headers, now_ms, counts=counts)
+    """The key of the request, as `authenticate`. Raises RoleTooLow if it must not read."""
+    key = await authenticate(key_cache, headers, now_ms, counts=counts, filters=filters)
     check_role(key, "viewer")
     return key
 

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from api.auth.audit import AUDIT_SHOWN, Actor, read_audit
-from api.auth.authenticate import authenticate, check_role, share_of, tenant_of
+from api.auth.authenticate import authenticate, check_role, reader, share_of, tenant_of
 from api.auth.key_cache import KeyCache
 from api.auth.keys import (
     IMPORT_MAX,
@@ -28,7 +28,8 @@ from api.auth.keys import (
     revoke_key,
     rotate_key,
 )
-from api.errors import InvalidBody, InvalidKey, KeyExists, TooManyKeys
+from api.auth.tokens import Token, check_bound
+from api.errors import FilterNotApplied, InvalidBody, InvalidKey, KeyExists, TooManyKeys
 from api.http.caller import CALLER, Caller
 from api.http.json_body import check_json, json_body
 from api.http.parameters import check_names
@@ -44,7 +45,11 @@ from schemas.responses.keys import (
     KeysAnswer,
     KeyWanted,
     Rotation,
+    TokenMade,
+    TokenWanted,
+    bound_of,
     shown,
+    shown_bound,
 )
 from schemas.store.keys import Key
 from schemas.units import iso
@@ -78,6 +83,7 @@ def routes(store: Store, key_cache: KeyCache, clock: Clock) -> list[Route]:
         Route("/v1/keys/audit", to(audit), methods=["GET"]),
         Route("/v1/keys/{id}", to(revoke), methods=["DELETE"]),
         Route("/v1/keys/{id}/rotate", to(rotate), methods=["POST"]),
+        Route("/v1/tokens", to(make_token), methods=["POST"]),
     ]
 
 
@@ -136,6 +142,24 @@ async def audit(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
     _check_no_parameters(request)
     lines = await read_audit(store, actor, AUDIT_SHOWN)
     return _sent(AuditAnswer(lines=[_line(line) for line in lines]))
+
+
+async def make_token(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
+    """`POST /v1/tokens`: a short-lived token that reads within filters."""
+    now_ms = clock()
+    key = await reader(key_cache, request.headers, now_ms, filters=True)
+    caller = CALLER.get() or Caller()
+    if caller.has_token:
+        raise FilterNotApplied("a token cannot make tokens: use the key")
+    body = _parse(TokenWanted, await json_body(request, BODY_BYTES_MAX, share_of(key)))
+    only = bound_of(body.only)
+    check_bound(only, store.catalog)
+    tenant = tenant_of(key, request.headers)
+    ends = [at_ms for at_ms in (now_ms + body.ttl_s * SECOND_MS, key.expires_ms) if at_ms]
+    token = Token(caller.key_digest, tenant, only, min(ends))
+    text = await key_cache.tokens.made(token)
+    shown_ = shown_bound(only)
+    return _sent(TokenMade(token=text, tenant=tenant, only=shown_, expires=iso(min(ends))), 201)
 
 
 # -- the request -----------------------------------------------------------------------------------
@@ -222,6 +246,7 @@ def _wanted(body: KeyWanted, request: Request, key: Key, now_ms: int) -> KeySpec
         expires_ms=None if body.expires is None else expiry(body.expires, now_ms),
         requests_per_s=body.requests_per_s,
         burst=body.burst,
+        only=bound_of(body.only),
         secret=body.key if isinstance(body, KeyHeld) else None,
     )
 

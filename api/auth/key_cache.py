@@ -24,6 +24,7 @@ from weakref import WeakValueDictionary
 from pydantic import ValidationError
 
 from api.auth.failures import FailedAuthentications, FailedImports
+from api.auth.tokens import TokenSigner
 from api.errors import RateLimited
 from api.http.arrivals import Arrivals
 from api.http.caller import Caller
@@ -97,6 +98,7 @@ class KeyCache:
         self._buckets: WeakValueDictionary[str, RateBucket] = WeakValueDictionary()
         self._looks: Singleflight[CachedKey | None] = Singleflight()
         self.arrivals = Arrivals()
+        self.tokens = TokenSigner(command, ticks)
         self.failures = FailedAuthentications()
         self.failed_imports = FailedImports()
         self.put_back: Callable[[str], Awaitable[bool]] | None = None

@@ -37,11 +37,13 @@ from api.auth.key_shares import (
     long_ended,
     tenants_of,
 )
+from api.auth.tokens import check_bound
 from api.errors import InvalidKey, KeyExists, NoSuchKey
 from api.query.time_range import iso_to_ms
 from api.store.reader import Store
+from schemas.catalog.views import DEFAULT, Catalog
 from schemas.limits import DAY_MS
-from schemas.store.keys import ALL, REQUESTS_PER_S_MIN, Key
+from schemas.store.keys import ALL, REQUESTS_PER_S_MIN, Bound, Key
 
 KEY_PREFIX: Final = "als_"
 KEY_RANDOM_BYTES: Final = 32
@@ -63,6 +65,7 @@ class KeySpec:
     expires_ms: int | None = None
     requests_per_s: float | None = None
     burst: int | None = None
+    only: Bound = ()
     secret: str | None = field(default=None, repr=False)
 
 
@@ -99,6 +102,11 @@ async def create_keys(
         raise InvalidKey(
             "keys", f"{len(wanted)} keys in one request; at most {IMPORT_MAX} (IMPORT_MAX)"
         )
+    for one in wanted:
+        if one.only:
+            if one.role != "viewer":
+                raise InvalidKey("only", "only a viewer's key can be bound to filters")
+            check_bound(one.only, store.catalog)
     made = [_made(one, actor, now_ms) for one in wanted]
     digests = [digest_of(one.secret) for one in made]
     known: set[str] = set()
@@ -251,9 +259,9 @@ async def read_records(store: Store) -> dict[str, Key]:
 
 
 @asynccontextmanager
-async def opened(redis_url: str) -> AsyncIterator[Store]:
-    """A store that is used for keys only."""
-    store = Store(redis_url, b"")
+async def opened(redis_url: str, catalog: Catalog = DEFAULT) -> AsyncIterator[Store]:
+    """A store that is used for keys only. `catalog`: of its views, for keys that are bound to filters."""
+    store = Store(redis_url, b"", catalog)
     try:
         yield store
     finally:
@@ -298,6 +306,8 @@ def _made(wanted: KeySpec, actor: Actor, now_ms: int) -> NewKey:
         "burst": wanted.burst,
         "shared_limit": actor.shared_limit,
     }
+    if wanted.only:
+        given["only"] = wanted.only
     if wanted.requests_per_s is None and wanted.burst is None:
         given |= {"requests_per_s": actor.requests_per_s, "burst": actor.burst}
     try:

@@ -1,4 +1,4 @@
-"""OpenAPI of `/v1/keys`."""
+"""OpenAPI of `/v1/keys` and `/v1/tokens`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from schemas.responses.keys import (
     KeyShown,
     KeyWanted,
     Rotation,
+    TokenMade,
+    TokenWanted,
 )
 from schemas.responses.session import SessionAnswer
 from schemas.store.keys import ID_PATTERN
@@ -27,9 +29,10 @@ MODELS: Final[tuple[type[BaseModel], ...]] = (
     KeysAnswer,
     AuditAnswer,
     SessionAnswer,
+    TokenMade,
 )
 """The models of answers."""
-FORMS: Final[tuple[type[BaseModel], ...]] = (KeyWanted, KeysHeld, Rotation)
+FORMS: Final[tuple[type[BaseModel], ...]] = (KeyWanted, KeysHeld, Rotation, TokenWanted)
 """The models of request bodies."""
 
 _WANTED: Final[Object] = {"name": "dashboard", "tenants": ["acme"], "role": "viewer"}
@@ -64,6 +67,14 @@ def paths(
     }
     full = body | {"409": _like(errors, "The limit of stored keys is reached.")}
     return {
+        "/v1/tokens": {
+            "post": {
+                "operationId": "makeToken",
+                "summary": "Make a short-lived token that reads within filters, such as one person's usage",
+                "requestBody": form(TokenWanted, {"only": {"user": "u-17"}, "ttl_s": 900}),
+                "responses": {"201": answer("The token.", TokenMade), **errors},
+            },
+        },
         "/v1/keys": {
             "get": {
                 "operationId": "listKeys",

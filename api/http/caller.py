@@ -6,9 +6,9 @@ knows the connection, to authentication, which finds the key, and back to the ac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from starlette.types import Scope
@@ -22,8 +22,10 @@ BelongsTo = Callable[[tuple[str, ...]], None]
 @dataclass(slots=True, eq=False)
 class Caller:
     """`source` is the address of the peer: of the client, or of the proxy in front of us. `headers` are
-    those of the request as they came, repeated ones included. For metrics: `error` is the class of the
-    error that is answered, and the numbers are the events that the request brought."""
+    those of the request as they came, repeated ones included. `only`: the filters that the key is bound
+    to, which each question must have. `has_token`: a token was sent, not the key itself. `key_digest`: the
+    SHA-256 of the key's secret. For metrics: `error` is the class of the error that is answered, and the
+    numbers are the events that the request brought."""
 
     source: str = ""
     headers: Sequence[tuple[bytes, bytes]] = ()
@@ -36,6 +38,9 @@ class Caller:
     skipped: int = 0
     method: str = ""
     path: str = ""
+    only: tuple[Hashable, ...] = ()
+    has_token: bool = False
+    key_digest: str = field(default="", repr=False)
 
     def authenticated(self, key_id: str, tenants: tuple[str, ...]) -> None:
         """Note the key. Raises TooManyConnections if its tenants have too many connections."""

@@ -14,6 +14,7 @@ from api.errors import (
     CountersMissing,
     CountingBehind,
     ExpiredKey,
+    FilterNotApplied,
     ForgedRequest,
     InvalidBody,
     InvalidKey,
@@ -21,6 +22,7 @@ from api.errors import (
     NoSuchKey,
     NoSuchTenant,
     NotAcceptable,
+    NotPermitted,
     RateLimited,
     RefusedEvents,
     RepeatedHeader,
@@ -72,6 +74,7 @@ PLAIN: Final[Mapping[type[Exception], tuple[int, str]]] = {
     RoleTooLow: (403, "forbidden"),
     NoSuchTenant: (403, "forbidden"),
     ForgedRequest: (403, "forbidden"),
+    FilterNotApplied: (403, "forbidden"),
     NoSuchKey: (404, "not-found"),
     TooManyKeys: (409, "too-many-keys"),
 }
@@ -112,7 +115,7 @@ def error_response(request: Request, error: Exception) -> Response:  # noqa: C90
             return problem(400, "invalid-parameter", f"{error}.", parameter="tenant")
         case InvalidKey():
             return problem(400, "invalid-parameter", f"{error}.", parameter=error.field)
-        case RoleTooLow() | NoSuchTenant() | ForgedRequest() | NoSuchKey() | TooManyKeys():
+        case RoleTooLow() | NotPermitted() | ForgedRequest() | NoSuchKey() | TooManyKeys():
             return problem(*PLAIN[type(error)], f"{error}.")
         case RateLimited():
             wait = {"retry-after": str(error.retry_after_s)}

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from api.errors import (
     CountersMissing,
     NoCredentials,
-    NoSuchTenant,
+    NotPermitted,
     RateLimited,
     RepeatedHeader,
     RoleTooLow,
@@ -55,7 +55,7 @@ def error_response(_request: Request, error: Exception) -> Response:  # noqa: PL
             return problem(422, f"Validation Error: {error}", data={"errors": error.errors})
         case UnanswerableQuestion() | RepeatedHeader() | TenantNotNamed():
             return problem(400, _sentence(error))
-        case Unauthenticated() | RoleTooLow() | NoSuchTenant() | RateLimited():
+        case Unauthenticated() | RoleTooLow() | NotPermitted() | RateLimited():
             return _refused(error)
         case HTTPException():
             return problem(error.status_code, error.detail, error.headers)
@@ -67,7 +67,7 @@ def error_response(_request: Request, error: Exception) -> Response:  # noqa: PL
             return problem(500, "Internal Server Error")
 
 
-def _refused(error: Unauthenticated | RoleTooLow | NoSuchTenant | RateLimited) -> Response:
+def _refused(error: Unauthenticated | RoleTooLow | NotPermitted | RateLimited) -> Response:
     """The answer if the key does not allow the request."""
     match error:
         case NoCredentials():
@@ -76,7 +76,7 @@ def _refused(error: Unauthenticated | RoleTooLow | NoSuchTenant | RateLimited) -
             return problem(401, "Invalid or inactive API key", {"www-authenticate": "Bearer"})
         case RoleTooLow():
             return problem(403, "Super admin access required")
-        case NoSuchTenant():
+        case NotPermitted():
             return problem(403, _sentence(error))
         case RateLimited():
             return problem(429, _sentence(error), {"retry-after": str(error.retry_after_s)})

@@ -14,7 +14,7 @@ from api.errors import (
     CountersMissing,
     ExpiredKey,
     NoCredentials,
-    NoSuchTenant,
+    NotPermitted,
     RateLimited,
     RepeatedHeader,
     RoleTooLow,
@@ -52,7 +52,7 @@ def error_response(request: Request, error: Exception) -> Response:  # noqa: PLR
             return problem(400, _sentence(error))
         case Unauthenticated():
             return _unauthenticated(error)
-        case RoleTooLow() | NoSuchTenant():
+        case RoleTooLow() | NotPermitted():
             return problem(403, _sentence(error), code="insufficient_permissions")
         case RateLimited():
             wait = {"retry-after": str(error.retry_after_s)}

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from api.auth.authenticate import TENANT_HEADER
 from api.errors import (
     CountersMissing,
+    FilterNotApplied,
     NoCredentials,
     NoSuchTenant,
     RateLimited,
@@ -72,6 +73,8 @@ def error_response(_request: Request, error: Exception) -> Response:  # noqa: C9
             return problem(401, UNKNOWN_KEY)
         case RoleTooLow() | NoSuchTenant():
             return problem(401, FORBIDDEN)
+        case FilterNotApplied():
+            return problem(403, f"{error}.")
         case InvalidQuery():
             return problem(422, error.found)
         case BadRange() | UnanswerableQuestion() | RepeatedHeader() | TenantNotNamed():

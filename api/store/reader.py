@@ -30,7 +30,8 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
-from api.errors import LargeAnswersBusy, TooManyLargeQuestions
+from api.errors import FilterNotApplied, LargeAnswersBusy, TooManyLargeQuestions
+from api.http.caller import CALLER
 from api.http.durations import Durations
 from api.query.bounds import CELLS_FEW, CELLS_MANY, cells_of
 from api.query.plan import Plan
@@ -119,6 +120,7 @@ class Store:
         Raises UnanswerableQuestion if they would read too much, and TooManyQuestions.
         """
         began_s = self.durations.now_s()
+        _check_bound(plans)
         until_s = asyncio.get_running_loop().time() + LARGE_TIMEOUT_S
         try:
             known = await self._unchanged(tenant, plans)
@@ -341,6 +343,15 @@ class Store:
         if not await state.has_all_names(tenant, cached, meta.names, is_large=large is not None):
             return None
         return Reading(sums, meta, state.generation)
+
+
+def _check_bound(plans: Sequence[Plan]) -> None:
+    """The endpoints add the filters that a key is bound to. This notices if one of them forgets it."""
+    caller = CALLER.get()
+    if caller is not None and caller.only:
+        for plan in plans:
+            if not set(caller.only).issubset(plan.question.filters):
+                raise FilterNotApplied("this question does not have the filters of the key")
 
 
 @asynccontextmanager

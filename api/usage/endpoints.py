@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from xxhash import xxh3_128
 
-from api.auth.authenticate import TENANT_HEADER, reader, share_of, tenant_of
+from api.auth.authenticate import TENANT_HEADER, filters_of, reader, share_of, tenant_of
 from api.auth.key_cache import KeyCache
 from api.http import problems
 from api.http.answer_cache import AnswerCache, CachedAnswer
@@ -97,12 +97,14 @@ async def usage(
 ) -> Response:
     """`GET /v1/usage`, or POST with the same parameters as a JSON object."""
     now_ms = clock()
-    key = await reader(key_cache, request.headers, now_ms)
+    key = await reader(key_cache, request.headers, now_ms, filters=True)
     accept = request.headers.get("accept", "")
     if request.method == "POST":
         content, is_json = await json_body(request, BODY_BYTES_MAX, share_of(key)), True
         if (several := questions_in(content)) is not None:
-            asked = parse_questions(several, accept, round_to_second(now_ms), store.catalog)
+            asked = parse_questions(
+                several, accept, round_to_second(now_ms), store.catalog, filters_of(key)
+            )
             tenant = tenant_of(key, request.headers, asked[0].query.tenant)
             body, reading = await answer_several(store, tenant, asked)
             headers = state_headers(reading.meta) | CACHING
@@ -110,7 +112,12 @@ async def usage(
     else:
         content, is_json = request.scope["query_string"], False
     parsed = parse_question(
-        content, accept, round_to_second(now_ms), store.catalog, is_json=is_json
+        content,
+        accept,
+        round_to_second(now_ms),
+        store.catalog,
+        is_json=is_json,
+        only=filters_of(key),
     )
     tenant = tenant_of(key, request.headers, parsed.query.tenant)
     question = tenant, parsed.text
@@ -122,7 +129,7 @@ async def usage(
 async def values(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /v1/dimensions/{name}`: the values in a range, the most used first."""
     now_ms = clock()
-    key = await reader(key_cache, request.headers, now_ms)
+    key = await reader(key_cache, request.headers, now_ms, filters=True)
     name, catalog = request.path_params["name"], store.catalog
     dimensions = catalog.kept_dimensions
     if name not in dimensions:
@@ -135,7 +142,7 @@ async def values(request: Request, store: Store, key_cache: KeyCache, clock: Clo
     wide = raw if "from" in raw else {**raw, "from": [f"now-{VALUES_RANGE_MS // DAY_MS}d"]}
     asked = parse_bounds(wide, now_ms, zone)
     limit = parse_limit(raw, VALUES_MAX) or VALUES_DEFAULT
-    wanted = parse_filters(raw, catalog, splits=True)
+    wanted = (*parse_filters(raw, catalog, splits=True), *filters_of(key))
     question = Question((Term(EVENTS),), asked.from_ms, asked.to_ms, now_ms, wanted, (name,))
     kept = tiers_of(view_for(question, catalog), question.terms)
     check_range(asked, Grid(now_ms, zone, zone_name, kept))
@@ -170,7 +177,7 @@ def _values(sums: Sums, search: str) -> tuple[list[dict[str, Any]], bytes]:
 
 async def measures(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /v1/measures`: every measure, with its unit and its views."""
-    await reader(key_cache, request.headers, clock())
+    await reader(key_cache, request.headers, clock(), filters=True)
     return _listing(
         {
             "measures": [
@@ -182,7 +189,7 @@ async def measures(request: Request, store: Store, key_cache: KeyCache, clock: C
 
 async def views(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /v1/views`: which dimensions are counted together, and how long buckets are stored."""
-    await reader(key_cache, request.headers, clock())
+    await reader(key_cache, request.headers, clock(), filters=True)
     return _listing(
         {
             "views": [

@@ -113,9 +113,15 @@ class UsageQuery:
 
 
 def parse(
-    raw: RawParameters, now_ms: int, catalog: Catalog = DEFAULT, *, splits: bool
+    raw: RawParameters,
+    now_ms: int,
+    catalog: Catalog = DEFAULT,
+    *,
+    splits: bool,
+    only: tuple[Filter, ...] = (),
 ) -> UsageQuery:
-    """Parse the parameters. `splits`: commas separate values, as in a URL. Raises BadParameter."""
+    """Parse the parameters. `splits`: commas separate values, as in a URL. `only`: the filters that the key
+    is bound to. Raises BadParameter."""
     check_names(raw, (*BY_NAME, *filter_names(catalog), IGNORED))
     zone_name, zone = parse_zone(raw)
     first_day = 6 if _choice(raw, "week_start") == "sunday" else 0
@@ -123,7 +129,8 @@ def parse(
     measures = _measures(_listed(raw, "measures", splits=splits), catalog)
     columns, group_by = _dimensions("group_by", _listed(raw, "group_by", splits=splits), catalog)
     ignores_case = _choice(raw, "ignore_case") == "true"
-    filters = parse_filters(raw, catalog, splits=splits, ignores_case=ignores_case)
+    wanted = parse_filters(raw, catalog, splits=splits, ignores_case=ignores_case)
+    filters = (*wanted, *only)
     tiers = tiers_for(measures, {*group_by, *(f.dimension for f in filters)}, catalog)
     grid = Grid(now_ms, zone, zone_name, tiers, first_day)
     check_range(asked, grid)

@@ -13,6 +13,7 @@ from api.errors import BadParameter, InvalidBody, NotAcceptable
 from api.http.json_body import check_json
 from api.http.parameters import RawParameters
 from api.query.plan import Plan
+from api.query.series_index import Filter
 from api.query.time_range import AskedRange
 from api.usage.parameters import UsageQuery, parse
 from api.usage.render import accepted, media_types
@@ -35,21 +36,33 @@ class ParsedQuestion:
 
 
 def parse_question(
-    content: bytes, accept: str, now_ms: int, catalog: Catalog, *, is_json: bool
+    content: bytes,
+    accept: str,
+    now_ms: int,
+    catalog: Catalog,
+    *,
+    is_json: bool,
+    only: tuple[Filter, ...] = (),
 ) -> ParsedQuestion:
-    """`content`: a query string, or a JSON object. Raises BadParameter, InvalidBody, NotAcceptable,
-    UnanswerableQuestion."""
+    """`content`: a query string, or a JSON object. `only`: the filters that the key is bound to, which hold
+    beside those of the question. Raises BadParameter, InvalidBody, NotAcceptable, UnanswerableQuestion."""
     is_short = len(content) + len(accept) <= PARSED_BYTES_MAX
     parse_now = _parsed if is_short else _parsed.__wrapped__
-    return parse_now(content, accept, now_ms, catalog, is_json=is_json)
+    return parse_now(content, accept, now_ms, catalog, is_json=is_json, only=only)
 
 
 @lru_cache(maxsize=PARSED_KEPT)
 def _parsed(
-    content: bytes, accept: str, now_ms: int, catalog: Catalog, *, is_json: bool
+    content: bytes,
+    accept: str,
+    now_ms: int,
+    catalog: Catalog,
+    *,
+    is_json: bool,
+    only: tuple[Filter, ...],
 ) -> ParsedQuestion:
     raw = of_json(content) if is_json else of_query(QueryParams(content.decode("latin-1")))
-    query = parse(raw, now_ms, catalog, splits=not is_json)
+    query = parse(raw, now_ms, catalog, splits=not is_json, only=only)
     form = query.format or accepted(accept)
     if form is None:
         raise NotAcceptable(

@@ -10,6 +10,7 @@ import msgspec
 from api.errors import BadParameter, InvalidBody
 from api.http.json_body import check_json
 from api.http.json_encoding import to_json
+from api.query.series_index import Filter
 from api.store.reader import Reading, Store
 from api.usage.bodies import object_of, state_of
 from api.usage.question import ParsedQuestion, parse_question
@@ -61,13 +62,17 @@ def _with_tenant(question: bytes, tenant: str) -> bytes:
 
 
 def parse_questions(
-    texts: Sequence[bytes], accept: str, now_ms: int, catalog: Catalog
+    texts: Sequence[bytes],
+    accept: str,
+    now_ms: int,
+    catalog: Catalog,
+    only: tuple[Filter, ...] = (),
 ) -> list[ParsedQuestion]:
-    """Raises BadParameter with the number of the question, from 0, before the parameter's name."""
+    """`only`: the filters that the key is bound to. Raises BadParameter with the number of the question, from 0, before the parameter's name."""
     parsed: list[ParsedQuestion] = []
     for number, text in enumerate(texts):
         try:
-            parsed.append(_parsed(text, accept, now_ms, catalog))
+            parsed.append(_parsed(text, accept, now_ms, catalog, only))
         except BadParameter as error:
             raise BadParameter(
                 f"{QUESTIONS}[{number}].{error.parameter}",
@@ -81,8 +86,10 @@ def parse_questions(
     return parsed
 
 
-def _parsed(text: bytes, accept: str, now_ms: int, catalog: Catalog) -> ParsedQuestion:
-    one = parse_question(text, accept, now_ms, catalog, is_json=True)
+def _parsed(
+    text: bytes, accept: str, now_ms: int, catalog: Catalog, only: tuple[Filter, ...]
+) -> ParsedQuestion:
+    one = parse_question(text, accept, now_ms, catalog, is_json=True, only=only)
     if one.query.format != "json":
         raise BadParameter("format", "Several questions are answered in JSON only.", ("json",))
     return one

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from schemas.errors import InvalidConfig
@@ -26,11 +26,24 @@ def key_spec(
     burst: int | None,
     now_ms: int,
     secret: str | None = None,
+    only: Mapping[str, str | list[str]] | None = None,
 ) -> KeySpec:
     from api.auth.keys import KeySpec, expiry
+    from schemas.responses.keys import bound_of
 
     expires_ms = None if expires is None else expiry(expires, now_ms)
-    return KeySpec(name, tenants, role, expires_ms, requests_per_s, burst, secret)
+    return KeySpec(name, tenants, role, expires_ms, requests_per_s, burst, bound_of(only), secret)
+
+
+def chosen_filters(named: Sequence[str] | None) -> dict[str, str | list[str]]:
+    """The filters of `--only NAME=VALUE`; a name that is repeated has several values."""
+    found: dict[str, list[str]] = {}
+    for text in named or ():
+        name, is_there, value = text.partition("=")
+        if not (name and is_there and value):
+            raise InvalidConfig(f"--only {text!r} is not NAME=VALUE, such as user=u-17")
+        found.setdefault(name, []).append(value)
+    return {**found}
 
 
 def chosen_tenants(named: Sequence[str] | None, *, every_tenant: bool) -> tuple[str, ...] | str:
@@ -67,5 +80,13 @@ def key_in_line(line: bytes, number: int, defaults: dict[str, Any], now_ms: int)
         raise InvalidConfig(f"line {number} is neither a key nor a JSON object") from None
     tenants = key.tenants or defaults["tenants"]
     return key_spec(
-        key.name, tenants, key.role, key.expires, key.requests_per_s, key.burst, now_ms, key.key
+        key.name,
+        tenants,
+        key.role,
+        key.expires,
+        key.requests_per_s,
+        key.burst,
+        now_ms,
+        key.key,
+        key.only,
     )

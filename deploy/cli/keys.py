@@ -18,10 +18,16 @@ from rich.table import Table
 from deploy.cli import terminal
 from deploy.cli.completion import key_ids, roles
 from deploy.cli.help import PlainCommand, PlainGroup
-from deploy.cli.key_lines import chosen_tenants, key_in_line, key_spec, lines_of_file
+from deploy.cli.key_lines import (
+    chosen_filters,
+    chosen_tenants,
+    key_in_line,
+    key_spec,
+    lines_of_file,
+)
 from deploy.cli.options import AsJson, KeysFile, Redis
 from deploy.cli.terminal import say_json, say_json_text, say_line
-from deploy.settings import Settings, read_settings
+from deploy.settings import Settings, read_catalog, read_settings
 
 if TYPE_CHECKING:
     from api.auth.keys import NewKey
@@ -68,6 +74,14 @@ Burst = Annotated[
     int | None,
     typer.Option(help="Requests that may come at once. [default: those of one second]"),
 ]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VALUE",
+        help="Bind a viewer's key to a filter, such as user=u-17. Repeat it for more values or"
+        " dimensions. [default: none]",
+    ),
+]
 KeyId = Annotated[
     str,
     typer.Argument(
@@ -85,6 +99,7 @@ def create(
     expires: Expires = None,
     requests_per_s: RequestsPerS = None,
     burst: Burst = None,
+    only: Only = None,
     redis: Redis = None,
     keys_file: KeysFile = None,
     as_json: AsJson = False,
@@ -94,7 +109,16 @@ def create(
     Send it in the header of each request: `Authorization: Bearer als_...`
     """
     tenants = chosen_tenants(tenant, every_tenant=all_tenants)
-    wanted = key_spec(name, tenants, role, expires, requests_per_s, burst, _now_ms())
+    wanted = key_spec(
+        name,
+        tenants,
+        role,
+        expires,
+        requests_per_s,
+        burst,
+        _now_ms(),
+        only=chosen_filters(only),
+    )
 
     async def run(store: "Store") -> "NewKey":
         from api.auth.audit import operator
@@ -297,7 +321,7 @@ async def _change_and_save(
     from api.auth.keys_file import load_keys_file, write_keys_file
 
     path = settings.keys_file
-    async with opened(settings.redis) as store:
+    async with opened(settings.redis, read_catalog(settings)) as store:
         if path is not None and path.exists():
             await restore_keys(store, load_keys_file(path), operator(), _now_ms())
         result = await change(store)

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.store.keys import Key, Role, Tenants
+from schemas.store.keys import ONLY_VALUES_MAX, Bound, Key, Role, Tenants
 from schemas.units import iso
 
 _STRICT = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+Only = Annotated[
+    dict[str, str | list[str]],
+    Field(
+        min_length=1,
+        max_length=ONLY_VALUES_MAX,
+        examples=[{"user": "u-17"}, {"agent": ["support", "sales"]}],
+    ),
+]
+"""Dimension -> its only value, or its only values."""
 
 
 class KeyWanted(BaseModel):
@@ -36,6 +47,10 @@ class KeyWanted(BaseModel):
     burst: int | None = Field(
         default=None,
         description="Requests at once under a rate limit. Default: those of one second.",
+    )
+    only: Only | None = Field(
+        default=None,
+        description="Filters of everything that the key may read; it must be a viewer. Default: none.",
     )
 
 
@@ -64,6 +79,31 @@ class Rotation(BaseModel):
     )
 
 
+class TokenWanted(BaseModel):
+    """`POST /v1/tokens`."""
+
+    model_config = _STRICT
+
+    only: Only = Field(
+        description="Filters of everything that the token may read, beside those of the key: dimensions"
+        f" with 1 to {ONLY_VALUES_MAX} values in all, of 1 to 256 characters."
+    )
+    ttl_s: int = Field(
+        default=3600, ge=1, le=86_400, description="How many seconds it is valid: up to 24 hours."
+    )
+
+
+class TokenMade(BaseModel):
+    """A token. It is shown this once only, and not stored."""
+
+    model_config = _STRICT
+
+    token: str = Field(repr=False, description="Send it like a key.")
+    tenant: str
+    only: dict[str, list[str]] = Field(description="The filters of this token.")
+    expires: str = Field(description="When it ends, at the latest: it also ends with its key.")
+
+
 class KeyShown(BaseModel):
     """What is shown of a key, which never includes its secret. Instants are ISO 8601."""
 
@@ -85,6 +125,12 @@ class KeyShown(BaseModel):
         description="The admin's key that created it. Its rate limit is for both together, and for"
         " all other keys that it created."
     )
+    only: Annotated[
+        dict[str, list[str]] | None,
+        Field(
+            exclude_if=lambda only: only is None, description="Filters of what the key may read."
+        ),
+    ] = None
 
 
 class KeyMade(KeyShown):
@@ -147,4 +193,15 @@ def shown(record: Key, last_used_ms: int | None, now_ms: int) -> KeyShown:
         requests_per_s=record.requests_per_s,
         burst=None if record.requests_per_s is None else record.limit_burst,
         shares_limit_of=None if record.shared_limit is None else record.shared_limit.id,
+        only=shown_bound(record.only) if record.only else None,
     )
+
+
+def bound_of(only: Mapping[str, str | list[str]] | None) -> Bound:
+    """The filters as they are stored: each value once."""
+    values = {name: [of] if isinstance(of, str) else of for name, of in (only or {}).items()}
+    return tuple((name, tuple(dict.fromkeys(values[name]))) for name in sorted(values))
+
+
+def shown_bound(bound: Bound) -> dict[str, list[str]]:
+    return {name: [*values] for name, values in bound}

@@ -66,6 +66,38 @@ AtMs = Annotated[int, Field(ge=0, le=253_402_300_799_999)]
 """Up to the end of the year 9999, the last one that ISO 8601 writes with four digits."""
 
 
+ONLY_VALUES_MAX: Final = 20
+"""Values of all filters of one key or token: those of one person are one or two. A token is sent with each
+request."""
+Bound = tuple[tuple[str, tuple[str, ...]], ...]
+"""Filters that a key or token is bound to: dimensions, and of each the values that may be read. All of them
+hold, also if a dimension is there twice."""
+
+
+def _bound(value: object, check: ValidatorFunctionWrapHandler) -> object:
+    """The same sentence for every problem of the filters."""
+    try:
+        bound = cast("Bound", check(value))
+    except ValidationError:
+        bound = ()
+    count = sum(len(values) for _, values in bound)
+    texts = [text for name, values in bound for text in (name, *values)]
+    if not all(values for _, values in bound) or not 0 < count <= ONLY_VALUES_MAX:
+        texts = [""]
+    if not all(0 < len(text) <= ID_CHARS_MAX for text in texts):
+        raise ValueError(
+            f"dimensions with 1 to {ONLY_VALUES_MAX} values in all (ONLY_VALUES_MAX), of 1 to"
+            f" {ID_CHARS_MAX} characters"
+        )
+    return bound
+
+
+_Texts = Annotated[tuple[str, ...], Field(strict=False)]
+BoundField = Annotated[
+    Annotated[tuple[Annotated[tuple[str, _Texts], Field(strict=False)], ...], Field(strict=False)],
+    WrapValidator(_bound),
+]
+
 RequestsPerS = Annotated[float, Field(gt=0, le=REQUESTS_PER_S_MAX, allow_inf_nan=False)]
 Burst = Annotated[int, Field(ge=1, le=REQUESTS_PER_S_MAX)]
 
@@ -107,6 +139,8 @@ class Key(BaseModel):
     shared_limit: Annotated[SharedLimit | None, Field(exclude_if=lambda shared: shared is None)] = (
         None
     )
+    # The same. A process of before rejects a record with filters, rather than to ignore them.
+    only: Annotated[BoundField, Field(exclude_if=lambda only: not only)] = ()
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -114,6 +148,8 @@ class Key(BaseModel):
             raise ValueError("only a super-admin sees all tenants")
         if self.burst is not None and self.requests_per_s is None:
             raise ValueError("a burst needs requests_per_s")
+        if self.only and self.role != "viewer":
+            raise ValueError("a key that is bound to filters has the role viewer")
         return self
 
     @property

@@ -277,6 +277,7 @@ CHANGING: Final[dict[tuple[str, str], tuple[str, Any]]] = {
     ),
     ("POST", "/v1/session"): ("/v1/session", {"key": "sk-1-viewer-0123456789"}),
     ("DELETE", "/v1/session"): ("/v1/session", None),
+    ("POST", "/v1/tokens"): ("/v1/tokens", {"only": {"agent": "a1-of-beta"}}),
     ("DELETE", "/v1/keys/{id}"): ("/v1/keys/key-0000100001", None),
     ("POST", "/v1/keys/{id}/rotate"): ("/v1/keys/key-0000100002/rotate", {"grace_s": 0}),
     ("POST", "/api/v1/groups/create"): (
