@@ -18,9 +18,9 @@ from typing import Final, TypeVar
 from api.errors import LargeAnswersBusy, TooManyLargeQuestions, TooManyQuestions
 from api.http.tenant_turns import Refusal, TenantTurns, TurnLimits
 
-QUESTIONS: Final = TurnLimits(at_once=16, of_tenant=4, of_tenant_max=64, most=256, timeout_s=3.0)
+QUESTIONS: Final = TurnLimits(at_once=8, of_tenant=2, of_tenant_max=64, most=256, timeout_s=3.0)
 """Questions that are read at once, and that wait. One takes the event loop 1 to 5 ms, and those of a tenant
-share their reads. A question of another tenant waits for 4 of each tenant. The 64th of a tenant that asks
+share their reads. A question of another tenant waits for 2 of each tenant. The 64th of a tenant that asks
 for 34 ms each waits 2 s."""
 STEPS: Final = TurnLimits(of_tenant_max=64, most=256, timeout_s=3.0)
 """Selections, sums and bodies of 2 to 30 ms, in a thread."""
