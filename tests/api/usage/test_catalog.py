@@ -125,7 +125,9 @@ def test_the_description_has_what_is_added_and_without_a_file_what_is_ours() -> 
     assert "team" in by_name["group_by"]["schema"]["items"]["enum"]
     assert {"team", "team!"} <= by_name.keys()
     body = usage["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert "team" in body["properties"]
+    one, several = body["anyOf"]
+    assert "team" in one["properties"]
+    assert several["properties"]["questions"]["items"] == one
     views = described["paths"]["/v1/views"]["get"]["description"]
     assert "by_team (kind, team, model)" in views
     dimension = described["paths"]["/v1/dimensions/{name}"]["get"]["parameters"][0]
