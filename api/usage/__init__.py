@@ -2,6 +2,7 @@
 
     endpoints   the routes: from a request to an answer with its ETag
     latest_calls  /v1/calls
+    export      /v1/export: rows of a view as Parquet or Arrow
     question    a request to a parsed question, cached for a second
     parameters  the parameters of a request to a UsageQuery
     filters     the filters of a question

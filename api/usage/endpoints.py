@@ -31,6 +31,7 @@ from api.query.sums import Sums
 from api.store.freshness import headers_of, refusals, state_headers
 from api.store.reader import Reading, Store
 from api.usage.bodies import complete_through, object_of, range_of, state_of
+from api.usage.export import export
 from api.usage.filters import filter_names, parse_filters
 from api.usage.parameters import (
     IGNORED,
@@ -84,6 +85,7 @@ def routes(store: Store, key_cache: KeyCache, clock: Clock, answers: AnswerCache
         ),
         Route("/v1/measures", partial(measures, store=store, key_cache=key_cache, clock=clock)),
         Route("/v1/views", partial(views, store=store, key_cache=key_cache, clock=clock)),
+        Route("/v1/export", partial(export, store=store, key_cache=key_cache, clock=clock)),
     ]
 
 

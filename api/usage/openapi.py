@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from api.http.problems import MEDIA_TYPE, TITLES
 from api.query.measures import offered_by
+from api.usage.export import FORMATS as TABLES
 from api.usage.filters import aliases, filter_names
 from api.usage.latest_calls import FILTERS, LIMIT_DEFAULT, LIMIT_MAX
 from api.usage.parameters import BY_NAME, IGNORED, PARAMETERS, Parameter
@@ -24,6 +25,7 @@ from schemas.responses.usage import (
     ValuesAnswer,
     ViewsAnswer,
 )
+from schemas.tiers import TIERS
 
 Object = dict[str, Any]
 
@@ -147,6 +149,7 @@ def paths(ref: Mapping[type[BaseModel], Object], catalog: Catalog) -> Object:
                 "responses": {"200": _of("The calls.", ref[CallsAnswer]), **errors, **unchanged},
             }
         },
+        "/v1/export": {"get": _export(ref[Problem], catalog)},
         "/v1/measures": {
             "get": {
                 "operationId": "getMeasures",
@@ -239,6 +242,41 @@ def _filters(catalog: Catalog) -> list[Object]:
         for name, dimension in names.items()
         for end in ("", "!")
     ]
+
+
+def _export(ref: Object, catalog: Catalog) -> Object:
+    views = [view.name for view in catalog.views]
+    tiers = [tier.name for tier in TIERS]
+    text = {"type": "string"}
+    names = {"type": "array", "items": text}
+
+    def one(name: str, about: str, schema: Object) -> Object:
+        return {"name": name, "in": "query", "description": about, "schema": schema}
+
+    table = {media_type: {"schema": text} for media_type in TABLES.values()}
+    return {
+        "operationId": "exportRows",
+        "summary": "The rows of one view at one tier as a table for warehouses: Parquet or Arrow",
+        "description": "All rows are of one atomic read. The metadata `odometer` of the table says what they"
+        " are exact to: generation, range, `complete_through` and the position of each partition.",
+        "parameters": [
+            one("view", "The view whose rows are wanted.", {"enum": views}) | {"required": True},
+            one("tier", "The length of the buckets. Default: 1d.", {"enum": tiers}),
+            _parameter(BY_NAME["from"], catalog),
+            _parameter(BY_NAME["to"], catalog),
+            one("dimensions", "Columns; rows of equal values are summed. Default: all.", names)
+            | {"style": "form", "explode": False},
+            one("measures", "Columns. Default: all sums of the view.", names)
+            | {"style": "form", "explode": False},
+            _parameter(BY_NAME["tenant"], catalog),
+            one("format", "Default: parquet.", {"enum": list(TABLES)}),
+        ],
+        "responses": {
+            "200": {"description": "The table.", "content": table},
+            **problems(ref),
+            "406": _problem("This API is installed without its extra `export`.", ref),
+        },
+    }
 
 
 def _text(name: str, about: str, example: str) -> Object:

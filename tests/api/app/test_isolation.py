@@ -128,6 +128,15 @@ USAGE: Final = some(
         {"model": "*of*", "ignore_case": "true", "max_points": "30", "times": "ms"},
     ],
 )
+EXPORT: Final = some(
+    {
+        "tier": st.sampled_from(["1d", "15m", "1m"]),
+        "from": TIMES,
+        "dimensions": st.sampled_from(["kind", "model,provider"]),
+        "measures": st.just("events"),
+    },
+    [{"view": view, "format": "arrow"} for view in ("total", "model", "user_agent_model")],
+)
 DIMENSION: Final = some(
     {"from": TIMES, "to": BY_NAME["to"], "limit": BY_NAME["limit"], **FILTERS},
     [{}, {"search": "of"}, {"search": "beta"}, {"from": "now-7d"}],
@@ -234,6 +243,7 @@ ROUTES: Final[dict[tuple[str, str], Row]] = {
     ("GET", "/"): row("/", is_open=True),
     ("GET", ASSET): row(ASSET.replace("{name:path}", "main.js"), is_open=True),
     ("GET", "/v1/calls"): row("/v1/calls", CALLS),
+    ("GET", "/v1/export"): row("/v1/export", EXPORT),
     ("GET", "/v1/session"): row("/v1/session"),
     ("GET", "/v1/keys"): row("/v1/keys"),
     ("GET", "/v1/keys/audit"): row("/v1/keys/audit"),
