@@ -110,9 +110,9 @@ class Store:
         self._large = large_turns()
         self._bodies = body_turns()
         self._priority = Priority()
-        self._step_thread = ThreadPoolExecutor(1, "odometer-steps")
+        self._step_thread = ThreadPoolExecutor(1, "odometer_steps")
         self._large_thread = ThreadPoolExecutor(1, "odometer-large")
-        self._body_thread = ThreadPoolExecutor(1, "odometer-bodies")
+        self._body_thread = ThreadPoolExecutor(1, "odometer_bodies")
 
     async def read(self, tenant: str, plans: Sequence[Plan]) -> Reading:
         """The sums of all plans, at one instant.

@@ -66,6 +66,7 @@ NOT_RUN: Final = {
     "odometer directory": "runs until it is stopped; tests/real/test_directory.py runs it",
     "odometer simulate": "runs until it is stopped; tests/deploy/local/test_up.py runs it",
     "odometer --install-completion": "writes to the home directory of the user",
+    "curl -sN ": "a stream does not end; tests/api/stream reads it",
     "docker ": "there may be no container engine",
     "export KEY=$(cat .odometer/api-key)": "the system of this test has keys of its own",
     "git ": "needs the network",

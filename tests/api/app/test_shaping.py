@@ -16,6 +16,7 @@ from api.query.bounds import CELLS_FEW
 from api.query.sums import Row, Sums, summed
 from api.store import reader
 from api.usage import endpoints as usage
+from api.usage import sections
 from api.usage.parameters import parse
 from api.usage.sections import cells_of, plans_of
 from deploy.local.api_keys import create_key
@@ -41,7 +42,10 @@ LARGE = [
     (f"{DAILY}&start_date={NOW_S - 157_000_000}&end_date={NOW_S}", ODD),
     (f"{DAILY}&compare=true&start_date={NOW_S - 75_000_000}&end_date={NOW_S}", ODD),
     *(
-        (f"{FILLED}&from=now-89d&fill={fill}&format={form}", ((usage, "section"), (usage, write)))
+        (
+            f"{FILLED}&from=now-89d&fill={fill}&format={form}",
+            ((sections, "section"), (usage, write)),
+        )
         for fill, form, write in (
             ("zero", "csv", "to_csv"),
             ("null", "json", "to_json"),
@@ -51,7 +55,7 @@ LARGE = [
 ]
 SMALL = [
     (f"{DAILY}&start_date={NOW_S - 86_400}&end_date={NOW_S}", ODD),
-    (f"{FILLED}&from=now-1d&fill=zero&format=csv", ((usage, "section"), (usage, "to_csv"))),
+    (f"{FILLED}&from=now-1d&fill=zero&format=csv", ((sections, "section"), (usage, "to_csv"))),
 ]
 EVERY = [
     ("/api/v1/analytics/summary", ((openwebui, "summary_of"), (openwebui, "to_json"))),
@@ -66,7 +70,7 @@ EVERY = [
         f"/openai/v1/organization/costs?start_time={NOW_S - 86_400}",
         ((openai, "page_body"), (openai, "to_json")),
     ),
-    ("/v1/usage", ((usage, "section"),)),
+    ("/v1/usage", ((sections, "section"),)),
 ]
 
 Spied = tuple[tuple[Any, str], ...]
@@ -147,12 +151,12 @@ async def test_every_dialect_makes_its_bodies_in_a_turn(
     ("asked", "cells"),
     [
         ({"group_by": "model", "measures": "events"}, 3 * (1 + 1 + 1)),
-        ({"measures": "events", "granularity": "1h"}, 19 * (1 + 1 + 1)),
-        ({"measures": "events", "granularity": "1h", "fill": "zero"}, 49 * (1 + 1 + 1)),
-        ({"measures": THREE, "granularity": "1h", "fill": "null"}, 49 * (3 + 1 + 1)),
+        ({"measures": "events", "granularity": "1h"}, 19 * (1 + 1 + 1 + 1)),
+        ({"measures": "events", "granularity": "1h", "fill": "zero"}, 49 * (1 + 1 + 1 + 1)),
+        ({"measures": THREE, "granularity": "1h", "fill": "null"}, 49 * (3 + 1 + 1 + 1)),
         (
             {"measures": "events", "granularity": "1h", "fill": "zero", "group_by": "model"},
-            3 * 49 * (2 + 1 + 1),
+            3 * 49 * (2 + 1 + 1 + 1),
         ),
         (
             {
@@ -162,19 +166,19 @@ async def test_every_dialect_makes_its_bodies_in_a_turn(
                 "group_by": "model",
                 "limit": "1",
             },
-            2 * 49 * (2 + 1 + 1),
+            2 * 49 * (2 + 1 + 1 + 1),
         ),
         (
             {"measures": "events", "granularity": "1h", "fill": "zero", "compare": "previous"},
-            2 * 49 * (1 + 1 + 1),
+            2 * 49 * (1 + 1 + 1 + 1),
         ),
     ],
 )
 def test_cells_are_rows_or_filled_buckets_times_columns(asked: dict[str, str], cells: int) -> None:
     raw = {name: [text] for name, text in ({"from": "now-2d", "to": "now-1m"} | asked).items()}
     query = parse(raw, NOW_MS, DEFAULT, splits=True)
-    sections = [
+    sums = [
         summed(selection, pages)
         for selection, pages in selections_of(pack(LOG), "acme", plans_of(query, NOW_MS))
     ]
-    assert cells_of(query, sections) == cells <= CELLS_FEW
+    assert cells_of(query, sums) == cells <= CELLS_FEW

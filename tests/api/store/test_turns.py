@@ -133,4 +133,4 @@ async def test_a_body_of_some_cells_is_made_in_the_thread_of_steps(store: Store)
         (await store.shape("acme", cells, threading.current_thread)).name.rpartition("_")[0]
         for cells in (CELLS_FEW, CELLS_FEW + 1, CELLS_MANY + 1)
     ]
-    assert names == ["", "odometer-steps", "odometer-bodies"]
+    assert names == ["", "odometer_steps", "odometer_bodies"]

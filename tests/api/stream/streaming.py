@@ -64,11 +64,12 @@ class Stream:
 @asynccontextmanager
 async def streaming(
     app: Application,
-    params: Mapping[str, Any],
+    params: Mapping[str, Any] | str,
     headers: Mapping[str, str | bytes],
     method: str = "GET",
 ) -> AsyncIterator[Stream]:
-    """A stream that is open; it is closed by the client at the end."""
+    """A stream that is open; it is closed by the client at the end. `params`: a text is sent as it is."""
+    query = params if isinstance(params, str) else urlencode(params, doseq=True)
     stream = Stream()
     stream.reads.set()
     started, closed = asyncio.Event(), asyncio.Event()
@@ -102,7 +103,7 @@ async def streaming(
         "path": "/v1/stream",
         "raw_path": b"/v1/stream",
         "root_path": "",
-        "query_string": urlencode(params, doseq=True).encode(),
+        "query_string": query.encode(),
         "headers": [(k.lower().encode(), encoded(v)) for k, v in headers.items()],
         "client": ("127.0.0.1", 1),
         "server": ("odometer.test", 80),
