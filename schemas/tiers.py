@@ -7,6 +7,9 @@ depend on the age of each part of its range at the time of the query.
 Live, an event is written to one tier only. The buckets of a coarser tier are made from those of a
 finer one (`SOURCES`), once, when their time is over: the finer ones are *closed*. `Closed` says until
 when. An event that comes later is written to the coarser tier too.
+
+A tier has an index and an id. The index is its place in `TIERS`, and orders the tiers by length. The id
+is stored in keys and never changes: hours came later, so they have the highest id.
 """
 
 from __future__ import annotations
@@ -35,17 +38,20 @@ class Tier:
 
 
 # A chunk is one key of a series: long enough that the key's own 100 B spread over many buckets,
-# short enough that adding to it copies little (60 x 66 B = 4 kB, 96 x 66 B = 6 kB, 2 kB).
+# short enough that adding to it copies little (60 x 12 B = 0.7 kB, 96 x 12 B = 1.2 kB, 240 x 12 B =
+# 2.9 kB, 32 x 12 B = 0.4 kB for each series of a page).
 MINUTE: Final = Tier(0, "1m", MINUTE_MS, 48 * HOUR_MS, 60)
 QUARTER: Final = Tier(1, "15m", 15 * MINUTE_MS, 90 * DAY_MS, 96)
+HOUR: Final = Tier(3, "1h", HOUR_MS, 400 * DAY_MS, 240)
 DAY: Final = Tier(2, "1d", DAY_MS, 5 * 366 * DAY_MS, 32)
-TIERS: Final = (MINUTE, QUARTER, DAY)
+TIERS: Final = (MINUTE, QUARTER, HOUR, DAY)
 """Finest first. Each bucket length divides the next, and each tier is kept longer."""
 
-SOURCES: Final = {QUARTER: MINUTE, DAY: QUARTER}
-"""For each tier the finer one that its buckets are made from."""
-CLOSING: Final = (MINUTE, QUARTER)
-"""The tiers that are closed, in the order of `Closed`. A chunk of each lies in one bucket of the next
+SOURCES: Final = {QUARTER: MINUTE, HOUR: QUARTER, DAY: QUARTER}
+"""For each tier the finer one that its buckets are made from. A closed day of quarter-hours gives its
+hours and its day in one step. So days need no hours, which a generation may lack (`Meta.hours_from_ms`)."""
+CLOSING: Final = TIERS[:2]
+"""The tiers that are closed, in the order of `Closed`: the index of each is the same in both. A chunk of each lies in one bucket of the next
 chunk: so `Closed` is on boundaries of every coarser tier."""
 
 SLACK_MS: Final = HOUR_MS

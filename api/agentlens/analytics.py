@@ -128,7 +128,7 @@ async def _make(
         "x-api-version": "v1",
         "cache-control": "no-store",
         WITHOUT_COST: without_cost,
-        **headers_of(reading.meta, plans[0]),
+        **headers_of(reading.meta, reading.plans[0]),
     }
     made = CachedAnswer(reading.meta, body, PreparedResponse(body, 200, headers))
     answers.put(question, reading.sums, made, len(body))

@@ -278,7 +278,9 @@ async def _agents(
         days, quarters, *sessions = reading.rows
         return body_of(agents_of(days, quarters, tenant, latest.calls, sessions))
 
-    return await store.shape(tenant, reading.cells, made), headers_of(reading.meta, plans[0])
+    return await store.shape(tenant, reading.cells, made), headers_of(
+        reading.meta, reading.plans[0]
+    )
 
 
 def plans_for(now_ms: int, filters: tuple[Filter, ...]) -> tuple[Plan, Plan, Plan]:

@@ -90,7 +90,7 @@ async def answer(
         body = await turn.run(partial(_body, endpoint, query.bounds, answers, addresses))
     return Response(
         body,
-        headers={"cache-control": "no-store", **headers_of(reading.meta, planned[0])},
+        headers={"cache-control": "no-store", **headers_of(reading.meta, reading.plans[0])},
         media_type="application/json",
     )
 

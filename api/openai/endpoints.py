@@ -21,7 +21,7 @@ from api.http.application import application
 from api.http.json_encoding import to_json
 from api.openai.bodies import Grouping, dimensions_of, page_body
 from api.openai.errors import error_response
-from api.openai.pages import BucketPage, page_of
+from api.openai.pages import BucketPage, check_read, page_of
 from api.openai.parameters import OrganizationQuery, parse_query
 from api.openai.questions import PATHS, WIDTHS, OrganizationPath
 from api.query.plan import Question, Term, plans, tiers_of, views_that_hold
@@ -71,6 +71,8 @@ async def answer(
     page = page_of(query, owner, tiers, now_ms)
     (planned,) = plans((_question(path, query, measures, page, now_ms),), store.catalog)
     reading = await store.read(tenant, (planned,))
+    (covered,) = reading.plans
+    check_read(planned, covered)
     grouping = Grouping(path, query, dimensions, measures)
 
     def make() -> tuple[bytes, int]:
@@ -78,7 +80,7 @@ async def answer(
         return to_json(body), without_cost
 
     content, without_cost = await store.shape(tenant, reading.cells, make)
-    headers = headers_of(reading.meta, planned)
+    headers = headers_of(reading.meta, covered)
     if without_cost:
         headers[WITHOUT_COST] = str(without_cost)
     return _response(content, headers)

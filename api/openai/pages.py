@@ -19,7 +19,7 @@ from xxhash import xxh3_64_intdigest
 from api.errors import BadParameter
 from api.openai.parameters import OrganizationQuery
 from api.openai.questions import WIDTHS
-from api.query.plan import covered_range, finest_kept
+from api.query.plan import Plan, covered_range, finest_kept
 from schemas.limits import DAY_MS, SECOND_MS
 from schemas.tiers import DAY, TIERS, Tier, ceil_to, floor_to, kept_from
 from schemas.units import iso
@@ -110,6 +110,19 @@ def _check_kept(query: OrganizationQuery, tiers: Sequence[Tier], now_ms: int) ->
             f"Invalid 'start_time': {_shown(query.start_ms)} is too old for a bucket_width of"
             f" {query.width}. The oldest range begins at start_time={oldest_ms // SECOND_MS}"
             f" ({iso(oldest_ms)}){'' if query.width == '1d' else '; longer buckets go further back'}.",
+        )
+
+
+def check_read(planned: Plan, covered: Plan) -> None:
+    """Raises BadParameter if days of UTC are all that is stored of shorter buckets, or of a range without
+    a whole day: counters that a rebuild copied may have no hours (`Meta.hours_from_ms`)."""
+    coarse_ms = covered.split_days_end_ms
+    if covered is not planned and (coarse_ms or covered.start_ms < planned.start_ms):
+        raise BadParameter(
+            "start_time",
+            f"Invalid 'start_time': before {iso(coarse_ms or covered.end_ms)} only days of UTC are"
+            " stored, as these counters were copied by a rebuild, without hours. Use a later start_time,"
+            " or a bucket_width of 1d.",
         )
 
 

@@ -52,6 +52,7 @@ from api.openwebui.parameters import (
     RangeParameters,
     UsersParameters,
     check_kept,
+    check_read,
     parse,
     series_bounds,
 )
@@ -188,7 +189,7 @@ async def daily(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
         ranges.append(answered_range(*moved_ms, now_ms))
         axes.append(axis_before(*moved_ms, asked))
         if ranges[1][0] < ranges[1][1]:
-            check_kept(asked, ranges[1][0], now_ms)
+            check_kept(asked, *ranges[1], now_ms)
 
     def plans_from(first_ms: int) -> list[Plan]:
         starts_ms = [first_ms, *(start_ms for start_ms, _ in ranges[1:])]
@@ -203,6 +204,7 @@ async def daily(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
         ]
 
     planned, reading = await _reading(store, tenant, asked, now_ms, ranges[0][0], plans_from)
+    check_read(asked, planned, reading.plans[: len(planned)])
 
     def made() -> tuple[bytes, int]:
         sections = [
@@ -214,7 +216,7 @@ async def daily(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
 
     cells = reading.cells + BUCKET_COLUMNS * sum(map(len, axes))
     body, unpriced = await store.shape(tenant, cells, made)
-    return _answer(body, reading.meta, planned[0], unpriced)
+    return _answer(body, reading.meta, reading.plans[0], unpriced)
 
 
 async def messages(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
@@ -343,7 +345,7 @@ async def _read(
     )
     sums = reading.sums[: len(planned)]
     made = await store.shape(tenant, reading.cells, lambda: make(*[one.rows for one in sums]))
-    return made, reading.meta, planned[0]
+    return made, reading.meta, reading.plans[0]
 
 
 async def _reading(

@@ -7,6 +7,7 @@ means the default.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, tzinfo
 from typing import Annotated, Final, TypeVar
 
@@ -16,10 +17,11 @@ from starlette.datastructures import QueryParams
 
 from api.openwebui.errors import BadRange, InvalidQuery
 from api.query.answered_range import answered_range
-from api.query.plan import finest_kept
-from api.query.time_buckets import DAILY, HOURLY, Step, zone_of
+from api.query.kept_range import last_misfit_ms
+from api.query.plan import Plan, finest_kept
+from api.query.time_buckets import DAILY, HOURLY, Step, starts_of, zone_of
 from schemas.limits import AHEAD_MS_MAX, DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
-from schemas.tiers import DAY, QUARTER, kept_from
+from schemas.tiers import DAY, HOUR, QUARTER, kept_from
 from schemas.units import iso
 
 STEPS: Final = {
@@ -133,21 +135,40 @@ def parse(model: type[P], params: QueryParams) -> P:
 def series_bounds(asked: DailyParameters, now_ms: int) -> tuple[int, int]:
     """The range of a series in ms; raises BadRange if its buckets are not kept.
 
-    Without a start, a zone other than UTC begins where quarters of an hour do: before, only UTC's
-    days are kept.
+    Without a start, a zone other than UTC begins where quarters of an hour do: they make the days of
+    every zone.
     """
     from_ms, to_ms = asked.covered_ms(now_ms)
     if not asked.start_date and asked.zone is not UTC:
         from_ms = min(kept_from(QUARTER, DAY, now_ms), to_ms)
     if from_ms < to_ms:
-        check_kept(asked, from_ms, now_ms)
+        check_kept(asked, from_ms, to_ms, now_ms)
     return from_ms, to_ms
 
 
-def check_kept(asked: DailyParameters, start_ms: int, now_ms: int) -> None:
+def check_kept(asked: DailyParameters, start_ms: int, end_ms: int, now_ms: int) -> None:
     """Raise BadRange if days and hours of a time zone are not kept that far back."""
-    if asked.zone is not UTC and finest_kept(start_ms, now_ms) is DAY:
+    if asked.zone is UTC:
+        return
+    starts_ms = starts_of(asked.step, asked.zone, start_ms, end_ms)
+    is_old = (start_ms < starts_ms) & (starts_ms < kept_from(QUARTER, HOUR, now_ms))
+    misfit_ms = last_misfit_ms(starts_ms[is_old], now_ms)
+    if misfit_ms is not None:
+        has_hours = finest_kept(misfit_ms, now_ms) is not DAY
+        edge_ms = kept_from(QUARTER, HOUR, now_ms) if has_hours else kept_from(HOUR, DAY, now_ms)
         raise BadRange(
-            f"Before {iso(kept_from(QUARTER, DAY, now_ms))} only days in UTC are kept: ask for a"
+            f"Before {iso(edge_ms)} only {'hours' if has_hours else 'days'} in UTC are kept: ask for a"
             " later start_date, or leave tz out"
+        )
+
+
+def check_read(asked: DailyParameters, planned: Sequence[Plan], read: Sequence[Plan]) -> None:
+    """Raise BadRange if a zone's days were made of days in UTC: counters that a rebuild copied may have
+    no hours (`Meta.hours_from_ms`)."""
+    changed = [found for wanted, found in zip(planned, read, strict=True) if found is not wanted]
+    coarse_ms = max([one.split_days_end_ms for one in changed], default=0)
+    if asked.zone is not UTC and coarse_ms:
+        raise BadRange(
+            f"Before {iso(coarse_ms)} only days in UTC are kept: ask for a later start_date, or leave"
+            " tz out"
         )

@@ -11,7 +11,7 @@ step, a bucket counts in the step that contains its start. No bucket is ever spl
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, tzinfo
 from functools import cached_property, lru_cache
 from itertools import count, pairwise
@@ -22,13 +22,24 @@ import numpy as np
 from api.errors import UnanswerableQuestion
 from api.query.kept_range import longest_fit_ms
 from api.query.series_index import Filter
-from api.query.time_buckets import Step, end_of, starts_of
+from api.query.time_buckets import Step, end_of, fits, starts_of
 from schemas.catalog.measures import Measure
 from schemas.catalog.sketches import Distinct, Histogram
 from schemas.catalog.views import DEFAULT, Catalog, Table, View
 from schemas.limits import AHEAD_MS_MAX
 from schemas.store.layout import Int64s, PageKind, counters_of, sketch_of
-from schemas.tiers import DAY, SLACK_MS, TIERS, Span, Tier, boundary, ceil_to, cover, kept_from
+from schemas.tiers import (
+    DAY,
+    HOUR,
+    SLACK_MS,
+    TIERS,
+    Span,
+    Tier,
+    boundary,
+    ceil_to,
+    cover,
+    kept_from,
+)
 
 VIEWS_KEPT: Final = 1024
 """Cached sets of dimensions and measures, with the views that have them: tens of bytes each."""
@@ -80,10 +91,12 @@ class Question:
 @dataclass(frozen=True, eq=False)
 class Plan:
     """The tables of a view to read, the stored buckets (`spans`) that make up [start_ms, end_ms) as far as
-    it can have counters, and the starts of the answer's buckets (one, at 0, without a step)."""
+    it can have counters, and the starts of the answer's buckets (one, at 0, without a step). `tiers`: those
+    that it may read."""
 
     question: Question
     view: View
+    tiers: tuple[Tier, ...]
     tables: tuple[Table, ...]
     start_ms: int
     end_ms: int
@@ -102,6 +115,24 @@ class Plan:
     def starts_list(self) -> list[int]:
         starts: list[int] = self.starts_ms.tolist()
         return starts
+
+    @property
+    def split_days_end_ms(self) -> int:
+        """The end of the last stored days inside of which a bucket of the answer begins; 0: there are none."""
+        if self.question.step is None:
+            return 0
+        starts = self.starts_ms
+        return max(
+            (
+                span.end_ms
+                for span in self.spans
+                if span.tier is DAY
+                and not fits(
+                    starts[(span.start_ms < starts) & (starts < span.end_ms)], span.tier.bucket_ms
+                )
+            ),
+            default=0,
+        )
 
     @cached_property
     def ends_ms(self) -> Int64s:
@@ -186,9 +217,23 @@ def tiers_of(view: View, terms: Sequence[Term]) -> tuple[Tier, ...]:
     return tuple(t for t in TIERS if all(t in view.tiers_of(sketch) for sketch in sketches))
 
 
-def _plan(question: Question, view: View, tiers: tuple[Tier, ...]) -> Plan:
+def without_hours(plan: Plan, hours_from_ms: int) -> Plan:
+    """The plan where counters have no hours before this UTC midnight (`Meta.hours_from_ms`): before it,
+    it reads longer buckets, and the range begins and ends on their bounds. If the range lies in one day of
+    which there is no more, it becomes that day: then it begins earlier."""
+    if plan.start_ms >= hours_from_ms:
+        return plan
+    changed = _plan(plan.question, plan.view, plan.tiers, hours_from_ms)
+    if plan.start_ms < plan.end_ms and changed.start_ms >= changed.end_ms:
+        day_ms = changed.end_ms - DAY.bucket_ms
+        whole = replace(plan.question, from_ms=day_ms, to_ms=changed.end_ms)
+        return _plan(whole, plan.view, plan.tiers, hours_from_ms)
+    return changed
+
+
+def _plan(question: Question, view: View, tiers: tuple[Tier, ...], hours_from_ms: int = 0) -> Plan:
     now_ms = question.now_ms
-    start_ms, end_ms = covered_range(question.from_ms, question.to_ms, now_ms, tiers)
+    start_ms, end_ms = covered_range(question.from_ms, question.to_ms, now_ms, tiers, hours_from_ms)
     axis_ms = end_ms
     if question.axis_to_ms:
         axis_ms = max(end_ms, axis_end_ms(question.axis_to_ms, now_ms, tiers))
@@ -198,14 +243,18 @@ def _plan(question: Question, view: View, tiers: tuple[Tier, ...]) -> Plan:
     if question.step is not None:
         starts_ms = starts_of(question.step, question.zone, start_ms, axis_ms)
         longest_ms = longest_fit_ms(starts_ms[starts_ms > start_ms], tiers)
-    spans = cover(start_ms, end_ms, now_ms, longest_ms, tiers)
+    edge_ms = min(max(start_ms, hours_from_ms), end_ms)
+    spans = [
+        *cover(start_ms, edge_ms, now_ms, longest_ms, _kept_at(start_ms, tiers, hours_from_ms)),
+        *cover(edge_ms, end_ms, now_ms, longest_ms, tiers),
+    ]
     tables = tuple(
         table
         for table in view.tables.values()
         if any(term.is_in(table) for term in question.terms)
         and all(f.takes(table.kind) for f in question.filters if f.dimension == "kind")
     )
-    return Plan(question, view, tables, start_ms, axis_ms, tuple(spans), starts_ms)
+    return Plan(question, view, tiers, tables, start_ms, axis_ms, tuple(spans), starts_ms)
 
 
 def axis_end_ms(to_ms: int, now_ms: int, tiers: Sequence[Tier] = TIERS) -> int:
@@ -214,7 +263,11 @@ def axis_end_ms(to_ms: int, now_ms: int, tiers: Sequence[Tier] = TIERS) -> int:
 
 
 def covered_range(
-    from_ms: int, to_ms: int, now_ms: int, tiers: Sequence[Tier] = TIERS
+    from_ms: int,
+    to_ms: int,
+    now_ms: int,
+    tiers: Sequence[Tier] = TIERS,
+    hours_from_ms: int = 0,
 ) -> tuple[int, int]:
     """The range [start, end) that an answer covers; empty if `from_ms` is after `to_ms`.
 
@@ -223,10 +276,18 @@ def covered_range(
     """
     oldest_ms = ceil_to(now_ms - DAY.kept_ms, DAY.bucket_ms)
     last_ms = newest_ms(now_ms)
+    limited = (min(max(at_ms, oldest_ms), last_ms) for at_ms in (from_ms, to_ms))
     start_ms, end_ms = (
-        boundary(min(max(at_ms, oldest_ms), last_ms), now_ms, tiers) for at_ms in (from_ms, to_ms)
+        boundary(at_ms, now_ms, _kept_at(at_ms, tiers, hours_from_ms)) for at_ms in limited
     )
     return start_ms, max(start_ms, end_ms)
+
+
+def _kept_at(at_ms: int, tiers: Sequence[Tier], hours_from_ms: int) -> Sequence[Tier]:
+    """A bound before `hours_from_ms` never moves beyond it, as that is on a boundary of days."""
+    if at_ms >= hours_from_ms:
+        return tiers
+    return tuple(tier for tier in tiers if tier is not HOUR)
 
 
 def newest_ms(now_ms: int) -> int:

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from api.errors import UnanswerableQuestion
-from api.query.plan import Plan
+from api.query.plan import Plan, without_hours
 from api.query.series_index import Filter, SeriesIndex, matching
 from schemas.catalog.measures import How
 from schemas.catalog.sketches import BINS, SAMPLE_MAX
@@ -19,6 +19,7 @@ from schemas.store.layout import (
     HISTOGRAMS_A_PAGE,
     SLOT_BUCKETS,
     Int64s,
+    Meta,
     PageKind,
     chunk_version_key,
     chunks_of,
@@ -109,12 +110,17 @@ class TableSelection:
 @dataclass(frozen=True, eq=False)
 class Selection:
     """What a plan reads of one tenant. `groups`: values of `group_by`, in the order of their first
-    series. `closed`: it is right while this is what is closed (`Meta.closed`)."""
+    series. `closed` and `hours_from_ms`: it is right while those of `Meta` are equal."""
 
     plan: Plan
     groups: tuple[tuple[str, ...], ...]
     parts: tuple[TableSelection, ...]
     closed: Closed = ALL_CLOSED
+    hours_from_ms: int = 0
+
+    def is_of(self, meta: Meta) -> bool:
+        """Whether it is right for these counters."""
+        return (self.closed, self.hours_from_ms) == (meta.closed, meta.hours_from_ms)
 
     @property
     def has_many_sketches(self) -> bool:
@@ -159,9 +165,11 @@ def select(
     tenant_id: int,
     closed: Closed = ALL_CLOSED,
     pick: Pick | None = None,
+    hours_from_ms: int = 0,
 ) -> Selection:
-    """`names` has an index for each table of the plan; `pick` may cache `pick_series`. Raises
-    UnanswerableQuestion if pages are too many."""
+    """`names` has an index for each table of the plan; `pick` may cache `pick_series`. Its plan reads no
+    hours before `hours_from_ms`. Raises UnanswerableQuestion if pages are too many."""
+    plan = without_hours(plan, hours_from_ms)
     groups, picked = (pick or pick_series)(
         tuple(names), plan.question.filters, plan.question.group_by
     )
@@ -189,7 +197,7 @@ def select(
         )
         for own, names_ in zip(picked, names, strict=True)
     ]
-    return Selection(plan, groups, tuple(parts), closed)
+    return Selection(plan, groups, tuple(parts), closed, hours_from_ms)
 
 
 def work_of(plan: Plan, names: Sequence[SeriesIndex], *, is_picked: bool) -> int:

@@ -43,7 +43,7 @@ from schemas.store.layout import (
     Meta,
     unpack_meta,
 )
-from schemas.tiers import ALL_CLOSED, Closed
+from schemas.tiers import ALL_CLOSED
 
 SELECT_AT_ONCE: Final = 40_000
 """The work (`work_of`) of a selection that is one step: 20 ms. More is a large answer."""
@@ -141,7 +141,7 @@ class GenerationState:
                 snapshot = await self._snapshots.read(keys, tails, bytes_max)
             if snapshot is None or self.is_over:
                 return None
-            if any(cached.selection.closed != snapshot.meta.closed for cached in all_cached):
+            if not all(cached.selection.is_of(snapshot.meta) for cached in all_cached):
                 return None  # the selections are made again
             fresh = self._taken(missing, snapshot, seen)
             seen, missing = snapshot, Missing()
@@ -246,23 +246,20 @@ class GenerationState:
         selection = await asyncio.get_running_loop().run_in_executor(self.threads, selecting)
         return self._new_sums(plan, tenant, selection, named_at)
 
-    @property
-    def _closed(self) -> Closed:
-        """At the last snapshot."""
-        return ALL_CLOSED if self._meta is None else self._meta.closed
-
     def _selecting(
         self, plan: Plan, tenant: str, names: tuple[SeriesIndex, ...]
     ) -> Callable[[], Selection]:
         tenant_id = self._names.known_tenant_id(tenant) or 0
-        return partial(
-            select, plan, names, self.generation, tenant_id, self._closed, self._picks.pick
-        )
+        closed, hours_from_ms = ALL_CLOSED, 0
+        if self._meta is not None:
+            closed, hours_from_ms = self._meta.closed, self._meta.hours_from_ms
+        pick = self._picks.pick
+        return partial(select, plan, names, self.generation, tenant_id, closed, pick, hours_from_ms)
 
     def _cached(self, plan: Plan, tenant: str) -> tuple[CachedSums | None, tuple[SeriesIndex, ...]]:
         """The cached sums of this plan, if they have all names, and the names."""
         cached = self._sums_cache.get((plan.number, tenant))
-        if cached is not None and cached.selection.closed != self._closed:
+        if cached and self._meta and not cached.selection.is_of(self._meta):
             cached = None
         if cached is not None and cached.named_at == self._names.learned:
             return cached, cached.selection.names

@@ -147,7 +147,7 @@ class LargeRead:
             snapshot = await snapshots.read(chunks)
             if snapshot is None:
                 return None
-            if any(one.selection.closed != snapshot.meta.closed for one in all_cached):
+            if not all(one.selection.is_of(snapshot.meta) for one in all_cached):
                 return None  # the selections are made again
             works = [
                 _Work.of(one, snapshot.chunk_versions(one.selection.chunk_versions))

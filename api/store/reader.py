@@ -77,6 +77,12 @@ class Reading:
         return tuple(one.rows for one in self.sums)
 
     @property
+    def plans(self) -> tuple[Plan, ...]:
+        """The plan of each section: what was read. Where counters have no hours it is not the one that
+        was asked for (`without_hours`)."""
+        return tuple(one.selection.plan for one in self.sums)
+
+    @property
     def cells(self) -> int:
         """What a body of all rows costs: rows x (columns + 1)."""
         return sum(map(cells_of, self.sums))

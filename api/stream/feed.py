@@ -20,7 +20,7 @@ from api.query.sums import Sums
 from api.store.freshness import iso_ms, refusals
 from api.store.reader import Reading, Store
 from api.stream.changes import RowChanges
-from api.usage.question import ParsedQuestion, parse_question
+from api.usage.question import ParsedQuestion, check_read, parse_question
 from api.usage.sections import Completeness, Section, cells_of, sections_of, states_of
 from schemas.errors import OdometerError, StoreError
 from schemas.store.layout import Meta
@@ -167,7 +167,10 @@ class Feed:
         reading = await store.read(self.tenant, plans)
         of_each = _by_question(parsed, reading)
         through_ms = reading.meta.complete_through_ms
-        states = [states_of(one.query, one.plans, through_ms) for one in parsed]
+        read = [[each.selection.plan for each in sums] for sums in of_each]
+        states = [
+            states_of(one.query, own, through_ms) for one, own in zip(parsed, read, strict=True)
+        ]
         made: dict[int, list[Section]] = {}
         for number, (one, sums) in enumerate(zip(parsed, of_each, strict=True)):
             before = (
@@ -175,6 +178,7 @@ class Feed:
             )
             if len(before) == len(sums) and all(a is b for a, b in zip(before, sums, strict=True)):
                 continue
+            check_read(one.query, one.plans, read[number])
             make = partial(sections_of, one.query, sums, states[number])
             made[number] = await store.shape(self.tenant, cells_of(one.query, sums), make)
         is_changed = False

@@ -41,7 +41,7 @@ from api.usage.parameters import (
     parse_limit,
     parse_zone,
 )
-from api.usage.question import ParsedQuestion, of_query, parse_question
+from api.usage.question import ParsedQuestion, check_read, of_query, parse_question
 from api.usage.render import BYTE_ORDER_MARK, MEDIA_TYPES, to_csv, to_ndjson
 from api.usage.sections import Completeness, cells_of, sections_of, states_of
 from api.usage.several import answer_several, parse_questions, questions_in
@@ -148,9 +148,9 @@ async def values(request: Request, store: Store, key_cache: KeyCache, clock: Clo
     question = Question((Term(EVENTS),), asked.from_ms, asked.to_ms, now_ms, wanted, (name,))
     kept = tiers_of(view_for(question, catalog), question.terms)
     check_range(asked, Grid(now_ms, zone, zone_name, kept))
-    covered = plan(question, catalog)
     tenant = tenant_of(key, request.headers, single(raw, "tenant"))
-    reading = await store.read(tenant, (covered,))
+    reading = await store.read(tenant, (plan(question, catalog),))
+    (covered,) = reading.plans
     search = (single(raw, "search") or "").casefold()
     make = partial(_values, reading.sums[0], search)
     found, said = await store.shape(tenant, reading.cells, make)
@@ -225,12 +225,13 @@ async def _make(
     store: Store, question: tuple[str, str], parsed: ParsedQuestion, answers: AnswerCache
 ) -> CachedAnswer:
     reading = await store.read(question[0], parsed.plans)
-    states = states_of(parsed.query, parsed.plans, reading.meta.complete_through_ms)
+    check_read(parsed.query, parsed.plans, reading.plans)
+    states = states_of(parsed.query, reading.plans, reading.meta.complete_through_ms)
     cached = question, states
     before = answers.get(cached, reading.sums)
     if before is not None and before.meta is reading.meta:
         return before
-    covered, form = parsed.plans[0], parsed.query.format
+    covered, form = reading.plans[0], parsed.query.format
     assert form is not None
     cells = cells_of(parsed.query, reading.sums)
     say = partial(_said, parsed.query, reading, states)

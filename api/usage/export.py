@@ -78,7 +78,7 @@ async def export(request: Request, store: Store, key_cache: KeyCache, clock: Clo
             (iso(oldest_ms),),
         )
     shown = measures if EVENTS in measures or EVENTS not in view.measures else (*measures, EVENTS)
-    covered = plan(
+    planned = plan(
         Question(
             tuple(map(Term, shown)),
             asked.from_ms,
@@ -92,7 +92,16 @@ async def export(request: Request, store: Store, key_cache: KeyCache, clock: Clo
     )
     tenant = tenant_of(key, request.headers, single(raw, "tenant"))
     arrow = await asyncio.to_thread(_arrow)  # the first time, 0.3 s
-    reading = await store.read(tenant, (covered,))
+    reading = await store.read(tenant, (planned,))
+    (covered,) = reading.plans
+    if covered is not planned and (
+        covered.split_days_end_ms or covered.start_ms < planned.start_ms
+    ):
+        raise BadParameter(
+            "from",
+            f"These counters were copied by a rebuild, without hours: at {iso(planned.start_ms)} only days"
+            " of UTC are stored. Use a later `from`, or tier=1d.",
+        )
     make = partial(_table, arrow, tenant, covered, reading, measures, form)
     body = await store.shape(tenant, reading.cells, make)
     name = f"{view.name}-{tier.name}-{iso(covered.start_ms)[:10]}.{form}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
@@ -19,6 +20,7 @@ from api.usage.parameters import UsageQuery, parse
 from api.usage.render import accepted, media_types
 from api.usage.sections import plans_of
 from schemas.catalog.views import Catalog
+from schemas.units import iso
 
 PARSED_KEPT: Final = 1024
 """Parsed questions in the cache: a few kB each."""
@@ -75,6 +77,26 @@ def _parsed(
     if query.compared is not None:
         covered = replace(covered, compared=ranges[1])
     return ParsedQuestion(covered, plans, _canonical(covered))
+
+
+def check_read(query: UsageQuery, asked: Sequence[Plan], read: Sequence[Plan]) -> None:
+    """Raise BadParameter if the counters cannot answer the plans that were asked for: a rebuild had only
+    days to copy, so they have no hours before some day (`Meta.hours_from_ms`)."""
+    for wanted, found in zip(asked, read, strict=True):
+        if found is wanted:
+            continue
+        if found.start_ms < wanted.start_ms:
+            raise BadParameter(
+                "from",
+                f"At {iso(wanted.start_ms)} only days of UTC are stored: these counters were copied by"
+                " a rebuild, without hours. The range contains no whole day. Use a longer range.",
+            )
+        if query.step is not None and found.split_days_end_ms:
+            raise BadParameter(
+                "granularity",
+                f"Before {iso(found.split_days_end_ms)} only days of UTC are stored: these counters were"
+                f" copied by a rebuild, without hours. Use a later `from`, or days of UTC.",
+            )
 
 
 def of_query(params: QueryParams) -> RawParameters:

@@ -13,7 +13,7 @@ from api.http.json_encoding import to_json
 from api.query.series_index import Filter
 from api.store.reader import Reading, Store
 from api.usage.bodies import object_of, state_of
-from api.usage.question import ParsedQuestion, parse_question
+from api.usage.question import ParsedQuestion, check_read, parse_question
 from api.usage.sections import cells_of, sections_of, states_of
 from schemas.catalog.views import Catalog
 
@@ -74,16 +74,16 @@ def parse_questions(
         try:
             parsed.append(_parsed(text, accept, now_ms, catalog, only))
         except BadParameter as error:
-            raise BadParameter(
-                f"{QUESTIONS}[{number}].{error.parameter}",
-                f"Question {number}: {error}",
-                error.allowed,
-                error.nearest,
-            ) from error
+            raise _numbered(number, error) from error
     tenants = {one.query.tenant for one in parsed}
     if len(tenants) > 1:
         raise BadParameter("tenant", "All questions of a request must be of one tenant.")
     return parsed
+
+
+def _numbered(number: int, error: BadParameter) -> BadParameter:
+    parameter = f"{QUESTIONS}[{number}].{error.parameter}"
+    return BadParameter(parameter, f"Question {number}: {error}", error.allowed, error.nearest)
 
 
 def _parsed(
@@ -101,10 +101,15 @@ async def answer_several(
     """The body, and the one reading that all answers are of."""
     reading = await store.read(tenant, [plan for one in parsed for plan in one.plans])
     parts, place = [], 0
-    for one in parsed:
+    for number, one in enumerate(parsed):
         sums = reading.sums[place : place + len(one.plans)]
+        read = [each.selection.plan for each in sums]
         place += len(sums)
-        states = states_of(one.query, one.plans, reading.meta.complete_through_ms)
+        try:
+            check_read(one.query, one.plans, read)
+        except BadParameter as error:
+            raise _numbered(number, error) from error
+        states = states_of(one.query, read, reading.meta.complete_through_ms)
         parts.append((one, sums, states))
 
     def made() -> bytes:

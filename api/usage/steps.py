@@ -69,7 +69,7 @@ def tiers_for(
     counted = {measure.distinct for measure in measures if measure.distinct}
     holding = views_that_hold(dimensions | counted, [term.measure for term in terms], catalog)
     kept = [tiers_of(view, terms) for view in holding]
-    return min(kept, key=lambda tiers: tiers[0].id, default=TIERS)
+    return min(kept, key=lambda tiers: tiers[0].bucket_ms, default=TIERS)
 
 
 def check_range(asked: AskedRange, grid: Grid, parameter: str = "from") -> None:

@@ -16,7 +16,7 @@ One table per entry:
     measures = ["core", "pages"]   # names, or groups of measures; default: core
     histograms = ["latency"]       # default: none
     distincts = ["chats"]          # default: none
-    tiers = ["15m", "1d"]          # default: 1m as well
+    tiers = ["15m", "1h", "1d"]    # default: 1m as well
     series_max = 50_000            # per tenant; further series are counted in (other)
 
 A file only adds entries: the built-in ones stay as they are. The store knows a view by its place in
@@ -58,7 +58,7 @@ from schemas.catalog.views import (
 from schemas.errors import InvalidConfig
 from schemas.event.kinds import USAGE_KINDS, Kind
 from schemas.limits import LABEL_KEY_CHARS_MAX, LABELS_MAX
-from schemas.tiers import TIERS
+from schemas.tiers import HOUR, TIERS
 
 CATALOG_BYTES_MAX: Final = 1 << 18
 """Room for the largest number of entries, each with a page of comments."""
@@ -94,8 +94,13 @@ GROUPS: Final[Mapping[str, tuple[Measure, ...]]] = {
 """Names for several built-in measures."""
 HISTOGRAMS: Final = {one.name: one for one in SKETCHES if one.how is How.HISTOGRAM}
 DISTINCTS: Final = {one.name: one for one in SKETCHES if one.how is How.DISTINCT}
-TIER_CHOICES: Final = {tuple(tier.name for tier in tiers): tiers for tiers in (TIERS, COARSE)}
-"""Every view keeps quarter-hours and days. Days in any time zone are added up from quarter-hours."""
+TIER_CHOICES: Final = {
+    tuple(tier.name for tier in tiers if tier is not HOUR or has_hours): tiers
+    for has_hours in (True, False)
+    for tiers in (TIERS, COARSE)
+}
+"""Every view keeps quarter-hours, hours and days. Days in any time zone are added up from quarter-hours.
+Files of before layout 7 have no hours: their lists mean the same."""
 
 TAKEN: Final = frozenset(
     (
@@ -312,7 +317,7 @@ def _view(place: int, name: str, own: OwnView, catalog: Catalog, file: str) -> V
     if not wanted and not sketches:
         raise refuse("measures", "the view keeps nothing: name a measure, histogram or distinct")
     if own.tiers not in TIER_CHOICES:
-        choices = " or ".join(f"[{', '.join(names)}]" for names in TIER_CHOICES)
+        choices = " or ".join(f"[{', '.join(t.name for t in tiers)}]" for tiers in (TIERS, COARSE))
         raise refuse("tiers", f"must be {choices}: days in any zone need quarter-hours")
     return View(
         FIRST_VIEW_ID + place,

@@ -32,7 +32,7 @@ from schemas.catalog.measures import (
     Measure,
 )
 from schemas.event.kinds import KINDS, Kind
-from schemas.tiers import DAY, QUARTER, TIERS, Tier
+from schemas.tiers import TIERS, Tier
 
 DIMENSIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "kind": ("kind",),
@@ -128,7 +128,7 @@ WIDE: Final = tuple(
     if measure not in {REASONING_TOKENS, FIRST_OUTPUT_MS, FIRST_OUTPUT_EVENTS}
 )
 """The measures of the views with the most series. Each measure left out saves 8 B a row."""
-COARSE: Final = (QUARTER, DAY)
+COARSE: Final = TIERS[1:]
 """Tiers of percentiles by agent, and of an operator's view that needs no minutes. By minute, nearly every
 bucket of a view with many series holds one event: 20 B of memory in each, for 48 hours. In Redis' file an
 event takes as much either way, because it is written to the finest tier only."""

@@ -27,7 +27,7 @@ from schemas.catalog.views import (
 from schemas.prices.price_list import BUNDLED_VERSION
 from schemas.tiers import SLACK_MS, SOURCES, TIERS
 
-LAYOUT_VERSION: Final = 6
+LAYOUT_VERSION: Final = 7
 """Goes up with any change of keys, of the packed rows, or of what the commit does."""
 
 LAYOUT_BYTES: Final = 8

@@ -67,7 +67,7 @@ from schemas.catalog.views import Table
 from schemas.errors import StoreCorrupt
 from schemas.store import counter_reader, counter_rows
 from schemas.store.counter_rows import Differences, differences_of
-from schemas.tiers import ALL_CLOSED, CLOSING, SLACK_MS, Closed, Span, Tier
+from schemas.tiers import ALL_CLOSED, SLACK_MS, Closed, Span, Tier
 
 HASH_TAG: Final = "{od0}:"
 CURRENT_KEY: Final = HASH_TAG + "current"
@@ -314,7 +314,7 @@ LIVE, RETIRED = 1, 2
 NO_POSITION: Final = -1
 LOG_STARTS_LATER: Final = 1
 """Code of a refusal: Redis has no position, but the topic has lost its first records."""
-_HEADER: Final = struct.Struct("<4sI16sIIqqqqqqqqqqq8x")
+_HEADER: Final = struct.Struct("<4sI16sIIqqqqqqqqqqqq")
 _PARTITION: Final = struct.Struct("<q16sqqqqq")
 _OLD_HEADER: Final = struct.Struct("<4sI16sIIqqqqqqq8x")
 """Of layouts 3 to 5, which write every tier at once."""
@@ -345,7 +345,8 @@ class Meta:
     """The state of one generation. `history_from_ms` is 0 if no record was ever lost; `names` is
     how many series were ever named, so that readers know when their dictionaries are behind.
     `refused` is 0, or the code of the reason why no worker counts on this generation. `closed` and
-    `closing` are as streams/redis/closing.py has them."""
+    `closing` are as streams/redis/closing.py has them. `hours_from_ms`: buckets of hours before this
+    UTC midnight are not complete, as a rebuild had only days to copy (0: all are)."""
 
     state: int
     digest: bytes
@@ -359,6 +360,7 @@ class Meta:
     partitions: tuple[PartitionMeta, ...]
     closed: Closed = ALL_CLOSED
     closing: Closed = ALL_CLOSED
+    hours_from_ms: int = 0
 
     @property
     def complete_through_ms(self) -> int:
@@ -375,7 +377,7 @@ def unpack_meta(data: bytes) -> Meta:
     magic, state, digest, count, _cursor, *numbers = header.unpack_from(data)
     if magic != MAGIC or count * PARTITION_BYTES + header.size != len(data):
         raise StoreCorrupt("the meta record is not of this layout")
-    history_from_ms, commits, slice_low, slice_high, names, created_ms, refused, *closed = numbers
+    history_from_ms, commits, slice_low, slice_high, names, created_ms, refused, *tiers = numbers
     return Meta(
         state=state,
         digest=digest,
@@ -390,6 +392,7 @@ def unpack_meta(data: bytes) -> Meta:
             PartitionMeta(*_PARTITION.unpack_from(data, header.size + index * PARTITION_BYTES))
             for index in range(count)
         ),
-        closed=Closed(*closed[: len(CLOSING)]) if closed else ALL_CLOSED,
-        closing=Closed(*closed[len(CLOSING) :]) if closed else ALL_CLOSED,
+        closed=Closed(*tiers[:2]) if tiers else ALL_CLOSED,
+        closing=Closed(*tiers[2:4]) if tiers else ALL_CLOSED,
+        hours_from_ms=tiers[4] if tiers else 0,
     )

@@ -112,7 +112,7 @@ def _by_tier(
     closed: Closed,
     added_up: Callable[[Some, int, bool], Some],
 ) -> Iterator[tuple[Tier, Some]]:
-    """A coarser tier is made from the rows of the finer one, where no older rows join. `added_up` takes
+    """A coarser tier is made from the rows of the finer one, if all rows have one finest tier. `added_up` takes
     rows, the length of a bucket in ms, and whether it has made the rows itself, for a finer tier."""
     if not len(finest_tier):
         return
@@ -121,10 +121,10 @@ def _by_tier(
     for place, tier in enumerate(TIERS[finest:], finest):
         if tier not in kept:
             continue
-        if finest < coarsest and place <= coarsest:
+        if finest < coarsest:
             written = _written(finest_tier, rows.at_ms, place, kept, closed)
             found, is_added_up = _chosen(rows, written), False
-        elif (edge_ms := closed.whole_before(tier, kept)) is not None and place > finest:
+        elif (edge_ms := closed.whole_before(tier, kept)) is not None and _source(tier) >= finest:
             found = _chosen(found, found.at_ms < edge_ms)
         if not len(found.group):
             continue
@@ -140,9 +140,13 @@ def _written(
     written: Flags = finest_tier <= place
     edge_ms = closed.whole_before(TIERS[place], kept)
     if edge_ms is not None:
-        source = TIERS.index(SOURCES[TIERS[place]])
-        written &= (finest_tier > source) | (at_ms < edge_ms)
+        written &= (finest_tier > _source(TIERS[place])) | (at_ms < edge_ms)
     return written
+
+
+def _source(tier: Tier) -> int:
+    """The index of the tier that it is made from."""
+    return TIERS.index(SOURCES[tier])
 
 
 def _chosen(rows: Some, chosen: Flags) -> Some:

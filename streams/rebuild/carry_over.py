@@ -21,6 +21,9 @@ there. From then on, both add the same.
 - Of a coarser tier, only the time that is closed in the new generation is compared: the rest follows
   from the finer one (streams/redis/closing.py). The new generation begins with no more closed than the
   old one has, and nothing is closed in it until all is carried over.
+- A generation of layouts 3 to 6 has no hours. The new one makes hours from the quarter-hours that it
+  copies, as they are closed, and from the log. So it has hours for the last 90 days, and says from when
+  (`Meta.hours_from_ms`). Readers take days before that.
 - Views and measures that the old generation did not keep have no history before B. The new
   generation says so (`history_from`).
 
@@ -84,6 +87,13 @@ def carry_over_before(first_append_ms: int) -> int:
 def closed_at_first(old: Meta, now_ms: int) -> Closed:
     """What is closed in a new generation from the start."""
     return Closed(*map(min, first_closed(now_ms), old.closed))
+
+
+def hours_from(old: Meta, shared: SharedHistory, older_ms: int, closed: Closed) -> int:
+    """`Meta.hours_from_ms` of a new generation of which this is closed from the start, in ms. It makes its
+    own hours from the quarter-hours that are not closed, and from the log. Earlier ones can only be copied."""
+    own_ms = min(older_ms, closed.quarters_ms)
+    return own_ms if shared.lacks_hours else min(own_ms, old.hours_from_ms)
 
 
 Place = tuple[str, int, int, int, int]

@@ -32,7 +32,12 @@ from streams.core.ports import Clock, OffsetBounds, RefusalReason
 from streams.core.resume_checks import refusal_of, stored_of
 from streams.kafka.consumer import open_whole_log
 from streams.kafka.offsets import read_bounds, read_record_at
-from streams.rebuild.carry_over import CarryOver, carry_over_before, closed_at_first
+from streams.rebuild.carry_over import (
+    CarryOver,
+    carry_over_before,
+    closed_at_first,
+    hours_from,
+)
 from streams.rebuild.rebuild_worker import RebuildWorker
 from streams.rebuild.report import RebuildProgress, RebuildResult
 from streams.rebuild.shared_history import SharedHistory, shared_with
@@ -200,6 +205,7 @@ async def _choose_generation(
     history_from_ms = old.history_from_ms
     if shared is not None and (shared.missing or evicts is not None):  # copies may lack keys
         history_from_ms = max(history_from_ms, older_ms)
+    closed = closed_at_first(old, entry.begun_ms) if shared else first_closed(entry.begun_ms)
     await watch.look(number)  # how many keys Redis evicted before it
     begun = await generations.begin(
         number,
@@ -209,7 +215,8 @@ async def _choose_generation(
         history_from_ms,
         describe(topic, under.catalog),
         None if keeps_secret else clock.secret(),
-        closed_at_first(old, clock.now_ms()) if shared else first_closed(clock.now_ms()),
+        closed,
+        hours_from(old, shared, older_ms, closed) if shared else 0,
     )
     if not begun:
         raise RebuildRefused(
@@ -303,6 +310,7 @@ async def _fill(
         older_ms=plan.entry.older_ms,
         recognised_from_ms=plan.entry.recognised_from_ms,
         history_from_ms=meta.history_from_ms,
+        hours_from_ms=meta.hours_from_ms,
         missing=list(plan.shared.missing) if plan.shared else [],
         dropped_after_ms=clock.now_ms() + kept_ms,
     )

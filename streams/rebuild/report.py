@@ -21,7 +21,8 @@ class RebuildProgress(BaseModel):
 class RebuildResult(BaseModel):
     """The result of a rebuild. `resumed`: an earlier rebuild had begun the generation. `older_ms`:
     buckets before it were copied from the old generation (0: none). `history_from_ms`: where not 0,
-    the views and measures in `missing` have no history before it. `recognised_from_ms`: where not 0,
+    the views and measures in `missing` have no history before it. `hours_from_ms`: where not 0, only
+    days could be copied before it, no hours. `recognised_from_ms`: where not 0,
     ids were not copied: resends of events that were first appended before it count again."""
 
     model_config = ConfigDict(frozen=True)
@@ -33,6 +34,7 @@ class RebuildResult(BaseModel):
     older_ms: int
     recognised_from_ms: int
     history_from_ms: int
+    hours_from_ms: int
     missing: list[str]
     dropped_after_ms: int
 
@@ -56,6 +58,11 @@ class RebuildResult(BaseModel):
             said.append(
                 f"No history before {iso(self.history_from_ms)} for: {', '.join(self.missing)}. Answers"
                 " report that date as history_from."
+            )
+        if self.hours_from_ms:
+            said.append(
+                f"Generation {self.replaced} had no hours to copy. Answers about the time before"
+                f" {iso(self.hours_from_ms)} are made of days in UTC."
             )
         said.append(
             "Workers of this configuration continue by themselves. Restart the other workers and the "

@@ -32,7 +32,7 @@ from schemas.store.layout import (
     counters_of,
     sketch_of,
 )
-from schemas.tiers import TIERS, Tier
+from schemas.tiers import HOUR, TIERS, Tier
 
 FIRST_CARRIED_LAYOUT: Final = 3
 """Its keys and names are those of today. Layout 4 changed ids and bookings, layout 5 rows of counters."""
@@ -79,8 +79,8 @@ class SharedPages(NamedTuple):
 @dataclass(frozen=True)
 class SharedHistory:
     """The parts that can be carried over; `page_kinds` by the head of their keys. `missing`: names of views,
-    measures and tiers that the old generation does not have. `has_fixed_rows`: rows of its counters have
-    the form in memory."""
+    measures and tiers that the old generation does not have; hours are not among them, but under
+    `lacks_hours`. `has_fixed_rows`: rows of its counters have the form in memory."""
 
     page_kinds: Mapping[str, SharedPages]
     tiers: Mapping[int, Tier]
@@ -88,6 +88,7 @@ class SharedHistory:
     missing: tuple[str, ...]
     catalog: Catalog
     has_fixed_rows: bool
+    lacks_hours: bool
 
 
 def shared_with(about: str, catalog: Catalog = DEFAULT) -> SharedHistory:
@@ -129,7 +130,11 @@ def shared_with(about: str, catalog: Catalog = DEFAULT) -> SharedHistory:
             for measure in view.measures + view.sketches
             if measure.name not in kept or not _same(kept[measure.name], measure)
         ]
-        missing += [f"{view.name}.{t.name}" for t in view.tiers if t.id not in was.tiers]
+        missing += [
+            f"{view.name}.{tier.name}"
+            for tier in view.tiers
+            if tier.id not in was.tiers and tier is not HOUR
+        ]
         page_kinds |= {one.new.head: one for one in _common(view, was, kept)}
     return SharedHistory(
         page_kinds,
@@ -138,6 +143,7 @@ def shared_with(about: str, catalog: Catalog = DEFAULT) -> SharedHistory:
         tuple(missing),
         catalog,
         old.layout < FIRST_SHORT_ROWS,
+        HOUR.id not in tiers,
     )
 
 

@@ -128,10 +128,11 @@ class RedisGenerations(RedisStore):
         about: str,
         secret: IdSecret | None,
         closed: Closed = ALL_CLOSED,
+        hours_from_ms: int = 0,
     ) -> bool:
         """Creates a generation beside its origin, to be counted from these positions on
         (NO_POSITION: from the start of the log), with this secret (None: that of its origin).
-        `closed`: what is closed from the start. False if another generation answers now, this one
+        `closed`: what is closed from the start; `hours_from_ms` as in `Meta`. False if another generation answers now, this one
         exists, or the origin's secret is gone."""
         keys = [meta_key(entry.origin), meta_key(number), CURRENT_KEY, GENERATIONS_KEY]
         arguments = [
@@ -145,6 +146,7 @@ class RedisGenerations(RedisStore):
             msgspec.json.encode(entry),
             b"" if secret is None else secret.packed,
             msgspec.json.encode(closed),
+            hours_from_ms,
         ]
         return bool(await self._call("begin", keys, arguments))
 

@@ -35,6 +35,7 @@ from schemas.store.generation import generation_digest
 from schemas.store.series_names import series_name
 from schemas.tiers import (
     DAY,
+    HOUR,
     MINUTE,
     QUARTER,
     SOURCES,
@@ -144,16 +145,17 @@ def pack(
     refused: Sequence[int] = (0, 0),
     now_ms: int = NOW_MS,
     closed: Closed | None = None,
+    hours_from_ms: int = 0,
 ) -> Counters:
     """What the fold leaves in Redis at `now_ms`; pages that have expired by then are not there. By
-    default, what is over by ten minutes is closed.
+    default, what is over by ten minutes is closed. There are no hours before `hours_from_ms`.
 
     All chunks say that something was added by the last of these commits and that pages were made
     compact so often, by default as many times: what is there need not begin as it was before.
     """
     chunk_version = struct.pack("<QQ", commits, commits if compactions is None else compactions)
     closed = closed_at(now_ms) if closed is None else closed
-    packed, names = _pages(tuple(events), generation, now_ms, closed)
+    packed, names = _pages(tuple(events), generation, now_ms, closed, hours_from_ms)
     counters = Counters({}, {key: [*held] for key, held in packed.lists.items()})
     for key, page in packed.texts.items():
         counters.texts[key] = page
@@ -168,6 +170,7 @@ def pack(
         complete_ms=complete_ms,
         refused=refused,
         closed=closed,
+        hours_from_ms=hours_from_ms,
     )
     return counters
 
@@ -179,7 +182,7 @@ def closed_at(now_ms: int) -> Closed:
 
 @lru_cache(maxsize=32)  # hundreds of tests begin with the same month, which takes 0.1 s to pack
 def _pages(
-    events: tuple[Event, ...], generation: int, now_ms: int, closed: Closed
+    events: tuple[Event, ...], generation: int, now_ms: int, closed: Closed, hours_from_ms: int
 ) -> tuple[Counters, int]:
     """Pages and names, and how many names there are. Shared: not to be changed."""
     counters = Counters()
@@ -194,16 +197,18 @@ def _pages(
             name = series_name([getattr(event, dim) for dim in table.dimensions]).encode()
             names_key = layout.names_list_key(generation, table, tenant_id)
             series = _place(counters.lists.setdefault(names_key, []), name)
-            for tier in (tier for tier in table.view.tiers if tier.id >= finest):
+            for tier in (tier for tier in table.view.tiers if TIERS.index(tier) >= finest):
                 chunk, bucket = divmod(event.at_ms // tier.bucket_ms, tier.chunk_buckets)
                 if (chunk + 1) * tier.chunk_ms + layout.page_kept_ms(tier) <= now_ms:
+                    continue
+                if tier is HOUR and event.at_ms < hours_from_ms:
                     continue
                 for page_kind in page_kinds_of(table):
                     if tier not in page_kind.tiers:
                         continue
                     whole_ms = closed.whole_before(tier, page_kind.tiers)
                     is_open = whole_ms is not None and event.at_ms >= whole_ms
-                    if is_open and finest <= SOURCES[tier].id:
+                    if is_open and finest <= TIERS.index(SOURCES[tier]):
                         continue
                     page, in_page = divmod(series, page_kind.page_series)
                     key = layout.page_key(generation, page_kind, tier, chunk, tenant_id, page)
@@ -245,6 +250,7 @@ def pack_meta(
     complete_ms: Sequence[int],
     refused: Sequence[int],
     closed: Closed,
+    hours_from_ms: int,
 ) -> bytes:
     header = layout._HEADER.pack(
         layout.MAGIC,
@@ -261,6 +267,7 @@ def pack_meta(
         0,
         *closed,
         *closed,
+        hours_from_ms,
     )
     return header + b"".join(
         layout._PARTITION.pack(10, bytes(16), 9, complete, complete, complete, code)
@@ -284,7 +291,10 @@ def selections_of(
         keys = {table: layout.names_list_key(1, table, tenant_id) for table in plan.tables}
         names = [extended(empty_index(t), counters.lists.get(key, [])) for t, key in keys.items()]
         meta = layout.unpack_meta(counters.texts[layout.meta_key(1)])
-        selection = select(plan, names, 1, max(tenant_id, 0), meta.closed)
+        hours_from_ms = meta.hours_from_ms
+        selection = select(
+            plan, names, 1, max(tenant_id, 0), meta.closed, hours_from_ms=hours_from_ms
+        )
         pages = [
             [counters.texts.get(key) for key in page_set.keys] for page_set in selection.page_sets
         ]
@@ -323,6 +333,7 @@ class Asked:
     provider: str = ""
     tenant: str = "acme"
     now_ms: int = NOW_MS
+    hours_from_ms: int = 0
 
     @property
     def params(self) -> dict[str, str]:
@@ -340,11 +351,13 @@ def covered(asked: Asked, tiers: Sequence[Tier] = TIERS) -> tuple[int, int]:
     """The rule of the bounds, over what can exist at all; `tiers` are those of the view."""
     oldest_ms = ceil_to(asked.now_ms - DAY.kept_ms, DAY_MS)
     newest_ms = asked.now_ms + AHEAD_MS_MAX + HOUR_MS
-    from_ms, to_ms = (
-        boundary(sorted((oldest_ms, at_ms, newest_ms))[1], asked.now_ms, tiers)
-        for at_ms in (asked.from_ms, asked.to_ms)
-    )
+    limited = (sorted((oldest_ms, at_ms, newest_ms))[1] for at_ms in (asked.from_ms, asked.to_ms))
+    from_ms, to_ms = (boundary(at, asked.now_ms, _kept_at(at, asked, tiers)) for at in limited)
     return from_ms, to_ms
+
+
+def _kept_at(at_ms: int, asked: Asked, tiers: Sequence[Tier]) -> Sequence[Tier]:
+    return [one for one in tiers if one is not HOUR or at_ms >= asked.hours_from_ms]
 
 
 def covering(asked: Asked) -> tuple[int, int]:
@@ -354,7 +367,9 @@ def covering(asked: Asked) -> tuple[int, int]:
     if from_ms < to_ms or max(asked.from_ms, oldest_ms) >= min(asked.to_ms, newest_ms):
         return from_ms, to_ms
     earlier = range(to_ms - MINUTE_MS, to_ms - DAY_MS - 1, -MINUTE_MS)
-    return next(at for at in earlier if boundary(at, asked.now_ms, TIERS) == at), to_ms
+    return next(
+        at for at in earlier if boundary(at, asked.now_ms, _kept_at(at, asked, TIERS)) == at
+    ), to_ms
 
 
 def answer(events: Iterable[Event], asked: Asked) -> dict[str, Any]:
@@ -406,7 +421,8 @@ def label(at_ms: int, asked: Asked) -> str:
     day_ms = floor_to(at_ms, DAY_MS)
     if asked.granularity == "week":
         return iso(day_ms - instant.weekday() * DAY_MS)
-    days_only = at_ms < kept_from(QUARTER, DAY, asked.now_ms)
+    finest = HOUR if at_ms >= asked.hours_from_ms else QUARTER
+    days_only = at_ms < kept_from(finest, DAY, asked.now_ms)
     if asked.granularity == "day" or days_only:
         return iso(day_ms)
     return iso(instant_to_ms(instant.replace(minute=0, second=0, microsecond=0)))

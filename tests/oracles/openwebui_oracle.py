@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
-from schemas.tiers import DAY, MINUTE, QUARTER, ceil_to, floor_to, kept_from
+from schemas.tiers import DAY, HOUR, MINUTE, QUARTER, ceil_to, floor_to, kept_from
 from schemas.units import instant_to_ms, ms_to_instant
 from tests.api.counters import NOW_MS, Event, covering
 from tests.api.counters import Asked as Bounds
@@ -247,9 +247,11 @@ def series(
 
 
 def kept_at(at_ms: int, asked: Asked) -> int:
-    """Where only days, or quarters of an hour, are kept, what happens in one is at its start."""
-    if at_ms < kept_from(QUARTER, DAY, asked.now_ms):
+    """Where only days, hours, or quarters of an hour are kept, what happens in one is at its start."""
+    if at_ms < kept_from(HOUR, DAY, asked.now_ms):
         return floor_to(at_ms, DAY_MS)
+    if asked.granularity == "10m" and at_ms < kept_from(QUARTER, HOUR, asked.now_ms):
+        return floor_to(at_ms, HOUR.bucket_ms)
     if asked.granularity == "10m" and at_ms < kept_from(MINUTE, QUARTER, asked.now_ms):
         return floor_to(at_ms, QUARTER.bucket_ms)
     return at_ms

@@ -65,14 +65,14 @@ def total_row(records: list[Record], series: tuple[str, ...], tier: str = "1m") 
 def test_one_event_is_in_every_view_and_tier() -> None:
     sent = event(agent_id="my-agent", user_id="ann", first_output_ms=None, chat_id="c-1")
     counters = expected(log(sent)).counters
-    minute, quarter, day = NOW_MS, NOW_MS, NOW_MS - 10 * HOUR_MS  # it is 10:00 UTC
+    minute, quarter, hour, day = NOW_MS, NOW_MS, NOW_MS, NOW_MS - 10 * HOUR_MS  # it is 10:00 UTC
     core = (1, 0, 1200, 300, 4_500_000, 1, 850, 1)
     text = (0, 0, 0, 1200, 0, 0, 0, 300, 0)  # all of it, as no audio is reported
     row = (*core, *text, 0, 0, 0, 0, 0)
     priced = (0,) * 7  # 1 h cache writes, images, searches, tools
     wide = (*core, *text[:2], *text[3:], 0, 0, 0, *priced)
-    fine = {"1m": minute, "15m": quarter, "1d": day}
-    coarse = {"15m": quarter, "1d": day}
+    fine = {"1m": minute, "15m": quarter, "1h": hour, "1d": day}
+    coarse = {"15m": quarter, "1h": hour, "1d": day}
     latency = ("latency", bin_of(850)), (1,)
     chat = ("chats", chat_digest("default", "c-1")), (1,)
     model = ("openai", "gpt-4o", "", "")  # no operation and no tier are reported
@@ -146,12 +146,14 @@ def test_a_dead_letter_claims_no_id() -> None:
 @pytest.mark.parametrize(
     ("age_ms", "tiers"),
     [
-        (0, ["1m", "15m", "1d"]),
-        (TIERS[0].kept_ms + SLACK_MS, ["1m", "15m", "1d"]),
-        (TIERS[0].kept_ms + SLACK_MS + 1, ["15m", "1d"]),
-        (TIERS[1].kept_ms + SLACK_MS, ["15m", "1d"]),
-        (TIERS[1].kept_ms + SLACK_MS + 1, ["1d"]),
-        (TIERS[2].kept_ms, ["1d"]),
+        (0, ["1m", "15m", "1h", "1d"]),
+        (TIERS[0].kept_ms + SLACK_MS, ["1m", "15m", "1h", "1d"]),
+        (TIERS[0].kept_ms + SLACK_MS + 1, ["15m", "1h", "1d"]),
+        (TIERS[1].kept_ms + SLACK_MS, ["15m", "1h", "1d"]),
+        (TIERS[1].kept_ms + SLACK_MS + 1, ["1h", "1d"]),
+        (TIERS[2].kept_ms + SLACK_MS, ["1h", "1d"]),
+        (TIERS[2].kept_ms + SLACK_MS + 1, ["1d"]),
+        (TIERS[3].kept_ms, ["1d"]),
     ],
 )
 def test_old_events_go_to_coarser_tiers(age_ms: int, tiers: list[str]) -> None:
@@ -209,8 +211,8 @@ def test_a_duration_that_comes_late_is_left_out_of_the_finest_tier() -> None:
         (call(id="2", duration_ms=5, time=began), NOW_MS + SLACK_MS + 1),
     )
     found = expected(sent)
-    assert [found.total("call_duration_ms", tier_name=tier.name) for tier in TIERS] == [0, 5, 5]
-    assert [found.total("calls", tier_name=tier.name) for tier in TIERS] == [1, 1, 1]
+    assert [found.total("call_duration_ms", tier_name=tier.name) for tier in TIERS] == [0, 5, 5, 5]
+    assert [found.total("calls", tier_name=tier.name) for tier in TIERS] == [1, 1, 1, 1]
 
 
 # -- judging ---------------------------------------------------------------------------------------
@@ -269,7 +271,7 @@ def test_a_long_log_holds_everything() -> None:
     assert {cell[2] for cell in found.counters} == {"default", "acme", "a|b"}
     per_tier = [found.total("events", tier_name=tier.name) for tier in TIERS]
     assert per_tier == sorted(per_tier)
-    assert 0 < per_tier[0] < per_tier[1] < per_tier[2] == found.accepted
+    assert 0 < per_tier[0] < per_tier[1] < per_tier[2] < per_tier[3] == found.accepted
 
 
 def test_what_belongs_together_is_on_one_partition() -> None:

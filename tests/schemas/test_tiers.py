@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.tiers import (
-    DAY,
+    CLOSING,
+    HOUR,
     MINUTE,
     QUARTER,
     SLACK_MS,
+    SOURCES,
     TIERS,
+    Tier,
     boundary,
     cover,
     finest_written,
@@ -23,6 +28,7 @@ AGES = st.one_of(
     st.integers(-2 * HOUR_MS, 3 * HOUR_MS),
     st.integers(46 * HOUR_MS, 50 * HOUR_MS),
     st.integers(89 * DAY_MS, 92 * DAY_MS),
+    st.integers(398 * DAY_MS, 402 * DAY_MS),
     st.integers(0, 3 * 365 * DAY_MS),
 )
 STEPS = st.sampled_from([MINUTE_MS, 15 * MINUTE_MS, HOUR_MS, DAY_MS, 7 * DAY_MS])
@@ -40,8 +46,10 @@ def test_a_bound_goes_up_by_less_than_a_bucket_of_its_age(now_ms: int, age: int)
     assert 0 <= boundary(at_ms, now_ms) - at_ms < DAY_MS
     if age < MINUTE.kept_ms - HOUR_MS:
         assert boundary(at_ms, now_ms) - at_ms < MINUTE_MS
-    elif age < QUARTER.kept_ms - DAY_MS:
+    elif age < QUARTER.kept_ms - HOUR_MS:
         assert boundary(at_ms, now_ms) - at_ms < 15 * MINUTE_MS
+    elif age < HOUR.kept_ms - DAY_MS:
+        assert boundary(at_ms, now_ms) - at_ms < HOUR_MS
 
 
 @given(NOWS, AGES)
@@ -62,18 +70,17 @@ def test_a_cover_is_gapless_and_made_of_kept_buckets(
         assert span.start_ms < span.end_ms
         assert span.start_ms % span.tier.bucket_ms == 0
         assert span.end_ms % span.tier.bucket_ms == 0
-        finest = next(t for t in TIERS if span.start_ms >= _kept_from(t.id, now_ms))
-        assert span.tier.id >= finest.id
+        finest = next(t for t in TIERS if span.start_ms >= _kept_from(t, now_ms))
+        assert span.tier.bucket_ms >= finest.bucket_ms
         assert span.tier.bucket_ms <= max(step_ms, finest.bucket_ms)
         at = span.end_ms
     assert at == end
     assert len(spans) <= 2 * len(TIERS)
 
 
-def _kept_from(tier_id: int, now_ms: int) -> int:
-    if tier_id == DAY.id:
-        return 0
-    return kept_from(TIERS[tier_id], TIERS[tier_id + 1], now_ms)
+def _kept_from(tier: Tier, now_ms: int) -> int:
+    index = TIERS.index(tier)
+    return 0 if tier is TIERS[-1] else kept_from(tier, TIERS[index + 1], now_ms)
 
 
 @given(NOWS, AGES)
@@ -81,6 +88,18 @@ def test_what_may_be_read_was_written(now_ms: int, age: int) -> None:
     """Whatever tier a question at `now` may read an instant in, an event of that instant was
     written to it, though the broker's clock was ahead by the slack."""
     at_ms = now_ms - age
-    for tier in TIERS[:-1]:
-        if at_ms >= _kept_from(tier.id, now_ms):
-            assert finest_written(now_ms + SLACK_MS - at_ms) <= tier.id
+    for index, tier in enumerate(TIERS[:-1]):
+        if at_ms >= _kept_from(tier, now_ms):
+            assert finest_written(now_ms + SLACK_MS - at_ms) <= index
+
+
+def test_an_id_is_of_one_tier_for_ever() -> None:
+    """It is part of keys. The order of the tiers is that of their lengths."""
+    assert {tier.name: tier.id for tier in TIERS} == {"1m": 0, "15m": 1, "1d": 2, "1h": 3}
+    for tier, coarser in pairwise(TIERS):
+        assert coarser.bucket_ms % tier.bucket_ms == 0
+        assert coarser.kept_ms > tier.kept_ms
+    for tier, finer in SOURCES.items():
+        assert tier.chunk_ms % finer.chunk_ms == 0  # a chunk that is closed adds to one chunk
+        assert finer in CLOSING
+    assert TIERS[: len(CLOSING)] == CLOSING

@@ -84,15 +84,15 @@ end
 -- begin KEYS = meta of the generation that answers, meta of the next, current, generations;
 -- ARGV = their numbers, digest, now_ms, JSON of the first positions (-1: none), history_from_ms,
 -- about, JSON for the hash of generations, the secret of its digests ('': that of the generation
--- that answers), JSON of meta.closed. Returns 1, or 0 if another generation answers now, the next one exists already, or
--- the one that answers has no secret to take over.
+-- that answers), JSON of meta.closed, hours_from_ms. Returns 1, or 0 if another generation answers
+-- now, the next one exists already, or the one that answers has no secret to take over.
 local function begin(keys, args)
   if redis.call('GET', keys[3]) ~= args[1] or redis.call('EXISTS', keys[2]) == 1 then return 0 end
   local secret = args[9]
   if secret == '' then secret = redis.call('GET', prefix_of(keys[1]) .. 'key') end
   if not secret then return 0 end
   local meta = new_meta(args[3], tonumber(args[4]), cjson.decode(args[10]))
-  meta.history_from = tonumber(args[6])
+  meta.history_from, meta.hours_from = tonumber(args[6]), tonumber(args[11])
   local positions = cjson.decode(args[5])
   extend(meta, #positions, {})
   for index, position in ipairs(positions) do meta.parts[index].position = position end

@@ -14,7 +14,7 @@
 --   counts of names are far below. Sums of measures may be larger, so rows are passed as bytes.
 -- Returns: this file registers no function.
 
-local HEADER = '<c4I4c16I4I4i8i8i8i8i8i8i8i8i8i8i8c8'
+local HEADER = '<c4I4c16I4I4i8i8i8i8i8i8i8i8i8i8i8i8'
 local OLD_HEADER = '<c4I4c16I4I4i8i8i8i8i8i8i8c8' -- of layouts 3 to 5, without the times that are closed
 local OLD_HEADER_BYTES = 96
 local PADDING = '\0\0\0\0\0\0\0\0'
@@ -35,7 +35,8 @@ local function read_meta(key)
   if meta.is_old then header, header_bytes = OLD_HEADER, OLD_HEADER_BYTES end
   magic, meta.state, meta.digest, meta.count, meta.cursor, meta.history_from, meta.commits,
     meta.slice_low, meta.slice_high, meta.names, meta.created, meta.refused,
-    meta.closed[1], meta.closed[2], meta.closing[1], meta.closing[2] = struct.unpack(header, data)
+    meta.closed[1], meta.closed[2], meta.closing[1], meta.closing[2],
+    meta.hours_from = struct.unpack(header, data)
   if magic ~= MAGIC then return nil end
   if meta.is_old then meta.closed, meta.closing = {0, 0}, {0, 0} end -- nothing is committed there
   for index = 1, meta.count do
@@ -59,7 +60,7 @@ local function write_meta(key, meta)
       numbers[#numbers + 1] = times[2]
     end
   end
-  numbers[#numbers + 1] = PADDING
+  numbers[#numbers + 1] = meta.is_old and PADDING or meta.hours_from
   local out = {struct.pack(meta.is_old and OLD_HEADER or HEADER, unpack(numbers))}
   for _, part in ipairs(meta.parts) do
     out[#out + 1] = struct.pack(PARTITION, part.position, part.commit, part.witness_offset,
@@ -70,8 +71,9 @@ end
 
 -- closed: ms until which minutes and quarter-hours are closed (streams/redis/closing.py).
 local function new_meta(digest, now_ms, closed)
-  return {state = LIVE, closed = closed, closing = {closed[1], closed[2]}, digest = digest, cursor = 0, history_from = 0, commits = 0, slice_low = 0,
-    slice_high = 0, names = 0, created = now_ms, refused = 0, parts = {}}
+  return {state = LIVE, closed = closed, closing = {closed[1], closed[2]}, hours_from = 0,
+    digest = digest, cursor = 0, history_from = 0, commits = 0, slice_low = 0, slice_high = 0,
+    names = 0, created = now_ms, refused = 0, parts = {}}
 end
 
 -- Adds partitions until there are `count`. absent: {{partition, ms}}, nothing was acknowledged

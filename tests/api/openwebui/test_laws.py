@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from deploy.local.api_keys import create_key
 from schemas.limits import COUNT_MAX, DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.responses.openwebui import OpenWebUiProblem
-from schemas.tiers import DAY, QUARTER, kept_from
+from schemas.tiers import DAY, HOUR, QUARTER, kept_from
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import NOW_MS, Event, pack
 from tests.api.openwebui.test_pages import ROOT, nameless, say_team
@@ -86,7 +86,8 @@ def questions(draw: st.DrawFn) -> Asked:
     members = draw(st.sampled_from([None, None, TEAM]))
     start_ms, end_ms = sorted((draw(moments()), draw(moments())))
     if zone != "UTC":  # with room for the window before
-        oldest_ms = kept_from(QUARTER, DAY, NOW_MS)
+        is_whole = zone == "America/New_York" and granularity != "10m"
+        oldest_ms = kept_from(HOUR if is_whole else QUARTER, DAY, NOW_MS)
         start_ms = max(start_ms, oldest_ms + DAY_MS + (NOW_MS + HOUR_MS - oldest_ms) // 2)
         end_ms = max(start_ms, end_ms)
     end_ms = min(end_ms, start_ms + SPAN_MS.get(granularity, 400 * DAY_MS))

@@ -40,7 +40,7 @@ FORBIDDEN = (
 )
 
 TOO_OLD = (
-    "Before 2025-11-11T00:00:00Z only days in UTC are kept: ask for a later start_date, or leave tz"
+    "Before 2025-01-05T00:00:00Z only days in UTC are kept: ask for a later start_date, or leave tz"
     " out"
 )
 
@@ -274,17 +274,43 @@ async def test_all_pages_of_one_range_agree(
     assert counts == {378}
 
 
+@pytest.mark.parametrize(
+    ("days", "start", "end", "messages"),
+    [
+        (100, "2025-10-31T03:00:00Z", "2025-10-31T06:00:00Z", 0),
+        (500, "2024-09-26T00:00:00Z", "2024-09-27T00:00:00Z", 6),
+    ],
+)
 async def test_hours_of_long_ago_are_those_of_their_day(
+    redis_url: str, admin: httpx.AsyncClient, days: int, start: str, end: str, messages: int
+) -> None:
+    """As far back as only days are kept."""
+    day_s = (NOW_S // DAY_S - days) * DAY_S
+    pack([Event((day_s + n * 60) * 1000) for n in range(6)]).write(redis_url)
+    range_s = {"start_date": day_s + 3 * 3600, "end_date": day_s + 6 * 3600}
+    for path in ANSWERS:
+        response = await admin.get(f"{ROOT}/{path}", params=range_s)
+        assert response.headers["odometer-range-from"] == start
+        assert response.headers["odometer-range-to"] == end
+    assert (await body(admin, "summary", **range_s))["total_messages"] == messages
+
+
+async def test_hours_that_a_rebuild_could_not_copy_are_those_of_their_day(
     redis_url: str, admin: httpx.AsyncClient
 ) -> None:
     day_s = (NOW_S // DAY_S - 100) * DAY_S
-    pack([Event((day_s + n * 60) * 1000) for n in range(6)]).write(redis_url)
+    from_ms = (NOW_S // DAY_S - 91) * DAY_MS
+    log = [Event((day_s + n * 60) * 1000) for n in range(6)]
+    pack(log, hours_from_ms=from_ms).write(redis_url)
     range_s = {"start_date": day_s + 3 * 3600, "end_date": day_s + 6 * 3600}
     for path in ANSWERS:
         response = await admin.get(f"{ROOT}/{path}", params=range_s)
         assert response.headers["odometer-range-from"] == "2025-10-31T00:00:00Z"
         assert response.headers["odometer-range-to"] == "2025-11-01T00:00:00Z"
     assert (await body(admin, "summary", **range_s))["total_messages"] == 6
+    response = await admin.get(f"{ROOT}/daily", params=range_s | {"tz": "Asia/Tokyo"})
+    assert response.status_code == 400
+    assert "only days in UTC are kept" in response.text
 
 
 async def test_bounds_in_milliseconds_are_compared_with_seconds(

@@ -28,7 +28,7 @@ from schemas.limits import COST_NANO_USD_MAX, COUNT_MAX, DAY_MS, HOUR_MS, MINUTE
 from schemas.responses.agentlens import LlmAnalytics
 from schemas.store.layout import SLOT_BUCKETS, counters_of, unpack_meta
 from schemas.store.series_names import series_name
-from schemas.tiers import DAY, MINUTE
+from schemas.tiers import DAY, MINUTE, floor_to
 from tests.api.counters import (
     NOW_MS,
     Asked,
@@ -45,6 +45,7 @@ AGES_MS = st.one_of(
     st.integers(-HOUR_MS, 3 * HOUR_MS),
     st.integers(0, 3 * DAY_MS),
     st.integers(85 * DAY_MS, 95 * DAY_MS),
+    st.integers(95 * DAY_MS, 402 * DAY_MS),
     st.integers(0, DAY.kept_ms),
 )
 """Every tier, and the edges between them."""
@@ -125,6 +126,17 @@ def summary(counters: Counters, asked: Asked) -> tuple[int, ...]:
 @given(LOGS, questions())
 def test_an_answer_is_what_scanning_every_event_says(log: list[Event], asked: Asked) -> None:
     assert body(pack(log), asked) == answer(log, asked)
+
+
+@settings(max_examples=300, deadline=None)
+@given(LOGS, questions(), st.integers(0, 402))
+def test_before_the_first_hours_an_answer_is_made_of_longer_buckets(
+    log: list[Event], asked: Asked, days: int
+) -> None:
+    """No day counts as a part of itself, and adjacent ranges still add up."""
+    hours_from_ms = floor_to(NOW_MS - days * DAY_MS, DAY_MS)
+    asked = replace(asked, hours_from_ms=hours_from_ms)
+    assert body(pack(log, hours_from_ms=hours_from_ms), asked) == answer(log, asked)
 
 
 @settings(max_examples=100, deadline=None)

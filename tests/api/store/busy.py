@@ -84,7 +84,7 @@ class Busy:
         counters.texts[meta_key(1)] = pack_meta(
             digest=generation_digest(TOPIC), names=self.models, commits=self.commits,
             created_ms=NOW_MS - HOUR_MS, history_from_ms=0, complete_ms=(NOW_MS,), refused=(0,),
-            closed=ALL_CLOSED,
+            closed=ALL_CLOSED, hours_from_ms=0,
         )  # fmt: skip
         for chunk in self.chunks:
             key = chunk_version_key(1, PAGE_KIND, MINUTE, chunk, self.tenant_id)

@@ -26,6 +26,8 @@ ZONES = (
     "Australia/Lord_Howe", "America/Santiago", "Asia/Beirut", "Africa/Cairo", "Africa/Casablanca",
     "Pacific/Kiritimati",
 )  # fmt: skip
+ZONES_OF_QUARTERS = {"Asia/Kolkata", "Asia/Kathmandu", "Pacific/Chatham", "Australia/Lord_Howe"}
+"""They are not whole hours off."""
 CHANGES_MS = (
     1_772_953_200_000, 1_774_738_800_000, 1_774_746_000_000, 1_775_311_200_000, 1_775_354_400_000,
     1_776_981_600_000, 1_771_120_800_000, 1_774_144_800_000,
@@ -96,6 +98,7 @@ def moments(draw: st.DrawFn, oldest_ms: int = NOW_MS - DAY.kept_ms + DAY_MS) -> 
         st.integers(-HOUR_MS, 3 * HOUR_MS),
         st.integers(0, 3 * DAY_MS),
         st.integers(0, 89 * DAY_MS),
+        st.integers(89 * DAY_MS, 402 * DAY_MS),
         st.integers(0, DAY.kept_ms),
     )
     near = st.builds(

@@ -13,9 +13,18 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from schemas.limits import COST_NANO_USD_MAX, COUNT_MAX, DAY_MS
-from schemas.tiers import DAY, MINUTE, QUARTER, ceil_to, kept_from
+from schemas.tiers import DAY, HOUR, MINUTE, QUARTER, ceil_to, kept_from
 from tests.api.counters import Event
-from tests.api.usage.law import EXAMPLES, NOW_MS, ZONES, Api, api_on, by_key, moments
+from tests.api.usage.law import (
+    EXAMPLES,
+    NOW_MS,
+    ZONES,
+    ZONES_OF_QUARTERS,
+    Api,
+    api_on,
+    by_key,
+    moments,
+)
 from tests.oracles.usage_oracle import MEASURES, Asked, collapses, rows, sums
 
 
@@ -60,9 +69,10 @@ FILTERS = st.sampled_from(
 
 @st.composite
 def ranges(draw: st.DrawFn, zone: object = None, oldest_ms: int = 0) -> tuple[int, int]:
-    """Bounds; of a zone other than UTC inside of what is kept in quarter-hours."""
+    """Bounds; of a zone other than UTC inside of what makes up its days."""
     if zone is not None:
-        oldest_ms = max(oldest_ms, kept_from(QUARTER, DAY, NOW_MS))
+        tier = QUARTER if zone in ZONES_OF_QUARTERS else HOUR
+        oldest_ms = max(oldest_ms, kept_from(tier, DAY, NOW_MS))
     oldest_ms = max(oldest_ms, NOW_MS - DAY.kept_ms + DAY_MS)
     from_ms, to_ms = sorted([draw(moments(oldest_ms)), draw(moments(oldest_ms))])
     assume(not collapses(Asked(from_ms, to_ms, NOW_MS)))
@@ -74,8 +84,8 @@ def questions(draw: st.DrawFn) -> Asked:
     name = draw(st.sampled_from(ZONES))
     granularity = draw(st.sampled_from(GRANULARITIES))
     oldest_ms = dict.fromkeys(("1m", "5m", "10m"), kept_from(MINUTE, QUARTER, NOW_MS))
-    if granularity in {"15m", "30m", "1h", "3h", "6h", "12h"}:
-        oldest_ms[granularity] = kept_from(QUARTER, DAY, NOW_MS)
+    oldest_ms |= dict.fromkeys(("15m", "30m"), kept_from(QUARTER, DAY, NOW_MS))
+    oldest_ms |= dict.fromkeys(("1h", "3h", "6h", "12h"), kept_from(HOUR, DAY, NOW_MS))
     from_ms, to_ms = draw(ranges(name, oldest_ms.get(granularity, 0)))
     if granularity == "15m":
         to_ms = min(to_ms, from_ms + 60 * DAY_MS)

@@ -23,10 +23,19 @@ from schemas.catalog.views import COARSE
 from schemas.event.kinds import Kind
 from schemas.limits import DAY_MS, DURATION_MS_MAX, HOUR_MS, MINUTE_MS
 from schemas.store.layout import chunks_of, page_kept_ms
-from schemas.tiers import DAY, QUARTER, TIERS, Tier, ceil_to, cover, finest_written, kept_from
+from schemas.tiers import DAY, HOUR, QUARTER, TIERS, Tier, ceil_to, cover, finest_written, kept_from
 from schemas.units import iso
 from tests.api.counters import Event, closed_at, pack, read_pure
-from tests.api.usage.law import EXAMPLES, NOW_MS, ZONES, Api, api_on, by_key, moments
+from tests.api.usage.law import (
+    EXAMPLES,
+    NOW_MS,
+    ZONES,
+    ZONES_OF_QUARTERS,
+    Api,
+    api_on,
+    by_key,
+    moments,
+)
 from tests.oracles.usage_oracle import Asked, collapses, instants, measured, rows
 
 Names = tuple[str, ...]
@@ -144,8 +153,10 @@ def questions(
     zone = draw(st.sampled_from(ZONES)) if granularity in {"1d", "1w"} else None
     if granularity == "1m":
         oldest_ms = kept_from(TIERS[0], QUARTER, NOW_MS)
-    elif zone is not None or granularity in {"15m", "1h"}:
+    elif granularity == "15m" or zone in ZONES_OF_QUARTERS:
         oldest_ms = kept_from(QUARTER, DAY, NOW_MS)
+    elif zone is not None or granularity == "1h":
+        oldest_ms = kept_from(HOUR, DAY, NOW_MS)
     from_ms, to_ms = sorted([draw(moments(oldest_ms)), draw(moments(oldest_ms))])
     is_kept = draw(st.booleans())
     assume(not collapses(Asked(from_ms, to_ms, NOW_MS, tiers=tiers)))
@@ -348,4 +359,4 @@ def test_expiry_takes_whole_chunks_and_nothing_that_can_be_asked_for(api: Api) -
 def test_an_event_is_written_to_a_tier_for_as_long_as_that_may_be_read() -> None:
     for tier, coarser in pairwise(TIERS):
         edge_ms = kept_from(tier, coarser, NOW_MS)
-        assert finest_written(NOW_MS - edge_ms) <= tier.id
+        assert finest_written(NOW_MS - edge_ms) <= TIERS.index(tier)

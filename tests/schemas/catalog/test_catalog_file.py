@@ -221,7 +221,7 @@ WRONG = (
     ),
     (
         '[views.a]\ntiers = ["1d"]',
-        r"tiers: must be \[1m, 15m, 1d\] or \[15m, 1d\]: days in any zone",
+        r"tiers: must be \[1m, 15m, 1h, 1d\] or \[15m, 1h, 1d\]: days in any zone",
     ),
     ("[views.a]\nseries_max = 0", "view a: series_max: Input should be greater than or equal to 1"),
     ("[views.a]\nseries_max = 2_000_000", "series_max: .*less than or equal to 1000000"),

@@ -51,8 +51,8 @@ series_max = 1000000
 @pytest.mark.parametrize(
     ("catalog", "length", "sha256"),
     [
-        (DEFAULT, 7723, "e963765a06d58f04a4717955de449d3ee93d9b906b88ecec366a2f6f6838227f"),
-        (OWN, 8609, "81dad96666240103d591f7c19c95dd16f1909bef6eea80ef3a07bd64dd87fc67"),
+        (DEFAULT, 7777, "2cc978a0d031b681bc7c4c47505b29804f694760bd584565a40119aff52e3809"),
+        (OWN, 8667, "9b855f22c4222054ae3893617f1d51fa666114ea42b7210f2433bceda69b1d3a"),
     ],
     ids=["default", "own"],
 )

@@ -62,7 +62,7 @@ def test_one_event_says_who_it_is_and_where_its_call_is_booked() -> None:
     first = explainer.explain(encode(event(call_id="c", tenant="acme", agent_id="a", typo=1)))
     assert isinstance(first, CountedEvent)
     assert (first.tenant, first.partition_key) == ("acme", "acme|c")
-    assert first.tiers == ["1m", "15m", "1d"]
+    assert first.tiers == ["1m", "15m", "1h", "1d"]
     assert first.unknown_fields == ["typo"]
     assert first.measures["cost_nano_usd"] == 4_500_000
     assert set(first.measures) < {measure.name for measure in MEASURES}
@@ -146,8 +146,9 @@ def test_own_prices_come_first() -> None:
 def test_an_old_event_counts_in_the_tiers_of_its_age() -> None:
     explainer = Explainer(NOW_MS)
     for time, tiers in (
-        ("2026-02-05T10:00:00Z", ["15m", "1d"]),
-        ("2025-02-05T10:00:00Z", ["1d"]),
+        ("2026-02-05T10:00:00Z", ["15m", "1h", "1d"]),
+        ("2025-02-05T10:00:00Z", ["1h", "1d"]),
+        ("2024-12-05T10:00:00Z", ["1d"]),
     ):
         found = explainer.explain(encode(event(id=time, time=time)))
         assert isinstance(found, CountedEvent)

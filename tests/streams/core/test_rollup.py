@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
-from schemas.tiers import ALL_CLOSED, TIERS, Closed
+from schemas.tiers import ALL_CLOSED, SOURCES, TIERS, Closed
 from streams.core.rollup import (
     Grouped,
     combined_key,
@@ -25,7 +25,7 @@ ROWS = st.lists(
     st.tuples(
         st.integers(0, 3),
         st.integers(0, 3 * DAY_MS) | st.integers(0, 3 * MINUTE_MS),
-        st.integers(0, 2),
+        st.integers(0, len(TIERS) - 1),
         st.integers(-(2**62), 2**62),
         st.integers(0, 70_000),
     ),
@@ -85,13 +85,14 @@ def test_tiers_and_items_are_those_of_adding_one_by_one(
     grouped = Grouped(group, at_ms, finest_tier, value.reshape(-1, 1))
     sums = {tier.id: found for tier, found in tiers_of(grouped, TIERS, closed)}
     items = {tier.id: found for tier, found in items_of(grouped, item, TIERS, closed)}
-    for tier in TIERS:
+    for index, tier in enumerate(TIERS):
         expected: Counter[tuple[int, int]] = Counter()
         counts: Counter[tuple[int, int, int]] = Counter()
         for one, at, from_, number, of in rows:
             whole_ms = closed.whole_before(tier, TIERS)
             is_open = whole_ms is not None and at >= whole_ms
-            if from_ == tier.id or (from_ < tier.id and not is_open):
+            is_made = is_open and from_ <= TIERS.index(SOURCES[tier])
+            if from_ <= index and not is_made:
                 start = at - at % tier.bucket_ms
                 expected[one, start] += number
                 counts[one, start, of] += 1

@@ -107,6 +107,7 @@ def worker_of(
 ADDED: Final = {
     view.name: sum(dimension in ASKED for dimension in view.dimensions) for view in DEFAULT.views
 }
+ADDED_SKETCHES: Final = {("agent", "chats")}
 OLDER: Final = Catalog(
     dimensions={name: fields for name, fields in DIMENSIONS.items() if name not in ASKED},
     measures=tuple(measure for measure in MEASURES if measure not in FACTS),
@@ -128,6 +129,8 @@ def as_older(counters: Mapping[Cell, tuple[int, ...]]) -> dict[Cell, tuple[int, 
     views = {view.name: view for view in DEFAULT.views}
     found: dict[Cell, tuple[int, ...]] = {}
     for (view, tier, tenant, series, start_ms, *more), values in counters.items():
+        if more and (view, more[0]) in ADDED_SKETCHES:
+            continue
         cell = (view, tier, tenant, series[: len(series) - ADDED[view]], start_ms, *more)
         measures = views[view].tables[series[0]].measures
         kept_values = values

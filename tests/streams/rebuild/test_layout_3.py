@@ -11,7 +11,7 @@ import base64
 import gzip
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +27,7 @@ from schemas.prices.price_list import BUNDLED
 from schemas.store.generation import LAYOUT_VERSION, describe, generation_digest
 from schemas.store.layout import CURRENT_KEY, id_secret_key, prefix
 from schemas.store.recent_calls import Recent
-from schemas.tiers import first_closed
+from schemas.tiers import HOUR, QUARTER, first_closed, floor_to
 from streams.rebuild.carry_over import CarryOver, carry_over_before
 from streams.rebuild.rebuild_worker import RebuildWorker
 from streams.rebuild.report import RebuildResult
@@ -35,7 +35,7 @@ from streams.rebuild.shared_history import shared_with
 from streams.redis.generations import GenerationEntry, RedisGenerations, RedisPair
 from streams.worker.clock import ProcessClock
 from tests.oracles.event_logs import Record
-from tests.oracles.fold_oracle import expected
+from tests.oracles.fold_oracle import Cell, expected
 from tests.oracles.redis_counters import page_kinds_of, read_counters
 from tests.oracles.redis_users import read_recent
 from tests.streams.rebuild.test_carry_over import OLDER, TIMING, TOPIC, ListLog, as_older, kept
@@ -132,9 +132,14 @@ async def test_a_rebuild_carries_counters_of_layout_3_over_and_leaves_its_ids(
         assert await generations.secret() == NEW
     counted = expected(recorded.records, BUNDLED)
     want = {cell: values for cell, values in before.items() if cell[4] < older_ms}
+    want |= hours_of(want)  # layout 3 has none: they are made from its quarter-hours
     later = as_older(counted.counters).items()
     want |= {cell: values for cell, values in later if cell[4] >= older_ms}
     got, wanted = kept(as_older(read_counters(redis_url, 2)), now_ms), kept(want, now_ms)
+    got, wanted = (  # before that the generation has no hours (`Meta.hours_from_ms`)
+        {c: v for c, v in found.items() if c[1] != HOUR.name or c[4] >= closed.quarters_ms}
+        for found in (got, wanted)
+    )
     wrong = {c: (got.get(c), wanted.get(c)) for c in got.keys() | wanted.keys()}
     wrong = {cell: pair for cell, pair in wrong.items() if pair[0] != pair[1]}
     assert not wrong, f"{len(wrong)} of {len(wanted)}: {dict([*wrong.items()][:5])}"
@@ -148,6 +153,18 @@ async def test_a_rebuild_carries_counters_of_layout_3_over_and_leaves_its_ids(
     assert 0 < ids_of(client, 2) < ids_of(client, 1)
     assert all(b":" in field for field in fields_of_calls(client, 2))
     assert not any(b":" in field for field in fields_of_calls(client, 1))
+
+
+def hours_of(counters: Mapping[Cell, tuple[int, ...]]) -> dict[Cell, tuple[int, ...]]:
+    """The sums of quarter-hours. A digest of a set is there, or not."""
+    found: dict[Cell, tuple[int, ...]] = {}
+    for (view, tier, tenant, series, start_ms, *more), values in counters.items():
+        if tier == QUARTER.name:
+            cell = (view, HOUR.name, tenant, series, floor_to(start_ms, HOUR.bucket_ms), *more)
+            total = zip(found.get(cell, (0,) * len(values)), values, strict=True)
+            is_set = more and more[0] == "chats"
+            found[cell] = values if is_set else tuple(a + b for a, b in total)
+    return found
 
 
 def without_costs(redis_url: str, generation: int) -> dict[str, list[Recent]]:
@@ -202,7 +219,8 @@ def fields_of_calls(client: Any, generation: int) -> list[bytes]:
 def test_the_command_says_from_when_resends_are_recognised(since_ms: int, *, says: bool) -> None:
     result = RebuildResult(
         replaced=1, generation=2, resumed=False, events=3, older_ms=1_790_100_000_000,
-        recognised_from_ms=since_ms, history_from_ms=0, missing=[], dropped_after_ms=1_790_200_000_000,
+        recognised_from_ms=since_ms, history_from_ms=0, hours_from_ms=0, missing=[],
+        dropped_after_ms=1_790_200_000_000,
     )  # fmt: skip
     assert ("2026-09-21T14:13:20" in result.sentence()) is says
     assert ("counts again" in result.sentence()) is says
