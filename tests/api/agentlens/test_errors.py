@@ -177,7 +177,6 @@ async def test_who_asks(redis_url: str, clock: Clock, which: str, status: int, t
         ("GET", "/api/unknown", "", 401, NO_CREDENTIALS),
         ("GET", "/api", "", 401, NO_CREDENTIALS),
         ("POST", PATH, "", 401, NO_CREDENTIALS),
-        ("GET", "/", "", 404, NOT_FOUND),
         ("GET", "/unknown", "", 404, NOT_FOUND),
         ("GET", "/apis", "", 404, NOT_FOUND),
         ("POST", "/healthz", "", 404, NOT_FOUND),

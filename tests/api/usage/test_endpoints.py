@@ -248,8 +248,8 @@ def test_derived_measures_are_named_once_and_measure_what_is_kept() -> None:
         ("compare=last", "compare", "", "not a value of `compare`"),
         ("format=xml", "format", "", "not a value of `format`"),
         ("granularity=1m&from=now-7d", "granularity", "", "shortest there is 15m"),
-        ("granularity=1h&from=now-100d", "granularity", "", "shortest there is 1d"),
-        ("tz=Asia/Kolkata&from=now-100d&granularity=1d", "tz", "", "begin inside of them"),
+        ("granularity=1h&from=now-500d", "granularity", "", "shortest there is 1d"),
+        ("tz=Asia/Kolkata&from=now-500d&granularity=1d", "tz", "", "begin inside of them"),
         ("granularity=1m&from=now-30h&compare=previous", "compare", "", "still stored are 15m"),
         (
             "compare=previous&from=now-60d&granularity=1d&tz=Asia/Kolkata",
