@@ -85,7 +85,10 @@ class Feeds:
         raise, and StoreError."""
         key = tenant, tuple(questions)
         feed = self._feeds.get(key)
-        if feed is None or feed.over is not None:
+        if feed is not None and feed.over is not None:
+            self._drop(key, feed)
+            feed = None
+        if feed is None:
             feed = await self._begins.once(key, partial(self._begin, key))
         feed.streams += 1
         try:
@@ -148,8 +151,11 @@ class Feeds:
 
     def _leave(self, key: Key, feed: Feed, left: int) -> None:
         if not feed.streams and feed.left == left and self._feeds.get(key) is feed:
-            self._forget(key, feed)
-            asyncio.ensure_future(feed.stop())  # noqa: RUF006  it ends at once
+            self._drop(key, feed)
+
+    def _drop(self, key: Key, feed: Feed) -> None:
+        self._forget(key, feed)
+        asyncio.ensure_future(feed.stop())  # noqa: RUF006  it ends at once
 
     def _forget(self, key: Key, feed: Feed) -> None:
         if self._feeds.get(key) is feed:
