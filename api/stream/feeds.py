@@ -137,17 +137,20 @@ class Feeds:
                 f"The stream has {rows} rows, more than the limit of {ROWS_OF_FEED_MAX}"
                 " (ROWS_OF_FEED_MAX). Use `limit`, fewer dimensions, longer buckets or a shorter range."
             )
-        others = sum(self._rows.values()) - self._rows.get(feed, 0)
-        own = sum(
-            n for one, n in self._rows.items() if one.tenant == feed.tenant and one is not feed
-        )
-        if others and own + rows > ROWS_MAX - others:
+        if rows > self._rows.get(feed, 0):  # what runs goes on when other tenants begin
+            self._check_share(feed, rows)
+        self._rows[feed] = rows
+
+    def _check_share(self, feed: Feed, rows: int) -> None:
+        others = {one: count for one, count in self._rows.items() if one is not feed}
+        total = sum(others.values())
+        own = sum(count for one, count in others.items() if one.tenant == feed.tenant)
+        if total and own + rows > ROWS_MAX - total:
             raise TooManyStreams(
-                f"the streams of this process would have {others + rows} rows; all may have {ROWS_MAX},"
+                f"the streams of this process would have {total + rows} rows; all may have {ROWS_MAX},"
                 " and a tenant as many as are left (ROWS_MAX): use `limit`, or close other streams",
                 RETRY_AFTER_S,
             )
-        self._rows[feed] = rows
 
     def _leave(self, key: Key, feed: Feed, left: int) -> None:
         if not feed.streams and feed.left == left and self._feeds.get(key) is feed:
