@@ -45,7 +45,7 @@ class Feeds:
         self._feeds: dict[Key, Feed] = {}
         self._rows: dict[Feed, int] = {}
         self._streams: Counter[str] = Counter()
-        self._beginning: Counter[str] = Counter()
+        self._beginning: set[Feed] = set()
         self._begins: Singleflight[Feed] = Singleflight()
 
     @property
@@ -105,28 +105,25 @@ class Feeds:
 
     async def _begin(self, key: Key) -> Feed:
         tenant, questions = key
-        own = self._beginning[tenant] + sum(one.tenant == tenant for one in self._feeds.values())
-        total = self._beginning.total() + len(self._feeds)
-        if own and own >= FEEDS_MAX - total:
-            raise TooManyStreams(
+        feeds = [*self._feeds.values(), *self._beginning]
+        own = sum(one.tenant == tenant for one in feeds)
+        if own >= FEEDS_MAX - len(feeds):
+            why = (
                 f"streams of this tenant have {own} different sets of questions, its share of the"
-                f" {FEEDS_MAX} of a process (FEEDS_MAX)",
-                RETRY_AFTER_S,
+                f" {FEEDS_MAX} of a process (FEEDS_MAX)"
+                if own
+                else f"streams have {FEEDS_MAX} different sets of questions, the limit (FEEDS_MAX)"
             )
-        if total >= FEEDS_MAX:
-            raise TooManyStreams(
-                f"streams have {FEEDS_MAX} different sets of questions, the limit (FEEDS_MAX)",
-                RETRY_AFTER_S,
-            )
+            raise TooManyStreams(why, RETRY_AFTER_S)
         feed = Feed(tenant, questions, self._draw(), self._clock)
-        self._beginning[tenant] += 1
+        self._beginning.add(feed)
         try:
             await feed.begin(self._store, partial(self._count, feed))
         except BaseException:
             self._rows.pop(feed, None)
             raise
         finally:
-            self._beginning[tenant] -= 1
+            self._beginning.discard(feed)
         self._feeds[key] = feed  # not before: other streams may use it now
         asyncio.get_running_loop().call_later(LINGER_S, self._leave, key, feed, feed.left)
         return feed
