@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from api.query.measures import Number
-from api.usage.changes import changes_of
+from api.usage.bodies import compared, form_of, range_of
 from api.usage.parameters import UsageQuery
 from api.usage.render import rows_of
 from api.usage.sections import PARTIAL, Cell, Section
-from schemas.units import iso
 
 REMOVED_MAX: Final = 2000
 """Removed rows that a question remembers. A stream that is further behind gets all rows."""
@@ -37,7 +35,7 @@ class RowChanges:
         self._form: object = None
         self._about: dict[str, Any] = {}
         self._head: dict[str, Any] = {}
-        self._previous: dict[str, Any] | None = None
+        self._previous: dict[str, Any] = {}
         self._previous_since = 0
 
     def __len__(self) -> int:
@@ -47,13 +45,7 @@ class RowChanges:
         self, query: UsageQuery, current: Section, before: Sequence[Section], version: int
     ) -> bool:
         """Take the rows of a read. Whether anything differs from those before, as of `version`."""
-        about = {
-            "granularity": query.step.name if query.step else "none",
-            "tz": query.zone_name,
-            "group_by": query.columns,
-            "measures": {measure.name: measure.unit for measure in query.measures},
-            "view": current.covered.view.name,
-        }
+        about = form_of(query) | {"view": current.covered.view.name}
         form = about["granularity"], about["view"], tuple(current.columns)
         is_other_form = form != self._form
         head = _head(current)
@@ -63,10 +55,7 @@ class RowChanges:
             self._values, self._changed, self._removed = {}, {}, {}
             self._whole_since = version
         is_changed |= self._take(query, current, version)
-        previous = None
-        if before:
-            comparison = changes_of(query, current, before[0])
-            previous = {"previous": _whole(before[0]), "comparison": comparison}
+        previous = compared(query, current, before)
         if previous != self._previous:
             self._previous, self._previous_since, is_changed = previous, version, True
         return is_changed
@@ -96,8 +85,12 @@ class RowChanges:
 
     def whole(self) -> dict[str, Any]:
         """All rows, in the order of the answer."""
-        found = {**self._about, **self._head, "rows": rows_of(self._columns)}
-        return {**found, **(self._previous or {})}
+        return {
+            **self._about,
+            **self._head,
+            "rows": rows_of(self._columns),
+            **self._previous,
+        }
 
     def since(self, version: int) -> dict[str, Any] | None:
         """The rows that changed after `version`, and the labels of those that were removed. None if
@@ -113,24 +106,15 @@ class RowChanges:
             ),
             "removed": [dict(zip(self._label_names, row, strict=True)) for row in removed],
         }
-        if self._previous is not None and self._previous_since > version:
+        if self._previous_since > version:
             found |= self._previous
         return found
 
 
 def _head(found: Section) -> dict[str, Any]:
     """What is sent with every change."""
-    totals: dict[str, Number] = found.totals
     return {
-        "range": {"from": iso(found.covered.start_ms), "to": iso(found.covered.end_ms)},
-        "totals": totals,
-        "estimates": found.estimates,
-    }
-
-
-def _whole(found: Section) -> dict[str, Any]:
-    return {
-        "range": {"from": iso(found.covered.start_ms), "to": iso(found.covered.end_ms)},
-        "rows": rows_of(found.columns),
+        "range": range_of(found.covered),
         "totals": found.totals,
+        "estimates": found.estimates,
     }

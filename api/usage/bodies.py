@@ -17,24 +17,37 @@ from schemas.units import iso
 
 
 def object_of(query: UsageQuery, current: Section, before: Sequence[Section]) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    return {
         "range": range_of(current.covered),
+        **form_of(query),
+        "rows": rows_of(current.columns),
+        "totals": current.totals,
+        **compared(query, current, before),
+        "estimates": current.estimates,
+    }
+
+
+def form_of(query: UsageQuery) -> dict[str, Any]:
+    """What the rows are of, whatever their range."""
+    return {
         "granularity": query.step.name if query.step else "none",
         "tz": query.zone_name,
         "group_by": query.columns,
         "measures": {measure.name: measure.unit for measure in query.measures},
-        "rows": rows_of(current.columns),
-        "totals": current.totals,
     }
-    if before:
-        (previous,) = before
-        found["previous"] = {
-            "range": range_of(previous.covered),
-            "rows": rows_of(previous.columns),
-            "totals": previous.totals,
-        }
-        found["comparison"] = changes_of(query, current, previous)
-    return found | {"estimates": current.estimates}
+
+
+def compared(query: UsageQuery, current: Section, before: Sequence[Section]) -> dict[str, Any]:
+    """The range that this one is compared with, and the change; nothing if there is none."""
+    if not before:
+        return {}
+    (previous,) = before
+    rows = {
+        "range": range_of(previous.covered),
+        "rows": rows_of(previous.columns),
+        "totals": previous.totals,
+    }
+    return {"previous": rows, "comparison": changes_of(query, current, previous)}
 
 
 def state_of(reading: Reading) -> dict[str, Any]:
