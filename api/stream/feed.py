@@ -17,13 +17,13 @@ from api.errors import BadParameter, TooManyStreams, UnanswerableQuestion
 from api.http.json_encoding import to_json
 from api.http.singleflight import round_to_second
 from api.query.sums import Sums
-from api.store.freshness import iso_ms, refusals
+from api.store.freshness import iso_ms
 from api.store.reader import Reading, Store
 from api.stream.changes import RowChanges
+from api.usage.bodies import state_of
 from api.usage.question import ParsedQuestion, check_read, parse_question
 from api.usage.sections import Completeness, Section, cells_of, sections_of, states_of
 from schemas.errors import OdometerError, StoreError
-from schemas.store.layout import Meta
 
 READ_EVERY_S: Final = 0.25
 """So an event is on the page within half a second of its acknowledgement: a worker counts it within
@@ -60,8 +60,7 @@ class Feed:
         self._rows = [RowChanges() for _ in questions]
         self._sums: Sequence[tuple[Sums, ...]] = ()
         self._states: Sequence[tuple[Completeness, ...]] = ()
-        self._meta: Meta | None = None
-        self._generation = 0
+        self._reading: Reading | None = None
         self._problem = ""
         self._encoded: dict[object, bytes] = {}
         self._woken = asyncio.Event()
@@ -124,15 +123,10 @@ class Feed:
         return self._encoded[key]
 
     def _state(self) -> dict[str, Any]:
-        meta = self._meta
-        assert meta is not None
-        complete_ms, history_ms = meta.complete_through_ms, meta.history_from_ms
+        assert self._reading is not None
         return {
             "now": iso_ms(self._clock()),
-            "complete_through": iso_ms(complete_ms) if complete_ms else None,
-            "history_from": iso_ms(history_ms) if history_ms else None,
-            "refused": refusals(meta),
-            "generation": self._generation,
+            **state_of(self._reading),
             "unavailable": self._problem or None,
         }
 
@@ -187,10 +181,9 @@ class Feed:
                 parsed[number].query, current, previous, self.version + 1
             )
         count(self.rows)
-        is_other = self._generation != reading.generation
+        is_other = self._reading is None or self._reading.generation != reading.generation
         self._sums, self._states = of_each, states
-        self._meta, self._generation = reading.meta, reading.generation
-        self._problem = ""
+        self._reading, self._problem = reading, ""
         if is_changed or is_other:
             self.version += 1
             self._encoded.clear()

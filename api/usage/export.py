@@ -26,8 +26,9 @@ from api.http.parameters import RawParameters, check_names, nearest, single
 from api.query.plan import Plan, Question, Term, plan
 from api.query.sums import Row
 from api.query.time_buckets import STEPS
-from api.store.freshness import headers_of, iso_ms, refusals
+from api.store.freshness import headers_of
 from api.store.reader import Reading, Store
+from api.usage.bodies import range_of, state_of
 from api.usage.parameters import parse_bounds, parse_zone
 from schemas.catalog.measures import EVENTS, Measure
 from schemas.catalog.views import Catalog, View
@@ -229,19 +230,13 @@ def _table(
 
 def _exact_to(tenant: str, covered: Plan, reading: Reading) -> dict[str, Any]:
     """What the rows are exact to. A position is the next offset of a partition, null if it has none."""
-    meta = reading.meta
-    complete_ms, history_ms = meta.complete_through_ms, meta.history_from_ms
     positions = [
-        None if part.position == NO_POSITION else part.position for part in meta.partitions
+        None if part.position == NO_POSITION else part.position for part in reading.meta.partitions
     ]
     return {
         "tenant": tenant,
         "view": covered.view.name,
-        "from": iso(covered.start_ms),
-        "to": iso(covered.end_ms),
-        "complete_through": iso_ms(complete_ms) if complete_ms else None,
-        "history_from": iso_ms(history_ms) if history_ms else None,
-        "refused": refusals(meta),
-        "generation": reading.generation,
+        **range_of(covered),
+        **state_of(reading),
         "positions": positions,
     }
