@@ -21,8 +21,9 @@ from api.store.freshness import iso_ms
 from api.store.reader import Reading, Store
 from api.stream.changes import RowChanges
 from api.usage.bodies import state_of
-from api.usage.question import ParsedQuestion, check_read, parse_question
+from api.usage.question import check_read, parse_question
 from api.usage.sections import Completeness, Section, cells_of, sections_of, states_of
+from api.usage.several import read_together
 from schemas.errors import OdometerError, StoreError
 
 READ_EVERY_S: Final = 0.25
@@ -157,9 +158,7 @@ class Feed:
             parse_question(text, "", now_ms, store.catalog, is_json=False)
             for text in self.questions
         ]
-        plans = [plan for one in parsed for plan in one.plans]
-        reading = await store.read(self.tenant, plans)
-        of_each = _by_question(parsed, reading)
+        reading, of_each = await read_together(store, self.tenant, parsed)
         through_ms = reading.meta.complete_through_ms
         read = [[each.selection.plan for each in sums] for sums in of_each]
         states = [
@@ -202,14 +201,6 @@ def event(name: str, content: dict[str, Any], event_id: str = "") -> bytes:
     """One event as it is sent. JSON has no line breaks, so its data is one line."""
     said = f"id: {event_id}\n" if event_id else ""
     return b"%sevent: %s\ndata: %s\n\n" % (said.encode(), name.encode(), to_json(content))
-
-
-def _by_question(parsed: Sequence[ParsedQuestion], reading: Reading) -> list[tuple[Sums, ...]]:
-    found, place = [], 0
-    for one in parsed:
-        found.append(reading.sums[place : place + len(one.plans)])
-        place += len(one.plans)
-    return found
 
 
 def _sentence(error: OdometerError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -11,6 +12,7 @@ from api.errors import BadParameter, InvalidBody
 from api.http.json_body import check_json
 from api.http.json_encoding import to_json
 from api.query.series_index import Filter
+from api.query.sums import Sums
 from api.store.reader import Reading, Store
 from api.usage.bodies import object_of, state_of
 from api.usage.question import ParsedQuestion, check_read, parse_question
@@ -95,16 +97,23 @@ def _parsed(
     return one
 
 
+async def read_together(
+    store: Store, tenant: str, parsed: Sequence[ParsedQuestion]
+) -> tuple[Reading, list[tuple[Sums, ...]]]:
+    """One atomic read for all questions, and the sums of each in it."""
+    reading = await store.read(tenant, [plan for one in parsed for plan in one.plans])
+    sums = iter(reading.sums)
+    return reading, [tuple(islice(sums, len(one.plans))) for one in parsed]
+
+
 async def answer_several(
     store: Store, tenant: str, parsed: Sequence[ParsedQuestion]
 ) -> tuple[bytes, Reading]:
     """The body, and the one reading that all answers are of."""
-    reading = await store.read(tenant, [plan for one in parsed for plan in one.plans])
-    parts, place = [], 0
-    for number, one in enumerate(parsed):
-        sums = reading.sums[place : place + len(one.plans)]
+    reading, of_each = await read_together(store, tenant, parsed)
+    parts = []
+    for number, (one, sums) in enumerate(zip(parsed, of_each, strict=True)):
         read = [each.selection.plan for each in sums]
-        place += len(sums)
         try:
             check_read(one.query, one.plans, read)
         except BadParameter as error:
