@@ -23,6 +23,7 @@ from api.auth.authenticate import reader, tenant_of
 from api.auth.key_cache import KeyCache
 from api.errors import BadParameter, NotAcceptable, UnanswerableQuestion
 from api.http.parameters import RawParameters, check_names, nearest, single
+from api.query.measures import with_presence
 from api.query.plan import Plan, Question, Term, plan
 from api.query.sums import Row
 from api.query.time_buckets import STEPS
@@ -30,7 +31,7 @@ from api.store.freshness import headers_of
 from api.store.reader import Reading, Store
 from api.usage.bodies import range_of, state_of
 from api.usage.parameters import parse_bounds, parse_zone
-from schemas.catalog.measures import EVENTS, Measure
+from schemas.catalog.measures import Measure
 from schemas.catalog.views import Catalog, View
 from schemas.store.layout import NO_POSITION
 from schemas.tiers import DAY, TIERS, Tier, ceil_to, kept_from
@@ -78,10 +79,9 @@ async def export(request: Request, store: Store, key_cache: KeyCache, clock: Clo
             " coarser `tier`.",
             (iso(oldest_ms),),
         )
-    shown = measures if EVENTS in measures or EVENTS not in view.measures else (*measures, EVENTS)
     planned = plan(
         Question(
-            tuple(map(Term, shown)),
+            with_presence(tuple(map(Term, measures)), view),
             asked.from_ms,
             asked.to_ms,
             now_ms,

@@ -110,6 +110,20 @@ async def test_rows_are_there_whatever_is_measured(client: httpx.AsyncClient) ->
     assert set(table.column("errors").to_pylist()) == {0}
 
 
+async def test_rows_of_calls_are_there_whatever_is_measured(
+    redis_url: str, clock: Clock, key: str
+) -> None:
+    """Views of services count no events, only calls."""
+    call = Event(NOW_MS - 1, kind="call", service="line", others={"calls": 1})
+    pack([call]).write(redis_url)
+    params = {"view": "service", "measures": "usage_call_duration_ms", "dimensions": "service"}
+    async with client_of(redis_url, clock, key) as client:
+        table = table_of(await client.get("/v1/export", params=params | {"from": "now-3d"}))
+    assert table.column_names == ["time", "service", "usage_call_duration_ms"]
+    assert table.column("service").to_pylist() == ["line"]
+    assert table.column("usage_call_duration_ms").to_pylist() == [0]
+
+
 @pytest.mark.parametrize(
     ("params", "parameter", "detail"),
     [
