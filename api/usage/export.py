@@ -11,18 +11,18 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC
 from functools import lru_cache, partial
 from importlib import import_module
 from typing import Any, Final
 
-from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
 from api.auth.authenticate import reader, tenant_of
 from api.auth.key_cache import KeyCache
 from api.errors import BadParameter, NotAcceptable, UnanswerableQuestion
-from api.http.parameters import RawParameters, check_names, nearest, single
+from api.http.parameters import RawParameters, check_names, single
 from api.query.measures import with_presence
 from api.query.plan import Plan, Question, Term, plan
 from api.query.sums import Row
@@ -30,7 +30,8 @@ from api.query.time_buckets import STEPS
 from api.store.freshness import headers_of
 from api.store.reader import Reading, Store
 from api.usage.bodies import range_of, state_of
-from api.usage.parameters import parse_bounds, parse_zone
+from api.usage.parameters import listed, parse_bounds, reject
+from api.usage.question import of_query
 from schemas.catalog.measures import Measure
 from schemas.catalog.views import Catalog, View
 from schemas.store.layout import NO_POSITION
@@ -62,7 +63,7 @@ async def export(request: Request, store: Store, key_cache: KeyCache, clock: Clo
     """The table. Any role may read, except `write-only`."""
     now_ms = clock()
     key = await reader(key_cache, request.headers, now_ms)
-    raw = _of_query(request.query_params)
+    raw = of_query(request.query_params)
     check_names(raw, EXPORT_PARAMETERS)
     view = _view(raw, store.catalog)
     tier = _tier(raw, view)
@@ -70,7 +71,7 @@ async def export(request: Request, store: Store, key_cache: KeyCache, clock: Clo
     if form not in FORMATS:
         raise BadParameter("format", f"{form!r} is not a format.", tuple(FORMATS))
     measures = _measures(raw, view)
-    asked = parse_bounds(raw, now_ms, parse_zone({})[1])
+    asked = parse_bounds(raw, now_ms, UTC)
     oldest_ms = _oldest_ms(tier, view, now_ms)
     if asked.from_ms < oldest_ms:
         raise BadParameter(
@@ -120,13 +121,6 @@ async def export(request: Request, store: Store, key_cache: KeyCache, clock: Clo
 # -- what is asked ---------------------------------------------------------------------------------
 
 
-def _of_query(params: QueryParams) -> RawParameters:
-    raw: dict[str, list[str]] = {}
-    for name, text in params.multi_items():
-        raw.setdefault(name, []).append(text)
-    return raw
-
-
 def _view(raw: RawParameters, catalog: Catalog) -> View:
     known = {view.name: view for view in catalog.views}
     name = single(raw, "view")
@@ -157,17 +151,12 @@ def _measures(raw: RawParameters, view: View) -> tuple[Measure, ...]:
 
 
 def _listed(raw: RawParameters, name: str) -> list[str] | None:
-    if name not in raw:
-        return None
-    parts = (part.strip() for text in raw[name] for part in text.split(","))
-    return list(dict.fromkeys(part for part in parts if part))
+    return listed(raw, name, splits=True) if name in raw else None
 
 
 def _known(parameter: str, name: str, known: Sequence[str]) -> str:
     if name not in known:
-        near = nearest(name, known)
-        meant = f" Did you mean {near}?" if near else ""
-        raise BadParameter(parameter, f"{name!r} is not a {parameter}.{meant}", known, near)
+        reject(parameter, name, parameter, known)
     return name
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
-from typing import Final, Literal, cast
+from typing import Final, Literal, NoReturn, cast
 
 from api.errors import BadParameter
 from api.http.parameters import RawParameters, check_names, nearest, single
@@ -126,8 +126,8 @@ def parse(
     zone_name, zone = parse_zone(raw)
     first_day = 6 if _choice(raw, "week_start") == "sunday" else 0
     asked = parse_bounds(raw, now_ms, zone, first_day)
-    measures = _measures(_listed(raw, "measures", splits=splits), catalog)
-    columns, group_by = _dimensions("group_by", _listed(raw, "group_by", splits=splits), catalog)
+    measures = _measures(listed(raw, "measures", splits=splits), catalog)
+    columns, group_by = _dimensions("group_by", listed(raw, "group_by", splits=splits), catalog)
     ignores_case = _choice(raw, "ignore_case") == "true"
     wanted = parse_filters(raw, catalog, splits=splits, ignores_case=ignores_case)
     filters = (*wanted, *only)
@@ -147,7 +147,7 @@ def parse(
         filters=filters,
         group_by=group_by,
         columns=columns,
-        order_by=_order(_listed(raw, "order_by", splits=splits), names),
+        order_by=_order(listed(raw, "order_by", splits=splits), names),
         limit=parse_limit(raw, LIMIT_MAX),
         fill=cast("Fill", _choice(raw, "fill") or "none"),
         is_cumulative=_choice(raw, "cumulative") == "true",
@@ -246,7 +246,8 @@ def parse_count(raw: RawParameters, name: str, most: int) -> int | None:
     return int(whole)
 
 
-def _listed(raw: RawParameters, name: str, *, splits: bool) -> list[str]:
+def listed(raw: RawParameters, name: str, *, splits: bool) -> list[str]:
+    """The values of a parameter, each once. `splits`: commas separate values, as in a URL."""
     texts = raw.get(name, ())
     parts = [part for text in texts for part in (text.split(",") if splits else [text])]
     return list(dict.fromkeys(part.strip() for part in parts if part.strip()))
@@ -256,7 +257,7 @@ def _measures(names: Sequence[str], catalog: Catalog) -> tuple[Offered, ...]:
     offered = offered_by(catalog)
     for name in names:
         if name not in offered:
-            _reject("measures", name, "measure", tuple(offered))
+            reject("measures", name, "measure", tuple(offered))
     return tuple(offered[name] for name in names or DEFAULTS)
 
 
@@ -269,12 +270,13 @@ def _dimensions(
     for name in names:
         dimension = other_names.get(name, name)
         if dimension not in known:
-            _reject(parameter, name, "dimension of a view", known)
+            reject(parameter, name, "dimension of a view", known)
         found.setdefault(dimension, name)
     return tuple(found.values()), tuple(found)
 
 
-def _reject(parameter: str, name: str, what: str, known: Sequence[str]) -> None:
+def reject(parameter: str, name: str, what: str, known: Sequence[str]) -> NoReturn:
+    """Raise BadParameter with the nearest of the names that are known."""
     near = nearest(name, known)
     meant = f" Did you mean {near}?" if near else ""
     raise BadParameter(parameter, f"{name!r} is not a {what}.{meant}", known, near)
@@ -296,7 +298,7 @@ def _order(texts: Sequence[str], names: Sequence[str]) -> tuple[tuple[str, bool]
     for text in texts:
         name = text.removeprefix("-").removeprefix("+")
         if name not in names:
-            _reject(
+            reject(
                 "order_by", name, "measure, dimension or `time` of the rows that you ask for", names
             )
         order.append((name, text.startswith("-")))
