@@ -93,7 +93,7 @@ class GenerationState:
             return None
         meta = snapshot.meta
         for one in all_cached:
-            if one.selection.closed != meta.closed:
+            if not one.selection.is_of(meta):
                 return snapshot
             if one.meta is not meta:
                 if one.chunk_versions != snapshot.chunk_versions(one.selection.chunk_versions):
