@@ -131,7 +131,7 @@ def labels(at_ms: Int64s, zone: tzinfo) -> list[str]:
 
 def local_labels(at_ms: Int64s, zone: tzinfo, *, has_clock: bool) -> list[str]:
     """Of each instant the local date; `has_clock`: with hour and minute."""
-    days, clocks_ms = np.divmod(at_ms + _offsets_ms(zone, at_ms), DAY_MS)
+    days, clocks_ms = np.divmod(wall_ms(at_ms, zone), DAY_MS)
     if not has_clock:
         return list(_each(days, _date))
     parts = _each(days, _date), _each(clocks_ms, _clock)
@@ -172,7 +172,7 @@ def _local_starts(step: Step, zone: tzinfo, start_ms: int, end_ms: int) -> Int64
     grid_ms = gcd(step.length_ms, QUARTER.bucket_ms)
     from_ms = floor_to(start_ms - step.longest_ms - 2 * DAY_MS, grid_ms)
     at_ms = np.arange(from_ms, end_ms, grid_ms, dtype=np.int64)
-    wall = at_ms + _offsets_ms(zone, at_ms)
+    wall = wall_ms(at_ms, zone)
     number = _numbers(step, wall)
     if step.length_ms < DAY_MS:
         # An hour that a clock shows twice is two buckets, if the clock is set back to its start.

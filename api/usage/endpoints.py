@@ -277,8 +277,7 @@ def _said(query: UsageQuery, reading: Reading, states: Sequence[Completeness]) -
 def _tag(tenant: str, question: str, reading: Reading, said: bytes) -> str:
     """A weak ETag: equal for equal rows of an equal question and range."""
     meta = reading.meta
-    plans = [one_.selection.plan for one_ in reading.sums]
-    ranges = [(one_.start_ms, one_.end_ms) for one_ in plans]
+    ranges = [(one_.start_ms, one_.end_ms) for one_ in reading.plans]
     state = meta.created_ms, reading.generation, meta.history_from_ms, refusals(meta)
     digest = xxh3_128(repr((tenant, question, ranges, state)).encode())
     digest.update(said)
