@@ -31,11 +31,9 @@ class TurnLimits:
 
     def has_room(self, own: int, total: int) -> bool:
         """Whether one more request may wait. `own`: those of its tenant."""
-        if self.most is None:
-            return self.of_tenant_max is None or own < self.of_tenant_max
-        left = self.most - total
-        own_max = left if self.of_tenant_max is None else min(self.of_tenant_max, left)
-        return left > 0 and (not own or own < own_max)
+        if self.of_tenant_max is not None and own >= self.of_tenant_max:
+            return False
+        return self.most is None or own < self.most - total
 
 
 @dataclass(eq=False)
