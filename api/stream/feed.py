@@ -34,7 +34,8 @@ PAUSE_SHARE: Final = 4
 BEAT_S: Final = 1.0
 """How often a stream says `complete_through`. It is also the heartbeat."""
 ENCODED_MAX: Final = 8
-"""Encoded events in the cache, by the version that a stream has: most have the one before."""
+"""Encoded events in the cache, by the version that a stream has: most have the one before. They are kept until
+streams are woken again, so none says how fresh the counters were long ago."""
 
 Count = Callable[[int], None]
 """Says how many rows a feed has. Raises UnanswerableQuestion, TooManyStreams."""
@@ -63,7 +64,7 @@ class Feed:
         self._states: Sequence[tuple[Completeness, ...]] = ()
         self._reading: Reading | None = None
         self._problem = ""
-        self._encoded: dict[object, bytes] = {}
+        self._encoded: dict[int | None, bytes] = {}
         self._woken = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -95,11 +96,7 @@ class Feed:
 
     def changes(self, version: int) -> bytes:
         """The event that takes a stream from `version` to the newest state; 0: it has nothing yet."""
-        if version not in self._encoded:
-            if len(self._encoded) >= ENCODED_MAX:
-                self._encoded.pop(next(iter(self._encoded)))
-            self._encoded[version] = self._changes(version)
-        return self._encoded[version]
+        return self._once(version, partial(self._changes, version))
 
     def _changes(self, version: int) -> bytes:
         event_id = f"{self.name}.{self.version}"
@@ -117,11 +114,15 @@ class Feed:
 
     def state(self) -> bytes:
         """The event that says how fresh the newest state is. It has no id: nothing was read with it."""
-        key = "state", self.beat
-        if key not in self._encoded:
-            self._encoded = {k: v for k, v in self._encoded.items() if not isinstance(k, tuple)}
-            self._encoded[key] = event("state", self._state())
-        return self._encoded[key]
+        return self._once(None, lambda: event("state", self._state()))
+
+    def _once(self, version: int | None, make: Callable[[], bytes]) -> bytes:
+        """An event, encoded once for all streams that are woken together. None: that of the state."""
+        if version not in self._encoded:
+            if len(self._encoded) >= ENCODED_MAX:
+                self._encoded.pop(next(iter(self._encoded)))
+            self._encoded[version] = make()
+        return self._encoded[version]
 
     def _state(self) -> dict[str, Any]:
         assert self._reading is not None
@@ -185,7 +186,6 @@ class Feed:
         self._reading, self._problem = reading, ""
         if is_changed or is_other:
             self.version += 1
-            self._encoded.clear()
             self._wake()
 
     def _end(self, error: OdometerError) -> None:
@@ -193,6 +193,7 @@ class Feed:
         self._wake()
 
     def _wake(self) -> None:
+        self._encoded.clear()
         self._woken.set()
         self._woken = asyncio.Event()
 

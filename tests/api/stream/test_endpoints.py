@@ -115,6 +115,18 @@ async def test_each_second_says_how_fresh_it_is(
         await stream.of("end")  # its key is gone too
 
 
+async def test_a_stream_of_a_feed_without_changes_begins_with_how_fresh_it_is_now(
+    app: Application, headers: dict[str, str], redis_url: str
+) -> None:
+    async with streaming(app, BY_MODEL, headers) as stream:
+        old = (await stream.of("snapshot")).data["complete_through"]
+        pack(LOG, commits=2, complete_ms=(NOW_MS, NOW_MS)).write(redis_url)
+        while (new := (await stream.of("state")).data["complete_through"]) == old:
+            pass
+        async with streaming(app, BY_MODEL, headers) as other:
+            assert (await other.of("snapshot")).data["complete_through"] == new
+
+
 async def test_counters_that_cannot_be_read_are_said(
     app: Application, headers: dict[str, str], redis_url: str
 ) -> None:
