@@ -176,13 +176,15 @@ def question_parameters(catalog: Catalog) -> list[Object]:
 _ABOUT_USAGE: Final = (
     "A group or bucket has a row because it has events, whatever is measured. Time ranges are half-open."
     " Each bound is rounded up to the bucket size that is kept at its age"
-    " (minutes for 48 hours, quarter-hours for 90 days, then UTC days), so adjacent ranges add up;"
+    " (minutes for 48 hours, quarter-hours for 90 days, hours for 400 days, then UTC days), so adjacent"
+    " ranges add up;"
     " `range` in the answer states the exact instants. A range that contains time but no stored bucket is a"
     " 400 that names the nearest ranges with an answer. A bucket begins where the step of the zone's wall"
     " clock changes. Rows of a series have `partial`: true if the bucket is not over by `complete_through`,"
     " or cut by the range. To filter, use the name of a dimension as a"
     " parameter; append `!` to the name to exclude values. In a URL, a comma separates values and a"
-    " repeated parameter adds values. A `*` at the end of a value matches any rest. Write `\\,`,"
+    " repeated parameter adds values. A `*` at the end of a value matches any rest, and one at its start any"
+    " beginning. Write `\\,`,"
     ' `\\*` and `\\\\` for the characters themselves. The empty value means "not reported". In'
     " CSV, a `'` is put before texts that a spreadsheet would run as a formula."
 )
