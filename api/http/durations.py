@@ -15,8 +15,8 @@ BOUNDS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 
 
 class Durations:
-    """How many durations were at most as long as each bound, and their sum. `now_s`: a steady clock. That
-    of uvloop stands still while a handler runs, so it cannot measure one."""
+    """How many durations were at most as long as each bound, and their sum. `now_s`: a steady clock. The
+    clock of uvloop does not go on while a handler runs, so it cannot measure one."""
 
     __slots__ = ("_counts", "now_s", "sum_s")
 

@@ -1,10 +1,7 @@
-r"""The parameters of /v1/usage, from a URL or a JSON body, parsed into one `UsageQuery`.
+"""The parameters of /v1/usage, from a URL or a JSON body, parsed into one `UsageQuery`.
 
 `PARAMETERS` lists every parameter. Every other name must be a filter, or the request is rejected with
-the nearest known name. A filter is a dimension (`model=gpt-4o`); `!` negates it (`model!=gpt-4o`).
-
-In a URL, a comma separates values, and repeating a filter adds values. `\,`, `\*` and `\\` are a comma,
-a star and a backslash inside a value. In JSON, a list has several values, and a comma is a comma.
+the nearest known name. `filters` says how filters are written.
 """
 
 from __future__ import annotations

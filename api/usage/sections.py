@@ -256,7 +256,7 @@ def _by_group(
 
 
 def _rank_as(shown_groups: Sequence[Group], rows: RowColumns) -> Int64s:
-    """The rank of each group: that which it has among these, which come first."""
+    """The rank of each group: its place in `shown_groups`; all others come after these."""
     ranks = {group: place for place, group in enumerate(shown_groups)}
     last = len(ranks)
     return np.array([*(ranks.get(group, last) for group in rows.groups), last + 1], np.int64)
