@@ -39,16 +39,7 @@ from schemas.units import iso
 from tests.api.agentlens.test_endpoints import MONTH
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS, Event, pack
-
-PATH = "/v1/usage"
-
-
-async def ask(client: httpx.AsyncClient, **params: Any) -> dict[str, Any]:
-    response = await client.get(PATH, params=params)
-    assert response.status_code == 200, response.text
-    UsageAnswer.model_validate_json(response.content)
-    found: dict[str, Any] = response.json()
-    return found
+from tests.api.usage.asking import PATH, ask
 
 
 async def refused(client: httpx.AsyncClient, query: str, status: int = 400) -> dict[str, Any]:

@@ -9,21 +9,12 @@ import httpx
 import pytest
 
 from schemas.limits import DAY_MS, HOUR_MS
-from schemas.responses.usage import UsageAnswer
 from schemas.units import iso
 from tests.api.counters import NOW_MS, Event, pack
+from tests.api.usage.asking import PATH, ask
 
-PATH = "/v1/usage"
 TODAY = "2026-02-08"
 # The counters are complete through 12:02:02.456 of that day.
-
-
-async def ask(client: httpx.AsyncClient, **params: Any) -> dict[str, Any]:
-    response = await client.get(PATH, params=params)
-    assert response.status_code == 200, response.text
-    UsageAnswer.model_validate_json(response.content)
-    found: dict[str, Any] = response.json()
-    return found
 
 
 def day(ago: int, model: str, count: int) -> list[Event]:
