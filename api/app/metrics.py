@@ -38,6 +38,7 @@ LIMITED: Final = {
     "RateLimited": "requests",
     "TooManyConnections": "connections",
     "QuotaUsedUp": "ids",
+    "TooManyQuestions": "questions",
     "TooManyLargeQuestions": "large_questions",
     "TooManyUnreadAnswers": "unread_answers",
     "TooManyStreams": "streams",

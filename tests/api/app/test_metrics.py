@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from api.app.main import build
-from api.app.metrics import format_of
+from api.app.metrics import LIMITED, format_of
+from api.errors import RateLimited
 from api.http.durations import Durations
 from schemas.limits import HOUR_MS
 from tests.api.conftest import Clock
@@ -50,6 +51,15 @@ async def test_requests_are_counted_by_route_and_not_by_path(
     assert value("rejected_authentications_total", reason="unknown_key") == 1
     assert value("read_duration_seconds_count") == 1
     assert value("held_bytes", kind="event_bodies") == 0
+
+
+def test_each_error_of_a_limit_is_counted() -> None:
+    found, wanted = [RateLimited], set()
+    while found:
+        error = found.pop()
+        wanted.add(error.__name__)
+        found += error.__subclasses__()
+    assert LIMITED.keys() >= wanted
 
 
 def test_each_path_that_takes_events_has_its_format() -> None:
