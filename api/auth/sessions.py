@@ -8,8 +8,8 @@ ends with its key. Scripts cannot read the cookie (HttpOnly), and pages of other
 - a request that may change something must carry the session's CSRF token in a header. Only pages of
   this origin can read that token.
 
-The signing key is drawn once and is in Redis, where all processes find it. If Redis loses it, a process
-that knows it puts it back; if none does, all sessions end. A sign-in link works once, from the same machine. Its token is stored as SHA-256.
+If Redis loses the signing secret and no process knows it, all sessions end. A sign-in link works once,
+from the same machine. Its token is stored as SHA-256.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from itsdangerous import BadSignature, Signer, URLSafeSerializer
 from api.errors import ForgedRequest
 from api.http.caller import Caller
 from api.store.reader import Store
+from api.store.shared_secret import SharedSecret
 from schemas.limits import DAY_MS, SECOND_MS
 from schemas.store.layout import HASH_TAG
 
@@ -39,7 +40,7 @@ LINK_S: Final = 600
 SECRET_KEY: Final = HASH_TAG + "session-secret"
 LINK_PREFIX: Final = HASH_TAG + "sign-in."
 SECRET_AGE_MS: Final = 5 * SECOND_MS
-"""How long a process uses the signing key before it asks Redis for it again."""
+"""How long a process uses the signing secret before it asks Redis for it again."""
 TOKEN_BYTES: Final = 32
 COOKIE_CHARS_MAX: Final = 512
 SAFE: Final = frozenset(("GET", "HEAD"))
@@ -61,15 +62,13 @@ class Sessions:
 
     def __init__(self, store: Store, ticks: Callable[[], int]) -> None:
         self._store = store
-        self._ticks = ticks
-        self._secret = b""
-        self._asked_ms = 0
+        self._secret = SharedSecret(SECRET_KEY, store.ask, ticks)
 
     async def begin(self, digest: str, now_ms: int) -> tuple[str, BrowserSession]:
         """A new session of a key, and its cookie."""
         name = secrets.token_urlsafe(12)
         expires_ms = now_ms + LIFETIME_MS
-        secret = await self._signing_key()
+        secret = await self._signing_secret()
         cookie = str(_serializer(secret).dumps([digest, expires_ms, name]))
         return cookie, BrowserSession(digest, expires_ms, _csrf(secret, name))
 
@@ -78,7 +77,7 @@ class Sessions:
         cookie = _cookie(caller)
         if not cookie or not caller.path.startswith("/v1/") or not _is_own_site(caller):
             return None
-        secret = await self._signing_key()
+        secret = await self._signing_secret()
         try:
             digest, expires_ms, name = _serializer(secret).loads(cookie)
         except (BadSignature, ValueError):
@@ -100,19 +99,15 @@ class Sessions:
         return found.digest if found else None
 
     async def redeem(self, link: str, caller: Caller) -> str | None:
-        """The digest of the key that a sign-in link stands for. It works once, on this machine."""
+        """The digest of the key of a sign-in link. A link works once, on this machine."""
         if not _is_loopback(caller.source):
             return None
         found: bytes | None = await self._store.ask("GETDEL", _link_key(link))
         return found.decode() if found else None
 
-    async def _signing_key(self) -> bytes:
-        if not self._secret or self._ticks() - self._asked_ms > SECRET_AGE_MS:
-            known = self._secret or secrets.token_bytes(TOKEN_BYTES)
-            await self._store.ask("SET", SECRET_KEY, known, "NX")
-            self._secret = await self._store.ask("GET", SECRET_KEY)
-            self._asked_ms = self._ticks()
-        return self._secret
+    async def _signing_secret(self) -> bytes:
+        is_old = not self._secret.known or self._secret.age_ms > SECRET_AGE_MS
+        return await self._secret.read() if is_old else self._secret.known
 
 
 async def create_link(store: Store, digest: str) -> str:

@@ -1,9 +1,8 @@
 """Signed tokens: a page shows a person only that person's usage, without a key of its own.
 
 A token has its tenant, its filters, its end, and which key made it. It is signed, so nobody changes it, and
-nothing of it is stored. The secret of all signatures is drawn at random, once, and lies in Redis beside the
-keys. A token ends with its key: each request looks up that key, as if the key itself had been sent. So
-revocation, expiry and rate limits are those of the key.
+nothing of it is stored. A token ends with its key: each request looks up that key, as if the key itself had
+been sent. So revocation, expiry and rate limits are those of the key.
 
 The key is named by the SHA-256 of its secret, as in Redis. A token is given to browsers, and an imported key
 may be short enough to be guessed from its digest. So the digest is masked under the same secret.
@@ -15,14 +14,15 @@ import hashlib
 import hmac
 import json
 import secrets  # noqa: TID251  tokens need the system's randomness; no caller may choose another
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from itsdangerous import BadData, URLSafeSerializer
 from pydantic import TypeAdapter, ValidationError
 
 from api.errors import InvalidKey
+from api.store.shared_secret import Command, SharedSecret
 from schemas.catalog.views import Catalog
 from schemas.limits import SECOND_MS
 from schemas.store.keys import Bound, BoundField, Key
@@ -32,15 +32,12 @@ TOKEN_PREFIX: Final = "alt_"  # noqa: S105  the public begin of each
 TOKEN_CHARS_MAX: Final = 8192
 """20 values of 256 characters (`schemas.store.keys`) in base64 have 7,000."""
 TOKEN_SECRET_KEY: Final = HASH_TAG + "token-secret"
-SECRET_BYTES: Final = 32
 NONCE_BYTES: Final = 16
 READ_AGAIN_MS: Final = SECOND_MS
 """After this time an invalid signature makes this process read the secret again: Redis may have another one
 since. A client that sends invalid tokens causes one read a second."""
 _BOUND: Final[TypeAdapter[Bound]] = TypeAdapter(BoundField)
 _SALT: Final = b"odometer token 1"
-
-Command = Callable[..., Awaitable[Any]]
 
 
 @dataclass(frozen=True)
@@ -63,49 +60,27 @@ class TokenSigner:
     """Makes and reads tokens. `command` sends one command to Redis; `ticks` is a steady clock in ms."""
 
     def __init__(self, command: Command, ticks: Callable[[], int]) -> None:
-        self._command = command
-        self._ticks = ticks
-        self._secret: bytes | None = None
-        self._asked_ms = 0
+        self._secret = SharedSecret(TOKEN_SECRET_KEY, command, ticks)
 
     async def made(self, token: Token) -> str:
         """The text of a token. Raises StoreError."""
-        await self._command("SET", TOKEN_SECRET_KEY, secrets.token_hex(SECRET_BYTES), "NX")
-        await self._read_secret()
-        assert self._secret is not None
+        secret = await self._secret.read()
         nonce = secrets.token_hex(NONCE_BYTES)
-        masked = _masked(bytes.fromhex(token.digest), self._secret, nonce).hex()
+        masked = _masked(bytes.fromhex(token.digest), secret, nonce).hex()
         content = [masked, nonce, token.tenant, token.only, token.expires_ms]
-        signed = _serializer(self._secret).dumps(content)
+        signed = _serializer(secret).dumps(content)
         return TOKEN_PREFIX + (signed if isinstance(signed, str) else signed.decode())
 
     async def read(self, text: str) -> Token | None:
         """The token, if its signature is valid; it may be over. Raises StoreError."""
         if not text.startswith(TOKEN_PREFIX) or len(text) > TOKEN_CHARS_MAX:
             return None
-        found = self._valid(text)
-        if found is None and self._ticks() - self._asked_ms >= READ_AGAIN_MS:
-            before = self._secret
-            await self._read_secret()
-            found = None if self._secret == before else self._valid(text)
+        known = self._secret.known
+        found = _valid(text, known)
+        if found is None and self._secret.age_ms >= READ_AGAIN_MS:
+            secret = await self._secret.read()
+            found = None if secret == known else _valid(text, secret)
         return found
-
-    async def _read_secret(self) -> None:
-        self._asked_ms = self._ticks()
-        self._secret = await self._command("GET", TOKEN_SECRET_KEY)
-
-    def _valid(self, text: str) -> Token | None:
-        if self._secret is None:
-            return None
-        try:
-            masked, nonce, tenant, only, expires_ms = _serializer(self._secret).loads(
-                text.removeprefix(TOKEN_PREFIX)
-            )
-        except BadData:
-            return None
-        digest = _masked(bytes.fromhex(masked), self._secret, nonce).hex()
-        bound = tuple((name, tuple(values)) for name, values in only)
-        return Token(digest, tenant, bound, expires_ms)
 
 
 def check_bound(bound: Bound, catalog: Catalog) -> None:
@@ -123,6 +98,20 @@ def check_bound(bound: Bound, catalog: Catalog) -> None:
         _BOUND.validate_python(bound)
     except ValidationError as error:
         raise InvalidKey("only", error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+
+
+def _valid(text: str, secret: bytes) -> Token | None:
+    if not secret:
+        return None  # it is not read yet, and anyone could sign with an empty one
+    try:
+        masked, nonce, tenant, only, expires_ms = _serializer(secret).loads(
+            text.removeprefix(TOKEN_PREFIX)
+        )
+    except BadData:
+        return None
+    digest = _masked(bytes.fromhex(masked), secret, nonce).hex()
+    bound = tuple((name, tuple(values)) for name, values in only)
+    return Token(digest, tenant, bound, expires_ms)
 
 
 def _serializer(secret: bytes) -> URLSafeSerializer:

@@ -14,6 +14,7 @@
     freshness         the headers that say how fresh an answer is
     directory         users, groups, titles of chats, latest calls
     chats             the chats that used a model
+    shared_secret     a secret that signs what clients keep
 
 A request passes these caches in this order. Each process has its own.
 
