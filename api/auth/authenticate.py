@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from api.auth.audit import Actor
-from api.auth.key_cache import KeyCache
+from api.auth.key_cache import CachedKey, KeyCache
 from api.auth.tokens import TOKEN_PREFIX, Token
 from api.errors import (
     DifferentKeys,
@@ -73,16 +73,7 @@ async def authenticate(
     if digest is None:
         key_cache.failures.note("no_key", caller.source, now_ms)
         raise NoCredentials("no API key was sent")
-    known = await key_cache.find(digest) if digest else None
-    if known is None:
-        key_cache.failures.note("unknown_key", caller.source, now_ms)
-        raise UnknownKey("the API key is not known, or revoked")
-    state = known.record.state(now_ms)
-    if state != "active":
-        key_cache.failures.note(f"{state}_key", caller.source, now_ms, known.record)
-        if state == "expired":
-            raise ExpiredKey("the API key's time is over")
-        raise UnknownKey("the API key is not known, or revoked")
+    known = await find_valid(key_cache, digest, caller, now_ms)
     if token is not None and now_ms >= token.expires_ms:
         key_cache.failures.note("expired_token", caller.source, now_ms, known.record)
         raise ExpiredKey("the token's time is over")
@@ -97,6 +88,21 @@ async def authenticate(
         raise FilterNotApplied(CLOSED)
     await key_cache.arrivals.begin(share_of(record))
     return record
+
+
+async def find_valid(key_cache: KeyCache, digest: str, caller: Caller, now_ms: int) -> CachedKey:
+    """The key with this digest; "" is that of no key. Raises UnknownKey, ExpiredKey, StoreError."""
+    known = await key_cache.find(digest) if digest else None
+    if known is None:
+        key_cache.failures.note("unknown_key", caller.source, now_ms)
+        raise UnknownKey("the API key is not known, or revoked")
+    state = known.record.state(now_ms)
+    if state == "active":
+        return known
+    key_cache.failures.note(f"{state}_key", caller.source, now_ms, known.record)
+    if state == "expired":
+        raise ExpiredKey("the API key's time is over")
+    raise UnknownKey("the API key is not known, or revoked")
 
 
 def filters_of(key: Key) -> tuple[Filter, ...]:
@@ -118,7 +124,7 @@ async def _sent(
     if key := _sent_key(headers, takes=takes):
         if key.startswith(TOKEN_PREFIX) and (token := await key_cache.tokens.read(key)):
             return token.digest, token
-        return digest_of(key) if len(key) <= KEY_CHARS_MAX else "", None
+        return digest_of_sent(key), None
     if key_cache.session_of is not None and not takes:
         return await key_cache.session_of(caller, now_ms), None
     return None, None
@@ -194,6 +200,11 @@ def _tenant_of(key: Key, by_header: str | None, named: str | None) -> str:
 
 def digest_of(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+def digest_of_sent(key: str) -> str:
+    """As `digest_of`; "" of a text that is longer than any key."""
+    return digest_of(key) if len(key) <= KEY_CHARS_MAX else ""
 
 
 def _sent_key(headers: Mapping[str, str], *, takes: bool) -> str:

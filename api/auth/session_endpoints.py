@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api.auth.authenticate import KEY_CHARS_MAX, authenticate, digest_of
+from api.auth.authenticate import authenticate, digest_of_sent, find_valid
 from api.auth.key_cache import KeyCache
 from api.auth.sessions import COOKIE, LIFETIME_MS, BrowserSession, Sessions
-from api.errors import BadParameter, ExpiredKey, InvalidBody, UnknownKey
+from api.errors import BadParameter, InvalidBody
 from api.http.caller import CALLER, Caller
 from api.http.json_body import check_json, json_body
 from api.http.json_encoding import to_json
@@ -67,16 +67,11 @@ async def _sign_in(
         raise InvalidBody(400, "invalid-body", f"The body is not a sign-in: {error}.") from error
     if bool(sent.key) == bool(sent.link):
         raise BadParameter("key", "Send either `key` or `link`.", ("key", "link"))
-    digest = await sessions.redeem(sent.link, caller) if sent.link else digest_of(sent.key)
-    known = None
-    if digest is not None and len(sent.key) <= KEY_CHARS_MAX:
-        known = await key_cache.find(digest)
-    if digest is None or known is None or known.record.state(now_ms) == "revoked":
-        key_cache.failures.note("unknown_key", caller.source, now_ms)
-        raise UnknownKey("the API key is not known, or revoked")
-    if known.record.state(now_ms) != "active":
-        key_cache.failures.note("expired_key", caller.source, now_ms, known.record)
-        raise ExpiredKey("the API key's time is over")
+    if sent.link:
+        digest = await sessions.redeem(sent.link, caller) or ""
+    else:
+        digest = digest_of_sent(sent.key)
+    known = await find_valid(key_cache, digest, caller, now_ms)
     key_cache.take(known)
     cookie, begun = await sessions.begin(digest, now_ms)
     response = _answer(known.record, begun)
