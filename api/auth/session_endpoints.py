@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from api.auth.authenticate import authenticate, digest_of_sent, find_valid
+from api.auth.authenticate import CLOSED, authenticate, digest_of_sent, find_valid
 from api.auth.key_cache import KeyCache
 from api.auth.sessions import COOKIE, LIFETIME_MS, BrowserSession, Sessions
-from api.errors import BadParameter, InvalidBody
+from api.errors import BadParameter, FilterNotApplied, InvalidBody
 from api.http.caller import CALLER, Caller
 from api.http.json_body import check_json, json_body
 from api.http.json_encoding import to_json
@@ -48,7 +48,9 @@ async def session(
     caller = CALLER.get() or Caller()
     if request.method == "POST":
         return await _sign_in(request, caller, sessions, key_cache, now_ms)
-    key = await authenticate(key_cache, request.headers, now_ms)
+    key = await authenticate(key_cache, request.headers, now_ms, filters=True)
+    if caller.has_token:
+        raise FilterNotApplied(CLOSED)  # who has a token learns nothing of its key
     if request.method == "DELETE":
         response = Response(status_code=204, headers=PRIVATE)
         response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")

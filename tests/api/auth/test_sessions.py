@@ -11,8 +11,9 @@ import httpx
 import pytest
 import redis
 
+from api.auth.audit import operator
 from api.auth.authenticate import digest_of
-from api.auth.keys import opened
+from api.auth.keys import KeySpec, create_keys, opened
 from api.auth.sessions import COOKIE, CSRF_HEADER, LIFETIME_MS, SECRET_AGE_MS, create_link
 from deploy.local.api_keys import create_key
 from schemas.limits import HOUR_MS
@@ -100,6 +101,18 @@ async def test_signing_out_removes_the_cookie(browser: httpx.AsyncClient, key: s
     assert out.status_code == 204
     assert not browser.cookies
     assert (await browser.get(PATH)).status_code == 401
+
+
+async def test_the_session_of_a_bound_key_says_who_it_is_and_ends(
+    browser: httpx.AsyncClient, redis_url: str
+) -> None:
+    spec = KeySpec("ann's page", ("acme",), "viewer", only=(("user", ("ann",)),))
+    async with opened(redis_url) as store:
+        (made,) = await create_keys(store, [spec], operator(), NOW_MS)
+    csrf = (await sign_in(browser, key=made.secret)).json()["csrf"]
+    assert (await browser.get(PATH)).json()["name"] == "ann's page"
+    assert (await browser.delete(PATH, headers={CSRF_HEADER: csrf})).status_code == 204
+    assert not browser.cookies
 
 
 @pytest.mark.parametrize("form", ["none", "other", "of another session"])
