@@ -21,7 +21,7 @@ from api.openai.parameters import OrganizationQuery
 from api.openai.questions import WIDTHS
 from api.query.plan import Plan, covered_range, finest_kept
 from schemas.limits import DAY_MS, SECOND_MS
-from schemas.tiers import DAY, TIERS, Tier, ceil_to, floor_to, kept_from
+from schemas.tiers import DAY, Tier, ceil_to, floor_to, kept_from
 from schemas.units import iso
 
 PREFIX: Final = "page_"
@@ -127,7 +127,7 @@ def check_read(planned: Plan, covered: Plan) -> None:
 
 
 def _collapsed(start_ms: int, end_ms: int, tiers: Sequence[Tier], now_ms: int) -> BadParameter:
-    grid_ms = finest_kept(start_ms, now_ms, tiers or TIERS).bucket_ms
+    grid_ms = finest_kept(start_ms, now_ms, tiers).bucket_ms
     near = floor_to(start_ms, grid_ms) // SECOND_MS, ceil_to(end_ms, grid_ms) // SECOND_MS
     return BadParameter(
         "start_time",
