@@ -48,7 +48,7 @@ TAGS: Final = (
     ("Open WebUI", "As Open WebUI's own server answers.", ("/api/v1/",)),
     ("Health", "Whether the process answers. No key is needed.", ("/",)),
 )
-"""Tag, what it is about, and how its paths begin: the longest beginning that fits decides."""
+"""Each tag: its name, its description, and the prefixes of its paths. The longest prefix wins."""
 PAGE: Final = (Path(__file__).parent / "docs.html").read_text()
 
 

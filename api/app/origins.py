@@ -1,7 +1,8 @@
 """The origins whose pages may ask (CORS): as a setting, and for answers that the server gives by itself. No I/O.
 
-Keys are sent in headers that a page must set itself, never as cookies. So an origin gets no rights from
-the browser of its visitor, and `*` gives away nothing that a client without a browser does not have.
+A page of another origin must send a key in a header. Cookies, which sessions of browsers use, are not
+allowed. So an origin gets no rights from its visitor's browser, and `*` gives nothing to a page that other
+clients do not have.
 """
 
 from __future__ import annotations

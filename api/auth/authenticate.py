@@ -62,7 +62,7 @@ async def authenticate(
     request of its rate limit. `takes`: the path takes events, so `EXPORTER_HEADERS` may have the key.
     `filters`: its answer is within `filters_of` the key. All other paths are closed to keys with filters.
 
-    Without a key in a header, the session of a browser stands for its key, except where events are taken.
+    Without a key in a header, the key is that of the browser's session, except where events are taken.
 
     Raises RepeatedHeader, DifferentKeys, ForgedRequest, NoCredentials, UnknownKey, ExpiredKey, RateLimited,
     TooManyConnections, FilterNotApplied, StoreError.
@@ -119,8 +119,8 @@ def _narrowed(token: Token, key: Key) -> Key:
 async def _sent(
     key_cache: KeyCache, caller: Caller, headers: Mapping[str, str], now_ms: int, *, takes: bool
 ) -> tuple[str | None, Token | None]:
-    """The digest of the key, or of that of the token or the session; None: none was sent, "": no key is so
-    long. And the token."""
+    """The digest of the key that was sent, or of the key of the token or session, and the token. None: no key
+    was sent. "": the text is too long to be a key."""
     if key := _sent_key(headers, takes=takes):
         if key.startswith(TOKEN_PREFIX) and (token := await key_cache.tokens.read(key)):
             return token.digest, token

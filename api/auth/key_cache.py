@@ -104,7 +104,7 @@ class KeyCache:
         self.put_back: Callable[[str], Awaitable[bool]] | None = None
         """Restores a key that Redis does not know, by its digest; returns whether Redis knows it now."""
         self.session_of: Callable[[Caller, int], Awaitable[str | None]] | None = None
-        """The digest of the key that a browser's session stands for, or None."""
+        """The digest of the key of a browser's session, or None."""
 
     @property
     def has_known(self) -> bool:

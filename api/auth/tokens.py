@@ -28,7 +28,7 @@ from schemas.limits import SECOND_MS
 from schemas.store.keys import Bound, BoundField, Key
 from schemas.store.layout import HASH_TAG
 
-TOKEN_PREFIX: Final = "alt_"  # noqa: S105  the public begin of each
+TOKEN_PREFIX: Final = "alt_"  # noqa: S105  the public start of each
 TOKEN_CHARS_MAX: Final = 8192
 """20 values of 256 characters (`schemas.store.keys`) in base64 have 7,000."""
 TOKEN_SECRET_KEY: Final = HASH_TAG + "token-secret"

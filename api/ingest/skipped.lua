@@ -1,5 +1,5 @@
--- Counts usage that was not counted, by reason. What is stored is bounded, whoever counts and however
--- often processes restart.
+-- Counts usage that was not counted, by reason. What is stored is bounded, for any number of tenants,
+-- requests and restarts.
 --
 -- KEYS  1 hash: reason -> parts of requests
 --       2 hash: tenant -> how many of these reasons it was the first to have

@@ -100,7 +100,7 @@ async def test_a_token_says_nothing_of_its_key_and_cannot_be_changed(
         for wrong in (forged, token[:-1], token + "x", TOKEN_PREFIX, TOKEN_PREFIX + "." * 99):
             assert await status_of(client, wrong) == 401
         assert await status_of(client, TOKEN_PREFIX + "x" * TOKEN_CHARS_MAX) == 401
-        assert await token_of(client) != token, "each masks the key anew"
+        assert await token_of(client) != token, "each has a mask of its own"
     async with opened(redis_url) as store:
         assert await store.ask("HLEN", KEYS_KEY) == 1, "tokens have no records"
         await store.ask("SET", TOKEN_SECRET_KEY, "another")
