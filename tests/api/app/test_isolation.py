@@ -44,7 +44,7 @@ from schemas.store.layout import FIRST_GENERATION
 from schemas.store.recent_calls import recent_key, records_of
 from tests.api.agentlens.test_events import call
 from tests.api.app.test_taking_isolation import TAKING
-from tests.api.conftest import Clock
+from tests.api.conftest import Clock, client_of
 from tests.api.counters import NOW_MS, Event, pack
 from tests.api.stream.streaming import streaming
 
@@ -402,12 +402,7 @@ async def both(redis_url: str, clock: Clock) -> AsyncIterator[Both]:
             with redis.Redis.from_url(url) as store:
                 for secret, record in keys.items():
                     store.hset(KEYS_KEY, digest_of(secret), record.model_dump_json())
-            app = build(url, clock=clock)
-            await stack.enter_async_context(app.router.lifespan_context(app))
-            transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-            return await stack.enter_async_context(
-                httpx.AsyncClient(transport=transport, base_url="http://odometer.test")
-            )
+            return await stack.enter_async_context(client_of(url, clock))
 
         everybody = await client(0, TENANTS)
         alone = {name: await client(n, (name,)) for n, name in enumerate(TENANTS, 1)}

@@ -21,7 +21,6 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from api.app.main import build
 from api.auth.authenticate import CLOSED, digest_of
 from api.auth.key_cache import KEYS_KEY
 from api.auth.tokens import TOKEN_SECRET_KEY
@@ -30,7 +29,7 @@ from schemas.limits import HOUR_MS
 from schemas.store.keys import Key, Role
 from tests.api.app.test_isolation import CHANGING, ROUTES, Row, Sent, ask, keep_directory
 from tests.api.app.test_taking_isolation import TAKING
-from tests.api.conftest import Clock
+from tests.api.conftest import Clock, client_of
 from tests.api.counters import NOW_MS, Event, pack
 
 pytestmark = pytest.mark.servers
@@ -96,12 +95,7 @@ async def tokens(redis_url: str, clock: Clock) -> AsyncIterator[Tokens]:
                         created_ms=NOW_MS,
                     )
                     store.hset(KEYS_KEY, digest_of(secret), record.model_dump_json())
-            app = build(url, clock=clock)
-            await stack.enter_async_context(app.router.lifespan_context(app))
-            transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-            return await stack.enter_async_context(
-                httpx.AsyncClient(transport=transport, base_url="http://odometer.test")
-            )
+            return await stack.enter_async_context(client_of(url, clock))
 
         everybody, alone = await client(0, USERS), await client(1, USERS[:1])
         made = []
