@@ -24,9 +24,9 @@ from api.auth.endpoints import IMPORT_BYTES_MAX
 from api.openwebui.users import BODY_BYTES_MAX as FORM_BYTES_MAX
 from api.usage.endpoints import BODY_BYTES_MAX as QUESTION_BYTES_MAX
 from deploy.local.api_keys import create_key
-from tests.api.app.test_isolation import CHANGING, ROUTES, TENANTS, events_of
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import pack
+from tests.api.routes import CHANGING, ROUTES, TENANTS, events_of
 from tests.api.stream.streaming import streaming
 
 URL_BYTES: Final = 7_800

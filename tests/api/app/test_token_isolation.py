@@ -27,10 +27,11 @@ from api.auth.tokens import TOKEN_SECRET_KEY
 from schemas.catalog.views import DEFAULT
 from schemas.limits import HOUR_MS
 from schemas.store.keys import Key, Role
-from tests.api.app.test_isolation import CHANGING, ROUTES, Row, Sent, ask, keep_directory
+from tests.api.app.test_isolation import ask, keep_directory
 from tests.api.app.test_taking_isolation import TAKING
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import NOW_MS, Event, pack
+from tests.api.routes import CHANGING, ROUTES, Row, Sent
 
 pytestmark = pytest.mark.servers
 
