@@ -3,85 +3,29 @@
 from __future__ import annotations
 
 import json
-import random
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
 import httpx
-import openai
 import pytest
 
 from api.openai.questions import PATHS
 from schemas.catalog.catalog_file import parse_catalog
-from schemas.event.kinds import Kind
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.responses.openai import CostsPage, UsagePage
 from schemas.tiers import floor_to
 from schemas.units import iso
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import NOW_MS, Event, pack
+from tests.api.openai.log import LOG, ROOT, START, TODAY
 from tests.api.usage.test_catalog import NOW_MS as TODAY_MS
 from tests.api.usage.test_catalog import counted, made
 
-ROOT: Final = "/openai/v1/organization"
 GOLDEN: Final = Path(__file__).parent / "golden_openai.json"
-TODAY: Final = floor_to(NOW_MS, DAY_MS)
 WIDTH_MS: Final = {"1m": MINUTE_MS, "1h": HOUR_MS, "1d": DAY_MS}
-
-
-def events(count: int, seed: int = 1) -> list[Event]:
-    """Of all kinds, providers and operations, within 40 days, half of them within two."""
-    draw = random.Random(seed)
-    found = []
-    for n in range(count):
-        kind: Kind = draw.choice(["llm", "llm", "llm", "tts", "stt"])
-        input_tokens = draw.randrange(1, 5000)
-        cached = draw.choice([0, input_tokens // 3])
-        written = draw.choice([0, input_tokens // 5])
-        audio = draw.choice([0, input_tokens // 7])
-        cost = draw.choice([None, draw.randrange(10**9)])
-        others = {"events": 1, "cost_nano_usd": cost or 0, "cost_events": int(cost is not None)}
-        if kind == "llm":
-            others |= {
-                "input_tokens": input_tokens,
-                "output_tokens": n,
-                "cache_read_tokens": cached,
-                "cache_write_tokens": written,
-                "input_audio_tokens": audio,
-                "input_text_tokens": input_tokens - audio,
-                "cache_read_text_tokens": cached,
-                "output_text_tokens": n,
-                "web_searches": n % 3,
-                "file_searches": int(n % 5 == 0),
-                "images": n % 2,
-            }
-        elif kind == "tts":
-            others |= {"tts_characters": draw.randrange(1, 900)}
-        else:
-            others |= {"stt_audio_ms": draw.randrange(1, 90_000)}
-        found.append(
-            Event(
-                at_ms=NOW_MS - 1 - draw.randrange(draw.choice([2, 40]) * DAY_MS),
-                kind=kind,
-                provider=draw.choice(["openai", "azure", "anthropic", ""]),
-                model=draw.choice(["gpt-4o", "claude", "voice", ""]),
-                user=draw.choice(["ann", "bob", ""]),
-                agent=draw.choice(["support", "sales"]),
-                operation=draw.choice(["chat", "chat", "embeddings", "moderation", "image", ""])
-                if kind == "llm"
-                else "",
-                service_tier=draw.choice(["batch", "default", ""]) if kind == "llm" else "",
-                tenant=draw.choice(["acme", "acme", "acme", "beta"]),
-                others=others,
-            )
-        )
-    return found
-
-
-LOG: Final = events(400)
 
 
 OPERATIONS: Final = {"embeddings": "embeddings", "moderations": "moderation", "images": "image"}
@@ -159,29 +103,6 @@ def numbers(path: str, found: Sequence[Event]) -> dict[str, Any]:
     if name in {"completions", "embeddings", "moderations"}:
         own["input_tokens"] = total["input_tokens"]
     return {**own, "num_model_requests": len(found)}
-
-
-@pytest.fixture
-async def client(redis_url: str, clock: Clock, key: str) -> AsyncIterator[httpx.AsyncClient]:
-    pack(LOG).write(redis_url)
-    async with client_of(redis_url, clock, key) as client:
-        yield client
-
-
-@pytest.fixture
-def sdk(client: httpx.AsyncClient, key: str) -> Any:
-    """OpenAI's own client."""
-    return sdk_of(client, key)
-
-
-def sdk_of(client: httpx.AsyncClient, key: str) -> Any:
-    return openai.AsyncOpenAI(
-        base_url="http://odometer.test/openai/v1",
-        api_key="unused",
-        admin_api_key=key,
-        http_client=client,
-        max_retries=0,
-    )
 
 
 async def asked(client: httpx.AsyncClient, path: str, **params: Any) -> list[Mapping[str, Any]]:
@@ -345,107 +266,6 @@ async def test_the_lists_of_the_client_select_as_one_value_each_does(
     )
     names = {one.line_item for bucket in items.data for one in bucket.results}
     assert names == {"openai, gpt-4o"}
-
-
-async def test_the_clients_exceptions_come_out(
-    redis_url: str, client: httpx.AsyncClient, sdk: Any, clock: Clock
-) -> None:
-    usage = sdk.admin.organization.usage
-    with pytest.raises(openai.BadRequestError) as bad:
-        await usage.completions(start_time=TODAY // 1000, end_time=TODAY // 1000)
-    assert bad.value.body == {
-        "message": f"'end_time' ({TODAY // 1000}) must be after 'start_time' ({TODAY // 1000}).",
-        "type": "invalid_request_error",
-        "param": "end_time",
-        "code": None,
-    }
-    with pytest.raises(openai.AuthenticationError) as nobody:
-        await sdk_of(client, "als_never").admin.organization.usage.completions(start_time=1)
-    assert nobody.value.code == "invalid_api_key"
-    with pytest.raises(openai.NotFoundError):
-        await sdk.get("/organization/usage/nothing", cast_to=object)
-    async with client_of(redis_url, clock) as plain:
-        answer = await plain.post(f"{ROOT}/costs")
-        assert answer.status_code == 405
-        assert answer.json()["error"]["code"] == "method_not_supported"
-        assert (await plain.get(f"{ROOT}/costs")).status_code == 401
-
-
-START: Final = f"start_time={TODAY // 1000}"
-
-
-@pytest.mark.parametrize(
-    ("path", "query", "param", "message"),
-    [
-        ("costs", "", "start_time", "Missing required parameter: 'start_time'."),
-        ("costs", "start_time=x", "start_time", "'x' is not whole seconds"),
-        ("costs", f"start_time={TODAY}", "start_time", "look like milliseconds"),
-        ("costs", f"{START}&{START}", "start_time", "more than once"),
-        ("costs", f"{START}&bucket_width=1h", "bucket_width", "Supported values are: '1d'."),
-        ("costs", f"{START}&limit=181", "limit", "from 1 to 180"),
-        ("costs", f"{START}&limit=0", "limit", "from 1 to 180"),
-        ("costs", f"{START}&group_by=model", "group_by", "Supported values are: 'project_id'"),
-        ("costs", f"{START}&models=a", "models", "Unknown parameter: 'models'"),
-        ("costs", f"{START}&limit[]=5", "limit[]", "Unknown parameter"),
-        ("costs", f"{START}&page=page_x", "page", "is not the 'next_page' of this question"),
-        ("usage/completions", f"{START}&bucket_width=1w", "bucket_width", "'1m', '1h', '1d'"),
-        ("usage/completions", f"{START}&limit=32", "limit", "from 1 to 31"),
-        ("usage/completions", f"{START}&batch=1", "batch", "'true', 'false'"),
-        (
-            "usage/completions",
-            f"{START}&project_ids=p",
-            "project_ids",
-            'project = "labels.project"',
-        ),
-        ("usage/completions", f"{START}&group_by=api_key_id", "group_by", "dimension `api_key`"),
-        ("usage/images", f"{START}&group_by=size", "group_by", "'size' is not metered"),
-        ("usage/images", f"{START}&sizes=256x256", "sizes", "'size' is not metered"),
-        (
-            "usage/completions",
-            f"start_time={TODAY // 1000 - 3 * 86_400}&bucket_width=1m",
-            "start_time",
-            "The oldest range begins at start_time=",
-        ),
-        (
-            "usage/completions",
-            f"start_time={TODAY // 1000 - 500 * 86_400}&bucket_width=1h",
-            "start_time",
-            "The oldest range begins at start_time=",
-        ),
-        ("costs", "start_time=0", "start_time", "The oldest range begins at start_time="),
-        (
-            "costs",
-            f"start_time={TODAY // 1000 - 30 * 86_400 + 60}&end_time={TODAY // 1000 - 30 * 86_400 + 120}",
-            "start_time",
-            f"start_time={TODAY // 1000 - 30 * 86_400}, end_time={TODAY // 1000 - 30 * 86_400 + 900}.",
-        ),
-        ("costs", "start_time=99999999999", "start_time", "must be after"),
-    ],
-)
-async def test_what_is_wrong_is_named(
-    client: httpx.AsyncClient, path: str, query: str, param: str, message: str
-) -> None:
-    answer = await client.get(f"{ROOT}/{path}?{query}")
-    assert answer.status_code == 400
-    error = answer.json()["error"]
-    assert error["param"] == param
-    assert message in error["message"]
-    assert error["type"] == "invalid_request_error"
-
-
-async def test_the_range_that_an_error_names_is_answered(client: httpx.AsyncClient) -> None:
-    for width, days in (("1m", 3), ("1h", 500), ("1d", 4000)):
-        params: dict[str, Any] = {"bucket_width": width, "limit": 1}
-        start = TODAY // 1000 - days * 86_400
-        refused = await client.get(
-            f"{ROOT}/usage/completions", params={**params, "start_time": start}
-        )
-        oldest = int(refused.json()["error"]["message"].partition("start_time=")[2].split()[0])
-        again = await client.get(
-            f"{ROOT}/usage/completions", params={**params, "start_time": oldest}
-        )
-        assert again.status_code == 200
-        assert again.json()["data"][0]["start_time"] == oldest
 
 
 async def test_a_cursor_belongs_to_its_question_and_keeps_its_end(
