@@ -52,6 +52,10 @@ class OffsetBounds(NamedTuple):
     start: int
     end: int
 
+    def lag(self, position: int) -> int:
+        """Records that the partition holds from a position on; NO_POSITION: all of them."""
+        return max(0, self.end - max(position, self.start))
+
 
 class LastRecord(NamedTuple):
     """The last counted record of a partition, or the record that is there now: offset, append time in ms."""

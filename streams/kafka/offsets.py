@@ -71,7 +71,7 @@ async def read_group_lag(kafka: str, group: str, topics: Sequence[str]) -> dict[
                     continue
                 raise
             lags[topic] = sum(
-                held.end - max(held.start, _committed(committed, TopicPartition(topic, partition)))
+                held.lag(_committed(committed, TopicPartition(topic, partition)))
                 for partition, held in bounds.items()
             )
     finally:

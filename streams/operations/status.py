@@ -362,7 +362,7 @@ def _partitions(
                 partition=partition,
                 position=position,
                 end=log.end if log else None,
-                lag=max(0, log.end - max(position or 0, log.start)) if log else None,
+                lag=log.lag(position or 0) if log else None,
                 last_commit_ms=one.committed_ms or None if one else None,
                 complete_through_ms=one.complete_ms or None if one else None,
                 refused=refused.get(str(partition)),

@@ -25,9 +25,7 @@ class EndOffsets(NamedTuple):
     def lag(self, positions: Mapping[int, int]) -> int:
         """Records between these positions and the ends."""
         return sum(
-            max(0, self.bounds[p].end - max(position, self.bounds[p].start))
-            for p, position in positions.items()
-            if p in self.bounds
+            self.bounds[p].lag(position) for p, position in positions.items() if p in self.bounds
         )
 
 

@@ -105,7 +105,7 @@ class WorkerHealth:
             partition: PartitionState(
                 position,
                 bounds[partition].end,
-                max(0, bounds[partition].end - max(position, bounds[partition].start)),
+                bounds[partition].lag(position),
                 self.complete_ms.get(partition, 0),
                 self.committed_ms.get(partition, 0),
             )

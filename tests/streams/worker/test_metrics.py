@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from schemas.store.layout import NO_POSITION
 from streams.core.decode import Unreadable
 from streams.core.ports import OffsetBounds, RefusalReason
 from streams.worker.health import WorkerHealth
@@ -76,3 +79,11 @@ def test_the_state_has_lag_freshness_and_refusals() -> None:
     health.go_on(3)
     assert not health.refused
     assert not health.reasons
+
+
+@pytest.mark.parametrize(
+    ("position", "lag"),
+    [(NO_POSITION, 5), (3, 5), (7, 3), (10, 0), (12, 0)],
+)
+def test_lag_counts_what_the_log_holds_and_is_never_negative(position: int, lag: int) -> None:
+    assert OffsetBounds(5, 10).lag(position) == lag
