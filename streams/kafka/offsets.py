@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -40,27 +41,30 @@ def metadata_consumer(kafka: str) -> AIOKafkaConsumer:
     )
 
 
-async def read_bounds(kafka: str, topic: str) -> dict[int, OffsetBounds]:
-    """The first and the end offset of each partition, over connections of its own."""
+@asynccontextmanager
+async def _clients(kafka: str) -> AsyncIterator[tuple[AIOKafkaAdminClient, AIOKafkaConsumer]]:
+    """An administrator and a consumer outside the group, over connections of their own."""
     consumer = metadata_consumer(kafka)
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka, client_id="odometer-admin")
     try:
         for client in (consumer, admin):
             await within_deadline(SEND_S, client.start(), "accept a connection")
-        return await bounds_of(topic, admin, consumer)
+        yield admin, consumer
     finally:
         await asyncio.gather(close_client(consumer), close_client(admin))
+
+
+async def read_bounds(kafka: str, topic: str) -> dict[int, OffsetBounds]:
+    """The first and the end offset of each partition, over connections of its own."""
+    async with _clients(kafka) as (admin, consumer):
+        return await bounds_of(topic, admin, consumer)
 
 
 async def read_group_lag(kafka: str, group: str, topics: Sequence[str]) -> dict[str, int]:
     """Records of each topic after the committed offsets of a group. A partition without an offset counts
     from its first record; a topic that does not exist is left out."""
-    consumer = metadata_consumer(kafka)
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka, client_id="odometer-admin")
     lags: dict[str, int] = {}
-    try:
-        for client in (consumer, admin):
-            await within_deadline(SEND_S, client.start(), "accept a connection")
+    async with _clients(kafka) as (admin, consumer):
         asked = admin.list_consumer_group_offsets(group)
         committed = await within_deadline(ANSWER_S, asked, "return the offsets of a group")
         for topic in topics:
@@ -74,8 +78,6 @@ async def read_group_lag(kafka: str, group: str, topics: Sequence[str]) -> dict[
                 held.lag(_committed(committed, TopicPartition(topic, partition)))
                 for partition, held in bounds.items()
             )
-    finally:
-        await asyncio.gather(close_client(consumer), close_client(admin))
     return lags
 
 
