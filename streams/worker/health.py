@@ -94,9 +94,15 @@ class WorkerHealth:
         self.refused[partition], self.reasons[partition] = detail, why
 
     def go_on(self, partition: int) -> None:
-        """The partition is not refused, or not by this worker any more."""
+        """The partition is not refused any more."""
         self.refused.pop(partition, None)
         self.reasons.pop(partition, None)
+
+    def keep(self, partitions: frozenset[int]) -> None:
+        """Forgets all partitions but these: their new owners report them."""
+        for facts in (self.refused, self.reasons, self.complete_ms, self.committed_ms):
+            for partition in set(facts) - partitions:
+                del facts[partition]
 
     def partitions(
         self, positions: Mapping[int, int], bounds: Mapping[int, OffsetBounds]

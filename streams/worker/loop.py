@@ -136,11 +136,12 @@ class Worker:
             await self._clock.sleep(self._timing.poll_ends_ms)
 
     def lag(self) -> int:
-        """Records between the committed positions and the end offsets of the last poll."""
-        return self._ends.lag(self._positions) if self._ends else 0
+        """Records between the committed positions and the end offsets of the last poll. It may be called
+        in any thread, so it reads a copy of the positions."""
+        return self._ends.lag(dict(self._positions)) if self._ends else 0
 
     def partitions(self) -> Mapping[int, PartitionState]:
-        """The partitions that this worker counts."""
+        """The partitions that this worker counts. It may be called in any thread."""
         return self.health.partitions(
             dict(self._positions), self._ends.bounds if self._ends else {}
         )
@@ -167,8 +168,7 @@ class Worker:
         self._polled_ms = now_ms
         if polled.assignment != self._assignment:
             self._drop_all()
-            for partition in set(self.health.refused) - polled.partitions:
-                self.health.go_on(partition)  # its new owner reports it, if it is still true
+            self.health.keep(polled.partitions)
             await self._take_over(polled.partitions)
             self._assignment = polled.assignment
             self._assigned = polled.partitions

@@ -219,9 +219,11 @@ async def test_what_is_said_of_a_partition_that_left_is_forgotten() -> None:
     log = ScriptedLog({0: 1, 1: 1}, starts={0: 1}, partitions=frozenset({0, 1}))
     scene = await begun(log)
     assert set(scene.worker.health.refused) == {0}
+    scene.worker.health.complete_ms = {0: NOW_MS - 60_000, 1: NOW_MS}
     log.assignment, log.partitions = 2, frozenset({1})
     await scene.turns()
     assert describe_health(scene.worker, "")["state"] == "counting"
+    assert scene.worker.health.complete_ms == {1: NOW_MS}  # or its log would say: 60 s behind
 
 
 # -- replies ---------------------------------------------------------------------------------------
