@@ -88,19 +88,21 @@ class FoldService(Service):
         self.metrics.watch(self.worker_state)
         self.worker: Worker | None = None
         self.failure = ""
-        self.refusal = ""  # why it waits outside the consumer group
-        self._refused_by: RefusalReason | None = None
+        self.refusal: tuple[RefusalReason, str] | None = None
+        """Why it waits outside the consumer group."""
         self._evicts = False
 
     def health(self) -> dict[str, Any]:
-        return describe_health(self.worker, self.failure, self.refusal)
+        refusal = self.refusal
+        return describe_health(self.worker, self.failure, "" if refusal is None else refusal[1])
 
     def worker_state(self) -> WorkerState:
         """For a scrape, in any thread."""
-        worker, state = self.worker, str(self.health()["state"])
+        worker, refusal, state = self.worker, self.refusal, str(self.health()["state"])
+        if refusal is not None:
+            return WorkerState(state, {}, {refusal[0].name.lower(): 1})
         if worker is None:
-            refused = {} if self._refused_by is None else {self._refused_by.name.lower(): 1}
-            return WorkerState(state, {}, refused)
+            return WorkerState(state, {}, {})
         names = Counter(why.name.lower() for why in list(worker.health.reasons.values()))
         return WorkerState(state, worker.partitions(), names)
 
@@ -168,22 +170,20 @@ class FoldService(Service):
                 break
             with suppress(StoreUnavailable, StoreFull):  # said again at the next check
                 await store.refuse(-1, NO_POSITION, *refusal)
-            detail = refusal[1]
-            if detail != self.refusal:
+            if refusal != self.refusal:
                 log.warning(
                     "waits outside the consumer group, checks again every %g s: %s",
                     self._settings.timing.recheck_ms / 1000,
-                    detail,
+                    refusal[1],
                 )
-            self.refusal, self._refused_by = detail, refusal[0]
+            self.refusal = refusal
             await self.sleep(self._settings.timing.recheck_ms / 1000)
-        self.refusal, self._refused_by = "", None
+        self.refusal = None
 
     def _wait_for_redis(self, why: str) -> None:
         if why != self.failure:
             log.warning("waits for Redis: %s", why)
-        self.worker, self.failure, self.refusal = None, why, ""
-        self._refused_by = None
+        self.worker, self.failure, self.refusal = None, why, None
 
     async def _refusal(
         self, store: RedisStore, watch: EvictionWatch

@@ -11,6 +11,8 @@ from streams.core.decode import Unreadable
 from streams.core.ports import OffsetBounds, RefusalReason
 from streams.worker.health import WorkerHealth
 from streams.worker.metrics import WorkerMetrics, WorkerState
+from streams.worker.process import FoldService
+from streams.worker.settings import WorkerSettings
 from tests.oracles.event_logs import NOW_MS
 from tests.streams.worker.scripted import Scene, ScriptedLog, polled_event
 
@@ -79,6 +81,16 @@ def test_the_state_has_lag_freshness_and_refusals() -> None:
     health.go_on(3)
     assert not health.refused
     assert not health.reasons
+
+
+def test_a_worker_that_waits_outside_the_group_says_why_and_claims_no_partition() -> None:
+    fold = FoldService(WorkerSettings(kafka="127.0.0.1:1", redis="redis://127.0.0.1:1"))
+    fold.worker = Scene(ScriptedLog({0: 0})).worker  # it counted until Redis evicted
+    fold.refusal = RefusalReason.KEYS_EVICTED, "evicted"
+    refused = "odometer_worker_refused_partitions"
+    assert value(fold.metrics, "odometer_worker_state", state="refused") == 1
+    assert value(fold.metrics, refused, reason="keys_evicted") == 1
+    assert value(fold.metrics, refused, reason="other_log") == 0
 
 
 @pytest.mark.parametrize(
