@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from deploy.settings import Settings, directory_settings, read_catalog
+from deploy.settings import Settings, directory_settings
 from schemas.errors import LogError, OdometerError
 from streams.core.ports import RefusalReason
 from streams.directory.settings import changelogs
@@ -41,6 +41,9 @@ class CountingState(NamedTuple):
     directory_lag: Mapping[str, int]
 
 
+UNKNOWN: Final = CountingState(None, None, {})
+
+
 class CountingMetrics(Collector):
     """Collects the state. It may be scraped in any thread."""
 
@@ -48,14 +51,14 @@ class CountingMetrics(Collector):
         self._settings = settings
         self._loop = asyncio.new_event_loop()
         self._lock = threading.Lock()
-        self._state = CountingState(None, None, {})
+        self._state = UNKNOWN
         self._read_s = -AGE_S
         threading.Thread(
             target=self._loop.run_forever, name="odometer-counting", daemon=True
         ).start()
 
     def describe(self) -> Iterator[Metric]:
-        return families(CountingState(None, None, {}))
+        return families(UNKNOWN)
 
     def collect(self) -> Iterator[Metric]:
         with self._lock:
@@ -65,7 +68,7 @@ class CountingMetrics(Collector):
                     self._state = asking.result(READ_S)
                 except (concurrent.futures.TimeoutError, OdometerError):
                     asking.cancel()
-                    self._state = CountingState(None, None, {})
+                    self._state = UNKNOWN
                 self._read_s = time.monotonic()
             state = self._state
         return families(state)
@@ -77,8 +80,8 @@ class CountingMetrics(Collector):
                 settings.kafka,
                 settings.redis,
                 settings.topic,
-                catalog=read_catalog(settings),
                 kafka_s=KAFKA_S,
+                with_tenants=False,
             ),
             read_server(settings.redis),
             self._directory_lag(),

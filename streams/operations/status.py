@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -156,10 +156,13 @@ async def read_status(
     dead_letter_topic: str = "usage.dead-letter",
     since_ms: int | None = None,
     kafka_s: float | None = None,
+    *,
+    with_tenants: bool = True,
 ) -> Status:
     """`prices`, `catalog` and the quotas: those of this installation. Reads both servers once. Where one
     does not answer, the status says why. `since_ms`: when the last hour began; None: dead letters are
-    not counted by time. `kafka_s`: how long to wait for Kafka; None: as long as any command."""
+    not counted by time. `kafka_s`: how long to wait for Kafka; None: as long as any command.
+    `with_tenants`: also reads what each tenant has used, which takes long with many tenants."""
     try:
         async with asyncio.timeout(kafka_s):
             bounds, kafka_away = await read_bounds(kafka, topic), ""
@@ -171,9 +174,11 @@ async def read_status(
     if since_ms is not None and not kafka_away:
         with suppress(LogError, InvalidConfig):  # there is no such topic yet
             recent = await recent_dead_letters(kafka, dead_letter_topic, since_ms)
-    asked = _Asked(topic, prices, catalog, redis_eviction, series_quota, id_quota)
+    quotas = (series_quota, id_quota) if with_tenants else None
     try:
-        status = await _read_redis(redis_url, asked, bounds)
+        status = await _read_redis(
+            redis_url, bounds, topic, prices, catalog, redis_eviction, quotas
+        )
     except StoreError as away:
         status = _without_redis(bounds, str(away))
     return status.model_copy(
@@ -184,24 +189,22 @@ async def read_status(
     )
 
 
-class _Asked(NamedTuple):
-    topic: str
-    prices: str
-    catalog: Catalog
-    redis_eviction: str
-    series_quota: Quota
-    id_quota: Quota
-
-
-async def _read_redis(redis_url: str, asked: _Asked, bounds: Mapping[int, OffsetBounds]) -> Status:
-    topic, prices, catalog, redis_eviction, series_quota, id_quota = asked
+async def _read_redis(
+    redis_url: str,
+    bounds: Mapping[int, OffsetBounds],
+    topic: str,
+    prices: str,
+    catalog: Catalog,
+    redis_eviction: str,
+    quotas: tuple[Quota, Quota] | None,
+) -> Status:
     async with RedisGenerations(redis_url) as store:
         meta = await store.meta()
         tallies = await store.tallies()
         refusals = await store.refusals()
         skipped = await store.skipped()
         generations = await _generations(store) if meta else []
-        usages = await store.usages()
+        tenants = tenants_of(await store.usages(), *quotas) if quotas else []
         price_lists = await store.list_starts()
         async with EvictionWatch(redis_url, redis_eviction) as watch:
             evicts = await watch.look(store.generation, is_read_only=True)
@@ -234,7 +237,7 @@ async def _read_redis(redis_url: str, asked: _Asked, bounds: Mapping[int, Offset
         unknown_fields=_named(tallies, "unknown:"),
         skipped=skipped,
         over_limit=_named(tallies, "over:"),
-        tenants=tenants_of(usages, series_quota, id_quota),
+        tenants=tenants,
         misread=_named(tallies, "misread:"),
         directory_full=tallies.get("directory_full", 0),
         directory_refused=directory_refused,
@@ -281,16 +284,10 @@ def refusals_by_reason(
         reason = evicts[0].name.lower()
         found[reason] = RefusalStatus(reason=reason, detail=evicts[1], partitions=None)
     for field, said in refusals.items():
-        reason = said["reason"]
-        if field == "generation":
-            found.setdefault(
-                reason, RefusalStatus(reason=reason, detail=said["detail"], partitions=None)
-            )
-            continue
-        known = found.setdefault(
-            reason, RefusalStatus(reason=reason, detail=said["detail"], partitions=[])
-        )
-        if known.partitions is not None:
+        reason, of_all = said["reason"], field == "generation"
+        one = RefusalStatus(reason=reason, detail=said["detail"], partitions=None if of_all else [])
+        known = found.setdefault(reason, one)
+        if known.partitions is not None and not of_all:
             known.partitions.append(int(field))
             known.partitions.sort()
 
