@@ -80,6 +80,7 @@ class CountingMetrics(Collector):
                 settings.kafka,
                 settings.redis,
                 settings.topic,
+                redis_eviction=settings.redis_eviction,
                 kafka_s=KAFKA_S,
                 with_tenants=False,
             ),

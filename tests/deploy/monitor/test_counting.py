@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import redis
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -17,7 +18,9 @@ from streams.kafka.producer import open_producer
 from streams.kafka.topics import ensure_topics
 from streams.operations.status import GenerationStatus, read_status
 from streams.redis.server_info import RedisServer
+from tests.servers import url_as
 from tests.streams.operations.test_verdict import partition, refusals, status
+from tests.streams.redis.test_eviction import begin_counting
 
 
 class Fixed(Collector):
@@ -89,3 +92,19 @@ def test_a_kafka_that_is_away_is_said_and_redis_read(valkey: Server) -> None:
     assert registry.get_sample_value("odometer_kafka_up") == 0
     assert registry.get_sample_value("odometer_redis_up") == 1
     assert (registry.get_sample_value("odometer_redis_memory_bytes") or 0) > 0
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize(("stated", "partitions"), [("", 2), ("noeviction", 0)])
+async def test_a_redis_that_forbids_info_is_refused_until_the_operator_states_its_policy(
+    own_valkey: Server, stated: str, partitions: int
+) -> None:
+    url = url_of(own_valkey)
+    await begin_counting(url)
+    with redis.Redis.from_url(url) as client:
+        client.execute_command("ACL", "SETUSER", "m", "on", ">pw", "~*", "+@all", "-info")
+    settings = read_settings(kafka="127.0.0.1:1", redis=url_as("m:pw", url), redis_eviction=stated)
+    registry = CollectorRegistry()
+    registry.register(CountingMetrics(settings))
+    labels = {"reason": "eviction_unknown"}
+    assert registry.get_sample_value("odometer_refused_partitions", labels) == partitions
