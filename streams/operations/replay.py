@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -21,17 +20,14 @@ from streams.core.dead_letters import (
     marked,
     read_dead_letter,
     resend,
-    tenant_of,
 )
 from streams.kafka.offsets import scan
 from streams.kafka.producer import KafkaProducer, open_producer
 
 BATCH_DEAD_LETTERS_MAX: Final = 500
 """Dead letters that are marked and sent together: 32 MB of the largest records."""
-
-
 RECENT_MAX: Final = 20_000
-"""Dead letters of the last hour that are counted: half a second. Of more, it is the number."""
+"""Dead letters that `odometer status` counts: half a second. If there are more, it shows this number."""
 
 
 class ReplayOutcome(StrEnum):
@@ -74,31 +70,26 @@ def marked_as(letter: DeadLetter, marks: Mapping[str, ReplayMark]) -> DeadLetter
     return letter if mark is None else marked(letter, mark.state, mark.identity, mark.at_ms)
 
 
-async def _letters(kafka: str, dead_letter_topic: str) -> AsyncIterator[DeadLetter]:
-    async for records in scan(kafka, dead_letter_topic):
+async def _letters(
+    kafka: str, dead_letter_topic: str, since_ms: int | None = None
+) -> AsyncIterator[DeadLetter]:
+    async for records in scan(kafka, dead_letter_topic, since_ms):
         for record in records:
             letter = read_dead_letter(record.value, record.headers)
             if letter is not None:
                 yield letter
 
 
-async def recent_dead_letters(
-    kafka: str, dead_letter_topic: str, since_ms: int
-) -> Counter[tuple[str, str]]:
-    """How many records became dead letters since then, by tenant and reason. The tenant is "" where the
-    record names none that can be read. Raises LogError, and InvalidConfig where there is no such topic."""
-    seen: set[str] = set()
-    counts: Counter[tuple[str, str]] = Counter()
-    async for records in scan(kafka, dead_letter_topic, since_ms):
-        for record in records:
-            letter = read_dead_letter(record.value, record.headers)
-            if letter is None or letter.replay is not None or letter.origin in seen:
-                continue  # a mark, or a dead letter that was written twice
-            seen.add(letter.origin)
-            counts[tenant_of(letter), letter.reason] += 1
-        if len(seen) >= RECENT_MAX:
+async def recent_dead_letters(kafka: str, dead_letter_topic: str, since_ms: int) -> int:
+    """How many records became dead letters since then, at most RECENT_MAX. Raises LogError, and
+    InvalidConfig where there is no such topic."""
+    origins: set[str] = set()
+    async for letter in _letters(kafka, dead_letter_topic, since_ms):
+        if letter.replay is None:  # else it is the mark of a replay
+            origins.add(letter.origin)  # a dead letter may be written twice
+        if len(origins) >= RECENT_MAX:
             break
-    return counts
+    return len(origins)
 
 
 async def replay(

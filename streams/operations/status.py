@@ -184,7 +184,7 @@ async def read_status(
     return status.model_copy(
         update={
             "kafka_away": kafka_away,
-            "dead_letters_last_hour": None if recent is None else sum(recent.values()),
+            "dead_letters_last_hour": recent,
         }
     )
 

@@ -11,10 +11,11 @@ from typer.testing import CliRunner, Result
 
 from deploy.cli.main import app
 from schemas.errors import LogUnavailable
+from schemas.limits import HOUR_MS
 from schemas.units import iso
 from streams.core.dead_letters import EventIdentity, ReplayState, dead_letter_record, marked
 from streams.kafka.producer import open_producer
-from streams.operations.replay import read_letters
+from streams.operations.replay import read_letters, recent_dead_letters
 from tests.oracles.event_logs import encode, event
 from tests.oracles.fold_oracle import expected
 from tests.oracles.redis_counters import read_counters
@@ -103,6 +104,9 @@ async def test_letters_are_listed_mended_and_replayed_and_count_once(system: Sys
     assert "was replayed at" in shown["replay_would"]
     # Marks are no letters, and a reader that keeps one a key still sees what each was.
     assert len(await dead(system, "list")) == 4
+    kafka, topic = system.settings.kafka, system.settings.dead_letter_topic
+    assert await recent_dead_letters(kafka, topic, now_ms() - HOUR_MS) == 4
+    assert await recent_dead_letters(kafka, topic, now_ms() + HOUR_MS) == 0
 
 
 async def test_a_replay_that_was_cut_off_is_repeated_as_the_same_event(system: System) -> None:
