@@ -8,6 +8,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -186,15 +187,13 @@ def _lines(found: Status, now_ms: int) -> Iterator[str]:
 def _watch(settings: Settings, limits: Limits, *, everything: bool) -> None:
     from streams.operations.verdict import judge
 
-    with Live(console=Console(), auto_refresh=False) as live:
+    # Ctrl-C comes while it sleeps, or while it reads: Kafka may take seconds.
+    with suppress(KeyboardInterrupt), Live(console=Console(), auto_refresh=False) as live:
         while True:
             found, now_ms = _read(settings)
             verdict = judge(found, now_ms, limits)
             live.update(render_status(found, verdict, now_ms, everything=everything), refresh=True)
-            try:
-                time.sleep(WATCH_EVERY_S)
-            except KeyboardInterrupt:
-                return
+            time.sleep(WATCH_EVERY_S)
 
 
 def _read(settings: Settings) -> tuple[Status, int]:

@@ -221,3 +221,12 @@ def test_a_server_that_is_away_comes_first_and_a_wrong_option_is_no_state(
     assert done.returncode == code
     assert done.stdout.startswith(begins)
     assert done.stderr == "" or code != 2
+
+
+def test_ctrl_c_ends_a_watch_also_while_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_settings: Settings) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("deploy.cli.status._read", interrupted)
+    result = CliRunner().invoke(app, ["status", "--watch"])
+    assert (result.exit_code, result.output.strip()) == (0, "")
