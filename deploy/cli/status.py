@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console, Group, RenderableType
@@ -27,7 +27,7 @@ from deploy.cli.options import (
     TenantSeries,
     Topic,
 )
-from deploy.cli.terminal import say_json_text, say_line, shown
+from deploy.cli.terminal import say_json, say_line, shown
 from deploy.settings import (
     Settings,
     read_catalog,
@@ -37,19 +37,19 @@ from deploy.settings import (
     read_settings,
 )
 from schemas.errors import InvalidConfig
+from schemas.limits import HOUR_MS, MINUTE_MS
 
 if TYPE_CHECKING:
     from streams.operations.status import Status
     from streams.operations.verdict import Limits, Verdict
 
-HOUR_MS: Final = 3_600_000
 WATCH_EVERY_S: Final = 2.0
 UNPRICED_SHOWN: Final = 5
 MISCONFIGURED: Final = 3
 """The exit code of `--check` if the command itself is wrong: a monitor must not take that for a state."""
 _COLORS: Final = ("green", "yellow", "red")
 _WORDS: Final = ("OK", "BEHIND", "NOT COUNTING")
-_UNITS_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": HOUR_MS}
+_UNITS_MS: Final = {"ms": 1, "s": 1000, "m": MINUTE_MS, "h": HOUR_MS}
 
 
 class Judged(SystemExit):
@@ -121,7 +121,7 @@ def status(
     found, now_ms = _read(settings)
     verdict = judge(found, now_ms, limits)
     if as_json:
-        say_json_text(as_document(found, verdict))
+        say_json(as_document(found, verdict))
     elif check:
         say_line(f"{_WORDS[verdict.state]}: {verdict.sentence}")
     else:
@@ -129,11 +129,9 @@ def status(
     raise Judged(int(verdict.state))
 
 
-def as_document(found: Status, verdict: Verdict) -> str:
+def as_document(found: Status, verdict: Verdict) -> dict[str, Any]:
     """The verdict, then the status, as one JSON object."""
-    inner = found.model_dump_json(indent=2).removeprefix("{\n")
-    said = verdict.model_dump_json(indent=2).replace("\n", "\n  ")
-    return f'{{\n  "verdict": {said},\n{inner}'
+    return {"verdict": verdict.model_dump(mode="json"), **found.model_dump(mode="json")}
 
 
 def parse_duration(text: str) -> int:

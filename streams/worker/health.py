@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
+from schemas.limits import MINUTE_MS
 from streams.core.columns import Columns
 from streams.core.ports import Commit, OffsetBounds, Progress, RefusalReason
 from streams.worker.metrics import PartitionState, WorkerMetrics
@@ -29,7 +29,6 @@ class Timing:
     stalled_ms: int = 30_000
 
 
-MINUTE_MS: Final = 60_000
 MinuteReport = tuple[tuple[str, float, int, float], Mapping[str, float]]
 """Text and arguments of a log line, and the same as fields."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final
 
 import pytest
@@ -155,7 +154,7 @@ def test_what_counts_and_still_needs_somebody_is_a_note() -> None:
 
 def test_the_document_begins_with_the_verdict() -> None:
     found = status()
-    document = json.loads(as_document(found, judge(found, NOW_MS)))
+    document = as_document(found, judge(found, NOW_MS))
     assert list(document)[:2] == ["verdict", "redis_away"]
     assert document["verdict"]["state"] == 0
     assert document["lag"] == 0
