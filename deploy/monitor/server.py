@@ -6,6 +6,7 @@ scrape never waits for a batch. The numbers are collected when somebody asks.
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import threading
@@ -95,7 +96,7 @@ def serve_monitor(
             raise InvalidConfig(_wrong_host(host, str(error.strerror))) from error
         except OSError as error:
             why = str(error.strerror)
-            if error.errno not in {98, 48, 13}:  # in use on Linux, on macOS; not allowed
+            if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
                 raise InvalidConfig(_wrong_host(host, str(error.strerror))) from error
     raise InvalidConfig(
         f"ODOMETER_MONITOR_PORT is {port}, and none of the {PORTS_TRIED_MAX} ports from there on can be"
