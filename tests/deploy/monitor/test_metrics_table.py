@@ -10,15 +10,14 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 
 from api.app.metrics import ApiMetrics
 from api.http.durations import Durations
-from deploy.monitor.counting import CountingState, families
+from deploy.monitor.counting import UNKNOWN
 from deploy.settings import CHECKOUT
 from streams.directory.metrics import DirectoryMetrics
 from streams.worker.metrics import WorkerMetrics, WorkerState
+from tests.deploy.monitor.test_counting import Fixed
 
 README: Final = (CHECKOUT / "deploy" / "README.md").read_text()
 BASE_UNITS: Final = {"seconds", "bytes", "ratio"}
@@ -35,20 +34,13 @@ def registries() -> dict[str, CollectorRegistry]:
     worker.watch(lambda: WorkerState("counting", {}, {}))
     api = ApiMetrics(Durations(lambda: 0.0), {}, lambda: 0)
     state = CollectorRegistry()
-    state.register(Fixed())
+    state.register(Fixed(UNKNOWN))  # the names are those of a state that is known
     return {
         "Worker": worker.registry,
         "API": api.registry,
         "State of counting": state,
         "Directory": DirectoryMetrics().registry,
     }
-
-
-class Fixed(Collector):
-    """The state of counting without its servers: the names are the same."""
-
-    def collect(self) -> Iterator[Metric]:
-        return families(CountingState(None, None, {}))
 
 
 def described(registry: CollectorRegistry) -> dict[str, Described]:
