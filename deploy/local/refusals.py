@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from schemas.errors import StoreError
 from streams.operations.status import RefusalStatus, refusals_by_reason
-from streams.operations.verdict import repair
+from streams.operations.verdict import refusal_sentence, repair
 from streams.redis.store import RedisStore
 
 # A worker checks its refusals every 2 s.
@@ -32,16 +32,10 @@ class Refusals:
         now = {one.reason: len(one.partitions or ()) for one in found}
         for one in found:
             if self._said.get(one.reason, -1) < now[one.reason]:
-                yield sentence_of(one)
+                yield f"{refusal_sentence(one)} Next: {repair(one.reason)}"
         if self._said and not now:
             yield "All partitions are counted again."
         self._said = now
-
-
-def sentence_of(one: RefusalStatus) -> str:
-    """The line for a reason, with what to run."""
-    where = "all partitions" if one.partitions is None else f"{len(one.partitions)} partitions"
-    return f"Not counting {where}: {one.reason}: {one.detail}. Next: {repair(one.reason)}"
 
 
 async def _read(redis_url: str) -> list[RefusalStatus]:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from schemas.units import duration, iso
 from streams.core.ports import RefusalReason
-from streams.operations.status import Status
+from streams.operations.status import RefusalStatus, Status
 
 STALE_MS: Final = 30_000
 """A worker writes its freshness every 200 ms, and a takeover takes 6 s. After this long none counts."""
@@ -84,12 +84,10 @@ def _not_counting(status: Status, now_ms: int) -> tuple[str, str] | None:
         return "Nothing is counted yet.", "odometer worker"
     if status.refusals:
         first = status.refusals[0]
-        where = "all partitions" if first.partitions is None else _partitions(first.partitions)
         rest = len(status.refusals) - 1
         more = f" There are {rest} other reasons." if rest > 1 else ""
         more = " There is another reason." if rest == 1 else more
-        sentence = f"Not counting {where}: {first.reason}: {first.detail}.{more}"
-        return sentence, repair(first.reason)
+        return refusal_sentence(first) + more, repair(first.reason)
     signs = ((one.last_commit_ms, one.complete_through_ms) for one in status.partitions)
     alive_ms = max(sign or 0 for both in signs for sign in both)
     if now_ms - alive_ms > STALE_MS:
@@ -113,6 +111,11 @@ def _stuck(status: Status, now_ms: int) -> tuple[str, str] | None:
         f"Not counting {_partitions(stuck)}, though others are.",
         f"look at the log of the workers; see {RUNBOOK}#partitions",
     )
+
+
+def refusal_sentence(one: RefusalStatus) -> str:
+    where = "all partitions" if one.partitions is None else _partitions(one.partitions)
+    return f"Not counting {where}: {one.reason}: {one.detail}."
 
 
 def repair(reason: str) -> str:
