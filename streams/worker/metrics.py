@@ -6,6 +6,7 @@ somebody scrapes, in the monitor's thread, from values that the worker has anywa
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -131,11 +132,9 @@ class WorkerMetrics:
         for kind, count in counted.items():
             self._events.labels(kind, "counted").inc(count)
         if len(rows) < len(rows.events):
-            for wire_kind in rows.events.fields["kind"]:
-                counted[wire_kind] = counted.get(wire_kind, 0) - 1
-            for kind, missing in counted.items():
-                if missing:
-                    self._events.labels(kind, "duplicate").inc(-missing)
+            judged = collections.Counter(rows.events.fields["kind"])
+            for kind, count in (judged - counted).items():
+                self._events.labels(kind, "duplicate").inc(count)
         for name, count in commit.tallies.items():
             head, _, reason = name.partition(":")
             if head == "dead":
@@ -211,7 +210,7 @@ _PARTITION: Final[Sequence[tuple[str, str, Callable[[PartitionState], float]]]] 
 )
 
 
-def _by_kind(rows: Columns) -> dict[str, int]:
+def _by_kind(rows: Columns) -> collections.Counter[str]:
     words = rows.words["kind"]
-    counts = np.bincount(rows.codes["kind"], minlength=len(words))
-    return {word: int(count) for word, count in zip(words, counts.tolist(), strict=True) if count}
+    counts = np.bincount(rows.codes["kind"], minlength=len(words)).tolist()
+    return collections.Counter({word: n for word, n in zip(words, counts, strict=True) if n})
