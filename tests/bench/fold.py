@@ -33,7 +33,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -41,9 +40,8 @@ import numpy as np
 import psutil
 import redis
 
-from deploy.local.kafka import start_kafka
-from deploy.local.servers import Server, free_port
-from deploy.local.valkey import start_valkey, url_of
+from deploy.local.servers import Server
+from deploy.local.valkey import url_of
 from schemas.catalog.measures import COST_NANO_USD, EVENTS, INPUT_TOKENS, Measure
 from schemas.catalog.views import Catalog
 from schemas.store.layout import (
@@ -66,6 +64,7 @@ from tests.bench.data.usage_log import (
     fill,
 )
 from tests.bench.fold_process import CATALOGS, Cost, Spec
+from tests.bench.own_servers import own_servers
 from tests.real.harness.topics import now_ms
 
 PARTITIONS: Final = 4
@@ -93,18 +92,8 @@ class Servers:
 
 @contextmanager
 def servers_of() -> Iterator[Servers]:
-    """Servers of its own, in a directory that goes with them."""
-    with tempfile.TemporaryDirectory(prefix="odometer-bench-") as name:
-        directory = Path(name)
-        kafka = start_kafka(directory, port=free_port(), controller_port=free_port())
-        try:
-            valkey = start_valkey(directory, port=free_port())
-            try:
-                yield Servers(kafka, valkey)
-            finally:
-                valkey.stop()
-        finally:
-            kafka.stop()
+    with own_servers() as (_, kafka, valkey):
+        yield Servers(kafka, valkey)
 
 
 FAR_MS: Final = 1 << 45

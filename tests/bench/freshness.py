@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-import tempfile
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -32,14 +31,14 @@ from aiokafka import AIOKafkaProducer
 from redis import asyncio as redis_asyncio
 
 from deploy.local.api_keys import create_key
-from deploy.local.kafka import start_kafka
-from deploy.local.servers import free_port, plain_environment
-from deploy.local.valkey import start_valkey, url_of
+from deploy.local.servers import plain_environment
+from deploy.local.valkey import url_of
 from deploy.settings import CHECKOUT
 from schemas.catalog.views import DEFAULT
 from schemas.store.layout import FIRST_GENERATION, meta_key, unpack_meta
 from tests.bench.data.usage_log import BACKFILL, LIVE, Shape, Totals, values_of
 from tests.bench.fold import check_totals
+from tests.bench.own_servers import own_servers
 from tests.real.harness.api_process import api_of
 from tests.real.harness.system import System, system_of
 from tests.real.harness.topics import now_ms, producer_of
@@ -273,16 +272,9 @@ async def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--history", type=int, default=HISTORY, help="events of the file")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="odometer-bench-") as name:
-        directory = Path(name)
-        kafka = start_kafka(directory, port=free_port(), controller_port=free_port())
-        valkey = start_valkey(directory, port=free_port())
-        try:
-            async with system_of(kafka.address, url_of(valkey), directory, PARTITIONS) as system:
-                await compare(system, directory, options.seconds, options.history)
-        finally:
-            valkey.stop()
-            kafka.stop()
+    with own_servers() as (directory, kafka, valkey):
+        async with system_of(kafka.address, url_of(valkey), directory, PARTITIONS) as system:
+            await compare(system, directory, options.seconds, options.history)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,10 +27,10 @@ import psutil
 
 from deploy.local import servers
 from deploy.local.api_keys import create_key
-from deploy.local.kafka import start_kafka
 from deploy.local.servers import Server, free_port
-from deploy.local.valkey import start_valkey, url_of
+from deploy.local.valkey import url_of
 from schemas.units import iso
+from tests.bench.own_servers import own_servers
 from tests.real.harness.system import System, system_of
 from tests.real.harness.topics import now_ms
 
@@ -230,16 +229,9 @@ async def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args(arguments).rounds
-    with tempfile.TemporaryDirectory(prefix="odometer-bench-") as name:
-        directory = Path(name)
-        kafka = start_kafka(directory, port=free_port(), controller_port=free_port())
-        valkey = start_valkey(directory, port=free_port())
-        try:
-            async with system_of(kafka.address, url_of(valkey), directory, PARTITIONS) as system:
-                await compare(system, directory, rounds)
-        finally:
-            valkey.stop()
-            kafka.stop()
+    with own_servers() as (directory, kafka, valkey):
+        async with system_of(kafka.address, url_of(valkey), directory, PARTITIONS) as system:
+            await compare(system, directory, rounds)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -27,12 +26,12 @@ import psutil
 import redis
 
 from deploy.local.api_keys import create_key
-from deploy.local.kafka import start_kafka
-from deploy.local.servers import Server, free_port
-from deploy.local.valkey import start_valkey, url_of
+from deploy.local.servers import Server
+from deploy.local.valkey import url_of
 from schemas.store.layout import FIRST_GENERATION, prefix
 from tests.bench.data.usage_log import LIVE
 from tests.bench.freshness import Events, Sent, at_rate, capacity
+from tests.bench.own_servers import own_servers
 from tests.real.harness.apis import api_of
 from tests.real.harness.system import System, system_of
 
@@ -145,15 +144,8 @@ async def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--load", type=float, default=0.8)
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="odometer-bench-") as name:
-        directory = Path(name)
-        kafka = start_kafka(directory, port=free_port(), controller_port=free_port())
-        valkey = start_valkey(directory, port=free_port())
-        try:
-            await compare(kafka, valkey, directory, options.minutes * 60, options.load)
-        finally:
-            valkey.stop()
-            kafka.stop()
+    with own_servers() as (directory, kafka, valkey):
+        await compare(kafka, valkey, directory, options.minutes * 60, options.load)
 
 
 async def compare(

@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import re
 import sys
-import tempfile
 import time
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -28,10 +27,9 @@ import msgspec
 import psutil
 
 from deploy.local.api_keys import create_key
-from deploy.local.kafka import start_kafka
-from deploy.local.servers import free_port
-from deploy.local.valkey import start_valkey, url_of
+from deploy.local.valkey import url_of
 from schemas.units import iso
+from tests.bench.own_servers import own_servers
 from tests.real.harness.api_process import api_of
 from tests.real.harness.system import System, system_of
 from tests.real.harness.topics import now_ms, producer_of
@@ -186,16 +184,9 @@ async def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--streams", type=int, default=STREAMS)
     parser.add_argument("--seconds", type=float, default=20)
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="odometer-bench-") as name:
-        directory = Path(name)
-        kafka = start_kafka(directory, port=free_port(), controller_port=free_port())
-        valkey = start_valkey(directory, port=free_port())
-        try:
-            async with system_of(kafka.address, url_of(valkey), directory, 1) as system:
-                await compare(system, directory, options.streams, options.seconds)
-        finally:
-            valkey.stop()
-            kafka.stop()
+    with own_servers() as (directory, kafka, valkey):
+        async with system_of(kafka.address, url_of(valkey), directory, 1) as system:
+            await compare(system, directory, options.streams, options.seconds)
 
 
 if __name__ == "__main__":
