@@ -13,7 +13,7 @@ import re
 import sys
 import time
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -25,6 +25,7 @@ from urllib.parse import urlencode
 import httpx
 import msgspec
 import psutil
+from aiokafka import AIOKafkaProducer
 
 from deploy.local.api_keys import create_key
 from deploy.local.valkey import url_of
@@ -121,7 +122,7 @@ async def compare(system: System, directory: Path, streams: int, seconds: float)
         )
 
 
-async def _send(producer: object, topic: str, number: int) -> tuple[int, float]:
+async def _send(producer: AIOKafkaProducer, topic: str, number: int) -> tuple[int, float]:
     """One event; its number and when its acknowledgement was seen."""
     event = {
         "id": f"e-{number}",
@@ -136,7 +137,7 @@ async def _send(producer: object, topic: str, number: int) -> tuple[int, float]:
         "output_tokens": 1,
         "latency_ms": number % 900,
     }
-    await producer.send_and_wait(topic, msgspec.json.encode(event))  # type: ignore[attr-defined]
+    await producer.send_and_wait(topic, msgspec.json.encode(event))
     return number, time.perf_counter()
 
 
@@ -160,9 +161,9 @@ async def _opened(
     return clients
 
 
-async def _until(holds: object, clients: Sequence[StreamClient]) -> None:
+async def _until(holds: Callable[[], bool], clients: Sequence[StreamClient]) -> None:
     give_up_s = time.perf_counter() + OPEN_S
-    while not holds():  # type: ignore[operator]
+    while not holds():
         ended = [one for one in clients if one.ended or one.status not in {b"", b"200"}]
         assert not ended, f"{len(ended)} streams ended: {ended[0].status!r}"
         assert time.perf_counter() < give_up_s, "not all streams showed it"
