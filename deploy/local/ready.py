@@ -95,7 +95,7 @@ def welcome(
     """Return the text that a start ends with: the API's URL, the key, and three `curl` commands.
 
     Without `key` it names only the file. The commands read the key from the file. `link`: the token of
-    a sign-in link. It stands after `#`, so no server and no log gets it.
+    a sign-in link. It comes after `#`, so no server and no log gets it.
     """
     url = f"http://{servers.HOST}:{api_port}"
     month_ago = (now - timedelta(days=30)).strftime("%Y-%m-%dT00:00:00Z")
