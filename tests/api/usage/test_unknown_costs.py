@@ -7,7 +7,7 @@ import pytest
 
 from schemas.limits import HOUR_MS
 from tests.api.counters import NOW_MS, Event, pack
-from tests.api.usage.test_endpoints import ask
+from tests.api.usage.asking import ask
 
 pytestmark = pytest.mark.servers
 
