@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property, lru_cache
@@ -370,6 +370,21 @@ def covering(asked: Asked) -> tuple[int, int]:
     return next(
         at for at in earlier if boundary(at, asked.now_ms, _kept_at(at, asked, TIERS)) == at
     ), to_ms
+
+
+def parts_of(from_ms: int, to_ms: int, cuts: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Ranges that meet, of whole buckets: a dialect answers any other by the bucket around it, so they would
+    overlap."""
+    for cut in sorted(cuts):
+        if _has_bucket(from_ms, cut) and _has_bucket(cut, to_ms):
+            yield from_ms, cut
+            from_ms = cut
+    yield from_ms, to_ms
+
+
+def _has_bucket(from_ms: int, to_ms: int) -> bool:
+    start_ms, end_ms = covered(Asked(from_ms, to_ms))
+    return start_ms < end_ms
 
 
 def answer(events: Iterable[Event], asked: Asked) -> dict[str, Any]:

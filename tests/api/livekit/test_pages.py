@@ -6,7 +6,6 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from deploy.sample.traffic import history
 from schemas.limits import DAY_MS
 from schemas.units import iso
 from tests.api.conftest import Clock, client_of
-from tests.api.counters import NOW_MS, Counters, Event, pack, read_pure
+from tests.api.counters import NOW_MS, Counters, Event, pack, parts_of, read_pure
 from tests.api.query.test_query import moments
 from tests.oracles.livekit_logs import logs, month, questions
 from tests.oracles.livekit_oracle import (
@@ -376,11 +375,10 @@ def test_adjacent_ranges_never_count_a_call_twice(
     log: list[Fields], asked: Asked, cuts: list[int]
 ) -> None:
     counters = pack(packed(log))
-    inside = [cut for cut in cuts if asked.from_ms <= cut <= asked.to_ms]
-    edges = sorted([asked.from_ms, *inside, asked.to_ms])
     for path, name in (("dashboard", "total_calls"), ("tokens/summary", "total_records")):
-        whole = replace(asked, path=path, from_ms=edges[0], to_ms=edges[-1])
-        parts = [replace(whole, from_ms=start, to_ms=end) for start, end in pairwise(edges)]
+        whole = replace(asked, path=path)
+        ranges = parts_of(asked.from_ms, asked.to_ms, cuts)
+        parts = [replace(whole, from_ms=start_ms, to_ms=end_ms) for start_ms, end_ms in ranges]
         assert (
             sum(pure(counters, log, part)[name] for part in parts)
             == (pure(counters, log, whole)[name])

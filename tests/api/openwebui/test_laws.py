@@ -19,7 +19,7 @@ from schemas.limits import COUNT_MAX, DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.responses.openwebui import OpenWebUiProblem
 from schemas.tiers import DAY, HOUR, QUARTER, kept_from
 from tests.api.conftest import Clock, client_of
-from tests.api.counters import NOW_MS, Event, pack
+from tests.api.counters import NOW_MS, Event, pack, parts_of
 from tests.api.openwebui.test_pages import ROOT, nameless, say_team
 from tests.api.query.test_query import moments
 from tests.oracles.openwebui_oracle import ANSWERS, LENGTH_MS, Asked
@@ -118,13 +118,18 @@ def test_every_answer_is_the_oracles(api: Api, log: list[Event], asked: Asked) -
 @given(log=st.lists(events(), max_size=25), moment=moments(), other=moments())
 def test_ranges_that_meet_add_up(api: Api, log: list[Event], moment: int, other: int) -> None:
     api.holds(log)
-    start_s, middle_s = sorted((moment // 1000, other // 1000))
-    whole, first, second = (
-        api.get("tokens", replace(Asked(), start_s=low, end_s=high).params).json()
-        for low, high in ((start_s, None), (start_s, middle_s), (middle_s, None))
-    )
+    start_ms, middle_ms = (at_ms - at_ms % 1000 for at_ms in sorted((moment, other)))
+
+    def tokens(from_ms: int, to_ms: int) -> dict[str, int]:
+        end_s = None if to_ms == NOW_MS else to_ms // 1000
+        asked = replace(Asked(), start_s=from_ms // 1000, end_s=end_s)
+        found: dict[str, int] = api.get("tokens", asked.params).json()
+        return found
+
+    whole = tokens(start_ms, NOW_MS)
+    parts = [tokens(*part) for part in parts_of(start_ms, NOW_MS, [middle_ms])]
     for name in ("total_input_tokens", "total_output_tokens", "total_tokens"):
-        assert whole[name] == first[name] + second[name]
+        assert whole[name] == sum(part[name] for part in parts)
 
 
 NAMES = st.sampled_from(

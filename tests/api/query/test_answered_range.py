@@ -30,7 +30,8 @@ def test_it_is_the_covered_range_or_the_bucket_around_it(one_ms: int, other_ms: 
 @pytest.mark.parametrize(
     ("ago_ms", "length_ms", "bucket_ms"),
     [
-        (100 * DAY_MS, 3 * HOUR_MS, DAY_MS),
+        (500 * DAY_MS, 3 * HOUR_MS, DAY_MS),
+        (100 * DAY_MS, 20 * MINUTE_MS, HOUR_MS),
         (50 * DAY_MS, MINUTE_MS, 15 * MINUTE_MS),
         (HOUR_MS, 1, MINUTE_MS),
     ],

@@ -38,6 +38,7 @@ from tests.api.counters import (
     name_of,
     pack,
     page_keys,
+    parts_of,
     read_pure,
 )
 
@@ -140,14 +141,31 @@ def test_before_the_first_hours_an_answer_is_made_of_longer_buckets(
 
 
 @settings(max_examples=100, deadline=None)
-@given(LOGS, questions(), st.lists(moments(), max_size=4))
-def test_adjacent_ranges_add_up(log: list[Event], asked: Asked, cuts: list[int]) -> None:
+@given(LOGS, moments(), moments(), st.lists(moments(), max_size=4))
+def test_adjacent_ranges_add_up(log: list[Event], one: int, other: int, cuts: list[int]) -> None:
+    from_ms, to_ms = sorted((one, other))
     counters = pack(log)
-    inside = [cut for cut in cuts if asked.from_ms <= cut <= asked.to_ms]
-    edges = sorted([asked.from_ms, *inside, asked.to_ms])
+    edges = sorted([from_ms, *(cut for cut in cuts if from_ms <= cut <= to_ms), to_ms])
+    parts = [counted(counters, *part) for part in pairwise(edges)]
+    assert sum(parts) == counted(counters, from_ms, to_ms)
+
+
+def counted(counters: Counters, from_ms: int, to_ms: int) -> int:
+    """The events of a range by the rule of the native API: bounds move to buckets, whatever is left."""
+    question = Question((Term(EVENTS),), from_ms, to_ms, NOW_MS)
+    rows = read_pure(counters, "acme", [plan(question)])[0]
+    return rows[0].values[0] if rows else 0
+
+
+@settings(max_examples=100, deadline=None)
+@given(LOGS, questions(), st.lists(moments(), max_size=4))
+def test_adjacent_ranges_of_whole_buckets_add_up(
+    log: list[Event], asked: Asked, cuts: list[int]
+) -> None:
+    counters = pack(log)
     parts = [
         summary(counters, replace(asked, from_ms=start_ms, to_ms=end_ms))
-        for start_ms, end_ms in pairwise(edges)
+        for start_ms, end_ms in parts_of(asked.from_ms, asked.to_ms, cuts)
     ]
     assert tuple(map(sum, zip(*parts, strict=True))) == summary(counters, asked)
 
