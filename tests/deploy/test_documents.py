@@ -8,7 +8,7 @@ The language of a fenced block says how it is run:
 - `toml`: the block is a prices file or a catalog file, and is parsed.
 
 Any other language, or none, is not run. A command must end with exit code 0. It runs in a folder
-that has the files of FILES, with KEY, ADMIN_KEY and SUPER_ADMIN_KEY in the environment. Addresses of
+that has the files of FILES, with KEY, ADMIN_KEY, SUPER_ADMIN_KEY and TOKEN in the environment. Addresses of
 the bundled servers become those of the test, and ID and ORIGIN become a key's id and the origin of a
 dead letter. What is not run is listed in NOT_RUN with the reason.
 """
@@ -29,6 +29,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+import httpx
 import pytest
 import redis
 
@@ -81,6 +82,7 @@ NOT_RUN: Final = {
     "from owui_client import": "tests/real/test_openwebui.py runs this client",
     "import litellm": "needs a library that is not installed",
     "from livekit": "needs a library that is not installed",
+    "async for ": "needs a socket of the vendor",
 }
 """Beginnings of commands and programs, each with the reason."""
 KEYS: Final = ("ADMIN_KEY=$(odometer ", "SUPER_ADMIN_KEY=$(odometer ")
@@ -280,6 +282,7 @@ def documented(
         api = running.enter_context(api_of(settings, directory))
         environment["ODOMETER_API_URL"] = f"http://{api.address}"
         environment |= keys_for(reader)
+        environment["TOKEN"] = token_for(environment["KEY"], f"http://{api.address}")
         fill(reader, settings)
         yield Documented(
             folder,
@@ -316,6 +319,13 @@ def keys_for(reader: Documented) -> dict[str, str]:
         "ADMIN_KEY": reader.odometer(*made, "admin", "--role", "admin"),
         "SUPER_ADMIN_KEY": reader.odometer(*made, "super", "--role", "super-admin"),
     }
+
+
+def token_for(key: str, api: str) -> str:
+    headers = {"Authorization": f"Bearer {key}"}
+    answer = httpx.post(f"{api}/v1/tokens", json={"only": {"user": "u-17"}}, headers=headers)
+    token: str = answer.raise_for_status().json()["token"]
+    return token
 
 
 def fill(reader: Documented, settings: WorkerSettings) -> None:
