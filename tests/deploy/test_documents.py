@@ -51,6 +51,9 @@ from tests.real.harness.workers import start_worker
 PAGES: Final = (
     "README.md",
     "api/README.md",
+    "api/app/README.md",
+    "api/auth/README.md",
+    "api/ingest/README.md",
     "schemas/README.md",
     "streams/README.md",
     "streams/meter/README.md",
@@ -85,7 +88,7 @@ NOT_RUN: Final = {
     "async for ": "needs a socket of the vendor",
 }
 """Beginnings of commands and programs, each with the reason."""
-KEYS: Final = ("ADMIN_KEY=$(odometer ", "SUPER_ADMIN_KEY=$(odometer ")
+KEYS: Final = ("ADMIN_KEY=$(odometer ", "SUPER_ADMIN_KEY=$(odometer ", "TOKEN=$(curl ")
 RUN: Final = ("odometer ", "curl ", "python ", "jq ", "echo ", *KEYS)
 
 EVENTS_PER_DAY: Final = 400

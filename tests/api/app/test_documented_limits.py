@@ -1,4 +1,4 @@
-"""Each limit that api/README.md states is the one of the code."""
+"""Each limit that the pages of api/ state is the one of the code."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ from schemas.store import chats
 from schemas.store import directory as stored
 from streams.redis.commit import TABLE_SERIES_MIN, TENANT_SERIES
 
-README: Final = " ".join((Path(__file__).parents[3] / "api/README.md").read_text().split())
+API: Final = Path(__file__).parents[3] / "api"
+PAGES: Final = ("README.md", "app/README.md", "auth/README.md", "ingest/README.md")
+README: Final = " ".join(" ".join((API / page).read_text() for page in PAGES).split())
 KiB: Final = 1024
 MiB: Final = 1024 * 1024
 SERVER: Final = ServerLimits()
