@@ -13,8 +13,8 @@ from starlette.routing import Route
 
 from api.auth.authenticate import CLOSED, authenticate, digest_of_sent, find_valid
 from api.auth.key_cache import KeyCache
-from api.auth.sessions import COOKIE, LIFETIME_MS, BrowserSession, Sessions
-from api.errors import BadParameter, FilterNotApplied, InvalidBody
+from api.auth.sessions import COOKIE, LIFETIME_MS, BrowserSession, Sessions, is_own_site
+from api.errors import BadParameter, FilterNotApplied, ForgedRequest, InvalidBody
 from api.http.caller import CALLER, Caller
 from api.http.json_body import check_json, json_body
 from api.http.json_encoding import to_json
@@ -61,6 +61,8 @@ async def session(
 async def _sign_in(
     request: Request, caller: Caller, sessions: Sessions, key_cache: KeyCache, now_ms: int
 ) -> Response:
+    if not is_own_site(caller):  # it would sign in a visitor as somebody else
+        raise ForgedRequest("a page of another origin cannot sign in: open the page of this server")
     body = await json_body(request, BODY_BYTES_MAX, "")
     check_json(body)
     try:

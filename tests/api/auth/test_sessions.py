@@ -14,12 +14,21 @@ import redis
 from api.auth.audit import operator
 from api.auth.authenticate import digest_of
 from api.auth.keys import KeySpec, create_keys, opened
-from api.auth.sessions import COOKIE, CSRF_HEADER, LIFETIME_MS, SECRET_AGE_MS, create_link
+from api.auth.sessions import (
+    COOKIE,
+    CSRF_HEADER,
+    LIFETIME_MS,
+    SECRET_AGE_MS,
+    _cookie,
+    create_link,
+)
+from api.http.caller import Caller
 from deploy.local.api_keys import create_key
 from schemas.limits import HOUR_MS
 from schemas.responses.session import SessionAnswer
 from tests.api.conftest import Clock, client_of, revoke
 from tests.api.counters import NOW_MS, Event, pack
+from tests.api.http.call_counts import calls_of
 
 PATH = "/v1/session"
 
@@ -131,7 +140,9 @@ async def test_a_change_needs_the_token_of_the_session(
     assert made.status_code == 201
 
 
-async def test_another_site_has_no_session(browser: httpx.AsyncClient, key: str) -> None:
+async def test_another_site_has_no_session_and_begins_none(
+    browser: httpx.AsyncClient, key: str
+) -> None:
     await sign_in(browser, key=key)
     for site, found in {
         "same-origin": 200,
@@ -140,6 +151,9 @@ async def test_another_site_has_no_session(browser: httpx.AsyncClient, key: str)
         "cross-site": 401,
     }.items():
         assert await status(browser, headers={"sec-fetch-site": site}) == found
+        begun = await browser.post(PATH, json={"key": key}, headers={"sec-fetch-site": site})
+        assert begun.status_code == (200 if found == 200 else 403)
+        assert ("set-cookie" in begun.headers) is (found == 200)
 
 
 async def test_a_session_is_for_the_native_paths_only(
@@ -161,6 +175,17 @@ async def test_a_forged_cookie_is_none(browser: httpx.AsyncClient, key: str) -> 
     two = {"cookie": f"{COOKIE}={cookie}"}
     assert await status(browser, headers=two) == 200
     assert await status(browser, headers=[("cookie", two["cookie"])] * 2) == 401
+    for both in (f"{COOKIE}={cookie}; {COOKIE}={cookie}", f"{COOKIE}=; a=b;{COOKIE}={cookie}"):
+        assert await status(browser, headers={"cookie": both}) == 401
+    among = {"cookie": f"a=1; x{COOKIE}=2; {COOKIE}={cookie}; b="}
+    assert await status(browser, headers=among) == 200
+
+
+@pytest.mark.parametrize("text", ['"' + "\\" * 60_000 + '"', "; a=b" * 12_000, ";" * 60_000])
+def test_a_long_cookie_is_read_in_few_steps(text: str) -> None:
+    """`http.cookies` looks at the whole text again for each backslash: 18 s, before a key is known."""
+    sent = Caller(headers=[(b"cookie", f"{COOKIE}={text}".encode())])
+    assert calls_of(lambda: _cookie(sent)) < 100
 
 
 async def test_without_the_signing_key_all_sessions_end(
