@@ -8,6 +8,7 @@
     usage      the native paths that read counters, such as /v1/usage
     page       the page at /: live usage in a browser
     stream     /v1/stream: answers of /v1/usage that are pushed
+    status     /v1/status and /metrics: the state of the system
     ingest     /v1/events and OTLP, and the producer to Kafka
     auth       API keys: authentication, limits, management, audit
     store      everything that reads Redis, and its caches

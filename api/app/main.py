@@ -57,6 +57,8 @@ from api.livekit.endpoints import livekit
 from api.openai.endpoints import openai
 from api.openwebui.endpoints import openwebui
 from api.page import endpoints as page_endpoints
+from api.status import endpoints as status_endpoints
+from api.status.endpoints import Installation
 from api.store.reader import Store
 from api.stream import endpoints as stream_endpoints
 from api.stream.feeds import Feeds
@@ -112,6 +114,7 @@ def build(
     tenant_ids: Quota = NO_QUOTA,
     cors_origins: Sequence[str] = (),
     monitor: Monitor | None = None,
+    installation: Installation | None = None,
 ) -> Application:
     """The application over the counters of `topic` in one Redis; `clock` gives ms since 1970.
 
@@ -120,7 +123,7 @@ def build(
     behind; 0: it never waits. `metrics_sources`: services whose metrics count and whose logs do not.
     `access_log`: log a line for each request. `tenant_ids`: quota of each tenant's event ids; 0: none.
     `cors_origins`: origins whose pages may ask.
-    `monitor` serves metrics and probes.
+    `monitor` serves metrics and probes. `installation`: reads the status of the whole installation.
     Raises InvalidConfig.
     """
     reads = Durations(time.perf_counter)
@@ -153,9 +156,11 @@ def build(
     native = [*usage_endpoints.routes(*parts, answers), *auth_endpoints.routes(*parts)]
     native += stream_endpoints.routes(*parts, feeds)
     native += latest_calls.routes(*parts)
+    native += status_endpoints.routes(*parts, installation)
     native += session_endpoints.routes(sessions, key_cache, clock)
     if kafka:
         native += ingest_endpoints.routes(deps)
+    scraped = status_endpoints.metrics_routes(key_cache, clock, metrics.registry)
     taking = deps if kafka else None
 
     def watched() -> None:
@@ -166,6 +171,7 @@ def build(
         otlp=otlp(taking, sources),
         dialects=[
             ("/v1/", application(native, problems.error_response)),
+            ("/metrics", application(scraped, problems.error_response)),
             ("/admin/", livekit(*parts)),
             ("/openai/", openai(*parts)),
             (langfuse.PATH, application(langfuse.routes(taking), problems.error_response)),
@@ -212,6 +218,7 @@ def serve(
     tenant_ids: Quota = NO_QUOTA,
     cors_origins: Sequence[str] = (),
     monitor: Monitor | None = None,
+    installation: Installation | None = None,
     logs: dict[str, Any] | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then finish the requests under way within SHUTDOWN_GRACE_S."""
@@ -229,6 +236,7 @@ def serve(
             tenant_ids=tenant_ids,
             cors_origins=cors_origins,
             monitor=monitor,
+            installation=installation,
         ),
         host=host,
         port=port,

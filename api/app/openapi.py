@@ -27,6 +27,7 @@ from api.livekit import openapi as livekit_openapi
 from api.openai import openapi as openai_openapi
 from api.openwebui import openapi as openwebui_openapi
 from api.openwebui import users_openapi
+from api.status import openapi as status_openapi
 from api.stream import openapi as stream_openapi
 from api.usage import openapi as usage_openapi
 from schemas.catalog.views import DEFAULT, Catalog
@@ -42,6 +43,11 @@ TAGS: Final = (
         ("/v1/events", "/v1/traces", "/v1/logs", "/v1/metrics", "/api/public/"),
     ),
     ("Keys", "API keys and sessions of browsers.", ("/v1/keys", "/v1/session", "/v1/tokens")),
+    (
+        "Operations",
+        "Whether events are counted, and the metrics, for those who watch the system.",
+        ("/v1/status", "/metrics"),
+    ),
     ("AgentLens", "As AgentLens' own server answers.", ("/api/",)),
     ("LiveKit platform", "As the LiveKit voice platform answers.", ("/admin/",)),
     ("OpenAI", "As OpenAI's organization usage API answers, for every provider.", ("/openai/",)),
@@ -98,6 +104,7 @@ def document(catalog: Catalog = DEFAULT) -> Object:
         *usage_openapi.MODELS,
         *auth_openapi.MODELS,
         *ingest_openapi.MODELS,
+        *status_openapi.MODELS,
         *agentlens_openapi.MODELS,
         *livekit_openapi.MODELS,
         *openai_openapi.MODELS,
@@ -119,6 +126,7 @@ def document(catalog: Catalog = DEFAULT) -> Object:
         **stream_openapi.paths(ref, catalog),
         **ingest_openapi.paths(ref),
         **auth_openapi.paths(ref, forms, usage_openapi.problems(ref[Problem])),
+        **status_openapi.paths(ref, usage_openapi.problems(ref[Problem])),
         **agentlens_openapi.paths(ref),
         **livekit_openapi.paths(ref),
         **openai_openapi.paths(ref),

@@ -51,7 +51,7 @@ from schemas.responses.keys import (
     shown,
     shown_bound,
 )
-from schemas.store.keys import Key
+from schemas.store.keys import ALL, Key
 from schemas.units import iso
 
 Clock = Callable[[], int]
@@ -241,7 +241,7 @@ def _check_commas(content: bytes, where: str, commas_max: int) -> None:
 def _wanted(body: KeyWanted, request: Request, key: Key, now_ms: int) -> KeySpec:
     return KeySpec(
         name=body.name,
-        tenants=body.tenants or (tenant_of(key, request.headers),),
+        tenants=body.tenants or _tenants_of(body, request, key),
         role=body.role,
         expires_ms=None if body.expires is None else expiry(body.expires, now_ms),
         requests_per_s=body.requests_per_s,
@@ -249,6 +249,10 @@ def _wanted(body: KeyWanted, request: Request, key: Key, now_ms: int) -> KeySpec
         only=bound_of(body.only),
         secret=body.key if isinstance(body, KeyHeld) else None,
     )
+
+
+def _tenants_of(body: KeyWanted, request: Request, key: Key) -> tuple[str, ...] | str:
+    return ALL if body.role == "monitor" else (tenant_of(key, request.headers),)
 
 
 # -- the answer ------------------------------------------------------------------------------------

@@ -46,12 +46,17 @@ def chosen_filters(named: Sequence[str] | None) -> dict[str, str | list[str]]:
     return {**found}
 
 
-def chosen_tenants(named: Sequence[str] | None, *, every_tenant: bool) -> tuple[str, ...] | str:
+def chosen_tenants(
+    named: Sequence[str] | None, *, every_tenant: bool, role: str
+) -> tuple[str, ...] | str:
+    """The tenants of a key. A monitor is of all tenants, so they need not be said."""
     from schemas.event.kinds import DEFAULT_TENANT
 
     if every_tenant and named:
         raise InvalidConfig("--tenant and --all-tenants exclude each other: give one of them")
-    return ALL if every_tenant else tuple(named or (DEFAULT_TENANT,))
+    if every_tenant or (role == "monitor" and not named):
+        return ALL
+    return tuple(named or (DEFAULT_TENANT,))
 
 
 def lines_of_file(file: BinaryIO) -> list[tuple[int, bytes]]:

@@ -54,14 +54,18 @@ Tenants = Annotated[
 ]
 AllTenants = Annotated[
     bool,
-    typer.Option("--all-tenants", help="Every tenant, now and later. Needs the role super-admin."),
+    typer.Option(
+        "--all-tenants",
+        help="Every tenant, now and later. Needs the role super-admin or monitor.",
+    ),
 ]
 Role = Annotated[
     str,
     typer.Option(
         autocompletion=roles,
         help="write-only (sends events), viewer (reads), member (reads and sends events), admin (also"
-        " manages the keys of its tenants), super-admin (all tenants).",
+        " manages the keys of its tenants), super-admin (all tenants), monitor (reads only /metrics and"
+        " /v1/status, of all tenants).",
     ),
 ]
 Expires = Annotated[
@@ -108,7 +112,7 @@ def create(
 
     Send it in the header of each request: `Authorization: Bearer als_...`
     """
-    tenants = chosen_tenants(tenant, every_tenant=all_tenants)
+    tenants = chosen_tenants(tenant, every_tenant=all_tenants, role=role)
     wanted = key_spec(
         name,
         tenants,
@@ -225,7 +229,7 @@ def import_keys(
 
     lines = lines_of_file(file)
     hashed = dict(kept_key(line, f"line {at}") for at, line in lines if b'"sha256"' in line)
-    tenants = chosen_tenants(tenant, every_tenant=all_tenants)
+    tenants = chosen_tenants(tenant, every_tenant=all_tenants, role=role)
     defaults = {"name": name, "tenants": tenants, "role": role}
     now_ms = _now_ms()
     plain = [

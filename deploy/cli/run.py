@@ -247,6 +247,7 @@ def api(
     from api.app.main import serve
     from api.app.origins import parse_origins
     from deploy.monitor.counting import CountingMetrics
+    from deploy.monitor.installation import installation_of
 
     settings = read_settings(
         kafka=kafka,
@@ -284,6 +285,7 @@ def api(
         tenant_ids=read_id_quota(settings),
         cors_origins=parse_origins(settings.cors_origins),
         monitor=monitor_of(settings, "api", [CountingMetrics(settings)]),
+        installation=installation_of(settings),
         logs=_logged(settings, "api"),
     )
 

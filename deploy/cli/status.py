@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.console import Console, Group, RenderableType
@@ -30,18 +30,14 @@ from deploy.cli.options import (
 from deploy.cli.terminal import say_json, say_line, shown
 from deploy.settings import (
     Settings,
-    read_catalog,
-    read_id_quota,
-    read_prices,
-    read_series_quota,
     read_settings,
 )
 from schemas.errors import InvalidConfig
 from schemas.limits import HOUR_MS, MINUTE_MS
 
 if TYPE_CHECKING:
-    from streams.operations.status import Status
-    from streams.operations.verdict import Limits, Verdict
+    from schemas.responses.status import Status, Verdict
+    from streams.operations.verdict import Limits
 
 WATCH_EVERY_S: Final = 2.0
 UNPRICED_SHOWN: Final = 5
@@ -101,6 +97,7 @@ def status(
     does not answer. Give this command the prices and catalog files of the workers, so that it can
     compare them with the counters.
     """
+    from deploy.monitor.installation import as_document
     from streams.operations.verdict import Limits, judge
 
     settings = read_settings(
@@ -127,11 +124,6 @@ def status(
     else:
         Console().print(render_status(found, verdict, now_ms, everything=everything))
     raise Judged(int(verdict.state))
-
-
-def as_document(found: Status, verdict: Verdict) -> dict[str, Any]:
-    """The verdict, then the status, as one JSON object."""
-    return {"verdict": verdict.model_dump(mode="json"), **found.model_dump(mode="json")}
 
 
 def parse_duration(text: str) -> int:
@@ -195,21 +187,6 @@ def _watch(settings: Settings, limits: Limits, *, everything: bool) -> None:
 
 
 def _read(settings: Settings) -> tuple[Status, int]:
-    from streams.operations.status import read_status
+    from deploy.monitor.installation import read_installation
 
-    now_ms = time.time_ns() // 1_000_000
-    found = asyncio.run(
-        read_status(
-            settings.kafka,
-            settings.redis,
-            settings.topic,
-            read_prices(settings).version,
-            read_catalog(settings),
-            settings.redis_eviction,
-            read_series_quota(settings),
-            read_id_quota(settings),
-            settings.dead_letter_topic,
-            now_ms - HOUR_MS,
-        )
-    )
-    return found, time.time_ns() // 1_000_000
+    return asyncio.run(read_installation(settings))

@@ -26,8 +26,9 @@ from deploy.sample.process import read_progress
 from deploy.settings import API_KEY_FILE, Settings
 from schemas.errors import OdometerError
 from schemas.event.kinds import DEFAULT_TENANT
+from schemas.responses.status import Status
 from schemas.store.keys import ALL, Key
-from streams.operations.status import Status, read_status
+from streams.operations.status import read_status
 
 # /readyz reads one key. If it takes longer than this, it is asked again.
 ANSWER_TIMEOUT_S = 1.0

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Iterator
 
 from schemas.errors import StoreError
-from streams.operations.status import RefusalStatus, refusals_by_reason
+from schemas.responses.status import RefusalStatus
+from streams.operations.status import refusals_by_reason
 from streams.operations.verdict import refusal_sentence, repair
 from streams.redis.store import RedisStore
 

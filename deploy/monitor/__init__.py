@@ -2,7 +2,8 @@
 
 The modules:
 
-    server    serves `/metrics`, `/livez`, `/readyz` and `/startupz`
-    counting  the state of counting, from Redis and Kafka
-    process   the monitor of a worker, directory or API: probes that ask its event loop
+    server        serves `/metrics`, `/livez`, `/readyz` and `/startupz`
+    counting      the state of counting, from Redis and Kafka
+    installation  the status for `odometer status` and `GET /v1/status`
+    process       the monitor of a worker, directory or API: probes that ask its event loop
 """

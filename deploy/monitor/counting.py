@@ -19,10 +19,11 @@ from prometheus_client.registry import Collector
 
 from deploy.settings import Settings, directory_settings
 from schemas.errors import LogError, OdometerError
+from schemas.responses.status import PartitionStatus, Status
 from streams.core.ports import RefusalReason
 from streams.directory.settings import changelogs
 from streams.kafka.offsets import read_group_lag
-from streams.operations.status import PartitionStatus, Status, read_status
+from streams.operations.status import read_status
 from streams.redis.server_info import RedisServer, read_server
 
 AGE_S: Final = 1.0

@@ -6,6 +6,7 @@ The models describe and check the bodies. Pages with many rows are written from 
     ingest           `POST /v1/events`
     keys             `/v1/keys`
     session          `/v1/session`
+    status           `GET /v1/status` and `odometer status --json`
     agentlens        AgentLens's own API
     livekit          the LiveKit voice platform's analytics
     openai           OpenAI's organization usage API

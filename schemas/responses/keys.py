@@ -31,13 +31,14 @@ class KeyWanted(BaseModel):
     name: str = Field(description="What the key is for.")
     tenants: Tenants | None = Field(
         default=None,
-        description="The tenants that the key may see: some of your own, or `all` for a super-admin."
-        " Default: the tenant of the request.",
+        description="The tenants that the key may see: some of your own, or `all` for a super-admin or a"
+        " monitor. Default: the tenant of the request, and of a monitor `all`.",
     )
     role: Role = Field(
         default="viewer",
         description="At most your own role. A viewer reads. A member also sends events. An admin also"
-        " manages keys. write-only sends events and does nothing else.",
+        " manages keys. write-only sends events and does nothing else. A monitor reads `/metrics` and"
+        " `/v1/status`, of all tenants, and nothing else.",
     )
     expires: str | None = Field(default=None, description="An ISO 8601 instant. Default: never.")
     requests_per_s: float | None = Field(

@@ -22,9 +22,11 @@ from pydantic import (
 
 from schemas.limits import ID_CHARS_MAX, TENANT_CHARS_MAX
 
-Role = Literal["write-only", "viewer", "member", "admin", "super-admin"]
+Role = Literal["write-only", "monitor", "viewer", "member", "admin", "super-admin"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
-"""Least first. From viewer on, each role reads what the roles before it read; write-only reads nothing."""
+"""Least first. From viewer on, each role reads what the roles before it read; write-only reads nothing. A
+monitor reads metrics and the status of the whole installation, and no usage under `/v1/usage`. It is of all
+tenants, so only a super-admin of all tenants makes one."""
 WRITERS: Final[tuple[Role, ...]] = ("write-only", "member", "admin", "super-admin")
 """The roles that may send events."""
 ALL: Final = "all"
@@ -144,8 +146,10 @@ class Key(BaseModel):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.tenants == ALL and self.role != "super-admin":
+        if self.tenants == ALL and self.role not in {"monitor", "super-admin"}:
             raise ValueError("only a super-admin sees all tenants")
+        if self.role == "monitor" and self.tenants != ALL:
+            raise ValueError("a monitor watches the whole installation: its tenants are `all`")
         if self.burst is not None and self.requests_per_s is None:
             raise ValueError("a burst needs requests_per_s")
         if self.only and self.role != "viewer":
@@ -186,6 +190,11 @@ class Key(BaseModel):
             return self.shared_limit
         own = SharedLimit(id=self.id, requests_per_s=self.requests_per_s, burst=self.limit_burst)
         return self.shared_limit or own
+
+    @property
+    def watches(self) -> bool:
+        """Whether the key may read the state of the whole installation, which names all tenants."""
+        return self.tenants == ALL
 
     def sees(self, tenant: str) -> bool:
         """Whether the key may see this tenant."""

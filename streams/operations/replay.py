@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -20,6 +21,7 @@ from streams.core.dead_letters import (
     marked,
     read_dead_letter,
     resend,
+    tenant_of,
 )
 from streams.kafka.offsets import scan
 from streams.kafka.producer import KafkaProducer, open_producer
@@ -83,13 +85,29 @@ async def _letters(
 async def recent_dead_letters(kafka: str, dead_letter_topic: str, since_ms: int) -> int:
     """How many records became dead letters since then, at most RECENT_MAX. Raises LogError, and
     InvalidConfig where there is no such topic."""
+    return sum([1 async for _ in _recent(kafka, dead_letter_topic, since_ms)])
+
+
+async def recent_by_tenant(
+    kafka: str, dead_letter_topic: str, since_ms: int
+) -> dict[str, Counter[str]] | None:
+    """The same for each tenant, by reason. None: there are more than RECENT_MAX, so the number of no tenant
+    is known."""
+    found: dict[str, Counter[str]] = {}
+    async for letter in _recent(kafka, dead_letter_topic, since_ms):
+        found.setdefault(tenant_of(letter), Counter())[letter.reason] += 1
+    return found if sum(map(Counter.total, found.values())) < RECENT_MAX else None
+
+
+async def _recent(kafka: str, dead_letter_topic: str, since_ms: int) -> AsyncIterator[DeadLetter]:
     origins: set[str] = set()
     async for letter in _letters(kafka, dead_letter_topic, since_ms):
-        if letter.replay is None:  # else it is the mark of a replay
-            origins.add(letter.origin)  # a dead letter may be written twice
+        if letter.replay is not None or letter.origin in origins:
+            continue  # the mark of a replay; or a dead letter that was written twice
+        origins.add(letter.origin)
+        yield letter
         if len(origins) >= RECENT_MAX:
             break
-    return len(origins)
 
 
 async def replay(

@@ -7,12 +7,18 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
-
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.errors import InvalidConfig, LogError, LogUnavailable, StoreError
 from schemas.prices.price_list import BUNDLED_VERSION
 from schemas.quotas import NO_QUOTA, Quota
+from schemas.responses.status import (
+    GenerationStatus,
+    PartitionStatus,
+    PriceListStatus,
+    RefusalStatus,
+    Status,
+    TenantStatus,
+)
 from schemas.store.generation import generation_digest, layout_digest
 from schemas.store.layout import NO_POSITION, Meta
 from streams.core.ports import OffsetBounds, RefusalReason
@@ -25,123 +31,6 @@ from streams.redis.generations import GenerationEntry, RedisGenerations, TenantU
 
 TENANTS_SHOWN: Final = 20
 """A screen of them. Those that are far from their quotas matter least."""
-
-
-class PartitionStatus(BaseModel):
-    """`position`: the next offset to count, None where nothing is counted yet. `end` and `lag` are
-    None where Kafka does not answer. `refused`: why the partition is paused, such as
-    `position_expired: the position is ...`. Times are ms since 1970."""
-
-    model_config = ConfigDict(frozen=True)
-
-    partition: int
-    position: int | None
-    end: int | None
-    lag: int | None
-    last_commit_ms: int | None
-    complete_through_ms: int | None
-    refused: str | None
-
-
-class RefusalStatus(BaseModel):
-    """A reason why partitions are paused, once, with the sentence of the first one. `partitions`: None
-    for all, where workers wait outside the consumer group."""
-
-    model_config = ConfigDict(frozen=True)
-
-    reason: str
-    detail: str
-    partitions: list[int] | None
-
-
-class GenerationStatus(BaseModel):
-    """`state`: answers, filling, replaced or given up (the last two are dropped later). `counted`:
-    records of all partitions."""
-
-    model_config = ConfigDict(frozen=True)
-
-    generation: int
-    state: str
-    counted: int | None
-    begun_ms: int | None
-    replaced_ms: int | None
-    dropped_after_ms: int | None
-
-
-class PriceListStatus(BaseModel):
-    """A price list of the counters: events from `from_ms` on have its prices, until the next one's. None:
-    from the beginning."""
-
-    model_config = ConfigDict(frozen=True)
-
-    version: str
-    from_ms: int | None
-
-
-class TenantStatus(BaseModel):
-    """How much a tenant has used of its quotas. `ids_quota`: None if there is none."""
-
-    model_config = ConfigDict(frozen=True)
-
-    tenant: str
-    series: int
-    series_quota: int
-    ids: int
-    ids_quota: int | None
-
-
-class Status(BaseModel):
-    """`complete_through_ms` is the smallest of all partitions.
-
-    - `redis_away`, `kafka_away`: why the server cannot be used, else "". Without Redis, nothing else is
-      known; without Kafka, no lag.
-    - `refusals`: each reason why partitions are not counted, once.
-    - `dead_letters_last_hour`: None where Kafka does not say.
-    - `differs`: duplicates with other tokens or another cost than the event that was counted, as far as
-      the worker still knew its numbers (streams/worker/counted_numbers.py).
-    - `price_lists`: those that the counters were made with, the one that counts now last.
-    - `costs_computed`: events without a cost, by the price list that priced them. `unpriced`: by
-      provider/model without a known price. `incomplete`: by provider/model with a price, and why
-      it does not give a cost.
-    - `skipped`: spans, log records and data points with usage that count nothing, by reason. Counted
-      as often as they were sent.
-    - `over_limit`: rows that went to (other), because the view (or, for `tenant`, Redis) has as many
-      series as its limit allows.
-    - `tenants`: the TENANTS_SHOWN that have used most of a quota.
-    - `misread`: labels that a measure sums and that are not whole numbers; they added nothing.
-    - `directory_full`: how often the directory of a tenant had no room for a user.
-    - `directory_refused`: rejected records of the directory's streams, by topic:partition:offset.
-    - `problems`: sentences about the whole installation, such as a server that does not answer.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    redis_away: str = ""
-    kafka_away: str = ""
-    refusals: list[RefusalStatus] = []
-    complete_through_ms: int | None
-    history_from_ms: int | None
-    lag: int | None
-    commits: int
-    series: int
-    partitions: list[PartitionStatus]
-    generations: list[GenerationStatus]
-    price_lists: list[PriceListStatus]
-    dead_letters: dict[str, int]
-    dead_letters_last_hour: int | None = None
-    duplicates: int
-    differs: int
-    unknown_fields: dict[str, int]
-    skipped: dict[str, int]
-    over_limit: dict[str, int]
-    tenants: list[TenantStatus]
-    misread: dict[str, int]
-    directory_full: int
-    directory_refused: dict[str, str]
-    costs_computed: dict[str, int]
-    unpriced: dict[str, int]
-    incomplete: dict[str, int]
-    problems: list[str]
 
 
 async def read_status(

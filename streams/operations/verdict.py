@@ -7,26 +7,15 @@ command itself is misconfigured; deploy/cli/status.py).
 from __future__ import annotations
 
 from collections import Counter
-from enum import IntEnum
 from typing import Final, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
+from schemas.responses.status import RefusalStatus, State, Status, Verdict
 from schemas.units import duration, iso
 from streams.core.ports import RefusalReason
-from streams.operations.status import RefusalStatus, Status
 
 STALE_MS: Final = 30_000
 """A worker writes its freshness every 200 ms, and a takeover takes 6 s. After this long none counts."""
 RUNBOOK: Final = "deploy/RUNBOOK.md"
-
-
-class State(IntEnum):
-    """The exit code of `odometer status`."""
-
-    COUNTING = 0
-    BEHIND = 1
-    NOT_COUNTING = 2
 
 
 class Limits(NamedTuple):
@@ -34,18 +23,6 @@ class Limits(NamedTuple):
 
     behind_ms_max: int | None = None
     lag_max: int | None = None
-
-
-class Verdict(BaseModel):
-    """`next`: the command to run next, or a section of the runbook; "" if there is nothing to do.
-    `notes`: what counts and still needs somebody, such as dead letters of the last hour."""
-
-    model_config = ConfigDict(frozen=True)
-
-    state: State
-    sentence: str
-    next: str
-    notes: list[str]
 
 
 def judge(status: Status, now_ms: int, limits: Limits = Limits()) -> Verdict:  # noqa: B008  frozen

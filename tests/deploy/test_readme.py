@@ -13,10 +13,11 @@ import typer.main
 from deploy.cli.main import app
 from deploy.settings import CHECKOUT, Settings
 from schemas.errors import Reason
+from schemas.responses.status import Status
 from schemas.store.layout import LIVE, NO_POSITION, RETIRED, Meta, PartitionMeta
 from streams.core.ports import OffsetBounds, RefusalReason
 from streams.core.resume_checks import generation_detail, refusal_of
-from streams.operations.status import Status, refusal_texts
+from streams.operations.status import refusal_texts
 from tests.deploy.test_documents import PAGES
 
 README: Final = (CHECKOUT / "deploy" / "README.md").read_text()

@@ -10,11 +10,12 @@ import redis
 
 from deploy.local.servers import Server
 from schemas.prices.price_list import BUNDLED
+from schemas.responses.status import Status
 from schemas.store.generation import describe, generation_digest
 from schemas.store.layout import FIRST_GENERATION, NO_POSITION, Meta
 from schemas.units import iso
 from streams.core.ports import RefusalReason
-from streams.operations.status import Status, read_status
+from streams.operations.status import read_status
 from streams.redis.generations import GenerationEntry, RedisGenerations
 from streams.worker.process import REPLACED
 from tests.eviction import evict

@@ -34,7 +34,7 @@ async def made(
     **changes: Any,
 ) -> NewKey:
     async with opened(redis_url) as store:
-        wanted = KeySpec("boss", tenants, role, **changes)
+        wanted = KeySpec("boss", "all" if role == "monitor" else tenants, role, **changes)
         (one,) = await create_keys(store, [wanted], operator(), NOW_MS)
     return one
 
@@ -260,6 +260,8 @@ async def test_what_an_admin_does_not_manage_is_not_there(redis_url: str, clock:
         assert found >= {theirs.record.id, above.record.id, wide.record.id}
         every = await top.post(PATH, json={"name": "x", "tenants": "all", "role": "super-admin"})
         assert every.status_code == 201
+        monitor = await top.post(PATH, json={"name": "x", "role": "monitor"})
+        assert (monitor.status_code, monitor.json()["tenants"]) == (201, "all")
         unnamed = await top.post(PATH, json={"name": "x"})
         assert (unnamed.status_code, unnamed.json()["parameter"]) == (400, "tenant")
         headers = {"x-odometer-tenant": "new"}

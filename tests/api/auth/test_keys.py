@@ -42,7 +42,7 @@ from api.store.reader import Store
 from deploy.local.api_keys import create_key, find_key
 from schemas.errors import StoreCorrupt
 from schemas.limits import ID_CHARS_MAX, TENANT_CHARS_MAX
-from schemas.store.keys import ROLES, TENANTS_MAX, WRITERS, Key, Role
+from schemas.store.keys import ALL, ROLES, TENANTS_MAX, WRITERS, Key, Role
 from tests.api.conftest import revoke
 
 NOW_MS = 1_770_552_123_456
@@ -110,7 +110,7 @@ async def test_a_key_is_known_until_it_is_revoked(redis_url: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"role": "root"}, "^Field `role`: Input should be 'write-only', 'viewer'"),
+        ({"role": "root"}, "^Field `role`: Input should be 'write-only', 'monitor'"),
         ({"tenants": ("",)}, "^Field `tenants`: a list of 1 to 100"),
         ({"tenants": ()}, "^Field `tenants`"),
         ({"tenants": ("t" * (TENANT_CHARS_MAX + 1),)}, "of 1 to 64 characters, or the text all$"),
@@ -336,9 +336,27 @@ async def test_a_list_says_when_each_was_used(store: Store) -> None:
 # -- what a key may --------------------------------------------------------------------------------
 
 
+def key_of(role: Role) -> Key:
+    return Key.model_validate(
+        DEFAULTS | {"role": role} | ({"tenants": "all"} if role == "monitor" else {})
+    )
+
+
+async def test_only_who_manages_all_tenants_makes_a_monitor(store: Store) -> None:
+    """It reads the state of all tenants."""
+    everywhere = Actor("key-0000000000", "acme's", "super-admin", ("acme",))
+    for actor in (ACME, everywhere):
+        for tenants in (ALL, ("acme",)):
+            with pytest.raises(InvalidKey, match=r"you can give only|its tenants are `all`"):
+                await make(store, actor, role="monitor", tenants=tenants)
+    made = await make(store, role="monitor", tenants=ALL)
+    assert made.record.watches
+    assert made.record.id not in {one.record.id for one in await list_keys(store, everywhere)}
+
+
 def test_a_role_may_do_what_lesser_ones_may() -> None:
     for place, role in enumerate(ROLES):
-        key = Key(role=role, **DEFAULTS)
+        key = key_of(role)
         for required_place, required in enumerate(ROLES):
             if required_place <= place:
                 check_role(key, required)
@@ -349,7 +367,7 @@ def test_a_role_may_do_what_lesser_ones_may() -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_who_may_write(role: Role) -> None:
-    key = Key(role=role, **DEFAULTS)
+    key = key_of(role)
     if role in WRITERS:
         check_writer(key)
     else:

@@ -14,9 +14,10 @@ from deploy.local.servers import Server
 from deploy.local.valkey import url_of
 from deploy.monitor.counting import CountingMetrics, CountingState, families
 from deploy.settings import read_settings
+from schemas.responses.status import GenerationStatus
 from streams.kafka.producer import open_producer
 from streams.kafka.topics import ensure_topics
-from streams.operations.status import GenerationStatus, read_status
+from streams.operations.status import read_status
 from streams.redis.server_info import RedisServer
 from tests.servers import url_as
 from tests.streams.operations.test_verdict import partition, refusals, status

@@ -6,12 +6,14 @@ from typing import Any, Final
 
 import pytest
 
-from deploy.cli.status import as_document, parse_duration
+from deploy.cli.status import parse_duration
+from deploy.monitor.installation import as_document
 from schemas.errors import InvalidConfig
+from schemas.responses.status import PartitionStatus, State, Status
 from schemas.units import duration
 from streams.core.ports import RefusalReason
-from streams.operations.status import PartitionStatus, Status, refusals_by_reason
-from streams.operations.verdict import STALE_MS, Limits, State, judge, repair
+from streams.operations.status import refusals_by_reason
+from streams.operations.verdict import STALE_MS, Limits, judge, repair
 
 NOW_MS: Final = 1_770_000_000_000
 

@@ -8,7 +8,8 @@ import pytest
 
 from schemas.catalog.views import MODEL, USER
 from schemas.quotas import Quota
-from streams.operations.status import TENANTS_SHOWN, TenantStatus, tenants_of
+from schemas.responses.status import TenantStatus
+from streams.operations.status import TENANTS_SHOWN, tenants_of
 from streams.redis.generations import RedisGenerations, TenantUsage
 from tests.oracles.event_logs import SECRET
 from tests.streams.redis.test_pages import DIGEST, NOW_MS, of_series
