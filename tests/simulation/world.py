@@ -52,6 +52,9 @@ STEPS_MAX: Final = 60_000
 
 
 PARTITIONS_MAX: Final = 5
+MERGING: Final = {"between reading and writing", "between reading and closing"}
+MERGING_MS: Final = (0, 100, 500)
+"""How long a turn of merging or of closing pages may last: long enough that commits come in between."""
 ACCEPT_PERCENT: Final = 2
 """Chance a turn that the operator looks at what is refused."""
 
@@ -129,7 +132,8 @@ class World(Promises):
             raise ConsumerBroken("a heartbeat failed")
 
     async def _store_turn(self, what: str) -> None:
-        await pause(self.now_ms)
+        lasts_ms = self.rng.choice(MERGING_MS) if what in MERGING else 0
+        await pause(self.now_ms + lasts_ms)
         lost = self.faults.lost_reply if "reply" in what else self.faults.lost_request
         if "between" not in what and self._hits(lost):
             raise StoreUnavailable(f"lost: {what}")
