@@ -60,7 +60,7 @@ from schemas.store.layout import (
 from schemas.tiers import ALL_CLOSED, CLOSING, SLACK_MS, Closed, Tier, ceil_to, first_closed
 from schemas.units import iso
 from streams.core.fold import Delta, DeltaPart
-from streams.core.ports import Outcome
+from streams.core.ports import Outcome, PairState
 from streams.rebuild.carried_records import CarriedRecords
 from streams.rebuild.name_cache import NameCache, lengthened, shortened
 from streams.rebuild.page_difference import DecodedPages, SeriesChunk, difference
@@ -94,6 +94,14 @@ def hours_from(old: Meta, shared: SharedHistory, older_ms: int, closed: Closed) 
     own hours from the quarter-hours that are not closed, and from the log. Earlier ones can only be copied."""
     own_ms = min(older_ms, closed.quarters_ms)
     return own_ms if shared.lacks_hours else min(own_ms, old.hours_from_ms)
+
+
+def first_carried_slice(look: PairState) -> int:
+    """The first slice of ids and bookings to carry over: records that the new generation has still to count
+    look into no earlier one. A commit drops only a part of a slice. So a generation that has just caught up with
+    a month still has 60 slices of up to 12,288 keys."""
+    passed = look.new.complete_through_ms // SLICE_MS - REMEMBERED_MS // SLICE_MS
+    return max(look.old.slice_low, passed)
 
 
 Place = tuple[str, int, int, int, int]
@@ -158,7 +166,7 @@ class CarryOver:
     async def _carry_digests(self, worker: RebuildWorker, secret: IdSecret) -> None:
         """Carries over ids and bookings, which are stored by digests under this secret."""
         look = await worker.retry(self._pair.look)
-        for slice_ in range(look.old.slice_low, look.old.slice_high + 1):
+        for slice_ in range(first_carried_slice(look), look.old.slice_high + 1):
             for at in range(0, ID_BUCKETS, BUCKETS_AT_ONCE):
                 buckets = range(at, at + BUCKETS_AT_ONCE)
                 await self._records.carry_ids(worker, secret, slice_, buckets)

@@ -21,10 +21,22 @@ from schemas.errors import OtherGeneration, RebuildRefused
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.generation import describe, generation_digest
-from schemas.store.layout import page_kept_ms
-from schemas.tiers import TIERS
-from streams.core.ports import LastRecord, OffsetBounds, PartitionBatch, Polled, RejectedRecord
-from streams.rebuild.carry_over import CarryOver, carry_over_before, closed_at_first
+from schemas.store.layout import LIVE, Meta, PartitionMeta, page_kept_ms
+from schemas.tiers import ALL_CLOSED, TIERS
+from streams.core.ports import (
+    LastRecord,
+    OffsetBounds,
+    PairState,
+    PartitionBatch,
+    Polled,
+    RejectedRecord,
+)
+from streams.rebuild.carry_over import (
+    CarryOver,
+    carry_over_before,
+    closed_at_first,
+    first_carried_slice,
+)
 from streams.rebuild.rebuild_worker import AT_ONCE, BoundedLog, RebuildWorker
 from streams.rebuild.shared_history import shared_with
 from streams.redis.generations import GenerationEntry, RedisGenerations, RedisPair
@@ -253,6 +265,24 @@ def test_b_lies_behind_everything_that_a_lost_record_may_touch() -> None:
     assert carry_over_before(first_ms) % DAY_MS == 0
     assert carry_over_before(first_ms) > first_ms + REMEMBERED_MS + HOUR_MS
     assert carry_over_before(first_ms) < first_ms + 3 * DAY_MS
+
+
+def meta_at(complete_ms: int, slice_low: int, slice_high: int) -> Meta:
+    """The state of a generation with one partition that is complete to `complete_ms`."""
+    part = PartitionMeta(1, bytes(16), 0, 0, complete_ms, 0, 0)
+    digest = bytes(16)
+    slices = (slice_low, slice_high)
+    return Meta(LIVE, digest, 0, 0, *slices, 0, 0, 0, (part,), ALL_CLOSED, ALL_CLOSED)
+
+
+@pytest.mark.parametrize("complete_ms", [0, 5, 40 * DAY_MS, 40 * DAY_MS + SLICE_MS - 1])
+def test_ids_that_a_record_to_come_looks_for_are_carried_over(complete_ms: int) -> None:
+    """Also of an old generation that counted a month at once, and has all of its slices still."""
+    old = meta_at(41 * DAY_MS, slice_low=1, slice_high=82)
+    first = first_carried_slice(PairState(old, meta_at(complete_ms, 0, 0)))
+    remembered = max(1, (complete_ms - REMEMBERED_MS) // SLICE_MS)
+    assert first == remembered
+    assert first_carried_slice(PairState(meta_at(0, 79, 82), meta_at(0, 0, 0))) == 79
 
 
 def test_what_the_old_generation_lacks_is_named() -> None:
