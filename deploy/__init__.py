@@ -4,6 +4,7 @@
     local       `odometer up`: bundled servers, processes, supervision
     monitor     metrics and probes of worker, directory and API
     send        `odometer send`: files to the API or to Kafka
+    export      `odometer export`: a view's rows as a file for each day
     sample      sample traffic
     client      the wheel of `odometer-client`, the meter as a package of its own
     settings    every setting, with its option and variable

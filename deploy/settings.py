@@ -160,12 +160,13 @@ class Settings(BaseSettings):
         " Their logs then do not count. By default the logs of a service that sends both count.",
     )
     api_url: str = Field(
-        default="http://127.0.0.1:3400", description="URL of the API to which `send` sends."
+        default="http://127.0.0.1:3400",
+        description="URL of the API to which `send` sends, and from which `export` reads.",
     )
     api_key: str = Field(
         default="",
         repr=False,
-        description="API key of `send`. If it is empty, `send` uses the key that `up` stored in"
+        description="API key of `send` and `export`. If it is empty, they use the key that `up` stored in"
         " ODOMETER_HOME.",
     )
     keys_file: Path | None = Field(
@@ -311,6 +312,16 @@ def read_series_quota(settings: Settings) -> Quota:
 
 def read_id_quota(settings: Settings) -> Quota:
     return parse_quota(settings.tenant_ids, *QUOTA_RANGES["tenant_ids"])
+
+
+def read_api_key(settings: Settings) -> str:
+    """Return the key of the settings, else the key that `odometer up` stored, else ""."""
+    if settings.api_key:
+        return settings.api_key
+    try:
+        return (settings.home / API_KEY_FILE).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
 
 
 def read_prices(settings: Settings) -> Prices:

@@ -104,7 +104,7 @@ async def export(request: Request, store: Store, key_cache: KeyCache, clock: Clo
             f"These counters were copied by a rebuild, without hours: at {iso(planned.start_ms)} only days"
             " of UTC are stored. Use a later `from`, or tier=1d.",
         )
-    make = partial(_table, arrow, tenant, covered, reading, measures, form)
+    make = partial(_table, arrow, tenant, tier, covered, reading, measures, form)
     body = await store.shape(tenant, reading.cells, make)
     name = f"{view.name}-{tier.name}-{iso(covered.start_ms)[:10]}.{form}"
     return Response(
@@ -190,6 +190,7 @@ def _arrow() -> Any:  # noqa: ANN401  an optional library without types
 def _table(
     arrow: Any,  # noqa: ANN401  the module
     tenant: str,
+    tier: Tier,
     covered: Plan,
     reading: Reading,
     measures: Sequence[Measure],
@@ -206,7 +207,7 @@ def _table(
         columns[name] = texts.dictionary_encode()
     for place, measure in enumerate(measures):
         columns[measure.name] = arrow.array([row.values[place] for row in rows], arrow.int64())
-    metadata = {METADATA: json.dumps(_exact_to(tenant, covered, reading)).encode()}
+    metadata = {METADATA: json.dumps(_exact_to(tenant, tier, covered, reading)).encode()}
     table = arrow.table(columns).replace_schema_metadata(metadata)
     sink = io.BytesIO()
     if form == "parquet":
@@ -217,7 +218,7 @@ def _table(
     return sink.getvalue()
 
 
-def _exact_to(tenant: str, covered: Plan, reading: Reading) -> dict[str, Any]:
+def _exact_to(tenant: str, tier: Tier, covered: Plan, reading: Reading) -> dict[str, Any]:
     """What the rows are exact to. A position is the next offset of a partition, null if it has none."""
     positions = [
         None if part.position == NO_POSITION else part.position for part in reading.meta.partitions
@@ -225,6 +226,7 @@ def _exact_to(tenant: str, covered: Plan, reading: Reading) -> dict[str, Any]:
     return {
         "tenant": tenant,
         "view": covered.view.name,
+        "tier": tier.name,
         **range_of(covered),
         **state_of(reading),
         "positions": positions,

@@ -18,6 +18,7 @@ from deploy.cli.help import OPERATE, RUN, SEND, PlainCommand, PlainGroup, Versio
 from deploy.cli.keys import keys
 from deploy.cli.status import MISCONFIGURED, Judged, status
 from deploy.cli.terminal import say_on
+from deploy.export.command import export
 from deploy.send.command import send
 from schemas.errors import OdometerError
 
@@ -42,7 +43,7 @@ def _options(version: Version = False) -> None:
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     RUN: (run.up, run.worker, run.api, run.directory, run.simulate),
-    OPERATE: (status, operate.topics, operate.rebuild, operate.accept),
+    OPERATE: (status, operate.topics, operate.rebuild, operate.accept, export),
     SEND: (send, explain),
 }
 for panel, commands in COMMANDS.items():

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from deploy.cli.explain import ContextOption, FileArgument, FormatOption, NameOption
 from deploy.cli.options import AsJson, BackfillDelay, Kafka, Redis, Topic
 from deploy.cli.terminal import say_json, say_line, say_on
-from deploy.settings import API_KEY_FILE, Settings, describe, read_settings
+from deploy.settings import Settings, describe, read_api_key, read_settings
 from schemas.terminal import escaped
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def send(
     if to_kafka:
         target = _kafka_target(settings, is_paced=not unpaced)
     else:
-        target = open_target(url, _key(settings), is_history=True)
+        target = open_target(url, read_api_key(settings), is_history=True)
     beside = None if file == STDIN else Path(f"{file}{STATE_SUFFIX}")
     console = Console(stderr=True)
     refusals: list[RefusedObject] = []
@@ -154,16 +154,6 @@ def _kafka_target(settings: Settings, *, is_paced: bool) -> "Target":
     if not is_paced or not settings.backfill_delay_ms:
         return target
     return PacedTarget(target, CountedPositions(settings.redis), settings.backfill_delay_ms)
-
-
-def _key(settings: Settings) -> str:
-    """Return the key of the settings, else the key that `odometer up` stored, else ""."""
-    if settings.api_key:
-        return settings.api_key
-    try:
-        return (settings.home / API_KEY_FILE).read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""
 
 
 def _bar(console: Console, size_bytes: int | None) -> Progress:

@@ -91,6 +91,7 @@ async def test_the_metadata_says_what_the_rows_are_exact_to(client: httpx.AsyncC
     assert exact == {
         "tenant": "acme",
         "view": "model",
+        "tier": "1d",
         "from": answer.headers["odometer-range-from"],
         "to": answer.headers["odometer-range-to"],
         "complete_through": answer.headers["odometer-complete-through"],
