@@ -30,7 +30,7 @@ from deploy.local.servers import Server
 from deploy.local.valkey import url_of
 from schemas.store.layout import FIRST_GENERATION, prefix
 from tests.bench.data.usage_log import LIVE
-from tests.bench.freshness import Events, Sent, at_rate, capacity
+from tests.bench.live.freshness import Events, Sent, at_rate, capacity
 from tests.bench.own_servers import own_servers
 from tests.real.harness.apis import api_of
 from tests.real.harness.system import System, system_of

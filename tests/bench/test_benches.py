@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from deploy.local.servers import Server
-from tests.bench import fold, freshness, large, memory, scaling, stages
+from tests.bench import fold, large, memory, scaling, stages
+from tests.bench.live import freshness
 from tests.real.harness.system import system_of
 
 pytestmark = pytest.mark.servers

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from api.app.main import wall_clock_ms
 from deploy.cli.main import app
 from deploy.export.command import INCOMPLETE_EXIT
-from deploy.export.days import Day, Export, DayState
+from deploy.export.days import Day, DayState, Export
 from deploy.export.fetching import RangeRefused, Source, TooLarge
 from deploy.export.files import Files
 from deploy.local import servers

@@ -1,4 +1,4 @@
-"""How soon an event is counted: `python -m tests.bench.freshness [--seconds 10] [--history 100000]`.
+"""How soon an event is counted: `python -m tests.bench.live.freshness [--seconds 10] [--history 100000]`.
 
 The time begins when the producer sees Kafka's acknowledgement. It ends when the counters have the
 event; the benchmark reads them from Redis every 2 ms, as the API does. The cases:
