@@ -9,6 +9,7 @@
     page       the page at /: live usage in a browser
     stream     /v1/stream: answers of /v1/usage that are pushed
     status     /v1/status and /metrics: the state of the system
+    dead_letters  /v1/dead-letters: records that could not be counted
     ingest     /v1/events and OTLP, and the producer to Kafka
     auth       API keys: authentication, limits, management, audit
     store      everything that reads Redis, and its caches

@@ -24,6 +24,8 @@ OdometerError
 |  '- KeyExists           a key of an import exists already
 |- NoSuchKey              no key with this id among those that the caller manages
 |- TooManyKeys            the limit of stored keys is reached
+|- NoSuchDeadLetter       no dead letter of this origin among those that the caller may see
+|- DeadLettersUnavailable Kafka does not return the dead letters, or takes none again
 |- BadParameter           a parameter of the request is unknown, or its value is not allowed
 |- InvalidBody            the request body cannot be read
 |- RefusedEvents          the body was read, but no event of it is accepted
@@ -203,6 +205,14 @@ class NoSuchKey(OdometerError):
 
 class TooManyKeys(OdometerError):
     """The limit of stored keys is reached."""
+
+
+class NoSuchDeadLetter(OdometerError):
+    """No dead letter of this origin among those that the caller may see."""
+
+
+class DeadLettersUnavailable(OdometerError):
+    """Kafka does not return the dead letters, or takes none again, or others are reading them."""
 
 
 class BadParameter(OdometerError):

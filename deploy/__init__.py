@@ -9,6 +9,7 @@
     client      the wheel of `odometer-client`, the meter as a package of its own
     settings    every setting, with its option and variable
     logs        one format for the logs of all processes
+    dead_letters  reads and replays dead letters for `/v1/dead-letters`
     errors      the errors that a user reads as a sentence
     install     the virtual environment of a checkout, for deploy/up and deploy/test
 

@@ -38,6 +38,8 @@ from api.auth import session_endpoints
 from api.auth.key_cache import KeyCache
 from api.auth.keys_file import KeysFile
 from api.auth.sessions import Sessions
+from api.dead_letters import endpoints as dead_letter_endpoints
+from api.dead_letters.source import DeadLetterSource
 from api.http import problems
 from api.http.answer_cache import AnswerCache
 from api.http.application import application, error_handlers
@@ -113,6 +115,7 @@ def build(
     access_log: bool = False,
     tenant_ids: Quota = NO_QUOTA,
     cors_origins: Sequence[str] = (),
+    dead_letters: DeadLetterSource | None = None,
     monitor: Monitor | None = None,
     installation: Installation | None = None,
 ) -> Application:
@@ -122,7 +125,7 @@ def build(
     that Redis lost are restored from it. `backfill_delay_ms`: history waits while counting is further
     behind; 0: it never waits. `metrics_sources`: services whose metrics count and whose logs do not.
     `access_log`: log a line for each request. `tenant_ids`: quota of each tenant's event ids; 0: none.
-    `cors_origins`: origins whose pages may ask.
+    `cors_origins`: origins whose pages may ask. `dead_letters` reads them from Kafka.
     `monitor` serves metrics and probes. `installation`: reads the status of the whole installation.
     Raises InvalidConfig.
     """
@@ -157,6 +160,7 @@ def build(
     native += stream_endpoints.routes(*parts, feeds)
     native += latest_calls.routes(*parts)
     native += status_endpoints.routes(*parts, installation)
+    native += dead_letter_endpoints.routes(*parts, dead_letters)
     native += session_endpoints.routes(sessions, key_cache, clock)
     if kafka:
         native += ingest_endpoints.routes(deps)
@@ -217,6 +221,7 @@ def serve(
     access_log: bool = False,
     tenant_ids: Quota = NO_QUOTA,
     cors_origins: Sequence[str] = (),
+    dead_letters: DeadLetterSource | None = None,
     monitor: Monitor | None = None,
     installation: Installation | None = None,
     logs: dict[str, Any] | None = None,
@@ -235,6 +240,7 @@ def serve(
             access_log=access_log,
             tenant_ids=tenant_ids,
             cors_origins=cors_origins,
+            dead_letters=dead_letters,
             monitor=monitor,
             installation=installation,
         ),

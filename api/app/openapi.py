@@ -20,6 +20,7 @@ from starlette.responses import Response
 from api.agentlens import openapi as agentlens_openapi
 from api.app.big_integers import PARAMETER
 from api.auth import openapi as auth_openapi
+from api.dead_letters import openapi as dead_letters_openapi
 from api.http.json_encoding import to_json
 from api.http.problems import TITLES
 from api.ingest import openapi as ingest_openapi
@@ -45,8 +46,8 @@ TAGS: Final = (
     ("Keys", "API keys and sessions of browsers.", ("/v1/keys", "/v1/session", "/v1/tokens")),
     (
         "Operations",
-        "Whether events are counted, and the metrics, for those who watch the system.",
-        ("/v1/status", "/metrics"),
+        "Whether events are counted, and the metrics, for those who watch the system; dead letters.",
+        ("/v1/status", "/metrics", "/v1/dead-letters"),
     ),
     ("AgentLens", "As AgentLens' own server answers.", ("/api/",)),
     ("LiveKit platform", "As the LiveKit voice platform answers.", ("/admin/",)),
@@ -103,6 +104,7 @@ def document(catalog: Catalog = DEFAULT) -> Object:
     models: tuple[type[BaseModel], ...] = (
         *usage_openapi.MODELS,
         *auth_openapi.MODELS,
+        *dead_letters_openapi.MODELS,
         *ingest_openapi.MODELS,
         *status_openapi.MODELS,
         *agentlens_openapi.MODELS,
@@ -121,12 +123,14 @@ def document(catalog: Catalog = DEFAULT) -> Object:
     )
     ref = {model: names[model, "serialization"] for model in models}
     forms = {form: names[form, "validation"] for form in forms_of_all}
+    errors = usage_openapi.problems(ref[Problem])
     paths = {
         **usage_openapi.paths(ref, catalog),
         **stream_openapi.paths(ref, catalog),
         **ingest_openapi.paths(ref),
-        **auth_openapi.paths(ref, forms, usage_openapi.problems(ref[Problem])),
-        **status_openapi.paths(ref, usage_openapi.problems(ref[Problem])),
+        **auth_openapi.paths(ref, forms, errors),
+        **status_openapi.paths(ref, errors),
+        **dead_letters_openapi.paths(ref, errors),
         **agentlens_openapi.paths(ref),
         **livekit_openapi.paths(ref),
         **openai_openapi.paths(ref),

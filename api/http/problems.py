@@ -13,12 +13,14 @@ from api.errors import (
     BadParameter,
     CountersMissing,
     CountingBehind,
+    DeadLettersUnavailable,
     ExpiredKey,
     FilterNotApplied,
     ForgedRequest,
     InvalidBody,
     InvalidKey,
     NoCredentials,
+    NoSuchDeadLetter,
     NoSuchKey,
     NoSuchTenant,
     NotAcceptable,
@@ -76,6 +78,7 @@ PLAIN: Final[Mapping[type[Exception], tuple[int, str]]] = {
     ForgedRequest: (403, "forbidden"),
     FilterNotApplied: (403, "forbidden"),
     NoSuchKey: (404, "not-found"),
+    NoSuchDeadLetter: (404, "not-found"),
     TooManyKeys: (409, "too-many-keys"),
 }
 """Errors whose text is the whole detail -> status and type of the problem."""
@@ -115,7 +118,11 @@ def error_response(request: Request, error: Exception) -> Response:  # noqa: C90
             return problem(400, "invalid-parameter", f"{error}.", parameter="tenant")
         case InvalidKey():
             return problem(400, "invalid-parameter", f"{error}.", parameter=error.field)
-        case RoleTooLow() | NotPermitted() | ForgedRequest() | NoSuchKey() | TooManyKeys():
+        case DeadLettersUnavailable():
+            return _unavailable(f"{error}.")
+        case RoleTooLow() | NotPermitted() | ForgedRequest() | TooManyKeys():
+            return problem(*PLAIN[type(error)], f"{error}.")
+        case NoSuchKey() | NoSuchDeadLetter():
             return problem(*PLAIN[type(error)], f"{error}.")
         case RateLimited():
             wait = {"retry-after": str(error.retry_after_s)}

@@ -21,7 +21,7 @@ from deploy.cli.options import AsJson, DeadLetterTopic, Kafka, Topic, Yes, parse
 from deploy.cli.terminal import say, say_json, say_line, shown
 from deploy.errors import NothingChosen
 from deploy.settings import Settings, read_settings
-from schemas.errors import InvalidConfig, InvalidEvent, Reason
+from schemas.errors import InvalidConfig, Reason
 from schemas.units import iso
 
 if TYPE_CHECKING:
@@ -113,14 +113,14 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show one dead letter in full: its reason, the record, and what a replay would do."""
-    from streams.core.dead_letters import NO_CHANGE
+    from streams.core.dead_letters import NO_CHANGE, prospect
 
     settings = read_settings(kafka=kafka, dead_letter_topic=dead_letter_topic)
     (letter,) = asyncio.run(_named(settings, [origin]))
     data = _as_data(letter) | {
         "headers": {name: text.decode(errors="backslashreplace") for name, text in letter.headers},
         "value": None if letter.value is None else letter.value.decode(errors="backslashreplace"),
-        "replay_would": _prospect(letter, NO_CHANGE),
+        "replay_would": prospect(letter, NO_CHANGE, _now_ms()),
     }
     if as_json:
         say_json(data)
@@ -297,21 +297,6 @@ def _assignment(text: str) -> tuple[str, Any]:
         return name.removesuffix(":"), json.loads(value)
     except ValueError as error:
         raise InvalidConfig(f"--set is {text!r}: the text after := is not JSON: {error}") from error
-
-
-def _prospect(letter: "DeadLetter", change: "Change") -> str:
-    """Complete the sentence "a replay would ..."."""
-    from streams.core.dead_letters import already_sent, doubt, resend
-
-    now_ms = _now_ms()
-    if sent := already_sent(letter):
-        return f"not send it: it {sent}"
-    try:
-        identity = resend(letter, change, now_ms).identity
-    except InvalidEvent as invalid:
-        return f"be rejected: {invalid}"
-    kept = doubt(letter, identity, now_ms)
-    return f"not send it: it {kept}" if kept else f"count it as {'|'.join(identity)}"
 
 
 def _now_ms() -> int:

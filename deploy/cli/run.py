@@ -220,6 +220,7 @@ def api(
     kafka: Kafka = None,
     redis: Redis = None,
     topic: Topic = None,
+    dead_letter_topic: DeadLetterTopic = None,
     api_host: Annotated[str | None, typer.Option(help=describe("api_host"))] = None,
     api_port: ApiPort = None,
     keys_file: KeysFile = None,
@@ -244,8 +245,9 @@ def api(
     questions are answered as usual. The process keeps no state of its own: run several behind a load
     balancer. `GET /healthz` says that it runs, `GET /readyz` that it can answer.
     """
-    from api.app.main import serve
+    from api.app.main import serve, wall_clock_ms
     from api.app.origins import parse_origins
+    from deploy.dead_letters import KafkaDeadLetters
     from deploy.monitor.counting import CountingMetrics
     from deploy.monitor.installation import installation_of
 
@@ -253,6 +255,7 @@ def api(
         kafka=kafka,
         redis=redis,
         topic=topic,
+        dead_letter_topic=dead_letter_topic,
         api_host=api_host,
         api_port=api_port,
         keys_file=keys_file,
@@ -284,6 +287,9 @@ def api(
         access_log=settings.access_log,
         tenant_ids=read_id_quota(settings),
         cors_origins=parse_origins(settings.cors_origins),
+        dead_letters=KafkaDeadLetters(
+            settings.kafka, settings.topic, settings.dead_letter_topic, wall_clock_ms
+        ),
         monitor=monitor_of(settings, "api", [CountingMetrics(settings)]),
         installation=installation_of(settings),
         logs=_logged(settings, "api"),

@@ -7,6 +7,7 @@ The models describe and check the bodies. Pages with many rows are written from 
     keys             `/v1/keys`
     session          `/v1/session`
     status           `GET /v1/status` and `odometer status --json`
+    dead_letters     `/v1/dead-letters`
     agentlens        AgentLens's own API
     livekit          the LiveKit voice platform's analytics
     openai           OpenAI's organization usage API

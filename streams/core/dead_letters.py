@@ -236,3 +236,15 @@ def doubt(letter: DeadLetter, identity: EventIdentity, now_ms: int) -> str:
     if now_ms - mark.at_ms > SURE_MS:
         return f"{maybe}, and ids of that time have expired: check whether it was counted and use --again"
     return ""
+
+
+def prospect(letter: DeadLetter, change: Change, now_ms: int) -> str:
+    """What a replay would do: the end of the sentence "a replay would ..."."""
+    if sent := already_sent(letter):
+        return f"not send it: it {sent}"
+    try:
+        identity = resend(letter, change, now_ms).identity
+    except InvalidEvent as invalid:
+        return f"be rejected: {invalid}"
+    kept = doubt(letter, identity, now_ms)
+    return f"not send it: it {kept}" if kept else f"count it as {'|'.join(identity)}"

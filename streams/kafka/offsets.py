@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import errors as kafka_errors
@@ -25,6 +25,13 @@ METADATA_AGE_MS: Final = 10_000
 polls the end offsets all the time, and refreshes the metadata of its consumer sooner."""
 SCAN_RECORDS: Final = 500
 """In one poll of `scan`: 32 MB of the largest events."""
+
+
+class ScannedRecord(Record, Protocol):
+    """A record, and the partition that it is in."""
+
+    @property
+    def partition(self) -> int: ...
 
 
 def metadata_consumer(kafka: str) -> AIOKafkaConsumer:
@@ -143,10 +150,10 @@ async def find_record_at(
 
 
 async def scan(
-    kafka: str, topic: str, since_ms: int | None = None
-) -> AsyncIterator[Sequence[Record]]:
+    kafka: str, topic: str, since_ms: int | None = None, newest: int | None = None
+) -> AsyncIterator[Sequence[ScannedRecord]]:
     """All records that a topic holds now, partition by partition, in order; with `since_ms`, those that
-    were appended since then.
+    were appended since then; with `newest`, at most so many of each partition, the last ones.
 
     Raises InvalidConfig if there is no such topic, LogUnavailable if a broker does not answer, and
     ConsumerBroken at a record that cannot be read.
@@ -170,6 +177,8 @@ async def scan(
                 asked = consumer.offsets_for_times({tp: since_ms})
                 found = await within_deadline(ANSWER_S, asked, "return offsets of a time")
                 start = held.end if found[tp] is None else max(start, found[tp].offset)
+            if newest is not None:
+                start = max(start, held.end - newest)
             consumer.seek(tp, start)
             while (position := await consumer.position(tp)) < held.end:
                 yield await _next_records(consumer, tp, position)
@@ -179,7 +188,7 @@ async def scan(
 
 async def _next_records(
     consumer: AIOKafkaConsumer, tp: TopicPartition, position: int
-) -> Sequence[Record]:
+) -> Sequence[ScannedRecord]:
     """The records from a position on; none if only transaction markers follow."""
     polled = consumer.getmany(tp, timeout_ms=int(ANSWER_S * 500), max_records=SCAN_RECORDS)
     try:
@@ -189,5 +198,5 @@ async def _next_records(
         raise ConsumerBroken(f"cannot read the records from {place} on") from error
     if await consumer.position(tp) == position:
         raise LogUnavailable(f"Kafka returns no record of {tp.topic} from offset {position} on")
-    records: Sequence[Record] = found.get(tp, ())
+    records: Sequence[ScannedRecord] = found.get(tp, ())
     return records

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -30,6 +30,8 @@ BATCH_DEAD_LETTERS_MAX: Final = 500
 """Dead letters that are marked and sent together: 32 MB of the largest records."""
 RECENT_MAX: Final = 20_000
 """Dead letters that `odometer status` counts: half a second. If there are more, it shows this number."""
+
+OTHER_TENANT: Final = "field `tenant`: it names a tenant that you may not write to"
 
 
 class ReplayOutcome(StrEnum):
@@ -110,6 +112,54 @@ async def _recent(kafka: str, dead_letter_topic: str, since_ms: int) -> AsyncIte
             break
 
 
+class RecentLetters(NamedTuple):
+    """`letters`: the newest first. `reasons`: how many of the wanted ones, by reason, also those that are
+    not in `letters`. `searched_from_ms`: dead letters that were written before it were not looked at;
+    None: all were."""
+
+    letters: Sequence[DeadLetter]
+    reasons: Mapping[str, int]
+    searched_from_ms: int | None
+
+
+async def read_recent_letters(
+    kafka: str,
+    dead_letter_topic: str,
+    wanted: Callable[[DeadLetter], bool],
+    *,
+    limit: int,
+    since_ms: int | None = None,
+    searched_max: int = RECENT_MAX,
+) -> RecentLetters:
+    """The `limit` newest of the wanted dead letters, each with the mark of its last replay. Looks at the
+    last `searched_max` records of each partition of the topic, in one pass: a mark comes after its
+    dead letter, in the same partition. Raises LogError, and InvalidConfig where there is no such
+    topic."""
+    kept: dict[str, DeadLetter] = {}
+    reasons: dict[str, str] = {}
+    searched: dict[int, list[int]] = {}
+    async for records in scan(kafka, dead_letter_topic, since_ms, searched_max):
+        for record in records:
+            seen = searched.setdefault(record.partition, [0, record.timestamp])
+            seen[0] += 1
+            letter = read_dead_letter(record.value, record.headers)
+            if letter is None or not wanted(letter):
+                continue
+            reasons[letter.origin] = letter.reason
+            if letter.replay is not None or letter.origin not in kept:
+                kept[letter.origin] = letter
+        if len(kept) > 2 * limit:
+            kept = {one.origin: one for one in _newest(kept.values(), limit)}
+    cut = [first_ms for count, first_ms in searched.values() if count >= searched_max]
+    return RecentLetters(
+        _newest(kept.values(), limit), Counter(reasons.values()), max(cut, default=None)
+    )
+
+
+def _newest(letters: Iterable[DeadLetter], limit: int) -> list[DeadLetter]:
+    return sorted(letters, key=lambda one: (one.append_ms, one.origin), reverse=True)[:limit]
+
+
 async def replay(
     kafka: str,
     topic: str,
@@ -120,15 +170,17 @@ async def replay(
     *,
     again: bool,
     dry_run: bool,
+    may_write: Callable[[str], bool] = lambda _tenant: True,
 ) -> AsyncIterator[ReplayResult]:
-    """Sends dead letters to the events' topic. Yields a result for each.
+    """Sends dead letters to the events' topic. Yields a result for each. `may_write`: whether the event of
+    a dead letter may belong to this tenant: a correction can change it.
 
     Raises LogUnavailable where Kafka does not answer. Dead letters without a result are marked or
     untouched; replay them again."""
     async with open_producer(kafka) as producer:
         chosen: list[tuple[DeadLetter, ReplayRecord]] = []
         async for letter in letters:
-            result, resent = _judge(letter, topic, change, now_ms(), again=again)
+            result, resent = _judge(letter, topic, change, now_ms(), may_write, again=again)
             if resent is None or dry_run:
                 yield result
                 continue
@@ -142,7 +194,13 @@ async def replay(
 
 
 def _judge(
-    letter: DeadLetter, topic: str, change: Change, now_ms: int, *, again: bool
+    letter: DeadLetter,
+    topic: str,
+    change: Change,
+    now_ms: int,
+    may_write: Callable[[str], bool],
+    *,
+    again: bool,
 ) -> tuple[ReplayResult, ReplayRecord | None]:
     if letter.topic != topic:
         detail = f"belongs to the topic {letter.topic}, not to {topic}"
@@ -153,6 +211,8 @@ def _judge(
         resent = resend(letter, change, now_ms)
     except InvalidEvent as invalid:
         return ReplayResult(letter.origin, ReplayOutcome.REFUSED, None, str(invalid)), None
+    if not may_write(resent.identity.tenant):
+        return ReplayResult(letter.origin, ReplayOutcome.REFUSED, None, OTHER_TENANT), None
     if not again and (detail := doubt(letter, resent.identity, now_ms)):
         return ReplayResult(letter.origin, ReplayOutcome.KEPT, resent.identity, detail), None
     return ReplayResult(letter.origin, ReplayOutcome.SENDABLE, resent.identity), resent

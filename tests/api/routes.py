@@ -213,6 +213,9 @@ ROUTES: Final[dict[tuple[str, str], Row]] = {
     ("GET", "/v1/calls"): row("/v1/calls", CALLS),
     ("GET", "/v1/status"): row("/v1/status"),
     ("GET", "/metrics"): row("/metrics"),
+    ("GET", "/v1/dead-letters"): row("/v1/dead-letters"),
+    ("GET", "/v1/dead-letters/audit"): row("/v1/dead-letters/audit"),
+    ("GET", "/v1/dead-letters/{origin}"): row("/v1/dead-letters/usage.events:0:1"),
     ("GET", "/v1/export"): row("/v1/export", EXPORT),
     ("GET", "/v1/session"): row("/v1/session"),
     ("GET", "/v1/keys"): row("/v1/keys"),
@@ -285,3 +288,5 @@ CHANGING: Final[dict[tuple[str, str], tuple[str, Any]]] = {
     ),
 }
 """Routes that change something, each with a request that would change what is beta's."""
+REPLAYING: Final = {("POST", "/v1/dead-letters/replay")}
+"""Needs dead letters in a real Kafka: tests/api/dead_letters."""

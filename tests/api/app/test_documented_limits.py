@@ -13,6 +13,8 @@ from api.app.server import RATE_BYTES_PER_S
 from api.app.server_limits import ServerLimits
 from api.auth import audit, endpoints, failures, key_cache, key_records, key_shares, keys
 from api.auth.authenticate import EXPORTER_HEADERS
+from api.dead_letters import endpoints as dead_letters
+from api.dead_letters.audit import REPLAYS_TENANT_MAX, SHOWN
 from api.http import arrivals, json_body
 from api.http.shared_bytes import SMALL_BYTES_MAX, SMALL_PART
 from api.ingest import body_reader, memory, producer, records, request_body
@@ -23,12 +25,15 @@ from api.stream import endpoints as stream
 from api.stream import feed, feeds
 from api.usage import endpoints as usage
 from api.usage import sections
+from deploy.dead_letters import READ_S, SEND_S
 from schemas import limits
 from schemas.catalog.views import REMEMBERED_MS, SLICE_MS
 from schemas.formats import body, complete, objects
 from schemas.formats.otel import wire
+from schemas.responses.dead_letters import ORIGINS_MAX
 from schemas.store import chats
 from schemas.store import directory as stored
+from streams.operations.replay import RECENT_MAX
 from streams.redis.commit import TABLE_SERIES_MIN, TENANT_SERIES
 
 API: Final = Path(__file__).parents[3] / "api"
@@ -54,6 +59,16 @@ STATED: Final = {
         f"| `state` | every {'second' if feed.BEAT_S == 1 else ''},",
         f"once in a {'quarter second' if feed.READ_EVERY_S == 0.25 else ''},",
         f"pauses {'four times' if feed.PAUSE_SHARE == 4 else ''} as long",
+    ),
+    "dead letters": (
+        f"read dead letters at once | {dead_letters.TURNS.at_once} of a process",
+        f"wait, {dead_letters.TURNS.timeout_s} s and {dead_letters.TURNS.of_tenant_max} of a tenant",
+        f"one read looks at | {RECENT_MAX:,} of each partition",
+        f"dead letters of one replay | {ORIGINS_MAX} | 400",
+        f"body of a replay | {dead_letters.BODY_BYTES_MAX // KiB} KiB | 413",
+        f"a read, and of a replay | {READ_S:g} s, {SEND_S:g} s | 503",
+        f"`limit` is {dead_letters.LIMIT_DEFAULT}, at most {dead_letters.LIMIT_MAX}",
+        f"the latest {REPLAYS_TENANT_MAX} replays of each tenant are stored, {SHOWN} are listed",
     ),
     "connections": (
         f"headers | {SERVER.head_bytes_max // KiB} KiB, {SERVER.headers_max} headers | 431",

@@ -40,7 +40,17 @@ from tests.api.agentlens.test_events import call
 from tests.api.app.test_taking_isolation import TAKING
 from tests.api.conftest import Clock, client_of
 from tests.api.counters import NOW_MS, pack
-from tests.api.routes import BY_NAME, CHANGING, NOBODY, ROUTES, TENANTS, Row, Sent, events_of
+from tests.api.routes import (
+    BY_NAME,
+    CHANGING,
+    NOBODY,
+    REPLAYING,
+    ROUTES,
+    TENANTS,
+    Row,
+    Sent,
+    events_of,
+)
 from tests.api.stream.streaming import streaming
 
 
@@ -54,7 +64,7 @@ def routes_of(app: Application) -> Iterator[tuple[str, str]]:
 
 def test_every_route_is_asked_here(redis_url: str) -> None:
     found = set(routes_of(build(redis_url, kafka="127.0.0.1:1")))
-    assert found == ROUTES.keys() | CHANGING.keys() | TAKING
+    assert found == ROUTES.keys() | CHANGING.keys() | TAKING | REPLAYING
     assert {parameter.name for parameter in PARAMETERS} == {*BY_NAME, "tenant"}
 
 
