@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from api.usage.bodies import compared, form_of, range_of
+from api.usage.bodies import compared, form_of, page_in, range_of
 from api.usage.parameters import UsageQuery
 from api.usage.render import rows_of
 from api.usage.sections import PARTIAL, Cell, Section
@@ -115,6 +115,7 @@ def _head(found: Section) -> dict[str, Any]:
     """What is sent with every change."""
     return {
         "range": range_of(found.covered),
+        **page_in(found.page),
         "totals": found.totals,
         "estimates": found.estimates,
     }

@@ -155,4 +155,8 @@ def _parsed(content: bytes, now_ms: int, catalog: Catalog) -> ParsedQuestion:
     parsed = parse_question(content, "", now_ms, catalog, is_json=False)
     if parsed.query.format != "json":
         raise BadParameter("format", "A stream is JSON: leave `format` out.", ("json",))
+    if parsed.query.cursor is not None:
+        raise BadParameter("cursor", "A stream has the first groups only: leave `cursor` out.")
+    if parsed.query.is_wide:
+        raise BadParameter("layout", "A stream has a row for each group: use `long`.", ("long",))
     return parsed

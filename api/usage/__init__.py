@@ -7,6 +7,7 @@
     parameters  the parameters of a request to a UsageQuery
     filters     the filters of a question
     steps       its buckets, and whether what is stored can make them
+    groups/     which groups an answer shows, and in which form
     sections    sums to the rows of an answer
     bodies      the JSON of an answer
     several     several questions in one POST, of one atomic read

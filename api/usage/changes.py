@@ -7,8 +7,9 @@ from typing import Any
 
 from api.query.comparison import change_of
 from api.query.measures import Number
+from api.usage.groups.ranking import Group
 from api.usage.parameters import UsageQuery
-from api.usage.sections import OTHER, Group, Section
+from api.usage.sections import OTHER, Section
 
 
 def changes_of(query: UsageQuery, current: Section, previous: Section) -> dict[str, Any]:

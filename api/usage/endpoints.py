@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -30,7 +30,14 @@ from api.query.plan import Question, Term, plan, tiers_of, view_for, views_that_
 from api.query.sums import Sums
 from api.store.freshness import headers_of, refusals, state_headers
 from api.store.reader import Reading, Store
-from api.usage.bodies import complete_through, object_of, range_of, state_of
+from api.usage.bodies import (
+    PAGE_HEADERS,
+    complete_through,
+    object_of,
+    page_headers,
+    range_of,
+    state_of,
+)
 from api.usage.export import export
 from api.usage.filters import filter_names, parse_filters
 from api.usage.parameters import (
@@ -235,11 +242,16 @@ async def _make(
     assert form is not None
     cells = cells_of(parsed.query, reading.sums)
     say = partial(_said, parsed.query, reading, states)
-    body = said = before.content if before else await store.shape(question[0], cells, say)
+    if before is not None:
+        kept = before.response.headers
+        made_of = _Said(before.content, {name: kept[name] for name in PAGE_HEADERS if name in kept})
+    else:
+        made_of = await store.shape(question[0], cells, say)
+    body = said = made_of.content
     if form == "json":
         body = b"%s,%s" % (said[:-1], to_json(state_of(reading) | {"view": covered.view.name})[1:])
-    tag = _tag(*question, reading, said)
-    headers = {**headers_of(reading.meta, covered)}
+    tag = _tag(*question, reading, said + repr(made_of.headers).encode())
+    headers = {**headers_of(reading.meta, covered), **made_of.headers}
     if form == "spreadsheet":
         days = "-to-".join(iso(at_ms)[:10] for at_ms in (covered.start_ms, covered.end_ms))
         headers["content-disposition"] = f'attachment; filename="usage-{days}.csv"'
@@ -256,11 +268,17 @@ def _made(
     return CachedAnswer(meta, said, answer, tag, PreparedResponse(None, 304, headers))
 
 
-def _said(query: UsageQuery, reading: Reading, states: Sequence[Completeness]) -> bytes:
-    """The whole answer without the state of the counters."""
+class _Said(NamedTuple):
+    """The whole answer without the state of the counters, and its headers."""
+
+    content: bytes
+    headers: dict[str, str]
+
+
+def _said(query: UsageQuery, reading: Reading, states: Sequence[Completeness]) -> _Said:
     current, *before = sections_of(query, reading.sums, states)
     if query.format == "json":
-        return to_json(object_of(query, current, before))
+        return _Said(to_json(object_of(query, current, before)), {})
     columns = current.columns
     if before:
         (previous,) = before
@@ -269,9 +287,11 @@ def _said(query: UsageQuery, reading: Reading, states: Sequence[Completeness]) -
             "period": periods,
             **{name: [*own, *previous.columns[name]] for name, own in columns.items()},
         }
+    headers = page_headers(current.page)
     if query.format == "ndjson":
-        return to_ndjson(columns)
-    return (BYTE_ORDER_MARK if query.format == "spreadsheet" else b"") + to_csv(columns)
+        return _Said(to_ndjson(columns), headers)
+    mark = BYTE_ORDER_MARK if query.format == "spreadsheet" else b""
+    return _Said(mark + to_csv(columns), headers)
 
 
 def _tag(tenant: str, question: str, reading: Reading, said: bytes) -> str:

@@ -181,7 +181,8 @@ _ABOUT_USAGE: Final = (
     " `range` in the answer states the exact instants. A range that contains time but no stored bucket is a"
     " 400 that names the nearest ranges with an answer. A bucket begins where the step of the zone's wall"
     " clock changes. Rows of a series have `partial`: true if the bucket is not over by `complete_through`,"
-    " or cut by the range. To filter, use the name of a dimension as a"
+    " or cut by the range. With `limit`, send `next_cursor` back as `cursor` to get the next groups of the"
+    " same range. To filter, use the name of a dimension as a"
     " parameter; append `!` to the name to exclude values. In a URL, a comma separates values and a"
     " repeated parameter adds values. A `*` at the end of a value matches any rest, and one at its start any"
     " beginning. Write `\\,`,"
@@ -329,6 +330,9 @@ def _usage_answer(ref: Object) -> Object:
         "odometer-complete-through": "All events that Kafka acknowledged before this time are counted. Also sent with 304.",
         "odometer-range-from": "Start of the covered range, inclusive.",
         "odometer-range-to": "End of the covered range, exclusive.",
+        "odometer-groups": "Of CSV and NDJSON: the member `groups` of JSON.",
+        "odometer-next-cursor": "Of CSV and NDJSON: `next_cursor`, if there is a next page.",
+        "odometer-is-changed": "Of CSV and NDJSON: `is_changed`.",
     }
     return {
         "description": "Rows, totals, and the time range that they cover.",

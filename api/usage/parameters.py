@@ -7,7 +7,7 @@ the nearest known name. `filters` says how filters are written.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, tzinfo
 from typing import Final, Literal, NoReturn, cast
 
@@ -19,6 +19,8 @@ from api.query.series_index import Filter
 from api.query.time_buckets import Step, zone_names, zone_of
 from api.query.time_range import ALLOWED, AskedRange, InvalidTime, parse_range
 from api.usage.filters import aliases, filter_names, parse_filters
+from api.usage.groups.cursor import Cursor, check_question, digest_of, parse_cursor
+from api.usage.groups.having import Condition, parse_having
 from api.usage.steps import (
     AUTO_BUCKETS_MAX,
     BUCKETS_MAX,
@@ -38,6 +40,7 @@ LIMIT_MAX: Final = 10_000
 Format = Literal["json", "csv", "ndjson", "spreadsheet"]
 Fill = Literal["none", "zero", "null"]
 FORMATS: Final[tuple[Format, ...]] = ("json", "csv", "ndjson", "spreadsheet")
+LAYOUTS: Final = ("long", "wide")
 FILLS: Final[tuple[Fill, ...]] = ("none", "zero", "null")
 TIME: Final = "time"
 """The name of a bucket's start, in rows and in `order_by`."""
@@ -67,6 +70,9 @@ PARAMETERS: Final = (
     Parameter("group_by", "Dimensions: one row for each combination of their values.", "provider,model", is_list=True),
     Parameter("order_by", "Measures, dimensions or `time`; `-` in front means descending. Default: time, then the first measure descending.", "-cost_usd", is_list=True),
     Parameter("limit", "Keep the first groups by `order_by`. One row with `other` = true has the sums of the rest.", "10"),
+    Parameter("cursor", "The `next_cursor` of an answer with `limit`: the page of groups after it, of the same range.", "WzEsIjg2Li4u"),
+    Parameter("having", "Conditions on the measures of groups over the whole range. Groups that do not fulfil all of them are summed in the row with `other` = true.", "requests>=100", is_list=True),
+    Parameter("layout", "`wide`: a series has one column for each group and measure. `long`: a row for each group.", "wide", allowed=LAYOUTS),
     Parameter("fill", "Buckets without events: `none` leaves them out, `zero` and `null` fill them.", "zero", allowed=FILLS),
     Parameter("compare", "Adds another range, and the change of each group. `previous`: the period before: the month, quarter or year before a named one or with steps of `1mo`, `1q` or `1y`; as many local days before a range of whole local days; else the same time before. `previous_week`, `previous_month` and `previous_year` move both bounds by that unit.", "previous", allowed=KINDS),
     Parameter("compare_from", "Start of a range of your own to compare with. In place of `compare`.", "2025-12-24"),
@@ -97,6 +103,9 @@ class UsageQuery:
     columns: tuple[str, ...]
     order_by: tuple[tuple[str, bool], ...]
     limit: int | None
+    cursor: Cursor | None
+    having: tuple[Condition, ...]
+    is_wide: bool
     fill: Fill
     is_cumulative: bool
     has_times_ms: bool
@@ -106,7 +115,24 @@ class UsageQuery:
     @property
     def has_other(self) -> bool:
         """Whether a row may have the sums of all groups that are not shown."""
-        return self.limit is not None or (self.compared is not None and bool(self.group_by))
+        is_cut = self.limit is not None or bool(self.having)
+        return is_cut or (self.compared is not None and bool(self.group_by))
+
+    @property
+    def computed(self) -> tuple[Offered, ...]:
+        """The measures of the answer, and those of conditions, each once."""
+        return tuple(dict.fromkeys((*self.measures, *(one.measure for one in self.having))))
+
+    @property
+    def identity(self) -> str:
+        """A digest of all that decides which groups an answer has, in which order: not of the range."""
+        filters = [(sorted(f.values), replace(f, values=frozenset())) for f in self.filters]
+        having = [(one.measure.name, one.operator, one.number) for one in self.having]
+        names = [measure.name for measure in self.measures]
+        step = self.step.name if self.step else "none"
+        is_compared = self.compared is not None
+        parts = filters, having, names, self.columns, self.order_by, step, self.zone_name
+        return digest_of(repr((*parts, is_compared)))
 
 
 def parse(
@@ -122,13 +148,19 @@ def parse(
     check_names(raw, (*BY_NAME, *filter_names(catalog), IGNORED))
     zone_name, zone = parse_zone(raw)
     first_day = 6 if _choice(raw, "week_start") == "sunday" else 0
-    asked = parse_bounds(raw, now_ms, zone, first_day)
+    cursor = parse_cursor(single(raw, "cursor"))
+    if cursor is None:
+        asked = parse_bounds(raw, now_ms, zone, first_day)
+    else:
+        asked = AskedRange(cursor.from_ms, cursor.to_ms)
     measures = _measures(listed(raw, "measures", splits=splits), catalog)
     columns, group_by = _dimensions("group_by", listed(raw, "group_by", splits=splits), catalog)
+    having = parse_having(listed(raw, "having", splits=splits), offered_by(catalog))
     ignores_case = _choice(raw, "ignore_case") == "true"
     wanted = parse_filters(raw, catalog, splits=splits, ignores_case=ignores_case)
     filters = (*wanted, *only)
-    tiers = tiers_for(measures, {*group_by, *(f.dimension for f in filters)}, catalog)
+    computed = (*measures, *(one.measure for one in having))
+    tiers = tiers_for(computed, {*group_by, *(f.dimension for f in filters)}, catalog)
     grid = Grid(now_ms, zone, zone_name, tiers, first_day)
     check_range(asked, grid)
     step = chosen_step(*_granularity(raw), asked, grid)
@@ -140,12 +172,15 @@ def parse(
         step=step,
         zone=zone,
         zone_name=zone_name,
-        compared=_compared(raw, asked, step, grid),
+        compared=_compared(raw, asked, step, grid, cursor),
         filters=filters,
         group_by=group_by,
         columns=columns,
         order_by=_order(listed(raw, "order_by", splits=splits), names),
         limit=parse_limit(raw, LIMIT_MAX),
+        cursor=cursor,
+        having=having,
+        is_wide=_choice(raw, "layout") == "wide",
         fill=cast("Fill", _choice(raw, "fill") or "none"),
         is_cumulative=_choice(raw, "cumulative") == "true",
         has_times_ms=_choice(raw, "times") == "ms",
@@ -205,9 +240,9 @@ def _granularity(raw: RawParameters) -> tuple[str, int]:
 
 
 def _compared(
-    raw: RawParameters, asked: AskedRange, step: Step | None, grid: Grid
+    raw: RawParameters, asked: AskedRange, step: Step | None, grid: Grid, cursor: Cursor | None
 ) -> AskedRange | None:
-    """The range to compare with, if there is one."""
+    """The range to compare with, if there is one. That of a cursor is the one of the first page."""
     kind, own = _choice(raw, "compare"), ("compare_from", "compare_to")
     if kind is None and not any(single(raw, name) is not None for name in own):
         return None
@@ -221,6 +256,8 @@ def _compared(
             raise BadParameter(given, f"`{given}` and `compare` exclude each other.")
         compared = compared_range(kind, asked, step, grid.zone)
         blamed = "compare"
+    if cursor is not None and cursor.compared is not None:
+        compared = AskedRange(*cursor.compared)
     check_range(compared, grid, blamed)
     if step is not None:
         check_kept(step, compared, grid, blamed)
@@ -313,5 +350,16 @@ def _check_together(query: UsageQuery) -> None:
             "cumulative",
             "`cumulative` needs a `granularity`: it sums over the buckets of a series.",
         )
-    if query.limit is not None and not query.group_by:
-        raise BadParameter("limit", "`limit` needs `group_by`: it counts groups.")
+    for name, is_there in (("limit", query.limit is not None), ("having", bool(query.having))):
+        if is_there and not query.group_by:
+            raise BadParameter(name, f"`{name}` needs `group_by`: it is about groups.")
+    if query.is_wide and (query.step is None or not query.group_by):
+        raise BadParameter(
+            "layout",
+            "`layout=wide` needs `granularity` and `group_by`: it has a column for each group of a series.",
+        )
+    if query.cursor is not None:
+        if query.limit is None:
+            raise BadParameter("cursor", "`cursor` needs the `limit` of the page.")
+        orders = len([name for name, _ in query.order_by if name != TIME]) or 1
+        check_question(query.cursor, query.identity, len(query.columns), orders)

@@ -133,6 +133,5 @@ def _text(name: str, value: object) -> str:
 
 def _canonical(query: UsageQuery) -> str:
     """A text that is equal for equal questions, in every process."""
-    filters = [(sorted(f.values), replace(f, values=frozenset())) for f in query.filters]
-    names = [measure.name for measure in query.measures]
-    return repr((replace(query, filters=(), measures=(), tenant=None), filters, names))
+    plain = replace(query, filters=(), measures=(), having=(), tenant=None)
+    return repr((plain, query.identity))

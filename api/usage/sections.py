@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from operator import itemgetter
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 
@@ -39,6 +38,17 @@ from api.query.rows import (
 from api.query.sums import Row, Sums
 from api.query.time_buckets import labels
 from api.usage.distinct import count_distinct, counted_dimension, with_counted
+from api.usage.groups.ranking import (
+    Group,
+    GroupPage,
+    Ranking,
+    first_rows,
+    null_last,
+    page_of,
+    ranked,
+    ranked_as,
+)
+from api.usage.groups.wide import WideColumn, wide_columns, widened
 from api.usage.parameters import TIME, UsageQuery
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.store.layout import Int64s
@@ -51,8 +61,6 @@ OTHER: Final = "other"
 PARTIAL: Final = "partial"
 """The column that marks buckets whose counters are not those of the whole bucket."""
 
-Group = tuple[str, ...] | None
-"""The values of a group; None: all groups that are not shown."""
 Cell = str | bool | Number
 
 
@@ -61,7 +69,7 @@ class Section:
     """The rows of one range, by column in the order of the answer, and their totals. `estimates`: the
     relative error of the measures that are not exact. `groups`: those that are shown, by rank.
     `by_group`: if ranges are compared, the measures of each group over all buckets; () is one without
-    events."""
+    events. `page`: of an answer with groups, not of the range that it is compared with. `wide`: what its columns have, with `layout=wide`."""
 
     covered: Plan
     columns: Mapping[str, Sequence[Cell]]
@@ -69,6 +77,8 @@ class Section:
     estimates: dict[str, float]
     groups: Sequence[Group] = ()
     by_group: Mapping[Group, Mapping[str, Number]] = field(default_factory=dict)
+    page: GroupPage | None = None
+    wide: tuple[WideColumn, ...] = ()
 
     @property
     def length(self) -> int:
@@ -79,12 +89,12 @@ class Section:
 def plans_of(query: UsageQuery, now_ms: int, catalog: Catalog = DEFAULT) -> tuple[Plan, ...]:
     """The plan of the range, and of the range that it is compared with."""
     asked = Question(
-        terms=terms_of(query.measures),
+        terms=terms_of(query.computed),
         from_ms=query.from_ms,
         to_ms=query.to_ms,
         now_ms=now_ms,
         filters=query.filters,
-        group_by=with_counted(query.measures, query.group_by),
+        group_by=with_counted(query.computed, query.group_by),
         step=query.step,
         zone=query.zone,
         axis_to_ms=query.to_ms,
@@ -135,7 +145,35 @@ def sections_of(
     before = [
         section(query, one, state, shown) for one, state in zip(sums[1:], states[1:], strict=True)
     ]
-    return [current, *before]
+    every = [current, *before]
+    return _widened(query, every) if query.is_wide else every
+
+
+def _widened(query: UsageQuery, sections: Sequence[Section]) -> list[Section]:
+    """These sections with a column for each group of the first one and each measure. All have the same."""
+    groups = [*sections[0].groups]
+    if query.has_other and any(True in one.columns[OTHER] for one in sections):
+        groups.append(None)
+    measures = [measure.name for measure in query.measures]
+    wide = wide_columns(groups, measures, (TIME, PARTIAL, "period"))
+    return [_wide(query, one, wide) for one in sections]
+
+
+def _wide(query: UsageQuery, found: Section, wide: Sequence[WideColumn]) -> Section:
+    columns = found.columns
+    named: list[Group] = [*zip(*(columns[name] for name in query.columns), strict=True)]
+    if query.has_other:
+        named = [None if cell else one for one, cell in zip(named, columns[OTHER], strict=True)]
+    values = {
+        measure.name: cast("Sequence[Number]", columns[measure.name]) for measure in query.measures
+    }
+    first, cells = widened(wide, columns[TIME], named, values)
+    of_buckets = {name: [columns[name][row] for row in first] for name in (TIME, PARTIAL)}
+    return replace(
+        found,
+        columns={TIME: of_buckets[TIME], **cells, PARTIAL: of_buckets[PARTIAL]},
+        wide=tuple(wide),
+    )
 
 
 def cells_of(query: UsageQuery, sections: Sequence[Sums]) -> int:
@@ -145,7 +183,7 @@ def cells_of(query: UsageQuery, sections: Sequence[Sums]) -> int:
 
 def _cells(query: UsageQuery, found: Sums) -> int:
     rows = row_count(found)
-    if query.fill != "none":
+    if query.fill != "none" or query.is_wide:
         groups = min(rows, len(found.selection.groups)) if query.group_by else 1
         if query.limit is not None:
             groups = min(groups, query.limit + 1)  # OTHERS
@@ -164,11 +202,13 @@ def section(
 ) -> Section:
     """`shown_groups`: those to show, of the range that this one is compared with; None: by `limit`."""
     covered = found.selection.plan
-    shown = formulas(query.measures, covered.question.terms)
-    rows, totals, rank = _shown_rows(query, shown, found, shown_groups)
+    computed = {one.name: one for one in formulas(query.computed, covered.question.terms)}
+    shown = [computed[measure.name] for measure in query.measures]
+    rows, totals, ranking = _shown_rows(query, computed, found, shown_groups)
+    rank = ranking.rank
     groups: Sequence[Group] = ()
     by_group: Mapping[Group, Mapping[str, Number]] = {}
-    if query.compared is not None and query.group_by:
+    if (query.compared is not None or query.is_wide) and query.group_by:
         groups, by_group = _by_group(shown, rows, rank)
     if query.fill != "none":
         rows = _filled(query, rows, len(covered.starts_ms), state)
@@ -184,31 +224,33 @@ def section(
     columns = _named(query, covered.starts_ms, rows) | measured
     if query.step is not None:
         columns[PARTIAL] = is_partial(covered, state)[rows.bucket].tolist()
-    return Section(covered, columns, of_totals, estimates, groups, by_group)
+    page = page_of(query, ranking, totals) if query.group_by and shown_groups is None else None
+    return Section(covered, columns, of_totals, estimates, groups, by_group, page)
 
 
 def _shown_rows(
     query: UsageQuery,
-    shown: Sequence[MeasureFormula],
+    computed: Mapping[str, MeasureFormula],
     found: Sums,
     shown_groups: Sequence[Group] | None,
-) -> tuple[RowColumns, list[Sum], Int64s]:
+) -> tuple[RowColumns, list[Sum], Ranking]:
     """The rows of the groups that are shown and of all others, the totals, and the rank of each group."""
-    first = _first(query, shown, found) if shown_groups is None else None
+    shown = [computed[measure.name] for measure in query.measures]
+    first = first_rows(query, shown, found) if shown_groups is None else None
     if first is not None:
         rows, whole = columns_of(found, first), [*found.totals]
         others = np.array([whole], rows.sums.dtype).T - rows.sums.sum(axis=1, keepdims=True)
-        rank = _ranked(query, shown, rows)
-        return with_others(rows, np.zeros(1, np.int64), others), [*whole], rank
-    rows = _counted_rows(query, found) if counted_dimension(query.measures) else columns_of(found)
+        ranking = replace(ranked(query, computed, rows), count=len(found.there[0]), has_more=True)
+        return with_others(rows, np.zeros(1, np.int64), others), [*whole], ranking
+    rows = _counted_rows(query, found) if counted_dimension(query.computed) else columns_of(found)
     totals = rows.totals
     if shown_groups is not None:
-        rank = _rank_as(shown_groups, rows)
-        return limited(rows, rank, len(shown_groups)), totals, rank
-    rank = _ranked(query, shown, rows)
-    if query.limit is not None:
-        rows = limited(rows, rank, query.limit)
-    return rows, totals, rank
+        ranking = ranked_as(shown_groups, rows)
+        return limited(rows, ranking.rank, ranking.shown), totals, ranking
+    ranking = ranked(query, computed, rows)
+    if ranking.shown < len(rows.groups) and query.group_by:
+        rows = limited(rows, ranking.rank, ranking.shown)
+    return rows, totals, ranking
 
 
 def _measured(
@@ -255,64 +297,15 @@ def _by_group(
     }
 
 
-def _rank_as(shown_groups: Sequence[Group], rows: RowColumns) -> Int64s:
-    """The rank of each group: its place in `shown_groups`; all others come after these."""
-    ranks = {group: place for place, group in enumerate(shown_groups)}
-    last = len(ranks)
-    return np.array([*(ranks.get(group, last) for group in rows.groups), last + 1], np.int64)
-
-
 def _counted_rows(query: UsageQuery, found: Sums) -> RowColumns:
     """The rows of a query with a measure that counts distinct values."""
     covered = found.selection.plan
     terms = covered.question.terms
-    rows = count_distinct(query.measures, query.group_by, terms, found.rows)
+    rows = count_distinct(query.computed, query.group_by, terms, found.rows)
     width = len(terms) + 1
     if not rows and not (query.group_by or query.step):
         rows = [Row((), 0, (0,) * width)]
     return columns_of_rows(rows, covered.starts_ms, width)
-
-
-def _first(query: UsageQuery, shown: Sequence[MeasureFormula], found: Sums) -> Int64s | None:
-    """The rows that a leaderboard by one sum shows, without a sort of the others. None if all rows
-    are needed."""
-    if query.limit is None or query.step is not None or found.selection.plan.sketches:
-        return None
-    if counted_dimension(query.measures):
-        return None
-    order = query.order_by or ((shown[0].name, True),)
-    by = next((formula for formula in shown if formula.name == order[0][0]), None)
-    if by is None or by.under or len(order) > 1:
-        return None
-    down = order[0][1]
-    kept = found.top(by.over, query.limit, is_descending=down)
-    if by.known and kept is not None:
-        # Rows with an unknown cost come last, after those that cost 0: only all rows tell which these are.
-        costs = found.there[1][list(by.over)][:, kept].sum(axis=0)
-        return kept if down and costs.min() > 0 else None
-    return kept
-
-
-def _ranked(query: UsageQuery, shown: Sequence[MeasureFormula], rows: RowColumns) -> Int64s:
-    """The rank of each group by `order_by`, over the whole range. The rank of OTHERS is last."""
-    rank = np.zeros(len(rows.groups) + 1, np.int64)
-    rank[OTHERS] = len(rows.groups)
-    if not query.group_by:
-        return rank
-    present, added = rows.by_group()
-    sums = added.tolist()
-    names = [rows.groups[group] for group in present.tolist()]
-    order = [(name, down) for name, down in query.order_by if name != TIME]
-    by_formula = {formula.name: formula for formula in shown}
-    places = sorted(range(len(names)), key=names.__getitem__)
-    for name, down in reversed(order or [(shown[0].name, True)]):
-        if name in by_formula:
-            keys: Sequence[object] = _null_last(by_formula[name].column(sums), down=down)
-        else:
-            keys = [*map(itemgetter(query.group_by.index(name)), names)]
-        places.sort(key=keys.__getitem__, reverse=down)  # type: ignore[arg-type]
-    rank[present[places]] = np.arange(len(places))
-    return rank
 
 
 def _filled(query: UsageQuery, rows: RowColumns, buckets: int, state: Completeness) -> RowColumns:
@@ -345,7 +338,7 @@ def _in_order(
         if name == TIME:
             keys: Sequence[object] = ordered.bucket.tolist()
         else:
-            keys = _null_last(by_formula[name].column(sums), down=down)
+            keys = null_last(by_formula[name].column(sums), down=down)
         places.sort(key=keys.__getitem__, reverse=down)  # type: ignore[arg-type]
     return ordered.taken(np.array(places, np.int64))
 
@@ -363,7 +356,3 @@ def _named(query: UsageQuery, starts_ms: Int64s, rows: RowColumns) -> dict[str, 
     if query.has_other:
         columns[OTHER] = (rows.group == OTHERS).tolist()
     return columns
-
-
-def _null_last(values: Sequence[Number], *, down: bool) -> list[tuple[bool, float]]:
-    return [((value is None) is not down, value or 0) for value in values]

@@ -48,6 +48,16 @@ class Comparison(NativeBody):
     totals: dict[str, ComparedMeasure]
 
 
+class WideColumnAbout(NativeBody):
+    """A column of an answer with `layout=wide`."""
+
+    name: str
+    measure: str
+    group: dict[str, str | None] | None = Field(
+        description="The values of `group_by`. Null: all groups that are not shown."
+    )
+
+
 class QuestionAnswer(NativeBody):
     """What is answered to one question."""
 
@@ -57,6 +67,23 @@ class QuestionAnswer(NativeBody):
     group_by: list[str]
     measures: dict[str, str] = Field(
         description="Measure -> its unit, in the order of the columns."
+    )
+    groups: int | None = Field(
+        default=None,
+        description="With `group_by`: how many groups there are, on all pages. Of `having`, those that"
+        " fulfil it.",
+    )
+    next_cursor: str | None = Field(
+        default=None,
+        description="With `group_by`: the `cursor` of the next page of groups. Null on the last one.",
+    )
+    is_changed: bool | None = Field(
+        default=None,
+        description="With `cursor`: whether counters of the range have changed since the first page. If"
+        " so, a group may be on two pages or on none; each page is exact by itself.",
+    )
+    columns: list[WideColumnAbout] | None = Field(
+        default=None, description="With `layout=wide`: what each column has, in order."
     )
     rows: list[dict[str, Cell]]
     totals: dict[str, Number] = Field(

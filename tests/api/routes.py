@@ -80,6 +80,9 @@ BY_NAME: Final = {
     "ignore_case": st.just("true"),
     "times": st.just("ms"),
     "cumulative": st.just("true"),
+    "having": st.sampled_from(["requests>1", "cost_usd<=0.1,events!=3"]),
+    "layout": st.just("wide"),
+    "cursor": st.sampled_from(["", "WzEsIiIsMCwxLG51bGwsW1tdLFtdXSwiIl0"]),
     "format": st.sampled_from(["json", "csv", "ndjson", "spreadsheet"]),
 }
 FILTERS: Final = {name + end: VALUES for name in DEFAULT.kept_dimensions for end in ("", "!")}
@@ -93,6 +96,8 @@ USAGE: Final = some(
         {"group_by": "provider", "granularity": "1d", "fill": "zero", "format": "csv"},
         {"agent": "a1-of-beta", "compare": "previous"},
         {"group_by": "model", "limit": "1", "compare_from": "2026-02-07", "compare_to": "now"},
+        {"group_by": "model", "limit": "1", "having": "requests>1", "order_by": "model"},
+        {"group_by": "model", "layout": "wide", "granularity": "1h", "from": "now-36h"},
         {"model": "*of*", "ignore_case": "true", "max_points": "30", "times": "ms"},
     ],
 )

@@ -25,6 +25,7 @@ from api.stream import endpoints as stream
 from api.stream import feed, feeds
 from api.usage import endpoints as usage
 from api.usage import sections
+from api.usage.groups import having, wide
 from deploy.dead_letters import READ_S, SEND_S
 from schemas import limits
 from schemas.catalog.views import REMEMBERED_MS, SLICE_MS
@@ -46,6 +47,10 @@ ROOM: Final = 1 - SMALL_PART
 """The part of shared bytes that is not for small bodies only."""
 
 STATED: Final = {
+    "leaderboards": (
+        f"at most {having.CONDITIONS_MAX}, all must hold",
+        f"at most {wide.COLUMNS_MAX:,} such columns and {wide.CELLS_MAX:,} cells",
+    ),
     "streams": (
         f"streams of one key | {feeds.STREAMS_OF_KEY_MAX} | 429",
         f"streams of a process | {feeds.STREAMS_MAX:,} | 429",
