@@ -9,7 +9,6 @@ does not fit is not sent: the client gets a 429 or 503 in the words of its diale
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -19,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import LargeAnswersBusy, TooManyUnreadAnswers
 from api.http.caller import CALLER
+from api.http.tenant_shares import TenantShares
 from schemas.errors import OdometerError
 
 UNREAD_BYTES_MAX: Final = 256 * 1024 * 1024
@@ -40,25 +40,23 @@ class Unread:
 
     def __init__(self, bytes_max: int = UNREAD_BYTES_MAX) -> None:
         self._bytes_max = bytes_max
-        self._of: Counter[str] = Counter()
-        self.total = 0
+        self._shares = TenantShares()
+
+    @property
+    def total(self) -> int:
+        return self._shares.total
 
     def add(self, owner: str, size: int) -> None:
         """Raises TooManyUnreadAnswers, or LargeAnswersBusy if the unread answers are those of others.
         A single answer is always sent."""
-        own = self._of[owner]
-        if self.total and own + size > self._bytes_max - self.total:
-            if own:
+        if not self._shares.has_room(owner, self._bytes_max, size):
+            if own := self._shares.of(owner):
                 raise TooManyUnreadAnswers(own, RETRY_AFTER_S)
             raise LargeAnswersBusy("too many bytes of other answers are not read by their clients")
-        self._of[owner] += size
-        self.total += size
+        self._shares.add(owner, size)
 
     def remove(self, owner: str, size: int) -> None:
-        self.total -= size
-        self._of[owner] -= size
-        if not self._of[owner]:
-            del self._of[owner]
+        self._shares.add(owner, -size)
 
 
 class Sending:

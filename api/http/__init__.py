@@ -11,6 +11,7 @@
     prepared_response  a response that is built once and sent many times
     singleflight       equal requests at the same time share one computation
     arrivals           a few requests of a tenant begin in one round of the event loop
+    tenant_shares      what each tenant holds of something limited
     tenant_turns       a few pieces of work at a time, for each tenant in its turn
     answer_cache       the latest answers
 

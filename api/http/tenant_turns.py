@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from api.http.tenant_shares import TenantShares
+
 Refusal = Callable[[int], Exception]
 """Makes the error of a request without a turn. The number: requests of its tenant before it."""
 
@@ -29,19 +31,11 @@ class TurnLimits:
     most: int | None = None
     timeout_s: float | None = None
 
-    def has_room(self, own: int, total: int) -> bool:
-        """Whether one more request may wait. `own`: those of its tenant."""
-        if self.of_tenant_max is not None and own >= self.of_tenant_max:
+    def has_room(self, tenant: str, shares: TenantShares) -> bool:
+        """Whether one more request may wait. `shares`: those that run or wait."""
+        if self.of_tenant_max is not None and shares.of(tenant) >= self.of_tenant_max:
             return False
-        return self.most is None or own < self.most - total
-
-
-@dataclass(eq=False)
-class _Queue:
-    """The requests of one tenant: how many run or wait, and who may wait with those of others."""
-
-    first: asyncio.Semaphore
-    length: int = 0
+        return self.most is None or shares.has_room(tenant, self.most)
 
 
 class TenantTurns:
@@ -61,39 +55,36 @@ class TenantTurns:
         self._late = late
         self._full = full
         self._running = asyncio.Semaphore(limits.at_once)
-        self._queues: dict[str, _Queue] = {}
-        self._total = 0
+        self._shares = TenantShares()
+        self._queues: dict[str, asyncio.Semaphore] = {}
 
     def of(self, tenant: str) -> int:
         """How many requests of this tenant run or wait."""
-        queue = self._queues.get(tenant)
-        return 0 if queue is None else queue.length
+        return self._shares.of(tenant)
 
     @asynccontextmanager
     async def turn(self, tenant: str, until_s: float | None = None) -> AsyncIterator[None]:
         """Runs the block when it is this request's turn. `until_s`: the loop's time until which it waits
         at most."""
         own = self.of(tenant)
-        if not self._limits.has_room(own, self._total):
+        if not self._limits.has_room(tenant, self._shares):
             raise self._full(own)
         queue = self._queues.get(tenant)
         if queue is None:
-            queue = self._queues[tenant] = _Queue(asyncio.Semaphore(self._limits.of_tenant))
-        queue.length += 1
-        self._total += 1
+            queue = self._queues[tenant] = asyncio.Semaphore(self._limits.of_tenant)
+        self._shares.add(tenant)
         try:
             async with AsyncExitStack() as stack:
                 try:
                     async with asyncio.timeout_at(self._deadline_s(until_s)):
-                        await stack.enter_async_context(queue.first)
+                        await stack.enter_async_context(queue)
                         await stack.enter_async_context(self._running)
                 except TimeoutError:
                     raise self._late(own) from None
                 yield
         finally:
-            self._total -= 1
-            queue.length -= 1
-            if not queue.length:
+            self._shares.add(tenant, -1)
+            if not self._shares.of(tenant):
                 del self._queues[tenant]
 
     def _deadline_s(self, until_s: float | None) -> float | None:

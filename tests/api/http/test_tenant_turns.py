@@ -106,4 +106,4 @@ async def test_a_tenant_runs_a_few_and_its_others_wait_up_to_a_number() -> None:
     assert [type(one) for one in answers].count(FullError) == len(own)
     assert running[:4].count("acme") < 4, "the tenants take turns"
     assert not turns._queues
-    assert turns._total == 0
+    assert turns._shares.total == 0
