@@ -358,7 +358,11 @@ async def _summed(
 ) -> Meta:
     """Make these sums. They change at once, when the last of them is made: other tasks may bring them to
     a later instant meanwhile."""
-    made = [one.run() if one.size <= SUM_FEW else await step(one.run) for one in to_sum]
+    made = []
+    for number, one in enumerate(to_sum):
+        if number:
+            await asyncio.sleep(0)  # others are answered between two sums
+        made.append(one.run() if one.size <= SUM_FEW else await step(one.run))
     for one, (sums, lengths) in zip(to_sum, made, strict=True):
         one.cached.put(one.chunk_versions, sums, lengths)
     for cached in all_cached:

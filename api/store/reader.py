@@ -335,7 +335,7 @@ class Store:
         """Read with the names known so far. None if names were missing, or the history changed."""
         if large is None:
             step = partial(self._step, tenant)
-            cached = [await state.cached_sums(plan, tenant, step) for plan in plans]
+            cached = [await state.cached_sums(plan, tenant, step) async for plan in _each(plans)]
             meta = await state.refresh(cached, READS_MAX, step, first)
         else:
             cached = [await state.cached_large(plan, tenant) for plan in plans]
@@ -349,6 +349,14 @@ class Store:
         if not await state.has_all_names(tenant, cached, meta.names, is_large=large is not None):
             return None
         return Reading(sums, meta, state.generation)
+
+
+async def _each(plans: Sequence[Plan]) -> AsyncIterator[Plan]:
+    """Others are answered between two plans: a selection of 2 ms needs no thread, but 32 take 64 ms."""
+    for number, plan in enumerate(plans):
+        if number:
+            await asyncio.sleep(0)
+        yield plan
 
 
 def _check_bound(plans: Sequence[Plan]) -> None:

@@ -7,6 +7,7 @@ all rows that changed after v. So a slow stream skips what lies between, and its
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from api.usage.bodies import compared, form_of, page_in, range_of
@@ -19,6 +20,21 @@ REMOVED_MAX: Final = 2000
 
 Labels = tuple[Cell, ...]
 """The cells of a row but measures and `partial`: time, dimensions, `other`. They name the row."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much the sections of a question have: the range, and the one that it is compared with."""
+
+    rows: int = 0
+    cells: int = 0
+
+    @classmethod
+    def of(cls, sections: Sequence[Section]) -> Size:
+        return cls(
+            sum(one.length for one in sections),
+            sum(one.length * len(one.columns) for one in sections),
+        )
 
 
 class RowChanges:
@@ -37,9 +53,6 @@ class RowChanges:
         self._head: dict[str, Any] = {}
         self._previous: dict[str, Any] = {}
         self._previous_since = 0
-
-    def __len__(self) -> int:
-        return len(self._values)
 
     def update(
         self, query: UsageQuery, current: Section, before: Sequence[Section], version: int

@@ -17,9 +17,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from api.auth.authenticate import reader, tenant_of
+from api.auth.authenticate import reader, share_of, tenant_of
 from api.auth.key_cache import KeyCache
-from api.errors import BadParameter
+from api.errors import BadParameter, RateLimited
 from api.http.parameters import check_names, single
 from api.http.singleflight import round_to_second
 from api.store.reader import Store
@@ -50,10 +50,11 @@ async def stream(
 ) -> Response:
     now_ms = clock()
     key = await reader(key_cache, request.headers, now_ms)
-    texts, named = _questions(request, store.catalog, round_to_second(now_ms))
+    begin = partial(key_cache.arrivals.begin, share_of(key))
+    texts, named = await _questions(request, store.catalog, round_to_second(now_ms), begin)
     tenant = tenant_of(key, request.headers, named)
     async with AsyncExitStack() as stack:
-        stack.enter_context(feeds.place(key.id))
+        stack.enter_context(feeds.place(key.id, tenant))
         feed = await stack.enter_async_context(feeds.feed(tenant, texts))
         ended = partial(_ended, key, tenant, request.headers, key_cache, clock)
         sent = events(feed, _seen(request.headers, feed), ended)
@@ -77,23 +78,31 @@ async def events(
 ) -> AsyncIterator[bytes]:
     """The events of one stream that has `version`. Ends when the feed is over or `ended` says why."""
     beat = feed.beat
-    first = feed.state() if version == feed.version else feed.changes(version)
-    version = feed.version
-    yield b"retry: %d\n%s" % (RETRY_MS, first)
-    while True:
-        await feed.wait(version, beat)
-        if feed.over is not None:
-            yield event("end", {"reason": f"{feed.over}"})
-            return
-        if feed.version != version:
-            changes, version = feed.changes(version), feed.version
-            yield changes
-        if feed.beat != beat:
+    yield b"retry: %d\n" % RETRY_MS
+    if version == feed.version:
+        yield feed.state()
+    while feed.over is None:
+        newest = feed.version
+        if version != newest:
+            changes, version = await _changes(feed, version)
+            if changes:
+                yield changes
+        await feed.wait(max(version, newest), beat)
+        if feed.over is None and feed.beat != beat:
             beat = feed.beat
             if reason := await ended():
                 yield event("end", {"reason": reason})
                 return
             yield feed.state()
+    yield event("end", {"reason": f"{feed.over}"})
+
+
+async def _changes(feed: Feed, version: int) -> tuple[bytes, int]:
+    """As of the feed; nothing if the process is too busy to write them: the next beat comes soon."""
+    try:
+        return await feed.changes(version)
+    except (RateLimited, StoreError):
+        return b"", version
 
 
 async def _ended(
@@ -121,9 +130,11 @@ def _seen(headers: Mapping[str, str], feed: Feed) -> int:
     return int(version) if int(version) <= feed.version else 0
 
 
-def _questions(request: Request, catalog: Catalog, now_ms: int) -> tuple[list[bytes], str | None]:
-    """The query strings of the questions, and the tenant if it is named. Raises BadParameter, and what
-    a question raises."""
+async def _questions(
+    request: Request, catalog: Catalog, now_ms: int, begin: Callable[[], Awaitable[None]]
+) -> tuple[list[bytes], str | None]:
+    """The query strings of the questions, and the tenant if it is named. Each question but the first waits
+    for its round (`begin`), as a request does. Raises BadParameter, and what a question raises."""
     raw = of_query(request.query_params)
     if "question" not in raw:
         content = request.scope["query_string"]
@@ -137,6 +148,8 @@ def _questions(request: Request, catalog: Catalog, now_ms: int) -> tuple[list[by
             " (QUESTIONS_MAX).",
         )
     for number, text in enumerate(texts, 1):
+        if number > 1:
+            await begin()
         try:
             parsed = _parsed(text.encode(), now_ms, catalog)
         except BadParameter as error:

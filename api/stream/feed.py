@@ -3,25 +3,29 @@
 A feed reads at most every `READ_EVERY_S`, all questions in one atomic read. After a slow read it pauses
 for `PAUSE_SHARE` times as long as the read took, so that no question takes a process for itself. Once a
 second it wakes the streams even if nothing changed: `complete_through` has moved on.
+
+Other requests are answered between two of its questions. What takes long for one question runs in a
+thread (`Store.shape`): so the rows and the events of a feed change and are written under one lock.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
 from api.errors import BadParameter, TooManyStreams, UnanswerableQuestion
 from api.http.json_encoding import to_json
-from api.http.singleflight import round_to_second
+from api.http.singleflight import Singleflight, round_to_second
+from api.http.tenant_turns import TenantTurns
 from api.query.sums import Sums
 from api.store.freshness import iso_ms
 from api.store.reader import Reading, Store
-from api.stream.changes import RowChanges
+from api.stream.changes import RowChanges, Size
 from api.usage.bodies import state_of
-from api.usage.question import check_read, parse_question
+from api.usage.question import ParsedQuestion, check_read, parse_question
 from api.usage.sections import Completeness, Section, cells_of, sections_of, states_of
 from api.usage.several import read_together
 from schemas.errors import OdometerError, StoreError
@@ -33,12 +37,13 @@ PAUSE_SHARE: Final = 4
 """A feed reads at most a fifth of the time."""
 BEAT_S: Final = 1.0
 """How often a stream says `complete_through`. It is also the heartbeat."""
-ENCODED_MAX: Final = 8
-"""Encoded events in the cache, by the version that a stream has: most have the one before. They are kept until
-streams are woken again, so none says how fresh the counters were long ago."""
+ENCODED_BYTES_MAX: Final = 256 * 1024
+"""Encoded events in the cache, by the version that a stream has: most have the one before. Beyond this only
+the newest is kept. They are kept until streams are woken again, so none says how fresh the counters were
+long ago."""
 
-Count = Callable[[int], None]
-"""Says how many rows a feed has. Raises UnanswerableQuestion, TooManyStreams."""
+Count = Callable[[Size], None]
+"""Says how much a feed has. Raises UnanswerableQuestion, TooManyStreams."""
 
 
 class Feed:
@@ -48,7 +53,12 @@ class Feed:
     """
 
     def __init__(
-        self, tenant: str, questions: Sequence[bytes], name: str, clock: Callable[[], int]
+        self,
+        tenant: str,
+        questions: Sequence[bytes],
+        name: str,
+        clock: Callable[[], int],
+        store: Store,
     ) -> None:
         self.tenant = tenant
         self.questions = tuple(questions)
@@ -59,30 +69,45 @@ class Feed:
         self.beat = 0
         self.over: OdometerError | None = None
         self._clock = clock
+        self._store = store
+        self._parsed: tuple[int, list[ParsedQuestion]] = (0, [])
         self._rows = [RowChanges() for _ in questions]
+        self._sizes = [Size() for _ in questions]
         self._sums: Sequence[tuple[Sums, ...]] = ()
         self._states: Sequence[tuple[Completeness, ...]] = ()
         self._reading: Reading | None = None
         self._problem = ""
-        self._encoded: dict[int | None, bytes] = {}
+        self._lock = asyncio.Lock()
+        self._encoded: dict[int, bytes] = {}
+        self._encoding: Singleflight[tuple[bytes, int]] = Singleflight()
+        self._encoded_state = b""
         self._woken = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
-    def rows(self) -> int:
-        return sum(map(len, self._rows))
+    def _size(self) -> Size:
+        return Size(
+            sum(one.rows for one in self._sizes),
+            sum(one.cells for one in self._sizes),
+        )
 
-    async def begin(self, store: Store, count: Count) -> None:
-        """Read for the first time, then keep reading. Raises what the questions raise, and StoreError."""
-        await self._read(store, count)
+    async def begin(self, turns: TenantTurns, until_s: float, count: Count) -> None:
+        """Read for the first time, then keep reading. `until_s`: the loop's time until which it waits for
+        its turn. Raises what the questions and `turns` raise, and StoreError."""
+        async with turns.turn(self.tenant, until_s):
+            await self._read(count)
         self._tasks = [
-            asyncio.ensure_future(self._keep_reading(store, count)),
+            asyncio.ensure_future(self._keep_reading(turns, count)),
             asyncio.ensure_future(self._keep_beating()),
         ]
 
-    async def stop(self) -> None:
+    def cancel(self) -> None:
+        """It reads nothing more."""
         for task in self._tasks:
             task.cancel()
+
+    async def stop(self) -> None:
+        self.cancel()
         for task in self._tasks:
             with suppress(asyncio.CancelledError):
                 await task
@@ -94,11 +119,24 @@ class Feed:
 
     # -- events ------------------------------------------------------------------------------------
 
-    def changes(self, version: int) -> bytes:
-        """The event that takes a stream from `version` to the newest state; 0: it has nothing yet."""
-        return self._once(version, partial(self._changes, version))
+    async def changes(self, version: int) -> tuple[bytes, int]:
+        """The event that takes a stream from `version` to the newest state, and the version of that; 0: it
+        has nothing yet. Encoded once for all streams that are woken together. Raises TooManyQuestions,
+        LargeAnswersBusy."""
+        if version in self._encoded:
+            return self._encoded[version], self.version
+        return await self._encoding.once((version, self.version), partial(self._encode, version))
 
-    def _changes(self, version: int) -> bytes:
+    async def _encode(self, version: int) -> tuple[bytes, int]:
+        async with self._lock:
+            make = partial(self._changes, version, self._state())
+            made = await self._store.shape(self.tenant, self._size.cells, make)
+            while self._encoded and len(made) + _bytes_of(self._encoded) > ENCODED_BYTES_MAX:
+                del self._encoded[next(iter(self._encoded))]
+            self._encoded[version] = made
+            return made, self.version
+
+    def _changes(self, version: int, state: dict[str, Any]) -> bytes:
         event_id = f"{self.name}.{self.version}"
         if version:
             parts = [rows.since(version) for rows in self._rows]
@@ -108,21 +146,15 @@ class Feed:
                     for number, part in enumerate(parts)
                     if part is not None
                 ]
-                return event("rows", {"answers": changed, **self._state()}, event_id)
+                return event("rows", {"answers": changed, **state}, event_id)
         whole = [{"question": number, **rows.whole()} for number, rows in enumerate(self._rows)]
-        return event("snapshot", {"answers": whole, **self._state()}, event_id)
+        return event("snapshot", {"answers": whole, **state}, event_id)
 
     def state(self) -> bytes:
         """The event that says how fresh the newest state is. It has no id: nothing was read with it."""
-        return self._once(None, lambda: event("state", self._state()))
-
-    def _once(self, version: int | None, make: Callable[[], bytes]) -> bytes:
-        """An event, encoded once for all streams that are woken together. None: that of the state."""
-        if version not in self._encoded:
-            if len(self._encoded) >= ENCODED_MAX:
-                self._encoded.pop(next(iter(self._encoded)))
-            self._encoded[version] = make()
-        return self._encoded[version]
+        if not self._encoded_state:
+            self._encoded_state = event("state", self._state())
+        return self._encoded_state
 
     def _state(self) -> dict[str, Any]:
         assert self._reading is not None
@@ -134,17 +166,18 @@ class Feed:
 
     # -- reading -----------------------------------------------------------------------------------
 
-    async def _keep_reading(self, store: Store, count: Count) -> None:
+    async def _keep_reading(self, turns: TenantTurns, count: Count) -> None:
         loop = asyncio.get_running_loop()
         while self.over is None:
-            began_s = loop.time()
-            try:
-                await self._read(store, count)
-            except (UnanswerableQuestion, BadParameter, TooManyStreams) as error:
-                self._end(error)
-            except OdometerError as error:  # of the store, or too many large questions: it goes on
-                self._problem = _sentence(error)
-            took_s = loop.time() - began_s
+            async with turns.turn(self.tenant):
+                began_s = loop.time()
+                try:
+                    await self._read(count)
+                except (UnanswerableQuestion, BadParameter, TooManyStreams) as error:
+                    self._end(error)
+                except OdometerError as error:  # of the store, or too many questions: it goes on
+                    self._problem = _sentence(error)
+                took_s = loop.time() - began_s
             await asyncio.sleep(max(READ_EVERY_S - took_s, PAUSE_SHARE * took_s))
 
     async def _keep_beating(self) -> None:
@@ -153,13 +186,9 @@ class Feed:
             self.beat += 1
             self._wake()
 
-    async def _read(self, store: Store, count: Count) -> None:
-        now_ms = round_to_second(self._clock())
-        parsed = [
-            parse_question(text, "", now_ms, store.catalog, is_json=False)
-            for text in self.questions
-        ]
-        reading, of_each = await read_together(store, self.tenant, parsed)
+    async def _read(self, count: Count) -> None:
+        parsed = await self._questions_of_now()
+        reading, of_each = await read_together(self._store, self.tenant, parsed)
         through_ms = reading.meta.complete_through_ms
         read = [[each.selection.plan for each in sums] for sums in of_each]
         states = [
@@ -174,19 +203,44 @@ class Feed:
                 continue
             check_read(one.query, one.plans, read[number])
             make = partial(sections_of, one.query, sums, states[number])
-            made[number] = await store.shape(self.tenant, cells_of(one.query, sums), make)
-        is_changed = False
-        for number, (current, *previous) in made.items():  # all questions change at once
-            is_changed |= self._rows[number].update(
-                parsed[number].query, current, previous, self.version + 1
-            )
-        count(self.rows)
-        is_other = self._reading is None or self._reading.generation != reading.generation
-        self._sums, self._states = of_each, states
-        self._reading, self._problem = reading, ""
-        if is_changed or is_other:
-            self.version += 1
-            self._wake()
+            made[number] = await self._store.shape(self.tenant, cells_of(one.query, sums), make)
+            self._sizes[number] = Size.of(made[number])
+            count(self._size)  # before the next one is made
+            await asyncio.sleep(0)
+        async with self._lock:
+            is_changed = False
+            if made:  # all questions change at once
+                is_changed = await self._store.shape(
+                    self.tenant, self._size.cells, partial(self._update, parsed, made)
+                )
+            is_other = self._reading is None or self._reading.generation != reading.generation
+            self._sums, self._states = of_each, states
+            self._reading, self._problem = reading, ""
+            if is_changed or is_other:
+                self.version += 1
+                self._wake()
+
+    async def _questions_of_now(self) -> list[ParsedQuestion]:
+        """The questions, parsed once a second: a range that is relative to now has moved on."""
+        now_ms, parsed = round_to_second(self._clock()), self._parsed
+        if parsed[0] != now_ms:
+            parsed = now_ms, []
+            for text in self.questions:
+                parsed[1].append(
+                    parse_question(text, "", now_ms, self._store.catalog, is_json=False)
+                )
+                await asyncio.sleep(0)
+            self._parsed = parsed
+        return parsed[1]
+
+    def _update(self, parsed: Sequence[ParsedQuestion], made: Mapping[int, list[Section]]) -> bool:
+        """Whether any row changed, as of the next version."""
+        version = self.version + 1
+        changed = [
+            self._rows[number].update(parsed[number].query, current, previous, version)
+            for number, (current, *previous) in made.items()
+        ]
+        return any(changed)
 
     def _end(self, error: OdometerError) -> None:
         self.over = error
@@ -194,6 +248,7 @@ class Feed:
 
     def _wake(self) -> None:
         self._encoded.clear()
+        self._encoded_state = b""
         self._woken.set()
         self._woken = asyncio.Event()
 
@@ -202,6 +257,10 @@ def event(name: str, content: dict[str, Any], event_id: str = "") -> bytes:
     """One event as it is sent. JSON has no line breaks, so its data is one line."""
     said = f"id: {event_id}\n" if event_id else ""
     return b"%sevent: %s\ndata: %s\n\n" % (said.encode(), name.encode(), to_json(content))
+
+
+def _bytes_of(encoded: Mapping[int, bytes]) -> int:
+    return sum(map(len, encoded.values()))
 
 
 def _sentence(error: OdometerError) -> str:

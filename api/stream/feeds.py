@@ -1,7 +1,6 @@
-"""The feeds of this process, and how many streams, feeds and rows there may be. No I/O of its own.
+"""The feeds of this process, and how many streams, feeds and cells there may be. No I/O of its own.
 
-A tenant may have as many feeds and rows as are left: one tenant has half, two have a third each, and the
-next one finds as much.
+A tenant may have as many of each as are left for others (`api.http.tenant_shares`), and its feeds take turns to be read.
 """
 
 from __future__ import annotations
@@ -15,7 +14,10 @@ from typing import Final
 
 from api.errors import TooManyStreams, UnanswerableQuestion
 from api.http.singleflight import Singleflight
+from api.http.tenant_shares import TenantShares
+from api.http.tenant_turns import TenantTurns, TurnLimits
 from api.store.reader import Store
+from api.stream.changes import Size
 from api.stream.feed import Feed
 
 STREAMS_MAX: Final = 2000
@@ -24,10 +26,18 @@ STREAMS_OF_KEY_MAX: Final = 100
 """Streams of one key: a wall of screens, each with a tab or two."""
 FEEDS_MAX: Final = 500
 """Feeds of a process, so different sets of questions that it reads four times a second."""
-ROWS_MAX: Final = 200_000
-"""Rows of all feeds: 130 MB."""
 ROWS_OF_FEED_MAX: Final = 10_000
-"""Rows of one feed. Use `limit`, longer buckets or a shorter range."""
+"""Rows of one feed, with those of the ranges that its questions are compared with. Use `limit`, longer
+buckets or a shorter range."""
+CELLS_OF_FEED_MAX: Final = 200_000
+"""Cells (rows x columns) of one feed: 10,000 rows of 20 columns."""
+CELLS_MAX: Final = 2_000_000
+"""Cells of all feeds, some 50 B each: 100 MB."""
+READS: Final = TurnLimits(at_once=8, of_tenant=2)
+"""Feeds that are read at once. A tenant with many feeds waits for itself: each read takes the event loop up
+to 16 times (QUESTIONS_MAX) as long as one question."""
+FIRST_READ_S: Final = 3.0
+"""How long a new feed waits for its turn."""
 LINGER_S: Final = 10.0
 """A feed without streams goes on for so long. A stream that reconnects resumes where it was."""
 RETRY_AFTER_S: Final = 5
@@ -43,9 +53,12 @@ class Feeds:
         self._clock = clock
         self._draw = draw
         self._feeds: dict[Key, Feed] = {}
-        self._rows: dict[Feed, int] = {}
+        self._feed_shares = TenantShares()
+        self._cells: dict[Feed, int] = {}
+        self._cell_shares = TenantShares()
         self._streams: Counter[str] = Counter()
-        self._beginning: set[Feed] = set()
+        self._stream_shares = TenantShares()
+        self._turns = TenantTurns(READS, _late)
         self._begins: Singleflight[Feed] = Singleflight()
 
     @property
@@ -55,26 +68,30 @@ class Feeds:
 
     @property
     def open_streams(self) -> int:
-        return self._streams.total()
+        return self._stream_shares.total
 
     @contextmanager
-    def place(self, key_id: str) -> Iterator[None]:
-        """One stream of a key. Raises TooManyStreams."""
-        total = self._streams.total()
+    def place(self, key_id: str, tenant: str) -> Iterator[None]:
+        """One stream of a key and tenant. Raises TooManyStreams."""
         if self._streams[key_id] >= STREAMS_OF_KEY_MAX:
             raise TooManyStreams(
                 f"the key has {STREAMS_OF_KEY_MAX} streams, the limit (STREAMS_OF_KEY_MAX): close"
                 " some, or carry several questions in one",
                 RETRY_AFTER_S,
             )
-        if total >= STREAMS_MAX:
+        if not self._stream_shares.has_room(tenant, STREAMS_MAX):
             raise TooManyStreams(
-                f"the process has {STREAMS_MAX} streams, the limit (STREAMS_MAX)", RETRY_AFTER_S
+                f"this tenant has {self._stream_shares.of(tenant)} streams and the process"
+                f" {self.open_streams}, of {STREAMS_MAX} (STREAMS_MAX): a tenant may have as many as are"
+                " left for others",
+                RETRY_AFTER_S,
             )
         self._streams[key_id] += 1
+        self._stream_shares.add(tenant)
         try:
             yield
         finally:
+            self._stream_shares.add(tenant, -1)
             self._streams[key_id] -= 1
             if not self._streams[key_id]:
                 del self._streams[key_id]
@@ -105,47 +122,48 @@ class Feeds:
 
     async def _begin(self, key: Key) -> Feed:
         tenant, questions = key
-        feeds = [*self._feeds.values(), *self._beginning]
-        own = sum(one.tenant == tenant for one in feeds)
-        if own >= FEEDS_MAX - len(feeds):
-            why = (
-                f"streams of this tenant have {own} different sets of questions, its share of the"
-                f" {FEEDS_MAX} of a process (FEEDS_MAX)"
-                if own
-                else f"streams have {FEEDS_MAX} different sets of questions, the limit (FEEDS_MAX)"
+        if not self._feed_shares.has_room(tenant, FEEDS_MAX):
+            raise TooManyStreams(
+                f"the streams of this tenant have {self._feed_shares.of(tenant)} different sets of questions"
+                f" and those of the process {self._feed_shares.total}, of {FEEDS_MAX} (FEEDS_MAX): a tenant"
+                " may have as many as are left for others",
+                RETRY_AFTER_S,
             )
-            raise TooManyStreams(why, RETRY_AFTER_S)
-        feed = Feed(tenant, questions, self._draw(), self._clock)
-        self._beginning.add(feed)
+        feed = Feed(tenant, questions, self._draw(), self._clock, self._store)
+        self._feed_shares.add(tenant)
         try:
-            await feed.begin(self._store, partial(self._count, feed))
+            until_s = asyncio.get_running_loop().time() + FIRST_READ_S
+            await feed.begin(self._turns, until_s, partial(self._count, feed))
         except BaseException:
-            self._rows.pop(feed, None)
+            self._release(feed)
             raise
-        finally:
-            self._beginning.discard(feed)
         self._feeds[key] = feed  # not before: other streams may use it now
         asyncio.get_running_loop().call_later(LINGER_S, self._leave, key, feed, feed.left)
         return feed
 
-    def _count(self, feed: Feed, rows: int) -> None:
-        if rows > ROWS_OF_FEED_MAX:
-            raise UnanswerableQuestion(
-                f"The stream has {rows} rows, more than the limit of {ROWS_OF_FEED_MAX}"
-                " (ROWS_OF_FEED_MAX). Use `limit`, fewer dimensions, longer buckets or a shorter range."
-            )
-        if rows > self._rows.get(feed, 0):  # what runs goes on when other tenants begin
-            self._check_share(feed, rows)
-        self._rows[feed] = rows
-
-    def _check_share(self, feed: Feed, rows: int) -> None:
-        others = {one: count for one, count in self._rows.items() if one is not feed}
-        total = sum(others.values())
-        own = sum(count for one, count in others.items() if one.tenant == feed.tenant)
-        if total and own + rows > ROWS_MAX - total:
+    def _count(self, feed: Feed, size: Size) -> None:
+        for count, most, what in (
+            (size.rows, ROWS_OF_FEED_MAX, "rows, more than the limit of {} (ROWS_OF_FEED_MAX)"),
+            (size.cells, CELLS_OF_FEED_MAX, "cells, more than the limit of {} (CELLS_OF_FEED_MAX)"),
+        ):
+            if count > most:
+                raise UnanswerableQuestion(
+                    f"The stream has {count} {what.format(most)}. Use `limit`, fewer dimensions or"
+                    " measures, longer buckets or a shorter range."
+                )
+        before = self._cells.pop(feed, 0)
+        self._cell_shares.add(feed.tenant, -before)
+        # What runs goes on when other tenants begin.
+        fits = size.cells <= before or self._cell_shares.has_room(
+            feed.tenant, CELLS_MAX, size.cells
+        )
+        self._cells[feed] = size.cells if fits else before
+        self._cell_shares.add(feed.tenant, self._cells[feed])
+        if not fits:
             raise TooManyStreams(
-                f"the streams of this process would have {total + rows} rows; all may have {ROWS_MAX},"
-                " and a tenant as many as are left (ROWS_MAX): use `limit`, or close other streams",
+                f"the streams of this process would have {self._cell_shares.total - before + size.cells}"
+                f" cells (rows x columns); all may have {CELLS_MAX}, and a tenant as many as are left for"
+                " others (CELLS_MAX): use `limit`, or close other streams",
                 RETRY_AFTER_S,
             )
 
@@ -160,4 +178,17 @@ class Feeds:
     def _forget(self, key: Key, feed: Feed) -> None:
         if self._feeds.get(key) is feed:
             del self._feeds[key]
-        self._rows.pop(feed, None)
+            feed.cancel()
+            self._release(feed)
+
+    def _release(self, feed: Feed) -> None:
+        self._feed_shares.add(feed.tenant, -1)
+        self._cell_shares.add(feed.tenant, -self._cells.pop(feed, 0))
+
+
+def _late(own: int) -> Exception:
+    return TooManyStreams(
+        f"streams are read in turns, {READS.of_tenant} at once for a tenant; {own} others of this tenant"
+        f" were before it, and its turn did not come within {FIRST_READ_S:g} s",
+        RETRY_AFTER_S,
+    )

@@ -111,8 +111,10 @@ async def usage(
     if request.method == "POST":
         content, is_json = await json_body(request, BODY_BYTES_MAX, share_of(key)), True
         if (several := questions_in(content)) is not None:
-            asked = parse_questions(
-                several, accept, round_to_second(now_ms), store.catalog, filters_of(key)
+            begin = partial(key_cache.arrivals.begin, share_of(key))
+            at_ms = round_to_second(now_ms)
+            asked = await parse_questions(
+                several, accept, at_ms, store.catalog, filters_of(key), begin
             )
             tenant = tenant_of(key, request.headers, asked[0].query.tenant)
             body, reading = await answer_several(store, tenant, asked)

@@ -55,6 +55,9 @@ from schemas.store.layout import Int64s
 
 ROWS_MAX: Final = 100_000
 """Rows of an answer: 15 MB of JSON. Use `limit` for more groups."""
+ANSWER_CELLS_MAX: Final = 2_000_000
+"""Rows x columns of an answer: 20 columns of 100,000 rows. 47 of 95,000 were 111 MB of JSON and 320 MB while
+it was made."""
 
 OTHER: Final = "other"
 """The column that marks the row of all groups that are not shown."""
@@ -212,11 +215,7 @@ def section(
         groups, by_group = _by_group(shown, rows, rank)
     if query.fill != "none":
         rows = _filled(query, rows, len(covered.starts_ms), state)
-    if len(rows) > ROWS_MAX:
-        raise UnanswerableQuestion(
-            f"The answer would have {len(rows)} rows, more than the limit of {ROWS_MAX} (ROWS_MAX)."
-            " Use fewer buckets, fewer dimensions in `group_by`, or `limit`."
-        )
+    check_size(len(rows), len(rows) * _columns(query))
     rows = _in_order(query, shown, rows, rank)
     if query.is_cumulative:
         rows = running(rows)
@@ -226,6 +225,30 @@ def section(
         columns[PARTIAL] = is_partial(covered, state)[rows.bucket].tolist()
     page = page_of(query, ranking, totals) if query.group_by and shown_groups is None else None
     return Section(covered, columns, of_totals, estimates, groups, by_group, page)
+
+
+def check_size(rows: int, cells: int, of: str = "The answer") -> None:
+    """Raise UnanswerableQuestion if an answer has too many rows or cells."""
+    for count, most, what in (
+        (rows, ROWS_MAX, "rows, more than the limit of {} (ROWS_MAX)"),
+        (
+            cells,
+            ANSWER_CELLS_MAX,
+            "cells (rows x columns), more than the limit of {} (ANSWER_CELLS_MAX)",
+        ),
+    ):
+        if count > most:
+            raise UnanswerableQuestion(
+                f"{of} would have {count} {what.format(most)}. Use fewer buckets, fewer measures, fewer"
+                " dimensions in `group_by`, or `limit`."
+            )
+
+
+def _columns(query: UsageQuery) -> int:
+    labels = (
+        len(query.columns) + query.has_other + 2 * (query.step is not None)
+    )  # `time`, `partial`
+    return labels + len(query.measures)
 
 
 def _shown_rows(
@@ -310,12 +333,9 @@ def _counted_rows(query: UsageQuery, found: Sums) -> RowColumns:
 
 def _filled(query: UsageQuery, rows: RowColumns, buckets: int, state: Completeness) -> RowColumns:
     groups = np.unique(rows.group) if query.group_by else np.zeros(1, np.int64)
-    if len(groups) * buckets > ROWS_MAX:
-        raise UnanswerableQuestion(
-            f"With `fill`, the answer would have {len(groups)} groups x {buckets} buckets ="
-            f" {len(groups) * buckets} rows, more than the limit of {ROWS_MAX} (ROWS_MAX). Use fewer"
-            " buckets or `limit`, or no `fill`."
-        )
+    count = len(groups) * buckets
+    what = f"With `fill`, the answer of {len(groups)} groups x {buckets} buckets"
+    check_size(count, count * _columns(query), what)
     # What happens after `complete_through` is not known, so it is not 0.
     is_unknown = np.arange(buckets) >= (0 if query.fill == "null" else state.begun)
     return filled(rows, groups, is_unknown)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from api.query.sums import Sums
 from api.store.reader import Reading, Store
 from api.usage.bodies import object_of, state_of
 from api.usage.question import ParsedQuestion, check_read, parse_question
-from api.usage.sections import cells_of, sections_of, states_of
+from api.usage.sections import cells_of, check_size, sections_of, states_of
 from schemas.catalog.views import Catalog
 
 QUESTIONS_MAX: Final = 16
@@ -63,16 +63,21 @@ def _with_tenant(question: bytes, tenant: str) -> bytes:
     return msgspec.json.encode(content | {"tenant": msgspec.Raw(msgspec.json.encode(tenant))})
 
 
-def parse_questions(
+async def parse_questions(
     texts: Sequence[bytes],
     accept: str,
     now_ms: int,
     catalog: Catalog,
-    only: tuple[Filter, ...] = (),
+    only: tuple[Filter, ...],
+    begin: Callable[[], Awaitable[None]],
 ) -> list[ParsedQuestion]:
-    """`only`: the filters that the key is bound to. Raises BadParameter with the number of the question, from 0, before the parameter's name."""
+    """`only`: the filters that the key is bound to. Each question but the first waits for its round
+    (`begin`), as a request does. Raises BadParameter with the number of the question, from 0, before the
+    parameter's name."""
     parsed: list[ParsedQuestion] = []
     for number, text in enumerate(texts):
+        if number:
+            await begin()
         try:
             parsed.append(_parsed(text, accept, now_ms, catalog, only))
         except BadParameter as error:
@@ -123,8 +128,12 @@ async def answer_several(
 
     def made() -> bytes:
         answers: list[dict[str, Any]] = []
+        rows = cells = 0
         for one, sums, states in parts:
             current, *before = sections_of(one.query, sums, states)
+            rows += current.length
+            cells += sum(each.length * len(each.columns) for each in (current, *before))
+            check_size(rows, cells, "All answers together")  # before the next ones are made
             answers.append(object_of(one.query, current, before) | {"view": one.plans[0].view.name})
         return to_json({"answers": answers, **state_of(reading)})
 

@@ -81,4 +81,4 @@ def test_other_columns_are_sent_whole() -> None:
     section = Section(OTHER.plans[0], {"agent": ["x"], "requests": [2]}, {"requests": 2}, {})
     assert known.update(OTHER.query, section, (), 2)
     assert known.since(1) is None
-    assert len(known) == 1
+    assert len(known.whole()["rows"]) == 1

@@ -232,21 +232,24 @@ async def test_what_usage_rejects_a_stream_rejects(
         assert (await stream.body()).get("parameter") == named
 
 
-async def test_streams_are_bounded(
+async def test_streams_are_bounded_and_a_tenant_leaves_some_to_others(
     app: Application, headers: dict[str, str], redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = {"x-api-key": await create_key(redis_url, name="other", tenant="acme", role="viewer")}
-    monkeypatch.setattr(feeds, "STREAMS_OF_KEY_MAX", 2)
-    monkeypatch.setattr(feeds, "STREAMS_MAX", 3)
+    other, beta = [
+        {"x-api-key": await create_key(redis_url, name="other", tenant=tenant, role="viewer")}
+        for tenant in ("acme", "beta")
+    ]
+    monkeypatch.setattr(feeds, "STREAMS_OF_KEY_MAX", 3)
+    monkeypatch.setattr(feeds, "STREAMS_MAX", 7)
     async with AsyncExitStack() as stack:
         opened = [
             await stack.enter_async_context(streaming(app, BY_MODEL, sent))
-            for sent in (headers, headers, headers, other, other)
+            for sent in (*[headers] * 4, other, other, *[beta] * 3)
         ]
-        assert [one.status for one in opened] == [200, 200, 429, 200, 429]
-        assert int(opened[2].headers["retry-after"]) > 0
-        assert "STREAMS_OF_KEY_MAX" in (await opened[2].body())["detail"]
-        assert "STREAMS_MAX" in (await opened[4].body())["detail"]
+        assert [one.status for one in opened] == [*[200] * 3, 429, 200, 429, 200, 200, 429]
+        assert int(opened[3].headers["retry-after"]) > 0
+        assert "STREAMS_OF_KEY_MAX" in (await opened[3].body())["detail"]
+        assert "tenant has 4 streams" in (await opened[5].body())["detail"]
     async with streaming(app, BY_MODEL, headers) as again:
         assert again.status == 200  # the places are free again
 
@@ -265,10 +268,21 @@ async def test_feeds_and_rows_are_bounded(
     async with streaming(app, {"granularity": "15m"}, headers) as third:
         assert third.status == 400
         assert "ROWS_OF_FEED_MAX" in (await third.body())["detail"]
-    monkeypatch.setattr(feeds, "ROWS_MAX", 5)
+    compared = {"granularity": "1h", "from": "now-6h", "compare_from": "now-9h"}
+    async with streaming(app, compared, headers) as earlier:
+        assert earlier.status == 400
+        assert (
+            "17 rows" in (await earlier.body())["detail"]
+        )  # 7, and 10 that they are compared with
+    monkeypatch.setattr(feeds, "CELLS_OF_FEED_MAX", 10)
+    async with streaming(app, {"granularity": "1h", "from": "now-3h"}, headers) as wide:
+        assert wide.status == 400
+        assert "28 cells" in (await wide.body())["detail"]
+    monkeypatch.setattr(feeds, "CELLS_OF_FEED_MAX", 99)
+    monkeypatch.setattr(feeds, "CELLS_MAX", 5)
     async with streaming(app, {"group_by": "model", "from": "now-3h"}, headers) as fourth:
         assert fourth.status == 429
-        assert "ROWS_MAX" in (await fourth.body())["detail"]
+        assert "CELLS_MAX" in (await fourth.body())["detail"]
 
 
 async def test_a_head_sends_headers_only(app: Application, headers: dict[str, str]) -> None:

@@ -291,6 +291,13 @@ async def test_too_many_rows_name_the_limit(redis_url: str, client: httpx.AsyncC
     found = await refused(client, "group_by=model&granularity=1m&from=now-47h&fill=zero")
     assert "60 groups x 2820 buckets" in found["detail"]
     assert "ROWS_MAX" in found["detail"]
+    view = next(view for view in VIEWS if view.name == "model")
+    wide = ",".join(measure.name for measure in view.measures)
+    found = await refused(
+        client, f"granularity=1m&from=now-47h&fill=null&group_by=model&limit=30&measures={wide}"
+    )
+    assert "31 groups x 2820 buckets" in found["detail"]
+    assert "ANSWER_CELLS_MAX" in found["detail"]
 
 
 @pytest.mark.parametrize(

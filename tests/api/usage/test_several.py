@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from api.usage import sections
 from api.usage.several import QUESTIONS_MAX
 from schemas.limits import HOUR_MS
 from schemas.responses.usage import SeveralAnswers
@@ -82,3 +83,22 @@ async def test_another_tenant_is_not_found(redis_url: str, client: httpx.AsyncCl
     pack(MONTH).write(redis_url)
     for body in ({"questions": [{}], "tenant": "other"}, {"questions": [{"tenant": "other"}]}):
         assert (await client.post(PATH, json=body)).status_code in {403, 404}
+
+
+async def test_all_answers_together_have_the_size_of_one(
+    redis_url: str, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """16 answers of the largest size would be 1.8 GB."""
+    pack(MONTH).write(redis_url)
+    hours = {"from": "now-24h", "granularity": "1h", "fill": "null", "measures": ["requests"]}
+    for limit, most, detail in (
+        ("ROWS_MAX", 2 * 25, "75 rows"),
+        ("ANSWER_CELLS_MAX", 2 * 25 * 3, "225 cells"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(sections, limit, most)
+            assert (await client.post(PATH, json={"questions": [hours] * 2})).status_code == 200
+            refused = await client.post(PATH, json={"questions": [hours] * 3})
+            assert refused.status_code == 400
+            assert detail in refused.json()["detail"]
+            assert limit in refused.json()["detail"]
