@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import PydanticBaseSettingsSource as Source
 
 from api.app.origins import parse_origins
+from deploy.setting_sources import (
+    ENV_PREFIX,
+    SECRETS,
+    SecretFiles,
+    Variables,
+    file_variable,
+    variable,
+)
 from schemas.catalog.catalog_file import parse_catalog
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.errors import InvalidConfig
@@ -25,8 +34,6 @@ if TYPE_CHECKING:
 
     from deploy.monitor.process import MonitorSettings
     from streams.directory.settings import DirectorySettings
-
-ENV_PREFIX = "ODOMETER_"
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 # The bundled servers do not use 9092 and 6379: the machine may have its own servers there.
@@ -53,6 +60,18 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, env_ignore_empty=True, extra="ignore", frozen=True
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: Source,
+        env_settings: Source,  # noqa: ARG003  `Variables` instead
+        dotenv_settings: Source,  # noqa: ARG003
+        file_secret_settings: Source,  # noqa: ARG003  a directory; `SecretFiles` instead
+    ) -> tuple[Source, ...]:
+        """Options win over variables. A secret may be in a file."""
+        return init_settings, Variables(settings_cls), SecretFiles(settings_cls)
 
     kafka: str = Field(
         default=f"127.0.0.1:{KAFKA_PORT}",
@@ -242,9 +261,9 @@ def read_settings(**options: object) -> Settings:
     except ValidationError as error:
         problem = error.errors()[0]
         name = str(problem["loc"][0])
-        option, variable = f"--{name.replace('_', '-')}", f"{ENV_PREFIX}{name.upper()}"
+        option = f"--{name.replace('_', '-')}"
         raise InvalidConfig(
-            f"{option} (or {variable}) is {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}."
+            f"{option} (or {variable(name)}) is {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}."
         ) from error
 
 
@@ -282,15 +301,15 @@ def describe(name: str) -> str:
     if field.default_factory is not None:  # only `redis`; a help text shows no password
         default = f"redis://127.0.0.1:{REDIS_PORT}/0"
     default = {"True": "on", "False": "off"}.get(default, default)
-    return f"{field.description} [env: {ENV_PREFIX}{name.upper()}] [default: {default}]"
+    return f"{field.description} [env: {variable(name)}] [default: {default}]"
 
 
 def as_environment(settings: Settings) -> dict[str, str]:
     """Return the variables with which a child process reads the same settings."""
     given = {name: getattr(settings, name) for name in Settings.model_fields}
     return {
-        f"{ENV_PREFIX}{name.upper()}": "" if value is None else str(value)
-        for name, value in given.items()
+        **{file_variable(name): "" for name in SECRETS},
+        **{variable(name): "" if value is None else str(value) for name, value in given.items()},
     }
 
 

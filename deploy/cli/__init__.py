@@ -4,6 +4,7 @@
     run          up, worker, api, directory, simulate: commands that run until they are stopped
     status       a verdict, and the state of counting
     operate      topics, rebuild, accept
+    config       which settings apply, and what set them
     keys         API keys
     key_lines    the keys to create, from options or from the lines of a file
     dead         dead letters

@@ -7,11 +7,13 @@ Commands import what they run inside themselves, so that `--help` and completion
 import logging
 import sys
 from collections.abc import Callable
+from typing import Final
 
 import typer
 from rich.console import Console
 
 from deploy.cli import operate, run
+from deploy.cli.config import config
 from deploy.cli.dead import dead
 from deploy.cli.explain import explain
 from deploy.cli.help import OPERATE, RUN, SEND, PlainCommand, PlainGroup, Version
@@ -20,7 +22,10 @@ from deploy.cli.status import MISCONFIGURED, Judged, status
 from deploy.cli.terminal import say_on
 from deploy.export.command import export
 from deploy.send.command import send
-from schemas.errors import OdometerError
+from schemas.errors import InvalidConfig, OdometerError
+
+WRONG_SETTING: Final = 2
+"""The exit code of a wrong option, which typer uses, and of a wrong setting."""
 
 app = typer.Typer(
     name="odometer",
@@ -43,7 +48,7 @@ def _options(version: Version = False) -> None:
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     RUN: (run.up, run.worker, run.api, run.directory, run.simulate),
-    OPERATE: (status, operate.topics, operate.rebuild, operate.accept, export),
+    OPERATE: (status, operate.topics, operate.rebuild, operate.accept, export, config),
     SEND: (send, explain),
 }
 for panel, commands in COMMANDS.items():
@@ -56,20 +61,22 @@ app.add_typer(dead, name="dead", rich_help_panel=OPERATE)
 def main() -> None:
     """Run a command. An error that the user can fix is one sentence on stderr, without a traceback.
 
-    A monitor that runs `odometer status --check` must not take a wrong option (exit code 2 of all
-    commands) for a state of the counting, so there it is 3."""
+    A wrong option or setting is exit code 2. A monitor that runs `odometer status --check` must not take
+    that for a state of the counting, so there it is 3."""
     # Its warnings would go to stderr beside our sentence; worker and API configure their own logs.
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())
-    wrong = MISCONFIGURED if {"status", "--check"} <= set(sys.argv[1:]) else 1
+    is_check = {"status", "--check"} <= set(sys.argv[1:])
     try:
         app()
     except Judged:
         raise
     except SystemExit as leaving:
-        sys.exit(wrong if leaving.code and wrong == MISCONFIGURED else leaving.code)
+        sys.exit(MISCONFIGURED if leaving.code and is_check else leaving.code)
     except OdometerError as error:
         say_on(Console(stderr=True), str(error), "red")
-        sys.exit(wrong)
+        if is_check:
+            sys.exit(MISCONFIGURED)
+        sys.exit(WRONG_SETTING if isinstance(error, InvalidConfig) else 1)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from deploy.settings import ENV_PREFIX
+from deploy.setting_sources import ENV_PREFIX
 
 
 @pytest.fixture(autouse=True)
