@@ -116,6 +116,13 @@ class Settings(BaseSettings):
         description="Port of the metrics and probes. By default 3401 for the API, 3402 for the"
         " directory and 3410 for a worker. If a port is taken, the next free one.",
     )
+    usage_metrics: int = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="Serve usage as metrics of the API, by tenant, kind, provider and model, with so many"
+        " series; further ones count as `(other)`. 0: none. Use the same for all API processes.",
+    )
     log_format: Literal["text", "json"] = Field(
         default="text", description="Format of the logs: text or json, a line each."
     )

@@ -46,6 +46,9 @@ LogFormat = Annotated[str | None, typer.Option(metavar="text|json", help=describ
 LogLevel = Annotated[str | None, typer.Option(metavar="LEVEL", help=describe("log_level"))]
 MonitorHost = Annotated[str | None, typer.Option(help=describe("monitor_host"))]
 MonitorPort = Annotated[int | None, typer.Option(help=describe("monitor_port"))]
+UsageMetricsOption = Annotated[
+    int | None, typer.Option(metavar="SERIES", help=describe("usage_metrics"))
+]
 Home = Annotated[Path | None, typer.Option(help=describe("home"), file_okay=False)]
 KeysFile = Annotated[Path | None, typer.Option(help=describe("keys_file"), dir_okay=False)]
 CatalogFile = Annotated[Path | None, typer.Option(help=describe("catalog_file"), dir_okay=False)]

@@ -5,7 +5,7 @@ import asyncio
 import logging.config
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -36,6 +36,7 @@ from deploy.cli.options import (
     TenantIds,
     TenantSeries,
     Topic,
+    UsageMetricsOption,
 )
 from deploy.errors import NotInstalled
 from deploy.settings import (
@@ -50,6 +51,9 @@ from deploy.settings import (
     read_series_quota,
     read_settings,
 )
+
+if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
 
 
 def up(
@@ -236,6 +240,7 @@ def api(
     cors_origins: Annotated[str | None, typer.Option(help=describe("cors_origins"))] = None,
     monitor_host: MonitorHost = None,
     monitor_port: MonitorPort = None,
+    usage_metrics: UsageMetricsOption = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
 ) -> None:
@@ -250,6 +255,7 @@ def api(
     from deploy.dead_letters import KafkaDeadLetters
     from deploy.monitor.counting import CountingMetrics
     from deploy.monitor.installation import installation_of
+    from deploy.monitor.usage import UsageMetrics
 
     settings = read_settings(
         kafka=kafka,
@@ -270,7 +276,11 @@ def api(
         monitor_port=monitor_port,
         log_format=log_format,
         log_level=log_level,
+        usage_metrics=usage_metrics,
     )
+    collectors: list[Collector] = [CountingMetrics(settings)]
+    if settings.usage_metrics:
+        collectors.append(UsageMetrics(settings))
     serve(
         settings.redis,
         settings.api_host,
@@ -290,7 +300,7 @@ def api(
         dead_letters=KafkaDeadLetters(
             settings.kafka, settings.topic, settings.dead_letter_topic, wall_clock_ms
         ),
-        monitor=monitor_of(settings, "api", [CountingMetrics(settings)]),
+        monitor=monitor_of(settings, "api", collectors),
         installation=installation_of(settings),
         logs=_logged(settings, "api"),
     )

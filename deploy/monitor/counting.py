@@ -7,7 +7,6 @@ the API's loop does nothing for it.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,8 +16,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from deploy.monitor.background import BackgroundLoop
 from deploy.settings import Settings, directory_settings
-from schemas.errors import LogError, OdometerError
+from schemas.errors import LogError
 from schemas.responses.status import PartitionStatus, Status
 from streams.core.ports import RefusalReason
 from streams.directory.settings import changelogs
@@ -50,13 +50,10 @@ class CountingMetrics(Collector):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._loop = asyncio.new_event_loop()
+        self._background = BackgroundLoop("odometer-counting")
         self._lock = threading.Lock()
         self._state = UNKNOWN
         self._read_s = -AGE_S
-        threading.Thread(
-            target=self._loop.run_forever, name="odometer-counting", daemon=True
-        ).start()
 
     def describe(self) -> Iterator[Metric]:
         return families(UNKNOWN)
@@ -64,12 +61,7 @@ class CountingMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         with self._lock:
             if time.monotonic() - self._read_s >= AGE_S:
-                asking = asyncio.run_coroutine_threadsafe(self._read(), self._loop)
-                try:
-                    self._state = asking.result(READ_S)
-                except (concurrent.futures.TimeoutError, OdometerError):
-                    asking.cancel()
-                    self._state = UNKNOWN
+                self._state = self._background.result(self._read(), READ_S) or UNKNOWN
                 self._read_s = time.monotonic()
             state = self._state
         return families(state)

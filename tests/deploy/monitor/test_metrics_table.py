@@ -14,10 +14,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 from api.app.metrics import ApiMetrics
 from api.http.durations import Durations
 from deploy.monitor.counting import UNKNOWN
+from deploy.monitor.usage import NO_USAGE
 from deploy.settings import CHECKOUT
 from streams.directory.metrics import DirectoryMetrics
 from streams.worker.metrics import WorkerMetrics, WorkerState
 from tests.deploy.monitor.test_counting import Fixed
+from tests.deploy.monitor.test_usage import Usage
 
 README: Final = (CHECKOUT / "deploy" / "README.md").read_text()
 BASE_UNITS: Final = {"seconds", "bytes", "ratio"}
@@ -35,10 +37,13 @@ def registries() -> dict[str, CollectorRegistry]:
     api = ApiMetrics(Durations(lambda: 0.0), {}, lambda: 0)
     state = CollectorRegistry()
     state.register(Fixed(UNKNOWN))  # the names are those of a state that is known
+    usage = CollectorRegistry()
+    usage.register(Usage(NO_USAGE))
     return {
         "Worker": worker.registry,
         "API": api.registry,
         "State of counting": state,
+        "Usage": usage,
         "Directory": DirectoryMetrics().registry,
     }
 
