@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from operator import add
+from operator import add, sub
 from typing import Final, cast
 
 import numpy as np
@@ -24,6 +24,7 @@ from schemas.catalog.measures import (
     COST_EVENTS,
     COST_NANO_USD,
     EVENTS,
+    MEASURES,
     SKETCHES,
     How,
     Measure,
@@ -38,7 +39,8 @@ Number = int | float | None
 
 @dataclass(frozen=True)
 class Derived:
-    """`times` x the sum of `over`, divided by `by`, and by the sum of `under` if there is one.
+    """`times` x the sum of `over` without that of `less`, divided by `by`, and by the sum of `under` if
+    there is one.
 
     Names are stored measures; `name@usage` counts only events of kind llm, tts and stt.
     """
@@ -50,6 +52,7 @@ class Derived:
     under: tuple[str, ...] = ()
     times: int = 1
     by: int = 1
+    less: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ class Offered:
     """A measure that a question may ask for, made of terms that the engine sums.
 
     `known`: the numbers of events with a cost and of requests; null where only the first is 0. With `share`
-    (0 to 1) it is that quantile of a histogram. With a dimension in `distinct` it is the
+    (0 to 1) it is that quantile of a histogram. `mean`: the sum and the number of its values, which make it
+    more exact where the view has them. With a dimension in `distinct` it is the
     number of values of that dimension that have events (api/usage/distinct.py).
     """
 
@@ -71,6 +75,8 @@ class Offered:
     share: float | None = None
     distinct: str = ""
     known: tuple[Term, ...] = ()
+    less: tuple[Term, ...] = ()
+    mean: tuple[Term, ...] = ()
 
     @property
     def is_ratio(self) -> bool:
@@ -78,11 +84,13 @@ class Offered:
 
     @property
     def terms(self) -> tuple[Term, ...]:
-        return self.over + self.under + self.known
+        return self.over + self.under + self.known + self.less
 
 
 DERIVED: Final = (
     Derived("requests", "events", "Requests to a model, a voice or a speech recogniser: events of kind llm, tts and stt.", ("events@usage",)),
+    Derived("successful_requests", "events", "Requests whose field `error` is not set.", ("events@usage",), less=("errors@usage",)),
+    Derived("failed_requests", "events", "Requests whose field `error` is set. `errors` counts such events of all kinds; the dimension `error_class` tells why they failed.", ("errors@usage",)),
     Derived("cost_usd", "USD", "Cost in US dollars, sent or priced. Events without a known cost add nothing; `cost_coverage` says how many have one. Null where there were requests and none has a cost.", ("cost_nano_usd",), by=NANO_PER_USD),
     Derived("total_tokens", "tokens", "Input and output tokens together. Events that report neither add 0.", ("input_tokens", "output_tokens")),
     Derived("avg_latency_ms", "ms", "Mean `latency_ms` of the events that report one. Null where none does.", ("latency_ms",), ("latency_events",)),
@@ -120,7 +128,7 @@ def offered_by(catalog: Catalog) -> Mapping[str, Offered]:
     offered = {measure.name: _as_kept(measure) for measure in catalog.measures}
     for sketch in SKETCHES:
         if sketch.how is How.HISTOGRAM:
-            offered |= {one.name: one for one in _percentiles(sketch)}
+            offered |= {one.name: one for one in _percentiles(sketch, catalog)}
         else:
             offered[sketch.name] = _as_kept(sketch)
     about = (
@@ -130,10 +138,11 @@ def offered_by(catalog: Catalog) -> Mapping[str, Offered]:
     requests = (Term(EVENTS, USAGE_KINDS),)
     offered[USERS] = Offered(USERS, "users", about, requests, (), distinct="user")
     for one in DERIVED:
-        names = [name.partition("@")[0] for name in one.over + one.under]
+        names = [name.partition("@")[0] for name in one.over + one.under + one.less]
         if one.name not in offered and all(name in kept for name in names):
-            over, under = (
-                tuple(_term(name, kept) for name in part) for part in (one.over, one.under)
+            over, under, less = (
+                tuple(_term(name, kept) for name in part)
+                for part in (one.over, one.under, one.less)
             )
             offered[one.name] = Offered(
                 one.name,
@@ -144,20 +153,25 @@ def offered_by(catalog: Catalog) -> Mapping[str, Offered]:
                 one.times,
                 one.by,
                 known=_KNOWN if COST_NANO_USD in (term.measure for term in over) else (),
+                less=less,
             )
     return offered
 
 
-def _percentiles(sketch: Measure) -> list[Offered]:
+def _percentiles(sketch: Measure, catalog: Catalog) -> list[Offered]:
+    known = (one for one in MEASURES if one.field == sketch.field and one in catalog.measures)
+    of_field = {one.how: one for one in known}
+    mean = [Term(of_field[how]) for how in (How.SUM, How.REPORTED) if how in of_field]
     return [
         Offered(
             f"{name}_{sketch.name}_{sketch.unit}",
             sketch.unit,
             f"Of the events that report `{sketch.field}`, {share * 100:g}% took at most this long, within"
-            f" {RELATIVE_ERROR:.0%}. Null where no event reports it.",
+            f" {RELATIVE_ERROR:.0%}, and exactly up to 29 ms. Null where no event reports it.",
             (Term(sketch),),
             (),
             share=share,
+            mean=tuple(mean) if len(mean) == 2 else (),
         )
         for name, share in PERCENTILES
     ]
@@ -189,6 +203,8 @@ class MeasureFormula:
     share: float | None = None
     is_count: bool = False
     known: tuple[int, ...] = ()
+    less: tuple[int, ...] = ()
+    mean: tuple[int, ...] = ()
 
     def column(self, sums: Sequence[Sequence[Sum]]) -> list[Number]:
         """The measure of each row, from `sums[term][row]`. Always a new list."""
@@ -205,12 +221,13 @@ class MeasureFormula:
 
     def _column(self, sums: Sequence[Sequence[Sum]]) -> list[Number]:
         if self.share is not None:
-            (place,) = self.over
-            return [_quantile(one, self.share) for one in sums[place]]
+            return self._quantiles(sums, self.share)
         by = self.by
         if self.is_count:
             return [_counted(one) for one in sums[self.over[0]]]
         totals = _added(sums, self.over)
+        if self.less:
+            totals = [*map(sub, totals, _added(sums, self.less))]
         if self.times != 1:
             totals = [total * self.times for total in totals]
         if self.under:
@@ -227,11 +244,34 @@ class MeasureFormula:
             return [*totals]
         return _divided(totals, by)
 
+    def _quantiles(self, sums: Sequence[Sequence[Sum]], share: float) -> list[Number]:
+        (place,) = self.over
+        found: list[Number] = [
+            one.quantile(share) if isinstance(one, Histogram) else None for one in sums[place]
+        ]
+        if not self.mean:
+            return found
+        totals, counts = (cast("Sequence[int]", sums[place]) for place in self.mean)
+        for row, one in enumerate(sums[place]):
+            # A worker counts both from the same events. If not, the mean says nothing of this histogram.
+            if isinstance(one, Histogram) and one.has_one_bin and one.count == counts[row]:
+                whole, rest = divmod(totals[row], counts[row])
+                found[row] = totals[row] / counts[row] if rest else whole
+        return found
+
 
 def terms_of(offered: Sequence[Offered]) -> tuple[Term, ...]:
     """The terms of these measures, each once. Sketches are last, as in rows."""
     terms = dict.fromkeys(term for one in offered for term in one.terms)
     return tuple(sorted(terms, key=lambda term: not term.measure.is_sum))
+
+
+def with_means(terms: Sequence[Term], offered: Sequence[Offered], view: View) -> tuple[Term, ...]:
+    """These terms and what the view has of `mean`."""
+    means = (one.mean for one in offered)
+    more = [t for mean in means if all(t.measure.name in view.holds for t in mean) for t in mean]
+    every = dict.fromkeys((*terms, *more))
+    return tuple(sorted(every, key=lambda term: not term.measure.is_sum))
 
 
 def with_presence(terms: Sequence[Term], view: View) -> tuple[Term, ...]:
@@ -256,6 +296,8 @@ def formulas(offered: Sequence[Offered], terms: Sequence[Term]) -> tuple[Measure
             one.share,
             bool(one.distinct) or any(term.measure.how is How.DISTINCT for term in one.over),
             tuple(place[term] for term in one.known),
+            tuple(place[term] for term in one.less),
+            tuple(place[term] for term in one.mean if term in place),
         )
         for one in offered
     )
@@ -279,10 +321,6 @@ def estimates_of(
         if any(isinstance(one, Distinct) and not one.is_exact for one in sums[place]):
             found[formula.name] = round(SAMPLE_ERROR, 3)
     return found
-
-
-def _quantile(found: Sum, share: float) -> float | None:
-    return found.quantile(share) if isinstance(found, Histogram) else None
 
 
 def _added(sums: Sequence[Sequence[Sum]], places: tuple[int, ...]) -> Sequence[int]:

@@ -327,7 +327,9 @@ def _about(offered: Offered, catalog: Catalog) -> dict[str, Any]:
         "unit": offered.unit,
         "kind": "ratio" if offered.is_ratio else "sum",
         "about": offered.about,
-        "made_of": list(dict.fromkeys(term.measure.name for term in offered.over + offered.under)),
+        "made_of": list(
+            dict.fromkeys(term.measure.name for term in offered.over + offered.less + offered.under)
+        ),
         "views": [
             view.name
             for view in views_that_hold([offered.distinct] * bool(offered.distinct), kept, catalog)

@@ -20,6 +20,7 @@ from api.query.measures import (
     estimates_of,
     formulas,
     terms_of,
+    with_means,
     with_presence,
 )
 from api.query.plan import Plan, Question, Sum, plan, view_for
@@ -102,7 +103,9 @@ def plans_of(query: UsageQuery, now_ms: int, catalog: Catalog = DEFAULT) -> tupl
         zone=query.zone,
         axis_to_ms=query.to_ms,
     )
-    asked = replace(asked, terms=with_presence(asked.terms, view_for(asked, catalog)))
+    view = view_for(asked, catalog)
+    terms = with_means(with_presence(asked.terms, view), query.computed, view)
+    asked = replace(asked, terms=terms)
     current = plan(asked, catalog)
     if query.compared is None:
         return (current,)

@@ -114,7 +114,7 @@ TAKEN: Final = frozenset(
         *("avg_cost_usd", "cost_per_request_usd", "cost_per_1m_tokens_usd", "error_rate"),
         *("cost_coverage", "tokens_per_request", "tokens_per_second", "cache_hit_share"),
         *("reasoning_share", "tts_audio_minutes", "stt_audio_minutes", "call_minutes"),
-        *("avg_call_duration_ms", "users"),
+        *("avg_call_duration_ms", "users", "successful_requests", "failed_requests"),
         *DIMENSIONS,
         *(measure.name for measure in (*MEASURES, *SKETCHES)),
         *GROUPS,

@@ -74,9 +74,19 @@ class Histogram:
     def _running(self) -> Int64s:
         return np.cumsum(self.counts)
 
+    @property
+    def count(self) -> int:
+        return int(self._running[-1])
+
+    @cached_property
+    def has_one_bin(self) -> bool:
+        """Whether all values are in one bin. Then their mean is within 2% of each of them too, and never
+        outside of the smallest and the largest."""
+        return int(np.count_nonzero(self.counts)) == 1
+
     def quantile(self, share: float) -> float | None:
         """The value at nearest rank ceil(share x count), within 2%; None for an empty histogram."""
-        count = int(self._running[-1])
+        count = self.count
         if not count:
             return None
         rank = max(1, math.ceil(share * count))
@@ -84,8 +94,12 @@ class Histogram:
 
 
 def middle_of(bin_: int) -> float:
-    """The value that represents a bin: every value of the bin is within 2% of it."""
-    return 0.0 if bin_ == 0 else 2 * GAMMA ** (bin_ - 1) / (GAMMA + 1)
+    """The value that represents a bin: every value of the bin is within 2% of it. Values are whole, so it lies
+    between the smallest and the largest one that the bin can have: up to 29 it is exact."""
+    if bin_ == 0:
+        return 0.0
+    low, high = (1 if bin_ == 1 else int(_UPPER[bin_ - 2]) + 1), int(_UPPER[bin_ - 1])
+    return min(max(2 * GAMMA ** (bin_ - 1) / (GAMMA + 1), float(low)), float(high))
 
 
 @dataclass(frozen=True, eq=False)

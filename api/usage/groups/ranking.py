@@ -87,7 +87,7 @@ def first_rows(query: UsageQuery, shown: Sequence[MeasureFormula], found: Sums) 
         return None
     ((name, down), *more) = order_of(query)
     by = next((formula for formula in shown if formula.name == name), None)
-    if by is None or by.under or more:
+    if by is None or by.under or by.less or more:
         return None
     kept = found.top(by.over, query.limit, is_descending=down)
     if by.known and kept is not None:
