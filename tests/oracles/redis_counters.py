@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import add
 from typing import Any, Final, cast
 
 import msgspec
@@ -124,16 +125,17 @@ def counters_in(
         rows, owner = page_kind.rows_of_all(
             [page for _, page in own], of_fixed_length=of_fixed_length
         )
-        for row, at in zip(rows, owner.tolist(), strict=True):
-            tier_id, chunk, tenant_id, number = map(int, own[at][0].rsplit(".", 4)[1:])
+        places = [tuple(map(int, place.rsplit(".", 4)[1:])) for place, _ in own]
+        slots, contents = rows["slot"].tolist(), _contents(page_kind, rows)
+        for at, slot, (more, values) in zip(owner.tolist(), slots, contents, strict=True):
+            tier_id, chunk, tenant_id, number = places[at]
             tier = _TIERS[tier_id]
-            in_page, bucket = divmod(int(row["slot"]), layout.SLOT_BUCKETS)
+            in_page, bucket = divmod(slot, layout.SLOT_BUCKETS)
             start_ms = chunk * tier.chunk_ms + bucket * tier.bucket_ms
             series = number * page_kind.page_series + in_page
             of = names[page_kind.table.id, tenant_id][series]
-            more, values = _content(page_kind, row)
             cell = _cell(page_kind.table, tier, tenants[tenant_id], of, start_ms, more)
-            found[cell] = _plus(page_kind, found.get(cell, (0,) * len(values)), values)
+            found[cell] = _plus(page_kind, found.get(cell), values)
         counters |= _whole(page_kind, found, closed)
     return {cell: values for cell, values in counters.items() if any(values)}
 
@@ -154,7 +156,7 @@ def _whole(
             if cell[AT] >= edge_ms:
                 start_ms = cell[AT] - cell[AT] % tier.bucket_ms
                 coarse = (cell[0], tier.name, *cell[2:AT], start_ms, *cell[AT + 1 :])
-                own[coarse] = _plus(page_kind, own.get(coarse, (0,) * len(values)), values)
+                own[coarse] = _plus(page_kind, own.get(coarse), values)
         of_tier[tier.name] = own
     return {cell: values for own in of_tier.values() for cell, values in own.items()}
 
@@ -225,9 +227,11 @@ def cells_of(delta: Delta) -> Iterator[tuple[Cell, tuple[int, ...]]]:
         for slot, chunk, count in runs.tolist():
             table, tenant, name = delta.series[slot]
             of = series_values(name)
-            for row in rows[place : place + count]:
-                start_ms = chunk * tier.chunk_ms + int(row["slot"]) * tier.bucket_ms
-                more, values = _content(page_kind, row)
+            own = rows[place : place + count]
+            for bucket, (more, values) in zip(
+                own["slot"].tolist(), _contents(page_kind, own), strict=True
+            ):
+                start_ms = chunk * tier.chunk_ms + bucket * tier.bucket_ms
                 yield _cell(table, tier, delta.tenants[tenant], of, start_ms, more), values
             place += count
 
@@ -238,20 +242,29 @@ def _cell(  # every part of a cell
     return (table.view.name, tier.name, tenant, (table.kind, *of), start_ms, *more)
 
 
-def _plus(page_kind: PageKind, before: tuple[int, ...], values: tuple[int, ...]) -> tuple[int, ...]:
-    if page_kind.sketch is not None and page_kind.sketch.how is How.DISTINCT:
+def _plus(
+    page_kind: PageKind, before: tuple[int, ...] | None, values: tuple[int, ...]
+) -> tuple[int, ...]:
+    is_set = page_kind.sketch is not None and page_kind.sketch.how is How.DISTINCT
+    if before is None or is_set:
         return values
-    return tuple(a + b for a, b in zip(before, values, strict=True))
+    return tuple(map(add, before, values))
 
 
 def _texts(client: redis.Redis, key: str) -> list[str]:
     return [name.decode() for name in cast("list[bytes]", client.lrange(key, 0, -1))]
 
 
-def _content(page_kind: PageKind, row: Any) -> tuple[tuple[Any, ...], tuple[int, ...]]:
-    if page_kind.sketch is None:
-        return (), tuple(row["values"].tolist())
-    if page_kind.sketch.how is How.HISTOGRAM:
-        return (page_kind.sketch.name, int(row["bin"])), (int(row["count"]),)
-    assert int(row["digest"]) < MARK, "a sampled set: too many for the oracle"
-    return (page_kind.sketch.name, int(row["digest"])), (1,)
+def _contents(page_kind: PageKind, rows: Any) -> Iterator[tuple[tuple[Any, ...], tuple[int, ...]]]:
+    """Of each row, what its cell has beside series and time, and its values."""
+    sketch = page_kind.sketch
+    if sketch is None:
+        for values in rows["values"].tolist():
+            yield (), tuple(values)
+    elif sketch.how is How.HISTOGRAM:
+        for bin_, count in zip(rows["bin"].tolist(), rows["count"].tolist(), strict=True):
+            yield (sketch.name, bin_), (count,)
+    else:
+        for digest in rows["digest"].tolist():
+            assert digest < MARK, "a sampled set: too many for the oracle"
+            yield (sketch.name, digest), (1,)

@@ -22,7 +22,7 @@ from tests.simulation.state import Bugs
 from tests.simulation.world import World
 
 SEEDS: Final = int(os.environ.get("ODOMETER_SEEDS", "120"))
-"""At 0.3 s of CPU each, a rebuild 0.6. A planted bug is found by fewer of its kind; a long run takes
+"""At 1.5 s of CPU each. A planted bug is found by fewer of its kind; a long run takes
 a thousand: `ODOMETER_SEEDS=1000 deploy/test tests/simulation`."""
 BUG_SEEDS_MAX: Final = 60
 """A planted bug that survives so many runs would survive in the product."""
