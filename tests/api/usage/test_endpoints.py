@@ -190,40 +190,6 @@ async def test_requests_are_of_the_kinds_that_are_usage(
     assert answer["totals"] == {"events": 3, "requests": 2}
 
 
-async def test_a_percentile_of_equal_values_is_that_value(
-    redis_url: str, client: httpx.AsyncClient
-) -> None:
-    """By their mean, which the counters have beside the histogram: its bin alone says 990 to 1,030."""
-    log = [Event(NOW_MS - HOUR_MS, model=m, latency_ms=ms) for m, ms in [("a", 1000), ("b", 1001)]]
-    pack([log[0], log[0], *log]).write(redis_url)
-    answer = await ask(client, measures="p50_latency_ms,p99_latency_ms", group_by="model")
-    found = {row["model"]: [row["p50_latency_ms"], row["p99_latency_ms"]] for row in answer["rows"]}
-    assert found == {"a": [1000, 1000], "b": [1001, 1001]}
-    assert answer["totals"] == {"p50_latency_ms": 1000.25, "p99_latency_ms": 1000.25}
-    assert answer["estimates"] == dict.fromkeys(answer["totals"], 0.02)
-
-
-async def test_requests_are_those_that_succeed_and_those_that_fail(
-    redis_url: str, client: httpx.AsyncClient
-) -> None:
-    failed = {"events": 1, "errors": 1}
-    log = [
-        Event(NOW_MS - HOUR_MS, model="a"),
-        Event(NOW_MS - HOUR_MS, model="a"),
-        Event(NOW_MS - HOUR_MS, model="a", others=failed, error_class="timeout"),
-        Event(NOW_MS - HOUR_MS, model="b", others=failed, error_class="rate_limit"),
-    ]
-    pack(log).write(redis_url)
-    asked = {"measures": "successful_requests,failed_requests,requests", "limit": 1}
-    by_model = await ask(client, **asked, group_by="model")
-    assert [[*row.values()] for row in by_model["rows"]] == [
-        ["a", False, 2, 1, 3],
-        [None, True, 0, 1, 1],
-    ]
-    by_class = await ask(client, **asked, group_by="error_class", order_by="-failed_requests")
-    assert [[*row.values()][0:4:2] for row in by_class["rows"]] == [["rate_limit", 0], [None, 2]]
-
-
 @pytest.mark.parametrize("name", list(offered_by(DEFAULT)))
 async def test_every_measure_is_answered(
     redis_url: str, client: httpx.AsyncClient, name: str
