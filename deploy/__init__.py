@@ -3,6 +3,7 @@
     cli              the command `odometer`
     local            `odometer up`: bundled servers, processes, supervision
     monitor          metrics and probes of worker, directory and API
+    watch            commands to watch the system
     send             `odometer send`: files to the API or to Kafka
     export           `odometer export`: a view's rows as a file for each day
     sample           sample traffic

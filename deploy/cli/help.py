@@ -10,6 +10,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 RUN: Final = "Run"
 OPERATE: Final = "Operate"
+WATCH: Final = "Watch"
 SEND: Final = "Send and inspect events"
 """Panels of `odometer --help`."""
 

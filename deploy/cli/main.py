@@ -16,12 +16,13 @@ from deploy.cli import operate, run
 from deploy.cli.config import config
 from deploy.cli.dead import dead
 from deploy.cli.explain import explain
-from deploy.cli.help import OPERATE, RUN, SEND, PlainCommand, PlainGroup, Version
+from deploy.cli.help import OPERATE, RUN, SEND, WATCH, PlainCommand, PlainGroup, Version
 from deploy.cli.keys import keys
 from deploy.cli.status import MISCONFIGURED, Judged, status
 from deploy.cli.terminal import say_on
 from deploy.export.command import export
 from deploy.send.command import send
+from deploy.watch.usage import usage
 from schemas.errors import InvalidConfig, OdometerError
 
 WRONG_SETTING: Final = 2
@@ -49,6 +50,7 @@ def _options(version: Version = False) -> None:
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     RUN: (run.up, run.worker, run.api, run.directory, run.simulate),
     OPERATE: (status, operate.topics, operate.rebuild, operate.accept, export, config),
+    WATCH: (usage,),
     SEND: (send, explain),
 }
 for panel, commands in COMMANDS.items():
