@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -145,6 +145,17 @@ class Selection:
             for page_set in self.page_sets
             for chunk_version in page_set.chunk_versions
         )
+
+    def pages_behind(self, count: int) -> Iterator[tuple[PageSet, str, str]]:
+        """The next `count` pages of each chunk, behind those of all series: their page set, their chunk
+        and their key. Series that get a name now have rows there."""
+        for part in self.parts:
+            for page_kind, page_set in part.page_sets.items():
+                first = -(-part.names.count // page_kind.page_series)
+                for chunk in page_set.chunk_versions:
+                    head, _, rest = chunk.rpartition(":v")  # as `page_key` writes it
+                    for page in range(first, first + count):
+                        yield page_set, chunk, f"{head}:{rest}.{page}"
 
 
 Picked = tuple[tuple[tuple[str, ...], ...], tuple[PickedSeries, ...]]

@@ -28,10 +28,13 @@ from schemas.errors import InvalidConfig
 CONNECTIONS_MAX: Final = 16
 """Redis runs one command at a time. More connections only move the queue to a place that hides it."""
 CONNECT_TIMEOUT_S: Final = 1.0
-ANSWER_TIMEOUT_S: Final = 3.0
-"""For all reads of one answer. The published clients time out after 5 s, and should get a 503 before."""
+COMMAND_TIMEOUT_S: Final = 3.0
+"""For single commands. The published clients time out after 5 s, and should get a 503 before."""
 REPLY_TIMEOUT_S: Final = 1.0
 """The MGET of an answer takes a few milliseconds. A Redis that hangs must not block its callers."""
+LAST_LOOK_S: Final = 0.01
+"""When this process got no CPU for a while, the reply may have arrived meanwhile: uvloop runs timers before it
+looks at sockets. So it looks at them once more."""
 
 Command = tuple[str | int | float | bytes, ...]
 
@@ -100,6 +103,7 @@ class _Protocol(asyncio.Protocol):
         self._replies = hiredis.Reader(protocolError=InvalidResponse, replyError=ResponseError)
         self._waiting: deque[_Pending] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._overdue: _Pending | None = None
         self._transport: asyncio.WriteTransport = writer.transport
         self._before = (
             self._transport.get_protocol()
@@ -150,8 +154,11 @@ class _Protocol(asyncio.Protocol):
         if not self._waiting:
             return
         due_s = self._waiting[0].since_s + REPLY_TIMEOUT_S - self._loop.time()
-        if due_s > 0:
-            self._timer = self._loop.call_later(due_s, self._check_deadline)
+        overdue = self._waiting[0] if due_s <= 0 else None
+        if overdue is None or overdue is not self._overdue:
+            self._overdue = overdue
+            wait_s = LAST_LOOK_S if overdue else due_s
+            self._timer = self._loop.call_later(wait_s, self._check_deadline)
         else:
             self._end(RedisTimeoutError(f"no reply within {REPLY_TIMEOUT_S} s"))
 
@@ -190,7 +197,7 @@ def pool_of(
         pool = BlockingConnectionPool.from_url(
             redis_url,
             max_connections=CONNECTIONS_MAX,
-            timeout=ANSWER_TIMEOUT_S,
+            timeout=COMMAND_TIMEOUT_S,
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             socket_timeout=REPLY_TIMEOUT_S,
             socket_keepalive=True,

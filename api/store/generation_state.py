@@ -7,12 +7,11 @@ dropped together when Redis holds another history.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from cachetools import LRUCache
 
@@ -29,14 +28,26 @@ from api.store.large_answers import (
     UNSEEN_BYTES_MAX,
     AnswerIsLarge,
     LargeRead,
-    lengths_of,
 )
 from api.store.names_cache import NamesCache, NamesReader
-from api.store.page_cache import Missing, Page, PageCache
+from api.store.page_cache import Missing, PageCache
 from api.store.picks_cache import PicksCache
 from api.store.slots import Priority
-from api.store.snapshot import Snapshot, SnapshotReader
-from api.store.sums_cache import OF_ONE_BYTES_MAX, CachedSums, Summing, SumsKey, new_sums_cache
+from api.store.snapshot import Snapshot, SnapshotReader, lengths_of
+from api.store.sums_cache import (
+    OF_ONE_BYTES_MAX,
+    CachedSums,
+    Renew,
+    Step,
+    SumsKey,
+    are_of,
+    list_behind,
+    new_sums_cache,
+    pages_of,
+    renewed_by,
+    sum_all,
+    summing_of,
+)
 from schemas.errors import StoreCorrupt
 from schemas.store.layout import (
     CURRENT_KEY,
@@ -49,11 +60,6 @@ SELECT_AT_ONCE: Final = 40_000
 """The work (`work_of`) of a selection that is one step: 20 ms. More is a large answer."""
 SELECT_FEW: Final = 4_000
 """The work of a selection that needs no thread: 2 ms."""
-SUM_FEW: Final = 32 * 1024
-"""Bytes of pages that are summed without a thread: 3,000 rows, 2 to 3 ms."""
-
-Step = Callable[[Callable[[], Any]], Awaitable[Any]]
-"""Gives the result of a function that takes some ms, from a thread."""
 
 
 @dataclass(eq=False)
@@ -67,6 +73,7 @@ class GenerationState:
     threads: Executor
     priority: Priority
     _snapshots: SnapshotReader = field(init=False)
+    _large_snapshots: SnapshotReader = field(init=False)
     is_over: bool = False
     _record: bytes = b""
     _meta: Meta | None = None
@@ -78,6 +85,7 @@ class GenerationState:
 
     def __post_init__(self) -> None:
         self._snapshots = SnapshotReader(self.connection, self.generation, self._check)
+        self._large_snapshots = SnapshotReader(self.bulk, self.generation, self._check)
         self._names = NamesReader(
             self.connection, self.bulk, self.generation, self.priority, NamesCache(self._drop_sums)
         )
@@ -106,11 +114,13 @@ class GenerationState:
         self,
         all_cached: Sequence[CachedSums],
         reads_max: int,
+        renew: Renew,
         step: Step,
         first: Snapshot | None = None,
-    ) -> Meta | None:
-        """Bring all of these sums to one instant, and return the state at that instant. Sums of many
-        bytes are made by `step`. `first`: a snapshot that may spare one.
+    ) -> tuple[Sequence[CachedSums], Meta] | None:
+        """Bring all of these sums to one instant, and return them and the state at that instant. Sums of
+        many bytes are made by `step`. `first`: a snapshot that may spare one. `renew` gives sums with the
+        series that were named until a snapshot: most of their rows are in its pages.
 
         None if Redis holds another history, if more is closed than was, or if pages changed under each
         of `reads_max` snapshots. Raises AnswerIsLarge if that would read too much at once.
@@ -139,29 +149,30 @@ class GenerationState:
             first = None
             if snapshot is None:
                 snapshot = await self._snapshots.read(keys, tails, bytes_max)
-            if snapshot is None or self.is_over:
+            if snapshot is None or self.is_over or not are_of(all_cached, snapshot.meta):
                 return None
-            if not all(cached.selection.is_of(snapshot.meta) for cached in all_cached):
-                return None  # the selections are made again
-            fresh = self._taken(missing, snapshot, seen)
-            seen, missing = snapshot, Missing()
-            to_sum: list[Summing] = []
-            for cached in all_cached:
-                if cached.meta is not snapshot.meta:
-                    chunk_versions = snapshot.chunk_versions(cached.selection.chunk_versions)
-                    to_sum += cached.summing(
-                        chunk_versions, fresh, self._page_cache, missing, by_tails=number < 1
-                    )
+            fresh = pages_of(missing, snapshot, seen, self._page_cache)
+            seen = snapshot
+            of_snapshot = snapshot, fresh, self._page_cache
+            missing, to_sum = summing_of(all_cached, *of_snapshot, by_tails=number < 1)
             if not missing:
-                return await _summed(all_cached, to_sum, snapshot.meta, step)
+                renewed = await renewed_by(renew, all_cached, snapshot.meta)
+                if renewed is None:
+                    return None
+                if renewed is not all_cached:
+                    all_cached = renewed
+                    missing, to_sum = summing_of(all_cached, *of_snapshot, by_tails=False)
+                    list_behind(all_cached, missing, number)
+            if not missing:
+                return all_cached, await sum_all(all_cached, to_sum, snapshot.meta, step)
         return None
 
     async def refresh_large(
-        self, all_cached: Sequence[CachedSums], large: LargeRead
-    ) -> Meta | None:
+        self, all_cached: Sequence[CachedSums], renew: Renew, large: LargeRead
+    ) -> tuple[Sequence[CachedSums], Meta] | None:
         """The same in pieces."""
-        meta = await large.refresh(self._snapshots, all_cached)
-        return None if self.is_over else meta
+        found = await large.refresh(self._large_snapshots, all_cached, renew)
+        return None if self.is_over else found
 
     async def _check_small(self, missing: Missing, all_cached: Sequence[CachedSums]) -> None:
         """Raise AnswerIsLarge if reading and summing these pages would take too long at once."""
@@ -182,28 +193,6 @@ class GenerationState:
         )
         if missing.cached_bytes + size > SMALL_BYTES_MAX:
             raise AnswerIsLarge
-
-    def _taken(
-        self, missing: Missing, snapshot: Snapshot, before: Snapshot | None
-    ) -> dict[str, Page]:
-        """The pages in a snapshot, by key. They are added to the page cache.
-
-        A tail is valid only if the version of its chunk did not change since the snapshot before.
-        """
-        fresh: dict[str, dict[str, Page]] = defaultdict(dict)
-        for key in missing.whole:
-            chunk = missing.chunk_of[key]
-            fresh[chunk][key] = Page(snapshot.chunk_version(chunk), snapshot.found[key] or None)
-        for key, page in missing.tails.items():
-            chunk = missing.chunk_of[key]
-            chunk_version = snapshot.chunk_version(chunk)
-            if before is not None and before.chunk_version(chunk) == chunk_version:
-                known = page.data or b""
-                tail = snapshot.tails[key, len(known)]
-                fresh[chunk][key] = Page(chunk_version, known + tail or None)
-        for chunk, pages in fresh.items():
-            self._page_cache.keep(chunk, pages)
-        return {key: page for pages in fresh.values() for key, page in pages.items()}
 
     def large_read(self) -> LargeRead:
         """For one large question. Its pages are cached beside those of small ones, not among them."""
@@ -316,6 +305,33 @@ class GenerationState:
             cached.whole_at = at
         return True
 
+    async def renewed(
+        self,
+        plans: Sequence[Plan],
+        tenant: str,
+        all_cached: Sequence[CachedSums],
+        at: int,
+        *,
+        step: Step | None,
+    ) -> Sequence[CachedSums] | None:
+        """These sums, or those of new selections, with all series that had a name when `Meta.names` was
+        `at`. `step`: None of a large question. None: Redis holds another history."""
+        if await self.has_all_names(tenant, all_cached, at, is_large=step is None):
+            return all_cached
+        found = []
+        for plan in plans:
+            # No other task runs until the selection has taken its names.
+            whole_at = min(self._names.cache.complete_at(table, tenant) for table in plan.tables)
+            making = (
+                self.cached_large(plan, tenant)
+                if step is None
+                else self.cached_sums(plan, tenant, step)
+            )
+            cached = await making
+            cached.whole_at = max(cached.whole_at, whole_at)
+            found.append(cached)
+        return None if self.is_over or any(one.whole_at < at for one in found) else found
+
     @property
     def names_at(self) -> int:
         """How many names Redis had when it was asked last."""
@@ -351,23 +367,6 @@ class GenerationState:
             return None
         self._record, self._meta = record, meta
         return meta
-
-
-async def _summed(
-    all_cached: Sequence[CachedSums], to_sum: Sequence[Summing], meta: Meta, step: Step
-) -> Meta:
-    """Make these sums. They change at once, when the last of them is made: other tasks may bring them to
-    a later instant meanwhile."""
-    made = []
-    for number, one in enumerate(to_sum):
-        if number:
-            await asyncio.sleep(0)  # others are answered between two sums
-        made.append(one.run() if one.size <= SUM_FEW else await step(one.run))
-    for one, (sums, lengths) in zip(to_sum, made, strict=True):
-        one.cached.put(one.chunk_versions, sums, lengths)
-    for cached in all_cached:
-        cached.meta = meta
-    return meta
 
 
 def generation_of(current: bytes | None) -> int:

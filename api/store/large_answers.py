@@ -12,11 +12,18 @@ any page is read.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from itertools import chain, islice
-from typing import Final, NamedTuple, TypeVar
+from itertools import chain
+from typing import Final, NamedTuple
 
 from api.errors import LargeAnswersBusy
 from api.query.bounds import check_bytes, check_cells, weighed
@@ -26,8 +33,8 @@ from api.query.sums import Pages, Sums
 from api.store.connection import ReadConnection
 from api.store.page_cache import NO_CHUNK_VERSION, PackedChunkVersion, Page, PageCache
 from api.store.slots import Priority
-from api.store.snapshot import SnapshotReader, Tail
-from api.store.sums_cache import CachedSums
+from api.store.snapshot import Snapshot, SnapshotReader, Tail, batched, lengths_of
+from api.store.sums_cache import CachedSums, Renew, are_of, renewed_by
 from schemas.store.chunk_version import unpack_chunk_version
 from schemas.store.layout import (
     Meta,
@@ -46,12 +53,15 @@ PIECE_PAGES_MAX: Final = 1000
 """Of one piece, as stored: 1 ms of Redis and as much of this process, in commands of which each is short."""
 STEP_PAGES: Final = 4000
 """Pages that are looked at, or looked for in the caches, at once: 2 to 4 ms."""
+TOGETHER_PAGES_MAX: Final = 5000
+TOGETHER_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Of the pages that have changed since they were read: so many are read again with the next snapshot, in one
+command. In pieces they would have changed again: a worker commits ten times a second."""
+TAILS_ROUNDS: Final = 2
+"""Rounds in which only what was appended is read, in pieces. Without many commits the second has nothing."""
 ROUNDS_MAX: Final = 8
 """Snapshots of one answer. The second is the rule. Each further one needs a commit to the question's
 chunks while the few rows are read that the commit before has appended."""
-
-
-Item = TypeVar("Item")
 
 
 class AnswerIsLarge(Exception):
@@ -139,29 +149,79 @@ class LargeRead:
     _held: dict[Tail, _Held] = field(default_factory=dict)
 
     async def refresh(
-        self, snapshots: SnapshotReader, all_cached: Sequence[CachedSums]
-    ) -> Meta | None:
+        self, snapshots: SnapshotReader, all_cached: Sequence[CachedSums], renew: Renew
+    ) -> tuple[Sequence[CachedSums], Meta] | None:
         """As `GenerationState.refresh`, in pieces. Raises UnanswerableQuestion, LargeAnswersBusy."""
         chunks = [chunk for one in all_cached for chunk in one.selection.chunk_versions]
-        for _round in range(ROUNDS_MAX):
-            snapshot = await snapshots.read(chunks)
-            if snapshot is None:
+        again: dict[Tail, str] = {}
+        for number in range(ROUNDS_MAX):
+            together = again if number > TAILS_ROUNDS and self._is_small(again) else {}
+            snapshot = await snapshots.read((*chunks, *[key for key, _ in together]))
+            if snapshot is None or not are_of(all_cached, snapshot.meta):
                 return None
-            if not all(one.selection.is_of(snapshot.meta) for one in all_cached):
-                return None  # the selections are made again
-            works = [
-                _Work.of(one, snapshot.chunk_versions(one.selection.chunk_versions))
-                for one in all_cached
-            ]
-            wanted: dict[Tail, str] = {}
-            for work in works:
-                async for needed in self._needed(work):
-                    wanted |= dict.fromkeys(self._wanted(needed), needed.chunk)
+            self._take(together, snapshot)
+            found = await self._works(all_cached, snapshot, renew, number)
+            if found is None:
+                return None
+            all_cached, works, wanted = found
             if not wanted:
                 await self._check(all_cached, {})
-                return await self._sum_all(snapshot.meta, works)
-            await self._read(wanted, all_cached, snapshot.found)
+                return all_cached, await self._sum_all(snapshot.meta, works)
+            if number:
+                again |= wanted
+            if number < TAILS_ROUNDS or not self._is_small(again):
+                await self._read(wanted, all_cached, snapshot.found)
         raise LargeAnswersBusy(f"the counters changed under each of {ROUNDS_MAX} reads")
+
+    def _is_small(self, again: Mapping[Tail, str]) -> bool:
+        """Whether pages that were held before, and have changed since, may be read with the snapshot."""
+        held = [self._held.get(tail) for tail in again]
+        return 0 < len(held) <= TOGETHER_PAGES_MAX and (
+            sum(TOGETHER_BYTES_MAX if one is None else len(one.data) for one in held)
+            < TOGETHER_BYTES_MAX
+        )
+
+    def _take(self, together: Mapping[Tail, str], snapshot: Snapshot) -> None:
+        """Hold the pages that were read with a snapshot: they are of its instant."""
+        for (key, start), chunk in together.items():
+            version = snapshot.chunk_version(chunk)
+            data = (snapshot.found[key] or b"")[start:]
+            compactions = unpack_chunk_version(version).compactions
+            self._held[key, start] = _Held(compactions, version, data)
+
+    async def _works(
+        self, all_cached: Sequence[CachedSums], snapshot: Snapshot, renew: Renew, number: int
+    ) -> tuple[Sequence[CachedSums], list[_Work], dict[Tail, str]] | None:
+        """The sums with all series of a snapshot, what makes them, and the pages that are to be read for
+        that. `number`: of the round; each looks twice as far behind as the one before."""
+        works, wanted = await self._works_of(all_cached, snapshot)
+        if wanted:
+            return all_cached, works, wanted
+        renewed = await renewed_by(renew, all_cached, snapshot.meta)
+        if renewed is None:
+            return None
+        if renewed is not all_cached:
+            works, wanted = await self._works_of(renewed, snapshot)
+            if wanted:  # more series are named until these pages are read
+                wanted |= {
+                    (key, 0): chunk
+                    for one in renewed
+                    for _, chunk, key in one.selection.pages_behind(2**number)
+                }
+        return renewed, works, wanted
+
+    async def _works_of(
+        self, all_cached: Sequence[CachedSums], snapshot: Snapshot
+    ) -> tuple[list[_Work], dict[Tail, str]]:
+        works = [
+            _Work.of(one, snapshot.chunk_versions(one.selection.chunk_versions))
+            for one in all_cached
+        ]
+        wanted: dict[Tail, str] = {}
+        for work in works:
+            async for needed in self._needed(work):
+                wanted |= dict.fromkeys(self._wanted(needed), needed.chunk)
+        return works, wanted
 
     async def _needed(self, work: _Work) -> AsyncIterator[_Needed]:
         """Small questions go first after each STEP_PAGES pages."""
@@ -320,20 +380,6 @@ class _Steps:
             next(self._steps)
         except StopIteration as end:
             self.made = end.value
-
-
-def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    rest = iter(items)
-    while some := list(islice(rest, size)):
-        yield some
-
-
-async def lengths_of(connection: ReadConnection, keys: Iterable[str]) -> list[int]:
-    """The lengths of these pages, without reading them."""
-    found: list[int] = []
-    for some in batched(keys, PIECE_PAGES_MAX):
-        found += await connection.read(*[("STRLEN", key) for key in some])
-    return found
 
 
 def _pieces(wanted: Iterable[Tail], needed: Mapping[Tail, int]) -> Iterable[list[Tail]]:

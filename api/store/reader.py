@@ -30,19 +30,18 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
 
-from api.errors import FilterNotApplied, LargeAnswersBusy, TooManyLargeQuestions
+from api.errors import FilterNotApplied, LargeAnswersBusy
 from api.http.caller import CALLER
 from api.http.durations import Durations
 from api.query.bounds import CELLS_FEW, CELLS_MANY, cells_of
 from api.query.plan import Plan
 from api.query.sums import Row, Sums
-from api.store.connection import ANSWER_TIMEOUT_S, ReadConnection, pool_of
+from api.store.connection import COMMAND_TIMEOUT_S, ReadConnection, pool_of
 from api.store.evictions import EvictionCheck
 from api.store.generation_state import GenerationState, generation_of
 from api.store.large_answers import AnswerIsLarge, LargeRead
 from api.store.slots import (
     LARGE_TIMEOUT_S,
-    RETRY_AFTER_S,
     Priority,
     Shaped,
     Turn,
@@ -57,6 +56,9 @@ from schemas.errors import StoreError, StoreUnavailable
 from schemas.store.layout import CURRENT_KEY, Meta
 from schemas.store.redis_errors import FunctionMissing, LibraryExists, store_error
 
+READ_S: Final = 30.0
+"""For reading one answer, when it has its turn. The largest take 1 to 2 s, and 16 times as long on a machine
+with 16 busy processes for each core. A Redis that does not reply ends it after REPLY_TIMEOUT_S."""
 READS_MAX: Final = 8
 """Tries of one answer, and snapshots of one try. One is the rule, two if rows were appended since, and
 three if a series is new. Each further one needs another commit to the pages of this question, or
@@ -157,7 +159,7 @@ class Store:
         if cached is None:
             return None
         with self._priority.small():
-            async with _translated():
+            async with _reading():
                 found = await state.unchanged(cached, tenant)
                 if found is None or self._state is not state:
                     return None
@@ -171,25 +173,16 @@ class Store:
         self, tenant: str, plans: Sequence[Plan], first: Snapshot | None
     ) -> Reading | None:
         with self._priority.small():
-            async with _translated():
+            async with _reading():
                 return await self._read(tenant, plans, first=first)
 
     async def _read_in_pieces(
         self, tenant: str, plans: Sequence[Plan], until_s: float
     ) -> Reading | None:
-        own = self._large.of(tenant)
         try:
-            async with (
-                self._large.turn(tenant, until_s),
-                asyncio.timeout_at(until_s),
-                _translated(None),
-            ):
+            async with self._large.turn(tenant, until_s), _reading():
                 return await self._read(tenant, plans, in_pieces=True)
-        except TimeoutError as error:  # Redis is well, and the caches are good
-            if own:  # its turn came late
-                raise TooManyLargeQuestions(own, RETRY_AFTER_S) from error
-            raise LargeAnswersBusy(f"no answer within {LARGE_TIMEOUT_S} s") from error
-        except LargeAnswersBusy:
+        except LargeAnswersBusy:  # Redis is well, and the caches are good
             raise
         except StoreError:
             self._state = None
@@ -336,18 +329,19 @@ class Store:
         if large is None:
             step = partial(self._step, tenant)
             cached = [await state.cached_sums(plan, tenant, step) async for plan in _each(plans)]
-            meta = await state.refresh(cached, READS_MAX, step, first)
+            renew = partial(state.renewed, plans, tenant, step=step)
+            found = await state.refresh(cached, READS_MAX, renew, step, first)
         else:
             cached = [await state.cached_large(plan, tenant) for plan in plans]
             if not await state.has_all_names(tenant, cached, state.names_at, is_large=True):
                 return None  # many names are read before any page
-            meta = await state.refresh_large(cached, large)
-        if meta is None:
+            renew = partial(state.renewed, plans, tenant, step=None)
+            found = await state.refresh_large(cached, renew, large)
+        if found is None:
             return None
-        sums = tuple(one.sums for one in cached if one.sums is not None)
-        state.weigh(plans, tenant, cached)
-        if not await state.has_all_names(tenant, cached, meta.names, is_large=large is not None):
-            return None
+        all_cached, meta = found
+        sums = tuple(one.sums for one in all_cached if one.sums is not None)
+        state.weigh(plans, tenant, all_cached)
         return Reading(sums, meta, state.generation)
 
 
@@ -369,7 +363,18 @@ def _check_bound(plans: Sequence[Plan]) -> None:
 
 
 @asynccontextmanager
-async def _translated(timeout_s: float | None = ANSWER_TIMEOUT_S) -> AsyncIterator[None]:
+async def _reading() -> AsyncIterator[None]:
+    """The block reads one answer. It is not cut off while Redis replies, only after READ_S: a busy machine
+    needs longer to sum, and asking again would need as long."""
+    try:
+        async with asyncio.timeout(READ_S), _translated(None):
+            yield
+    except TimeoutError as error:
+        raise LargeAnswersBusy(f"it was not read within {READ_S:g} s") from error
+
+
+@asynccontextmanager
+async def _translated(timeout_s: float | None = COMMAND_TIMEOUT_S) -> AsyncIterator[None]:
     """A timeout around the block, and our own errors instead of those of redis-py."""
     try:
         async with asyncio.timeout(timeout_s):

@@ -30,7 +30,7 @@ BODIES: Final = TurnLimits(of_tenant_max=16, most=64, timeout_s=4.0)
 """Bodies of many rows, in a thread: two at once would only share the core. Making one is never cut off:
 a thread cannot be stopped."""
 LARGE_TIMEOUT_S: Final = 4.0
-"""For waiting and reading. The published clients time out after 5 s, and should get a 503 before."""
+"""For the wait of a large question. The published clients time out after 5 s, and should get a 503 before."""
 RETRY_AFTER_S: Final = 2
 ROUNDS: Final = 8
 """Rounds of the event loop between two steps. A small question takes six: it arrives, its task starts,

@@ -10,10 +10,11 @@ its chunk is the same as in the snapshot before.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from itertools import islice
+from typing import Any, Final, TypeVar
 
 from api.query.selection import PAGES_MAX
 from api.store.connection import ReadConnection
@@ -29,6 +30,10 @@ SHARED_BYTES_MAX: Final = 64 * 1024 * 1024
 one step, and this process holds it until it is summed. Pages have a tenth of their most as a rule."""
 NOTHING: Final[Mapping[str, int]] = {}
 
+LENGTHS_AT_ONCE: Final = 1000
+"""Lengths of one command: 0.5 ms of Redis."""
+
+Item = TypeVar("Item")
 Tail = tuple[str, int]
 """The key of a page, and the byte from which to read."""
 
@@ -139,3 +144,17 @@ def _deliver(request: _Request, sent: asyncio.Task[Snapshot | None]) -> None:
             one.set_result(sent.result())
     if not sent.cancelled():
         sent.exception()  # marks it as retrieved: every caller may have been cancelled
+
+
+def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    rest = iter(items)
+    while some := list(islice(rest, size)):
+        yield some
+
+
+async def lengths_of(connection: ReadConnection, keys: Iterable[str]) -> list[int]:
+    """The lengths of these pages, without reading them."""
+    found: list[int] = []
+    for some in batched(keys, LENGTHS_AT_ONCE):
+        found += await connection.read(*[("STRLEN", key) for key in some])
+    return found

@@ -6,15 +6,18 @@ have only grown, the rows of their tails are added to the cached sums.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from cachetools import LRUCache
 
 from api.query.selection import Selection
 from api.query.sums import Sums, summed
 from api.store.page_cache import PAGE_BYTES, Missing, PackedChunkVersion, Page, PageCache, only_grew
+from api.store.snapshot import Snapshot
 from schemas.catalog.sketches import BINS, Distinct
 from schemas.store.layout import Meta
 
@@ -28,8 +31,15 @@ PAGE_COST: Final = 16
 SKETCH_BYTES: Final = 200
 """What a sketch costs beside its numbers."""
 
+SUM_FEW: Final = 32 * 1024
+"""Bytes of pages that are summed without a thread: 3,000 rows, 2 to 3 ms."""
+
+BEHIND_MAX: Final = 5000
+"""If more pages are missing, the next ones are not added: together they could be too many."""
 SumsKey = tuple[int, str]
 """The number of a plan, and the tenant."""
+Step = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Gives the result of a function that takes some ms, from a thread."""
 
 
 @dataclass(eq=False)
@@ -135,6 +145,10 @@ class CachedSums:
         )
 
 
+Renew = Callable[[Sequence[CachedSums], int], Awaitable[Sequence[CachedSums] | None]]
+"""Gives these sums, or new ones, with all series that had a name when `Meta.names` was so many."""
+
+
 @dataclass(eq=False)
 class Summing:
     """What makes the sums of one question at `chunk_versions` from the pages in `found`: all of them, or
@@ -169,6 +183,95 @@ class Summing:
                     own[at] = page[lengths[at] :]
                     lengths[at] = len(page)
         return self.before.plus(found), self.lengths
+
+
+def are_of(all_cached: Sequence[CachedSums], meta: Meta) -> bool:
+    """Whether the selections are right for these counters; if not, they are made again."""
+    return all(one.selection.is_of(meta) for one in all_cached)
+
+
+def pages_of(
+    missing: Missing, snapshot: Snapshot, before: Snapshot | None, page_cache: PageCache
+) -> dict[str, Page]:
+    """The missing pages in a snapshot, by key. They are added to the page cache.
+
+    A tail is valid only if the version of its chunk did not change since the snapshot before.
+    """
+    fresh: dict[str, dict[str, Page]] = defaultdict(dict)
+    for key in missing.whole:
+        chunk = missing.chunk_of[key]
+        fresh[chunk][key] = Page(snapshot.chunk_version(chunk), snapshot.found[key] or None)
+    for key, page in missing.tails.items():
+        chunk = missing.chunk_of[key]
+        chunk_version = snapshot.chunk_version(chunk)
+        if before is not None and before.chunk_version(chunk) == chunk_version:
+            known = page.data or b""
+            tail = snapshot.tails[key, len(known)]
+            fresh[chunk][key] = Page(chunk_version, known + tail or None)
+    for chunk, pages in fresh.items():
+        page_cache.keep(chunk, pages)
+    return {key: page for pages in fresh.values() for key, page in pages.items()}
+
+
+def summing_of(
+    all_cached: Sequence[CachedSums],
+    snapshot: Snapshot,
+    fresh: Mapping[str, Page],
+    page_cache: PageCache,
+    *,
+    by_tails: bool,
+) -> tuple[Missing, list[Summing]]:
+    """What brings these sums to a snapshot, and the pages that are missing for that. `fresh`: its pages."""
+    missing, to_sum = Missing(), list[Summing]()
+    for cached in all_cached:
+        if cached.meta is not snapshot.meta:
+            versions = snapshot.chunk_versions(cached.selection.chunk_versions)
+            to_sum += cached.summing(versions, fresh, page_cache, missing, by_tails=by_tails)
+    return missing, to_sum
+
+
+async def sum_all(
+    all_cached: Sequence[CachedSums], to_sum: Sequence[Summing], meta: Meta, step: Step
+) -> Meta:
+    """Make these sums. They change at once, when the last of them is made: other tasks may bring them to
+    a later instant meanwhile."""
+    made = []
+    for number, one in enumerate(to_sum):
+        if number:
+            await asyncio.sleep(0)  # others are answered between two sums
+        made.append(one.run() if one.size <= SUM_FEW else await step(one.run))
+    for one, (sums, lengths) in zip(to_sum, made, strict=True):
+        one.cached.put(one.chunk_versions, sums, lengths)
+    for cached in all_cached:
+        cached.meta = meta
+    return meta
+
+
+async def renewed_by(
+    renew: Renew, all_cached: Sequence[CachedSums], meta: Meta
+) -> Sequence[CachedSums] | None:
+    """The same list if it has all series that a snapshot has; else new sums, of the same chunks. None: start
+    again."""
+    renewed = await renew(all_cached, meta.names)
+    if renewed is None or renewed is all_cached:
+        return renewed
+    before, now = (
+        [chunk for one in some for chunk in one.selection.chunk_versions]
+        for some in (all_cached, renewed)
+    )
+    return renewed if before == now else None
+
+
+def list_behind(all_cached: Sequence[CachedSums], missing: Missing, number: int) -> None:
+    """If pages of new series are missing, add the next ones of each chunk: more series are named until they
+    are read. `number`: of the read; each looks twice as far as the one before."""
+    if not 0 < len(missing.whole) <= BEHIND_MAX:
+        return
+    for one in all_cached:
+        for page_set, chunk, key in one.selection.pages_behind(2**number):
+            missing.whole[key] = None
+            missing.chunk_of[key] = chunk
+            missing.bytes_max[key] = page_set.page_bytes_max
 
 
 def _bytes_of(sums: Sums) -> int:

@@ -20,7 +20,7 @@ from api.http.shared_bytes import SMALL_BYTES_MAX, SMALL_PART
 from api.ingest import body_reader, memory, producer, records, request_body
 from api.openwebui import users
 from api.query import bounds, selection, sums
-from api.store import directory, generation_state, large_answers, names_cache, slots
+from api.store import directory, generation_state, large_answers, names_cache, reader, slots
 from api.stream import endpoints as stream
 from api.stream import feed, feeds
 from api.usage import endpoints as usage
@@ -225,7 +225,8 @@ STATED: Final = {
         f"read at once | 1 of a tenant, {slots.LARGE.at_once} of a process",
         f"or waiting | {slots.LARGE.of_tenant_max} of a tenant",
         f"| | {slots.LARGE.most} of a process | 503",
-        f"with waiting | {slots.LARGE_TIMEOUT_S:g} s",
+        f"wait of a large question | {slots.LARGE_TIMEOUT_S:g} s",
+        f"time in which an answer is read, when it has its turn | {reader.READ_S:g} s | 503",
         (
             f"more than {bounds.CELLS_MANY:,} cells (rows or filled buckets x (columns + 1)), and lists of"
             f" more than {bounds.CELLS_MANY // directory.USER_CELLS:,} users, that"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -23,6 +23,7 @@ from api.store.names_cache import NAMES_AT_ONCE
 from api.store.picks_cache import PICKS_BYTES_MAX, PicksCache
 from api.store.reader import Store
 from api.store.snapshot import NOTHING, SHARED_BYTES_MAX, Snapshot, SnapshotReader, Tail
+from api.store.sums_cache import CachedSums
 from schemas.catalog.measures import EVENTS
 from schemas.limits import HOUR_MS
 from tests.api.counters import NOW_MS, name_of, read_pure
@@ -228,6 +229,10 @@ class Moving(SnapshotReader):
         return snapshot
 
 
+async def all_named(all_cached: Sequence[CachedSums], _at: int) -> Sequence[CachedSums]:
+    return all_cached
+
+
 @pytest.mark.servers
 async def test_another_question_does_not_move_a_section_to_a_later_instant(
     redis_url: str, store: Store
@@ -249,7 +254,7 @@ async def test_another_question_does_not_move_a_section_to_a_later_instant(
         later = [version[:-1] + b"\7" for version in small.chunk_versions]
         small.put(later, replace(before, bound=before.bound + 1), small.lengths)
 
-    await state.large_read().refresh(Moving(state._snapshots, move), (small, large))
+    await state.large_read().refresh(Moving(state._snapshots, move), (small, large), all_named)
     assert moves == [True], "it came before the large section was summed"
     assert small.sums is before
     assert small.chunk_versions == versions

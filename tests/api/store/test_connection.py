@@ -111,3 +111,24 @@ async def test_silence_ends_all_that_wait_and_nobody_gets_anothers_reply(
     own_valkey.resume()
     assert await connection.read(("GET", "b")) == [b"2"]
     await connection.close()
+
+
+async def test_a_reply_that_came_while_this_process_got_no_time_is_read(
+    connection: ReadConnection,
+) -> None:
+    """uvloop runs timers before it looks at sockets."""
+    await connection.read(("SET", "a", "1"))
+    protocol = connection._protocol
+    assert protocol is not None
+    reading = asyncio.ensure_future(connection.read(("GET", "a")))
+    await asyncio.sleep(0)
+    protocol._waiting[0].since_s -= 10 * REPLY_TIMEOUT_S
+    protocol._check_deadline()
+    assert await reading == [b"1"]
+    silent = asyncio.ensure_future(connection.read(("GET", "a")))
+    await asyncio.sleep(0)
+    protocol._waiting[0].since_s -= 10 * REPLY_TIMEOUT_S
+    protocol._check_deadline()
+    protocol._check_deadline()
+    with pytest.raises(RedisTimeoutError):
+        await silent

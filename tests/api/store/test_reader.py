@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import combinations
@@ -14,12 +14,14 @@ import redis
 import uvloop
 
 from api.agentlens.analytics import MEASURES
-from api.errors import CountersMissing
+from api.errors import CountersMissing, LargeAnswersBusy
 from api.query.plan import Question, Term, plan
 from api.query.series_index import Filter
+from api.store import reader
 from api.store.connection import CONNECTIONS_MAX
 from api.store.reader import READS_MAX, Reading, Store
 from api.store.slots import QUESTIONS
+from api.store.snapshot import NOTHING, Snapshot, SnapshotReader, Tail
 from deploy.local.servers import Server, free_port
 from deploy.local.valkey import url_of
 from schemas.catalog.views import MODEL, TOTAL
@@ -237,6 +239,49 @@ async def test_every_read_is_of_one_instant(redis_url: str, store: Store) -> Non
     await writer
     assert sizes == sorted(sizes)
     assert await calls_by_model(store) == dict.fromkeys(names, 1)
+
+
+async def test_series_that_are_named_before_each_snapshot_do_not_keep_a_question_waiting(
+    redis_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As new users come all the time, and the machine is busy."""
+    names = [f"m{n}" for n in range(2 * MODEL.page_series + 40)]
+    first = 2 * MODEL.page_series - 2  # those that come begin new pages
+    states = [pack(calls(*names[:n]), commits=n) for n in range(len(names) + 1)]
+    states[first].write(redis_url)
+    later = iter(states[first + 1 :])
+    read = SnapshotReader.read
+
+    async def read_later(
+        self: SnapshotReader,
+        keys: Iterable[str],
+        tails: Iterable[Tail] = (),
+        bytes_max: Mapping[str, int] = NOTHING,
+    ) -> Snapshot | None:
+        for _commit in range(3):
+            next(later).write(redis_url)
+        return await read(self, keys, tails, bytes_max)
+
+    monkeypatch.setattr(SnapshotReader, "read", read_later)
+    for _question in range(2):
+        reading = await store.read("acme", (plan(MODELS),))
+        assert len(reading.rows[0]) == reading.meta.commits
+        assert {row.group[0] for row in reading.rows[0]} == {*names[: reading.meta.commits]}
+
+
+async def test_an_answer_that_takes_too_long_leaves_the_caches(
+    redis_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis is well. Without the caches, all further answers would take longer."""
+    pack(calls("a")).write(redis_url)
+    await calls_by_model(store)
+    state = store._state
+    with monkeypatch.context() as patch:
+        patch.setattr(reader, "READ_S", 0.0)
+        with pytest.raises(LargeAnswersBusy, match="not read within"):
+            await calls_by_model(store)
+    assert store._state is state
+    assert await calls_by_model(store) == {"a": 1}
 
 
 class Restless(Store):
