@@ -7,6 +7,7 @@ The modules:
     store         one generation of counters
     commit        the arguments of a commit
     server_info   what INFO says of the server
+    judged_channel  tells who watches which events were judged
     series_ids    ids of series, and rows by page
     price_lists   the price lists that counters were made with
     compaction    compact forms of pages

@@ -7,6 +7,7 @@ The modules:
     price_switch    how another price list takes effect
     judge           decodes a batch, and rejects records that cannot be counted
     counted_numbers  tells whether a duplicate has other numbers
+    judged_events   what is sent to who watches
     end_offsets     the polled end offsets of the topic
     health          intervals, and the facts that probes and metrics report
     metrics         what it has counted, for Prometheus

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from schemas.limits import MINUTE_MS
 from streams.core.columns import Columns
 from streams.core.ports import Commit, OffsetBounds, Progress, RefusalReason
+from streams.worker.judged_events import JudgedEvents
 from streams.worker.metrics import PartitionState, WorkerMetrics
 
 
@@ -73,6 +74,7 @@ class WorkerHealth:
     complete_ms: dict[int, int] = field(default_factory=dict)
     committed_ms: dict[int, int] = field(default_factory=dict)
     metrics: WorkerMetrics | None = None
+    judged: JudgedEvents = field(default_factory=JudgedEvents)
 
     def note_commit(self, commit: Commit, rows: Columns, began_ms: int, now_ms: int) -> None:
         """A commit of a batch, which was begun at `began_ms`, was applied."""
@@ -81,6 +83,7 @@ class WorkerHealth:
         self.events += len(rows)
         self.committed_ms |= dict.fromkeys((one.partition for one in commit.partitions), now_ms)
         self.note_complete(commit.partitions)
+        self.judged.note(rows)
         if self.metrics is not None:
             self.metrics.note_commit(commit, rows, began_ms, now_ms)
 

@@ -227,8 +227,10 @@ class FoldService(Service):
                 guard = tasks.create_task(self._guard(worker))
                 memory = tasks.create_task(self._watch(store, watch))
                 advice = tasks.create_task(self._advise(kafka_log, worker))
+                judged = worker.health.judged.keep_sending(settings.redis, stopping)
+                told = tasks.create_task(judged)
                 await worker.run(stopping)
-                for task in (watching, guard, memory, advice):
+                for task in (watching, guard, memory, advice, told):
                     task.cancel()
 
     async def _watch(self, store: RedisStore, watch: EvictionWatch) -> None:
