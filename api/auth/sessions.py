@@ -28,7 +28,7 @@ from api.errors import ForgedRequest
 from api.http.caller import Caller
 from api.store.reader import Store
 from api.store.shared_secret import SharedSecret
-from schemas.limits import DAY_MS, SECOND_MS
+from schemas.limits import DAY_MS
 from schemas.store.layout import HASH_TAG
 
 COOKIE: Final = "odometer_session"
@@ -39,8 +39,6 @@ LINK_S: Final = 600
 """How long a sign-in link works."""
 SECRET_KEY: Final = HASH_TAG + "session-secret"
 LINK_PREFIX: Final = HASH_TAG + "sign-in."
-SECRET_AGE_MS: Final = 5 * SECOND_MS
-"""How long a process uses the signing secret before it asks Redis for it again."""
 TOKEN_BYTES: Final = 32
 COOKIE_CHARS_MAX: Final = 512
 SAFE: Final = frozenset(("GET", "HEAD"))
@@ -70,7 +68,7 @@ class Sessions:
         """A new session of a key, and its cookie."""
         name = secrets.token_urlsafe(12)
         expires_ms = now_ms + LIFETIME_MS
-        secret = await self._signing_secret()
+        secret = await self._secret.current()
         cookie = str(_serializer(secret).dumps([digest, expires_ms, name]))
         return cookie, BrowserSession(digest, expires_ms, _csrf(secret, name))
 
@@ -79,7 +77,7 @@ class Sessions:
         cookie = _cookie(caller)
         if not cookie or not caller.path.startswith("/v1/") or not is_own_site(caller):
             return None
-        secret = await self._signing_secret()
+        secret = await self._secret.current()
         try:
             digest, expires_ms, name = _serializer(secret).loads(cookie)
         except (BadSignature, ValueError):
@@ -106,10 +104,6 @@ class Sessions:
             return None
         found: bytes | None = await self._store.ask("GETDEL", _link_key(link))
         return found.decode() if found else None
-
-    async def _signing_secret(self) -> bytes:
-        is_old = not self._secret.known or self._secret.age_ms > SECRET_AGE_MS
-        return await self._secret.read() if is_old else self._secret.known
 
 
 async def create_link(store: Store, digest: str) -> str:

@@ -75,7 +75,7 @@ class TokenSigner:
         """The token, if its signature is valid; it may be over. Raises StoreError."""
         if not text.startswith(TOKEN_PREFIX) or len(text) > TOKEN_CHARS_MAX:
             return None
-        known = self._secret.known
+        known = await self._secret.current()
         found = _valid(text, known)
         if found is None and self._secret.age_ms >= READ_AGAIN_MS:
             secret = await self._secret.read()

@@ -8,12 +8,15 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.errors import RefusedEvents
 from api.http.caller import CALLER
@@ -22,6 +25,9 @@ from schemas.errors import OdometerError, StoreError
 ErrorResponse = Callable[[Request, Exception], Response]
 """Turns any error into the dialect's response, an unforeseen one into a 500 without its text."""
 Handler = Callable[[Request, Exception], Awaitable[Response]]
+
+PATH_SAFE: Final = "/:@!$&'()*+,;=~"
+"""What a path may have as it is (RFC 3986)."""
 
 log = logging.getLogger("odometer.api")
 
@@ -35,11 +41,37 @@ def application(
     one, as FastAPI answers.
     """
     app = Starlette(routes=routes, exception_handlers=error_handlers(error_response))
-    app.router.redirect_slashes = redirects_slashes
+    app.router.redirect_slashes = False
+    if redirects_slashes:
+        app.router.default = _Slashes(app.router.routes, app.router.default)
     for route in routes:
         if isinstance(route, Route):
             route.path_regex = _with_any_name(route.path_regex.pattern)
     return app
+
+
+class _Slashes:
+    """Redirects paths that are known with or without a slash at their end; `unknown` answers all others.
+
+    Starlette's own redirect names the host and scheme of the request. Anyone can send another host, and
+    behind a proxy with TLS the scheme is http: a client would send its key in plain text. This one has
+    the path only.
+    """
+
+    def __init__(self, routes: Sequence[BaseRoute], unknown: ASGIApp) -> None:
+        self._routes = routes
+        self._unknown = unknown
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        other = path.rstrip("/") if path.endswith("/") else path + "/"
+        wanted = {**scope, "path": other}
+        answer = self._unknown
+        if any(route.matches(wanted)[0] is not Match.NONE for route in self._routes):
+            query = scope["query_string"].decode("latin-1")
+            target = quote(other, safe=PATH_SAFE) + (f"?{query}" if query else "")
+            answer = Response(status_code=307, headers={"location": target})
+        await answer(scope, receive, send)
 
 
 def _with_any_name(pattern: str) -> re.Pattern[str]:

@@ -9,7 +9,12 @@ import secrets  # noqa: TID251  signatures need the system's randomness; no call
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from schemas.limits import SECOND_MS
+
 SECRET_BYTES: Final = 32
+SECRET_AGE_MS: Final = 5 * SECOND_MS
+"""How long a process uses the secret before it asks Redis for it again. So another one, which an operator has
+drawn, is that of all processes within this time."""
 
 Command = Callable[..., Awaitable[Any]]
 
@@ -29,6 +34,11 @@ class SharedSecret:
     def age_ms(self) -> int:
         """How long ago this process last asked Redis."""
         return self._ticks() - self._asked_ms
+
+    async def current(self) -> bytes:
+        """The secret that Redis had within SECRET_AGE_MS. Raises StoreError."""
+        is_old = not self.known or self.age_ms > SECRET_AGE_MS
+        return await self.read() if is_old else self.known
 
     async def read(self) -> bytes:
         """The secret that Redis has now. Raises StoreError.

@@ -28,6 +28,8 @@ MEDIA_TYPES: Final[Mapping[Format, str]] = {
 }
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 """Without it, Excel reads UTF-8 as the code page of the machine."""
+RANGES_MAX: Final = 100
+"""Ranges of an Accept header that are looked at; browsers send ten."""
 ROWS_KEPT: Final = 256
 """Classes of rows, by the names of their columns. To make one takes as long as to write 100 rows."""
 FORMULA_STARTS: Final = ("=", "+", "-", "@", *"\uff1d\uff0b\uff0d\uff20")
@@ -114,7 +116,7 @@ def _runs(cell: str) -> bool:
 def _quality(accept: str, media_type: str) -> float:
     """The weight of a media type. The most specific range that matches decides (RFC 9110)."""
     found = (-1, 0.0)
-    for part in accept.split(","):
+    for part in accept.split(",", RANGES_MAX)[:RANGES_MAX]:
         name, _, parameters = part.partition(";")
         name = name.strip().lower()
         if name == media_type:

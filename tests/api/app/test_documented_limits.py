@@ -213,6 +213,7 @@ STATED: Final = {
         f"of all questions | {large_answers.SMALL_BYTES_MAX // MiB} MiB decoded",
         f"read at once | {names_cache.NAMES_AT_ONCE:,} of a view",
         f"a selection goes through | {generation_state.SELECT_AT_ONCE:,}",
+        f"x parts (`*text*`) that they are searched for | {selection.LOOKS_MAX:,} | 400",
         (
             f"that are read at once | {slots.QUESTIONS.of_tenant} of a tenant,"
             f" {slots.QUESTIONS.at_once} of a process"

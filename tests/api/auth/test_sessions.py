@@ -18,11 +18,11 @@ from api.auth.sessions import (
     COOKIE,
     CSRF_HEADER,
     LIFETIME_MS,
-    SECRET_AGE_MS,
     _cookie,
     create_link,
 )
 from api.http.caller import Caller
+from api.store.shared_secret import SECRET_AGE_MS
 from deploy.local.api_keys import create_key
 from schemas.limits import HOUR_MS
 from schemas.responses.session import SessionAnswer

@@ -106,6 +106,24 @@ async def test_a_selection_of_many_is_made_in_a_thread(
     assert seen == [(True, 1)], "a page of one user of many is selected at once"
 
 
+async def test_looks_for_parts_of_values_are_bounded(
+    redis_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """200 parts in each of a million users took minutes of the thread of all large questions."""
+    busy = Busy(8, 1)
+    busy.counters().write(redis_url)
+    question = busy.plan().question
+    for parts, most, is_refused in ((2, 15, True), (2, 16, False), (1, 8, False)):
+        monkeypatch.setattr(selection, "LOOKS_MAX", most)
+        part = Filter("model", frozenset(), parts=tuple(f"m{n}" for n in range(parts)))
+        asked = plan(replace(question, filters=(*question.filters, part)))
+        if is_refused:
+            with pytest.raises(UnanswerableQuestion, match=r"16 times.*15.*LOOKS_MAX"):
+                await store.read("acme", (asked,))
+        else:
+            assert (await store.read("acme", (asked,))).rows[0]
+
+
 @pytest.mark.servers
 async def test_sums_of_many_cells_are_added_in_a_thread(
     redis_url: str, store: Store, monkeypatch: pytest.MonkeyPatch

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from api.auth.sessions import SECRET_AGE_MS
 from api.auth.tokens import TOKEN_PREFIX, Token, TokenSigner, _serializer
-from api.store.shared_secret import SECRET_BYTES, SharedSecret
+from api.store.shared_secret import SECRET_AGE_MS, SECRET_BYTES, SharedSecret
 from schemas.errors import StoreUnavailable
 
 
@@ -77,3 +76,14 @@ async def test_before_the_secret_is_read_nothing_is_valid() -> None:
     signer = TokenSigner(Redis(), lambda: SECRET_AGE_MS)
     own = Token("00" * 32, "acme", (("user", ("ann",)),), 1)
     assert await signer.read(await signer.made(own)) == own
+
+
+async def test_another_secret_ends_what_the_one_before_has_signed() -> None:
+    """It was valid in every process that knew the secret before, until somebody sent an invalid token."""
+    store, now = Redis(), [0]
+    signer = TokenSigner(store, lambda: now[0])
+    token = await signer.made(Token("00" * 32, "acme", (("user", ("ann",)),), 1))
+    assert await signer.read(token) is not None
+    store.stored = b"x" * SECRET_BYTES
+    now[0] += SECRET_AGE_MS + 1
+    assert await signer.read(token) is None

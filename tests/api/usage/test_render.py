@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from api.usage.render import FORMULA_STARTS, SEPARATORS, to_csv
+from api.usage.render import FORMULA_STARTS, SEPARATORS, accepted, to_csv
+from tests.api.http.call_counts import calls_of
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
@@ -38,3 +39,9 @@ def test_only_what_could_be_a_formula_is_changed() -> None:
     table = to_csv({"model": [*same, *changed], "n": [-1] * (len(same) + len(changed))}).decode()
     read = list(csv.reader(table.splitlines(keepends=True)))[1:]
     assert read == [[text, "-1"] for text in (*same, *changed.values())]
+
+
+def test_a_long_accept_header_is_not_read_to_its_end() -> None:
+    assert accepted(", " * 99 + "text/csv") == "csv"
+    assert accepted(", " * 100 + "text/csv") is None
+    assert calls_of(lambda: accepted("text/csv;q=0.1," * 4_000)) < 10_000
