@@ -23,6 +23,7 @@ from deploy.cli.terminal import say_on
 from deploy.export.command import export
 from deploy.send.command import send
 from deploy.watch.tail import tail
+from deploy.watch.top import top
 from deploy.watch.usage import usage
 from schemas.errors import InvalidConfig, OdometerError
 
@@ -51,7 +52,7 @@ def _options(version: Version = False) -> None:
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     RUN: (run.up, run.worker, run.api, run.directory, run.simulate),
     OPERATE: (status, operate.topics, operate.rebuild, operate.accept, export, config),
-    WATCH: (usage, tail),
+    WATCH: (top, usage, tail),
     SEND: (send, explain),
 }
 for panel, commands in COMMANDS.items():

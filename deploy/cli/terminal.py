@@ -4,6 +4,7 @@ Every command prints through this module; a test checks that. `schemas.terminal`
 """
 
 import json
+from collections.abc import Sequence
 
 import typer
 from rich.console import Console
@@ -35,6 +36,11 @@ def say_json_text(text: str) -> None:
 def shown(text: str, style: str = "") -> Text:
     """A text for a cell or line of a table."""
     return Text(escaped(text), style=style)
+
+
+def shown_lines(lines: Sequence[str]) -> Text:
+    """Texts as the lines of one."""
+    return Text("\n").join(shown(line) for line in lines)
 
 
 def say_on(console: Console, text: str, style: str = "") -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from deploy.cli.options import AsJson, DeadLetterTopic, Kafka, Redis
 from deploy.cli.terminal import say_json_text, say_line, say_on
 from deploy.settings import Settings, read_settings
-from schemas.errors import InvalidConfig
+from schemas.errors import InvalidConfig, OdometerError
 from schemas.units import iso
 
 if TYPE_CHECKING:
@@ -46,8 +46,11 @@ def tail(
     if outcome is not None and outcome not in OUTCOMES:
         raise InvalidConfig(f"--outcome is {outcome!r}; it must be one of {', '.join(OUTCOMES)}.")
     settings = read_settings(kafka=kafka, redis=redis, dead_letter_topic=dead_letter_topic)
-    with suppress(KeyboardInterrupt):
-        asyncio.run(_show(settings, outcome, tenant, count, as_json=as_json))
+    try:
+        with suppress(KeyboardInterrupt):
+            asyncio.run(_show(settings, outcome, tenant, count, as_json=as_json))
+    except* OdometerError as errors:  # of Redis or Kafka, or of both: one is enough
+        raise errors.exceptions[0] from None
 
 
 async def _show(

@@ -20,7 +20,7 @@ PROJECT: Final[dict[str, Any]] = tomllib.loads((CHECKOUT / "pyproject.toml").rea
 SERVER: Final[list[str]] = PROJECT["dependencies"]
 EXTRAS: Final[dict[str, list[str]]] = PROJECT["optional-dependencies"]
 LOCKS: Final = {
-    "requirements.txt": [*SERVER, *EXTRAS["local"], *EXTRAS["checkout"]],
+    "requirements.txt": [*SERVER, *EXTRAS["local"], *EXTRAS["checkout"], *EXTRAS["top"]],
     "requirements-test.txt": [*SERVER, *(one for group in EXTRAS.values() for one in group)],
 }
 

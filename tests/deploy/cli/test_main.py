@@ -24,7 +24,7 @@ KEYS = tuple(
 )
 COMMANDS = (
     "up", "worker", "directory", "api", "topics", "simulate", "status", *KEYS, "dead list",
-    "usage", "tail", "dead show", "dead replay", "explain", "send", "rebuild", "accept", "config",
+    "usage", "tail", "top", "dead show", "dead replay", "explain", "send", "rebuild", "accept", "config",
 )  # fmt: skip
 COUNTING = ("up", "worker", "rebuild", "status", "explain -")
 """Commands that go by what is counted, and by prices."""

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from deploy.cli.main import app
 from deploy.local.servers import Server
 from deploy.watch.tail import line_of
-from schemas.errors import InvalidConfig
+from schemas.errors import InvalidConfig, LogUnavailable, StoreUnavailable
 from streams.core.columns import columns
 from streams.kafka.producer import open_producer
 from streams.worker.judged_events import SHOWN_MAX, JudgedEvent, JudgedEvents
@@ -54,6 +54,12 @@ def test_a_line_of_an_event() -> None:
     assert line_of(bad).endswith("refused   acme too_old time usage.events:0:7")
     result = CliRunner().invoke(app, ["tail", "--outcome", "lost"])
     assert isinstance(result.exception, InvalidConfig)
+
+
+def test_a_server_that_does_not_answer_is_one_sentence() -> None:
+    away = ["tail", "--kafka", "127.0.0.1:1", "--redis", "redis://127.0.0.1:1/0"]
+    result = CliRunner().invoke(app, away)
+    assert isinstance(result.exception, StoreUnavailable | LogUnavailable)
 
 
 @pytest.mark.servers
