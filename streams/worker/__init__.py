@@ -6,6 +6,7 @@ The modules:
     price_lists     its price list, with those that the counters had before
     price_switch    how another price list takes effect
     judge           decodes a batch, and rejects records that cannot be counted
+    commits         the commit of a batch, as a value
     counted_numbers  tells whether a duplicate has other numbers
     judged_events   what is sent to who watches
     end_offsets     the polled end offsets of the topic

@@ -12,10 +12,9 @@ reports why and checks again every 2 s. The other partitions go on.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Final, TypeVar
 
-from schemas.catalog.views import DEFAULT, SLICE_MS, Catalog
+from schemas.catalog.views import DEFAULT, Catalog
 from schemas.errors import LogUnavailable, OtherGeneration, StoreFull, StoreUnavailable
 from schemas.event.identity import NO_SECRET, CallKey
 from schemas.prices.price_list import BUNDLED, Prices
@@ -25,7 +24,6 @@ from streams.core.batch import Batch, PartitionShare, Policy
 from streams.core.calls import StoredCall
 from streams.core.columns import Columns
 from streams.core.decode import Unreadable
-from streams.core.fold import fold
 from streams.core.ports import (
     Clock,
     Commit,
@@ -37,7 +35,7 @@ from streams.core.ports import (
     Reply,
 )
 from streams.core.resume_checks import generation_detail, refusal_of, stored_of
-from streams.core.tallies import cost_tallies, unpriced
+from streams.worker.commits import commit_without_events, with_events
 from streams.worker.counted_numbers import CountedNumbers
 from streams.worker.end_offsets import EndOffsets, next_end_offsets
 from streams.worker.health import Timing, WorkerHealth
@@ -285,35 +283,24 @@ class Worker:
         judged: JudgedBatch | None = None,
         stored_calls: Mapping[CallKey, StoredCall | None] | None = None,
     ) -> Commit:
-        seen = self._ends
-        empty = Commit(
-            id=self._clock.commit_id(),
-            generation_digest=self._digest,
-            secret=self._secret.name,
-            now_ms=self._clock.now_ms(),
-            count=1 + max([p.partition for p in partitions] + ([*seen.bounds] if seen else [])),
-            absent_ms={
-                p: max(0, ms - self._timing.clock_skew_ms)
-                for p, ms in (seen.absent_ms.items() if seen else ())
-            },
-            partitions=partitions,
+        empty = commit_without_events(
+            self._clock.commit_id(),
+            self._digest,
+            self._secret.name,
+            self._clock.now_ms(),
+            partitions,
+            self._ends,
+            self._timing.clock_skew_ms,
         )
         if judged is None:
             return empty
-        rows = judged.columns
-        empty = replace(empty, tallies=judged.tallies, named=judged.named)
-        if not len(rows):
-            return empty
-        return replace(
+        return with_events(
             empty,
-            secret=rows.secret,
-            digests=rows.digests,
-            slices=rows.append_ms // SLICE_MS,
-            id_counts=rows.id_counts,
-            closed=self._closed,
-            delta=fold(rows, stored_calls or {}, self._closed, keeps_previews=self._keeps_previews),
-            tallies=judged.tallies | cost_tallies(rows.cost_source),
-            named=judged.named | unpriced(rows, self._prices),
+            judged,
+            stored_calls or {},
+            self._closed,
+            self._prices,
+            keeps_previews=self._keeps_previews,
         )
 
     def _progress(self, partition: int, part: PartitionShare) -> Progress:
