@@ -1,9 +1,13 @@
-"""Decides when a batch is committed: by count, by bytes, by age. Pure."""
+"""Decides when a batch is committed: by count, by bytes, by age. Pure.
+
+Under load a batch is committed as rarely as the promised freshness allows (`Pace`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from streams.core.decode import Record
 from streams.core.ports import PartitionBatch
@@ -22,9 +26,11 @@ class Policy:
         half, and the worker two thirds, of its cost in commits of 1,000. The number of records
         depends on how many series they spread over, so the batches before set the size of the next.
     bytes_max: 20,000 records of 3 kB, so that a batch of the largest events stays small.
-    age_ms_max: the longest time that the first record waits for others. It is counted from its
-        append or from the poll before, whichever is later. On an idle system this is most of the
-        delay of an event, which is promised to stay under 250 ms.
+    age_ms_min: the time that the first record waits for others while commits are short. It is counted
+        from its append or from the poll before, whichever is later. On an idle system this is most of
+        the delay of an event.
+    visible_ms_max: under load, a record waits longer, but it is visible within this time
+        (`Pace`). 0: it never waits longer.
     gather_ms: records that arrived during a long commit have waited enough. The batch waits only
         this long for the rest of the log.
     """
@@ -32,26 +38,60 @@ class Policy:
     records_max: int = 20_000
     vectors_max: int = 40_000
     bytes_max: int = 64 << 20
-    age_ms_max: int = 50
+    age_ms_min: int = 50
+    visible_ms_max: int = 250
     gather_ms: int = 5
-
-    def first_goal(self) -> int:
-        """Records of the first batch: assumes 10 rows per record."""
-        return self._bounded(self.vectors_max // 10)
-
-    def next_goal(self, goal: int, records: int, vectors: int) -> int:
-        """Records of the next batch, after one of `records` that made `vectors` rows: fewer where that
-        was too many, half as many more where a full batch was within the limit."""
-        if vectors > self.vectors_max:
-            return self._bounded(records * self.vectors_max // vectors)
-        return self._bounded(goal + goal // 2) if records >= goal else goal
-
-    def _bounded(self, records: int) -> int:
-        return min(self.records_max, max(RECORDS_MIN, records))
 
 
 RECORDS_MIN: int = 200
 """In smaller commits, the fixed cost is larger than that of the rows."""
+AGE_OF_COMMIT: int = 4
+"""A batch waits four times as long as a commit takes, so commits take a fifth of the time."""
+LOAD_RECORDS: int = 50
+"""With fewer records, 1,000 a second, there is no load: a commit that takes long waits for other programs,
+and waiting longer would save nothing that anybody misses."""
+FETCH_MS: int = 30
+"""From an append until the poll has the record (some 5 ms), the 5 ms of `gather_ms`, and 20 ms by which
+a commit may take longer than the one before."""
+
+
+class Pace(NamedTuple):
+    """How far the next batch grows, by what the commits before made and took.
+
+    records: the number of records that makes it full.
+    age_ms: how long its first record waits. A record is visible after its wait and one commit:
+
+        age_ms + commit <= visible_ms_max - FETCH_MS, so age_ms <= 220 ms - commit
+
+        Within that, 4 times the last commit, and age_ms_min at least. A commit of 5 ms: 50 ms. Of 20 ms:
+        80. Of 43 ms: 172, visible within 245 ms. Of 100 ms: 120. From 110 ms on, the next commit begins
+        when the last one ends, as records that came meanwhile have waited for `age_ms` already.
+    """
+
+    policy: Policy
+    records: int
+    age_ms: int
+
+    def next(self, records: int, vectors: int, took_ms: int) -> Pace:
+        """After a commit of `records` that made `vectors` rows. The next batch has fewer records where that
+        was too many rows, half as many more where a full batch was within the limit."""
+        policy, full = self.policy, self.records
+        if vectors > policy.vectors_max:
+            full = _bounded(policy, records * policy.vectors_max // vectors)
+        elif records >= full:
+            full = _bounded(policy, full + full // 2)
+        room_ms = policy.visible_ms_max - FETCH_MS - took_ms
+        loaded_ms = min(AGE_OF_COMMIT * took_ms, room_ms) if records >= LOAD_RECORDS else 0
+        return Pace(policy, full, max(policy.age_ms_min, loaded_ms))
+
+
+def first_pace(policy: Policy) -> Pace:
+    """Assumes 10 rows per record."""
+    return Pace(policy, _bounded(policy, policy.vectors_max // 10), policy.age_ms_min)
+
+
+def _bounded(policy: Policy, records: int) -> int:
+    return min(policy.records_max, max(RECORDS_MIN, records))
 
 
 @dataclass
@@ -98,21 +138,20 @@ class Batch:
             self.count += len(one.records)
             self.size_bytes += sum(len(record.value or b"") for record in one.records)
 
-    def is_due(self, policy: Policy, goal: int, now_ms: int) -> bool:
-        """`goal`: the number of records that makes the batch full."""
+    def is_due(self, pace: Pace, now_ms: int) -> bool:
         return bool(self.parts) and (
-            self.count >= goal
-            or self.size_bytes >= policy.bytes_max
-            or now_ms >= self._due_ms(policy)
+            self.count >= pace.records
+            or self.size_bytes >= pace.policy.bytes_max
+            or now_ms >= self._due_ms(pace)
             or now_ms < self.begun_ms  # the clock was set back, so the waiting time is unknown
         )
 
-    def wait_ms(self, policy: Policy, now_ms: int, idle_ms: int) -> int:
+    def wait_ms(self, pace: Pace, now_ms: int, idle_ms: int) -> int:
         """How long a poll may wait, in ms: until the batch is due, or `idle_ms` while it is empty."""
         if not self.parts:
             return idle_ms
-        return min(max(0, self._due_ms(policy) - now_ms), policy.age_ms_max)
+        return min(max(0, self._due_ms(pace) - now_ms), pace.age_ms)
 
-    def _due_ms(self, policy: Policy) -> int:
-        gather_ms = min(policy.gather_ms, policy.age_ms_max)
-        return max(self.oldest_ms + policy.age_ms_max, self.begun_ms + gather_ms)
+    def _due_ms(self, pace: Pace) -> int:
+        gather_ms = min(pace.policy.gather_ms, pace.age_ms)
+        return max(self.oldest_ms + pace.age_ms, self.begun_ms + gather_ms)

@@ -62,7 +62,7 @@ KEPT_WAIT_MS: Final = 20
 """The longest wait of a poll while records are kept already."""
 TRIES: Final = 20
 """Tries to meet or to switch before commits are paused. Under light load, one or two are enough."""
-AT_ONCE: Final = Policy(age_ms_max=0)
+AT_ONCE: Final = Policy(age_ms_min=0, visible_ms_max=0)
 """Every poll is committed at once: a rebuild has no reason to wait for more records."""
 
 S = TypeVar("S")

@@ -1,4 +1,4 @@
-"""The commit of a batch as a value. Pure."""
+"""The commit of a batch as a value. No I/O, no clock."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from schemas.event.identity import NO_SECRET, CallKey
 from schemas.prices.price_list import BUNDLED, Prices
 from schemas.store.layout import NO_POSITION, RETIRED, Meta
 from schemas.tiers import ALL_CLOSED, Closed, first_closed
-from streams.core.batch import Batch, PartitionShare, Policy
+from streams.core.batch import Batch, PartitionShare, Policy, first_pace
 from streams.core.calls import StoredCall
 from streams.core.columns import Columns
 from streams.core.decode import Unreadable
@@ -78,7 +78,7 @@ class Worker:
     ) -> None:
         self._log, self._store, self._clock = log, store, clock
         self._digest, self._catalog = generation_digest, catalog
-        self._policy, self._timing = policy, timing
+        self._pace, self._timing = first_pace(policy), timing
         self._prices, self._keeps_previews = prices, keeps_previews
         self.health = WorkerHealth(metrics=metrics)
         self._was_ours = False
@@ -90,7 +90,6 @@ class Worker:
         self._reached: dict[int, int] = {}  # the position after the last poll
         self._batch = Batch()
         self._counted = CountedNumbers()
-        self._goal = policy.first_goal()
         self._polled_ms = clock.now_ms()
         self._ends: EndOffsets | None = None
         self._fresh_ms = self._rechecked_ms = 0
@@ -159,8 +158,8 @@ class Worker:
 
     async def _turn(self) -> None:
         now_ms = self._clock.now_ms()
-        room = max(1, self._goal - self._batch.count)
-        wait_ms = self._batch.wait_ms(self._policy, now_ms, self._timing.poll_ends_ms)
+        room = max(1, self._pace.records - self._batch.count)
+        wait_ms = self._batch.wait_ms(self._pace, now_ms, self._timing.poll_ends_ms)
         polled = await self._log.poll(room, wait_ms)
         before_ms, now_ms = self._polled_ms, self._clock.now_ms()
         self._polled_ms = now_ms
@@ -175,7 +174,7 @@ class Worker:
         self._reached |= {
             b.partition: b.end for b in polled.batches if b.partition in self._positions
         }
-        if self._batch.is_due(self._policy, self._goal, now_ms):
+        if self._batch.is_due(self._pace, now_ms):
             batch, self._batch = self._batch, Batch()
             await self._commit_batch(batch)
         elif not self._batch.parts:
@@ -259,7 +258,8 @@ class Worker:
                 await self._finish(commit, reply, rows, began_ms)
                 await self._tend_pages()
                 vectors = sum(len(part.rows) for part in commit.delta.parts)
-                self._goal = self._policy.next_goal(self._goal, len(rows), vectors)
+                took_ms = self._clock.now_ms() - began_ms
+                self._pace = self._pace.next(len(rows), vectors, took_ms)
                 return
 
     async def _tend_pages(self) -> None:

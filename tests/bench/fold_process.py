@@ -82,7 +82,7 @@ class _Timed(RedisStore):
 
 def policy_of(batch: int) -> Policy:
     """Batches of exactly so many records, or the product's own."""
-    return Policy() if not batch else Policy(records_max=batch, vectors_max=1 << 40, age_ms_max=250)
+    return Policy() if not batch else Policy(records_max=batch, vectors_max=1 << 40, age_ms_min=250)
 
 
 async def worker(spec: Spec) -> Cost:

@@ -8,7 +8,7 @@ import pytest
 
 from deploy.local.servers import Server
 from tests.bench import fold, large, memory, scaling, stages
-from tests.bench.live import freshness
+from tests.bench.live import freshness, pace
 from tests.real.harness.system import system_of
 
 pytestmark = pytest.mark.servers
@@ -45,6 +45,18 @@ async def test_freshness_is_measured_beside_a_backfill(
 ) -> None:
     async with system_of(kafka.address, redis_url, tmp_path, freshness.PARTITIONS) as system:
         await freshness.compare(system, tmp_path, 0.3, 3000)
+    assert "counted in every view, as sent" in capsys.readouterr().out
+
+
+async def test_commits_by_load_are_measured(
+    kafka: Server,
+    valkey: Server,
+    redis_url: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with system_of(kafka.address, redis_url, tmp_path, freshness.PARTITIONS) as system:
+        await pace.compare(system, valkey, [50], 0.3, 1)
     assert "counted in every view, as sent" in capsys.readouterr().out
 
 

@@ -105,7 +105,7 @@ async def test_a_kafka_killed_mid_load_and_resends_of_its_producers_change_nothi
 
 async def test_a_zombie_adds_nothing(system: System) -> None:
     """Paused past its session with a batch in hand, and let go on when another has counted it."""
-    holding = Policy(records_max=5000, age_ms_max=3000)
+    holding = Policy(records_max=5000, age_ms_min=3000)
     records = adversarial(6, 1500)
     zombie = system.worker(policy=holding)
     async with system.load() as load:

@@ -43,9 +43,9 @@ from tests.simulation.store import FakeStore
 
 DIGEST: Final = generation_digest("simulated", OWN.version)
 OTHER_DIGEST: Final = generation_digest("simulated, configured otherwise", OWN.version)
-REBUILD_POLICY: Final = Policy(records_max=7, bytes_max=1 << 20, age_ms_max=0)
+REBUILD_POLICY: Final = Policy(records_max=7, bytes_max=1 << 20, age_ms_min=0, visible_ms_max=0)
 REBUILDS_MAX: Final = 2
-POLICY: Final = Policy(records_max=7, bytes_max=1 << 20, age_ms_max=30)
+POLICY: Final = Policy(records_max=7, bytes_max=1 << 20, age_ms_min=30, visible_ms_max=0)
 TIMING: Final = Timing(poll_ends_ms=200, clock_skew_ms=0, recheck_ms=500, stalled_ms=10**9)
 STEPS_MAX: Final = 60_000
 """Of one seed: a run that takes more is stuck. Usual are 500 to 3,000."""

@@ -31,7 +31,7 @@ from tests.real.harness.workers import WorkerProcess, start_worker
 POLL_PAUSE_S: Final = 0.05
 WAIT_S: Final = 120.0
 """For whatever a worker does by itself: a takeover takes 6 s, a busy machine some times that."""
-SMALL: Final = Policy(records_max=200, age_ms_max=50)
+SMALL: Final = Policy(records_max=200, age_ms_min=50)
 """Many commits, so that there is always one that something can happen to."""
 WHY_HEADERS: Final = 5
 """Headers that a dead letter has besides those of its record."""

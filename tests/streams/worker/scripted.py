@@ -22,7 +22,7 @@ from tests.simulation.store import FakeStore
 
 DIGEST: Final = generation_digest("scripted")
 TIMING: Final = Timing(poll_ends_ms=200, clock_skew_ms=500, recheck_ms=2000, stalled_ms=30_000)
-AT_ONCE: Final = Policy(age_ms_max=0)
+AT_ONCE: Final = Policy(age_ms_min=0, visible_ms_max=0)
 """Every poll with records is a commit."""
 
 

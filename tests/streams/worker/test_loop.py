@@ -387,7 +387,7 @@ async def test_a_server_that_is_away_is_not_taken_for_a_broken_consumer() -> Non
 
 
 async def test_a_poll_asks_for_no_more_than_the_batch_has_room_for() -> None:
-    policy = Policy(records_max=3, age_ms_max=1000)
+    policy = Policy(records_max=3, age_ms_min=1000)
     scene = await begun(ScriptedLog({0: 3}), policy=policy)
     await scene.counts(polled_event(0), polled_event(1))
     await scene.counts(polled_event(2))
