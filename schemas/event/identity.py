@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import repeat
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -145,30 +146,37 @@ def _head(begun: blake2b, tenant: str, source: str) -> blake2b:
     return head
 
 
-class CallKeys(dict[tuple[str, str], CallKey]):
-    """By tenant and call id: the keys of the calls in a batch; each digest is 0 to 2^64 - 1.
+def call_keys(secret: IdSecret, tenants: Sequence[str], call_ids: Sequence[str]) -> list[CallKey]:
+    """The key of each event's call, from two columns of equal length; each digest is 0 to 2^64 - 1.
 
     To begin a keyed hash takes 2.5 us, to copy one 0.1 us. So each tenant's is begun once, and a call
     with several events in a batch is hashed once.
     """
+    begun = blake2b(digest_size=DIGEST_BYTES, key=secret.key)
+    if len(set(tenants)) == 1:
+        of_one = _keys_of(begun, tenants[0], call_ids)
+        return [*map(of_one.__getitem__, call_ids)]
+    ids_of: dict[str, list[str]] = {}
+    for tenant, call_id in zip(tenants, call_ids, strict=True):
+        ids_of.setdefault(tenant, []).append(call_id)
+    keys = {tenant: _keys_of(begun, tenant, own) for tenant, own in ids_of.items()}
+    return [keys[tenant][call_id] for tenant, call_id in zip(tenants, call_ids, strict=True)]
 
-    def __init__(self, secret: IdSecret) -> None:
-        super().__init__()
-        self._begun = blake2b(digest_size=DIGEST_BYTES, key=secret.key)
-        self._heads: dict[str, blake2b] = {}
 
-    def __missing__(self, call: tuple[str, str]) -> CallKey:
-        tenant, call_id = call
-        head = self._heads.get(tenant)
-        if head is None:
-            head = self._heads[tenant] = self._begun.copy()
-            head.update(f"c{len(tenant)}:{tenant}".encode())
+def _keys_of(begun: blake2b, tenant: str, call_ids: Sequence[str]) -> dict[str, CallKey]:
+    head = begun.copy()
+    head.update(f"c{len(tenant)}:{tenant}".encode())
+    distinct = dict.fromkeys(call_ids)
+    digests = []
+    for call_id in map(str.encode, distinct):
         hashed = head.copy()
-        hashed.update(call_id.encode())
-        key = self[call] = CallKey(int.from_bytes(hashed.digest(), "big"), tenant)
-        return key
+        hashed.update(call_id)
+        digests.append(hashed.digest())
+    numbers = np.frombuffer(b"".join(digests), ">u8").tolist()
+    keys = map(CallKey._make, zip(numbers, repeat(tenant), strict=False))
+    return dict(zip(distinct, keys, strict=True))
 
 
 def call_key(secret: IdSecret, tenant: str, call_id: str) -> CallKey:
     """The key of one call."""
-    return CallKeys(secret)[tenant, call_id]
+    return call_keys(secret, [tenant], [call_id])[0]

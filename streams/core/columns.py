@@ -20,7 +20,7 @@ from schemas.catalog.measures import MEASURES, SKETCHES, How, Measure
 from schemas.catalog.sketches import MARK, bins_of, chat_digest
 from schemas.catalog.views import DEFAULT, LABEL, SLICE_MS, Catalog, booking_dimensions
 from schemas.event.error_class import error_class_of
-from schemas.event.identity import CallKey, CallKeys, IdSecret, event_digests, sources_of
+from schemas.event.identity import CallKey, IdSecret, call_keys, event_digests, sources_of
 from schemas.event.kinds import DEFAULT_TENANT
 from schemas.limits import COUNT_MAX
 from schemas.prices.billing import BILLED
@@ -372,17 +372,19 @@ def _call_events(
     values: Sequence[Sequence[str | None]],
 ) -> list[CallEvent]:
     """`values`: the dimensions of bookings, each with the value of every event; empty without calls."""
-    calls: list[CallEvent] = []
-    keys = CallKeys(secret)
+    if not values:
+        return []
+    call_ids = fields.of("call_id")
+    rows = [row for row, call_id in enumerate(call_ids) if call_id]
+    keys = call_keys(secret, [tenants[row] for row in rows], [call_ids[row] for row in rows])
     events = fields.events
-    for row, call_id in enumerate(fields.of("call_id") if values else ()):
-        if not call_id:
-            continue
+    calls: list[CallEvent] = []
+    for row, key in zip(rows, keys, strict=True):
         wire = events.wires[row]
         calls.append(
             CallEvent(
                 row,
-                keys[tenants[row], call_id],
+                key,
                 int(tenant_codes[row]),
                 wire.kind,
                 wire.duration_ms if wire.kind == "call" else None,

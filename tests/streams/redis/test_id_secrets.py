@@ -3,7 +3,7 @@ another one. A booking of another tenant never matches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from schemas.errors import StoreUnavailable
-from schemas.event.identity import SECRET_BYTES, CallKey, CallKeys, IdSecret, new_secret
+from schemas.event.identity import SECRET_BYTES, CallKey, IdSecret, new_secret
 from schemas.store.generation import describe
 from schemas.store.layout import FIRST_GENERATION, id_secret_key, meta_key, prefix
 from schemas.units import iso
@@ -100,17 +100,15 @@ async def counted(store: CounterStore, number: int, rows: Columns) -> Reply:
     )
 
 
-class Colliding(CallKeys):
+def colliding(_secret: IdSecret, tenants: Sequence[str], _call_ids: Sequence[str]) -> list[CallKey]:
     """Every call has the same digest, as if someone had found one that collides."""
-
-    def __missing__(self, call: tuple[str, str]) -> CallKey:
-        return CallKey(7, call[0])
+    return [CallKey(7, tenant) for tenant in tenants]
 
 
 async def test_a_forged_call_neither_reads_nor_changes_the_booking_of_another_tenant(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.core.columns.CallKeys", Colliding)
+    monkeypatch.setattr("streams.core.columns.call_keys", colliding)
     store = await opened(subject)
     secrets_of_b = {"user_id": "user of b", "phone_number": "+4912345", "agent_id": "agent of b"}
     victim = rows_of("b", 1, **secrets_of_b)
@@ -138,7 +136,7 @@ async def test_a_forged_call_neither_reads_nor_changes_the_booking_of_another_te
 async def test_two_calls_of_one_digest_in_one_batch_are_two_calls(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.core.columns.CallKeys", Colliding)
+    monkeypatch.setattr("streams.core.columns.call_keys", colliding)
     store = await opened(subject)
     records = [
         PolledRecord(
