@@ -163,6 +163,10 @@ def _number(_content: Hashable) -> int:
     return next(_numbers)
 
 
+Owned = tuple[str, Plan]
+"""A plan, and the tenant whose counters it reads."""
+
+
 @dataclass(frozen=True)
 class DistinctValues:
     """Distinct values of a dimension. The sum of two is their union."""

@@ -6,7 +6,7 @@ after every commit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Final, cast
@@ -108,6 +108,53 @@ def columns_of_rows(rows: Sequence[Row], starts_ms: Int64s, width: int) -> RowCo
             sums[term, place] = one
     bucket = np.searchsorted(starts_ms, at_ms)
     return RowColumns(tuple(places), np.array(group, np.int64), bucket, sums)
+
+
+def regrouped(
+    rows: RowColumns, names_of: Callable[[tuple[str, ...]], Sequence[tuple[str, ...]]]
+) -> RowColumns:
+    """The rows by other groups. `names_of`: the groups that have the rows of a group, one or several."""
+    places: dict[tuple[str, ...], int] = {}
+    of_each = [
+        [places.setdefault(name, len(places)) for name in names_of(group)] for group in rows.groups
+    ]
+    counts = np.array([len(one) for one in of_each], np.int64)
+    starts = np.cumsum(counts) - counts
+    found = np.array([place for one in of_each for place in one], np.int64)
+    repeats = counts[rows.group]
+    row = np.repeat(np.arange(len(rows)), repeats)
+    # Of a row's groups the first, the second, ...
+    number = np.arange(len(row)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
+    group = found[starts[rows.group[row]] + number]
+    sums = rows.sums[:, row]
+    if len(row) > len(rows):
+        sums = sums.astype(object)  # what counts several times may need more than 64 bits
+    return _together(tuple(places), group, rows.bucket[row], sums)
+
+
+def joined(parts: Sequence[RowColumns]) -> RowColumns:
+    """The rows of all parts; those of the same group and bucket are added."""
+    if len(parts) == 1:
+        return parts[0]
+    places: dict[tuple[str, ...], int] = {}
+    groups = []
+    for part in parts:
+        own = [places.setdefault(group, len(places)) for group in part.groups]
+        groups.append(np.array(own, np.int64)[part.group])
+    # Objects: each part fits into 64 bits, but not all of them together.
+    sums = np.concatenate([part.sums.astype(object) for part in parts], axis=1)
+    bucket = np.concatenate([part.bucket for part in parts])
+    return _together(tuple(places), np.concatenate(groups), bucket, sums)
+
+
+def _together(
+    groups: tuple[tuple[str, ...], ...], group: Int64s, bucket: Int64s, sums: Columns
+) -> RowColumns:
+    """One row for each group and bucket."""
+    count = max(1, len(groups))
+    cells, own = np.unique(bucket * count + group, return_inverse=True)
+    bucket, group = np.divmod(cells, count)
+    return RowColumns(groups, group, bucket, _added(sums, own, len(cells)))
 
 
 def limited(rows: RowColumns, rank: Int64s, limit: int) -> RowColumns:

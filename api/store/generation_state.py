@@ -7,6 +7,7 @@ dropped together when Redis holds another history.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from cachetools import LRUCache
 
 from api.errors import CountersMissing
 from api.query.bounds import weighed
-from api.query.plan import Plan
+from api.query.plan import Owned, Plan
 from api.query.selection import Selection, check_pages, select, work_of
 from api.query.series_index import SeriesIndex
 from api.query.sums import Sums
@@ -91,10 +92,10 @@ class GenerationState:
         )
 
     async def unchanged(
-        self, all_cached: Sequence[CachedSums], tenant: str
+        self, all_cached: Sequence[CachedSums], owners: Sequence[str]
     ) -> tuple[tuple[Sums, ...], Meta] | Snapshot | None:
         """These sums, and the state of now, if they are those of now. Else the snapshot that shows that
-        they have changed, or None if Redis holds another history."""
+        they have changed, or None if Redis holds another history. `owners`: the tenant of each."""
         chunks = [chunk for one in all_cached for chunk in one.selection.chunk_versions]
         snapshot = await self._snapshots.read(chunks)
         if snapshot is None or self.is_over:
@@ -108,7 +109,7 @@ class GenerationState:
                     return snapshot
                 one.meta = meta
         sums = tuple(one.sums for one in all_cached if one.sums is not None)
-        return (sums, meta) if await self.has_all_names(tenant, all_cached, meta.names) else None
+        return (sums, meta) if await self.has_all_names(owners, all_cached, meta.names) else None
 
     async def refresh(
         self,
@@ -201,9 +202,9 @@ class GenerationState:
 
     # -- names --------------------------------------------------------------------------------
 
-    def cached(self, plans: Sequence[Plan], tenant: str) -> list[CachedSums] | None:
+    def cached(self, plans: Sequence[Owned]) -> list[CachedSums] | None:
         """The cached sums of all plans. None if one of them is to be made."""
-        found = [self._cached(plan, tenant)[0] for plan in plans]
+        found = [self._cached(plan, tenant)[0] for tenant, plan in plans]
         cached = [one for one in found if one is not None and one.sums is not None]
         return cached if len(cached) == len(plans) else None
 
@@ -263,9 +264,9 @@ class GenerationState:
         self._sums_cache[plan.number, tenant] = cached
         return cached
 
-    def weigh(self, plans: Sequence[Plan], tenant: str, all_cached: Sequence[CachedSums]) -> None:
+    def weigh(self, plans: Sequence[Owned], all_cached: Sequence[CachedSums]) -> None:
         """Cache these sums by their size of now. Sums that would evict many others are not cached."""
-        for plan, cached in zip(plans, all_cached, strict=True):
+        for (tenant, plan), cached in zip(plans, all_cached, strict=True):
             if cached.sums is cached.weighed:
                 continue
             cached.weighed = cached.sums
@@ -274,7 +275,29 @@ class GenerationState:
                 self._sums_cache[key] = cached
 
     async def has_all_names(
-        self, tenant: str, all_cached: Sequence[CachedSums], at: int, *, is_large: bool = False
+        self,
+        owners: Sequence[str],
+        all_cached: Sequence[CachedSums],
+        at: int,
+        *,
+        is_large: bool = False,
+    ) -> bool:
+        """The same of sums of several tenants. `owners`: the tenant of each."""
+        own: dict[str, list[CachedSums]] = defaultdict(list)
+        for tenant, cached in zip(owners, all_cached, strict=True):
+            own[tenant].append(cached)
+        found = [
+            await self._has_names_of(tenant, of_tenant, at, is_large=is_large)
+            for tenant, of_tenant in own.items()
+        ]
+        return all(found)
+
+    async def tenants(self, at: int) -> tuple[str, ...]:
+        """Those that had counters when `Meta.names` was `at`, or have since."""
+        return await self._names.tenants(at)
+
+    async def _has_names_of(
+        self, tenant: str, all_cached: Sequence[CachedSums], at: int, *, is_large: bool
     ) -> bool:
         """Whether these sums contain all series that had a name when `Meta.names` was `at`.
 
@@ -307,8 +330,7 @@ class GenerationState:
 
     async def renewed(
         self,
-        plans: Sequence[Plan],
-        tenant: str,
+        plans: Sequence[Owned],
         all_cached: Sequence[CachedSums],
         at: int,
         *,
@@ -316,10 +338,11 @@ class GenerationState:
     ) -> Sequence[CachedSums] | None:
         """These sums, or those of new selections, with all series that had a name when `Meta.names` was
         `at`. `step`: None of a large question. None: Redis holds another history."""
-        if await self.has_all_names(tenant, all_cached, at, is_large=step is None):
+        owners = [tenant for tenant, _ in plans]
+        if await self.has_all_names(owners, all_cached, at, is_large=step is None):
             return all_cached
         found = []
-        for plan in plans:
+        for tenant, plan in plans:
             # No other task runs until the selection has taken its names.
             whole_at = min(self._names.cache.complete_at(table, tenant) for table in plan.tables)
             making = (

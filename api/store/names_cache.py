@@ -97,14 +97,19 @@ class NamesReader:
         return self._tenants.get(tenant)
 
     async def tenant_id(self, tenant: str, at: int) -> int | None:
-        if tenant not in self._tenants and self._tenants_whole_at < at:
+        if tenant not in self._tenants:
+            await self.tenants(at)
+        return self._tenants.get(tenant)
+
+    async def tenants(self, at: int) -> tuple[str, ...]:
+        if self._tenants_whole_at < at:
             have = len(self._tenants)
             more = await self._list_from(tenants_list_key(self.generation), have)
             for place, name in enumerate(more, have):
                 self._tenants.setdefault(text_of(name), place)
                 self.learned += 1
             self._tenants_whole_at = max(self._tenants_whole_at, at)
-        return self._tenants.get(tenant)
+        return tuple(self._tenants)
 
     async def complete(
         self, selected: Mapping[int, SeriesIndex], tenant: str, tenant_id: int, at: int

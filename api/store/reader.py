@@ -34,7 +34,7 @@ from api.errors import FilterNotApplied, LargeAnswersBusy
 from api.http.caller import CALLER
 from api.http.durations import Durations
 from api.query.bounds import CELLS_FEW, CELLS_MANY, cells_of
-from api.query.plan import Plan
+from api.query.plan import Owned, Plan
 from api.query.sums import Row, Sums
 from api.store.connection import COMMAND_TIMEOUT_S, ReadConnection, pool_of
 from api.store.evictions import EvictionCheck
@@ -127,11 +127,15 @@ class Store:
 
         Raises UnanswerableQuestion if they would read too much, and TooManyQuestions.
         """
+        return await self.read_of(tenant, [(tenant, plan) for plan in plans])
+
+    async def read_of(self, tenant: str, plans: Sequence[Owned]) -> Reading:
+        """The same of plans that belong to different tenants. `tenant`: whose turn it is."""
         began_s = self.durations.now_s()
-        _check_bound(plans)
+        _check_bound([plan for _, plan in plans])
         until_s = asyncio.get_running_loop().time() + LARGE_TIMEOUT_S
         try:
-            known = await self._unchanged(tenant, plans)
+            known = await self._unchanged(plans)
             if isinstance(known, Reading):
                 self.durations.note_since(began_s)
                 return known
@@ -149,18 +153,26 @@ class Store:
         self.durations.note_since(began_s)
         return reading
 
-    async def _unchanged(self, tenant: str, plans: Sequence[Plan]) -> Reading | Snapshot | None:
+    async def tenants(self) -> tuple[str, ...]:
+        """The tenants that have counters, in the order in which they came."""
+        reading = await self.state()
+        async with _translated():
+            if self._state is None:
+                return ()
+            return await self._state.tenants(reading.meta.names)
+
+    async def _unchanged(self, plans: Sequence[Owned]) -> Reading | Snapshot | None:
         """The cached sums of all plans, if they are those of now. This needs no turn: it costs one
         snapshot and no addition. Else the snapshot, if one was needed to know."""
         state = self._state
         if state is None:
             return None
-        cached = state.cached(plans, tenant)
+        cached = state.cached(plans)
         if cached is None:
             return None
         with self._priority.small():
             async with _reading():
-                found = await state.unchanged(cached, tenant)
+                found = await state.unchanged(cached, [tenant for tenant, _ in plans])
                 if found is None or self._state is not state:
                     return None
                 if isinstance(found, Snapshot):
@@ -170,14 +182,14 @@ class Store:
         return Reading(sums, meta, state.generation)
 
     async def _read_small(
-        self, tenant: str, plans: Sequence[Plan], first: Snapshot | None
+        self, tenant: str, plans: Sequence[Owned], first: Snapshot | None
     ) -> Reading | None:
         with self._priority.small():
             async with _reading():
                 return await self._read(tenant, plans, first=first)
 
     async def _read_in_pieces(
-        self, tenant: str, plans: Sequence[Plan], until_s: float
+        self, tenant: str, plans: Sequence[Owned], until_s: float
     ) -> Reading | None:
         try:
             async with self._large.turn(tenant, until_s), _reading():
@@ -191,7 +203,7 @@ class Store:
     async def _read(
         self,
         tenant: str,
-        plans: Sequence[Plan],
+        plans: Sequence[Owned],
         *,
         in_pieces: bool = False,
         first: Snapshot | None = None,
@@ -321,31 +333,34 @@ class Store:
         self,
         state: GenerationState,
         tenant: str,
-        plans: Sequence[Plan],
+        plans: Sequence[Owned],
         large: LargeRead | None = None,
         first: Snapshot | None = None,
     ) -> Reading | None:
         """Read with the names known so far. None if names were missing, or the history changed."""
+        owners = [owner for owner, _ in plans]
         if large is None:
             step = partial(self._step, tenant)
-            cached = [await state.cached_sums(plan, tenant, step) async for plan in _each(plans)]
-            renew = partial(state.renewed, plans, tenant, step=step)
+            cached = [
+                await state.cached_sums(plan, owner, step) async for owner, plan in _each(plans)
+            ]
+            renew = partial(state.renewed, plans, step=step)
             found = await state.refresh(cached, READS_MAX, renew, step, first)
         else:
-            cached = [await state.cached_large(plan, tenant) for plan in plans]
-            if not await state.has_all_names(tenant, cached, state.names_at, is_large=True):
+            cached = [await state.cached_large(plan, owner) for owner, plan in plans]
+            if not await state.has_all_names(owners, cached, state.names_at, is_large=True):
                 return None  # many names are read before any page
-            renew = partial(state.renewed, plans, tenant, step=None)
+            renew = partial(state.renewed, plans, step=None)
             found = await state.refresh_large(cached, renew, large)
         if found is None:
             return None
         all_cached, meta = found
         sums = tuple(one.sums for one in all_cached if one.sums is not None)
-        state.weigh(plans, tenant, all_cached)
+        state.weigh(plans, all_cached)
         return Reading(sums, meta, state.generation)
 
 
-async def _each(plans: Sequence[Plan]) -> AsyncIterator[Plan]:
+async def _each(plans: Sequence[Owned]) -> AsyncIterator[Owned]:
     """Others are answered between two plans: a selection of 2 ms needs no thread, but 32 take 64 ms."""
     for number, plan in enumerate(plans):
         if number:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from api.usage.bodies import compared, form_of, page_in, range_of
-from api.usage.parameters import UsageQuery
+from api.usage.query import UsageQuery
 from api.usage.render import rows_of
 from api.usage.sections import PARTIAL, Cell, Section
 

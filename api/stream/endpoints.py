@@ -170,6 +170,15 @@ def _parsed(content: bytes, now_ms: int, catalog: Catalog) -> ParsedQuestion:
         raise BadParameter("format", "A stream is JSON: leave `format` out.", ("json",))
     if parsed.query.cursor is not None:
         raise BadParameter("cursor", "A stream has the first groups only: leave `cursor` out.")
+    if parsed.query.person_dimensions:
+        (name, *_) = sorted(parsed.query.person_dimensions)
+        raise BadParameter(
+            name, f"A stream has nothing of the directory, such as {name}: use `user`."
+        )
+    if parsed.query.has_tenants:
+        raise BadParameter(
+            "tenant", "A stream is of one tenant: name it, and leave `group_by=tenant` out."
+        )
     if parsed.query.is_wide:
         raise BadParameter("layout", "A stream has a row for each group: use `long`.", ("long",))
     return parsed

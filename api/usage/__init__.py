@@ -4,6 +4,7 @@
     latest_calls  /v1/calls
     export      /v1/export: rows of a view as Parquet or Arrow
     question    a request to a parsed question, cached for a second
+    query       a parsed question
     parameters  the parameters of a request to a UsageQuery
     filters     the filters of a question
     steps       its buckets, and whether what is stored can make them

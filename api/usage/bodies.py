@@ -9,8 +9,9 @@ from api.query.plan import Plan
 from api.store.freshness import iso_ms, refusals
 from api.store.reader import Reading
 from api.usage.changes import changes_of
+from api.usage.groups.person_dimensions import cell_of
 from api.usage.groups.ranking import GroupPage
-from api.usage.parameters import UsageQuery
+from api.usage.query import UsageQuery
 from api.usage.render import rows_of
 from api.usage.sections import Section
 from schemas.store.layout import Meta
@@ -71,7 +72,7 @@ def wide_in(query: UsageQuery, current: Section) -> list[dict[str, Any]]:
         {
             "name": one.name,
             "measure": one.measure,
-            "group": one.group and dict(zip(query.columns, one.group, strict=True)),
+            "group": one.group and dict(zip(query.columns, map(cell_of, one.group), strict=True)),
         }
         for one in current.wide
     ]

@@ -7,8 +7,9 @@ from typing import Any
 
 from api.query.comparison import change_of
 from api.query.measures import Number
+from api.usage.groups.person_dimensions import cell_of
 from api.usage.groups.ranking import Group
-from api.usage.parameters import UsageQuery
+from api.usage.query import UsageQuery
 from api.usage.sections import OTHER, Section
 
 
@@ -19,7 +20,7 @@ def changes_of(query: UsageQuery, current: Section, previous: Section) -> dict[s
         groups.append(None)
     rows = []
     for group in groups:
-        values = group or (None,) * len(query.columns)
+        values = map(cell_of, group or (None,) * len(query.columns))
         row: dict[str, Any] = dict(zip(query.columns, values, strict=True))
         row[OTHER] = group is None
         own, before = (one.by_group.get(group, one.by_group[()]) for one in (current, previous))

@@ -40,14 +40,10 @@ from api.usage.bodies import (
 )
 from api.usage.export import export
 from api.usage.filters import filter_names, parse_filters
-from api.usage.parameters import (
-    IGNORED,
-    Format,
-    UsageQuery,
-    parse_bounds,
-    parse_limit,
-    parse_zone,
-)
+from api.usage.groups.owners import Owner, owners_of, tenants_of
+from api.usage.groups.people import PeopleCache
+from api.usage.parameters import IGNORED, parse_bounds, parse_limit, parse_zone
+from api.usage.query import Format, UsageQuery
 from api.usage.question import ParsedQuestion, check_read, of_query, parse_question
 from api.usage.render import BYTE_ORDER_MARK, MEDIA_TYPES, to_csv, to_ndjson
 from api.usage.sections import Completeness, cells_of, sections_of, states_of
@@ -84,6 +80,7 @@ def routes(store: Store, key_cache: KeyCache, clock: Clock, answers: AnswerCache
         clock=clock,
         singleflight=Singleflight(),
         answers=answers,
+        people=PeopleCache(store),
     )
     return [
         Route("/v1/usage", endpoint, methods=["GET", "POST"]),
@@ -103,6 +100,7 @@ async def usage(
     clock: Clock,
     singleflight: Singleflight[CachedAnswer],
     answers: AnswerCache,
+    people: PeopleCache,
 ) -> Response:
     """`GET /v1/usage`, or POST with the same parameters as a JSON object."""
     now_ms = clock()
@@ -117,7 +115,7 @@ async def usage(
                 several, accept, at_ms, store.catalog, filters_of(key), begin
             )
             tenant = tenant_of(key, request.headers, asked[0].query.tenant)
-            body, reading = await answer_several(store, tenant, asked)
+            body, reading = await answer_several(store, people, tenant, asked)
             headers = state_headers(reading.meta) | CACHING
             return Response(body, headers=headers, media_type="application/json")
     else:
@@ -130,9 +128,10 @@ async def usage(
         is_json=is_json,
         only=filters_of(key),
     )
-    tenant = tenant_of(key, request.headers, parsed.query.tenant)
-    question = tenant, parsed.text
-    make = partial(_make, store, question, parsed, answers)
+    tenants = await tenants_of(store, key, request.headers, parsed.query)
+    turn = tenants[0] if len(tenants) == 1 else share_of(key)
+    question = tenants, parsed.text
+    make = partial(_make, store, people, turn, question, parsed, answers)
     made = await singleflight.once(question, make)
     return _sent(request, made)
 
@@ -231,34 +230,43 @@ async def views(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
 
 
 async def _make(
-    store: Store, question: tuple[str, str], parsed: ParsedQuestion, answers: AnswerCache
+    store: Store,
+    directories: PeopleCache,
+    turn: str,
+    question: tuple[tuple[str, ...], str],
+    parsed: ParsedQuestion,
+    answers: AnswerCache,
 ) -> CachedAnswer:
-    reading = await store.read(question[0], parsed.plans)
-    check_read(parsed.query, parsed.plans, reading.plans)
-    states = states_of(parsed.query, reading.plans, reading.meta.complete_through_ms)
+    tenants, query = question[0], parsed.query
+    owners = await owners_of(directories, turn, tenants, query)
+    owned = owners.owned(parsed.plans, query)
+    reading = await store.read_of(turn, owned)
+    check_read(query, [plan for _, plan in owned], reading.plans)
+    made_from = reading.sums, owners.directories
+    states = states_of(query, reading.plans[:: len(tenants)], reading.meta.complete_through_ms)
     cached = question, states
-    before = answers.get(cached, reading.sums)
+    before = answers.get(cached, made_from)
     if before is not None and before.meta is reading.meta:
         return before
-    covered, form = reading.plans[0], parsed.query.format
+    covered, form = reading.plans[0], query.format
     assert form is not None
-    cells = cells_of(parsed.query, reading.sums)
-    say = partial(_said, parsed.query, reading, states)
+    cells = cells_of(query, reading.sums)
+    say = partial(_said, query, reading, states, owners.owners)
     if before is not None:
         kept = before.response.headers
         made_of = _Said(before.content, {name: kept[name] for name in PAGE_HEADERS if name in kept})
     else:
-        made_of = await store.shape(question[0], cells, say)
+        made_of = await store.shape(turn, cells, say)
     body = said = made_of.content
     if form == "json":
         body = b"%s,%s" % (said[:-1], to_json(state_of(reading) | {"view": covered.view.name})[1:])
-    tag = _tag(*question, reading, said + repr(made_of.headers).encode())
+    tag = _tag(repr(tenants), parsed.text, reading, said + repr(made_of.headers).encode())
     headers = {**headers_of(reading.meta, covered), **made_of.headers}
     if form == "spreadsheet":
         days = "-to-".join(iso(at_ms)[:10] for at_ms in (covered.start_ms, covered.end_ms))
         headers["content-disposition"] = f'attachment; filename="usage-{days}.csv"'
     made = _made(tag, reading.meta, said, body, headers, form)
-    answers.put(cached, reading.sums, made, 2 * len(body))
+    answers.put(cached, made_from, made, 2 * len(body))
     return made
 
 
@@ -277,8 +285,10 @@ class _Said(NamedTuple):
     headers: dict[str, str]
 
 
-def _said(query: UsageQuery, reading: Reading, states: Sequence[Completeness]) -> _Said:
-    current, *before = sections_of(query, reading.sums, states)
+def _said(
+    query: UsageQuery, reading: Reading, states: Sequence[Completeness], owners: Sequence[Owner]
+) -> _Said:
+    current, *before = sections_of(query, reading.sums, states, owners)
     if query.format == "json":
         return _Said(to_json(object_of(query, current, before)), {})
     columns = current.columns

@@ -9,13 +9,14 @@ a value. In JSON, a list has several values, and a comma is a comma.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Final, NamedTuple
 
 from api.errors import BadParameter
 from api.http.parameters import RawParameters
 from api.query.series_index import Filter
+from api.usage.groups.person_dimensions import USER_EMAIL, person_filter_names
 from schemas.catalog.views import DEFAULT, Catalog
 
 _PLAIN: Final = re.compile(r"[^\\,*]+")
@@ -34,12 +35,18 @@ class Pattern(NamedTuple):
 
 
 def parse_filters(
-    raw: RawParameters, catalog: Catalog = DEFAULT, *, splits: bool, ignores_case: bool = False
+    raw: RawParameters,
+    catalog: Catalog = DEFAULT,
+    *,
+    splits: bool,
+    ignores_case: bool = False,
+    names: Sequence[str] | None = None,
 ) -> tuple[Filter, ...]:
+    """`names`: the parameters that are filters; None: those of the catalog's dimensions."""
     filters = []
     total = 0
     other_names = aliases(catalog)
-    for name in sorted(set(raw) & set(filter_names(catalog))):
+    for name in sorted(set(raw) & set(filter_names(catalog) if names is None else names)):
         wanted: list[Pattern] = []
         for text in raw[name]:
             wanted += split_values(text, splits=splits)
@@ -68,6 +75,19 @@ def parse_filters(
             )
         )
     return tuple(filters)
+
+
+def parse_person_filters(
+    raw: RawParameters, catalog: Catalog, *, splits: bool, ignores_case: bool
+) -> tuple[Filter, ...]:
+    """Filters by what the directory says of users. Addresses ignore case."""
+    found: list[Filter] = []
+    for name in person_filter_names(catalog):
+        is_address = name.removesuffix("!") == USER_EMAIL
+        found += parse_filters(
+            raw, catalog, splits=splits, ignores_case=ignores_case or is_address, names=(name,)
+        )
+    return tuple(found)
 
 
 def split_values(text: str, *, splits: bool) -> list[Pattern]:

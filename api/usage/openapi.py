@@ -11,8 +11,10 @@ from api.http.problems import MEDIA_TYPE, TITLES
 from api.query.measures import offered_by
 from api.usage.export import FORMATS as TABLES
 from api.usage.filters import aliases, filter_names
+from api.usage.groups.person_dimensions import person_dimensions, person_filter_names
 from api.usage.latest_calls import FILTERS, LIMIT_DEFAULT, LIMIT_MAX
 from api.usage.parameters import BY_NAME, IGNORED, PARAMETERS, Parameter
+from api.usage.query import TENANT
 from api.usage.render import MEDIA_TYPES
 from api.usage.several import QUESTIONS, QUESTIONS_MAX
 from schemas.catalog.views import Catalog
@@ -170,9 +172,16 @@ def paths(ref: Mapping[type[BaseModel], Object], catalog: Catalog) -> Object:
 
 def question_parameters(catalog: Catalog) -> list[Object]:
     """All parameters of a question in a URL."""
-    return [*(_parameter(one, catalog) for one in PARAMETERS), *_filters(catalog)]
+    more = {"tenant": _SEVERAL_TENANTS}
+    parameters = [_parameter(one, catalog, more.get(one.name, "")) for one in PARAMETERS]
+    return [
+        *parameters,
+        *_filters(catalog),
+        *_filters_of({n: n for n in person_dimensions(catalog)}),
+    ]
 
 
+_SEVERAL_TENANTS: Final = "`*`: all tenants of the key. Repeat it for several."
 _ABOUT_USAGE: Final = (
     "A group or bucket has a row because it has events, whatever is measured. Time ranges are half-open."
     " Each bound is rounded up to the bucket size that is kept at its age"
@@ -221,7 +230,8 @@ def _schema(parameter: Parameter, catalog: Catalog) -> Object:
     if parameter.name == "measures":
         return {"type": "array", "items": {"enum": list(offered_by(catalog))}}
     if parameter.name == "group_by":
-        return {"type": "array", "items": {"enum": list(catalog.kept_dimensions)}}
+        names = [*catalog.kept_dimensions, *person_dimensions(catalog), TENANT]
+        return {"type": "array", "items": {"enum": names}}
     if parameter.is_list:
         return {"type": "array", "items": {"type": "string"}}
     if parameter.name == "limit":
@@ -232,7 +242,12 @@ def _schema(parameter: Parameter, catalog: Catalog) -> Object:
 
 
 def _filters(catalog: Catalog) -> list[Object]:
-    names = {dimension: dimension for dimension in catalog.kept_dimensions} | {**aliases(catalog)}
+    names = {dimension: dimension for dimension in catalog.kept_dimensions}
+    return _filters_of(names | {**aliases(catalog)})
+
+
+def _filters_of(names: Mapping[str, str]) -> list[Object]:
+    """The filters of dimensions by their names."""
     return [
         {
             "name": name + end,
@@ -290,14 +305,15 @@ def _text(name: str, about: str, example: str) -> Object:
 
 def _body_schema(catalog: Catalog) -> Object:
     texts = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-    more = {"from": {"type": ["string", "integer"]}, "to": {"type": ["string", "integer"]}}
+    more: Object = {"from": {"type": ["string", "integer"]}, "to": {"type": ["string", "integer"]}}
+    more["tenant"] = {**texts, "description": _SEVERAL_TENANTS}
     more["cumulative"] = more["ignore_case"] = {"type": ["boolean", "string"]}
     return {
         "type": "object",
         "properties": {
             **{one.name: _schema(one, catalog) | {"description": one.about} for one in PARAMETERS},
             **more,
-            **dict.fromkeys(filter_names(catalog), texts),
+            **dict.fromkeys((*filter_names(catalog), *person_filter_names(catalog)), texts),
             IGNORED: {"description": "Means nothing."},
         },
         "additionalProperties": False,

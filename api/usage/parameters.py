@@ -7,9 +7,9 @@ the nearest known name. `filters` says how filters are written.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, tzinfo
-from typing import Final, Literal, NoReturn, cast
+from typing import Final, NoReturn, cast
 
 from api.errors import BadParameter
 from api.http.parameters import RawParameters, check_names, nearest, single
@@ -18,9 +18,11 @@ from api.query.measures import DEFAULTS, Offered, offered_by
 from api.query.series_index import Filter
 from api.query.time_buckets import Step, zone_names, zone_of
 from api.query.time_range import ALLOWED, AskedRange, InvalidTime, parse_range
-from api.usage.filters import aliases, filter_names, parse_filters
-from api.usage.groups.cursor import Cursor, check_question, digest_of, parse_cursor
-from api.usage.groups.having import Condition, parse_having
+from api.usage.filters import aliases, filter_names, parse_filters, parse_person_filters
+from api.usage.groups.cursor import Cursor, check_question, parse_cursor
+from api.usage.groups.having import parse_having
+from api.usage.groups.person_dimensions import USER, person_dimensions, person_filter_names
+from api.usage.query import EVERY, TENANT, TIME, Fill, Format, UsageQuery
 from api.usage.steps import (
     AUTO_BUCKETS_MAX,
     BUCKETS_MAX,
@@ -37,13 +39,11 @@ from schemas.catalog.views import DEFAULT, Catalog
 LIMIT_MAX: Final = 10_000
 """Groups that `limit` may ask for. Without `limit` an answer has at most `sections.ROWS_MAX` rows."""
 
-Format = Literal["json", "csv", "ndjson", "spreadsheet"]
-Fill = Literal["none", "zero", "null"]
 FORMATS: Final[tuple[Format, ...]] = ("json", "csv", "ndjson", "spreadsheet")
 LAYOUTS: Final = ("long", "wide")
 FILLS: Final[tuple[Fill, ...]] = ("none", "zero", "null")
-TIME: Final = "time"
-"""The name of a bucket's start, in rows and in `order_by`."""
+TENANTS_MAX: Final = 500
+"""Tenants of one question. Each is read as a question of its own, within the limits of one."""
 IGNORED: Final = "_"
 """A parameter that clients add to get past caches. It means nothing."""
 
@@ -86,55 +86,6 @@ PARAMETERS: Final = (
 BY_NAME: Final = {parameter.name: parameter for parameter in PARAMETERS}
 
 
-@dataclass(frozen=True)
-class UsageQuery:
-    """A parsed question. `order_by` holds (name, is_descending); the first decides. `columns`: the names of
-    the dimensions of `group_by`, as they were asked for. `compared`: the range to compare with."""
-
-    measures: tuple[Offered, ...]
-    from_ms: int
-    to_ms: int
-    step: Step | None
-    zone: tzinfo
-    zone_name: str
-    compared: AskedRange | None
-    filters: tuple[Filter, ...]
-    group_by: tuple[str, ...]
-    columns: tuple[str, ...]
-    order_by: tuple[tuple[str, bool], ...]
-    limit: int | None
-    cursor: Cursor | None
-    having: tuple[Condition, ...]
-    is_wide: bool
-    fill: Fill
-    is_cumulative: bool
-    has_times_ms: bool
-    tenant: str | None
-    format: Format | None
-
-    @property
-    def has_other(self) -> bool:
-        """Whether a row may have the sums of all groups that are not shown."""
-        is_cut = self.limit is not None or bool(self.having)
-        return is_cut or (self.compared is not None and bool(self.group_by))
-
-    @property
-    def computed(self) -> tuple[Offered, ...]:
-        """The measures of the answer, and those of conditions, each once."""
-        return tuple(dict.fromkeys((*self.measures, *(one.measure for one in self.having))))
-
-    @property
-    def identity(self) -> str:
-        """A digest of all that decides which groups an answer has, in which order: not of the range."""
-        filters = [(sorted(f.values), replace(f, values=frozenset())) for f in self.filters]
-        having = [(one.measure.name, one.operator, one.number) for one in self.having]
-        names = [measure.name for measure in self.measures]
-        step = self.step.name if self.step else "none"
-        is_compared = self.compared is not None
-        parts = filters, having, names, self.columns, self.order_by, step, self.zone_name
-        return digest_of(repr((*parts, is_compared)))
-
-
 def parse(
     raw: RawParameters,
     now_ms: int,
@@ -145,7 +96,9 @@ def parse(
 ) -> UsageQuery:
     """Parse the parameters. `splits`: commas separate values, as in a URL. `only`: the filters that the key
     is bound to. Raises BadParameter."""
-    check_names(raw, (*BY_NAME, *filter_names(catalog), IGNORED))
+    of_persons = person_dimensions(catalog)
+    names = (*BY_NAME, *filter_names(catalog), *person_filter_names(catalog), IGNORED)
+    check_names(raw, names)
     zone_name, zone = parse_zone(raw)
     first_day = 6 if _choice(raw, "week_start") == "sunday" else 0
     cursor = parse_cursor(single(raw, "cursor"))
@@ -155,12 +108,17 @@ def parse(
         asked = AskedRange(cursor.from_ms, cursor.to_ms)
     measures = _measures(listed(raw, "measures", splits=splits), catalog)
     columns, group_by = _dimensions("group_by", listed(raw, "group_by", splits=splits), catalog)
+    people_by = tuple(name for name in group_by if name in of_persons)
     having = parse_having(listed(raw, "having", splits=splits), offered_by(catalog))
     ignores_case = _choice(raw, "ignore_case") == "true"
     wanted = parse_filters(raw, catalog, splits=splits, ignores_case=ignores_case)
     filters = (*wanted, *only)
+    persons = parse_person_filters(raw, catalog, splits=splits, ignores_case=ignores_case)
+    dimensions = {*group_by, *(one.dimension for one in filters)} - {*people_by, TENANT}
+    if people_by or persons:
+        dimensions.add(USER)
     computed = (*measures, *(one.measure for one in having))
-    tiers = tiers_for(computed, {*group_by, *(f.dimension for f in filters)}, catalog)
+    tiers = tiers_for(computed, dimensions, catalog)
     grid = Grid(now_ms, zone, zone_name, tiers, first_day)
     check_range(asked, grid)
     step = chosen_step(*_granularity(raw), asked, grid)
@@ -174,7 +132,9 @@ def parse(
         zone_name=zone_name,
         compared=_compared(raw, asked, step, grid, cursor),
         filters=filters,
+        person_filters=persons,
         group_by=group_by,
+        people_by=people_by,
         columns=columns,
         order_by=_order(listed(raw, "order_by", splits=splits), names),
         limit=parse_limit(raw, LIMIT_MAX),
@@ -184,7 +144,7 @@ def parse(
         fill=cast("Fill", _choice(raw, "fill") or "none"),
         is_cumulative=_choice(raw, "cumulative") == "true",
         has_times_ms=_choice(raw, "times") == "ms",
-        tenant=single(raw, "tenant"),
+        tenants=_tenants(raw),
         format=cast("Format | None", _choice(raw, "format")),
     )
     _check_together(query)
@@ -299,7 +259,8 @@ def _dimensions(
     parameter: str, names: Sequence[str], catalog: Catalog
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The names as they were sent, each dimension once, and the dimensions."""
-    known, other_names = catalog.kept_dimensions, aliases(catalog)
+    known = (*catalog.kept_dimensions, *person_dimensions(catalog), TENANT)
+    other_names = aliases(catalog)
     found: dict[str, str] = {}
     for name in names:
         dimension = other_names.get(name, name)
@@ -307,6 +268,19 @@ def _dimensions(
             reject(parameter, name, "dimension of a view", known)
         found.setdefault(dimension, name)
     return tuple(found.values()), tuple(found)
+
+
+def _tenants(raw: RawParameters) -> tuple[str, ...]:
+    """The tenants that are named; `*` means all of the key."""
+    names = tuple(dict.fromkeys(raw.get("tenant", ())))
+    if EVERY in names and len(names) > 1:
+        raise BadParameter("tenant", f"`{EVERY}` means all tenants: name no other one.")
+    if len(names) > TENANTS_MAX:
+        raise BadParameter(
+            "tenant",
+            f"The question names {len(names)} tenants, more than the limit of {TENANTS_MAX} (TENANTS_MAX).",
+        )
+    return names
 
 
 def reject(parameter: str, name: str, what: str, known: Sequence[str]) -> NoReturn:

@@ -16,7 +16,8 @@ from api.http.parameters import RawParameters
 from api.query.plan import Plan
 from api.query.series_index import Filter
 from api.query.time_range import AskedRange
-from api.usage.parameters import UsageQuery, parse
+from api.usage.parameters import parse
+from api.usage.query import UsageQuery
 from api.usage.render import accepted, media_types
 from api.usage.sections import plans_of
 from schemas.catalog.views import Catalog
@@ -133,5 +134,5 @@ def _text(name: str, value: object) -> str:
 
 def _canonical(query: UsageQuery) -> str:
     """A text that is equal for equal questions, in every process."""
-    plain = replace(query, filters=(), measures=(), having=(), tenant=None)
+    plain = replace(query, filters=(), person_filters=(), measures=(), having=(), tenants=())
     return repr((plain, query.identity))

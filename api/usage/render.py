@@ -17,7 +17,8 @@ from typing import Any, Final
 import msgspec
 
 from api.http.json_encoding import to_json
-from api.usage.parameters import FORMATS, Format
+from api.usage.parameters import FORMATS
+from api.usage.query import Format
 from api.usage.sections import Cell
 
 MEDIA_TYPES: Final[Mapping[Format, str]] = {

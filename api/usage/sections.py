@@ -29,16 +29,17 @@ from api.query.rows import (
     Marks,
     RowColumns,
     columns_of,
-    columns_of_rows,
     filled,
     in_order,
     limited,
     running,
     with_others,
 )
-from api.query.sums import Row, Sums
+from api.query.sums import Sums
 from api.query.time_buckets import labels
-from api.usage.distinct import count_distinct, counted_dimension, with_counted
+from api.usage.distinct import with_counted
+from api.usage.groups.owners import ANY, Owner
+from api.usage.groups.person_dimensions import PLACEHOLDER, cell_of, value_of
 from api.usage.groups.ranking import (
     Group,
     GroupPage,
@@ -49,8 +50,9 @@ from api.usage.groups.ranking import (
     ranked,
     ranked_as,
 )
+from api.usage.groups.stored_rows import stored_rows
 from api.usage.groups.wide import WideColumn, wide_columns, widened
-from api.usage.parameters import TIME, UsageQuery
+from api.usage.query import TIME, UsageQuery
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.store.layout import Int64s
 
@@ -97,8 +99,8 @@ def plans_of(query: UsageQuery, now_ms: int, catalog: Catalog = DEFAULT) -> tupl
         from_ms=query.from_ms,
         to_ms=query.to_ms,
         now_ms=now_ms,
-        filters=query.filters,
-        group_by=with_counted(query.computed, query.group_by),
+        filters=(*query.filters, *[PLACEHOLDER] * bool(query.person_filters)),
+        group_by=with_counted(query.computed, query.stored_group_by),
         step=query.step,
         zone=query.zone,
         axis_to_ms=query.to_ms,
@@ -143,13 +145,19 @@ def states_of(
 
 
 def sections_of(
-    query: UsageQuery, sums: Sequence[Sums], states: Sequence[Completeness]
+    query: UsageQuery,
+    sums: Sequence[Sums],
+    states: Sequence[Completeness],
+    owners: Sequence[Owner] = ANY,
 ) -> list[Section]:
-    """The section of the range, and of the range that it is compared with, which has the same groups."""
-    current = section(query, sums[0], states[0])
+    """The section of the range, and of the range that it is compared with, which has the same groups. `sums`:
+    for each range those of each owner."""
+    count = len(owners)
+    current = section(query, sums[:count], states[0], owners)
     shown = current.groups if query.group_by else None
     before = [
-        section(query, one, state, shown) for one, state in zip(sums[1:], states[1:], strict=True)
+        section(query, sums[place * count : (place + 1) * count], state, owners, shown)
+        for place, state in enumerate(states[1:], 1)
     ]
     every = [current, *before]
     return _widened(query, every) if query.is_wide else every
@@ -167,17 +175,18 @@ def _widened(query: UsageQuery, sections: Sequence[Section]) -> list[Section]:
 
 def _wide(query: UsageQuery, found: Section, wide: Sequence[WideColumn]) -> Section:
     columns = found.columns
-    named: list[Group] = [*zip(*(columns[name] for name in query.columns), strict=True)]
+    cells = zip(*(columns[name] for name in query.columns), strict=True)
+    named: list[Group] = [tuple(map(value_of, row)) for row in cells]
     if query.has_other:
         named = [None if cell else one for one, cell in zip(named, columns[OTHER], strict=True)]
     values = {
         measure.name: cast("Sequence[Number]", columns[measure.name]) for measure in query.measures
     }
-    first, cells = widened(wide, columns[TIME], named, values)
+    first, numbers = widened(wide, columns[TIME], named, values)
     of_buckets = {name: [columns[name][row] for row in first] for name in (TIME, PARTIAL)}
     return replace(
         found,
-        columns={TIME: of_buckets[TIME], **cells, PARTIAL: of_buckets[PARTIAL]},
+        columns={TIME: of_buckets[TIME], **numbers, PARTIAL: of_buckets[PARTIAL]},
         wide=tuple(wide),
     )
 
@@ -202,15 +211,16 @@ def _cells(query: UsageQuery, found: Sums) -> int:
 
 def section(
     query: UsageQuery,
-    found: Sums,
+    found: Sequence[Sums],
     state: Completeness = UNKNOWN,
+    owners: Sequence[Owner] = ANY,
     shown_groups: Sequence[Group] | None = None,
 ) -> Section:
     """`shown_groups`: those to show, of the range that this one is compared with; None: by `limit`."""
-    covered = found.selection.plan
+    covered = found[0].selection.plan
     computed = {one.name: one for one in formulas(query.computed, covered.question.terms)}
     shown = [computed[measure.name] for measure in query.measures]
-    rows, totals, ranking = _shown_rows(query, computed, found, shown_groups)
+    rows, totals, ranking = _shown_rows(query, computed, found, owners, shown_groups)
     rank = ranking.rank
     groups: Sequence[Group] = ()
     by_group: Mapping[Group, Mapping[str, Number]] = {}
@@ -257,19 +267,21 @@ def _columns(query: UsageQuery) -> int:
 def _shown_rows(
     query: UsageQuery,
     computed: Mapping[str, MeasureFormula],
-    found: Sums,
+    found: Sequence[Sums],
+    owners: Sequence[Owner],
     shown_groups: Sequence[Group] | None,
 ) -> tuple[RowColumns, list[Sum], Ranking]:
     """The rows of the groups that are shown and of all others, the totals, and the rank of each group."""
     shown = [computed[measure.name] for measure in query.measures]
-    first = first_rows(query, shown, found) if shown_groups is None else None
+    own = found[0]
+    is_plain = shown_groups is None and len(found) == 1
+    first = first_rows(query, shown, own) if is_plain else None
     if first is not None:
-        rows, whole = columns_of(found, first), [*found.totals]
+        rows, whole = columns_of(own, first), [*own.totals]
         others = np.array([whole], rows.sums.dtype).T - rows.sums.sum(axis=1, keepdims=True)
-        ranking = replace(ranked(query, computed, rows), count=len(found.there[0]), has_more=True)
+        ranking = replace(ranked(query, computed, rows), count=len(own.there[0]), has_more=True)
         return with_others(rows, np.zeros(1, np.int64), others), [*whole], ranking
-    rows = _counted_rows(query, found) if counted_dimension(query.computed) else columns_of(found)
-    totals = rows.totals
+    rows, totals = stored_rows(query, found, owners)
     if shown_groups is not None:
         ranking = ranked_as(shown_groups, rows)
         return limited(rows, ranking.rank, ranking.shown), totals, ranking
@@ -323,17 +335,6 @@ def _by_group(
     }
 
 
-def _counted_rows(query: UsageQuery, found: Sums) -> RowColumns:
-    """The rows of a query with a measure that counts distinct values."""
-    covered = found.selection.plan
-    terms = covered.question.terms
-    rows = count_distinct(query.computed, query.group_by, terms, found.rows)
-    width = len(terms) + 1
-    if not rows and not (query.group_by or query.step):
-        rows = [Row((), 0, (0,) * width)]
-    return columns_of_rows(rows, covered.starts_ms, width)
-
-
 def _filled(query: UsageQuery, rows: RowColumns, buckets: int, state: Completeness) -> RowColumns:
     groups = np.unique(rows.group) if query.group_by else np.zeros(1, np.int64)
     count = len(groups) * buckets
@@ -375,7 +376,8 @@ def _named(query: UsageQuery, starts_ms: Int64s, rows: RowColumns) -> dict[str, 
         texts: list[Cell] = at_ms.tolist() if query.has_times_ms else [*labels(at_ms, query.zone)]
         columns[TIME] = list(map(texts.__getitem__, bucket.tolist()))
     for place, name in enumerate(query.columns):
-        columns[name] = rows.names(place)
+        values = rows.names(place)
+        columns[name] = [*map(cell_of, values)] if query.people_by else values
     if query.has_other:
         columns[OTHER] = (rows.group == OTHERS).tolist()
     return columns

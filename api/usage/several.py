@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ from api.query.series_index import Filter
 from api.query.sums import Sums
 from api.store.reader import Reading, Store
 from api.usage.bodies import object_of, state_of
+from api.usage.groups.owners import Owner
+from api.usage.groups.people import PeopleCache, plans_with
 from api.usage.question import ParsedQuestion, check_read, parse_question
 from api.usage.sections import cells_of, check_size, sections_of, states_of
 from schemas.catalog.views import Catalog
@@ -99,6 +102,8 @@ def _parsed(
     one = parse_question(text, accept, now_ms, catalog, is_json=True, only=only)
     if one.query.format != "json":
         raise BadParameter("format", "Several questions are answered in JSON only.", ("json",))
+    if one.query.has_tenants:
+        raise BadParameter("tenant", "Questions about several tenants are asked one by one.")
     return one
 
 
@@ -112,9 +117,14 @@ async def read_together(
 
 
 async def answer_several(
-    store: Store, tenant: str, parsed: Sequence[ParsedQuestion]
+    store: Store, directories: PeopleCache, tenant: str, asked: Sequence[ParsedQuestion]
 ) -> tuple[bytes, Reading]:
     """The body, and the one reading that all answers are of."""
+    people = [await directories.of(tenant, one.query) for one in asked]
+    parsed = [
+        replace(one, plans=plans_with(one.plans, one.query, known))
+        for one, known in zip(asked, people, strict=True)
+    ]
     reading, of_each = await read_together(store, tenant, parsed)
     parts = []
     for number, (one, sums) in enumerate(zip(parsed, of_each, strict=True)):
@@ -129,8 +139,8 @@ async def answer_several(
     def made() -> bytes:
         answers: list[dict[str, Any]] = []
         rows = cells = 0
-        for one, sums, states in parts:
-            current, *before = sections_of(one.query, sums, states)
+        for (one, sums, states), known in zip(parts, people, strict=True):
+            current, *before = sections_of(one.query, sums, states, [Owner(tenant, known)])
             rows += current.length
             cells += sum(each.length * len(each.columns) for each in (current, *before))
             check_size(rows, cells, "All answers together")  # before the next ones are made

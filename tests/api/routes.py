@@ -12,6 +12,7 @@ from api.openai.endpoints import PREFIX as OPENAI_PREFIX
 from api.openai.questions import PATHS as OPENAI_PATHS
 from api.page import endpoints as page_endpoints
 from api.query.measures import offered_by
+from api.usage.groups.person_dimensions import person_dimensions
 from schemas.catalog.views import DEFAULT
 from schemas.limits import HOUR_MS
 from tests.api.counters import NOW_MS, Event
@@ -31,6 +32,7 @@ def events_of(tenants: tuple[str, ...]) -> Iterator[Event]:
             yield Event(
                 at_ms=NOW_MS - 1 - n * HOUR_MS // 2,
                 tenant=tenant,
+                user=f"u-of-{tenant}",
                 provider=f"p-of-{tenant}",
                 model=f"m{n % 4}-of-{tenant}",
                 agent=f"a{n % 2}-of-{tenant}",
@@ -68,7 +70,9 @@ BY_NAME: Final = {
     "to": st.sampled_from(["now", "today", "2026-02-08"]),
     "granularity": st.sampled_from(["1h", "1d", "none", "auto"]),
     "tz": st.sampled_from(["UTC", "Asia/Kathmandu"]),
-    "group_by": st.sampled_from([*DEFAULT.kept_dimensions, *["provider", "agent", "model"] * 3]),
+    "group_by": st.sampled_from(
+        [*DEFAULT.kept_dimensions, *["provider", "agent", "model"] * 3, *person_dimensions(DEFAULT)]
+    ),
     "order_by": st.just("-requests"),
     "limit": st.sampled_from(["1", "2", "50"]),
     "fill": st.sampled_from(["zero", "null"]),
@@ -86,8 +90,9 @@ BY_NAME: Final = {
     "format": st.sampled_from(["json", "csv", "ndjson", "spreadsheet"]),
 }
 FILTERS: Final = {name + end: VALUES for name in DEFAULT.kept_dimensions for end in ("", "!")}
+OF_PEOPLE: Final = {name + end: VALUES for name in person_dimensions(DEFAULT) for end in ("", "!")}
 USAGE: Final = some(
-    {**BY_NAME, **FILTERS},
+    {**BY_NAME, **FILTERS, **OF_PEOPLE},
     [
         {},
         {"measures": "requests,cost_usd,avg_latency_ms", "from": "now-7d", "granularity": "1h"},
@@ -98,6 +103,7 @@ USAGE: Final = some(
         {"group_by": "model", "limit": "1", "compare_from": "2026-02-07", "compare_to": "now"},
         {"group_by": "model", "limit": "1", "having": "requests>1", "order_by": "model"},
         {"group_by": "model", "layout": "wide", "granularity": "1h", "from": "now-36h"},
+        {"group_by": "user_name,user_email,user_group", "user_email": "*OF*", "from": "now-7d"},
         {"model": "*of*", "ignore_case": "true", "max_points": "30", "times": "ms"},
     ],
 )

@@ -35,7 +35,7 @@ _Digest = Annotated[str, msgspec.Meta(max_length=16)]
 class Mark(msgspec.Struct, frozen=True, array_like=True):
     """A group and the values that it was ordered by; None where it is ordered by a dimension."""
 
-    group: tuple[str, ...]
+    group: tuple[str | None, ...]
     values: tuple[int | float | None, ...]
 
 

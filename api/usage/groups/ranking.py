@@ -15,7 +15,8 @@ from api.query.sums import Sums
 from api.usage.distinct import counted_dimension
 from api.usage.groups.cursor import VERSION, Cursor, Mark, state_of_totals, values_of
 from api.usage.groups.having import holding
-from api.usage.parameters import TIME, UsageQuery
+from api.usage.groups.person_dimensions import cell_of, value_of
+from api.usage.query import TIME, UsageQuery
 from schemas.store.layout import Int64s
 
 Group = tuple[str, ...] | None
@@ -83,7 +84,9 @@ def first_rows(query: UsageQuery, shown: Sequence[MeasureFormula], found: Sums) 
     all rows are needed."""
     if query.limit is None or query.step is not None or found.selection.plan.sketches:
         return None
-    if counted_dimension(query.computed) or query.having or query.cursor is not None:
+    if query.having or query.cursor is not None or query.people_by or query.has_tenants:
+        return None
+    if counted_dimension(query.computed):
         return None
     ((name, down), *more) = order_of(query)
     by = next((formula for formula in shown if formula.name == name), None)
@@ -109,7 +112,7 @@ def page_of(query: UsageQuery, ranking: Ranking, totals: Sequence[Sum]) -> Group
         query.from_ms,
         query.to_ms,
         None if query.compared is None else query.compared[:2],
-        ranking.last,
+        Mark(tuple(map(cell_of, ranking.last.group)), ranking.last.values),
         state if query.cursor is None else query.cursor.state,
     )
     return GroupPage(ranking.count, following.text(), is_changed)
@@ -134,7 +137,7 @@ def _in_order(
     everything, columns = [*names], [*keys]
     if query.cursor is not None:
         after = query.cursor.after
-        everything.append(after.group)
+        everything.append(tuple(map(value_of, after.group)))
         columns = [
             None if column is None else [*column, value]
             for column, value in zip(columns, after.values, strict=True)

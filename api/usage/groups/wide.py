@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from api.errors import UnanswerableQuestion
 from api.query.measures import Number
+from api.usage.groups.person_dimensions import UNKNOWN
 from api.usage.groups.ranking import Group
 
 COLUMNS_MAX: Final = 1_000
@@ -14,6 +15,7 @@ COLUMNS_MAX: Final = 1_000
 CELLS_MAX: Final = 500_000
 """Buckets x columns: 5 MB of CSV. As many as 100,000 rows of five columns."""
 NOT_REPORTED: Final = "(not reported)"
+NOT_KNOWN: Final = "(unknown)"
 ALL_OTHERS: Final = "(all others)"
 
 WideCell = str | bool | Number
@@ -41,7 +43,7 @@ def wide_columns(
     used = set(taken)
     found = []
     for group in groups:
-        label = ALL_OTHERS if group is None else " / ".join(part or NOT_REPORTED for part in group)
+        label = ALL_OTHERS if group is None else " / ".join(map(_part, group))
         for measure in measures:
             wanted = label if len(measures) == 1 else f"{label}: {measure}"
             name, number = wanted, 2
@@ -50,6 +52,10 @@ def wide_columns(
             used.add(name)
             found.append(WideColumn(name, measure, group))
     return found
+
+
+def _part(value: str) -> str:
+    return NOT_KNOWN if value == UNKNOWN else value or NOT_REPORTED
 
 
 def widened(

@@ -24,8 +24,8 @@ from api.store import directory, generation_state, large_answers, names_cache, r
 from api.stream import endpoints as stream
 from api.stream import feed, feeds
 from api.usage import endpoints as usage
-from api.usage import sections
-from api.usage.groups import having, wide
+from api.usage import parameters, sections
+from api.usage.groups import having, people, wide
 from deploy.dead_letters import READ_S, SEND_S
 from schemas import limits
 from schemas.catalog.views import REMEMBERED_MS, SLICE_MS
@@ -48,6 +48,8 @@ ROOM: Final = 1 - SMALL_PART
 
 STATED: Final = {
     "leaderboards": (
+        f"A question has at most {parameters.TENANTS_MAX} tenants",
+        f"Names are those of the last {people.FRESH_S:g} s",
         f"at most {having.CONDITIONS_MAX}, all must hold",
         f"at most {wide.COLUMNS_MAX:,} such columns and {wide.CELLS_MAX:,} cells",
     ),

@@ -23,7 +23,10 @@ from hypothesis import strategies as st
 
 from api.auth.authenticate import CLOSED, digest_of
 from api.auth.key_cache import KEYS_KEY
+from api.auth.keys import opened
 from api.auth.tokens import TOKEN_SECRET_KEY
+from api.store import directory
+from api.usage.groups.person_dimensions import person_dimensions
 from schemas.catalog.views import DEFAULT
 from schemas.limits import HOUR_MS
 from schemas.store.keys import Key, Role
@@ -85,6 +88,10 @@ async def tokens(redis_url: str, clock: Clock) -> AsyncIterator[Tokens]:
             url = f"{redis_url[:-1]}{number}"
             pack(list(events_of(users))).write(url)
             await keep_directory(url, ("acme",) if len(users) > 1 else ())
+            async with opened(url) as store:
+                for user in users:
+                    named = {"email": f"e@of-{user}.test", "name": f"n-of-{user}"}
+                    await directory.name_user(store, "acme", user, NOW_MS, **named)
             with redis.Redis.from_url(url) as store:
                 store.set(TOKEN_SECRET_KEY, b"of both applications")
                 for place, (secret, role) in enumerate(SECRETS.items()):
@@ -108,15 +115,37 @@ async def tokens(redis_url: str, clock: Clock) -> AsyncIterator[Tokens]:
         yield Tokens(everybody, alone, made)
 
 
+DIMENSIONS: Final = (*DEFAULT.kept_dimensions, *person_dimensions(DEFAULT))
 VALUES: Final = st.sampled_from(
-    [*USERS, "a1-of-bob", "a1-of-ann", "*", "p-of-bob", "m1-of-acme", ""]
+    [
+        *USERS,
+        "a1-of-bob",
+        "a1-of-ann",
+        "*",
+        "p-of-bob",
+        "m1-of-acme",
+        "",
+        "n-of-bob",
+        "e@of-bob.test",
+    ]
 )
 MORE: Final = st.dictionaries(
-    st.sampled_from([name + end for name in DEFAULT.kept_dimensions for end in ("", "!")]),
+    st.sampled_from([name + end for name in DIMENSIONS for end in ("", "!")]),
     VALUES,
     max_size=2,
 )
-GROUPS: Final = st.sampled_from(["user", "user,model", "agent", "provider", "model", "user,agent"])
+GROUPS: Final = st.sampled_from(
+    [
+        "user",
+        "user,model",
+        "agent",
+        "provider",
+        "model",
+        "user,agent",
+        "user_name",
+        "user_email,user_group",
+    ]
+)
 
 
 def asked_of(what: Row, path: str) -> st.SearchStrategy[Sent]:

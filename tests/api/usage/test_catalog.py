@@ -19,7 +19,8 @@ from api.app.main import wall_clock_ms
 from api.app.openapi import document
 from api.query.measures import offered_by
 from api.usage.endpoints import VALUES_PARAMETERS
-from api.usage.parameters import PARAMETERS, TIME
+from api.usage.parameters import PARAMETERS
+from api.usage.query import TIME
 from deploy.local.api_keys import create_key
 from schemas.catalog.catalog_file import _PERCENTILE, TAKEN, parse_catalog
 from schemas.catalog.views import DEFAULT, OTHER, SLICE_MS, Catalog
