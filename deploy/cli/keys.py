@@ -32,6 +32,7 @@ from deploy.settings import Settings, read_catalog, read_settings
 if TYPE_CHECKING:
     from api.auth.keys import NewKey
     from api.store.reader import Store
+    from schemas.store.keys import Key
 
 Result = TypeVar("Result")
 
@@ -184,20 +185,26 @@ def rotate(
 
 
 @keys.command("revoke", cls=PlainCommand)
-def revoke(key_id: KeyId, redis: Redis = None, keys_file: KeysFile = None) -> None:
+def revoke(
+    key_id: KeyId, redis: Redis = None, keys_file: KeysFile = None, as_json: AsJson = False
+) -> None:
     """Revoke a key with all its secrets. Every API process rejects it within a second.
 
     This cannot be undone: create a new key instead.
     """
+    from schemas.responses.keys import shown
 
-    async def run(store: "Store") -> str:
+    async def run(store: "Store") -> "Key":
         from api.auth.audit import operator
         from api.auth.keys import revoke_key
 
-        return (await revoke_key(store, key_id, operator(), _now_ms())).name
+        return await revoke_key(store, key_id, operator(), _now_ms())
 
-    name = _change(read_settings(redis=redis, keys_file=keys_file), run)
-    say_line(f"{key_id} ({name}) is revoked", err=True)
+    record = _change(read_settings(redis=redis, keys_file=keys_file), run)
+    if as_json:
+        say_json(shown(record, None, _now_ms()).model_dump(mode="json"))
+    else:
+        say_line(f"{key_id} ({record.name}) is revoked", err=True)
 
 
 @keys.command("import", cls=PlainCommand)
@@ -219,6 +226,7 @@ def import_keys(
     role: Role = "viewer",
     redis: Redis = None,
     keys_file: KeysFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """Import keys that clients already use, such as `als_...`, `lvk_...` or `sk-...`.
 
@@ -245,7 +253,10 @@ def import_keys(
         return len(made), await restore_keys(store, hashed, operator(), now_ms, even_dropped=True)
 
     made, restored = _change(read_settings(redis=redis, keys_file=keys_file), run)
-    say_line(f"{made} keys imported, {restored} of {len(hashed)} records restored", err=True)
+    if as_json:
+        say_json({"imported": made, "restored": restored, "records": len(hashed)})
+    else:
+        say_line(f"{made} keys imported, {restored} of {len(hashed)} records restored", err=True)
 
 
 @keys.command("export", cls=PlainCommand)
@@ -257,6 +268,7 @@ def export(
         ),
     ] = None,
     redis: Redis = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write a backup of all keys: one JSON object per line, with digests instead of keys.
 
@@ -276,7 +288,10 @@ def export(
         say_json_text("\n".join(lines_of(records)))
         return
     write_keys_file(file, records)
-    say_line(f"{len(records)} records in {file}", err=True)
+    if as_json:
+        say_json({"records": len(records), "file": str(file)})
+    else:
+        say_line(f"{len(records)} records in {file}", err=True)
 
 
 @keys.command("audit", cls=PlainCommand)

@@ -56,6 +56,10 @@ PricesFile = Annotated[Path | None, typer.Option(help=describe("prices_file"), d
 Seed = Annotated[int | None, typer.Option(help=describe("seed"))]
 Rate = Annotated[float | None, typer.Option(help=describe("rate_per_s"))]
 HistoryDays = Annotated[int | None, typer.Option(help=describe("history_days"))]
+ApiUrl = Annotated[str | None, typer.Option(metavar="URL", help=describe("api_url"))]
+ApiKey = Annotated[str | None, typer.Option(metavar="KEY", help=describe("api_key"))]
+OfTenant = Annotated[str | None, typer.Option(help="The tenant, if the key has several.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Show it again every 2 s, until Ctrl-C.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Yes = Annotated[
     bool, typer.Option("--yes", help="Do it. Without this option, only show what would be done.")

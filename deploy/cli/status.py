@@ -26,6 +26,7 @@ from deploy.cli.options import (
     TenantIds,
     TenantSeries,
     Topic,
+    Watch,
 )
 from deploy.cli.terminal import say_json, say_line, shown
 from deploy.settings import (
@@ -63,9 +64,7 @@ def status(
     tenant_series: TenantSeries = None,
     tenant_ids: TenantIds = None,
     everything: Annotated[bool, typer.Option("--all", help="Show every line.")] = False,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Show it again every 2 s, until Ctrl-C.")
-    ] = False,
+    watch: Watch = False,
     check: Annotated[
         bool,
         typer.Option(

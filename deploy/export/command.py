@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from deploy.cli.options import AsJson, parse_time
+from deploy.cli.options import ApiKey, ApiUrl, AsJson, OfTenant, parse_time
 from deploy.cli.terminal import say_json, say_line, say_on
-from deploy.settings import describe, read_api_key, read_settings
+from deploy.settings import read_api_key, read_settings
 from schemas.errors import InvalidConfig
 from schemas.limits import HOUR_MS
 from schemas.tiers import DAY, TIERS, Tier
@@ -62,7 +62,7 @@ def export(
         str | None,
         typer.Option(help="Columns, separated by commas. [default: all sums of the view]"),
     ] = None,
-    tenant: Annotated[str | None, typer.Option(help="The tenant, if the key has several.")] = None,
+    tenant: OfTenant = None,
     format: Annotated[str, typer.Option(help="parquet or arrow.")] = "parquet",  # noqa: A002
     late_hours: Annotated[
         float,
@@ -74,8 +74,8 @@ def export(
     force: Annotated[
         bool, typer.Option("--force", help="Write all days again, also those that are final.")
     ] = False,
-    api_url: Annotated[str | None, typer.Option(metavar="URL", help=describe("api_url"))] = None,
-    api_key: Annotated[str | None, typer.Option(metavar="KEY", help=describe("api_key"))] = None,
+    api_url: ApiUrl = None,
+    api_key: ApiKey = None,
     give_up_s: Annotated[
         float,
         typer.Option(

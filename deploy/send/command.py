@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from deploy.cli.explain import ContextOption, FileArgument, FormatOption, NameOption
-from deploy.cli.options import AsJson, BackfillDelay, Kafka, Redis, Topic
+from deploy.cli.options import ApiKey, ApiUrl, AsJson, BackfillDelay, Kafka, Redis, Topic
 from deploy.cli.terminal import say_json, say_line, say_on
-from deploy.settings import Settings, describe, read_api_key, read_settings
+from deploy.settings import Settings, read_api_key, read_settings
 from schemas.terminal import escaped
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def send(
     format: FormatOption = None,  # noqa: A002
     context: ContextOption = None,
     name: NameOption = None,
-    api_url: Annotated[str | None, typer.Option(metavar="URL", help=describe("api_url"))] = None,
-    api_key: Annotated[str | None, typer.Option(metavar="KEY", help=describe("api_key"))] = None,
+    api_url: ApiUrl = None,
+    api_key: ApiKey = None,
     to_kafka: Annotated[
         bool,
         typer.Option(

@@ -10,10 +10,13 @@ import typer
 from rich.console import Console
 
 from deploy.cli.options import (
+    ApiKey,
+    ApiUrl,
     AsJson,
     CatalogFile,
     DeadLetterTopic,
     Kafka,
+    OfTenant,
     PricesFile,
     Redis,
     RedisEviction,
@@ -22,7 +25,6 @@ from deploy.cli.options import (
 from deploy.cli.terminal import say_json_text
 from deploy.errors import NotInstalled
 from deploy.settings import read_api_key, read_settings
-from deploy.watch.usage import ApiKey, ApiUrl
 from schemas.errors import InvalidConfig
 
 FRAME_EVERY_S = 2.0
@@ -34,7 +36,7 @@ def top(
         str, typer.Option("--from", metavar="TIME", help="Totals and tables from this time on.")
     ] = "now-1h",
     by: Annotated[str, typer.Option(help=f"The first table: {', '.join(BY)}.")] = "model",
-    tenant: Annotated[str | None, typer.Option(help="The tenant, if the key has several.")] = None,
+    tenant: OfTenant = None,
     once: Annotated[bool, typer.Option("--once", help="Print one frame and end.")] = False,
     kafka: Kafka = None,
     redis: Redis = None,

@@ -12,9 +12,9 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
-from deploy.cli.options import AsJson
+from deploy.cli.options import ApiKey, ApiUrl, AsJson, OfTenant, Watch
 from deploy.cli.terminal import say, say_json, shown
-from deploy.settings import describe, read_api_key, read_settings
+from deploy.settings import read_api_key, read_settings
 from schemas.errors import InvalidConfig
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 USAGE_PATH = "/v1/usage"
 WATCH_EVERY_S = 2.0
 MEASURES = "requests,errors,input_tokens,output_tokens,cost_usd"
-
-ApiUrl = Annotated[str | None, typer.Option(metavar="URL", help=describe("api_url"))]
-ApiKey = Annotated[str | None, typer.Option(metavar="KEY", help=describe("api_key"))]
 
 
 def usage(
@@ -56,11 +53,9 @@ def usage(
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Rows; the others are one row, (other).")] = 20,
     tz: Annotated[str, typer.Option(help="Time zone of days and of `today`.")] = "UTC",
-    tenant: Annotated[str | None, typer.Option(help="The tenant, if the key has several.")] = None,
+    tenant: OfTenant = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Show it again every 2 s, until Ctrl-C.")
-    ] = False,
+    watch: Watch = False,
     api_url: ApiUrl = None,
     api_key: ApiKey = None,
     as_json: AsJson = False,

@@ -58,6 +58,8 @@ def test_a_key_from_its_making_to_its_end(redis_url: str) -> None:
     assert revoked.stdout == ""
     assert revoked.stderr == f"{about['id']} (ci) is revoked\n"
     assert {each["state"] for each in listed(redis_url)} == {"revoked"}
+    again = json.loads(out(redis_url, "revoke", about["id"], "--json"))
+    assert (again["id"], again["state"]) == (about["id"], "revoked")
     table = out(redis_url, "list")
     assert about["id"] in table
     lines = json.loads(out(redis_url, "audit", "--json"))

@@ -26,6 +26,8 @@ COMMANDS = (
     "up", "worker", "directory", "api", "topics", "simulate", "status", *KEYS, "dead list",
     "usage", "tail", "top", "dead show", "dead replay", "explain", "send", "rebuild", "accept", "config",
 )  # fmt: skip
+RUNNING = {"up", "worker", "directory", "api", "simulate"}
+"""Commands that run until they are stopped, and print what they do."""
 COUNTING = ("up", "worker", "rebuild", "status", "explain -")
 """Commands that go by what is counted, and by prices."""
 
@@ -37,6 +39,11 @@ def test_each_command_explains_itself(command: str) -> None:
     assert "Usage: " in result.output
     assert len(result.output.splitlines()) > 10
     assert "<bool>" not in result.output
+
+
+@pytest.mark.parametrize("command", sorted({*COMMANDS} - RUNNING))
+def test_every_command_that_prints_a_result_has_json(command: str) -> None:
+    assert "--json" in CliRunner().invoke(app, [*command.split(), "--help"]).output
 
 
 def test_the_version_is_that_of_the_installed_package() -> None:
