@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
+from api.app.main import wall_clock_ms
 from deploy.local import servers
+from deploy.local.api_keys import create_key
 from deploy.local.servers import Server, free_port
 from deploy.local.valkey import url_of
+from schemas.limits import MINUTE_MS
 from tests.api.app.test_serve import api_spec
+from tests.api.counters import Event
+from tests.browser.sites import Site
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +29,26 @@ def site(valkey: Server) -> Iterator[str]:
             yield f"http://{server.address}"
         finally:
             server.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page_site(site: str, redis_url: str) -> AsyncIterator[Site]:
+    now_ms = wall_clock_ms()
+    events = [
+        Event(
+            at_ms=now_ms - 1000 - n * MINUTE_MS // 2,
+            provider=["openai", "anthropic"][n % 2],
+            model=f"m{n % 4}",
+            agent=f"a{n % 3}",
+            input_tokens=1000 + n,
+            output_tokens=n,
+            cost_nano_usd=n * 1_000_000 if n % 4 else None,
+            latency_ms=100 + n,
+            first_output_ms=50 + n,
+        )
+        for n in range(100)
+    ]
+    key = await create_key(redis_url, name="viewer", tenant="acme", role="viewer")
+    found = Site(site, redis_url, key, events)
+    found.write()
+    yield found

@@ -4,108 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Any, Final
-
-import httpx
-import pytest_asyncio
+from typing import Final
 
 from api.app.main import wall_clock_ms
-from api.auth.authenticate import digest_of
-from api.auth.keys import opened
-from api.auth.sessions import create_link
 from deploy.local.api_keys import create_key
-from schemas.limits import MINUTE_MS
 from tests.api.conftest import revoke
-from tests.api.counters import Event, pack
-from tests.browser.chromium import BROWSER_LOOP, OpenPage, WatchedPage
+from tests.api.counters import Event
+from tests.browser.chromium import BROWSER_LOOP, OpenPage
+from tests.browser.sites import Site, signed_in, tile, until, wrong
 
 pytestmark = BROWSER_LOOP
 
 SHIFTS: Final = """() => new Promise((done) => new PerformanceObserver((list) =>
   done(list.getEntries().filter((one) => !one.hadRecentInput).map((one) => one.value)))
   .observe({ type: "layout-shift", buffered: true }) || setTimeout(() => done([]), 300))"""
-
-
-@dataclass
-class Site:
-    """A signed-in page with counters; `commits` counts the writes, so the API reads again."""
-
-    url: str
-    redis_url: str
-    key: str
-    events: list[Event]
-    commits: int = 1
-
-    def write(self, *more: Event, behind_ms: int = 0) -> None:
-        now_ms = wall_clock_ms()
-        self.events += more
-        self.commits += 1
-        complete = now_ms - behind_ms
-        pack(
-            self.events,
-            now_ms=now_ms,
-            created_ms=now_ms - 1,
-            complete_ms=(complete, complete),
-            commits=self.commits,
-        ).write(self.redis_url)
-
-    async def ask(self, **params: Any) -> Any:
-        async with httpx.AsyncClient(headers={"x-api-key": self.key}) as client:
-            answer = await client.get(f"{self.url}/v1/usage", params=params)
-            assert answer.status_code == 200, answer.text
-            return answer.json()
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def page_site(site: str, redis_url: str) -> AsyncIterator[Site]:
-    now_ms = wall_clock_ms()
-    events = [
-        Event(
-            at_ms=now_ms - 1000 - n * MINUTE_MS // 2,
-            provider=["openai", "anthropic"][n % 2],
-            model=f"m{n % 4}",
-            agent=f"a{n % 3}",
-            input_tokens=1000 + n,
-            output_tokens=n,
-            cost_nano_usd=n * 1_000_000 if n % 4 else None,
-            latency_ms=100 + n,
-            first_output_ms=50 + n,
-        )
-        for n in range(100)
-    ]
-    key = await create_key(redis_url, name="viewer", tenant="acme", role="viewer")
-    found = Site(site, redis_url, key, events)
-    found.write()
-    yield found
-
-
-async def signed_in(
-    site: Site, open_page: OpenPage, path: str = "/", **options: Any
-) -> WatchedPage:
-    """A page that was opened with a sign-in link, once it shows numbers."""
-    async with opened(site.redis_url) as store:
-        link = await create_link(store, digest_of(site.key))
-    watched = await open_page(f"{site.url}{path}#sign-in={link}", **options)
-    await watched.page.wait_for_selector("body.has-numbers")
-    return watched
-
-
-def wrong(watched: WatchedPage) -> list[str]:
-    """What went wrong. The page itself ends a stream when it asks another question."""
-    return [one for one in watched.problems if not re.match(r"failed \S+/v1/", one)]
-
-
-async def tile(watched: WatchedPage, title: str) -> str:
-    found = watched.page.locator(
-        ".tile", has=watched.page.get_by_role("heading", name=title, exact=True)
-    )
-    return await found.locator(".value").inner_text()
-
-
-async def until(watched: WatchedPage, script: str) -> None:
-    await watched.page.wait_for_function(script)
 
 
 async def test_the_panels_show_the_numbers_of_the_api(page_site: Site, open_page: OpenPage) -> None:
