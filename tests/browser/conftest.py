@@ -21,10 +21,18 @@ from tests.browser.sites import Site
 
 
 @pytest.fixture(scope="session")
-def site(valkey: Server) -> Iterator[str]:
+def dashboard() -> str:
+    """The origin of another page, which may ask the API. A test serves it."""
+    return f"http://127.0.0.1:{free_port()}"
+
+
+@pytest.fixture(scope="session")
+def site(valkey: Server, dashboard: str) -> Iterator[str]:
     """The API's URL. What it reads is what the test wrote to `redis_url`, by the real clock."""
     with tempfile.TemporaryDirectory(prefix="odometer-test-") as directory:
-        server = servers.start(api_spec(url_of(valkey), free_port(), Path(directory)))
+        server = servers.start(
+            api_spec(url_of(valkey), free_port(), Path(directory), cors_origins=(dashboard,))
+        )
         try:
             yield f"http://{server.address}"
         finally:

@@ -12,7 +12,7 @@ from api.app.main import wall_clock_ms
 from api.auth.authenticate import digest_of
 from api.auth.keys import opened
 from api.auth.sessions import create_link
-from tests.api.counters import Event, pack
+from tests.api.counters import TOPIC, Event, pack
 from tests.browser.chromium import OpenPage, WatchedPage
 
 
@@ -25,6 +25,7 @@ class Site:
     key: str
     events: list[Event]
     commits: int = 1
+    topic: str = TOPIC
 
     def write(self, *more: Event, behind_ms: int = 0) -> None:
         now_ms = wall_clock_ms()
@@ -37,6 +38,7 @@ class Site:
             created_ms=now_ms - 1,
             complete_ms=(complete, complete),
             commits=self.commits,
+            topic=self.topic,
         ).write(self.redis_url)
 
     async def ask(self, **params: Any) -> Any:

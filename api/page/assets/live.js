@@ -22,6 +22,42 @@ export async function signOut() {
   await fetch("/v1/session", { method: "DELETE", headers: { "x-odometer-csrf": session.csrf ?? "" } });
 }
 
+/** The body of an answer, never from a cache. Throws with the sentence of the API. */
+export async function get(path, options = {}) {
+  const answer = await fetch(path, { cache: "no-store", ...options });
+  const body = await answer.json();
+  if (!answer.ok) throw new Error(body.detail);
+  return body;
+}
+
+export function post(path, body) {
+  return get(path, { method: "POST", headers: { "content-type": "application/json", "x-odometer-csrf": session.csrf ?? "" }, body: JSON.stringify(body) });
+}
+
+/** Ask every so often, while a panel is seen. Returns a function that asks again at once. */
+export function whileSeen(root, everyMs, ask, failed = () => {}) {
+  let timer = 0, isSeen = false;
+  const run = async () => {
+    timer = -1;
+    try {
+      if (!document.hidden && session.who) await ask();
+    } catch (error) {
+      failed(error.message || "The API does not answer.");
+    }
+    timer = isSeen ? setTimeout(run, everyMs) : 0;
+  };
+  new IntersectionObserver(([entry]) => {
+    isSeen = entry.isIntersecting;
+    if (isSeen && !timer) run();
+  }).observe(root);
+  return () => {
+    if (timer < 0) return;
+    clearTimeout(timer);
+    timer = 0;
+    if (isSeen) run();
+  };
+}
+
 function remember(who) {
   session.csrf = who.csrf;
   session.who = who;

@@ -38,8 +38,24 @@ async function follow() {
   for (const [key, list] of Object.entries(state.filters)) if (["model", "provider", "agent", "user"].includes(key)) for (const value of list) params.append(key, value);
   if (state.tenant) params.set("tenant", state.tenant);
   calls.follow(params, state.tz);
-  if (session.who) return;
-  try { who(await whoami()); } catch { /* the stream says it */ }
+  try { if (!session.who) who(await whoami()); } catch { /* the stream says it */ }
+  for (const panel of Object.values(panels)) panel.again?.();
+}
+
+/** The panels below: their scripts are loaded when somebody comes near. */
+const panels = {
+  cost: async () => { const cost = await import("./cost.js"); return { again: cost.followUnpriced(state), show: () => cost.showCost(answers, state, fresh) }; },
+  ops: async () => new (await import("./ops.js")).Operations(state),
+};
+
+function watchPanels() {
+  const watch = new IntersectionObserver((entries) => {
+    for (const { target } of entries.filter((one) => one.isIntersecting)) {
+      watch.unobserve(target);
+      panels[target.id]().then((panel) => { panels[target.id] = panel; panel.show?.(); });
+    }
+  }, { rootMargin: "300px" });
+  for (const id of Object.keys(panels)) watch.observe($(id));
 }
 
 function ask() {
@@ -73,11 +89,13 @@ function draw() {
   const nothing = `No view has ${(page.MEASURES[state.measure] ?? state.measure).toLowerCase()} by these dimensions. Remove a filter, or choose another dimension.`;
   if (!answers.main) say($("main-summary"), nothing);
   for (const [id, answer] of [["main-chart", answers.main], ["main-legend", answers.main], ["latency", answers.series]]) $(id).hidden = !answer;
+  panels.cost.show?.();
   if (answers.table) showBreakdown(answers.table, state, { onSort: (sort) => go({ sort }), onPick: (value) => drill(value) });
   const { from, to } = some.range;
   say($("covered"), `${when(Date.parse(from), state.tz, "minute")} to ${when(Date.parse(to), state.tz, "minute")}, ${state.tz}`);
   showEmpty($("empty"), Boolean(isEmpty), state.tenant);
   document.body.classList.toggle("is-empty", Boolean(isEmpty));
+  if (!document.body.classList.contains("has-numbers")) watchPanels();
   document.body.classList.add("has-numbers");
 }
 
@@ -96,7 +114,7 @@ function drawMain(complete) {
   const buckets = bucketsOf(answer, complete);
   const groups = groupsOf(answer, measure, state.by, buckets, isStacked);
   const view = { groups, buckets, unit, isStacked, zone: state.tz, unpriced: measure === "cost_usd" ? unpricedOf(answer, buckets) : null };
-  mainChart ??= new Chart($("main-chart"), $("main-legend"), { height: () => (state.kiosk ? 380 : innerWidth < 600 ? 220 : 280), onZoom: (from, to) => go({ from: new Date(from).toISOString(), to: new Date(to).toISOString() }), onPick: (group) => filterBy(state.by, group.key) });
+  mainChart ??= new Chart($("main-chart"), $("main-legend"), { height: () => (state.kiosk ? Math.max(180, innerHeight - 830) : innerWidth < 600 ? 220 : 280), onZoom: (from, to) => go({ from: new Date(from).toISOString(), to: new Date(to).toISOString() }), onPick: (group) => filterBy(state.by, group.key) });
   mainChart.show(view);
   const total = answer.totals[measure], [first] = groups;
   const unpriced = view.unpriced?.reduce((sum, one) => sum + one, 0);
@@ -112,7 +130,7 @@ function unpricedOf(answer, buckets) {
   return found.some(Boolean) ? found : null;
 }
 
-const TIMINGS = { latency: "Latency", first_output: "First output", cache: "Cache hits", errors: "Error rate" };
+const TIMINGS = { latency: "Latency", first_output: "First output", cache: "Cache hits", errors: "Error rate", classes: "Errors by class" };
 const SERIES = {
   latency: [["p50_latency_ms", "p50"], ["p95_latency_ms", "p95"], ["p99_latency_ms", "p99"]],
   first_output: [["p50_first_output_ms", "p50"], ["p95_first_output_ms", "p95"], ["p99_first_output_ms", "p99"]],
@@ -123,6 +141,7 @@ const SERIES = {
 function drawLatency(buckets) {
   const answer = answers.series;
   if (!answer) return;
+  if (state.timing === "classes" && answers.classes) return drawClasses(answers.classes);
   let shown = SERIES[state.timing] ?? SERIES.latency;
   if (!(shown[0][0] in answer.measures)) shown = [[`avg_${state.timing}_ms`, "mean"]];
   if (!(shown[0][0] in answer.measures)) shown = [["avg_latency_ms", "mean"]];
@@ -130,10 +149,21 @@ function drawLatency(buckets) {
   const groups = shown.map(([measure, title]) => ({ key: measure, title, total: answer.totals[measure], values: buckets.starts.map((at) => byTime.get(at)?.[measure] ?? null) }));
   const unit = answer.measures[shown[0][0]];
   const view = { groups, buckets, unit, isStacked: false, zone: state.tz };
-  latencyChart ??= new Chart($("latency-chart"), $("latency-legend"), { height: () => 190, onZoom: (from, to) => go({ from: new Date(from).toISOString(), to: new Date(to).toISOString() }) });
+  showLatency(view);
+  say($("latency-summary"), `In the whole range: ${groups.map((group) => `${group.title} ${amount(group.total, unit)}`).join(", ")}; last bucket ${amount(lastOf(groups[0].values), unit)}.`);
+}
+
+function drawClasses(answer) {
+  const buckets = bucketsOf(answer, fresh.complete), groups = groupsOf(answer, "errors", "error_class", buckets, true);
+  showLatency({ groups, buckets, unit: "events", isStacked: true, zone: state.tz });
+  const [first] = groups, total = answer.totals.errors;
+  say($("latency-summary"), first ? `${count(total)} requests failed with a class; ${first.title} has most, ${share(first.total / total)}.` : "No request failed in this range.");
+}
+
+function showLatency(view) {
+  latencyChart ??= new Chart($("latency-chart"), $("latency-legend"), { height: () => 190, onZoom: (from, to) => go({ from: new Date(from).toISOString(), to: new Date(to).toISOString() }), onPick: (group) => filterBy("error_class", group.key) });
   latencyChart.show(view);
   latencyChart.table = view;
-  say($("latency-summary"), `In the whole range: ${groups.map((group) => `${group.title} ${amount(group.total, unit)}`).join(", ")}; last bucket ${amount(lastOf(groups[0].values), unit)}.`);
   if (!$("latency-table").hidden) showChartTable($("latency-table"), view);
 }
 

@@ -106,6 +106,7 @@ const COLUMNS = { usage: ["requests", "cost_usd", "total_tokens", "error_rate", 
 export function questions() {
   const ask = (more) => {
     const params = shared();
+    if (more.from) params.delete("to");
     for (const [name, value] of Object.entries(more)) params.set(name, value);
     return params.toString();
   };
@@ -119,6 +120,14 @@ export function questions() {
   if (fits("calls")) {
     found.calls = ask({ measures: "calls,call_minutes", ...compare });
     found.callSeries = ask({ measures: "calls,call_minutes", granularity: step() });
+  }
+  if (fits("usage", "provider", "model")) {
+    const month = { measures: "cost_usd,cost_coverage,requests", from: "this_month" };
+    found.month = ask({ ...month, compare: "previous_month", group_by: "provider,model", limit: "10", order_by: "-cost_usd" });
+    found.days = ask({ ...month, from: "last_month", to: "now", granularity: "1d" });
+  }
+  if (state.timing === "classes" && fits("usage", "error_class")) {
+    found.classes = ask({ measures: "errors", group_by: "error_class", granularity: step("error_class"), limit: "8", "error_class!": "" });
   }
   if (fits(kindOf(state.measure), state.by)) {
     const measures = state.measure === "cost_usd" ? "cost_usd,cost_coverage,requests" : state.measure;

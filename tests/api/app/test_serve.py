@@ -40,8 +40,9 @@ def api_spec(
     topic: str = DEFAULT_TOPIC,
     *,
     access_log: bool = True,
+    cors_origins: tuple[str, ...] = (),
 ) -> servers.ServerSpec:
-    program = f"from api.app.main import serve; serve({redis_url!r}, '127.0.0.1', {port}, {topic!r}, access_log={access_log})"
+    program = f"from api.app.main import serve; serve({redis_url!r}, '127.0.0.1', {port}, {topic!r}, access_log={access_log}, cors_origins={cors_origins!r})"
 
     def is_ready(_pid: int) -> bool:
         try:
