@@ -2,6 +2,7 @@
 
     spans         a span of a call to a model to its event
     model_calls   whether a span is a call to a model, by its own words
+    costs         what a span says that its call costs
     usage         the counts of a span as inclusive totals
     requests      a request of any signal to what its parts become
     answers       the reports of one answer in one request are one event

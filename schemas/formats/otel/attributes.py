@@ -23,6 +23,7 @@ MLFLOW_TYPE: Final = "mlflow.spanType"
 GENKIT_SUBTYPE: Final = "genkit:metadata:subtype"
 LAMINAR_TYPE: Final = "lmnr.span.type"
 TRACELOOP_KIND: Final = "traceloop.span.kind"
+AGENTOPS_KIND: Final = "agentops.span.kind"
 BRAINTRUST: Final = "braintrust.span_attributes"
 SAYS: Final = (
     OPERATION,
@@ -35,6 +36,7 @@ SAYS: Final = (
     GENKIT_SUBTYPE,
     LAMINAR_TYPE,
     TRACELOOP_KIND,
+    AGENTOPS_KIND,
     BRAINTRUST,
 )
 
@@ -47,6 +49,7 @@ PROVIDER: Final = (
     "llm.provider",
     "llm.system",
     "langsmith.metadata.ls_provider",
+    "mlflow.llm.provider",
 )
 MODEL: Final = (
     "gen_ai.response.model",
@@ -61,6 +64,7 @@ MODEL: Final = (
     "llm.response.model",
     "llm.request.model",
     "langsmith.metadata.ls_model_name",
+    "mlflow.llm.model",
     "genkit:name",
 )
 URL: Final = (
@@ -155,6 +159,7 @@ CACHE_READ: Final = (
     "ai.usage.inputTokenDetails.cacheReadTokens",
     "ai.usage.cachedInputTokens",
     "llm.token_count.prompt_details.cache_read",
+    "llm.token_count.prompt_details.cache_input",
     "llm.usage.cache_read_input_tokens",
     "gen_ai.usage.details.cache_read_input_tokens",
     "gen_ai.usage.details.cache_read_tokens",
@@ -259,7 +264,11 @@ LANGFUSE_USAGE: Final = "langfuse.observation.usage_details"
 LANGFUSE_COST: Final = "langfuse.observation.cost_details"
 VERCEL_METADATA: Final = "ai.response.providerMetadata"
 MLFLOW_USAGE: Final = "mlflow.chat.tokenUsage"
+MLFLOW_COST: Final = "mlflow.llm.cost"
 BRAINTRUST_METRICS: Final = "braintrust.metrics"
+BRAINTRUST_METADATA: Final = "braintrust.metadata"
+COST_PARTS: Final = ("llm.cost.prompt", "llm.cost.completion")
+"""OpenInference's, where the total is missing."""
 GENKIT_OUTPUT: Final = "genkit:output"
 USAGE_TEXTS: Final = (LANGFUSE_USAGE, MLFLOW_USAGE, BRAINTRUST_METRICS, GENKIT_OUTPUT)
 """Attributes whose text is a JSON object of counts; Genkit's has them as `usage`."""
@@ -344,6 +353,9 @@ _READ: Final = frozenset(
         SERVICE,
         FIRST_OUTPUT_AT,
         LANGFUSE_COST,
+        MLFLOW_COST,
+        BRAINTRUST_METADATA,
+        *COST_PARTS,
         VERCEL_METADATA,
     }
 )

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from schemas.formats.body import Json
 from schemas.formats.otel.attributes import (
+    AGENTOPS_KIND,
     BRAINTRUST,
     BRAINTRUST_METRICS,
     COST,
@@ -65,6 +66,11 @@ OPERATIONS: Final = {
     "image": "image",
     "image_generation": "image",
     "generate_image": "image",
+    "audio": "audio",  # OpenLIT's, of speech and of transcripts
+    "speech": "speech",
+    "text_to_speech": "speech",
+    "transcription": "transcription",
+    "speech_to_text": "transcription",
     "moderation": "moderation",
     "moderations": "moderation",
 }
@@ -76,6 +82,7 @@ _WORDS: Final = {
     MLFLOW_TYPE: {"llm": _CHAT, "chat_model": _CHAT, "embedding": _EMBEDDINGS},
     GENKIT_SUBTYPE: {"model": _CHAT, "background-model": _CHAT, "embedder": _EMBEDDINGS},
     LAMINAR_TYPE: {"llm": _CHAT},
+    AGENTOPS_KIND: {"llm": _CHAT},
     TRACELOOP_KIND: {},
 }
 """Attribute -> its words for a call to a model; its other words are of something else."""

@@ -23,8 +23,13 @@ def first_text(attributes: Json, names: Iterable[str]) -> str | None:
     for name in names:
         found = attributes.get(name)
         if isinstance(found, str) and found not in ABSENT:
-            return short(found, name)
+            return short(_unquoted(found), name)
     return None
+
+
+def _unquoted(found: str) -> str:
+    """MLflow writes each value as JSON: `"gpt-4o"` with its quotes."""
+    return found[1:-1] if len(found) > 2 and found[0] == found[-1] == '"' else found
 
 
 def first_count(attributes: Json, names: Iterable[str]) -> int | None:

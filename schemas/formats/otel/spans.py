@@ -11,14 +11,13 @@ import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
-from functools import partial
 from typing import Any, Final
 
-from schemas.errors import InvalidEvent
 from schemas.event.event_struct import parse_instant
-from schemas.formats.body import AT_MS_MAX, Json, duration_ms, invalid, milliseconds, number
+from schemas.formats.body import AT_MS_MAX, Json, duration_ms, invalid, milliseconds
 from schemas.formats.draft import Draft, Uncounted
 from schemas.formats.otel import attributes as names
+from schemas.formats.otel.costs import cost_of
 from schemas.formats.otel.encoding import OtelSpan
 from schemas.formats.otel.model_calls import carries_usage, kind_of
 from schemas.formats.otel.reads import (
@@ -37,12 +36,11 @@ from schemas.units import instant_to_ms, iso
 
 NS_PER_MS: Final = 10**6
 CONTRADICTS: Final = "the reported total is not that of its parts"
-NO_NUMBER: Final = " (no number)"
-"""Ends the name of a cost that is reported as not understood."""
 EARLIEST_MS: Final = 1_420_070_400_000
 """2015. A call to a model is later: an earlier time is in another unit, or was never set."""
 URL_CHARS_MAX: Final = 512
 """Enough for a host; the rest of a URL may hold anything."""
+KINDS: Final = {"speech": "tts", "transcription": "stt"}
 _CACHE: Final = ("cache_read_tokens", "cache_creation_tokens")
 _UNFINISHED: Final = frozenset({"queued", "in_progress"})
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{32}")
@@ -74,9 +72,10 @@ def read(span: OtelSpan) -> ModelCall | Uncounted:
     kind = kind_of(span.attributes, span.scope)
     if kind.operation is None:
         return _uncounted(span.attributes, kind.word)
+    about = json_object(span.attributes, names.BRAINTRUST_METADATA)
     provider, model = names_of(
-        first_text(span.attributes, names.PROVIDER),
-        first_text(span.attributes, names.MODEL),
+        first_text(span.attributes, names.PROVIDER) or first_text(about, ("provider",)),
+        first_text(span.attributes, names.MODEL) or first_text(about, ("model",)),
         url_of(span.attributes),
     )
     if first_text(span.attributes, names.STATUS) in _UNFINISHED:
@@ -85,10 +84,10 @@ def read(span: OtelSpan) -> ModelCall | Uncounted:
     if usage.is_total_alone and kind.operation == "embeddings":
         usage.input = usage.total
     response_id = first_text(span.attributes, names.RESPONSE_ID)
-    cost, no_numbers = _cost(span.attributes)
+    cost, no_numbers = cost_of(span.attributes)
     fields = {
         "source": span.service,
-        "kind": "llm",
+        "kind": KINDS.get(kind.operation, "llm"),
         "operation": kind.operation,
         "provider": provider,
         "model": model,
@@ -156,31 +155,6 @@ def _context(attributes: Json) -> dict[str, str | None]:
         "user_name": first_text(attributes, names.USER_NAME),
         "service_tier": tier_of(first_text(attributes, names.SERVICE_TIER)),
     }
-
-
-def _cost(attributes: Json) -> tuple[str | None, tuple[str, ...]]:
-    """What the library says that the call costs, in USD; and names of costs that are no numbers."""
-    told = json_object(attributes, names.LANGFUSE_COST)
-    for name, read in (
-        *((name, partial(first_number, attributes, (name,))) for name in names.COST),
-        (names.LANGFUSE_COST, partial(_langfuse_cost, told)),
-    ):
-        try:
-            cost = read()
-        except InvalidEvent:
-            return None, (f"{name}{NO_NUMBER}",)
-        if cost is not None:
-            return str(cost), ()
-    return None, ()
-
-
-def _langfuse_cost(told: Json) -> Decimal | None:
-    """The total, or the sum of the parts."""
-    path = f"{names.LANGFUSE_COST}."
-    if told.get("total") is not None:
-        return number(told, "total", path)
-    parts = [one for name in told if (one := number(told, name, path)) is not None]
-    return sum(parts, Decimal(0)) if parts else None
 
 
 # -- identity ----------------------------------------------------------------------------------------

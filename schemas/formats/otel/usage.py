@@ -79,6 +79,8 @@ def usage_of(attributes: Json, scope: str, provider: str | None, model: str | No
     """The usage of a call, its totals inclusive. Raises InvalidEvent for a value that is no count."""
     usage = _reported(attributes)
     usage.is_of_vercel = names.VERCEL_OPERATION in attributes
+    if names.MLFLOW_USAGE in attributes:  # in its own words for all vendors: their input counts
+        usage.is_exclusive = usage.is_exclusive and provider in _EXCLUSIVE_PROVIDERS
     _with_metadata(usage, attributes)
     _include(usage, scope, provider, model)
     for beside, name in ((names.COMPACTION_INPUT, "input"), (names.COMPACTION_OUTPUT, "output")):
