@@ -36,7 +36,16 @@ from schemas.formats.frameworks import (
 )
 from schemas.formats.otel.requests import is_request
 from schemas.formats.speech import assemblyai, cartesia, deepgram, elevenlabs
-from schemas.formats.vendors import anthropic, bedrock, cohere, gemini, mistral, ollama, openai
+from schemas.formats.vendors import (
+    anthropic,
+    azure,
+    bedrock,
+    cohere,
+    gemini,
+    mistral,
+    ollama,
+    openai,
+)
 
 Format = Literal[
     "openai",
@@ -145,7 +154,7 @@ def _certain(payload: Json) -> list[Format]:
         or openai.is_batch_line(payload)
         or openai.is_moderation(payload)
         or openai.is_images(payload)
-        or openai.is_filter_chunk(payload)
+        or azure.is_filter_chunk(payload)
     ):
         found.append("openai")
     found += [format for format, is_own in _OWN if is_own(payload)]  # noqa: A001

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from schemas.formats.body import Json
 from schemas.formats.frameworks import claude_code
-from schemas.formats.vendors import anthropic, cohere, openai
+from schemas.formats.vendors import anthropic, azure, cohere, openai
 
 OPEN_MAX: Final = 1000
 """Answers that have begun and not ended: more at once than any app streams. The oldest is dropped."""
@@ -92,7 +92,7 @@ class Joiner:
         name = item.get("id")
         if not isinstance(name, str):
             return item
-        if openai.is_azure(item):
+        if azure.is_azure(item):
             _keep(self._azure_chunks, name, None)
         elif name in self._azure_chunks:
             item = {**item, openai.AZURE: True}

@@ -240,6 +240,8 @@ def _read(one: FormatObject, validate: Validate[E]) -> list[ReaderResult]:
         return cloudevents.read(one.payload, one.context.received_ms, validate)
     if not isinstance(one.payload, dict):
         raise invalid("", "must be an object")
+    if one.format == "bedrock":  # only the request names the model
+        return bedrock.read(one.payload, one.context.model)
     if one.format not in _READERS:  # helicone: its answer has the format of a vendor
         raise invalid("format", f"is {one.format}, but the object has no providerResponse")
     return _READERS[one.format](one.payload)

@@ -14,6 +14,12 @@ from schemas.formats.draft import Draft, IdSource, ReaderResult, Uncounted
 
 END: Final = "Termination"
 PARTS: Final = frozenset({"Begin", "Turn", "SpeechStarted"})
+ADD_ONS: Final = (
+    *("speaker_labels", "sentiment_analysis", "entity_detection", "auto_chapters", "summarization"),
+    *("iab_categories", "content_safety", "auto_highlights", "redact_pii", "redact_pii_audio"),
+    *("multichannel", "dual_channel", "keyterms_prompt", "prompt", "speech_understanding"),
+)
+"""What a transcript says that was asked for beside its text, each at a price of its own."""
 PENDING: Final = frozenset({"queued", "processing"})
 
 
@@ -21,7 +27,9 @@ def is_own(payload: Json) -> bool:
     kind = payload.get("type")
     if kind == END and "session_duration_seconds" in payload:
         return True
-    if kind == "Turn" and "turn_order" in payload:
+    if (kind == "Turn" and "turn_order" in payload) or (
+        kind == "Begin" and "expires_at" in payload
+    ):
         return True
     return "audio_url" in payload and "status" in payload
 
@@ -48,11 +56,13 @@ def read(payload: Json) -> list[ReaderResult]:
     if status in PENDING:
         return [Uncounted(f"the transcript is {status}: only its last report counts")]
     failed = status == "error"
+    more = [name for name in ADD_ONS if payload.get(name)]
     fields = {
         "kind": "stt",
         "operation": "transcription",
         "model": text(payload, "speech_model_used") or text(payload, "speech_model"),
         "stt_audio_ms": None if failed else duration_ms(payload, "audio_duration"),  # not billed
+        "cost_problem": f"{more[0]} has a price of its own" if more else None,
         "error": "error" if failed else None,
     }
     return [Draft(fields, text(payload, "id"), IdSource.RESPONSE)]

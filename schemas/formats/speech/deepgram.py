@@ -12,9 +12,12 @@ from typing import Final
 from schemas.formats.body import Json, count, duration_ms, invalid, section, text
 from schemas.formats.draft import Draft, IdSource, ReaderResult, Uncounted
 from schemas.formats.times import instant
+from schemas.formats.vendors.usage import items_of
 
 PARTS: Final = frozenset({"Results", "SpeechStarted", "UtteranceEnd", "Connected", "TurnInfo"})
 END: Final = "Metadata"
+ADD_ONS: Final = ("summary_info", "sentiment_info", "topics_info", "intents_info")
+"""In the metadata of a recording whose text was analysed, which is billed by tokens."""
 _GENERAL: Final = "general-"
 
 
@@ -48,9 +51,25 @@ def read(payload: Json) -> list[ReaderResult]:
         "service_tier": "prerecorded" if audio_ms is not None and kind != END else None,
         "time": instant(metadata, "created"),
         "model": _model(metadata),
+        "cost_problem": _problem(payload, metadata),
         "stt_audio_ms": None if audio_ms is None else audio_ms * max(1, channels or 1),
     }
     return [Draft(fields, text(metadata, "request_id", path), IdSource.RESPONSE)]
+
+
+def _problem(payload: Json, metadata: Json) -> str | None:
+    """What has a price beside that of the audio, or another one."""
+    more = next((name for name in ADD_ONS if metadata.get(name)), None)
+    if more is not None:
+        return f"{more.removesuffix('_info')} has a price of its own"
+    spoken = [
+        heard
+        for channel in items_of(section(payload, "results"), "channels")
+        for heard in items_of(channel, "alternatives")
+    ]
+    if any(heard.get("languages") for heard in spoken):
+        return "transcripts of several languages have a price of their own"
+    return None
 
 
 def _model(metadata: Json) -> str | None:

@@ -12,7 +12,9 @@ from typing import Any, Final
 from schemas.formats.body import Json, count, duration_ms, invalid, text
 from schemas.formats.draft import Draft, IdSource, ReaderResult, Uncounted
 from schemas.formats.times import instant
+from schemas.formats.vendors.usage import items_of
 
+UNTOLD: Final = "the end of the last word is known, and not the length of the audio"
 _SETTINGS: Final = frozenset(
     {
         "voice_settings",
@@ -55,6 +57,9 @@ def _is_request(payload: Json) -> bool:
 
 
 def _is_transcript(payload: Json) -> bool:
+    channels = items_of(payload, "transcripts")
+    if channels and len(channels) == len(payload["transcripts"]):
+        return all(map(_is_transcript, channels))
     return (
         "transcription_id" in payload or "language_probability" in payload
     ) and "text" in payload
@@ -89,15 +94,20 @@ def _with_timestamps(payload: Json) -> ReaderResult:
 
 
 def _transcript(payload: Json) -> Draft:
-    seconds = duration_ms(payload, "audio_duration_secs")
-    if seconds is None:
-        words = payload.get("words")
-        ends = [one for one in words if isinstance(one, dict)] if isinstance(words, list) else []
-        seconds = duration_ms(ends[-1], "end", "words.") if ends else None
+    """Each channel that is transcribed apart is billed."""
+    channels = items_of(payload, "transcripts") or [payload]
+    told = [duration_ms(one, "audio_duration_secs") for one in channels]
+    heard = [_last_word(one) if ms is None else ms for one, ms in zip(channels, told, strict=True)]
     fields = {
         "kind": "stt",
         "operation": "transcription",
         "model": text(payload, "model_id"),
-        "stt_audio_ms": seconds,
+        "stt_audio_ms": None if None in heard else sum(ms or 0 for ms in heard),
+        "cost_problem": UNTOLD if None in told and None not in heard else None,
     }
     return Draft(fields, text(payload, "transcription_id"), IdSource.RESPONSE)
+
+
+def _last_word(transcript: Json) -> int | None:
+    words = items_of(transcript, "words")
+    return duration_ms(words[-1], "end", "words.") if words else None

@@ -1,6 +1,7 @@
 """What the APIs of vendors of models answer, read as events: one module per vendor. Pure.
 
     openai        chat, responses, realtime, transcription, speech, embeddings, batches
+    azure         what tells that an answer in OpenAI's format is Azure's
     openai_usage  its token counts, and those of vendors that answer in its format
     anthropic     messages, their streams and batches
     gemini        Gemini's generateContent, its stream, batches, embeddings and its Live API

@@ -2,13 +2,15 @@
 
 `inputTokens` leave out cached tokens, the neutral total includes them. The model is in the request
 alone, so the sender names it (`?model=...`). Of a stream, `metadata` has the usage. InvokeModel answers
-in the format of the model's maker: those of Titan and Llama are read here. Nova Sonic's usage events have
+in the format of the model's maker: those of Titan and Llama are read here, and the counts that Bedrock
+adds to the last chunk of any maker's stream. Nova Sonic's usage events have
 running totals of a session, and what is new: that counts.
 Source: schemas/contracts/producers.md, botocore 1.44.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from schemas.formats.body import Json, count, invalid, milliseconds, section, text
@@ -57,6 +59,11 @@ _SONIC: Final = STREAM | {
     "usageEvent",
 }
 _TITAN: Final = "inputTextTokenCount"
+_INVOCATION: Final = "amazon-bedrock-invocationMetrics"
+"""In the last chunk of a stream of InvokeModel, whoever made the model."""
+_TELLS_MORE: Final = frozenset({"type", "object", "event_type", "usage", "metadata"})
+"""In chunks of makers whose own format has the usage."""
+_OPENAI: Final = re.compile(r"(?:[a-z]+\.)?openai\.")
 _LLAMA: Final = ("prompt_token_count", "generation_token_count")
 
 
@@ -75,8 +82,9 @@ def is_own(payload: Json) -> bool:
     )
 
 
-def read(payload: Json) -> list[ReaderResult]:
-    """One answer of Converse or InvokeModel, or one event of ConverseStream or Nova Sonic."""
+def read(payload: Json, model: str | None = None) -> list[ReaderResult]:
+    """One answer of Converse or InvokeModel, or one event of ConverseStream or Nova Sonic. `model`: what
+    the sender says beside it."""
     event = _sonic_event(payload)
     if event is not None:
         return [_sonic(event)]
@@ -93,8 +101,11 @@ def read(payload: Json) -> list[ReaderResult]:
     write_tokens = _count(usage, "cacheWriteInputToken")
     into, out = count(usage, "inputTokens", path), count(usage, "outputTokens", path)
     total = count(usage, "totalTokens", path)
-    whole = None if into is None else into + (read_tokens or 0) + (write_tokens or 0)
+    cache = (read_tokens or 0) + (write_tokens or 0)
+    whole = None if into is None else into + cache
     is_consistent = not total or None in (whole, out) or (whole or 0) + (out or 0) == total
+    if into is not None and into >= cache > 0 and holder is not payload and _is_openai(model):
+        whole = into  # Bedrock's streams of OpenAI's models have the cache in the input, and twice in the total
     unknown = unknown_fields(usage, _KNOWN, path)
     if not is_consistent:
         unknown.append(f"{path}totalTokens{CONTRADICTION}")
@@ -102,6 +113,7 @@ def read(payload: Json) -> list[ReaderResult]:
         "kind": "llm",
         "operation": "chat",
         "service_tier": tier_of(_tier(holder)),
+        "speed": _speed(holder),
         "finish_reason": holder.get("stopReason")
         if isinstance(holder.get("stopReason"), str)
         else None,
@@ -131,6 +143,16 @@ def _tier(holder: Json) -> str | None:
     return said if isinstance(said, str) else None
 
 
+def _speed(holder: Json) -> str | None:
+    """`optimized`: an inference with less latency has another price."""
+    said = section(holder, "performanceConfig").get("latency")
+    return said if isinstance(said, str) else None
+
+
+def _is_openai(model: str | None) -> bool:
+    return bool(_OPENAI.match((model or "").lower()))
+
+
 def _kept_an_hour(usage: Json) -> int | None:
     parts = [one for one in items_of(usage, "cacheDetails") if one.get("ttl") == "1h"]
     return sum(count(one, "inputTokens", "usage.cacheDetails.") or 0 for one in parts) or None
@@ -146,20 +168,32 @@ def _count(usage: Json, stem: str) -> int | None:
 
 
 def _is_invoked(payload: Json) -> bool:
+    if isinstance(payload.get(_INVOCATION), dict) and not payload.keys() & _TELLS_MORE:
+        return True
     if _TITAN in payload:
-        return bool(payload.keys() & {"embedding", "embeddingsByType", "results"})
-    return "generation" in payload and has_any(payload, _LLAMA)
+        return bool(payload.keys() & {"embedding", "embeddingsByType", "results", "outputText"})
+    return "generation" in payload and (has_any(payload, _LLAMA) or "stop_reason" in payload)
 
 
-def _invoked(payload: Json) -> Draft:
-    if _TITAN not in payload:
+def _invoked(payload: Json) -> ReaderResult:
+    metrics = section(payload, _INVOCATION)
+    ended = payload.get("stop_reason") or payload.get("completionReason")
+    read_tokens = write_tokens = None
+    if metrics:
+        path = f"{_INVOCATION}."
+        into, out = (count(metrics, f"{side}TokenCount", path) for side in ("input", "output"))
+        read_tokens = count(metrics, "cacheReadInputTokenCount", path)
+        write_tokens = count(metrics, "cacheWriteInputTokenCount", path)
+        into = None if into is None else into + (read_tokens or 0) + (write_tokens or 0)
+    elif payload.get("stop_reason", "") is None or ("outputText" in payload and not ended):
+        return Uncounted("a chunk of a stream is not the last report of its answer")
+    elif _TITAN not in payload:
         into, out = (count(payload, name) for name in _LLAMA)
-        ended = payload.get("stop_reason")
     else:
         results = items_of(payload, "results")
-        into, out = count(payload, _TITAN), None
-        ended = results[-1].get("completionReason") if results else None
+        into, out = count(payload, _TITAN), count(payload, "totalOutputTextTokenCount")
         if results:
+            ended = results[-1].get("completionReason")
             out = sum(count(one, "tokenCount", "results.") or 0 for one in results)
     is_embedding = payload.keys() & {"embedding", "embeddingsByType"}
     fields = {
@@ -167,8 +201,12 @@ def _invoked(payload: Json) -> Draft:
         "operation": "embeddings" if is_embedding else "chat",
         "finish_reason": ended if isinstance(ended, str) else None,
         "input_tokens": into,
+        "cache_read_tokens": read_tokens,
+        "cache_write_tokens": write_tokens,
         "output_tokens": out,
         "output_text_tokens": out,
+        "latency_ms": milliseconds(metrics, "invocationLatency", f"{_INVOCATION}."),
+        "first_output_ms": milliseconds(metrics, "firstByteLatency", f"{_INVOCATION}."),
     }
     return Draft(fields)
 

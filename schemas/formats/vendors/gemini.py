@@ -57,7 +57,7 @@ _LIVE: Final = frozenset(
         *("session_resumption_update", "voice_activity_detection_signal", "voice_activity"),
     }
 )
-_KNOWN: Final[Known] = dict.fromkeys((*_SNAKE.values(), "serviceTier"))
+_KNOWN: Final[Known] = dict.fromkeys((*_SNAKE.values(), "serviceTier", "promptTokenDetails"))
 
 
 def is_own(payload: Json) -> bool:

@@ -16,6 +16,7 @@ from schemas.formats.times import instant
 _MARKS: Final = frozenset(
     {"prompt_eval_count", "eval_count", "total_duration", "load_duration", "done_reason"}
 )
+_LOADS: Final = ("load", "unload")
 _NS: Final = 1_000_000_000
 
 
@@ -31,6 +32,8 @@ def read(payload: Json) -> list[ReaderResult]:
         return [Uncounted("a line of a stream before done carries no usage")]
     if not payload.keys() & _MARKS:
         raise invalid("eval_count", "is missing: this is no answer of Ollama's API")
+    if payload.get("done_reason") in _LOADS:
+        return [Uncounted("a model was only loaded or unloaded")]
     output = count(payload, "eval_count")
     model, created = text(payload, "model"), text(payload, "created_at")
     told = (model, created, payload.get("total_duration"), payload.get("eval_duration"))

@@ -15,6 +15,7 @@ from typing import Any, Final
 from schemas.formats.body import Json, count, duration_ms, invalid, section, text
 from schemas.formats.draft import Draft, IdSource, ReaderResult, Uncounted
 from schemas.formats.times import instant
+from schemas.formats.vendors import azure
 from schemas.formats.vendors.openai_usage import COSTS, COUNTS, tokens_of
 from schemas.formats.vendors.usage import TOTAL_ALONE, has_any, items_of
 from schemas.prices.terms import tier_of
@@ -28,6 +29,7 @@ OBJECTS: Final = frozenset(
         "response.compaction",
         "list",
         "video",
+        "batch",
     }
 )
 STREAM_PREFIXES: Final = (
@@ -79,10 +81,12 @@ TOOLS: Final = {
     "image_generation_call": "tool_calls",
 }
 """Items of a response that are billed beside its tokens."""
+_BATCH: Final = "a batch is the sum of its answers: send the lines of its output"
 _SEARCH_MODELS: Final = ("-search-preview", "-search-api")
 """Chat models that search the web for each answer."""
-_SHORT_ID: Final = re.compile(r"[a-z]*[-_]?\d{0,9}")
-"""An id that says little: Ollama gives one of 999 (`chatcmpl-417`) to each answer."""
+_SHORT_ID: Final = re.compile(r"[a-z]*[-_]?(?:\d{0,13}|[a-z]{0,12})|(?:chat)?cmpl-[a-z]\d")
+"""An id that says little: Ollama gives one of 999 (`chatcmpl-417`) to each answer, KoboldCpp `chatcmpl-A1`
+to all, Cloudflare the time (`id-1764532800000`)."""
 
 
 def read(payload: Json) -> list[ReaderResult]:
@@ -90,16 +94,18 @@ def read(payload: Json) -> list[ReaderResult]:
     return _batch_line(payload) if is_batch_line(payload) else [_read(payload)]
 
 
-def _read(payload: Json) -> ReaderResult:  # noqa: PLR0911  one return for each kind of object
+def _read(payload: Json) -> ReaderResult:  # noqa: C901, PLR0911  one return for each kind of object
     kind = text(payload, "type") or ""
     if kind.startswith(STREAM_PREFIXES):
         return _stream_event(payload, kind)
     named = payload.get("object")
     if named == "list":
         return _list(payload)
+    if named == "batch" or payload.get("deleted") is True:
+        return Uncounted(_BATCH if named == "batch" else "what was deleted is no answer of a model")
     if is_moderation(payload) or (isinstance(named, str) and named in OBJECTS):
         return _response(payload)
-    if is_filter_chunk(payload):
+    if azure.is_filter_chunk(payload):
         return Uncounted("a chunk with Azure's filter results carries no usage")
     if is_images(payload):
         return _with_usage(payload, "llm")
@@ -152,26 +158,6 @@ def is_images(payload: Json) -> bool:
         and bool(told)
         and bool(made)
         and all(one.keys() & {"url", "b64_json"} for one in made)
-    )
-
-
-def is_filter_chunk(payload: Json) -> bool:
-    """A chunk of Azure's that has results of its filters, and no id, object or model."""
-    if payload.get("object") != "" or not isinstance(payload.get("choices"), list):
-        return False
-    return "prompt_filter_results" in payload or any(
-        map(_is_filtered, items_of(payload, "choices"))
-    )
-
-
-def _is_filtered(choice: Json) -> bool:
-    return "content_filter_results" in choice
-
-
-def is_azure(payload: Json) -> bool:
-    """Whether an answer or a chunk has results of Azure's filters."""
-    return "prompt_filter_results" in payload or any(
-        map(_is_filtered, items_of(payload, "choices"))
     )
 
 
@@ -287,7 +273,7 @@ def _vendor(payload: Json, usage: Json) -> str | None:
     """The vendor, where the answer has fields that only one writes."""
     if "x_groq" in payload:
         return "groq"
-    if payload.get(AZURE) or is_azure(payload):
+    if payload.get(AZURE) or azure.is_azure(payload):
         return "azure"
     if str(payload.get("id")).startswith("gen-") and isinstance(payload.get("provider"), str):
         return "openrouter"
@@ -371,8 +357,9 @@ def _transcription(payload: Json) -> Draft:
     return Draft(
         fields={
             "kind": "stt",
+            "provider": _vendor(payload, usage),
             "model": model,
-            "operation": "transcription",
+            "operation": "translation" if payload.get("task") == "translate" else "transcription",
             "stt_audio_ms": seconds,
             "error": _error(payload),
             **tokens,

@@ -74,6 +74,9 @@ KNOWN: Final[Known] = {
     **dict.fromkeys(("search_context_size", "time_to_first_token", "stop_reason")),
     **dict.fromkeys(("completion_tokens_per_sec", "total_tokens_per_sec", "total_latency")),
 }
+_CONTEXT: Final = "search_context_size"
+_LISTED_CONTEXT: Final = "high"
+"""Perplexity's price of a request depends on it; the bundled list has that of the largest."""
 AUDIO_SECONDS: Final = "the audio of the prompt is billed by its seconds, beside the tokens"
 _TICKS_PLACES: Final = 10
 _HIDES_THOUGHTS: Final = ("gemini", "models/gemini", "google/gemini")
@@ -145,6 +148,9 @@ def _problem(usage: Json, path: str, totals: Totals) -> str | None:
         return PROBLEM
     if number(usage, "prompt_audio_seconds", path):
         return AUDIO_SECONDS
+    context = usage.get(_CONTEXT)
+    if isinstance(context, str) and context not in {"", _LISTED_CONTEXT}:
+        return f"a search context of size {context[:16]} has a price of its own"
     is_alone = totals.input is None and totals.output is None
     return TOTAL_ALONE if is_alone and count(usage, "total_tokens", path) else None
 

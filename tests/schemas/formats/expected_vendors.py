@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from schemas.formats.speech import elevenlabs
+
 RECEIVED = "2026-02-08T10:01:00Z"
 Fields = dict[str, Any]
 
@@ -123,7 +125,9 @@ SPEECH: dict[str, list[Fields]] = {
             tts_characters=30,
         )
     ],
-    "elevenlabs/transcript": [stt("elevenlabs", id="tr_1", stt_audio_ms=7250)],
+    "elevenlabs/transcript": [
+        stt("elevenlabs", id="tr_1", stt_audio_ms=7250, cost_problem=elevenlabs.UNTOLD)
+    ],
     "cartesia/speech_request": [
         tts(
             "cartesia",
