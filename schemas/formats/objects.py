@@ -144,11 +144,27 @@ def _open(
     if isinstance(item, cloudevents.BinaryCloudEvent):
         yield FormatObject(item, "cloudevents", context)
         return
+    if isinstance(item, dict) and named in {None, "helicone"} and helicone.is_own(item):
+        context = with_given(context, helicone.given(item))
+        outcome = helicone.outcome(item)
+        if outcome is not None:
+            yield FormatObject(outcome, "helicone", context)
+            return
+        found = helicone.answers(item)
+        check_items(len(found))
+        for one in found:
+            poll()
+            yield from _open_object(one, None, context, joiner, poll)
+        return
+    yield from _open_object(item, named, context, joiner, poll)
+
+
+def _open_object(
+    item: object, named: Format | None, context: Context, joiner: Joiner, poll: Poll
+) -> Iterator[FormatObject]:
+    """The objects of an item that no log and no envelope is around."""
     if not isinstance(item, dict):
         raise invalid("", "must be an object")
-    if named in {None, "helicone"} and helicone.is_own(item):
-        context = with_given(context, helicone.given(item))
-        item, named = helicone.answer(item), None
     opened = _inside(item, named)
     if opened is not None:
         format, items = opened  # noqa: A001
@@ -231,7 +247,7 @@ _READERS: Final[Mapping[Format, Callable[[Json], list[ReaderResult]]]] = {
 
 
 def _read(one: FormatObject, validate: Validate[E]) -> list[ReaderResult]:
-    if one.format == "otel":
+    if one.format == "otel" or isinstance(one.payload, list):  # read already
         if isinstance(one.payload, InvalidEvent):
             raise one.payload
         found: list[ReaderResult] = one.payload

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from schemas.formats.body import Json, invalid, section, text
+from schemas.formats.body import Json, invalid, section, text, usd
 from schemas.formats.draft import Draft, ReaderResult, Uncounted
 from schemas.formats.times import instant
 from schemas.formats.vendors import anthropic
@@ -21,17 +21,7 @@ RESULT: Final = "result"
 BEFORE: Final = "odometer.before"
 """Set on a line by schemas.formats.joining: the answer before it, whose end was not noted."""
 SYNTHETIC: Final = "<synthetic>"
-_OTHERS: Final = frozenset(
-    {
-        "user",
-        "system",
-        "summary",
-        "progress",
-        "queue-operation",
-        "file-history-snapshot",
-        "attachment",
-    }
-)
+_WITHOUT_UUID: Final = frozenset({"user", "system", "summary", "file-history-snapshot"})
 _SESSION: Final = ("sessionId", "session_id")
 
 
@@ -41,9 +31,11 @@ def is_own(payload: Json) -> bool:
         return isinstance(payload.get("message"), dict)
     if kind == RESULT:
         return "session_id" in payload and bool(payload.keys() & {"modelUsage", "total_cost_usd"})
-    if not isinstance(kind, str) or kind not in _OTHERS:
+    if not isinstance(kind, str) or payload.keys() & {"usage", "event_type"}:
         return False
-    return bool(payload.keys() & {*_SESSION, "leafUuid", "messageId", "uuid"})
+    if "sessionId" in payload or {"session_id", "uuid"} <= payload.keys():
+        return True
+    return kind in _WITHOUT_UUID and bool(payload.keys() & {"session_id", "leafUuid", "messageId"})
 
 
 def read(payload: Json) -> list[ReaderResult]:
@@ -90,6 +82,9 @@ def _answer(payload: Json) -> list[ReaderResult]:
         return [Uncounted("the line is no answer of a model: Claude Code wrote it itself")]
     session = next((text(payload, name) for name in _SESSION if payload.get(name)), None)
     about = {"time": instant(payload, "timestamp"), "chat_id": session}
+    cost = usd(payload, "costUSD")  # up to version 1.0.8
+    if cost is not None:
+        about["cost_usd"] = cost
     return [
         replace(made, fields={**made.fields, **about}) if isinstance(made, Draft) else made
         for made in anthropic.message(message)

@@ -6,6 +6,7 @@ Source: schemas/contracts/producers.md, langchain-core 1.8.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from schemas.formats.body import Json, count, difference, invalid, section, text
@@ -37,16 +38,24 @@ _KNOWN: Final[Known] = {
     "input_token_details": _names("cache_read", "cache_creation", "audio", *_KEPT),
     "output_token_details": _names("reasoning", "audio"),
 }
+MODELS_MAX: Final = 64
+"""Of the totals by model: an app has a few."""
 _PATH: Final = "usage_metadata."
 
 
 def is_own(payload: Json) -> bool:
+    if _is_by_model(payload):
+        return True
     usage = _message(payload).get("usage_metadata")
     return isinstance(usage, dict) and has_any(usage, COUNTS)
 
 
 def read(payload: Json) -> list[ReaderResult]:
     """One message of a model, or the totals by model of `UsageMetadataCallbackHandler`."""
+    if _is_by_model(payload):
+        return [
+            _draft(usage, {"model": model}, f"{model[:64]}.") for model, usage in payload.items()
+        ]
     message = _message(payload)
     if "usage_metadata" not in message:
         if str(message.get("type")) in _AI:
@@ -56,20 +65,28 @@ def read(payload: Json) -> list[ReaderResult]:
     if not has_any(usage, COUNTS):
         raise invalid("usage_metadata", f"has none of LangChain's counts: {', '.join(COUNTS)}")
     about = section(message, "response_metadata")
-    tokens, unknown = tokens_of(usage, _PATH)
     path = "response_metadata."
-    model = text(about, "model_name", path) or text(about, "model", path)
-    fields = {
-        "kind": "llm",
+    named = {
         "provider": text(about, "model_provider", path),
-        "model": model,
-        "operation": "chat",
+        "model": text(about, "model_name", path) or text(about, "model", path),
         "service_tier": tier_of(_word(about, "service_tier")) or _tier_of_details(usage),
         "finish_reason": _word(about, "finish_reason") or _word(about, "stop_reason"),
-        **tokens,
     }
     response_id = text(about, "id", path) or text(message, "id")
-    return [Draft(fields, response_id, IdSource.RESPONSE, unknown=unknown)]
+    return [replace(_draft(usage, named, _PATH), id=response_id, id_source=IdSource.RESPONSE)]
+
+
+def _draft(usage: Json, named: dict[str, str | None], path: str) -> Draft:
+    tokens, unknown = tokens_of(usage, path)
+    return Draft({"kind": "llm", "operation": "chat", **named, **tokens}, unknown=unknown)
+
+
+def _is_by_model(payload: Json) -> bool:
+    """The totals of `UsageMetadataCallbackHandler`: usage by the name of the model."""
+    return 0 < len(payload) <= MODELS_MAX and all(
+        isinstance(usage, dict) and {*COUNTS} <= usage.keys() <= _KNOWN.keys()
+        for usage in payload.values()
+    )
 
 
 def _word(holder: Json, key: str) -> str | None:

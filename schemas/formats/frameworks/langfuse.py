@@ -16,6 +16,7 @@ from schemas.event.event_struct import parse_instant
 from schemas.formats.body import Json, count, section, text, usd
 from schemas.formats.draft import Draft, ReaderResult, Uncounted
 from schemas.formats.times import IMPOSSIBLE
+from schemas.formats.vendors import openai_usage
 from schemas.formats.vendors.usage import CONTRADICTION, PROBLEM
 from schemas.units import instant_to_ms
 
@@ -45,6 +46,11 @@ _IN: Final = ("input", "promptTokens", "prompt_tokens", "input_tokens", "inputTo
 _OUT: Final = ("output", "completionTokens", "completion_tokens", "output_tokens", "outputTokens")
 _TOTAL: Final = ("total", "totalTokens", "total_tokens")
 _OTHERS: Final = ("unit", "inputCost", "outputCost", "totalCost")
+_NESTED: Final = (
+    *("prompt_tokens_details", "input_tokens_details"),
+    *("completion_tokens_details", "output_tokens_details"),
+)
+"""Sections of OpenAI's usage, which Langfuse's server takes as it is."""
 _KNOWN: Final = frozenset(
     (*_IN, *_OUT, *_TOTAL, *_CACHE_READ, *_CACHE_WRITE, *_AUDIO_IN, *_AUDIO_OUT, *_REASONING)
 ) | set(_OTHERS)
@@ -87,22 +93,26 @@ def read(payload: Json) -> list[ReaderResult]:
     if not (kind in GENERATIONS or (kind in OBSERVATIONS and of.upper() in MODELS)):
         return [Uncounted(f"{kind[:64] or 'an item without type'} is no call of a model")]
     usage, path = _usage(body)
-    if not usage:
+    failed = text(body, "level", "body.") == "ERROR"
+    if not usage and not failed:
         return [Uncounted("the observation has no usage yet: the report with its usage counts")]
-    tokens, unknown = _tokens(usage, path)
+    model = text(body, "model", "body.")
+    if any(isinstance(usage.get(name), dict) for name in _NESTED):
+        tokens, unknown = openai_usage.tokens_of(usage, path, model)
+    else:
+        tokens, unknown = _tokens(usage, path)
     start, end = text(body, "startTime", "body."), text(body, "endTime", "body.")
-    level = text(body, "level", "body.")
     fields = {
         "kind": "llm",
         "time": end or start or text(payload, "timestamp"),
-        "model": text(body, "model", "body."),
+        "model": model,
         "operation": "embeddings" if "embedding" in f"{kind}{of}".lower() else None,
         "call_id": text(body, "sessionId", "body."),
-        "cost_usd": _cost(body, usage, path),
         "latency_ms": _between(start, end),
         "first_output_ms": _between(start, text(body, "completionStartTime", "body.")),
-        "error": "error" if level == "ERROR" else None,
+        "error": "error" if failed else None,
         **tokens,
+        "cost_usd": _cost(body, usage, path),
     }
     unit = (text(usage, "unit", path) or "TOKENS").upper() if path == "body.usage." else "TOKENS"
     if unit != "TOKENS":
@@ -158,11 +168,17 @@ def _cost(body: Json, usage: Json, path: str) -> str | None:
     """The sender's cost: the total, or the sum of its parts."""
     details = section(body, "costDetails", "body.")
     if not details:
-        return usd(usage, "totalCost", path)
+        total = usd(usage, "totalCost", path)
+        given = [usd(usage, name, path) for name in ("inputCost", "outputCost")]
+        return total if total is not None else _sum(given)
     if details.get("total") is not None:
         return usd(details, "total", "body.costDetails.")
-    parts = [usd(details, name, "body.costDetails.") for name in details]
-    return str(sum(Decimal(part) for part in parts if part is not None))
+    return _sum([usd(details, name, "body.costDetails.") for name in details])
+
+
+def _sum(parts: list[str | None]) -> str | None:
+    said = [Decimal(part) for part in parts if part is not None]
+    return str(sum(said)) if said else None
 
 
 def _between(start: str | None, end: str | None) -> int | None:

@@ -13,6 +13,7 @@ from schemas.formats.body import Json, count, invalid, section, text
 from schemas.formats.draft import Draft, ReaderResult, Uncounted
 from schemas.formats.times import instant
 from schemas.formats.vendors.openai_usage import tokens_of
+from schemas.prices.providers import known
 
 REQUESTS_MAX: Final = 1000
 """Of one run. Real runs end after some ten turns."""
@@ -75,13 +76,16 @@ def _draft(usage: Json, path: str, **about: str | None) -> Draft:
 def _span(payload: Json) -> ReaderResult:
     data = section(payload, "span_data")
     kind = text(data, "type", "span_data.")
-    if kind != "generation" or not isinstance(data.get("usage"), dict):
+    failed = bool(payload.get("error"))
+    if kind != "generation" or not (isinstance(data.get("usage"), dict) or failed):
         return Uncounted(f"a span of type {(kind or TRACE)[:64]} repeats no usage of a model call")
-    usage = {**data["usage"], "model": data.get("model")}
+    usage = {**section(data, "usage", "span_data."), "model": data.get("model")}
+    settings = section(data, "model_config", "span_data.")
     made = _draft(
         usage,
         "span_data.usage.",
         time=instant(payload, "ended_at"),
-        error="failed" if payload.get("error") else None,
+        provider=known(text(settings, "base_url", "span_data.model_config.")),
+        error="failed" if failed else None,
     )
     return Draft(made.fields, text(payload, "id"), unknown=made.unknown)
