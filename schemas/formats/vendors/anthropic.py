@@ -32,11 +32,12 @@ ITERATIONS_MAX: Final = 256
 """Parts of one response. Each call of an advisor becomes an event; real responses have a few."""
 STARTED: Final = "odometer.started"
 """Set on a `message_delta` by schemas.formats.joining: the message that it ends."""
+_LIFETIMES: Final = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 _USAGE_COUNTS: Final = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 COUNTS: Final = (*_USAGE_COUNTS, "output_tokens")
 _KNOWN: Final[Known] = {
     **dict.fromkeys(COUNTS),
-    "cache_creation": dict.fromkeys(("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")),
+    "cache_creation": dict.fromkeys(_LIFETIMES),
     "output_tokens_details": dict.fromkeys(("thinking_tokens",)),
     "server_tool_use": dict.fromkeys(
         ("web_search_requests", "web_fetch_requests", "code_execution_requests")
@@ -192,6 +193,10 @@ def _draft(
 
 def _tokens(usage: Json) -> dict[str, int | None]:
     reported = {name: count(usage, name, "usage.") for name in _USAGE_COUNTS}
+    kept = section(usage, "cache_creation", "usage.")
+    if reported["cache_creation_input_tokens"] is None and kept:
+        parts = [count(kept, name, "usage.cache_creation.") for name in _LIFETIMES]
+        reported["cache_creation_input_tokens"] = sum(part or 0 for part in parts)
     values = [value for value in reported.values() if value is not None]
     complete = reported["input_tokens"] is not None
     inclusive = sum(values) if complete else None
@@ -204,7 +209,7 @@ def _tokens(usage: Json) -> dict[str, int | None]:
         "cache_read_tokens": reported["cache_read_input_tokens"],
         "cache_write_tokens": reported["cache_creation_input_tokens"],
         "cache_write_1h_tokens": count(
-            section(usage, "cache_creation", "usage."),
+            kept,
             "ephemeral_1h_input_tokens",
             "usage.cache_creation.",
         ),

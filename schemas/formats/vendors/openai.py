@@ -321,7 +321,20 @@ def _tools(payload: Json, model: str | None, tokens: Json) -> Json:
             found[field] = found.get(field, 0) + 1
     if model is not None and any(part in model for part in _SEARCH_MODELS):
         found.setdefault("web_searches", 1)
+    found |= _tool_usage(section(payload, "tool_usage"), found)
     return {name: n for name, n in found.items() if tokens.get(name) is None}
+
+
+def _tool_usage(told: Json, found: dict[str, int]) -> dict[str, int]:
+    """What is billed for tools, as the response says. The tokens of images have prices of another model."""
+    searches = count(
+        section(told, "web_search", "tool_usage."), "num_requests", "tool_usage.web_search."
+    )
+    tokens = count(
+        section(told, "image_gen", "tool_usage."), "total_tokens", "tool_usage.image_gen."
+    )
+    billed = {} if searches is None else {"web_searches": searches}
+    return {**billed, "tool_calls": max(1, found.get("tool_calls", 0))} if tokens else billed
 
 
 def _identity(payload: Json, fields: dict[str, Any]) -> str | None:

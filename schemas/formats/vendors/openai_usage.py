@@ -38,6 +38,7 @@ _CACHED: Final = ("text_tokens", "audio_tokens", "image_tokens")
 _DETAILS_IN: Final[Known] = {
     **dict.fromkeys(("text_tokens", "audio_tokens", "image_tokens", "video_tokens")),
     **dict.fromkeys(("cached_tokens", "cache_write_tokens", "cache_creation_tokens")),
+    "cache_write_tokens_details": dict.fromkeys(("ttl_30m_tokens", "ttl_12h_tokens")),
     # DashScope's
     **dict.fromkeys(("cache_creation_input_tokens", "cache_type")),
     "cache_creation": dict.fromkeys(("ephemeral_5m_input_tokens",)),
@@ -77,6 +78,7 @@ KNOWN: Final[Known] = {
 _CONTEXT: Final = "search_context_size"
 _LISTED_CONTEXT: Final = "high"
 """Perplexity's price of a request depends on it; the bundled list has that of the largest."""
+KEPT_LONG: Final = "cache writes that are kept for 12 hours have a price of their own"
 AUDIO_SECONDS: Final = "the audio of the prompt is billed by its seconds, beside the tokens"
 _TICKS_PLACES: Final = 10
 _HIDES_THOUGHTS: Final = ("gemini", "models/gemini", "google/gemini")
@@ -148,6 +150,10 @@ def _problem(usage: Json, path: str, totals: Totals) -> str | None:
         return PROBLEM
     if number(usage, "prompt_audio_seconds", path):
         return AUDIO_SECONDS
+    details, path_in = first_section(usage, IN, path)
+    kept = section(details, "cache_write_tokens_details", path_in)
+    if count(kept, "ttl_12h_tokens", f"{path_in}cache_write_tokens_details."):
+        return KEPT_LONG
     context = usage.get(_CONTEXT)
     if isinstance(context, str) and context not in {"", _LISTED_CONTEXT}:
         return f"a search context of size {context[:16]} has a price of its own"

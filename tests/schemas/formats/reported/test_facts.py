@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from schemas.event.usage_event import UsageEvent
 from tests.schemas.formats.reported.payloads import (
     AT_S,
     TOKENS,
@@ -156,6 +157,55 @@ def test_a_transcription_of_groq_is_of_groq() -> None:
         model="whisper-large-v3",
     )
     assert (event.provider, event.operation) == ("groq", "translation")
+
+
+_RESPONSE = {
+    "id": "resp_68b0a1c2d3e4f5061728394a5b6c7d8e",
+    "object": "response",
+    "created_at": AT_S,
+    "model": "gpt-5",
+    "status": "completed",
+    "usage": {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100},
+}
+_SEARCH = {"type": "web_search_call", "action": {"type": "search"}}
+
+
+@pytest.mark.parametrize(("billed", "cost"), [(2, "0.02225"), (0, "0.00225")])
+def test_the_searches_that_openai_bills_are_those_that_it_tells(billed: int, cost: str) -> None:
+    told = {"web_search": {"num_requests": billed}, "image_gen": {"total_tokens": 0}}
+    event = one({**_RESPONSE, "output": [_SEARCH], "tool_usage": told})
+    assert usd(event) == Decimal(cost)  # 1000 * 1.25 + 100 * 10 per million, 10 per thousand
+
+
+def test_tokens_of_images_that_a_tool_made_are_not_those_of_the_model() -> None:
+    told = {"image_gen": {"input_tokens": 50, "output_tokens": 1056, "total_tokens": 1106}}
+    assert "tool_calls" in incomplete(one({**_RESPONSE, "output": [], "tool_usage": told}))
+
+
+@pytest.mark.parametrize(("kept", "has_cost"), [(0, True), (300, False)])
+def test_cache_writes_for_12_hours_have_no_listed_price(kept: int, has_cost: bool) -> None:  # noqa: FBT001
+    lifetimes = {"ttl_30m_tokens": 300 - kept, "ttl_12h_tokens": kept}
+    details = {"cache_write_tokens": 300, "cache_write_tokens_details": lifetimes}
+    usage = {**TOKENS, "prompt_tokens_details": details}
+    (event,) = read(chat("gpt-5.6", usage)).events
+    assert event.unknown == ()
+    assert isinstance(event.usage, UsageEvent)
+    if has_cost:
+        assert usd(event.usage) == Decimal("0.0063")  # 700 * 4 + 300 * 5 + 100 * 20 per million
+    else:
+        assert "12 hours" in incomplete(event.usage)
+
+
+def test_the_lifetimes_of_a_cache_write_are_its_sum_where_nothing_else_is() -> None:
+    usage = {
+        "input_tokens": 1000,
+        "output_tokens": 100,
+        "cache_creation": {"ephemeral_5m_input_tokens": 100, "ephemeral_1h_input_tokens": 200},
+    }
+    event = one({"type": "message", "id": "msg_1", "model": "claude-sonnet-4-5", "usage": usage})
+    assert (event.input_tokens, event.cache_write_tokens) == (1300, 300)
+    # 1000 * 3 + 100 * 3.75 + 200 * 6 + 100 * 15 per million
+    assert usd(event) == Decimal("0.006075")
 
 
 # -- speech ------------------------------------------------------------------------------------------
