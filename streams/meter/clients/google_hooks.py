@@ -7,14 +7,19 @@ recorded. Tested with google-genai 3.6.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from streams.meter.clients.client_call import ClientCall, WrappedClient
 from streams.meter.clients.routes import google_route
 from streams.meter.clients.stream_notes import StreamNotes
 from streams.meter.queued import WireBody
+
+_IMAGE: Final = re.compile(r'"(?:bytesBase64Encoded|gcsUri)"\s*:')
+_TOKENS: Final = re.compile(r'"token_?[cC]ount"\s*:\s*(\d{1,10})\b')
+_PROMPT: Final = re.compile(r'"promptTokenCount"\s*:\s*(\d{1,10})\b')
 
 
 def url_of(client: Any) -> object:  # noqa: ANN401  the client is the app's
@@ -51,8 +56,11 @@ class GoogleCall:
     def _answered(self, answer: Any) -> None:  # noqa: ANN401
         if self._call is not None:
             body = answer.body or ""
-            has_usage = "usageMetadata" in body and self._call.route.operation == "chat"
-            self._call.answered(WireBody(body.encode(), is_whole=True) if has_usage else None)
+            if self._call.route.operation == "chat":
+                has_usage = "usageMetadata" in body
+                self._call.answered(WireBody(body.encode(), is_whole=True) if has_usage else None)
+            else:
+                self._call.answered(told_of(body))
 
     @contextmanager
     def sending(self) -> Iterator[None]:
@@ -94,6 +102,19 @@ class GoogleCall:
         """The process ends."""
         if self._notes.answer:
             self._ended()
+
+
+def told_of(body: str) -> dict[str, Any] | None:
+    """What the answer of embeddings or images tells, without its vectors and pictures: these are not
+    decoded in the app's thread, and do not wait in the queue."""
+    images = len(_IMAGE.findall(body))
+    if images:
+        return {"data": [{}] * images}
+    asked = _PROMPT.search(body)
+    if asked:
+        return {"embedding": {}, "usageMetadata": {"promptTokenCount": int(asked[1])}}
+    tokens = [int(found) for found in _TOKENS.findall(body)]
+    return {"embeddings": [{"statistics": {"token_count": sum(tokens)}}]} if tokens else None
 
 
 def _request(original: Callable[..., Any], wrapped: WrappedClient) -> Callable[..., Any]:

@@ -41,6 +41,8 @@ _GOOGLE: Final[Mapping[str, Route]] = {
     "embedContent": Route("llm", "embeddings", "gemini"),
     "batchEmbedContents": Route("llm", "embeddings", "gemini"),
 }
+_PREDICT: Final = {"embedding": "embeddings", "imagen": "image"}
+"""What `predict` of Vertex AI asks of a model with this word in its name."""
 
 
 @lru_cache(maxsize=1024)
@@ -61,5 +63,10 @@ def anthropic_route(method: str, url: str) -> Route | None:
 
 @lru_cache(maxsize=1024)
 def google_route(method: str, path: str) -> Route | None:
-    name = path.partition("?")[0].rpartition(":")[2]
-    return _GOOGLE.get(name) if method.lower() == "post" else None
+    model, _, name = path.partition("?")[0].rpartition(":")
+    if method.lower() != "post":
+        return None
+    if name == "predict":
+        asked = next((does for word, does in _PREDICT.items() if word in model), None)
+        return None if asked is None else Route("llm", asked, "gemini")
+    return _GOOGLE.get(name)

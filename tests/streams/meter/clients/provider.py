@@ -204,7 +204,18 @@ def answer(provider: Provider, path: str, asked: dict[str, Any]) -> Any:  # noqa
     if "/messages" in path:
         return message(provider, asked)
     if "mbedContent" in path:
-        return {"embeddings": [{"values": [0.25, 0.5]}], "embedding": {"values": [0.25, 0.5]}}
+        usage = {
+            "promptTokenCount": 8,
+            "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 8}],
+        }
+        return {"embeddings": [{"values": [0.25, 0.5]}], "embedding": {"values": [0.25, 0.5]},
+                **({"usageMetadata": usage} if "embedding-2" in path else {})}  # fmt: skip
+    if "imagen" in path:
+        return {"predictions": [{"mimeType": "image/png", "bytesBase64Encoded": "aGk="}] * 2}
+    if path.endswith(":predict"):
+        told = {"token_count": 4, "truncated": False}
+        made = {"embeddings": {"values": [0.25, 0.5], "statistics": told}}
+        return {"predictions": [made] * len(asked["instances"])}
     if "enerateContent" in path:
         return gemini(provider, stream="streamGenerateContent" in path)
     return {"object": "list", "data": [{"id": "gpt-4o", "object": "model", "created": 1}]}

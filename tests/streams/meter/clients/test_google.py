@@ -74,6 +74,27 @@ def test_embeddings_report_no_usage(rig: Rig, client: genai.Client) -> None:
     assert event["cost_problem"] == "the answer reports no usage"
 
 
+def test_embeddings_that_report_their_tokens_count_them(rig: Rig, client: genai.Client) -> None:
+    client.models.embed_content(model="gemini-embedding-2", contents=SECRET)
+    event = rig.event()
+    told = (event["operation"], event["model"], event["input_tokens"], event.get("cost_problem"))
+    assert told == ("embeddings", "gemini-embedding-2", 8, None)
+
+
+@pytest.mark.filterwarnings("ignore:The generate_images method")  # google-genai's own
+def test_vertex_ai_answers_embeddings_and_images_under_another_path(rig: Rig) -> None:
+    options = genai.types.HttpOptions(base_url=rig.provider.url, api_version="v1")
+    client = rig.meter.wrap(genai.Client(vertexai=True, api_key="k", http_options=options))
+    client.models.embed_content(model="text-embedding-005", contents=[SECRET, SECRET])
+    client.models.generate_images(model="imagen-4.0-generate-001", prompt=SECRET)
+    client.close()
+    embedded, made = rig.events()
+    assert (embedded["operation"], embedded["input_tokens"]) == ("embeddings", 8)
+    assert (embedded["provider"], embedded["model"]) == ("google", "text-embedding-005")
+    assert (made["operation"], made["images"]) == ("image", 2)
+    assert made["model"] == "imagen-4.0-generate-001"
+
+
 def test_an_error_is_recorded_by_its_status_and_raised(rig: Rig) -> None:
     with client_of(rig, "/429") as failing:
         with pytest.raises(genai.errors.ClientError, match="429"):
