@@ -16,7 +16,7 @@ from schemas.formats.body import Json, count, duration_ms, invalid, section, tex
 from schemas.formats.draft import Draft, IdSource, ReaderResult, Uncounted
 from schemas.formats.times import instant
 from schemas.formats.vendors import azure
-from schemas.formats.vendors.openai_usage import COSTS, COUNTS, tokens_of
+from schemas.formats.vendors.openai_usage import COSTS, COUNTS, svg_of, tokens_of
 from schemas.formats.vendors.usage import TOTAL_ALONE, has_any, items_of
 from schemas.prices.terms import tier_of
 
@@ -91,7 +91,7 @@ to all, Cloudflare the time (`id-1764532800000`)."""
 
 def read(payload: Json) -> list[ReaderResult]:
     """One object of the API, one event of its streams, or one line of a batch's output."""
-    return _batch_line(payload) if is_batch_line(payload) else [_read(payload)]
+    return _batch_line(payload) if is_batch_line(payload) else [_read(payload), *svg_of(payload)]
 
 
 def _read(payload: Json) -> ReaderResult:  # noqa: C901, PLR0911  one return for each kind of object

@@ -9,7 +9,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Final
 
-from schemas.formats.body import Json, count, difference, number, section, usd
+from schemas.formats.body import Json, count, difference, number, section, text, usd
+from schemas.formats.draft import Draft
 from schemas.formats.vendors.usage import (
     CONTRADICTION,
     PROBLEM,
@@ -143,6 +144,18 @@ def tokens_of(usage: Json, path: str, model: str | None) -> tuple[dict[str, Any]
         "cost_usd": _cost(usage, path),
         "cost_problem": _problem(usage, path, totals),
     }, tuple(unknown)
+
+
+def svg_of(payload: Json) -> list[Draft]:
+    """The call to another model that wrote an image as SVG, if one did."""
+    usage = section(payload, "svg_usage")
+    if not usage:
+        return []
+    model = text(usage, "model", "svg_usage.")
+    counts = {name: value for name, value in usage.items() if name != "model"}
+    tokens, unknown = tokens_of(counts, "svg_usage.", model)
+    fields = {"kind": "llm", "operation": "image", "model": model, **tokens}
+    return [Draft(fields, unknown=unknown)]
 
 
 def _problem(usage: Json, path: str, totals: Totals) -> str | None:

@@ -13,7 +13,7 @@ from schemas.formats.vendors.openai import TOOLS
 
 _KEPT: Final = ("id", "object", "type", "created", "created_at", "model", "status", "service_tier",
                 "stop_reason", "duration", "provider", "event_id", "usage", "x_groq", "error",
-                "incomplete_details", "tool_usage")  # fmt: skip
+                "incomplete_details", "tool_usage", "svg_usage")  # fmt: skip
 _EMPTY: Final = (("text", ""), ("results", ()), ("prompt_filter_results", ()))
 """Fields that the formats only look for."""
 _NOTHING: Final[dict[str, Any]] = {}

@@ -182,6 +182,16 @@ def test_tokens_of_images_that_a_tool_made_are_not_those_of_the_model() -> None:
     assert "tool_calls" in incomplete(one({**_RESPONSE, "output": [], "tool_usage": told}))
 
 
+def test_the_model_that_writes_an_image_as_svg_is_a_call_of_its_own() -> None:
+    counts = {"input_tokens": 1000, "output_tokens": 100, "total_tokens": 1100}
+    svg = {**counts, "reasoning_tokens": 40, "model": "gpt-5"}
+    body = {"created": AT_S, "data": [{"b64_json": "aGk="}], "usage": counts, "svg_usage": svg}
+    made, written = (event.usage for event in read(body, model="gpt-image-1").events)
+    assert isinstance(written, UsageEvent)
+    assert (made.model, written.model) == ("gpt-image-1", "gpt-5")
+    assert (written.reasoning_tokens, usd(written)) == (40, Decimal("0.00225"))
+
+
 @pytest.mark.parametrize(("kept", "has_cost"), [(0, True), (300, False)])
 def test_cache_writes_for_12_hours_have_no_listed_price(kept: int, has_cost: bool) -> None:  # noqa: FBT001
     lifetimes = {"ttl_30m_tokens": 300 - kept, "ttl_12h_tokens": kept}
