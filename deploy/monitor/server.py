@@ -11,6 +11,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from ipaddress import ip_address
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -31,6 +32,7 @@ THREADS_MAX: Final = 16
 REQUEST_S: Final = 10
 """A client that sends its request more slowly is disconnected."""
 METRICS: Final = "/metrics"
+LOCALHOST: Final = "localhost"
 
 
 class MonitorServer(ThreadingMixIn, WSGIServer):
@@ -45,7 +47,7 @@ class MonitorServer(ThreadingMixIn, WSGIServer):
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._free = threading.Semaphore(THREADS_MAX)
         super().__init__((host, port), _Handler)
-        self.set_app(_application(registry, probes))
+        self.set_app(_application(registry, probes, is_local=_is_loopback(host)))
         self._thread = threading.Thread(
             target=self.serve_forever, name="odometer-monitor", daemon=True
         )
@@ -111,11 +113,19 @@ def _wrong_host(host: str, why: str) -> str:
     )
 
 
-def _application(registry: Collector, probes: Mapping[str, Probe]) -> Callable[..., WsgiAnswer]:
+def _application(
+    registry: Collector, probes: Mapping[str, Probe], *, is_local: bool
+) -> Callable[..., WsgiAnswer]:
+    """`is_local`: it listens on loopback, so no other name than that of loopback is its own. A page of another
+    server could lead a browser on this machine here by a name of that page's (DNS rebinding), and read the
+    metrics."""
     metrics = make_wsgi_app(registry)
 
     def answer(environ: dict[str, Any], start_response: Callable[..., object]) -> WsgiAnswer:
         path = environ["PATH_INFO"]
+        if is_local and not _is_loopback(_name_in(environ.get("HTTP_HOST", LOCALHOST))):
+            said = {"ok": False, "reason": "the header `host` names another machine"}
+            return _json(start_response, "421 Misdirected Request", said)
         if environ["REQUEST_METHOD"] not in {"GET", "HEAD"}:
             said = {"ok": False, "reason": "the method is not GET"}
             return _json(start_response, "405 Method Not Allowed", said)
@@ -131,6 +141,22 @@ def _application(registry: Collector, probes: Mapping[str, Probe]) -> Callable[.
         return _json(start_response, "200 OK" if body["ok"] else "503 Service Unavailable", body)
 
     return answer
+
+
+def _name_in(host: str) -> str:
+    """The name or address in a Host header, without its port."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0]
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == LOCALHOST:
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _json(

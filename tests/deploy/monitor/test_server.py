@@ -99,3 +99,20 @@ def test_a_taken_port_gives_the_next_free_one() -> None:
 def test_a_host_of_another_machine_is_a_sentence() -> None:
     with pytest.raises(InvalidConfig, match=r"ODOMETER_MONITOR_HOST is '192\.0\.2\.1'"):
         serve_monitor("192.0.2.1", free_port(), CollectorRegistry(), {})
+
+
+def test_on_loopback_only_names_of_loopback_are_answered() -> None:
+    """A page of another server can give its own name this address, and ask as its own origin."""
+    with looping({"ok": True, "reason": ""}, []) as server:
+        port = server.server_port
+        for host, status in {
+            f"127.0.0.1:{port}": 200,
+            f"LOCALHOST:{port}": 200,
+            "localhost": 200,
+            "[::1]:9": 200,
+            f"evil.test:{port}": 421,
+            "127.0.0.1.evil.test": 421,
+            "192.0.2.1": 421,
+            "": 421,
+        }.items():
+            assert httpx.get(f"{server.url}/metrics", headers={"host": host}).status_code == status
