@@ -33,7 +33,7 @@ A request passes these caches in this order. Each process has its own.
 | `names_cache` | names of series, by tenant | 512 MiB, or one tenant | never: lists of names only grow |
 | `generation_state` | ids of tenants, and the last state record | 10,000 tenants, one record | with the generation |
 | `api.query.time_buckets` | labels of buckets | 20,000 | never: they depend on nothing |
-| `api.usage.groups.people` | names, addresses and groups of users, by tenant | 200,000 users | read again after 5 s |
+| `api.usage.groups.people` | names, addresses and groups of users, by tenant | 200,000 users | read again after 5 s, or ten times as long as that took |
 | `api.usage.render` | a class for each list of columns | 256 | never: they depend on nothing |
 
 Every cache that has a bound evicts what was used least recently. `names_cache` evicts the names of a
