@@ -222,7 +222,7 @@ class Settings(BaseSettings):
     )
     seed: int = Field(default=1, description="Seed of the sample traffic.")
     rate_per_s: float = Field(
-        default=5.0, gt=0, le=100_000, description="Live sample events per second."
+        default=0.5, gt=0, le=100_000, description="Live sample events per second."
     )
     history_days: int = Field(
         default=30,

@@ -42,7 +42,7 @@ from streams.kafka.topics import ensure_topics
 
 # A month of sample history is 150,000 events of 0.5 kB in Kafka's log (75 MB); its counters take
 # 50 MB in Valkey's file, twice that while it is rewritten; 45 MB of jars, 30 MB of logs; and a day
-# of live traffic at 5 events/s another 216 MB.
+# of live traffic at 0.5 events/s another 22 MB.
 FREE_BYTES_MIN = 500_000_000
 
 # Ctrl-C ends everything within 10 s: first the processes that write, then the servers.
