@@ -56,7 +56,7 @@ def freshness_lines(found: TopSnapshot) -> Iterator[str]:
 
 
 def total_lines(usage: TopUsage) -> Iterator[str]:
-    """Each total with its line of the last hour."""
+    """Each total with its line of the last minutes."""
     for name in TOTALS:
         total = number(usage.totals[name], UNITS.get(name, ""))
         unit = {"USD": " USD", "ms": " ms"}.get(UNITS.get(name, ""), "")

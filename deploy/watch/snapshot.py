@@ -33,19 +33,20 @@ TOTALS: Final = (
     "p95_first_output_ms",
 )
 ROWS_MAX: Final = 200
-LINE_MINUTES: Final = 60
+LINE_MINUTES: Final = 40
+"""A line of so many blocks, its name and its total fit 80 columns."""
 LETTERS_SHOWN: Final = 100
 KAFKA_S: Final = 5.0
 
 
 class TopUsage(BaseModel):
-    """Usage of the range. `lines`: each total by minute of the last hour, oldest first. `rows`: by
+    """Usage of the range. `lines`: each total by minute of the last LINE_MINUTES, oldest first. `rows`: by
     `by`, most requests first. `filters`: what rows and totals are limited to."""
 
     by: str
     filters: dict[str, str]
-    totals: dict[str, float | None]
-    lines: dict[str, list[float | None]]
+    totals: dict[str, int | float | None]
+    lines: dict[str, list[int | float | None]]
     rows: list[dict[str, Any]]
     complete_through: str | None
 

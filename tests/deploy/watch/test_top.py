@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from deploy.local.api_keys import create_key
 from deploy.local.servers import Server
 from deploy.settings import read_settings
 from deploy.watch.asking import Api
-from deploy.watch.frames import frame
-from deploy.watch.snapshot import TOTALS, TopQuestion, TopSnapshot, TopUsage
+from deploy.watch.frames import frame, total_lines
+from deploy.watch.snapshot import LINE_MINUTES, TOTALS, TopQuestion, TopSnapshot, TopUsage
 from deploy.watch.top_app import TopApp
 from schemas.errors import InvalidConfig
 from schemas.limits import MINUTE_MS
@@ -47,7 +48,7 @@ def snapshot(usage: TopUsage | None, away: str = "") -> TopSnapshot:
 USAGE = TopUsage(
     by="model",
     filters={},
-    totals=dict.fromkeys(TOTALS, 4.0) | {"cost_usd": None},
+    totals=dict.fromkeys(TOTALS, 4) | {"cost_usd": None},
     lines={name: [0, 1, 2, 4] for name in TOTALS},
     rows=[
         {"model": name, "other": False, "requests": count, "errors": 0, "total_tokens": 5, "cost_usd": cost, "avg_latency_ms": None}
@@ -69,6 +70,9 @@ def test_a_plain_frame() -> None:
     for part in ("behind 0.5 s", "lag 3 records", "▁▂▄█", "unknown", "gpt-4o", r"\x1b[31mnew"):
         assert part in text
     assert "\x1b" not in text
+    assert re.search(r"^requests +4 ", text, re.MULTILINE)  # a count has no decimals
+    full = USAGE.model_copy(update={"lines": {name: [1] * LINE_MINUTES for name in TOTALS}})
+    assert max(map(len, total_lines(full))) < 80
     assert "usage: it does not answer" in printed(snapshot(None, "it does not answer"))
 
 
