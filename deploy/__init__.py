@@ -6,6 +6,7 @@
     watch            commands to watch the system
     send             `odometer send`: files to the API or to Kafka
     export           `odometer export`: a view's rows as a file for each day
+    sizing           `odometer size`: what a load needs
     sample           sample traffic
     client           the wheel of `odometer-client`, the meter as a package of its own
     settings         every setting, with its option and variable

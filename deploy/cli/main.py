@@ -22,6 +22,7 @@ from deploy.cli.status import MISCONFIGURED, Judged, status
 from deploy.cli.terminal import say_on
 from deploy.export.command import export
 from deploy.send.command import send
+from deploy.sizing.command import size
 from deploy.watch.tail import tail
 from deploy.watch.top import top
 from deploy.watch.usage import usage
@@ -51,7 +52,7 @@ def _options(version: Version = False) -> None:
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     RUN: (run.up, run.worker, run.api, run.directory, run.simulate),
-    OPERATE: (status, operate.topics, operate.rebuild, operate.accept, export, config),
+    OPERATE: (status, operate.topics, operate.rebuild, operate.accept, export, config, size),
     WATCH: (top, usage, tail),
     SEND: (send, explain),
 }

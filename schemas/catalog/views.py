@@ -248,8 +248,8 @@ DEFAULT: Final = Catalog()
 
 REMEMBERED_MS: Final = 24 * limits.HOUR_MS
 """W: how long an event's id, and a call's booking, are remembered after the first record was
-appended, at least. An id takes 9 B (a set of integers): 1,000 events/s for 24 to 36 h are 0.8 to
-1.2 GB. Ids are 64-bit digests. With n of them remembered, a new event is mistaken for a duplicate
+appended, at least. An id takes 9 B (a set of integers) up to 776 events/s: 0.9 GB for 36 h. Beyond, see
+`ID_BUCKETS`. Ids are 64-bit digests. With n of them remembered, a new event is mistaken for a duplicate
 with odds of n / 2^64 (1.3e8 remembered: 7e-12 per event, one event in 4,500 years of 1,000 a second)."""
 SLICE_MS: Final = REMEMBERED_MS // 2
 """Ids are dropped in slices of append time. Fewer slices mean fewer look-ups per id; more slices keep

@@ -1,11 +1,12 @@
 """What counting writes: bytes an event in Redis' append-only file, by kind of key.
 
-    python -m tests.bench.written [--events 26400] [--batch 660]
+    python -m tests.bench.written [--events 26400] [--batch 660] [--tenants 1,20]
 
 The events are the live ones of tests.bench.fold, in all views. Every commit has `--batch` events: 660
 is what a worker collects at half load. A replica receives the same bytes. At the end the hour and the
 day of the events are closed. That is written once for each page, however many events it has: an event's
 share is printed for an hour with 1,000 events a second. The totals of all views are checked at the end.
+CPU is that of Redis, and of a worker without fetching and decoding.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ import argparse
 import asyncio
 import re
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import psutil
 import redis
 
 from deploy.local.servers import Server, free_port
@@ -33,7 +37,7 @@ from streams.core.columns import columns
 from streams.core.fold import fold
 from streams.core.ports import Commit, Outcome, Progress
 from streams.redis.store import RedisStore
-from tests.bench.data.usage_log import LIVE, LIVE_20, Shape, Totals, values_of
+from tests.bench.data.usage_log import LIVE, Shape, Totals, values_of
 from tests.bench.fold import check_totals
 from tests.bench.stages import Fetched
 from tests.oracles.event_logs import SECRET, countable
@@ -55,10 +59,13 @@ KINDS: Final = (
 """Kinds of keys, after the hash tag."""
 
 
-async def count_events(valkey: Server, shape: Shape, events: int, batch: int) -> Totals:
-    """Commits the events to an emptied Redis."""
+async def count_events(
+    valkey: Server, shape: Shape, events: int, batch: int
+) -> tuple[Totals, float]:
+    """Commits the events to an emptied Redis. Returns also the CPU seconds of this process, without making
+    and decoding events."""
     now, digest, position = now_ms(), generation_digest("written"), NO_POSITION
-    totals = Totals()
+    totals, spent_s = Totals(), 0.0
     async with RedisStore(url_of(valkey)) as store:
         await store.open(digest, 1, now, SECRET, closed := first_closed(now))
         for start in range(0, events, batch):
@@ -67,7 +74,9 @@ async def count_events(valkey: Server, shape: Shape, events: int, batch: int) ->
                 Fetched(start + at, now, value)
                 for at, value in enumerate(values_of(shape, numbers, now, totals))
             ]
-            rows = columns(countable(records), BUNDLED, DEFAULT, secret=SECRET)
+            decoded = countable(records)
+            started_s = time.process_time()
+            rows = columns(decoded, BUNDLED, DEFAULT, secret=SECRET)
             end = max(position, 0) + len(records)
             commit = Commit(
                 (start + 1).to_bytes(16, "big"), digest, SECRET.name, now, 1, {},
@@ -78,8 +87,9 @@ async def count_events(valkey: Server, shape: Shape, events: int, batch: int) ->
             reply = await store.commit(commit)
             assert reply.outcome is Outcome.COMMITTED, reply
             await store.compact_pages()
+            spent_s += time.process_time() - started_s
             position = end
-    return totals
+    return totals, spent_s
 
 
 def commands_of(data: bytes) -> Iterator[tuple[bytes, bytes, int]]:
@@ -136,8 +146,11 @@ async def show(shape: Shape, events: int, batch: int) -> float:
     with tempfile.TemporaryDirectory(prefix="odometer-bench-") as name:
         valkey = start_valkey(Path(name), port=free_port())
         try:
-            totals = await count_events(valkey, shape, events, batch)
+            totals, worker_s = await count_events(valkey, shape, events, batch)
+            redis_s = sum(psutil.Process(valkey.pid).cpu_times()[:2])
             size_bytes, commands = by_kind(Path(name))
+            with redis.Redis.from_url(url_of(valkey)) as client:
+                received = int(client.info("stats")["total_net_input_bytes"])
             await close_all(valkey)
             closed, closing = by_kind(Path(name))
             with redis.Redis.from_url(url_of(valkey)) as client:
@@ -152,6 +165,10 @@ async def show(shape: Shape, events: int, batch: int) -> float:
     print(f"{'all':32}{total / events:10.1f}{sum(commands.values()) / events:10.2f}")
     added, pages = closed.total() - total, closing.total() - commands.total()
     print(f"{'closing, for this hour':32}{added / HOUR_EVENTS:10.1f}{pages / HOUR_EVENTS:10.2f}")
+    print(f"{'received by Redis':32}{received / events:10.1f}")
+    print(
+        f"{'CPU us, worker and Redis':32}{worker_s / events * 1e6:10.1f}{redis_s / events * 1e6:10.1f}"
+    )
     print(f"{'memory':32}{memory / events:10.1f}")
     return total / events
 
@@ -160,8 +177,10 @@ async def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--events", type=int, default=26_400)
     parser.add_argument("--batch", type=int, default=660)
+    parser.add_argument("--tenants", default="1,20", help="numbers of tenants, separated by commas")
     options = parser.parse_args(arguments)
-    for shape in (LIVE, LIVE_20):
+    for tenants in options.tenants.split(","):
+        shape = replace(LIVE, name=f"live, tenants: {tenants}", tenants=int(tenants))
         await show(shape, options.events, options.batch)
 
 

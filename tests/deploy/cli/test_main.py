@@ -24,7 +24,7 @@ KEYS = tuple(
 )
 COMMANDS = (
     "up", "worker", "directory", "api", "topics", "simulate", "status", *KEYS, "dead list",
-    "usage", "tail", "top", "dead show", "dead replay", "explain", "send", "rebuild", "accept", "config",
+    "usage", "tail", "top", "dead show", "dead replay", "explain", "send", "rebuild", "accept", "size", "config",
 )  # fmt: skip
 RUNNING = {"up", "worker", "directory", "api", "simulate"}
 """Commands that run until they are stopped, and print what they do."""
