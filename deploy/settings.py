@@ -22,6 +22,7 @@ from deploy.setting_sources import (
     variable,
 )
 from schemas.catalog.catalog_file import parse_catalog
+from schemas.catalog.optional_views import OPTIONAL, with_optional
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.errors import InvalidConfig
 from schemas.prices.price_list import BUNDLED, Prices, parse_prices
@@ -138,6 +139,16 @@ class Settings(BaseSettings):
         default=None,
         description="TOML file with your own measures, dimensions and views. Use the same file for"
         " workers, API, `rebuild` and `status`.",
+    )
+    by_source: bool = Field(
+        default=False,
+        description="Keep a view by source and model, for workers, API, `rebuild` and `status`.",
+    )
+    by_team: bool = Field(
+        default=False, description="The same by the label `team` of events, and model."
+    )
+    by_api_key: bool = Field(
+        default=False, description="The same by the label `api_key` of events, and model."
     )
     tenant_series: str = Field(
         default="1000000",
@@ -340,16 +351,6 @@ def read_id_quota(settings: Settings) -> Quota:
     return parse_quota(settings.tenant_ids, *QUOTA_RANGES["tenant_ids"])
 
 
-def read_api_key(settings: Settings) -> str:
-    """Return the key of the settings, else the key that `odometer up` stored, else ""."""
-    if settings.api_key:
-        return settings.api_key
-    try:
-        return (settings.home / API_KEY_FILE).read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""
-
-
 def read_prices(settings: Settings) -> Prices:
     """Return the prices of the settings. InvalidConfig says what is wrong with the file."""
     if settings.prices_file is None:
@@ -359,9 +360,10 @@ def read_prices(settings: Settings) -> Prices:
 
 def read_catalog(settings: Settings) -> Catalog:
     """Return the catalog of the settings. InvalidConfig says what is wrong with the file."""
-    if settings.catalog_file is None:
-        return DEFAULT
-    return parse_catalog(_read("catalog", settings.catalog_file), str(settings.catalog_file))
+    file, catalog = settings.catalog_file, DEFAULT
+    if file is not None:
+        catalog = parse_catalog(_read("catalog", file), str(file))
+    return with_optional(catalog, [name for name in OPTIONAL if getattr(settings, f"by_{name}")])
 
 
 def _read(what: str, file: Path) -> bytes:

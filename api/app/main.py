@@ -68,7 +68,6 @@ from api.usage import endpoints as usage_endpoints
 from api.usage import latest_calls
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.quotas import NO_QUOTA, Quota
-from schemas.store.generation import layout_digest
 
 DEFAULT_TOPIC: Final = "usage.events"
 SHUTDOWN_GRACE_S: Final = 5
@@ -130,7 +129,7 @@ def build(
     Raises InvalidConfig.
     """
     reads = Durations(time.perf_counter)
-    store = Store(redis_url, layout_digest(topic, catalog), catalog, reads)
+    store = Store(redis_url, topic, catalog, reads)
     key_cache = KeyCache(store.ask, steady_clock_ms)
     sessions = Sessions(store, steady_clock_ms)
     key_cache.session_of = sessions.digest_of

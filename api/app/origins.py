@@ -17,6 +17,7 @@ EXPOSED: Final = (
     "content-disposition",
     "odometer-calls-without-cost",
     "odometer-complete-through",
+    "odometer-counts-from",
     "odometer-groups",
     "odometer-history-from",
     "odometer-is-changed",

@@ -261,7 +261,7 @@ async def read_records(store: Store) -> dict[str, Key]:
 @asynccontextmanager
 async def opened(redis_url: str, catalog: Catalog = DEFAULT) -> AsyncIterator[Store]:
     """A store that is used for keys only. `catalog`: of its views, for keys that are bound to filters."""
-    store = Store(redis_url, b"", catalog)
+    store = Store(redis_url, "", catalog)
     try:
         yield store
     finally:

@@ -116,6 +116,13 @@ def _check_kept(query: OrganizationQuery, tiers: Sequence[Tier], now_ms: int) ->
 def check_read(planned: Plan, covered: Plan) -> None:
     """Raises BadParameter if days of UTC are all that is stored of shorter buckets, or of a range without
     a whole day: counters that a rebuild copied may have no hours (`Meta.hours_from_ms`)."""
+    if covered.counts_from_ms:
+        raise BadParameter(
+            "start_time",
+            f"Invalid 'start_time': the view {covered.view.name} counts since"
+            f" {iso(covered.counts_from_ms)}, when it was added. The oldest range begins at start_time="
+            f"{ceil_to(covered.counts_from_ms, SECOND_MS) // SECOND_MS}.",
+        )
     coarse_ms = covered.split_days_end_ms
     if covered is not planned and (coarse_ms or covered.start_ms < planned.start_ms):
         raise BadParameter(

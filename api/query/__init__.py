@@ -7,6 +7,7 @@ In the order of a question's path:
     comparison    the range that another is compared with, and the change
     kept_range    what the stored buckets can answer: ranges and steps
     measures      the measures that a question may ask for, and how to compute them
+    counted_views  which views of the catalog the counters have, and since when each counts
     plan          a question to a plan: the view, its tables, the stored buckets
     answered_range
                   the range of a dialect's answer where no whole bucket is in the asked one

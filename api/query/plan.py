@@ -19,7 +19,7 @@ from typing import Final
 
 import numpy as np
 
-from api.errors import UnanswerableQuestion
+from api.errors import BadParameter, UnanswerableQuestion
 from api.query.kept_range import longest_fit_ms
 from api.query.series_index import Filter
 from api.query.time_buckets import Step, end_of, fits, starts_of
@@ -40,6 +40,7 @@ from schemas.tiers import (
     cover,
     kept_from,
 )
+from schemas.units import iso
 
 VIEWS_KEPT: Final = 1024
 """Cached sets of dimensions and measures, with the views that have them: tens of bytes each."""
@@ -92,7 +93,8 @@ class Question:
 class Plan:
     """The tables of a view to read, the stored buckets (`spans`) that make up [start_ms, end_ms) as far as
     it can have counters, and the starts of the answer's buckets (one, at 0, without a step). `tiers`: those
-    that it may read."""
+    that it may read. `counts_from_ms`: it begins there, as the view lacks events of before (0: it begins where
+    it was asked to)."""
 
     question: Question
     view: View
@@ -102,6 +104,7 @@ class Plan:
     end_ms: int
     spans: tuple[Span, ...]
     starts_ms: Int64s
+    counts_from_ms: int = 0
 
     @cached_property
     def sums(self) -> tuple[Term, ...]:
@@ -219,6 +222,27 @@ def tiers_of(view: View, terms: Sequence[Term]) -> tuple[Tier, ...]:
     """The tiers in which a view has all of these terms."""
     sketches = {None, *(term.measure for term in terms if not term.measure.is_sum)}
     return tuple(t for t in TIERS if all(t in view.tiers_of(sketch) for sketch in sketches))
+
+
+def counted_since(plan: Plan, since_ms: int) -> Plan:
+    """The plan where its view lacks events of before `since_ms` (schemas/store/added_views.py): its range
+    begins there. Raises BadParameter if nothing of the range is left: it would be silent zeros."""
+    if plan.start_ms >= since_ms or plan.start_ms >= plan.end_ms:
+        return plan
+    asked = plan.question
+    changed = _plan(replace(asked, from_ms=max(asked.from_ms, since_ms)), plan.view, plan.tiers)
+    if asked.to_ms <= since_ms or changed.start_ms >= changed.end_ms:
+        raise lacks_events(plan.view, since_ms)
+    return replace(changed, counts_from_ms=since_ms)
+
+
+def lacks_events(view: View, since_ms: int) -> BadParameter:
+    return BadParameter(
+        "from",
+        f"View {view.name} counts since {iso(since_ms)}: it was added without a rebuild, so it lacks earlier"
+        " events. Use a later range, or run `odometer rebuild`, which counts it from the log.",
+        (iso(since_ms),),
+    )
 
 
 def without_hours(plan: Plan, hours_from_ms: int) -> Plan:
@@ -344,8 +368,8 @@ def view_for(question: Question, catalog: Catalog = DEFAULT) -> View:
         )
     raise UnanswerableQuestion(
         f"No view has {summed}{by}. {_nearly(dimensions, measures, catalog)} To add a view, write an"
-        " entry into the catalog file (ODOMETER_CATALOG_FILE) and run `odometer rebuild`, which"
-        " counts it from the log."
+        " entry into the catalog file (ODOMETER_CATALOG_FILE) and restart workers and API, which count it"
+        " from then on. `odometer rebuild` counts it from the log."
     )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
 import numpy as np
 
 from api.errors import UnanswerableQuestion
-from api.query.plan import Plan, without_hours
+from api.query.plan import Plan, counted_since, lacks_events, without_hours
 from api.query.series_index import Filter, SeriesIndex, matching
 from schemas.catalog.measures import How
 from schemas.catalog.sketches import BINS, SAMPLE_MAX
@@ -180,10 +180,17 @@ def select(
     closed: Closed = ALL_CLOSED,
     pick: Pick | None = None,
     hours_from_ms: int = 0,
+    since_ms: int = 0,
 ) -> Selection:
     """`names` has an index for each table of the plan; `pick` may cache `pick_series`. Its plan reads no
-    hours before `hours_from_ms`. Raises UnanswerableQuestion if pages are too many."""
-    plan = without_hours(plan, hours_from_ms)
+    hours before `hours_from_ms`, and nothing before `since_ms`, which the view lacks. Raises
+    UnanswerableQuestion if pages are too many, and BadParameter as `counted_since`."""
+    counted = counted_since(plan, since_ms)
+    plan = without_hours(counted, hours_from_ms)
+    if plan is not counted:
+        plan = replace(plan, counts_from_ms=counted.counts_from_ms)
+        if plan.start_ms < plan.counts_from_ms:
+            raise lacks_events(plan.view, since_ms)
     _check_looks(plan, names)
     groups, picked = (pick or pick_series)(
         tuple(names), plan.question.filters, plan.question.group_by

@@ -24,7 +24,7 @@ A request passes these caches in this order. Each process has its own.
 | `api.usage.question` | questions of /v1/usage, parsed and planned | 1,024 of at most 4 kB of text each | after one second, as `now` moves on |
 | `api.agentlens.analytics` | the same of /api/analytics/llm | 1,024 URLs | after one second |
 | `api.http.answer_cache` | answers as they were sent | 256 of at most 256 kB each | when the sums of the question change |
-| `api.query.plan`: views | the views that hold some dimensions and measures | 1,024 | never: the catalog is fixed |
+| `api.query.plan`: views | the views that hold some dimensions and measures | 1,024 | never: a catalog is fixed, and added views make another one |
 | `api.query.plan`: numbers | a number for each plan | 8,192 plans | never: equal plans are equal for ever |
 | `sums_cache` | sums of a plan and tenant | 64 MiB, of one 16 | when a chunk has rows that cannot be added, or the tenant's names are evicted |
 | `picks_cache` | series that pass a filter, and their groups | 256 MiB | never: names are only added, which is another key |
@@ -39,7 +39,7 @@ A request passes these caches in this order. Each process has its own.
 Every cache that has a bound evicts what was used least recently. `names_cache` evicts the names of a
 whole tenant, and `page_cache` the pages of a whole chunk. The tables of ids, sums, pages and names
 belong to one `GenerationState`. The reader drops it, and all of them with it, when Redis answers with
-another generation, with fewer commits than before, from another process, or not at all.
+another generation, with added views, with fewer commits than before, from another process, or not at all.
 
 `functools.cache` is used only for values of one catalog, one table or one list of time zones: they
 have a handful of keys. A request under way for an equal question is shared (`api.http.singleflight`),

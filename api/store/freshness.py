@@ -9,13 +9,18 @@ from schemas.store.layout import Meta
 from schemas.units import iso, ms_to_instant
 
 UNKNOWN: Final = "unknown"
+COUNTS_FROM: Final = "odometer-counts-from"
+"""Header of an answer whose range begins later than asked: its view lacks earlier events."""
 WITHOUT_COST: Final = "odometer-calls-without-cost"
 """Header of a dialect's answer with costs: how many of the calls have no cost, and so add 0 to it."""
 
 
 def headers_of(meta: Meta, covered: Plan) -> dict[str, str]:
     """The headers of an answer from counters."""
-    return state_headers(meta) | range_headers(covered.start_ms, covered.end_ms)
+    headers = state_headers(meta) | range_headers(covered.start_ms, covered.end_ms)
+    if covered.counts_from_ms:
+        headers[COUNTS_FROM] = iso(covered.counts_from_ms)
+    return headers
 
 
 def range_headers(start_ms: int, end_ms: int) -> dict[str, str]:

@@ -18,6 +18,7 @@ from cachetools import LRUCache
 
 from api.errors import CountersMissing
 from api.query.bounds import weighed
+from api.query.counted_views import CountedViews
 from api.query.plan import Owned, Plan
 from api.query.selection import Selection, check_pages, select, work_of
 from api.query.series_index import SeriesIndex
@@ -70,7 +71,7 @@ class GenerationState:
     connection: ReadConnection
     bulk: ReadConnection
     generation: int
-    digest: bytes
+    views: CountedViews
     threads: Executor
     priority: Priority
     _snapshots: SnapshotReader = field(init=False)
@@ -243,8 +244,17 @@ class GenerationState:
         closed, hours_from_ms = ALL_CLOSED, 0
         if self._meta is not None:
             closed, hours_from_ms = self._meta.closed, self._meta.hours_from_ms
-        pick = self._picks.pick
-        return partial(select, plan, names, self.generation, tenant_id, closed, pick, hours_from_ms)
+        return partial(
+            select,
+            plan,
+            names,
+            self.generation,
+            tenant_id,
+            closed,
+            self._picks.pick,
+            hours_from_ms,
+            self.views.since_ms(plan.view),
+        )
 
     def _cached(self, plan: Plan, tenant: str) -> tuple[CachedSums | None, tuple[SeriesIndex, ...]]:
         """The cached sums of this plan, if they have all names, and the names."""
@@ -377,14 +387,10 @@ class GenerationState:
         if before is not None and record == self._record:
             return before
         meta = unpack_meta(record)
-        if not meta.digest.startswith(self.digest):
-            raise CountersMissing(
-                "the counters in Redis were counted with other limits, views or topic than this API"
-                " uses. Run the API and the workers in one version, on one topic, with one catalog"
-                " file; or count again from the log with odometer rebuild"
-            )
-        if before is not None and (
-            meta.created_ms != before.created_ms or meta.commits < before.commits
+        # With another digest it has other views by now.
+        if not meta.digest.startswith(self.views.digest) or (
+            before is not None
+            and (meta.created_ms != before.created_ms or meta.commits < before.commits)
         ):
             self.is_over = True
             return None

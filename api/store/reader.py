@@ -34,6 +34,7 @@ from api.errors import FilterNotApplied, LargeAnswersBusy
 from api.http.caller import CALLER
 from api.http.durations import Durations
 from api.query.bounds import CELLS_FEW, CELLS_MANY, cells_of
+from api.query.counted_views import CountedViews, counted_views, keys_of
 from api.query.plan import Owned, Plan
 from api.query.sums import Row, Sums
 from api.store.connection import COMMAND_TIMEOUT_S, ReadConnection, pool_of
@@ -99,13 +100,14 @@ class Store:
     def __init__(
         self,
         redis_url: str,
-        digest: bytes,
+        topic: str,
         catalog: Catalog = DEFAULT,
         durations: Durations | None = None,
     ) -> None:
         self.catalog = catalog
+        """Views that lack events of before some time come last, once that is known."""
+        self._topic, self._own_catalog = topic, catalog
         self.durations = durations or Durations(lambda: 0.0)
-        self._digest = digest
         self._state: GenerationState | None = None
         self._run_id: bytes | None = None
         pool = pool_of(redis_url, self._meet)
@@ -318,16 +320,25 @@ class Store:
 
     async def _begin(self) -> GenerationState:
         (current,) = await self._connection.read(("GET", CURRENT_KEY))
+        generation = generation_of(current)
+        (read,) = await self._connection.read(("MGET", *keys_of(generation)))
+        views = counted_views(read, self._topic, self._own_catalog)
         if self._state is None:  # no other task was quicker
             self._state = GenerationState(
                 self._connection,
                 self._bulk,
-                generation_of(current),
-                self._digest,
+                generation,
+                views,
                 self._large_thread,
                 self._priority,
             )
+            self.catalog = views.catalog
         return self._state
+
+    async def counted_views(self) -> CountedViews | None:
+        """Which views of the catalog the counters have, and since when. None if they change just now."""
+        await self.meta()
+        return None if self._state is None else self._state.views
 
     async def _read_once(
         self,
@@ -339,6 +350,10 @@ class Store:
     ) -> Reading | None:
         """Read with the names known so far. None if names were missing, or the history changed."""
         owners = [owner for owner, _ in plans]
+        if not all(state.views.has(plan.view) for _, plan in plans):
+            await state.unchanged((), owners)  # a worker may have added them since
+            if state.is_over:
+                return None
         if large is None:
             step = partial(self._step, tenant)
             cached = [

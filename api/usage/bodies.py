@@ -103,7 +103,9 @@ def state_of(reading: Reading) -> dict[str, Any]:
 
 
 def range_of(covered: Plan) -> dict[str, str]:
-    return {"from": iso(covered.start_ms), "to": iso(covered.end_ms)}
+    """`counts_from`: only where the range begins later than asked, as its view lacks earlier events."""
+    said = {"from": iso(covered.start_ms), "to": iso(covered.end_ms)}
+    return said | {"counts_from": iso(covered.counts_from_ms)} if covered.counts_from_ms else said
 
 
 def complete_through(meta: Meta) -> str | None:

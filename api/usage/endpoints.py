@@ -8,6 +8,7 @@ change, is a header of a 304 too.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -25,6 +26,7 @@ from api.http.json_encoding import to_json
 from api.http.parameters import check_names, single
 from api.http.prepared_response import PreparedResponse
 from api.http.singleflight import Singleflight, round_to_second
+from api.query.counted_views import NEVER, CountedViews
 from api.query.measures import Offered, offered_by
 from api.query.plan import Question, Term, plan, tiers_of, view_for, views_that_hold
 from api.query.sums import Sums
@@ -50,7 +52,8 @@ from api.usage.sections import Completeness, cells_of, sections_of, states_of
 from api.usage.several import answer_several, parse_questions, questions_in
 from api.usage.steps import Grid, check_range
 from schemas.catalog.measures import EVENTS
-from schemas.catalog.views import Catalog
+from schemas.catalog.views import Catalog, View
+from schemas.errors import StoreError
 from schemas.limits import DAY_MS, SECOND_MS
 from schemas.store.layout import Meta
 from schemas.tiers import TIERS
@@ -200,11 +203,15 @@ async def measures(request: Request, store: Store, key_cache: KeyCache, clock: C
 async def views(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /v1/views`: which dimensions are counted together, and how long buckets are stored."""
     await reader(key_cache, request.headers, clock(), filters=True)
+    counted = None
+    with suppress(StoreError):
+        counted = await store.counted_views()
     return _listing(
         {
             "views": [
                 {
                     "name": view.name,
+                    **_counting(counted, view),
                     "dimensions": view.dimensions,
                     "measures": [measure.name for measure in view.measures],
                     "sketches": [measure.name for measure in view.sketches],
@@ -224,6 +231,16 @@ async def views(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
             "dimensions": store.catalog.kept_dimensions,
         }
     )
+
+
+def _counting(counted: CountedViews | None, view: View) -> dict[str, Any]:
+    """Whether the counters have the view, and since when if it was added to them. Null: not known."""
+    if counted is None:
+        return {"is_counted": None, "counts_from": None}
+    since_ms = counted.starts.get(view.id, 0)
+    is_counted = since_ms != NEVER
+    counts_from = iso(since_ms) if is_counted and since_ms else None
+    return {"is_counted": is_counted, "counts_from": counts_from}
 
 
 # -- the answer ------------------------------------------------------------------------------------

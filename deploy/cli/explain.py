@@ -15,7 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
-from deploy.cli.options import CatalogFile, PricesFile, parse_time
+from deploy.cli.options import ByApiKey, BySource, ByTeam, CatalogFile, PricesFile, parse_time
 from deploy.cli.terminal import say_json_text, shown
 from deploy.settings import read_catalog, read_prices, read_settings
 
@@ -91,6 +91,9 @@ def explain(
     ] = None,
     prices_file: PricesFile = None,
     catalog_file: CatalogFile = None,
+    by_source: BySource = None,
+    by_team: ByTeam = None,
+    by_api_key: ByApiKey = None,
     limit: Annotated[int, typer.Option(min=0, help="Show so many events in full.")] = SHOWN_MAX,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per line, for all events.")
@@ -105,7 +108,13 @@ def explain(
     """
     from streams.core.explain import Explainer
 
-    settings = read_settings(prices_file=prices_file, catalog_file=catalog_file)
+    settings = read_settings(
+        prices_file=prices_file,
+        catalog_file=catalog_file,
+        by_source=by_source,
+        by_team=by_team,
+        by_api_key=by_api_key,
+    )
     now_ms = time.time_ns() // 1_000_000
     append_ms = now_ms if at is None else parse_time("--at", at, now_ms)
     explainer = Explainer(append_ms, read_prices(settings), read_catalog(settings))

@@ -10,6 +10,9 @@ from rich.console import Console
 
 from deploy.cli.options import (
     AsJson,
+    ByApiKey,
+    BySource,
+    ByTeam,
     CatalogFile,
     DeadLetterTopic,
     DirectoryPrefix,
@@ -82,6 +85,9 @@ def rebuild(
     topic: Topic = None,
     prices_file: PricesFile = None,
     catalog_file: CatalogFile = None,
+    by_source: BySource = None,
+    by_team: ByTeam = None,
+    by_api_key: ByApiKey = None,
     replaced_hours: Annotated[float | None, typer.Option(help=describe("replaced_hours"))] = None,
     tenant_series: TenantSeries = None,
     as_json: AsJson = False,
@@ -106,6 +112,9 @@ def rebuild(
         topic=topic,
         prices_file=prices_file,
         catalog_file=catalog_file,
+        by_source=by_source,
+        by_team=by_team,
+        by_api_key=by_api_key,
         replaced_hours=replaced_hours,
         tenant_series=tenant_series,
     )

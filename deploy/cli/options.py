@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.settings import describe
+from deploy.settings import API_KEY_FILE, Settings, describe
 from schemas.errors import InvalidConfig
 
 Kafka = Annotated[str | None, typer.Option(metavar="HOST:PORT", help=describe("kafka"))]
@@ -52,6 +52,13 @@ UsageMetricsOption = Annotated[
 Home = Annotated[Path | None, typer.Option(help=describe("home"), file_okay=False)]
 KeysFile = Annotated[Path | None, typer.Option(help=describe("keys_file"), dir_okay=False)]
 CatalogFile = Annotated[Path | None, typer.Option(help=describe("catalog_file"), dir_okay=False)]
+BySource = Annotated[
+    bool | None, typer.Option("--by-source/--no-by-source", help=describe("by_source"))
+]
+ByTeam = Annotated[bool | None, typer.Option("--by-team/--no-by-team", help=describe("by_team"))]
+ByApiKey = Annotated[
+    bool | None, typer.Option("--by-api-key/--no-by-api-key", help=describe("by_api_key"))
+]
 PricesFile = Annotated[Path | None, typer.Option(help=describe("prices_file"), dir_okay=False)]
 Seed = Annotated[int | None, typer.Option(help=describe("seed"))]
 Rate = Annotated[float | None, typer.Option(help=describe("rate_per_s"))]
@@ -64,6 +71,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 Yes = Annotated[
     bool, typer.Option("--yes", help="Do it. Without this option, only show what would be done.")
 ]
+
+
+def read_api_key(settings: Settings) -> str:
+    """Return the key of the settings, else the key that `odometer up` stored, else ""."""
+    if settings.api_key:
+        return settings.api_key
+    try:
+        return (settings.home / API_KEY_FILE).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
 
 
 def parse_time(option: str, text: str, now_ms: int) -> int:

@@ -17,6 +17,9 @@ from rich.live import Live
 
 from deploy.cli.options import (
     AsJson,
+    ByApiKey,
+    BySource,
+    ByTeam,
     CatalogFile,
     DeadLetterTopic,
     Kafka,
@@ -61,6 +64,9 @@ def status(
     dead_letter_topic: DeadLetterTopic = None,
     prices_file: PricesFile = None,
     catalog_file: CatalogFile = None,
+    by_source: BySource = None,
+    by_team: ByTeam = None,
+    by_api_key: ByApiKey = None,
     tenant_series: TenantSeries = None,
     tenant_ids: TenantIds = None,
     everything: Annotated[bool, typer.Option("--all", help="Show every line.")] = False,
@@ -107,6 +113,9 @@ def status(
         dead_letter_topic=dead_letter_topic,
         prices_file=prices_file,
         catalog_file=catalog_file,
+        by_source=by_source,
+        by_team=by_team,
+        by_api_key=by_api_key,
         tenant_series=tenant_series,
         tenant_ids=tenant_ids,
     )

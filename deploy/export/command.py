@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from deploy.cli.options import ApiKey, ApiUrl, AsJson, OfTenant, parse_time
+from deploy.cli.options import ApiKey, ApiUrl, AsJson, OfTenant, parse_time, read_api_key
 from deploy.cli.terminal import say_json, say_line, say_on
-from deploy.settings import read_api_key, read_settings
+from deploy.settings import read_settings
 from schemas.errors import InvalidConfig
 from schemas.limits import HOUR_MS
 from schemas.tiers import DAY, TIERS, Tier

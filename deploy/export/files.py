@@ -65,7 +65,9 @@ class DayTable:
         return _ms(self.exact["complete_through"]) if self.exact["complete_through"] else 0
 
     def is_all_of(self, from_ms: int, to_ms: int) -> bool:
-        return _ms(self.exact["from"]) <= from_ms and to_ms <= _ms(self.exact["to"])
+        """All that the counters can have: a view that was added counts since some time of the day."""
+        is_begun = "counts_from" in self.exact or _ms(self.exact["from"]) <= from_ms
+        return is_begun and to_ms <= _ms(self.exact["to"])
 
 
 def _ms(text: str) -> int:

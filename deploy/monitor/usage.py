@@ -30,7 +30,6 @@ from schemas.catalog.measures import COST_EVENTS, COST_NANO_USD, EVENTS, INPUT_T
 from schemas.errors import OdometerError
 from schemas.event.kinds import USAGE_KINDS
 from schemas.limits import NANO_PER_USD
-from schemas.store.generation import layout_digest
 from schemas.store.layout import HASH_TAG, tenants_list_key
 from schemas.tiers import DAY, ceil_to
 
@@ -161,9 +160,7 @@ class UsageMetrics(Collector):
     async def _load(self) -> UsageState:
         if self._store is None:
             catalog = read_catalog(self._settings)
-            self._store = Store(
-                self._settings.redis, layout_digest(self._settings.topic, catalog), catalog
-            )
+            self._store = Store(self._settings.redis, self._settings.topic, catalog)
             self._task = asyncio.create_task(self._keep_reading(self._store))
         found = await load(self._store)
         if found.read_ms is None:

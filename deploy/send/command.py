@@ -12,9 +12,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from deploy.cli.explain import ContextOption, FileArgument, FormatOption, NameOption
-from deploy.cli.options import ApiKey, ApiUrl, AsJson, BackfillDelay, Kafka, Redis, Topic
+from deploy.cli.options import (
+    ApiKey,
+    ApiUrl,
+    AsJson,
+    BackfillDelay,
+    Kafka,
+    Redis,
+    Topic,
+    read_api_key,
+)
 from deploy.cli.terminal import say_json, say_line, say_on
-from deploy.settings import Settings, read_api_key, read_settings
+from deploy.settings import Settings, read_settings
 from schemas.terminal import escaped
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
-from deploy.cli.options import ApiKey, ApiUrl, AsJson, OfTenant, Watch
+from deploy.cli.options import ApiKey, ApiUrl, AsJson, OfTenant, Watch, read_api_key
 from deploy.cli.terminal import say, say_json, shown
-from deploy.settings import read_api_key, read_settings
+from deploy.settings import read_settings
 from schemas.errors import InvalidConfig
 
 if TYPE_CHECKING:

@@ -6,4 +6,5 @@
     views         each view: a set of dimensions, and the measures that it keeps
     sketches      histograms and sets of digests: measures that are no sums
     catalog_file  what an operator adds in a TOML file
+    optional_views  views that a setting turns on
 """

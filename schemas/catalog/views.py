@@ -264,6 +264,17 @@ CALL_BUCKETS: Final = 1 << 12
 
 
 def booking_dimensions(catalog: Catalog) -> tuple[str, ...]:
-    """The dimensions that a booking keeps of its first event: those of the views that count calls."""
-    kept = {name for v in catalog.views if {*BOOKED} & {*v.measures} for name in v.dimensions}
-    return tuple(name for name in catalog.dimensions if name in kept - {"kind"})
+    """The dimensions that a booking keeps of its first event: those of the views that count calls.
+
+    First those of the built-in views, then what each view of a file adds, in the order of their ids. So
+    where views are added, what is stored stays the beginning of it.
+    """
+    built_in = {view.id for view in VIEWS}
+    booked = sorted(
+        (view for view in catalog.views if {*BOOKED} & {*view.measures}), key=lambda view: view.id
+    )
+    ours = {name for view in booked if view.id in built_in for name in view.dimensions}
+    kept = dict.fromkeys(name for name in catalog.dimensions if name in ours)
+    for view in booked:
+        kept |= dict.fromkeys(view.dimensions)
+    return tuple(name for name in kept if name != "kind")

@@ -58,6 +58,15 @@ class PriceListStatus(BaseModel):
     from_ms: int | None
 
 
+class AddedViewStatus(BaseModel):
+    """A view that was added without a rebuild: it has all events since `counts_from_ms`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    view: str
+    counts_from_ms: int
+
+
 class TenantStatus(BaseModel):
     """How much a tenant has used of its quotas. `ids_quota`: None if there is none."""
 
@@ -107,6 +116,7 @@ class Status(BaseModel):
     partitions: list[PartitionStatus]
     generations: list[GenerationStatus]
     price_lists: list[PriceListStatus]
+    added_views: list[AddedViewStatus] = []
     dead_letters: dict[str, int]
     dead_letters_last_hour: int | None = None
     duplicates: int

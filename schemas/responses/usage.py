@@ -21,6 +21,11 @@ class Range(NativeBody):
 
     from_: str = Field(alias="from", description="The first instant that is covered, ISO 8601.")
     to: str = Field(description="The first instant that is no longer covered, ISO 8601.")
+    counts_from: str | None = Field(
+        default=None,
+        description="Only where the range begins later than asked: the view was added without a rebuild"
+        " and lacks events of before this instant.",
+    )
 
 
 class Period(NativeBody):
@@ -185,6 +190,14 @@ class TierAbout(NativeBody):
 
 class ViewAbout(NativeBody):
     name: str
+    is_counted: bool | None = Field(
+        description="False: no worker has started with this view yet. Null: not known, as Redis does not"
+        " answer or has no counters."
+    )
+    counts_from: str | None = Field(
+        description="The view was added without a rebuild, and has all events since this instant. Null: it has"
+        " all events of the counters."
+    )
     dimensions: list[str]
     measures: list[str]
     sketches: list[str] = Field(description="The histograms and distinct sets that the view keeps.")

@@ -8,6 +8,7 @@ Functions in Lua write most of it: `streams/redis/lua`, and directory.lua in thi
     counter_rows  rows of counters as bytes: their form, and how they are written
     counter_reader  reads pages of counters
     generation    what decides the counters of a generation, and its digest
+    added_views   views that were added without a rebuild, and since when each counts
     quota_counts  counts for the quotas of tenants
     recent_calls  the latest model calls of a tenant
     chats         the chats of a tenant

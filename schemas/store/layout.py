@@ -9,6 +9,7 @@ All keys share one hash tag, so that one call or MGET reaches all atomically. Un
     N:about            its description (schemas/store/generation.py); the digest is in the meta record
     N:key              the secret of its digests (schemas/event/identity.py): a name of 16 characters
                        and 32 random bytes. It lies nowhere else, and is never replaced.
+    N:views, N:newest  since when added views count (schemas/store/added_views.py)
     N:prices, N:prices.I  the price lists that it was made with (streams/redis/price_lists.py)
     N:hold             while it exists, nothing is committed: a rebuild carries over old buckets
     N:t, N:tl          tenants: hash name -> id, list id -> name

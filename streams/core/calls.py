@@ -71,6 +71,9 @@ def book(
         append_ms = int(batch.append_ms[event.row])
         before = bookings.get(event.call)
         booking = before or Booking(event.booked_ms, -1, False, event.values)
+        # It was booked before a view was added that books by more dimensions.
+        lacking = len(event.values) - len(booking.values)
+        values = (*booking.values, *[""] * lacking)
         with_usage = booking.with_usage or event.kind in USAGE_KINDS
         duration = booking.duration_ms if event.duration_ms is None else event.duration_ms
         amounts = [0, 0, 0, 0]
@@ -86,11 +89,11 @@ def book(
                     event.tenant,
                     booking.booked_ms,
                     finest_tier,
-                    booking.values,
+                    values,
                     (*amounts,),  # type: ignore[arg-type]
                 )
             )
-        bookings[event.call] = Booking(booking.booked_ms, duration, with_usage, booking.values)
+        bookings[event.call] = Booking(booking.booked_ms, duration, with_usage, values)
         slice_ = append_ms // SLICE_MS
         latest_slice[event.call] = max(latest_slice.get(event.call, slice_), slice_)
     updates = []

@@ -58,7 +58,7 @@ class DeltaPart(NamedTuple):
 
 class Delta(NamedTuple):
     """Everything that a batch adds. `series`: (table, index into `tenants`, name), sorted so that those
-    of one table and tenant are neighbours."""
+    of one table and tenant are neighbours. `newest_ms`: the time of its newest event or booking."""
 
     tenants: Sequence[str]
     series: Sequence[tuple[Table, int, str]]
@@ -67,6 +67,7 @@ class Delta(NamedTuple):
     users: UserUpdates = ()
     recent: Calls = ()
     chats: Chats = ()
+    newest_ms: int = 0
 
 
 class _Rows(NamedTuple):
@@ -115,6 +116,7 @@ def fold(
         user_updates(batch.events, counted),
         _latest_calls(batch),
         chats_of(batch.events, counted, keeps_previews=keeps_previews),
+        int(rows.at_ms.max(initial=0)),
     )
 
 

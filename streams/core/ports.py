@@ -213,6 +213,14 @@ class CounterStore(Protocol):
     async def keep_prices(self, prices: Prices) -> None:
         """Stores the list that all of the generation was made with, where none is stored."""
 
+    async def about(self) -> str:
+        """The description of the generation that `meta` found (schemas/store/generation.py); "" if it has
+        none."""
+
+    async def add_views(self, digest: bytes, new: bytes, about: str, ids: Sequence[int]) -> int:
+        """Lets views take effect in the generation that has this digest: it has `new` from then on. Returns
+        since when they count, in ms (0: they have all events); -1 if it has another digest by now."""
+
     async def bookings(
         self, secret: str, calls: Sequence[tuple[CallKey, int]]
     ) -> Mapping[CallKey, StoredCall | None]:

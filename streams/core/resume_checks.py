@@ -69,8 +69,8 @@ def generation_detail(meta: Meta, digest: bytes) -> str:
         )
     return (
         f"the counters were made under layout, limits and views {meta.digest.hex()}, but this "
-        f"worker has {digest.hex()}: start the version and configuration that made them, or "
-        "rebuild under this one: odometer rebuild"
+        f"worker has {digest.hex()}: start the version and configuration that made them, with every "
+        "view that was added to them, or rebuild under this one: odometer rebuild"
     )
 
 

@@ -12,6 +12,7 @@ from schemas.errors import InvalidConfig, LogError, LogUnavailable, StoreError
 from schemas.prices.price_list import BUNDLED_VERSION
 from schemas.quotas import NO_QUOTA, Quota
 from schemas.responses.status import (
+    AddedViewStatus,
     GenerationStatus,
     PartitionStatus,
     PriceListStatus,
@@ -19,6 +20,7 @@ from schemas.responses.status import (
     Status,
     TenantStatus,
 )
+from schemas.store.added_views import catalog_difference
 from schemas.store.generation import generation_digest, layout_digest
 from schemas.store.layout import NO_POSITION, Meta
 from streams.core.ports import OffsetBounds, RefusalReason
@@ -95,6 +97,7 @@ async def _read_redis(
         generations = await _generations(store) if meta else []
         tenants = tenants_of(await store.usages(), *quotas) if quotas else []
         price_lists = await store.list_starts()
+        about, view_starts = await store.about(), await store.view_starts()
         async with EvictionWatch(redis_url, redis_eviction) as watch:
             evicts = await watch.look(store.generation, is_read_only=True)
     async with RedisDirectory(redis_url) as directory:
@@ -104,7 +107,7 @@ async def _read_redis(
     if evicts is not None:
         said = f"{evicts[0].name.lower()}: {evicts[1]}"
         problems += [said] if said not in problems else []
-    problems += _mismatch(meta, topic, prices, catalog)
+    problems += _mismatch(meta, about, topic, prices, catalog)
     partitions = _partitions(meta, bounds, refused)
     lags = [one.lag for one in partitions if one.lag is not None]
     return Status(
@@ -119,6 +122,11 @@ async def _read_redis(
         price_lists=[
             PriceListStatus(version=version, from_ms=from_ms or None)
             for from_ms, version in price_lists
+        ],
+        added_views=[
+            AddedViewStatus(view=view.name, counts_from_ms=view_starts[view.id])
+            for view in catalog.views
+            if view.id in view_starts
         ],
         dead_letters=_named(tallies, "dead:"),
         duplicates=tallies.get("duplicate", 0),
@@ -191,15 +199,31 @@ def refusal_texts(refusals: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     return {field: f"{said['reason']}: {said['detail']}" for field, said in refusals.items()}
 
 
-def _mismatch(meta: Meta | None, topic: str, prices: str, catalog: Catalog) -> list[str]:
+def _mismatch(
+    meta: Meta | None, about: str, topic: str, prices: str, catalog: Catalog
+) -> list[str]:
     """Why this installation cannot continue the counters, if so."""
     if meta is None:
         return ["nothing is counted yet: start a worker (odometer worker)"]
     if not meta.digest.startswith(layout_digest(topic, catalog)):
-        problem = (
-            "the counters were made by another version, for another topic or with another catalog"
-            " file: use the one that made them, or rebuild under this one: odometer rebuild"
-        )
+        difference = catalog_difference(about, topic, catalog)
+        if difference.problem:
+            problem = (
+                "the counters were made by another version, for another topic or with another catalog"
+                f" file ({difference.problem}): use the one that made them, or rebuild under this one:"
+                " odometer rebuild"
+            )
+        elif difference.lacking:
+            problem = (
+                f"the counters have a view by {difference.lacking}, which this catalog lacks: use the"
+                " catalog file of the workers"
+            )
+        else:
+            names = [view.name for view in catalog.views if view.id in difference.added]
+            problem = (
+                f"nothing is counted yet in {', '.join(names)}: restart the workers with this catalog"
+                " file"
+            )
         return [problem]
     if meta.digest != generation_digest(topic, prices, catalog):
         problem = (

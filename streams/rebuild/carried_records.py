@@ -142,8 +142,9 @@ class CarriedRecords:
         the values of the new one."""
         own = msgspec.json.decode(now.data, type=Booking).values if now else ()
         dimensions = booking_dimensions(self._shared.catalog)
+        # A booking of before a view was added may have fewer values.
         values = dict(zip(dimensions, own, strict=False)) | dict(
-            zip(self._shared.booking_dimensions, booking.values, strict=True)
+            zip(self._shared.booking_dimensions, booking.values, strict=False)
         )
         names = (values.get(name, "") for name in dimensions)
         return msgspec.structs.replace(booking, values=tuple(names))

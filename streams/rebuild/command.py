@@ -206,6 +206,7 @@ async def _choose_generation(
     if shared is not None and (shared.missing or evicts is not None):  # copies may lack keys
         history_from_ms = max(history_from_ms, older_ms)
     closed = closed_at_first(old, entry.begun_ms) if shared else first_closed(entry.begun_ms)
+    starts = await generations.view_starts()
     await watch.look(number)  # how many keys Redis evicted before it
     begun = await generations.begin(
         number,
@@ -217,6 +218,8 @@ async def _choose_generation(
         None if keeps_secret else clock.secret(),
         closed,
         hours_from(old, shared, older_ms, closed) if shared else 0,
+        # What is copied of an added view begins where it began to count. All later buckets are counted.
+        {id_: min(from_ms, older_ms) for id_, from_ms in starts.items()} if shared else None,
     )
     if not begun:
         raise RebuildRefused(

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from schemas.catalog.views import CALL_BUCKETS, ID_BUCKETS, OTHER, SLICE_MS, TENANTS_MAX
+from schemas.limits import AHEAD_MS_MAX, MINUTE_MS
 from schemas.quotas import Quota
 from schemas.store import directory
 from schemas.store.chats import CHAT_MODELS_MAX, CHATS_MAX, DAYS_MAX, Chat, tags_text
@@ -87,6 +88,8 @@ def encode_commit(commit: Commit, ids: Ids) -> list[bytes]:
             *((name, count, tenant) for (tenant, name), count in commit.named.items()),
         ],
         "closed": commit.closed,
+        "newest_ms": delta.newest_ms // MINUTE_MS * MINUTE_MS,
+        "ahead_ms": AHEAD_MS_MAX + MINUTE_MS,
         "parts": [
             page_spec(
                 part.page_kind.head, part.tier, part.page_kind.room_bytes, part.page_kind.form

@@ -7,7 +7,7 @@ answers. A rebuild fills the next one beside it. Each step here is one atomic ca
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -20,7 +20,6 @@ from schemas.store.layout import (
     GENERATIONS_KEY,
     REBUILD_KEY,
     Meta,
-    about_key,
     hold_key,
     id_secret_key,
     meta_key,
@@ -105,11 +104,6 @@ class RedisGenerations(RedisStore):
             self._redis.hset(GENERATIONS_KEY, str(number), msgspec.json.encode(entry).decode())
         )
 
-    async def about(self, number: int) -> str:
-        """The description of a generation (schemas/store/generation.py); "" if it has none."""
-        data = await ask(self._redis.get(about_key(number)))
-        return "" if data is None else data.decode()
-
     async def meta_of(self, number: int) -> Meta | None:
         data = await ask(self._redis.get(meta_key(number)))
         return None if data is None else unpack_meta(data)
@@ -129,10 +123,12 @@ class RedisGenerations(RedisStore):
         secret: IdSecret | None,
         closed: Closed = ALL_CLOSED,
         hours_from_ms: int = 0,
+        view_starts: Mapping[int, int] | None = None,
     ) -> bool:
         """Creates a generation beside its origin, to be counted from these positions on
         (NO_POSITION: from the start of the log), with this secret (None: that of its origin).
-        `closed`: what is closed from the start; `hours_from_ms` as in `Meta`. False if another generation answers now, this one
+        `closed`: what is closed from the start; `hours_from_ms` as in `Meta`; `view_starts`: since when views
+        count that lack events of before (schemas/store/added_views.py). False if another generation answers now, this one
         exists, or the origin's secret is gone."""
         keys = [meta_key(entry.origin), meta_key(number), CURRENT_KEY, GENERATIONS_KEY]
         arguments = [
@@ -147,6 +143,8 @@ class RedisGenerations(RedisStore):
             b"" if secret is None else secret.packed,
             msgspec.json.encode(closed),
             hours_from_ms,
+            entry.older_ms,
+            msgspec.json.encode(view_starts) if view_starts else b"",
         ]
         return bool(await self._call("begin", keys, arguments))
 

@@ -16,15 +16,18 @@ import msgspec
 from schemas.catalog.views import CALL_BUCKETS
 from schemas.errors import StoreCorrupt, StoreUnavailable
 from schemas.event.identity import CallKey, IdSecret, unpack_call_key, unpack_secret
+from schemas.limits import AHEAD_MS_MAX, MINUTE_MS
 from schemas.prices.price_list import Prices
 from schemas.prices.stored_lists import CountedPrices, encode_prices
 from schemas.quotas import Quota
+from schemas.store.added_views import unpack_starts, views_key
 from schemas.store.chunk_version import unpack_chunk_version
 from schemas.store.layout import (
     CURRENT_KEY,
     FIRST_GENERATION,
     SKIPPED_KEY,
     Meta,
+    about_key,
     compaction_queue_key,
     id_secret_key,
     meta_key,
@@ -164,6 +167,19 @@ class RedisStore:
         data = await asyncio.to_thread(encode_prices, prices)
         arguments = [digest, new, prices.version, data, before_ms, LISTS_MAX]
         return int(await self._call("adopt", [self._meta_key], arguments))
+
+    async def about(self, number: int | None = None) -> str:
+        """`number`: of another generation than the one that `meta` found."""
+        data = await ask(self._redis.get(about_key(number or self.generation)))
+        return "" if data is None else data.decode()
+
+    async def view_starts(self) -> Mapping[int, int]:
+        """Since when each added view counts, in ms, by its id (schemas/store/added_views.py)."""
+        return unpack_starts(await ask(self._redis.get(views_key(self.generation))))
+
+    async def add_views(self, digest: bytes, new: bytes, about: str, ids: Sequence[int]) -> int:
+        arguments = [digest, new, about, msgspec.json.encode(ids), AHEAD_MS_MAX + MINUTE_MS]
+        return int(await self._call("add_views", [self._meta_key], arguments))
 
     async def bookings(
         self, secret: str, calls: Sequence[tuple[CallKey, int]]

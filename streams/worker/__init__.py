@@ -4,6 +4,7 @@ The modules:
 
     loop            the worker
     price_lists     its price list, with those that the counters had before
+    view_switch     how a catalog that only adds views takes effect without a rebuild
     price_switch    how another price list takes effect
     judge           decodes a batch, and rejects records that cannot be counted
     commits         the commit of a batch, as a value

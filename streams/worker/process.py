@@ -53,6 +53,7 @@ from streams.worker.loop import Worker
 from streams.worker.metrics import WorkerMetrics, WorkerState
 from streams.worker.price_switch import PriceSwitch
 from streams.worker.settings import WorkerSettings
+from streams.worker.view_switch import add_views, has_other_views
 
 RESTARTS_MAX: Final = 100
 """Within RESTARTS_OVER_S. A fold that fails more often ends the process, so that an orchestrator notices."""
@@ -62,7 +63,8 @@ DROP_EVERY_S: Final = 30.0
 ADVISE_EVERY_S: Final = 5.0
 """As often as Kafka's own consumers commit."""
 REPLACED: Final = 3
-"""The exit code of a worker after a rebuild under another configuration replaced its counters. It is
+"""The exit code of a worker after a rebuild under another configuration replaced its counters, or a worker
+with another price list or more views has let these take effect. It is
 not 0, so that a supervisor that restarts on failure restarts the worker."""
 
 log = logging.getLogger("odometer.worker")
@@ -114,7 +116,8 @@ class FoldService(Service):
             (other,) = (e for e in errors.exceptions if isinstance(e, OtherGeneration))
             if other.was_ours:
                 log.error(  # noqa: TRY400
-                    "a rebuild has replaced the counters of this worker, or another price list counts: %s",
+                    "a rebuild has replaced the counters of this worker, or another price list or more"
+                    " views count: %s",
                     other,
                 )
                 leave(REPLACED)
@@ -194,9 +197,12 @@ class FoldService(Service):
             return evicts
         if meta.digest == self._digest and meta.state == LIVE:
             return None
-        if not has_other_prices(meta, self._digest):
+        if has_other_views(meta, self._digest):
+            problem = await add_views(store, meta, self._settings.topic, self._catalog)
+        elif has_other_prices(meta, self._digest):
+            problem = await self._price_switch.take_effect(store, meta)
+        else:
             return RefusalReason.OTHER_GENERATION, generation_detail(meta, self._digest)
-        problem = await self._price_switch.take_effect(store, meta)
         if problem is not None:
             return RefusalReason.OTHER_GENERATION, problem
         return await self._refusal(store, watch)

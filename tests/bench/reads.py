@@ -45,7 +45,6 @@ from deploy.local.servers import free_port
 from deploy.local.valkey import start_valkey, url_of
 from schemas.catalog.views import TOTAL, USER, Catalog
 from schemas.limits import DAY_MS, HOUR_MS, NANO_PER_USD
-from schemas.store.generation import generation_digest
 from schemas.units import iso
 from streams.redis.store import RedisStore
 from tests.api.counters import clear_caches, page_keys
@@ -193,7 +192,7 @@ async def compare(
     print(f"\n{'page':12}{'SQLite ms':>10}{'held ms':>9}{'ratio':>7}{'commit ms':>11}{'ratio':>7}"
           f"{'whole ms':>10}{'ratio':>7}{'kB':>7}{'growth':>8}   goals: ratio {GOAL_PAGE}, growth"
           f" {GOAL_GROWTH}")  # fmt: skip
-    store = Store(redis_url, generation_digest(TOPIC))
+    store = Store(redis_url, TOPIC)
 
     async def cleared() -> None:
         clear_caches(store)
@@ -274,7 +273,7 @@ class _Listening:
 
 async def leaderboard(redis_url: str, crowd: Traffic, rounds: int, clock: Clock) -> None:
     """All users of 30 days, the ten dearest shown and the rest added up."""
-    store = Store(redis_url, generation_digest(TOPIC))
+    store = Store(redis_url, TOPIC)
     now_ms = crowd.now_ms
     day_ms = now_ms // DAY_MS * DAY_MS
 

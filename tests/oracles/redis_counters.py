@@ -15,7 +15,7 @@ import redis
 
 from schemas.catalog.measures import How
 from schemas.catalog.sketches import MARK
-from schemas.catalog.views import DEFAULT, Catalog, Table
+from schemas.catalog.views import DEFAULT, TOTAL, Catalog, Table, View
 from schemas.store import layout
 from schemas.store.chats import (
     CHATS,
@@ -138,6 +138,24 @@ def counters_in(
             found[cell] = _plus(page_kind, found.get(cell), values)
         counters |= _whole(page_kind, found, closed)
     return {cell: values for cell, values in counters.items() if any(values)}
+
+
+def sums_since(
+    counters: Mapping[Cell, tuple[int, ...]], view: View, from_ms: int
+) -> tuple[Counter[Cell], Counter[Cell]]:
+    """The sums of a view in the buckets since an instant, by kind, tier, tenant, bucket and measure; and
+    what the total has of the same measures. A view that lacks no event has the same."""
+    found: tuple[Counter[Cell], Counter[Cell]] = Counter(), Counter()
+    for cell, values in counters.items():
+        if cell[0] not in {view.name, TOTAL.name} or len(cell) > CELL_OF_SUMS or cell[AT] < from_ms:
+            continue
+        of = found[cell[0] == TOTAL.name]
+        kind = cell[3][0]
+        own = (TOTAL if cell[0] == TOTAL.name else view).tables[kind]
+        for measure, value in zip(own.measures, values, strict=True):
+            if measure in view.tables[kind].measures and value:
+                of[cell[1], cell[2], kind, cell[AT], measure.name] += value
+    return found
 
 
 def _whole(

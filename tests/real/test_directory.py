@@ -73,7 +73,7 @@ class Streams:
 
     @asynccontextmanager
     async def reader(self) -> AsyncIterator[Store]:
-        store = Store(self.settings.redis, b"")
+        store = Store(self.settings.redis, "")
         try:
             yield store
         finally:

@@ -30,6 +30,7 @@ class Faults:
     expired: float = 0
     recreated: float = 0
     rebuild: float = 0
+    more_views: float = 0
 
 
 NO_FAULTS: Final = Faults(0, 0, 0, 0, 0, 0, 0, 0, 0)

@@ -38,6 +38,8 @@ class Bugs:
     forgets_late_rows: bool = False
     closes_half: bool = False
     folds_before_closing: bool = False
+    adds_views_beside: bool = False
+    forgets_newest: bool = False
 
 
 @dataclass
@@ -62,6 +64,9 @@ class State:
     recent: dict[str, tuple[tuple[int, bytes], ...]] = field(default_factory=dict)
     chats: dict[str, dict[str, Chat]] = field(default_factory=dict)
     price_lists: list[CountedPrices] = field(default_factory=list)
+    about: str = ""
+    newest_ms: int = 0
+    view_starts: dict[int, int] = field(default_factory=dict)
 
     def latest_calls(self) -> dict[str, list[Recent]]:
         """Of each tenant, as readers see them."""
@@ -95,6 +100,9 @@ class State:
             dict(self.recent),
             {tenant: dict(chats) for tenant, chats in self.chats.items()},
             list(self.price_lists),
+            self.about,
+            self.newest_ms,
+            dict(self.view_starts),
         )
 
 

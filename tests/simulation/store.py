@@ -15,15 +15,18 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from schemas.catalog.catalog_file import parse_catalog
 from schemas.catalog.views import DEFAULT, SLICE_MS
 from schemas.errors import StoreUnavailable
 from schemas.event.identity import CallKey, IdSecret
+from schemas.limits import MINUTE_MS
 from schemas.prices.price_list import Prices
 from schemas.prices.stored_lists import CountedPrices
 from schemas.store import chats as chat_words
 from schemas.store.chats import CHAT_MODELS_MAX, CHATS_MAX, Chat
 from schemas.store.chunk_version import ChunkVersion
 from schemas.store.directory import USERS_MAX, merged
+from schemas.store.generation import describe
 from schemas.store.layout import (
     LIVE,
     Meta,
@@ -41,6 +44,20 @@ from streams.redis.series_ids import Resolved, paged
 from tests.oracles.redis_counters import Cell, counters_in, named_chunk_versions
 from tests.simulation.closing import append_rows, close, is_half_closed, read_open
 from tests.simulation.state import Bugs, FakeRedis, State, fresh_partition, not_evicted
+
+TOPIC = "simulated"
+MORE_VIEWS = parse_catalog(
+    b"""
+    [dimensions.source]
+    field = "source"
+    [views.by_source]
+    dimensions = ["source"]
+    measures = ["usage", "booked"]
+    histograms = ["latency"]
+    """,
+    "catalog.toml",
+)
+"""What some workers of a simulation add."""
 
 TALLIES_MAX = 1000
 TENANT_TALLIES_MAX = 100
@@ -74,6 +91,8 @@ class FakeStore:
         self._bugs = bugs
         self._now_ms = now_ms
         self._life = (0, 0)
+        self.catalog = DEFAULT
+        """Of a generation that this client opens."""
 
     @property
     def shared(self) -> tuple[Any, ...]:
@@ -103,7 +122,7 @@ class FakeStore:
             for (table, tenant), ids in state.names.items()
         }
         closed = state.meta.closed if state.meta else ALL_CLOSED
-        return counters_in(state.pages.items(), tenants, names, DEFAULT, closed)
+        return counters_in(state.pages.items(), tenants, names, MORE_VIEWS, closed)
 
     def chunk_versions(self) -> dict[tuple[str, str], ChunkVersion]:
         head = f"{prefix(self.fake_redis.current)}v"
@@ -132,6 +151,7 @@ class FakeStore:
             parts = tuple(fresh_partition() for _ in range(count))
             self.own.meta = Meta(LIVE, digest, 0, 0, 0, 0, 0, now_ms, 0, parts, closed, closed)
             self.own.secret = secret
+            self.own.about = describe(TOPIC, self.catalog)
         await self._turn("store reply")
 
     async def meta(self) -> Meta | None:
@@ -156,6 +176,27 @@ class FakeStore:
     async def keep_prices(self, prices: Prices) -> None:
         if not self.own.price_lists:
             self.own.price_lists.append(CountedPrices(0, prices.version, prices))
+
+    async def about(self) -> str:
+        await self._turn("store request")
+        about = self.own.about
+        await self._turn("store reply")
+        return about
+
+    async def add_views(self, digest: bytes, new: bytes, about: str, ids: Sequence[int]) -> int:
+        await self._turn("store request")
+        state, from_ms = self.own, -1
+        meta = state.meta
+        if meta is not None and meta.state == LIVE and meta.digest == digest:
+            from_ms = state.newest_ms + MINUTE_MS if state.newest_ms else 0
+            if self._bugs.forgets_newest:
+                from_ms = self._now_ms() // MINUTE_MS * MINUTE_MS
+            if from_ms:
+                state.view_starts |= dict.fromkeys(ids, from_ms)
+            if not self._bugs.adds_views_beside:
+                state.about, state.meta = about, replace(meta, digest=new)
+        await self._turn("store reply")
+        return from_ms
 
     async def bookings(
         self, secret: str, calls: Sequence[tuple[CallKey, int]]
@@ -378,6 +419,8 @@ class FakeStore:
     def _write(self, commit: Commit) -> None:
         state = self.own
         self._append(commit.delta)
+        minute_ms = commit.delta.newest_ms // MINUTE_MS * MINUTE_MS
+        state.newest_ms = max(state.newest_ms, minute_ms)
         for digest, slice_ in zip(commit.digests.tolist(), commit.slices.tolist(), strict=True):
             state.ids.setdefault(slice_, set()).add(digest)
             self._note_slice(slice_)

@@ -28,7 +28,9 @@ BUG_SEEDS_MAX: Final = 60
 """A planted bug that survives so many runs would survive in the product."""
 MOVED_SEEDS: Final = SEEDS * 12 // 100
 REBUILD_SEEDS: Final = SEEDS * 18 // 100
-FAULT_SEEDS: Final = SEEDS - MOVED_SEEDS - REBUILD_SEEDS
+ADDED_SEEDS: Final = SEEDS * 10 // 100
+FAULT_SEEDS: Final = SEEDS - MOVED_SEEDS - REBUILD_SEEDS - ADDED_SEEDS
+ADDED: Final = Faults(more_views=50)
 REBUILT: Final = Faults(rebuild=0.5, rollback=0, emptied=0)
 REBUILT_AND_BACK: Final = Faults(rebuild=0.5)
 """Judged at the end only: of an event that was taken for a resend of one which the store has
@@ -85,6 +87,20 @@ def test_a_rebuild_under_every_fault_changes_nothing_that_is_counted(block: int)
             raise AssertionError(f"seed {seed}: {error}") from error
         switches += rebuilt.switches
     assert switches >= REBUILD_SEEDS / 4
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_a_view_that_is_added_lacks_no_event_since_it_counts(block: int) -> None:
+    """Some workers that start have a view more. Others are without it until they start again."""
+    added = 0
+    for seed in range(block, ADDED_SEEDS, 4):
+        one = world(seed, faults=ADDED)
+        try:
+            one.run()
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+        added += one.added_views
+    assert added
 
 
 # -- planted bugs ----------------------------------------------------------------------------------
@@ -191,6 +207,14 @@ class SwallowedListenerError(FakeLog):
         pytest.param({"bugs": Bugs(closes_unseen=True)}, id="closing of what has changed"),
         pytest.param({"bugs": Bugs(closes_half=True)}, id="closed and added nowhere"),
         pytest.param({"bugs": Bugs(folds_before_closing=True)}, id="folded before it was closed"),
+        pytest.param(
+            {"bugs": Bugs(adds_views_beside=True), "faults": ADDED},
+            id="others count on without an added view",
+        ),
+        pytest.param(
+            {"bugs": Bugs(forgets_newest=True), "faults": ADDED},
+            id="an added view counts since the step",
+        ),
         pytest.param({"make_worker": EndReadLate}, id="end position read late"),
         pytest.param(
             {"make_worker": DeadLettersAfterCommit, "first_seed": 12},

@@ -31,6 +31,7 @@ from streams.core.batch import Policy
 from streams.rebuild.rebuild_worker import RebuildWorker
 from streams.worker.health import Timing
 from streams.worker.loop import Worker
+from streams.worker.view_switch import add_views, has_other_views
 from tests.oracles.event_logs import Record
 from tests.oracles.fold_oracle import judge
 from tests.oracles.price_list import OWN
@@ -39,9 +40,10 @@ from tests.simulation.log import Appended, Broker, FakeLog, SimulatedClock, Whol
 from tests.simulation.pair import pair_of
 from tests.simulation.promises import Promises
 from tests.simulation.state import Bugs, FakeRedis
-from tests.simulation.store import FakeStore
+from tests.simulation.store import MORE_VIEWS, TOPIC, FakeStore
 
-DIGEST: Final = generation_digest("simulated", OWN.version)
+DIGEST: Final = generation_digest(TOPIC, OWN.version)
+DIGEST_OF_MORE: Final = generation_digest(TOPIC, OWN.version, MORE_VIEWS)
 OTHER_DIGEST: Final = generation_digest("simulated, configured otherwise", OWN.version)
 REBUILD_POLICY: Final = Policy(records_max=7, bytes_max=1 << 20, age_ms_min=0, visible_ms_max=0)
 REBUILDS_MAX: Final = 2
@@ -107,6 +109,7 @@ class World(Promises):
     logs: dict[int, FakeLog] = field(default_factory=dict)
     rebuilders: set[int] = field(default_factory=set)  # members that are no worker
     switches: int = 0
+    added_views: int = 0
 
     def __post_init__(self) -> None:
         self.now_ms = self.records[0].append_ms if self.records else 1_770_544_800_000
@@ -257,10 +260,26 @@ class World(Promises):
         clock = SimulatedClock(self, member)
         digest = meta.digest if (meta := self.store.state.meta) else DIGEST
         client = self.store.client()
-        worker = self.make_worker(log, client, clock, digest, POLICY, TIMING, OWN)
-        for steps in (worker.run(lambda: False), worker.poll_end_offsets(lambda: False)):
+        if has_more := digest == DIGEST_OF_MORE or self._hits(self.faults.more_views):
+            digest, client.catalog = DIGEST_OF_MORE, MORE_VIEWS
+        worker = self.make_worker(log, client, clock, digest, POLICY, TIMING, OWN, client.catalog)
+        run = self._run_with_views(client, worker) if has_more else worker.run(lambda: False)
+        for steps in (run, worker.poll_end_offsets(lambda: False)):
             self.actors.append(_Actor(steps, self.now_ms, member))
         self._rebalance()
+
+    async def _run_with_views(self, client: FakeStore, worker: Worker) -> None:
+        """As the process of a worker does: what the generation lacks takes effect first."""
+        while True:
+            try:
+                meta = await client.meta()
+                if meta is None or not has_other_views(meta, DIGEST_OF_MORE):
+                    break
+                assert await add_views(client, meta, TOPIC, MORE_VIEWS) is None
+                self.added_views += 1
+            except StoreUnavailable:
+                await pause(self.now_ms + TIMING.recheck_ms)
+        await worker.run(lambda: False)
 
     def _members(self) -> list[int]:
         """Those whose sessions live."""

@@ -91,6 +91,15 @@ local function note_recent(prefix, control, data, commits)
   end
 end
 
+-- The newest minute that has an event (schemas/store/added_views.py). Counters of an earlier version did not
+-- note it: what they have is at most ahead_ms after now.
+local function note_newest(prefix, control)
+  local key = prefix .. 'newest'
+  local known = redis.call('GET', key)
+  local newest = math.max(control.newest_ms, known and tonumber(known) or control.now_ms + control.ahead_ms)
+  if not known or newest > tonumber(known) then redis.call('SET', key, text_of(newest)) end
+end
+
 -- All that a commit writes except its event ids. Returns the length of the compaction queue.
 local function write(keys, args, control, meta, words)
   local prefix = prefix_of(keys[1])
@@ -103,6 +112,7 @@ local function write(keys, args, control, meta, words)
   note_recent(prefix, control, args[4], meta.commits + 1)
   note_chats(keys[1], control)
   count_ids(prefix, control.id_counts)
+  if #control.parts > 0 then note_newest(prefix, control) end
   for _, of_slice in ipairs(control.ids) do note_slice(meta, of_slice[1]) end
   for _, call in ipairs(control.calls) do
     local digest, bucket, old_slice, _, new_slice, new = unpack(call)
@@ -150,6 +160,7 @@ end
 --   tallies {{name, n[, the tenant that it came from]}},
 --   epoch and names (which the ids of its pages belong to, from `names`),
 --   closed (meta.closed, which its parts were made for),
+--   newest_ms (the minute of the newest event in its parts), ahead_ms (how far an event may be ahead),
 --   parts {{head, tier, ...}} (`spec_of` in pages.lua),
 --   people {{tenant, {word}}} (schemas/store/directory.py), users_max,
 --   recent {{tenant, {ms, calls, bytes, ...}}} (schemas/store/recent_calls.py), recent_max, recent_held,

@@ -1,5 +1,5 @@
 -- Generations: open, begin, switch and retire one; refuse or accept a position; let another price
--- list take effect. Registers these seven.
+-- list or added views take effect. Registers these eight.
 --
 -- KEYS, ARGV and returns: see each function. Units: times are ms since 1970, positions are offsets.
 
@@ -18,6 +18,7 @@ local function open(keys, args)
   write_meta(keys[1], meta)
   redis.call('SET', prefix_of(keys[1]) .. 'about', args[5])
   redis.call('SET', prefix_of(keys[1]) .. 'key', args[6])
+  redis.call('SET', prefix_of(keys[1]) .. 'newest', 0)
   redis.call('SETNX', keys[2], args[2])
   return 1
 end
@@ -81,10 +82,38 @@ local function adopt(keys, args)
   return from
 end
 
+-- add_views KEYS[1] = meta; ARGV = the digest that the generation must have, the new one, about, JSON
+-- of the ids of the views, how far an event may be ahead of its append (ms). From now on the generation
+-- has these views too. Each of them has all events from the returned time on (ms; 0: nothing is counted
+-- yet, so it has all). Returns -1 if the generation is another one by now.
+local function add_views(keys, args)
+  local meta, prefix = read_meta(keys[1]), prefix_of(keys[1])
+  if not meta or meta.state ~= LIVE or meta.digest ~= args[1] then return -1 end
+  local newest, from = redis.call('GET', prefix .. 'newest'), 0
+  if newest then
+    from = tonumber(newest) > 0 and tonumber(newest) + MINUTE_MS or 0
+  else -- counters of an earlier version
+    for _, part in ipairs(meta.parts) do
+      if part.position > 0 then
+        local append = part.witness_offset >= 0 and part.witness_append + 1 or part.complete
+        from = math.max(from, math.ceil((append + args[5]) / MINUTE_MS) * MINUTE_MS)
+      end
+    end
+  end
+  local views = cjson.decode(redis.call('GET', prefix .. 'views') or '{}')
+  for _, id in ipairs(cjson.decode(args[4])) do views[text_of(id)] = from end
+  if from > 0 then redis.call('SET', prefix .. 'views', cjson.encode(views)) end
+  redis.call('SET', prefix .. 'about', args[3])
+  meta.digest = args[2]
+  write_meta(keys[1], meta)
+  return from
+end
+
 -- begin KEYS = meta of the generation that answers, meta of the next, current, generations;
 -- ARGV = their numbers, digest, now_ms, JSON of the first positions (-1: none), history_from_ms,
 -- about, JSON for the hash of generations, the secret of its digests ('': that of the generation
--- that answers), JSON of meta.closed, hours_from_ms. Returns 1, or 0 if another generation answers
+-- that answers), JSON of meta.closed, hours_from_ms, the newest minute that copied buckets may have (ms),
+-- JSON of since when added views count ('': all have all events). Returns 1, or 0 if another generation answers
 -- now, the next one exists already, or the one that answers has no secret to take over.
 local function begin(keys, args)
   if redis.call('GET', keys[3]) ~= args[1] or redis.call('EXISTS', keys[2]) == 1 then return 0 end
@@ -99,6 +128,8 @@ local function begin(keys, args)
   write_meta(keys[2], meta)
   redis.call('SET', prefix_of(keys[2]) .. 'about', args[7])
   redis.call('SET', prefix_of(keys[2]) .. 'key', secret)
+  redis.call('SET', prefix_of(keys[2]) .. 'newest', args[12])
+  if args[13] ~= '' then redis.call('SET', prefix_of(keys[2]) .. 'views', args[13]) end
   redis.call('HSET', keys[4], args[2], args[8])
   return 1
 end
@@ -145,6 +176,7 @@ local function retire(keys, args)
   return 1
 end
 
+redis.register_function('odometer_add_views_@VERSION@', add_views)
 redis.register_function('odometer_adopt_@VERSION@', adopt)
 redis.register_function('odometer_begin_@VERSION@', begin)
 redis.register_function('odometer_retire_@VERSION@', retire)

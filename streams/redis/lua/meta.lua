@@ -23,6 +23,7 @@ local PARTITION = '<i8c16i8i8i8i8i8'
 local PARTITION_BYTES = 64
 local MAGIC, LIVE, RETIRED = 'ODO1', 1, 2
 local NO_COMMIT = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' -- libraries are not available at load
+local MINUTE_MS = 60000
 local NAMES_MAX = 1000 -- arguments of one command: the stack holds 8,000
 local TEXTS_MAX = 20000 -- 60 B each
 

@@ -54,7 +54,7 @@ def fill(redis_url: str, count: int) -> None:
 
 async def test_all_records_are_read_some_at_a_time_and_once_at_a_time(redis_url: str) -> None:
     fill(redis_url, 2_500)
-    watched = Watched(redis_url, b"")
+    watched = Watched(redis_url, "")
     try:
         wanted = [KeySpec(f"k{n}", ("acme",), "viewer") for n in range(10)]
         made = [(await create_keys(watched, [one], ACME, NOW_MS))[0].record for one in wanted]

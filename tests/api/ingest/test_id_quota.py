@@ -21,7 +21,7 @@ from deploy.local.api_keys import create_key
 from deploy.local.servers import Server
 from schemas.catalog.views import REMEMBERED_MS, SLICE_MS
 from schemas.quotas import Quota
-from schemas.store.generation import generation_digest, layout_digest
+from schemas.store.generation import generation_digest
 from schemas.store.layout import NO_POSITION
 from schemas.units import iso
 from streams.core.ports import Commit, Outcome, Progress
@@ -110,7 +110,7 @@ class Api:
 
 @pytest.fixture
 async def store(redis_url: str) -> AsyncIterator[Store]:
-    store = Store(redis_url, layout_digest(TOPIC))
+    store = Store(redis_url, TOPIC)
     yield store
     await store.close()
 
@@ -173,7 +173,7 @@ async def test_processes_exceed_the_quota_by_what_the_others_accept_before_it_is
     redis_url: str,
 ) -> None:
     """Each second each process accepts 7 events, and the workers count them."""
-    stores = [Store(redis_url, layout_digest(TOPIC)) for _ in range(3)]
+    stores = [Store(redis_url, TOPIC) for _ in range(3)]
     apis, count, total = [Api(store) for store in stores], Counting(redis_url), 0
     await count(0)
     for second in range(12):

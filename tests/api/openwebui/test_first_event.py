@@ -14,7 +14,6 @@ from api.store.reader import Reading, Store
 from schemas.catalog.measures import EVENTS
 from schemas.catalog.views import MODEL
 from schemas.limits import DAY_MS
-from schemas.store.generation import generation_digest
 from schemas.store.layout import names_list_key
 from schemas.tiers import floor_to
 from schemas.units import iso
@@ -48,7 +47,7 @@ class Moving(Store):
     """Counters that get an earlier event after each of the first reads."""
 
     def __init__(self, redis_url: str, days: Sequence[int]) -> None:
-        super().__init__(redis_url, generation_digest(TOPIC))
+        super().__init__(redis_url, TOPIC)
         self._redis_url, self._days, self.reads = redis_url, days, 0
 
     async def read(self, tenant: str, plans: Sequence[Plan]) -> Reading:

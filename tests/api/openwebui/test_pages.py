@@ -72,7 +72,7 @@ async def admin(redis_url: str, clock: Clock) -> AsyncIterator[httpx.AsyncClient
 
 
 async def say_team(redis_url: str, *members: str) -> None:
-    store = Store(redis_url, b"")
+    store = Store(redis_url, "")
     try:
         said = GroupUpdate(
             "team", NOW_MS, NOW_MS, is_new=True, text=group_text("Team", ""), members=members

@@ -60,7 +60,7 @@ async def admin(redis_url: str, clock: Clock) -> AsyncIterator[httpx.AsyncClient
 
 @pytest.fixture
 async def store(redis_url: str) -> AsyncIterator[Store]:
-    store = Store(redis_url, b"")
+    store = Store(redis_url, "")
     yield store
     await store.close()
 

@@ -8,7 +8,6 @@ import pytest
 
 from api.store import reader
 from api.store.reader import Store
-from schemas.store.generation import generation_digest
 from tests.api.counters import TOPIC
 
 
@@ -17,6 +16,6 @@ async def store(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     monkeypatch.setattr(
         reader, "LARGE_TIMEOUT_S", 120.0
     )  # no test depends on how fast a machine is
-    store = Store(redis_url, generation_digest(TOPIC))
+    store = Store(redis_url, TOPIC)
     yield store
     await store.close()

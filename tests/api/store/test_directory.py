@@ -51,7 +51,7 @@ WORDS = st.builds(
 
 @pytest.fixture
 async def store(redis_url: str) -> AsyncIterator[Store]:
-    store = Store(redis_url, b"")
+    store = Store(redis_url, "")
     yield store
     await store.close()
 

@@ -17,7 +17,6 @@ from deploy.local.valkey import url_of
 from schemas.catalog.measures import COST_NANO_USD, EVENTS, LATENCY
 from schemas.catalog.views import MODEL
 from schemas.limits import DAY_MS, HOUR_MS, MINUTE_MS
-from schemas.store.generation import generation_digest
 from schemas.store.layout import PageKind, counters_of
 from tests.api.counters import NOW_MS, TOPIC, Counters, Event, pack, version_key_of_page
 
@@ -122,7 +121,7 @@ async def test_an_older_copy_with_as_many_commits_keeps_nothing(own_valkey: Serv
     """Redis came back from an older copy and went on to the very versions that were known: that it is
     another process tells."""
     redis_url = url_of(own_valkey)
-    store = Store(redis_url, generation_digest(TOPIC))
+    store = Store(redis_url, TOPIC)
     try:
         pack([event(5)], commits=4, compactions=0).write(redis_url)
         assert await costs(store) == {"a": 5}

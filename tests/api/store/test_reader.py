@@ -27,7 +27,7 @@ from deploy.local.valkey import url_of
 from schemas.catalog.views import MODEL, TOTAL
 from schemas.errors import InvalidConfig, StoreCorrupt, StoreFull, StoreUnavailable
 from schemas.limits import DAY_MS, HOUR_MS
-from schemas.store.generation import generation_digest, layout_digest
+from schemas.store.generation import generation_digest
 from schemas.store.layout import CURRENT_KEY, meta_key, names_list_key
 from tests.api.counters import NOW_MS, TOPIC, Event, clear_caches, pack, page_keys
 from tests.chaos.proxy import Proxy
@@ -43,8 +43,8 @@ MODELS = Question(TERMS, NOW_MS - DAY_MS, NOW_MS, NOW_MS, LLM, ("model",))
 
 
 @asynccontextmanager
-async def store_at(redis_url: str, digest: bytes = DIGEST) -> AsyncIterator[Store]:
-    store = Store(redis_url, digest)
+async def store_at(redis_url: str, topic: str = TOPIC) -> AsyncIterator[Store]:
+    store = Store(redis_url, topic)
     try:
         yield store
     finally:
@@ -297,7 +297,7 @@ class Restless(Store):
 
 async def test_counters_that_never_hold_still_end_in_an_error(redis_url: str) -> None:
     pack(calls("a")).write(redis_url)
-    store = Restless(redis_url, DIGEST)
+    store = Restless(redis_url, TOPIC)
     with pytest.raises(StoreUnavailable, match="changed under each of 8 reads"):
         await calls_by_model(store)
     await store.close()
@@ -374,13 +374,13 @@ async def test_a_user_who_may_not_ask_for_the_process_can_still_read(redis_url: 
 @pytest.mark.parametrize("url", ["", "localhost:6379", "http://localhost", "redis://h:port"])
 def test_a_url_that_cannot_be_used_is_a_sentence(url: str) -> None:
     with pytest.raises(InvalidConfig, match="Redis URL"):
-        Store(url, DIGEST)
+        Store(url, TOPIC)
 
 
 async def test_counters_made_with_other_prices_are_read_all_the_same(redis_url: str) -> None:
     pack(calls("gpt-4o"), prices="others").write(redis_url)
-    for digest, is_read in ((layout_digest(TOPIC), True), (layout_digest("another"), False)):
-        async with store_at(redis_url, digest) as store:
+    for topic, is_read in ((TOPIC, True), ("another", False)):
+        async with store_at(redis_url, topic) as store:
             if is_read:
                 assert await calls_by_model(store) == {"gpt-4o": 1}
                 continue

@@ -19,7 +19,6 @@ from api.store.reader import Store
 from api.stream import endpoints, feeds
 from api.stream import feed as feed_module
 from api.stream.feeds import READS, Feeds
-from schemas.store.generation import generation_digest
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS, TOPIC, Event, pack
 from tests.api.stream.streaming import WAIT_S, streaming
@@ -36,7 +35,7 @@ LOG = [
 @pytest.fixture
 async def opened(redis_url: str) -> AsyncIterator[Feeds]:
     pack(LOG).write(redis_url)
-    store, names = Store(redis_url, generation_digest(TOPIC)), map(str, count())
+    store, names = Store(redis_url, TOPIC), map(str, count())
     found = Feeds(store, lambda: NOW_MS, lambda: next(names))
     yield found
     await found.close()

@@ -25,7 +25,6 @@ from deploy.monitor.usage_counters import MEASURES, UsageRow, UsageSeries, advan
 from deploy.settings import read_settings
 from schemas.catalog.views import OTHER
 from schemas.limits import DAY_MS, HOUR_MS
-from schemas.store.generation import layout_digest
 from schemas.tiers import DAY, floor_to
 from tests.api.counters import NOW_MS, TOPIC, Event, pack
 
@@ -55,7 +54,7 @@ def value(
 
 @pytest.fixture
 async def store(redis_url: str) -> AsyncIterator[Store]:
-    store = Store(redis_url, layout_digest(TOPIC))
+    store = Store(redis_url, TOPIC)
     yield store
     await store.close()
 
@@ -103,7 +102,7 @@ async def test_a_rebuild_that_lowers_a_number(store: Store, redis_url: str) -> N
     again = await refreshed(store)
     assert value(again, "requests", "gpt-4o") == 6
     assert value(again, "cost_usd", "gpt-4o") == pytest.approx(5.1)
-    another = Store(redis_url, layout_digest(TOPIC))  # of a process that was started again
+    another = Store(redis_url, TOPIC)  # of a process that was started again
     assert await refreshed(another) == again._replace(read_ms=NOW_MS)
     await another.close()
 

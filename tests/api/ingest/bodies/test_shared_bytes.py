@@ -80,7 +80,7 @@ async def history(away: str | None = None) -> AsyncIterator[Send]:
     """Another request has the turn, so all others wait."""
     producer = IngestProducer("e")
     producer._away = away
-    backfill = Backfill(Store("redis://127.0.0.1:1", b""), producer)
+    backfill = Backfill(Store("redis://127.0.0.1:1", ""), producer)
     async with backfill._turns.turn("first"):
         yield backfill.send
 
@@ -116,7 +116,7 @@ async def test_a_request_uses_the_share_of_its_keys_tenant() -> None:
     async def nothing_is_asked(*_command: object) -> None:
         raise AssertionError
 
-    store, producer = Store("redis://127.0.0.1:1", b""), IngestProducer("e")
+    store, producer = Store("redis://127.0.0.1:1", ""), IngestProducer("e")
     key_cache = KeyCache(nothing_is_asked, lambda: 0)
     deps = IngestDeps(key_cache, lambda: NOW_MS, producer, seeds_of("p"), Backfill(store, producer))
 
