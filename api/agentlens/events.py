@@ -25,9 +25,9 @@ from starlette.responses import Response
 from api.agentlens.access import authorize
 from api.agentlens.analytics import instant_of, ratio
 from api.agentlens.errors import problem
-from api.auth.authenticate import tenant_of
+from api.auth.authenticate import filters_of, tenant_of
 from api.auth.key_cache import KeyCache
-from api.errors import UnanswerableQuestion
+from api.errors import FilterNotApplied, UnanswerableQuestion
 from api.http.singleflight import round_to_second
 from api.query.plan import Plan, Question, Term, plan
 from api.query.series_index import Filter
@@ -90,10 +90,10 @@ class EventsQuery:
 
 async def events(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /api/events`: a page of the latest calls."""
-    key = await authorize(request, key_cache, clock())
+    key = await authorize(request, key_cache, clock(), filters=True)
     tenant = tenant_of(key, request.headers)
     query = parse_query(dict(reversed(request.query_params.multi_items())))
-    latest = await recent(store, tenant)
+    latest = await recent(store, tenant, filters_of(key))
     cells = CALL_CELLS * (
         min(query.limit, len(latest.calls)) + (len(latest.calls) if query.search else 0)
     )
@@ -115,9 +115,9 @@ def _page(calls: Sequence[Recent], query: EventsQuery, tenant: str) -> bytes:
 
 async def event(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /api/events/{id}`."""
-    key = await authorize(request, key_cache, clock())
+    key = await authorize(request, key_cache, clock(), filters=True)
     tenant = tenant_of(key, request.headers)
-    latest = await recent(store, tenant)
+    latest = await recent(store, tenant, filters_of(key))
     for call in reversed(latest.calls):
         if call.id == request.path_params["id"]:
             return _sent(event_of(call, tenant), state_headers(latest.meta))
@@ -235,10 +235,15 @@ def _integer(text: str) -> int:
 async def agents(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /api/agents`: the agent that was seen last comes first."""
     now_ms = clock()
-    key = await authorize(request, key_cache, now_ms)
+    key = await authorize(request, key_cache, now_ms, filters=True)
     tenant = tenant_of(key, request.headers)
     body, headers = await _agents(
-        store, tenant, round_to_second(now_ms), (), lambda found: Agents(agents=found).json_bytes()
+        store,
+        tenant,
+        round_to_second(now_ms),
+        (),
+        filters_of(key),
+        lambda found: Agents(agents=found).json_bytes(),
     )
     return _answer(body, headers)
 
@@ -246,7 +251,7 @@ async def agents(request: Request, store: Store, key_cache: KeyCache, clock: Clo
 async def agent(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """`GET /api/agents/{id}`."""
     now_ms = clock()
-    key = await authorize(request, key_cache, now_ms)
+    key = await authorize(request, key_cache, now_ms, filters=True)
     tenant = tenant_of(key, request.headers)
     one = Filter("agent", frozenset((request.path_params["id"],)))
     body, headers = await _agents(
@@ -254,6 +259,7 @@ async def agent(request: Request, store: Store, key_cache: KeyCache, clock: Cloc
         tenant,
         round_to_second(now_ms),
         (one,),
+        filters_of(key),
         lambda found: found[0].json_bytes() if found else b"",
     )
     return _answer(body, headers) if body else problem(404, "Agent not found")
@@ -264,15 +270,23 @@ async def _agents(
     tenant: str,
     now_ms: int,
     filters: tuple[Filter, ...],
+    only: tuple[Filter, ...],
     body_of: Callable[[list[Agent]], bytes],
 ) -> tuple[bytes, dict[str, str]]:
-    """The body of these agents, and its headers."""
-    plans = plans_for(now_ms, filters)
+    """The body of these agents, and its headers. `only`: the filters of the key."""
+    try:
+        plans = plans_for(now_ms, (*filters, *only))
+    except UnanswerableQuestion as error:
+        if not only:
+            raise
+        raise FilterNotApplied(
+            f"no view has {', '.join(one.dimension for one in only)} beside what this path shows"
+        ) from error
     try:
         reading = await store.read(tenant, plans)
     except UnanswerableQuestion:  # more than 16 million sessions: only booked calls are counted
         reading = await store.read(tenant, plans[:2])
-    latest = await recent(store, tenant)
+    latest = await recent(store, tenant, only)
 
     def made() -> bytes:
         days, quarters, *sessions = reading.rows

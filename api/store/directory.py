@@ -7,7 +7,7 @@ A user, group or chat that is not stored is left out of the result.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,8 @@ from typing import Final
 
 import msgspec
 
+from api.errors import FilterNotApplied
+from api.query.series_index import Filter
 from api.store.reader import Store
 from api.store.slots import Turn
 from schemas.errors import OdometerError, StoreCorrupt
@@ -238,13 +240,30 @@ async def titles(store: Store, tenant: str, chat_ids: Collection[str]) -> dict[s
     }
 
 
-async def recent(store: Store, tenant: str) -> Latest:
-    """The latest counted calls of kind llm, at most `schemas.store.recent_calls.RECENT_MAX`. Calls of
-    the oldest minute may be missing."""
+VALUE_OF: Final[Mapping[str, Callable[[Recent], str]]] = {
+    "kind": lambda _call: "llm",
+    "provider": lambda call: call.provider,
+    "model": lambda call: call.model,
+    "agent": lambda call: call.agent,
+    "user": lambda call: call.user,
+}
+"""The dimensions that a latest call has, by which it can be filtered."""
+
+
+async def recent(store: Store, tenant: str, only: Sequence[Filter] = ()) -> Latest:
+    """The latest counted calls of kind llm, at most `schemas.store.recent_calls.RECENT_MAX` of the tenant. Calls
+    of the oldest minute may be missing. `only`: those that pass the filters of a key. Raises FilterNotApplied
+    for a dimension that calls do not have."""
+    if lacking := [one.dimension for one in only if one.dimension not in VALUE_OF]:
+        raise FilterNotApplied(f"the latest calls are stored without {', '.join(lacking)}")
     reading = await store.state()
     members: list[bytes] = await store.ask("ZRANGE", recent_key(reading.generation, tenant), 0, -1)
     cells = CALL_CELLS * sum(map(count_in, filter(None, members)))
     calls = await store.shape(tenant, cells, partial(latest_of, members))
+    if only:
+        calls = [
+            call for call in calls if all(one.takes(VALUE_OF[one.dimension](call)) for one in only)
+        ]
     return Latest(calls, reading.meta)
 
 

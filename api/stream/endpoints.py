@@ -17,11 +17,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from api.auth.authenticate import reader, share_of, tenant_of
+from api.auth.authenticate import filters_of, reader, share_of, tenant_of
 from api.auth.key_cache import KeyCache
 from api.errors import BadParameter, RateLimited
 from api.http.parameters import check_names, single
 from api.http.singleflight import round_to_second
+from api.query.series_index import Filter
 from api.store.reader import Store
 from api.stream.feed import Feed, event
 from api.stream.feeds import Feeds
@@ -49,13 +50,14 @@ async def stream(
     request: Request, store: Store, key_cache: KeyCache, clock: Clock, feeds: Feeds
 ) -> Response:
     now_ms = clock()
-    key = await reader(key_cache, request.headers, now_ms)
+    key = await reader(key_cache, request.headers, now_ms, filters=True)
+    only = filters_of(key)
     begin = partial(key_cache.arrivals.begin, share_of(key))
-    texts, named = await _questions(request, store.catalog, round_to_second(now_ms), begin)
+    texts, named = await _questions(request, store.catalog, round_to_second(now_ms), begin, only)
     tenant = tenant_of(key, request.headers, named)
     async with AsyncExitStack() as stack:
         stack.enter_context(feeds.place(key.id, tenant))
-        feed = await stack.enter_async_context(feeds.feed(tenant, texts))
+        feed = await stack.enter_async_context(feeds.feed(tenant, texts, only))
         ended = partial(_ended, key, tenant, request.headers, key_cache, clock)
         sent = events(feed, _seen(request.headers, feed), ended)
         return UsageStream(sent, stack.pop_all())
@@ -113,8 +115,10 @@ async def _ended(
     if key.state(now_ms) != "active":  # known without Redis
         return "the API key's time is over"
     try:
-        record = await reader(key_cache, headers, now_ms, counts=False)
+        record = await reader(key_cache, headers, now_ms, counts=False, filters=True)
         tenant_of(record, headers, tenant)
+        if filters_of(record) != filters_of(key):
+            return "the filters of the API key have changed"
     except StoreError:
         return ""  # its counters cannot be read either
     except OdometerError as error:
@@ -131,14 +135,18 @@ def _seen(headers: Mapping[str, str], feed: Feed) -> int:
 
 
 async def _questions(
-    request: Request, catalog: Catalog, now_ms: int, begin: Callable[[], Awaitable[None]]
+    request: Request,
+    catalog: Catalog,
+    now_ms: int,
+    begin: Callable[[], Awaitable[None]],
+    only: tuple[Filter, ...],
 ) -> tuple[list[bytes], str | None]:
     """The query strings of the questions, and the tenant if it is named. Each question but the first waits
     for its round (`begin`), as a request does. Raises BadParameter, and what a question raises."""
     raw = of_query(request.query_params)
     if "question" not in raw:
         content = request.scope["query_string"]
-        return [content], _parsed(content, now_ms, catalog).query.tenant
+        return [content], _parsed(content, now_ms, catalog, only).query.tenant
     check_names(raw, STREAM_PARAMETERS)
     texts = raw["question"]
     if len(texts) > QUESTIONS_MAX:
@@ -151,7 +159,7 @@ async def _questions(
         if number > 1:
             await begin()
         try:
-            parsed = _parsed(text.encode(), now_ms, catalog)
+            parsed = _parsed(text.encode(), now_ms, catalog, only)
         except BadParameter as error:
             detail = f"Question {number}: {error}"
             raise BadParameter(error.parameter, detail, error.allowed, error.nearest) from error
@@ -164,8 +172,10 @@ async def _questions(
     return [text.encode() for text in texts], single(raw, "tenant")
 
 
-def _parsed(content: bytes, now_ms: int, catalog: Catalog) -> ParsedQuestion:
-    parsed = parse_question(content, "", now_ms, catalog, is_json=False)
+def _parsed(
+    content: bytes, now_ms: int, catalog: Catalog, only: tuple[Filter, ...]
+) -> ParsedQuestion:
+    parsed = parse_question(content, "", now_ms, catalog, is_json=False, only=only)
     if parsed.query.format != "json":
         raise BadParameter("format", "A stream is JSON: leave `format` out.", ("json",))
     if parsed.query.cursor is not None:

@@ -20,6 +20,7 @@ from api.errors import BadParameter, TooManyStreams, UnanswerableQuestion
 from api.http.json_encoding import to_json
 from api.http.singleflight import Singleflight, round_to_second
 from api.http.tenant_turns import TenantTurns
+from api.query.series_index import Filter
 from api.query.sums import Sums
 from api.store.freshness import iso_ms
 from api.store.reader import Reading, Store
@@ -47,7 +48,8 @@ Count = Callable[[Size], None]
 
 
 class Feed:
-    """The newest state of some questions of a tenant. `name` is in the ids of its events.
+    """The newest state of some questions of a tenant, within the filters `only` of a key. `name` is in the ids
+    of its events.
 
     `streams`: how many use it. `left`: how many have left it. `over`: why it ended; its streams end too.
     """
@@ -59,8 +61,10 @@ class Feed:
         name: str,
         clock: Callable[[], int],
         store: Store,
+        only: tuple[Filter, ...] = (),
     ) -> None:
         self.tenant = tenant
+        self._only = only
         self.questions = tuple(questions)
         self.name = name
         self.streams = 0
@@ -227,7 +231,9 @@ class Feed:
             parsed = now_ms, []
             for text in self.questions:
                 parsed[1].append(
-                    parse_question(text, "", now_ms, self._store.catalog, is_json=False)
+                    parse_question(
+                        text, "", now_ms, self._store.catalog, is_json=False, only=self._only
+                    )
                 )
                 await asyncio.sleep(0)
             self._parsed = parsed

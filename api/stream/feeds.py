@@ -16,6 +16,7 @@ from api.errors import TooManyStreams, UnanswerableQuestion
 from api.http.singleflight import Singleflight
 from api.http.tenant_shares import TenantShares
 from api.http.tenant_turns import TenantTurns, TurnLimits
+from api.query.series_index import Filter
 from api.store.reader import Store
 from api.stream.changes import Size
 from api.stream.feed import Feed
@@ -42,7 +43,7 @@ LINGER_S: Final = 10.0
 """A feed without streams goes on for so long. A stream that reconnects resumes where it was."""
 RETRY_AFTER_S: Final = 5
 
-Key = tuple[str, tuple[bytes, ...]]
+Key = tuple[str, tuple[bytes, ...], tuple[Filter, ...]]
 
 
 class Feeds:
@@ -97,10 +98,12 @@ class Feeds:
                 del self._streams[key_id]
 
     @asynccontextmanager
-    async def feed(self, tenant: str, questions: Sequence[bytes]) -> AsyncIterator[Feed]:
-        """The feed of these questions, read at least once. Raises TooManyStreams, what the questions
+    async def feed(
+        self, tenant: str, questions: Sequence[bytes], only: tuple[Filter, ...] = ()
+    ) -> AsyncIterator[Feed]:
+        """The feed of these questions, within the filters `only`, read at least once. Raises TooManyStreams, what the questions
         raise, and StoreError."""
-        key = tenant, tuple(questions)
+        key = tenant, tuple(questions), only
         feed = self._feeds.get(key)
         if feed is not None and feed.over is not None:
             self._drop(key, feed)
@@ -121,7 +124,7 @@ class Feeds:
             await feed.stop()
 
     async def _begin(self, key: Key) -> Feed:
-        tenant, questions = key
+        tenant, questions, only = key
         if not self._feed_shares.has_room(tenant, FEEDS_MAX):
             raise TooManyStreams(
                 f"the streams of this tenant have {self._feed_shares.of(tenant)} different sets of questions"
@@ -129,7 +132,7 @@ class Feeds:
                 " may have as many as are left for others",
                 RETRY_AFTER_S,
             )
-        feed = Feed(tenant, questions, self._draw(), self._clock, self._store)
+        feed = Feed(tenant, questions, self._draw(), self._clock, self._store, only)
         self._feed_shares.add(tenant)
         try:
             until_s = asyncio.get_running_loop().time() + FIRST_READ_S

@@ -19,9 +19,9 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.auth.authenticate import reader, tenant_of
+from api.auth.authenticate import filters_of, reader, tenant_of
 from api.auth.key_cache import KeyCache
-from api.errors import BadParameter, NotAcceptable, UnanswerableQuestion
+from api.errors import BadParameter, FilterNotApplied, NotAcceptable, UnanswerableQuestion
 from api.http.parameters import RawParameters, check_names, single
 from api.query.measures import with_presence
 from api.query.plan import Plan, Question, Term, plan
@@ -62,10 +62,15 @@ METADATA: Final = b"odometer"
 async def export(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """The table. Any role may read, except `write-only`."""
     now_ms = clock()
-    key = await reader(key_cache, request.headers, now_ms)
+    key = await reader(key_cache, request.headers, now_ms, filters=True)
     raw = of_query(request.query_params)
     check_names(raw, EXPORT_PARAMETERS)
     view = _view(raw, store.catalog)
+    only = filters_of(key)
+    if lacking := [one.dimension for one in only if one.dimension not in view.dimensions]:
+        raise FilterNotApplied(
+            f"view {view.name} does not have {', '.join(lacking)}, by which the key or token is bound"
+        )
     tier = _tier(raw, view)
     form = single(raw, "format") or "parquet"
     if form not in FORMATS:
@@ -86,7 +91,7 @@ async def export(request: Request, store: Store, key_cache: KeyCache, clock: Clo
             asked.from_ms,
             asked.to_ms,
             now_ms,
-            (),
+            only,
             _dimensions(raw, view),
             next(step for step in STEPS if step.length_ms == tier.bucket_ms),
         ),
@@ -227,7 +232,14 @@ def _exact_to(tenant: str, tier: Tier, covered: Plan, reading: Reading) -> dict[
         "tenant": tenant,
         "view": covered.view.name,
         "tier": tier.name,
+        **_bound_to(covered),
         **range_of(covered),
         **state_of(reading),
         "positions": positions,
     }
+
+
+def _bound_to(covered: Plan) -> dict[str, Any]:
+    """The filters that the key is bound to: an export has no others."""
+    filters = covered.question.filters
+    return {"only": {one.dimension: sorted(one.values) for one in filters}} if filters else {}

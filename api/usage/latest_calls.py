@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from xxhash import xxh3_128
 
-from api.auth.authenticate import reader, tenant_of
+from api.auth.authenticate import filters_of, reader, tenant_of
 from api.auth.key_cache import KeyCache
 from api.http.json_encoding import to_json
 from api.http.parameters import check_names, single
@@ -46,12 +46,12 @@ def routes(store: Store, key_cache: KeyCache, clock: Clock) -> list[Route]:
 
 async def calls(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
     """The newest first. A filter has whole values; repeated, it has several."""
-    key = await reader(key_cache, request.headers, clock())
+    key = await reader(key_cache, request.headers, clock(), filters=True)
     raw = of_query(request.query_params)
     check_names(raw, (*FILTERS, "limit", "tenant"))
     limit = parse_limit(raw, LIMIT_MAX) or LIMIT_DEFAULT
     tenant = tenant_of(key, request.headers, single(raw, "tenant"))
-    latest = await recent(store, tenant)
+    latest = await recent(store, tenant, filters_of(key))
     wanted = {name: frozenset(raw[name]) for name in FILTERS if name in raw}
     found = []
     for call in _matching(latest.calls, wanted):

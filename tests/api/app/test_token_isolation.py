@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx
+import pyarrow as pa
 import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
@@ -30,6 +31,9 @@ from api.usage.groups.person_dimensions import person_dimensions
 from schemas.catalog.views import DEFAULT
 from schemas.limits import HOUR_MS
 from schemas.store.keys import Key, Role
+from schemas.store.layout import FIRST_GENERATION
+from schemas.store.recent_calls import recent_key, records_of
+from tests.api.agentlens.test_events import call
 from tests.api.app.test_isolation import ask, keep_directory
 from tests.api.app.test_taking_isolation import TAKING
 from tests.api.conftest import Clock, client_of
@@ -46,7 +50,12 @@ OPEN: Final = {
     ("GET", "/v1/dimensions/{name}"),
     ("GET", "/v1/measures"),
     ("GET", "/v1/views"),
+    ("GET", "/v1/export"),
+    ("GET", "/v1/calls"),
+    ("GET", "/v1/stream"),
     ("GET", "/api/analytics/llm"),
+    ("GET", "/api/events"),
+    ("GET", "/api/events/{id:path}"),
 }
 """Routes that apply the filters of a token, or that show nothing of anybody. All others are closed."""
 ROLES: Final[tuple[Role, ...]] = ("viewer", "super-admin")
@@ -92,7 +101,15 @@ async def tokens(redis_url: str, clock: Clock) -> AsyncIterator[Tokens]:
                 for user in users:
                     named = {"email": f"e@of-{user}.test", "name": f"n-of-{user}"}
                     await directory.name_user(store, "acme", user, NOW_MS, **named)
+            calls = [
+                call(id=f"e-of-{user}", user=user, agent=f"a1-of-{user}", model=f"m1-of-{user}")
+                for user in users
+            ]
+            (record_of_calls,) = records_of(calls)
+            latest = {record_of_calls.member(1): calls[-1].at_ms, b"": -len(calls)}
             with redis.Redis.from_url(url) as store:
+                store.delete(recent_key(FIRST_GENERATION, "acme"))
+                store.zadd(recent_key(FIRST_GENERATION, "acme"), latest)
                 store.set(TOKEN_SECRET_KEY, b"of both applications")
                 for place, (secret, role) in enumerate(SECRETS.items()):
                     record = Key(
@@ -150,13 +167,13 @@ GROUPS: Final = st.sampled_from(
 
 def asked_of(what: Row, path: str) -> st.SearchStrategy[Sent]:
     """What the isolation of tenants asks, and here also filters and groups that would widen the token's."""
-    if not path.startswith(("/v1/usage", "/v1/dimensions")):
+    if not path.startswith(("/v1/usage", "/v1/dimensions", "/v1/stream")):
         return what.sent
     more = st.builds(
         lambda sent, filters, group, before: {
             **{name: text for name, text in sent.items() if name != "tenant"},
             **filters,
-            **({"group_by": group} if path == "/v1/usage" else {}),
+            **({"group_by": group} if path in {"/v1/usage", "/v1/stream"} else {}),
             **({"compare": "previous"} if before and path == "/v1/usage" else {}),
         },
         what.sent,
@@ -185,7 +202,7 @@ async def test_no_byte_of_another_user(tokens: Tokens, method_and_path: tuple[st
         statuses.append(asyncio.run_coroutine_threadsafe(check, loop).result(timeout=60))
 
     await asyncio.to_thread(asked)
-    if method_and_path in OPEN:
+    if method_and_path in OPEN and "{id" not in route:
         assert 200 in statuses
 
 
@@ -260,5 +277,56 @@ async def test_a_bound_key_reads_what_its_token_reads(tokens: Tokens, redis_url:
         narrow = {"x-api-key": answer.json()["token"]}
         _status, _headers, content = await ask(client, "GET", "/v1/usage", sent, narrow)
         assert {row["user"] for row in json.loads(content)["rows"]} == users
-    status, _headers, _content = await ask(client, "GET", "/api/events", {}, own)
+    status, _headers, _content = await ask(client, "GET", "/api/agents", {}, own)
     assert status == 403
+
+
+async def test_the_latest_calls_are_those_of_the_token(tokens: Tokens) -> None:
+    for token in tokens.tokens:
+        headers = {"authorization": f"Bearer {token}"}
+        for path, name in (("/v1/calls", "calls"), ("/api/events", "events")):
+            _status, _headers, content = await ask(tokens.everybody, "GET", path, {}, headers)
+            assert [one["id"] for one in json.loads(content)[name]] == ["e-of-ann"]
+        for user, expected in (("ann", 200), ("bob", 404)):
+            path = f"/api/events/e-of-{user}"
+            status, _headers, _content = await ask(tokens.everybody, "GET", path, {}, headers)
+            assert status == expected
+
+
+async def test_an_export_is_of_the_token_and_says_so(tokens: Tokens) -> None:
+    headers = {"authorization": f"Bearer {tokens.tokens[0]}"}
+    sent = {"view": "user", "from": "now-3d", "format": "arrow"}
+    status, _headers, content = await ask(tokens.everybody, "GET", "/v1/export", sent, headers)
+    assert status == 200
+    table = pa.ipc.open_stream(content).read_all()
+    assert set(table.column("user").to_pylist()) == {"ann"}
+    assert json.loads(table.schema.metadata[b"odometer"])["only"] == {"user": ["ann"]}
+    status, _headers, content = await ask(
+        tokens.everybody, "GET", "/v1/export", sent | {"view": "agent"}, headers
+    )
+    assert status == 403
+    assert b"view agent does not have user" in content
+
+
+async def test_a_token_of_an_agent_reads_that_agent(tokens: Tokens) -> None:
+    """A view by agent has all that this list shows. No view has it by agent and user."""
+    client, (secret, *_) = tokens.everybody, SECRETS
+    own = {"x-api-key": secret}
+    answer = await client.post("/v1/tokens", json={"only": {"agent": "a1-of-ann"}}, headers=own)
+    bound = {"x-api-key": answer.json()["token"]}
+    one = (await client.get("/api/agents/a1-of-ann", headers=own)).json()
+    assert (await client.get("/api/agents", headers=bound)).json()["agents"] == [one]
+    assert (await client.get("/api/agents/a1-of-ann", headers=bound)).json() == one
+    assert (await client.get("/api/agents/a2-of-ann", headers=bound)).status_code == 404
+
+
+async def test_streams_of_other_filters_share_nothing(tokens: Tokens) -> None:
+    """Equal questions are read once for all their streams, but only of equal filters."""
+    sent = {"group_by": "user", "measures": "events"}
+    own = {"x-api-key": next(iter(SECRETS))}
+    seen = []
+    for headers in (own, {"authorization": f"Bearer {tokens.tokens[0]}"}, own):
+        _status, _headers, content = await ask(tokens.everybody, "GET", "/v1/stream", sent, headers)
+        (answer,) = json.loads(content)["answers"]
+        seen.append({row["user"] for row in answer["rows"]})
+    assert seen == [{"ann", "bob"}, {"ann"}, {"ann", "bob"}]

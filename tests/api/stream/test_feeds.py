@@ -73,7 +73,7 @@ async def test_feeds_go_on_when_another_tenant_takes_what_is_left(
 async def test_a_feed_that_is_dropped_while_it_reads_holds_nothing(opened: Feeds) -> None:
     async with opened.feed("acme", BY_MODEL) as feed:
         pass
-    opened._drop(("acme", tuple(BY_MODEL)), feed)
+    opened._drop(("acme", tuple(BY_MODEL), ()), feed)
     await asyncio.gather(*feed._tasks, return_exceptions=True)
     assert (opened._cells, opened._cell_shares.total, opened._feed_shares.total) == ({}, 0, 0)
 
