@@ -351,7 +351,7 @@ class Store:
         """Read with the names known so far. None if names were missing, or the history changed."""
         owners = [owner for owner, _ in plans]
         if not all(state.views.has(plan.view) for _, plan in plans):
-            await state.unchanged((), owners)  # a worker may have added them since
+            await state.unchanged((), ())  # a worker may have added them since
             if state.is_over:
                 return None
         if large is None:

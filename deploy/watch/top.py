@@ -21,10 +21,11 @@ from deploy.cli.options import (
     Redis,
     RedisEviction,
     Topic,
+    read_api_key,
 )
 from deploy.cli.terminal import say_json_text
 from deploy.errors import NotInstalled
-from deploy.settings import read_api_key, read_settings
+from deploy.settings import read_settings
 from schemas.errors import InvalidConfig
 
 FRAME_EVERY_S = 2.0
