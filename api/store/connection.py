@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from typing import Any, Final, cast
 
 import hiredis
@@ -19,11 +20,12 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import InvalidResponse, ResponseError
+from redis.exceptions import InvalidResponse, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from api.http.singleflight import Singleflight
 from schemas.errors import InvalidConfig
+from schemas.store.redis_errors import store_error
 
 CONNECTIONS_MAX: Final = 16
 """Redis runs one command at a time. More connections only move the queue to a place that hides it."""
@@ -231,3 +233,13 @@ class _Telling(AbstractConnection):
             if "handler is closed" not in str(error):
                 raise
             raise RedisConnectionError(f"the connection was reset: {error}") from error
+
+
+@asynccontextmanager
+async def translated(timeout_s: float | None = COMMAND_TIMEOUT_S) -> AsyncIterator[None]:
+    """A timeout around the block, and our own errors instead of those of redis-py."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except (RedisError, OSError) as error:  # TimeoutError is an OSError
+        raise store_error(error) from error

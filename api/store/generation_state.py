@@ -244,17 +244,9 @@ class GenerationState:
         closed, hours_from_ms = ALL_CLOSED, 0
         if self._meta is not None:
             closed, hours_from_ms = self._meta.closed, self._meta.hours_from_ms
-        return partial(
-            select,
-            plan,
-            names,
-            self.generation,
-            tenant_id,
-            closed,
-            self._picks.pick,
-            hours_from_ms,
-            self.views.since_ms(plan.view),
-        )
+        pick, since_ms = self._picks.pick, self.views.since_ms(plan.view)
+        at = self.generation, tenant_id, closed, pick, hours_from_ms, since_ms
+        return partial(select, plan, names, *at)
 
     def _cached(self, plan: Plan, tenant: str) -> tuple[CachedSums | None, tuple[SeriesIndex, ...]]:
         """The cached sums of this plan, if they have all names, and the names."""

@@ -28,7 +28,7 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 
 from api.errors import FilterNotApplied, LargeAnswersBusy
 from api.http.caller import CALLER
@@ -37,7 +37,7 @@ from api.query.bounds import CELLS_FEW, CELLS_MANY, cells_of
 from api.query.counted_views import CountedViews, counted_views, keys_of
 from api.query.plan import Owned, Plan
 from api.query.sums import Row, Sums
-from api.store.connection import COMMAND_TIMEOUT_S, ReadConnection, pool_of
+from api.store.connection import ReadConnection, pool_of, translated
 from api.store.evictions import EvictionCheck
 from api.store.generation_state import GenerationState, generation_of
 from api.store.large_answers import AnswerIsLarge, LargeRead
@@ -158,7 +158,7 @@ class Store:
     async def tenants(self) -> tuple[str, ...]:
         """The tenants that have counters, in the order in which they came."""
         reading = await self.state()
-        async with _translated():
+        async with translated():
             if self._state is None:
                 return ()
             return await self._state.tenants(reading.meta.names)
@@ -259,17 +259,17 @@ class Store:
         return (await self.read("", ())).meta
 
     async def ping(self) -> None:
-        async with _translated():
+        async with translated():
             await self._ask("PING")
 
     async def ask(self, *command: str | int | bytes) -> Any:  # noqa: ANN401  any type of RESP
         """One command, with the timeout of an answer."""
-        async with _translated():
+        async with translated():
             return await self._ask(*command)
 
     async def ask_all(self, commands: Sequence[Sequence[str | int | bytes]]) -> list[Any]:
         """Several commands in one round trip, not atomic."""
-        async with _translated():
+        async with translated():
             pipeline = self._redis.pipeline(transaction=False)
             for command in commands:
                 pipeline.execute_command(*command)
@@ -280,7 +280,7 @@ class Store:
     ) -> Any:  # noqa: ANN401
         """Call a function of a Redis library. Loads the library if Redis does not have it."""
         command = ("FCALL", function, len(keys), *keys, *arguments)
-        async with _translated():
+        async with translated():
             try:
                 return await self._ask(*command)
             except ResponseError as error:
@@ -296,7 +296,7 @@ class Store:
             return await self._ask(*command)
 
     async def close(self) -> None:
-        async with _translated():
+        async with translated():
             await self._connection.close()
             await self._bulk.close()
             await self._redis.aclose(close_connection_pool=True)
@@ -325,12 +325,7 @@ class Store:
         views = counted_views(read, self._topic, self._own_catalog)
         if self._state is None:  # no other task was quicker
             self._state = GenerationState(
-                self._connection,
-                self._bulk,
-                generation,
-                views,
-                self._large_thread,
-                self._priority,
+                self._connection, self._bulk, generation, views, self._large_thread, self._priority
             )
             self.catalog = views.catalog
         return self._state
@@ -397,17 +392,7 @@ async def _reading() -> AsyncIterator[None]:
     """The block reads one answer. It is not cut off while Redis replies, only after READ_S: a busy machine
     needs longer to sum, and asking again would need as long."""
     try:
-        async with asyncio.timeout(READ_S), _translated(None):
+        async with asyncio.timeout(READ_S), translated(None):
             yield
     except TimeoutError as error:
         raise LargeAnswersBusy(f"it was not read within {READ_S:g} s") from error
-
-
-@asynccontextmanager
-async def _translated(timeout_s: float | None = COMMAND_TIMEOUT_S) -> AsyncIterator[None]:
-    """A timeout around the block, and our own errors instead of those of redis-py."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            yield
-    except (RedisError, OSError) as error:  # TimeoutError is an OSError
-        raise store_error(error) from error
