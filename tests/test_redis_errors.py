@@ -12,7 +12,7 @@ from redis._parsers.base import BaseParser
 from starlette.requests import Request
 
 from api.http.problems import error_response as native_answer
-from api.store.reader import _translated
+from api.store.connection import translated
 from schemas.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from schemas.store.redis_errors import FunctionMissing, LibraryExists, is_forbidden, store_error
 from streams.redis.client import ask
@@ -74,7 +74,7 @@ async def of_streams(error: Exception) -> StoreError:
 
 async def of_api(error: Exception) -> StoreError:
     async def question() -> None:
-        async with _translated():
+        async with translated():
             raise error
 
     return await raised(question())

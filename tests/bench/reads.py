@@ -136,7 +136,7 @@ def asking_natively(page: Page, now_ms: int) -> Ask:
     async def ask(store: Store, tenant: str) -> bytes:
         reading = await store.read(tenant, wanted)
         found = [
-            rows_of(sections.section(one, sums).columns)
+            rows_of(sections.section(one, [sums]).columns)
             for one, sums in zip(asked, reading.sums, strict=True)
         ]
         return to_json(dict(zip(("summary", "byModel", "byTime"), found, strict=True)))
@@ -308,7 +308,7 @@ async def leaderboard(redis_url: str, crowd: Traffic, rounds: int, clock: Clock)
             ) -> bytes:
                 reading = await store.read(tenant, wanted)
                 seen.add(sum(names.count for names in reading.sums[0].selection.names))
-                return to_json(rows_of(sections.section(asked, reading.sums[0]).columns))
+                return to_json(rows_of(sections.section(asked, reading.sums[:1]).columns))
 
             make = partial(ask, store, "crowd")
             turns = Turn(make, cleared), Turn(make), Turn(make, writer.commit)
