@@ -94,7 +94,7 @@ async def test_selections_and_sums_of_many_bytes_are_made_in_a_thread(
     watch(generation_state, "select")
     watch(sums_cache, "summed")
     monkeypatch.setattr(generation_state, "SELECT_FEW", -1)
-    monkeypatch.setattr(generation_state, "SUM_FEW", -1)
+    monkeypatch.setattr(sums_cache, "SUM_FEW", -1)
     reading = await store.read("acme", (BUSY.plan(),))
     assert list(reading.rows) == read_pure(counters, "acme", [BUSY.plan()])
     assert set(places) == {("select", False), ("summed", False)}
@@ -104,7 +104,7 @@ async def test_sums_from_threads_are_of_one_instant(
     redis_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the second sums of an answer are made, another task brings the first ones to a later instant."""
-    monkeypatch.setattr(generation_state, "SUM_FEW", -1)
+    monkeypatch.setattr(sums_cache, "SUM_FEW", -1)
     events = replace(BUSY.plan().question, terms=BUSY.plan().question.terms[:1])
     plans = BUSY.plan(), plan(events)
     BUSY.counters().write(redis_url)
