@@ -207,20 +207,24 @@ async def test_an_added_view_reaches_history_and_older_questions_are_answered_as
             await load.send([*records[:900], *labelled("history", SENT)])
             await system.caught_up()
             before = await answers(old, range_)
-            later = start_worker(system, file)
-            await system.until("the new one waits", lambda: refuses(later))
-            assert "odometer rebuild" in json.dumps(await later.health())
-            assert "odometer rebuild" in (await new.get("/v1/usage")).json()["detail"]
-            assert "odometer rebuild" in " ".join((await status(system, file))["problems"])
+            of_teams = {"group_by": "team", "measures": "events", **range_}
+            uncounted = await new.get("/v1/usage", params=of_teams)
+            assert uncounted.status_code == 400
+            assert "restart the workers with the same file" in uncounted.json()["detail"]
+
+            start_worker(system, file)
+            system.workers.remove(earlier)  # which ends, as it lacks the views that count now
+            assert await asyncio.to_thread(earlier.process.wait, 20) == REPLACED
+            await system.until("the views count", lambda: has_added(system, file))
+            assert await answers(old, range_) == await answers(new, range_) == before
+            unknown = await new.get("/v1/usage", params=of_teams)
+            assert (unknown.status_code, unknown.json()["parameter"]) == (400, "from")
 
             done = json.loads(await command(system, "rebuild", file))
             assert (done["generation"], done["missing"]) == (2, [])
-            system.workers.remove(earlier)  # which ends, as it should
             system.generation = 2
-            assert await asyncio.to_thread(earlier.process.wait, 20) == REPLACED
             assert await answers(new, range_) == before
             assert await by_team(new) == (await judged(system))[1]
-            assert "odometer rebuild" in (await old.get("/v1/usage")).json()["detail"]
 
             await load.send([*records[900:], *labelled("later", SENT)])
             await system.caught_up()
@@ -229,6 +233,13 @@ async def test_an_added_view_reaches_history_and_older_questions_are_answered_as
             assert {"t0", "t1", "t2", "t3", ""} <= sums.keys()
     assert read_counters(system.settings.redis, 2) == oracle.expected().counters
     await _is_told(system, file)
+
+
+async def has_added(system: System, file: Path) -> bool:
+    return {one["view"] for one in (await status(system, file))["added_views"]} == {
+        "by_team",
+        "few",
+    }
 
 
 async def _is_told(system: System, file: Path) -> None:

@@ -204,9 +204,9 @@ async def test_what_cannot_work_is_a_sentence_at_once(
     assert not (tmp_path / "a.ndjson.sent").exists()
     await send(api, key, file)
     write(file, lines("other", 3))
-    said = await send(api, key, file, code=1)
+    said = await send(api, key, file, code=2)
     assert "was sent, up to line 3, has changed since" in said["said"]
-    said = await send(api, key, file, "--api-url", "http://localhost:1", code=1)
+    said = await send(api, key, file, "--api-url", "http://localhost:1", code=2)
     assert "use another --state" in said["said"]
     away = ("--api-url", "http://127.0.0.1:1", "--no-state", "--give-up-s", "0.1")
     said = await send(api, key, file, *away, code=1)

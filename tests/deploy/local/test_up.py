@@ -313,7 +313,7 @@ def test_counters_of_another_catalog_are_told_with_what_to_do(
 
 def test_a_setting_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
     code, said = run_up(tmp_path, "--api-port", "70000")
-    assert code == 1
+    assert code == 2
     assert said.startswith("--api-port (or ODOMETER_API_PORT) is 70000: ")
     assert said.count("\n") == 1
 
