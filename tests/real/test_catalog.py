@@ -29,7 +29,7 @@ from tests.real.harness.api_process import api_of
 from tests.real.harness.system import System
 from tests.real.harness.topics import Sent, now_ms, read_log, sent
 from tests.real.harness.workers import WorkerProcess
-from tests.real.test_rebuild import adversarial, refuses
+from tests.real.test_rebuild import adversarial
 
 pytestmark = pytest.mark.servers
 
