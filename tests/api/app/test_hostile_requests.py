@@ -1,7 +1,7 @@
 """Whatever is sent to a path, the answer says what is wrong: no 500, and little memory.
 
 Each route of the application, with the queries, names and bodies of an attacker. Those of events are in
-tests/api/ingest/.
+tests/api/ingest/, those of dead letters, which are in Kafka, in tests/api/dead_letters/.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from tests.api.routes import CHANGING, ROUTES, TENANTS, events_of
 from tests.api.stream.streaming import streaming
 
 URL_BYTES: Final = 7_800
+DEAD_LETTERS: Final = "/v1/dead-letters"
 PEAK_BYTES_MAX: Final = 40 << 20
 """A body of 2 MiB is there three times at most while it is read, and an error refers to it."""
 PARAMETERS: Final = (
@@ -79,7 +80,16 @@ def placed(path: str, name: str = "x") -> str:
     return re.sub(r"{.*?}", lambda _: name, path)
 
 
-GETS: Final = [path for method, path in ROUTES if method == "GET" and path != "/v1/stream"]
+GETS: Final = [
+    path
+    for method, path in ROUTES
+    if method == "GET" and path != "/v1/stream" and not path.startswith(DEAD_LETTERS)
+]
+NAMED: Final = [
+    (method, path)
+    for method, path in [*ROUTES, *CHANGING]
+    if "{" in path and not path.startswith(DEAD_LETTERS)
+]
 
 
 @pytest.mark.parametrize("path", GETS)
@@ -110,7 +120,7 @@ async def test_any_query_of_a_stream_has_an_answer(redis_url: str, clock: Clock)
                 assert stream.status < 500, (name, value[:80])
 
 
-@pytest.mark.parametrize(("method", "path"), [one for one in [*ROUTES, *CHANGING] if "{" in one[1]])
+@pytest.mark.parametrize(("method", "path"), NAMED)
 async def test_any_name_in_a_path_has_an_answer(
     client: httpx.AsyncClient, method: str, path: str
 ) -> None:

@@ -505,8 +505,10 @@ async def test_several_tenants(redis_url: str, clock: Clock) -> None:
         unnamed = await client.get(USAGE)
         assert (unnamed.status_code, unnamed.json()["parameter"]) == (400, "tenant")
         assert (await client.get(AGENTLENS)).json()["status"] == 400
-        two = await client.get(f"{USAGE}?tenant=acme&tenant=beta")
-        assert (two.status_code, two.json()["parameter"]) == (400, "tenant")
+        two = "?measures=events&tenant=acme&tenant=beta"
+        assert (await client.get(f"{USAGE}{two}")).json()["totals"]["events"] == 3
+        several = await client.get("/v1/dimensions/model?tenant=acme&tenant=beta")
+        assert (several.status_code, several.json()["parameter"]) == (400, "tenant")
         for path in (USAGE, AGENTLENS, "/v1/dimensions/model"):
             answers = {
                 (answer.status_code, answer.text)

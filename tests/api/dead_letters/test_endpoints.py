@@ -20,6 +20,7 @@ from schemas.store.keys import ALL, Role
 from schemas.units import iso
 from streams.core.dead_letters import DeadLetter, dead_letter_record
 from streams.kafka.producer import open_producer
+from tests.api.app.test_hostile_requests import NAMES, QUERIES
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS
 from tests.api.ingest.taking import Taking, taking
@@ -233,3 +234,11 @@ async def test_a_read_is_bounded_and_says_so(
         answer = await api.client.get(PATH)
         assert answer.status_code == 503
         assert answer.json()["detail"].startswith("Kafka is not available")
+
+
+async def test_any_query_and_name_has_an_answer(site: Site) -> None:
+    headers = {"x-api-key": await site.key("super-admin")}
+    places = [f"{at}?{query}" for query in QUERIES for at in (PATH, f"{PATH}/audit", f"{PATH}/x")]
+    for place in [*places, *(f"{PATH}/{name}" for name in NAMES)]:
+        answer = await site.api.client.get(place, headers=headers)
+        assert answer.status_code < 500, place[:80]

@@ -47,9 +47,10 @@ def test_a_transcript_counts_each_answer_once() -> None:
 
 
 def test_of_two_reports_in_a_file_the_last_counts_and_the_first_is_a_skip() -> None:
-    found = parsed([chat("chatcmpl-Ba", 1), chat("chatcmpl-Bb", 2), chat("chatcmpl-Ba", 3)])
-    assert events(found) == [(2, "chatcmpl-Bb", 2), (3, "chatcmpl-Ba", 3)]
-    assert [len(one.parsed.skipped) for one in found] == [1, 0, 0]
+    one, other = "chatcmpl-B4x7q1ZPa", "chatcmpl-B4x7q1ZPb"
+    found = parsed([chat(one, 1), chat(other, 2), chat(one, 3)])
+    assert events(found) == [(2, other, 2), (3, one, 3)]
+    assert [len(body.parsed.skipped) for body in found] == [1, 0, 0]
 
 
 def test_every_line_comes_once_and_in_order_and_few_are_kept() -> None:
