@@ -40,7 +40,7 @@ def size(
 
     The figures are computed from constants that were measured, each with its source, in
     deploy/sizing/measured.py. CPU was measured while other work took both cores: a quiet machine takes
-    about half of it. Series are taken to have equally many events, which needs the most memory.
+    less. Series are taken to have equally many events, which needs the most memory.
     Calls, chats and names of users are not included.
     """
     from deploy.sizing.estimate import Load, checked, estimate  # noqa: PLC0415

@@ -81,7 +81,7 @@ REDIS_US: Final = Cost(
 """Of live events in all views. The part of a commit is that of the smallest commits in RESULTS, "Batches
 that follow the load". The part of an event is from the runs of `FILE_BYTES`, with 21 us for fetching and
 decoding, and from `tests.bench.fold` with batches of 5,000 and 20,000, less the part of the commit. Other
-work took both cores while this was measured (load 7 to 12): **a quiet machine takes about half of it**."""
+work took both cores while this was measured (load 7 to 12): a quiet machine takes less."""
 WORKER_IDLE_CORES: Final = 0.02
 REDIS_IDLE_CORES: Final = 0.01
 """Without events, less their part of commits: from the runs with 10 events/s there."""
