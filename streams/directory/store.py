@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Any, Final, Self, assert_never
+from typing import Any, Final, assert_never
 
 import msgspec
 
 from schemas.store import directory
 from streams.directory.records import ChatTitle
-from streams.redis.client import ask, call_function, connect
+from streams.redis.client import RedisOwner, ask, call_function
 
 REFUSALS_MAX: Final = 1000
 """Rejected records of the directory's topics that are kept for `odometer status`."""
 
 
-class RedisDirectory:
+class RedisDirectory(RedisOwner):
     """Writes the directory (schemas/store/directory.py). Use as `async with`. Every method raises
     StoreError."""
-
-    def __init__(self, url: str) -> None:
-        self._redis = connect(url)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        await self._redis.aclose()
 
     async def write(
         self, tenant: str, update: directory.UserUpdate | directory.GroupUpdate | ChatTitle

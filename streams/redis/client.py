@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, cast
+from types import TracebackType
+from typing import Any, Final, Self, cast
 
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
@@ -33,6 +34,24 @@ def connect(url: str) -> redis.Redis:
         protocol=2,
         decode_responses=False,
     )
+
+
+class RedisOwner:
+    """Has a client of its own. Use as `async with`, which closes it."""
+
+    def __init__(self, url: str) -> None:
+        self._redis = connect(url)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        await self._redis.aclose()
 
 
 async def ask(command: object) -> Any:  # noqa: ANN401  as RESP has it

@@ -7,8 +7,7 @@ schemas/store/eviction.py.
 from __future__ import annotations
 
 from contextlib import suppress
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from redis.exceptions import RedisError
 
@@ -28,7 +27,7 @@ from schemas.store.eviction import (
 from schemas.store.layout import meta_key, unpack_meta
 from schemas.store.redis_errors import is_forbidden, store_error
 from streams.core.ports import RefusalReason
-from streams.redis.client import ask, connect
+from streams.redis.client import RedisOwner, ask
 
 FORBIDDEN: Final = (
     "INFO does not say whether Redis evicts keys, because it is forbidden or incomplete. Grant the "
@@ -37,29 +36,18 @@ FORBIDDEN: Final = (
 )
 
 
-class EvictionWatch:
+class EvictionWatch(RedisOwner):
     """Looks at one Redis. Use as `async with`.
 
     `stated`: the policy that the operator states, for a Redis that forbids INFO; "" for none.
     """
 
     def __init__(self, url: str, stated: str = "") -> None:
-        self._redis = connect(url)
+        super().__init__(url)
         self._redis.set_response_callback("INFO", _as_it_is)
         self._stated = stated
         self._seen_ms: dict[int, int] = {}
         """Generation to `seen_ms`. A failover can lose the record and keep the loss of the keys."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        await self._redis.aclose()
 
     async def look(
         self, generation: int, *, is_read_only: bool = False, is_filling: bool = False

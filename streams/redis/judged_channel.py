@@ -6,34 +6,19 @@ Nothing is stored. Without a subscriber nothing is sent, and a message that nobo
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from redis.exceptions import RedisError
 
 from schemas.errors import StoreUnavailable
 from schemas.store.layout import HASH_TAG
-from streams.redis.client import ask, connect
+from streams.redis.client import RedisOwner, ask
 
 CHANNEL: Final = HASH_TAG + "judged"
 
 
-class JudgedChannel:
-    """Use as `async with`. Every method raises StoreError."""
-
-    def __init__(self, url: str) -> None:
-        self._redis = connect(url)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        await self._redis.aclose()
+class JudgedChannel(RedisOwner):
+    """Every method raises StoreError."""
 
     async def has_listeners(self) -> bool:
         found = await ask(self._redis.pubsub_numsub(CHANNEL))

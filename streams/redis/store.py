@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import msgspec
 
@@ -40,7 +39,7 @@ from schemas.tiers import ALL_CLOSED, CLOSING, Closed
 from streams.core.calls import StoredCall
 from streams.core.ports import Commit, Outcome, RefusalReason, Reply
 from streams.redis import library
-from streams.redis.client import ask, call_function, connect
+from streams.redis.client import RedisOwner, ask, call_function
 from streams.redis.closing import (
     ReadOpenPage,
     closing_pages,
@@ -75,7 +74,7 @@ OTHER_SERVER: Final = -1
 """Reply of `compact` and `close`: this is not the server that the pages were read from."""
 
 
-class RedisStore:
+class RedisStore(RedisOwner):
     """`CounterStore` of streams/core/ports.py on Redis 7 or newer, or Valkey. Use as `async with`.
 
     Without `generation` it uses the one that answered when `meta` was last read. `about` describes
@@ -90,7 +89,7 @@ class RedisStore:
         about: str = "",
         tenant_series: Quota = TENANT_SERIES,
     ) -> None:
-        self._redis = connect(url)
+        super().__init__(url)
         self._is_pinned = generation is not None
         self.generation = generation or FIRST_GENERATION
         self._about = about
@@ -107,17 +106,6 @@ class RedisStore:
     @property
     def _meta_key(self) -> str:
         return meta_key(self.generation)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        await self._redis.aclose()
 
     async def open(
         self,
