@@ -13,7 +13,7 @@ USER_NAME: Final = "user_name"
 USER_EMAIL: Final = "user_email"
 USER_GROUP: Final = "user_group"
 UNKNOWN: Final = "\ud800"
-"""The value of a user of whom nothing is known. No text of an event or of the directory has this character."""
+"""The value of a user who is not in the directory. No text of an event or of the directory has this character."""
 PLACEHOLDER: Final = Filter(USER, frozenset({"\ud801"}), is_negated=True)
 """Holds the place of a filter by user that only the directory tells. It takes every user."""
 

@@ -60,7 +60,7 @@ _SONIC: Final = STREAM | {
 }
 _TITAN: Final = "inputTextTokenCount"
 _INVOCATION: Final = "amazon-bedrock-invocationMetrics"
-"""In the last chunk of a stream of InvokeModel, whoever made the model."""
+"""In the last chunk of a stream of InvokeModel, of every vendor's models."""
 _TELLS_MORE: Final = frozenset({"type", "object", "event_type", "usage", "metadata"})
 """In chunks of makers whose own format has the usage."""
 _OPENAI: Final = re.compile(r"(?:[a-z]+\.)?openai\.")
