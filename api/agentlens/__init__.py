@@ -1,7 +1,7 @@
 """The AgentLens dialect: /api/analytics/llm, /api/events, /api/agents, /api/health.
 
     endpoints  the routes
-    access     which keys may use which methods
+    access     which keys may use which methods, and their filters
     analytics  GET /api/analytics/llm
     events     GET /api/events and /api/agents
     ingest     POST /api/events

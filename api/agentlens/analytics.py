@@ -18,11 +18,10 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.agentlens.access import authorize
+from api.agentlens.access import authorize, within
 from api.agentlens.errors import InvalidQueryParameter
 from api.auth.authenticate import filters_of, tenant_of
 from api.auth.key_cache import KeyCache
-from api.errors import FilterNotApplied, UnanswerableQuestion
 from api.http.answer_cache import AnswerCache, CachedAnswer
 from api.http.json_encoding import to_json
 from api.http.prepared_response import PreparedResponse
@@ -99,14 +98,8 @@ async def llm(
 @lru_cache(maxsize=UNDERSTOOD_KEPT)
 def _understood(query: bytes, now_ms: int, only: tuple[Filter, ...]) -> tuple[Plan, Plan, Plan]:
     asked = parse_query(QueryParams(query.decode("latin-1")), now_ms)
-    try:
+    with within(only):
         return plans_for(replace(asked, filters=(*asked.filters, *only)), now_ms)
-    except UnanswerableQuestion as error:
-        if not only:
-            raise
-        raise FilterNotApplied(
-            f"no view has {', '.join(one.dimension for one in only)} beside what this path shows"
-        ) from error
 
 
 async def _make(

@@ -22,12 +22,12 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.agentlens.access import authorize
+from api.agentlens.access import authorize, within
 from api.agentlens.analytics import instant_of, ratio
 from api.agentlens.errors import problem
 from api.auth.authenticate import filters_of, tenant_of
 from api.auth.key_cache import KeyCache
-from api.errors import FilterNotApplied, UnanswerableQuestion
+from api.errors import UnanswerableQuestion
 from api.http.singleflight import round_to_second
 from api.query.plan import Plan, Question, Term, plan
 from api.query.series_index import Filter
@@ -274,14 +274,8 @@ async def _agents(
     body_of: Callable[[list[Agent]], bytes],
 ) -> tuple[bytes, dict[str, str]]:
     """The body of these agents, and its headers. `only`: the filters of the key."""
-    try:
+    with within(only):
         plans = plans_for(now_ms, (*filters, *only))
-    except UnanswerableQuestion as error:
-        if not only:
-            raise
-        raise FilterNotApplied(
-            f"no view has {', '.join(one.dimension for one in only)} beside what this path shows"
-        ) from error
     try:
         reading = await store.read(tenant, plans)
     except UnanswerableQuestion:  # more than 16 million sessions: only booked calls are counted
