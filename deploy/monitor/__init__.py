@@ -4,6 +4,7 @@ The modules:
 
     server        serves `/metrics`, `/livez`, `/readyz` and `/startupz`
     counting      the state of counting, from Redis and Kafka
+    view_series   how many series each view has
     usage         usage as metrics, from the store
     usage_counters  what these show when the store's sums fall
     background    an event loop in a thread of its own

@@ -17,8 +17,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from deploy.monitor.background import BackgroundLoop
-from deploy.settings import Settings, directory_settings
-from schemas.errors import LogError
+from deploy.monitor.view_series import EVERY_S, read_view_series
+from deploy.settings import Settings, directory_settings, read_catalog
+from schemas.errors import LogError, StoreError
 from schemas.responses.status import PartitionStatus, Status
 from streams.core.ports import RefusalReason
 from streams.directory.settings import changelogs
@@ -35,14 +36,16 @@ STATES: Final = ("answers", "filling", "replaced", "given up")
 
 
 class CountingState(NamedTuple):
-    """`directory_lag`: records of each directory topic that are not copied yet; {} where that is not known."""
+    """`directory_lag`: records of each directory topic that are not copied yet. `view_series`: series of each
+    view. Both are {} where that is not known."""
 
     status: Status | None
     redis: RedisServer | None
     directory_lag: Mapping[str, int]
+    view_series: Mapping[str, int]
 
 
-UNKNOWN: Final = CountingState(None, None, {})
+UNKNOWN: Final = CountingState(None, None, {}, {})
 
 
 class CountingMetrics(Collector):
@@ -50,10 +53,13 @@ class CountingMetrics(Collector):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._catalog = read_catalog(settings)
         self._background = BackgroundLoop("odometer-counting")
         self._lock = threading.Lock()
         self._state = UNKNOWN
         self._read_s = -AGE_S
+        self._view_series: Mapping[str, int] = {}
+        self._view_series_s = -EVERY_S
 
     def describe(self) -> Iterator[Metric]:
         return families(UNKNOWN)
@@ -68,7 +74,7 @@ class CountingMetrics(Collector):
 
     async def _read(self) -> CountingState:
         settings = self._settings
-        status, server, lag = await asyncio.gather(
+        status, server, lag, view_series = await asyncio.gather(
             read_status(
                 settings.kafka,
                 settings.redis,
@@ -79,8 +85,9 @@ class CountingMetrics(Collector):
             ),
             read_server(settings.redis),
             self._directory_lag(),
+            self._series_of_views(),
         )
-        return CountingState(status, server, lag)
+        return CountingState(status, server, lag, view_series)
 
     async def _directory_lag(self) -> Mapping[str, int]:
         about = directory_settings(self._settings)
@@ -91,6 +98,15 @@ class CountingMetrics(Collector):
                 )
         except (LogError, TimeoutError):
             return {}
+
+    async def _series_of_views(self) -> Mapping[str, int]:
+        if time.monotonic() - self._view_series_s >= EVERY_S:
+            try:
+                self._view_series = await read_view_series(self._settings.redis, self._catalog)
+            except StoreError:
+                return {}
+            self._view_series_s = time.monotonic()
+        return self._view_series
 
 
 def families(state: CountingState) -> Iterator[Metric]:
@@ -116,6 +132,12 @@ def families(state: CountingState) -> Iterator[Metric]:
         yield family
     yield from _refusals(status)
     yield from _generations(status)
+    of_views = GaugeMetricFamily(
+        "odometer_view_series", "Series that a view has counters for.", labels=["view"]
+    )
+    for view, count in state.view_series.items():
+        of_views.add_metric([view], count)
+    yield of_views
     over = CounterMetricFamily(
         "odometer_over_limit_rows",
         "Additions that went to the series (other), by view; tenant: too many tenants.",

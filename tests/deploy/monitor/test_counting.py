@@ -13,12 +13,15 @@ from prometheus_client.registry import Collector
 from deploy.local.servers import Server
 from deploy.local.valkey import url_of
 from deploy.monitor.counting import CountingMetrics, CountingState, families
+from deploy.monitor.view_series import TENANTS_PER_CALL, read_view_series
 from deploy.settings import read_settings
+from schemas.catalog.views import DEFAULT
 from schemas.responses.status import GenerationStatus
 from streams.kafka.producer import open_producer
 from streams.kafka.topics import ensure_topics
 from streams.operations.status import read_status
 from streams.redis.server_info import RedisServer
+from tests.api.counters import NOW_MS, Event, pack
 from tests.servers import url_as
 from tests.streams.operations.test_verdict import partition, refusals, status
 from tests.streams.redis.test_eviction import begin_counting
@@ -48,7 +51,9 @@ def test_freshness_lag_and_refusals() -> None:
             for n, state, count in ((1, "answers", 200), (2, "filling", 50))
         ],
     )  # fmt: skip
-    state = CountingState(found, RedisServer(10, 100, 0, True), {"directory.users": 4})
+    state = CountingState(
+        found, RedisServer(10, 100, 0, True), {"directory.users": 4}, {"model": 7}
+    )
     assert value(state, "redis_up") == value(state, "kafka_up") == 1
     assert value(state, "complete_through_timestamp_seconds") == 2.5
     assert value(state, "partition_lag_records", partition="0") == 3
@@ -59,10 +64,11 @@ def test_freshness_lag_and_refusals() -> None:
     assert value(state, "redis_maxmemory_bytes") == 100
     assert value(state, "redis_rewrite_in_progress") == 1
     assert value(state, "directory_lag_records", topic="directory.users") == 4
+    assert value(state, "view_series", view="model") == 7
 
 
 def test_what_is_not_known_has_no_sample() -> None:
-    state = CountingState(status(redis_away="away", complete_through_ms=None), None, {})
+    state = CountingState(status(redis_away="away", complete_through_ms=None), None, {}, {})
     assert value(state, "redis_up") == 0
     assert value(state, "kafka_up") == 1
     for name in (
@@ -86,6 +92,22 @@ async def test_without_redis_no_lag_is_claimed(kafka: Server) -> None:
 
 
 @pytest.mark.servers
+async def test_the_series_of_a_view_are_those_of_all_tenants_and_kinds(redis_url: str) -> None:
+    """More tenants than one call asks about."""
+    tenants = TENANTS_PER_CALL + 5
+    events = [Event(NOW_MS, tenant=f"t{n}", model=f"m{n % 2}") for n in range(tenants)]
+    events += [Event(NOW_MS, tenant="t0", model="m7"), Event(NOW_MS, tenant="t0", model="m8")]
+    assert not any((await read_view_series(redis_url, DEFAULT)).values())
+    pack(events).write(redis_url)
+    found = await read_view_series(redis_url, DEFAULT)
+    assert [*found] == [view.name for view in DEFAULT.views]
+    assert found["total"] == tenants
+    assert found["model"] == tenants + 2
+    pack(events[:1], generation=2).write(redis_url)
+    assert (await read_view_series(redis_url, DEFAULT))["model"] == 1
+
+
+@pytest.mark.servers
 def test_a_kafka_that_is_away_is_said_and_redis_read(valkey: Server) -> None:
     settings = read_settings(kafka="127.0.0.1:1", redis=url_of(valkey))
     registry = CollectorRegistry()
@@ -93,6 +115,7 @@ def test_a_kafka_that_is_away_is_said_and_redis_read(valkey: Server) -> None:
     assert registry.get_sample_value("odometer_kafka_up") == 0
     assert registry.get_sample_value("odometer_redis_up") == 1
     assert (registry.get_sample_value("odometer_redis_memory_bytes") or 0) > 0
+    assert registry.get_sample_value("odometer_view_series", {"view": "model"}) is not None
 
 
 @pytest.mark.servers
