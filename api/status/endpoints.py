@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -41,14 +41,22 @@ UNPRICED_SHOWN: Final = 20
 PRIVATE: Final = {"cache-control": "no-store"}
 
 
+class OwnLetters(NamedTuple):
+    """Dead letters of a tenant by reason: of the last hour (None: unknown), and of all that their topic holds,
+    as far as it was looked at: since `from_ms`, or whole (None)."""
+
+    last_hour: Mapping[str, int] | None
+    held: Mapping[str, int]
+    from_ms: int | None
+
+
 @dataclass(frozen=True)
 class Installation:
     """How the state of the whole installation is read, which may take seconds. `whole`: what `odometer
-    status --json` prints. `dead_letters_of`: dead letters of a tenant in the last hour, by reason; None:
-    unknown."""
+    status --json` prints. `dead_letters_of`: dead letters of a tenant; None: unknown."""
 
     whole: Callable[[], Awaitable[Mapping[str, object]]]
-    dead_letters_of: Callable[[str], Awaitable[Mapping[str, int] | None]]
+    dead_letters_of: Callable[[str], Awaitable[OwnLetters | None]]
 
 
 def routes(
@@ -101,8 +109,9 @@ async def status(
     return _sent(_own(tenant, reading, letters).model_dump_json().encode())
 
 
-def _own(tenant: str, reading: Reading, letters: Mapping[str, int] | None) -> OwnStatus:
+def _own(tenant: str, reading: Reading, letters: OwnLetters | None) -> OwnStatus:
     meta = reading.meta
+    recent = None if letters is None else letters.last_hour
     unpriced = [
         UnpricedModel(
             kind=kind,
@@ -122,7 +131,9 @@ def _own(tenant: str, reading: Reading, letters: Mapping[str, int] | None) -> Ow
         complete_through=iso_ms(meta.complete_through_ms) if meta.complete_through_ms else None,
         history_from=iso_ms(meta.history_from_ms) if meta.history_from_ms else None,
         refused=refusals(meta),
-        dead_letters_last_hour=None if letters is None else dict(letters),
+        dead_letters_last_hour=recent if recent is None else dict(recent),
+        dead_letters=None if letters is None else dict(letters.held),
+        dead_letters_from=iso_ms(letters.from_ms) if letters and letters.from_ms else None,
         unpriced=unpriced[:UNPRICED_SHOWN],
     )
 

@@ -189,6 +189,13 @@ class OwnStatus(BaseModel):
         description="Records of this tenant that became dead letters in the last hour, by reason. Null:"
         " unknown."
     )
+    dead_letters: dict[str, int] | None = Field(
+        description="Records of this tenant among all dead letters that Kafka holds, by reason; those that were"
+        " replayed too. Null: unknown."
+    )
+    dead_letters_from: str | None = Field(
+        description="Dead letters that were written before this instant were not looked at. Null: all were."
+    )
     unpriced: list[UnpricedModel] = Field(
         description="Models with requests without a cost in the last 7 days, the most such requests first:"
         " at most 20."

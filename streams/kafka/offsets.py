@@ -149,23 +149,33 @@ async def find_record_at(
     return next((LastRecord(r.offset, r.timestamp) for r in found.get(tp, ())), None)
 
 
-async def scan(
-    kafka: str, topic: str, since_ms: int | None = None, newest: int | None = None
-) -> AsyncIterator[Sequence[ScannedRecord]]:
-    """All records that a topic holds now, partition by partition, in order; with `since_ms`, those that
-    were appended since then; with `newest`, at most so many of each partition, the last ones.
-
-    Raises InvalidConfig if there is no such topic, LogUnavailable if a broker does not answer, and
-    ConsumerBroken at a record that cannot be read.
-    """
+async def read_bounds_of_existing(kafka: str, topic: str) -> dict[int, OffsetBounds]:
+    """The same as `read_bounds`. Raises InvalidConfig if there is no such topic."""
     try:
-        bounds = await read_bounds(kafka, topic)
+        return await read_bounds(kafka, topic)
     except LogUnavailable as error:
         if isinstance(error.__cause__, kafka_errors.UnknownTopicOrPartitionError):
             raise InvalidConfig(
                 f"topic {topic!r} does not exist; create it with `odometer topics`"
             ) from error
         raise
+
+
+async def scan(
+    kafka: str,
+    topic: str,
+    since_ms: int | None = None,
+    newest: int | None = None,
+    after: Mapping[int, int] | None = None,
+) -> AsyncIterator[Sequence[ScannedRecord]]:
+    """All records that a topic holds now, partition by partition, in order; with `since_ms`, those that
+    were appended since then; with `newest`, at most so many of each partition, the last ones; with `after`,
+    those from an offset of each partition on, and none of other partitions.
+
+    Raises InvalidConfig if there is no such topic, LogUnavailable if a broker does not answer, and
+    ConsumerBroken at a record that cannot be read.
+    """
+    bounds = await read_bounds_of_existing(kafka, topic)
     consumer = metadata_consumer(kafka)
     try:
         await within_deadline(SEND_S, consumer.start(), "accept a connection")
@@ -179,6 +189,8 @@ async def scan(
                 start = held.end if found[tp] is None else max(start, found[tp].offset)
             if newest is not None:
                 start = max(start, held.end - newest)
+            if after is not None:
+                start = max(start, after.get(partition, held.end))
             consumer.seek(tp, start)
             while (position := await consumer.position(tp)) < held.end:
                 yield await _next_records(consumer, tp, position)

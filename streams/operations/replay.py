@@ -21,7 +21,6 @@ from streams.core.dead_letters import (
     marked,
     read_dead_letter,
     resend,
-    tenant_of,
 )
 from streams.kafka.offsets import scan
 from streams.kafka.producer import KafkaProducer, open_producer
@@ -88,17 +87,6 @@ async def recent_dead_letters(kafka: str, dead_letter_topic: str, since_ms: int)
     """How many records became dead letters since then, at most RECENT_MAX. Raises LogError, and
     InvalidConfig where there is no such topic."""
     return sum([1 async for _ in _recent(kafka, dead_letter_topic, since_ms)])
-
-
-async def recent_by_tenant(
-    kafka: str, dead_letter_topic: str, since_ms: int
-) -> dict[str, Counter[str]] | None:
-    """The same for each tenant, by reason. None: there are more than RECENT_MAX, so the number of no tenant
-    is known."""
-    found: dict[str, Counter[str]] = {}
-    async for letter in _recent(kafka, dead_letter_topic, since_ms):
-        found.setdefault(tenant_of(letter), Counter())[letter.reason] += 1
-    return found if sum(map(Counter.total, found.values())) < RECENT_MAX else None
 
 
 async def _recent(kafka: str, dead_letter_topic: str, since_ms: int) -> AsyncIterator[DeadLetter]:

@@ -65,9 +65,12 @@ export class Operations {
       "", isPaused ? "bad" : behind === null || behind > 5000 ? "warn" : "good",
       status.history_from ? [`History begins at ${when(Date.parse(status.history_from), this.state.tz, "minute")}.`] : [],
     );
-    facts($("ops-facts"), status.dead_letters_last_hour === null ? [["dead letters, last hour", null]] : [
-      ["dead letters, last hour", Object.values(status.dead_letters_last_hour).reduce((sum, one) => sum + one, 0)],
-      ...named("dead letters", status.dead_letters_last_hour),
+    const total = (reasons) => reasons && Object.values(reasons).reduce((sum, one) => sum + one, 0);
+    const since = status.dead_letters_from;
+    facts($("ops-facts"), [
+      ["dead letters, last hour", total(status.dead_letters_last_hour)],
+      [since ? `dead letters since ${when(Date.parse(since), this.state.tz, "minute")}` : "dead letters, all that are kept", total(status.dead_letters)],
+      ...named("dead letters", status.dead_letters ?? {}),
     ]);
     for (const id of ["ops-partitions", "ops-generations"]) $(id).parentElement.hidden = true;
   }

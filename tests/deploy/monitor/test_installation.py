@@ -21,10 +21,18 @@ from deploy.monitor.installation import SharedRead, installation_of
 from deploy.settings import read_settings
 from schemas.limits import HOUR_MS
 from schemas.responses.status import OwnStatus, WholeStatus
-from streams.core.dead_letters import DeadLetter, dead_letter_record
+from streams.core.dead_letters import (
+    DeadLetter,
+    EventIdentity,
+    ReplayState,
+    dead_letter_record,
+    marked,
+)
 from streams.kafka.producer import open_producer
 from streams.kafka.topics import ensure_topics
+from streams.operations.letter_counts import LetterCounts, TenantLetters
 from tests.api.counters import Event, pack
+from tests.real.harness.topics import cut
 
 pytestmark = pytest.mark.servers
 Ask = Callable[..., Awaitable[tuple[int, dict[str, Any]]]]
@@ -102,15 +110,53 @@ async def test_a_tenant_reads_its_own_part(asked: Ask) -> None:
     status, found = await asked("acme")
     assert status == 200
     assert OwnStatus.model_validate(found).tenant == "acme"
-    assert found["dead_letters_last_hour"] == {"invalid_field": 1}
+    assert found["dead_letters_last_hour"] == found["dead_letters"] == {"invalid_field": 1}
+    assert found["dead_letters_from"] is None
     assert [(one["model"], one["without_cost"]) for one in found["unpriced"]] == [("new", 1)]
     assert found["complete_through"]
     assert (await asked("top", "acme")) == (200, found)
     status, theirs = await asked("viewer")
-    assert theirs["dead_letters_last_hour"] == {"invalid_field": 2}
+    assert theirs["dead_letters_last_hour"] == theirs["dead_letters"] == {"invalid_field": 2}
     assert [one["model"] for one in theirs["unpriced"]] == ["secret"]
     for name, tenant in (("viewer", "acme"), ("monitor", "acme"), ("producer", "")):
         assert (await asked(name, tenant))[0] == 403
+
+
+async def test_dead_letters_are_counted_as_their_topic_grows_and_shrinks(
+    kafka: Server, topic: str
+) -> None:
+    name = f"{topic}.dead"
+    await ensure_topics(kafka.address, events=topic, dead_letter=name, partitions=1)
+    counts = LetterCounts(kafka.address, name, searched_max=3)
+
+    def letter(offset: int, tenant: str) -> DeadLetter:
+        value = json.dumps({"tenant": tenant}).encode()
+        return DeadLetter(f"{topic}:0:{offset}", 0, "too_old", "time", "too old", value, ())
+
+    async def write(*letters: DeadLetter) -> None:
+        async with open_producer(kafka.address) as producer:
+            await producer.send_records(name, [dead_letter_record(one) for one in letters])
+
+    async def counted(tenant: str, hour_from_ms: int = 0) -> TenantLetters:
+        return (await counts.read(hour_from_ms)).of(tenant)
+
+    assert await counted("acme") == ({}, {}, None)
+    one = letter(0, "acme")
+    mark = marked(one, ReplayState.SENT, EventIdentity("acme", "s", "i"), 5)
+    await write(one, one, mark)  # written twice, then replayed: it is one dead letter
+    assert await counted("acme") == ({"too_old": 1}, {"too_old": 1}, None)
+    assert await counted("acme", 2**62) == ({}, {"too_old": 1}, None)
+    assert await counted("beta") == ({}, {}, None)
+    await write(letter(1, "beta"), letter(2, "acme"))  # of 5 records, the first 3 are known
+    assert (await counted("acme")).held == {"too_old": 2}
+    await cut(kafka.address, name, {0: 4})
+    assert await counted("acme") == ({"too_old": 1}, {"too_old": 1}, None)
+    await write(*(letter(n, "acme") for n in range(3, 8)))  # more than are read at once
+    found = await counted("acme")
+    assert found.held == {"too_old": 3}
+    assert found.last_hour is None
+    assert found.from_ms
+    assert (await counted("acme", found.from_ms + 1)).last_hour is not None
 
 
 async def test_one_read_is_for_all_who_ask_meanwhile() -> None:
