@@ -68,6 +68,9 @@ ApiKey = Annotated[str | None, typer.Option(metavar="KEY", help=describe("api_ke
 OfTenant = Annotated[str | None, typer.Option(help="The tenant, if the key has several.")]
 Watch = Annotated[bool, typer.Option("--watch", help="Show it again every 2 s, until Ctrl-C.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+JsonLogs = Annotated[
+    bool, typer.Option("--json", help="Log as JSON: the same as `--log-format json`.")
+]
 Yes = Annotated[
     bool, typer.Option("--yes", help="Do it. Without this option, only show what would be done.")
 ]

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from deploy.cli.options import (
     ApiPort,
+    AsJson,
     BackfillDelay,
     ByApiKey,
     BySource,
@@ -22,6 +22,7 @@ from deploy.cli.options import (
     Group,
     HistoryDays,
     Home,
+    JsonLogs,
     Kafka,
     KeysFile,
     LogFormat,
@@ -41,6 +42,7 @@ from deploy.cli.options import (
     Topic,
     UsageMetricsOption,
 )
+from deploy.cli.terminal import console_of
 from deploy.errors import NotInstalled
 from deploy.settings import (
     Settings,
@@ -82,6 +84,7 @@ def up(
     seed: Seed = None,
     rate_per_s: Rate = None,
     history_days: HistoryDays = None,
+    as_json: AsJson = False,
 ) -> None:
     """Run everything on this machine until Ctrl-C: Kafka, Valkey, worker, API and sample traffic.
 
@@ -121,7 +124,7 @@ def up(
             history_days=history_days,
         ),
         simulate=simulate,
-        console=Console(stderr=True),
+        console=console_of(sys.stdout if as_json else sys.stderr, as_json=as_json),
     )
 
 
@@ -146,6 +149,7 @@ def worker(
         bool | None,
         typer.Option("--store-previews/--no-store-previews", help=describe("store_previews")),
     ] = None,
+    as_json: JsonLogs = False,
 ) -> None:
     """Count events until SIGTERM. Start up to one worker per partition of the topic.
 
@@ -176,7 +180,7 @@ def worker(
         by_api_key=by_api_key,
         monitor_host=monitor_host,
         monitor_port=monitor_port,
-        log_format=log_format,
+        log_format="json" if as_json else log_format,
         log_level=log_level,
         tenant_series=tenant_series,
         store_previews=store_previews,
@@ -210,6 +214,7 @@ def directory(
     monitor_port: MonitorPort = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
+    as_json: JsonLogs = False,
 ) -> None:
     """Copy names, groups and chat titles from their topics into Redis, until SIGTERM.
 
@@ -227,7 +232,7 @@ def directory(
         directory_prefix=directory_prefix,
         monitor_host=monitor_host,
         monitor_port=monitor_port,
-        log_format=log_format,
+        log_format="json" if as_json else log_format,
         log_level=log_level,
     )
     logs = _logged(settings, "directory")
@@ -261,6 +266,7 @@ def api(
     usage_metrics: UsageMetricsOption = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
+    as_json: JsonLogs = False,
 ) -> None:
     """Serve the HTTP API until SIGTERM: answer from the counters, and send events to Kafka.
 
@@ -295,7 +301,7 @@ def api(
         cors_origins=cors_origins,
         monitor_host=monitor_host,
         monitor_port=monitor_port,
-        log_format=log_format,
+        log_format="json" if as_json else log_format,
         log_level=log_level,
         usage_metrics=usage_metrics,
     )
@@ -350,6 +356,7 @@ def simulate(
             " Without it, history that was interrupted stays incomplete.",
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Send realistic sample traffic until Ctrl-C: history first, then live events.
 
@@ -367,5 +374,5 @@ def simulate(
         rate_per_s=rate_per_s,
         history_days=history_days,
     )
-    console = Console(stderr=True)
+    console = console_of(sys.stdout if as_json else sys.stderr, as_json=as_json)
     asyncio.run(send_sample_traffic(settings, console, progress_file, bookmark_file))

@@ -10,15 +10,14 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
 
-from deploy.cli.terminal import say_on
+from deploy.cli.terminal import JsonLines, Show, bar, say_on
 from deploy.local import servers
 from deploy.local.api_keys import create_key, find_key, sign_in_link
 from deploy.local.private_files import write_private
@@ -34,8 +33,6 @@ from streams.operations.status import read_status
 ANSWER_TIMEOUT_S = 1.0
 # Report why the API is not ready only after this time: a start takes a second or two.
 PATIENCE_S = 5.0
-# Without a terminal, print a line at each such step of progress.
-STEP_PERCENT = 25
 
 # AgentLens's paths need a viewer, Open WebUI's an admin and the LiveKit platform's a super-admin.
 LOCAL_ROLE = "super-admin"
@@ -43,8 +40,6 @@ LOCAL_ROLE = "super-admin"
 # Names that the sample traffic always contains.
 SAMPLE_AGENT = "my-agent"
 SAMPLE_PROVIDER = "openai"
-
-Show = Callable[[int, int], None]
 
 
 def is_history_due(settings: Settings, progress_file: Path) -> bool:
@@ -60,7 +55,7 @@ def become_ready(
 ) -> Iterator[None]:
     """Wait until all history is counted and the API answers, then print how to ask."""
     if history_progress is not None:
-        with bar(console, "Sending a month of history") as show:
+        with bar(console, "Sending sample history") as show:
             yield from _wait_for_history(history_progress, show)
         with bar(console, "Counting it") as show:
             yield from _wait_for_counting(settings, show)
@@ -72,22 +67,15 @@ def become_ready(
         yield
     key_file = home / API_KEY_FILE
     key = _key(settings.redis, key_file)
+    if isinstance(console.file, JsonLines):
+        url = f"http://{servers.HOST}:{settings.api_port}"
+        console.file.say("Odometer is ready", api_url=url, api_key_file=str(key_file))
+        return
     # What is not a terminal may be a log that others can read.
     is_shown = sys.stdout.isatty()
     link = asyncio.run(sign_in_link(settings.redis, key)) if is_shown else None
     shown = key if is_shown else None
     print(welcome(settings.api_port, key_file, shown, datetime.now(UTC), link), flush=True)
-
-
-@contextmanager
-def bar(console: Console, label: str) -> Iterator[Show]:
-    """Show a progress bar on a terminal, otherwise some lines. Show nothing before the first call."""
-    if not console.is_terminal:
-        yield _steps(console, label)
-        return
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task(label, total=None, visible=False)
-        yield lambda done, total: progress.update(task, completed=done, total=total, visible=True)
 
 
 def welcome(
@@ -122,19 +110,6 @@ def welcome(
         ask = f"curl -s -H {header} '{url}/api/analytics/llm{query}'"
         lines += ["", f"# {meaning}", ask]
     return "\n".join(lines)
-
-
-def _steps(console: Console, label: str) -> Show:
-    said = -STEP_PERCENT
-
-    def show(done: int, total: int) -> None:
-        nonlocal said
-        percent = 100 * done // max(1, total)
-        if percent >= said + STEP_PERCENT:
-            said = percent - percent % STEP_PERCENT
-            console.print(f"{label}: {percent}%", highlight=False)
-
-    return show
 
 
 def _wait_for_history(progress_file: Path, show: Show) -> Iterator[None]:

@@ -24,7 +24,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from deploy.cli.terminal import say_on
+from deploy.cli.terminal import bar, say_on
 from deploy.errors import AlreadyRunning, DeployError, DiskTooFull
 from deploy.local import (
     jars,
@@ -68,7 +68,7 @@ def run_everything(settings: Settings, *, simulate: bool, console: Console) -> N
             with _signals_interrupt():
                 _run(settings, home, console, simulate=simulate)
         except KeyboardInterrupt:
-            console.print("Ending everything.")
+            say_on(console, "Ending everything.")
         finally:
             with _signals_ignored():
                 end_everything(home)
@@ -121,22 +121,22 @@ def _start_servers(
     supervised = []
     if settings.own_kafka:
         kafka.check_reachable(settings.kafka)
-        console.print(f"Kafka: yours at {settings.kafka}")
+        say_on(console, f"Kafka: yours at {settings.kafka}")
     else:
-        with ready.bar(console, "Fetching Kafka's jars") as show:
+        with bar(console, "Fetching Kafka's jars") as show:
             jar_files = jars.ensure_jars(progress=show)
         server = kafka.start_kafka(home, jar_files=jar_files, port=settings.kafka_port)
         supervised.append(supervise.supervise_server(server, time.monotonic()))
         settings = settings.model_copy(update={"kafka": server.address})
-        console.print(f"Kafka: {_how(server)} at {server.address}, process {server.pid}")
+        say_on(console, f"Kafka: {_how(server)} at {server.address}, process {server.pid}")
     if settings.own_redis:
         valkey.check_reachable(settings.redis)
-        console.print(f"Redis: yours at {hide_password(settings.redis)}")
+        say_on(console, f"Redis: yours at {hide_password(settings.redis)}")
     else:
         server = valkey.start_valkey(home, port=settings.redis_port)
         supervised.append(supervise.supervise_server(server, time.monotonic()))
         settings = settings.model_copy(update={"redis": valkey.url_of(server)})
-        console.print(f"Valkey: {_how(server)} at {server.address}, process {server.pid}")
+        say_on(console, f"Valkey: {_how(server)} at {server.address}, process {server.pid}")
     return settings, supervised
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
-from rich.progress import Progress
 
+from deploy.cli.terminal import bar
 from deploy.sample import sender
 from deploy.settings import Settings, directory_settings
 
@@ -43,12 +43,7 @@ async def send_sample_traffic(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    with Progress(console=console, disable=progress_file is not None, transient=True) as bar:
-        task = bar.add_task("history", total=None)
-
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
+    with bar(console, "Sending sample history") as show:
         await sender.name_groups(directory_settings(settings), settings.seed, stop)
         await sender.run(
             settings.kafka,

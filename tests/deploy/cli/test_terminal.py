@@ -40,6 +40,22 @@ def is_harmless(text: str) -> bool:
     )
 
 
+def test_a_command_that_runs_until_it_is_stopped_prints_each_line_as_an_object() -> None:
+    file = io.StringIO()
+    console = terminal.console_of(file, as_json=True)
+    terminal.say_on(console, f"started {EVIL} " + "long " * 100, "yellow")
+    with terminal.bar(console, "Counting") as show:
+        show(1, 2)
+    assert isinstance(console.file, terminal.JsonLines)
+    console.file.say("ready", api_url="http://127.0.0.1:1")
+    first, second, third = map(json.loads, file.getvalue().splitlines())
+    assert is_harmless(file.getvalue())
+    assert first["message"].startswith("started a\\x1b]0;title")
+    assert first["message"].endswith("long")
+    assert second["message"] == "Counting: 50%"
+    assert [*third] == ["time", "message", "api_url"]
+
+
 def test_every_control_character_is_escaped_and_nothing_else_of_a_text() -> None:
     everything = map(chr, range(sys.maxunicode + 1))
     assert all(is_harmless(escaped(char)) and escaped(char) for char in everything)
