@@ -156,6 +156,12 @@ def build(
     async def assigned(_app: faust.App, _partitions: object, **_more: object) -> None:
         writer.filled = ""  # another process may have filled another Redis with these partitions
 
+    @app.on_rebalance_complete.connect(weak=False)
+    async def recovered(_app: faust.App, **_more: object) -> None:
+        """Stops reading until Faust has sought the committed offsets. Faust empties the queues of the
+        agents after that. A record that is read before then would be lost."""
+        app.consumer.stop_flow()
+
     return app
 
 

@@ -44,7 +44,8 @@ class Streams:
     home: Path
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self, *program: str) -> subprocess.Popen[bytes]:
+        """`program`: arguments of Python; without, the command itself."""
         environment = {
             **plain_environment(),
             "ODOMETER_KAFKA": self.settings.kafka,
@@ -55,7 +56,7 @@ class Streams:
         log = (self.home / f"{len(self.processes)}.log").open("wb")
         with log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "deploy.cli.main", "directory"],
+                [sys.executable, *(program or ("-m", "deploy.cli.main")), "directory"],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -90,6 +91,24 @@ class Streams:
 
     def said(self) -> str:
         return "\n".join(one.read_text()[-4000:] for one in sorted(self.home.glob("*.log")))
+
+
+SLOW_SEEK = """
+import asyncio
+from faust.transport.drivers.aiokafka import Consumer
+from deploy.cli.main import main
+
+seek = Consumer.seek_to_committed
+
+async def slow_seek(self):
+    found = await seek(self)
+    await asyncio.sleep(1)
+    return found
+
+Consumer.seek_to_committed = slow_seek
+main()
+"""
+"""The command on a busy machine: what Faust reads in this second, it drops."""
 
 
 @asynccontextmanager
@@ -151,7 +170,7 @@ async def test_upserts_deletes_and_refusals_through_kills(streams: Streams) -> N
             ("groups", "acme|g", {"name": "Sales", "members": ["u1"]}),
             ("chats", "acme|c", None),
         )
-        second = streams.start()
+        second = streams.start("-c", SLOW_SEEK)
         await streams.until("the new address", address_is(store, "ann@y", "u1"))
         await streams.until("the deletion", address_is(store, "bob@x"))
 
