@@ -5,19 +5,21 @@ import asyncio
 import json
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import aclosing
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from deploy.cli.completion import reasons
 from deploy.cli.help import PlainCommand, PlainGroup
 from deploy.cli.options import AsJson, DeadLetterTopic, Kafka, Topic, Yes, parse_time
+from deploy.cli.report import age
 from deploy.cli.terminal import say, say_json, say_line, shown
 from deploy.errors import NothingChosen
 from deploy.settings import Settings, read_settings
@@ -95,7 +97,7 @@ def list_dead_letters(
     if as_json:
         say_json([_as_data(letter) for letter in newest])
         return
-    Console().print(_table(newest))
+    Console().print(_table(newest, _now_ms()))
     counts = ", ".join(f"{name} {count}" for name, count in reason_counts.most_common())
     say_line(f"{reason_counts.total()} dead letters{f': {counts}' if counts else ''}")
     if reason_counts.total() > len(newest):
@@ -144,6 +146,7 @@ def replay(
     field: WithField = None,
     since: Since = None,
     until: Until = None,
+    tenant: WithTenant = None,
     everything: Annotated[bool, typer.Option("--all", help="Replay all dead letters.")] = False,
     changes: Annotated[
         list[str] | None,
@@ -179,13 +182,13 @@ def replay(
     is checked now, so an event that is too old needs a new `time`.
     """
     settings = read_settings(kafka=kafka, topic=topic, dead_letter_topic=dead_letter_topic)
-    given = [origins, reason, field, since, until]
+    given = [origins, reason, field, since, until, tenant]
     if not any(given) and not everything:
         raise NothingChosen(
             "No dead letters are selected: name their origins, give a filter, or use --all."
         )
     change = _change(settings, origins or [], changes or [], edit=edit)
-    wanted = _filter(reason, field, since, until, set(origins or ()))
+    wanted = _filter(reason, field, since, until, set(origins or ()), tenant)
     results = asyncio.run(_replay(settings, wanted, change, again=again, dry_run=not yes))
     missing = set(origins or ()) - {result.origin for result in results}
     if missing:
@@ -306,22 +309,31 @@ def _now_ms() -> int:
 # -- output ----------------------------------------------------------------------------------------
 
 
-def _table(letters: Sequence["DeadLetter"] | deque["DeadLetter"]) -> Table:
-    table = Table()
-    for column in ("origin", "appended", "reason", "field", "detail", "replayed"):
+def _table(letters: Collection["DeadLetter"], now_ms: int) -> Table:
+    """Fits into 80 columns. `dead show` and `--json` have the instants."""
+    from streams.core.dead_letters import tenant_of
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    is_any_replayed = any(one.replay for one in letters)
+    replayed = ("replayed",) if is_any_replayed else ()
+    for column in ("origin", "written", "tenant", "reason", "problem", *replayed):
         # A person copies the origin into `show` and `replay`.
         table.add_column(column, overflow="fold", no_wrap=column == "origin")
     for one in letters:
-        state = one.replay.state if one.replay else ""
-        cells = (one.origin, iso(one.append_ms), one.reason, one.field, one.detail, state)
+        problem = f"{one.field}: {one.detail}" if one.field else one.detail
+        cells = [one.origin, age(one.append_ms, now_ms), tenant_of(one), one.reason, problem]
+        cells += [one.replay.state if one.replay else ""] if is_any_replayed else []
         table.add_row(*(shown(cell) for cell in cells))
     return table
 
 
 def _as_data(letter: "DeadLetter") -> dict[str, Any]:
+    from streams.core.dead_letters import tenant_of
+
     mark = letter.replay
     return {
         "origin": letter.origin,
+        "tenant": tenant_of(letter) or None,
         "appended": iso(letter.append_ms),
         "reason": letter.reason,
         "field": letter.field,

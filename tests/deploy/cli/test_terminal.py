@@ -7,7 +7,9 @@ import io
 import json
 import sys
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -102,9 +104,9 @@ class PrintedRow(BaseModel):
     refused: str
 
 
-def printed(*shown: object) -> str:
+def printed(*shown: object, width: int = 400) -> str:
     out = io.StringIO()
-    console = Console(file=out, width=400, color_system=None)
+    console = Console(file=out, width=width, color_system=None)
     for one in shown:
         console.print(one)
     return out.getvalue()
@@ -130,7 +132,7 @@ def test_dead_letters_are_listed_and_shown_escaped(
     async def found(*_given: object) -> list[DeadLetter]:
         return [one]
 
-    assert is_harmless(printed(dead._table([one])))
+    assert is_harmless(printed(dead._table([one], 0)))
     monkeypatch.setattr(dead, "_named", found)
     dead.show("t:0:1")
     said = capsys.readouterr().out
@@ -140,6 +142,36 @@ def test_dead_letters_are_listed_and_shown_escaped(
     data = capsys.readouterr().out
     assert is_harmless(data)
     assert json.loads(data)["field"] == EVIL
+
+
+def test_the_list_of_dead_letters_says_whose_and_how_old_within_80_columns() -> None:
+    value = json.dumps({"tenant": "acme"}).encode()
+    one = DeadLetter(
+        "usage.events:11:1234567", 60_000, "invalid_field", "model", "must be a text", value, ()
+    )
+    said = printed(dead._table([one], 180_000), width=80)
+    for part in (one.origin, "0:02:00 ago", "acme", "invalid_field", "model: must"):
+        assert part in said
+    assert "replayed" not in said
+
+
+def test_dead_letters_of_one_tenant_can_be_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Callable[[DeadLetter], bool]] = []
+
+    async def chosen(
+        _settings: object, wanted: Any, *_given: object, **_named: object
+    ) -> list[Any]:
+        asked.append(wanted)
+        return []
+
+    monkeypatch.setattr(dead, "_replay", chosen)
+    dead.replay(tenant="acme")
+    (wanted,) = asked
+    letters = [
+        DeadLetter("t:0:1", 1, "too_old", "", "", json.dumps({"tenant": tenant}).encode(), ())
+        for tenant in ("acme", "beta")
+    ]
+    assert [wanted(one) for one in letters] == [True, False]
 
 
 def test_explain_and_send_show_files_escaped(
