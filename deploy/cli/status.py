@@ -8,7 +8,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -31,7 +31,7 @@ from deploy.cli.options import (
     Topic,
     Watch,
 )
-from deploy.cli.terminal import say_json, say_line, shown
+from deploy.cli.terminal import say_json, say_line, say_line_of_json, shown
 from deploy.settings import (
     Settings,
     read_settings,
@@ -121,7 +121,7 @@ def status(
     )
     limits = Limits(parse_duration(max_behind or "30s") if check or max_behind else None, max_lag)
     if watch:
-        _watch(settings, limits, everything=everything)
+        _watch(settings, limits, everything=everything, as_json=as_json)
         return
     found, now_ms = _read(settings)
     verdict = judge(found, now_ms, limits)
@@ -148,6 +148,7 @@ def render_status(
     found: Status, verdict: Verdict, now_ms: int, *, everything: bool = False
 ) -> RenderableType:
     from deploy.cli.report import render
+    from schemas.responses.status import WITHOUT_REDIS
 
     lines: list[RenderableType] = [
         shown(f"{_WORDS[verdict.state]}: {verdict.sentence}", f"bold {_COLORS[verdict.state]}")
@@ -157,8 +158,11 @@ def render_status(
     lines += [shown(f"note: {note}", "yellow") for note in verdict.notes]
     lines.append(shown(""))
     if everything:
-        return Group(*lines, render(found, now_ms))
+        only = [name for name in type(found).model_fields if name in WITHOUT_REDIS]
+        return Group(*lines, render(found, now_ms, only if found.redis_away else None))
     lines += [shown(line) for line in _lines(found, now_ms)]
+    if found.redis_away:
+        return Group(*lines)
     return Group(*lines, render(found, now_ms, only=("partitions", "generations")))
 
 
@@ -166,30 +170,38 @@ def _lines(found: Status, now_ms: int) -> Iterator[str]:
     from deploy.cli.report import age
 
     complete_ms = found.complete_through_ms
-    yield f"complete through: {age(complete_ms, now_ms) if complete_ms else 'none'}"
+    nothing = "unknown" if found.redis_away else "none"
+    yield f"complete through: {age(complete_ms, now_ms) if complete_ms else nothing}"
     yield f"lag: {'unknown' if found.lag is None else f'{found.lag} records'}"
     for one in found.refusals:
         where = "all" if one.partitions is None else ", ".join(map(str, one.partitions))
         yield f"refused: partitions {where}: {one.reason}: {one.detail}"
     if not found.refusals:
-        yield "refused: none"
+        yield f"refused: {nothing}"
     recent = found.dead_letters_last_hour
-    total = sum(found.dead_letters.values())
+    total = "unknown" if found.redis_away else sum(found.dead_letters.values())
     yield f"dead letters: {'unknown' if recent is None else recent} in the last hour, {total} in all"
     for model, count in Counter(found.unpriced).most_common(UNPRICED_SHOWN):
         yield f"unpriced: {model} {count}"
     if not found.unpriced:
-        yield "unpriced: none"
+        yield f"unpriced: {nothing}"
 
 
-def _watch(settings: Settings, limits: Limits, *, everything: bool) -> None:
+def _watch(settings: Settings, limits: Limits, *, everything: bool, as_json: bool) -> None:
+    """Until Ctrl-C. As JSON, each status is a line."""
+    from deploy.monitor.installation import as_document
     from streams.operations.verdict import judge
 
     # Ctrl-C comes while it sleeps, or while it reads: Kafka may take seconds.
-    with suppress(KeyboardInterrupt), Live(console=Console(), auto_refresh=False) as live:
+    live = Live(console=Console(), auto_refresh=False)
+    with suppress(KeyboardInterrupt), nullcontext() if as_json else live:
         while True:
             found, now_ms = _read(settings)
             verdict = judge(found, now_ms, limits)
+            if as_json:
+                say_line_of_json(as_document(found, verdict))
+                time.sleep(WATCH_EVERY_S)
+                continue
             live.update(render_status(found, verdict, now_ms, everything=everything), refresh=True)
             time.sleep(WATCH_EVERY_S)
 

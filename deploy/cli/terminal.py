@@ -37,6 +37,11 @@ def say_json(data: object) -> None:
     say_json_text(json.dumps(data, indent=2, ensure_ascii=False))
 
 
+def say_line_of_json(data: object) -> None:
+    """Print data as JSON in one line."""
+    say_json_text(json.dumps(data, ensure_ascii=False))
+
+
 def say_json_text(text: str) -> None:
     """Print a JSON document, or one per line."""
     typer.echo(escaped_json(text))

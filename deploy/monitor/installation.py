@@ -17,7 +17,7 @@ from deploy.settings import (
 )
 from schemas.errors import InvalidConfig, LogError
 from schemas.limits import HOUR_MS
-from schemas.responses.status import Status, Verdict
+from schemas.responses.status import Status, Verdict, known_members
 from streams.operations.letter_counts import CountedLetters, LetterCounts
 from streams.operations.status import read_status
 from streams.operations.verdict import judge
@@ -52,7 +52,7 @@ async def read_installation(settings: Settings, kafka_s: float | None = None) ->
 
 def as_document(found: Status, verdict: Verdict) -> dict[str, Any]:
     """The verdict, then the status, as one JSON object."""
-    return {"verdict": verdict.model_dump(mode="json"), **found.model_dump(mode="json")}
+    return {"verdict": verdict.model_dump(mode="json"), **known_members(found)}
 
 
 def installation_of(settings: Settings) -> Installation:

@@ -48,9 +48,12 @@ def freshness_lines(found: TopSnapshot) -> Iterator[str]:
     behind = "unknown" if through is None else duration(found.at_ms - through)
     lag = "unknown" if status.lag is None else f"{status.lag} records"
     letters = status.dead_letters_last_hour
+    refused, unpriced = (
+        "unknown" if status.redis_away else len(some) for some in (status.refusals, status.unpriced)
+    )
     yield (
-        f"behind {behind} | lag {lag} | refused {len(status.refusals)} | dead letters last hour"
-        f" {'unknown' if letters is None else letters} | models without a price {len(status.unpriced)}"
+        f"behind {behind} | lag {lag} | refused {refused} | dead letters last hour"
+        f" {'unknown' if letters is None else letters} | models without a price {unpriced}"
     )
     yield from (f"note: {note}" for note in found.verdict.notes)
 

@@ -23,7 +23,7 @@ from deploy.cli.options import (
     Topic,
     read_api_key,
 )
-from deploy.cli.terminal import say_json_text
+from deploy.cli.terminal import say_json
 from deploy.errors import NotInstalled
 from deploy.settings import read_settings
 from schemas.errors import InvalidConfig
@@ -60,6 +60,7 @@ def top(
     from deploy.watch.asking import Api
     from deploy.watch.frames import frame
     from deploy.watch.snapshot import TopQuestion, read_snapshot
+    from schemas.responses.status import known_members
 
     if by not in BY:
         raise InvalidConfig(f"--by is {by!r}; it must be one of {', '.join(BY)}.")
@@ -93,7 +94,7 @@ def top(
         while True:
             found = asyncio.run(read_snapshot(settings, api, question))
             if as_json:
-                say_json_text(found.model_dump_json(indent=2))
+                say_json(found.model_dump(mode="json") | {"status": known_members(found.status)})
             else:
                 console.print(frame(found))
             if once:

@@ -268,13 +268,14 @@ def _usage_page(found: TopSnapshot) -> tuple[Sequence[str], Sequence[Cells]]:
 def _partitions_page(found: TopSnapshot) -> tuple[Sequence[str], Sequence[Cells]]:
     columns = ("partition", "position", "end", "lag", "last commit", "complete through", "refused")
     rows: list[Cells] = []
+    no_time = "unknown" if found.status.redis_away else "never"
     for one in found.status.partitions:
         numbers = (one.partition, one.position, one.end, one.lag)
         times = (one.last_commit_ms, one.complete_through_ms)
         rows.append(
             [
                 *(("unknown" if n is None else str(n), _known(n)) for n in numbers),
-                *((age(at, found.at_ms) if at else "never", _known(at)) for at in times),
+                *((age(at, found.at_ms) if at else no_time, _known(at)) for at in times),
                 (one.refused or "", one.refused or ""),
             ]
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -132,6 +133,18 @@ class Status(BaseModel):
     unpriced: dict[str, int]
     incomplete: dict[str, int]
     problems: list[str]
+
+
+WITHOUT_REDIS: Final = {"redis_away", "kafka_away", "dead_letters_last_hour", "partitions"}
+"""The members of a status that are known without Redis: of a partition, only where it ends."""
+
+
+def known_members(found: Status) -> dict[str, Any]:
+    """The status as JSON values. Without Redis, what it would say is None, and not 0."""
+    said = found.model_dump(mode="json")
+    if found.redis_away:
+        said |= dict.fromkeys(said.keys() - WITHOUT_REDIS)
+    return said
 
 
 class State(IntEnum):

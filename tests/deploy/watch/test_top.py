@@ -88,6 +88,7 @@ def test_a_frame_without_servers_says_so() -> None:
     found = json.loads(result.output)
     assert found["status"]["redis_away"]
     assert found["status"]["kafka_away"]
+    assert found["status"]["unpriced"] is found["status"]["refusals"] is None
     assert "does not answer" in found["usage_away"]
     for options in (["--json"], ["--by", "voice"]):
         assert isinstance(CliRunner().invoke(app, ["top", *options]).exception, InvalidConfig)

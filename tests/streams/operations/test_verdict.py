@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import re
 from typing import Any, Final
 
 import pytest
+from rich.console import Console
 
-from deploy.cli.status import parse_duration
+from deploy.cli.status import parse_duration, render_status
 from deploy.monitor.installation import as_document
 from schemas.errors import InvalidConfig
 from schemas.responses.status import PartitionStatus, State, Status
@@ -160,6 +163,25 @@ def test_the_document_begins_with_the_verdict() -> None:
     assert list(document)[:2] == ["verdict", "redis_away"]
     assert document["verdict"]["state"] == 0
     assert document["lag"] == 0
+
+
+def test_without_redis_what_it_would_say_is_unknown_and_not_zero() -> None:
+    found = status(
+        redis_away="Redis does not answer", dead_letters_last_hour=3, complete_through_ms=None
+    )
+    document = as_document(found, judge(found, NOW_MS))
+    for name in ("lag", "refusals", "unpriced", "dead_letters", "commits", "series", "problems"):
+        assert document[name] is None, name
+    assert document["dead_letters_last_hour"] == 3
+    assert document["partitions"]
+    for everything in (False, True):
+        console = Console(file=io.StringIO(), width=200)
+        console.print(render_status(found, judge(found, NOW_MS), NOW_MS, everything=everything))
+        text: str = console.file.getvalue()  # type: ignore[attr-defined]
+        assert not re.search(
+            r"^(refused|refusals|unpriced|series|commits): (none|0)", text, re.MULTILINE
+        )
+        assert "0 in all" not in text
 
 
 def test_durations() -> None:
