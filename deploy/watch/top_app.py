@@ -81,6 +81,7 @@ class TopApp(App[None]):
         self.wanted = ""
         self.drilled: list[tuple[str, str]] = []
         self.is_reading = self.reads_again = False
+        self.is_waiting = False  # for the rows of a table or page that was chosen
 
     def compose(self) -> ComposeResult:
         yield Static("reading ...", id="verdict", markup=False)
@@ -116,11 +117,12 @@ class TopApp(App[None]):
                 keys = asyncio.run(_keys(self.settings))
         except OdometerError as error:
             away = str(error)
-        self.call_from_thread(self._found, question, found, letters, keys, away)
+        self.call_from_thread(self._found, question, page, found, letters, keys, away)
 
     def _found(
         self,
         question: TopQuestion,
+        page: str,
         found: TopSnapshot,
         letters: Sequence[TopLetter],
         keys: Sequence[KeyShown],
@@ -128,6 +130,7 @@ class TopApp(App[None]):
     ) -> None:
         self.is_reading = False
         if question == self.question:  # else another table was chosen meanwhile
+            self.is_waiting = self.is_waiting and page != self.page
             self.snapshot = found
             self.letters, self.listed_keys, self.page_away = letters, keys, away
             self.draw()
@@ -158,6 +161,8 @@ class TopApp(App[None]):
     def _where(self, column: str, count: int) -> str:
         path = " > ".join(f"{name} {value}" for name, value in self.drilled)
         table = f"by {self.question.by}" if self.page == "usage" else self.page
+        if self.is_waiting:  # those below are of the table before, or none
+            return " | ".join(part for part in (table, path, "reading ...") if part)
         parts = [table, path, f"sorted by {column}", f"{count} rows", self.page_away]
         parts += [f"with {self.wanted!r}"] if self.wanted else []
         return " | ".join(part for part in parts if part)
@@ -189,6 +194,7 @@ class TopApp(App[None]):
 
     def action_page(self, page: str) -> None:
         self.page, self.sort_column, self.descending, self.wanted = page, 0, False, ""
+        self.is_waiting, self.page_away = page != "partitions", ""
         self.draw()
         self.refresh_data()
 
@@ -248,6 +254,8 @@ class TopApp(App[None]):
         self.question = TopQuestion(before.from_, by, dict(self.drilled), before.tenant)
         self.page, self.sort_column, self.descending, self.wanted = "usage", 1, True, ""
         self.query_one("#filter", Input).value = ""
+        self.is_waiting, self.page_away = True, ""
+        self.query_one("#where", Static).update(shown(self._where("", 0)))
         self.refresh_data()
 
 

@@ -121,6 +121,9 @@ async def test_rows_are_sorted_and_filtered() -> None:
         assert len(first_column(screens)) == 2
         await pilot.press("p")
         assert first_column(screens) == ["0"]
+        for key, page in (("d", "dead letters"), ("2", "by agent")):
+            await pilot.press(key)
+            assert str(screens.query_one("#where", Static).render()) == f"{page} | reading ..."
 
 
 @pytest.mark.servers
