@@ -24,7 +24,7 @@ import msgspec
 from schemas.errors import InvalidConfig, InvalidEvent
 from schemas.formats.body import BODY_BYTES_MAX, load
 from schemas.formats.context import Context, with_given
-from schemas.formats.joining import Joiner
+from schemas.formats.joining import MARKS, Joiner
 from schemas.formats.otel.protobuf import load_traces
 from schemas.formats.parse import Event, Parsed, Reports, parse
 from schemas.formats.parsed import InvalidObject, LastReports, without
@@ -51,8 +51,6 @@ KEPT_BODIES_MAX: Final = 1000
 """Lines between two reports of one answer, of which the last counts. The lines of one answer of a
 transcript lie next to each other, or some ten lines apart where agents work at once."""
 KEPT_EVENTS_MAX: Final = 2 * KEPT_BODIES_MAX
-_JOINED: Final = (b"message_start", b"message-start", b'"assistant"', b".chunk")
-"""In lines that later ones may need (schemas.formats.joining)."""
 NAME_CHARS: Final = 32
 """Hex characters of a body's name: 128 bits."""
 
@@ -178,7 +176,7 @@ class FileParser:
 
     def see(self, body: FileBody) -> None:
         """A body that was sent before: later lines may belong to its answer."""
-        if not any(mark in body.data for mark in _JOINED):
+        if not any(mark in body.data for mark in MARKS):
             return
         with suppress(InvalidEvent):
             items = load(body.data)

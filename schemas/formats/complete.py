@@ -40,11 +40,13 @@ _PROTOCOLS: Final = {
     "openai_agents": "openai",
     "anthropic": "anthropic",
     "claude_code": "anthropic",
+    "codex": "openai",
 }
 """Formats of a protocol that others speak too (an Azure deployment answers in OpenAI's), with the
 provider if neither the request nor the model names another."""
 _VENDORS: Final = {
     "gemini": "google",
+    "gemini_interactions": "google",
     "bedrock": "aws",
     **{
         name: name

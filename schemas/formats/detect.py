@@ -28,6 +28,7 @@ from schemas.event.kinds import KINDS
 from schemas.formats.body import Json, invalid
 from schemas.formats.frameworks import (
     claude_code,
+    codex,
     helicone,
     langchain,
     langfuse,
@@ -42,6 +43,7 @@ from schemas.formats.vendors import (
     bedrock,
     cohere,
     gemini,
+    gemini_interactions,
     mistral,
     ollama,
     openai,
@@ -51,6 +53,7 @@ Format = Literal[
     "openai",
     "anthropic",
     "gemini",
+    "gemini_interactions",
     "bedrock",
     "cohere",
     "mistral",
@@ -64,6 +67,7 @@ Format = Literal[
     "langchain",
     "openai_agents",
     "claude_code",
+    "codex",
     "langfuse",
     "helicone",
     "agentlens",
@@ -74,6 +78,7 @@ Format = Literal[
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 _OWN: Final[tuple[tuple[Format, Callable[[Json], bool]], ...]] = (
     ("gemini", gemini.is_own),
+    ("gemini_interactions", gemini_interactions.is_own),
     ("bedrock", bedrock.is_own),
     ("cohere", cohere.is_own),
     ("mistral", mistral.is_own),
@@ -85,6 +90,7 @@ _OWN: Final[tuple[tuple[Format, Callable[[Json], bool]], ...]] = (
     ("langchain", langchain.is_own),
     ("openai_agents", openai_agents.is_own),
     ("claude_code", claude_code.is_own),
+    ("codex", codex.is_own),
     ("langfuse", langfuse.is_own),
     ("helicone", helicone.is_own),
 )

@@ -9,11 +9,18 @@ from __future__ import annotations
 from typing import Any, Final
 
 from schemas.formats.body import Json
-from schemas.formats.frameworks import claude_code
+from schemas.formats.frameworks import claude_code, codex, langchain
+from schemas.formats.frameworks.langchain_chunks import MessageChunks
 from schemas.formats.vendors import anthropic, azure, cohere, openai
 
 OPEN_MAX: Final = 1000
 """Answers that have begun and not ended: more at once than any app streams. The oldest is dropped."""
+
+MARKS: Final = (
+    *(b"message_start", b"message-start", b'"assistant"', b".chunk", b'"session.'),
+    *(langchain.CHUNK.encode(), *(f'"{kind}"'.encode() for kind in codex.JOINED)),
+)
+"""A line that has none of these says nothing about later ones: who reads a file again may pass it over."""
 
 _SESSIONS: Final = frozenset({"session.created", "session.updated"})
 _REALTIME: Final = ("session.", "response.done", "conversation.item.input_audio_transcription.")
@@ -31,13 +38,15 @@ class Joiner:
         self._azure_chunks: dict[str, None] = {}
         self._unfinished: dict[str, Json] = {}
         self._models: dict[str, str] = {}
+        self._langchain = MessageChunks()
+        self._codex = codex.CodexSession()
 
     @property
     def is_open(self) -> bool:
         """Whether a message of Anthropic's has begun and not ended."""
         return bool(self._started)
 
-    def join(self, item: Json) -> Json:
+    def join(self, item: Json) -> Json:  # noqa: PLR0911  one return for each kind of object
         """The object, with what earlier ones say about it."""
         kind = item.get("type")
         if isinstance(kind, str):
@@ -49,6 +58,10 @@ class Joiner:
                 return self._claude_code(item)
             if kind.startswith(_REALTIME):
                 return self._realtime(item, kind)
+            if kind in {langchain.CHUNK, langchain.DUMPED}:
+                return self._langchain.join(item)
+            if kind in codex.JOINED:
+                return self._codex.join(item)
         if item.get("object") == "chat.completion.chunk":
             return self._chunk(item)
         return item

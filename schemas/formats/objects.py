@@ -31,6 +31,7 @@ from schemas.formats.draft import IdSource, ReaderResult, Uncounted
 from schemas.formats.frameworks import (
     agentlens,
     claude_code,
+    codex,
     helicone,
     langchain,
     langfuse,
@@ -49,7 +50,16 @@ from schemas.formats.parsed import (
     last_only,
 )
 from schemas.formats.speech import assemblyai, cartesia, deepgram, elevenlabs
-from schemas.formats.vendors import anthropic, bedrock, cohere, gemini, mistral, ollama, openai
+from schemas.formats.vendors import (
+    anthropic,
+    bedrock,
+    cohere,
+    gemini,
+    gemini_interactions,
+    mistral,
+    ollama,
+    openai,
+)
 
 E = TypeVar("E")
 RECORD_BYTES_MAX: Final = 2 * BODY_BYTES_MAX
@@ -227,6 +237,7 @@ _READERS: Final[Mapping[Format, Callable[[Json], list[ReaderResult]]]] = {
     "openai": openai.read,
     "anthropic": anthropic.read,
     "gemini": gemini.read,
+    "gemini_interactions": gemini_interactions.read,
     "bedrock": bedrock.read,
     "cohere": cohere.read,
     "mistral": mistral.read,
@@ -240,6 +251,7 @@ _READERS: Final[Mapping[Format, Callable[[Json], list[ReaderResult]]]] = {
     "langchain": langchain.read,
     "openai_agents": openai_agents.read,
     "claude_code": claude_code.read,
+    "codex": codex.read,
     "langfuse": langfuse.read,
     "agentlens": agentlens.read,
     "neutral": neutral.read,

@@ -16,7 +16,7 @@ from schemas.event.event_struct import EventStruct
 from schemas.event.kinds import DEFAULT_TENANT
 from schemas.formats.body import Json, load
 from schemas.formats.context import Context, with_given
-from schemas.formats.frameworks import livekit
+from schemas.formats.frameworks import langchain, livekit
 from schemas.formats.joining import Joiner
 from schemas.formats.objects import parse_with
 from schemas.formats.parsed import Parsed, ParsedEvent
@@ -139,7 +139,7 @@ class ObjectReader:
         return [
             SkippedReport(
                 REPEATED if one.reason.startswith(_SUPERSEDED) else one.reason,
-                is_part=is_part and not one.has_usage,
+                is_part=(is_part and not one.has_usage) or one.reason == langchain.PART_SKIPPED,
             )
             for one in parsed.skipped
         ]

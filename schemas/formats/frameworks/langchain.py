@@ -1,6 +1,7 @@
 """LangChain's messages with `usage_metadata` to events, plain or as `dumpd` writes them. Pure.
 
-Its totals include cached and reasoning tokens. A message of a stream's chunk counts if it is the last.
+Its totals include cached and reasoning tokens. The chunks of a stream are one message:
+`schemas.formats.joining` adds them up, and the last one counts.
 Source: schemas/contracts/producers.md, langchain-core 1.8.
 """
 
@@ -22,7 +23,15 @@ from schemas.formats.vendors.usage import (
 from schemas.prices.terms import tier_of
 
 COUNTS: Final = ("input_tokens", "output_tokens", "total_tokens")
-_AI: Final = frozenset({"ai", "AIMessage", "AIMessageChunk"})
+CHUNK: Final = "AIMessageChunk"
+DUMPED: Final = "constructor"
+"""The `type` of what `dumpd` writes."""
+PART: Final = "odometer.part"
+"""Set on a chunk by schemas.formats.joining: it does not end its message."""
+PART_SKIPPED: Final = "a chunk of a LangChain message counts with the last one"
+_AI: Final = frozenset({"ai", "AIMessage", CHUNK})
+_ENDS: Final = ("finish_reason", "stop_reason", "stopReason", "done_reason")
+"""Bedrock's and Ollama's integrations are the last two."""
 _TIERS: Final = ("priority", "flex")
 """langchain-openai puts the tier before the names of the details, and sums up the rest under it."""
 _KEPT: Final = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
@@ -46,8 +55,16 @@ _PATH: Final = "usage_metadata."
 def is_own(payload: Json) -> bool:
     if _is_by_model(payload):
         return True
-    usage = _message(payload).get("usage_metadata")
-    return isinstance(usage, dict) and has_any(usage, COUNTS)
+    message = message_of(payload)
+    usage = message.get("usage_metadata")
+    if isinstance(usage, dict):
+        return has_any(usage, COUNTS)
+    is_told = message.keys() & {"usage_metadata", "response_metadata", PART}
+    return bool(is_told) and _is_ai(message)
+
+
+def _is_ai(message: Json) -> bool:
+    return str(message.get("type")) in _AI
 
 
 def read(payload: Json) -> list[ReaderResult]:
@@ -56,9 +73,11 @@ def read(payload: Json) -> list[ReaderResult]:
         return [
             _draft(usage, {"model": model}, f"{model[:64]}.") for model, usage in payload.items()
         ]
-    message = _message(payload)
-    if "usage_metadata" not in message:
-        if str(message.get("type")) in _AI:
+    message = message_of(payload)
+    if message.get(PART):
+        return [Uncounted(PART_SKIPPED)]
+    if message.get("usage_metadata") is None:
+        if _is_ai(message):
             return [Uncounted("the message has no usage_metadata")]
         raise invalid("usage_metadata", "is missing: this is no message of LangChain")
     usage = section(message, "usage_metadata")
@@ -70,7 +89,7 @@ def read(payload: Json) -> list[ReaderResult]:
         "provider": text(about, "model_provider", path),
         "model": text(about, "model_name", path) or text(about, "model", path),
         "service_tier": tier_of(_word(about, "service_tier")) or _tier_of_details(usage),
-        "finish_reason": _word(about, "finish_reason") or _word(about, "stop_reason"),
+        "finish_reason": end_of(message),
     }
     response_id = text(about, "id", path) or text(message, "id")
     return [replace(_draft(usage, named, _PATH), id=response_id, id_source=IdSource.RESPONSE)]
@@ -95,13 +114,21 @@ def _word(holder: Json, key: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _message(payload: Json) -> Json:
+def message_of(payload: Json) -> Json:
     """The message itself, or the `kwargs` of `dumpd`, or the `data` of `messages_to_dict`."""
     for name in ("kwargs", "data"):
         inner = payload.get(name)
-        if isinstance(inner, dict) and "usage_metadata" in inner:
+        if isinstance(inner, dict) and ("usage_metadata" in inner or _is_ai(inner)):
             return inner
     return payload
+
+
+def end_of(message: Json) -> str | None:
+    """Why the message ended, in the word of its integration."""
+    about = message.get("response_metadata")
+    if not isinstance(about, dict):
+        return None
+    return next((said for name in _ENDS if (said := _word(about, name))), None)
 
 
 def tokens_of(usage: Json, path: str) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -5,6 +5,7 @@
     openai_usage  its token counts, and those of vendors that answer in its format
     anthropic     messages, their streams and batches
     gemini        Gemini's generateContent, its stream, batches, embeddings and its Live API
+    gemini_interactions  Gemini's Interactions API
     bedrock       Amazon Bedrock's Converse, its stream, InvokeModel and Nova Sonic
     cohere        Cohere's chat, embeddings and reranking
     mistral       Mistral's OCR and transcriptions

@@ -6,6 +6,8 @@ import json
 from io import BytesIO
 from typing import Any
 
+import pytest
+
 from deploy.send.reading import KEPT_BODIES_MAX, FileParser, ParsedBody, bodies
 from schemas.formats.context import Context
 from tests.schemas.formats.fixtures import RECEIVED_MS, fixture
@@ -76,3 +78,22 @@ def test_a_stream_goes_on_where_an_earlier_run_ended() -> None:
     }
     for sent in (0, 1):
         assert events(parsed([start, end], sent)) == [(2, "msg_1", 32)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["codex/transcript", "langchain/chunks_of_openai", "langchain/chunks_of_responses"],
+)
+def test_a_file_that_grew_counts_as_one_that_was_read_at_once(name: str) -> None:
+    lines = fixture(name)
+    whole = events(parsed(lines))
+    for sent in range(1, len(lines)):
+        assert events(parsed(lines, sent)) == [one for one in whole if one[0] > sent]
+
+
+def test_a_realtime_session_names_its_model_where_an_earlier_run_ended() -> None:
+    usage = {"input_tokens": 5, "output_tokens": 2}
+    begun = {"type": "session.created", "session": {"model": "gpt-realtime"}}
+    done = {"type": "response.done", "response": {"id": "resp_1", "usage": usage}}
+    (made,) = [one for body in parsed([begun, done], 1) for one in body.parsed.events]
+    assert made.fields["model"] == "gpt-realtime"

@@ -34,6 +34,22 @@ GEMINI = of(
     output_tokens=200 + 1500,
     reasoning_tokens=1500,
 )
+INTERACTION = of(
+    "gemini_interactions",
+    "google",
+    "llm",
+    "chat",
+    id="v1_ChdtTjFhYVo3YkNNdm0tTzRQ",
+    time="2026-02-08T10:00:02Z",
+    model="gemini-3-flash-preview",
+    finish_reason="completed",
+    input_tokens=4000 + 100,
+    input_image_tokens=258,
+    cache_read_tokens=3000,
+    output_tokens=200 + 1500,
+    reasoning_tokens=1500,
+    web_searches=2,
+)
 BEDROCK = of(
     "bedrock",
     "aws",
@@ -74,6 +90,8 @@ OLLAMA = of(
 )
 EMBEDDED = {"model": "all-minilm", "latency_ms": 14, "input_tokens": 8}
 MODELS: dict[str, list[Fields]] = {
+    "gemini_interactions/interaction": [INTERACTION | {"service_tier": "flex"}],
+    "gemini_interactions/stream": [INTERACTION],
     "gemini/generate_content": [GEMINI],
     "gemini/model_dump": [GEMINI],
     "gemini/stream": [GEMINI],
@@ -166,6 +184,20 @@ LANGCHAIN = of(
     output_text_tokens=393,
     reasoning_tokens=200,
 )
+CHUNKS = of(
+    "langchain",
+    "openai",
+    "llm",
+    "chat",
+    id="lc_run--00000000-0000-0000-0000-000000000001",
+    model="gpt-4o-2024-08-06",
+    finish_reason="stop",
+    input_tokens=1000,
+    cache_read_tokens=600,
+    output_tokens=20,
+    output_text_tokens=20,
+    reasoning_tokens=0,
+)
 RUN = of("openai_agents", "openai", "llm", "chat")
 NO_PARTS = {"cache_write_tokens": 0, "reasoning_tokens": 0}
 FIRST = {"input_tokens": 1000, "cache_read_tokens": 0, "output_tokens": 50} | NO_PARTS
@@ -194,10 +226,45 @@ def told(name: str, second: int, output: int, finish_reason: str | None) -> Fiel
     return {**TRANSCRIPT, "id": name, "time": time, **counts, **ended}
 
 
+ROLLOUT = "019ebc25-b5ab-72a0-b391-0364d948be20"
+CODEX = of("codex", "openai", "llm", "chat", model="gpt-5.5", chat_id=ROLLOUT, cache_write_tokens=0)
+
 FRAMEWORKS: dict[str, list[Fields]] = {
     "langchain/message": [LANGCHAIN],
     "langchain/dumpd": [LANGCHAIN],
     "langchain/messages_to_dict": [LANGCHAIN],
+    "langchain/chunks_of_openai": [CHUNKS],
+    "langchain/chunks_of_responses": [
+        of(
+            "langchain",
+            "openai",
+            "llm",
+            "chat",
+            id="resp_0123456789abcdef0123456789abcdef",
+            model="gpt-4o-2024-08-06",
+            input_tokens=500,
+            cache_read_tokens=100,
+            output_tokens=30,
+            output_text_tokens=30,
+            reasoning_tokens=10,
+        )
+    ],
+    "langchain/chunks_of_gemini": [
+        of(
+            "langchain",
+            "google",
+            "llm",
+            "chat",
+            id="lc_run--00000000-0000-0000-0000-000000000003",
+            model="gemini-2.5-flash",
+            finish_reason="STOP",
+            input_tokens=200,
+            cache_read_tokens=0,
+            output_tokens=(5 + 50) + 4 + 5,
+            output_text_tokens=64,
+            reasoning_tokens=50,
+        )
+    ],
     "openai_agents/run_usage": [
         RUN | FIRST | {"output_text_tokens": 50},
         RUN | SECOND | {"id": "seed-0-1", "output_text_tokens": 60},
@@ -210,6 +277,16 @@ FRAMEWORKS: dict[str, list[Fields]] = {
         RUN
         | {"id": "span_1", "time": "2026-02-08T10:00:01+00:00", "model": "gpt-4o"}
         | {"input_tokens": 1000, "output_tokens": 50, "output_text_tokens": 50}
+    ],
+    "codex/transcript": [
+        CODEX
+        | {"id": f"{ROLLOUT}/14475-2432-0-216-64", "time": "2026-02-08T10:00:01.000Z"}
+        | {"input_tokens": 14475, "cache_read_tokens": 2432, "reasoning_tokens": 64}
+        | {"output_tokens": 216, "output_text_tokens": 216},
+        CODEX
+        | {"id": f"{ROLLOUT}/34779-22272-0-1590-1152", "time": "2026-02-08T10:00:05.000Z"}
+        | {"input_tokens": 20304, "cache_read_tokens": 19840, "reasoning_tokens": 1088}
+        | {"output_tokens": 1374, "output_text_tokens": 1374},
     ],
     "langfuse/batch": [
         of(
@@ -236,11 +313,16 @@ FRAMEWORKS: dict[str, list[Fields]] = {
 }
 SKIPS = {
     "gemini/stream": 1,
+    "gemini_interactions/stream": 2,
     "bedrock/converse_stream": 4,
     "cohere/stream": 2,
     "ollama/stream": 1,
     "openai_agents/exported": 1,  # the trace
+    "langchain/chunks_of_openai": 3,
+    "langchain/chunks_of_responses": 3,
+    "langchain/chunks_of_gemini": 3,
     "langfuse/batch": 2,  # the trace, and the generation before it has usage
     "claude_code/transcript": 6,
+    "codex/transcript": 7,
 }
 EXPECTED_OF_VENDORS = {**MODELS, **SPEECH, **FRAMEWORKS}

@@ -13,6 +13,7 @@ import pytest
 
 from deploy.local.servers import free_port
 from streams.meter import Meter
+from tests.schemas.formats.fixtures import fixture
 from tests.streams.meter.receiver import Receiver, receiver_of
 
 CHUNK = {"id": "chatcmpl-" + "a" * 20, "object": "chat.completion.chunk", "created": 1770544800,
@@ -275,3 +276,13 @@ def test_no_object_of_an_app_ends_the_meter(app: App) -> None:
     app.meter.record("llm", id="last", model="gpt-4o")
     assert [one["id"] for one in app.events()] == ["last"]
     assert app.meter.counts.refused == 3 * len(objects)
+
+
+def test_the_chunks_of_a_langchain_message_count_once(app: App) -> None:
+    for chunk in fixture("langchain/chunks_of_gemini"):
+        app.meter.record_from(chunk, agent_id="a")
+    (made,) = app.events()
+    counts = (made["model"], made["input_tokens"], made["output_tokens"])
+    assert counts == ("gemini-2.5-flash", 200, 64)
+    assert app.warnings() == []  # parts of a message that counts are no problem
+    assert sum(app.meter.skipped.values()) == 3

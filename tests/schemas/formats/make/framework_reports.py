@@ -1,7 +1,7 @@
 """Fixtures out of frameworks' own libraries, one environment for all of them:
 
 `pip install langchain-core openai-agents 'langfuse<3' helicone-helpers`, then run this file. The lines of Claude
-Code follow those that it writes (version 2.1): no library makes them.
+Code and of Codex follow those that they write (versions 2.1 and 0.154): no library makes them.
 """
 
 from __future__ import annotations
@@ -165,9 +165,57 @@ def claude_code() -> None:
         synthetic,
         result,
     ]
-    folder = FIXTURES / "claude_code"
+    published("claude_code", "Claude Code 2.1", lines)
+
+
+def codex() -> None:
+    session, turn = "019ebc25-b5ab-72a0-b391-0364d948be20", "019ebc26-dca2-7460-a5ea-9db46cfd1e8d"
+
+    def line(second: int, kind: str, payload: dict[str, Any]) -> dict[str, Any]:
+        return {"timestamp": f"2026-02-08T10:00:{second:02}.000Z", "type": kind, "payload": payload}
+
+    def usage(*counts: int) -> dict[str, int]:
+        into, cached, out, reasoning = counts
+        about = {"cached_input_tokens": cached, "reasoning_output_tokens": reasoning}
+        return {"input_tokens": into, "output_tokens": out, **about, "total_tokens": into + out}
+
+    def counted(second: int, total: dict[str, int], last: dict[str, int]) -> dict[str, Any]:
+        info = {
+            "total_token_usage": total,
+            "last_token_usage": last,
+            "model_context_window": 272000,
+        }
+        limits = {"primary": {"used_percent": 7.0, "window_minutes": 300}, "secondary": None}
+        return line(
+            second, "event_msg", {"type": "token_count", "info": info, "rate_limits": limits}
+        )
+
+    first, second = usage(14475, 2432, 216, 64), usage(20304, 19840, 1374, 1088)
+    both = {name: first[name] + second[name] for name in first}
+    said = {
+        "type": "message",
+        "role": "user",
+        "content": [{"type": "input_text", "text": "secret"}],
+    }
+    about = {"cwd": "/work", "originator": "codex-tui", "cli_version": "0.154.0", "source": "cli"}
+    lines = [
+        line(0, "session_meta", {"id": session, **about, "model_provider": "openai"}),
+        line(0, "event_msg", {"type": "task_started", "turn_id": turn}),
+        line(0, "turn_context", {"turn_id": turn, "cwd": "/work", "model": "gpt-5.5"}),
+        line(0, "response_item", said),
+        line(0, "event_msg", {"type": "token_count", "info": None, "rate_limits": {}}),
+        counted(1, first, first),
+        counted(2, first, first),
+        counted(5, both, second),
+        line(6, "event_msg", {"type": "agent_message", "message": "secret"}),
+    ]
+    published("codex", "Codex 0.154", lines)
+
+
+def published(format: str, version: str, lines: list[dict[str, Any]]) -> None:  # noqa: A002
+    folder = FIXTURES / format
     folder.mkdir(parents=True, exist_ok=True)
-    made = {"made_by": "published lines of Claude Code 2.1", "body": lines}
+    made = {"made_by": f"published lines of {version}", "body": lines}
     content = json.dumps(made, indent=1, sort_keys=True, ensure_ascii=False)
     (folder / "transcript.json").write_text(content + "\n")
 
@@ -181,5 +229,5 @@ def plain(usage: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    for make in (langchain, openai_agents, langfuse, helicone, claude_code):
+    for make in (langchain, openai_agents, langfuse, helicone, claude_code, codex):
         make()

@@ -51,6 +51,44 @@ def gemini() -> None:
     save("gemini", "google-genai", "stream", dumped)
 
 
+def interactions() -> None:
+    from google.genai._gaos.types.interactions import (
+        Interaction,
+        InteractionCompletedEvent,
+        InteractionCreatedEvent,
+        StepStop,
+    )
+
+    usage = {
+        "total_input_tokens": 4000,
+        "total_tool_use_tokens": 100,
+        "total_cached_tokens": 3000,
+        "total_output_tokens": 200,
+        "total_thought_tokens": 1500,
+        "total_tokens": 5800,
+        "input_tokens_by_modality": [
+            {"modality": "text", "tokens": 3742},
+            {"modality": "image", "tokens": 258},
+        ],
+        "output_tokens_by_modality": [{"modality": "text", "tokens": 200}],
+        "grounding_tool_count": [{"type": "google_search", "count": 2}],
+    }
+    said = {"type": "model_output", "content": [{"type": "text", "text": "Bonjour, secret"}]}
+    about = {"id": "v1_ChdtTjFhYVo3YkNNdm0tTzRQ", "object": "interaction"}
+    about |= {"model": "gemini-3-flash-preview", "created": "2026-02-08T10:00:00Z"}
+    ended = {**about, "status": "completed", "updated": "2026-02-08T10:00:02Z", "usage": usage}
+    begun = {**about, "status": "in_progress"}
+    whole = Interaction.model_validate({**ended, "service_tier": "flex", "steps": [said]})
+    save("gemini_interactions", "google-genai", "interaction", whole.model_dump(mode="json"))
+    stream = [
+        InteractionCreatedEvent.model_validate({"interaction": begun}),
+        StepStop.model_validate({"index": 0, "event_type": "step.stop"}),
+        InteractionCompletedEvent.model_validate({"interaction": ended}),
+    ]
+    dumped = [one.model_dump(mode="json") for one in stream]
+    save("gemini_interactions", "google-genai", "stream", dumped)
+
+
 def bedrock() -> None:
     from botocore.parsers import create_parser
     from botocore.session import Session
@@ -263,5 +301,15 @@ def save(format: str, distribution: str, name: str, body: Any) -> None:  # noqa:
 
 
 if __name__ == "__main__":
-    for make in (gemini, bedrock, cohere, ollama, deepgram, elevenlabs, cartesia, assemblyai):
+    for make in (
+        gemini,
+        interactions,
+        bedrock,
+        cohere,
+        ollama,
+        deepgram,
+        elevenlabs,
+        cartesia,
+        assemblyai,
+    ):
         make()
