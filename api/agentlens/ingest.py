@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -26,12 +26,13 @@ from schemas.errors import InvalidEvent, Reason
 from schemas.event.event_struct import parse_instant
 from schemas.formats.body import Json, Poll, load
 from schemas.formats.context import Context
-from schemas.formats.frameworks.agentlens import problems
+from schemas.formats.frameworks.agentlens import problems, without_messages
 from schemas.formats.parse import parse
 
 EVENTS_MAX: Final = 1000
 PROBLEMS_MAX: Final = 10_000
 """Of a request, found and counted. A call may have any number of wrong messages."""
+EMPTY: Final = "must not be empty, unless the llm_response of the call is in the same request"
 ID_CHARS: Final = 26
 """Length of its server's ids: 104 bits of the hash."""
 REQUIRED: Final = ("sessionId", "agentId", "eventType")
@@ -81,7 +82,8 @@ def _take(body: bytes, context: Context, poll: Poll) -> _Taken:
     if not isinstance(sent, list) or not 1 <= len(sent) <= EVENTS_MAX:
         raise _invalid([_problem("events", f"must be an array of 1 to {EVENTS_MAX} events")])
     found = (problem for index, event in enumerate(sent) for problem in _check(event, index))
-    wrong = [*islice(found, PROBLEMS_MAX)]
+    unsaid = (_problem(_path(index, "payload.messages"), EMPTY) for index in without_messages(sent))
+    wrong = [*islice(chain(found, unsaid), PROBLEMS_MAX)]
     if wrong:
         raise _invalid(wrong)
     validated = validate(parse({"events": sent}, "agentlens", context, poll), context.received_ms)

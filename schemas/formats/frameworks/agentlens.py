@@ -7,7 +7,7 @@ Source: schemas/contracts/agentlens.md, "Its ingest".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -82,7 +82,7 @@ def problems(event: Json) -> Iterator[tuple[str, str]]:
 
 
 def _messages(payload: Json) -> Iterator[tuple[str, str]]:
-    """An empty array is accepted: its call counts by its `llm_response`, which comes beside it."""
+    """An empty array is no fault of its event alone: see `without_messages`."""
     messages = payload.get("messages")
     if not isinstance(messages, list):
         yield "payload.messages", "must be an array"
@@ -92,6 +92,26 @@ def _messages(payload: Json) -> Iterator[tuple[str, str]]:
         if not is_one or not isinstance(message.get("content"), str | list):
             path = f"payload.messages.{place}"
             yield path, f"must have a role ({', '.join(ROLES)}) and a content (text or array)"
+
+
+def without_messages(events: Sequence[object]) -> Iterator[int]:
+    """The places of calls that say nothing: `messages` is empty, and no answer is beside them.
+
+    Its server rejects each empty array. A producer that does not keep texts sends one with the answer of
+    its call, which has all that counts: its request would be lost as a whole.
+    """
+    calls = [
+        (place, event["eventType"], event["payload"])
+        for place, event in enumerate(events)
+        if isinstance(event, dict)
+        and isinstance(event.get("payload"), dict)
+        and event.get("eventType") in ("llm_call", COUNTED)
+    ]
+    answered = [payload.get("callId") for _, kind, payload in calls if kind == COUNTED]
+    names = {name for name in answered if isinstance(name, str)}
+    for place, kind, payload in calls:
+        if kind != COUNTED and payload.get("messages") == [] and payload.get("callId") not in names:
+            yield place
 
 
 def _answer(payload: Json) -> Iterator[tuple[str, str]]:

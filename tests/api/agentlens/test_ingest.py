@@ -121,6 +121,22 @@ async def test_all_or_nothing_with_the_path_of_what_is_wrong(
     assert await api.log() == []
 
 
+async def test_a_call_without_messages_needs_its_answer_in_the_same_request(api: Taking) -> None:
+    """Its server rejects both; a producer that keeps no texts would lose the numbers of its call."""
+    call = response(eventType="llm_call", payload={"messages": []})
+    other = response(payload={"callId": "call-2"})
+    for events in ([call], [call, other], [other, call]):
+        answer = await api.post({"events": events}, PATH)
+        assert answer.status_code == 400
+        place = events.index(call)
+        (detail,) = answer.json()["details"]
+        assert detail["path"] == f"events.{place}.payload.messages"
+        assert "must not be empty" in detail["message"]
+    assert await api.log() == []
+    for events in ([call, response()], [response(), call]):
+        assert (await api.post({"events": events}, PATH)).status_code == 201
+
+
 @pytest.mark.parametrize(
     "body",
     [
