@@ -8,12 +8,14 @@ the meter runs it. Source: schemas/contracts/producers.md.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from schemas.errors import InvalidEvent, Reason
+from schemas.event.answer_id import is_wrapped, plain_answer_id
 from schemas.event.envelope import ENVELOPE_FIELDS
 from schemas.event.event_struct import FIELDS, EventStruct
 from schemas.formats import neutral
@@ -88,9 +90,8 @@ def complete(
     alone: bool,
 ) -> list[ParsedEvent[E]]:
     """The drafts, completed from the context and validated."""
-    drafts = [result for result in results if isinstance(result, Draft)]
     events: list[ParsedEvent[E]] = []
-    for part, draft in enumerate(drafts):
+    for part, draft in enumerate(_with_plain_ids(results, one.format)):
         if len(draft.fields) > EVENT_FIELDS_MAX:
             raise InvalidEvent(
                 Reason.TOO_LARGE,
@@ -119,6 +120,19 @@ def complete(
         record = _record({**known, **passed_on})
         events.append(ParsedEvent(index, one.format, id_source, usage, record, unknown, draft.call))
     return events
+
+
+def _with_plain_ids(results: list[ReaderResult], format: Format) -> list[Draft]:  # noqa: A002
+    """The drafts. A provider's id is without what a proxy puts around it, unless the producer named it."""
+    drafts = [result for result in results if isinstance(result, Draft)]
+    if format in EXPLICIT:
+        return drafts
+    return [
+        replace(draft, id=plain_answer_id(draft.id))
+        if draft.id is not None and is_wrapped(draft.id)
+        else draft
+        for draft in drafts
+    ]
 
 
 def _record(fields: dict[str, Any]) -> bytes:

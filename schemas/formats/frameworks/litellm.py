@@ -96,7 +96,9 @@ def read(payload: Json) -> list[ReaderResult]:
     call = text(payload, "litellm_call_id")
     if fields["error"] is not None:
         return [Draft(fields, _identity(payload, call))]
-    return [Draft({**fields, **counts}, _identity(payload, call), call=call, unknown=unknown)]
+    cost = _cost(payload, has_tokens=any(counts.values()))
+    made = {**fields, **counts, "cost_usd": cost}
+    return [Draft(made, _identity(payload, call), call=call, unknown=unknown)]
 
 
 def _terms(payload: Json) -> dict[str, str | None]:
@@ -145,7 +147,6 @@ def _fields(payload: Json, kind: str) -> dict[str, Any]:
         "voice": _voice(payload) if kind == "tts" else None,
         "tts_characters": _characters(payload) if kind == "tts" and not failed else None,
         "stt_audio_ms": duration_ms(usage, "seconds", _USAGE) if kind == "stt" else None,
-        "cost_usd": None if failed else _cost(payload),
         "latency_ms": _elapsed(payload, "endTime"),
         "first_output_ms": None if failed else _first_output(payload),
         "error": _error(payload) if failed else None,
@@ -254,11 +255,13 @@ def _cache_write(usage: Json, details: Json, path: str) -> int | None:
     return next((value for value in reported if value), reported[0] if reported else None)
 
 
-def _cost(payload: Json) -> str | None:
-    """A cost of 0 means "not reported" if LiteLLM knows no price; for a cache hit it means 0."""
+def _cost(payload: Json, *, has_tokens: bool) -> str | None:
+    """A cost of 0 means "not reported" if LiteLLM knows no price, or no number that is billed: a
+    transcript whose seconds it does not read. For a cache hit, and for tokens, it means 0."""
     if payload.get("response_cost_failure_debug_info"):
         return None
-    return usd(payload, "response_cost")
+    is_counted = has_tokens or bool(payload.get("cache_hit"))
+    return usd(payload, "response_cost") if is_counted or number(payload, "response_cost") else None
 
 
 def _elapsed(payload: Json, end: str) -> int | None:

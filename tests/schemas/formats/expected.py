@@ -179,10 +179,7 @@ LITELLM: dict[str, list[Fields]] = {
         | {"model": "text-embedding-3-small", "cost_usd": "1.6E-7"}
         | {"input_tokens": 8, "output_tokens": 0, "output_text_tokens": 0}
     ],
-    "transcription": [
-        LITELLM_CALL
-        | {"kind": "stt", "model": "whisper-1", "stt_audio_ms": 9250, "cost_usd": "0.0"}
-    ],
+    "transcription": [LITELLM_CALL | {"kind": "stt", "model": "whisper-1", "stt_audio_ms": 9250}],
     "speech": [
         LITELLM_CALL
         | {"kind": "tts", "model": "tts-1", "tts_characters": 12, "cost_usd": "0.00018"}
