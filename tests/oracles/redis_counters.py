@@ -115,19 +115,21 @@ def counters_in(
     ones; of pages by their place (`head.tier.chunk.tenant.page`).
     `names`: of each table and tenant."""
     page_kinds = {f.head: f for table in catalog.tables for f in page_kinds_of(table)}
-    of_head: dict[str, list[tuple[str, bytes]]] = {}
+    alike: dict[object, list[tuple[PageKind, str, bytes]]] = {}
     for place, page in pages:
-        of_head.setdefault(place.rsplit(".", 4)[0], []).append((place, page))
-    counters: dict[Cell, tuple[int, ...]] = {}
-    for head, own in of_head.items():
-        page_kind = page_kinds[head]
-        found: dict[Cell, tuple[int, ...]] = {}
-        rows, owner = page_kind.rows_of_all(
-            [page for _, page in own], of_fixed_length=of_fixed_length
+        page_kind = page_kinds[place.rsplit(".", 4)[0]]
+        alike.setdefault((page_kind.sketch, page_kind.table.measures), []).append(
+            (page_kind, place, page)
         )
-        places = [tuple(map(int, place.rsplit(".", 4)[1:])) for place, _ in own]
-        slots, contents = rows["slot"].tolist(), _contents(page_kind, rows)
+    found: dict[PageKind, dict[Cell, tuple[int, ...]]] = {}
+    for own in alike.values():  # many small reads would take most of a simulated run
+        rows, owner = own[0][0].rows_of_all(
+            [page for _, _, page in own], of_fixed_length=of_fixed_length
+        )
+        places = [tuple(map(int, place.rsplit(".", 4)[1:])) for _, place, _ in own]
+        slots, contents = rows["slot"].tolist(), _contents(own[0][0], rows)
         for at, slot, (more, values) in zip(owner.tolist(), slots, contents, strict=True):
+            page_kind = own[at][0]
             tier_id, chunk, tenant_id, number = places[at]
             tier = _TIERS[tier_id]
             in_page, bucket = divmod(slot, layout.SLOT_BUCKETS)
@@ -135,8 +137,11 @@ def counters_in(
             series = number * page_kind.page_series + in_page
             of = names[page_kind.table.id, tenant_id][series]
             cell = _cell(page_kind.table, tier, tenants[tenant_id], of, start_ms, more)
-            found[cell] = _plus(page_kind, found.get(cell), values)
-        counters |= _whole(page_kind, found, closed)
+            cells = found.setdefault(page_kind, {})
+            cells[cell] = _plus(page_kind, cells.get(cell), values)
+    counters: dict[Cell, tuple[int, ...]] = {}
+    for page_kind, cells in found.items():
+        counters |= _whole(page_kind, cells, closed)
     return {cell: values for cell, values in counters.items() if any(values)}
 
 
