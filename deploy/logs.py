@@ -17,6 +17,8 @@ FIELDS: Final = "fields"
 """`log.info("...", extra={FIELDS: {...}})`."""
 QUIET: Final = ("aiokafka", "faust", "mode", "uvicorn.access")
 """Libraries whose steps are of no use to an operator: only their warnings are logged."""
+CLIENTS: Final = {"aiokafka", "redis"}
+"""The clients of the servers. This module imports neither."""
 
 
 class LineFormatter(logging.Formatter):
@@ -59,6 +61,23 @@ class HealthyStart(logging.Filter):
         return not record.getMessage().startswith("Group Coordinator Request failed")
 
 
+class AbandonedRequest(logging.Filter):
+    """Makes one sentence of the traceback of a request that nobody waits for any more: a client gave up, and
+    the server closed the connection later. The process has said itself that the server does not answer."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if record.name == "asyncio" and error is not None and _is_of_a_connection(error):
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+            record.msg, record.args = "a request was abandoned: %r", (error,)
+            record.exc_info = record.exc_text = None
+        return True
+
+
+def _is_of_a_connection(error: BaseException) -> bool:
+    return isinstance(error, OSError) or type(error).__module__.split(".")[0] in CLIENTS
+
+
 def log_config(process: str, version: str, form: str, level: str) -> dict[str, Any]:
     """What `logging.config.dictConfig` takes, as do Faust and uvicorn."""
     formatter = JsonFormatter if form == "json" else LineFormatter
@@ -67,13 +86,13 @@ def log_config(process: str, version: str, form: str, level: str) -> dict[str, A
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": formatter, "process": process, "version": version}},
-        "filters": {"healthy_start": {"()": HealthyStart}},
+        "filters": {"healthy_start": {"()": HealthyStart}, "abandoned": {"()": AbandonedRequest}},
         "handlers": {
             "default": {
                 "class": "logging.StreamHandler",
                 "stream": "ext://sys.stderr",
                 "formatter": "line",
-                "filters": ["healthy_start"],
+                "filters": ["healthy_start", "abandoned"],
             }
         },
         "root": {"level": name, "handlers": ["default"]},

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import io
 import json
 import logging
 import logging.config
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 
 from deploy.logs import FIELDS, QUIET, log_config
 from streams.worker.health import Minute, WorkerHealth
 
 
-def logged(form: str, level: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    out = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", out)
+@contextmanager
+def logs_as_before() -> Iterator[None]:
     root = logging.getLogger()
     before = root.handlers[:], root.level, {one: logging.getLogger(one).level for one in QUIET}
     try:
+        yield
+    finally:
+        root.handlers[:], root.level = before[0], before[1]
+        for name, of in before[2].items():
+            logging.getLogger(name).setLevel(of)
+
+
+def logged(form: str, level: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", out)
+    with logs_as_before():
         logging.config.dictConfig(log_config("worker", "1.2", form, level))
         log = logging.getLogger("odometer.worker")
         log.info("counting\nfast", extra={FIELDS: {"lag": 3}})
@@ -30,10 +45,6 @@ def logged(form: str, level: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         logging.getLogger("aiokafka.cluster").info("a step")
         logging.getLogger("aiokafka.consumer").error("Group Coordinator Request failed: %s", "x")
         logging.getLogger("aiokafka.consumer").error("something else")
-    finally:
-        root.handlers[:], root.level = before[0], before[1]
-        for name, of in before[2].items():
-            logging.getLogger(name).setLevel(of)
     return out.getvalue().splitlines()
 
 
@@ -58,6 +69,31 @@ def test_json_has_an_object_for_each_record(monkeypatch: pytest.MonkeyPatch) -> 
     }
     assert "ValueError: invalid literal" in bug["traceback"]
     assert other["message"] == "something else"
+
+
+def test_a_request_that_was_abandoned_is_one_line_and_a_bug_keeps_its_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail(error: Exception) -> None:
+        raise error
+
+    async def nobody_waits() -> None:
+        for error in (
+            KafkaConnectionError("Connection at 127.0.0.1:1 closed"),
+            ValueError("a bug"),
+        ):
+            await asyncio.wait([asyncio.create_task(fail(error))])
+        gc.collect()
+
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", out)
+    with logs_as_before():
+        logging.config.dictConfig(log_config("worker", "1.2", "text", "info"))
+        asyncio.run(nobody_waits())
+    lines = out.getvalue().splitlines()
+    assert "WARNING worker asyncio: a request was abandoned: KafkaConnectionError" in lines[0]
+    assert "ERROR worker asyncio: Task exception was never retrieved" in lines[1]
+    assert lines[-1] == "ValueError: a bug"
 
 
 def test_the_level_leaves_out_what_is_less(monkeypatch: pytest.MonkeyPatch) -> None:
