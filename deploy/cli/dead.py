@@ -314,15 +314,14 @@ def _table(letters: Collection["DeadLetter"], now_ms: int) -> Table:
     from streams.core.dead_letters import tenant_of
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    is_any_replayed = any(one.replay for one in letters)
-    replayed = ("replayed",) if is_any_replayed else ()
-    for column in ("origin", "written", "tenant", "reason", "problem", *replayed):
-        # A person copies the origin into `show` and `replay`.
-        table.add_column(column, overflow="fold", no_wrap=column == "origin")
+    for column in ("origin", "written", "tenant", "reason", "problem"):
+        # A person copies the origin into `show` and `replay`, and the reason into `--reason`.
+        table.add_column(column, overflow="fold", no_wrap=column not in {"tenant", "problem"})
     for one in letters:
         problem = f"{one.field}: {one.detail}" if one.field else one.detail
-        cells = [one.origin, age(one.append_ms, now_ms), tenant_of(one), one.reason, problem]
-        cells += [one.replay.state if one.replay else ""] if is_any_replayed else []
+        if one.replay:
+            problem = f"(replay: {one.replay.state}) {problem}"
+        cells = (one.origin, age(one.append_ms, now_ms), tenant_of(one), one.reason, problem)
         table.add_row(*(shown(cell) for cell in cells))
     return table
 
