@@ -179,7 +179,9 @@ def _lines(found: Status, now_ms: int) -> Iterator[str]:
     if not found.refusals:
         yield f"refused: {nothing}"
     recent = found.dead_letters_last_hour
-    total = "unknown" if found.redis_away else sum(found.dead_letters.values())
+    counted = sum(found.dead_letters.values())
+    # Those of before Redis was emptied, or of partitions that are not counted, are not in the counters.
+    total = "unknown" if found.redis_away or (recent or 0) > counted else counted
     yield f"dead letters: {'unknown' if recent is None else recent} in the last hour, {total} in all"
     for model, count in Counter(found.unpriced).most_common(UNPRICED_SHOWN):
         yield f"unpriced: {model} {count}"

@@ -184,6 +184,17 @@ def test_without_redis_what_it_would_say_is_unknown_and_not_zero() -> None:
         assert "0 in all" not in text
 
 
+@pytest.mark.parametrize(("dead_letters", "said"), [({}, "unknown"), ({"too_old": 53}, "53")])
+def test_all_dead_letters_are_not_fewer_than_those_of_the_last_hour(
+    dead_letters: dict[str, int], said: str
+) -> None:
+    found = status(dead_letters_last_hour=53, dead_letters=dead_letters)
+    console = Console(file=io.StringIO(), width=200)
+    console.print(render_status(found, judge(found, NOW_MS), NOW_MS))
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    assert f"dead letters: 53 in the last hour, {said} in all" in text
+
+
 def test_durations() -> None:
     assert [duration(ms) for ms in (0, 420, 9_999, 90_000, 300_000, 7_200_000, 1830 * 86_400_000)] == [
         "0.0 s", "0.4 s", "9.9 s", "90 s", "5 min", "2 h", "1830 days",
