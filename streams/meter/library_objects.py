@@ -20,7 +20,7 @@ from schemas.formats.frameworks import langchain, livekit
 from schemas.formats.joining import Joiner
 from schemas.formats.objects import parse_with
 from schemas.formats.parsed import Parsed, ParsedEvent
-from schemas.formats.vendors import anthropic, gemini, openai
+from schemas.formats.vendors import anthropic, gemini, gemini_interactions, openai
 from schemas.limits import EVENT_BYTES_MAX
 from schemas.units import iso, usd_to_nano
 from streams.meter.clients.reduced import plain
@@ -161,7 +161,7 @@ class ObjectReader:
 
 
 def _is_part(body: Json) -> bool:
-    if gemini.is_live(body):
+    if gemini.is_live(body) or gemini_interactions.is_event(body):
         return True
     kind = body.get("type")
     return isinstance(kind, str) and (

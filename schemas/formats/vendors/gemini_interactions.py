@@ -41,7 +41,7 @@ _PATH: Final = "usage."
 
 
 def is_own(payload: Json) -> bool:
-    if payload.get("object") == NAMED or _is_event(payload):
+    if payload.get("object") == NAMED or is_event(payload):
         return True
     usage = payload.get("usage")
     return isinstance(usage, dict) and has_any(usage, COUNTS)
@@ -50,7 +50,7 @@ def is_own(payload: Json) -> bool:
 def read(payload: Json) -> list[ReaderResult]:
     """One interaction, or one event of its stream."""
     interaction = payload
-    if _is_event(payload):
+    if is_event(payload):
         kind = str(payload["event_type"])
         interaction = section(payload, NAMED) or payload
         if not isinstance(interaction.get("usage"), dict):
@@ -80,7 +80,8 @@ def read(payload: Json) -> list[ReaderResult]:
     return [Draft(fields, name, IdSource.RESPONSE, unknown=unknown)]
 
 
-def _is_event(payload: Json) -> bool:
+def is_event(payload: Json) -> bool:
+    """An event of a stream, of which the last has the usage."""
     kind = payload.get("event_type")
     return isinstance(kind, str) and kind.startswith(_EVENTS)
 

@@ -278,11 +278,19 @@ def test_no_object_of_an_app_ends_the_meter(app: App) -> None:
     assert app.meter.counts.refused == 3 * len(objects)
 
 
-def test_the_chunks_of_a_langchain_message_count_once(app: App) -> None:
-    for chunk in fixture("langchain/chunks_of_gemini"):
-        app.meter.record_from(chunk, agent_id="a")
+@pytest.mark.parametrize(
+    ("name", "counts", "parts"),
+    [
+        ("langchain/chunks_of_gemini", ("gemini-2.5-flash", 200, 64), 3),
+        ("gemini_interactions/stream", ("gemini-3-flash-preview", 4100, 1700), 2),
+    ],
+)
+def test_a_stream_of_parts_counts_once_and_its_parts_are_no_problem(
+    app: App, name: str, counts: tuple[str, int, int], parts: int
+) -> None:
+    for part in fixture(name):
+        app.meter.record_from(part, agent_id="a")
     (made,) = app.events()
-    counts = (made["model"], made["input_tokens"], made["output_tokens"])
-    assert counts == ("gemini-2.5-flash", 200, 64)
-    assert app.warnings() == []  # parts of a message that counts are no problem
-    assert sum(app.meter.skipped.values()) == 3
+    assert (made["model"], made["input_tokens"], made["output_tokens"]) == counts
+    assert app.warnings() == []
+    assert sum(app.meter.skipped.values()) == parts
