@@ -23,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from api.errors import InvalidKey
 from api.store.shared_secret import Command, SharedSecret
-from schemas.catalog.views import Catalog
+from schemas.catalog.views import OTHER, Catalog
 from schemas.limits import SECOND_MS
 from schemas.store.keys import Bound, BoundField, Key
 from schemas.store.layout import HASH_TAG
@@ -84,8 +84,15 @@ class TokenSigner:
 
 
 def check_bound(bound: Bound, catalog: Catalog) -> None:
-    """Raise InvalidKey if no question could have these filters: a key or token with them reads nothing."""
+    """Raise InvalidKey if no question could have these filters: a key or token with them reads nothing. And if
+    they have OTHER, which anyone may be called: it would read what all series beyond a limit have together."""
     names = [name for name, _ in bound]
+    for name, values in bound:
+        if OTHER in values:
+            raise InvalidKey(
+                f"only.{name}",
+                f"must not be {OTHER}: that is not one {name}, but all that are beyond a limit",
+            )
     for name in names:
         if name not in catalog.kept_dimensions:
             raise InvalidKey(

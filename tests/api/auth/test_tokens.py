@@ -21,6 +21,7 @@ from api.http.caller import CALLER, Caller
 from api.query.plan import Question, Term, plan
 from api.query.series_index import Filter
 from schemas.catalog.measures import EVENTS
+from schemas.catalog.views import OTHER
 from schemas.limits import HOUR_MS, SECOND_MS
 from schemas.store.keys import ONLY_VALUES_MAX
 from tests.api.auth.test_endpoints import USAGE, made, sends
@@ -182,6 +183,7 @@ async def test_a_token_is_of_one_tenant(redis_url: str, clock: Clock) -> None:
         ({"only": {"voice": "nova"}}, "only.voice"),
         ({"only": {"error_class": "timeout", "phone": "1"}}, "only"),
         ({"only": {"user": 7}}, "only.user"),
+        ({"only": {"user": ["ann", OTHER]}}, "only.user"),
         ({"only": ANN, "ttl_s": 86_401}, "ttl_s"),
         ({"only": ANN, "ttl_s": 0}, "ttl_s"),
         ({"only": ANN, "more": 1}, "more"),
@@ -214,6 +216,7 @@ async def test_who_makes_tokens_and_bound_keys(redis_url: str, clock: Clock) -> 
         for wrong in (
             {"name": "x", "only": ANN, "role": "member"},
             {"name": "x", "only": {"colour": "red"}},
+            {"name": "x", "only": {"agent": OTHER}},
         ):
             answer = await client.post("/v1/keys", json=wrong)
             assert answer.status_code == 400, answer.text
