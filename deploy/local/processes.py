@@ -1,8 +1,8 @@
 """Child processes that outlive their parent: start, adopt and end them by pid and start time.
 
 The system reuses pids, so a pid alone does not identify a process. A pidfile holds the pid and the
-start time. A process with the same pid and another start time belongs to somebody else and is left
-alone. Processes are never looked up by name.
+start time, since the system's boot and by the clock. A process with the same pid and another start time
+belongs to somebody else and is left alone. Processes are never looked up by name.
 """
 
 import os
@@ -16,27 +16,32 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-# The time in a pidfile is read just before the fork, and the system's start time moves with each
-# correction of the clock. A busy machine and a corrected clock stay below this difference, and no
+# The times in a pidfile are read just before the fork. A busy machine stays below this difference, and no
 # system reuses a pid within it.
 START_SKEW_MS_MAX = 5_000
 
+# By so much the clock may have been corrected since the start. The time since the boot does not tell a
+# process of this boot from one of an earlier boot; the clock does.
+CLOCK_SKEW_MS_MAX = 24 * 3_600_000
+
 # The child writes its own pidfile and then becomes the command, with the same pid and start time. So
 # it never runs without a pidfile, even if its parent is killed in between.
-# $0 pidfile, $1 role, $2 start in ms; the command follows.
+# $0 pidfile, $1 role, $2 start in ms, $3 the same since the boot; the command follows.
 _LAUNCHER = """\
-printf '{"pid": %d, "started_ms": %d, "role": "%s"}' "$$" "$2" "$1" > "$0.new" \
-&& mv -f "$0.new" "$0" && shift 2 && exec "$@"
+printf '{"pid": %d, "started_ms": %d, "since_boot_ms": %d, "role": "%s"}' "$$" "$2" "$3" "$1" > "$0.new" \
+&& mv -f "$0.new" "$0" && shift 3 && exec "$@"
 """
 
 
 class ProcessIdentity(BaseModel):
-    """The content of a pidfile: pid, start time and role of a process."""
+    """The content of a pidfile: pid, start time and role of a process. `since_boot_ms` is the start time
+    since the system's boot: no correction of the clock changes it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     pid: int
     started_ms: int
+    since_boot_ms: int
     role: str
 
 
@@ -68,9 +73,11 @@ def spawn(
     """
     pidfile.parent.mkdir(parents=True, exist_ok=True)
     started_ms = time.time_ns() // 1_000_000
+    since_boot_ms = started_ms - _boot_ms()
+    launched = ["/bin/sh", "-c", _LAUNCHER, str(pidfile), role, str(started_ms), str(since_boot_ms)]
     with output.open("ab") as sink:
         popen = subprocess.Popen(
-            ["/bin/sh", "-c", _LAUNCHER, str(pidfile), role, str(started_ms), *command],
+            [*launched, *command],
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,
@@ -78,7 +85,10 @@ def spawn(
             env=dict(env),
             cwd=cwd,
         )
-    return Child(ProcessIdentity(pid=popen.pid, started_ms=started_ms, role=role), pidfile, popen)
+    identity = ProcessIdentity(
+        pid=popen.pid, started_ms=started_ms, since_boot_ms=since_boot_ms, role=role
+    )
+    return Child(identity, pidfile, popen)
 
 
 def adopt(pidfile: Path) -> Child | None:
@@ -177,8 +187,16 @@ def _find(identity: ProcessIdentity) -> psutil.Process | None:
     try:
         process = psutil.Process(identity.pid)
         started_ms = int(process.create_time() * 1000)
+        since_boot_ms = started_ms - _boot_ms()
         if process.status() == psutil.STATUS_ZOMBIE:
             return None
     except psutil.Error:
         return None
-    return process if abs(started_ms - identity.started_ms) <= START_SKEW_MS_MAX else None
+    is_of_this_boot = abs(started_ms - identity.started_ms) <= CLOCK_SKEW_MS_MAX
+    is_same = abs(since_boot_ms - identity.since_boot_ms) <= START_SKEW_MS_MAX
+    return process if is_of_this_boot and is_same else None
+
+
+def _boot_ms() -> int:
+    """When the system was started, by the clock of now."""
+    return int(psutil.boot_time() * 1000)

@@ -65,9 +65,25 @@ def test_a_child_that_still_runs_is_adopted_and_can_be_ended(child: Child) -> No
     assert not child.pidfile.exists()
 
 
-def test_a_pid_that_was_given_out_again_is_left_alone(child: Child) -> None:
-    long_before_ms = child.identity.started_ms - processes.START_SKEW_MS_MAX - 1_000
-    reused = child.identity.model_copy(update={"started_ms": long_before_ms})
+def test_a_corrected_clock_changes_nothing(child: Child) -> None:
+    hour_ms = 3_600_000
+    before = child.identity.model_copy(update={"started_ms": child.identity.started_ms - hour_ms})
+    child.pidfile.write_text(before.model_dump_json())
+    assert processes.adopt(child.pidfile) is not None
+
+
+@pytest.mark.parametrize(
+    ("field", "longer_ms"),
+    [
+        ("since_boot_ms", processes.START_SKEW_MS_MAX + 1_500),
+        ("started_ms", processes.CLOCK_SKEW_MS_MAX + 1_500),
+    ],
+)
+def test_a_pid_that_was_given_out_again_is_left_alone(
+    child: Child, field: str, longer_ms: int
+) -> None:
+    long_before_ms = getattr(child.identity, field) - longer_ms
+    reused = child.identity.model_copy(update={field: long_before_ms})
     child.pidfile.write_text(reused.model_dump_json())
     stranger = Child(reused, child.pidfile, popen=None)
     processes.send(stranger, signal.SIGKILL)
