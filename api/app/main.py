@@ -66,6 +66,7 @@ from api.stream import endpoints as stream_endpoints
 from api.stream.feeds import Feeds
 from api.usage import endpoints as usage_endpoints
 from api.usage import latest_calls
+from api.usage.groups.people import PeopleCache
 from schemas.catalog.views import DEFAULT, Catalog
 from schemas.quotas import NO_QUOTA, Quota
 
@@ -143,7 +144,8 @@ def build(
         key_cache.put_back = partial(put_back, store=store, clock=clock)
     sources = OtlpSources(store, clock, metrics_sources)
     answers = AnswerCache()
-    feeds = Feeds(store, clock, lambda: secrets.token_hex(6))
+    people = PeopleCache(store)
+    feeds = Feeds(store, people, clock, lambda: secrets.token_hex(6))
     readiness = Readiness(store, key_cache)
     unread = Unread()
     held_bytes = {
@@ -155,7 +157,7 @@ def build(
     }
     metrics = ApiMetrics(reads, held_bytes, lambda: feeds.open_streams)
     parts = store, key_cache, clock
-    native = [*usage_endpoints.routes(*parts, answers), *auth_endpoints.routes(*parts)]
+    native = [*usage_endpoints.routes(*parts, answers, people), *auth_endpoints.routes(*parts)]
     native += stream_endpoints.routes(*parts, feeds)
     native += latest_calls.routes(*parts)
     native += status_endpoints.routes(*parts, installation)

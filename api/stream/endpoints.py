@@ -6,32 +6,38 @@ not count as a request. A slow reader gets the newest state when it has read wha
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
+from urllib.parse import urlencode
 
 from sse_starlette.sse import EventSourceResponse
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from api.auth.authenticate import filters_of, reader, share_of, tenant_of
+from api.auth.authenticate import filters_of, reader, share_of
 from api.auth.key_cache import KeyCache
 from api.errors import BadParameter, RateLimited
-from api.http.parameters import check_names, single
+from api.http.parameters import check_names
 from api.http.singleflight import round_to_second
 from api.query.series_index import Filter
 from api.store.reader import Store
-from api.stream.feed import Feed, event
+from api.stream.feed import Feed, PushedQuestion, event
 from api.stream.feeds import Feeds
-from api.usage.question import ParsedQuestion, of_query, parse_question
+from api.usage.groups.owners import named_tenants, turn_of
+from api.usage.query import UsageQuery
+from api.usage.question import of_query, parse_question
 from schemas.catalog.views import Catalog
 from schemas.errors import OdometerError, StoreError
 from schemas.store.keys import Key
 
 Clock = Callable[[], int]
+Tenants = list[tuple[str, ...] | None]
+"""Those of each question; None: all that have counters."""
 
 QUESTIONS_MAX: Final = 16
 """Questions of one stream: the tiles, charts and tables of one page."""
@@ -53,12 +59,17 @@ async def stream(
     key = await reader(key_cache, request.headers, now_ms, filters=True)
     only = filters_of(key)
     begin = partial(key_cache.arrivals.begin, share_of(key))
-    texts, named = await _questions(request, store.catalog, round_to_second(now_ms), begin, only)
-    tenant = tenant_of(key, request.headers, named)
+    asked = await _questions(request, store.catalog, round_to_second(now_ms), begin, only)
+    named = partial(_named, queries=[query for _, query in asked], headers=request.headers)
+    tenants = named(key)
+    turn = turn_of(key, tenants)
+    questions = [
+        PushedQuestion(text, names) for (text, _), names in zip(asked, tenants, strict=True)
+    ]
     async with AsyncExitStack() as stack:
-        stack.enter_context(feeds.place(key.id, tenant))
-        feed = await stack.enter_async_context(feeds.feed(tenant, texts, only))
-        ended = partial(_ended, key, tenant, request.headers, key_cache, clock)
+        stack.enter_context(feeds.place(key.id, turn))
+        feed = await stack.enter_async_context(feeds.feed(turn, questions, only))
+        ended = partial(_ended, key, named, request.headers, key_cache, clock)
         sent = events(feed, _seen(request.headers, feed), ended)
         return UsageStream(sent, stack.pop_all())
 
@@ -108,7 +119,11 @@ async def _changes(feed: Feed, version: int) -> tuple[bytes, int]:
 
 
 async def _ended(
-    key: Key, tenant: str, headers: Mapping[str, str], key_cache: KeyCache, clock: Clock
+    key: Key,
+    named: Callable[[Key], Tenants],
+    headers: Mapping[str, str],
+    key_cache: KeyCache,
+    clock: Clock,
 ) -> str:
     """Why the stream of this key ends; "" if it goes on."""
     now_ms = clock()
@@ -116,7 +131,8 @@ async def _ended(
         return "the API key's time is over"
     try:
         record = await reader(key_cache, headers, now_ms, counts=False, filters=True)
-        tenant_of(record, headers, tenant)
+        if record.tenants != key.tenants and named(record) != named(key):
+            return "the tenants of the API key have changed"
         if filters_of(record) != filters_of(key):
             return "the filters of the API key have changed"
     except StoreError:
@@ -140,13 +156,13 @@ async def _questions(
     now_ms: int,
     begin: Callable[[], Awaitable[None]],
     only: tuple[Filter, ...],
-) -> tuple[list[bytes], str | None]:
-    """The query strings of the questions, and the tenant if it is named. Each question but the first waits
+) -> list[tuple[bytes, UsageQuery]]:
+    """The query strings of the questions, each with its tenants, and the questions. Each but the first waits
     for its round (`begin`), as a request does. Raises BadParameter, and what a question raises."""
     raw = of_query(request.query_params)
     if "question" not in raw:
         content = request.scope["query_string"]
-        return [content], _parsed(content, now_ms, catalog, only).query.tenant
+        return [(content, _parsed(content, now_ms, catalog, only))]
     check_names(raw, STREAM_PARAMETERS)
     texts = raw["question"]
     if len(texts) > QUESTIONS_MAX:
@@ -155,40 +171,46 @@ async def _questions(
             f"The stream has {len(texts)} questions, more than the limit of {QUESTIONS_MAX}"
             " (QUESTIONS_MAX).",
         )
+    found: list[tuple[bytes, UsageQuery]] = []
     for number, text in enumerate(texts, 1):
         if number > 1:
             await begin()
         try:
-            parsed = _parsed(text.encode(), now_ms, catalog, only)
+            content = _with_tenants(text, raw.get("tenant", ()))
+            found.append((content, _parsed(content, now_ms, catalog, only)))
         except BadParameter as error:
             detail = f"Question {number}: {error}"
             raise BadParameter(error.parameter, detail, error.allowed, error.nearest) from error
-        if parsed.query.tenant is not None:
-            raise BadParameter(
-                "tenant",
-                f"Question {number} names a tenant. A stream is of one tenant: name it beside the"
-                " questions.",
-            )
-    return [text.encode() for text in texts], single(raw, "tenant")
+    return found
 
 
-def _parsed(
-    content: bytes, now_ms: int, catalog: Catalog, only: tuple[Filter, ...]
-) -> ParsedQuestion:
-    parsed = parse_question(content, "", now_ms, catalog, is_json=False, only=only)
-    if parsed.query.format != "json":
+def _with_tenants(text: str, beside: Sequence[str]) -> bytes:
+    """The query string with the tenants that are named `beside` all questions. Raises BadParameter."""
+    if not beside:
+        return text.encode()
+    if "tenant" in QueryParams(text):
+        raise BadParameter("tenant", "Name tenants beside the questions, or in each of them.")
+    return f"{text}&{urlencode([('tenant', name) for name in beside])}".encode()
+
+
+def _parsed(content: bytes, now_ms: int, catalog: Catalog, only: tuple[Filter, ...]) -> UsageQuery:
+    query = parse_question(content, "", now_ms, catalog, is_json=False, only=only).query
+    if query.format != "json":
         raise BadParameter("format", "A stream is JSON: leave `format` out.", ("json",))
-    if parsed.query.cursor is not None:
-        raise BadParameter("cursor", "A stream has the first groups only: leave `cursor` out.")
-    if parsed.query.person_dimensions:
-        (name, *_) = sorted(parsed.query.person_dimensions)
+    if query.cursor is not None:
         raise BadParameter(
-            name, f"A stream has nothing of the directory, such as {name}: use `user`."
+            "cursor",
+            "A stream has the first groups only, because the range of a cursor does not move: use a larger"
+            " `limit`, or ask /v1/usage for the next groups.",
         )
-    if parsed.query.has_tenants:
+    if query.is_wide:
         raise BadParameter(
-            "tenant", "A stream is of one tenant: name it, and leave `group_by=tenant` out."
+            "layout",
+            "A stream sends the rows that change, one for each group: use `long`, or ask /v1/usage.",
+            ("long",),
         )
-    if parsed.query.is_wide:
-        raise BadParameter("layout", "A stream has a row for each group: use `long`.", ("long",))
-    return parsed
+    return query
+
+
+def _named(key: Key, queries: Sequence[UsageQuery], headers: Mapping[str, str]) -> Tenants:
+    return [named_tenants(key, headers, query) for query in queries]

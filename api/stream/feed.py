@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from api.errors import BadParameter, TooManyStreams, UnanswerableQuestion
 from api.http.json_encoding import to_json
@@ -26,9 +26,10 @@ from api.store.freshness import iso_ms
 from api.store.reader import Reading, Store
 from api.stream.changes import RowChanges, Size
 from api.usage.bodies import state_of
-from api.usage.question import ParsedQuestion, check_read, parse_question
-from api.usage.sections import Completeness, Section, cells_of, sections_of, states_of
-from api.usage.several import read_together
+from api.usage.groups.people import PeopleCache
+from api.usage.question import ParsedQuestion, parse_question
+from api.usage.sections import Completeness, Section, cells_of
+from api.usage.several import OwnedQuestion, owned_questions, read_together
 from schemas.errors import OdometerError, StoreError
 
 READ_EVERY_S: Final = 0.25
@@ -47,23 +48,31 @@ Count = Callable[[Size], None]
 """Says how much a feed has. Raises UnanswerableQuestion, TooManyStreams."""
 
 
+class PushedQuestion(NamedTuple):
+    """The query string of a question, and its tenants; None: all that have counters, also those to come."""
+
+    text: bytes
+    tenants: tuple[str, ...] | None
+
+
 class Feed:
-    """The newest state of some questions of a tenant, within the filters `only` of a key. `name` is in the ids
-    of its events.
+    """The newest state of some questions, within the filters `only` of a key. `turn`: the tenant whose turn it is
+    to read, and whose share of all feeds it takes. `name` is in the ids of its events.
 
     `streams`: how many use it. `left`: how many have left it. `over`: why it ended; its streams end too.
     """
 
     def __init__(
         self,
-        tenant: str,
-        questions: Sequence[bytes],
+        turn: str,
+        questions: Sequence[PushedQuestion],
         name: str,
         clock: Callable[[], int],
         store: Store,
+        people: PeopleCache,
         only: tuple[Filter, ...] = (),
     ) -> None:
-        self.tenant = tenant
+        self.turn = turn
         self._only = only
         self.questions = tuple(questions)
         self.name = name
@@ -74,10 +83,12 @@ class Feed:
         self.over: OdometerError | None = None
         self._clock = clock
         self._store = store
+        self._people = people
         self._parsed: tuple[int, list[ParsedQuestion]] = (0, [])
         self._rows = [RowChanges() for _ in questions]
         self._sizes = [Size() for _ in questions]
         self._sums: Sequence[tuple[Sums, ...]] = ()
+        self._asked: Sequence[OwnedQuestion] = ()
         self._states: Sequence[tuple[Completeness, ...]] = ()
         self._reading: Reading | None = None
         self._problem = ""
@@ -98,7 +109,7 @@ class Feed:
     async def begin(self, turns: TenantTurns, until_s: float, count: Count) -> None:
         """Read for the first time, then keep reading. `until_s`: the loop's time until which it waits for
         its turn. Raises what the questions and `turns` raise, and StoreError."""
-        async with turns.turn(self.tenant, until_s):
+        async with turns.turn(self.turn, until_s):
             await self._read(count)
         self._tasks = [
             asyncio.ensure_future(self._keep_reading(turns, count)),
@@ -134,7 +145,7 @@ class Feed:
     async def _encode(self, version: int) -> tuple[bytes, int]:
         async with self._lock:
             make = partial(self._changes, version, self._state())
-            made = await self._store.shape(self.tenant, self._size.cells, make)
+            made = await self._store.shape(self.turn, self._size.cells, make)
             while self._encoded and len(made) + _bytes_of(self._encoded) > ENCODED_BYTES_MAX:
                 del self._encoded[next(iter(self._encoded))]
             self._encoded[version] = made
@@ -173,7 +184,7 @@ class Feed:
     async def _keep_reading(self, turns: TenantTurns, count: Count) -> None:
         loop = asyncio.get_running_loop()
         while self.over is None:
-            async with turns.turn(self.tenant):
+            async with turns.turn(self.turn):
                 began_s = loop.time()
                 try:
                     await self._read(count)
@@ -192,22 +203,19 @@ class Feed:
 
     async def _read(self, count: Count) -> None:
         parsed = await self._questions_of_now()
-        reading, of_each = await read_together(self._store, self.tenant, parsed)
+        named = [question.tenants for question in self.questions]
+        asked = await owned_questions(self._store, self._people, self.turn, parsed, named)
+        reading, of_each = await read_together(self._store, self.turn, asked)
         through_ms = reading.meta.complete_through_ms
-        read = [[each.selection.plan for each in sums] for sums in of_each]
-        states = [
-            states_of(one.query, own, through_ms) for one, own in zip(parsed, read, strict=True)
-        ]
+        states = [one.states(sums, through_ms) for one, sums in zip(asked, of_each, strict=True)]
         made: dict[int, list[Section]] = {}
-        for number, (one, sums) in enumerate(zip(parsed, of_each, strict=True)):
-            before = (
-                self._sums[number] if self._sums and self._states[number] == states[number] else ()
-            )
-            if len(before) == len(sums) and all(a is b for a, b in zip(before, sums, strict=True)):
+        for number, (one, sums) in enumerate(zip(asked, of_each, strict=True)):
+            if self._is_made(number, one, sums, states[number]):
                 continue
-            check_read(one.query, one.plans, read[number])
-            make = partial(sections_of, one.query, sums, states[number])
-            made[number] = await self._store.shape(self.tenant, cells_of(one.query, sums), make)
+            one.check(sums)
+            make = partial(one.sections, sums, states[number])
+            cells = cells_of(one.parsed.query, sums)
+            made[number] = await self._store.shape(self.turn, cells, make)
             self._sizes[number] = Size.of(made[number])
             count(self._size)  # before the next one is made
             await asyncio.sleep(0)
@@ -215,24 +223,40 @@ class Feed:
             is_changed = False
             if made:  # all questions change at once
                 is_changed = await self._store.shape(
-                    self.tenant, self._size.cells, partial(self._update, parsed, made)
+                    self.turn, self._size.cells, partial(self._update, parsed, made)
                 )
             is_other = self._reading is None or self._reading.generation != reading.generation
-            self._sums, self._states = of_each, states
+            self._asked, self._sums, self._states = asked, of_each, states
             self._reading, self._problem = reading, ""
             if is_changed or is_other:
                 self.version += 1
                 self._wake()
+
+    def _is_made(
+        self, number: int, one: OwnedQuestion, sums: Sequence[Sums], states: Sequence[Completeness]
+    ) -> bool:
+        """Whether the rows of a question are those that these sums make."""
+        if not self._sums or self._states[number] != states:
+            return False
+        if self._asked[number].owners.directories != one.owners.directories:
+            return False
+        before = self._sums[number]
+        return len(before) == len(sums) and all(a is b for a, b in zip(before, sums, strict=True))
 
     async def _questions_of_now(self) -> list[ParsedQuestion]:
         """The questions, parsed once a second: a range that is relative to now has moved on."""
         now_ms, parsed = round_to_second(self._clock()), self._parsed
         if parsed[0] != now_ms:
             parsed = now_ms, []
-            for text in self.questions:
+            for question in self.questions:
                 parsed[1].append(
                     parse_question(
-                        text, "", now_ms, self._store.catalog, is_json=False, only=self._only
+                        question.text,
+                        "",
+                        now_ms,
+                        self._store.catalog,
+                        is_json=False,
+                        only=self._only,
                     )
                 )
                 await asyncio.sleep(0)

@@ -19,7 +19,8 @@ from api.http.tenant_turns import TenantTurns, TurnLimits
 from api.query.series_index import Filter
 from api.store.reader import Store
 from api.stream.changes import Size
-from api.stream.feed import Feed
+from api.stream.feed import Feed, PushedQuestion
+from api.usage.groups.people import PeopleCache
 
 STREAMS_MAX: Final = 2000
 """Streams of a process. A stream takes 40 kB, and each change of its rows 0.1 ms."""
@@ -43,14 +44,18 @@ LINGER_S: Final = 10.0
 """A feed without streams goes on for so long. A stream that reconnects resumes where it was."""
 RETRY_AFTER_S: Final = 5
 
-Key = tuple[str, tuple[bytes, ...], tuple[Filter, ...]]
+Key = tuple[str, tuple[PushedQuestion, ...], tuple[Filter, ...]]
+"""Whose turn it is to read, the questions, and the filters that the API key is bound to."""
 
 
 class Feeds:
     """`draw` makes a name that no other feed has."""
 
-    def __init__(self, store: Store, clock: Callable[[], int], draw: Callable[[], str]) -> None:
+    def __init__(
+        self, store: Store, people: PeopleCache, clock: Callable[[], int], draw: Callable[[], str]
+    ) -> None:
         self._store = store
+        self._people = people
         self._clock = clock
         self._draw = draw
         self._feeds: dict[Key, Feed] = {}
@@ -72,38 +77,38 @@ class Feeds:
         return self._stream_shares.total
 
     @contextmanager
-    def place(self, key_id: str, tenant: str) -> Iterator[None]:
-        """One stream of a key and tenant. Raises TooManyStreams."""
+    def place(self, key_id: str, turn: str) -> Iterator[None]:
+        """One stream of a key, in the share of a tenant. Raises TooManyStreams."""
         if self._streams[key_id] >= STREAMS_OF_KEY_MAX:
             raise TooManyStreams(
                 f"the key has {STREAMS_OF_KEY_MAX} streams, the limit (STREAMS_OF_KEY_MAX): close"
                 " some, or carry several questions in one",
                 RETRY_AFTER_S,
             )
-        if not self._stream_shares.has_room(tenant, STREAMS_MAX):
+        if not self._stream_shares.has_room(turn, STREAMS_MAX):
             raise TooManyStreams(
-                f"this tenant has {self._stream_shares.of(tenant)} streams and the process"
+                f"this tenant has {self._stream_shares.of(turn)} streams and the process"
                 f" {self.open_streams}, of {STREAMS_MAX} (STREAMS_MAX): a tenant may have as many as are"
                 " left for others",
                 RETRY_AFTER_S,
             )
         self._streams[key_id] += 1
-        self._stream_shares.add(tenant)
+        self._stream_shares.add(turn)
         try:
             yield
         finally:
-            self._stream_shares.add(tenant, -1)
+            self._stream_shares.add(turn, -1)
             self._streams[key_id] -= 1
             if not self._streams[key_id]:
                 del self._streams[key_id]
 
     @asynccontextmanager
     async def feed(
-        self, tenant: str, questions: Sequence[bytes], only: tuple[Filter, ...] = ()
+        self, turn: str, questions: Sequence[PushedQuestion], only: tuple[Filter, ...] = ()
     ) -> AsyncIterator[Feed]:
-        """The feed of these questions, within the filters `only`, read at least once. Raises TooManyStreams, what the questions
-        raise, and StoreError."""
-        key = tenant, tuple(questions), only
+        """The feed of these questions, within the filters `only`, read at least once. `turn`: the tenant whose turn
+        it is to read. Raises TooManyStreams, what the questions raise, and StoreError."""
+        key = turn, tuple(questions), only
         feed = self._feeds.get(key)
         if feed is not None and feed.over is not None:
             self._drop(key, feed)
@@ -124,16 +129,17 @@ class Feeds:
             await feed.stop()
 
     async def _begin(self, key: Key) -> Feed:
-        tenant, questions, only = key
-        if not self._feed_shares.has_room(tenant, FEEDS_MAX):
+        turn, questions, only = key
+        if not self._feed_shares.has_room(turn, FEEDS_MAX):
             raise TooManyStreams(
-                f"the streams of this tenant have {self._feed_shares.of(tenant)} different sets of questions"
+                f"the streams of this tenant have {self._feed_shares.of(turn)} different sets of questions"
                 f" and those of the process {self._feed_shares.total}, of {FEEDS_MAX} (FEEDS_MAX): a tenant"
                 " may have as many as are left for others",
                 RETRY_AFTER_S,
             )
-        feed = Feed(tenant, questions, self._draw(), self._clock, self._store, only)
-        self._feed_shares.add(tenant)
+        draw = self._draw()
+        feed = Feed(turn, questions, draw, self._clock, self._store, self._people, only)
+        self._feed_shares.add(turn)
         try:
             until_s = asyncio.get_running_loop().time() + FIRST_READ_S
             await feed.begin(self._turns, until_s, partial(self._count, feed))
@@ -155,13 +161,11 @@ class Feeds:
                     " measures, longer buckets or a shorter range."
                 )
         before = self._cells.pop(feed, 0)
-        self._cell_shares.add(feed.tenant, -before)
+        self._cell_shares.add(feed.turn, -before)
         # What runs goes on when other tenants begin.
-        fits = size.cells <= before or self._cell_shares.has_room(
-            feed.tenant, CELLS_MAX, size.cells
-        )
+        fits = size.cells <= before or self._cell_shares.has_room(feed.turn, CELLS_MAX, size.cells)
         self._cells[feed] = size.cells if fits else before
-        self._cell_shares.add(feed.tenant, self._cells[feed])
+        self._cell_shares.add(feed.turn, self._cells[feed])
         if not fits:
             raise TooManyStreams(
                 f"the streams of this process would have {self._cell_shares.total - before + size.cells}"
@@ -185,8 +189,8 @@ class Feeds:
             self._release(feed)
 
     def _release(self, feed: Feed) -> None:
-        self._feed_shares.add(feed.tenant, -1)
-        self._cell_shares.add(feed.tenant, -self._cells.pop(feed, 0))
+        self._feed_shares.add(feed.turn, -1)
+        self._cell_shares.add(feed.turn, -self._cells.pop(feed, 0))
 
 
 def _late(own: int) -> Exception:

@@ -30,7 +30,7 @@ def paths(ref: Mapping[type[BaseModel], Object], catalog: Catalog) -> Object:
         "name": "question",
         "in": "query",
         "description": "The query string of a question of /v1/usage, percent-encoded. Repeat it for several"
-        f" questions, {QUESTIONS_MAX} at most. Beside it only `tenant` is allowed.",
+        f" questions, {QUESTIONS_MAX} at most. Beside it only `tenant` is allowed, for all of them.",
         "schema": {"type": "array", "items": {"type": "string"}, "maxItems": QUESTIONS_MAX},
         "style": "form",
         "explode": True,

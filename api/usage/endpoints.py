@@ -29,7 +29,6 @@ from api.http.singleflight import Singleflight, round_to_second
 from api.query.counted_views import NEVER, CountedViews
 from api.query.measures import Offered, offered_by
 from api.query.plan import Question, Term, plan, tiers_of, view_for, views_that_hold
-from api.query.sums import Sums
 from api.store.freshness import headers_of, refusals, state_headers
 from api.store.reader import Reading, Store
 from api.usage.bodies import (
@@ -41,15 +40,22 @@ from api.usage.bodies import (
     state_of,
 )
 from api.usage.export import export
-from api.usage.filters import filter_names, parse_filters
-from api.usage.groups.owners import Owner, owners_of, tenants_of
+from api.usage.filters import filter_names, parse_filters, parse_person_filters
+from api.usage.groups.dimension_values import known_people, stored_dimension, used_values
+from api.usage.groups.owners import Owner, named_tenants, owners_of, tenants_of, turn_of
 from api.usage.groups.people import PeopleCache
+from api.usage.groups.person_dimensions import person_dimensions, person_filter_names
 from api.usage.parameters import IGNORED, parse_bounds, parse_limit, parse_zone
-from api.usage.query import Format, UsageQuery
+from api.usage.query import TENANT, Format, UsageQuery
 from api.usage.question import ParsedQuestion, check_read, of_query, parse_question
 from api.usage.render import BYTE_ORDER_MARK, MEDIA_TYPES, to_csv, to_ndjson
 from api.usage.sections import Completeness, cells_of, sections_of, states_of
-from api.usage.several import answer_several, parse_questions, questions_in
+from api.usage.several import (
+    answer_several,
+    owned_questions,
+    parse_questions,
+    questions_in,
+)
 from api.usage.steps import Grid, check_range
 from schemas.catalog.measures import EVENTS
 from schemas.catalog.views import Catalog, View
@@ -74,7 +80,9 @@ CACHING: Final = {
 }
 
 
-def routes(store: Store, key_cache: KeyCache, clock: Clock, answers: AnswerCache) -> list[Route]:
+def routes(
+    store: Store, key_cache: KeyCache, clock: Clock, answers: AnswerCache, people: PeopleCache
+) -> list[Route]:
     """The first route is the one that dashboards poll."""
     endpoint = partial(
         usage,
@@ -83,12 +91,13 @@ def routes(store: Store, key_cache: KeyCache, clock: Clock, answers: AnswerCache
         clock=clock,
         singleflight=Singleflight(),
         answers=answers,
-        people=PeopleCache(store),
+        people=people,
     )
     return [
         Route("/v1/usage", endpoint, methods=["GET", "POST"]),
         Route(
-            "/v1/dimensions/{name}", partial(values, store=store, key_cache=key_cache, clock=clock)
+            "/v1/dimensions/{name}",
+            partial(values, store=store, key_cache=key_cache, clock=clock, directories=people),
         ),
         Route("/v1/measures", partial(measures, store=store, key_cache=key_cache, clock=clock)),
         Route("/v1/views", partial(views, store=store, key_cache=key_cache, clock=clock)),
@@ -117,8 +126,10 @@ async def usage(
             asked = await parse_questions(
                 several, accept, at_ms, store.catalog, filters_of(key), begin
             )
-            tenant = tenant_of(key, request.headers, asked[0].query.tenant)
-            body, reading = await answer_several(store, people, tenant, asked)
+            named = [named_tenants(key, request.headers, one.query) for one in asked]
+            turn = turn_of(key, named)
+            owned = await owned_questions(store, people, turn, asked, named)
+            body, reading = await answer_several(store, turn, owned)
             headers = state_headers(reading.meta) | CACHING
             return Response(body, headers=headers, media_type="application/json")
     else:
@@ -132,38 +143,48 @@ async def usage(
         only=filters_of(key),
     )
     tenants = await tenants_of(store, key, request.headers, parsed.query)
-    turn = tenants[0] if len(tenants) == 1 else share_of(key)
+    turn = turn_of(key, [tenants])
     question = tenants, parsed.text
     make = partial(_make, store, people, turn, question, parsed, answers)
     made = await singleflight.once(question, make)
     return _sent(request, made)
 
 
-async def values(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:
+async def values(
+    request: Request, store: Store, key_cache: KeyCache, clock: Clock, directories: PeopleCache
+) -> Response:
     """`GET /v1/dimensions/{name}`: the values in a range, the most used first."""
     now_ms = clock()
     key = await reader(key_cache, request.headers, now_ms, filters=True)
     name, catalog = request.path_params["name"], store.catalog
-    dimensions = catalog.kept_dimensions
+    persons = person_dimensions(catalog)
+    dimensions = (*catalog.kept_dimensions, *persons)
     if name not in dimensions:
+        hint = " Ask /v1/usage with `group_by=tenant`." if name == TENANT else ""
         return problems.problem(
-            404, "not-found", f"No view has a dimension {name!r}.", allowed=dimensions
+            404, "not-found", f"No view has a dimension {name!r}.{hint}", allowed=dimensions
         )
     raw = of_query(request.query_params)
-    check_names(raw, (*VALUES_PARAMETERS, *filter_names(catalog), IGNORED))
+    filters = *filter_names(catalog), *person_filter_names(catalog)
+    check_names(raw, (*VALUES_PARAMETERS, *filters, IGNORED))
     zone_name, zone = parse_zone(raw)
     wide = raw if "from" in raw else {**raw, "from": [f"now-{VALUES_RANGE_MS // DAY_MS}d"]}
     asked = parse_bounds(wide, now_ms, zone)
     limit = parse_limit(raw, VALUES_MAX) or VALUES_DEFAULT
     wanted = (*parse_filters(raw, catalog, splits=True), *filters_of(key))
-    question = Question((Term(EVENTS),), asked.from_ms, asked.to_ms, now_ms, wanted, (name,))
+    of_persons = parse_person_filters(raw, catalog, splits=True, ignores_case=False)
+    tenant = tenant_of(key, request.headers, single(raw, "tenant"))
+    people = await known_people(directories, tenant, name, persons, of_persons)
+    wanted = (*wanted, *map(people.as_filter, of_persons))
+    by = (stored_dimension(name, persons),)
+    question = Question((Term(EVENTS),), asked.from_ms, asked.to_ms, now_ms, wanted, by)
     kept = tiers_of(view_for(question, catalog), question.terms)
     check_range(asked, Grid(now_ms, zone, zone_name, kept))
-    tenant = tenant_of(key, request.headers, single(raw, "tenant"))
     reading = await store.read(tenant, (plan(question, catalog),))
     (covered,) = reading.plans
     search = (single(raw, "search") or "").casefold()
-    make = partial(_values, reading.sums[0], search)
+    told = people if name in persons else None
+    make = partial(used_values, reading.sums[0], name, told, search)
     found, said = await store.shape(tenant, reading.cells, make)
     body = {
         "dimension": name,
@@ -175,17 +196,6 @@ async def values(request: Request, store: Store, key_cache: KeyCache, clock: Clo
     tag = _tag(tenant, repr((name, search, limit)), reading, said)
     headers = headers_of(reading.meta, covered)
     return _sent(request, _made(tag, reading.meta, said, to_json(body), headers, "json"))
-
-
-def _values(sums: Sums, search: str) -> tuple[list[dict[str, Any]], bytes]:
-    """The values whose name contains `search`, the most used first; and a text that has all of it."""
-    rows = sorted(sums.rows, key=lambda row: (-row.values[0], row.group))
-    found = [
-        {"value": row.group[0], "events": row.values[0]}
-        for row in rows
-        if search in row.group[0].casefold()
-    ]
-    return found, repr(found).encode()
 
 
 async def measures(request: Request, store: Store, key_cache: KeyCache, clock: Clock) -> Response:

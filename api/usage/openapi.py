@@ -72,6 +72,7 @@ PROBLEM_EXAMPLE: Final[Object] = {
 
 def paths(ref: Mapping[type[BaseModel], Object], catalog: Catalog) -> Object:
     """`ref`: the schema of each of MODELS. Measures, dimensions and views are those of `catalog`."""
+    persons = person_dimensions(catalog)
     errors = problems(ref[Problem])
     body = bodies(ref[Problem])
     accept = {"406": _problem("The Accept header allows no format of the answer.", ref[Problem])}
@@ -121,7 +122,7 @@ def paths(ref: Mapping[type[BaseModel], Object], catalog: Catalog) -> Object:
                 "operationId": "getDimension",
                 "summary": "The values of a dimension in a time range, most used first",
                 "parameters": [
-                    names | {"schema": {"enum": list(catalog.kept_dimensions)}},
+                    names | {"schema": {"enum": [*catalog.kept_dimensions, *persons]}},
                     _text(
                         "search", "Only values that contain this text. Case does not matter.", "gpt"
                     ),
@@ -177,7 +178,6 @@ def question_parameters(catalog: Catalog) -> list[Object]:
     return [
         *parameters,
         *_filters(catalog),
-        *_filters_of({n: n for n in person_dimensions(catalog)}),
     ]
 
 
@@ -242,8 +242,8 @@ def _schema(parameter: Parameter, catalog: Catalog) -> Object:
 
 
 def _filters(catalog: Catalog) -> list[Object]:
-    names = {dimension: dimension for dimension in catalog.kept_dimensions}
-    return _filters_of(names | {**aliases(catalog)})
+    names = (*catalog.kept_dimensions, *person_dimensions(catalog))
+    return _filters_of({name: name for name in names} | {**aliases(catalog)})
 
 
 def _filters_of(names: Mapping[str, str]) -> list[Object]:

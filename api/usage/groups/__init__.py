@@ -7,6 +7,7 @@
     ranking     the groups of a page, in their order
     people      users' names, addresses and groups, from the directory
     person_dimensions  their names as dimensions
+    dimension_values  the values of one dimension, most used first
     wide        a series with one column for each group and measure
 
 A group is ranked by its sums over the whole range.

@@ -6,11 +6,11 @@ token has one tenant, so it never sees another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from api.auth.authenticate import TENANT_HEADER, tenant_of
+from api.auth.authenticate import TENANT_HEADER, share_of, tenant_of
 from api.errors import BadParameter
 from api.query.plan import Owned, Plan
 from api.store.reader import Store
@@ -57,10 +57,10 @@ class Owners:
         ]
 
 
-async def tenants_of(
-    store: Store, key: Key, headers: Mapping[str, str], query: UsageQuery
-) -> tuple[str, ...]:
-    """The tenants of a question. Raises TenantNotNamed, NoSuchTenant, BadParameter."""
+def named_tenants(
+    key: Key, headers: Mapping[str, str], query: UsageQuery
+) -> tuple[str, ...] | None:
+    """The tenants of a question; None: all that have counters. Raises TenantNotNamed, NoSuchTenant."""
     if not query.has_tenants:
         return (tenant_of(key, headers, query.tenant),)
     names = [name for name in query.tenants if name != EVERY]
@@ -68,14 +68,33 @@ async def tenants_of(
         return tuple(tenant_of(key, headers, name) for name in names)
     if TENANT_HEADER in headers:
         return (tenant_of(key, headers),)
-    found = await store.tenants() if key.tenants == ALL else key.tenants
+    return None if key.tenants == ALL else tuple(key.tenants)
+
+
+async def counted_tenants(store: Store, named: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The tenants of `named_tenants`. Raises BadParameter if they are too many for a question."""
+    found = await store.tenants() if named is None else named
     if len(found) > TENANTS_MAX:
         raise BadParameter(
             "tenant",
-            f"The key has {len(found)} tenants, more than the limit of {TENANTS_MAX} of one question"
+            f"The question has {len(found)} tenants, more than the limit of {TENANTS_MAX} of one question"
             " (TENANTS_MAX): name some.",
         )
     return found or ("",)
+
+
+async def tenants_of(
+    store: Store, key: Key, headers: Mapping[str, str], query: UsageQuery
+) -> tuple[str, ...]:
+    """The tenants of a question. Raises TenantNotNamed, NoSuchTenant, BadParameter."""
+    return await counted_tenants(store, named_tenants(key, headers, query))
+
+
+def turn_of(key: Key, tenants: Iterable[Sequence[str] | None]) -> str:
+    """Whose turn it is to read for questions of these tenants."""
+    only = {None if names is None or len(names) != 1 else names[0] for names in tenants}
+    (first, *others) = only
+    return share_of(key) if others or first is None else first
 
 
 async def owners_of(

@@ -96,9 +96,13 @@ class PeopleCache:
 
     async def of(self, tenant: str, query: UsageQuery) -> People:
         """What the question needs to know; NOBODY if it needs nothing."""
-        if not query.person_dimensions:
+        return await self.of_dimensions(tenant, query.person_dimensions)
+
+    async def of_dimensions(self, tenant: str, dimensions: frozenset[str]) -> People:
+        """The same of these dimensions."""
+        if not dimensions:
             return NOBODY
-        key = tenant, USER_GROUP in query.person_dimensions
+        key = tenant, USER_GROUP in dimensions
         cached = self._cached.get(key)
         if cached is not None and self._now_s() < cached[0]:
             return cached[1]

@@ -18,13 +18,16 @@ from api.http.arrivals import A_ROUND
 from api.store.reader import Store
 from api.stream import endpoints, feeds
 from api.stream import feed as feed_module
+from api.stream.feed import PushedQuestion
 from api.stream.feeds import READS, Feeds
+from api.usage import several
+from api.usage.groups.people import PeopleCache
 from tests.api.conftest import Clock
 from tests.api.counters import NOW_MS, TOPIC, Event, pack
 from tests.api.stream.streaming import WAIT_S, streaming
 
-BY_MODEL = [b"group_by=model"]
-BY_AGENT = [b"group_by=agent"]
+BY_MODEL = b"group_by=model"
+BY_AGENT = b"group_by=agent"
 LOG = [
     Event(NOW_MS - 1, tenant=tenant, model=f"m{n}", agent=f"a{n}")
     for tenant in ("acme", "beta")
@@ -36,16 +39,20 @@ LOG = [
 async def opened(redis_url: str) -> AsyncIterator[Feeds]:
     pack(LOG).write(redis_url)
     store, names = Store(redis_url, TOPIC), map(str, count())
-    found = Feeds(store, lambda: NOW_MS, lambda: next(names))
+    found = Feeds(store, PeopleCache(store), lambda: NOW_MS, lambda: next(names))
     yield found
     await found.close()
     await store.close()
 
 
+def of(tenant: str, text: bytes) -> tuple[PushedQuestion, ...]:
+    return (PushedQuestion(text, (tenant,)),)
+
+
 async def test_a_feed_that_is_over_gives_its_rows_back_when_the_next_begins(opened: Feeds) -> None:
-    async with opened.feed("acme", BY_MODEL) as first:
+    async with opened.feed("acme", of("acme", BY_MODEL)) as first:
         first._end(UnanswerableQuestion("too many rows"))
-        async with opened.feed("acme", BY_MODEL) as second:
+        async with opened.feed("acme", of("acme", BY_MODEL)) as second:
             assert second is not first
             assert opened._cells == {second: 3 * 6}
             _, running = await asyncio.wait(first._tasks, timeout=WAIT_S)
@@ -57,23 +64,23 @@ async def test_feeds_go_on_when_another_tenant_takes_what_is_left(
 ) -> None:
     monkeypatch.setattr(feeds, "CELLS_MAX", 9 * 6)
     async with (
-        opened.feed("acme", BY_MODEL) as first,
-        opened.feed("acme", BY_AGENT) as second,
-        opened.feed("beta", BY_MODEL) as other,
+        opened.feed("acme", of("acme", BY_MODEL)) as first,
+        opened.feed("acme", of("acme", BY_AGENT)) as second,
+        opened.feed("beta", of("beta", BY_MODEL)) as other,
     ):
         for one in (first, second, other):
             for _second in range(2):
                 await one.wait(one.version, one.beat)
             assert one.over is None
         with pytest.raises(TooManyStreams):
-            async with opened.feed("beta", BY_AGENT):
+            async with opened.feed("beta", of("beta", BY_AGENT)):
                 pass
 
 
 async def test_a_feed_that_is_dropped_while_it_reads_holds_nothing(opened: Feeds) -> None:
-    async with opened.feed("acme", BY_MODEL) as feed:
+    async with opened.feed("acme", of("acme", BY_MODEL)) as feed:
         pass
-    opened._drop(("acme", tuple(BY_MODEL), ()), feed)
+    opened._drop(("acme", of("acme", BY_MODEL), ()), feed)
     await asyncio.gather(*feed._tasks, return_exceptions=True)
     assert (opened._cells, opened._cell_shares.total, opened._feed_shares.total) == ({}, 0, 0)
 
@@ -105,7 +112,7 @@ async def test_others_are_answered_between_the_questions_of_streams(
 
     counted(endpoints, "parse_question", "parsed by requests")
     counted(feed_module, "parse_question", "parsed by feeds")
-    counted(feed_module, "sections_of", "made by feeds")
+    counted(several, "sections_of", "made by feeds")
     questions = [
         {"question": [f"user=u{n}-{m}&measures=requests" for m in range(16)]} for n in range(6)
     ]

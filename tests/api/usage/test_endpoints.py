@@ -29,6 +29,7 @@ from api.query.time_buckets import DAILY, starts_of
 from api.query.time_range import PERIODS, parse_range
 from api.usage.endpoints import BODY_BYTES_MAX
 from api.usage.filters import VALUES_MAX, split_values
+from api.usage.groups.person_dimensions import person_dimensions
 from api.usage.openapi import EXAMPLE, PROBLEM_EXAMPLE
 from api.usage.parameters import PARAMETERS, parse
 from api.usage.render import FORMULA_STARTS, accepted
@@ -527,7 +528,10 @@ async def test_dimensions(redis_url: str, client: httpx.AsyncClient) -> None:
     assert again.status_code == 304
     unknown = await client.get("/v1/dimensions/weather")
     assert unknown.status_code == 404
-    assert unknown.json()["allowed"] == list(DEFAULT.kept_dimensions)
+    assert unknown.json()["allowed"] == [*DEFAULT.kept_dimensions, *person_dimensions(DEFAULT)]
+    of_tenants = await client.get("/v1/dimensions/tenant")
+    assert of_tenants.status_code == 404
+    assert "/v1/usage with `group_by=tenant`" in of_tenants.json()["detail"]
     assert (await client.get("/v1/dimensions/model?serch=a")).json()["nearest"] == "search"
     assert (await client.get("/v1/dimensions/model?limit=1001")).status_code == 400
 

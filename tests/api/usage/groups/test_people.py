@@ -166,10 +166,34 @@ async def test_a_changed_name_is_seen_after_the_directory_is_read_again(
 
 
 @pytest.mark.servers
-async def test_what_a_stream_does_not_have(known: httpx.AsyncClient) -> None:
-    for params in ({"group_by": "user_name"}, {"user_group": "Ops"}):
-        answer = await known.get("/v1/stream", params=params)
-        assert (answer.status_code, "use `user`" in answer.text) == (400, True)
+@pytest.mark.parametrize(
+    ("path", "values"),
+    [
+        ("user_name", [("Ann", 2), ("Ben", 1)]),
+        ("user_email", [("Ann@Example.com", 2), ("ann@example.com", 1)]),
+        ("user_group", [("Sales", 4), ("Ops", 2)]),
+        ("user_name?search=EN", [("Ben", 1)]),
+        ("user_name?user_group=Ops", [("Ann", 2)]),
+        ("user?user_email=ANN@example.com", [("u1", 2), ("u2", 1)]),
+        ("model?user_name=Ann", [("gpt-4o", 1), ("m2", 1)]),
+        ("user_name?user!=u1", [("Ben", 1)]),
+    ],
+)
+async def test_what_the_directory_says_has_values_too(
+    known: httpx.AsyncClient, path: str, values: list[tuple[str, int]]
+) -> None:
+    answer = await known.get(f"/v1/dimensions/{path}")
+    assert answer.status_code == 200, answer.text
+    found = [(one["value"], one["events"]) for one in answer.json()["values"]]
+    assert (found, answer.json()["found"]) == (values, len(values))
+
+
+@pytest.mark.servers
+async def test_a_token_of_one_user_lists_that_name_only(known: httpx.AsyncClient) -> None:
+    made = await known.post("/v1/tokens", json={"only": {"user": "u2"}})
+    headers = {"authorization": f"Bearer {made.json()['token']}"}
+    answer = await known.get("/v1/dimensions/user_name", headers=headers)
+    assert [one["value"] for one in answer.json()["values"]] == ["Ben"]
 
 
 # -- laws ------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from api.auth.authenticate import digest_of
 from api.auth.key_cache import KEYS_KEY
-from api.usage import parameters
+from api.usage import parameters, several
 from api.usage.groups.people import People
 from schemas.limits import HOUR_MS
 from schemas.store.keys import ALL, Key
@@ -159,16 +159,39 @@ async def test_what_is_refused(
     assert answer.status_code == 400
     narrowed = await every.get(PATH, params={"group_by": "tenant"}, headers=headers)
     assert [row["tenant"] for row in narrowed.json()["rows"]] == ["acme"]
-    questions = {"questions": [{"group_by": "tenant"}]}
-    answer = await every.post(PATH, json=questions, headers={"x-api-key": ONE_KEY})
-    assert (answer.status_code, answer.json()["parameter"]) == (400, "questions[0].tenant")
-    answer = await every.get(
-        "/v1/stream", params={"group_by": "tenant"}, headers={"x-api-key": ONE_KEY}
-    )
-    assert (answer.status_code, answer.json()["parameter"]) == (400, "tenant")
     monkeypatch.setattr(parameters, "TENANTS_MAX", 3)
     found = await asked(every, ALL_KEY, {"tenant": [*TENANTS]}, 400)
     assert "TENANTS_MAX" in found["detail"]
+    monkeypatch.setattr(several, "TENANTS_MAX", 5)
+    questions = {"questions": [{"tenant": "*"}] * 3, "tenant": None}
+    answer = await every.post(PATH, json=questions, headers={"x-api-key": OWN_KEY})
+    assert answer.status_code == 400
+    assert "6 tenants together, more than the limit of 5 (TENANTS_MAX)" in answer.json()["detail"]
+
+
+async def test_questions_of_one_body_may_have_different_tenants(
+    clients: dict[str, httpx.AsyncClient],
+) -> None:
+    questions: list[dict[str, Any]] = [
+        {"group_by": ["tenant"], "order_by": ["tenant"], "compare": "previous"},
+        {"tenant": "*", "measures": ["users", "chats"]},
+        {"tenant": ["ütil"], "group_by": ["user_name"]},
+        {"tenant": "acme", "granularity": "1h", "measures": ["p95_latency_ms"]},
+    ]
+    headers = {"x-api-key": OWN_KEY}
+    answer = await clients["all"].post(PATH, json={"questions": questions}, headers=headers)
+    assert answer.status_code == 200, answer.text
+    for question, found in zip(questions, answer.json()["answers"], strict=True):
+        alone = await clients["all"].post(PATH, json=question, headers=headers)
+        assert found == {name: alone.json()[name] for name in found}
+    named = {"questions": [{"group_by": ["tenant"]}, {}], "tenant": ["ütil", "acme"]}
+    answer = await clients["all"].post(PATH, json=named, headers=headers)
+    by_tenant, total = answer.json()["answers"]
+    assert {row["tenant"] for row in by_tenant["rows"]} == {*OWN}
+    assert by_tenant["totals"] == total["totals"]
+    for hidden in ([{"tenant": "acme"}, {"tenant": "beta"}], [{"tenant": "*"}, {}]):
+        answer = await clients["all"].post(PATH, json={"questions": hidden}, headers=headers)
+        assert answer.status_code == (403 if "beta" in str(hidden) else 400)
 
 
 async def test_no_byte_of_a_tenant_that_the_key_does_not_see(
