@@ -394,6 +394,28 @@ async def test_pages_are_bounded(
         assert detail["msg"] == message.format(most=most)
 
 
+async def test_lists_are_cut_where_the_contract_says(
+    redis_url: str, admin: httpx.AsyncClient
+) -> None:
+    """50 messages and chats by default, 100 at most, and the ten tags of most chats."""
+    at = {"source": "s", "tenant": "acme", "time": iso(NOW_MS - HOUR_MS)}
+    asked = {"kind": "llm", "model": "m", "user_id": "ann"}
+    fields: list[Fields] = []
+    for n in range(101):
+        chat = at | {"chat_id": f"c{n}"}
+        fields.append(chat | asked | {"id": f"m{n}"})
+        tags = [f"t{tag:02}" for tag in range(12) if n >= 2 * tag]
+        fields.append(chat | {"id": f"t{n}", "kind": "chat", "tags": tags})
+    await write(redis_url, fields)
+    assert len(await body(admin, "messages", model_id="m")) == 50
+    assert len(await body(admin, "messages", model_id="m", limit=100)) == 100
+    for params, shown in (({}, 50), ({"limit": 100}, 100)):
+        found = await body(admin, "models/m/chats", **params)
+        assert (len(found["chats"]), found["total"]) == (shown, 101)
+    overview = await body(admin, "models/m/overview")
+    assert overview["tags"] == [{"tag": f"t{n:02}", "count": 101 - 2 * n} for n in range(10)]
+
+
 # -- overview --------------------------------------------------------------------------------------
 
 

@@ -334,6 +334,17 @@ async def test_models_of_many_users_are_left_out(redis_url: str, admin: httpx.As
         assert {("models" in user, user["cost"]) for user in found["users"]} == {(has_models, 1.0)}
 
 
+async def test_lists_are_cut_where_the_contract_says(
+    redis_url: str, admin: httpx.AsyncClient
+) -> None:
+    """50 users by default; models and tokens without a limit. An unknown parameter means nothing."""
+    pack([Event(NOW_MS, user=f"u{n}", model=f"m{n}") for n in range(60)]).write(redis_url)
+    assert len((await body(admin, "users"))["users"]) == 50
+    assert len((await body(admin, "users", limit=60, page=2))["users"]) == 60
+    for path in ("models", "tokens"):
+        assert len((await body(admin, path, limit=5))["models"]) == 60
+
+
 async def test_a_repeated_hour_is_one_entry(redis_url: str) -> None:
     """Berlin's clock went back at 2025-10-26T01:00Z; the range is that day there."""
     clock_ms = 1_761_440_400_000
