@@ -1,5 +1,7 @@
 """Errors as ten libraries and providers write them, and their class."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,3 +62,19 @@ def test_an_error_has_the_class_that_its_words_say(error: str, expected: str) ->
 @given(st.text())
 def test_any_error_has_one_of_few_classes(error: str) -> None:
     assert error_class_of(error) in ERROR_CLASSES
+
+
+def test_the_table_of_statuses_is_right() -> None:
+    """api/README.md says which class each status is."""
+    text = (Path(__file__).parents[3] / "api/README.md").read_text()
+    table = text.partition("| status | `error_class` |\n|---|---|\n")[2].partition("\n\n")[0]
+    said: dict[str, str] = {}
+    for line in table.splitlines():
+        statuses, name = line.strip("| ").split(" | ")
+        said |= dict.fromkeys(statuses.split(", "), name.strip("`"))
+    others = {family: said.pop(f"any other {family}") for family in ("4xx", "5xx")}
+    for status in range(400, 600):
+        expected = said.get(str(status), others[f"{status // 100}xx"])
+        assert error_class_of(str(status)) == expected
+    assert {*said} <= {str(status) for status in range(400, 600)}
+    assert error_class_of("429 insufficient_quota") == "quota"
