@@ -24,10 +24,11 @@ from api.ingest.endpoints import IngestDeps, context_of, headers_of, writer
 from api.ingest.records import LISTED_MAX, ValidatedRecords, more, shown, validate
 from schemas.errors import InvalidEvent, Reason
 from schemas.event.event_struct import parse_instant
-from schemas.formats.body import Json, Poll, load
+from schemas.formats.body import Json, load
 from schemas.formats.context import Context
 from schemas.formats.frameworks.agentlens import problems, without_messages
 from schemas.formats.parse import parse
+from schemas.formats.structure import Poll
 
 EVENTS_MAX: Final = 1000
 PROBLEMS_MAX: Final = 10_000

@@ -35,7 +35,7 @@ from api.http.json_body import check_json, json_body
 from api.http.parameters import check_names
 from api.store.reader import Store
 from schemas.errors import InvalidEvent
-from schemas.formats.body import check_structure
+from schemas.formats.structure import check_structure
 from schemas.limits import SECOND_MS
 from schemas.responses.keys import (
     AuditAnswer,

@@ -21,7 +21,7 @@ from starlette.types import Receive
 
 from api.errors import InvalidBody
 from api.http.tenant_turns import TenantTurns
-from schemas.formats.body import Poll, never
+from schemas.formats.structure import Poll, never
 
 INLINE_BYTES_MAX: Final = 128 * 1024
 """A larger body takes 5 ms or more to parse, so a thread does it and other requests go on."""

@@ -29,11 +29,12 @@ from api.ingest.producer import IngestProducer
 from api.ingest.records import ValidatedRecords, answer_of, more, refusals_of, validate
 from api.ingest.request_body import BodyBudget
 from schemas.errors import InvalidEvent, Reason
-from schemas.formats.body import Poll, load, load_lines, never
+from schemas.formats.body import load, load_lines
 from schemas.formats.cloudevents import BinaryCloudEvent
 from schemas.formats.context import GIVEN, Context, with_given
 from schemas.formats.detect import FORMATS
 from schemas.formats.parse import parse
+from schemas.formats.structure import Poll, never
 from schemas.formats.values import load_values
 from schemas.store.keys import ALL, Key
 

@@ -28,8 +28,9 @@ from api.ingest.endpoints import (
 )
 from api.ingest.records import ValidatedRecords, shown, validate
 from schemas.errors import InvalidEvent
-from schemas.formats.body import Poll, check_items, load
+from schemas.formats.body import check_items, load
 from schemas.formats.parse import parse
+from schemas.formats.structure import Poll
 
 PATH: Final = "/api/public/ingestion"
 FORMAT: Final = "langfuse"

@@ -37,11 +37,12 @@ from api.ingest.otlp_sources import OtlpSources
 from api.ingest.records import ValidatedRecords, shown, validate
 from schemas.errors import InvalidEvent, Reason
 from schemas.event.kinds import DEFAULT_TENANT
-from schemas.formats.body import Poll, load
+from schemas.formats.body import load
 from schemas.formats.otel.encoding import LOGS, METRICS, TRACES, Signal, answer_json
 from schemas.formats.otel.protobuf import answer_protobuf, load_logs, load_metrics, load_traces
 from schemas.formats.parse import Parsed, parse, partial_success
 from schemas.formats.parsed import SkippedObject
+from schemas.formats.structure import Poll
 
 PROTOBUF: Final = ("application/x-protobuf", "application/protobuf")
 JSON: Final = "application/json"

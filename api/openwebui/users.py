@@ -27,7 +27,7 @@ from api.openwebui.errors import NOT_FOUND, PRIVATE, Refused
 from api.store import directory
 from api.store.reader import Store
 from schemas.errors import InvalidEvent, Reason
-from schemas.formats.body import check_structure
+from schemas.formats.structure import check_structure
 from schemas.responses.openwebui_users import (
     CHANGED_MAX,
     AddUserForm,

@@ -16,6 +16,7 @@
     context         what a request adds to its objects: agent, user, call, latency
     times           times of answers, and which of them cannot be right
     body            bytes to JSON, with limits, and typed reads of its fields
+    structure       counts what a text of JSON would build, before anything is built
     values          a body of several JSON values
 
 To add a format, write its module, and name it in `detect` and in the readers of `objects`. If it is of

@@ -14,16 +14,7 @@ from typing import Final, TypeVar
 
 from schemas.errors import InvalidEvent
 from schemas.formats import cloudevents, neutral
-from schemas.formats.body import (
-    BODY_BYTES_MAX,
-    BodyTooLarge,
-    Json,
-    Poll,
-    bare,
-    check_items,
-    invalid,
-    never,
-)
+from schemas.formats.body import BODY_BYTES_MAX, Json, bare, check_items, invalid
 from schemas.formats.complete import FormatObject, Validate, complete
 from schemas.formats.context import Context, with_given
 from schemas.formats.detect import Format, check_named, checked, detect
@@ -50,6 +41,7 @@ from schemas.formats.parsed import (
     last_only,
 )
 from schemas.formats.speech import assemblyai, cartesia, deepgram, elevenlabs
+from schemas.formats.structure import BodyTooLarge, Poll, never
 from schemas.formats.vendors import (
     anthropic,
     bedrock,

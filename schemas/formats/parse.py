@@ -12,10 +12,10 @@ from typing import Final
 
 from schemas.event.usage_event import UsageEvent, parse_usage
 from schemas.formats import objects, parsed
-from schemas.formats.body import Poll, never
 from schemas.formats.context import Context
 from schemas.formats.joining import Joiner
 from schemas.formats.parsed import InvalidObject, SkippedObject
+from schemas.formats.structure import Poll, never
 
 Event = parsed.ParsedEvent[UsageEvent]
 Parsed = parsed.Parsed[UsageEvent]

@@ -9,16 +9,8 @@ import re
 from typing import Final
 
 from schemas.errors import InvalidEvent
-from schemas.formats.body import (
-    BodyTooLarge,
-    Poll,
-    check_items,
-    check_structure,
-    decoder_of,
-    load,
-    load_lines,
-    never,
-)
+from schemas.formats.body import check_items, decoder_of, load, load_lines
+from schemas.formats.structure import BodyTooLarge, Poll, check_structure, never
 
 _BLANKS: Final = re.compile(r"[ \t\n\r]*")
 

@@ -15,10 +15,11 @@ from dataclasses import replace
 from typing import Final
 
 from schemas.errors import InvalidEvent
-from schemas.formats.body import Poll, bare, never
+from schemas.formats.body import bare
 from schemas.formats.draft import Draft, ReaderResult, Uncounted
 from schemas.formats.otel.encoding import JsonPart, OtelSpan, span_of_json
 from schemas.formats.otel.spans import ModelCall, read
+from schemas.formats.structure import Poll, never
 
 Reading = list[ReaderResult] | InvalidEvent
 SAME: Final = "another span of this request reports the same answer"

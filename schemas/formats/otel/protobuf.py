@@ -26,7 +26,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric, NumberDataPoint
 
 from schemas.errors import InvalidEvent, Reason
-from schemas.formats.body import BODY_BYTES_MAX, BodyTooLarge, Json, Poll, check_items, never, short
+from schemas.formats.body import BODY_BYTES_MAX, Json, check_items, short
 from schemas.formats.otel import wire
 from schemas.formats.otel.attributes import (
     SERVICE,
@@ -44,6 +44,7 @@ from schemas.formats.otel.encoding import (
     OtelSpans,
     Signal,
 )
+from schemas.formats.structure import BodyTooLarge, Poll, never
 
 SMALL_BYTES_MAX: Final = 64 * 1024
 """A smaller body has at most 32,000 messages, whatever they are: its parts need not be counted."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from schemas.errors import InvalidEvent
-from schemas.formats.body import Json, Poll, bare, never
+from schemas.formats.body import Json, bare
 from schemas.formats.draft import ReaderResult
 from schemas.formats.otel.answers import read_spans
 from schemas.formats.otel.encoding import (
@@ -23,6 +23,7 @@ from schemas.formats.otel.encoding import (
 )
 from schemas.formats.otel.logs import read_log
 from schemas.formats.otel.metrics import read_points
+from schemas.formats.structure import Poll, never
 
 Reading = list[ReaderResult] | InvalidEvent
 """What one span, log record or data point becomes; an InvalidEvent refuses it alone."""

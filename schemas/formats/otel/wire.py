@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from schemas.errors import InvalidEvent, Reason
-from schemas.formats.body import ITEMS_MAX, BodyTooLarge, Poll, never
+from schemas.formats.body import ITEMS_MAX
+from schemas.formats.structure import BodyTooLarge, Poll, never
 
 ATTRIBUTES_MAX: Final = 350_000
 """Attributes of a body, and their values: 100 B each as objects. As many as JSON may have
-(`schemas.formats.body.CONTAINERS_MAX`), where an attribute is two objects."""
+(`schemas.formats.structure.CONTAINERS_MAX`), where an attribute is two objects."""
 PARTS_MAX: Final = 100_000
 """Events, links, exemplars and other parts: 100 B each as objects, none of which is counted."""
 FIELDS_MAX: Final = 2_000_000

@@ -29,7 +29,7 @@ from api.usage.groups import having, people, wide
 from deploy.dead_letters import READ_S, SEND_S
 from schemas import limits
 from schemas.catalog.views import REMEMBERED_MS, SLICE_MS
-from schemas.formats import body, complete, objects
+from schemas.formats import body, complete, objects, structure
 from schemas.formats.otel import wire
 from schemas.responses.dead_letters import ORIGINS_MAX
 from schemas.store import chats
@@ -106,10 +106,10 @@ STATED: Final = {
     ),
     "bodies of events": (
         f"a body | {body.BODY_BYTES_MAX // MiB} MiB decompressed; {body.ITEMS_MAX:,} objects",
-        f"{body.LINES_MAX:,} lines; {body.DEPTH_MAX} levels",
+        f"{body.LINES_MAX:,} lines; {structure.DEPTH_MAX} levels",
         (
-            f"JSON | {body.CONTAINERS_MAX:,} arrays and objects, {body.COMMAS_MAX:,} commas outside texts,"
-            f" {body.MEMBERS_MAX:,} members"
+            f"JSON | {structure.CONTAINERS_MAX:,} arrays and objects, {structure.COMMAS_MAX:,} commas outside texts,"
+            f" {structure.MEMBERS_MAX:,} members"
         ),
         (
             f"{body.ITEMS_MAX:,} log records, metrics or data points of a kind;"
@@ -156,7 +156,7 @@ STATED: Final = {
             f" an import of {keys.IMPORT_MAX:,} keys, {users.BODY_BYTES_MAX // MiB} MiB for Open WebUI"
         ),
         (
-            f"{body.DEPTH_MAX} levels; {endpoints.COMMAS_MAX} commas outside texts for a key,"
+            f"{structure.DEPTH_MAX} levels; {endpoints.COMMAS_MAX} commas outside texts for a key,"
             f" {users.COMMAS_MAX:,} for Open WebUI"
         ),
         (

@@ -21,9 +21,10 @@ from api.ingest.records import (
     refusals_of,
     validate,
 )
-from schemas.formats.body import ITEMS_MAX, never
+from schemas.formats.body import ITEMS_MAX
 from schemas.formats.context import Context
 from schemas.formats.parse import parse, partial_success
+from schemas.formats.structure import never
 from schemas.responses.ingest import IngestAnswer
 from tests.oracles.event_logs import NOW_MS, event
 

@@ -23,7 +23,8 @@ from api.ingest.partitioner import partitions_of
 from deploy.local.api_keys import create_key
 from deploy.local.servers import Server
 from schemas.event.partition_key import partition_key
-from schemas.formats.body import BODY_BYTES_MAX, DEPTH_MAX, ITEMS_MAX
+from schemas.formats.body import BODY_BYTES_MAX, ITEMS_MAX
+from schemas.formats.structure import DEPTH_MAX
 from schemas.limits import HOUR_MS
 from schemas.units import iso
 from tests.api.conftest import Clock

@@ -11,17 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import InvalidEvent, Reason
-from schemas.formats.body import (
-    BODY_BYTES_MAX,
-    CONTAINERS_MAX,
-    DEPTH_MAX,
-    ITEMS_MAX,
-    NUMBER_CHARS_MAX,
-    load,
-)
+from schemas.formats.body import BODY_BYTES_MAX, ITEMS_MAX, NUMBER_CHARS_MAX, load
 from schemas.formats.context import with_given
 from schemas.formats.detect import FORMATS
 from schemas.formats.draft import IdSource
+from schemas.formats.structure import CONTAINERS_MAX, DEPTH_MAX
 from tests.schemas.formats.fixtures import CONTEXT, NAMES, fixture, only, read
 
 CHAT: dict[str, Any] = {

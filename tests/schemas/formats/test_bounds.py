@@ -6,27 +6,24 @@ import json
 import random
 import tracemalloc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from schemas.errors import InvalidEvent, Reason
 from schemas.event.event_struct import EventStruct
 from schemas.event.usage_event import UsageEvent, parse_usage
-from schemas.formats.body import (
-    BODY_BYTES_MAX,
+from schemas.formats import body as body_module
+from schemas.formats.body import BODY_BYTES_MAX, ITEMS_MAX, LINES_MAX, load, load_lines
+from schemas.formats.complete import EVENT_FIELDS_MAX
+from schemas.formats.objects import parse_with
+from schemas.formats.structure import (
     COMMAS_MAX,
     CONTAINERS_MAX,
-    ITEMS_MAX,
-    LINES_MAX,
     MEMBERS_MAX,
     BodyTooLarge,
     check_structure,
-    load,
-    load_lines,
 )
-from schemas.formats.complete import EVENT_FIELDS_MAX
-from schemas.formats.objects import parse_with
 from schemas.formats.vendors.anthropic import ITERATIONS_MAX
 from schemas.limits import LABELS_MAX, TAGS_MAX
 from tests.oracles.event_logs import event
@@ -141,6 +138,23 @@ def test_bodies_at_the_limits_are_read() -> None:
     assert load(json.dumps(prose).encode()) == prose
     escaped = {"text": '\\",\\' * COMMAS_MAX}
     assert load(json.dumps(escaped).encode()) == escaped
+
+
+@pytest.mark.parametrize("value", [0, "", [], {"a": [1, 2]}], ids=str)
+def test_an_object_of_too_many_members_is_refused_before_it_is_built(
+    value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The decoder builds an object without letting other threads run."""
+    many = {f"{n}": value for n in range(MEMBERS_MAX + 1)}
+    whole = json.dumps({"id": "a", "more": [{"labels": many}, "x,{"]}).encode()
+    batch = json.dumps([*({"a": 1, "b": 2},) * 9000, {"labels": many}]).encode()
+
+    def build(*_: object) -> NoReturn:
+        pytest.fail("the body was decoded")
+
+    monkeypatch.setattr(body_module, "decoder_of", build)
+    assert refuse(whole).reason is Reason.TOO_LARGE
+    assert refuse(batch).reason is Reason.TOO_LARGE
 
 
 def test_lines_share_the_limits_of_a_body() -> None:

@@ -10,10 +10,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from schemas.errors import InvalidEvent, Reason
 from schemas.event.usage_event import UsageEvent, parse_usage
-from schemas.formats.body import TEXT_CHARS_MAX, BodyTooLarge
+from schemas.formats.body import TEXT_CHARS_MAX
 from schemas.formats.context import GIVEN, ONCE, Context, with_given
 from schemas.formats.objects import RECORD_BYTES_MAX, parse_with
 from schemas.formats.otel.protobuf import load_traces
+from schemas.formats.structure import BodyTooLarge
 from schemas.limits import EVENT_BYTES_MAX, ID_CHARS_MAX, PREVIEW_CHARS_MAX
 from tests.oracles.event_logs import event
 from tests.schemas.formats.fixtures import CONTEXT, fixture, read

@@ -15,8 +15,9 @@ import pytest
 from api.errors import InvalidBody
 from api.ingest.body_reader import INLINE_BYTES_MAX, MEDIUM_BYTES_MAX, BodyReader
 from schemas.errors import InvalidEvent, Reason
-from schemas.formats.body import Poll, load, load_lines
+from schemas.formats.body import load, load_lines
 from schemas.formats.objects import parse_with
+from schemas.formats.structure import Poll
 from tests.api.ingest.taking import receiving
 from tests.schemas.formats.fixtures import CONTEXT
 

@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_DELTA
 
 from schemas.errors import InvalidEvent, Reason
-from schemas.formats.body import ITEMS_MAX, BodyTooLarge
+from schemas.formats.body import ITEMS_MAX
 from schemas.formats.body import load as body_of
 from schemas.formats.otel.attributes import is_read
 from schemas.formats.otel.protobuf import SMALL_BYTES_MAX, load_logs, load_metrics, load_traces
@@ -34,6 +34,7 @@ from schemas.formats.otel.wire import (
     Messages,
     check_request,
 )
+from schemas.formats.structure import BodyTooLarge
 from tests.schemas.formats.fixtures import FOLDER
 from tests.schemas.formats.fixtures import read as parsed
 
