@@ -9,7 +9,9 @@ import os
 import re
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
+from pydantic import ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
 
@@ -19,6 +21,8 @@ ENV_PREFIX: Final = "ODOMETER_"
 SECRETS: Final = ("redis", "api_key")
 """The settings that a file may hold."""
 
+_REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
+_KAFKA_ADDRESS: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+)(:[0-9]{1,5})?")
 _LINK: Final = re.compile(r"(tcp|udp|sctp)://")
 _LINK_NAME: Final = re.compile(r"_SERVICE_(HOST|PORT)(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$")
 _OTHER_USES: Final = ("ODOMETER_PYTHON",)
@@ -33,6 +37,42 @@ def variable(name: str) -> str:
 def file_variable(name: str) -> str:
     """Return the variable that names the file of a secret, such as ODOMETER_REDIS_FILE."""
     return f"{variable(name)}_FILE"
+
+
+def problem_of(error: ValidationError) -> str:
+    """Return what is wrong with the first setting that is invalid. The value of a secret is not shown."""
+    problem = error.errors()[0]
+    name = str(problem["loc"][0])
+    is_what = "cannot be used" if name in SECRETS else f"is {problem['input']!r}"
+    option = f"--{name.replace('_', '-')} (or {variable(name)})"
+    return f"{option} {is_what}: {problem['msg'].removeprefix('Value error, ')}."
+
+
+class CheckedAddresses(BaseSettings):
+    """Checks the addresses of Kafka and Redis before anything connects."""
+
+    @field_validator("redis", check_fields=False)
+    @classmethod
+    def _valid_redis(cls, url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            named = parts.path if parts.scheme == "unix" else parts.hostname and parts.port != 0
+        except ValueError as error:
+            raise ValueError(
+                "must be a URL, such as redis://HOST:6379/0: its port is wrong"
+            ) from error
+        if parts.scheme not in _REDIS_SCHEMES or not named:
+            raise ValueError(
+                "must be redis://HOST:PORT/NUMBER, rediss://... with TLS, or unix://PATH"
+            )
+        return url
+
+    @field_validator("kafka", check_fields=False)
+    @classmethod
+    def _valid_kafka(cls, addresses: str) -> str:
+        if not all(_KAFKA_ADDRESS.fullmatch(one.strip()) for one in addresses.split(",")):
+            raise ValueError("must be HOST:PORT, or several of them with commas between")
+        return addresses
 
 
 class Variables(EnvSettingsSource):

@@ -16,9 +16,11 @@ from api.app.origins import parse_origins
 from deploy.setting_sources import (
     ENV_PREFIX,
     SECRETS,
+    CheckedAddresses,
     SecretFiles,
     Variables,
     file_variable,
+    problem_of,
     variable,
 )
 from schemas.catalog.catalog_file import parse_catalog
@@ -57,7 +59,7 @@ def _default_redis(validated: dict[str, Any]) -> str:
     return valkey_url(validated["home"], validated["redis_port"])
 
 
-class Settings(BaseSettings):
+class Settings(CheckedAddresses):
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, env_ignore_empty=True, extra="ignore", frozen=True
     )
@@ -277,12 +279,7 @@ def read_settings(**options: object) -> Settings:
         # Values come as init arguments, which pydantic-settings puts before the environment.
         return Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
-        problem = error.errors()[0]
-        name = str(problem["loc"][0])
-        option = f"--{name.replace('_', '-')}"
-        raise InvalidConfig(
-            f"{option} (or {variable(name)}) is {problem['input']!r}: {problem['msg'].removeprefix('Value error, ')}."
-        ) from error
+        raise InvalidConfig(problem_of(error)) from error
 
 
 def logs_of(settings: Settings, process: str) -> dict[str, Any]:

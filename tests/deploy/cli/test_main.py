@@ -140,6 +140,37 @@ def test_a_service_link_of_kubernetes_is_no_setting(
     assert {"setting": name, "value": default, "from": "default"} in said["settings"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("redis", "secret"),
+        ("redis", "http://u:secret@host"),
+        ("redis", "redis://u:secret@host:99999/0"),
+        ("redis", "redis://"),
+        ("kafka", ":::"),
+        ("kafka", "a b"),
+        ("kafka", "host:1,,host:2"),
+    ],
+)
+def test_an_address_that_cannot_be_is_one_sentence(name: str, value: str) -> None:
+    with pytest.raises(InvalidConfig, match=f"ODOMETER_{name.upper()}.*: must be ") as caught:
+        read_settings(**{name: value})
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("redis", "unix:///run/redis.sock?db=1"),
+        ("redis", "rediss://user:pa%40ss@[::1]:6380/2"),
+        ("kafka", "broker"),
+        ("kafka", "10.0.0.1:9092, [::1]:9092"),
+    ],
+)
+def test_addresses_may_have_each_form(name: str, value: str) -> None:
+    assert getattr(read_settings(**{name: value}), name) == value
+
+
 def test_a_secret_may_be_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "redis"
     file.write_text("redis://user:secret@somewhere/0\n")
