@@ -1,20 +1,17 @@
 """Joins what a stream's events say: its end has the usage, an earlier one the id and the model. Pure.
 
 A `Joiner` sees the objects of one body, file or meter in their order. It adds to the last event of an
-answer what only the events before it have. It keeps at most `OPEN_MAX` answers.
+answer what only the events before it have. It keeps few answers (`langchain_chunks.OPEN_MAX`).
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from schemas.formats.body import Json
 from schemas.formats.frameworks import claude_code, codex, langchain
-from schemas.formats.frameworks.langchain_chunks import MessageChunks
+from schemas.formats.frameworks.langchain_chunks import MessageChunks, keep
 from schemas.formats.vendors import anthropic, azure, cohere, openai
-
-OPEN_MAX: Final = 1000
-"""Answers that have begun and not ended: more at once than any app streams. The oldest is dropped."""
 
 MARKS: Final = (
     *(b"message_start", b"message-start", b'"assistant"', b".chunk", b'"session.'),
@@ -106,13 +103,13 @@ class Joiner:
         if not isinstance(name, str):
             return item
         if azure.is_azure(item):
-            _keep(self._azure_chunks, name, None)
+            keep(self._azure_chunks, name, None)
         elif name in self._azure_chunks:
             item = {**item, openai.AZURE: True}
         if name in self._ended_chunks:
             return {**item, openai.ENDED: True}
         if item.get("choices") and openai.is_last_chunk(item):
-            _keep(self._ended_chunks, name, None)
+            keep(self._ended_chunks, name, None)
         return item
 
     def _claude_code(self, item: Json) -> Json:
@@ -124,7 +121,7 @@ class Joiner:
         if claude_code.is_last(item):
             self._unfinished.pop(place, None)
         else:
-            _keep(self._unfinished, place, item)
+            keep(self._unfinished, place, item)
         if before is None or claude_code.answer_name(before) == name:
             return item
         return {**item, claude_code.BEFORE: before}
@@ -139,9 +136,3 @@ def _session_models(session: Json) -> dict[str, str]:
     named = {"session": session, "transcription": transcription}
     found = {name: one.get("model") for name, one in named.items() if isinstance(one, dict) and one}
     return {name: model for name, model in found.items() if isinstance(model, str) and model}
-
-
-def _keep(holder: dict[str, Any], name: str, value: Any) -> None:  # noqa: ANN401  any JSON
-    holder[name] = value
-    if len(holder) > OPEN_MAX:
-        del holder[next(iter(holder))]

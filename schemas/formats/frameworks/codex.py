@@ -2,7 +2,7 @@
 
 `token_count` reports running totals of the session, and is repeated without new usage: only what is
 new counts. The model is in the `turn_context` before it. A fork begins with a copy of its parent's
-lines, written anew with the time of the fork; these count nothing.
+lines, written again with the time of the fork; these count nothing.
 Source: schemas/contracts/producers.md, Codex 0.154.
 """
 

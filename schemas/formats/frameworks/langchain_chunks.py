@@ -13,7 +13,7 @@ from schemas.formats.body import Json
 from schemas.formats.frameworks import langchain
 
 OPEN_MAX: Final = 1000
-"""Messages that have begun and not ended: more at once than any app streams. The oldest is dropped."""
+"""Answers that have begun and not ended: more at once than any app streams. The oldest is dropped."""
 _POSITION: Final = "chunk_position"
 _RUN: Final = ("lc_run-", "run-")
 """How ids begin that LangChain makes itself. Where OpenAI's Responses API names the answer, only the
@@ -45,17 +45,17 @@ class MessageChunks:
         message = chunk if before is None else _sum(before, chunk)
         if chunk.get(_POSITION) == "last":
             self._open.pop(name, None)
-            _keep(self._done, name, None)
+            keep(self._done, name, None)
             is_end = True
         else:
-            _keep(self._open, name, message)
+            keep(self._open, name, message)
             is_end = is_whole and before is None
             if _POSITION not in chunk:  # before langchain-core 1.0
                 is_end = bool(langchain.end_of(message) and message.get("usage_metadata"))
         usage = message.get("usage_metadata")
         if not is_end or (usage and self._told.get(name) == usage):
             return {**message, langchain.PART: True}
-        _keep(self._told, name, usage)
+        keep(self._told, name, usage)
         return message
 
     def _begun(self, name: str) -> Json | None:
@@ -91,7 +91,8 @@ def _added(before: object, new: object) -> object:
     return before if new is None else new
 
 
-def _keep(holder: dict[str, Any], name: str, value: Any) -> None:  # noqa: ANN401  any JSON
+def keep(holder: dict[str, Any], name: str, value: Any) -> None:  # noqa: ANN401  any JSON
+    """Sets a value in a dict that keeps `OPEN_MAX`: the oldest is dropped."""
     holder[name] = value
     if len(holder) > OPEN_MAX:
         del holder[next(iter(holder))]
